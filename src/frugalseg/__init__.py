@@ -1,0 +1,1 @@
+"""frugalseg: medical image segmentation from very few annotations."""

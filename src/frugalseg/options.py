@@ -1,0 +1,275 @@
+"""Every command's options.
+
+Declared once, here: the docstring under a field is its `--help` text, the annotation its check, the default its
+default, and the whole dataclass is what a run folder keeps as `config.yaml`. Nothing here may import torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from frugalseg.errors import OptionError
+
+Modality = Literal["ct", "mr"]
+Norm = Literal["instance", "instance_affine", "batch"]
+Resume = Literal["no", "yes", "auto"]
+Precision = Literal["auto", "32", "bf16", "16"]
+
+
+def positive(options: object, *names: str) -> None:
+    """Raise `OptionError` unless each named option is unset or above zero."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value <= 0:
+            raise OptionError(f"--{name.replace('_', '-')} {value}: expected a number above 0", "give a larger number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """Turn a folder of scans into a slice store, which every training command reads."""
+
+    images: Path
+    """Folder of scans: NIfTI, NRRD, MHA, DICOM series, or an nnU-Net raw dataset (with imagesTr/)."""
+    out: Path
+    """The store to write. Re-running after an interruption skips the scans already done."""
+    labels: Path | None = None
+    """Folder of masks with the same case ids as the images. Scans without a mask count as unlabelled."""
+    target: list[str] = field(default_factory=list)
+    """What is segmented: name=value, or name=value,value to merge several label values. Repeat for several organs."""
+    size: int = 256
+    """Side of the square slices, in pixels."""
+    modality: Modality = "ct"
+    """How intensities become [0, 1]: ct by a window in HU, mr by percentiles of each scan."""
+    window: tuple[float, float] = (-160.0, 240.0)
+    """CT only: lower and upper HU, shown as 0 and 1."""
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    """MR only: percentiles of the scan shown as 0 and 1."""
+    split: Path | None = None
+    """A JSON file {"train": [patients], "validation": [...], "test": [...]}. Without it, one is drawn."""
+    fractions: tuple[float, float] = (0.15, 0.25)
+    """Shares of the patients drawn for validation and for test, where no split is given."""
+    patient_pattern: str = "(.+)"
+    """Regular expression on the case id whose first group is the patient, where a patient has several scans."""
+    skip_broken: bool = False
+    """Leave out scans that cannot be read instead of stopping with the list of them."""
+    workers: int | None = None
+    """Scans read at the same time; by default one a core. 0 works in the main thread alone."""
+    seed: int = 0
+    """Seed of the split."""
+
+    def __post_init__(self) -> None:
+        positive(self, "size")
+        if self.size < 32:
+            raise OptionError(f"--size {self.size}: slices under 32 pixels hold no anatomy", "give 128 or 256")
+        for name in ("window", "percentiles"):
+            low, high = getattr(self, name)
+            if not low < high:
+                raise OptionError(f"--{name} {low:g} {high:g}: the first must be below the second", "swap them")
+        if not (0 <= self.percentiles[0] and self.percentiles[1] <= 100):
+            raise OptionError("--percentiles must lie in 0…100", "give for example 0.5 99.5")
+        if min(self.fractions) < 0 or sum(self.fractions) >= 1:
+            raise OptionError(
+                f"--fractions {self.fractions[0]:g} {self.fractions[1]:g} leave no patient for training",
+                "give two shares that sum to less than 1, for example 0.15 0.25",
+            )
+        if self.labels is not None and not self.target:
+            raise OptionError(
+                "--labels was given without --target", "name what is segmented, for example --target liver=6"
+            )
+        if self.labels is None and self.target:
+            raise OptionError("--target was given without --labels", "add --labels FOLDER, or leave out --target")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What every training command shares."""
+
+    data: Path
+    """A slice store made by `frugalseg prepare`."""
+    out: Path
+    """The run folder to write."""
+    epochs: int | None = None
+    """Passes over the training slices."""
+    steps: int | None = None
+    """Optimiser steps; instead of --epochs."""
+    middle_fraction: float = 1.0
+    """Share of each scan's slices, around its middle, that is trained on; the PolyCL paper used 0.3."""
+    device: str = "auto"
+    """auto, cpu, cuda, or cuda:N."""
+    precision: Precision = "auto"
+    """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
+    seed: int = 0
+    """Seed of weights, order, pairs and augmentation. One seed on one device gives one result."""
+    resume: Resume = "no"
+    """--resume continues an interrupted run exactly; --resume auto starts it or continues it."""
+    checkpoint_minutes: float = 5.0
+    """Longest time between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        positive(self, "epochs", "steps", "middle_fraction", "checkpoint_minutes")
+        if self.epochs is not None and self.steps is not None:
+            raise OptionError(f"--epochs {self.epochs} and --steps {self.steps} were both given", "give one of them")
+        if self.middle_fraction > 1:
+            raise OptionError(f"--middle-fraction {self.middle_fraction:g} is above 1", "give a share, 0.3 say")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions(TrainingOptions):
+    """Train an encoder on unlabelled slices by contrast."""
+
+    method: Literal["polycl-o", "polycl-s", "polycl-m"] = "polycl-m"
+    """Which pairs attract and repel: by organ (o), by scan (s), or by both (m)."""
+    backbone: str = "unet"
+    """The network whose encoder is trained."""
+    norm: Norm = "instance_affine"
+    """Normalisation layers; the paper's is instance (no learned scale)."""
+    batch_size: int = 20
+    """Anchors a step; each brings its positive and its negative."""
+    lr: float = 1e-4
+    """Adam's learning rate, restarted every --restart epochs along a cosine."""
+    restart: int = 10
+    """Epochs between warm restarts."""
+    tau: float = 0.05
+    """Temperature of the contrastive loss."""
+    neg_scope: Literal["same", "other", "any"] = "same"
+    """polycl-m: where a negative comes from: the anchor's own scan (the paper's formula), another one, or any."""
+    min_dz: float = 0.0
+    """Least distance in mm between an anchor and a positive of the same scan; thin slices are near duplicates."""
+    augment: Literal["none", "light"] = "none"
+    """light: small random changes of intensity, position and angle to every slice."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(self, "batch_size", "lr", "tau", "restart")
+        if self.min_dz < 0:
+            raise OptionError(f"--min-dz {self.min_dz:g} is below 0", "give a distance in mm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(TrainingOptions):
+    """Train a segmentation model from a few labels."""
+
+    encoder: Path | None = None
+    """A pre-training run whose encoder to start from; without it, training starts from scratch."""
+    backbone: str = "unet"
+    """The network, where no --encoder names one."""
+    recipe: Literal["robust", "paper"] = "robust"
+    """robust: what works with few labels. paper: as PolyCL was published."""
+    budget: str = "100%"
+    """How many labels of the training patients may be used: "5%", "3 scans", "50 slices"."""
+    draw: int = 0
+    """Which random draw of the budget; budgets of one draw are nested."""
+    batch_size: int = 10
+    """Slices a step."""
+    lr: float | None = None
+    """Learning rate, instead of the recipe's."""
+    validate_every: int | None = None
+    """Steps between validations; by default about twenty validations a run, at ends of epochs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(self, "batch_size", "lr", "validate_every")
+        if self.draw < 0:
+            raise OptionError(f"--draw {self.draw} is below 0", "give 0, 1, 2, …")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """Segment whole scans with a trained model."""
+
+    model: Path
+    """A fine-tuning run."""
+    images: Path
+    """A scan, a DICOM folder, or a folder of scans."""
+    out: Path
+    """Folder for the masks, each in its scan's own grid and file type."""
+    flips: bool = False
+    """Average over left-right and up-down flips: slower, sometimes better."""
+    keep_largest: Literal["model", "on", "off"] = "model"
+    """Keep only each organ's largest component: as decided on the validation patients, always, or never."""
+    batch_size: int = 16
+    """Slices segmented at once."""
+    device: str = "auto"
+    """auto, cpu, cuda, or cuda:N."""
+    precision: Precision = "auto"
+    """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
+    overwrite: bool = False
+    """Write into a folder that already holds predictions."""
+
+    def __post_init__(self) -> None:
+        positive(self, "batch_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Compare masks with references, in mm, scan by scan, and write a report."""
+
+    predictions: Path
+    """Folder of predicted masks."""
+    references: Path
+    """Folder of reference masks with the same case ids."""
+    out: Path
+    """Folder for cases.csv, cases.json, summary.json and report.html."""
+    target: list[str]
+    """What is compared, as for prepare: name=value or name=value,value. Repeat for several organs."""
+    images: Path | None = None
+    """Folder of scans for the pictures; by default those that `frugalseg predict` noted down."""
+    tolerance: float = 3.0
+    """Tolerance in mm of the normalised surface Dice."""
+    slicewise: bool = False
+    """Also compute the papers' slice-wise figures, under names that say so."""
+    bootstrap: int = 10_000
+    """Resamplings of the patients behind each 95% confidence interval."""
+    workers: int | None = None
+    """Scans compared at the same time; by default one a core."""
+    seed: int = 0
+    """Seed of the resampling."""
+    overwrite: bool = False
+    """Write into a folder that already holds an evaluation."""
+
+    def __post_init__(self) -> None:
+        positive(self, "tolerance", "bootstrap")
+        if not self.target:
+            raise OptionError("--target is missing", "name what is compared, for example --target liver=6")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """Run the whole way, from scans to a report: on made-up scans, or on yours."""
+
+    out: Path = Path("frugalseg-demo")
+    """Folder for everything the demo writes."""
+    images: Path | None = None
+    """Your scans; without them, phantoms of the abdomen are made."""
+    labels: Path | None = None
+    """Masks of your scans."""
+    target: list[str] = field(default_factory=list)
+    """What is segmented in your scans, for example liver=6."""
+    modality: Modality = "ct"
+    """ct or mr."""
+    size: int = 128
+    """Side of the square slices, in pixels."""
+    budget: str = "3 scans"
+    """How many labels may be used."""
+    pretrain_epochs: int = 2
+    """Passes of contrastive pre-training."""
+    steps: int = 300
+    """Steps of fine-tuning."""
+    cases: int = 14
+    """Number of phantoms."""
+    device: str = "auto"
+    """auto, cpu, cuda, or cuda:N."""
+    seed: int = 0
+    """Seed of everything that is drawn."""
+    overwrite: bool = False
+    """Delete what an earlier demo left in the folder."""
+
+    def __post_init__(self) -> None:
+        positive(self, "size", "pretrain_epochs", "steps", "cases")
+        if (self.images is None) != (self.labels is None) or (self.images is None) != (not self.target):
+            raise OptionError(
+                "your own scans need --images, --labels and --target together",
+                "give all three, or none of them for the phantoms",
+            )
