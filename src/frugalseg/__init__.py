@@ -1,1 +1,34 @@
-"""frugalseg: medical image segmentation from very few annotations."""
+"""frugalseg: medical image segmentation from very few annotations.
+
+One function a command, each taking that command's options:
+
+    from frugalseg import prepare
+    from frugalseg.options import PrepareOptions
+    store = prepare(PrepareOptions(images=..., labels=..., target=["liver=6"], out=...))
+
+They are imported on first use, so that `import frugalseg` stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from frugalseg._version import __version__
+from frugalseg.commands import COMMANDS
+
+if TYPE_CHECKING:
+    from frugalseg.contrast.pretrain import pretrain
+    from frugalseg.dataset.prepare import prepare
+    from frugalseg.demo.run import demo
+    from frugalseg.evaluate.evaluate import evaluate
+    from frugalseg.segment.finetune import finetune
+    from frugalseg.segment.predict import predict
+
+__all__ = ["__version__", "demo", "evaluate", "finetune", "predict", "prepare", "pretrain"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in COMMANDS:
+        return getattr(import_module(COMMANDS[name].module), name)
+    raise AttributeError(f"module 'frugalseg' has no attribute {name!r}")

@@ -90,6 +90,8 @@ class TrainingOptions:
     """A slice store made by `frugalseg prepare`."""
     out: Path
     """The run folder to write."""
+    split: Path | None = None
+    """A JSON file with train, validation and test patients, instead of the store's own split."""
     epochs: int | None = None
     """Passes over the training slices."""
     steps: int | None = None

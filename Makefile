@@ -1,0 +1,33 @@
+# Two commands: `make demo` runs the whole way and ends with a report; `make test` checks everything.
+# Each sets itself up in .venv; only python3 and make are needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint install benchmarks clean
+
+demo: install
+	$(BIN)/frugalseg demo --overwrite
+
+test: lint
+	$(BIN)/python -m pytest -n auto --dist loadfile -q
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+benchmarks: install
+	for program in benchmarks/*.py; do $(BIN)/python $$program || exit 1; done
+
+install: $(VENV)/installed
+
+# The constraints keep every install on the versions that were tested, and on one build of PyTorch.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,tracking]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) frugalseg-demo

@@ -1,0 +1,124 @@
+"""The command line: table → options → function.
+
+Importing this loads neither torch nor anything else heavy, so `frugalseg --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import MISSING, fields
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+from frugalseg._version import __version__
+from frugalseg.commands import COMMANDS, Command
+from frugalseg.errors import FrugalsegError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+WITHOUT_VALUE = {"resume": "yes"}
+"""Options of several values that may stand alone, and what they then mean."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 1 for an error the user can mend, 2 for bad options, 130 stopped."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        print(overview())
+        return 0
+    if arguments[0] in {"-V", "--version"}:
+        print(f"frugalseg {__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"error: unknown command {name!r}\n  → choose one of: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        options = parse(name, COMMANDS[name], rest)
+    except FrugalsegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return run(name, options)
+
+
+def run(name: str, options: Any) -> int:
+    """Call the command's function and turn what a user can mend into a message."""
+    from frugalseg.engine.progress import show_warnings
+
+    show_warnings()
+    try:
+        getattr(import_module(COMMANDS[name].module), name)(options)
+    except FrugalsegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 130 if type(error).__name__ == "InterruptedRunError" else 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def overview() -> str:
+    """What `frugalseg --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: frugalseg COMMAND [options]",
+            "",
+            "Medical image segmentation from very few annotations.",
+            "",
+            *lines,
+            "",
+            "`frugalseg COMMAND --help` lists a command's options. Start with `frugalseg demo`.",
+        ]
+    )
+
+
+def parse(name: str, command: Command, arguments: list[str]) -> Any:
+    """Arguments → the command's options; flags may also come from `--config file.yaml`.
+
+    Raises:
+        OptionError: values that make no sense together. Unknown flags and wrong types end the program with 2.
+    """
+    parsed = make_parser(name, command).parse_args(arguments)
+    values = {field.name: getattr(parsed, field.name) for field in fields(command.options)}
+    pairs = [name for name, kind in get_type_hints(command.options).items() if get_origin(kind) is tuple]
+    return command.options(**values | {name: tuple(values[name]) for name in pairs})
+
+
+def make_parser(name: str, command: Command) -> ArgumentParser:
+    """A parser with one flag a field of the options; help texts are the docstrings under the fields."""
+    from docstring_parser import parse_from_object
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog=f"frugalseg {name}", description=command.summary)
+    parser.add_argument("--config", action="config", help="A YAML file with any of the options below.")
+    texts: dict[str, str] = {}
+    for base in reversed(command.options.__mro__[:-1]):
+        texts |= {p.arg_name: p.description or "" for p in parse_from_object(base).params}
+    types = get_type_hints(command.options)
+    for field in fields(command.options):
+        flag = "--" + field.name.replace("_", "-")
+        settings = _settings(field.name, types[field.name])
+        if field.default is not MISSING:
+            settings["default"] = list(field.default) if isinstance(field.default, tuple) else field.default
+        elif field.default_factory is not MISSING:
+            settings["default"] = field.default_factory()
+        else:
+            settings["required"] = True
+        parser.add_argument(flag, help=texts[field.name], **settings)
+    return parser
+
+
+def _settings(name: str, kind: Any) -> dict[str, Any]:
+    """How a field of this type is written on the command line."""
+    if get_origin(kind) is list:
+        return {"type": get_args(kind)[0], "nargs": "+", "action": "extend"}
+    if get_origin(kind) is tuple:
+        return {"type": get_args(kind)[0], "nargs": len(get_args(kind))}
+    if kind is bool:
+        return {"type": bool, "nargs": "?", "const": True}
+    if name in WITHOUT_VALUE:
+        return {"type": kind, "nargs": "?", "const": WITHOUT_VALUE[name]}
+    return {"type": kind}

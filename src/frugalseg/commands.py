@@ -1,0 +1,36 @@
+"""The table of commands: name → options and the module whose function of that name does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from frugalseg import options
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        options: dataclass of its options; its docstring is what the command does.
+        module: where the function lies; imported only when the command runs.
+    """
+
+    options: type[Any]
+    module: str
+
+    @property
+    def summary(self) -> str:
+        """What the command does, in one line."""
+        return (self.options.__doc__ or "").strip().splitlines()[0]
+
+
+COMMANDS = {
+    "demo": Command(options.DemoOptions, "frugalseg.demo.run"),
+    "prepare": Command(options.PrepareOptions, "frugalseg.dataset.prepare"),
+    "pretrain": Command(options.PretrainOptions, "frugalseg.contrast.pretrain"),
+    "finetune": Command(options.FinetuneOptions, "frugalseg.segment.finetune"),
+    "predict": Command(options.PredictOptions, "frugalseg.segment.predict"),
+    "evaluate": Command(options.EvaluateOptions, "frugalseg.evaluate.evaluate"),
+}

@@ -1,0 +1,52 @@
+"""The one contrastive loss, and the pairs that turn it into each method.
+
+    L = mean over anchors a with P_a ≠ ∅ of  −1/|P_a| Σ_{p ∈ P_a} ( z_a·z_p/τ − log Σ_{b ∈ D_a} exp(z_a·z_b/τ) )
+
+z are unit vectors, P_a the positives of a, and D_a ⊇ P_a what they are compared with; a stands in neither.
+SupCon's L_out (arXiv 2004.11362, eq. 2) has D_a = all others. With P_a = {s+} and D_a = {s+, s−} it is PolyCL's
+triplet loss (arXiv 2505.19208, eq. 4) in a form that cannot overflow: softplus((z·z− − z·z+)/τ).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def contrastive_loss(embeddings: Tensor, positives: Tensor, compared: Tensor, tau: float) -> Tensor:
+    """The loss above.
+
+    Args:
+        embeddings: (N, D), any scale and floating type; computed in float32.
+        positives: (N, N) boolean, row a marks P_a.
+        compared: (N, N) boolean, row a marks D_a.
+        tau: temperature, above 0.
+
+    Returns:
+        A float32 scalar; 0 with no gradient path broken when no anchor has a positive.
+    """
+    z = F.normalize(embeddings.float(), dim=1)
+    # Autocast would bring the product back to 16 bits, where cos/τ loses the third digit.
+    with torch.autocast(z.device.type, enabled=False):
+        similarity = z @ z.T / tau
+    log_sum = similarity.masked_fill(~compared, -torch.inf).logsumexp(dim=1, keepdim=True)
+    log_share = (similarity - log_sum).masked_fill(~positives, 0.0)
+    count = positives.sum(dim=1)
+    anchors = count > 0
+    per_anchor = -log_share.sum(dim=1)[anchors] / count[anchors]
+    return per_anchor.sum() / anchors.sum().clamp(min=1)
+
+
+def triplet_pairs(triplets: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """P and D of (anchor, positive, negative) triplets, for embeddings stacked as (anchors, positives, negatives).
+
+    Returns:
+        Two (3n, 3n) boolean masks; only the first n rows are anchors.
+    """
+    anchor = torch.arange(triplets, device=device)
+    positives = torch.zeros(3 * triplets, 3 * triplets, dtype=torch.bool, device=device)
+    positives[anchor, anchor + triplets] = True
+    compared = positives.clone()
+    compared[anchor, anchor + 2 * triplets] = True
+    return positives, compared

@@ -1,0 +1,99 @@
+"""How many labels may be used, and which: nested draws by patient."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from frugalseg.errors import OptionError, SplitError
+
+Unit = Literal["%", "scans", "slices"]
+_PATTERN = re.compile(r"(?P<amount>\d+(\.\d+)?)\s*(?P<unit>%|scans?|slices?)")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An amount of annotation: a share of the labelled training patients, a number of scans, or of slices."""
+
+    amount: float
+    unit: Unit
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read "5%", "3 scans" or "50 slices"; raises `OptionError` on anything else."""
+        match = _PATTERN.fullmatch(text.strip())
+        if match is None or float(match["amount"]) <= 0:
+            raise OptionError(f"--budget {text!r} is no budget", 'write for example "5%", "3 scans" or "50 slices"')
+        amount = float(match["amount"])
+        unit = cast(Unit, match["unit"] if match["unit"] == "%" else match["unit"].rstrip("s") + "s")
+        if unit == "%" and amount > 100:
+            raise OptionError(f"--budget {text!r} is above 100%", "give at most 100%")
+        if unit != "%" and amount != int(amount):
+            raise OptionError(f"--budget {text!r}: {unit} come whole", f'give for example "{math.ceil(amount)} {unit}"')
+        return cls(amount, unit)
+
+    def __str__(self) -> str:
+        return f"{self.amount:g}%" if self.unit == "%" else f"{self.amount:g} {self.unit}"
+
+
+def draw_labels(
+    slices: pd.DataFrame, patients: Iterable[str], budget: Budget, draw: int, organs: list[str]
+) -> npt.NDArray[np.int64]:
+    """Rows of `slices` whose labels may be used.
+
+    One draw puts the patients in one random order and each scan's slices in another; a budget takes the
+    beginning. So the budgets of one draw are nested: 5% lies in 10%, 5 slices lie in 50.
+    Slices are taken from the patients in turn, one from each, and hold at least one target, as an annotator
+    would choose them (SAM-Mix draws its 5, 50 and 100 slices from the positive ones too).
+
+    Args:
+        slices: the store's index, one row a slice, with `case`, `patient`, `labelled` and a column for each organ.
+        patients: the training patients.
+        budget: how much.
+        draw: which random draw.
+        organs: names of the organs' columns.
+
+    Raises:
+        SplitError: the budget asks for more than the labelled training patients have.
+    """
+    table = slices[slices["labelled"] & slices["patient"].isin(list(patients))]
+    names = sorted(table["patient"].unique())
+    if not names:
+        raise SplitError("no training patient has labels", "add labels, or change the split")
+    rng = np.random.default_rng([draw, 1])
+    order = [names[i] for i in rng.permutation(len(names))]
+    if budget.unit == "slices":
+        return _draw_slices(table, order, budget, rng, organs)
+
+    if budget.unit == "%":
+        taken = order[: max(1, round(len(order) * budget.amount / 100))]
+        return _rows(table["patient"].isin(taken))
+    scans = [case for patient in order for case in sorted(table.loc[table["patient"] == patient, "case"].unique())]
+    _check_enough(budget, len(scans), "labelled training scans")
+    return _rows(table["case"].isin(scans[: int(budget.amount)]))
+
+
+def _draw_slices(
+    table: pd.DataFrame, order: list[str], budget: Budget, rng: np.random.Generator, organs: list[str]
+) -> npt.NDArray[np.int64]:
+    positive = table[table[organs].any(axis=1)]
+    _check_enough(budget, len(positive), "labelled training slices that hold a target")
+    queues = [rng.permutation(positive.index[positive["patient"] == patient].to_numpy()) for patient in order]
+    turns = [queue[turn] for turn in range(max(map(len, queues))) for queue in queues if turn < len(queue)]
+    return np.sort(np.array(turns[: int(budget.amount)], dtype=np.int64))
+
+
+def _check_enough(budget: Budget, there: int, what: str) -> None:
+    if budget.amount > there:
+        raise SplitError(f"--budget {str(budget)!r}: there are only {there} {what}", f"ask for at most {there}")
+
+
+def _rows(chosen: pd.Series[Any]) -> npt.NDArray[np.int64]:
+    return chosen.index[chosen.to_numpy()].to_numpy(dtype=np.int64)

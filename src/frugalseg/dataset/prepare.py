@@ -1,0 +1,338 @@
+"""`frugalseg prepare`: a folder of scans becomes a slice store.
+
+Each scan is read, scaled and made square on its own, into a folder of parts in `<out>.partial`; when all are there,
+they are joined and the folder takes its name. So a killed run leaves nothing that looks finished, and loses one scan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from frugalseg._version import __version__
+from frugalseg.dataset.splits import draw_split, read_split
+from frugalseg.dataset.store import COLUMNS, FORMAT, SliceStore, presence_column, same_image_groups
+from frugalseg.dataset.targets import Targets, parse_targets, to_classes
+from frugalseg.engine.files import atomic_write, read_json, sha256, write_json
+from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.engine.progress import say
+from frugalseg.errors import FrugalsegError, OptionError, ScanError, StoreError, disk_errors
+from frugalseg.imaging.find import check_same_grid, find_dataset
+from frugalseg.imaging.fingerprint import fingerprint
+from frugalseg.imaging.intensity import IntensityScale, looks_like_hu
+from frugalseg.imaging.read import read_labels, read_volume
+from frugalseg.imaging.square import Square
+from frugalseg.imaging.volume import axial_slices, canonical
+from frugalseg.options import PrepareOptions
+
+
+PART_PARAMETERS = ("size", "intensity", "targets", "patient_pattern")
+"""The parameters that shape a scan's part; the others only shape what is made of the parts."""
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """What preparing one scan needs to know."""
+
+    case: str
+    patient: str
+    image: Path
+    labels: Path | None
+    intensity: IntensityScale
+    targets: Targets
+    size: int
+    parts: Path
+
+
+def prepare(options: PrepareOptions) -> SliceStore:
+    """Make the slice store `options.out`, or return it if it is there already, made the same way.
+
+    Raises:
+        StoreError: `out` holds something else, or a store made with other parameters or from other scans.
+        ScanError: scans cannot be read (all are named, the others are kept for the next run).
+        PairingError: labels without images, or on another grid.
+        OptionError: a `--target` value that no mask holds.
+        SplitError: the split leaves nothing for training, or leaks.
+    """
+    images, labels = find_dataset(options.images, options.labels)
+    targets = parse_targets(options.target)
+    parameters = _parameters(options, targets)
+    sources = {case: _stamp(image, labels.get(case)) for case, image in images.items()}
+    if options.out.exists():
+        return _existing(options.out, parameters, sources, options)
+
+    partial = options.out.with_name(options.out.name + ".partial")
+    parts = partial / f"parts-{_digest(parameters, PART_PARAMETERS)}"
+    with disk_errors(partial):
+        parts.mkdir(parents=True, exist_ok=True)
+    jobs = {
+        case: ScanJob(
+            case=case,
+            patient=_patient(case, options.patient_pattern),
+            image=image,
+            labels=labels.get(case),
+            intensity=IntensityScale.from_dict(parameters["intensity"]),
+            targets=targets,
+            size=options.size,
+            parts=parts,
+        )
+        for case, image in images.items()
+    }
+    done = {case: entry for case, job in jobs.items() if (entry := _finished_part(job, sources[case]))}
+    if done:
+        say(f"{len(done)} of {len(jobs)} scans were prepared before")
+    todo = {case: job for case, job in jobs.items() if case not in done}
+    made, failures = map_cases(prepare_scan, todo, "preparing", options.workers)
+    _report_failures(failures, len(jobs), options.skip_broken)
+    scans = [(done | made)[case] for case in jobs if case not in failures]
+    _check_values(scans, targets)
+
+    split = _split(scans, options)
+    slices = _index(scans, targets)
+    _join(scans, parts, partial, options.size)
+    with atomic_write(partial / "slices.parquet") as file:
+        slices.to_parquet(file, index=False)
+    write_json(partial / "split.json", split)
+    meta = {"format": FORMAT, "version": __version__, "parameters": parameters, "columns": COLUMNS, "scans": scans}
+    write_json(partial / "store.json", meta)
+    for leftover in partial.glob("parts-*"):
+        shutil.rmtree(leftover)
+    with disk_errors(options.out):
+        partial.rename(options.out)
+    store = SliceStore.open(options.out)
+    _describe(store)
+    return store
+
+
+def _parameters(options: PrepareOptions, targets: Targets) -> dict[str, Any]:
+    """Everything that shapes the store's content; two stores are alike when these and the scans are."""
+    scale = (
+        IntensityScale(kind=options.modality, low=options.window[0], high=options.window[1])
+        if options.modality == "ct"
+        else IntensityScale(kind=options.modality, low=options.percentiles[0], high=options.percentiles[1])
+    )
+    return {
+        "size": options.size,
+        "intensity": scale.to_dict(),
+        "targets": {name: list(values) for name, values in targets.items()},
+        "patient_pattern": options.patient_pattern,
+        "split": {"fractions": list(options.fractions), "seed": options.seed}
+        if options.split is None
+        else {"file_sha256": sha256(options.split) if options.split.is_file() else None},
+    }
+
+
+def _stamp(*paths: Path | None) -> list[Any]:
+    """Path, size and time of the files behind a scan: enough to see that they were exchanged."""
+    stamps: list[Any] = []
+    for path in paths:
+        files = [] if path is None else sorted(path.iterdir()) if path.is_dir() else [path]
+        stats = [file.stat() for file in files]
+        newest = max((s.st_mtime_ns for s in stats), default=0)
+        stamps.append([str(path.resolve()) if path else None, sum(s.st_size for s in stats), newest])
+    return stamps
+
+
+def _existing(
+    out: Path, parameters: Mapping[str, Any], sources: Mapping[str, Any], options: PrepareOptions
+) -> SliceStore:
+    """The finished store at `out`, if it was made with these parameters from these scans."""
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
+        return prepare(options)
+    store = SliceStore.open(out)
+    before = store.meta["parameters"]
+    if differing := [key for key in parameters if parameters[key] != before.get(key)]:
+        told = "; ".join(f"{key}: {before.get(key)} there, {parameters[key]} asked" for key in differing)
+        raise StoreError(
+            f"{out} is a store made with other parameters ({told})", "choose another --out, or delete the old store"
+        )
+    there = {scan["case"]: scan["stamp"] for scan in store.meta["scans"]}
+    changed = [
+        c for c in sources if (c in there and there[c] != sources[c]) or (c not in there and not options.skip_broken)
+    ]
+    changed += [c for c in there if c not in sources]
+    if changed:
+        raise StoreError(
+            f"{out} is a store made from other scans (different: {', '.join(sorted(changed)[:5])})",
+            "choose another --out, or delete the old store",
+        )
+    say(f"{out} is there already, made with the same parameters from the same scans")
+    return store
+
+
+def _digest(parameters: Mapping[str, Any], names: Sequence[str]) -> str:
+    """A short name for these parameters, so that parts made with others are never mixed in."""
+    chosen = json.dumps({name: parameters[name] for name in names}, sort_keys=True)
+    return hashlib.sha256(chosen.encode()).hexdigest()[:12]
+
+
+def _patient(case: str, pattern: str) -> str:
+    try:
+        match = re.match(pattern, case)
+    except re.error as error:
+        raise OptionError(f"--patient-pattern {pattern!r} is no regular expression ({error})", "correct it") from error
+    if match is None or not match.groups() or not match.group(1):
+        raise OptionError(
+            f"--patient-pattern {pattern!r} finds no patient in the case id {case!r}",
+            "write a pattern with one group, for example (.+)_scan",
+        )
+    return str(match.group(1))
+
+
+def _finished_part(job: ScanJob, stamp: list[Any]) -> dict[str, Any] | None:
+    path = job.parts / f"{job.case}.json"
+    if not path.is_file():
+        return None
+    entry: dict[str, Any] = read_json(path)
+    return entry if entry["stamp"] == stamp else None
+
+
+def prepare_scan(job: ScanJob) -> dict[str, Any]:
+    """Read, check, scale and square one scan; write its part; return its entry for store.json."""
+    stamp = _stamp(job.image, job.labels)
+    image = read_volume(job.image)
+    labels = None if job.labels is None else read_labels(job.labels)
+    if labels is not None:
+        check_same_grid(image, labels, job.case)
+    upright, way = canonical(image)
+    if job.intensity.kind == "ct" and not looks_like_hu(image.array):
+        warnings.warn(
+            f"{job.case}: values {image.array.min():g}…{image.array.max():g} hardly look like HU; "
+            "for MR give --modality mr",
+            stacklevel=2,
+        )
+    limits = job.intensity.fit(upright.array)
+    square = Square.fit(axial_slices(upright.array).shape[1:], (upright.spacing[1], upright.spacing[0]), job.size)
+    stack = axial_slices(upright.array)
+    classes = np.zeros(stack.shape, np.uint8)
+    if labels is not None:
+        classes = to_classes(axial_slices(way.apply(labels).array), job.targets)
+    with atomic_write(job.parts / f"{job.case}.images") as file:
+        for chunk in _chunks(stack):
+            scaled = torch.from_numpy(job.intensity.apply(chunk, limits))
+            file.write(square.images(scaled).to(torch.float16).numpy().tobytes())
+    with atomic_write(job.parts / f"{job.case}.labels") as file:
+        for chunk in _chunks(classes):
+            file.write(square.labels(torch.from_numpy(np.ascontiguousarray(chunk))).numpy().tobytes())
+    present = [[bool((c == number).any()) for number in range(1, len(job.targets) + 1)] for c in classes]
+    entry = {
+        "case": job.case,
+        "patient": job.patient,
+        "slices": len(present),
+        "stamp": stamp,
+        "image_sha256": sha256(job.image),
+        "labels_sha256": None if job.labels is None else sha256(job.labels),
+        "fingerprint": fingerprint(upright),
+        "grid": image.describe_grid(),
+        "limits": [float(v) for v in limits],
+        "z_mm": upright.spacing[2],
+        "row_mm": square.pixel_spacing[0],
+        "column_mm": square.pixel_spacing[1],
+        "values": [] if labels is None else [int(v) for v in np.unique(labels.array)],
+        "present": present,
+    }
+    write_json(job.parts / f"{job.case}.json", entry)
+    return entry
+
+
+def _chunks(stack: npt.NDArray[Any], length: int = 16) -> Iterator[npt.NDArray[Any]]:
+    """A stack of slices in pieces, so that float copies of a scan never exist whole."""
+    for z in range(0, len(stack), length):
+        yield stack[z : z + length]
+
+
+def _report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_broken: bool) -> None:
+    if not failures:
+        return
+    told = f"{len(failures)} of {total} scans cannot be prepared:\n{list_failures(failures)}"
+    if not skip_broken or len(failures) == total:
+        raise ScanError(
+            told,
+            "mend or remove them and run the same command again (the other scans are kept), "
+            "or leave them out with --skip-broken",
+        )
+    warnings.warn(f"{told}\n  they are left out", stacklevel=2)
+
+
+def _check_values(scans: Sequence[Mapping[str, Any]], targets: Targets) -> None:
+    """A target value that no mask holds is a slip of the user's."""
+    found = sorted({value for scan in scans for value in scan["values"]} - {0})
+    for name, values in targets.items():
+        if missing := [value for value in values if value not in found]:
+            raise OptionError(
+                f"--target {name}: label value {', '.join(map(str, missing))} is in none of the masks "
+                f"(they hold {', '.join(map(str, found)) or 'only 0'})",
+                "correct the value",
+            )
+
+
+def _split(scans: Sequence[Mapping[str, Any]], options: PrepareOptions) -> dict[str, list[str]]:
+    same_image = same_image_groups(scans)
+    labelled: dict[str, bool] = {}
+    for scan in scans:
+        labelled[scan["patient"]] = labelled.get(scan["patient"], False) or scan["labels_sha256"] is not None
+    for group in same_image:
+        warnings.warn(f"patients {', '.join(sorted(group))} have an identical scan; kept in one part", stacklevel=2)
+    if options.split is not None:
+        return read_split(options.split, labelled, same_image).to_dict()
+    return draw_split(labelled, same_image, options.fractions, options.seed).to_dict()
+
+
+def _index(scans: Sequence[Mapping[str, Any]], targets: Targets) -> pd.DataFrame:
+    """One row a slice (see `COLUMNS`)."""
+    tables = []
+    for scan in scans:
+        z = np.arange(scan["slices"])
+        columns = {
+            "case": scan["case"],
+            "patient": scan["patient"],
+            "z": z,
+            "position": (z + 1) / len(z),
+            "z_mm": z * scan["z_mm"],
+            "row_mm": scan["row_mm"],
+            "column_mm": scan["column_mm"],
+            "labelled": scan["labels_sha256"] is not None,
+        }
+        present = np.array(scan["present"], dtype=bool).reshape(len(z), len(targets))
+        columns |= {presence_column(name): present[:, i] for i, name in enumerate(targets)}
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _join(scans: Sequence[Mapping[str, Any]], parts: Path, partial: Path, size: int) -> None:
+    """Join the parts into images.npy and labels.npy, by plain writes: a full disk is then an error, not a crash."""
+    shape = (sum(scan["slices"] for scan in scans), size, size)
+    for name, dtype in (("images", np.dtype(np.float16)), ("labels", np.dtype(np.uint8))):
+        with atomic_write(partial / f"{name}.npy") as file:
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for scan in scans:
+                with (parts / f"{scan['case']}.{name}").open("rb") as part:
+                    shutil.copyfileobj(part, file)
+
+
+def _describe(store: SliceStore) -> None:
+    scans = store.slices.groupby("case")
+    labelled = int(scans["labelled"].first().sum())
+    split = store.split()
+    say(
+        f"{store.folder}: {scans.ngroups} scans, {len(store.slices)} slices of {store.size}×{store.size}; "
+        f"{labelled} scans labelled; patients: {len(split.train)} train, {len(split.validation)} validation, "
+        f"{len(split.test)} test"
+    )
+    for name in store.targets:
+        holding = store.slices[store.slices["labelled"]].groupby("case")[presence_column(name)].any()
+        say(f"  {name}: in {int(holding.sum())} of {labelled} labelled scans")

@@ -1,0 +1,161 @@
+"""The slice store: every slice of every scan, scaled and square, in a few memory-mapped files.
+
+images.npy       float16, (N, S, S), intensities in [0, 1]
+labels.npy       uint8, (N, S, S), classes 0…C; all 0 where a scan has no mask
+slices.parquet   one row a slice, in the order of the arrays (see `COLUMNS`)
+store.json       format version, every preprocessing parameter, one entry a scan with its hashes
+split.json       patients for training, validation and test
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from frugalseg.dataset.splits import Split, read_split
+from frugalseg.engine.files import read_json
+from frugalseg.errors import StoreError
+from frugalseg.imaging.intensity import IntensityScale
+
+FORMAT = 1
+
+COLUMNS = {
+    "case": "case id",
+    "patient": "patient id",
+    "z": "index of the slice in its scan, counted towards the head",
+    "position": "(z + 1) / number of slices",
+    "z_mm": "z times the distance between slices, mm",
+    "row_mm": "height of a stored pixel, mm",
+    "column_mm": "width of a stored pixel, mm",
+    "labelled": "whether the scan has a mask",
+}
+"""Columns of slices.parquet; after them one boolean column `has_<organ>` a target."""
+
+
+def presence_column(organ: str) -> str:
+    """Name of the column that says whether a slice holds `organ`."""
+    return f"has_{organ}"
+
+
+@dataclass(frozen=True)
+class SliceStore:
+    """An opened store; the arrays are mapped on first use.
+
+    Attributes:
+        folder: where it lies.
+        meta: the content of store.json.
+        slices: the content of slices.parquet; the row number is the index into the arrays.
+    """
+
+    folder: Path
+    meta: dict[str, Any]
+    slices: pd.DataFrame
+
+    @classmethod
+    def open(cls, folder: Path) -> SliceStore:
+        """Open a finished store.
+
+        Raises:
+            StoreError: there is none, it is unfinished, or of another format version.
+        """
+        if not (folder / "store.json").is_file():
+            unfinished = folder.with_name(folder.name + ".partial").is_dir()
+            raise StoreError(
+                f"{folder} is no slice store" + (", only an unfinished one lies beside it" if unfinished else ""),
+                "run the same `frugalseg prepare` command again to finish it"
+                if unfinished
+                else "make one with `frugalseg prepare`, or check the path",
+            )
+        meta = read_json(folder / "store.json")
+        if meta.get("format") != FORMAT:
+            raise StoreError(
+                f"{folder} has store format {meta.get('format')}, this version reads {FORMAT}",
+                "prepare the store again with this version",
+            )
+        return cls(folder, meta, pd.read_parquet(folder / "slices.parquet"))
+
+    @cached_property
+    def images(self) -> npt.NDArray[np.float16]:
+        """All slices, (N, S, S) float16 in [0, 1], memory-mapped read-only."""
+        return self._map("images.npy")
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.uint8]:
+        """All classes, (N, S, S) uint8, memory-mapped read-only."""
+        return self._map("labels.npy")
+
+    def _map(self, name: str) -> npt.NDArray[Any]:
+        array: npt.NDArray[Any] = np.load(self.folder / name, mmap_mode="r")
+        if len(array) != len(self.slices):
+            raise StoreError(
+                f"{self.folder / name} holds {len(array)} slices, the index {len(self.slices)}",
+                "delete the store and prepare it again",
+            )
+        return array
+
+    @property
+    def targets(self) -> dict[str, tuple[int, ...]]:
+        """Organ → label values in the users' files; the classes 1…C in order."""
+        return {name: tuple(values) for name, values in self.meta["parameters"]["targets"].items()}
+
+    @property
+    def size(self) -> int:
+        """Side of the square slices in pixels."""
+        return int(self.meta["parameters"]["size"])
+
+    @property
+    def intensity(self) -> IntensityScale:
+        """How intensities became [0, 1]."""
+        return IntensityScale.from_dict(self.meta["parameters"]["intensity"])
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What a scan must go through before a network trained on this store sees it."""
+        return {key: self.meta["parameters"][key] for key in ("size", "intensity")}
+
+    @property
+    def presence_columns(self) -> list[str]:
+        """The columns `has_<organ>`, in the order of the classes."""
+        return [presence_column(name) for name in self.targets]
+
+    @property
+    def same_image(self) -> list[set[str]]:
+        """Groups of patients who share an identical scan."""
+        return same_image_groups(self.meta["scans"])
+
+    @property
+    def patients(self) -> list[str]:
+        """All patient ids, sorted."""
+        return sorted(self.slices["patient"].unique())
+
+    def split(self, other: Path | None = None) -> Split:
+        """The store's own split, or the one in the file `other`; checked for leakage either way."""
+        return read_split(other or self.folder / "split.json", self.patients, self.same_image)
+
+    def fingerprints(self, patients: set[str]) -> set[str]:
+        """Fingerprints of the scans of these patients."""
+        return {scan["fingerprint"] for scan in self.meta["scans"] if scan["patient"] in patients}
+
+    def middle(self, fraction: float) -> npt.NDArray[np.bool_]:
+        """Mask over the rows: the middle `fraction` of each scan's slices, at least one a scan."""
+        count = self.slices.groupby("case")["z"].transform("size").to_numpy()
+        kept = np.maximum(1, np.round(count * fraction)).astype(int)
+        first = (count - kept) // 2
+        z = self.slices["z"].to_numpy()
+        inside: npt.NDArray[np.bool_] = (z >= first) & (z < first + kept)
+        return inside
+
+
+def same_image_groups(scans: Sequence[Mapping[str, Any]]) -> list[set[str]]:
+    """Groups of two or more patients among `scans` (entries of store.json) with an identical fingerprint."""
+    owners: dict[str, set[str]] = {}
+    for scan in scans:
+        owners.setdefault(scan["fingerprint"], set()).add(scan["patient"])
+    return [patients for patients in owners.values() if len(patients) > 1]

@@ -1,0 +1,68 @@
+"""What is segmented: the meaning of `--target liver=6`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from frugalseg.errors import OptionError
+
+Targets = Mapping[str, tuple[int, ...]]
+"""Organ → the values it has in the users' label files, in the order of the classes 1, 2, …"""
+
+MAX_TARGETS = 254
+_PATTERN = re.compile(r"(?P<name>[\w .-]+)=(?P<values>-?\d+(,-?\d+)*)")
+
+
+def parse_targets(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Read `["liver=1,2", "spleen=3"]` as `{"liver": (1, 2), "spleen": (3,)}`.
+
+    Raises:
+        OptionError: a text is not name=value[,value…], a name or a value is named twice, or 0 is named, which
+            is the background.
+    """
+    targets: dict[str, tuple[int, ...]] = {}
+    owner: dict[int, str] = {}
+    for text in texts:
+        match = _PATTERN.fullmatch(text.strip())
+        if match is None:
+            raise OptionError(
+                f"--target {text!r} is not name=value or name=value,value",
+                "write for example --target liver=6, or --target liver=1,2 to merge two label values",
+            )
+        name, values = match["name"].strip(), tuple(int(v) for v in match["values"].split(","))
+        if name in targets:
+            raise OptionError(f"--target names {name!r} twice", f"merge its values: --target {name}=1,2")
+        for value in values:
+            if value == 0:
+                raise OptionError(f"--target {text!r}: 0 is the background", "name another label value")
+            if value in owner:
+                raise OptionError(
+                    f"--target gives label value {value} to {owner[value]!r} and to {name!r}",
+                    "give each label value to one organ",
+                )
+            owner[value] = name
+        targets[name] = values
+    if len(targets) > MAX_TARGETS:
+        raise OptionError(f"--target names {len(targets)} organs, at most {MAX_TARGETS} fit", "name fewer")
+    return targets
+
+
+def to_classes(labels: npt.NDArray[Any], targets: Targets) -> npt.NDArray[np.uint8]:
+    """Label values → classes: 0 background, i for the i-th target (from 1); any shape, uint8."""
+    classes = np.zeros(labels.shape, dtype=np.uint8)
+    for number, values in enumerate(targets.values(), start=1):
+        classes[np.isin(labels, values)] = number
+    return classes
+
+
+def to_values(classes: npt.NDArray[np.uint8], targets: Targets) -> npt.NDArray[Any]:
+    """Classes → the users' label values; a target of several values is written as its first."""
+    table = np.array([0, *(values[0] for values in targets.values())])
+    smallest = np.result_type(np.min_scalar_type(int(table.min())), np.min_scalar_type(int(table.max())))
+    values: npt.NDArray[Any] = table.astype(smallest)[classes]
+    return values

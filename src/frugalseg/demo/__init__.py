@@ -1,0 +1,1 @@
+"""The whole way in one command, on made-up scans or on the user's."""

@@ -1,0 +1,248 @@
+"""What a phantom is painted on: a grid in millimetres, soft-edged solids given by their signed distance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Point = tuple[float, float, float]
+
+AIR_HU = -1000.0
+BLUR_MM = 1.2
+"""Width of the scanner's own blur; the voxel size adds to it."""
+
+
+@dataclass(frozen=True)
+class Wave:
+    """A standing wave over the field of view: the building block of every smooth deformation.
+
+    Attributes:
+        amplitude: height in mm.
+        wavelength: mm along each scanner axis.
+        phase: radians along each scanner axis.
+    """
+
+    amplitude: float
+    wavelength: Point
+    phase: Point
+
+    @classmethod
+    def throw(cls, dice: np.random.Generator, amplitude: float, wavelength: tuple[float, float]) -> Wave:
+        """A wave of `amplitude` mm whose wavelengths are drawn from the range `wavelength` (mm)."""
+        length, phase = dice.uniform(*wavelength, 3), dice.uniform(0, 2 * np.pi, 3)
+        return cls(amplitude, _point(length), _point(phase))
+
+    def on(self, axes: Sequence[Array]) -> Array:
+        """The wave in mm on a grid of three one-dimensional axes (mm)."""
+        x, y, z = (
+            np.sin(axis * np.float32(2 * np.pi / length) + np.float32(phase))
+            for axis, length, phase in zip(axes, self.wavelength, self.phase, strict=True)
+        )
+        product: Array = (np.float32(self.amplitude) * x)[:, None, None] * y[:, None] * z
+        return product
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How a body lies in the scanner: scanner mm → body mm.
+
+    Attributes:
+        rotation: 3×3, scanner axes → body axes.
+        shift: where the body's origin lies in the scanner, mm.
+        scale: size of this body relative to the reference anatomy, per body axis.
+        bends: for each body axis the waves that bend it.
+    """
+
+    rotation: Array
+    shift: Array
+    scale: Array
+    bends: tuple[tuple[Wave, ...], ...]
+
+    def body_coordinates(self, axes: Sequence[Array]) -> tuple[Array, Array, Array]:
+        """Reference-anatomy x, y, z in mm (left, posterior, superior) of every voxel of a scanner grid."""
+        centred = [axis - np.float32(s) for axis, s in zip(axes, self.shift, strict=True)]
+        x, y, z = (self._along(body_axis, centred, axes) for body_axis in range(3))
+        return x, y, z
+
+    def _along(self, body_axis: int, centred: list[Array], axes: Sequence[Array]) -> Array:
+        rx, ry, rz = (self.rotation[body_axis] / self.scale[body_axis]).astype(np.float32)
+        place: Array = (rx * centred[0])[:, None, None] + (ry * centred[1])[:, None] + rz * centred[2]
+        for wave in self.bends[body_axis]:
+            place += wave.on(axes)
+        return place
+
+    def scanner_box(self, centre: Array, reach: Array) -> tuple[Array, Array]:
+        """Lowest and highest scanner corner of a body-axes box; bends included."""
+        back = self.rotation.T
+        middle = back @ (centre * self.scale) + self.shift
+        bend = max(sum(wave.amplitude for wave in waves) for waves in self.bends) * self.scale.max()
+        half = np.abs(back) @ (reach * self.scale) + bend
+        return middle - half, middle + half
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box of the canvas.
+
+    Attributes:
+        box: where it lies in the canvas arrays.
+        axes: its three scanner axes, mm; gravity pulls along the second.
+        x: body coordinate towards patient left, mm.
+        y: body coordinate towards posterior, mm.
+        z: body coordinate towards superior, mm.
+    """
+
+    box: tuple[slice, slice, slice]
+    axes: tuple[Array, Array, Array]
+    x: Array
+    y: Array
+    z: Array
+
+    def ripple(self, waves: Sequence[Wave]) -> Array:
+        """The sum of `waves` over this box, mm: what makes a surface uneven."""
+        total: Array = sum((wave.on(self.axes) for wave in waves), np.zeros((), np.float32))
+        return total
+
+
+class Canvas:
+    """A stack of slices to paint a body on.
+
+    Args:
+        axes: scanner coordinates of the voxel centres, mm, along left, posterior, superior.
+        pose: how the body lies in the scanner.
+        blur: width over which a boundary goes from one tissue to the other, mm.
+
+    Attributes:
+        hu: noise-free Hounsfield units.
+        tissue: number of the tissue that fills more than half of each voxel.
+    """
+
+    def __init__(self, axes: Sequence[Array], pose: Pose, blur: float) -> None:
+        ax, ay, az = axes
+        self.axes = (ax, ay, az)
+        self.pose = pose
+        self.blur = np.float32(blur)
+        shape = (ax.size, ay.size, az.size)
+        self.hu: Array = np.full(shape, AIR_HU, np.float32)
+        self.tissue: Array = np.zeros(shape, np.uint8)
+        self._body = pose.body_coordinates(axes)
+
+    def everywhere(self) -> Region:
+        """The whole canvas as one region."""
+        box = (slice(None), slice(None), slice(None))
+        return Region(box, self.axes, *self._body)
+
+    def around(self, centre: Sequence[float] | Array, reach: Sequence[float] | Array) -> Region:
+        """The box that holds everything within `reach` mm of `centre` (body axes, mm); it may be empty."""
+        low, high = self.pose.scanner_box(np.asarray(centre, float), np.asarray(reach, float))
+        box = tuple(
+            slice(*np.searchsorted(axis, (a - self.blur, b + self.blur)))
+            for axis, a, b in zip(self.axes, low, high, strict=True)
+        )
+        bx, by, bz = box
+        ax, ay, az = self.axes
+        x, y, z = (coordinate[bx, by, bz] for coordinate in self._body)
+        return Region((bx, by, bz), (ax[bx], ay[by], az[bz]), x, y, z)
+
+    def paint(self, region: Region, distance: Array, hu: float | Array, tissue: int | None = None) -> None:
+        """Fill a solid, mixing tissues in the voxels its surface crosses.
+
+        Args:
+            region: where `distance` was computed.
+            distance: signed distance to the surface in mm, negative inside.
+            hu: Hounsfield units, one value or one per voxel of the region.
+            tissue: its number; None leaves the number of what lies there (vessels within an organ).
+        """
+        share = distance * (-1 / self.blur)
+        share += np.float32(0.5)
+        np.clip(share, 0, 1, out=share)
+        below = self.hu[region.box]
+        share *= np.subtract(hu, below, dtype=np.float32)
+        below += share
+        if tissue is not None:
+            self.tissue[region.box][distance < 0] = tissue
+
+    def is_tissue(self, region: Region, tissue: int) -> Array:
+        """Where in `region` a tissue lies on top."""
+        mask: Array = self.tissue[region.box] == tissue
+        return mask
+
+
+def turn(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> Array:
+    """Rotation matrix about the three body axes, degrees."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(np.deg2rad([x_deg, y_deg, z_deg])), np.sin(np.deg2rad([x_deg, y_deg, z_deg]))
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    product: Array = about_z @ about_y @ about_x
+    return product
+
+
+def ellipsoid(region: Region, centre: Sequence[float], semi: Sequence[float], tilt: Array | None = None) -> Array:
+    """Distance (mm) to an ellipsoid with semi-axes `semi` (mm), turned by `tilt`."""
+    x, y, z = (c - np.float32(m) for c, m in zip((region.x, region.y, region.z), centre, strict=True))
+    if tilt is not None:
+        t = tilt.astype(np.float32)
+        x, y, z = (t[0, i] * x + t[1, i] * y + t[2, i] * z for i in range(3))
+    a, b, c = (np.float32(1 / s) for s in semi)
+    x, y, z = x * a, y * b, z * c
+    squared = x * x + y * y + z * z
+    slope = np.square(x * a) + np.square(y * b) + np.square(z * c)
+    return _radial_distance(squared, slope)
+
+
+def column(region: Region, centre: Sequence[float | Array], semi: Sequence[float | Array]) -> Array:
+    """Distance (mm, in-plane) to an elliptic column along z; centre and semi-axes may change from slice to slice."""
+    x, y = (region.x - np.float32(centre[0])) / semi[0], (region.y - np.float32(centre[1])) / semi[1]
+    squared = x * x + y * y
+    slope = np.square(x / semi[0]) + np.square(y / semi[1])
+    return _radial_distance(squared, slope)
+
+
+def _radial_distance(squared: Array, slope: Array) -> Array:
+    radius = np.sqrt(squared)
+    distance: Array = (squared - radius) / np.sqrt(slope + np.float32(1e-9))
+    return distance
+
+
+def tube(region: Region, path: Sequence[Point], radius: float | Array) -> Array:
+    """Distance (mm) to a round tube along a polyline."""
+    nearest: Array | None = None
+    for start, stop in zip(path[:-1], path[1:], strict=True):
+        squared = _squared_distance_to_line(region, np.asarray(start, np.float32), np.asarray(stop, np.float32))
+        nearest = squared if nearest is None else np.minimum(nearest, squared)
+    assert nearest is not None
+    return np.sqrt(nearest) - np.float32(radius) if np.isscalar(radius) else np.sqrt(nearest) - radius
+
+
+def _squared_distance_to_line(region: Region, start: Array, stop: Array) -> Array:
+    x, y, z = region.x - start[0], region.y - start[1], region.z - start[2]
+    d = stop - start
+    along = np.clip((x * d[0] + y * d[1] + z * d[2]) / (d @ d), 0, 1)
+    x -= along * d[0]
+    y -= along * d[1]
+    z -= along * d[2]
+    squared: Array = x * x + y * y + z * z
+    return squared
+
+
+def blend_union(a: Array, b: Array, width: float) -> Array:
+    """Union of two solids with a fillet of `width` mm where they meet."""
+    fillet = np.maximum(np.float32(width) - np.abs(a - b), 0)
+    union: Array = np.minimum(a, b) - fillet * fillet * np.float32(0.25 / width)
+    return union
+
+
+def blend_common(a: Array, b: Array, width: float) -> Array:
+    """Intersection of two solids, its edge rounded over `width` mm; `blend_common(a, -b, w)` cuts b out of a."""
+    return -blend_union(-a, -b, width)
+
+
+def _point(values: Array) -> Point:
+    x, y, z = (float(v) for v in values)
+    return x, y, z

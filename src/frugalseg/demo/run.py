@@ -1,0 +1,106 @@
+"""`frugalseg demo`: prepare, pre-train, fine-tune, predict and evaluate, one after the other."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from pathlib import Path
+
+from frugalseg.contrast.pretrain import pretrain
+from frugalseg.dataset.prepare import prepare
+from frugalseg.demo.phantom import LABELS, write_cohort
+from frugalseg.engine.progress import say
+from frugalseg.errors import RunError
+from frugalseg.evaluate.evaluate import evaluate
+from frugalseg.options import (
+    DemoOptions,
+    EvaluateOptions,
+    FinetuneOptions,
+    PredictOptions,
+    PrepareOptions,
+    PretrainOptions,
+)
+from frugalseg.segment.finetune import finetune
+from frugalseg.segment.predict import predict
+
+MADE = ("scans", "store", "pretrained", "model", "predictions", "evaluation")
+
+
+def demo(options: DemoOptions) -> Path:
+    """Run the whole way and return the path of the report, which is also printed.
+
+    Raises:
+        RunError: the folder is in use and `overwrite` was not given.
+    """
+    out = options.out
+    used = [out / name for name in (*MADE, "store.partial") if (out / name).exists()]
+    if used and not options.overwrite:
+        raise RunError(f"{out} holds an earlier demo", "choose another --out, or give --overwrite")
+    for folder in used:
+        shutil.rmtree(folder)
+    begun = time.perf_counter()
+    images, labels, target = _scans(options)
+
+    _announce("prepare", f"--images {images} --labels {labels} --target {' '.join(target)} --size {options.size}")
+    prepare(
+        PrepareOptions(
+            images=images,
+            labels=labels,
+            target=target,
+            size=options.size,
+            modality=options.modality,
+            out=out / "store",
+            seed=options.seed,
+        )
+    )
+    _announce("pretrain", f"--data {out / 'store'} --method polycl-m --epochs {options.pretrain_epochs}")
+    pretrain(
+        PretrainOptions(
+            data=out / "store",
+            out=out / "pretrained",
+            epochs=options.pretrain_epochs,
+            device=options.device,
+            seed=options.seed,
+        )
+    )
+    _announce("finetune", f"--encoder {out / 'pretrained'} --budget {shlex.quote(options.budget)}")
+    finetune(
+        FinetuneOptions(
+            data=out / "store",
+            encoder=out / "pretrained",
+            budget=options.budget,
+            steps=options.steps,
+            out=out / "model",
+            device=options.device,
+            seed=options.seed,
+        )
+    )
+    _announce("predict", f"--model {out / 'model'} --images {images}")
+    predict(PredictOptions(model=out / "model", images=images, out=out / "predictions", device=options.device))
+    _announce("evaluate", f"--predictions {out / 'predictions'} --references {labels}")
+    evaluate(
+        EvaluateOptions(
+            predictions=out / "predictions",
+            references=labels,
+            target=target,
+            out=out / "evaluation",
+            seed=options.seed,
+        )
+    )
+    report = (out / "evaluation" / "report.html").resolve()
+    say(f"\ndone in {time.perf_counter() - begun:.0f} s; open the report:")
+    print(report)
+    return report
+
+
+def _scans(options: DemoOptions) -> tuple[Path, Path, list[str]]:
+    if options.images is not None and options.labels is not None:
+        return options.images, options.labels, options.target
+    say(f"making {options.cases} phantoms of the abdomen")
+    images, labels = write_cohort(options.out / "scans", options.cases, options.seed)
+    return images, labels, [f"liver={LABELS['liver']}"]
+
+
+def _announce(command: str, flags: str) -> None:
+    say(f"\nfrugalseg {command} {flags}")

@@ -1,0 +1,1 @@
+"""Training: devices, run folders, checkpoints, the loop, its progress and its logs."""

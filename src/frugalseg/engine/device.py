@@ -1,0 +1,91 @@
+"""Where and in which arithmetic a command computes."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+
+from frugalseg.errors import DeviceError, OptionError
+from frugalseg.options import Precision
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+Arithmetic = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+def find_device(name: str) -> torch.device:
+    """The device called `name`: auto (CUDA where there is one), cpu, cuda, or cuda:N.
+
+    Raises:
+        OptionError: the name is none of these.
+        DeviceError: the GPU asked for is not there.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise OptionError(f"--device {name!r} is unknown", "give auto, cpu, cuda, or cuda:N")
+    there = torch.cuda.device_count()
+    if name == "cpu" or (name == "auto" and there == 0):
+        return torch.device("cpu")
+    device = torch.device("cuda" if name == "auto" else name)
+    if (device.index or 0) >= there:
+        raise DeviceError(
+            f"--device {name}: there {'is no GPU' if there == 0 else f'are only {there} GPUs'} that PyTorch can use",
+            "use --device cpu, or install a CUDA build of PyTorch and check `nvidia-smi`",
+        )
+    return torch.device("cuda", device.index or int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def arithmetic(precision: Precision, device: torch.device) -> Arithmetic:
+    """What autocast uses; `auto` is bf16 where the device computes faster in it, else 32.
+
+    Raises:
+        OptionError: 16 was asked for on a CPU.
+    """
+    if precision == "auto":
+        precision = "bf16" if _fast_bf16(device) else "32"
+    if precision == "16" and device.type == "cpu":
+        raise OptionError("--precision 16 needs a GPU", "use --precision bf16 or 32 on a CPU")
+    return cast(Arithmetic, {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision])
+
+
+def _fast_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """Autocast for inference in the arithmetic of `precision`."""
+    kind = arithmetic(precision, device)
+    dtype = torch.float16 if kind == "16-mixed" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=kind != "32-true")
+
+
+def make_fabric(device_name: str, precision: Precision) -> Fabric:
+    """A Lightning Fabric on one device, or on this process's share of the devices under torchrun."""
+    from lightning.fabric import Fabric
+
+    device = find_device(device_name)
+    settings: dict[str, Any] = {"accelerator": "gpu" if device.type == "cuda" else "cpu"}
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        settings |= {
+            "devices": local,
+            "num_nodes": int(os.environ["WORLD_SIZE"]) // local,
+            "strategy": "ddp",
+        }
+    else:
+        settings["devices"] = [device.index] if device.type == "cuda" else 1
+    fabric = Fabric(precision=arithmetic(precision, device), **settings)
+    fabric.launch()
+    return fabric
+
+
+def describe(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
+    return f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"

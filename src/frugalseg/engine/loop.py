@@ -1,0 +1,299 @@
+"""The training loop; every training command is a `Task` that it runs.
+
+All randomness of step n is a function of (seed, n, process): the order of an epoch comes from (seed, epoch), and
+the generators behind dropout and augmentation are seeded anew before every step. A run that is killed and resumed
+therefore equals the unbroken one, from any checkpoint, without generator states to store.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from frugalseg.engine.checkpoint import keep_as_best, load_checkpoint, save_checkpoint
+from frugalseg.engine.progress import TrainingBar, say
+from frugalseg.engine.run import RunFolder
+from frugalseg.errors import FrugalsegError, RunError
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+Batch = TypeVar("Batch")
+
+
+class InterruptedRunError(FrugalsegError):
+    """The person stopped the run; a checkpoint was written."""
+
+
+class Task(ABC):
+    """One kind of training: what is learned, from what, and how it is judged.
+
+    Attributes:
+        model: the network; the loop moves it to the device.
+        optimizer, scheduler: the scheduler is stepped once an iteration.
+        steps_per_epoch: batches of every epoch.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    steps_per_epoch: int
+
+    @abstractmethod
+    def batches(self, epoch: int) -> list[Tensor]:
+        """The epoch's batches as tensors of store rows, first axis the samples; a function of (seed, epoch)."""
+
+    @abstractmethod
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[Any]:
+        """Gather these batches on the device, one after the other."""
+
+    @abstractmethod
+    def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        """The loss to minimise under "loss", and its parts under their names; all scalars."""
+
+    def validate(self) -> dict[str, float]:
+        """Figures on the validation patients; "score", where given, chooses the best checkpoint (higher wins)."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long, and how often to look.
+
+    Attributes:
+        steps: optimiser steps in all.
+        report_every: steps between reports; validation, log and checkpoint go with them.
+        seed: seed of everything drawn during training.
+        clip: largest gradient norm, or None.
+        checkpoint_minutes: longest time between checkpoints.
+    """
+
+    steps: int
+    report_every: int
+    seed: int
+    clip: float | None
+    checkpoint_minutes: float
+
+
+@dataclass
+class _State:
+    """Where a run stands, apart from the tensors."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float = -math.inf
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    summed: int = 0
+
+
+class _Stopwatch:
+    """Splits the time of a report interval into waiting for data and the rest."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self.begun = time.perf_counter()
+        self.waited = 0.0
+        self.samples = 0
+
+    @property
+    def seconds(self) -> float:
+        return max(time.perf_counter() - self.begun, 1e-9)
+
+    def timed(self, stream: Iterable[Batch]) -> Iterator[Batch]:
+        """Hand on the batches, counting the time until each is there."""
+        iterator = iter(stream)
+        while True:
+            asked = time.perf_counter()
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            self.waited += time.perf_counter() - asked
+            yield batch
+
+
+def train(task: Task, plan: Plan, fabric: Fabric, run: RunFolder) -> None:
+    """Train `task` to the end of `plan`, from the start or from the run's last checkpoint.
+
+    Raises:
+        InterruptedRunError: after Ctrl-C or SIGTERM, with a checkpoint written.
+        RunError: the loss is no longer finite, or the checkpoint is damaged.
+    """
+    trainer = _Trainer(task, plan, fabric, run)
+    with _stop_requests() as stop, TrainingBar(plan.steps, enabled=fabric.is_global_zero) as bar:
+        trainer.run_steps(bar, stop)
+
+
+class _Trainer:
+    def __init__(self, task: Task, plan: Plan, fabric: Fabric, run: RunFolder) -> None:
+        self.task, self.plan, self.fabric, self.run = task, plan, fabric, run
+        self.model, self.optimizer = fabric.setup(task.model, task.optimizer)
+        self.state = _State()
+        self.watch = _Stopwatch()
+        self.saved_at = time.perf_counter()
+        if run.last.is_file():
+            self._restore(load_checkpoint(run.last))
+        else:
+            self._save()
+
+    def run_steps(self, bar: TrainingBar, stop: list[str]) -> None:
+        state, plan, per_epoch = self.state, self.plan, self.task.steps_per_epoch
+        bar.update(state.step)
+        self.watch.restart()
+        while state.step < plan.steps:
+            epoch, done = divmod(state.step, per_epoch)
+            batches = self.task.batches(epoch)[done : done + plan.steps - state.step]
+            share = [batch[self.fabric.global_rank :: self.fabric.world_size] for batch in batches]
+            for batch, rows in zip(self.watch.timed(self.task.stream(share)), batches, strict=True):
+                self._step(batch)
+                self.watch.samples += len(rows)
+                bar.update(state.step, self._note)
+                if state.step % plan.report_every == 0 or state.step == plan.steps:
+                    self._report(bar)
+                elif stop or time.perf_counter() - self.saved_at > 60 * plan.checkpoint_minutes:
+                    self._save()
+                if stop and state.step < plan.steps:
+                    raise InterruptedRunError(
+                        f"stopped by {stop[0]} after step {state.step} of {plan.steps}; the checkpoint is written",
+                        "run the same command with --resume to go on from there",
+                    )
+
+    def _step(self, batch: Any) -> None:
+        seed_step(self.plan.seed, self.state.step, self.fabric.global_rank)
+        self.model.train()
+        losses = self.task.losses(self.model, batch)
+        self.fabric.backward(losses["loss"])
+        if self.plan.clip is not None:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.plan.clip, error_if_nonfinite=False)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.task.scheduler.step()
+        self.state.step += 1
+        self.state.summed += 1
+        for name, value in losses.items():
+            value = value.detach().double()  # summed on the device: reading it here would make a GPU wait
+            self.state.sums[name] = self.state.sums[name] + value if name in self.state.sums else value
+
+    def _note(self) -> str:
+        loss = float(self.state.sums["loss"]) / self.state.summed if self.state.summed else math.nan
+        wait = self.watch.waited / self.watch.seconds
+        return f"loss {loss:.3f} · {self.watch.samples / self.watch.seconds:.0f} samples/s · {wait:.0%} waiting"
+
+    def _report(self, bar: TrainingBar) -> None:
+        """Log the interval's means, validate, and write a checkpoint."""
+        state = self.state
+        record: dict[str, Any] = {"step": state.step, "epoch": round(state.step / self.task.steps_per_epoch, 3)}
+        record |= {name: float(total) / state.summed for name, total in state.sums.items()}
+        record["lr"] = self.optimizer.param_groups[0]["lr"]
+        record["samples_per_s"] = self.watch.samples / self.watch.seconds
+        record["wait"] = self.watch.waited / self.watch.seconds
+        state.seconds += self.watch.seconds
+        if not math.isfinite(record["loss"]):
+            raise RunError(
+                f"the loss is {record['loss']} at step {state.step}",
+                "start again with a lower --lr, or with --precision 32",
+            )
+        if self.fabric.is_global_zero:
+            begun = time.perf_counter()
+            self.task.model.eval()
+            with torch.no_grad():
+                record |= self.task.validate()
+            state.seconds += time.perf_counter() - begun
+            record["seconds"] = round(state.seconds, 3)
+            better = record.get("score", -math.inf) > state.best
+            state.best = max(state.best, record.get("score", -math.inf))
+            self.run.log(record)
+            bar.report(record)
+        state.sums, state.summed = {}, 0
+        self._save()
+        if self.fabric.is_global_zero and better:
+            keep_as_best(self.run.last, self.run.best)
+        self.fabric.barrier()
+        self.watch.restart()
+
+    def _save(self) -> None:
+        self.saved_at = time.perf_counter()
+        if not self.fabric.is_global_zero:
+            return
+        save_checkpoint(
+            self.run.last,
+            {
+                **vars(self.state),
+                "model": self.task.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.task.scheduler.state_dict(),
+                "scaler": self.fabric.strategy.precision.state_dict(),
+            },
+        )
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.task.model.load_state_dict(saved.pop("model"))
+        self.optimizer.load_state_dict(saved.pop("optimizer"))
+        self.task.scheduler.load_state_dict(saved.pop("scheduler"))
+        self.fabric.strategy.precision.load_state_dict(saved.pop("scaler"))
+        self.state = _State(**saved)
+        if self.fabric.is_global_zero:
+            self.run.forget_after(self.state.step)
+            say(f"continuing {self.run.path} after step {self.state.step} of {self.plan.steps}")
+        self.fabric.barrier()
+
+
+def seed_step(seed: int, step: int, process: int = 0) -> None:
+    """Seed PyTorch's generators for one step of one process."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0]))
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[str]]:
+    """Collect Ctrl-C and SIGTERM instead of dying of them; a second Ctrl-C stops at once."""
+    asked: list[str] = []
+
+    def note(number: int, _: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append("Ctrl-C" if number == signal.SIGINT else "SIGTERM")
+        say("stopping after this step; a checkpoint will be written (Ctrl-C again to stop at once)")
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # signals reach the main thread only; a training inside another thread is stopped from there
+        yield asked
+        return
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def steps_and_interval(
+    steps_per_epoch: int, steps: int | None, epochs: int | None, reports: int | None
+) -> tuple[int, int]:
+    """Total steps, and steps between reports.
+
+    Args:
+        steps_per_epoch: batches of an epoch.
+        steps: total, where given.
+        epochs: total in epochs, where `steps` is not given.
+        reports: about how many reports a run; None for one an epoch. An interval longer than an epoch is made of
+            whole epochs.
+    """
+    total = steps if steps is not None else (epochs or 1) * steps_per_epoch
+    if reports is None:
+        return total, steps_per_epoch
+    interval = max(1, total // reports)
+    if interval > steps_per_epoch:
+        interval -= interval % steps_per_epoch
+    return total, interval

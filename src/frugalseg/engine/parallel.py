@@ -1,0 +1,75 @@
+"""The same work on many scans at once, with a progress bar, and errors that name the scan."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from typing import TypeVar
+
+from frugalseg.engine.progress import scan_progress
+from frugalseg.errors import FrugalsegError, ScanError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def map_cases(
+    work: Callable[[Job], Result], jobs: Mapping[str, Job], title: str, workers: int | None = None
+) -> tuple[dict[str, Result], dict[str, FrugalsegError]]:
+    """Do `work` on every job, `workers` at a time.
+
+    Threads, not processes: decompression, hashing and resampling release the interpreter's lock, nothing is
+    copied between processes, and an error arrives with its traceback instead of as a dead worker.
+
+    Args:
+        work: the work on one scan.
+        jobs: case id → what `work` takes.
+        title: what the progress bar says.
+        workers: scans at a time; by default one a core; 0 works in the calling thread.
+
+    Returns:
+        Results and user errors, both by case id in the order of `jobs`. Any other exception is raised, with the
+        case id named; jobs not yet started are then dropped.
+    """
+    results: dict[str, Result] = {}
+    failures: dict[str, FrugalsegError] = {}
+
+    def attempt(case: str, job: Job) -> None:
+        try:
+            results[case] = work(job)
+        except FrugalsegError as error:
+            failures[case] = error
+        except MemoryError:
+            failures[case] = ScanError(
+                f"{case}: not enough memory to read it beside {workers} others", "use fewer --workers"
+            )
+        except Exception as error:
+            raise RuntimeError(f"unexpected error in case {case}: {error}") from error
+
+    workers = os.cpu_count() or 1 if workers is None else workers
+    with scan_progress(title, len(jobs)) as advance:
+        if workers == 0:
+            for case, job in jobs.items():
+                attempt(case, job)
+                advance()
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                futures: list[Future[None]] = [pool.submit(attempt, case, job) for case, job in jobs.items()]
+                try:
+                    for future in as_completed(futures):
+                        future.result()
+                        advance()
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+    order = list(jobs)
+    return ({c: results[c] for c in order if c in results}, {c: failures[c] for c in order if c in failures})
+
+
+def list_failures(failures: Mapping[str, FrugalsegError], most: int = 20) -> str:
+    """One line a failed scan, for a message."""
+    lines = [f"  {case}: {error.problem}" for case, error in list(failures.items())[:most]]
+    if len(failures) > most:
+        lines.append(f"  … and {len(failures) - most} more")
+    return "\n".join(lines)

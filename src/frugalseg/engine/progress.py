@@ -1,0 +1,100 @@
+"""What a person sees while waiting, and the lines a command says."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+console = Console(stderr=True, highlight=False)
+"""Progress, hints and warnings go to standard error; results a program may read go to standard output."""
+
+
+def say(message: str) -> None:
+    """One line for the person at the terminal."""
+    console.print(message, markup=False, soft_wrap=True)
+
+
+def show_warnings() -> None:
+    """Print warnings as one line each, without the code they came from."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+
+    warnings.showwarning = show
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f} {task.fields['unit']}/s", style="cyan")
+
+
+def progress_bar(title: str, total: int, unit: str, *extra: ProgressColumn) -> tuple[Progress, TaskID]:
+    """A bar with count, speed, time passed and time left; `extra` columns stand behind."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        *extra,
+        console=console,
+    )
+    return bar, bar.add_task(title, total=total, unit=unit, note="")
+
+
+@contextmanager
+def scan_progress(title: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar over scans; the yielded function counts one as done."""
+    bar, task = progress_bar(title, total, "scans")
+    with bar:
+        yield lambda: bar.advance(task)
+
+
+class TrainingBar:
+    """Progress of a training: a bar on a terminal, one line a report elsewhere."""
+
+    def __init__(self, steps: int, enabled: bool = True) -> None:
+        self._bar, self._task = progress_bar("training", steps, "steps", TextColumn("{task.fields[note]}"))
+        self._bar.disable = not (enabled and console.is_terminal)
+        self._steps, self._lines, self._noted_at = steps, enabled and not console.is_terminal, 0.0
+
+    def __enter__(self) -> TrainingBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def update(self, step: int, note: Callable[[], str] | None = None) -> None:
+        """Stand at `step`; the note is made at most twice a second."""
+        if note is not None and time.perf_counter() - self._noted_at > 0.5:
+            self._noted_at = time.perf_counter()
+            self._bar.update(self._task, note=note())
+        self._bar.update(self._task, completed=step)
+
+    def report(self, record: Mapping[str, object]) -> None:
+        """Say a record of metrics.jsonl where there is no bar."""
+        if self._lines:
+            figures = " ".join(
+                f"{name} {value:.4g}" for name, value in record.items() if isinstance(value, float) and name != "epoch"
+            )
+            say(f"step {record['step']}/{self._steps} {figures}")

@@ -1,0 +1,186 @@
+"""A run folder: what was asked, on what it ran, what was measured, and where it stands.
+
+config.yaml           the command and its resolved options
+environment.json      versions, git commit, device
+metrics.jsonl         one JSON object a report; the truth about the run
+checkpoints/          last.ckpt, and best.ckpt where a validation chooses
+model.safetensors, model.json   the result; model.json is written last of all
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+import yaml
+
+from frugalseg._version import __version__
+from frugalseg.engine.device import describe
+from frugalseg.engine.files import atomic_write, write_json
+from frugalseg.errors import RunError, disk_errors
+from frugalseg.models.saved import SPEC
+from frugalseg.options import Resume
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+NOT_SCIENCE = {"resume", "checkpoint_minutes", "out"}
+"""Options that may differ when a run is resumed: they change nothing in the result."""
+
+PACKAGES = ("torch", "lightning", "monai", "kornia", "numpy", "nibabel")
+
+
+class RunOptions(Protocol):
+    """The options every run folder needs."""
+
+    @property
+    def out(self) -> Path:
+        """The folder."""
+
+    @property
+    def resume(self) -> Resume:
+        """Whether to continue."""
+
+
+class RunFolder:
+    """One run's folder. Make it with `claim`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last = path / "checkpoints" / "last.ckpt"
+        self.best = path / "checkpoints" / "best.ckpt"
+        self.metrics = path / "metrics.jsonl"
+
+    @classmethod
+    def claim(cls, command: str, options: RunOptions, fabric: Fabric) -> RunFolder:
+        """Take `options.out` for a new run, or find the run to resume there.
+
+        Of several processes the first does this; the others wait for it.
+
+        Args:
+            command: the command's name, for the record.
+            options: a dataclass of options.
+            fabric: the processes, and the device for environment.json.
+
+        Raises:
+            RunError: a new run on a used folder, `--resume` where there is nothing to resume, or a resumed run
+                with other options.
+        """
+        run = cls(options.out)
+        if fabric.is_global_zero:
+            run._claim(command, options, fabric.device)
+        fabric.barrier()
+        return run
+
+    def _claim(self, command: str, options: RunOptions, device: torch.device) -> None:
+        config = plain(options)
+        if self.last.is_file() and options.resume != "no":
+            self._check_same(config)
+            return
+        if options.resume == "yes":
+            raise RunError(
+                f"--resume: {self.path} holds no checkpoint to continue from",
+                "check the path, or leave out --resume to start a new run (--resume auto does either)",
+            )
+        if (self.path / "config.yaml").is_file() and options.resume == "auto":
+            self._check_same(config)
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunError(
+                f"{self.path} is in use" + (" by a run" if self.last.is_file() else ""),
+                "choose another --out" + (", or continue that run with --resume" if self.last.is_file() else ""),
+            )
+        with disk_errors(self.path):
+            self.last.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self.path / "config.yaml", "w") as file:
+            file.write(f"# frugalseg {command} --config THIS_FILE --out ANOTHER_FOLDER runs the same again\n")
+            yaml.safe_dump(config, file, sort_keys=False, allow_unicode=True)
+        write_json(self.path / "environment.json", {"command": command, **environment(device)})
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model is written."""
+        return (self.path / SPEC).is_file()
+
+    def _check_same(self, config: dict[str, Any]) -> None:
+        before = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        differing = [
+            k for k in config.keys() | before.keys() if k not in NOT_SCIENCE and config.get(k) != before.get(k)
+        ]
+        if differing:
+            told = "; ".join(f"{key}: {before.get(key)} then, {config.get(key)} now" for key in sorted(differing))
+            raise RunError(
+                f"the run in {self.path} had other options ({told})",
+                "resume with the same options, or start a new run in another --out",
+            )
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append one record to metrics.jsonl."""
+        with disk_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+
+    def forget_after(self, step: int) -> None:
+        """Drop the records of steps that a resumed run will do again, and a line a kill cut off."""
+        if not self.metrics.is_file():
+            return
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        with atomic_write(self.metrics, "w") as file:
+            file.writelines(kept)
+
+    def records(self) -> list[dict[str, Any]]:
+        """All of metrics.jsonl."""
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+
+
+def plain(options: object) -> dict[str, Any]:
+    """A dataclass of options as YAML keeps it."""
+
+    def simple(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value)
+        if isinstance(value, (list, tuple)):
+            return [simple(v) for v in value]
+        return value
+
+    return {field.name: simple(getattr(options, field.name)) for field in dataclasses.fields(options)}  # type: ignore[arg-type]
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What a run ran on: enough to see later why two runs differ."""
+    return {
+        "frugalseg": __version__,
+        "commit": _git_commit(),
+        "command_line": sys.argv,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": describe(device),
+        "cores": os.cpu_count(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree this package runs from, where it runs from one."""
+    here = Path(__file__).resolve().parent
+    try:
+        command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None

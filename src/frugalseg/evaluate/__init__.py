@@ -1,0 +1,1 @@
+"""Masks against references: metrics in mm, intervals over patients, and a report a reviewer can read."""

@@ -1,0 +1,86 @@
+"""Pieces that several backbones share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frugalseg.options import Norm
+
+
+def make_norm(kind: Norm, channels: int) -> nn.Module:
+    """A normalisation layer over `channels`: instance, instance with learned scale and shift, or batch."""
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.InstanceNorm2d(channels, affine=kind == "instance_affine")
+
+
+def padded_to(x: Tensor, stride: int) -> tuple[Tensor, tuple[slice, slice]]:
+    """Pad (B, C, H, W) with zeros to multiples of `stride`, at least two of them, and tell where the image lies.
+
+    Two, because an instance norm needs more than one value at the deepest level.
+    """
+    height, width = x.shape[-2:]
+    grown = [max(2, -(-side // stride)) * stride for side in (height, width)]
+    top, left = (grown[0] - height) // 2, (grown[1] - width) // 2
+    region = (slice(top, top + height), slice(left, left + width))
+    if grown == [height, width]:
+        return x, region
+    return F.pad(x, (left, grown[1] - width - left, top, grown[0] - height - top)), region
+
+
+class Encoder(nn.Module):
+    """What every backbone's encoder offers.
+
+    Attributes:
+        channels: channels of each feature map, fine to coarse.
+        stride: side of an input pixel block that becomes one pixel of the coarsest map.
+        embedding_dim: length of what `embed` returns.
+    """
+
+    channels: Sequence[int]
+    stride: int
+    embedding_dim: int
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Image (B, 1, H, W), sides multiples of `stride` → feature maps, fine to coarse."""
+        raise NotImplementedError
+
+    def embed(self, features: list[Tensor]) -> Tensor:
+        """Feature maps → one vector an image, (B, embedding_dim)."""
+        raise NotImplementedError
+
+
+class Segmenter(nn.Module):
+    """Encoder and decoder: an image of any size to one logit a class and pixel.
+
+    The background has no logit of its own: it stands at 0 beside the classes (see `segment.losses`).
+    """
+
+    def __init__(self, encoder: Encoder, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, H, W) in [0, 1] → logits (B, C, H, W)."""
+        grown, (rows, columns) = padded_to(x, self.encoder.stride)
+        logits: Tensor = self.decoder(self.encoder(grown))
+        return logits[..., rows, columns]
+
+
+class ProjectionNet(nn.Module):
+    """Encoder and projection head: an image of any size to the vector that contrast compares."""
+
+    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, H, W) in [0, 1] → (B, D), not normalised."""
+        grown, _ = padded_to(x, self.encoder.stride)
+        projected: Tensor = self.head(self.encoder.embed(self.encoder(grown)))
+        return projected

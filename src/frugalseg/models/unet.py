@@ -1,0 +1,68 @@
+"""The U-Net of PolyCL, which is MultiMix's without its saliency bridge (arXiv 2505.19208; 2010.14731).
+
+1.962 M parameters: encoder 1,178,480 and decoder 783,857 with one class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frugalseg.models.blocks import Encoder, make_norm
+from frugalseg.options import Norm
+
+WIDTHS = (16, 32, 64, 128, 256)
+
+
+def double_conv(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
+    """Twice (3×3 convolution, normalisation, leaky ReLU), then dropout."""
+    layers: list[nn.Module] = []
+    for channels in (inputs, outputs):
+        layers += [nn.Conv2d(channels, outputs, 3, padding=1), make_norm(norm, outputs), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Dropout(0.25))
+
+
+class UNetEncoder(Encoder):
+    """Five levels of `double_conv`, halved by max pooling between them."""
+
+    def __init__(self, norm: Norm, widths: Sequence[int] = WIDTHS) -> None:
+        super().__init__()
+        self.channels = widths
+        self.stride = 2 ** (len(widths) - 1)
+        self.embedding_dim = widths[-1]
+        self.levels = nn.ModuleList(double_conv(a, b, norm) for a, b in pairwise((1, *widths)))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 1, H, W) → maps of 16, 32, 64, 128, 256 channels at full to 1/16 resolution."""
+        features: list[Tensor] = []
+        for level in self.levels:
+            x = level(F.max_pool2d(features[-1], 2) if features else x)
+            features.append(x)
+        return features
+
+    def embed(self, features: list[Tensor]) -> Tensor:
+        """Mean of the max-pooled coarsest map, (B, 256)."""
+        return F.max_pool2d(features[-1], 2).mean(dim=(2, 3))
+
+
+class UNetDecoder(nn.Module):
+    """Bilinear upsampling, concatenation with the encoder's map, `double_conv`; a 1×1 convolution at the end."""
+
+    def __init__(self, channels: Sequence[int], classes: int, norm: Norm) -> None:
+        super().__init__()
+        coarse_to_fine = list(channels)[::-1]
+        self.levels = nn.ModuleList(double_conv(coarse + fine, fine, norm) for coarse, fine in pairwise(coarse_to_fine))
+        self.classify = nn.Conv2d(channels[0], classes, 1)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Feature maps, fine to coarse → logits (B, C, H, W) at the resolution of the finest."""
+        x = features[-1]
+        for level, skip in zip(self.levels, features[-2::-1], strict=True):
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+            x = level(torch.cat([x, skip], dim=1))
+        logits: Tensor = self.classify(x)
+        return logits

@@ -1,0 +1,1 @@
+"""Segmentation: fine-tuning from few labels, prediction on whole volumes, post-processing."""

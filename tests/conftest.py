@@ -1,0 +1,24 @@
+"""What several rooms' tests need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One thread a worker: several on one core only wait for each other.
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real scans beside the checkout; tests that need them skip without."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the real scans are not there ({SHARED_DATA})")
+    return SHARED_DATA

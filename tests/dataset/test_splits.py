@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from frugalseg.dataset.splits import Split, check_leakage, draw_split, read_split
+from frugalseg.errors import SplitError
+
+PATIENTS = {f"p{i:02d}": True for i in range(16)}
+
+
+def test_parts_are_disjoint_complete_and_of_the_asked_size():
+    split = draw_split(PATIENTS, [], (0.15, 0.25), seed=0)
+    assert sorted(split.train + split.validation + split.test) == sorted(PATIENTS)
+    assert (len(split.train), len(split.validation), len(split.test)) == (10, 2, 4)
+
+
+def test_seed_decides():
+    draws = {draw_split(PATIENTS, [], (0.15, 0.25), seed=s).test for s in range(10)}
+    assert len(draws) > 5
+    assert draw_split(PATIENTS, [], (0.15, 0.25), 3) == draw_split(dict(reversed(PATIENTS.items())), [], (0.15, 0.25), 3)
+
+
+def test_unlabelled_patients_are_for_training_only():
+    labelled = {f"p{i:02d}": i < 4 for i in range(30)}
+    for seed in range(20):
+        split = draw_split(labelled, [], (0.25, 0.25), seed)
+        assert len(split.validation) == len(split.test) == 1
+        assert all(labelled[p] for p in split.validation + split.test)
+
+
+def test_copies_of_one_scan_stay_together():
+    for seed in range(30):
+        split = draw_split(PATIENTS, [{"p00", "p01"}, {"p01", "p02"}], (0.2, 0.3), seed)
+        part_of = split.part_of()
+        assert part_of["p00"] == part_of["p01"] == part_of["p02"]
+
+
+def test_patient_in_two_parts_is_refused():
+    with pytest.raises(SplitError, match=r"b both in train and in test"):
+        Split(("a", "b"), (), ("b",))
+
+
+def test_no_training_patient_is_refused():
+    with pytest.raises(SplitError, match="no patient for training"):
+        Split((), ("a",), ("b",))
+
+
+def write(tmp_path, content):
+    path = tmp_path / "split.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_reads_a_file(tmp_path):
+    path = write(tmp_path, {"train": ["p01", "p00"], "test": ["p02"]})
+    assert read_split(path, PATIENTS) == Split(("p01", "p00"), (), ("p02",))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"train": ["p00", "nobody"]}, "nobody"),
+        ({"train": ["p00"], "test": ["p00"]}, "both in train and in test"),
+        ("{", "cannot be read"),
+        ("[1]", "cannot be read"),
+    ],
+)
+def test_refuses_a_wrong_file(tmp_path, content, said):
+    with pytest.raises(SplitError, match=said):
+        read_split(write(tmp_path, content), PATIENTS)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(SplitError, match="is not there"):
+        read_split(tmp_path / "none.json", PATIENTS)
+
+
+def test_one_scan_under_two_names_in_two_parts_is_leakage():
+    split = Split(("a", "b"), ("c",), ("d",))
+    check_leakage(split, [{"a", "b"}, {"d", "outside"}])
+    with pytest.raises(SplitError, match="identical scan.*test and train"):
+        check_leakage(split, [{"b", "d"}])

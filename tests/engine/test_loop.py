@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import torch
+
+from frugalseg.engine.checkpoint import load_checkpoint
+from frugalseg.engine.loop import InterruptedRunError, seed_step, steps_and_interval
+from frugalseg.errors import RunError
+
+from .toy import Killed, ToyTask, run_toy
+
+
+def weights(task):
+    return {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("killed_after", [0, 1, 6, 7, 9, 10, 23, 39])
+@pytest.mark.parametrize("minutes", [1e9, 1e-9], ids=["checkpoints_at_reports", "at_every_step"])
+def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, killed_after, minutes):
+    unbroken = ToyTask()
+    whole = run_toy(tmp_path / "whole", unbroken)
+    with pytest.raises(Killed):
+        run_toy(tmp_path / "broken", ToyTask(stop_at=killed_after), minutes=minutes)
+    resumed = ToyTask(seed=0)
+    torch.manual_seed(12345)  # what the generators held before must not matter
+    broken = run_toy(tmp_path / "broken", resumed, resume="yes", minutes=minutes)
+    assert_equal(weights(unbroken), weights(resumed))
+    timeless = [
+        [{k: v for k, v in record.items() if k not in {"seconds", "samples_per_s", "wait"}} for record in run.records()]
+        for run in (whole, broken)
+    ]
+    assert timeless[0] == timeless[1]
+    assert load_checkpoint(whole.best)["step"] == load_checkpoint(broken.best)["step"] == 20
+
+
+def test_resumption_does_not_repeat_done_steps(tmp_path):
+    with pytest.raises(Killed):
+        run_toy(tmp_path / "run", ToyTask(stop_at=25))
+    resumed = ToyTask()
+    run_toy(tmp_path / "run", resumed, resume="yes")
+    assert resumed.steps == 40 - 20  # the last checkpoint was that of the report at step 20
+
+
+def test_every_epoch_shows_every_sample_once_in_another_order():
+    task = ToyTask()
+    epochs = [sum((b.tolist() for b in task.batches(e)), []) for e in range(3)]
+    assert all(len(set(epoch)) == len(epoch) == 49 for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert epochs[1] == sum((b.tolist() for b in task.batches(1)), [])
+
+
+def test_learning_rate_moves_at_every_step_and_restarts(tmp_path):
+    task = ToyTask()
+    run_toy(tmp_path / "run", task)
+    assert all(a > b for a, b in zip(task.rates[:14], task.rates[1:14], strict=False))
+    assert task.rates[14] == task.rates[28] == task.rates[0] == 0.05
+
+
+def test_ctrl_c_writes_a_checkpoint_and_resumes_exactly(tmp_path):
+    class Interrupting(ToyTask):
+        def losses(self, model, rows):
+            if self.steps == 12:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().losses(model, rows)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(InterruptedRunError, match="after step 13 of 40"):
+        run_toy(tmp_path / "run", Interrupting())
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["step"] == 13
+    resumed, unbroken = ToyTask(), ToyTask()
+    run_toy(tmp_path / "run", resumed, resume="yes")
+    run_toy(tmp_path / "whole", unbroken)
+    assert_equal(weights(resumed), weights(unbroken))
+
+
+def test_best_checkpoint_is_the_highest_score_not_the_last(tmp_path):
+    run = run_toy(tmp_path / "run", ToyTask(peak=20))
+    assert load_checkpoint(run.best)["step"] == 20
+    assert load_checkpoint(run.last)["step"] == 40
+    best = max(run.records(), key=lambda r: r["score"])
+    assert best["step"] == 20
+
+
+def test_loss_that_is_not_finite_stops_the_run(tmp_path):
+    with pytest.raises(RunError, match="the loss is nan at step 10"):
+        run_toy(tmp_path / "run", ToyTask(fail_at=4))
+
+
+def test_reports_hold_means_speed_and_waiting(tmp_path):
+    run = run_toy(tmp_path / "run", ToyTask())
+    records = run.records()
+    assert [r["step"] for r in records] == [10, 20, 30, 40]
+    for record in records:
+        assert record["half"] == pytest.approx(record["loss"] / 2, rel=1e-6)
+        assert record["samples_per_s"] > 0
+        assert 0 <= record["wait"] <= 1
+    assert records[-1]["loss"] < records[0]["loss"]
+
+
+def test_seed_of_a_step_is_its_own():
+    def drawn(*key):
+        seed_step(*key)
+        return torch.rand(3)
+
+    assert torch.equal(drawn(0, 5), drawn(0, 5))
+    others = [drawn(0, 5), drawn(0, 6), drawn(1, 5), drawn(0, 5, 1)]
+    assert len({tuple(o.tolist()) for o in others}) == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"steps": 500, "epochs": None, "reports": 20}, (500, 25)),
+        ({"steps": 500, "epochs": None, "reports": None}, (500, 10)),
+        ({"steps": None, "epochs": 100, "reports": 20}, (1000, 50)),
+        ({"steps": None, "epochs": None, "reports": None}, (10, 10)),
+        ({"steps": 630, "epochs": None, "reports": 20}, (630, 30)),
+        ({"steps": 3, "epochs": None, "reports": 20}, (3, 1)),
+    ],
+)
+def test_steps_and_interval(asked, expected):
+    steps_per_epoch = 10 if asked["reports"] is None or asked["steps"] != 500 else 30
+    assert steps_and_interval(steps_per_epoch, **asked) == expected

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from frugalseg.engine.checkpoint import load_checkpoint, save_checkpoint
+from frugalseg.engine.device import arithmetic, find_device, make_fabric
+from frugalseg.engine.run import RunFolder
+from frugalseg.errors import DeviceError, OptionError, RunError
+
+from .toy import Killed, ToyOptions, ToyTask, run_toy
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    return make_fabric("cpu", "32")
+
+
+def test_new_run_on_a_used_folder_is_refused(tmp_path):
+    run_toy(tmp_path / "run", ToyTask())
+    with pytest.raises(RunError, match="in use by a run") as error:
+        run_toy(tmp_path / "run", ToyTask())
+    assert "--resume" in error.value.cure
+
+
+def test_folder_with_other_things_is_refused_and_untouched(tmp_path, fabric):
+    (tmp_path / "thesis.docx").write_text("years of work")
+    for resume in ("no", "auto"):
+        with pytest.raises(RunError, match="in use"):
+            RunFolder.claim("toy", ToyOptions(tmp_path, resume), fabric)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_resume_where_there_is_nothing_is_an_error(tmp_path, fabric):
+    with pytest.raises(RunError, match="no checkpoint to continue from"):
+        RunFolder.claim("toy", ToyOptions(tmp_path / "run", "yes"), fabric)
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_auto_starts_then_continues(tmp_path):
+    with pytest.raises(Killed):
+        run_toy(tmp_path / "run", ToyTask(stop_at=15), resume="auto")
+    resumed = ToyTask()
+    run_toy(tmp_path / "run", resumed, resume="auto")
+    assert resumed.steps == 30
+
+
+def test_resume_with_other_options_is_refused(tmp_path, fabric):
+    run_toy(tmp_path / "run", ToyTask())
+    with pytest.raises(RunError, match=r"lr: 0.05 then, 0.1 now"):
+        RunFolder.claim("toy", ToyOptions(tmp_path / "run", "yes", lr=0.1), fabric)
+
+
+def test_config_and_environment_are_kept(tmp_path, fabric):
+    run = RunFolder.claim("toy", ToyOptions(tmp_path / "run"), fabric)
+    assert yaml.safe_load((run.path / "config.yaml").read_text())["lr"] == 0.05
+    environment = json.loads((run.path / "environment.json").read_text())
+    assert environment["command"] == "toy"
+    assert environment["packages"]["torch"] == torch.__version__
+
+
+def test_a_line_cut_off_by_a_kill_is_forgotten(tmp_path, fabric):
+    run = RunFolder.claim("toy", ToyOptions(tmp_path / "run"), fabric)
+    for step in (10, 20, 30):
+        run.log({"step": step})
+    with run.metrics.open("a") as file:
+        file.write('{"step": 40, "lo')
+    run.forget_after(20)
+    assert [r["step"] for r in run.records()] == [10, 20]
+
+
+def test_damaged_checkpoint_is_named(tmp_path):
+    path = tmp_path / "last.ckpt"
+    save_checkpoint(path, {"step": 3, "model": {"w": torch.ones(1000)}})
+    assert load_checkpoint(path)["step"] == 3
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(RunError, match="last.ckpt is damaged"):
+        load_checkpoint(path)
+
+
+def test_checkpoint_never_runs_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("owned",))
+
+    torch.save({"step": Evil()}, tmp_path / "evil.ckpt")
+    with pytest.raises(RunError, match="damaged"):
+        load_checkpoint(tmp_path / "evil.ckpt")
+
+
+def test_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    save_checkpoint(path, {"step": 1})
+
+    def broken(state, file):
+        file.write(b"half")
+        raise RuntimeError("killed in the middle")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(RuntimeError):
+        save_checkpoint(path, {"step": 2})
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+    assert load_checkpoint(path)["step"] == 1
+
+
+def test_gpu_asked_for_and_absent():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(DeviceError, match="there is no GPU") as error:
+        find_device("cuda")
+    assert "--device cpu" in error.value.cure
+    assert find_device("auto").type == "cpu"
+
+
+def test_unknown_device_and_half_precision_on_a_cpu():
+    with pytest.raises(OptionError, match="tpu"):
+        find_device("tpu")
+    with pytest.raises(OptionError, match="needs a GPU"):
+        arithmetic("16", torch.device("cpu"))

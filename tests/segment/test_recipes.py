@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from frugalseg.segment.recipes import RECIPES, make_optimizer, make_schedule
+
+
+def trace(recipe, steps, per_epoch):
+    optimizer = make_optimizer(RECIPES[recipe], [torch.nn.Parameter(torch.zeros(1))], None)
+    schedule = make_schedule(RECIPES[recipe], optimizer, steps, per_epoch)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+def test_paper_restarts_every_ten_epochs_and_moves_inside_an_epoch():
+    rates = trace("paper", steps=120, per_epoch=5)
+    assert rates[0] == rates[50] == rates[100] == 1e-3
+    assert all(a > b for a, b in zip(rates[:49], rates[1:50], strict=False))
+
+
+def test_robust_rises_once_and_ends_near_zero():
+    rates = trace("robust", steps=100, per_epoch=7)
+    top = rates.index(max(rates))
+    assert 0 < top < 50
+    assert max(rates) == pytest.approx(RECIPES["robust"].lr, rel=1e-2)
+    assert rates[-1] < 1e-3 * max(rates)
+
+
+def test_own_learning_rate_wins():
+    assert make_optimizer(RECIPES["robust"], [torch.nn.Parameter(torch.zeros(1))], 0.5).param_groups[0]["lr"] == 0.5
