@@ -44,9 +44,7 @@ def test_the_issue_s_own_command_lines():
     prepared = parse("prepare", "--images", "i", "--labels", "l", "--target", "liver=6", "--size", "128", "--out", "o")
     assert prepared == PrepareOptions(images=Path("i"), labels=Path("l"), target=["liver=6"], size=128, out=Path("o"))
     fitted = parse("finetune", "--data", "s", "--encoder", "p", "--budget", "3 scans", "--steps", "500", "--out", "f")
-    assert fitted == FinetuneOptions(
-        data=Path("s"), encoder=Path("p"), budget="3 scans", steps=500, out=Path("f")
-    )
+    assert fitted == FinetuneOptions(data=Path("s"), encoder=Path("p"), budget="3 scans", steps=500, out=Path("f"))
 
 
 @pytest.mark.parametrize("flags", [["--target", "a=1", "b=2"], ["--target", "a=1", "--target", "b=2"]])

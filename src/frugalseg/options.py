@@ -35,7 +35,8 @@ class PrepareOptions:
     out: Path
     """The store to write. Re-running after an interruption skips the scans already done."""
     labels: Path | None = None
-    """Folder of masks with the same case ids as the images. Scans without a mask count as unlabelled."""
+    """Folder of masks with the same case ids as the images; an nnU-Net raw dataset brings its own (labelsTr).
+    Scans without a mask count as unlabelled."""
     target: list[str] = field(default_factory=list)
     """What is segmented: name=value, or name=value,value to merge several label values. Repeat for several organs."""
     size: int = 256
@@ -78,8 +79,6 @@ class PrepareOptions:
             raise OptionError(
                 "--labels was given without --target", "name what is segmented, for example --target liver=6"
             )
-        if self.labels is None and self.target:
-            raise OptionError("--target was given without --labels", "add --labels FOLDER, or leave out --target")
 
 
 @dataclass(frozen=True, kw_only=True)

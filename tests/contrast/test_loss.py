@@ -32,7 +32,9 @@ def test_equals_the_loops_on_random_masks(tau):
     positives = (torch.rand(12, 12, generator=generator) < 0.2) & off_diagonal
     positives[3] = False  # an anchor without a positive is left out of the mean
     compared = (positives | (torch.rand(12, 12, generator=generator) < 0.5)) & off_diagonal
-    assert float(contrastive_loss(z, positives, compared, tau)) == pytest.approx(naive(z, positives, compared, tau), rel=1e-5)
+    assert float(contrastive_loss(z, positives, compared, tau)) == pytest.approx(
+        naive(z, positives, compared, tau), rel=1e-5
+    )
 
 
 def test_triplets_are_polycls_formula():

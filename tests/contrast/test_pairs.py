@@ -45,9 +45,7 @@ def table_of(scan, present, z=None, rows=None):
     return PairTable(np.arange(len(scan)) if rows is None else rows, scan, present, z), kinds
 
 
-cohorts = st.lists(
-    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=6), min_size=1, max_size=5
-)
+cohorts = st.lists(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=6), min_size=1, max_size=5)
 
 
 @given(cohorts, st.sampled_from(METHODS), st.sampled_from(["same", "other", "any"]), st.integers(0, 99))

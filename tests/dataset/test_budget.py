@@ -31,7 +31,13 @@ def draw(slices, text, number=0, patients=PATIENTS):
 
 @pytest.mark.parametrize(
     ("text", "amount", "unit"),
-    [("5%", 5, "%"), ("12.5 %", 12.5, "%"), ("3 scans", 3, "scans"), ("1 scan", 1, "scans"), ("50slices", 50, "slices")],
+    [
+        ("5%", 5, "%"),
+        ("12.5 %", 12.5, "%"),
+        ("3 scans", 3, "scans"),
+        ("1 scan", 1, "scans"),
+        ("50slices", 50, "slices"),
+    ],
 )
 def test_reads_budgets(text, amount, unit):
     assert Budget.parse(text) == Budget(amount, unit)
@@ -44,7 +50,11 @@ def test_refuses_what_is_no_budget(text):
 
 
 def test_budgets_of_one_draw_are_nested(slices):
-    for ladder in (["1 scan", "3 scans", "10 scans"], ["5%", "10%", "50%", "100%"], ["5 slices", "20 slices", "72 slices"]):
+    for ladder in (
+        ["1 scan", "3 scans", "10 scans"],
+        ["5%", "10%", "50%", "100%"],
+        ["5 slices", "20 slices", "72 slices"],
+    ):
         for number in range(5):
             taken = [set(draw(slices, text, number)) for text in ladder]
             assert all(small < large for small, large in zip(taken, taken[1:], strict=False))

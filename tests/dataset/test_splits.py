@@ -19,7 +19,9 @@ def test_parts_are_disjoint_complete_and_of_the_asked_size():
 def test_seed_decides():
     draws = {draw_split(PATIENTS, [], (0.15, 0.25), seed=s).test for s in range(10)}
     assert len(draws) > 5
-    assert draw_split(PATIENTS, [], (0.15, 0.25), 3) == draw_split(dict(reversed(PATIENTS.items())), [], (0.15, 0.25), 3)
+    assert draw_split(PATIENTS, [], (0.15, 0.25), 3) == draw_split(
+        dict(reversed(PATIENTS.items())), [], (0.15, 0.25), 3
+    )
 
 
 def test_unlabelled_patients_are_for_training_only():

@@ -32,7 +32,9 @@ def test_dice_over_the_batch_pools_slices_per_class():
     logits, classes = torch.randn(3, 2, 6, 6, generator=G), torch.randint(0, 3, (3, 6, 6), generator=G)
     p = probabilities(logits)
     expected = sum(naive_dice(p[:, c], (classes == c + 1).float(), 1e-5) for c in range(2)) / 2
-    assert make_loss("dice_over_batch+ce")(logits, classes)["dice_loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert make_loss("dice_over_batch+ce")(logits, classes)["dice_loss"].item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
 
 
 def test_dice_per_slice_is_the_papers():

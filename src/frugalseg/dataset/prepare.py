@@ -37,7 +37,6 @@ from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import PrepareOptions
 
-
 PART_PARAMETERS = ("size", "intensity", "targets", "patient_pattern")
 """The parameters that shape a scan's part; the others only shape what is made of the parts."""
 
@@ -68,6 +67,10 @@ def prepare(options: PrepareOptions) -> SliceStore:
     """
     images, labels = find_dataset(options.images, options.labels)
     targets = parse_targets(options.target)
+    if targets and not labels:
+        raise OptionError("--target was given without --labels", "add --labels FOLDER, or leave out --target")
+    if not targets:
+        labels = {}
     parameters = _parameters(options, targets)
     sources = {case: _stamp(image, labels.get(case)) for case, image in images.items()}
     if options.out.exists():

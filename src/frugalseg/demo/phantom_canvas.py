@@ -217,7 +217,8 @@ def tube(region: Region, path: Sequence[Point], radius: float | Array) -> Array:
         squared = _squared_distance_to_line(region, np.asarray(start, np.float32), np.asarray(stop, np.float32))
         nearest = squared if nearest is None else np.minimum(nearest, squared)
     assert nearest is not None
-    return np.sqrt(nearest) - np.float32(radius) if np.isscalar(radius) else np.sqrt(nearest) - radius
+    distance: Array = np.sqrt(nearest) - np.asarray(radius, np.float32)
+    return distance
 
 
 def _squared_distance_to_line(region: Region, start: Array, stop: Array) -> Array:

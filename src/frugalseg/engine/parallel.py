@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 from frugalseg.engine.progress import scan_progress
-from frugalseg.errors import FrugalsegError, ScanError
+from frugalseg.errors import FrugalsegError, PairingError, ScanError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -29,8 +29,8 @@ def map_cases(
         workers: scans at a time; by default one a core; 0 works in the calling thread.
 
     Returns:
-        Results and user errors, both by case id in the order of `jobs`. Any other exception is raised, with the
-        case id named; jobs not yet started are then dropped.
+        Results, and the errors that lie in a scan or its mask, both by case id in the order of `jobs`. Any other
+        exception is raised, with the case id named; jobs not yet started are then dropped.
     """
     results: dict[str, Result] = {}
     failures: dict[str, FrugalsegError] = {}
@@ -38,8 +38,10 @@ def map_cases(
     def attempt(case: str, job: Job) -> None:
         try:
             results[case] = work(job)
-        except FrugalsegError as error:
+        except (ScanError, PairingError) as error:
             failures[case] = error
+        except FrugalsegError:  # a full disk, say, is no fault of this scan
+            raise
         except MemoryError:
             failures[case] = ScanError(
                 f"{case}: not enough memory to read it beside {workers} others", "use fewer --workers"
@@ -68,8 +70,11 @@ def map_cases(
 
 
 def list_failures(failures: Mapping[str, FrugalsegError], most: int = 20) -> str:
-    """One line a failed scan, for a message."""
-    lines = [f"  {case}: {error.problem}" for case, error in list(failures.items())[:most]]
+    """What is wrong with each failed scan and what to do, for a message."""
+    lines = [
+        f"  {error.problem if case in error.problem else f'{case}: {error.problem}'}\n      → {error.cure}"
+        for case, error in list(failures.items())[:most]
+    ]
     if len(failures) > most:
         lines.append(f"  … and {len(failures) - most} more")
     return "\n".join(lines)

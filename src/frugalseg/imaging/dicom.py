@@ -1,139 +1,83 @@
-"""DICOM series of single-frame files, through pydicom.
+"""DICOM: one series of slices becomes one volume.
 
-The array's axes are those dcm2niix gives: columns, rows upside down, slices towards the head.
+`dicom_series.py` decides which files belong together and where they lie; this file reads the voxels.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom import Dataset, dcmread
 
-from frugalseg.errors import ScanError
-from frugalseg.imaging.formats import dicom_files
-from frugalseg.imaging.itk import LPS_TO_RAS
+from frugalseg.imaging.dicom_series import Slice, list_slices, series_affine, sort_slices
+from frugalseg.imaging.stored import broken
 from frugalseg.imaging.volume import Array, Volume
 
-GAP_TOLERANCE = 0.05
-"""Slices are evenly spaced when no gap differs from the median by more than this share of it."""
-
-GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
-
-Points = npt.NDArray[np.float64]
+_INT16 = np.iinfo(np.int16)
 
 
-def read_dicom(path: Path) -> Volume:
-    """Read the series in a folder, or the one slice in a file, as HU or whatever the rescale tags say.
+def load_dicom(path: Path) -> Volume:
+    """The volume of a folder that holds one DICOM series, or of one DICOM file.
+
+    Axes are those of dcm2niix: columns, rows from the bottom up (towards anterior in axial slices), slices along
+    their normal (towards superior). Rescale slope and intercept are applied file by file. The array is int16 where
+    they are integral and the values fit, else float32. The step between slices comes from their positions, so the
+    tilt of a gantry stays as shear in the affine; a single slice is as thick as its SliceThickness.
 
     Raises:
-        ScanError: several series, slices of differing size or direction, a missing or doubled slice, a damaged
-            file, or multi-frame files.
+        ScanError: files of several series, sizes or orientations; missing or double slices; colours; multi-frame
+            files; files that are damaged or no DICOM.
     """
-    files = dicom_files(path) if path.is_dir() else [path]
-    if not files:
-        raise ScanError(f"{path} holds no DICOM files", "check the path")
-    slices = [_open(file) for file in files]
-    _check_one_series(path, slices)
-    axes = _axes(slices[0])
-    normal = np.cross(axes[:, 0], axes[:, 1])
-    if normal[np.abs(normal).argmax()] < 0:
-        normal = -normal  # towards the head (or front, or left), whatever the order of rows and columns
-    positions = np.array([s.ImagePositionPatient for s in slices], dtype=np.float64)
-    order = np.argsort(positions @ normal)
-    slices, positions = [slices[i] for i in order], positions[order]
-    step = _step(path, slices, positions, normal)
-
-    array = np.stack([_pixels(s) for s in slices], axis=-1)  # (rows, columns, slices)
-    row_mm, column_mm = (float(v) for v in slices[0].PixelSpacing)
-    rows = array.shape[0]
-    affine = np.eye(4)
-    affine[:3, 0] = axes[:, 0] * column_mm
-    affine[:3, 1] = -axes[:, 1] * row_mm
-    affine[:3, 2] = step
-    affine[:3, 3] = positions[0] + axes[:, 1] * row_mm * (rows - 1)
-    affine[:3] = LPS_TO_RAS @ affine[:3]
-    return Volume(array[::-1].transpose(1, 0, 2), affine, path)
+    slices = sort_slices(list_slices(path), path)
+    return Volume(_voxels(slices), series_affine(slices, path), path)
 
 
-def _open(file: Path) -> pydicom.Dataset:
+def _voxels(slices: list[Slice]) -> Array:
+    """Decoded slices, shape (columns, rows from the bottom up, slices)."""
+    rows, columns = slices[0].shape
+    stack: Array = np.empty((len(slices), rows, columns), dtype=np.int16 if _integral(slices) else np.float32)
+    for z, one in enumerate(slices):
+        plane = _rescaled(one, _pixels(one))
+        if stack.dtype == np.int16 and (plane.min() < _INT16.min or plane.max() > _INT16.max):
+            stack = stack.astype(np.float32)
+        stack[z] = plane[::-1]
+    return stack.transpose(2, 1, 0)
+
+
+def _integral(slices: list[Slice]) -> bool:
+    return all(s.whole_numbers and s.slope == int(s.slope) and s.intercept == int(s.intercept) for s in slices)
+
+
+def _rescaled(one: Slice, pixels: Array) -> Array:
+    """Stored pixels (rows, columns) in the scan's unit, as int64 where the scaling is integral, else float32."""
+    if one.whole_numbers and one.slope == int(one.slope) and one.intercept == int(one.intercept):
+        return pixels.astype(np.int64) * int(one.slope) + int(one.intercept)
+    return pixels.astype(np.float32) * np.float32(one.slope) + np.float32(one.intercept)
+
+
+def _pixels(one: Slice) -> Array:
+    """The stored pixels of one file, decompressed, shape (rows, columns)."""
     try:
-        dataset = pydicom.dcmread(file, force=file.suffix.lower() == ".dcm")
-    except (InvalidDicomError, OSError, EOFError, ValueError) as error:
-        raise ScanError(f"{file} cannot be read as DICOM: {error}", "copy or export it again") from error
-    if int(dataset.get("NumberOfFrames", 1) or 1) > 1:
-        raise ScanError(
-            f"{file} is a multi-frame DICOM file, expected one file a slice",
-            "convert it to NIfTI, with dcm2niix for example",
-        )
-    if missing := [tag for tag in GEOMETRY if not dataset.get(tag)]:
-        raise ScanError(
-            f"{file} has no {', '.join(missing)}, so it is no slice of a volume",
-            "remove localisers, reports and other images from the folder",
-        )
-    return dataset
+        dataset = dcmread(one.path, force=True)
+        _name_syntax(dataset)
+        pixels: Array = dataset.pixel_array
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise whatever comes to their mind on damaged bytes
+        raise broken(
+            one.path,
+            f"has pixels that cannot be decoded ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            "copy or export the file again, or convert the series with dcm2niix and give the NIfTI file",
+        ) from error
+    if pixels.shape != one.shape:
+        raise broken(one.path, f"holds pixels of shape {pixels.shape}, its header says {one.shape}")
+    return pixels
 
 
-def _check_one_series(path: Path, slices: list[pydicom.Dataset]) -> None:
-    series = Counter(str(s.get("SeriesInstanceUID", "")) for s in slices)
-    if len(series) > 1:
-        told = ", ".join(f"{uid or 'without UID'} ({count} files)" for uid, count in series.items())
-        raise ScanError(f"{path} holds {len(series)} DICOM series: {told}", "put each series into a folder of its own")
-    usual = Counter(_shape_and_direction(s) for s in slices).most_common(1)[0][0]
-    for s in slices:
-        if _shape_and_direction(s) != usual:
-            raise ScanError(
-                f"{s.filename} differs from the other slices of its series in size, direction or pixel spacing",
-                "remove it from the folder, or put it into one of its own",
-            )
-
-
-def _shape_and_direction(s: pydicom.Dataset) -> tuple[float, ...]:
-    numbers = [s.Rows, s.Columns, *s.PixelSpacing, *s.ImageOrientationPatient]
-    return tuple(round(float(number), 4) for number in numbers)
-
-
-def _axes(s: pydicom.Dataset) -> Points:
-    """Unit vectors along a row and along a column, as columns of a (3, 2) matrix, in LPS."""
-    return np.array(s.ImageOrientationPatient, dtype=np.float64).reshape(2, 3).T
-
-
-def _step(path: Path, slices: list[pydicom.Dataset], positions: Points, normal: Points) -> Points:
-    """The vector from one slice to the next, in LPS mm; slanted for a tilted gantry."""
-    if len(slices) == 1:
-        return normal * float(slices[0].get("SliceThickness") or 1.0)
-    gaps = np.diff(positions @ normal)
-    usual = float(np.median(gaps))
-    if (gaps < 0.01).any():
-        place = int(np.argmin(gaps))
-        raise ScanError(
-            f"{slices[place].filename} and {slices[place + 1].filename} lie at the same position", "remove one of them"
-        )
-    uneven = np.flatnonzero(np.abs(gaps - usual) > GAP_TOLERANCE * usual)
-    if len(uneven):
-        place = int(uneven[0])
-        raise ScanError(
-            f"{path}: a slice is missing: the gap after {Path(str(slices[place].filename)).name} at "
-            f"{positions[place] @ normal:.1f} mm is {gaps[place]:.2f} mm instead of {usual:.2f} mm",
-            "export the whole series again",
-        )
-    step: Points = (positions[-1] - positions[0]) / (len(slices) - 1)
-    return step
-
-
-def _pixels(s: pydicom.Dataset) -> Array:
-    """One slice (rows, columns) after its own rescaling: int16 where that holds it, else float32."""
-    try:
-        stored: Array = s.pixel_array
-    except Exception as error:  # every decoder has exceptions of its own
-        raise ScanError(f"{s.filename}: its pixels cannot be decoded: {error}", "copy or export it again") from error
-    slope, intercept = float(s.get("RescaleSlope") or 1), float(s.get("RescaleIntercept") or 0)
-    if slope.is_integer() and intercept.is_integer():
-        rescaled: Array = stored.astype(np.int32) * int(slope) + int(intercept)
-        if rescaled.min() >= -32768 and rescaled.max() <= 32767:
-            return rescaled.astype(np.int16)
-    scaled: Array = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    return scaled
+def _name_syntax(dataset: Dataset) -> None:
+    """Files without a meta header hold uncompressed pixels, in the encoding in which they could be parsed."""
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        syntax = "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2.1" if little else "1.2.840.10008.1.2.2"
+        dataset.file_meta.TransferSyntaxUID = syntax

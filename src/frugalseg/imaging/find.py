@@ -1,123 +1,159 @@
-"""Which scans there are, and which mask belongs to which: by case id, never by position in a list."""
+"""Find the scans of a folder, and the labels that belong to them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from frugalseg.errors import PairingError, ScanError
-from frugalseg.imaging.formats import SUFFIXES, dicom_files, is_dicom, suffix
+from frugalseg.imaging.formats import EXPECTED, case_id, is_dicom_file, is_dicom_folder, scan_suffix, visible
+from frugalseg.imaging.stored import broken
 from frugalseg.imaging.volume import Volume
+
+__all__ = ["case_id", "check_same_grid", "find_dataset", "find_scans"]
+
+SHOWN = 5
+"""How many names a message lists."""
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 
-def case_id(path: Path) -> str:
-    """The case id: a file's name without its ending, or the name of a DICOM series' folder."""
-    if path.is_dir():
-        return path.resolve().name
-    ending = suffix(path)
-    return path.name[: -len(ending)] if ending else path.stem
-
-
 def find_scans(path: Path) -> dict[str, Path]:
-    """All scans at `path`, by case id, sorted.
+    """The scans at `path`: case id → file or DICOM folder, sorted by id. No scan is opened.
 
-    `path` is a scan file, a folder with the files of one DICOM series, or a folder of scan files and of such folders.
-    Hidden files are passed over.
+    `path` may be one scan file, one DICOM file, a folder of DICOM files, or a folder that holds scan files and
+    sub-folders of DICOM files. Hidden entries are passed over, and so is all that is no scan.
 
     Raises:
-        ScanError: nothing there, or nothing that is a scan.
-        PairingError: two scans have one case id.
+        ScanError: the path does not exist, holds no scan, or holds loose DICOM files beside other scans.
+        PairingError: two scans have the same case id.
     """
     if not path.exists():
-        raise ScanError(f"{path} is not there", "check the path")
+        raise broken(path, "does not exist", "check the path")
     if path.is_file():
-        if suffix(path) is None and not is_dicom(path):
-            raise ScanError(f"{path} is of no known format", f"give {', '.join(SUFFIXES)}, or a DICOM folder")
+        if scan_suffix(path) is None and not is_dicom_file(path):
+            raise broken(path, "is of no known format", f"give scans: {EXPECTED}")
         return {case_id(path): path}
-    visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    files = [entry for entry in visible if entry.is_file() and suffix(entry) is not None]
-    series = [entry for entry in visible if entry.is_dir() and dicom_files(entry)]
-    if not files and not series and dicom_files(path):
-        return {case_id(path): path}
-    scans: dict[str, Path] = {}
-    for entry in files + series:
-        case = case_id(entry)
-        if case in scans:
-            raise PairingError(
-                f"{scans[case]} and {entry.name} have the same case id {case!r}", "rename or remove one of them"
+    entries = visible(path)
+    scans = [entry for entry in entries if _holds_scan(entry)]
+    if is_dicom_folder(path):
+        if scans:
+            raise ScanError(
+                f"{path} holds loose DICOM files beside other scans ({_some(s.name for s in scans)})",
+                "put the DICOM files of each scan into a sub-folder of their own",
             )
-        scans[case] = entry
+        return {case_id(path): path}
     if not scans:
-        held = ", ".join(entry.name for entry in visible[:5])
-        raise ScanError(
-            f"{path} holds no scans"
-            + (f", only {held}{' …' if len(visible) > 5 else ''}" if held else ": it is empty"),
-            f"give a folder with {', '.join(SUFFIXES)} files or DICOM series",
-        )
-    return dict(sorted(scans.items()))
+        raise _nothing(path, entries)
+    return _by_case(scans)
 
 
 def find_dataset(images: Path, labels: Path | None) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Images and masks by case id.
+    """The scans of a data set and the labels that belong to them, paired by case id, never by order.
 
-    Understands the nnU-Net raw layout: `images` is then the folder that holds imagesTr and labelsTr, or imagesTr
-    itself; `_0000` is stripped from the images' names.
+    `images` may be anything `find_scans` takes, or an nnU-Net raw data set (a folder with `imagesTr`), or its
+    `imagesTr` or `imagesTs` alone; the channel `_0000` is then no part of the id. The `labelsTr` of a raw data set are
+    taken where `labels` is None. Grids are not compared: that needs reading.
+
+    Returns:
+        Case id → image, and case id → label; every label has an image, not every image a label. Both sorted by id.
 
     Raises:
-        ScanError: as `find_scans`.
-        PairingError: a mask without an image, no image with a mask, or scans of several channels.
+        ScanError: a path does not exist or holds no scan.
+        PairingError: double ids, labels without image, no label that fits any image, or several channels.
     """
     if (images / "imagesTr").is_dir():
-        if labels is not None and (labels / "labelsTr").is_dir():
-            labels = labels / "labelsTr"
+        if labels is None and (images / "labelsTr").is_dir():
+            labels = images / "labelsTr"
         images = images / "imagesTr"
-    scans = _one_channel(find_scans(images))
+    scans = find_scans(images)
+    if re.fullmatch("images(Tr|Ts|Val)", images.absolute().name):
+        scans = _without_channel(scans)
     if labels is None:
         return scans, {}
-    masks = find_scans(labels)
-    matched = {case: mask for case, mask in masks.items() if case in scans}
-    if not matched:
-        raise PairingError(
-            f"no mask in {labels} has the case id of an image in {images}: "
-            f"images are {_some(scans)}, masks {_some(masks)}",
-            "give masks the names of their images",
-        )
-    if unmatched := sorted(set(masks) - set(scans)):
-        raise PairingError(
-            f"{labels} holds masks without an image: {_some(dict.fromkeys(unmatched))}",
-            "add the images, or remove or rename the masks",
-        )
-    return scans, matched
-
-
-def _one_channel(scans: dict[str, Path]) -> dict[str, Path]:
-    """Strip nnU-Net's channel number where every scan carries one."""
-    matches = {case: _CHANNEL.fullmatch(case) for case in scans}
-    if not any(match and match["channel"] == "0000" for match in matches.values()) or not all(matches.values()):
-        return scans
-    stripped: dict[str, Path] = {}
-    for case, match in matches.items():
-        assert match is not None
-        if match["channel"] != "0000":
-            raise PairingError(
-                f"{scans[case].name} is a further channel of {match['case']!r}, one channel a scan is supported",
-                "give a folder with the _0000 files only",
-            )
-        stripped[match["case"]] = scans[case]
-    return stripped
-
-
-def _some(cases: dict[str, Path] | dict[str, None], most: int = 3) -> str:
-    names = list(cases)
-    return ", ".join(names[:most]) + (f" … ({len(names)} in all)" if len(names) > most else "")
+    masks = find_scans(labels / "labelsTr" if (labels / "labelsTr").is_dir() else labels)
+    _require_pairs(scans, masks, images, labels)
+    return scans, masks
 
 
 def check_same_grid(image: Volume, labels: Volume, case: str) -> None:
-    """Raise `PairingError` unless a scan and its mask lie on the same grid."""
+    """Raise `PairingError` unless image and labels lie on one grid (shape, and place in the patient)."""
     if not image.same_grid(labels):
         raise PairingError(
-            f"{case}: image and mask lie on different grids: {image.describe_grid()} and {labels.describe_grid()}",
-            "resample the mask to its image, or give the mask that was drawn on this image",
+            f"{case}: image and labels lie on different grids\n"
+            f"    image  {image.describe_grid()}\n"
+            f"    labels {labels.describe_grid()}",
+            "resample the labels to the image with nearest neighbour, or give the image they were drawn on",
         )
+
+
+def _holds_scan(entry: Path) -> bool:
+    return is_dicom_folder(entry) if entry.is_dir() else scan_suffix(entry) is not None
+
+
+def _by_case(scans: Iterable[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in scans:
+        case = case_id(path)
+        if case in found:
+            raise PairingError(
+                f"{found[case]} and {path.name} have the same case id {case!r}",
+                "rename one or move it elsewhere: every scan needs an id of its own",
+            )
+        found[case] = path
+    return dict(sorted(found.items()))
+
+
+def _nothing(folder: Path, entries: list[Path]) -> ScanError:
+    there = f"it holds {_some(e.name + '/' * e.is_dir() for e in entries)}" if entries else "it is empty"
+    return ScanError(
+        f"{folder} holds no scans ({there})",
+        f"give a folder that directly holds scans: {EXPECTED}",
+    )
+
+
+def _without_channel(scans: Mapping[str, Path]) -> dict[str, Path]:
+    """Case ids of nnU-Net's image folder; ids such as `amos_0004`, where no name ends in `_0000`, stay as they are."""
+    parts = {case: _CHANNEL.fullmatch(case) for case in scans}
+    first = {match["case"] for match in parts.values() if match and match["channel"] == "0000"}
+    more = [case for case, match in parts.items() if match and match["channel"] != "0000" and match["case"] in first]
+    if more:
+        raise PairingError(
+            f"{scans[more[0]]} is a second channel of its case ({len(more)} such files); one channel is supported",
+            "keep one channel per case (the files that end in _0000) in a folder of their own",
+        )
+    named = {case: match["case"] if match and match["channel"] == "0000" else case for case, match in parts.items()}
+    found: dict[str, Path] = {}
+    for case, path in scans.items():
+        if named[case] in found:
+            raise PairingError(
+                f"{found[named[case]]} and {path.name} have the same case id {named[case]!r}",
+                "rename one or move it elsewhere: every scan needs an id of its own",
+            )
+        found[named[case]] = path
+    return dict(sorted(found.items()))
+
+
+def _require_pairs(scans: Mapping[str, Path], masks: Mapping[str, Path], images: Path, labels: Path) -> None:
+    lost = [case for case in masks if case not in scans]
+    if not lost:
+        return
+    if len(lost) == len(masks):
+        channel = any(f"{case}_0000" in scans for case in lost)
+        raise PairingError(
+            f"no label in {labels} has the case id of an image in {images}: "
+            f"labels {_some(masks)}; images {_some(scans)}",
+            "the images carry nnU-Net's channel number: name their folder imagesTr"
+            if channel
+            else "name image and label of a case alike (the suffix may differ)",
+        )
+    raise PairingError(
+        f"{labels} holds {len(lost)} labels without an image in {images}: {_some(lost)}",
+        "add the images, or take these labels out",
+    )
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:SHOWN]) + (f", … ({len(listed)} in all)" if len(listed) > SHOWN else "")

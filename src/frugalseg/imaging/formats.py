@@ -1,31 +1,62 @@
-"""Which files are scans, by their names."""
+"""Which file is which: suffixes of scan files, DICOM's mark, and the case id a name stands for."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 NIFTI = (".nii.gz", ".nii")
-ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
-SUFFIXES = (*NIFTI, *ITK)
+ITK = (".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
+DICOM = (".dcm", ".dicom", ".ima")
+
+EXPECTED = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), or a folder of DICOM files"
+"""The accepted formats, for messages."""
+
+DICOM_INDEX = "DICOMDIR"
+"""A file with DICOM's mark that lists scans and holds none."""
 
 
-def suffix(path: Path) -> str | None:
-    """The ending that makes `path` a scan file, or None."""
+def scan_suffix(path: Path) -> str | None:
+    """The suffix, in lower case, that makes `path` a NIfTI, NRRD or MetaImage file; None for everything else.
+
+    Only the name counts. Of `.seg.nrrd` and `.nrrd`, the longest that fits.
+    """
     name = path.name.lower()
-    return next((ending for ending in SUFFIXES if name.endswith(ending) and name != ending), None)
+    return next((suffix for suffix in NIFTI + ITK if name.endswith(suffix) and name != suffix), None)
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM: by its preamble, or by its ending."""
-    if path.suffix.lower() == ".dcm":
-        return True
-    if suffix(path) is not None:
+def is_dicom_file(path: Path) -> bool:
+    """Whether the file begins as DICOM does: the mark after the preamble, or bare elements of group 2 or 8."""
+    if path.name.upper() == DICOM_INDEX or scan_suffix(path) is not None or not path.is_file():
         return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+    except OSError:
+        return False
+    if head[128:132] == b"DICM":
+        return True
+    # Files of before 1993, and some exports, lack preamble and mark: group 2 or 8, and an element number below 0x100.
+    return len(head) == 132 and head[:2] in (b"\x02\x00", b"\x08\x00") and head[3] == 0
 
 
-def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files of a folder itself, by name; hidden files aside."""
-    files = (path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith("."))
-    return [path for path in files if is_dicom(path)]
+def is_dicom_folder(path: Path) -> bool:
+    """Whether a DICOM file lies directly in this folder."""
+    return path.is_dir() and any(is_dicom_file(entry) for entry in visible(path))
+
+
+def visible(folder: Path) -> list[Path]:
+    """What lies in the folder, by name, hidden entries left out (macOS writes `._scan.nii.gz` beside scans)."""
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
+def case_id(path: Path) -> str:
+    """The case a scan belongs to: the name without its suffix, or the name of a DICOM folder.
+
+    `liver_0.nii.gz` → `liver_0`, `a.b.nrrd` → `a.b`, folder `patient.7/` → `patient.7`.
+    """
+    if path.is_dir():
+        return path.name if path.name not in ("", "..") else path.resolve().name
+    suffix = scan_suffix(path)
+    if suffix is None:
+        suffix = next((s for s in DICOM if path.name.lower().endswith(s)), "")
+    return path.name[: len(path.name) - len(suffix)]

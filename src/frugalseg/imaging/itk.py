@@ -7,64 +7,76 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk  # noqa: N813 - the library's own custom
+import SimpleITK
 
-from frugalseg.errors import ScanError
-from frugalseg.imaging.volume import Volume
+from frugalseg.imaging.stored import broken, require_3d, require_file, require_plain, slim
+from frugalseg.imaging.volume import Array, Volume
 
-sitk.ProcessObject.SetGlobalWarningDisplay(False)
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""ITK and DICOM count to the patient's left and posterior, our affines to right and anterior."""
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
+def load_itk(path: Path) -> Volume:
+    """The volume of a `.nrrd`, `.nhdr`, `.mha` or `.mhd` file.
 
-def read_itk(path: Path) -> Volume:
-    """Read an NRRD or MetaImage file; ITK's LPS coordinates become RAS.
+    The array keeps the stored integer type, or is float32; the affine holds the stored directions, sheared or not.
 
     Raises:
-        ScanError: the file is damaged, has several channels, or axes that ITK refuses.
+        ScanError: the file is missing, damaged, not 3D, holds several numbers per voxel, or has zero spacing.
     """
+    require_file(path)
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
     try:
-        image = sitk.ReadImage(str(path))
+        reader.ReadImageInformation()
+        shape = _require_volume(path, reader)
+        reader.SetExtractSize([*shape, *[0] * (reader.GetDimension() - 3)])
+        if reader.GetPixelID() in (SimpleITK.sitkFloat64, SimpleITK.sitkVectorFloat64):
+            reader.SetOutputPixelType(
+                SimpleITK.sitkFloat32 if reader.GetPixelID() == SimpleITK.sitkFloat64 else SimpleITK.sitkVectorFloat32
+            )
+        image = reader.Execute()
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise ScanError(
-            f"{path} cannot be read: {reason}", "the file is damaged or cut off: copy or export it again"
-        ) from error
-    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
-        image = image[:, :, :, 0]
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise ScanError(
-            f"{path} has {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} channels, "
-            "expected one 3D volume of one channel",
-            "give one file per scan, with three axes and one channel",
+        # ITK's own words are long and sometimes wrong ("no such file" for a file cut short): they stay in the chain.
+        raise broken(path, f"cannot be read: it is cut short, damaged, or no {_kind(path)} file") from error
+    array: Array = SimpleITK.GetArrayFromImage(image)
+    require_plain(path, array.dtype)
+    return Volume(slim(array.reshape(shape[::-1])).transpose(2, 1, 0), _affine(image), path)
+
+
+def itk_image(volume: Volume) -> Any:
+    """`volume` as a SimpleITK image on the same grid."""
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(volume.array.transpose(2, 1, 0)))
+    lps = LPS_TO_RAS @ volume.affine
+    image.SetSpacing(volume.spacing)
+    image.SetDirection((lps[:3, :3] / volume.spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+def _kind(path: Path) -> str:
+    return "NRRD" if path.suffix.lower() in (".nrrd", ".nhdr") else "MetaImage"
+
+
+def _require_volume(path: Path, reader: Any) -> tuple[int, int, int]:
+    shape = require_3d(path, reader.GetSize())
+    if reader.GetNumberOfComponents() != 1:
+        raise broken(
+            path,
+            f"holds {reader.GetNumberOfComponents()} numbers per voxel (colours, a vector field, or several layers), "
+            "expected one",
+            "export one grey-value volume or one label map per file",
         )
-    return Volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0), itk_affine(image), path)
-
-
-def itk_affine(image: Any) -> npt.NDArray[np.float64]:
-    """The RAS+ affine of a SimpleITK image."""
-    affine = np.eye(4)
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    affine[:3, :3] = LPS_TO_RAS @ direction @ np.diag(image.GetSpacing())
-    affine[:3, 3] = LPS_TO_RAS @ np.array(image.GetOrigin())
-    return affine
-
-
-def write_itk(volume: Volume, path: Path) -> None:
-    """Write a mask as NRRD or MetaImage, compressed.
-
-    Raises:
-        ScanError: the grid is sheared, which these formats cannot say.
-    """
-    spacing = np.array(volume.spacing)
-    direction = LPS_TO_RAS @ volume.affine[:3, :3] / spacing
-    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
-        raise ScanError(
-            f"the grid of {volume.source or path} is sheared, which {path.suffix} files cannot hold",
-            "convert the scan to NIfTI and give it again",
+    spacing = reader.GetSpacing()[:3]
+    if 0 in spacing:
+        raise broken(
+            path, f"has zero spacing {spacing}", "correct the header: spacing must be positive in mm on every axis"
         )
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.transpose(2, 1, 0)))
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection(direction.ravel().tolist())
-    image.SetOrigin((LPS_TO_RAS @ volume.affine[:3, 3]).tolist())
-    sitk.WriteImage(image, str(path), useCompression=True)
+    return shape
+
+
+def _affine(image: Any) -> npt.NDArray[np.float64]:
+    lps = np.eye(4)
+    lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    lps[:3, 3] = image.GetOrigin()
+    return LPS_TO_RAS @ lps

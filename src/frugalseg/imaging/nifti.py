@@ -3,63 +3,114 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 
 from frugalseg.errors import ScanError
+from frugalseg.imaging.stored import ScanWarning, broken, require_3d, require_file, require_plain, slim
 from frugalseg.imaging.volume import Array, Volume
 
-_DAMAGE = (
-    EOFError,
-    OSError,
-    ValueError,
-    zlib.error,
-    gzip.BadGzipFile,
-    HeaderDataError,
-    WrapStructError,
-    ImageFileError,
-)
+_CHUNK = 1 << 20
 
 
-def read_nifti(path: Path) -> Volume:
-    """Read a NIfTI file: stored integers as they are, scaled values as float32; the header's affine as it is.
+def load_nifti(path: Path) -> Volume:
+    """The volume of a `.nii` or `.nii.gz` file.
+
+    The array keeps the stored integer type where the header holds no scaling, and is float32 otherwise; the affine
+    is the file's own. Warns (`ScanWarning`) where the header does not say how the scan lies in the patient.
 
     Raises:
-        ScanError: the file is truncated, no NIfTI, or holds colours or complex numbers.
+        ScanError: the file is missing, damaged, no NIfTI, not 3D, in colours or complex, or has zero spacing.
     """
+    require_file(path)
+    with _told(path), ExitStack() as stack:
+        image = nib.load(path, mmap=False)
+        if not isinstance(image, nib.Nifti1Image):
+            raise broken(path, f"is no NIfTI file but {type(image).__name__}", "convert it to .nii.gz")
+        shape = require_3d(path, image.shape)
+        require_plain(path, image.get_data_dtype())
+        _require_spacing(path, image)
+        if path.name.lower().endswith(".gz"):
+            stream = stack.enter_context(gzip.open(path))
+            data = type(image).from_file_map(type(image).make_file_map({"image": stream}), mmap=False).dataobj
+            array = _voxels(data).reshape(shape, order="A")
+            # Reading on to the end makes gzip compare its checksum: flipped bits are found, not segmented.
+            while stream.read(_CHUNK):
+                pass
+        else:
+            array = _voxels(image.dataobj).reshape(shape, order="A")
+    _note_unplaced(path, image)
+    return Volume(array, image.affine, path)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn what nibabel and gzip raise on a broken file into a `ScanError`."""
     try:
-        image = nib.load(path)
-        slope, intercept = image.dataobj.slope, image.dataobj.inter
-        plain = (slope, intercept) == (1.0, 0.0)
-        array = np.asarray(image.dataobj) if plain else image.get_fdata(dtype=np.float32)
-        affine = np.array(image.affine, dtype=np.float64)
-    except _DAMAGE as error:
-        raise ScanError(
-            f"{path} cannot be read as NIfTI: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            "the file is damaged or cut off: copy or export it again",
+        yield
+    except ScanError:
+        raise
+    except MemoryError as error:
+        raise broken(
+            path, "claims more voxels than memory holds; its header is damaged or the scan too large"
         ) from error
-    return Volume(without_trailing_ones(array), affine, path)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise broken(path, f"is cut short or damaged ({_first_line(error)})") from error
+    except ImageFileError as error:
+        raise broken(path, f"is no NIfTI file, or its header is damaged ({_first_line(error)})") from error
+    except OSError as error:
+        # nibabel says "Expected N bytes, got M" so; a real trouble of the disk has an errno.
+        what = error.strerror or f"it is cut short: {_first_line(error)}"
+        raise broken(path, f"cannot be read ({what})") from error
+    except (HeaderDataError, ValueError, ArithmeticError) as error:
+        raise broken(path, f"has a damaged NIfTI header ({_first_line(error)})") from error
 
 
-def without_trailing_ones(array: Array) -> Array:
-    """A 4D array whose fourth axis is 1, as some tools write, as the 3D array it is."""
-    while array.ndim > 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    return array
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def write_nifti(volume: Volume, path: Path) -> None:
-    """Write a mask with the volume's affine as sform, and as qform where that can say it."""
-    image = nib.Nifti1Image(volume.array, volume.affine)
-    image.set_sform(volume.affine, code="scanner")
-    image.set_qform(volume.affine, code="scanner")
-    if not np.allclose(image.get_qform(), volume.affine, atol=1e-4):
-        image.set_qform(None, code="unknown")  # a sheared affine has no qform; readers then take the sform
-    image.header.set_xyzt_units("mm")
-    image.to_filename(path)
+def _voxels(data: Any) -> Array:
+    """The stored voxels, scaled in place where the header asks for it; no float64 copy is made by the scaling."""
+    array = slim(data.get_unscaled())
+    if (data.slope, data.inter) == (1, 0):
+        return array
+    scaled = array.astype(np.float32, copy=False)
+    if not scaled.flags.writeable:
+        scaled = scaled.copy(order="K")
+    scaled *= np.float32(data.slope)
+    scaled += np.float32(data.inter)
+    return scaled
+
+
+def _require_spacing(path: Path, image: nib.Nifti1Image) -> None:
+    """Refuse zero spacing: nibabel sets it to 1 mm, which would be a lie where the affine is made from it."""
+    if int(image.header["sform_code"]) > 0:
+        return
+    with ImageOpener(str(path)) as file:
+        header = type(image.header).from_fileobj(file, check=False)
+    spacing = tuple(float(s) for s in header["pixdim"][1:4])
+    if 0 in spacing:
+        raise broken(
+            path, f"has zero spacing {spacing}", "correct the header: spacing must be positive in mm on every axis"
+        )
+
+
+def _note_unplaced(path: Path, image: nib.Nifti1Image) -> None:
+    if int(image.header["sform_code"]) <= 0 and int(image.header["qform_code"]) <= 0:
+        warnings.warn(
+            f"{path} does not say how it lies in the patient (sform and qform are unset); "
+            f"axes {''.join(nib.aff2axcodes(image.affine))} are assumed",
+            ScanWarning,
+            stacklevel=4,
+        )

@@ -1,91 +1,118 @@
-"""Reading a scan or a mask, whatever its format."""
+"""Read a scan or a mask from any accepted format."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from frugalseg.errors import ScanError
-from frugalseg.imaging.formats import ITK, NIFTI, SUFFIXES, is_dicom, suffix
-from frugalseg.imaging.volume import Volume
+from frugalseg.imaging.formats import EXPECTED, ITK, NIFTI, is_dicom_file, is_dicom_folder, scan_suffix
+from frugalseg.imaging.stored import ScanWarning, broken
+from frugalseg.imaging.volume import Array, Volume
 
+__all__ = ["ScanWarning", "read_labels", "read_volume"]
 
-class ScanWarning(UserWarning):
-    """Something in a scan was mended while reading."""
+ROUNDING = 1e-3
+"""Label values may be this far from an integer: headers with scaling store 5.9999 for 6."""
+
+EXACT_IN_FLOAT32 = 1 << 24
 
 
 def read_volume(path: Path) -> Volume:
-    """Read one scan: NIfTI, NRRD, MetaImage, a folder with a DICOM series, or one DICOM file.
+    """Read one scan: a NIfTI, NRRD or MetaImage file, a folder of DICOM files, or one DICOM file.
 
-    Stored integers keep their type, everything else is float32. Voxels that are no number or infinite become the
-    lowest finite value, with a `ScanWarning`.
+    Returns:
+        The scan in the axes of its file. The array keeps the stored integer type where no scaling is stored, and is
+        float32 otherwise, always finite; the affine is as stored, oblique and sheared ones too.
 
     Raises:
-        ScanError: missing, damaged, of unknown format, not one 3D volume, or without any finite voxel.
+        ScanError: the file is missing, damaged, of another format, or not one 3D volume of real numbers.
+
+    Warns:
+        ScanWarning: voxels that were NaN or infinite got the lowest finite value of the scan.
     """
-    volume = _read(path)
-    kind = volume.array.dtype.kind
-    if kind in "iub":
-        return volume.with_array(volume.array.astype(volume.array.dtype.newbyteorder("="), copy=False))
-    if kind != "f":
-        raise ScanError(
-            f"{path} holds {volume.array.dtype} voxels (colours or complex numbers), expected one number a voxel",
-            "export it as a greyscale volume",
-        )
-    array = volume.array.astype(np.float32, copy=False)
-    finite = np.isfinite(array)
-    if finite.all():
-        return volume.with_array(array)
-    if not finite.any():
-        raise ScanError(f"{path} holds no finite voxel", "export it again")
-    lowest = array[finite].min()
-    warnings.warn(
-        f"{path}: {array.size - int(finite.sum())} voxels are NaN or infinite; they are read as {lowest:g}",
-        ScanWarning,
-        stacklevel=2,
-    )
-    return volume.with_array(np.where(finite, array, lowest))
+    volume = _load(path)
+    return replace(volume, array=_finite(volume.array, path))
 
 
 def read_labels(path: Path) -> Volume:
-    """Read one mask, in the smallest integer type that holds its values.
+    """Read one mask of integer labels.
+
+    Returns:
+        The mask in the axes of its file, in the smallest integer type that holds its values, unsigned if it can.
 
     Raises:
-        ScanError: as `read_volume`, and where a value is not an integer.
+        ScanError: as `read_volume`, or a value is NaN, infinite or no integer.
     """
-    volume = _read(path)
-    array = volume.array
-    if array.dtype.kind not in "iubf" or (array.dtype.kind == "f" and not (np.mod(array, 1) == 0).all()):
-        raise ScanError(
-            f"{path} holds values that are not integers, so it is no label map",
-            "give the mask, not the image; threshold probabilities first",
-        )
-    low, high = array.min(), array.max()
-    smallest = np.result_type(np.min_scalar_type(int(low)), np.min_scalar_type(int(high)))
-    return volume.with_array(array.astype(smallest))
+    volume = _load(path)
+    array = _integers(volume.array, path) if volume.array.dtype.kind == "f" else volume.array
+    low, high = int(array.min()), int(array.max())
+    return replace(volume, array=array.astype(_smallest_type(low, high), copy=False))
 
 
-def _read(path: Path) -> Volume:
+def _load(path: Path) -> Volume:
+    # A reader is imported when its format turns up: the libraries behind them are slow to import.
+    suffix = scan_suffix(path)
+    if path.is_dir() or (suffix is None and is_dicom_file(path)):
+        if path.is_dir() and not is_dicom_folder(path):
+            raise broken(path, "is a folder without DICOM files", f"give a scan: {EXPECTED}")
+        from frugalseg.imaging.dicom import load_dicom
+
+        return load_dicom(path)
+    if suffix in NIFTI:
+        from frugalseg.imaging.nifti import load_nifti
+
+        return load_nifti(path)
+    if suffix in ITK:
+        from frugalseg.imaging.itk import load_itk
+
+        return load_itk(path)
     if not path.exists():
-        raise ScanError(f"{path} is not there", "check the path")
-    ending = suffix(path)
-    if path.is_file() and path.stat().st_size == 0:
-        raise ScanError(f"{path} is empty (0 bytes)", "copy or export it again")
-    # Each library is imported where it is needed: together they take half a second.
-    if ending in NIFTI:
-        from frugalseg.imaging.nifti import read_nifti
+        raise broken(path, "does not exist", "check the path")
+    raise broken(path, "is of no known format", f"give a scan: {EXPECTED}")
 
-        return read_nifti(path)
-    if ending in ITK:
-        from frugalseg.imaging.itk import read_itk
 
-        return read_itk(path)
-    if path.is_dir() or is_dicom(path):
-        from frugalseg.imaging.dicom import read_dicom
-
-        return read_dicom(path)
-    raise ScanError(
-        f"{path} is of no known format", f"give {', '.join(SUFFIXES)}, or a folder with the files of a DICOM series"
+def _finite(array: Array, path: Path) -> Array:
+    """`array` without NaN and infinity; changed in place where it has any."""
+    if array.dtype.kind != "f":
+        return array
+    bad = sum(int(np.count_nonzero(~np.isfinite(plane))) for plane in array.T)
+    if bad == 0:
+        return array
+    if bad == array.size:
+        raise broken(path, "holds no finite value, every voxel is NaN or infinite", "export the scan again")
+    lowest = min(float(np.min(plane, initial=np.inf, where=np.isfinite(plane))) for plane in array.T)
+    mended = array if array.flags.writeable else array.copy(order="K")
+    for plane in mended.T:
+        plane[~np.isfinite(plane)] = lowest
+    warnings.warn(
+        f"{path}: {bad} of {array.size} voxels are NaN or infinite; they are read as {lowest:g}, "
+        "the lowest finite value",
+        ScanWarning,
+        stacklevel=3,
     )
+    return mended
+
+
+def _integers(array: Array, path: Path) -> Array:
+    """Floating-point labels (float32) as int32."""
+    cure = "give a label map of integers (one value per organ), saved without interpolation"
+    if not np.isfinite(array).all():
+        raise broken(path, "is given as labels but holds NaN or infinite values", cure)
+    rounded = np.rint(array)
+    off = np.abs(array - rounded) > ROUNDING
+    if off.any():
+        value = float(array[off].flat[0])
+        raise broken(
+            path, f"is given as labels but holds {int(off.sum())} values that are no integers ({value:g})", cure
+        )
+    if np.abs(rounded).max() > EXACT_IN_FLOAT32:
+        raise broken(path, f"is given as labels but holds values beyond {EXACT_IN_FLOAT32}", cure)
+    return rounded.astype(np.int32)
+
+
+def _smallest_type(low: int, high: int) -> np.dtype[np.generic]:
+    kinds = (np.uint8, np.uint16, np.uint32, np.uint64) if low >= 0 else (np.int8, np.int16, np.int32, np.int64)
+    return np.dtype(next(kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max))

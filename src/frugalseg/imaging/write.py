@@ -1,51 +1,110 @@
-"""Writing a mask in its scan's own grid and file type."""
+"""Write masks, in the grid and the file type of their scan."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
+import SimpleITK
 
-from frugalseg.errors import disk_errors
-from frugalseg.imaging.formats import NIFTI, suffix
-from frugalseg.imaging.volume import Volume
+from frugalseg.errors import DiskError, ScanError, disk_errors
+from frugalseg.imaging.formats import ITK, NIFTI, scan_suffix
+from frugalseg.imaging.itk import itk_image, load_itk
+from frugalseg.imaging.stored import broken
+from frugalseg.imaging.volume import Array, Volume
 
-ONE_FILE = {".mhd": ".mha", ".nhdr": ".nrrd"}
-"""Formats of two files, and the kin of one file that a mask is written in."""
+_WRITTEN_AS = {".mhd": ".mha", ".nhdr": ".nrrd", ".seg.nrrd": ".nrrd"}
+_SCANNER = 1
 
 
 def mask_path(folder: Path, case: str, source: Path) -> Path:
-    """Where the mask of a scan goes: the scan's own file type, and .nii.gz for DICOM."""
-    ending = suffix(source) if source.is_file() else None
-    return folder / (case + (ONE_FILE.get(ending, ending) if ending else ".nii.gz"))
+    """Where the mask of a case goes: the file type of its scan, in one file (`.mhd` → `.mha`, DICOM → `.nii.gz`)."""
+    suffix = scan_suffix(source) or ".nii.gz"
+    return folder / f"{case}{_WRITTEN_AS.get(suffix, suffix)}"
 
 
 def write_mask(volume: Volume, path: Path) -> None:
-    """Write integer labels to `path` (.nii, .nii.gz, .nrrd, .mha), on the volume's grid; whole or not at all.
+    """Write a mask in exactly its grid, compressed where the format can, and whole or not at all.
+
+    Args:
+        volume: label values 0…65535; stored as uint8, or uint16 where a value needs it.
+        path: `.nii`, `.nii.gz`, `.nrrd` or `.mha`; its folder is made where it is missing.
 
     Raises:
-        ScanError: the format cannot hold the grid.
-        DiskError: the disk is full, or the folder cannot be written.
+        ScanError: a value is negative or above 65535, the format is unknown, or it cannot hold the grid.
+        DiskError: the disk is full or the folder cannot be written.
+        TypeError: the array does not hold integers.
     """
-    low, high = int(volume.array.min()), int(volume.array.max())
-    # No smaller than a byte, and no type that NIfTI lacks.
-    kind = next(
-        t for t in (np.uint8, np.uint16, np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max
-    )
-    mask = volume.with_array(volume.array.astype(kind, copy=False))
-    ending = suffix(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    mask = volume.with_array(_stored(volume, path))
+    suffix = scan_suffix(path)
+    if suffix not in (*NIFTI, *ITK) or suffix in (".mhd", ".nhdr"):
+        raise broken(path, "is no file type for masks", "name it .nii.gz, .nii, .nrrd or .mha")
+    with _whole(path, suffix) as temporary:
+        if suffix in NIFTI:
+            nib.save(_nifti(mask), temporary)
+        else:
+            _save_itk(mask, path, temporary)
+
+
+def _stored(volume: Volume, path: Path) -> Array:
+    array = volume.array
+    if array.dtype.kind not in "biu":
+        raise TypeError(f"a mask holds integers, not {array.dtype}")
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high > np.iinfo(np.uint16).max:
+        raise ScanError(
+            f"{path} would hold label values {low}…{high}, masks hold 0…65535",
+            "number the organs in --target within that range",
+        )
+    return array.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16, copy=False)
+
+
+@contextmanager
+def _whole(path: Path, suffix: str) -> Iterator[Path]:
+    """A temporary neighbour of `path` with the same suffix, which takes its name when all went well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{suffix}")
     with disk_errors(path):
         try:
-            if ending in NIFTI:
-                from frugalseg.imaging.nifti import write_nifti
-
-                write_nifti(mask, temporary)
-            else:
-                from frugalseg.imaging.itk import write_itk
-
-                write_itk(mask, temporary)
+            # Opened by us first: the libraries say little about a folder that cannot be written.
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch()
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _nifti(mask: Volume) -> nib.Nifti1Image:
+    """The mask with its affine as sform, and as qform too where a rotation and zooms can say the same."""
+    image = nib.Nifti1Image(mask.array, mask.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(mask.affine, code=_SCANNER)
+    image.set_qform(mask.affine, code=_SCANNER, strip_shears=True)
+    if not Volume(mask.array, image.get_qform(), mask.source).same_grid(mask):
+        image.set_qform(None, code=0)
+    return image
+
+
+def _save_itk(mask: Volume, path: Path, temporary: Path) -> None:
+    """Write through SimpleITK and read back: it neither reports a full disk nor a grid it cannot hold."""
+    try:
+        SimpleITK.WriteImage(itk_image(mask), str(temporary), useCompression=True)
+        back = load_itk(temporary)
+    except (RuntimeError, ScanError) as error:
+        raise DiskError(
+            f"{path} could not be written whole", "check the free space, or choose another --out"
+        ) from error
+    if not np.array_equal(back.array, mask.array):
+        raise DiskError(f"{path} was not written as it should be", "check the disk, or choose another --out")
+    if not back.same_grid(mask):
+        raise broken(
+            path,
+            f"cannot hold this grid ({mask.describe_grid()}; sheared axes?)",
+            "convert the scan to .nii.gz: its mask then becomes a .nii.gz too, which holds any grid",
+        )

@@ -1,0 +1,7 @@
+"""`python -m frugalseg` is `frugalseg`."""
+
+import sys
+
+from frugalseg.cli import main
+
+sys.exit(main())

@@ -1,0 +1,293 @@
+"""DICOM headers: which files are one series, in which order, and where the volume lies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset, dcmread
+
+from frugalseg.errors import ScanError
+from frugalseg.imaging.formats import DICOM_INDEX, is_dicom_file, visible
+from frugalseg.imaging.itk import LPS_TO_RAS
+from frugalseg.imaging.stored import broken
+
+Vector = npt.NDArray[np.float64]
+
+NOTES = {
+    ".txt",
+    ".md",
+    ".xml",
+    ".json",
+    ".csv",
+    ".tsv",
+    ".pdf",
+    ".html",
+    ".htm",
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".db",
+    ".ini",
+}
+"""Files that may lie beside the slices and are passed over."""
+
+SAME_PLACE_MM = 1e-3
+EVEN_GAP = 0.05
+"""Gaps between slices may differ from the usual one by this share of it (positions are rounded when written)."""
+
+ONE_SERIES = "keep one series per folder, or convert them with dcm2niix and give the NIfTI files"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What the header of one file says.
+
+    Attributes:
+        series: identity of its series, and a name for people.
+        shape: rows, columns.
+        spacing: mm between rows, mm between columns.
+        position: centre of the first pixel, mm, LPS.
+        along_row, along_column: unit vectors in LPS: where columns are counted to, where rows are counted to.
+        thickness: mm, None where not told.
+        slope, intercept: value = stored · slope + intercept.
+        whole_numbers: pixels are stored as integers.
+    """
+
+    path: Path
+    series: tuple[str, str]
+    shape: tuple[int, int]
+    spacing: tuple[float, float]
+    position: Vector
+    along_row: Vector
+    along_column: Vector
+    thickness: float | None
+    slope: float
+    intercept: float
+    whole_numbers: bool
+
+    @property
+    def normal(self) -> Vector:
+        """Unit vector across the slice, LPS; of axial slices, the one towards superior."""
+        normal = np.cross(self.along_row, self.along_column)
+        normal /= np.linalg.norm(normal)
+        downwards = np.argmax(np.abs(normal)) == 2 and normal[2] < 0
+        return -normal if downwards else normal
+
+
+def list_slices(path: Path) -> list[Slice]:
+    """The headers of a file, or of every DICOM file of a folder.
+
+    Raises:
+        ScanError: a file is damaged, no DICOM, or not one grey-value slice with a place in the patient.
+    """
+    if path.is_file():
+        return [read_header(path)]
+    files = [
+        f for f in visible(path) if f.is_file() and f.name.upper() != DICOM_INDEX and f.suffix.lower() not in NOTES
+    ]
+    for file in files:
+        if not is_dicom_file(file):
+            raise broken(file, "lies among DICOM files but is none, or is damaged")
+    return [read_header(file) for file in files]
+
+
+def read_header(path: Path) -> Slice:
+    """The header of one DICOM file; raises `ScanError` if it is not one grey-value slice with a place."""
+    try:
+        # Forced: files without the preamble, or without SOPClassUID, are still images.
+        dataset = dcmread(path, force=True, stop_before_pixels=True)
+        _require_slice(path, dataset)
+        return _slice(path, dataset)
+    except ScanError:
+        raise
+    except Exception as error:  # pydicom lets through what its parsers happen to raise on damaged bytes
+        raise broken(path, f"has a damaged DICOM header ({type(error).__name__}: {error})") from error
+
+
+def _require_slice(path: Path, dataset: Dataset) -> None:
+    if int(dataset.get("NumberOfFrames") or 1) > 1:
+        raise broken(
+            path,
+            f"is an enhanced multi-frame file ({dataset.NumberOfFrames} frames), expected one slice per file",
+            "convert it with dcm2niix and give the NIfTI file",
+        )
+    if not dataset.get("Rows") or not dataset.get("Columns"):
+        what = dataset.get("Modality") or "unknown"
+        raise broken(path, f"holds no image (modality {what})", "leave only the files of one scan in the folder")
+    if int(dataset.get("SamplesPerPixel") or 1) != 1:
+        raise broken(path, "holds colours (RGB), expected grey values", "export grey values, not a picture")
+    needed = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+    missing = [tag for tag, length in needed.items() if len(dataset.get(tag) or ()) != length]
+    if missing:
+        raise broken(
+            path,
+            f"does not say where it lies in the patient ({', '.join(missing)} missing)",
+            "leave out localizers and screenshots, or convert the series with dcm2niix and give the NIfTI file",
+        )
+
+
+def _slice(path: Path, dataset: Dataset) -> Slice:
+    orientation = np.array([float(v) for v in dataset.ImageOrientationPatient])
+    position = np.array([float(v) for v in dataset.ImagePositionPatient])
+    slope = dataset.get("RescaleSlope")
+    scaling = (1.0 if slope in (None, "") else float(slope), float(dataset.get("RescaleIntercept") or 0))
+    if not np.isfinite([*position, *scaling]).all():
+        raise broken(path, "has a position or a rescale slope that is no finite number")
+    # Two unit vectors at a right angle span an area of 1; NaN fails too.
+    if not np.linalg.norm(np.cross(orientation[:3], orientation[3:])) > 0.9:
+        raise broken(path, f"has an impossible ImageOrientationPatient {_told(orientation)}")
+    rows_mm, columns_mm = (float(v) for v in dataset.PixelSpacing)
+    if not (0 < rows_mm < np.inf and 0 < columns_mm < np.inf):
+        raise broken(
+            path, f"has zero spacing {(rows_mm, columns_mm)}", "correct the header: PixelSpacing in mm, above 0"
+        )
+    return Slice(
+        path=path,
+        series=_series(dataset),
+        shape=(int(dataset.Rows), int(dataset.Columns)),
+        spacing=(rows_mm, columns_mm),
+        position=position,
+        along_row=orientation[:3],
+        along_column=orientation[3:],
+        thickness=_thickness(dataset),
+        slope=scaling[0],
+        intercept=scaling[1],
+        whole_numbers="FloatPixelData" not in dataset and "DoubleFloatPixelData" not in dataset,
+    )
+
+
+def _series(dataset: Dataset) -> tuple[str, str]:
+    """Identity and name; anonymised files may have lost the identity but kept the series' number."""
+    number = dataset.get("SeriesNumber")
+    identity = str(dataset.get("SeriesInstanceUID") or "") or f"series number {'' if number is None else number}"
+    described = str(dataset.get("SeriesDescription") or "no description")
+    return identity, f"{described}, number {'unknown' if number is None else number}"
+
+
+def _thickness(dataset: Dataset) -> float | None:
+    for tag in ("SliceThickness", "SpacingBetweenSlices"):
+        value = dataset.get(tag)
+        if value not in (None, "") and float(value) > 0:
+            return float(value)
+    return None
+
+
+def sort_slices(slices: Sequence[Slice], path: Path) -> list[Slice]:
+    """One series in order along its normal.
+
+    Raises:
+        ScanError: several series, a file of another size, orientation or pixel spacing than the others, double
+            positions, or a missing slice.
+    """
+    _require_one_series(slices, path)
+    _require_alike(slices, "size in pixels", lambda s: s.shape, tolerance=0)
+    _require_alike(slices, "pixel spacing", lambda s: s.spacing, tolerance=1e-3)
+    _require_alike(slices, "orientation", lambda s: (*s.along_row, *s.along_column), tolerance=1e-3)
+    normal = slices[0].normal
+    ordered = sorted(slices, key=lambda s: float(s.position @ normal))
+    if len(ordered) > 1:
+        _require_even(ordered, normal)
+    return ordered
+
+
+def _require_one_series(slices: Sequence[Slice], path: Path) -> None:
+    series: dict[str, list[Slice]] = {}
+    for one in slices:
+        series.setdefault(one.series[0], []).append(one)
+    if len(series) > 1:
+        told = "".join(
+            f"\n    {identity} ({members[0].series[1]}): {len(members)} files, such as {members[0].path.name}"
+            for identity, members in sorted(series.items())
+        )
+        raise broken(path, f"holds {len(series)} series, expected one:{told}", ONE_SERIES)
+
+
+def _require_alike(
+    slices: Sequence[Slice], what: str, key: Callable[[Slice], tuple[float, ...]], tolerance: float
+) -> None:
+    found = [tuple(round(float(v), 4) for v in key(one)) for one in slices]
+    usual = Counter(found).most_common(1)[0][0]
+    odd = [i for i, values in enumerate(found) if np.abs(np.subtract(values, usual)).max() > tolerance]
+    if odd:
+        raise broken(
+            slices[odd[0]].path,
+            f"has another {what} {_told(found[odd[0]])} than the other slices {_told(usual)} "
+            f"({len(odd)} of {len(slices)} files differ)",
+            "leave out localizers and other scans: a folder holds the slices of one scan",
+        )
+
+
+def _require_even(ordered: Sequence[Slice], normal: Vector) -> None:
+    """Neighbours lie one step apart, all the same step, along one line."""
+    places = np.array([one.position for one in ordered])
+    gaps = np.diff(places @ normal)
+    usual = float(np.median(gaps))
+    if gaps.min() < SAME_PLACE_MM:
+        before, after = ordered[int(gaps.argmin())], ordered[int(gaps.argmin()) + 1]
+        raise broken(
+            after.path,
+            f"lies at the same position as {before.path.name}, {_told(before.position)} mm",
+            "leave out the copy; of a series over time or with several echoes, keep one time or echo per folder",
+        )
+    for before, after, gap in zip(ordered, ordered[1:], gaps, strict=False):
+        if abs(gap - usual) > EVEN_GAP * usual:
+            raise _uneven(before, after, float(gap), usual)
+    step = (places[-1] - places[0]) / (len(places) - 1)
+    off = np.linalg.norm(places - (places[0] + np.arange(len(places))[:, None] * step), axis=1)
+    worst = int(off.argmax())
+    if off[worst] > 2 * EVEN_GAP * usual:
+        raise broken(
+            ordered[worst].path,
+            f"lies {off[worst]:.2f} mm off the line through the first and the last slice",
+            "leave only the slices of one scan in the folder, or convert it with dcm2niix and give the NIfTI file",
+        )
+
+
+def _uneven(before: Slice, after: Slice, gap: float, usual: float) -> ScanError:
+    between = f"between {before.path.name} and {after.path.name}"
+    lacking = round(gap / usual) - 1
+    if lacking < 1:
+        return broken(
+            after.path.parent,
+            f"has uneven slices: {gap:.3f} mm {between}, {usual:.3f} mm elsewhere",
+            "convert the series with dcm2niix, which evens the gaps out, and give the NIfTI file",
+        )
+    place = before.position + (after.position - before.position) / (lacking + 1)
+    return broken(
+        after.path.parent,
+        f"lacks {lacking} slice{'s' if lacking > 1 else ''} at position {_told(place)} mm ({between}: {gap:.3f} mm, "
+        f"{usual:.3f} mm elsewhere)",
+        "export the whole series again",
+    )
+
+
+def _told(values: Iterable[float]) -> str:
+    return "(" + ", ".join(f"{v:.6g}" for v in values) + ")"
+
+
+def series_affine(slices: Sequence[Slice], path: Path) -> Vector:
+    """Index (column, row from the bottom, slice) → mm in RAS+, 4×4, of ordered slices."""
+    first = slices[0]
+    rows_mm, columns_mm = first.spacing
+    upwards = -first.along_column * rows_mm
+    lps = np.eye(4)
+    lps[:3, 0] = first.along_row * columns_mm
+    lps[:3, 1] = upwards
+    lps[:3, 2] = _step(slices, path)
+    lps[:3, 3] = first.position - upwards * (first.shape[0] - 1)
+    return LPS_TO_RAS @ lps
+
+
+def _step(slices: Sequence[Slice], path: Path) -> Vector:
+    if len(slices) > 1:
+        step: Vector = (slices[-1].position - slices[0].position) / (len(slices) - 1)
+        return step
+    thickness = slices[0].thickness
+    if thickness is None:
+        raise broken(path, "is a single slice without SliceThickness", "give the whole series")
+    return slices[0].normal * thickness

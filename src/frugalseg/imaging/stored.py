@@ -1,0 +1,76 @@
+"""What the readers of all formats share: one way to say what is wrong, and arrays as the package wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from frugalseg.errors import ScanError
+from frugalseg.imaging.volume import Array
+
+COPY_AGAIN = "copy or export the file again, or leave it out"
+
+
+class ScanWarning(UserWarning):
+    """A scan was read, but something in it was mended or had to be assumed."""
+
+
+def broken(path: Path, what: str, cure: str = COPY_AGAIN) -> ScanError:
+    """The error for a file that cannot be read; `what` continues the sentence that its name begins."""
+    return ScanError(f"{path} {what}", cure)
+
+
+def require_file(path: Path) -> None:
+    """Raise `ScanError` unless `path` is a file with something in it that may be read."""
+    if not path.exists():
+        raise broken(path, "does not exist", "check the path")
+    if not path.is_file():
+        raise broken(path, "is a folder, expected a file", "give the scan file itself")
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise broken(path, f"cannot be opened ({error.strerror})", "check its permissions") from error
+    if empty:
+        raise broken(path, "is empty (0 bytes)")
+
+
+def require_3d(path: Path, shape: Sequence[int]) -> tuple[int, int, int]:
+    """The three axes of a stored shape, axes of length 1 after the third left out; `ScanError` for anything else."""
+    short = tuple(int(n) for n in shape)
+    while len(short) > 3 and short[-1] == 1:
+        short = short[:-1]
+    if len(short) == 3:
+        return short[0], short[1], short[2]
+    told = "×".join(map(str, shape))
+    if len(short) < 3:
+        raise broken(
+            path,
+            f"has {len(short)} dimensions ({told}), expected one 3D volume",
+            "give the whole scan as one 3D file, not single slices",
+        )
+    raise broken(
+        path,
+        f"has {len(short)} dimensions ({told}), expected one 3D volume",
+        "split the series into its volumes first and give one file per volume",
+    )
+
+
+def require_plain(path: Path, dtype: np.dtype[np.generic]) -> None:
+    """Raise `ScanError` unless voxels are plain real numbers (not RGB, not complex)."""
+    if dtype.fields is not None:
+        raise broken(path, "holds colours (RGB), expected one number per voxel", "export grey values, not a picture")
+    if dtype.kind not in "biuf":
+        kind = "complex numbers" if dtype.kind == "c" else f"values of type {dtype}"
+        raise broken(path, f"holds {kind}, expected real ones", "export the magnitude image")
+
+
+def slim(array: Array) -> Array:
+    """Integers in the machine's byte order, unchanged; floating-point numbers as float32; a copy only where needed."""
+    if array.dtype.kind == "f":
+        return array.astype(np.float32, copy=False)
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,237 @@
+"""The whole way through the command line, on tiny scans: commands, files, exit codes, resumption, bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from frugalseg.cli import main
+
+from .scans import tiny_scan, write_cohort
+
+SIZE = 32
+
+
+def frugalseg(*arguments) -> int:
+    return main([str(a) for a in arguments])
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.fixture(scope="module")
+def way(tmp_path_factory):
+    """A folder in which every command has run once, on ten scans of which eight are labelled."""
+    root = tmp_path_factory.mktemp("way")
+    images, labels = write_cohort(root, 10, labelled=8)
+    common = ["--device", "cpu", "--precision", "32"]
+    targets = ["--target", "liver=6", "spleen=1"]
+    assert (
+        frugalseg("prepare", "--images", images, "--labels", labels, *targets, "--size", SIZE, "--out", root / "store")
+        == 0
+    )
+    assert (
+        frugalseg(
+            "pretrain", "--data", root / "store", "--method", "polycl-m", "--epochs", 2, "--out", root / "pre", *common
+        )
+        == 0
+    )
+    assert (
+        frugalseg(
+            *("finetune", "--data", root / "store", "--encoder", root / "pre", "--budget", "3 scans", "--steps", 80),
+            *("--out", root / "fit", *common),
+        )
+        == 0
+    )
+    assert frugalseg("predict", "--model", root / "fit", "--images", images, "--out", root / "pred", *common) == 0
+    assert frugalseg(
+        *("evaluate", "--predictions", root / "pred", "--references", labels, *targets, "--out", root / "eval")
+    ) in {0, 1}
+    return root
+
+
+def test_masks_are_good_in_the_users_values_on_the_scans_grid(way):
+    for i in (0, 9):
+        _, reference = tiny_scan(i)
+        mask = nib.load(way / "pred" / f"scan_{i:02d}.nii.gz")
+        scan = nib.load(way / "images" / f"scan_{i:02d}.nii.gz")
+        assert mask.shape == scan.shape
+        assert np.array_equal(mask.affine, scan.affine)
+        values = np.asarray(mask.dataobj)
+        assert set(np.unique(values)) <= {0, 1, 6}
+        assert dice(values == 6, reference == 6) > 0.85
+
+
+def test_run_folders_hold_what_they_promise(way):
+    for run in ("pre", "fit"):
+        names = {p.name for p in (way / run).iterdir()}
+        assert {"config.yaml", "environment.json", "metrics.jsonl", "checkpoints", "model.json"} <= names
+        assert yaml.safe_load((way / run / "config.yaml").read_text())["seed"] == 0
+        assert all("loss" in json.loads(line) for line in (way / run / "metrics.jsonl").read_text().splitlines())
+    spec = json.loads((way / "fit" / "model.json").read_text())
+    assert set(spec["keep_largest"]) == {"liver", "spleen"}
+    assert spec["annotation"]["mask_scans"] == 3
+
+
+def test_annotation_used_is_recorded_honestly(way):
+    pre = json.loads((way / "pre" / "model.json").read_text())["annotation"]
+    split = json.loads((way / "store" / "split.json").read_text())
+    labelled_training = [p for p in split["train"] if int(p[-2:]) < 8]
+    assert pre == {
+        "masks": 0,
+        "organ_present_labels": 12 * len(labelled_training),
+        "scans_seen": len(labelled_training),
+    }
+
+
+def test_roles_follow_what_the_model_saw(way):
+    roles = json.loads((way / "pred" / "predictions.json").read_text())["roles"]
+    split = json.loads((way / "store" / "split.json").read_text())
+    assert {roles[p] for p in split["test"]} == {"test"}
+    assert {roles[p] for p in split["validation"]} == {"validation"}
+    assert sum(roles[p] == "train" for p in split["train"]) == 3
+    assert {roles[p] for p in split["train"]} == {"train", "pretrain"}
+
+
+def test_a_renamed_training_scan_is_still_known_as_one(way, tmp_path):
+    roles = json.loads((way / "pred" / "predictions.json").read_text())["roles"]
+    trained = next(case for case, role in roles.items() if role == "train")
+    shutil.copy(way / "images" / f"{trained}.nii.gz", tmp_path / "fresh_patient.nii.gz")
+    (tmp_path / "out").mkdir()
+    assert frugalseg("predict", "--model", way / "fit", "--images", tmp_path, "--out", tmp_path / "out") == 0
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text())["roles"] == {"fresh_patient": "train"}
+
+
+def test_prediction_needs_no_reference_and_flips_change_little(way, tmp_path):
+    shutil.copy(way / "images" / "scan_09.nii.gz", tmp_path / "alone.nii.gz")
+    assert (
+        frugalseg("predict", "--model", way / "fit", "--images", tmp_path / "alone.nii.gz", "--out", tmp_path / "a")
+        == 0
+    )
+    assert (
+        frugalseg(
+            "predict", "--model", way / "fit", "--images", tmp_path / "alone.nii.gz", "--out", tmp_path / "b", "--flips"
+        )
+        == 0
+    )
+    plain, flipped = (np.asarray(nib.load(tmp_path / n / "alone.nii.gz").dataobj) for n in "ab")
+    assert 0.5 < dice(plain == 6, flipped == 6) <= 1
+
+
+def test_corrupt_scan_among_others_is_reported_and_the_others_done(way, tmp_path, capsys):
+    scans = tmp_path / "scans"
+    shutil.copytree(way / "images", scans)
+    broken = scans / "scan_03.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:2000])
+    assert frugalseg("predict", "--model", way / "fit", "--images", scans, "--out", tmp_path / "out") == 1
+    message = capsys.readouterr().err
+    assert "1 of 10 scans were not segmented" in message
+    assert "scan_03" in message
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 9
+    note = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert list(note["failed"]) == ["scan_03"]
+
+
+def test_used_folders_are_refused(way, capsys):
+    before = (way / "fit" / "metrics.jsonl").read_bytes()
+    assert frugalseg("finetune", "--data", way / "store", "--steps", 5, "--out", way / "fit") == 1
+    assert "in use" in capsys.readouterr().err
+    assert frugalseg("predict", "--model", way / "fit", "--images", way / "images", "--out", way / "pred") == 1
+    assert "in use" in capsys.readouterr().err
+    assert (way / "fit" / "metrics.jsonl").read_bytes() == before
+
+
+def test_wrong_kind_of_folder_is_named(way, tmp_path, capsys):
+    assert frugalseg("predict", "--model", way / "pre", "--images", way / "images", "--out", tmp_path / "o") == 1
+    assert "kind 'encoder'" in capsys.readouterr().err
+    assert frugalseg("finetune", "--data", way / "store", "--encoder", way / "fit", "--out", tmp_path / "o") == 1
+    assert "kind 'segmenter'" in capsys.readouterr().err
+    assert frugalseg("predict", "--model", tmp_path / "none", "--images", way / "images", "--out", tmp_path / "o") == 1
+    assert "no trained model" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_encoder_that_saw_held_out_patients_is_refused(way, tmp_path, capsys):
+    split = json.loads((way / "store" / "split.json").read_text())
+    swapped = {
+        "train": [*split["test"], *split["train"][1:]],
+        "validation": split["validation"],
+        "test": split["train"][:1],
+    }
+    (tmp_path / "swapped.json").write_text(json.dumps(swapped))
+    code = frugalseg(
+        *("finetune", "--data", way / "store", "--encoder", way / "pre", "--split", tmp_path / "swapped.json"),
+        *("--out", tmp_path / "o"),
+    )
+    assert code == 1
+    assert f"held out here: {split['train'][0]}" in capsys.readouterr().err
+
+
+def test_finetune_without_validation_patients_says_so(way, tmp_path):
+    split = {"train": [f"scan_{i:02d}" for i in range(8)]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    with pytest.warns(UserWarning, match="no validation patient"):
+        from frugalseg import finetune
+        from frugalseg.options import FinetuneOptions
+
+        finetune(
+            FinetuneOptions(
+                data=way / "store", split=tmp_path / "split.json", steps=2, device="cpu", out=tmp_path / "o"
+            )
+        )
+    assert json.loads((tmp_path / "o" / "model.json").read_text())["keep_largest"] == {"liver": False, "spleen": False}
+
+
+@pytest.mark.parametrize("recipe", ["robust", "paper"])
+def test_fine_tuning_killed_in_mid_epoch_and_resumed_gives_the_same_bits(way, tmp_path, recipe):
+    """SIGKILL, not a simulated one; augmentation, dropout and schedule all have to go on where they were."""
+    command = [sys.executable, "-m", "frugalseg", "finetune", "--data", str(way / "store"), "--budget", "3 scans"]
+    command += ["--steps", "30", "--recipe", recipe, "--device", "cpu", "--checkpoint-minutes", "0.00001"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run([*command, "--out", whole], check=True, capture_output=True)
+    process = subprocess.Popen([*command, "--out", broken], stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while len(records(broken)) < 8 and process.poll() is None and time.time() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (broken / "model.json").exists()
+    refused = subprocess.run([*command, "--out", broken], capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "--resume" in refused.stderr
+    subprocess.run([*command, "--out", broken, "--resume"], check=True, capture_output=True)
+    one, other = load_file(whole / "model.safetensors"), load_file(broken / "model.safetensors")
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+    assert [r["loss"] for r in records(whole)] == [r["loss"] for r in records(broken)]
+
+
+def records(run: Path):
+    metrics = run / "metrics.jsonl"
+    lines = metrics.read_text().splitlines(keepends=True) if metrics.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def test_store_without_labels_cannot_be_fine_tuned(way, tmp_path, capsys):
+    assert frugalseg("prepare", "--images", way / "images", "--size", SIZE, "--out", tmp_path / "store") == 0
+    assert frugalseg("finetune", "--data", tmp_path / "store", "--out", tmp_path / "o") == 1
+    assert "no labels" in capsys.readouterr().err
+    assert frugalseg("pretrain", "--data", tmp_path / "store", "--method", "polycl-m", "--out", tmp_path / "o") == 1
+    assert "polycl-s" in capsys.readouterr().err
+    code = frugalseg(
+        *("pretrain", "--data", tmp_path / "store", "--method", "polycl-s", "--steps", 2, "--augment", "light"),
+        *("--out", tmp_path / "o"),
+    )
+    assert code == 0
