@@ -16,7 +16,9 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
+import frugalseg as frugalseg_api
 from frugalseg.cli import main
+from frugalseg.options import FinetuneOptions
 
 from .scans import tiny_scan, write_cohort
 
@@ -182,15 +184,11 @@ def test_encoder_that_saw_held_out_patients_is_refused(way, tmp_path, capsys):
 def test_finetune_without_validation_patients_says_so(way, tmp_path):
     split = {"train": [f"scan_{i:02d}" for i in range(8)]}
     (tmp_path / "split.json").write_text(json.dumps(split))
+    options = FinetuneOptions(
+        data=way / "store", split=tmp_path / "split.json", steps=2, device="cpu", out=tmp_path / "o"
+    )
     with pytest.warns(UserWarning, match="no validation patient"):
-        from frugalseg import finetune
-        from frugalseg.options import FinetuneOptions
-
-        finetune(
-            FinetuneOptions(
-                data=way / "store", split=tmp_path / "split.json", steps=2, device="cpu", out=tmp_path / "o"
-            )
-        )
+        frugalseg_api.finetune(options)
     assert json.loads((tmp_path / "o" / "model.json").read_text())["keep_largest"] == {"liver": False, "spleen": False}
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,7 +59,7 @@ def test_budgets_of_one_draw_are_nested(slices):
     ):
         for number in range(5):
             taken = [set(draw(slices, text, number)) for text in ladder]
-            assert all(small < large for small, large in zip(taken, taken[1:], strict=False))
+            assert all(small < large for small, large in pairwise(taken))
 
 
 def test_whole_scans_are_taken_and_only_labelled_training_patients(slices):

@@ -51,10 +51,10 @@ def test_resumption_does_not_repeat_done_steps(tmp_path):
 
 def test_every_epoch_shows_every_sample_once_in_another_order():
     task = ToyTask()
-    epochs = [sum((b.tolist() for b in task.batches(e)), []) for e in range(3)]
+    epochs = [[row for batch in task.batches(e) for row in batch.tolist()] for e in range(3)]
     assert all(len(set(epoch)) == len(epoch) == 49 for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
-    assert epochs[1] == sum((b.tolist() for b in task.batches(1)), [])
+    assert epochs[1] == [row for batch in task.batches(1) for row in batch.tolist()]
 
 
 def test_learning_rate_moves_at_every_step_and_restarts(tmp_path):

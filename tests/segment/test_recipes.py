@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -20,7 +22,7 @@ def trace(recipe, steps, per_epoch):
 def test_paper_restarts_every_ten_epochs_and_moves_inside_an_epoch():
     rates = trace("paper", steps=120, per_epoch=5)
     assert rates[0] == rates[50] == rates[100] == 1e-3
-    assert all(a > b for a, b in zip(rates[:49], rates[1:50], strict=False))
+    assert all(a > b for a, b in pairwise(rates[:50]))
 
 
 def test_robust_rises_once_and_ends_near_zero():

@@ -11,39 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frugalseg.demo.phantom_canvas import Pose, Wave, turn
-
-PHASES = ("native", "arterial", "portal")
-PHASE_SHARE = (0.2, 0.25, 0.55)
-"""How often each phase is drawn: abdominal archives are mostly portal venous."""
-
-HU_BY_PHASE: dict[str, tuple[float, float, float]] = {
-    # tissue: native, arterial, portal venous
-    "liver": (57, 72, 107),
-    "liver_vessel": (43, 90, 150),
-    "spleen": (48, 112, 120),
-    "kidney_cortex": (32, 165, 178),
-    "kidney_medulla": (30, 72, 145),
-    "pancreas": (42, 98, 92),
-    "aorta": (42, 285, 152),
-    "vein": (42, 75, 138),
-    "heart": (43, 215, 140),
-    "myocardium": (45, 95, 105),
-    "stomach_wall": (40, 72, 82),
-    "bowel_wall": (38, 78, 86),
-    "muscle": (52, 56, 60),
-    "gallbladder": (8, 8, 9),
-    "skin": (25, 30, 35),
-    "fat": (-104, -104, -102),
-    "cortical_bone": (560, 560, 570),
-    "marrow": (165, 170, 190),
-    "disc": (75, 80, 85),
-    "cartilage": (95, 98, 100),
-    "canal": (22, 25, 28),
-    "lung": (-850, -845, -840),
-}
-
-HU_SPREAD: dict[str, float] = {"liver": 6, "spleen": 6, "marrow": 40, "aorta": 18, "lung": 20, "muscle": 4, "fat": 5}
-"""Largest deviation of one patient from the table; 3 HU where nothing is said."""
+from frugalseg.demo.phantom_tissue import HU_BY_PHASE, HU_SPREAD, PHASE_SHARE, PHASES
 
 
 @dataclass(frozen=True)
@@ -116,11 +84,6 @@ def _draw_pose(dice: np.random.Generator) -> Pose:
         scale=np.array([girth, depth, height]),
         bends=tuple(tuple(Wave.throw(dice, 3.0, (130, 320)) for _ in range(3)) for _ in range(3)),
     )
-
-
-def blur_of(spacing: Sequence[float], scanner_blur_mm: float) -> float:
-    """Width of a boundary in mm: the scanner's own blur and the voxel's in-plane size, added in quadrature."""
-    return float(np.hypot(scanner_blur_mm, max(spacing[:2])))
 
 
 def sampled(values: dict[float, float], heights: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -49,8 +49,7 @@ class ValidationSet:
         """All labelled scans of `patients`."""
         chosen = store.slices[store.slices["patient"].isin(patients) & store.slices["labelled"]]
         cases = {
-            str(case): torch.from_numpy(table.sort_values("z").index.to_numpy())
-            for case, table in chosen.groupby("case")
+            str(case): torch.tensor(table.sort_values("z").index.to_numpy()) for case, table in chosen.groupby("case")
         }
         return cls(store, source, cases, precision)
 
