@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom import Dataset, dcmread, dcmwrite
 
 from frugalseg.errors import ScanError
 from frugalseg.imaging.dicom import load_dicom
@@ -106,11 +107,12 @@ def test_a_missing_class_and_notes_beside_the_slices_do_no_harm(tmp_path: Path) 
     assert load_dicom(tmp_path).array.shape == (6, 4, 5)
 
 
-def test_files_without_preamble_and_meta_header_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("implicit", [True, False])
+def test_files_without_preamble_and_meta_header_are_read(tmp_path: Path, implicit: bool) -> None:
     for path in write_series(tmp_path):
-        raw = path.read_bytes()
-        length = int.from_bytes(raw[140:144], "little")
-        path.write_bytes(raw[144 + length :])
+        bare = Dataset(dcmread(path))
+        dcmwrite(path, bare, implicit_vr=implicit, little_endian=True)
+        assert b"DICM" not in path.read_bytes()
     assert pixel(load_dicom(tmp_path), 1, 2, 3) == 308
 
 

@@ -15,11 +15,12 @@ from frugalseg.demo.phantom_canvas import (
     Canvas,
     Point,
     Region,
-    Wave,
+    as_point,
     blend_common,
     blend_union,
     column,
     ellipsoid,
+    rounded_column,
     tube,
 )
 from frugalseg.demo.phantom_patient import Patient, sampled
@@ -34,7 +35,8 @@ WALL_DEPTH = {-140: 88, -60: 89, 0: 93, 60: 95, 140: 90}
 """Half its depth, mm, at heights z."""
 
 WALL_THICKNESS = 12.0
-SPINE_Y = 53.0
+SQUARENESS = 0.22
+SPINE_Y = 51.0
 VERTEBRA_PITCH = 34.0
 DISC_HEIGHT = 7.0
 RIB_PITCH = 27.0
@@ -43,8 +45,8 @@ RIB_DESCENT = 0.62
 
 DOMES: dict[str, tuple[Point, Point]] = {
     # dome of the diaphragm: centre, semi-axes
-    "right": ((-62.0, -6.0, -12.0), (82.0, 92.0, 84.0)),
-    "left": ((60.0, -10.0, -18.0), (82.0, 88.0, 80.0)),
+    "right": ((-57.0, -10.0, -12.0), (71.0, 84.0, 92.0)),
+    "left": ((57.0, -12.0, -18.0), (71.0, 82.0, 86.0)),
 }
 
 BACK_MUSCLES: dict[str, tuple[tuple[float, float], tuple[float, float], dict[float, float]]] = {
@@ -80,10 +82,12 @@ def measure_trunk(canvas: Canvas, patient: Patient) -> Trunk:
     everywhere = canvas.everywhere()
     z = everywhere.axes[2] - np.float32(patient.pose.shift[2])
     width, depth = sampled(WALL_WIDTH, z), sampled(WALL_DEPTH, z)
-    wall = column(everywhere, (0, 0), (width, depth))
+    wall = rounded_column(everywhere, 0, (width, depth), SQUARENESS)
     wall += everywhere.ripple(patient.ripples("wall", 1.5, (90, 200)))
     # Organs lie in front of the back muscles: the cavity is shallower behind, more so below the ribs.
-    cavity = column(everywhere, (0, -7.0), (width - WALL_THICKNESS, depth - 17 + sampled({-20: -4, 30: 3}, z)))
+    cavity = rounded_column(
+        everywhere, -7.0, (width - WALL_THICKNESS, depth - 17 + sampled({-20: -4, 30: 3}, z)), SQUARENESS
+    )
     return Trunk(wall, np.maximum(cavity, wall + 7), _below_diaphragm(everywhere, patient))
 
 
@@ -115,7 +119,7 @@ def _skin(region: Region, patient: Patient, trunk: Trunk) -> Array:
     flank = np.square(region.x / 150)
     front = np.clip(-region.y / 110, 0, 1)
     lower = np.clip((20 - region.z) / 120, 0, 1)
-    thickness = fat * (np.float32(0.55) + np.float32(0.5) * flank + np.float32(0.35) * front * lower)
+    thickness = fat * (np.float32(0.7) + np.float32(0.25) * flank + np.float32(0.35) * front * lower)
     distance: Array = trunk.wall - thickness - 3
     # A furrow along the spine.
     distance += 5 * np.exp(-np.square(region.x / 16)) * (region.y > 0)
@@ -124,8 +128,7 @@ def _skin(region: Region, patient: Patient, trunk: Trunk) -> Array:
 
 def _strands(region: Region, patient: Patient) -> Array:
     """Faint septa and small vessels that keep fat from being one flat grey, HU."""
-    fine = region.ripple(patient.ripples("strands", 3.5, (14, 30)))
-    return fine + region.ripple(patient.ripples("lobules", 3.0, (30, 70)))
+    return 9 * region.grain(patient.dice("strands"), 13.0)
 
 
 def _rounded_wall(region: Region, trunk: Trunk) -> Array:
@@ -157,8 +160,9 @@ def paint_lungs(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
     """Both lungs down to the diaphragm, with the vessels that a soft-tissue window still shows."""
     region = canvas.around((0, 0, 110), (150, 110, 160))
     pleura = blend_common(trunk.cavity[region.box], -trunk.below_diaphragm[region.box], 8.0)
-    chest = blend_common(pleura, -_mediastinum(region), 8.0)
-    canvas.paint(region, np.maximum(chest - 2.5, trunk.cavity[region.box] - 1), patient.hu["muscle"], MUSCLE)
+    mediastinum = _mediastinum(region)
+    chest = blend_common(pleura, -mediastinum, 8.0)
+    canvas.paint(region, np.maximum(np.maximum(pleura - 2.5, trunk.cavity[region.box] - 1), -mediastinum), patient.hu["muscle"], MUSCLE)
     canvas.paint(region, chest, patient.hu["lung"] + region.ripple(patient.ripples("lung", 12, (40, 90))), LUNG)
     _paint_lung_vessels(canvas, patient)
 
@@ -177,7 +181,7 @@ def _paint_lung_vessels(canvas: Canvas, patient: Patient) -> None:
         start = np.array([side * dice.uniform(55, 80), dice.uniform(0, 40), dice.uniform(105, 150)])
         stop = start + dice.uniform((-5, -15, -55), (35, 35, -25)) * (side, 1, 1)
         region = canvas.around((start + stop) / 2, np.abs(stop - start) / 2 + 4)
-        distance = tube(region, [_as_point(start), _as_point(stop)], dice.uniform(1.0, 2.4))
+        distance = tube(region, [as_point(start), as_point(stop)], dice.uniform(1.0, 2.4))
         distance[~canvas.is_tissue(region, LUNG)] = 10
         canvas.paint(region, distance, patient.hu["vein"])
 
@@ -186,11 +190,10 @@ def paint_spine(canvas: Canvas, patient: Patient) -> None:
     """Vertebral bodies with a dense rim, discs between them, canal, pedicles and processes."""
     region = canvas.around((0, 68, 0), (62, 40, 400))
     level = _height_in_vertebra(region)
-    bodies = column(region, (0, SPINE_Y), (23, 17)) - np.float32(1.5) * np.square(level / (VERTEBRA_PITCH / 2))
-    disc = np.maximum(bodies, DISC_HEIGHT / 2 - (VERTEBRA_PITCH / 2 - np.abs(level)) * -1 - DISC_HEIGHT)
+    bodies = column(region, (0, SPINE_Y), (22.5, 16.5)) - np.float32(1.5) * np.square(level / (VERTEBRA_PITCH / 2))
     _paint_bone(canvas, region, bodies, patient, rim=2.2)
-    canvas.paint(region, np.maximum(bodies, VERTEBRA_PITCH / 2 - DISC_HEIGHT / 2 - np.abs(level)), patient.hu["disc"])
-    del disc
+    disc = np.maximum(bodies, np.float32((VERTEBRA_PITCH - DISC_HEIGHT) / 2) - np.abs(level))
+    canvas.paint(region, disc, patient.hu["disc"], TISSUES["other"])
     _paint_arches(canvas, region, level, patient)
     canal = column(region, (0, SPINE_Y + 24), (9.5, 7.5))
     canvas.paint(region, canal, patient.hu["canal"], TISSUES["other"])
@@ -205,7 +208,7 @@ def _paint_arches(canvas: Canvas, region: Region, level: Array, patient: Patient
     x, y = np.abs(region.x), region.y - np.float32(SPINE_Y)
     ring = np.abs(np.hypot(x / 1.25, y - 24) - 12) - 3
     lamina = np.maximum(ring, np.abs(level + 2) - 13)
-    spinous = np.maximum(np.maximum(x - 3.2, np.abs(y - 43) - 11), np.abs(level + 7) - 10)
+    spinous = np.maximum(np.maximum(x - 3.2, np.abs(y - 31) - 10), np.abs(level + 7) - 10)
     transverse = np.maximum(np.abs(y - 22 - np.float32(0.12) * x) - 3.6, np.maximum(x - 42, np.abs(level - 4) - 6))
     facets = np.maximum(np.hypot(x - 18, y - 29) - 7, np.abs(level) - 15)
     arch = blend_union(blend_union(lamina, spinous, 4.0), blend_union(transverse, facets, 4.0), 3.0)
@@ -215,7 +218,7 @@ def _paint_arches(canvas: Canvas, region: Region, level: Array, patient: Patient
 def _paint_bone(canvas: Canvas, region: Region, distance: Array, patient: Patient, rim: float) -> None:
     """A bone: a dense cortex `rim` mm thick around its marrow."""
     canvas.paint(region, distance, patient.hu["cortical_bone"], BONE)
-    trabeculae = region.ripple(patient.ripples("trabeculae", 14, (9, 22)))
+    trabeculae = 30 * region.grain(patient.dice("trabeculae"), 6.0)
     canvas.paint(region, distance + np.float32(rim), patient.hu["marrow"] + trabeculae)
 
 
@@ -232,7 +235,8 @@ def paint_ribs(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
     bony = np.maximum(rib, (-region.y - 52 - np.float32(0.12) * np.abs(region.x)))
     canvas.paint(region, rib, patient.hu["cartilage"], TISSUES["other"])
     _paint_bone(canvas, region, bony, patient, rim=1.6)
-    sternum = np.maximum(np.abs(region.x) - 17, np.maximum(np.abs(middle) - 5, np.maximum(region.y, 62 - region.z)))
+    plate = np.hypot(np.maximum(np.abs(region.x) - 12, 0), middle) - 5
+    sternum = np.maximum(plate, np.maximum(region.y, 62 - region.z))
     _paint_bone(canvas, region, sternum, patient, rim=1.6)
 
 
@@ -241,7 +245,7 @@ def paint_pelvis(canvas: Canvas, patient: Patient) -> None:
     for side in (-1, 1):
         region = canvas.around((side * 84, 36, -125), (50, 60, 45))
         x, y = side * region.x - 84, region.y - 36
-        blade = np.abs(x - np.float32(0.62) * -y - 14) * np.float32(0.85) - 4.5
+        blade = np.abs(x + np.float32(0.62) * y - 14 + np.float32(0.006) * y * y) * np.float32(0.85) - 3.8
         crest = np.hypot(y / 46, (region.z + 145) / 45) - 1
         _paint_bone(canvas, region, np.maximum(blade, crest * 44), patient, rim=2.0)
 
@@ -249,35 +253,15 @@ def paint_pelvis(canvas: Canvas, patient: Patient) -> None:
 def paint_table(canvas: Canvas, patient: Patient) -> None:
     """The curved table under the patient: a thin shell around foam, level in the scanner however the body lies."""
     x, y, _ = canvas.axes
-    lowest = _lowest_skin(canvas) + 9
+    lowest = _back_of(patient) + 6
     radius = 420.0 + float(patient.dice("table").uniform(-60, 60))
     depth = np.hypot(x[:, None], y - np.float32(lowest - radius)) - np.float32(radius)
-    for thickness, offset, hu in ((4.0, 0.0, -220.0), (22.0, 13.0, -965.0), (4.0, 26.0, -320.0)):
+    for thickness, offset, hu in ((3.0, 0.0, 150.0), (24.0, 13.5, -965.0), (2.0, 27.0, -150.0)):
         share = np.clip(0.5 - (np.abs(depth - offset) - thickness / 2) / canvas.blur, 0, 1)
         free = canvas.hu < -900
         canvas.hu += np.where(free, share[:, :, None] * (np.float32(hu) - canvas.hu), 0)
 
 
-def _lowest_skin(canvas: Canvas) -> float:
+def _back_of(patient: Patient) -> float:
     """How far the back reaches towards the table, scanner mm."""
-    rows = np.flatnonzero((canvas.tissue > 0).any(axis=(0, 2)))
-    return float(canvas.axes[1][rows[-1]]) if rows.size else 120.0
-
-
-def _as_point(values: Array) -> Point:
-    x, y, z = (float(v) for v in values)
-    return x, y, z
-
-
-__all__ = [
-    "Trunk",
-    "Wave",
-    "measure_trunk",
-    "paint_back_muscles",
-    "paint_lungs",
-    "paint_pelvis",
-    "paint_ribs",
-    "paint_spine",
-    "paint_table",
-    "paint_trunk",
-]
+    return float(patient.pose.shift[1] + patient.pose.scale[1] * (WALL_DEPTH[60] + 0.6 * patient.fat_mm + 3))

@@ -13,6 +13,9 @@ Array = npt.NDArray[Any]
 Point = tuple[float, float, float]
 
 AIR_HU = -1000.0
+GRAIN_NODES = 16
+"""Nodes of the random lattice behind `Region.grain`; it repeats beyond, farther than any organ reaches."""
+
 BLUR_MM = 1.2
 """Width of the scanner's own blur; the voxel size adds to it."""
 
@@ -35,7 +38,7 @@ class Wave:
     def throw(cls, dice: np.random.Generator, amplitude: float, wavelength: tuple[float, float]) -> Wave:
         """A wave of `amplitude` mm whose wavelengths are drawn from the range `wavelength` (mm)."""
         length, phase = dice.uniform(*wavelength, 3), dice.uniform(0, 2 * np.pi, 3)
-        return cls(amplitude, _point(length), _point(phase))
+        return cls(amplitude, as_point(length), as_point(phase))
 
     def on(self, axes: Sequence[Array]) -> Array:
         """The wave in mm on a grid of three one-dimensional axes (mm)."""
@@ -107,6 +110,13 @@ class Region:
         """The sum of `waves` over this box, mm: what makes a surface uneven."""
         total: Array = sum((wave.on(self.axes) for wave in waves), np.zeros((), np.float32))
         return total
+
+    def grain(self, dice: np.random.Generator, size: float) -> Array:
+        """Irregular mottling with grains of about `size` mm, standard deviation near 0.6, fixed to the scanner's mm."""
+        lattice = dice.standard_normal((GRAIN_NODES,) * 3).astype(np.float32)
+        wx, wy, wz = (_node_weights(axis, size) for axis in self.axes)
+        mottled: Array = (wy @ np.tensordot(wx, lattice, 1)) @ wz.T
+        return mottled
 
 
 class Canvas:
@@ -196,12 +206,36 @@ def ellipsoid(region: Region, centre: Sequence[float], semi: Sequence[float], ti
     return _radial_distance(squared, slope)
 
 
+def _node_weights(axis: Array, size: float) -> Array:
+    """How much each lattice node counts at each place of an axis (mm)."""
+    place = axis / np.float32(size)
+    low = np.floor(place).astype(int)
+    t = place - low
+    t = t * t * (3 - 2 * t)
+    weights = np.zeros((axis.size, GRAIN_NODES), np.float32)
+    rows = np.arange(axis.size)
+    weights[rows, low % GRAIN_NODES] = 1 - t
+    weights[rows, (low + 1) % GRAIN_NODES] = t
+    return weights
+
+
 def column(region: Region, centre: Sequence[float | Array], semi: Sequence[float | Array]) -> Array:
     """Distance (mm, in-plane) to an elliptic column along z; centre and semi-axes may change from slice to slice."""
     x, y = (region.x - np.float32(centre[0])) / semi[0], (region.y - np.float32(centre[1])) / semi[1]
     squared = x * x + y * y
     slope = np.square(x / semi[0]) + np.square(y / semi[1])
     return _radial_distance(squared, slope)
+
+
+def rounded_column(region: Region, middle_y: float, semi: Sequence[float | Array], squareness: float) -> Array:
+    """Distance (mm, in-plane) to a column between an ellipse (`squareness` 0) and a rounded box (1) in outline."""
+    x, y = region.x / semi[0], (region.y - np.float32(middle_y)) / semi[1]
+    xx, yy, mixed = x * x, y * y, np.float32(2 - 2 * squareness)
+    fourth = xx * xx + yy * yy + mixed * xx * yy
+    slope = np.hypot(x * (2 * xx + mixed * yy) / semi[0], y * (2 * yy + mixed * xx) / semi[1])
+    radius = np.sqrt(np.sqrt(fourth))
+    distance: Array = 2 * (radius - 1) * radius * radius * radius / (slope + np.float32(1e-9))
+    return distance
 
 
 def _radial_distance(squared: Array, slope: Array) -> Array:
@@ -244,6 +278,7 @@ def blend_common(a: Array, b: Array, width: float) -> Array:
     return -blend_union(-a, -b, width)
 
 
-def _point(values: Array) -> Point:
+def as_point(values: Array) -> Point:
+    """Three numbers as a point."""
     x, y, z = (float(v) for v in values)
     return x, y, z

@@ -77,7 +77,7 @@ def draw_patient(seed: int) -> Patient:
 
 def _draw_pose(dice: np.random.Generator) -> Pose:
     lean_x, lean_y, roll = dice.normal(0, 1, 3).clip(-2, 2) * (1.5, 1.5, 2.5)
-    girth, depth, height = dice.uniform((0.92, 0.92, 0.93), (1.07, 1.08, 1.06))
+    girth, depth, height = dice.uniform((0.95, 0.98, 0.94), (1.09, 1.16, 1.06))
     return Pose(
         rotation=turn(lean_x, lean_y, roll).T,
         shift=dice.uniform((-8, -8, -8), (8, 8, 8)),

@@ -143,7 +143,9 @@ class _Trainer:
         self.state = _State()
         self.watch = _Stopwatch()
         self.saved_at = time.perf_counter()
-        if run.last.is_file():
+        resuming = run.last.is_file()
+        fabric.barrier()  # every process has looked before the first one writes
+        if resuming:
             self._restore(load_checkpoint(run.last))
         else:
             self._save()

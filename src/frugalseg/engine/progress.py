@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +22,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-console = Console(stderr=True, highlight=False)
-"""Progress, hints and warnings go to standard error; results a program may read go to standard output."""
+console = Console(stderr=True, highlight=False, quiet=int(os.environ.get("RANK", "0")) > 0)
+"""Progress, hints and warnings go to standard error; results a program may read go to standard output.
+
+Of several processes the first speaks for all.
+"""
 
 
 def say(message: str) -> None:

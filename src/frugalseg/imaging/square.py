@@ -86,7 +86,15 @@ def _resized(planes: Tensor, shape: tuple[int, int]) -> Tensor:
     here = (planes.shape[2], planes.shape[3])
     if here == shape:
         return planes
-    shrinks = shape[0] < here[0] or shape[1] < here[1]
+    if shape[1] == 1 or here[1] == 1:
+        # PyTorch 2.13 mixes up the rows of a single column when it anti-aliases; single rows it handles.
+        lying = _interpolated(planes.transpose(2, 3).contiguous(), (shape[1], shape[0]))
+        return lying.transpose(2, 3).contiguous()
+    return _interpolated(planes, shape)
+
+
+def _interpolated(planes: Tensor, shape: tuple[int, int]) -> Tensor:
+    shrinks = shape[0] < planes.shape[2] or shape[1] < planes.shape[3]
     return F.interpolate(planes, shape, mode="bilinear", align_corners=False, antialias=shrinks)
 
 
