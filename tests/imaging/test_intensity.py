@@ -44,6 +44,7 @@ def test_apply_leaves_its_input_alone_and_takes_views() -> None:
     before = array.copy()
     view = array[::-1, :, ::-1].transpose(2, 0, 1)
     scaled = CT.apply(view, (0, 23))
+    CT.apply(array, (0, 23))
     assert np.array_equal(array, before)
     assert scaled.flags.c_contiguous
     assert np.allclose(scaled, view / 23)

@@ -122,6 +122,7 @@ def test_images_labels_and_the_way_back_are_aligned(
 
 def test_halving_shifts_labels_to_no_side() -> None:
     """PyTorch's nearest-exact rounds a centre between two pixels up: half a pixel of the slice off, every mask."""
+    assert Square.fit((4, 4), (1, 1), 2).labels(torch.arange(16).reshape(1, 4, 4)).tolist() == [[[5, 6], [9, 10]]]
     square = Square.fit((512, 512), (1, 1), 256)
     labels = disc(512, 512, 255.5, 255.5, 100)
     assert centroid(square.labels(labels)[0]) == pytest.approx([128, 128], abs=1e-9)

@@ -112,6 +112,18 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, suffix: str, monkeypatc
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_new_mask_takes_the_name_at_once(tmp_path: Path, suffix: str) -> None:
+    """The old file is replaced, never written into: who has it open reads on undisturbed."""
+    path, held = tmp_path / f"m{suffix}", tmp_path / "held"
+    write_mask(Volume(numbered(), np.eye(4)), path)
+    held.hardlink_to(path)
+    before = held.read_bytes()
+    write_mask(Volume(numbered()[::-1], np.eye(4)), path)
+    assert held.read_bytes() == before
+    assert np.array_equal(read_labels(path).array, numbered()[::-1])
+
+
 def test_a_grid_that_was_not_kept_is_an_error_not_another_format(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +140,7 @@ def test_a_grid_that_was_not_kept_is_an_error_not_another_format(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_folder_is_made_and_a_file_in_its_place_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_made(tmp_path: Path) -> None:
     write_mask(Volume(numbered(), np.eye(4)), tmp_path / "new" / "m.nii.gz")
     assert (tmp_path / "new" / "m.nii.gz").is_file()
 

@@ -99,7 +99,7 @@ def _below_diaphragm(region: Region, patient: Patient) -> Array:
         domes.append(ellipsoid(above, (x, y, z), semi))
     # The recesses of the lungs reach lower behind than in front.
     floor = (region.z - 12 + np.float32(0.45) * region.y) * np.float32(0.9)
-    return blend_union(blend_union(domes[0], domes[1], 30.0), floor, 20.0)
+    return blend_union(blend_union(domes[0], domes[1], 60.0), floor, 20.0)
 
 
 def paint_trunk(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
@@ -162,7 +162,12 @@ def paint_lungs(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
     pleura = blend_common(trunk.cavity[region.box], -trunk.below_diaphragm[region.box], 8.0)
     mediastinum = _mediastinum(region)
     chest = blend_common(pleura, -mediastinum, 8.0)
-    canvas.paint(region, np.maximum(np.maximum(pleura - 2.5, trunk.cavity[region.box] - 1), -mediastinum), patient.hu["muscle"], MUSCLE)
+    canvas.paint(
+        region,
+        np.maximum(np.maximum(pleura - 2.5, trunk.cavity[region.box] - 1), -mediastinum),
+        patient.hu["muscle"],
+        MUSCLE,
+    )
     canvas.paint(region, chest, patient.hu["lung"] + region.ripple(patient.ripples("lung", 12, (40, 90))), LUNG)
     _paint_lung_vessels(canvas, patient)
 
@@ -229,7 +234,7 @@ def paint_ribs(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
     offset = float(patient.dice("ribs").uniform(0, RIB_PITCH))
     across = np.mod(along + np.float32(offset), np.float32(RIB_PITCH)) - np.float32(RIB_PITCH / 2)
     middle = trunk.wall[region.box] + np.float32(7.0)
-    rib = np.hypot(middle, across * np.float32(0.62)) - np.float32(4.2)
+    rib = np.sqrt(middle * middle + np.square(across * np.float32(0.62))) - np.float32(4.2)
     rib = np.maximum(rib, 24 - np.abs(region.x))
     rib = np.maximum(rib, (-18 - along) * np.float32(0.7))
     bony = np.maximum(rib, (-region.y - 52 - np.float32(0.12) * np.abs(region.x)))

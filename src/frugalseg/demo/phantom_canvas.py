@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -232,9 +233,10 @@ def rounded_column(region: Region, middle_y: float, semi: Sequence[float | Array
     x, y = region.x / semi[0], (region.y - np.float32(middle_y)) / semi[1]
     xx, yy, mixed = x * x, y * y, np.float32(2 - 2 * squareness)
     fourth = xx * xx + yy * yy + mixed * xx * yy
-    slope = np.hypot(x * (2 * xx + mixed * yy) / semi[0], y * (2 * yy + mixed * xx) / semi[1])
-    radius = np.sqrt(np.sqrt(fourth))
-    distance: Array = 2 * (radius - 1) * radius * radius * radius / (slope + np.float32(1e-9))
+    slope = np.square(x * (2 * xx + mixed * yy) / semi[0]) + np.square(y * (2 * yy + mixed * xx) / semi[1])
+    squared = np.sqrt(fourth)
+    radius = np.sqrt(squared)
+    distance: Array = 2 * squared * (squared - radius) / np.sqrt(slope + np.float32(1e-15))
     return distance
 
 
@@ -247,7 +249,7 @@ def _radial_distance(squared: Array, slope: Array) -> Array:
 def tube(region: Region, path: Sequence[Point], radius: float | Array) -> Array:
     """Distance (mm) to a round tube along a polyline."""
     nearest: Array | None = None
-    for start, stop in zip(path[:-1], path[1:], strict=True):
+    for start, stop in pairwise(path):
         squared = _squared_distance_to_line(region, np.asarray(start, np.float32), np.asarray(stop, np.float32))
         nearest = squared if nearest is None else np.minimum(nearest, squared)
     assert nearest is not None

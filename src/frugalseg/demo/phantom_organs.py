@@ -11,11 +11,12 @@ import numpy as np
 
 from frugalseg.demo.phantom_body import Trunk
 from frugalseg.demo.phantom_canvas import (
-    AIR_HU,
     Array,
     Canvas,
     Point,
     Region,
+    Wave,
+    as_point,
     blend_common,
     blend_union,
     ellipsoid,
@@ -32,8 +33,8 @@ ORGANS: dict[str, tuple[Point, Point, Point]] = {
     "right lobe": ((-68, 0, 4), (74, 86, 98), (0, 0, 0)),
     "left lobe": ((-2, -46, 36), (82, 38, 34), (0, -14, 0)),
     "visceral surface": ((18, 20, -30), (48, 50, 60), (0, 0, 0)),
-    "spleen": ((88, 32, 24), (31, 50, 54), (-18, 0, -24)),
-    "splenic hilum": ((56, 4, 18), (28, 32, 44), (0, 0, 0)),
+    "spleen": ((90, 34, 20), (35, 54, 58), (-18, 0, -24)),
+    "splenic hilum": ((54, 2, 16), (28, 31, 44), (0, 0, 0)),
     "right kidney": ((-61, 36, -34), (27, 25, 54), (8, -9, 24)),
     "left kidney": ((61, 37, -20), (27, 25, 55), (8, 9, -24)),
     "fundus": ((54, -4, 46), (31, 33, 34), (0, 0, 0)),
@@ -82,6 +83,7 @@ COLON: dict[str, tuple[float, tuple[Point, ...]]] = {
 }
 
 GAS_HU = -960.0
+LIVER_VESSEL_CALIBRE = 1.2
 RENAL_CORTEX_MM = 7.0
 STOMACH_WALL_MM = 4.0
 
@@ -124,9 +126,10 @@ def _scanner_y(canvas: Canvas, place: Sequence[float] | Array) -> float:
 def paint_bowel(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
     """Small-bowel loops, then the colon around them: what makes the lower abdomen cluttered."""
     dice = patient.dice("small bowel")
-    for _ in range(24):
-        start = dice.uniform((-72, -58, -128), (76, 6, -26))
-        _paint_loop(canvas, patient, trunk, start, dice)
+    for x in np.linspace(-66, 70, 5):
+        for z in np.linspace(-126, -28, 7):
+            start = np.array((x, -28.0, z)) + dice.uniform((-14, -32, -8), (14, 30, 8))
+            _paint_loop(canvas, patient, trunk, start, dice)
     for part in COLON:
         _paint_colon(canvas, patient, trunk, part)
 
@@ -137,11 +140,11 @@ def _paint_loop(canvas: Canvas, patient: Patient, trunk: Trunk, start: Array, di
     for _ in range(2):
         heading += dice.uniform(-1.4, 1.4)
         path.append(path[-1] + (30 * np.cos(heading), 18 * np.sin(heading), dice.uniform(-10, 10)))
-    points: list[Point] = [(float(p[0]), float(p[1]), float(p[2])) for p in path]
+    points = [as_point(p) for p in path]
     radius = float(dice.uniform(9, 14.5))
     filling = dice.random()
     region = _around_path(canvas, points, radius + 5)
-    outer = tube(region, points, radius) + region.ripple(patient.ripples(f"loop {start[0]:.3f}", 0.9, (14, 30)))
+    outer = tube(region, points, radius) + Wave.throw(dice, 1.6, (14, 34)).on(region.axes)
     outer = np.maximum(outer, trunk.abdomen(region, 3.0))
     canvas.paint(region, outer - 2, patient.hu["fat"], FAT)
     canvas.paint(region, outer, patient.hu["bowel_wall"], BOWEL)
@@ -155,10 +158,7 @@ def _paint_loop(canvas: Canvas, patient: Patient, trunk: Trunk, start: Array, di
 def _paint_colon(canvas: Canvas, patient: Patient, trunk: Trunk, part: str) -> None:
     radius, usual = COLON[part]
     dice = patient.dice(part)
-    points: list[Point] = []
-    for point in usual:
-        x, y, z = np.asarray(point) + dice.uniform(-6, 6, 3)
-        points.append((float(x), float(y), float(z)))
+    points = [as_point(np.asarray(point) + dice.uniform(-6, 6, 3)) for point in usual]
     radius *= float(dice.uniform(0.75, 1.1))
     region = _around_path(canvas, points, radius + 5)
     haustra = region.ripple(patient.ripples(part, 1.3, (22, 40)))
@@ -178,11 +178,10 @@ def _paint_colon(canvas: Canvas, patient: Patient, trunk: Trunk, part: str) -> N
 def paint_mesentery(canvas: Canvas, patient: Patient) -> None:
     """Small vessels that fan out through the fat between the loops."""
     dice = patient.dice("mesentery")
-    for _ in range(22):
+    for _ in range(16):
         root = np.array((4.0, -10.0, dice.uniform(-90, -20)))
         tip = root + (dice.uniform(-62, 62), dice.uniform(-38, 22), dice.uniform(-35, 5))
-        x, y, z = (float(v) for v in root + (tip - root) * 0.25)
-        path: list[Point] = [(x, y, z), (float(tip[0]), float(tip[1]), float(tip[2]))]
+        path = [as_point(root + (tip - root) * 0.25), as_point(tip)]
         region = _around_path(canvas, path, 4)
         distance = tube(region, path, float(dice.uniform(0.9, 2.0)))
         distance[~canvas.is_tissue(region, FAT)] = 10
@@ -234,7 +233,7 @@ def paint_pancreas(canvas: Canvas, patient: Patient) -> None:
     """Head beside the duodenum, body across the great vessels, tail towards the spleen."""
     dice = patient.dice("pancreas")
     usual = np.array(((-24, -8, -26), (-12, -12, -8), (14, -14, 4), (44, -2, 10), (70, 16, 18)))
-    path: list[Point] = [(float(x), float(y), float(z)) for x, y, z in usual + dice.uniform(-3, 3, usual.shape)]
+    path = [as_point(point) for point in usual + dice.uniform(-3, 3, usual.shape)]
     region = _around_path(canvas, path, 20)
     lobules = region.ripple(patient.ripples("pancreas", 1.3, (12, 26)))
     canvas.paint(region, tube(region, path, 11.5) + lobules, patient.hu["pancreas"] + 4 * lobules, LABELS["pancreas"])
@@ -283,7 +282,9 @@ def paint_liver(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
     parenchyma = 6 * region.grain(patient.dice("parenchyma"), 16.0)
     canvas.paint(region, outer, patient.hu["liver"] + parenchyma, LABELS["liver"])
     for radius, path in PORTAL_TREE + HEPATIC_VEINS:
-        _paint_within_liver(canvas, patient, trunk, radius, path)
+        _paint_liver_vessel(canvas, patient, radius * LIVER_VESSEL_CALIBRE, path)
+    for radius, path in _twigs(patient):
+        _paint_liver_vessel(canvas, patient, radius, path)
     _paint_lesions(canvas, patient)
 
 
@@ -306,7 +307,18 @@ def _above_margin(region: Region, patient: Patient) -> Array:
     return distance + np.float32(0.12) * region.y
 
 
-def _paint_within_liver(canvas: Canvas, patient: Patient, trunk: Trunk, radius: float, path: Sequence[Point]) -> None:
+def _twigs(patient: Patient) -> list[tuple[float, tuple[Point, ...]]]:
+    """Side branches that leave the named vessels outwards, mm."""
+    dice = patient.dice("liver twigs")
+    twigs = []
+    for _, path in PORTAL_TREE[1:] + HEPATIC_VEINS:
+        for knot in path[1:]:
+            tip = np.asarray(knot) + dice.uniform((-30, -30, -24), (6, 26, 20))
+            twigs.append((float(dice.uniform(1.2, 2.3)), (knot, as_point(tip))))
+    return twigs
+
+
+def _paint_liver_vessel(canvas: Canvas, patient: Patient, radius: float, path: Sequence[Point]) -> None:
     region = _around_path(canvas, path, radius + 3)
     taper = 1 - np.float32(0.004) * np.abs(region.x + 30)
     distance = tube(region, path, np.float32(radius) * taper)
@@ -349,18 +361,3 @@ def paint_kidneys(canvas: Canvas, patient: Patient) -> None:
         columns = region.ripple(patient.ripples(part + " pyramids", 3.0, (16, 26)))
         pyramids = blend_common(kidney + RENAL_CORTEX_MM, columns, 2.0)
         canvas.paint(region, pyramids, patient.hu["kidney_medulla"])
-
-
-__all__ = [
-    "AIR_HU",
-    "paint_bowel",
-    "paint_gallbladder",
-    "paint_heart",
-    "paint_kidneys",
-    "paint_liver",
-    "paint_mesentery",
-    "paint_pancreas",
-    "paint_spleen",
-    "paint_stomach",
-    "paint_vessels",
-]

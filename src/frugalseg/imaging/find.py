@@ -46,7 +46,7 @@ def find_scans(path: Path) -> dict[str, Path]:
         return {case_id(path): path}
     if not scans:
         raise _nothing(path, entries)
-    return _by_case(scans)
+    return _by_case((case_id(scan), scan) for scan in scans)
 
 
 def find_dataset(images: Path, labels: Path | None) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -92,10 +92,10 @@ def _holds_scan(entry: Path) -> bool:
     return is_dicom_folder(entry) if entry.is_dir() else scan_suffix(entry) is not None
 
 
-def _by_case(scans: Iterable[Path]) -> dict[str, Path]:
+def _by_case(scans: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """Case id → scan, sorted; raises `PairingError` for double ids."""
     found: dict[str, Path] = {}
-    for path in scans:
-        case = case_id(path)
+    for case, path in scans:
         if case in found:
             raise PairingError(
                 f"{found[case]} and {path.name} have the same case id {case!r}",
@@ -123,16 +123,10 @@ def _without_channel(scans: Mapping[str, Path]) -> dict[str, Path]:
             f"{scans[more[0]]} is a second channel of its case ({len(more)} such files); one channel is supported",
             "keep one channel per case (the files that end in _0000) in a folder of their own",
         )
-    named = {case: match["case"] if match and match["channel"] == "0000" else case for case, match in parts.items()}
-    found: dict[str, Path] = {}
-    for case, path in scans.items():
-        if named[case] in found:
-            raise PairingError(
-                f"{found[named[case]]} and {path.name} have the same case id {named[case]!r}",
-                "rename one or move it elsewhere: every scan needs an id of its own",
-            )
-        found[named[case]] = path
-    return dict(sorted(found.items()))
+    return _by_case(
+        (match["case"] if (match := parts[case]) and match["channel"] == "0000" else case, path)
+        for case, path in scans.items()
+    )
 
 
 def _require_pairs(scans: Mapping[str, Path], masks: Mapping[str, Path], images: Path, labels: Path) -> None:
