@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,12 +71,13 @@ class SliceSource:
             yield from map(self.gather, batches)
             return
         with ThreadPoolExecutor(1) as reader:
-            pending = [reader.submit(self._read, batches[0])] if batches else []
-            for following in [*batches[1:], None]:
-                read = pending.pop().result()
-                if following is not None:
-                    pending.append(reader.submit(self._read, following))
-                yield self._finish(self._send(read))
+            ahead: deque[Future[list[Tensor]]] = deque()
+            for rows in batches:
+                ahead.append(reader.submit(self._read, rows))
+                if len(ahead) > 1:
+                    yield self._finish(self._send(ahead.popleft().result()))
+            while ahead:
+                yield self._finish(self._send(ahead.popleft().result()))
 
     def _read(self, rows: Tensor) -> list[Tensor]:
         picked = [torch.from_numpy(np.ascontiguousarray(array[rows.numpy()])) for array in self._arrays]

@@ -12,13 +12,14 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from frugalseg.demo import phantom_body as body
 from frugalseg.demo import phantom_organs as organs
 from frugalseg.demo.phantom_canvas import BLUR_MM, Canvas
 from frugalseg.demo.phantom_noise import correlated_noise, photon_loss
 from frugalseg.demo.phantom_patient import Patient, draw_patient
-from frugalseg.demo.phantom_tissue import LABELS
+from frugalseg.demo.phantom_tissue import LABELS, TISSUES
 from frugalseg.errors import OptionError, disk_errors
 from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import write_mask
@@ -89,7 +90,22 @@ def paint_patient(patient: Patient, options: PhantomOptions) -> tuple[Array, Arr
         canvas = Canvas((x, y, z[slab]), patient.pose, blur)
         _paint(canvas, patient)
         clean[:, :, slab], tissue[:, :, slab] = canvas.hu, canvas.tissue
+    _clear_slivers(clean, tissue, patient.hu["fat"])
     return clean, tissue
+
+
+def _clear_slivers(clean: Array, tissue: Array, fat_hu: float) -> None:
+    """Turn into fat what another organ has cut off from an organ, so that every organ is in one piece."""
+    boxes = ndimage.find_objects(tissue, max(LABELS.values()))
+    for label in LABELS.values():
+        box = boxes[label - 1]
+        if box is None:
+            continue
+        pieces, count = ndimage.label(tissue[box] == label)
+        if count > 1:
+            largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+            slivers = (pieces > 0) & (pieces != largest)
+            clean[box][slivers], tissue[box][slivers] = fat_hu, TISSUES["fat"]
 
 
 def _paint(canvas: Canvas, patient: Patient) -> None:
@@ -101,9 +117,9 @@ def _paint(canvas: Canvas, patient: Patient) -> None:
     organs.paint_heart(canvas, patient, trunk)
     organs.paint_bowel(canvas, patient, trunk)
     organs.paint_mesentery(canvas, patient)
-    organs.paint_pancreas(canvas, patient)
     organs.paint_spleen(canvas, patient, trunk)
     organs.paint_stomach(canvas, patient, trunk)
+    organs.paint_pancreas(canvas, patient)
     organs.paint_liver(canvas, patient, trunk)
     organs.paint_gallbladder(canvas, patient, trunk)
     organs.paint_kidneys(canvas, patient)
@@ -164,9 +180,15 @@ def write_cohort(folder: Path, cases: int, seed: int, options: PhantomOptions | 
         image, mask = make_phantom(cohort_seed(seed, case), options)
         name = f"phantom_{case:02d}.nii.gz"
         with disk_errors(images / name):
-            nib.save(nib.Nifti1Image(image.array, image.affine), images / name)
+            nib.save(_nifti(image), images / name)
         write_mask(mask, labels / name)
     return images, labels
+
+
+def _nifti(image: Volume) -> nib.Nifti1Image:
+    nifti = nib.Nifti1Image(image.array, image.affine)
+    nifti.header.set_xyzt_units("mm")
+    return nifti
 
 
 def cohort_seed(seed: int, case: int) -> int:

@@ -28,10 +28,10 @@ from frugalseg.demo.phantom_tissue import TISSUES
 
 FAT, MUSCLE, BONE, LUNG = (TISSUES[name] for name in ("fat", "muscle", "bone", "lung"))
 
-WALL_WIDTH = {-140: 134, -100: 131, -60: 125, -20: 128, 30: 134, 80: 131, 140: 124}
+WALL_WIDTH: dict[float, float] = {-140: 134, -100: 131, -60: 125, -20: 128, 30: 134, 80: 131, 140: 124}
 """Half the width of the trunk without its subcutaneous fat, mm, at heights z: hips, waist, rib cage."""
 
-WALL_DEPTH = {-140: 88, -60: 89, 0: 93, 60: 95, 140: 90}
+WALL_DEPTH: dict[float, float] = {-140: 88, -60: 89, 0: 93, 60: 95, 140: 90}
 """Half its depth, mm, at heights z."""
 
 WALL_THICKNESS = 12.0
@@ -99,7 +99,7 @@ def _below_diaphragm(region: Region, patient: Patient) -> Array:
         domes.append(ellipsoid(above, (x, y, z), semi))
     # The recesses of the lungs reach lower behind than in front.
     floor = (region.z - 12 + np.float32(0.45) * region.y) * np.float32(0.9)
-    return blend_union(blend_union(domes[0], domes[1], 60.0), floor, 20.0)
+    return blend_union(blend_union(domes[0], domes[1], 95.0), floor, 20.0)
 
 
 def paint_trunk(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
@@ -133,7 +133,8 @@ def _strands(region: Region, patient: Patient) -> Array:
 
 def _rounded_wall(region: Region, trunk: Trunk) -> Array:
     # The linea alba: the wall thins in the midline in front.
-    return trunk.wall + 4 * np.exp(-np.square(region.x / 7)) * (region.y < 0)
+    distance: Array = trunk.wall + 4 * np.exp(-np.square(region.x / 7)) * (region.y < 0)
+    return distance
 
 
 def _paint_intermuscular_fat(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
@@ -162,12 +163,8 @@ def paint_lungs(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
     pleura = blend_common(trunk.cavity[region.box], -trunk.below_diaphragm[region.box], 8.0)
     mediastinum = _mediastinum(region)
     chest = blend_common(pleura, -mediastinum, 8.0)
-    canvas.paint(
-        region,
-        np.maximum(np.maximum(pleura - 2.5, trunk.cavity[region.box] - 1), -mediastinum),
-        patient.hu["muscle"],
-        MUSCLE,
-    )
+    wall_side = np.maximum(trunk.cavity[region.box] - 1, -mediastinum)
+    canvas.paint(region, np.maximum(pleura - 2.5, wall_side), patient.hu["muscle"], MUSCLE)
     canvas.paint(region, chest, patient.hu["lung"] + region.ripple(patient.ripples("lung", 12, (40, 90))), LUNG)
     _paint_lung_vessels(canvas, patient)
 
@@ -175,7 +172,8 @@ def paint_lungs(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
 def _mediastinum(region: Region) -> Array:
     spine = column(region, (4, 44), (34, 44))
     heart = ellipsoid(region, (22, -28, 108), (70, 52, 62))
-    front = np.maximum(np.abs(region.x - 6) - 9, region.y)
+    # Behind the breastbone the mediastinum widens into a triangle of fat.
+    front = np.maximum(np.abs(region.x - 5) - 4 - np.square(np.clip(-region.y - 50, 0, 40) / 11), region.y)
     return blend_union(blend_union(spine, heart, 14.0), front, 14.0)
 
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Point = tuple[float, float, float]
+Numbers = Sequence[float] | Array
+"""Three numbers, one per body axis: a place or semi-axes, mm."""
 
 AIR_HU = -1000.0
 GRAIN_NODES = 16
@@ -148,7 +150,7 @@ class Canvas:
         box = (slice(None), slice(None), slice(None))
         return Region(box, self.axes, *self._body)
 
-    def around(self, centre: Sequence[float] | Array, reach: Sequence[float] | Array) -> Region:
+    def around(self, centre: Numbers, reach: Numbers) -> Region:
         """The box that holds everything within `reach` mm of `centre` (body axes, mm); it may be empty."""
         low, high = self.pose.scanner_box(np.asarray(centre, float), np.asarray(reach, float))
         box = tuple(
@@ -194,7 +196,7 @@ def turn(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> Array:
     return product
 
 
-def ellipsoid(region: Region, centre: Sequence[float], semi: Sequence[float], tilt: Array | None = None) -> Array:
+def ellipsoid(region: Region, centre: Numbers, semi: Numbers, tilt: Array | None = None) -> Array:
     """Distance (mm) to an ellipsoid with semi-axes `semi` (mm), turned by `tilt`."""
     x, y, z = (c - np.float32(m) for c, m in zip((region.x, region.y, region.z), centre, strict=True))
     if tilt is not None:

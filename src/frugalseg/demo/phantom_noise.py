@@ -34,7 +34,8 @@ def noise_spectrum(shape: Sequence[int], spacing: Sequence[float]) -> Array:
     across = fy / (f + 1e-9)
     spectrum *= 1 + STREAKINESS * (np.square(across) ** 4 - 0.2)
     spectrum[0, 0] = 0
-    return spectrum.astype(np.float32)
+    result: Array = spectrum.astype(np.float32)
+    return result
 
 
 def correlated_noise(dice: np.random.Generator, shape: tuple[int, int, int], spacing: Sequence[float]) -> Array:
@@ -42,12 +43,12 @@ def correlated_noise(dice: np.random.Generator, shape: tuple[int, int, int], spa
     nx, ny, slices = shape
     white = fft.rfft2(dice.standard_normal((slices, nx, ny), np.float32), axes=(1, 2))
     grain = fft.irfft2(white * noise_spectrum((nx, ny), spacing), s=(nx, ny), axes=(1, 2))
-    grain /= grain.std()
+    grain /= grain.std() or 1.0  # a grid of one pixel has no noise of this spectrum
     stack: Array = grain.transpose(1, 2, 0)
     return stack
 
 
-def photon_loss(axes: Sequence[Array], centre: Sequence[float]) -> Array:
+def photon_loss(axes: Sequence[Array], centre: Sequence[float] | Array) -> Array:
     """How noise varies over a slice: 1 in the middle of the body, less where rays cross less tissue."""
     r2 = np.square((axes[0] - centre[0]) / 150)[:, None] + np.square((axes[1] - centre[1]) / 115)
     level: Array = (0.45 + 0.55 * np.exp(-r2)).astype(np.float32)

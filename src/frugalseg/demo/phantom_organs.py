@@ -30,28 +30,28 @@ FAT, BOWEL, HEART = (TISSUES[name] for name in ("fat", "bowel", "heart"))
 
 ORGANS: dict[str, tuple[Point, Point, Point]] = {
     # part: centre mm, semi-axes mm, tilt in degrees about x, y, z
-    "right lobe": ((-68, 0, 4), (74, 86, 98), (0, 0, 0)),
-    "left lobe": ((-2, -46, 36), (82, 38, 34), (0, -14, 0)),
-    "visceral surface": ((18, 20, -30), (48, 50, 60), (0, 0, 0)),
-    "spleen": ((90, 34, 20), (35, 54, 58), (-18, 0, -24)),
-    "splenic hilum": ((54, 2, 16), (28, 31, 44), (0, 0, 0)),
+    "right lobe": ((-67, 0, 4), (80, 90, 106), (0, 0, 0)),
+    "left lobe": ((-2, -45, 35), (84, 41, 37), (0, -14, 0)),
+    "visceral surface": ((22, 21, -31), (48, 48, 58), (0, 0, 0)),
+    "spleen": ((86, 32, 22), (38, 56, 64), (-18, 0, -24)),
+    "splenic hilum": ((46, 0, 14), (27, 31, 44), (0, 0, 0)),
     "right kidney": ((-61, 36, -34), (27, 25, 54), (8, -9, 24)),
     "left kidney": ((61, 37, -20), (27, 25, 55), (8, 9, -24)),
-    "fundus": ((54, -4, 46), (31, 33, 34), (0, 0, 0)),
-    "stomach body": ((52, -40, 8), (27, 25, 44), (-14, -12, 0)),
+    "fundus": ((46, -8, 46), (30, 32, 33), (0, 0, 0)),
+    "stomach body": ((48, -42, 8), (27, 25, 44), (-14, -12, 0)),
     "antrum": ((18, -50, -22), (40, 17, 18), (0, -16, 0)),
     "gallbladder": ((-42, -42, -28), (15, 27, 17), (-25, 0, 12)),
     "ventricles": ((34, -34, 108), (54, 42, 46), (0, 20, -30)),
 }
 
-VESSELS: dict[str, tuple[str, str | None, float, tuple[Point, ...]]] = {
-    # vessel: its HU, its label, radius mm, path mm
-    "superior mesenteric vein": ("vein", None, 5.5, ((2, -14, -110), (-6, -12, -50), (-8, -4, -14))),
-    "superior mesenteric artery": ("aorta", None, 3.6, ((10, 10, 2), (10, -6, -22), (8, -14, -100))),
-    "splenic vein": ("vein", None, 4.2, ((-8, -4, -14), (28, 2, 4), (60, 18, 16), (76, 24, 22))),
-    "left renal vein": ("vein", None, 4.0, ((-14, 20, -12), (8, 9, -14), (36, 26, -18), (50, 32, -20))),
-    "right renal vein": ("vein", None, 4.0, ((-22, 22, -28), (-46, 32, -34))),
-    "coeliac trunk": ("aorta", None, 3.4, ((10, 16, 14), (10, 0, 16), (34, 2, 20))),
+VESSELS: dict[str, tuple[str, float, tuple[Point, ...]]] = {
+    # vessel: its HU, radius mm, path mm
+    "superior mesenteric vein": ("vein", 5.5, ((2, -14, -110), (-6, -12, -50), (-8, -4, -14))),
+    "superior mesenteric artery": ("aorta", 3.6, ((10, 10, 2), (10, -6, -22), (8, -14, -100))),
+    "splenic vein": ("vein", 4.2, ((-8, -4, -14), (28, 2, 4), (60, 18, 16), (76, 24, 22))),
+    "left renal vein": ("vein", 4.0, ((-14, 20, -12), (8, 9, -14), (36, 26, -18), (50, 32, -20))),
+    "right renal vein": ("vein", 4.0, ((-22, 22, -28), (-46, 32, -34))),
+    "coeliac trunk": ("aorta", 3.4, ((10, 16, 14), (10, 0, 16), (34, 2, 20))),
 }
 
 AORTA: tuple[Point, ...] = ((22, 28, 140), (14, 26, 70), (8, 23, 0), (4, 22, -75), (4, 22, -90))
@@ -83,14 +83,15 @@ COLON: dict[str, tuple[float, tuple[Point, ...]]] = {
 }
 
 GAS_HU = -960.0
+LIVER_TIP_Z = -80.0
 LIVER_VESSEL_CALIBRE = 1.2
 RENAL_CORTEX_MM = 7.0
 STOMACH_WALL_MM = 4.0
 
 
-def _place(patient: Patient, part: str, reach: float = 1.0, jitter: float = 3.0) -> tuple[Array, Array, Array]:
+def _place(patient: Patient, part: str, jitter: float = 3.0) -> tuple[Array, Array, Array]:
     centre, semi, tilt = ORGANS[part]
-    return patient.jitter(part, centre, jitter), patient.stretch(part, semi) * reach, turn(*tilt)
+    return patient.jitter(part, centre, jitter), patient.stretch(part, semi), turn(*tilt)
 
 
 def _solid(region: Region, patient: Patient, part: str, jitter: float = 3.0) -> Array:
@@ -180,7 +181,7 @@ def paint_mesentery(canvas: Canvas, patient: Patient) -> None:
     dice = patient.dice("mesentery")
     for _ in range(16):
         root = np.array((4.0, -10.0, dice.uniform(-90, -20)))
-        tip = root + (dice.uniform(-62, 62), dice.uniform(-38, 22), dice.uniform(-35, 5))
+        tip = root + dice.uniform((-62, -38, -35), (62, 22, 5))
         path = [as_point(root + (tip - root) * 0.25), as_point(tip)]
         region = _around_path(canvas, path, 4)
         distance = tube(region, path, float(dice.uniform(0.9, 2.0)))
@@ -199,7 +200,7 @@ def paint_heart(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
     canvas.paint(region, outer - 3, patient.hu["fat"], FAT)
     canvas.paint(region, outer, patient.hu["myocardium"], HEART)
     centre, semi, tilt = _place(patient, "ventricles")
-    left = ellipsoid(region, centre + (16, 6, -2), semi * (0.58, 0.5, 0.62), tilt)
+    left = ellipsoid(region, centre + np.array((16, 6, -2)), semi * (0.58, 0.5, 0.62), tilt)
     canvas.paint(region, np.minimum(left, blend_common(outer + 3, 9 - left, 4.0)), patient.hu["heart"])
     path: tuple[Point, ...] = ((8, 10, 140), (12, 10, 70), (28, 2, 52))
     region = _around_path(canvas, path, 12)
@@ -208,7 +209,7 @@ def paint_heart(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
 
 def paint_vessels(canvas: Canvas, patient: Patient) -> None:
     """Aorta and inferior vena cava with their iliac branches, and the large visceral vessels."""
-    for tissue, _, radius, path in VESSELS.values():
+    for tissue, radius, path in VESSELS.values():
         region = _around_path(canvas, path, radius + 3)
         canvas.paint(region, tube(region, path, radius), patient.hu[tissue], TISSUES["other"])
     dice = patient.dice("great vessels")
@@ -221,9 +222,12 @@ def _paint_trunk_vessel(
     canvas: Canvas, patient: Patient, tissue: str, label: str, radius: float, paths: Sequence[Sequence[Point]]
 ) -> None:
     main, *branches = paths
-    for path, share in [(main, 1.0), *((branch, 0.68) for branch in branches)]:
+    # The label ends where the vessel divides.
+    numbers = [LABELS[label]] + [TISSUES["other"]] * len(branches)
+    for path, number in reversed(list(zip(paths, numbers, strict=True))):
         region = _around_path(canvas, path, radius + 3)
-        canvas.paint(region, tube(region, path, radius * share), patient.hu[tissue], LABELS[label])
+        calibre = radius if path is main else 0.68 * radius
+        canvas.paint(region, tube(region, path, calibre), patient.hu[tissue], number)
 
 
 # ---------------------------------------------------------------------------------------- upper organs
@@ -302,15 +306,16 @@ def _above_margin(region: Region, patient: Patient) -> Array:
     fall = np.deg2rad(dice.uniform(36, 48))
     # An outward sag keeps the margin from being a plane.
     sag = np.square((region.x + 60) / 60) * 5
-    height = region.z - np.float32(-48 + dice.uniform(-10, 12)) + sag
-    distance: Array = np.float32(np.sin(fall)) * (region.x + 50) - np.float32(np.cos(fall)) * height
-    return distance + np.float32(0.12) * region.y
+    height = region.z - np.float32(dice.uniform(-66, -42)) + sag
+    slanted = np.float32(np.sin(fall)) * (region.x + 50) - np.float32(np.cos(fall)) * height
+    slanted += np.float32(0.12) * region.y
+    return blend_common(slanted, LIVER_TIP_Z - region.z, 16.0)
 
 
 def _twigs(patient: Patient) -> list[tuple[float, tuple[Point, ...]]]:
     """Side branches that leave the named vessels outwards, mm."""
     dice = patient.dice("liver twigs")
-    twigs = []
+    twigs: list[tuple[float, tuple[Point, ...]]] = []
     for _, path in PORTAL_TREE[1:] + HEPATIC_VEINS:
         for knot in path[1:]:
             tip = np.asarray(knot) + dice.uniform((-30, -30, -24), (6, 26, 20))

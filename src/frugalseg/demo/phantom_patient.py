@@ -88,4 +88,5 @@ def _draw_pose(dice: np.random.Generator) -> Pose:
 
 def sampled(values: dict[float, float], heights: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """A quantity (mm) given at some heights (mm), interpolated to every slice."""
-    return np.interp(heights, list(values), list(values.values())).astype(np.float32)
+    interpolated: npt.NDArray[np.float32] = np.interp(heights, list(values), list(values.values())).astype(np.float32)
+    return interpolated

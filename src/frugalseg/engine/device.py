@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -68,6 +69,7 @@ def make_fabric(device_name: str, precision: Precision) -> Fabric:
     """A Lightning Fabric on one device, or on this process's share of the devices under torchrun."""
     from lightning.fabric import Fabric
 
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     device = find_device(device_name)
     settings: dict[str, Any] = {"accelerator": "gpu" if device.type == "cuda" else "cpu"}
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -15,7 +15,9 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cached_property
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -122,10 +124,23 @@ class RunFolder:
             )
 
     def log(self, record: dict[str, Any]) -> None:
-        """Append one record to metrics.jsonl."""
+        """Append one record to metrics.jsonl, and to TensorBoard's events where TensorBoard is installed."""
         with disk_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-            file.flush()
+        if self._events is not None:
+            for name, value in record.items():
+                self._events.add_scalar(name, value, record["step"])
+            self._events.flush()
+
+    @cached_property
+    def _events(self) -> Any:
+        """TensorBoard's writer; after a resumption it supersedes what the broken run wrote later."""
+        if find_spec("tensorboard") is None:
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+
+        done = [record["step"] for record in self.records()] if self.metrics.is_file() else []
+        return SummaryWriter(str(self.path / "tensorboard"), purge_step=done[-1] if done else None)
 
     def forget_after(self, step: int) -> None:
         """Drop the records of steps that a resumed run will do again, and a line a kill cut off."""

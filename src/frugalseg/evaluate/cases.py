@@ -1,0 +1,90 @@
+"""One scan: read both masks, check that they belong together, measure every organ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from frugalseg.dataset.targets import Targets
+from frugalseg.errors import PairingError
+from frugalseg.evaluate.metrics import compare, organ_mask
+from frugalseg.evaluate.slicewise import compare_slices
+from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.volume import Array, Volume, axial_slices, canonical
+
+
+@dataclass(frozen=True)
+class CaseJob:
+    """What measuring one scan needs to know.
+
+    Attributes:
+        role: what the model knew of it (see `roles`).
+        tolerance: of the surface Dice, mm.
+        slicewise: whether to compute the papers' slice-wise figures too.
+        threads: threads of the distance search.
+    """
+
+    case: str
+    role: str
+    reference: Path
+    prediction: Path
+    targets: Targets
+    tolerance: float
+    slicewise: bool
+    threads: int
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One scan's figures.
+
+    Attributes:
+        records: one an organ: case, role, organ, and everything of `OrganMetrics` (and `SliceMetrics`).
+        reference_values, prediction_values: the label values of the two masks, 0 left out.
+    """
+
+    records: list[dict[str, Any]]
+    reference_values: frozenset[int]
+    prediction_values: frozenset[int]
+
+
+def compare_case(job: CaseJob) -> CaseResult:
+    """Measure every organ of one scan.
+
+    Raises:
+        ScanError: a mask cannot be read.
+        PairingError: the masks lie on different grids.
+    """
+    reference, prediction = read_pair(job.case, job.reference, job.prediction)
+    records = []
+    for organ, values in job.targets.items():
+        a, b = organ_mask(reference.array, values), organ_mask(prediction.array, values)
+        record = {"case": job.case, "role": job.role, "organ": organ}
+        record |= compare(a, b, reference.affine, job.tolerance, job.threads).to_dict()
+        if job.slicewise:
+            upright, way = canonical(reference.with_array(a))
+            other = way.apply(prediction.with_array(b))
+            record |= compare_slices(axial_slices(upright.array), axial_slices(other.array)).to_dict()
+        records.append(record)
+    return CaseResult(records, _values(reference.array), _values(prediction.array))
+
+
+def read_pair(case: str, reference: Path, prediction: Path) -> tuple[Volume, Volume]:
+    """Both masks of a case; raises `PairingError` where they lie on different grids."""
+    a, b = read_labels(reference), read_labels(prediction)
+    if not a.same_grid(b):
+        raise PairingError(
+            f"{case}: reference and prediction lie on different grids\n"
+            f"    reference  {a.describe_grid()}\n"
+            f"    prediction {b.describe_grid()}",
+            "compare masks on the grid of the scan; resample the prediction to it with nearest neighbour",
+        )
+    return a, b
+
+
+def _values(labels: Array) -> frozenset[int]:
+    # By hashing: sorting a large mask, as np.unique does, takes longer than all metrics together.
+    return frozenset(int(v) for v in pd.unique(labels.ravel(order="K"))) - {0}

@@ -1,0 +1,146 @@
+"""`frugalseg evaluate`: masks against references, scan by scan, and what it comes to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from frugalseg.dataset.targets import Targets, parse_targets
+from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.engine.progress import say
+from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanError
+from frugalseg.evaluate.cases import CaseJob, CaseResult, compare_case
+from frugalseg.evaluate.pairing import Pairs, find_pairs
+from frugalseg.evaluate.report import render_report
+from frugalseg.evaluate.results import REPORT, claim_folder, write_cases, write_summary
+from frugalseg.evaluate.roles import PredictionNote, read_note, roles_of
+from frugalseg.evaluate.summary import build_summary
+from frugalseg.imaging.find import find_dataset
+from frugalseg.options import EvaluateOptions
+
+
+def evaluate(options: EvaluateOptions) -> dict[str, Any]:
+    """Compare every prediction with its reference and write `options.out`.
+
+    Returns:
+        The content of summary.json (see `summary.build_summary`).
+
+    Raises:
+        PairingError: a mask without partner, or masks of a case on different grids.
+        ScanError: a mask cannot be read. This and different grids are raised after all other cases are done and
+            written; the files say that they are not complete.
+        OptionError: a `--target` value that no reference holds, or targets that no prediction uses.
+        RunError: `out` is in use.
+    """
+    targets = parse_targets(options.target)
+    note = read_note(options.predictions)
+    pairs = find_pairs(options.references, options.predictions, note)
+    roles = roles_of(pairs.masks, note)
+    images = {} if options.images is None else find_dataset(options.images, None)[0]
+    images = {**(note.images if note else {}), **images}
+    claim_folder(options.out, options.overwrite)
+
+    results, failures = map_cases(compare_case, _jobs(options, pairs, roles, targets), "comparing", options.workers)
+    if results:
+        if not failures:  # the values of masks that could not be read are not known
+            check_targets(targets, results, note)
+        records = [record for result in results.values() for record in result.records]
+        summary = build_summary(
+            records,
+            targets,
+            json.loads(json.dumps(asdict(options), default=str)),
+            pairs.not_predicted,
+            {case: error.problem for case, error in failures.items()},
+        )
+        write_cases(options.out, records, summary)
+        write_summary(options.out, summary, render_report(summary, records, pairs, images, note))
+        _announce(summary, options)
+    _raise_failures(failures, len(pairs.masks), bool(results))
+    return summary
+
+
+def _jobs(options: EvaluateOptions, pairs: Pairs, roles: Mapping[str, str], targets: Targets) -> dict[str, CaseJob]:
+    cores = os.cpu_count() or 1
+    at_once = max(1, min(cores if options.workers is None else options.workers, len(pairs.masks)))
+    return {
+        case: CaseJob(
+            case=case,
+            role=roles[case],
+            reference=reference,
+            prediction=prediction,
+            targets=targets,
+            tolerance=options.tolerance,
+            slicewise=options.slicewise,
+            threads=max(1, cores // at_once),
+        )
+        for case, (reference, prediction) in pairs.masks.items()
+    }
+
+
+def check_targets(targets: Targets, results: Mapping[str, CaseResult], note: PredictionNote | None) -> None:
+    """A target value that no reference holds is a slip of the user's, and so are predictions in other values.
+
+    A value that the model was trained with is taken on trust: a few scans may all lack the tumour of liver=1,2.
+
+    Raises:
+        OptionError: naming the values found.
+    """
+    found = frozenset().union(*(r.reference_values for r in results.values()))
+    predicted = frozenset().union(*(r.prediction_values for r in results.values()))
+    for organ, values in targets.items():
+        known = note.targets.get(organ, ()) if note else ()
+        if missing := [v for v in values if v not in found and v not in known]:
+            raise OptionError(
+                f"--target {organ}: label value {_list(missing)} is in none of the references "
+                f"(they hold {_list(found) or 'only 0'})",
+                "correct the value",
+            )
+    wanted = {v for values in targets.values() for v in values}
+    if predicted and not predicted & wanted:
+        raise OptionError(
+            f"no prediction holds a value of --target ({_list(wanted)}); they hold {_list(predicted)}",
+            "write predictions and references with the same label values",
+        )
+
+
+def _list(values: object) -> str:
+    assert isinstance(values, (list, set, frozenset))
+    return ", ".join(str(v) for v in sorted(values))
+
+
+def _announce(summary: Mapping[str, Any], options: EvaluateOptions) -> None:
+    headline = summary["headline"]
+    if headline is None:
+        say("every scan was seen in training: there is no headline figure")
+    else:
+        group = summary["groups"][headline]
+        say(f"{group['scans']} {group['meaning']}:")
+        for organ, figures in group["organs"].items():
+            dice, hd95 = figures["metrics"]["dice"], figures["metrics"]["hd95_mm"]
+            say(f"  {organ}: Dice {_with_interval(dice, 3)}, HD95 {_with_interval(hd95, 1)} mm")
+    say(f"report: {options.out / REPORT}")
+
+
+def _with_interval(figures: Mapping[str, Any], digits: int) -> str:
+    if figures["mean"] is None:
+        return "none"
+    text = f"{figures['mean']:.{digits}f}"
+    if figures["ci95"]:
+        text += f" [{figures['ci95'][0]:.{digits}f}, {figures['ci95'][1]:.{digits}f}]"
+    return text
+
+
+def _raise_failures(failures: Mapping[str, FrugalsegError], total: int, written: bool) -> None:
+    if not failures:
+        return
+    grids = all(isinstance(error, PairingError) for error in failures.values())
+    raise (PairingError if grids else ScanError)(
+        f"{len(failures)} of {total} cases cannot be compared"
+        f"{', the others are written and marked as incomplete' if written else ''}:\n{list_failures(failures)}",
+        "mend them and run the same command again with --overwrite"
+        if len(failures) > 1 or written
+        else next(iter(failures.values())).cure,
+    )

@@ -1,0 +1,52 @@
+"""The files of an evaluation: cases.csv, cases.json, report.html, and summary.json, written last of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from frugalseg.engine.files import atomic_write, write_json
+from frugalseg.errors import RunError, disk_errors
+from frugalseg.evaluate.policy import policy_line
+from frugalseg.evaluate.summary import without_nan
+
+SUMMARY, REPORT = "summary.json", "report.html"
+
+
+def claim_folder(out: Path, overwrite: bool) -> None:
+    """Make the folder, or make sure that it may be written into.
+
+    With `overwrite` an older summary.json is removed at once, so that a killed evaluation never looks finished.
+
+    Raises:
+        RunError: it is a file, or it holds something and `overwrite` is not given.
+        DiskError: it cannot be made.
+    """
+    if out.exists() and not out.is_dir():
+        raise RunError(f"--out {out} is a file", "give a folder")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / SUMMARY).unlink(missing_ok=True)
+
+
+def write_cases(out: Path, records: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
+    """Write cases.csv and cases.json; the policy and the tolerance stand in both."""
+    table = pd.DataFrame(list(records))
+    table["tolerance_mm"] = summary["tolerance_mm"]
+    table["empty_mask_policy"] = policy_line()
+    with atomic_write(out / "cases.csv", "w") as file:
+        table.to_csv(file, index=False)
+    shared = {key: summary[key] for key in ("tolerance_mm", "empty_mask_policy", "targets", "metrics")}
+    write_json(out / "cases.json", without_nan({**shared, "cases": list(records)}))
+
+
+def write_summary(out: Path, summary: Mapping[str, Any], report: str) -> None:
+    """Write report.html, then summary.json: where that is, the evaluation is whole."""
+    with atomic_write(out / REPORT, "w") as file:
+        file.write(report)
+    write_json(out / SUMMARY, summary)
