@@ -25,8 +25,14 @@ from .scans import tiny_scan, write_cohort
 SIZE = 32
 
 
-def frugalseg(*arguments) -> int:
-    return main([str(a) for a in arguments])
+def frugalseg(command, *values, **options) -> int:
+    """Run one command; `out=x, size=32` are written as `--out x --size 32`."""
+    flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", *listed(value))]
+    return main([command, *map(str, [*values, *flags])])
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
 
 
 def dice(a, b):
@@ -38,29 +44,15 @@ def way(tmp_path_factory):
     """A folder in which every command has run once, on ten scans of which eight are labelled."""
     root = tmp_path_factory.mktemp("way")
     images, labels = write_cohort(root, 10, labelled=8)
-    common = ["--device", "cpu", "--precision", "32"]
-    targets = ["--target", "liver=6", "spleen=1"]
-    assert (
-        frugalseg("prepare", "--images", images, "--labels", labels, *targets, "--size", SIZE, "--out", root / "store")
-        == 0
-    )
-    assert (
-        frugalseg(
-            "pretrain", "--data", root / "store", "--method", "polycl-m", "--epochs", 2, "--out", root / "pre", *common
-        )
-        == 0
-    )
-    assert (
-        frugalseg(
-            *("finetune", "--data", root / "store", "--encoder", root / "pre", "--budget", "3 scans", "--steps", 80),
-            *("--out", root / "fit", *common),
-        )
-        == 0
-    )
-    assert frugalseg("predict", "--model", root / "fit", "--images", images, "--out", root / "pred", *common) == 0
-    assert frugalseg(
-        *("evaluate", "--predictions", root / "pred", "--references", labels, *targets, "--out", root / "eval")
-    ) in {0, 1}
+    store, target, exact = root / "store", ["liver=6", "spleen=1"], {"device": "cpu", "precision": 32}
+    done = [
+        frugalseg("prepare", images=images, labels=labels, target=target, size=SIZE, out=store),
+        frugalseg("pretrain", data=store, method="polycl-m", epochs=2, out=root / "pre", **exact),
+        frugalseg("finetune", data=store, encoder=root / "pre", budget="3 scans", steps=80, out=root / "fit", **exact),
+        frugalseg("predict", model=root / "fit", images=images, out=root / "pred", **exact),
+        frugalseg("evaluate", predictions=root / "pred", references=labels, target=target, out=root / "eval"),
+    ]
+    assert done == [0] * 5
     return root
 
 
@@ -112,22 +104,15 @@ def test_a_renamed_training_scan_is_still_known_as_one(way, tmp_path):
     trained = next(case for case, role in roles.items() if role == "train")
     shutil.copy(way / "images" / f"{trained}.nii.gz", tmp_path / "fresh_patient.nii.gz")
     (tmp_path / "out").mkdir()
-    assert frugalseg("predict", "--model", way / "fit", "--images", tmp_path, "--out", tmp_path / "out") == 0
+    assert frugalseg("predict", model=way / "fit", images=tmp_path, out=tmp_path / "out") == 0
     assert json.loads((tmp_path / "out" / "predictions.json").read_text())["roles"] == {"fresh_patient": "train"}
 
 
 def test_prediction_needs_no_reference_and_flips_change_little(way, tmp_path):
-    shutil.copy(way / "images" / "scan_09.nii.gz", tmp_path / "alone.nii.gz")
-    assert (
-        frugalseg("predict", "--model", way / "fit", "--images", tmp_path / "alone.nii.gz", "--out", tmp_path / "a")
-        == 0
-    )
-    assert (
-        frugalseg(
-            "predict", "--model", way / "fit", "--images", tmp_path / "alone.nii.gz", "--out", tmp_path / "b", "--flips"
-        )
-        == 0
-    )
+    scan = tmp_path / "alone.nii.gz"
+    shutil.copy(way / "images" / "scan_09.nii.gz", scan)
+    assert frugalseg("predict", model=way / "fit", images=scan, out=tmp_path / "a") == 0
+    assert frugalseg("predict", "--flips", model=way / "fit", images=scan, out=tmp_path / "b") == 0
     plain, flipped = (np.asarray(nib.load(tmp_path / n / "alone.nii.gz").dataobj) for n in "ab")
     assert 0.5 < dice(plain == 6, flipped == 6) <= 1
 
@@ -137,7 +122,7 @@ def test_corrupt_scan_among_others_is_reported_and_the_others_done(way, tmp_path
     shutil.copytree(way / "images", scans)
     broken = scans / "scan_03.nii.gz"
     broken.write_bytes(broken.read_bytes()[:2000])
-    assert frugalseg("predict", "--model", way / "fit", "--images", scans, "--out", tmp_path / "out") == 1
+    assert frugalseg("predict", model=way / "fit", images=scans, out=tmp_path / "out") == 1
     message = capsys.readouterr().err
     assert "1 of 10 scans were not segmented" in message
     assert "scan_03" in message
@@ -148,19 +133,19 @@ def test_corrupt_scan_among_others_is_reported_and_the_others_done(way, tmp_path
 
 def test_used_folders_are_refused(way, capsys):
     before = (way / "fit" / "metrics.jsonl").read_bytes()
-    assert frugalseg("finetune", "--data", way / "store", "--steps", 5, "--out", way / "fit") == 1
+    assert frugalseg("finetune", data=way / "store", steps=5, out=way / "fit") == 1
     assert "in use" in capsys.readouterr().err
-    assert frugalseg("predict", "--model", way / "fit", "--images", way / "images", "--out", way / "pred") == 1
+    assert frugalseg("predict", model=way / "fit", images=way / "images", out=way / "pred") == 1
     assert "in use" in capsys.readouterr().err
     assert (way / "fit" / "metrics.jsonl").read_bytes() == before
 
 
 def test_wrong_kind_of_folder_is_named(way, tmp_path, capsys):
-    assert frugalseg("predict", "--model", way / "pre", "--images", way / "images", "--out", tmp_path / "o") == 1
+    assert frugalseg("predict", model=way / "pre", images=way / "images", out=tmp_path / "o") == 1
     assert "kind 'encoder'" in capsys.readouterr().err
-    assert frugalseg("finetune", "--data", way / "store", "--encoder", way / "fit", "--out", tmp_path / "o") == 1
+    assert frugalseg("finetune", data=way / "store", encoder=way / "fit", out=tmp_path / "o") == 1
     assert "kind 'segmenter'" in capsys.readouterr().err
-    assert frugalseg("predict", "--model", tmp_path / "none", "--images", way / "images", "--out", tmp_path / "o") == 1
+    assert frugalseg("predict", model=tmp_path / "none", images=way / "images", out=tmp_path / "o") == 1
     assert "no trained model" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 
@@ -173,10 +158,8 @@ def test_encoder_that_saw_held_out_patients_is_refused(way, tmp_path, capsys):
         "test": split["train"][:1],
     }
     (tmp_path / "swapped.json").write_text(json.dumps(swapped))
-    code = frugalseg(
-        *("finetune", "--data", way / "store", "--encoder", way / "pre", "--split", tmp_path / "swapped.json"),
-        *("--out", tmp_path / "o"),
-    )
+    split_file = tmp_path / "swapped.json"
+    code = frugalseg("finetune", data=way / "store", encoder=way / "pre", split=split_file, out=tmp_path / "o")
     assert code == 1
     assert f"held out here: {split['train'][0]}" in capsys.readouterr().err
 
@@ -223,13 +206,22 @@ def records(run: Path):
 
 
 def test_store_without_labels_cannot_be_fine_tuned(way, tmp_path, capsys):
-    assert frugalseg("prepare", "--images", way / "images", "--size", SIZE, "--out", tmp_path / "store") == 0
-    assert frugalseg("finetune", "--data", tmp_path / "store", "--out", tmp_path / "o") == 1
+    store, out = tmp_path / "store", tmp_path / "o"
+    assert frugalseg("prepare", images=way / "images", size=SIZE, out=store) == 0
+    assert frugalseg("finetune", data=store, out=out) == 1
     assert "no labels" in capsys.readouterr().err
-    assert frugalseg("pretrain", "--data", tmp_path / "store", "--method", "polycl-m", "--out", tmp_path / "o") == 1
+    assert frugalseg("pretrain", data=store, method="polycl-m", out=out) == 1
     assert "polycl-s" in capsys.readouterr().err
-    code = frugalseg(
-        *("pretrain", "--data", tmp_path / "store", "--method", "polycl-s", "--steps", 2, "--augment", "light"),
-        *("--out", tmp_path / "o"),
-    )
-    assert code == 0
+    assert frugalseg("pretrain", data=store, method="polycl-s", steps=2, augment="light", out=out) == 0
+
+
+def test_evaluation_keeps_seen_and_unseen_apart(way):
+    summary = json.loads((way / "eval" / "summary.json").read_text())
+    split = json.loads((way / "store" / "split.json").read_text())
+    assert summary["headline"] == "unseen"
+    assert summary["groups"]["unseen"]["cases"] == sorted(split["test"])
+    assert sorted(summary["no_reference"]) == ["scan_08", "scan_09"]
+    assert summary["groups"]["unseen"]["organs"]["liver"]["metrics"]["dice"]["mean"] > 0.8
+    report = (way / "eval" / "report.html").read_text()
+    assert "polycl-m" in report
+    assert "http://" not in report.replace("http://www.w3.org", "")

@@ -168,10 +168,19 @@ def test_a_scan_that_could_not_be_predicted_is_named_in_every_result(tmp_path):
     assert "truncated &lt;gzip&gt;" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_a_prediction_without_reference_is_an_error(tmp_path):
+def test_predictions_without_reference_are_named_and_change_no_figure(tmp_path):
     write_masks(tmp_path, {"a": GOOD})
+    save(tmp_path / "pred" / "zebra.nii.gz", SHIFTED)
+    summary = run(tmp_path)
+    assert summary["no_reference"] == ["zebra"]
+    assert summary["groups"]["all"]["cases"] == ["a"]
+    assert "no reference and are in no figure: zebra" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_no_pair_at_all_is_an_error(tmp_path):
+    write_masks(tmp_path, {"a": None})
     save(tmp_path / "pred" / "z.nii.gz", GOOD)
-    with pytest.raises(PairingError, match="1 predictions .* have no reference .*: z"):
+    with pytest.raises(PairingError, match="predictions z; references a"):
         run(tmp_path)
 
 

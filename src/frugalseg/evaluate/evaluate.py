@@ -29,7 +29,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         The content of summary.json (see `summary.build_summary`).
 
     Raises:
-        PairingError: a mask without partner, or masks of a case on different grids.
+        PairingError: a reference without prediction, no pair at all, or masks of a case on different grids.
         ScanError: a mask cannot be read. This and different grids are raised after all other cases are done and
             written; the files say that they are not complete.
         OptionError: a `--target` value that no reference holds, or targets that no prediction uses.
@@ -42,6 +42,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     images = {} if options.images is None else find_dataset(options.images, None)[0]
     images = {**(note.images if note else {}), **images}
     claim_folder(options.out, options.overwrite)
+    if pairs.no_reference:
+        say(f"{len(pairs.no_reference)} predictions have no reference and are not compared")
 
     results, failures = map_cases(compare_case, _jobs(options, pairs, roles, targets), "comparing", options.workers)
     if results:
@@ -52,7 +54,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             records,
             targets,
             json.loads(json.dumps(asdict(options), default=str)),
-            pairs.not_predicted,
+            pairs,
             {case: error.problem for case, error in failures.items()},
         )
         write_cases(options.out, records, summary)

@@ -20,29 +20,30 @@ class Pairs:
     Attributes:
         masks: case id → (reference, prediction), sorted by id.
         not_predicted: case id of a reference → why `frugalseg predict` could not segment it.
+        no_reference: case ids of predictions that nothing can be compared with.
     """
 
     masks: dict[str, tuple[Path, Path]]
     not_predicted: dict[str, str]
+    no_reference: tuple[str, ...]
 
 
 def find_pairs(references: Path, predictions: Path, note: PredictionNote | None) -> Pairs:
-    """Pair by case id; every mask must have its partner.
+    """Pair by case id; no case goes missing without being named.
 
-    A reference may lack its prediction only where the note says that the scan could not be segmented: the case is
-    then named in every result, never just missing.
+    Where labels are few, most predictions have no reference: they are listed. A reference may lack its prediction
+    only where the note says that the scan could not be segmented.
 
     Raises:
-        PairingError: masks without partners, all of them counted and the first named.
+        PairingError: references without prediction, all of them counted and the first named; or no pair at all.
         ScanError: a folder does not exist or holds no masks.
     """
     given, made = find_scans(references), find_scans(predictions)
-    unknown = [case for case in made if case not in given]
-    if unknown:
+    if not given.keys() & made.keys():
         raise PairingError(
-            f"{len(unknown)} predictions in {predictions} have no reference in {references}: {_some(unknown)}",
-            "add their references, or keep these predictions in another folder; "
-            "prediction and reference of a case are named alike",
+            f"no prediction in {predictions} has a reference in {references}: "
+            f"predictions {_some(made)}; references {_some(given)}",
+            "name prediction and reference of a case alike (the suffix may differ)",
         )
     excused = {} if note is None else {case: note.failed[case] for case in given if case in note.failed}
     not_predicted = {case: why for case, why in excused.items() if case not in made}
@@ -53,7 +54,8 @@ def find_pairs(references: Path, predictions: Path, note: PredictionNote | None)
             "predict these scans too, or keep their references in another folder; "
             "a mean over only the cases that were predicted would flatter",
         )
-    return Pairs({case: (given[case], made[case]) for case in given if case in made}, not_predicted)
+    masks = {case: (given[case], made[case]) for case in given if case in made}
+    return Pairs(masks, not_predicted, tuple(case for case in made if case not in given))
 
 
 def _some(cases: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from frugalseg._version import __version__
+from frugalseg.evaluate.pairing import Pairs
 from frugalseg.evaluate.policy import METRICS, OUTCOMES, Outcome, policy_table
 from frugalseg.evaluate.roles import GROUPS, group_cases, headline_group
 from frugalseg.evaluate.slicewise import SLICE_METRICS, pool_slices
@@ -25,7 +26,7 @@ def build_summary(
     records: Sequence[Record],
     targets: Mapping[str, tuple[int, ...]],
     options: Mapping[str, Any],
-    not_predicted: Mapping[str, str],
+    pairs: Pairs,
     broken: Mapping[str, str],
 ) -> dict[str, Any]:
     """Everything of summary.json.
@@ -34,7 +35,7 @@ def build_summary(
         records: one a case and organ (see `cases.CaseResult`).
         targets: organ → label values.
         options: the evaluation's options as plain data, with tolerance, bootstrap and seed.
-        not_predicted: case id → why it has no prediction.
+        pairs: what was compared, and which cases have no partner.
         broken: case id → why its masks could not be compared.
 
     Returns:
@@ -55,7 +56,8 @@ def build_summary(
             }
             for name, cases in groups.items()
         },
-        "not_predicted": dict(not_predicted),
+        "not_predicted": pairs.not_predicted,
+        "no_reference": list(pairs.no_reference),
         "broken": dict(broken),
         "targets": {organ: list(values) for organ, values in targets.items()},
         "tolerance_mm": options["tolerance"],
