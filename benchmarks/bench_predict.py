@@ -45,7 +45,7 @@ def main() -> None:
                     "targets": targets,
                     "preprocessing": {"size": 256, "intensity": {"kind": "ct", "low": -160, "high": 240}},
                     "keep_largest": dict.fromkeys(targets, True),
-                    "roles": {},
+                    "scans": [],
                 },
             )
             flags = ["--model", run, "--images", folder / "scan.nii.gz", "--out", folder / f"out_{classes}"]

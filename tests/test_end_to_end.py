@@ -16,9 +16,9 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-import frugalseg as frugalseg_api
+from frugalseg import finetune, predict
 from frugalseg.cli import main
-from frugalseg.options import FinetuneOptions
+from frugalseg.options import FinetuneOptions, PredictOptions
 
 from .scans import tiny_scan, write_cohort
 
@@ -108,6 +108,16 @@ def test_a_renamed_training_scan_is_still_known_as_one(way, tmp_path):
     assert json.loads((tmp_path / "out" / "predictions.json").read_text())["roles"] == {"fresh_patient": "train"}
 
 
+def test_a_changed_training_scan_of_the_same_name_is_not_called_new(way, tmp_path):
+    roles = json.loads((way / "pred" / "predictions.json").read_text())["roles"]
+    trained = next(case for case, role in roles.items() if role == "train")
+    scan = nib.load(way / "images" / f"{trained}.nii.gz")
+    nib.save(nib.Nifti1Image(np.asarray(scan.dataobj) + 1, scan.affine), tmp_path / f"{trained}.nii.gz")
+    with pytest.warns(UserWarning, match="other voxels"):
+        predict(PredictOptions(model=way / "fit", images=tmp_path, out=tmp_path / "out"))
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text())["roles"] == {trained: "train"}
+
+
 def test_prediction_needs_no_reference_and_flips_change_little(way, tmp_path):
     scan = tmp_path / "alone.nii.gz"
     shutil.copy(way / "images" / "scan_09.nii.gz", scan)
@@ -171,7 +181,7 @@ def test_finetune_without_validation_patients_says_so(way, tmp_path):
         data=way / "store", split=tmp_path / "split.json", steps=2, device="cpu", out=tmp_path / "o"
     )
     with pytest.warns(UserWarning, match="no validation patient"):
-        frugalseg_api.finetune(options)
+        finetune(options)
     assert json.loads((tmp_path / "o" / "model.json").read_text())["keep_largest"] == {"liver": False, "spleen": False}
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg.errors import PairingError
-
-NOTE = "predictions.json"
+from frugalseg.segment.note import NOTE
 
 ROLES = {
     "test": "held out; never touched",

@@ -186,22 +186,28 @@ def _save(
             "validation_scans": len(task.validation.cases),
             "pretraining": encoder["annotation"] if encoder else None,
         },
-        "roles": scan_roles(store, split, set(used["case"]), set(encoder["fingerprints"]) if encoder else set()),
+        "scans": scan_roles(store, split, set(used["case"]), set(encoder["fingerprints"]) if encoder else set()),
     }
     save_model(run.path, task.model, spec)
 
 
-def scan_roles(store: SliceStore, split: Split, trained_on: set[str], pretrained_on: set[str]) -> dict[str, str]:
-    """What the model knows of each scan of its store, by fingerprint.
+def scan_roles(store: SliceStore, split: Split, trained_on: set[str], pretrained_on: set[str]) -> list[dict[str, str]]:
+    """What the model knows of each scan of its store: case, fingerprint and role.
 
     train: its mask was trained on. validation: it chose the model. pretrain: the encoder saw it, its mask was not
     used. unused: a training patient's that the model never saw. test: held out.
+
+    Args:
+        store, split: the data.
+        trained_on: cases whose masks were trained on.
+        pretrained_on: fingerprints of the scans that the encoder saw.
     """
     part_of = split.part_of()
-    roles = {}
+    trained = {scan["fingerprint"] for scan in store.meta["scans"] if scan["case"] in trained_on}
+    scans = []
     for scan in store.meta["scans"]:
-        part = part_of.get(scan["patient"], "unused")
-        if part == "train" and scan["case"] not in trained_on:
-            part = "pretrain" if scan["fingerprint"] in pretrained_on else "unused"
-        roles[scan["fingerprint"]] = part
-    return roles
+        role = part_of.get(scan["patient"], "unused")
+        if role == "train" and scan["fingerprint"] not in trained:
+            role = "pretrain" if scan["fingerprint"] in pretrained_on else "unused"
+        scans.append({"case": scan["case"], "fingerprint": scan["fingerprint"], "role": role})
+    return scans

@@ -6,6 +6,7 @@ is read anywhere on this path.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,8 @@ from frugalseg.models.saved import load_spec, load_weights
 from frugalseg.options import PredictOptions
 from frugalseg.segment.components import keep_largest
 from frugalseg.segment.losses import probabilities
+from frugalseg.segment.note import NOTE
 
-NOTE = "predictions.json"
 FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
 
 
@@ -47,6 +48,7 @@ class Predictor:
         network: the segmenter, on its device, in evaluation mode.
         targets: organ → label values, in the order of the classes.
         largest: classes of which only the largest component is kept.
+        scans: case, fingerprint and role of each scan of the model's data set.
     """
 
     network: nn.Module
@@ -55,7 +57,7 @@ class Predictor:
     intensity: IntensityScale
     size: int
     largest: list[int]
-    roles: dict[str, str]
+    scans: list[dict[str, str]]
     options: PredictOptions
 
     @classmethod
@@ -73,12 +75,12 @@ class Predictor:
             intensity=IntensityScale.from_dict(spec["preprocessing"]["intensity"]),
             size=spec["preprocessing"]["size"],
             largest=[i for i, name in enumerate(spec["targets"], start=1) if wanted[options.keep_largest](name)],
-            roles=spec["roles"],
+            scans=spec["scans"],
             options=options,
         )
 
-    def segment(self, volume: Volume) -> tuple[Volume, str]:
-        """The mask of a scan, in the users' label values and on the scan's grid; and the scan's role in training."""
+    def segment(self, volume: Volume) -> Volume:
+        """The mask of a scan, in the users' label values and on the scan's grid."""
         upright, way = canonical(volume)
         stack = axial_slices(upright.array)
         limits = self.intensity.fit(upright.array)
@@ -89,8 +91,27 @@ class Predictor:
             images = torch.from_numpy(self.intensity.apply(stack[chunk], limits))
             classes[chunk] = self._classes(square, square.images(images))
         keep_largest(classes, self.largest)
-        mask = to_values(way.undo(axial_slices(classes)), self.targets)
-        return volume.with_array(mask), self.roles.get(fingerprint(upright), "new")
+        return volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
+
+    def role(self, case: str, volume: Volume) -> str:
+        """What the model saw of this scan (see `finetune.scan_roles`), or "new".
+
+        A scan is known by its voxels. Where they are new but the case id is not, it is taken for the scan of that
+        id, changed on the way: to call a training scan new would be the worse error.
+        """
+        voxels = fingerprint(canonical(volume)[0])
+        for scan in self.scans:
+            if scan["fingerprint"] == voxels:
+                return scan["role"]
+        for scan in self.scans:
+            if scan["case"] == case:
+                warnings.warn(
+                    f"{case} has the name of a scan of the model's data set but other voxels; it is counted as "
+                    f"{scan['role']!r}. Rename it if it is another patient's",
+                    stacklevel=2,
+                )
+                return scan["role"]
+        return "new"
 
     @torch.inference_mode()
     def _classes(self, square: Square, images: Tensor) -> npt.NDArray[np.uint8]:
@@ -152,9 +173,9 @@ def predict(options: PredictOptions) -> dict[str, Path]:
 def _segment_file(predictor: Predictor, out: Path) -> Callable[[tuple[str, Path]], tuple[Path, str]]:
     def work(job: tuple[str, Path]) -> tuple[Path, str]:
         case, source = job
-        mask, role = predictor.segment(read_volume(source))
+        scan = read_volume(source)
         path = mask_path(out, case, source)
-        write_mask(mask, path)
-        return path, role
+        write_mask(predictor.segment(scan), path)
+        return path, predictor.role(case, scan)
 
     return work

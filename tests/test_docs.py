@@ -1,0 +1,51 @@
+"""What the documentation tells people to type is what the program takes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from frugalseg.commands import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\((?!http)([^)#]+)\)")
+
+
+def commands():
+    for page in PAGES:
+        for block in BLOCK.findall(page.read_text(encoding="utf-8")):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                for start in ("frugalseg", ".venv/bin/frugalseg"):
+                    if start in words[:1] or ("-m" in words and start in words):
+                        yield pytest.param(words[words.index(start) + 1 :], id=f"{page.name}: {line[:60]}")
+
+
+@pytest.mark.parametrize("words", list(commands()))
+def test_commands_and_flags_exist(words):
+    name, *rest = words
+    known = {"--" + field.name.replace("_", "-") for field in fields(COMMANDS[name].options)} | {"--config", "--help"}
+    assert {word for word in rest if word.startswith("--")} <= known
+
+
+def test_there_are_commands_to_check():
+    assert len(list(commands())) > 8
+
+
+def test_the_readme_s_table_is_the_program_s():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \| (.+) \|$", readme, re.MULTILINE) == [
+        (name, command.summary) for name, command in COMMANDS.items()
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
