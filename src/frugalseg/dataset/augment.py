@@ -19,21 +19,22 @@ class Augment(nn.Module):
     outside the picture is 0, that is air, and background.
 
     Args:
-        strength: light for contrast, where the slice must stay what it is; robust for fine-tuning.
+        strength: light for contrast, where the slice must stay what it is; robust for fine-tuning, where with few
+            labelled scans strong changes of contrast and size stand in for other patients and contrast phases.
     """
 
     def __init__(self, strength: Strength) -> None:
         super().__init__()
-        s = {"light": 0.4, "robust": 1.0}[strength]
+        s = {"light": 0.3, "robust": 1.0}[strength]
         geometry = K.RandomAffine(
-            degrees=20.0 * s, translate=(0.1 * s, 0.1 * s), scale=(1 - 0.2 * s, 1 + 0.25 * s), p=0.9
+            degrees=30.0 * s, translate=(0.1 * s, 0.1 * s), scale=(1 - 0.3 * s, 1 + 0.4 * s), p=0.95
         )
         intensity: list[nn.Module] = [
-            K.RandomContrast((1 - 0.3 * s, 1 + 0.3 * s), p=0.5),
-            K.RandomBrightness((1 - 0.2 * s, 1 + 0.2 * s), p=0.5),
-            K.RandomGamma((1 - 0.3 * s, 1 + 0.5 * s), p=0.3),
-            K.RandomGaussianBlur((5, 5), (0.5, 1.0 + 0.5 * s), p=0.15),
-            K.RandomGaussianNoise(std=0.04 * s, p=0.3),
+            K.RandomContrast((1 - 0.4 * s, 1 + 0.5 * s), p=0.7),
+            K.RandomBrightness((1 - 0.3 * s, 1 + 0.3 * s), p=0.7),
+            K.RandomGamma((1 - 0.4 * s, 1 + 0.7 * s), p=0.5),
+            K.RandomGaussianBlur((5, 5), (0.5, 1.0 + 0.5 * s), p=0.2),
+            K.RandomGaussianNoise(std=0.06 * s, p=0.4),
         ]
         self.pipeline = K.AugmentationSequential(geometry, *intensity, data_keys=None)
 
