@@ -59,6 +59,15 @@ def test_embedding_is_the_mean_of_the_pooled_coarsest_map():
     assert projection.encoder.embed(features).tolist() == [[(5 + 7 + 13 + 15) / 4]]
 
 
+def test_first_logit_and_dropout_are_as_asked():
+    model = build_segmenter("unet", 2, "instance", dropout=0.0)
+    assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.0}
+    assert {m.p for m in build_segmenter("unet", 2, "instance").modules() if isinstance(m, nn.Dropout)} == {0.25}
+    before = model(torch.rand(2, 1, 64, 64)).mean()
+    model.start_from_logit(-3.0)
+    assert (model(torch.rand(2, 1, 64, 64)).mean() - before).item() == pytest.approx(-3.0, abs=0.3)
+
+
 def test_unknown_backbone_names_the_known():
     with pytest.raises(OptionError, match="choose one of: .*unet"):
         build_segmenter("vnet", 1, "instance")

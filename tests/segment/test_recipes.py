@@ -33,5 +33,11 @@ def test_robust_rises_once_and_ends_near_zero():
     assert rates[-1] < 1e-3 * max(rates)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 19, 20, 21])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_shortest_runs_have_a_schedule(recipe, steps):
+    assert all(0 < rate <= RECIPES[recipe].lr for rate in trace(recipe, steps, per_epoch=1))
+
+
 def test_own_learning_rate_wins():
     assert make_optimizer(RECIPES["robust"], [torch.nn.Parameter(torch.zeros(1))], 0.5).param_groups[0]["lr"] == 0.5

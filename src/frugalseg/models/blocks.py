@@ -53,16 +53,35 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
 
+class Decoder(nn.Module):
+    """What every backbone's decoder offers.
+
+    Attributes:
+        classify: the last layer, which gives one logit a class and pixel.
+    """
+
+    classify: nn.Conv2d
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Feature maps, fine to coarse → logits (B, C, H, W) at the image's resolution."""
+        raise NotImplementedError
+
+
 class Segmenter(nn.Module):
     """Encoder and decoder: an image of any size to one logit a class and pixel.
 
     The background has no logit of its own: it stands at 0 beside the classes (see `segment.losses`).
     """
 
-    def __init__(self, encoder: Encoder, decoder: nn.Module) -> None:
+    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
+
+    def start_from_logit(self, logit: float) -> None:
+        """Let an untrained network give every class this logit: organs are rare, so a low one spares it the time to
+        learn that (the prior of focal loss, arXiv 1708.02002, section 3.3)."""
+        nn.init.constant_(self.decoder.classify.bias, logit)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, H, W) in [0, 1] → logits (B, C, H, W)."""

@@ -12,29 +12,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frugalseg.models.blocks import Encoder, make_norm
+from frugalseg.models.blocks import Decoder, Encoder, make_norm
 from frugalseg.options import Norm
 
 WIDTHS = (16, 32, 64, 128, 256)
 
 
-def double_conv(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
+DROPOUT = 0.25
+"""As published."""
+
+
+def double_conv(inputs: int, outputs: int, norm: Norm, dropout: float) -> nn.Sequential:
     """Twice (3×3 convolution, normalisation, leaky ReLU), then dropout."""
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
         layers += [nn.Conv2d(channels, outputs, 3, padding=1), make_norm(norm, outputs), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Dropout(0.25))
+    return nn.Sequential(*layers, nn.Dropout(dropout))
 
 
 class UNetEncoder(Encoder):
     """Five levels of `double_conv`, halved by max pooling between them."""
 
-    def __init__(self, norm: Norm, widths: Sequence[int] = WIDTHS) -> None:
+    def __init__(self, norm: Norm, dropout: float = DROPOUT, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
         self.channels = widths
         self.stride = 2 ** (len(widths) - 1)
         self.embedding_dim = widths[-1]
-        self.levels = nn.ModuleList(double_conv(a, b, norm) for a, b in pairwise((1, *widths)))
+        self.levels = nn.ModuleList(double_conv(a, b, norm, dropout) for a, b in pairwise((1, *widths)))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 1, H, W) → maps of 16, 32, 64, 128, 256 channels at full to 1/16 resolution."""
@@ -49,13 +53,15 @@ class UNetEncoder(Encoder):
         return F.max_pool2d(features[-1], 2).mean(dim=(2, 3))
 
 
-class UNetDecoder(nn.Module):
+class UNetDecoder(Decoder):
     """Bilinear upsampling, concatenation with the encoder's map, `double_conv`; a 1×1 convolution at the end."""
 
-    def __init__(self, channels: Sequence[int], classes: int, norm: Norm) -> None:
+    def __init__(self, channels: Sequence[int], classes: int, norm: Norm, dropout: float = DROPOUT) -> None:
         super().__init__()
         coarse_to_fine = list(channels)[::-1]
-        self.levels = nn.ModuleList(double_conv(coarse + fine, fine, norm) for coarse, fine in pairwise(coarse_to_fine))
+        self.levels = nn.ModuleList(
+            double_conv(coarse + fine, fine, norm, dropout) for coarse, fine in pairwise(coarse_to_fine)
+        )
         self.classify = nn.Conv2d(channels[0], classes, 1)
 
     def forward(self, features: list[Tensor]) -> Tensor:

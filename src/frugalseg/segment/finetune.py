@@ -87,7 +87,9 @@ class FinetuneTask(Task):
         self.options, self.rows = options, rows
         self.backbone = encoder["backbone"] if encoder else options.backbone
         self.norm = recipe.norm
-        self.model = build_segmenter(self.backbone, len(store.targets), recipe.norm)
+        self.model = build_segmenter(self.backbone, len(store.targets), recipe.norm, recipe.dropout)
+        if recipe.first_logit is not None:
+            self.model.start_from_logit(recipe.first_logit)
         if options.encoder is not None:
             load_encoder(self.model.encoder, options.encoder)
         self.source = SliceSource(store, device, with_labels=True)

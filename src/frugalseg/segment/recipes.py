@@ -19,16 +19,20 @@ class Recipe:
 
     Attributes:
         norm: normalisation layers.
+        dropout: share of activations dropped after each block of the network.
+        first_logit: what an untrained network says of every class, or None for what its layers give.
         loss: see `segment.losses`.
         augment: whether slices are changed at random.
         optimizer, lr, weight_decay: lr is the highest of the schedule.
-        schedule: one_cycle rises and falls once over the run; warm_restarts falls along a cosine and starts anew
-            every `restart_epochs`. Both are stepped once an iteration.
+        schedule: one_cycle rises over the first tenth of the run and falls over the rest; warm_restarts falls
+            along a cosine and starts anew every `restart_epochs`. Both are stepped once an iteration.
         clip: largest gradient norm, or None.
         epochs, steps: length where the person gives none; one of them.
     """
 
     norm: Norm
+    dropout: float
+    first_logit: float | None
     loss: LossName
     augment: bool
     optimizer: Literal["adam", "adamw"]
@@ -44,6 +48,8 @@ class Recipe:
 RECIPES = {
     "robust": Recipe(
         norm="instance_affine",
+        dropout=0.0,
+        first_logit=-3.0,
         loss="dice_over_batch+ce",
         augment=True,
         optimizer="adamw",
@@ -56,6 +62,8 @@ RECIPES = {
     # arXiv 2505.19208, section 4.2, and its code; the restarts step inside an epoch, as the paper says.
     "paper": Recipe(
         norm="instance",
+        dropout=0.25,
+        first_logit=None,
         loss="dice_per_slice",
         augment=False,
         optimizer="adam",
@@ -80,8 +88,10 @@ def make_schedule(
     """The recipe's schedule, to be stepped once an iteration."""
     if recipe.schedule == "one_cycle":
         highest = optimizer.param_groups[0]["lr"]
-        # One step more: the schedule refuses the step after its last, which the loop takes.
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=total_steps + 1)
+        # One step more: the schedule refuses the step after its last, which the loop takes. And a cycle of fewer
+        # than twenty steps would have no room to rise.
+        length = max(total_steps, 20) + 1
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=length, pct_start=0.1)
     return warm_restarts(optimizer, recipe.restart_epochs * steps_per_epoch)
 
 
