@@ -24,7 +24,7 @@ def main() -> None:
         ("polycl-m", "same", 10.0),
     ]:
         seconds = median_seconds(lambda: table.draw(method, rng, scope, min_dz))  # noqa: B023
-        name = f"{method}, negatives from {scope} scan, min_dz {min_dz:g} mm"
+        name = f"{method}, negatives: {scope}, min_dz {min_dz:g}"
         rows.append((name, f"{len(z) / seconds / 1e6:.1f} M triplets/s", "≥ 1 M pairs/s"))
     show(f"Pair selection, {len(z)} slices of {SCANS} scans", rows)
 

@@ -62,7 +62,7 @@ class SliceSource:
         """The slices at these rows, in this order."""
         if self.resident:
             on_device = rows.to(self.device)
-            return self._finish([held[on_device] for held in self._held])
+            return self._finish([held.index_select(0, on_device) for held in self._held])
         return self._finish(self._send(self._read(rows)))
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[Slices]:

@@ -28,7 +28,10 @@ def keep_largest(classes: npt.NDArray[np.uint8], numbers: list[int]) -> npt.NDAr
         region = classes[box]
         components, count = ndimage.label(region == number, structure=EVERY_NEIGHBOUR)
         if count > 1:
-            sizes = np.bincount(components.ravel())
-            sizes[0] = 0
-            region[(components != 0) & (components != sizes.argmax())] = 0
+            # A few planes at a time: NumPy would count, and compare, in copies larger than the labels themselves.
+            planes = [slice(start, start + 16) for start in range(0, len(region), 16)]
+            sizes = np.sum([np.bincount(components[at].ravel(), minlength=count + 1) for at in planes], axis=0)
+            largest = 1 + int(np.argmax(sizes[1:]))
+            for at in planes:
+                region[at][(components[at] != 0) & (components[at] != largest)] = 0
     return classes

@@ -37,6 +37,7 @@ from frugalseg.segment.components import keep_largest
 from frugalseg.segment.losses import probabilities
 from frugalseg.segment.note import NOTE
 
+BATCH = {"cpu": 4, "cuda": 32}
 FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
 
 
@@ -86,8 +87,9 @@ class Predictor:
         limits = self.intensity.fit(upright.array)
         square = Square.fit(stack.shape[1:], (upright.spacing[1], upright.spacing[0]), self.size)
         classes = np.empty(stack.shape, dtype=np.uint8)
-        for z in range(0, len(stack), self.options.batch_size):
-            chunk = slice(z, z + self.options.batch_size)
+        at_once = self.options.batch_size or BATCH[self.device.type]
+        for z in range(0, len(stack), at_once):
+            chunk = slice(z, z + at_once)
             images = torch.from_numpy(self.intensity.apply(stack[chunk], limits))
             classes[chunk] = self._classes(square, square.images(images))
         keep_largest(classes, self.largest)

@@ -1,6 +1,6 @@
 """Time Dice, HD95 and surface Dice of one liver-sized organ on a 512×512×200 grid, and MONAI's for comparison.
 
-    python benchmarks/metrics.py [--repeats 5] [--no-monai]
+    python benchmarks/bench_metrics.py [--repeats 5] [--no-monai]
 
 Both get the same boolean masks in memory. MONAI measures HD95 and surface Dice by two calls, each with its own
 distances, as its interface asks for; its Dice is not timed.
