@@ -96,7 +96,9 @@ def test_roles_follow_what_the_model_saw(way):
     assert {roles[p] for p in split["test"]} == {"test"}
     assert {roles[p] for p in split["validation"]} == {"validation"}
     assert sum(roles[p] == "train" for p in split["train"]) == 3
-    assert {roles[p] for p in split["train"]} == {"train", "pretrain"}
+    # polycl-m cannot use scans without masks, so those are not called seen.
+    assert {roles[p] for p in split["train"] if p < "scan_08"} == {"train", "pretrain"}
+    assert {roles[p] for p in split["train"] if p >= "scan_08"} == {"unused"}
 
 
 def test_a_renamed_training_scan_is_still_known_as_one(way, tmp_path):
@@ -148,6 +150,57 @@ def test_used_folders_are_refused(way, capsys):
     assert frugalseg("predict", model=way / "fit", images=way / "images", out=way / "pred") == 1
     assert "in use" in capsys.readouterr().err
     assert (way / "fit" / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_mask_never_overwrites_its_scan(way, tmp_path, capsys):
+    shutil.copy(way / "images" / "scan_00.nii.gz", tmp_path)
+    before = (tmp_path / "scan_00.nii.gz").read_bytes()
+    assert frugalseg("predict", "--overwrite", model=way / "fit", images=tmp_path, out=tmp_path) == 1
+    assert "would overwrite the scan" in capsys.readouterr().err
+    assert (tmp_path / "scan_00.nii.gz").read_bytes() == before
+
+
+def test_demo_never_deletes_what_it_did_not_make(way, tmp_path, capsys):
+    scans = tmp_path / "scans"
+    shutil.copytree(way / "images", scans / "images")
+    shutil.copytree(way / "labels", scans / "labels")
+    given = {"images": scans / "images", "labels": scans / "labels", "target": "liver=6", "out": tmp_path}
+    assert frugalseg("demo", "--overwrite", **given) == 1
+    assert "other things than a demo" in capsys.readouterr().err
+    (tmp_path / ".frugalseg-demo").write_text("{}")
+    assert frugalseg("demo", "--overwrite", **given) == 1
+    assert "would be overwritten" in capsys.readouterr().err
+    assert len(list((scans / "images").iterdir())) == 10
+
+
+def test_a_refused_start_leaves_the_folder_free(way, tmp_path, capsys):
+    assert frugalseg("finetune", data=way / "store", budget="30 scans", out=tmp_path / "o") == 1
+    assert "there are only" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_resume_takes_relative_and_absolute_paths_for_one(way, tmp_path, monkeypatch):
+    monkeypatch.chdir(way)
+    assert frugalseg("finetune", data="store", steps=2, out=tmp_path / "o") == 0
+    assert frugalseg("finetune", "--resume", data=way / "store", steps=2, out=tmp_path / "o") == 0
+
+
+def test_a_scan_that_only_the_encoder_saw_is_not_called_new(way, tmp_path):
+    """Pre-trained on one store, fine-tuned on another: predictions on the first are no unseen scans."""
+    images, labels = write_cohort(tmp_path / "other", 3)
+    for folder in (images, labels):
+        for path in folder.iterdir():
+            image = nib.load(path)
+            nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1], image.affine), folder / f"mirror_{path.name}")
+            path.unlink()
+    store = tmp_path / "store"
+    assert frugalseg("prepare", images=images, labels=labels, target="liver=6", size=SIZE, out=store) == 0
+    assert frugalseg("finetune", data=store, encoder=way / "pre", steps=2, out=tmp_path / "fit") == 0
+    assert frugalseg("predict", model=tmp_path / "fit", images=way / "images", out=tmp_path / "pred") == 0
+    roles = json.loads((tmp_path / "pred" / "predictions.json").read_text())["roles"]
+    split = json.loads((way / "store" / "split.json").read_text())
+    assert {roles[p] for p in split["train"] if p < "scan_08"} == {"pretrain"}
+    assert {roles[p] for p in split["test"]} == {"new"}
 
 
 def test_wrong_kind_of_folder_is_named(way, tmp_path, capsys):

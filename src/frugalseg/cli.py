@@ -51,7 +51,7 @@ def run(name: str, options: Any) -> int:
         getattr(import_module(COMMANDS[name].module), name)(options)
     except FrugalsegError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 130 if type(error).__name__ == "InterruptedRunError" else 1
+        return error.exit_code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

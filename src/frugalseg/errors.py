@@ -21,6 +21,8 @@ class FrugalsegError(Exception):
         cure: what to do now.
     """
 
+    exit_code = 1
+
     def __init__(self, problem: str, cure: str) -> None:
         super().__init__(problem, cure)
         self.problem = problem
@@ -52,6 +54,12 @@ class SplitError(FrugalsegError):
 
 class RunError(FrugalsegError):
     """A run folder is in use, or holds nothing to resume or to load."""
+
+
+class InterruptedRunError(FrugalsegError):
+    """The person stopped a run; its checkpoint was written."""
+
+    exit_code = 130
 
 
 class DeviceError(FrugalsegError):

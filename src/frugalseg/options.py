@@ -19,7 +19,10 @@ Precision = Literal["auto", "32", "bf16", "16"]
 
 
 def positive(options: object, *names: str) -> None:
-    """Raise `OptionError` unless each named option is unset or above zero."""
+    """Raise `OptionError` unless each named option is unset or above zero, and --seed and --workers not below."""
+    for name in ("seed", "workers"):
+        if (getattr(options, name, None) or 0) < 0:
+            raise OptionError(f"--{name} {getattr(options, name)} is below 0", "give 0 or more")
     for name in names:
         value = getattr(options, name)
         if value is not None and value <= 0:
@@ -102,7 +105,7 @@ class TrainingOptions:
     precision: Precision = "auto"
     """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
     seed: int = 0
-    """Seed of weights, order, pairs and augmentation. One seed on one device gives one result."""
+    """Seed of weights, order, pairs and augmentation. On a CPU one seed gives one result, bit for bit."""
     resume: Resume = "no"
     """--resume continues an interrupted run exactly; --resume auto starts it or continues it."""
     checkpoint_minutes: float = 5.0
@@ -167,7 +170,8 @@ class FinetuneOptions(TrainingOptions):
     lr: float | None = None
     """Learning rate, instead of the recipe's."""
     validate_every: int | None = None
-    """Steps between validations; by default about twenty validations a run, at ends of epochs."""
+    """Steps between validations; by default about twenty validations a run, at ends of epochs
+    where several fit between them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

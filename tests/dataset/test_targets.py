@@ -20,6 +20,8 @@ def test_reads_one_several_and_merged():
         (["liver=six"], "name=value"),
         (["liver=1,"], "name=value"),
         (["liver=0"], "background"),
+        (["liver=-1"], "must lie in 1…65535"),
+        (["liver=70000"], "must lie in 1…65535"),
         (["liver=1", "liver=2"], "twice"),
         (["liver=1", "spleen=2,1"], "to 'liver' and to 'spleen'"),
     ],

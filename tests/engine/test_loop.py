@@ -6,9 +6,10 @@ import signal
 import pytest
 import torch
 
+from frugalseg.engine import loop
 from frugalseg.engine.checkpoint import load_checkpoint
-from frugalseg.engine.loop import InterruptedRunError, seed_step, steps_and_interval
-from frugalseg.errors import RunError
+from frugalseg.engine.loop import seed_step, steps_and_interval
+from frugalseg.errors import InterruptedRunError, RunError
 
 from .toy import Killed, ToyTask, run_toy
 
@@ -39,6 +40,30 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, killed_after, 
     ]
     assert timeless[0] == timeless[1]
     assert load_checkpoint(whole.best)["step"] == load_checkpoint(broken.best)["step"] == 20
+
+
+def test_killed_between_checkpoint_and_best_keeps_the_best(tmp_path, monkeypatch):
+    real = loop.keep_as_best
+
+    def dies_at_twenty(last, best):
+        if load_checkpoint(last)["step"] == 20:
+            raise Killed
+        real(last, best)
+
+    monkeypatch.setattr(loop, "keep_as_best", dies_at_twenty)
+    with pytest.raises(Killed):
+        run_toy(tmp_path / "run", ToyTask())
+    monkeypatch.setattr(loop, "keep_as_best", real)
+    run = run_toy(tmp_path / "run", ToyTask(), resume="yes")
+    assert load_checkpoint(run.best)["step"] == 20
+
+
+def test_of_equal_scores_the_later_is_best(tmp_path):
+    class Level(ToyTask):
+        def validate(self):
+            return {"score": 0.0}
+
+    assert load_checkpoint(run_toy(tmp_path / "run", Level()).best)["step"] == 40
 
 
 def test_resumption_does_not_repeat_done_steps(tmp_path):

@@ -42,12 +42,12 @@ def pretrain(options: PretrainOptions) -> RunFolder:
     store = SliceStore.open(options.data)
     split = store.split(options.split)
     fabric = make_fabric(options.device, options.precision)
+    torch.manual_seed(options.seed)
+    task = PretrainTask(options, store, split, fabric.device)
     run = RunFolder.claim("pretrain", options, fabric)
     if run.finished:
         say(f"{run.path} is finished")
         return run
-    torch.manual_seed(options.seed)
-    task = PretrainTask(options, store, split, fabric.device)
     steps, interval = steps_and_interval(task.steps_per_epoch, options.steps, options.epochs or EPOCHS, reports=None)
     plan = Plan(steps, interval, options.seed, clip=None, checkpoint_minutes=options.checkpoint_minutes)
     say(
@@ -56,7 +56,7 @@ def pretrain(options: PretrainOptions) -> RunFolder:
     )
     train(task, plan, fabric, run)
     if fabric.is_global_zero:
-        save_model(run.path, task.model, _describe(options, store, split, task))
+        save_model(run.path, task.model, _describe(options, store, task))
     return run
 
 
@@ -129,7 +129,7 @@ def training_rows(store: SliceStore, split: Split, options: PretrainOptions) -> 
     return np.flatnonzero(usable)
 
 
-def _describe(options: PretrainOptions, store: SliceStore, split: Split, task: PretrainTask) -> dict[str, Any]:
+def _describe(options: PretrainOptions, store: SliceStore, task: PretrainTask) -> dict[str, Any]:
     """model.json of a pre-training run."""
     seen = store.slices.loc[task.rows]
     return {
@@ -144,5 +144,5 @@ def _describe(options: PretrainOptions, store: SliceStore, split: Split, task: P
             "organ_present_labels": len(seen) if options.method in NEEDS_PRESENCE else 0,
             "scans_seen": int(seen["case"].nunique()),
         },
-        "fingerprints": sorted(store.fingerprints(set(split.train))),
+        "fingerprints": sorted(s["fingerprint"] for s in store.meta["scans"] if s["case"] in set(seen["case"])),
     }

@@ -76,7 +76,7 @@ def prepare(options: PrepareOptions) -> SliceStore:
     if options.out.exists():
         return _existing(options.out, parameters, sources, options)
 
-    partial = options.out.with_name(options.out.name + ".partial")
+    partial = Path(f"{options.out.resolve()}.partial")
     parts = partial / f"parts-{_digest(parameters, PART_PARAMETERS)}"
     with disk_errors(partial):
         parts.mkdir(parents=True, exist_ok=True)

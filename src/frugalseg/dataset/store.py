@@ -66,7 +66,7 @@ class SliceStore:
             StoreError: there is none, it is unfinished, or of another format version.
         """
         if not (folder / "store.json").is_file():
-            unfinished = folder.with_name(folder.name + ".partial").is_dir()
+            unfinished = Path(f"{folder.resolve()}.partial").is_dir()
             raise StoreError(
                 f"{folder} is no slice store" + (", only an unfinished one lies beside it" if unfinished else ""),
                 "run the same `frugalseg prepare` command again to finish it"

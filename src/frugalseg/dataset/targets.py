@@ -15,6 +15,7 @@ Targets = Mapping[str, tuple[int, ...]]
 """Organ → the values it has in the users' label files, in the order of the classes 1, 2, …"""
 
 MAX_TARGETS = 254
+MAX_VALUE = 65535
 _PATTERN = re.compile(r"(?P<name>[\w .-]+)=(?P<values>-?\d+(,-?\d+)*)")
 
 
@@ -37,6 +38,11 @@ def parse_targets(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
         name, values = match["name"].strip(), tuple(int(v) for v in match["values"].split(","))
         if name in targets:
             raise OptionError(f"--target names {name!r} twice", f"merge its values: --target {name}=1,2")
+        if not 0 <= values[0] <= MAX_VALUE:
+            raise OptionError(
+                f"--target {text!r}: masks are written with the first value, which must lie in 1…{MAX_VALUE}",
+                "name a positive value first, or renumber the labels",
+            )
         for value in values:
             if value == 0:
                 raise OptionError(f"--target {text!r}: 0 is the background", "name another label value")

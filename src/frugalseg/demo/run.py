@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 
 from frugalseg.contrast.pretrain import pretrain
+from frugalseg.dataset.budget import Budget
 from frugalseg.dataset.prepare import prepare
 from frugalseg.demo.phantom import LABELS, write_cohort
+from frugalseg.engine.device import find_device
+from frugalseg.engine.files import write_json
 from frugalseg.engine.progress import say
 from frugalseg.errors import RunError
 from frugalseg.evaluate.evaluate import evaluate
@@ -24,6 +27,7 @@ from frugalseg.options import (
 from frugalseg.segment.finetune import finetune
 from frugalseg.segment.predict import predict
 
+MARK = ".frugalseg-demo"
 MADE = ("scans", "store", "pretrained", "model", "predictions", "evaluation")
 
 
@@ -34,11 +38,9 @@ def demo(options: DemoOptions) -> Path:
         RunError: the folder is in use and `overwrite` was not given.
     """
     out = options.out
-    used = [out / name for name in (*MADE, "store.partial") if (out / name).exists()]
-    if used and not options.overwrite:
-        raise RunError(f"{out} holds an earlier demo", "choose another --out, or give --overwrite")
-    for folder in used:
-        shutil.rmtree(folder)
+    Budget.parse(options.budget)  # these two would otherwise be found wrong minutes later
+    find_device(options.device)
+    _claim(options)
     begun = time.perf_counter()
     images, labels, target = _scans(options)
 
@@ -92,6 +94,23 @@ def demo(options: DemoOptions) -> Path:
     say(f"\ndone in {time.perf_counter() - begun:.0f} s; open the report:")
     print(report)
     return report
+
+
+def _claim(options: DemoOptions) -> None:
+    """Take the folder; only what a demo made, as its mark says, is ever deleted, and never the user's scans."""
+    out, mark = options.out, options.out / MARK
+    if out.exists() and any(out.iterdir()):
+        if not mark.is_file():
+            raise RunError(f"{out} holds other things than a demo", "choose another --out")
+        if not options.overwrite:
+            raise RunError(f"{out} holds an earlier demo", "choose another --out, or give --overwrite")
+        made = [out / name for name in (*MADE, "store.partial") if (out / name).exists()]
+        given = [path.resolve() for path in (options.images, options.labels) if path is not None]
+        if inside := [path for path in given for folder in made if path.is_relative_to(folder.resolve())]:
+            raise RunError(f"{inside[0]} lies in the demo folder that would be overwritten", "choose another --out")
+        for folder in made:
+            shutil.rmtree(folder)
+    write_json(mark, {"made_by": "frugalseg demo"})
 
 
 def _scans(options: DemoOptions) -> tuple[Path, Path, list[str]]:

@@ -23,16 +23,12 @@ from torch import Tensor, nn
 from frugalseg.engine.checkpoint import keep_as_best, load_checkpoint, save_checkpoint
 from frugalseg.engine.progress import TrainingBar, say
 from frugalseg.engine.run import RunFolder
-from frugalseg.errors import FrugalsegError, RunError
+from frugalseg.errors import InterruptedRunError, RunError
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 Batch = TypeVar("Batch")
-
-
-class InterruptedRunError(FrugalsegError):
-    """The person stopped the run; a checkpoint was written."""
 
 
 class Task(ABC):
@@ -92,6 +88,7 @@ class _State:
     step: int = 0
     seconds: float = 0.0
     best: float = -math.inf
+    best_step: int = -1
     sums: dict[str, Tensor] = field(default_factory=dict)
     summed: int = 0
 
@@ -214,13 +211,14 @@ class _Trainer:
                 record |= self.task.validate()
             state.seconds += time.perf_counter() - begun
             record["seconds"] = round(state.seconds, 3)
-            better = record.get("score", -math.inf) > state.best
-            state.best = max(state.best, record.get("score", -math.inf))
+            better = "score" in record and record["score"] >= state.best
+            if better:
+                state.best, state.best_step = record["score"], state.step
             self.run.log(record)
             bar.report(record)
         state.sums, state.summed = {}, 0
         self._save()
-        if self.fabric.is_global_zero and better:
+        if self.fabric.is_global_zero and better:  # a kill just before is mended by `_restore`
             keep_as_best(self.run.last, self.run.best)
         self.fabric.barrier()
         self.watch.restart()
@@ -247,6 +245,8 @@ class _Trainer:
         self.fabric.strategy.precision.load_state_dict(saved.pop("scaler"))
         self.state = _State(**saved)
         if self.fabric.is_global_zero:
+            if self.state.best_step == self.state.step:
+                keep_as_best(self.run.last, self.run.best)
             self.run.forget_after(self.state.step)
             say(f"continuing {self.run.path} after step {self.state.step} of {self.plan.steps}")
         self.fabric.barrier()

@@ -114,7 +114,9 @@ class RunFolder:
     def _check_same(self, config: dict[str, Any]) -> None:
         before = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
         differing = [
-            k for k in config.keys() | before.keys() if k not in NOT_SCIENCE and config.get(k) != before.get(k)
+            k
+            for k in config.keys() | before.keys()
+            if k not in NOT_SCIENCE and not _same(k, config.get(k), before.get(k))
         ]
         if differing:
             told = "; ".join(f"{key}: {before.get(key)} then, {config.get(key)} now" for key in sorted(differing))
@@ -154,6 +156,16 @@ class RunFolder:
     def records(self) -> list[dict[str, Any]]:
         """All of metrics.jsonl."""
         return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+
+
+PATHS = {"data", "encoder", "split"}
+
+
+def _same(name: str, one: Any, other: Any) -> bool:
+    """Whether two values of an option mean the same; a path may be written relative or absolute."""
+    if name in PATHS and one is not None and other is not None:
+        return Path(one).resolve() == Path(other).resolve()
+    return bool(one == other)
 
 
 def plain(options: object) -> dict[str, Any]:

@@ -48,17 +48,16 @@ def finetune(options: FinetuneOptions) -> RunFolder:
     encoder = load_spec(options.encoder, "encoder") if options.encoder else None
     check_encoder(encoder, store, split)
     fabric = make_fabric(options.device, options.precision)
-    run = RunFolder.claim("finetune", options, fabric)
-    if run.finished:
-        say(f"{run.path} is finished")
-        return run
-
     recipe = RECIPES[options.recipe]
     slices = store.slices
     usable = slices[store.middle(options.middle_fraction)]
     rows = draw_labels(usable, split.train, budget, options.draw, store.presence_columns)
     torch.manual_seed(options.seed)
     task = FinetuneTask(options, recipe, store, split, rows, encoder, fabric.device)
+    run = RunFolder.claim("finetune", options, fabric)
+    if run.finished:
+        say(f"{run.path} is finished")
+        return run
     scans = slices.loc[rows, "case"].nunique()
     say(
         f"fine-tuning on {len(rows)} labelled slices of {scans} scans ({budget}, draw {options.draw}): "
@@ -210,6 +209,9 @@ def scan_roles(store: SliceStore, split: Split, trained_on: set[str], pretrained
     for scan in store.meta["scans"]:
         role = part_of.get(scan["patient"], "unused")
         if role == "train" and scan["fingerprint"] not in trained:
-            role = "pretrain" if scan["fingerprint"] in pretrained_on else "unused"
+            role = "unused"
+        if role == "unused" and scan["fingerprint"] in pretrained_on:
+            role = "pretrain"
         scans.append({"case": scan["case"], "fingerprint": scan["fingerprint"], "role": role})
-    return scans
+    elsewhere = pretrained_on - {scan["fingerprint"] for scan in scans}
+    return scans + [{"case": "", "fingerprint": seen, "role": "pretrain"} for seen in sorted(elsewhere)]

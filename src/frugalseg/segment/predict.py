@@ -142,8 +142,13 @@ def predict(options: PredictOptions) -> dict[str, Path]:
     images, _ = find_dataset(options.images, None)
     if options.out.exists() and any(options.out.iterdir()) and not options.overwrite:
         raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
+    scans = {path.resolve() for path in images.values()}
+    if over := [case for case, path in images.items() if mask_path(options.out, case, path).resolve() in scans]:
+        raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
     with disk_errors(options.out):
         options.out.mkdir(parents=True, exist_ok=True)
+        # An older note would speak for the masks of this model until the new one is there.
+        (options.out / NOTE).unlink(missing_ok=True)
     say(f"segmenting {len(images)} scans on {describe(predictor.device)}")
     work = _segment_file(predictor, options.out)
     jobs = {case: (case, path) for case, path in images.items()}

@@ -20,13 +20,18 @@ CHUNK = 32
 
 
 def dice_per_class(predicted: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8], classes: int) -> list[float]:
-    """2|A∩B| / (|A|+|B|) of the classes 1…C over a whole volume; NaN where both are empty."""
+    """2|A∩B| / (|A|+|B|) of the classes 1…C over a whole volume; NaN where the reference holds none.
+
+    Where the organ is not there, an empty prediction has no Dice and any other has 0: such volumes would make a model
+    that predicts nothing unbeatable, so they do not choose.
+    """
     pairs = np.bincount(
         predicted.ravel().astype(np.int64) * (classes + 1) + reference.ravel(), minlength=(classes + 1) ** 2
     ).reshape(classes + 1, classes + 1)
     sizes = (pairs.sum(axis=0) + pairs.sum(axis=1))[1:]
     both = np.diag(pairs)[1:]
-    return [2 * float(b) / float(s) if s else float("nan") for b, s in zip(both, sizes, strict=True)]
+    held = pairs.sum(axis=0)[1:]
+    return [2 * float(b) / float(s) if there else float("nan") for b, s, there in zip(both, sizes, held, strict=True)]
 
 
 @dataclass(frozen=True)
