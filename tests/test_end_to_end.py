@@ -185,6 +185,25 @@ def test_resume_takes_relative_and_absolute_paths_for_one(way, tmp_path, monkeyp
     assert frugalseg("finetune", "--resume", data=way / "store", steps=2, out=tmp_path / "o") == 0
 
 
+def test_resume_on_another_split_is_refused(way, tmp_path, capsys):
+    split = json.loads((way / "store" / "split.json").read_text())
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps(split))
+    assert frugalseg("finetune", data=way / "store", split=path, steps=2, out=tmp_path / "o") == 0
+    split["train"], split["test"] = split["train"][1:], [*split["test"], split["train"][0]]
+    path.write_text(json.dumps(split))
+    assert frugalseg("finetune", "--resume", data=way / "store", split=path, steps=2, out=tmp_path / "o") == 1
+    assert "other data (changed: split_sha256)" in capsys.readouterr().err
+
+
+def test_batch_norm_encoder_is_fine_tuned_with_its_own_norm(way, tmp_path, capsys):
+    store = way / "store"
+    assert frugalseg("pretrain", data=store, norm="batch", steps=2, out=tmp_path / "pre") == 0
+    assert frugalseg("finetune", data=store, encoder=tmp_path / "pre", steps=2, out=tmp_path / "o") == 1
+    assert "--norm" in capsys.readouterr().err
+    assert frugalseg("finetune", data=store, encoder=tmp_path / "pre", norm="batch", steps=2, out=tmp_path / "o") == 0
+
+
 def test_a_scan_that_only_the_encoder_saw_is_not_called_new(way, tmp_path):
     """Pre-trained on one store, fine-tuned on another: predictions on the first are no unseen scans."""
     images, labels = write_cohort(tmp_path / "other", 3)

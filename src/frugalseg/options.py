@@ -161,6 +161,8 @@ class FinetuneOptions(TrainingOptions):
     """The network, where no --encoder names one."""
     recipe: Literal["robust", "paper"] = "robust"
     """robust: what works with few labels. paper: as PolyCL was published."""
+    norm: Norm | None = None
+    """Normalisation layers, instead of the recipe's; an encoder needs those it was pre-trained with."""
     budget: str = "100%"
     """How many labels of the training patients may be used: "5%", "3 scans", "50 slices"."""
     draw: int = 0

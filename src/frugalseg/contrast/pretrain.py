@@ -44,7 +44,7 @@ def pretrain(options: PretrainOptions) -> RunFolder:
     fabric = make_fabric(options.device, options.precision)
     torch.manual_seed(options.seed)
     task = PretrainTask(options, store, split, fabric.device)
-    run = RunFolder.claim("pretrain", options, fabric)
+    run = RunFolder.claim("pretrain", options, fabric, store.identity(split))
     if run.finished:
         say(f"{run.path} is finished")
         return run

@@ -9,6 +9,8 @@ split.json       patients for training, validation and test
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from frugalseg.dataset.splits import Split, read_split
-from frugalseg.engine.files import read_json
+from frugalseg.engine.files import read_json, sha256
 from frugalseg.errors import StoreError
 from frugalseg.imaging.intensity import IntensityScale
 
@@ -142,6 +144,14 @@ class SliceStore:
     def fingerprints(self, patients: set[str]) -> set[str]:
         """Fingerprints of the scans of these patients."""
         return {scan["fingerprint"] for scan in self.meta["scans"] if scan["patient"] in patients}
+
+    def identity(self, split: Split) -> dict[str, str]:
+        """Hashes of the store and of the split used: a run is resumed on the same data or not at all."""
+        parts = json.dumps(split.to_dict(), sort_keys=True)
+        return {
+            "store_sha256": sha256(self.folder / "store.json"),
+            "split_sha256": hashlib.sha256(parts.encode()).hexdigest(),
+        }
 
     def middle(self, fraction: float) -> npt.NDArray[np.bool_]:
         """Mask over the rows: the middle `fraction` of each scan's slices, at least one a scan."""

@@ -15,6 +15,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cached_property
 from importlib import metadata
 from importlib.util import find_spec
@@ -26,7 +27,7 @@ import yaml
 
 from frugalseg._version import __version__
 from frugalseg.engine.device import describe
-from frugalseg.engine.files import atomic_write, write_json
+from frugalseg.engine.files import atomic_write, read_json, write_json
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.models.saved import SPEC
 from frugalseg.options import Resume
@@ -62,7 +63,9 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
 
     @classmethod
-    def claim(cls, command: str, options: RunOptions, fabric: Fabric) -> RunFolder:
+    def claim(
+        cls, command: str, options: RunOptions, fabric: Fabric, data: Mapping[str, str] | None = None
+    ) -> RunFolder:
         """Take `options.out` for a new run, or find the run to resume there.
 
         Of several processes the first does this; the others wait for it.
@@ -71,21 +74,23 @@ class RunFolder:
             command: the command's name, for the record.
             options: a dataclass of options.
             fabric: the processes, and the device for environment.json.
+            data: hashes of what is learned from, kept in environment.json.
 
         Raises:
             RunError: a new run on a used folder, `--resume` where there is nothing to resume, or a resumed run
-                with other options.
+                with other options or on other data.
         """
         run = cls(options.out)
         if fabric.is_global_zero:
-            run._claim(command, options, fabric.device)
+            run._claim(command, options, fabric.device, dict(data or {}))
         fabric.barrier()
         return run
 
-    def _claim(self, command: str, options: RunOptions, device: torch.device) -> None:
+    def _claim(self, command: str, options: RunOptions, device: torch.device, data: dict[str, str]) -> None:
         config = plain(options)
         if self.last.is_file() and options.resume != "no":
             self._check_same(config)
+            self._check_same_data(data)
             return
         if options.resume == "yes":
             raise RunError(
@@ -104,7 +109,7 @@ class RunFolder:
         with atomic_write(self.path / "config.yaml", "w") as file:
             file.write(f"# frugalseg {command} --config THIS_FILE --out ANOTHER_FOLDER runs the same again\n")
             yaml.safe_dump(config, file, sort_keys=False, allow_unicode=True)
-        write_json(self.path / "environment.json", {"command": command, **environment(device)})
+        write_json(self.path / "environment.json", {"command": command, "data": data, **environment(device)})
 
     @property
     def finished(self) -> bool:
@@ -123,6 +128,14 @@ class RunFolder:
             raise RunError(
                 f"the run in {self.path} had other options ({told})",
                 "resume with the same options, or start a new run in another --out",
+            )
+
+    def _check_same_data(self, data: dict[str, str]) -> None:
+        before = read_json(self.path / "environment.json").get("data", {})
+        if differing := sorted(name for name in data if data[name] != before.get(name)):
+            raise RunError(
+                f"the run in {self.path} was started on other data (changed: {', '.join(differing)})",
+                "resume with the store and split it was started on, or start a new run in another --out",
             )
 
     def log(self, record: dict[str, Any]) -> None:

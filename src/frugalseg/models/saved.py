@@ -83,6 +83,6 @@ def load_encoder(encoder: nn.Module, folder: Path) -> None:
     if unexplained := differing - (identity_at_start - weights.keys()):
         raise RunError(
             f"the encoder in {folder} does not fit this network (first difference: {min(unexplained)})",
-            "use the same --backbone and --norm for pre-training and the same recipe for fine-tuning",
+            "give `finetune` the --norm and --backbone of the pre-training",
         )
     encoder.load_state_dict(weights, strict=False)

@@ -54,7 +54,7 @@ def finetune(options: FinetuneOptions) -> RunFolder:
     rows = draw_labels(usable, split.train, budget, options.draw, store.presence_columns)
     torch.manual_seed(options.seed)
     task = FinetuneTask(options, recipe, store, split, rows, encoder, fabric.device)
-    run = RunFolder.claim("finetune", options, fabric)
+    run = RunFolder.claim("finetune", options, fabric, store.identity(split))
     if run.finished:
         say(f"{run.path} is finished")
         return run
@@ -85,8 +85,8 @@ class FinetuneTask(Task):
     ) -> None:
         self.options, self.rows = options, rows
         self.backbone = encoder["backbone"] if encoder else options.backbone
-        self.norm = recipe.norm
-        self.model = build_segmenter(self.backbone, len(store.targets), recipe.norm, recipe.dropout)
+        self.norm = options.norm or recipe.norm
+        self.model = build_segmenter(self.backbone, len(store.targets), self.norm, recipe.dropout)
         if recipe.first_logit is not None:
             self.model.start_from_logit(recipe.first_logit)
         if options.encoder is not None:
