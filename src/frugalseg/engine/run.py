@@ -1,8 +1,9 @@
 """A run folder: what was asked, on what it ran, what was measured, and where it stands.
 
-config.yaml           the command and its resolved options
+config.yaml           the resolved options, readable by --config
 environment.json      command, hashes of the data, versions, git commit, device
 metrics.jsonl         one JSON object a report; the truth about the run
+tensorboard/          the same as events, where TensorBoard is installed
 checkpoints/          last.ckpt, and best.ckpt where a validation chooses
 model.safetensors, model.json   the result; model.json is written last of all
 """
