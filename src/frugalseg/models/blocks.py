@@ -17,6 +17,14 @@ def make_norm(kind: Norm, channels: int) -> nn.Module:
     return nn.InstanceNorm2d(channels, affine=kind == "instance_affine")
 
 
+def double_conv(inputs: int, outputs: int, norm: Norm, dropout: float) -> nn.Sequential:
+    """PolyCL's block: twice (3×3 convolution, normalisation, leaky ReLU), then dropout."""
+    layers: list[nn.Module] = []
+    for channels in (inputs, outputs):
+        layers += [nn.Conv2d(channels, outputs, 3, padding=1), make_norm(norm, outputs), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Dropout(dropout))
+
+
 def padded_to(x: Tensor, stride: int) -> tuple[Tensor, tuple[slice, slice]]:
     """Pad (B, C, H, W) with zeros to multiples of `stride`, at least two of them, and tell where the image lies.
 
@@ -45,7 +53,7 @@ class Encoder(nn.Module):
     embedding_dim: int
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Image (B, 1, H, W), sides multiples of `stride` → feature maps, fine to coarse."""
+        """Image (B, inputs, H, W), sides multiples of `stride` → feature maps, fine to coarse."""
         raise NotImplementedError
 
     def embed(self, features: list[Tensor]) -> Tensor:
@@ -84,7 +92,7 @@ class Segmenter(nn.Module):
         nn.init.constant_(self.decoder.classify.bias, logit)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, H, W) in [0, 1] → logits (B, C, H, W)."""
+        """(B, inputs, H, W) in [0, 1] → logits (B, C, H, W)."""
         grown, (rows, columns) = padded_to(x, self.encoder.stride)
         logits: Tensor = self.decoder(self.encoder(grown))
         return logits[..., rows, columns]
@@ -99,7 +107,11 @@ class ProjectionNet(nn.Module):
         self.head = head
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, H, W) in [0, 1] → (B, D), not normalised."""
-        grown, _ = padded_to(x, self.encoder.stride)
-        projected: Tensor = self.head(self.encoder.embed(self.encoder(grown)))
+        """(B, inputs, H, W) in [0, 1] → (B, D), not normalised."""
+        projected: Tensor = self.head(self.represent(x))
         return projected
+
+    def represent(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) in [0, 1] → the encoder's embedding before the head, (B, embedding_dim)."""
+        grown, _ = padded_to(x, self.encoder.stride)
+        return self.encoder.embed(self.encoder(grown))

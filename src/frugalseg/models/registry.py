@@ -2,52 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.models.blocks import Decoder, Encoder, ProjectionNet, Segmenter
-from frugalseg.models.heads import linear_head
-from frugalseg.models.unet import DROPOUT, UNetDecoder, UNetEncoder
+from frugalseg.models import resunet, supercl_unet, transunet
+from frugalseg.models.backbone import Backbone
+from frugalseg.models.blocks import Encoder, ProjectionNet, Segmenter
+from frugalseg.models.heads import linear_head, mlp_head
+from frugalseg.models.unet import UNET
 from frugalseg.options import Norm
 
-
-@dataclass(frozen=True)
-class Backbone:
-    """How to build one network.
-
-    Attributes:
-        encoder: normalisation, dropout → encoder.
-        decoder: its encoder, number of classes, normalisation, dropout → decoder.
-    """
-
-    encoder: Callable[[Norm, float], Encoder]
-    decoder: Callable[[Encoder, int, Norm, float], Decoder]
-
-
-def _unet_decoder(encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
-    return UNetDecoder(encoder.channels, classes, norm, dropout)
-
-
 BACKBONES: dict[str, Backbone] = {
-    "unet": Backbone(UNetEncoder, _unet_decoder),
+    "unet": UNET,
+    "resunet": resunet.RESUNET,
+    "resnet18-unet": resunet.RESNET18_UNET,
+    "resnet34-unet": resunet.RESNET34_UNET,
+    "resnet50-unet": resunet.RESNET50_UNET,
+    "resnet50-caffe-unet": resunet.RESNET50_CAFFE_UNET,
+    "transunet": transunet.TRANSUNET,
+    "transunet-small": transunet.TRANSUNET_SMALL,
+    "supercl-unet": supercl_unet.SUPERCL_UNET,
 }
 
 
-def _backbone(name: str) -> Backbone:
+def find_backbone(name: str) -> Backbone:
+    """The backbone called `name`; raises `OptionError` for an unknown one, naming the known."""
     if name not in BACKBONES:
         raise OptionError(f"--backbone {name!r} is unknown", f"choose one of: {', '.join(sorted(BACKBONES))}")
     return BACKBONES[name]
 
 
-def build_segmenter(name: str, classes: int, norm: Norm, dropout: float = DROPOUT) -> Segmenter:
-    """A network with fresh weights; raises `OptionError` for an unknown name."""
-    backbone = _backbone(name)
-    encoder = backbone.encoder(norm, dropout)
-    return Segmenter(encoder, backbone.decoder(encoder, classes, norm, dropout))
+def choose_norm(name: str, asked: Norm | None, preferred: Norm) -> Norm:
+    """The normalisation to build a backbone with: the one asked for, or its own, or `preferred` where it has none.
+
+    Raises:
+        OptionError: an unknown backbone, or it cannot be built with the norm asked for.
+    """
+    backbone = find_backbone(name)
+    if asked is None:
+        return backbone.own_norm or preferred
+    if asked not in backbone.norms:
+        raise OptionError(
+            f"--norm {asked} does not go with --backbone {name}", f"give one of: {', '.join(backbone.norms)}"
+        )
+    return asked
 
 
-def build_projection(name: str, norm: Norm, dropout: float = DROPOUT) -> ProjectionNet:
-    """An encoder with PolyCL's projection head; raises `OptionError` for an unknown name."""
-    encoder = _backbone(name).encoder(norm, dropout)
-    return ProjectionNet(encoder, linear_head(encoder.embedding_dim))
+def build_segmenter(name: str, classes: int, norm: Norm, dropout: float | None = None, *, inputs: int = 1) -> Segmenter:
+    """A network with fresh weights.
+
+    Args:
+        name: of the backbone.
+        classes: number of logits a pixel.
+        norm: see `choose_norm`.
+        dropout: by default as published; what it drops is the backbone's matter.
+        inputs: channels of its images: 1, or more for neighbouring slices as channels.
+
+    Raises:
+        OptionError: an unknown backbone, or a norm that it cannot have.
+    """
+    encoder, dropout = _build_encoder(name, norm, dropout, inputs)
+    return Segmenter(encoder, find_backbone(name).decoder(encoder, classes, norm, dropout))
+
+
+def build_projection(
+    name: str,
+    norm: Norm,
+    dropout: float | None = None,
+    head: Literal["linear", "mlp"] = "linear",
+    *,
+    inputs: int = 1,
+) -> ProjectionNet:
+    """An encoder with a projection head: PolyCL's linear one, or one with a hidden layer as wide as the embedding.
+
+    Args and errors as of `build_segmenter`.
+    """
+    encoder, _ = _build_encoder(name, norm, dropout, inputs)
+    dim = encoder.embedding_dim
+    return ProjectionNet(encoder, linear_head(dim) if head == "linear" else mlp_head(dim, dim, dim))
+
+
+def _build_encoder(name: str, norm: Norm, dropout: float | None, inputs: int) -> tuple[Encoder, float]:
+    backbone = find_backbone(name)
+    norm = choose_norm(name, norm, norm)
+    if dropout is None:
+        dropout = backbone.dropout
+    return backbone.encoder(norm, dropout, inputs), dropout

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frugalseg.models.blocks import Decoder, Encoder, make_norm
+from frugalseg.models.backbone import Backbone
+from frugalseg.models.blocks import Decoder, Encoder, double_conv
 from frugalseg.options import Norm
 
 WIDTHS = (16, 32, 64, 128, 256)
@@ -22,26 +23,18 @@ DROPOUT = 0.25
 """As published."""
 
 
-def double_conv(inputs: int, outputs: int, norm: Norm, dropout: float) -> nn.Sequential:
-    """Twice (3×3 convolution, normalisation, leaky ReLU), then dropout."""
-    layers: list[nn.Module] = []
-    for channels in (inputs, outputs):
-        layers += [nn.Conv2d(channels, outputs, 3, padding=1), make_norm(norm, outputs), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Dropout(dropout))
-
-
 class UNetEncoder(Encoder):
     """Five levels of `double_conv`, halved by max pooling between them."""
 
-    def __init__(self, norm: Norm, dropout: float = DROPOUT, widths: Sequence[int] = WIDTHS) -> None:
+    def __init__(self, norm: Norm, dropout: float = DROPOUT, inputs: int = 1, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
         self.channels = widths
         self.stride = 2 ** (len(widths) - 1)
         self.embedding_dim = widths[-1]
-        self.levels = nn.ModuleList(double_conv(a, b, norm, dropout) for a, b in pairwise((1, *widths)))
+        self.levels = nn.ModuleList(double_conv(a, b, norm, dropout) for a, b in pairwise((inputs, *widths)))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 1, H, W) → maps of 16, 32, 64, 128, 256 channels at full to 1/16 resolution."""
+        """(B, inputs, H, W) → maps of 16, 32, 64, 128, 256 channels at full to 1/16 resolution."""
         features: list[Tensor] = []
         for level in self.levels:
             x = level(F.max_pool2d(features[-1], 2) if features else x)
@@ -54,15 +47,32 @@ class UNetEncoder(Encoder):
 
 
 class UNetDecoder(Decoder):
-    """Bilinear upsampling, concatenation with the encoder's map, `double_conv`; a 1×1 convolution at the end."""
+    """Bilinear upsampling, concatenation with the encoder's map, `double_conv`; a 1×1 convolution at the end.
 
-    def __init__(self, channels: Sequence[int], classes: int, norm: Norm, dropout: float = DROPOUT) -> None:
+    Args:
+        channels: of the encoder's maps, fine to coarse.
+        classes: number of logits a pixel.
+        norm, dropout: of its blocks.
+        widths: channels that each level gives, fine to coarse; by default as many as the encoder's map there has.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        classes: int,
+        norm: Norm,
+        dropout: float = DROPOUT,
+        widths: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
-        coarse_to_fine = list(channels)[::-1]
+        skips = list(channels)[-2::-1]
+        given = list(widths)[::-1] if widths is not None else skips
+        taken = [channels[-1], *given[:-1]]
         self.levels = nn.ModuleList(
-            double_conv(coarse + fine, fine, norm, dropout) for coarse, fine in pairwise(coarse_to_fine)
+            double_conv(coarse + fine, width, norm, dropout)
+            for coarse, fine, width in zip(taken, skips, given, strict=True)
         )
-        self.classify = nn.Conv2d(channels[0], classes, 1)
+        self.classify = nn.Conv2d(given[-1], classes, 1)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Feature maps, fine to coarse → logits (B, C, H, W) at the resolution of the finest."""
@@ -72,3 +82,17 @@ class UNetDecoder(Decoder):
             x = level(torch.cat([x, skip], dim=1))
         logits: Tensor = self.classify(x)
         return logits
+
+
+def _decoder(encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
+    return UNetDecoder(encoder.channels, classes, norm, dropout)
+
+
+UNET = Backbone(
+    encoder=UNetEncoder,
+    decoder=_decoder,
+    norms=("instance", "instance_affine", "batch"),
+    own_norm=None,
+    dropout=DROPOUT,
+    source="PolyCL (arXiv 2505.19208)",
+)

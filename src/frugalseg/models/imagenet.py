@@ -1,0 +1,148 @@
+"""ImageNet weights for the ResNets: their first convolution, made for normalised colour images, is folded for scans.
+
+A network trained on (x − mean) / std of RGB images x in [0, 1], shown a grey slice x repeated three times, computes
+
+    Σc W_c ∗ (x − mean_c) / std_c  =  (Σc W_c / std_c) ∗ x  −  Σc mean_c / std_c · Σ W_c
+
+so one kernel over the slice, and a constant for each channel. The batch norm behind takes the constant into its running
+mean; in training it cancels, because a batch norm subtracts its batch's own mean. Exact, except in the two outermost
+pixels of the stem's map: there the original pads with the mean grey of ImageNet, and this one with 0, which is what
+scans have outside the body.
+
+Of n neighbouring slices each gets 1/n of the kernel: equal slices give what one gives.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frugalseg.errors import OptionError, RunError
+from frugalseg.models.blocks import Encoder
+from frugalseg.models.resnet import ResNetEncoder, ResNetShape
+from frugalseg.models.weight_files import load_strictly, read_state_dict
+
+Three = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What the network's images in [0, 1] went through: (x − mean) / std, channel by channel of the file's order."""
+
+    mean: Three
+    std: Three
+
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CAFFE = Normalisation((103.53 / 255, 116.28 / 255, 123.675 / 255), (1 / 255, 1 / 255, 1 / 255))
+"""Blue, green, red from 0 to 255, with the mean taken off."""
+
+
+def load_imagenet(shape: ResNetShape, encoder: Encoder, path: Path) -> dict[str, Any]:
+    """Load torchvision's, timm's or (into a v1 ResNet) Caffe's ImageNet weights of `shape` into `encoder`.
+
+    The classifier is left out. A config.json of timm beside the file tells the architecture and the normalisation.
+
+    Raises:
+        OptionError: the encoder has other norms than batch norms, or the file is of the other version of ResNet-50.
+        RunError: the file is damaged or of another network; names the first difference.
+    """
+    assert isinstance(encoder, ResNetEncoder)
+    if "bn1.running_mean" not in encoder.state_dict():
+        raise OptionError("--weights of ImageNet belong to batch norms", "leave --norm out, or give --norm batch")
+    weights = {name: tensor for name, tensor in read_state_dict(path).items() if not name.startswith("fc.")}
+    declared = _timm_config(path)
+    _check_version(shape, weights, declared, path)
+    caffe = shape.stride_on == "1x1"
+    normalisation = CAFFE if caffe else _declared_normalisation(declared, path)
+    kernel = weights.get("conv1.weight")
+    if kernel is None or kernel.ndim != 4 or kernel.shape[1] != 3 or "bn1.running_mean" not in weights:
+        raise RunError(
+            f"{path} does not fit the backbone: it has no conv1.weight over three colours with a bn1 behind it",
+            f"give ImageNet weights of {shape.name}",
+        )
+    weights["conv1.weight"], shift = fold(kernel, normalisation, encoder.conv1.in_channels)
+    # Taken off the mean, a constant is as if added to what the batch norm sees. One that does not fit stays where it
+    # is, and load_strictly names it.
+    mean = weights["bn1.running_mean"]
+    if "conv1.bias" in weights and weights["conv1.bias"].shape == mean.shape:
+        mean = mean - weights.pop("conv1.bias")
+    weights["bn1.running_mean"] = mean - shift if mean.shape == shift.shape else mean
+    load_strictly(encoder, weights, path, told={})
+    return {
+        "kind": f"ImageNet {shape.name} ({'Caffe, v1' if caffe else 'torchvision, v1.5'})",
+        "mean": list(normalisation.mean),
+        "std": list(normalisation.std),
+    }
+
+
+def fold(kernel: Tensor, normalisation: Normalisation, inputs: int) -> tuple[Tensor, Tensor]:
+    """A kernel for normalised colours as one for slices in [0, 1], and the constant it then lacks.
+
+    Args:
+        kernel: (O, 3, h, w).
+        normalisation: of the images it was trained on.
+        inputs: number of neighbouring slices it will see.
+
+    Returns:
+        (O, inputs, h, w), and (O,) to be added to every output pixel.
+    """
+    scaled = kernel.double() / torch.tensor(normalisation.std, dtype=torch.float64).reshape(1, 3, 1, 1)
+    shift = -(scaled.sum(dim=(2, 3)) @ torch.tensor(normalisation.mean, dtype=torch.float64))
+    folded = scaled.sum(dim=1, keepdim=True).repeat(1, inputs, 1, 1) / inputs
+    return folded.float(), shift.float()
+
+
+def _check_version(shape: ResNetShape, weights: dict[str, Tensor], declared: dict[str, Any], path: Path) -> None:
+    """Where the file tells which network it is, that must be the backbone's: names and shapes do not show a stride."""
+    if "architecture" in declared and declared["architecture"] != shape.name:
+        raise RunError(
+            f"{path} is of {declared['architecture']}, as the config.json beside it says; needed is {shape.name}",
+            f"give ImageNet weights of {shape.name}",
+        )
+    if not shape.bottleneck:
+        return
+    # Caffe's first convolution has a bias, PyTorch's has none; PyTorch's batch norms count batches, Caffe's do not.
+    caffe = "conv1.bias" in weights
+    pytorch = "architecture" in declared or any(name.endswith("num_batches_tracked") for name in weights)
+    if caffe and shape.stride_on == "3x3":
+        raise OptionError(f"--weights {path} come from Caffe (v1)", "give --backbone resnet50-caffe-unet")
+    if pytorch and not caffe and shape.stride_on == "1x1":
+        raise OptionError(f"--weights {path} come from PyTorch (v1.5), not Caffe", "give --backbone resnet50-unet")
+
+
+def _timm_config(path: Path) -> dict[str, Any]:
+    """What timm's config.json beside the weights says, or nothing where there is none of timm's."""
+    config = path.with_name("config.json")
+    if not config.is_file():
+        return {}
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{config}, beside the weights, cannot be read ({error})",
+            "mend or remove it; it would tell which network the weights are of",
+        ) from error
+    return content if isinstance(content, dict) and "architecture" in content else {}
+
+
+def _declared_normalisation(declared: dict[str, Any], path: Path) -> Normalisation:
+    """The normalisation that timm's config.json names, else ImageNet's usual one."""
+    config = declared.get("pretrained_cfg", {})
+    if not isinstance(config, dict) or not {"mean", "std"} & config.keys():
+        return IMAGENET
+    try:
+        mean, std = (tuple(float(value) for value in config[name]) for name in ("mean", "std"))
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError(f"mean {list(mean)}, std {list(std)}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path.with_name('config.json')} names no mean and std of three colours ({error})",
+            "take the config.json that belongs to the weights, or remove it",
+        ) from error
+    return Normalisation((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))

@@ -1,0 +1,43 @@
+"""Published weights for an encoder, from a file on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from frugalseg.engine.files import sha256
+from frugalseg.errors import OptionError
+from frugalseg.models.blocks import Encoder
+from frugalseg.models.registry import BACKBONES, find_backbone
+
+
+def load_published(encoder: Encoder, backbone: str, path: Path) -> dict[str, Any]:
+    """Load weights that others published into an encoder. Nothing is unpickled; on an error the encoder is as it was.
+
+    Args:
+        encoder: of `backbone`, as `build_segmenter` or `build_projection` made it.
+        backbone: its name.
+        path: for the ResNets a .safetensors or PyTorch file of ImageNet weights, for transunet an .npz of Google's.
+
+    Returns:
+        For the record: file (its name), sha256, kind (what the weights are), parameters (how many were loaded), and
+        what else their kind has to tell.
+
+    Raises:
+        OptionError: no weights exist for the backbone, the file is missing or of another type, or they need another
+            norm or version of the backbone.
+        RunError: the file is damaged or of another network; names the first difference.
+    """
+    load = find_backbone(backbone).load_published
+    if load is None:
+        having = ", ".join(sorted(name for name, entry in BACKBONES.items() if entry.load_published))
+        raise OptionError(f"--weights: nobody published any for --backbone {backbone}", f"choose one of: {having}")
+    if not path.is_file():
+        raise OptionError(f"--weights {path}: no such file", "give a file on this machine; nothing is downloaded")
+    facts = load(encoder, path)
+    return {
+        "file": path.name,
+        "sha256": sha256(path),
+        **facts,
+        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+    }

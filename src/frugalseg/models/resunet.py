@@ -1,0 +1,71 @@
+"""U-Nets on a ResNet: PolyCL's ResU-Net, and those whose encoder takes ImageNet weights (arXiv 2505.19208).
+
+PolyCL's own has a stem of 32 channels, which no published weights fit: 14.287 M parameters. Its "PT ResU-Net" (with
+ImageNet weights) was not released; `resnet18-unet` is what its description leads to.
+
+Args of every backbone here:
+    norm: of the encoder. The decoder keeps the published instance norm without learned scale beside a "batch"
+        encoder, and follows "instance_affine".
+    dropout: of the decoder; a ResNet has none.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from frugalseg.models.backbone import Backbone
+from frugalseg.models.blocks import Decoder, Encoder
+from frugalseg.models.imagenet import load_imagenet
+from frugalseg.models.resnet import ResNetEncoder, ResNetShape
+from frugalseg.models.unet import DROPOUT, UNetDecoder
+from frugalseg.options import Norm
+
+POLYCL = ResNetShape(name="PolyCL's ResNet-18", depths=(2, 2, 2, 2), stem=32)
+RESNET18 = ResNetShape(name="resnet18", depths=(2, 2, 2, 2))
+RESNET34 = ResNetShape(name="resnet34", depths=(3, 4, 6, 3))
+RESNET50 = ResNetShape(name="resnet50", depths=(3, 4, 6, 3), bottleneck=True)
+RESNET50_CAFFE = ResNetShape(name="resnet50", depths=(3, 4, 6, 3), bottleneck=True, stride_on="1x1")
+
+
+class ResUNetDecoder(UNetDecoder):
+    """The U-Net's decoder up to the stem's half resolution, and one more upsampling."""
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Feature maps, fine to coarse → logits (B, C, H, W) at the image's resolution.
+
+        PolyCL upsamples before the 1×1 convolution. Both orders give the same, as the weights of bilinear
+        upsampling sum to 1; this one upsamples classes instead of 32 channels.
+        """
+        return F.interpolate(super().forward(features), scale_factor=2, mode="bilinear", align_corners=True)
+
+
+def _encoder(shape: ResNetShape, norm: Norm, dropout: float, inputs: int) -> Encoder:
+    return ResNetEncoder(shape, norm, inputs)
+
+
+def _decoder(shape: ResNetShape, encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
+    # As wide as for a ResNet-18 whatever the encoder: a decoder as wide as ResNet-50's maps would outweigh it.
+    widths = (shape.stem, 64, 128, 256)
+    return ResUNetDecoder(encoder.channels, classes, "instance" if norm == "batch" else norm, dropout, widths)
+
+
+def _backbone(shape: ResNetShape, source: str, *, imagenet: bool) -> Backbone:
+    return Backbone(
+        encoder=partial(_encoder, shape),
+        decoder=partial(_decoder, shape),
+        norms=("batch", "instance_affine"),
+        own_norm="batch",
+        dropout=DROPOUT,
+        source=source,
+        load_published=partial(load_imagenet, shape) if imagenet else None,
+    )
+
+
+RESUNET = _backbone(POLYCL, "PolyCL (arXiv 2505.19208)", imagenet=False)
+RESNET18_UNET = _backbone(RESNET18, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
+RESNET34_UNET = _backbone(RESNET34, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
+RESNET50_UNET = _backbone(RESNET50, "ResNet v1.5 (torchvision), PolyCL's decoder", imagenet=True)
+RESNET50_CAFFE_UNET = _backbone(RESNET50_CAFFE, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
