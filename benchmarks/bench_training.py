@@ -13,7 +13,7 @@ from frugalseg.dataset.source import Slices
 from frugalseg.engine.device import autocast, describe, find_device
 from frugalseg.models.registry import build_projection, build_segmenter
 from frugalseg.segment.losses import make_loss
-from frugalseg.segment.recipes import RECIPES, make_optimizer
+from frugalseg.segment.presets import PRESETS, make_optimizer
 from tables import median_seconds, show
 
 SIZE = 128
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _finetune(device):
-    recipe = RECIPES["robust"]
+    recipe = PRESETS["robust"]
     model = build_segmenter("unet", 1, recipe.norm).to(device)
     optimizer = make_optimizer(recipe, model.parameters(), None)
     loss, augment = make_loss(recipe.loss), Augment("robust")

@@ -80,7 +80,7 @@ def test_a_run_s_config_runs_again(tmp_path):
 
 @pytest.mark.parametrize(
     "flags",
-    [["--budgett", "3 scans"], ["--steps", "many"], ["--recipe", "magic"], ["--resume", "maybe"]],
+    [["--budgett", "3 scans"], ["--steps", "many"], ["--preset", "magic"], ["--resume", "maybe"]],
 )
 def test_unknown_flags_and_wrong_types_name_the_option(flags, capsys):
     with pytest.raises(SystemExit) as stopped:

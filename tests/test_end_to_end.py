@@ -257,11 +257,14 @@ def test_finetune_without_validation_patients_says_so(way, tmp_path):
     assert json.loads((tmp_path / "o" / "model.json").read_text())["keep_largest"] == {"liver": False, "spleen": False}
 
 
-@pytest.mark.parametrize("recipe", ["robust", "paper"])
-def test_fine_tuning_killed_in_mid_epoch_and_resumed_gives_the_same_bits(way, tmp_path, recipe):
-    """SIGKILL, not a simulated one; augmentation, dropout and schedule all have to go on where they were."""
+@pytest.mark.parametrize(
+    "way_of_training", [["robust"], ["paper"], ["robust", "--semi", "mean-teacher"], ["best", "--rounds", "1"]]
+)
+def test_fine_tuning_killed_in_mid_epoch_and_resumed_gives_the_same_bits(way, tmp_path, way_of_training):
+    """SIGKILL, not a simulated one; augmentation, dropout, schedule, averages and rounds all have to go on where they
+    were."""
     command = [sys.executable, "-m", "frugalseg", "finetune", "--data", str(way / "store"), "--budget", "3 scans"]
-    command += ["--steps", "30", "--recipe", recipe, "--device", "cpu", "--checkpoint-minutes", "0.00001"]
+    command += ["--steps", "30", "--preset", *way_of_training, "--device", "cpu", "--checkpoint-minutes", "0.00001"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run([*command, "--out", whole], check=True, capture_output=True)
     process = subprocess.Popen([*command, "--out", broken], stderr=subprocess.DEVNULL)

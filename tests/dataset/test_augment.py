@@ -67,3 +67,22 @@ def test_generator_state_decides_and_the_input_is_left_alone():
 
 def test_without_labels():
     assert Augment("light")(Slices(blob().images, None)).labels is None
+
+
+def test_weights_move_with_the_labels():
+    torch.manual_seed(5)
+    batch = blob()
+    weighted = Slices(batch.images, batch.labels, (batch.labels == 3).float() * 0.5)
+    changed = Augment("robust")(weighted)
+    assert torch.equal(changed.weights, (changed.labels == 3).float() * 0.5)
+    assert Augment("robust")(batch).weights is None
+
+
+def test_moving_and_recolouring_are_apart():
+    torch.manual_seed(6)
+    augment, batch = Augment("robust"), blob(batch=16)
+    assert torch.equal(augment.recolour(batch).labels, batch.labels)
+    moved = augment.move(batch)
+    assert not torch.equal(moved.labels, batch.labels)
+    inside = moved.images[:, 0][moved.labels == 3]
+    assert inside.median() == pytest.approx(0.8)

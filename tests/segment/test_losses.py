@@ -59,3 +59,39 @@ def test_right_answer_is_better_than_wrong_and_gradient_points_there(name):
     loss(logits, classes)["loss"].backward()
     assert (logits.grad[classes.unsqueeze(1) == 1] < 0).all()
     assert (logits.grad[classes.unsqueeze(1) == 0] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "smooth", "batch"), [("dice_per_slice", 1.0, False), ("dice_over_batch+ce", 1e-5, True)]
+)
+def test_dice_is_monais(name, smooth, batch):
+    from monai.losses import DiceLoss
+
+    logits, classes = torch.randn(3, 2, 6, 6, generator=G), torch.randint(0, 3, (3, 6, 6), generator=G)
+    one_hot = F.one_hot(classes, 3).movedim(-1, 1)[:, 1:]
+    oracle = DiceLoss(batch=batch, smooth_nr=smooth, smooth_dr=smooth)(probabilities(logits), one_hot)
+    assert make_loss(name)(logits, classes)["dice_loss"].item() == pytest.approx(oracle.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dice_per_slice", "dice_over_batch+ce"])
+def test_a_weight_counts_as_so_many_pixels(name):
+    """Weight 0 is as if the pixel were not there, and full weights change nothing."""
+    logits, classes = torch.randn(4, 1, 6, 6, generator=G), torch.randint(0, 2, (4, 6, 6), generator=G)
+    loss, ones = make_loss(name), torch.ones(4, 6, 6)
+    assert loss(logits, classes, ones)["loss"].item() == pytest.approx(loss(logits, classes)["loss"].item())
+    weights = ones.clone()
+    weights[:, :, 3:] = 0
+    other = classes.clone()
+    other[:, :, 3:] = 1 - other[:, :, 3:]
+    assert loss(logits, classes, weights)["loss"].item() == loss(logits, other, weights)["loss"].item()
+    cropped = loss(logits[..., :3], classes[..., :3])
+    for part, value in loss(logits, classes, weights).items():
+        assert value.item() == pytest.approx(cropped[part].item(), rel=1e-5)
+
+
+def test_nothing_to_learn_from_is_no_division_by_zero():
+    logits = torch.randn(2, 1, 4, 4, generator=G).requires_grad_()
+    parts = make_loss("dice_over_batch+ce")(logits, torch.zeros(2, 4, 4, dtype=torch.uint8), torch.zeros(2, 4, 4))
+    parts["loss"].backward()
+    assert torch.isfinite(parts["loss"])
+    assert torch.isfinite(logits.grad).all()

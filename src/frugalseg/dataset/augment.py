@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import kornia.augmentation as K
+import torch
 from torch import Tensor, nn
 
 from frugalseg.dataset.source import Slices
@@ -36,13 +38,24 @@ class Augment(nn.Module):
             K.RandomGaussianBlur((5, 5), (0.5, 1.0 + 0.5 * s), p=0.2),
             K.RandomGaussianNoise(std=0.06 * s, p=0.4),
         ]
-        self.pipeline = K.AugmentationSequential(geometry, *intensity, data_keys=None)
+        self.geometry = K.AugmentationSequential(geometry, data_keys=None)
+        self.intensity = nn.Sequential(*intensity)
 
     def forward(self, batch: Slices) -> Slices:
         """A changed copy of the batch; images stay in [0, 1]."""
+        return self.recolour(self.move(batch))
+
+    def move(self, batch: Slices) -> Slices:
+        """Images, labels and weights moved together."""
+        maps = [t for t in (batch.labels, batch.weights) if t is not None]
         tensors: dict[str, Tensor] = {"image": batch.images}
-        if batch.labels is not None:
-            tensors["mask"] = batch.labels.unsqueeze(1).float()
-        changed: dict[str, Any] = self.pipeline(tensors)
-        labels = changed["mask"].squeeze(1).to(batch.labels.dtype) if batch.labels is not None else None
-        return Slices(changed["image"].clamp(0, 1), labels)
+        if maps:
+            tensors["mask"] = torch.stack([m.float() for m in maps], dim=1)
+        moved: dict[str, Any] = self.geometry(tensors)
+        of = iter(moved["mask"].unbind(dim=1)) if maps else iter(())
+        labels = next(of).to(batch.labels.dtype) if batch.labels is not None else None
+        return Slices(moved["image"], labels, next(of) if batch.weights is not None else None)
+
+    def recolour(self, batch: Slices) -> Slices:
+        """Intensities changed, everything in its place."""
+        return replace(batch, images=self.intensity(batch.images).clamp(0, 1))

@@ -26,10 +26,12 @@ class Slices:
     Attributes:
         images: (B, 1, S, S) float32 in [0, 1].
         labels: (B, S, S) uint8 classes, or None where they were not asked for.
+        weights: (B, S, S) float32 in [0, 1], how far each pixel's class may be trusted; None for fully.
     """
 
     images: Tensor
     labels: Tensor | None
+    weights: Tensor | None = None
 
 
 class SliceSource:

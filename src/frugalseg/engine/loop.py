@@ -57,6 +57,12 @@ class Task(ABC):
     def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
         """The loss to minimise under "loss", and its parts under their names; all scalars."""
 
+    def after_step(self, step: int) -> None:
+        """What follows an optimiser step, `step` being the number of steps done: moving averages, queues.
+
+        Whatever this changes must live in `model`, whose state is what a checkpoint keeps.
+        """
+
     def validate(self) -> dict[str, float]:
         """Figures on the validation patients; "score", where given, chooses the best checkpoint (higher wins)."""
         return {}
@@ -180,6 +186,7 @@ class _Trainer:
         self.optimizer.zero_grad()
         self.task.scheduler.step()
         self.state.step += 1
+        self.task.after_step(self.state.step)
         self.state.summed += 1
         for name, value in losses.items():
             value = value.detach().double()  # summed on the device: reading it here would make a GPU wait

@@ -1,36 +1,45 @@
-"""`frugalseg finetune`: train a segmentation model from a few labels."""
+"""`frugalseg finetune`: train a segmentation model from a few labels, and from unlabelled scans too where asked.
+
+Self-training is several trainings in a row, each a run folder of its own: `rounds/0` learns from the labels alone,
+and every later one also from what the one before it makes of the unlabelled slices. The last one is the run itself.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
 
 from frugalseg._version import __version__
-from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.budget import Budget, draw_labels
-from frugalseg.dataset.source import Slices, SliceSource, shuffled_batches
+from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.checkpoint import load_checkpoint
 from frugalseg.engine.device import make_fabric
-from frugalseg.engine.loop import Plan, Task, steps_and_interval, train
+from frugalseg.engine.loop import Plan, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
-from frugalseg.errors import OptionError, SplitError
-from frugalseg.models.registry import build_segmenter
-from frugalseg.models.saved import load_encoder, load_spec, save_model
+from frugalseg.errors import OptionError
+from frugalseg.models.blocks import Segmenter
+from frugalseg.models.published import load_published
+from frugalseg.models.registry import build_segmenter, choose_norm
+from frugalseg.models.saved import load_encoder, load_spec, load_weights, save_model
 from frugalseg.options import FinetuneOptions
-from frugalseg.segment.losses import make_loss
-from frugalseg.segment.recipes import RECIPES, Recipe, make_optimizer, make_schedule
-from frugalseg.segment.validate import ValidationSet
+from frugalseg.segment.presets import PRESETS, Preset
+from frugalseg.segment.pseudo import Unlabelled, pseudo_label
+from frugalseg.segment.record import check_encoder, scan_roles
+from frugalseg.segment.task import FinetuneTask, TrainingSet
 
-VALIDATIONS = 20
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+TEACHER_DECAY = 0.99
+"""Of the moving average, where a preset without one is asked for a mean teacher."""
 
 
 def finetune(options: FinetuneOptions) -> RunFolder:
@@ -40,178 +49,187 @@ def finetune(options: FinetuneOptions) -> RunFolder:
         StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training.
         InterruptedRunError: stopped by the person; resumable.
     """
-    store = SliceStore.open(options.data)
-    if not store.targets:
-        raise OptionError(f"{store.folder} has no labels", "prepare it again with --labels and --target")
-    budget = Budget.parse(options.budget)
-    split = store.split(options.split)
-    encoder = load_spec(options.encoder, "encoder") if options.encoder else None
-    check_encoder(encoder, store, split)
-    fabric = make_fabric(options.device, options.precision)
-    recipe = RECIPES[options.recipe]
-    slices = store.slices
-    usable = slices[store.middle(options.middle_fraction)]
-    rows = draw_labels(usable, split.train, budget, options.draw, store.presence_columns)
-    torch.manual_seed(options.seed)
-    task = FinetuneTask(options, recipe, store, split, rows, encoder, fabric.device)
-    run = RunFolder.claim("finetune", options, fabric, store.identity(split))
+    work = _Work.prepare(options)
+    run = work.claim(options)
     if run.finished:
         say(f"{run.path} is finished")
-        return run
-    scans = slices.loc[rows, "case"].nunique()
-    say(
-        f"fine-tuning on {len(rows)} labelled slices of {scans} scans ({budget}, draw {options.draw}): "
-        f"{task.steps} steps of {options.batch_size} slices"
-    )
-    plan = Plan(task.steps, task.interval, options.seed, recipe.clip, options.checkpoint_minutes)
-    train(task, plan, fabric, run)
-    if fabric.is_global_zero:
-        _save(run, options, store, split, task, encoder)
+    elif work.preset.semi == "self-training" and len(work.unlabelled):
+        teacher: RunFolder | None = None
+        for n in range(work.preset.rounds):
+            earlier = replace(
+                options,
+                out=options.out / "rounds" / str(n),
+                semi="self-training" if n else "none",
+                rounds=n or None,
+                resume="auto",
+            )
+            say(f"round {n} of {work.preset.rounds}: {'the labels alone' if teacher is None else 'with pseudo-labels'}")
+            stage = work.claim(earlier)
+            if not stage.finished:
+                work.train(earlier, stage, teacher)
+            teacher = stage
+        say(f"round {work.preset.rounds} of {work.preset.rounds}: the model to keep")
+        work.train(options, run, teacher)
+    else:
+        work.train(options, run, None)
     return run
 
 
-class FinetuneTask(Task):
-    """Supervised training of encoder and decoder on the labelled slices."""
+@dataclass(frozen=True)
+class _Work:
+    """Everything that the rounds of one fine-tuning share.
 
-    def __init__(
-        self,
-        options: FinetuneOptions,
-        recipe: Recipe,
-        store: SliceStore,
-        split: Split,
-        rows: npt.NDArray[np.int64],
-        encoder: dict[str, Any] | None,
-        device: torch.device,
-    ) -> None:
-        self.options, self.rows = options, rows
-        self.backbone = encoder["backbone"] if encoder else options.backbone
-        self.norm = options.norm or recipe.norm
-        self.model = build_segmenter(self.backbone, len(store.targets), self.norm, recipe.dropout)
-        if recipe.first_logit is not None:
-            self.model.start_from_logit(recipe.first_logit)
-        if options.encoder is not None:
-            load_encoder(self.model.encoder, options.encoder)
-        self.source = SliceSource(store, device, with_labels=True)
-        self.validation = ValidationSet.of(store, split.validation, self.source, options.precision)
-        self.augment = Augment("robust") if recipe.augment else None
-        self.loss = make_loss(recipe.loss)
-        self.steps_per_epoch = len(self.batches(0))
-        steps = options.steps or (None if options.epochs else recipe.steps)
-        self.steps, self.interval = steps_and_interval(
-            self.steps_per_epoch, steps, options.epochs or recipe.epochs, reports=VALIDATIONS
+    Attributes:
+        labelled: rows whose masks may be used.
+        unlabelled: the other rows of the training patients.
+        backbone: the encoder's, or the one asked for.
+        encoder: model.json of the pre-training run, or None.
+    """
+
+    preset: Preset
+    store: SliceStore
+    split: Split
+    source: SliceSource
+    labelled: npt.NDArray[np.int64]
+    unlabelled: npt.NDArray[np.int64]
+    backbone: str
+    encoder: dict[str, Any] | None
+    fabric: Fabric
+
+    @classmethod
+    def prepare(cls, options: FinetuneOptions) -> _Work:
+        """Open and check everything that is given."""
+        store = SliceStore.open(options.data)
+        if not store.targets:
+            raise OptionError(f"{store.folder} has no labels", "prepare it again with --labels and --target")
+        budget = Budget.parse(options.budget)
+        split = store.split(options.split)
+        encoder = load_spec(options.encoder, "encoder") if options.encoder else None
+        check_encoder(encoder, store, split, options.transductive)
+        fabric = make_fabric(options.device, options.precision)
+        preset = chosen_preset(options)
+        usable = store.slices[store.middle(options.middle_fraction)]
+        labelled = draw_labels(usable, split.train, budget, options.draw, store.presence_columns)
+        others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
+        unlabelled = np.setdiff1d(others, labelled)
+        if preset.semi != "none" and len(unlabelled) == 0:
+            warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
+        source = SliceSource(store, fabric.device, with_labels=True)
+        backbone = encoder["backbone"] if encoder else options.backbone
+        return cls(preset, store, split, source, labelled, unlabelled, backbone, encoder, fabric)
+
+    def claim(self, options: FinetuneOptions) -> RunFolder:
+        """The run folder of these options."""
+        return RunFolder.claim("finetune", options, self.fabric, self.store.identity(self.split))
+
+    def train(self, options: FinetuneOptions, run: RunFolder, teacher: RunFolder | None) -> None:
+        """One training, from the labels and what `teacher` makes of the rest."""
+        preset = chosen_preset(options)
+        training = TrainingSet(self.labelled, self._unlabelled(preset, teacher))
+        torch.manual_seed(options.seed)
+        network, published = self._network(options, preset)
+        task = FinetuneTask(options, preset, network, self.store, self.split, self.source, training)
+        scans = self.store.slices.loc[self.labelled, "case"].nunique()
+        beside = f" and {len(self.unlabelled)} unlabelled ones" if training.unlabelled is not None else ""
+        say(
+            f"fine-tuning on {len(self.labelled)} labelled slices of {scans} scans ({options.budget}, "
+            f"draw {options.draw}){beside}: {task.steps} steps of {options.batch_size} slices"
         )
-        self.interval = options.validate_every or self.interval
-        self.optimizer = make_optimizer(recipe, self.model.parameters(), options.lr)
-        self.scheduler = make_schedule(recipe, self.optimizer, self.steps, self.steps_per_epoch)
+        train(
+            task,
+            Plan(task.steps, task.interval, options.seed, preset.clip, options.checkpoint_minutes),
+            self.fabric,
+            run,
+        )
+        if self.fabric.is_global_zero:
+            self._save(run, options, task, published)
+        self.fabric.barrier()
 
-    def batches(self, epoch: int) -> list[Tensor]:
-        """Batches of labelled rows, each (B,)."""
-        return shuffled_batches(self.rows, self.options.batch_size, self.options.seed, epoch)
+    def _network(self, options: FinetuneOptions, preset: Preset) -> tuple[Segmenter, dict[str, Any] | None]:
+        """The network to start from, and where published weights came from."""
+        norm = choose_norm(self.backbone, options.norm, preset.norm)
+        network = build_segmenter(self.backbone, len(self.store.targets), norm, preset.dropout)
+        if preset.first_logit is not None:
+            network.start_from_logit(preset.first_logit)
+        if options.encoder is not None:
+            load_encoder(network.encoder, options.encoder)
+        if options.weights is not None:
+            return network, load_published(network.encoder, self.backbone, options.weights)
+        return network, None
 
-    def stream(self, batches: Sequence[Tensor]) -> Iterator[Slices]:
-        """Images and labels of each batch."""
-        return self.source.stream(batches)
+    def _unlabelled(self, preset: Preset, teacher: RunFolder | None) -> Unlabelled | None:
+        if preset.semi == "none" or len(self.unlabelled) == 0:
+            return None
+        if teacher is None:
+            return Unlabelled(self.unlabelled)
+        spec = load_spec(teacher.path, "segmenter")
+        model = build_segmenter(spec["backbone"], len(spec["targets"]), spec["norm"])
+        model.load_state_dict(load_weights(teacher.path))
+        largest = [i for i, organ in enumerate(spec["targets"], start=1) if spec["keep_largest"][organ]]
+        say(f"labelling {len(self.unlabelled)} slices with {teacher.path}")
+        model = model.to(self.source.device).eval()
+        return pseudo_label(model, self.store, self.source, self.unlabelled, largest, "auto")
 
-    def losses(self, model: nn.Module, batch: Slices) -> dict[str, Tensor]:
-        """The recipe's loss on the batch, changed at random where the recipe says so."""
-        if self.augment is not None:
-            batch = self.augment(batch)
-        assert batch.labels is not None
-        return self.loss(model(batch.images), batch.labels)
+    def _save(
+        self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: dict[str, Any] | None
+    ) -> None:
+        """Write the best model, and with it what predicting and judging it needs to know."""
+        best = load_checkpoint(run.best if run.best.is_file() else run.last)
+        task.model.load_state_dict(best["model"])
+        task.judged.eval()
+        if task.validation.cases:
+            largest = task.validation.worth_keeping_largest(task.judged)
+            told = ", ".join(f"{organ} {'yes' if kept else 'no'}" for organ, kept in largest.items())
+            say(f"keeping the largest component: {told}")
+        else:
+            largest = dict.fromkeys(self.store.targets, False)
+            warnings.warn(
+                "no validation patient has labels: the last step's model is kept, and nothing was chosen",
+                stacklevel=2,
+            )
+        used = self.store.slices.loc[self.labelled]
+        semi = task.training.unlabelled is not None
+        seen = set(self.encoder["fingerprints"]) if self.encoder else set()
+        if semi:
+            cases = set(self.store.slices.loc[self.unlabelled, "case"])
+            seen |= {scan["fingerprint"] for scan in self.store.meta["scans"] if scan["case"] in cases}
+        spec = {
+            "kind": "segmenter",
+            "version": __version__,
+            "backbone": self.backbone,
+            "norm": choose_norm(self.backbone, options.norm, task.preset.norm),
+            "published_weights": published,
+            "parameters": sum(p.numel() for p in task.judged.parameters()),
+            "targets": self.store.meta["parameters"]["targets"],
+            "preprocessing": self.store.preprocessing,
+            "keep_largest": largest,
+            "step": best["step"],
+            "validation_dice": best["best"] if task.validation.cases else None,
+            "annotation": {
+                "budget": options.budget,
+                "draw": options.draw,
+                "masks": len(used),
+                "mask_scans": int(used["case"].nunique()),
+                "validation_scans": len(task.validation.cases),
+                "unlabelled_slices": len(self.unlabelled) if semi else 0,
+                "unlabelled_scans": int(self.store.slices.loc[self.unlabelled, "case"].nunique()) if semi else 0,
+                "pretraining": self.encoder["annotation"] if self.encoder else None,
+            },
+            "scans": scan_roles(self.store, self.split, set(used["case"]), seen),
+        }
+        save_model(run.path, task.judged, spec)
 
-    def validate(self) -> dict[str, float]:
-        """Dice per volume on the validation patients."""
-        return self.validation.dice(self.model)
 
-
-def check_encoder(encoder: dict[str, Any] | None, store: SliceStore, split: Split) -> None:
-    """Refuse an encoder that has seen validation or test scans, or that expects other input.
+def chosen_preset(options: FinetuneOptions) -> Preset:
+    """The preset with what the person changed about it.
 
     Raises:
-        SplitError: leakage, by the scans' fingerprints.
-        OptionError: the encoder was trained on slices prepared otherwise.
+        OptionError: --rounds without self-training.
     """
-    if encoder is None:
-        return
-    held_out = {*split.validation, *split.test}
-    if leaked := store.fingerprints(held_out) & set(encoder["fingerprints"]):
-        names = sorted(scan["case"] for scan in store.meta["scans"] if scan["fingerprint"] in leaked)
-        raise SplitError(
-            f"the encoder was pre-trained on scans that are held out here: {', '.join(names[:5])}",
-            "pre-train and fine-tune with the same split",
-        )
-    if encoder["preprocessing"]["intensity"] != store.preprocessing["intensity"]:
-        raise OptionError(
-            f"the encoder expects intensities scaled by {encoder['preprocessing']['intensity']}, "
-            f"the store has {store.preprocessing['intensity']}",
-            "prepare the store with the same window",
-        )
-
-
-def _save(
-    run: RunFolder,
-    options: FinetuneOptions,
-    store: SliceStore,
-    split: Split,
-    task: FinetuneTask,
-    encoder: dict[str, Any] | None,
-) -> None:
-    """Write the best model, and with it what predicting and judging it needs to know."""
-    best = load_checkpoint(run.best if run.best.is_file() else run.last)
-    task.model.load_state_dict(best["model"])
-    task.model.eval()
-    if task.validation.cases:
-        largest = task.validation.worth_keeping_largest(task.model)
-        say("keeping the largest component: " + ", ".join(f"{o} {'yes' if k else 'no'}" for o, k in largest.items()))
-    else:
-        largest = dict.fromkeys(store.targets, False)
-        warnings.warn(
-            "no validation patient has labels: the last step's model is kept, and nothing was chosen", stacklevel=2
-        )
-    used = store.slices.loc[task.rows]
-    spec = {
-        "kind": "segmenter",
-        "version": __version__,
-        "backbone": task.backbone,
-        "norm": task.norm,
-        "targets": store.meta["parameters"]["targets"],
-        "preprocessing": store.preprocessing,
-        "keep_largest": largest,
-        "step": best["step"],
-        "validation_dice": best["best"] if task.validation.cases else None,
-        "annotation": {
-            "budget": options.budget,
-            "draw": options.draw,
-            "masks": len(used),
-            "mask_scans": int(used["case"].nunique()),
-            "validation_scans": len(task.validation.cases),
-            "pretraining": encoder["annotation"] if encoder else None,
-        },
-        "scans": scan_roles(store, split, set(used["case"]), set(encoder["fingerprints"]) if encoder else set()),
-    }
-    save_model(run.path, task.model, spec)
-
-
-def scan_roles(store: SliceStore, split: Split, trained_on: set[str], pretrained_on: set[str]) -> list[dict[str, str]]:
-    """What the model knows of each scan of its store: case, fingerprint and role.
-
-    train: its mask was trained on. validation: it chose the model. pretrain: the encoder saw it, its mask was not
-    used. unused: a training patient's that the model never saw. test: held out.
-
-    Args:
-        store, split: the data.
-        trained_on: cases whose masks were trained on.
-        pretrained_on: fingerprints of the scans that the encoder saw.
-    """
-    part_of = split.part_of()
-    trained = {scan["fingerprint"] for scan in store.meta["scans"] if scan["case"] in trained_on}
-    scans = []
-    for scan in store.meta["scans"]:
-        role = part_of.get(scan["patient"], "unused")
-        if role == "train" and scan["fingerprint"] not in trained:
-            role = "unused"
-        if role == "unused" and scan["fingerprint"] in pretrained_on:
-            role = "pretrain"
-        scans.append({"case": scan["case"], "fingerprint": scan["fingerprint"], "role": role})
-    elsewhere = pretrained_on - {scan["fingerprint"] for scan in scans}
-    return scans + [{"case": "", "fingerprint": seen, "role": "pretrain"} for seen in sorted(elsewhere)]
+    preset = PRESETS[options.preset]
+    preset = replace(preset, semi=options.semi or preset.semi)
+    if preset.semi == "mean-teacher" and preset.decay is None:
+        preset = replace(preset, decay=TEACHER_DECAY)
+    if options.rounds is not None and preset.semi != "self-training":
+        raise OptionError(f"--rounds {options.rounds} is of use in self-training only", "give --semi self-training too")
+    return replace(preset, rounds=options.rounds or preset.rounds)

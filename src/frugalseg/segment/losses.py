@@ -6,15 +6,20 @@ for one class exactly the sigmoid, for several a distribution without overlap. S
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 LossName = Literal["dice_per_slice", "dice_over_batch+ce"]
-Loss = Callable[[Tensor, Tensor], dict[str, Tensor]]
+
+
+class Loss(Protocol):
+    """See `make_loss`."""
+
+    def __call__(self, logits: Tensor, classes: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        """The parts of the loss, and their sum."""
 
 
 def with_background(logits: Tensor) -> Tensor:
@@ -28,24 +33,42 @@ def probabilities(logits: Tensor) -> Tensor:
 
 
 def make_loss(name: LossName) -> Loss:
-    """The loss called `name`: (logits (B, C, H, W), classes (B, H, W)) → scalars, "loss" their sum.
+    """The loss called `name`: (logits (B, C, H, W), classes (B, H, W), weights (B, H, W) or None) → scalars, "loss"
+    their sum.
 
     dice_per_slice: Dice of each slice and class with 1 added to numerator and denominator, averaged; as PolyCL
     was published (LossFunctions.py). An empty slice then pulls at every pixel.
     dice_over_batch+ce: Dice of each class over all slices of the batch together, so empty slices do not count on
     their own, plus cross-entropy (for one class, binary cross-entropy).
+    A pixel of weight w in [0, 1] counts as w pixels in every sum; without weights all count as one.
     """
-    from monai.losses import DiceLoss  # takes seconds to import
-
     per_slice = name == "dice_per_slice"
     smooth = 1.0 if per_slice else 1e-5
-    dice = DiceLoss(batch=not per_slice, smooth_nr=smooth, smooth_dr=smooth)
+    over = (2, 3) if per_slice else (0, 2, 3)
 
-    def loss(logits: Tensor, classes: Tensor) -> dict[str, Tensor]:
+    def loss(logits: Tensor, classes: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        w = torch.ones_like(classes, dtype=torch.float32) if weights is None else weights
         one_hot = F.one_hot(classes.long(), logits.shape[1] + 1).movedim(-1, 1)[:, 1:]
-        parts = {"dice_loss": dice(probabilities(logits), one_hot)}
+        parts = {"dice_loss": soft_dice_loss(probabilities(logits), one_hot, w.unsqueeze(1), over, smooth)}
         if not per_slice:
-            parts["ce_loss"] = F.cross_entropy(with_background(logits), classes.long())
+            pixel_ce = F.cross_entropy(with_background(logits), classes.long(), reduction="none")
+            parts["ce_loss"] = (w * pixel_ce).sum() / w.sum().clamp(min=1)
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     return loss
+
+
+def soft_dice_loss(p: Tensor, target: Tensor, weights: Tensor, over: tuple[int, ...], smooth: float) -> Tensor:
+    """Mean of 1 − (2 Σ w p t + s) / (Σ w p + Σ w t + s), the sums over the axes `over`.
+
+    Own, not MONAI's `DiceLoss`, which knows no weights for pixels; without weights it is the same (a test says so).
+
+    Args:
+        p, target: (B, C, H, W), probabilities and one-hot.
+        weights: (B, 1, H, W).
+        over: axes summed over.
+        smooth: s.
+    """
+    both = (weights * p * target).sum(over)
+    sizes = (weights * (p + target)).sum(over)
+    return (1 - (2 * both + smooth) / (sizes + smooth)).mean()

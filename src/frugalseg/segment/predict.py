@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from frugalseg._version import __version__
-from frugalseg.dataset.targets import Targets, to_values
+from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import autocast, describe, find_device
-from frugalseg.engine.files import write_json
+from frugalseg.engine.files import read_json, sha256, write_json
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
-from frugalseg.errors import RunError, ScanError, disk_errors
+from frugalseg.errors import OptionError, RunError, ScanError, disk_errors
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
 from frugalseg.imaging.intensity import IntensityScale
@@ -31,13 +32,14 @@ from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.models.registry import build_segmenter
-from frugalseg.models.saved import load_spec, load_weights
+from frugalseg.models.saved import WEIGHTS, load_spec, load_weights
 from frugalseg.options import PredictOptions
 from frugalseg.segment.components import keep_largest
 from frugalseg.segment.losses import probabilities
 from frugalseg.segment.note import NOTE
 
 BATCH = {"cpu": 4, "cuda": 32}
+NOT_WRITTEN = (0,)
 FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
 
 
@@ -47,7 +49,7 @@ class Predictor:
 
     Attributes:
         network: the segmenter, on its device, in evaluation mode.
-        targets: organ → label values, in the order of the classes.
+        targets: organ → label values, in the order of the classes; 0 for an organ that is not written.
         largest: classes of which only the largest component is kept.
         scans: case, fingerprint and role of each scan of the model's data set.
     """
@@ -72,7 +74,7 @@ class Predictor:
         return cls(
             network=network.to(device).eval(),
             device=device,
-            targets={name: tuple(values) for name, values in spec["targets"].items()},
+            targets=_written_targets(spec["targets"], options.target),
             intensity=IntensityScale.from_dict(spec["preprocessing"]["intensity"]),
             size=spec["preprocessing"]["size"],
             largest=[i for i, name in enumerate(spec["targets"], start=1) if wanted[options.keep_largest](name)],
@@ -128,45 +130,59 @@ class Predictor:
         return torch.cat([background, full], dim=1).argmax(dim=1).to(torch.uint8).cpu().numpy()
 
 
+def _written_targets(trained: dict[str, list[int]], wanted: list[str]) -> Targets:
+    """Organ → the values it is written with, in the order of the classes.
+
+    Raises:
+        OptionError: an organ is wanted that the model does not know.
+    """
+    if not wanted:
+        return {name: tuple(values) for name, values in trained.items()}
+    given = parse_targets(wanted)
+    if unknown := [name for name in given if name not in trained]:
+        raise OptionError(f"--target {unknown[0]}: the model was not trained on it", f"choose of: {', '.join(trained)}")
+    return {name: given.get(name, NOT_WRITTEN) for name in trained}
+
+
 def predict(options: PredictOptions) -> dict[str, Path]:
-    """Segment every scan of `options.images`; returns case id → mask.
+    """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
 
     A scan that cannot be read or segmented is reported and left out, the others are done.
 
     Raises:
         ScanError: some scans failed, after all others are written.
-        RunError: the model is not there, or `out` is in use.
+        RunError: the model is not there, `out` is in use, or holds no prediction of this model to resume.
+        OptionError: a `case` that is none of the images, or a `target` that the model does not know.
         DeviceError: the GPU asked for is not there.
     """
     predictor = Predictor.load(options)
-    images, _ = find_dataset(options.images, None)
-    if options.out.exists() and any(options.out.iterdir()) and not options.overwrite:
-        raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
-    scans = {path.resolve() for path in images.values()}
-    if over := [case for case, path in images.items() if mask_path(options.out, case, path).resolve() in scans]:
-        raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
-    with disk_errors(options.out):
-        options.out.mkdir(parents=True, exist_ok=True)
-        # An older note would speak for the masks of this model until the new one is there.
-        (options.out / NOTE).unlink(missing_ok=True)
-    say(f"segmenting {len(images)} scans on {describe(predictor.device)}")
-    work = _segment_file(predictor, options.out)
-    jobs = {case: (case, path) for case, path in images.items()}
-    # One scan at a time: the network uses every core, and memory holds one scan.
-    done, failures = map_cases(work, jobs, "predicting", workers=0)
-    note = {
+    images = _chosen(find_dataset(options.images, None)[0], options)
+    note: dict[str, Any] = {
         "version": __version__,
         "model": str(options.model.resolve()),
-        "targets": {name: list(values) for name, values in predictor.targets.items()},
+        "weights_sha256": sha256(options.model / WEIGHTS),
+        "targets": {name: list(values) for name, values in predictor.targets.items() if values != NOT_WRITTEN},
         "settings": {
             "flips": options.flips,
             "keep_largest": [list(predictor.targets)[i - 1] for i in predictor.largest],
         },
         "images": {case: str(path.resolve()) for case, path in images.items()},
-        "masks": {case: path.name for case, (path, _) in done.items()},
-        "roles": {case: role for case, (_, role) in done.items()},
-        "failed": {case: error.problem for case, error in failures.items()},
+        "masks": {},
+        "roles": {},
+        "failed": {},
     }
+    before = _claim(options, images, note)
+    done = {case: options.out / name for case, name in before.get("masks", {}).items() if case in images}
+    note["masks"] = {case: path.name for case, path in done.items()}
+    note["roles"] = {case: before["roles"][case] for case in done}
+    if done:
+        say(f"{len(done)} of {len(images)} scans were segmented before")
+    say(f"segmenting {len(images) - len(done)} scans on {describe(predictor.device)}")
+    work = _segment_file(predictor, options.out, note)
+    jobs = {case: (case, path) for case, path in images.items() if case not in done}
+    # One scan at a time: the network uses every core, and memory holds one scan.
+    made, failures = map_cases(work, jobs, "predicting", workers=0)
+    note["failed"] = {case: error.problem for case, error in failures.items()}
     write_json(options.out / NOTE, note)
     if failures:
         raise ScanError(
@@ -174,15 +190,50 @@ def predict(options: PredictOptions) -> dict[str, Path]:
             f"{list_failures(failures)}",
             "mend or remove them, and predict them again into another folder",
         )
-    return {case: path for case, (path, _) in done.items()}
+    return {case: (done | made)[case] for case in images}
 
 
-def _segment_file(predictor: Predictor, out: Path) -> Callable[[tuple[str, Path]], tuple[Path, str]]:
-    def work(job: tuple[str, Path]) -> tuple[Path, str]:
+def _chosen(images: dict[str, Path], options: PredictOptions) -> dict[str, Path]:
+    """The images of `options.case`, or all."""
+    if unknown := [case for case in options.case if case not in images]:
+        raise OptionError(f"--case {unknown[0]}: no such scan is in {options.images}", "correct the case id")
+    return {case: images[case] for case in options.case} if options.case else images
+
+
+def _claim(options: PredictOptions, images: dict[str, Path], note: dict[str, Any]) -> dict[str, Any]:
+    """Take the output folder; returns the note of an interrupted prediction that is to go on, or {}."""
+    scans = {path.resolve() for path in images.values()}
+    if over := [case for case, path in images.items() if mask_path(options.out, case, path).resolve() in scans]:
+        raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
+    before: dict[str, Any] = {}
+    if options.resume != "no" and (options.out / NOTE).is_file():
+        before = read_json(options.out / NOTE)
+        same = ("model", "weights_sha256", "targets", "settings")
+        if differing := [name for name in same if before.get(name) != note[name]]:
+            raise RunError(
+                f"{options.out} holds a prediction with another {differing[0]}",
+                "resume with the same model and options, or choose another --out",
+            )
+        return before
+    if options.resume == "yes":
+        raise RunError(f"--resume: {options.out} holds no prediction to go on with", "leave out --resume")
+    if options.out.exists() and any(options.out.iterdir()) and not options.overwrite:
+        raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
+    with disk_errors(options.out):
+        options.out.mkdir(parents=True, exist_ok=True)
+        # An older note would speak for the masks of this model until the new one is there.
+        (options.out / NOTE).unlink(missing_ok=True)
+    return before
+
+
+def _segment_file(predictor: Predictor, out: Path, note: dict[str, Any]) -> Callable[[tuple[str, Path]], Path]:
+    def work(job: tuple[str, Path]) -> Path:
         case, source = job
         scan = read_volume(source)
         path = mask_path(out, case, source)
         write_mask(predictor.segment(scan), path)
-        return path, predictor.role(case, scan)
+        note["masks"][case], note["roles"][case] = path.name, predictor.role(case, scan)
+        write_json(out / NOTE, note)  # after every scan, so that a killed prediction can go on
+        return path
 
     return work

@@ -1,40 +1,46 @@
-"""The named ways to fine-tune. With few labels the recipe matters more than anything else."""
+"""The named ways to fine-tune. With few labels they matter more than anything else."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch.nn import Parameter
 
-from frugalseg.options import Norm
+from frugalseg.dataset.augment import Strength
+from frugalseg.options import Norm, Semi
 from frugalseg.segment.losses import LossName
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Preset:
     """Everything about a fine-tuning that is not data, network or length.
 
     Attributes:
         norm: normalisation layers.
-        dropout: share of activations dropped after each block of the network.
+        dropout: share of activations dropped where the backbone drops some, or None for what was published with it.
         first_logit: what an untrained network says of every class, or None for what its layers give.
         loss: see `segment.losses`.
-        augment: whether slices are changed at random.
+        augment: how strongly slices are changed at random, or None.
         optimizer, lr, weight_decay: lr is the highest of the schedule.
         schedule: one_cycle rises over the first tenth of the run and falls over the rest; warm_restarts falls
             along a cosine and starts anew every `restart_epochs`. Both are stepped once an iteration.
         clip: largest gradient norm, or None.
         epochs, steps: length where the person gives none; one of them.
+        decay: of the moving average of the weights, which is then the model that is judged and kept; None for the
+            weights themselves.
+        semi: how unlabelled training slices are used (see `segment.selftrain` and `segment.consistency`).
+        rounds: of self-training.
+        unlabelled_share: share of a batch that is unlabelled slices, where they are used.
     """
 
     norm: Norm
-    dropout: float
+    dropout: float | None
     first_logit: float | None
     loss: LossName
-    augment: bool
+    augment: Strength | None
     optimizer: Literal["adam", "adamw"]
     lr: float
     weight_decay: float
@@ -43,29 +49,35 @@ class Recipe:
     epochs: int | None = None
     steps: int | None = None
     restart_epochs: int = 10
+    decay: float | None = None
+    semi: Semi = "none"
+    rounds: int = 1
+    unlabelled_share: float = 0.5
 
 
-RECIPES = {
-    "robust": Recipe(
-        norm="instance_affine",
-        dropout=0.0,
-        first_logit=-3.0,
-        loss="dice_over_batch+ce",
-        augment=True,
-        optimizer="adamw",
-        lr=3e-3,
-        weight_decay=1e-2,
-        schedule="one_cycle",
-        clip=1.0,
-        steps=1000,
-    ),
+ROBUST = Preset(
+    norm="instance_affine",
+    dropout=0.0,
+    first_logit=-3.0,
+    loss="dice_over_batch+ce",
+    augment="robust",
+    optimizer="adamw",
+    lr=3e-3,
+    weight_decay=1e-2,
+    schedule="one_cycle",
+    clip=1.0,
+    steps=1000,
+)
+
+PRESETS = {
+    "robust": ROBUST,
     # arXiv 2505.19208, section 4.2, and its code; the restarts step inside an epoch, as the paper says.
-    "paper": Recipe(
+    "paper": Preset(
         norm="instance",
-        dropout=0.25,
+        dropout=None,
         first_logit=None,
         loss="dice_per_slice",
-        augment=False,
+        augment=None,
         optimizer="adam",
         lr=1e-3,
         weight_decay=0.0,
@@ -73,26 +85,28 @@ RECIPES = {
         clip=None,
         epochs=100,
     ),
+    # Chosen on validation patients; docs/explanation/results.md tells how.
+    "best": replace(ROBUST, semi="self-training", rounds=2, decay=0.99),
 }
 
 
-def make_optimizer(recipe: Recipe, parameters: Iterable[Parameter], lr: float | None) -> torch.optim.Optimizer:
-    """The recipe's optimiser, with `lr` instead of its own where given."""
+def make_optimizer(preset: Preset, parameters: Iterable[Parameter], lr: float | None) -> torch.optim.Optimizer:
+    """The preset's optimiser, with `lr` instead of its own where given."""
     kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    return kinds[recipe.optimizer](parameters, lr=lr or recipe.lr, weight_decay=recipe.weight_decay)
+    return kinds[preset.optimizer](parameters, lr=lr or preset.lr, weight_decay=preset.weight_decay)
 
 
 def make_schedule(
-    recipe: Recipe, optimizer: torch.optim.Optimizer, total_steps: int, steps_per_epoch: int
+    preset: Preset, optimizer: torch.optim.Optimizer, total_steps: int, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The recipe's schedule, to be stepped once an iteration."""
-    if recipe.schedule == "one_cycle":
+    """The preset's schedule, to be stepped once an iteration."""
+    if preset.schedule == "one_cycle":
         highest = optimizer.param_groups[0]["lr"]
         # One step more: the schedule refuses the step after its last, which the loop takes. And a cycle of fewer
         # than twenty steps would have no room to rise.
         length = max(total_steps, 20) + 1
         return torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=length, pct_start=0.1)
-    return warm_restarts(optimizer, recipe.restart_epochs * steps_per_epoch)
+    return warm_restarts(optimizer, preset.restart_epochs * steps_per_epoch)
 
 
 def warm_restarts(optimizer: torch.optim.Optimizer, period: int) -> torch.optim.lr_scheduler.LRScheduler:

@@ -1,0 +1,34 @@
+"""Mean teacher: agree with one's own moving average on every slice, labelled or not (arXiv 1703.01780)."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+RAMP = 0.4
+"""Share of the run over which the term grows to its full weight."""
+
+
+def consistency_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over classes of Σ (p − q)² / (Σ p² + Σ q²), the sums over all pixels of the batch.
+
+    The squared difference of arXiv 1703.01780, eq. 1, in units of the organs' size: a plain mean over pixels would
+    shrink with the organ, and with the share of slices that hold it. It equals 1 − 2 Σ p q / (Σ p² + Σ q²), the soft
+    Dice loss of V-Net (arXiv 1606.04797, section 3) with the teacher as reference.
+
+    Args:
+        student, teacher: probabilities (B, C, H, W); no gradient reaches the teacher.
+    """
+    teacher = teacher.detach()
+    over = (0, 2, 3)
+    difference = (student - teacher).square().sum(over)
+    size = student.square().sum(over) + teacher.square().sum(over)
+    return (difference / (size + 1e-5)).mean()
+
+
+def ramp(step: int, steps: int) -> float:
+    """exp(−5 (1 − t)²), t rising from 0 to 1 over the first `RAMP` of the run (arXiv 1703.01780, section B.1): an
+    untrained average has nothing to teach."""
+    t = min(1.0, step / max(1.0, RAMP * steps))
+    return math.exp(-5 * (1 - t) ** 2)

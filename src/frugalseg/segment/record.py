@@ -1,0 +1,60 @@
+"""What a model's record tells of the scans and the annotation behind it, and what must not have been seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from frugalseg.dataset.splits import Split
+from frugalseg.dataset.store import SliceStore
+from frugalseg.errors import OptionError, SplitError
+
+
+def check_encoder(encoder: dict[str, Any] | None, store: SliceStore, split: Split, transductive: bool) -> None:
+    """Refuse an encoder that has seen validation or test scans, or that expects other input.
+
+    Raises:
+        SplitError: leakage, by the scans' fingerprints, unless it is `transductive` on purpose.
+        OptionError: the encoder was trained on slices prepared otherwise.
+    """
+    if encoder is None:
+        return
+    held_out = {*split.validation, *split.test}
+    leaked = store.fingerprints(held_out) & set(encoder["fingerprints"])
+    if leaked and not transductive:
+        names = sorted(scan["case"] for scan in store.meta["scans"] if scan["fingerprint"] in leaked)
+        raise SplitError(
+            f"the encoder was pre-trained on scans that are held out here: {', '.join(names[:5])}",
+            "pre-train and fine-tune with the same split, or give --transductive",
+        )
+    if encoder["preprocessing"]["intensity"] != store.preprocessing["intensity"]:
+        raise OptionError(
+            f"the encoder expects intensities scaled by {encoder['preprocessing']['intensity']}, "
+            f"the store has {store.preprocessing['intensity']}",
+            "prepare the store with the same window",
+        )
+
+
+def scan_roles(store: SliceStore, split: Split, trained_on: set[str], pretrained_on: set[str]) -> list[dict[str, str]]:
+    """What the model knows of each scan of its store: case, fingerprint and role.
+
+    train: its mask was trained on. validation: it chose the model. pretrain: it was seen without its mask, by the
+    encoder or as an unlabelled scan; held-out scans too where that was allowed (`--transductive`). unused: a training
+    patient's that the model never saw. test: held out and never seen.
+
+    Args:
+        store, split: the data.
+        trained_on: cases whose masks were trained on.
+        pretrained_on: fingerprints of the scans that were seen without their masks.
+    """
+    part_of = split.part_of()
+    trained = {scan["fingerprint"] for scan in store.meta["scans"] if scan["case"] in trained_on}
+    scans = []
+    for scan in store.meta["scans"]:
+        role = part_of.get(scan["patient"], "unused")
+        if role == "train" and scan["fingerprint"] not in trained:
+            role = "unused"
+        if role in ("unused", "test") and scan["fingerprint"] in pretrained_on:
+            role = "pretrain"
+        scans.append({"case": scan["case"], "fingerprint": scan["fingerprint"], "role": role})
+    elsewhere = pretrained_on - {scan["fingerprint"] for scan in scans}
+    return scans + [{"case": "", "fingerprint": seen, "role": "pretrain"} for seen in sorted(elsewhere)]
