@@ -8,12 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from frugalseg.contrast.loss import contrastive_loss, triplet_pairs
+from frugalseg.contrast.loss import byol_loss, contrastive_loss, triplet_pairs
 
 
 def naive(z, positives, compared, tau):
     """METHODS: mean over anchors of −1/|P| Σ ( s_ap − log Σ_b exp s_ab ), in float64, entry by entry."""
-    z = F.normalize(z.double(), dim=1)
+    z = F.normalize(z.detach().double(), dim=1)
     terms = []
     for a in range(len(z)):
         own = [p for p in range(len(z)) if positives[a, p]]
@@ -97,3 +97,29 @@ def test_gradient_pulls_positives_and_pushes_negatives():
     after = cosines(z.detach() - 0.1 * z.grad)
     assert after[0] > before[0]
     assert after[1] < before[1]
+
+
+def test_keys_of_another_network_are_moco_s_loss():
+    generator = torch.Generator().manual_seed(4)
+    queries, keys = torch.randn(3, 6, generator=generator), torch.randn(8, 6, generator=generator)
+    positives = torch.zeros(3, 8, dtype=torch.bool)
+    positives[:, :3] = torch.eye(3, dtype=torch.bool)
+    compared = positives.clone()
+    compared[:, 3:] = True
+    q, k = F.normalize(queries.double(), dim=1), F.normalize(keys.double(), dim=1)
+    terms = []
+    for i in range(3):
+        own, others = math.exp(float(q[i] @ k[i]) / 0.2), [math.exp(float(q[i] @ n) / 0.2) for n in k[3:]]
+        terms.append(-math.log(own / (own + sum(others))))
+    loss = contrastive_loss(queries, positives, compared, tau=0.2, keys=keys)
+    assert float(loss) == pytest.approx(sum(terms) / 3, rel=1e-5)
+
+
+def test_byol_loss_is_the_squared_distance_of_unit_vectors():
+    p, z = torch.randn(5, 4, requires_grad=True), torch.randn(5, 4, requires_grad=True)
+    loss = byol_loss(p, z)
+    distance = (F.normalize(p, dim=1) - F.normalize(z, dim=1)).square().sum(1).mean()
+    assert float(loss) == pytest.approx(float(distance), rel=1e-5)
+    loss.backward()
+    assert z.grad is None
+    assert p.grad.abs().sum() > 0

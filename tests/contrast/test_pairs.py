@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from frugalseg.contrast.pairs import PairTable
 from frugalseg.errors import SplitError
 
-METHODS = ("polycl-o", "polycl-s", "polycl-m")
+METHODS = ("polycl-o", "polycl-s", "polycl-m", "random-pairs")
 
 
 def allowed_positives(method, s, scan, kind):
     slices = range(len(scan))
+    if method == "random-pairs":
+        return set(slices) - {s}
     if method == "polycl-o":
         return {x for x in slices if kind[x] == kind[s]} - {s}
     if method == "polycl-s":
@@ -26,6 +28,8 @@ def allowed_positives(method, s, scan, kind):
 
 def allowed_negatives(method, s, scan, kind, scope="same"):
     slices = range(len(scan))
+    if method == "random-pairs":
+        return set(slices) - {s}
     if method == "polycl-s":
         return {x for x in slices if scan[x] != scan[s]}
     differing = {x for x in slices if kind[x] != kind[s]}
@@ -125,6 +129,12 @@ def test_single_scan_is_an_error_for_polycl_s():
     table, _ = table_of([0, 0, 0], [[0], [1], [1]])
     with pytest.raises(SplitError, match="one scan only"):
         table.draw("polycl-s", np.random.default_rng(0))
+
+
+def test_one_slice_alone_has_no_random_pair():
+    table, _ = table_of([0], [[1]])
+    with pytest.raises(SplitError, match="one slice only"):
+        table.draw("random-pairs", np.random.default_rng(0))
 
 
 def test_several_organs_compare_as_sets():

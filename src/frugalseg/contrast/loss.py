@@ -1,10 +1,11 @@
-"""The one contrastive loss, and the pairs that turn it into each method.
+"""The one contrastive loss, and the pairs that turn it into PolyCL's; BYOL's, which has no negatives.
 
     L = mean over anchors a with P_a ≠ ∅ of  −1/|P_a| Σ_{p ∈ P_a} ( z_a·z_p/τ − log Σ_{b ∈ D_a} exp(z_a·z_b/τ) )
 
 z are unit vectors, P_a the positives of a, and D_a ⊇ P_a what they are compared with; a stands in neither.
 SupCon's L_out (arXiv 2004.11362, eq. 2) has D_a = all others. With P_a = {s+} and D_a = {s+, s−} it is PolyCL's
-triplet loss (arXiv 2505.19208, eq. 4) in a form that cannot overflow: softplus((z·z− − z·z+)/τ).
+triplet loss (arXiv 2505.19208, eq. 4) in a form that cannot overflow: softplus((z·z− − z·z+)/τ). With anchors and
+what they are compared with from two networks it is MoCo's (arXiv 1911.05722, eq. 1).
 """
 
 from __future__ import annotations
@@ -14,28 +15,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def contrastive_loss(embeddings: Tensor, positives: Tensor, compared: Tensor, tau: float) -> Tensor:
+def contrastive_loss(
+    embeddings: Tensor, positives: Tensor, compared: Tensor, tau: float, keys: Tensor | None = None
+) -> Tensor:
     """The loss above.
 
     Args:
-        embeddings: (N, D), any scale and floating type; computed in float32.
-        positives: (N, N) boolean, row a marks P_a.
-        compared: (N, N) boolean, row a marks D_a.
+        embeddings: (N, D) anchors, any scale and floating type; computed in float32.
+        positives: (N, M) boolean, row a marks P_a.
+        compared: (N, M) boolean, row a marks D_a.
         tau: temperature, above 0.
+        keys: (M, D), what the anchors are compared with; without them, the anchors themselves.
 
     Returns:
         A float32 scalar; 0 with no gradient path broken when no anchor has a positive.
     """
     z = F.normalize(embeddings.float(), dim=1)
+    k = z if keys is None else F.normalize(keys.float(), dim=1)
     # Autocast would bring the product back to 16 bits, where cos/τ loses the third digit.
     with torch.autocast(z.device.type, enabled=False):
-        similarity = z @ z.T / tau
+        similarity = z @ k.T / tau
     log_sum = similarity.masked_fill(~compared, -torch.inf).logsumexp(dim=1, keepdim=True)
     log_share = (similarity - log_sum).masked_fill(~positives, 0.0)
     count = positives.sum(dim=1)
-    anchors = count > 0
-    per_anchor = -log_share.sum(dim=1)[anchors] / count[anchors]
-    return per_anchor.sum() / anchors.sum().clamp(min=1)
+    # Without indexing by a mask, which would make a GPU wait to learn how many anchors there are.
+    per_anchor = -log_share.sum(dim=1) / count.clamp(min=1)
+    return per_anchor.sum() / (count > 0).sum().clamp(min=1)
 
 
 def triplet_pairs(triplets: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -50,3 +55,13 @@ def triplet_pairs(triplets: int, device: torch.device | str = "cpu") -> tuple[Te
     compared = positives.clone()
     compared[anchor, anchor + 2 * triplets] = True
     return positives, compared
+
+
+def byol_loss(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Mean of 2 − 2 cos(p, z) over the rows (arXiv 2006.07733, eq. 2); no gradient into the targets.
+
+    Args:
+        predictions: (N, D) of the learning network's predictor.
+        targets: (N, D) of the slow network, row by row of the other view of the same slice.
+    """
+    return (2 - 2 * F.cosine_similarity(predictions.float(), targets.detach().float(), dim=1)).mean()

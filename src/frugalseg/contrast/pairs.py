@@ -7,6 +7,7 @@ S(s) are the slices of the scan of s, and T(s) is the set of target organs prese
 | polycl-o | any slice with T = T(s) | any slice with T ≠ T(s) |
 | polycl-s | S(s) | any other scan |
 | polycl-m | S(s) with T = T(s) | S(s) with T ≠ T(s) |
+| random-pairs | any slice | any slice |
 
 The anchor itself is never its positive. Every rule draws uniformly from a *run* of slices that is contiguous
 in one of two sorted orders, with a contiguous *hole* left out, so a whole epoch is drawn with a few array
@@ -30,8 +31,14 @@ import numpy.typing as npt
 from frugalseg.errors import SplitError
 
 Ints = npt.NDArray[np.int64]
-Method = Literal["polycl-o", "polycl-s", "polycl-m"]
+Rule = Literal["polycl-o", "polycl-s", "polycl-m", "random-pairs"]
 NegScope = Literal["same", "other", "any"]
+
+_ONE_KIND = "all slices hold the same organs", "use --method polycl-s, or give more of each scan"
+_NO_NEGATIVE = {
+    "polycl-s": ("there is one scan only", "train on more scans"),
+    "random-pairs": ("there is one slice only", "give more slices"),
+}
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ class PairTable:
 
     def draw(
         self,
-        method: Method,
+        method: Rule,
         rng: np.random.Generator,
         neg_scope: NegScope = "same",
         min_dz: float = 0.0,
@@ -180,11 +187,8 @@ class PairTable:
         positive = self._positives(method, min_dz).draw(rng)
         negative = self._negatives(method, neg_scope, rng)
         if (negative < 0).all():
-            raise SplitError(
-                f"{method} finds no negative: "
-                + ("there is one scan only" if method == "polycl-s" else "all slices hold the same organs"),
-                "train on more scans" if method == "polycl-s" else "use --method polycl-s, or give more of each scan",
-            )
+            why, cure = _NO_NEGATIVE.get(method, _ONE_KIND)
+            raise SplitError(f"{method} finds no negative: {why}", cure)
         anchor = np.flatnonzero((positive >= 0) & (negative >= 0))
         if len(anchor) == 0:
             raise SplitError(
@@ -192,12 +196,14 @@ class PairTable:
             )
         return Triplets(self.rows[anchor], self.rows[positive[anchor]], self.rows[negative[anchor]])
 
-    def _positives(self, method: Method, min_dz: float) -> _Range:
-        """Same T (-O), same scan (-S), or both (-M); without the anchor and what is closer than `min_dz`."""
+    def _positives(self, method: Rule, min_dz: float) -> _Range:
+        """Same T (-O), same scan (-S), both (-M), or any; without the anchor and what is closer than `min_dz`."""
         if method == "polycl-o":
             order, start, stop = self.by_organs, self.by_organs.start, self.by_organs.stop
         elif method == "polycl-s":
             order, start, stop = self.by_height, self.by_height.start, self.by_height.stop
+        elif method == "random-pairs":
+            order, start, stop = self.by_height, *self._all()
         else:
             order, start, stop = self.by_scan, self.by_scan.cell_start, self.by_scan.cell_stop
         near_start, near_stop = order.near(min_dz)
@@ -206,8 +212,11 @@ class PairTable:
         hole_stop = np.where(waived, order.place + 1, near_stop)
         return _Range(order.sorted, start, stop, hole_start, hole_stop)
 
-    def _negatives(self, method: Method, neg_scope: NegScope, rng: np.random.Generator) -> Ints:
-        start, stop = np.zeros(len(self), np.int64), np.full(len(self), len(self), np.int64)
+    def _negatives(self, method: Rule, neg_scope: NegScope, rng: np.random.Generator) -> Ints:
+        start, stop = self._all()
+        if method == "random-pairs":
+            order = self.by_height
+            return _Range(order.sorted, start, stop, order.place, order.place + 1).draw(rng)
         if method == "polycl-s":
             order = self.by_height
             return _Range(order.sorted, start, stop, order.start, order.stop).draw(rng)
@@ -218,6 +227,10 @@ class PairTable:
         scoped = self._in_same_scan() if neg_scope == "same" else self._in_other_scans(rng)
         found = scoped.draw(rng)
         return np.where(found >= 0, found, anywhere)
+
+    def _all(self) -> tuple[Ints, Ints]:
+        """For each slice, the run of all slices of an order."""
+        return np.zeros(len(self), np.int64), np.full(len(self), len(self), np.int64)
 
     def _in_same_scan(self) -> _Range:
         """S(s) with T ≠ T(s)."""

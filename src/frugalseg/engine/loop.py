@@ -57,7 +57,7 @@ class Task(ABC):
     def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
         """The loss to minimise under "loss", and its parts under their names; all scalars."""
 
-    def after_step(self, step: int) -> None:
+    def after_step(self, step: int) -> None:  # noqa: B027 - most tasks have nothing to do
         """What follows an optimiser step, `step` being the number of steps done: moving averages, queues.
 
         Whatever this changes must live in `model`, whose state is what a checkpoint keeps.

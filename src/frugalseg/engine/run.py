@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 NOT_SCIENCE = {"resume", "checkpoint_minutes", "out"}
 """Options that may differ when a run is resumed: they change nothing in the result."""
 
-PACKAGES = ("torch", "lightning", "monai", "kornia", "numpy", "nibabel")
+PACKAGES = ("torch", "lightning", "kornia", "numpy", "nibabel")
 
 
 class RunOptions(Protocol):
@@ -172,7 +172,7 @@ class RunFolder:
         return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
 
 
-PATHS = {"data", "encoder", "split"}
+PATHS = {"data", "encoder", "split", "weights"}
 
 
 def _same(name: str, one: Any, other: Any) -> bool:

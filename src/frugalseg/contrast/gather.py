@@ -1,0 +1,41 @@
+"""What every process has of a batch, brought together: negatives then come from the whole batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """The tensors of all processes one after the other along the first axis, in the order of the processes.
+
+    All must have one shape. The gradient comes back: each process gets the sum of what all of them derive for its
+    part. When every process computes one and the same loss on the gathered tensors, that sum is the number of
+    processes times the loss's gradient, and the mean that data-parallel training takes over processes makes
+    it the gradient of one process with the whole batch. Without other processes, the tensor itself.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return tensor
+    joined: Tensor = _Gather.apply(tensor)  # type: ignore[no-untyped-call]
+    return joined
+
+
+class _Gather(torch.autograd.Function):
+    """All-gather whose backward sums over the processes; works with NCCL and gloo alike."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        ctx.length = len(tensor)
+        parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        summed = gradient.contiguous().clone()
+        dist.all_reduce(summed)
+        start = dist.get_rank() * ctx.length
+        return summed[start : start + ctx.length]

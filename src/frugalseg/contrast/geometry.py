@@ -1,0 +1,72 @@
+"""How embeddings lie: figures that tell a healthy encoder from one that maps everything to the same place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.floating]
+
+SAME_PLACE = -1e-3
+"""Uniformity above this is a collapse: the mean squared distance between unit vectors is then below 0.0005, about
+1.3 degrees."""
+
+
+def unit(vectors: Vectors) -> npt.NDArray[np.float64]:
+    """(N, D) → rows of length 1, in float64; a row of zeros stays one."""
+    wide = vectors.astype(np.float64)
+    directions: npt.NDArray[np.float64] = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+    return directions
+
+
+def alignment(first: Vectors, second: Vectors) -> float:
+    """Mean squared distance between the unit vectors of positive pairs, in 0…4; lower is closer together.
+
+    Source: arXiv 2005.10242, section 4.1.1, with α = 2.
+
+    Args:
+        first, second: (N, D), row by row a pair; N at least 1.
+    """
+    return float(((unit(first) - unit(second)) ** 2).sum(axis=1).mean())
+
+
+def uniformity(vectors: Vectors, t: float = 2.0) -> float:
+    """Logarithm of the mean of exp(−t d²) over all pairs of unit vectors; 0 where all are the same, lower is better.
+
+    Source: arXiv 2005.10242, section 4.1.2. On a sphere of many dimensions it cannot fall below about −4 (t = 2).
+
+    Args:
+        vectors: (N, D); N at least 2.
+        t: how quickly far pairs stop to count.
+    """
+    z = unit(vectors)
+    cosines = np.clip(z @ z.T, -1, 1)[np.triu_indices(len(z), k=1)]
+    return float(np.log(np.exp(-t * (2 - 2 * cosines)).mean()))
+
+
+def embedding_rank(vectors: Vectors) -> float:
+    """Effective rank: exp of the entropy of the singular values' shares, in 1…min(N, D); 0 where all are zero.
+
+    Source: RankMe, arXiv 2210.02885, eq. 1. As there the mean is not taken away, so vectors that differ little
+    from each other have a rank near 1 even where their differences point everywhere.
+
+    Args:
+        vectors: (N, D).
+    """
+    values = np.linalg.svd(vectors.astype(np.float64), compute_uv=False)
+    total = values.sum()
+    if total == 0:
+        return 0.0
+    shares = values[values > 0] / total
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def collapsed(figures: Mapping[str, float]) -> bool:
+    """Whether a probe's figures show an encoder that gives all slices the same vector, or nearly so.
+
+    Args:
+        figures: as `probe.Probe` gives them; without "uniformity", False.
+    """
+    return figures.get("uniformity", -np.inf) > SAME_PLACE

@@ -1,0 +1,101 @@
+"""What is trained: a network with what its method needs beside it, and the loss on a batch.
+
+A learner's `forward` is the only thing that processes share work on, so it holds every pass through a network; its
+`losses` turns what comes out into the loss. All that changes from step to step is in its state.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frugalseg.contrast.facts import Facts
+from frugalseg.contrast.gather import gathered
+from frugalseg.contrast.loss import contrastive_loss, triplet_pairs
+from frugalseg.contrast.masks import PairRule
+from frugalseg.models.blocks import ProjectionNet
+from frugalseg.options import PretrainOptions
+
+
+class Learner(nn.Module, ABC):
+    """A network in training.
+
+    Attributes:
+        network: what training is for; its encoder is what fine-tuning takes.
+    """
+
+    def __init__(self, network: ProjectionNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Any:
+        """(N, 1, S, S) in [0, 1] → what `losses` takes; here the network's vectors, (N, D)."""
+        return self.network(images)
+
+    @abstractmethod
+    def losses(self, outputs: Any, facts: Facts, rows: Tensor) -> dict[str, Tensor]:
+        """The loss of one process's share of a batch under "loss", and what else is worth a curve.
+
+        Args:
+            outputs: what `forward` gave for N images.
+            facts: of all slices of the store.
+            rows: (N,) the images' slices.
+        """
+
+    @torch.no_grad()
+    def after_step(self, step: int) -> None:
+        """What follows the optimiser's step number `step`."""
+
+
+class Triplets(Learner):
+    """PolyCL as published: images stacked as anchors, positives, negatives; nothing else in the batch matters."""
+
+    def __init__(self, network: ProjectionNet, tau: float) -> None:
+        super().__init__(network)
+        self.tau = tau
+
+    def losses(self, outputs: Tensor, facts: Facts, rows: Tensor) -> dict[str, Tensor]:
+        """PolyCL's triplet loss."""
+        pairs = triplet_pairs(len(outputs) // 3, outputs.device)
+        return {"loss": contrastive_loss(outputs, *pairs, self.tau)}
+
+
+class InBatch(Learner):
+    """The one contrastive loss over all embeddings of the batch, of every process.
+
+    Args:
+        network: the network.
+        rule: gives P and D.
+        options: of the rule.
+        tau: temperature.
+    """
+
+    def __init__(self, network: ProjectionNet, rule: PairRule, options: PretrainOptions, tau: float) -> None:
+        super().__init__(network)
+        self.rule, self.options, self.tau = rule, options, tau
+
+    def losses(self, outputs: Tensor, facts: Facts, rows: Tensor) -> dict[str, Tensor]:
+        """The loss, the share of embeddings that had a positive, and whether none had (1 or 0)."""
+        positives, compared = self.rule(facts.at(gathered(rows)), self.options)
+        anchors = positives.any(dim=1)
+        return {
+            "loss": contrastive_loss(gathered(outputs), positives, compared, self.tau),
+            "anchors": anchors.float().mean(),
+            "empty": (~anchors.any()).float(),
+        }
+
+
+class Classifier(Learner):
+    """Supervised: the head has one logit an organ. The fair rival of methods that know which organs are present."""
+
+    def losses(self, outputs: Tensor, facts: Facts, rows: Tensor) -> dict[str, Tensor]:
+        """Binary cross-entropy, the mean over slices and organs."""
+        present = facts.present[rows]
+        return {
+            "loss": F.binary_cross_entropy_with_logits(outputs.float(), present),
+            "accuracy": ((outputs > 0) == (present > 0)).float().mean(),
+        }

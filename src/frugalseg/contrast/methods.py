@@ -1,0 +1,241 @@
+"""Every pre-training method, by name: what it draws, how many views, who attracts whom, and its defaults.
+
+To add one: a line in `METHODS`, its name in `options.PretrainOptions`, and whatever rule, sampler or learner is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from torch import nn
+
+from frugalseg.contrast import masks, samplers
+from frugalseg.contrast.learners import Classifier, InBatch, Learner, Triplets
+from frugalseg.contrast.momentum import BYOL, MoCo
+from frugalseg.contrast.recipes import Recipe
+from frugalseg.contrast.samplers import Sampler
+from frugalseg.models.blocks import ProjectionNet
+from frugalseg.models.heads import byol_predictor, linear_head, mlp_head
+from frugalseg.options import PretrainOptions
+
+Annotation = Literal["none", "organ present, every training slice"]
+ORGANS: Annotation = "organ present, every training slice"
+"""A label that must be known for every slice trained on: this is annotation too."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A projection head of two layers, or of one.
+
+    Attributes:
+        hidden: units of the hidden layer; None for a single linear layer.
+        dim: length of its vectors; None for one number an organ.
+    """
+
+    hidden: int | None
+    dim: int | None
+
+    def build(self, embedding_dim: int, organs: int) -> nn.Module:
+        """From an encoder's embedding of this length."""
+        dim = organs if self.dim is None else self.dim
+        return linear_head(embedding_dim, dim) if self.hidden is None else mlp_head(embedding_dim, self.hidden, dim)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a learner is built for: the options, the temperature, and the steps of the run."""
+
+    options: PretrainOptions
+    tau: float
+    steps: int
+
+
+Build = Callable[[ProjectionNet, Setting], Learner]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One way to pre-train.
+
+    Attributes:
+        summary: the idea in one line.
+        source: where it was published.
+        annotation: what people must have labelled for it, beyond the scans.
+        sampler: which slices make a batch.
+        views: how many copies of every drawn slice are embedded, each changed at random on its own.
+        learner: what is trained, with the loss.
+        head: its projection head; None for PolyCL's, a linear layer to 256.
+        recipe: its defaults.
+        across: what the training slices must differ in for the method to mean anything.
+    """
+
+    summary: str
+    source: str
+    sampler: Sampler
+    learner: Build
+    recipe: Recipe
+    head: Head | None = None
+    annotation: Annotation = "none"
+    views: Literal[1, 2] = 1
+    across: Literal["slices", "scans", "organs", "heights"] = "slices"
+
+
+def _triplets(network: ProjectionNet, setting: Setting) -> Learner:
+    return Triplets(network, setting.tau)
+
+
+def _in_batch(rule: masks.PairRule) -> Build:
+    return lambda network, setting: InBatch(network, rule, setting.options, setting.tau)
+
+
+def _moco(network: ProjectionNet, setting: Setting) -> Learner:
+    options = setting.options
+    momentum = 0.999 if options.momentum is None else options.momentum
+    return MoCo(network, DIM, options.queue, momentum, setting.tau)
+
+
+def _byol(network: ProjectionNet, setting: Setting) -> Learner:
+    predictor = byol_predictor(BYOL_DIM, BYOL_HIDDEN)
+    return BYOL(network, predictor, setting.options.momentum, setting.steps)
+
+
+def _classifier(network: ProjectionNet, _: Setting) -> Learner:
+    return Classifier(network)
+
+
+PAPER = "PolyCL (arXiv 2505.19208)"
+OURS = "ours: " + PAPER + " with in-batch negatives"
+POLYCL = Recipe(lr=1e-4, weight_decay=0.0, schedule="warm_restarts", tau=0.05, augment="none")
+VIEWS = Recipe(lr=1e-3, weight_decay=1e-5, schedule="cosine", tau=0.1, augment="strong")
+DIM = 128
+MLP = Head(512, DIM)
+BYOL_DIM, BYOL_HIDDEN = 256, 4096
+
+METHODS: dict[str, Method] = {
+    "polycl-o": Method(
+        summary="triplets: a slice with the same organs attracts, one with others repels",
+        source=PAPER,
+        annotation=ORGANS,
+        sampler=samplers.triplets("polycl-o"),
+        learner=_triplets,
+        recipe=POLYCL,
+    ),
+    "polycl-s": Method(
+        summary="triplets: a slice of the same scan attracts, one of another scan repels",
+        source=PAPER,
+        sampler=samplers.triplets("polycl-s"),
+        learner=_triplets,
+        recipe=POLYCL,
+    ),
+    "polycl-m": Method(
+        summary="triplets within a scan: the same organs attract, others repel",
+        source=PAPER,
+        annotation=ORGANS,
+        sampler=samplers.triplets("polycl-m"),
+        learner=_triplets,
+        recipe=POLYCL,
+    ),
+    "polycl-o-batch": Method(
+        summary="polycl-o against the whole batch: all its slices with the same organs attract, all others repel",
+        source=OURS,
+        annotation=ORGANS,
+        sampler=samplers.scan_balanced,
+        learner=_in_batch(masks.organs_in_batch),
+        recipe=POLYCL,
+        across="organs",
+    ),
+    "polycl-s-batch": Method(
+        summary="polycl-s against the whole batch: the slices of a scan attract, those of other scans repel",
+        source=OURS,
+        sampler=samplers.scan_balanced,
+        learner=_in_batch(masks.scan_in_batch),
+        recipe=POLYCL,
+        across="scans",
+    ),
+    "polycl-m-batch": Method(
+        summary="polycl-m against the whole batch: of each scan, the same organs attract, others repel",
+        source=OURS,
+        annotation=ORGANS,
+        sampler=samplers.scan_balanced,
+        learner=_in_batch(masks.both_in_batch),
+        recipe=POLYCL,
+        across="organs",
+    ),
+    "simclr": Method(
+        summary="two views of a slice attract, all other slices repel",
+        source="SimCLR (arXiv 2002.05709)",
+        sampler=samplers.shuffled_slices,
+        views=2,
+        learner=_in_batch(masks.same_slice),
+        head=MLP,
+        recipe=VIEWS,
+    ),
+    "supcon": Method(
+        summary="two views; slices with the same organs attract, all others repel",
+        source="SupCon (arXiv 2004.11362)",
+        annotation=ORGANS,
+        sampler=samplers.shuffled_slices,
+        views=2,
+        learner=_in_batch(masks.same_organs),
+        head=MLP,
+        recipe=VIEWS,
+        across="organs",
+    ),
+    "pcl": Method(
+        summary="two views; slices at about the same relative height of their scans attract, all others repel",
+        source="PCL (arXiv 2106.09157)",
+        sampler=samplers.shuffled_slices,
+        views=2,
+        learner=_in_batch(masks.near_position),
+        head=Head(512, 512),
+        recipe=VIEWS,
+        across="heights",
+    ),
+    "gcl": Method(
+        summary="two views; the same quarter of other scans attracts, other quarters repel",
+        source="GCL, global loss G^D (arXiv 2006.10511)",
+        sampler=samplers.quarters_of_scans,
+        views=2,
+        learner=_in_batch(masks.same_quarter),
+        head=Head(1024, 128),
+        recipe=VIEWS,
+        across="scans",
+    ),
+    "moco": Method(
+        summary="a slice finds its other view, seen by a slow copy of the network, among a queue of earlier slices",
+        source="MoCo v2 (arXiv 1911.05722, 2003.04297)",
+        sampler=samplers.shuffled_slices,
+        views=2,
+        learner=_moco,
+        head=MLP,
+        recipe=replace(VIEWS, tau=0.2),
+    ),
+    "byol": Method(
+        summary="a slice predicts how a slow copy of the network sees its other view; no negatives",
+        source="BYOL (arXiv 2006.07733)",
+        sampler=samplers.shuffled_slices,
+        views=2,
+        learner=_byol,
+        head=Head(BYOL_HIDDEN, BYOL_DIM),
+        recipe=VIEWS,
+    ),
+    "classify": Method(
+        summary="supervised: predict which organs a slice holds; the rival of methods that know this too",
+        source="control, no paper",
+        annotation=ORGANS,
+        sampler=samplers.shuffled_slices,
+        learner=_classifier,
+        head=Head(None, None),
+        recipe=VIEWS,
+        across="organs",
+    ),
+    "random-pairs": Method(
+        summary="triplets of any three slices: what training costs and changes without teaching anything",
+        source="control, no paper",
+        sampler=samplers.triplets("random-pairs"),
+        learner=_triplets,
+        recipe=POLYCL,
+    ),
+}
