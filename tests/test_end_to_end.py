@@ -75,7 +75,7 @@ def test_run_folders_hold_what_they_promise(way):
         assert yaml.safe_load((way / run / "config.yaml").read_text())["seed"] == 0
         assert all("loss" in json.loads(line) for line in (way / run / "metrics.jsonl").read_text().splitlines())
     spec = json.loads((way / "fit" / "model.json").read_text())
-    assert set(spec["keep_largest"]) == {"liver", "spleen"}
+    assert set(spec["keep"]) == {"liver", "spleen"}
     assert spec["annotation"]["mask_scans"] == 3
 
 
@@ -254,7 +254,7 @@ def test_finetune_without_validation_patients_says_so(way, tmp_path):
     )
     with pytest.warns(UserWarning, match="no validation patient"):
         finetune(options)
-    assert json.loads((tmp_path / "o" / "model.json").read_text())["keep_largest"] == {"liver": False, "spleen": False}
+    assert json.loads((tmp_path / "o" / "model.json").read_text())["keep"] == {"liver": "all", "spleen": "all"}
 
 
 @pytest.mark.parametrize(
@@ -288,6 +288,51 @@ def records(run: Path):
     metrics = run / "metrics.jsonl"
     lines = metrics.read_text().splitlines(keepends=True) if metrics.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def test_neighbouring_slices_go_with_the_model_from_pre_training_to_prediction(way, tmp_path, capsys):
+    data, exact = way / "store", {"device": "cpu", "precision": 32}
+    assert frugalseg("pretrain", data=data, method="simclr", steps=2, context=1, out=tmp_path / "pre", **exact) == 0
+    fit = {"data": data, "encoder": tmp_path / "pre", "budget": "3 scans", **exact}
+    assert frugalseg("finetune", context=2, steps=2, out=tmp_path / "no", **fit) == 1
+    assert "pre-trained with 1" in capsys.readouterr().err
+    assert frugalseg("finetune", steps=60, out=tmp_path / "fit", **fit) == 0
+    assert json.loads((tmp_path / "fit" / "model.json").read_text())["context"] == 1
+    one = way / "images" / "scan_09.nii.gz"
+    for batch, out in ((3, "a"), (100, "b")):
+        done = frugalseg("predict", model=tmp_path / "fit", images=one, batch_size=batch, out=tmp_path / out, **exact)
+        assert done == 0
+    masks = [np.asarray(nib.load(tmp_path / out / "scan_09.nii.gz").dataobj) for out in "ab"]
+    assert np.array_equal(*masks)
+    assert dice(masks[0] == 6, tiny_scan(9)[1] == 6) > 0.7
+
+
+def test_self_training_leaves_every_round_and_counts_what_it_saw(way, tmp_path):
+    options = {"data": way / "store", "budget": "1 scan", "steps": 20, "device": "cpu", "out": tmp_path / "o"}
+    assert frugalseg("finetune", semi="self-training", rounds=2, **options) == 0
+    spec = [json.loads((run / "model.json").read_text()) for run in (tmp_path / "o" / "rounds" / "0", tmp_path / "o")]
+    assert [s["annotation"]["masks"] for s in spec] == [12, 12]
+    assert spec[0]["annotation"]["unlabelled_scans"] == 0
+    assert spec[1]["annotation"]["unlabelled_scans"] > 3
+    roles = [{scan["case"]: scan["role"] for scan in s["scans"]} for s in spec]
+    assert sorted(roles[0].values()).count("unused") == sorted(roles[1].values()).count("pretrain") > 3
+    assert sorted(roles[0].values()).count("test") == sorted(roles[1].values()).count("test") > 0
+    assert (tmp_path / "o" / "rounds" / "1" / "model.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--rounds", "2"], "--semi self-training"),
+        (["--semi", "mean-teacher", "--rounds", "2"], "self-training only"),
+        (["--weights", "nowhere.pth"], "--weights"),
+        (["--context", "-1"], "--context -1"),
+    ],
+)
+def test_fine_tuning_options_that_do_not_go_together(way, tmp_path, capsys, flags, told):
+    assert frugalseg("finetune", "--data", way / "store", "--out", tmp_path / "o", *flags) in (1, 2)
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
 
 
 def test_store_without_labels_cannot_be_fine_tuned(way, tmp_path, capsys):

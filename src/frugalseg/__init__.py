@@ -11,7 +11,9 @@ They are imported on first use, so that `import frugalseg` stays quick.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from frugalseg._version import __version__
@@ -24,11 +26,37 @@ if TYPE_CHECKING:
     from frugalseg.evaluate.evaluate import evaluate
     from frugalseg.segment.finetune import finetune
     from frugalseg.segment.predict import predict
+    from frugalseg.study.run import report, study
 
-__all__ = ["__version__", "demo", "evaluate", "finetune", "predict", "prepare", "pretrain"]
+__all__ = [
+    "__version__",
+    "demo",
+    "evaluate",
+    "finetune",
+    "predict",
+    "prepare",
+    "pretrain",
+    "report",
+    "study",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in COMMANDS:
         return getattr(import_module(COMMANDS[name].module), name)
     raise AttributeError(f"module 'frugalseg' has no attribute {name!r}")
+
+
+class _Api(ModuleType):
+    """This module, in which a command's name stays the command.
+
+    Some commands have the name of the folder they lie in, and importing a folder sets it as an attribute here.
+    `from frugalseg.evaluate.metrics import …` does not need that attribute.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in COMMANDS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Api

@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"frugalseg {__version__}")
         return 0
     name, *rest = arguments
+    if rest and f"{name} {rest[0]}" in COMMANDS:
+        name, *rest = f"{name} {rest[0]}", *rest[1:]
     if name not in COMMANDS:
         print(f"error: unknown command {name!r}\n  → choose one of: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
@@ -48,7 +50,7 @@ def run(name: str, options: Any) -> int:
 
     show_warnings()
     try:
-        getattr(import_module(COMMANDS[name].module), name)(options)
+        getattr(import_module(COMMANDS[name].module), name.replace(" ", "_"))(options)
     except FrugalsegError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -81,6 +83,8 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
     Raises:
         OptionError: values that make no sense together. Unknown flags and wrong types end the program with 2.
     """
+    if command.first and arguments and not arguments[0].startswith("-"):
+        arguments = [f"--{command.first}", *arguments]
     parsed = make_parser(name, command).parse_args(arguments)
     values = {field.name: getattr(parsed, field.name) for field in fields(command.options)}
     pairs = [name for name, kind in get_type_hints(command.options).items() if get_origin(kind) is tuple]

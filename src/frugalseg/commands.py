@@ -1,4 +1,7 @@
-"""The table of commands: name → options and the module whose function of that name does it."""
+"""The table of commands: name → options and the module whose function of that name does it.
+
+A command of a command (`study status`) is a name of two words; its function has an underscore between them.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,12 @@ class Command:
     Attributes:
         options: dataclass of its options; its docstring is what the command does.
         module: where the function lies; imported only when the command runs.
+        first: the option that a first argument without a flag stands for, if any.
     """
 
     options: type[Any]
     module: str
+    first: str = ""
 
     @property
     def summary(self) -> str:
@@ -33,4 +38,7 @@ COMMANDS = {
     "finetune": Command(options.FinetuneOptions, "frugalseg.segment.finetune"),
     "predict": Command(options.PredictOptions, "frugalseg.segment.predict"),
     "evaluate": Command(options.EvaluateOptions, "frugalseg.evaluate.evaluate"),
+    "study": Command(options.StudyOptions, "frugalseg.study.run", first="plan"),
+    "study status": Command(options.StudyStatusOptions, "frugalseg.study.status", first="folder"),
+    "report": Command(options.ReportOptions, "frugalseg.study.run", first="folder"),
 }

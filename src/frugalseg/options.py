@@ -16,6 +16,8 @@ Modality = Literal["ct", "mr"]
 Norm = Literal["instance", "instance_affine", "batch"]
 Resume = Literal["no", "yes", "auto"]
 Precision = Literal["auto", "32", "bf16", "16"]
+Semi = Literal["none", "self-training", "mean-teacher"]
+Keep = Literal["all", "largest", "core"]
 
 
 def positive(options: object, *names: str) -> None:
@@ -104,6 +106,9 @@ class TrainingOptions:
     """auto, cpu, cuda, or cuda:N."""
     precision: Precision = "auto"
     """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
+    context: int | None = None
+    """Neighbouring slices on each side that the network sees beside a slice (2.5D); by default the preset's, or those
+    of the encoder, or none."""
     seed: int = 0
     """Seed of weights, order, pairs and augmentation. On a CPU one seed gives one result, bit for bit."""
     resume: Resume = "no"
@@ -115,6 +120,8 @@ class TrainingOptions:
         positive(self, "epochs", "steps", "middle_fraction", "checkpoint_minutes")
         if self.epochs is not None and self.steps is not None:
             raise OptionError(f"--epochs {self.epochs} and --steps {self.steps} were both given", "give one of them")
+        if self.context is not None and self.context < 0:
+            raise OptionError(f"--context {self.context} is below 0", "give 0, 1, 2, …")
         if self.middle_fraction > 1:
             raise OptionError(f"--middle-fraction {self.middle_fraction:g} is above 1", "give a share, 0.3 say")
 
@@ -123,32 +130,69 @@ class TrainingOptions:
 class PretrainOptions(TrainingOptions):
     """Train an encoder on unlabelled slices by contrast."""
 
-    method: Literal["polycl-o", "polycl-s", "polycl-m"] = "polycl-m"
-    """Which pairs attract and repel: by organ (o), by scan (s), or by both (m)."""
+    method: Literal[
+        "polycl-o",
+        "polycl-s",
+        "polycl-m",
+        "polycl-o-batch",
+        "polycl-s-batch",
+        "polycl-m-batch",
+        "simclr",
+        "supcon",
+        "pcl",
+        "gcl",
+        "moco",
+        "byol",
+        "classify",
+        "random-pairs",
+    ] = "polycl-m"
+    """What is learned; docs/reference/methods.md tells each. polycl-o, -s, -m: pairs by organ, by scan, or by both, in
+    triplets (-batch: against the whole batch); simclr, supcon, pcl, gcl, moco, byol: two views of every slice;
+    classify: predict the organs present; random-pairs: the control."""
     backbone: str = "unet"
     """The network whose encoder is trained."""
-    norm: Norm = "instance_affine"
-    """Normalisation layers; the paper's is instance (no learned scale)."""
+    weights: Path | None = None
+    """Published weights to start from, a local file that fits the backbone."""
+    norm: Norm | None = None
+    """Normalisation layers; by default the backbone's own, or instance_affine where it has none. The paper's U-Net has
+    instance (no learned scale)."""
     batch_size: int = 20
-    """Anchors a step; each brings its positive and its negative."""
-    lr: float = 1e-4
-    """Adam's learning rate, restarted every --restart epochs along a cosine."""
+    """Samples a step: triplets for polycl-o, -s, -m and random-pairs, slices for all others."""
+    lr: float | None = None
+    """Highest learning rate, instead of the method's."""
     restart: int = 10
-    """Epochs between warm restarts."""
-    tau: float = 0.05
-    """Temperature of the contrastive loss."""
+    """Epochs between warm restarts, for the methods that have them (polycl and random-pairs)."""
+    tau: float | None = None
+    """Temperature of the contrastive loss, instead of the method's."""
     neg_scope: Literal["same", "other", "any"] = "same"
     """polycl-m: where a negative comes from: the anchor's own scan (the paper's formula), another one, or any."""
     min_dz: float = 0.0
-    """Least distance in mm between an anchor and a positive of the same scan; thin slices are near duplicates."""
-    augment: Literal["none", "light"] = "none"
-    """light: small random changes of intensity, position and angle to every slice."""
+    """polycl: least distance in mm between an anchor and a positive of the same scan; thin slices are near
+    duplicates."""
+    augment: Literal["none", "light", "strong"] | None = None
+    """Random changes to every slice, instead of the method's: none, light (small ones of intensity, position and
+    angle), or strong (crops too; what two-view methods take)."""
+    slices_per_scan: int = 4
+    """polycl-o-batch, -s-batch, -m-batch: least number of slices that a batch holds of each of its scans."""
+    position_threshold: float = 0.1
+    """pcl: slices are positives when their positions in their scans (0 to 1) are closer than this."""
+    queue: int = 4096
+    """moco: number of keys remembered from earlier steps."""
+    momentum: float | None = None
+    """moco, byol: how much of itself the slow copy of the network keeps a step; by default 0.999, and for byol 0.99
+    rising to 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(self, "batch_size", "lr", "tau", "restart")
+        positive(self, "batch_size", "lr", "tau", "restart", "slices_per_scan", "position_threshold", "queue")
         if self.min_dz < 0:
             raise OptionError(f"--min-dz {self.min_dz:g} is below 0", "give a distance in mm")
+        if self.slices_per_scan < 2:
+            raise OptionError(
+                f"--slices-per-scan {self.slices_per_scan}: one slice of a scan has no positive there", "give 4, say"
+            )
+        if self.momentum is not None and not 0 <= self.momentum <= 1:
+            raise OptionError(f"--momentum {self.momentum:g} is not in 0…1", "give for example 0.99")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,10 +203,20 @@ class FinetuneOptions(TrainingOptions):
     """A pre-training run whose encoder to start from; without it, training starts from scratch."""
     backbone: str = "unet"
     """The network, where no --encoder names one."""
-    recipe: Literal["robust", "paper"] = "robust"
-    """robust: what works with few labels. paper: as PolyCL was published."""
+    weights: Path | None = None
+    """A file with published weights for the backbone's encoder, ImageNet's for example (see the backbones' page)."""
+    preset: Literal["robust", "paper", "best"] = "robust"
+    """robust: what works with few labels. paper: as PolyCL was published. best: robust, and the unlabelled scans
+    too; it takes longer."""
     norm: Norm | None = None
-    """Normalisation layers, instead of the recipe's; an encoder needs those it was pre-trained with."""
+    """Normalisation layers, instead of the preset's; an encoder needs those it was pre-trained with."""
+    semi: Semi | None = None
+    """How the training patients' unlabelled slices are used, instead of the preset's way. self-training: a first model
+    labels them for the next. mean-teacher: the model must agree with its own moving average on them."""
+    rounds: int | None = None
+    """Rounds of self-training, each as long as the first training."""
+    transductive: bool = False
+    """Allow an encoder that saw validation or test scans; the model's record then says so."""
     budget: str = "100%"
     """How many labels of the training patients may be used: "5%", "3 scans", "50 slices"."""
     draw: int = 0
@@ -170,14 +224,16 @@ class FinetuneOptions(TrainingOptions):
     batch_size: int = 10
     """Slices a step."""
     lr: float | None = None
-    """Learning rate, instead of the recipe's."""
+    """Learning rate, instead of the preset's."""
     validate_every: int | None = None
     """Steps between validations; by default about twenty validations a run, at ends of epochs
     where several fit between them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(self, "batch_size", "lr", "validate_every")
+        positive(self, "batch_size", "lr", "validate_every", "rounds")
+        if self.encoder is not None and self.weights is not None:
+            raise OptionError("--encoder and --weights were both given", "give one of them")
         if self.draw < 0:
             raise OptionError(f"--draw {self.draw} is below 0", "give 0, 1, 2, …")
 
@@ -194,16 +250,23 @@ class PredictOptions:
     """Folder for the masks, each in its scan's own grid and file type."""
     flips: bool = False
     """Average over left-right and up-down flips: slower, sometimes better."""
-    keep_largest: Literal["model", "on", "off"] = "model"
-    """Keep only each organ's largest component: as decided on the validation patients, always, or never."""
+    keep: Literal["model", "all", "largest", "core"] = "model"
+    """What to keep of each organ's mask: what did best on the validation patients, all of it, its largest component, or
+    the core of that, without what hangs on it by a thin bridge."""
     batch_size: int | None = None
     """Slices segmented at once; by default 4 on a CPU, where more only take memory, and 32 on a GPU."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
     precision: Precision = "auto"
     """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
+    case: list[str] = field(default_factory=list)
+    """Only these scans, by case id."""
+    target: list[str] = field(default_factory=list)
+    """Label values to write, instead of the training's: name=value. Organs not named are then not written."""
     overwrite: bool = False
     """Write into a folder that already holds predictions."""
+    resume: Resume = "no"
+    """--resume goes on with an interrupted prediction; --resume auto starts it or goes on with it."""
 
     def __post_init__(self) -> None:
         positive(self, "batch_size")
@@ -221,12 +284,16 @@ class EvaluateOptions:
     """Folder for cases.csv, cases.json, summary.json and report.html."""
     target: list[str]
     """What is compared, as for prepare: name=value or name=value,value. Repeat for several organs."""
+    case: list[str] = field(default_factory=list)
+    """Only these scans, by case id."""
     images: Path | None = None
     """Folder of scans for the pictures; by default those that `frugalseg predict` noted down."""
     tolerance: float = 3.0
     """Tolerance in mm of the normalised surface Dice."""
     slicewise: bool = False
     """Also compute the papers' slice-wise figures, under names that say so."""
+    report: bool = True
+    """Write report.html too; its pictures take longer than the figures."""
     bootstrap: int = 10_000
     """Resamplings of the patients behind each 95% confidence interval."""
     workers: int | None = None
@@ -280,3 +347,40 @@ class DemoOptions:
                 "your own scans need --images, --labels and --target together",
                 "give all three, or none of them for the phantoms",
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """Train and test every method of a plan at every label budget, and write one report."""
+
+    plan: Path
+    """The plan, a YAML file; the first argument may be it, without the flag. The folder plans/ holds some."""
+    out: Path
+    """Folder for everything: stores, runs, masks, tables, report. The same command goes on where it stopped."""
+    at_once: int | None = None
+    """Jobs done at the same time; by default 1, and on a Ray cluster as many as fit."""
+    threads: int | None = None
+    """CPU threads of each job; by default this machine's cores shared out. The same number gives the same figures."""
+    ray: str | None = None
+    """Do the jobs as tasks of Ray: local, auto (the cluster that runs here), or a cluster's address."""
+    only: list[str] = field(default_factory=list)
+    """Only a part of the grid: method=…, backbone=…, budget=…, draw=… or seed=…; a key given twice takes both."""
+
+    def __post_init__(self) -> None:
+        positive(self, "at_once", "threads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStatusOptions:
+    """Tell how far a study is: done, running, failed, waiting, and how long it will take."""
+
+    folder: Path
+    """The study's --out; the first argument may be it, without the flag."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Write a study's tables and report again."""
+
+    folder: Path
+    """The study's --out; the first argument may be it, without the flag."""

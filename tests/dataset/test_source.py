@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from frugalseg.dataset.source import SliceSource, shuffled_batches
 from frugalseg.dataset.store import SliceStore
 
 CPU = torch.device("cpu")
+ROWS = [0, 7, 24, 25, 39]
 
 
 @pytest.fixture
@@ -16,7 +21,8 @@ def store(tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "images.npy", rng.random((40, 8, 8)).astype(np.float16))
     np.save(tmp_path / "labels.npy", rng.integers(0, 3, (40, 8, 8)).astype(np.uint8))
-    return SliceStore(tmp_path, {}, pd.DataFrame(index=range(40)))
+    scans = pd.DataFrame({"case": ["a"] * 25 + ["b"] * 15, "z": [*range(25), *range(15)]})
+    return SliceStore(tmp_path, {}, scans)
 
 
 @pytest.mark.parametrize("with_labels", [True, False])
@@ -39,6 +45,43 @@ def test_resident_and_streamed_give_the_same_batches_in_order(store, with_labels
 
 def test_a_small_store_is_kept_in_memory(store):
     assert SliceSource(store, CPU, with_labels=True).resident
+
+
+@given(st.lists(st.integers(0, 39), min_size=1), st.data())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_source_of_some_rows_gives_the_batches_of_one_of_all(store, needed, data):
+    asked = torch.tensor(data.draw(st.lists(st.sampled_from(needed), min_size=1)))
+    for with_labels in (True, False):
+        whole = SliceSource(store, CPU, with_labels, resident=True).gather(asked)
+        for resident in (True, False):
+            part = SliceSource(store, CPU, with_labels, resident, rows=np.array(needed)).gather(asked)
+            assert torch.equal(part.images, whole.images)
+            assert part.labels is whole.labels is None or torch.equal(part.labels, whole.labels)
+
+
+def test_only_the_rows_needed_are_kept_and_counted(store):
+    rows = np.array([30, 2, 2, 17])
+    assert [len(held) for held in SliceSource(store, CPU, True, resident=True, rows=rows)._held] == [3, 3]
+    room = 2 * 3 * 8 * 8 * (2 + 1)  # half of it holds three slices with labels
+    with mock.patch("frugalseg.dataset.source.free_memory", return_value=room):
+        assert SliceSource(store, CPU, True, rows=rows).resident
+        assert not SliceSource(store, CPU, True, rows=np.arange(4)).resident
+        assert not SliceSource(store, CPU, True).resident
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("stranger", [3, -1, 40])
+def test_a_row_that_was_not_foreseen_is_an_error(store, resident, stranger):
+    source = SliceSource(store, CPU, True, resident, rows=np.array([2, 39]))
+    with pytest.raises(IndexError):
+        source.gather(torch.tensor([2, stranger]))
+
+
+def test_what_is_kept_is_a_copy_that_cannot_reach_the_file(store):
+    source = SliceSource(store, CPU, True, resident=True, rows=np.array([5]))
+    source.gather(torch.tensor([5])).images.zero_()
+    source._held[0].zero_()
+    assert store.images[5].any()
 
 
 def test_an_error_while_reading_ahead_reaches_the_loop(store):
@@ -69,3 +112,18 @@ def test_tuples_of_rows_stay_together():
     for batch in shuffled_batches(triplets, 4, 0, 0):
         assert torch.equal(batch[:, 1] - batch[:, 0], torch.full((4,), 100))
         assert torch.equal(batch[:, 2] - batch[:, 0], torch.full((4,), 200))
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("rows", [None, ROWS])
+def test_neighbours_come_as_channels_and_never_from_another_scan(store, resident, rows):
+    """Scans of the store are runs of rows; at a scan's end its last slice stands in for the one beyond."""
+    kept = None if rows is None else np.array(rows)
+    batch = SliceSource(store, CPU, True, resident, kept, context=2).gather(torch.tensor(ROWS))
+    assert batch.images.shape[:2] == (5, 5)
+    case = store.slices["case"].to_numpy()
+    for image, label, row in zip(batch.images, batch.labels, ROWS, strict=True):
+        assert np.array_equal(label, store.labels[row])
+        for k, channel in zip(range(-2, 3), image, strict=True):
+            own = np.flatnonzero(case == case[row])
+            assert np.array_equal(channel, store.images[np.clip(row + k, own[0], own[-1])].astype(np.float32))

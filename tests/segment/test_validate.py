@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from frugalseg.segment.validate import dice_per_class
+from frugalseg.segment.validate import ValidationSet, dice_per_class
 
 
 def test_dice_per_class_over_a_volume():
@@ -20,3 +21,28 @@ def test_missed_is_zero_and_an_absent_organ_does_not_choose():
     assert math.isnan(dice_per_class(full, empty, 1)[0])
     assert dice_per_class(empty, full, 1) == [0.0]
     assert dice_per_class(full, full, 1) == [1.0]
+
+
+class Known:
+    """A validation set whose volumes and predictions are given."""
+
+    def __init__(self, pairs):
+        self.pairs = pairs
+
+    def predict(self, _, case):
+        return self.pairs[case]
+
+
+def test_validation_decides_what_to_keep_organ_by_organ():
+    """Class 1 gains from its largest component, class 2 is two organs and would lose one."""
+    reference = np.zeros((6, 16, 16), np.uint8)
+    reference[1:5, 2:8, 2:8] = 1
+    reference[1:5, 10:13, 2:5] = reference[1:5, 10:13, 10:12] = 2
+    predicted = reference.copy()
+    predicted[2, 14:16, 14:16] = 1
+    known = Known({"a": (predicted, reference), "b": (predicted, reference)})
+    store = SimpleNamespace(targets={"liver": (6,), "kidneys": (2, 3)})
+    validation = ValidationSet(store, None, {"a": None, "b": None}, "32")
+    object.__setattr__(validation, "predict", known.predict)
+    assert validation.worth_keeping(None, ("all", "largest")) == {"liver": "largest", "kidneys": "all"}
+    assert validation.worth_keeping(None, ("all",)) == {"liver": "all", "kidneys": "all"}

@@ -24,7 +24,7 @@ class Slices:
     """A batch on the device.
 
     Attributes:
-        images: (B, 1, S, S) float32 in [0, 1].
+        images: (B, 2·context + 1, S, S) float32 in [0, 1]: a slice in the middle of its neighbours, in order of z.
         labels: (B, S, S) uint8 classes, or None where they were not asked for.
         weights: (B, S, S) float32 in [0, 1], how far each pixel's class may be trusted; None for fully.
     """
@@ -37,34 +37,56 @@ class Slices:
 class SliceSource:
     """Gathers batches of a store on a device.
 
-    A resident store is copied to the device once (float16 and uint8) and batches are gathered there. Otherwise a
-    thread reads the next batch from the memory-mapped files, into pinned memory for a GPU, while the current
-    one is being learned from. Both give the same batches.
+    Where they fit, the slices are copied to the device once (float16 and uint8) and batches are gathered there.
+    Otherwise a thread reads the next batch from the memory-mapped files, into pinned memory for a GPU, while the
+    current one is being learned from. Both give the same batches.
 
     Args:
         store: the slice store.
         device: where batches are wanted.
         with_labels: whether batches carry labels.
-        resident: whether to keep the store in memory; None decides by the free memory.
+        resident: whether to keep the slices in memory; None decides by the free memory.
+        rows: those that will ever be asked for, in any order; None for all of the store. The others take no memory,
+            so a few slices of a large store may fit where the whole would not.
+        context: neighbours on each side that come with a slice, as further channels of its image.
     """
 
     def __init__(
-        self, store: SliceStore, device: torch.device, with_labels: bool, resident: bool | None = None
+        self,
+        store: SliceStore,
+        device: torch.device,
+        with_labels: bool,
+        resident: bool | None = None,
+        rows: npt.NDArray[np.int64] | None = None,
+        context: int = 0,
     ) -> None:
         self.device = device
+        around = store.around(context)
+        self._around = torch.from_numpy(around)
         self._arrays: list[npt.NDArray[np.float16] | npt.NDArray[np.uint8]] = [store.images]
         if with_labels:
             self._arrays.append(store.labels)
-        need = sum(array.nbytes for array in self._arrays)
+        kept = None if rows is None else np.unique(around[rows])
+        count = len(store.images) if kept is None else len(kept)
+        self._place = None if kept is None else _places(kept, len(store.images))
+        need = sum(array[:1].nbytes for array in self._arrays) * count
         self.resident = need <= RESIDENT_SHARE * free_memory(device) if resident is None else resident
         if self.resident:
-            self._held = [torch.from_numpy(np.array(array)).to(device) for array in self._arrays]
+            copies = [np.array(array) if kept is None else array[kept] for array in self._arrays]
+            self._held = [torch.from_numpy(copy).to(device) for copy in copies]
 
     def gather(self, rows: Tensor) -> Slices:
-        """The slices at these rows, in this order."""
+        """The slices at these rows of the store, in this order.
+
+        Args:
+            rows: (B,) int64, on the CPU.
+
+        Raises:
+            IndexError: one is not among those that the source was made for.
+        """
         if self.resident:
-            on_device = rows.to(self.device)
-            return self._finish([held.index_select(0, on_device) for held in self._held])
+            places = self._send(self._pinned([self._places_of(wanted) for wanted in self._wanted(rows)]))
+            return self._finish([held.index_select(0, at) for held, at in zip(self._held, places, strict=True)])
         return self._finish(self._send(self._read(rows)))
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[Slices]:
@@ -81,17 +103,47 @@ class SliceSource:
             while ahead:
                 yield self._finish(self._send(ahead.popleft().result()))
 
+    def _wanted(self, rows: Tensor) -> list[Tensor]:
+        """The rows to read of each array: of the images also the neighbours."""
+        return [self._around.index_select(0, rows).flatten(), rows][: len(self._arrays)]
+
+    def _places_of(self, rows: Tensor) -> Tensor:
+        """Where the rows lie in the memory that holds them."""
+        if self._place is None:
+            return rows
+        places = self._place.index_select(0, rows)
+        if (places < 0).any():
+            stranger = int(rows[places < 0][0])
+            raise IndexError(f"row {stranger} is not among those that the source was made for")
+        return places
+
     def _read(self, rows: Tensor) -> list[Tensor]:
-        picked = [torch.from_numpy(np.ascontiguousarray(array[rows.numpy()])) for array in self._arrays]
-        return [tensor.pin_memory() for tensor in picked] if self.device.type == "cuda" else picked
+        self._places_of(rows)  # an unforeseen row is an error here too, not only where the store fits in memory
+        return self._pinned(
+            [
+                torch.from_numpy(np.ascontiguousarray(array[wanted.numpy()]))
+                for array, wanted in zip(self._arrays, self._wanted(rows), strict=True)
+            ]
+        )
+
+    def _pinned(self, tensors: list[Tensor]) -> list[Tensor]:
+        """In memory that a GPU reads on its own; from any other, sending waits until it has done all its work."""
+        return [tensor.pin_memory() for tensor in tensors] if self.device.type == "cuda" else tensors
 
     def _send(self, tensors: list[Tensor]) -> list[Tensor]:
         return [tensor.to(self.device, non_blocking=True) for tensor in tensors]
 
-    @staticmethod
-    def _finish(tensors: list[Tensor]) -> Slices:
+    def _finish(self, tensors: list[Tensor]) -> Slices:
         images, *labels = tensors
-        return Slices(images.float().unsqueeze(1), labels[0] if labels else None)
+        channels = images.float().reshape(-1, self._around.shape[1], *images.shape[1:])
+        return Slices(channels, labels[0] if labels else None)
+
+
+def _places(kept: npt.NDArray[np.int64], rows: int) -> Tensor:
+    """(rows,) row of the store → its place among those kept, or −1."""
+    places = torch.full((rows,), -1)
+    places[torch.from_numpy(kept)] = torch.arange(len(kept))
+    return places
 
 
 def free_memory(device: torch.device) -> int:

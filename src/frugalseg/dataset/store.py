@@ -153,6 +153,18 @@ class SliceStore:
             "split_sha256": hashlib.sha256(parts.encode()).hexdigest(),
         }
 
+    def around(self, context: int) -> npt.NDArray[np.int64]:
+        """For every row the rows of the slices from `context` below to `context` above it in its scan, in order of z.
+
+        (N, 2·context + 1); where the scan ends, its last slice again.
+        """
+        z = self.slices["z"].to_numpy(np.int64)[:, None] + np.arange(-context, context + 1)
+        count = self.slices.groupby("case")["z"].transform("size").to_numpy()[:, None]
+        # A scan's slices lie one after the other, in order of z.
+        first = np.arange(len(self.slices))[:, None] - self.slices["z"].to_numpy(np.int64)[:, None]
+        rows: npt.NDArray[np.int64] = first + z.clip(0, count - 1)
+        return rows
+
     def middle(self, fraction: float) -> npt.NDArray[np.bool_]:
         """Mask over the rows: the middle `fraction` of each scan's slices, at least one a scan."""
         count = self.slices.groupby("case")["z"].transform("size").to_numpy()

@@ -37,7 +37,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """
     targets = parse_targets(options.target)
     note = read_note(options.predictions)
-    pairs = find_pairs(options.references, options.predictions, note)
+    pairs = find_pairs(options.references, options.predictions, note, options.case)
     roles = roles_of(pairs.masks, note)
     images = {} if options.images is None else find_dataset(options.images, None)[0]
     images = {**(note.images if note else {}), **images}
@@ -58,7 +58,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             {case: error.problem for case, error in failures.items()},
         )
         write_cases(options.out, records, summary)
-        write_summary(options.out, summary, render_report(summary, records, pairs, images, note))
+        report = render_report(summary, records, pairs, images, note) if options.report else None
+        write_summary(options.out, summary, report)
         _announce(summary, options)
     _raise_failures(failures, len(pairs.masks), bool(results))
     return summary
@@ -123,7 +124,8 @@ def _announce(summary: Mapping[str, Any], options: EvaluateOptions) -> None:
         for organ, figures in group["organs"].items():
             dice, hd95 = figures["metrics"]["dice"], figures["metrics"]["hd95_mm"]
             say(f"  {organ}: Dice {_with_interval(dice, 3)}, HD95 {_with_interval(hd95, 1)} mm")
-    say(f"report: {options.out / REPORT}")
+    if options.report:
+        say(f"report: {options.out / REPORT}")
 
 
 def _with_interval(figures: Mapping[str, Any], digits: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,17 +28,27 @@ class Pairs:
     no_reference: tuple[str, ...]
 
 
-def find_pairs(references: Path, predictions: Path, note: PredictionNote | None) -> Pairs:
+def find_pairs(references: Path, predictions: Path, note: PredictionNote | None, only: Sequence[str] = ()) -> Pairs:
     """Pair by case id; no case goes missing without being named.
 
     Where labels are few, most predictions have no reference: they are listed. A reference may lack its prediction
     only where the note says that the scan could not be segmented.
 
+    Args:
+        references, predictions: the folders of masks.
+        note: what `frugalseg predict` noted beside its masks.
+        only: case ids to compare; all where empty.
+
     Raises:
-        PairingError: references without prediction, all of them counted and the first named; or no pair at all.
+        PairingError: references without prediction, all of them counted and the first named; no pair at all; or a
+            case of `only` without reference.
         ScanError: a folder does not exist or holds no masks.
     """
     given, made = find_scans(references), find_scans(predictions)
+    if only:
+        if unknown := [case for case in only if case not in given]:
+            raise PairingError(f"--case {unknown[0]}: {references} holds no reference of it", "correct the case id")
+        given, made = ({case: found[case] for case in sorted(only) if case in found} for found in (given, made))
     if not given.keys() & made.keys():
         raise PairingError(
             f"no prediction in {predictions} has a reference in {references}: "
@@ -51,7 +61,7 @@ def find_pairs(references: Path, predictions: Path, note: PredictionNote | None)
     if lost:
         raise PairingError(
             f"{len(lost)} references in {references} have no prediction in {predictions}: {_some(lost)}",
-            "predict these scans too, or keep their references in another folder; "
+            "predict these scans too, or name those to compare with --case; "
             "a mean over only the cases that were predicted would flatter",
         )
     masks = {case: (given[case], made[case]) for case in given if case in made}

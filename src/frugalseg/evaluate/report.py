@@ -33,6 +33,13 @@ FLAGS = {
     Outcome.BOTH_EMPTY: "organ in neither mask",
 }
 
+PROBE_CHARTS: tuple[tuple[tuple[str, ...], str, tuple[float, float] | None], ...] = (
+    (("probe_auroc",), "organ present, AUROC", (0, 1)),
+    (("alignment", "uniformity"), "alignment and uniformity", None),
+    (("embedding_rank",), "rank of the embedding", None),
+)
+"""Figures of `contrast.probe`, the heading of their chart, and its limits."""
+
 _CURVE_NAME = re.compile(r"[\w .-]+")
 
 
@@ -134,7 +141,7 @@ def _histograms(of_group: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str
 
 
 def _curves(run: RunFacts) -> list[str]:
-    """Loss and Dice over the steps of a run, as far as they were logged."""
+    """Loss, Dice, and the figures of a pre-training's probe over the steps of a run, as far as they were logged."""
     names = [n for n in run.figures() if _CURVE_NAME.fullmatch(n)]
     losses = [n for n in names if n == "loss" or n.endswith("_loss") or n == "ce"]
     dices = [n for n in names if (n == "dice" or n.startswith("dice_")) and n not in losses]
@@ -146,4 +153,8 @@ def _curves(run: RunFacts) -> list[str]:
     if dices:
         curves = {n.removeprefix("dice_") if n != "dice" else "mean": run.curve(n) for n in dices}
         charts.append(line_chart(curves, f"{run.title}: validation Dice", limits=(0, 1)))
+    for shown, heading, limits in PROBE_CHARTS:
+        probed = {n: run.curve(n) for n in shown if n in names}
+        if probed:
+            charts.append(line_chart(probed, f"{run.title}: {heading}", limits))
     return charts

@@ -45,8 +45,9 @@ def write_cases(out: Path, records: Sequence[Mapping[str, Any]], summary: Mappin
     write_json(out / "cases.json", without_nan({**shared, "cases": list(records)}))
 
 
-def write_summary(out: Path, summary: Mapping[str, Any], report: str) -> None:
-    """Write report.html, then summary.json: where that is, the evaluation is whole."""
-    with atomic_write(out / REPORT, "w") as file:
-        file.write(report)
+def write_summary(out: Path, summary: Mapping[str, Any], report: str | None) -> None:
+    """Write report.html, where there is one, then summary.json: where that is, the evaluation is whole."""
+    if report is not None:
+        with atomic_write(out / REPORT, "w") as file:
+            file.write(report)
     write_json(out / SUMMARY, summary)

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from frugalseg.contrast.geometry import collapsed
 from frugalseg.errors import FrugalsegError
 from frugalseg.imaging.intensity import IntensityScale
 
@@ -53,6 +54,18 @@ class RunFacts:
     def figures(self) -> list[str]:
         """Names of all numbers in metrics.jsonl, in order of appearance."""
         return list(dict.fromkeys(name for r in self.records for name, value in r.items() if _number(value)))
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the probe saw, at its last look, an encoder that embeds all slices alike."""
+        _, values = self.curve("uniformity")
+        return bool(values) and collapsed({"uniformity": values[-1]})
+
+    @property
+    def probe(self) -> dict[str, Any]:
+        """What the probe of a pre-training looked at, as model.json tells; empty where there was none."""
+        told = self.model.get("probe")
+        return told if isinstance(told, dict) else {}
 
 
 def _number(value: object) -> bool:

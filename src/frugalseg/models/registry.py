@@ -32,6 +32,11 @@ def find_backbone(name: str) -> Backbone:
     return BACKBONES[name]
 
 
+def inputs_of(context: int) -> int:
+    """Channels of the images of a network that sees `context` neighbouring slices on each side."""
+    return 2 * context + 1
+
+
 def choose_norm(name: str, asked: Norm | None, preferred: Norm) -> Norm:
     """The normalisation to build a backbone with: the one asked for, or its own, or `preferred` where it has none.
 

@@ -27,9 +27,10 @@ from frugalseg.engine.run import RunFolder
 from frugalseg.errors import OptionError
 from frugalseg.models.blocks import Segmenter
 from frugalseg.models.published import load_published
-from frugalseg.models.registry import build_segmenter, choose_norm
-from frugalseg.models.saved import load_encoder, load_spec, load_weights, save_model
+from frugalseg.models.registry import build_segmenter, choose_norm, inputs_of
+from frugalseg.models.saved import load_encoder, load_spec, save_model
 from frugalseg.options import FinetuneOptions
+from frugalseg.segment.model import load_segmenter
 from frugalseg.segment.presets import PRESETS, Preset
 from frugalseg.segment.pseudo import Unlabelled, pseudo_label
 from frugalseg.segment.record import check_encoder, scan_roles
@@ -50,6 +51,7 @@ def finetune(options: FinetuneOptions) -> RunFolder:
         InterruptedRunError: stopped by the person; resumable.
     """
     work = _Work.prepare(options)
+    work.start_network(options)  # weights that do not fit are told before the folder is taken
     run = work.claim(options)
     if run.finished:
         say(f"{run.path} is finished")
@@ -107,14 +109,17 @@ class _Work:
         encoder = load_spec(options.encoder, "encoder") if options.encoder else None
         check_encoder(encoder, store, split, options.transductive)
         fabric = make_fabric(options.device, options.precision)
-        preset = chosen_preset(options)
+        preset = chosen_preset(options, encoder)
         usable = store.slices[store.middle(options.middle_fraction)]
         labelled = draw_labels(usable, split.train, budget, options.draw, store.presence_columns)
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
         unlabelled = np.setdiff1d(others, labelled)
         if preset.semi != "none" and len(unlabelled) == 0:
             warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
-        source = SliceSource(store, fabric.device, with_labels=True)
+        validation = store.slices.index[store.slices["patient"].isin(split.validation)].to_numpy(np.int64)
+        trained = labelled if preset.semi == "none" else others
+        rows = np.concatenate([trained, validation])
+        source = SliceSource(store, fabric.device, with_labels=True, rows=rows, context=preset.context)
         backbone = encoder["backbone"] if encoder else options.backbone
         return cls(preset, store, split, source, labelled, unlabelled, backbone, encoder, fabric)
 
@@ -124,10 +129,10 @@ class _Work:
 
     def train(self, options: FinetuneOptions, run: RunFolder, teacher: RunFolder | None) -> None:
         """One training, from the labels and what `teacher` makes of the rest."""
-        preset = chosen_preset(options)
+        preset = chosen_preset(options, self.encoder)
         training = TrainingSet(self.labelled, self._unlabelled(preset, teacher))
         torch.manual_seed(options.seed)
-        network, published = self._network(options, preset)
+        network, published = self.start_network(options)
         task = FinetuneTask(options, preset, network, self.store, self.split, self.source, training)
         scans = self.store.slices.loc[self.labelled, "case"].nunique()
         beside = f" and {len(self.unlabelled)} unlabelled ones" if training.unlabelled is not None else ""
@@ -145,10 +150,16 @@ class _Work:
             self._save(run, options, task, published)
         self.fabric.barrier()
 
-    def _network(self, options: FinetuneOptions, preset: Preset) -> tuple[Segmenter, dict[str, Any] | None]:
-        """The network to start from, and where published weights came from."""
+    def start_network(self, options: FinetuneOptions) -> tuple[Segmenter, dict[str, Any] | None]:
+        """The network to start from, and where published weights came from.
+
+        Raises:
+            RunError, OptionError: an encoder or published weights that do not fit the network.
+        """
+        preset = chosen_preset(options, self.encoder)
         norm = choose_norm(self.backbone, options.norm, preset.norm)
-        network = build_segmenter(self.backbone, len(self.store.targets), norm, preset.dropout)
+        classes, inputs = len(self.store.targets), inputs_of(preset.context)
+        network = build_segmenter(self.backbone, classes, norm, preset.dropout, inputs=inputs)
         if preset.first_logit is not None:
             network.start_from_logit(preset.first_logit)
         if options.encoder is not None:
@@ -163,12 +174,11 @@ class _Work:
         if teacher is None:
             return Unlabelled(self.unlabelled)
         spec = load_spec(teacher.path, "segmenter")
-        model = build_segmenter(spec["backbone"], len(spec["targets"]), spec["norm"])
-        model.load_state_dict(load_weights(teacher.path))
-        largest = [i for i, organ in enumerate(spec["targets"], start=1) if spec["keep_largest"][organ]]
+        model = load_segmenter(teacher.path, spec)
+        keep = [spec["keep"][organ] for organ in spec["targets"]]
         say(f"labelling {len(self.unlabelled)} slices with {teacher.path}")
-        model = model.to(self.source.device).eval()
-        return pseudo_label(model, self.store, self.source, self.unlabelled, largest, "auto")
+        model = model.to(self.source.device)
+        return pseudo_label(model, self.store, self.source, self.unlabelled, keep, "auto")
 
     def _save(
         self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: dict[str, Any] | None
@@ -178,11 +188,10 @@ class _Work:
         task.model.load_state_dict(best["model"])
         task.judged.eval()
         if task.validation.cases:
-            largest = task.validation.worth_keeping_largest(task.judged)
-            told = ", ".join(f"{organ} {'yes' if kept else 'no'}" for organ, kept in largest.items())
-            say(f"keeping the largest component: {told}")
+            keep = task.validation.worth_keeping(task.judged, task.preset.keep)
+            say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
         else:
-            largest = dict.fromkeys(self.store.targets, False)
+            keep = dict.fromkeys(self.store.targets, "all")
             warnings.warn(
                 "no validation patient has labels: the last step's model is kept, and nothing was chosen",
                 stacklevel=2,
@@ -198,11 +207,12 @@ class _Work:
             "version": __version__,
             "backbone": self.backbone,
             "norm": choose_norm(self.backbone, options.norm, task.preset.norm),
+            "context": task.preset.context,
             "published_weights": published,
             "parameters": sum(p.numel() for p in task.judged.parameters()),
             "targets": self.store.meta["parameters"]["targets"],
             "preprocessing": self.store.preprocessing,
-            "keep_largest": largest,
+            "keep": keep,
             "step": best["step"],
             "validation_dice": best["best"] if task.validation.cases else None,
             "annotation": {
@@ -220,14 +230,21 @@ class _Work:
         save_model(run.path, task.judged, spec)
 
 
-def chosen_preset(options: FinetuneOptions) -> Preset:
-    """The preset with what the person changed about it.
+def chosen_preset(options: FinetuneOptions, encoder: dict[str, Any] | None = None) -> Preset:
+    """The preset with what the person changed about it, and what the encoder's model.json demands.
 
     Raises:
-        OptionError: --rounds without self-training.
+        OptionError: --rounds without self-training, or another --context than the encoder's.
     """
     preset = PRESETS[options.preset]
-    preset = replace(preset, semi=options.semi or preset.semi)
+    context = preset.context if options.context is None else options.context
+    if encoder is not None:
+        context = encoder["context"]
+        if options.context not in (None, context):
+            raise OptionError(
+                f"--context {options.context}: the encoder was pre-trained with {context}", "leave out --context"
+            )
+    preset = replace(preset, semi=options.semi or preset.semi, context=context)
     if preset.semi == "mean-teacher" and preset.decay is None:
         preset = replace(preset, decay=TEACHER_DECAY)
     if options.rounds is not None and preset.semi != "self-training":

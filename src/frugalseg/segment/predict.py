@@ -31,11 +31,12 @@ from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.imaging.write import mask_path, write_mask
-from frugalseg.models.registry import build_segmenter
-from frugalseg.models.saved import WEIGHTS, load_spec, load_weights
-from frugalseg.options import PredictOptions
-from frugalseg.segment.components import keep_largest
+from frugalseg.models.registry import inputs_of
+from frugalseg.models.saved import WEIGHTS, load_spec
+from frugalseg.options import Keep, PredictOptions
+from frugalseg.segment.components import BRIDGE, clean
 from frugalseg.segment.losses import probabilities
+from frugalseg.segment.model import load_segmenter
 from frugalseg.segment.note import NOTE
 
 BATCH = {"cpu": 4, "cuda": 32}
@@ -50,7 +51,8 @@ class Predictor:
     Attributes:
         network: the segmenter, on its device, in evaluation mode.
         targets: organ → label values, in the order of the classes; 0 for an organ that is not written.
-        largest: classes of which only the largest component is kept.
+        context: neighbouring slices on each side that the network sees.
+        keep: for each class what is kept of its mask (see `segment.components`).
         scans: case, fingerprint and role of each scan of the model's data set.
     """
 
@@ -59,7 +61,8 @@ class Predictor:
     targets: Targets
     intensity: IntensityScale
     size: int
-    largest: list[int]
+    context: int
+    keep: list[Keep]
     scans: list[dict[str, str]]
     options: PredictOptions
 
@@ -68,16 +71,14 @@ class Predictor:
         """Load the model of a fine-tuning run; raises `RunError` or `DeviceError`."""
         spec = load_spec(options.model, "segmenter")
         device = find_device(options.device)
-        network = build_segmenter(spec["backbone"], len(spec["targets"]), spec["norm"])
-        network.load_state_dict(load_weights(options.model))
-        wanted = {"model": spec["keep_largest"].get, "on": lambda _: True, "off": lambda _: False}
         return cls(
-            network=network.to(device).eval(),
+            network=load_segmenter(options.model, spec).to(device),
             device=device,
             targets=_written_targets(spec["targets"], options.target),
             intensity=IntensityScale.from_dict(spec["preprocessing"]["intensity"]),
             size=spec["preprocessing"]["size"],
-            largest=[i for i, name in enumerate(spec["targets"], start=1) if wanted[options.keep_largest](name)],
+            context=spec["context"],
+            keep=[spec["keep"][organ] if options.keep == "model" else options.keep for organ in spec["targets"]],
             scans=spec["scans"],
             options=options,
         )
@@ -92,9 +93,10 @@ class Predictor:
         at_once = self.options.batch_size or BATCH[self.device.type]
         for z in range(0, len(stack), at_once):
             chunk = slice(z, z + at_once)
-            images = torch.from_numpy(self.intensity.apply(stack[chunk], limits))
-            classes[chunk] = self._classes(square, square.images(images))
-        keep_largest(classes, self.largest)
+            seen = np.arange(z - self.context, min(z + at_once, len(stack)) + self.context).clip(0, len(stack) - 1)
+            images = torch.from_numpy(self.intensity.apply(stack[seen], limits))
+            classes[chunk] = self._classes(square, square.images(images).unfold(0, inputs_of(self.context), 1))
+        clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
         return volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
 
     def role(self, case: str, volume: Volume) -> str:
@@ -119,8 +121,8 @@ class Predictor:
 
     @torch.inference_mode()
     def _classes(self, square: Square, images: Tensor) -> npt.NDArray[np.uint8]:
-        """Square slices (N, S, S) → classes on the scan's own slices (N, H, W)."""
-        shown = images.to(self.device).unsqueeze(1)
+        """Square slices with their neighbours, (N, S, S, 2·context + 1) → classes on the scan's slices (N, H, W)."""
+        shown = images.movedim(-1, 1).to(self.device).contiguous()
         views = FLIPS if self.options.flips else FLIPS[:1]
         with autocast(self.options.precision, self.device):
             logits = [self.network(shown.flip(axes)).flip(axes) for axes in views]
@@ -164,7 +166,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
         "targets": {name: list(values) for name, values in predictor.targets.items() if values != NOT_WRITTEN},
         "settings": {
             "flips": options.flips,
-            "keep_largest": [list(predictor.targets)[i - 1] for i in predictor.largest],
+            "keep": dict(zip(predictor.targets, predictor.keep, strict=True)),
         },
         "images": {case: str(path.resolve()) for case, path in images.items()},
         "masks": {},

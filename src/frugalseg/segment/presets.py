@@ -10,7 +10,8 @@ import torch
 from torch.nn import Parameter
 
 from frugalseg.dataset.augment import Strength
-from frugalseg.options import Norm, Semi
+from frugalseg.engine.schedules import warm_restarts
+from frugalseg.options import Keep, Norm, Semi
 from frugalseg.segment.losses import LossName
 
 
@@ -34,6 +35,8 @@ class Preset:
         semi: how unlabelled training slices are used (see `segment.selftrain` and `segment.consistency`).
         rounds: of self-training.
         unlabelled_share: share of a batch that is unlabelled slices, where they are used.
+        keep: what may be kept of a mask (see `segment.components`); validation patients decide, organ by organ.
+        context: neighbouring slices on each side that the network sees.
     """
 
     norm: Norm
@@ -53,6 +56,8 @@ class Preset:
     semi: Semi = "none"
     rounds: int = 1
     unlabelled_share: float = 0.5
+    keep: tuple[Keep, ...] = ("all", "largest")
+    context: int = 0
 
 
 ROBUST = Preset(
@@ -86,7 +91,7 @@ PRESETS = {
         epochs=100,
     ),
     # Chosen on validation patients; docs/explanation/results.md tells how.
-    "best": replace(ROBUST, semi="self-training", rounds=2, decay=0.99),
+    "best": replace(ROBUST, semi="self-training", rounds=2, decay=0.99, keep=("all", "largest", "core")),
 }
 
 
@@ -107,8 +112,3 @@ def make_schedule(
         length = max(total_steps, 20) + 1
         return torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=length, pct_start=0.1)
     return warm_restarts(optimizer, preset.restart_epochs * steps_per_epoch)
-
-
-def warm_restarts(optimizer: torch.optim.Optimizer, period: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """Cosine from the learning rate to 0 over `period` steps, again and again (SGDR, arXiv 1608.03983)."""
-    return torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=period)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from frugalseg.dataset.source import Slices, SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
-from frugalseg.options import Precision
-from frugalseg.segment.components import keep_largest
+from frugalseg.options import Keep, Precision
+from frugalseg.segment.components import clean
 from frugalseg.segment.losses import with_background
 
 CHUNK = 32
@@ -56,19 +56,19 @@ def pseudo_label(
     store: SliceStore,
     source: SliceSource,
     rows: npt.NDArray[np.int64],
-    largest: Sequence[int],
+    keep: Sequence[Keep],
     precision: Precision,
 ) -> Unlabelled:
     """Let a model label these slices, scan by scan.
 
     A pixel's confidence is the probability of its class less that of the second best, in [0, 1]. What
-    `keep_largest` turns to background is taken for certain: that is what the model may learn from itself here.
+    `clean` turns to background is taken for certain: that is what the model may learn from itself here.
 
     Args:
         model: in evaluation mode, on the source's device.
         store, source: the data.
         rows: the slices to label, ascending.
-        largest: classes of which only the largest component in a scan is kept.
+        keep: for each class what is kept of it in a scan (see `segment.components`).
         precision: arithmetic.
     """
     classes = np.empty((len(rows), store.size, store.size), dtype=np.uint8)
@@ -78,7 +78,7 @@ def pseudo_label(
         mine = np.flatnonzero(case == scan)
         mine = mine[np.argsort(store.slices.loc[rows[mine], "z"].to_numpy())]
         found, sure = _predict(model, source, torch.from_numpy(rows[mine]), precision)
-        cleaned = keep_largest(found.copy(), list(largest))
+        cleaned = clean(found.copy(), keep)
         sure[cleaned != found] = 255
         classes[mine], confidence[mine] = cleaned, sure
     return Unlabelled(rows, torch.from_numpy(classes), torch.from_numpy(confidence))

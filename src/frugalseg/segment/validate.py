@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
-from frugalseg.options import Precision
-from frugalseg.segment.components import keep_largest
+from frugalseg.options import Keep, Precision
+from frugalseg.segment.components import clean
 from frugalseg.segment.losses import with_background
 
 CHUNK = 32
@@ -76,17 +77,15 @@ class ValidationSet:
         table = [self._dice(*self.predict(model, case)) for case in self.cases]
         return self._means(np.array(table, dtype=float).reshape(-1, len(self.store.targets)))
 
-    def worth_keeping_largest(self, model: nn.Module) -> dict[str, bool]:
-        """Organ → whether keeping its largest component alone raises the mean Dice on these volumes."""
+    def worth_keeping(self, model: nn.Module, candidates: Sequence[Keep]) -> dict[str, Keep]:
+        """Organ → the candidate with the highest mean Dice on these volumes; of equals the first."""
         organs = list(self.store.targets)
-        gain: list[list[float]] = []
+        dice = np.zeros((len(candidates), len(organs)))
         for case in self.cases:
             predicted, reference = self.predict(model, case)
-            before = self._dice(predicted, reference)
-            after = self._dice(keep_largest(predicted, list(range(1, len(organs) + 1))), reference)
-            gain.append([b - a for a, b in zip(before, after, strict=True)])
-        total = np.nansum(np.array(gain, dtype=float).reshape(-1, len(organs)), axis=0)
-        return {organ: bool(value > 0) for organ, value in zip(organs, total, strict=True)}
+            for row, keep in zip(dice, candidates, strict=True):
+                row += np.nan_to_num(self._dice(clean(predicted.copy(), [keep] * len(organs)), reference))
+        return {organ: candidates[best] for organ, best in zip(organs, dice.argmax(axis=0), strict=True)}
 
     def _dice(self, predicted: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> list[float]:
         return dice_per_class(predicted, reference, len(self.store.targets))

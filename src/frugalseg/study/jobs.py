@@ -1,0 +1,98 @@
+"""A study's jobs as data: what each one does, and which others it waits for.
+
+Nothing here computes, so that a job can be sent to another process or machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions, PretrainOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One piece of work.
+
+    Attributes:
+        id: also the name of its state, its log and its folder.
+        needs: ids of the jobs that must be done before.
+    """
+
+    id: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Phantoms:
+    """Scans to make before they can be read.
+
+    Attributes:
+        folder: where; it gets `images` and `labels`.
+        name: what their case ids begin with, so that no two data sets share one.
+        count: number of patients.
+        grid: voxels along left, posterior, superior.
+        seed: which patients.
+    """
+
+    folder: Path
+    name: str
+    count: int
+    grid: tuple[int, int, int]
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareJob(Job):
+    """Make a slice store; of a data set that is only tested on (`look`), no more than a list of its labelled scans."""
+
+    options: PrepareOptions
+    phantoms: Phantoms | None = None
+    look: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainJob(Job):
+    """Pre-train an encoder, for all cells that share it."""
+
+    options: PretrainOptions
+
+
+@dataclass(frozen=True)
+class TestJob:
+    """Predict and evaluate one test set with one model."""
+
+    name: str
+    predict: PredictOptions
+    evaluate: EvaluateOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellJob(Job):
+    """Fine-tune one model and test it on every test set."""
+
+    options: FinetuneOptions
+    tests: tuple[TestJob, ...]
+
+
+def short_hash(content: Mapping[str, Any]) -> str:
+    """Eight characters that differ where the content does."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def slug(*parts: object) -> str:
+    """Parts of a name, joined so that they can be a file's."""
+    return ".".join(re.sub(r"[^\w%-]+", "-", str(part)).strip("-") or "-" for part in parts)
+
+
+def kind_of(job: str) -> str:
+    """What jobs that take alike have in common, from a job's id: the method (and that it is a pre-training)."""
+    first, second, *_ = [*job.split("."), ""]
+    return f"{first}.{second}" if first == "pretrain" else first

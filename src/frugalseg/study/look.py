@@ -1,0 +1,82 @@
+"""Looking at scans that are only tested on: enough to know them again, and that they can be read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frugalseg.dataset.splits import draw_split, read_split
+from frugalseg.dataset.store import same_image_groups
+from frugalseg.dataset.targets import parse_targets
+from frugalseg.engine.files import read_json, write_json
+from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.errors import OptionError, ScanError
+from frugalseg.imaging.find import check_same_grid, find_dataset
+from frugalseg.imaging.fingerprint import fingerprint
+from frugalseg.imaging.read import read_labels, read_volume
+from frugalseg.imaging.volume import canonical
+from frugalseg.options import PrepareOptions
+
+
+def look(options: PrepareOptions) -> None:
+    """Write `options.out`, a JSON file with case, patient, fingerprint and label values of every labelled scan.
+
+    Scans that have not changed since the last look are not read again.
+
+    Raises:
+        ScanError: scans cannot be read, or none has a mask.
+        OptionError: a target value that no mask holds.
+    """
+    images, labels = find_dataset(options.images, options.labels)
+    if not labels:
+        raise ScanError(f"{options.images} has no masks to test with", "give labels:")
+    before = {s["case"]: s for s in read_json(options.out)["scans"]} if options.out.is_file() else {}
+    jobs = {case: (case, images[case], mask) for case, mask in labels.items()}
+    known = {c: before[c] for c, job in jobs.items() if before.get(c, {}).get("stamp") == _stamp(*job[1:])}
+    todo = {case: job for case, job in jobs.items() if case not in known}
+    made, failures = map_cases(_look, todo, "looking", options.workers)
+    if failures and (not options.skip_broken or len(failures) == len(jobs)):
+        raise ScanError(
+            f"{len(failures)} of {len(jobs)} scans cannot be read:\n{list_failures(failures)}",
+            "mend or remove them, or say skip_broken: true",
+        )
+    scans = [(known | made)[case] for case in jobs if case not in failures]
+    found = {value for scan in scans for value in scan["values"]}
+    for organ, values in parse_targets(options.target).items():
+        if missing := [value for value in values if value not in found]:
+            raise OptionError(
+                f"target {organ}: label value {missing[0]} is in none of the masks of {options.labels}", "correct it"
+            )
+    for scan in scans:
+        match = re.match(options.patient_pattern, scan["case"])
+        scan["patient"] = match.group(1) if match and match.groups() else scan["case"]
+    alike = same_image_groups(scans)
+    patients = {scan["patient"]: True for scan in scans}
+    split = (
+        read_split(options.split, patients, alike)
+        if options.split is not None
+        else draw_split(patients, alike, options.fractions, options.seed)
+    )
+    write_json(options.out, {"scans": scans, "split": split.to_dict()})
+
+
+def _look(job: tuple[str, Path, Path]) -> dict[str, Any]:
+    case, image_path, mask_path = job
+    stamp = _stamp(image_path, mask_path)
+    image, mask = read_volume(image_path), read_labels(mask_path)
+    check_same_grid(image, mask, case)
+    return {
+        "case": case,
+        "fingerprint": fingerprint(canonical(image)[0]),
+        "values": [int(value) for value in np.unique(mask.array)],
+        "stamp": stamp,
+    }
+
+
+def _stamp(*paths: Path) -> list[list[Any]]:
+    """Path, size and time of the files behind a scan: enough to see that they were exchanged."""
+    files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]

@@ -1,0 +1,98 @@
+"""Jobs as tasks of a Ray cluster: the same function as in a local process, so the same figures."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from frugalseg.errors import OptionError, RunError
+from frugalseg.study.jobs import Job, PrepareJob
+from frugalseg.study.workers import POLL_S, Workers
+
+
+class RayWorkers(Workers):
+    """A task a job; the study's folder and the scans must be the same paths on all machines.
+
+    Ray does one task after the other in a process, and gives each task on a GPU a process of its own. A process that
+    crashes fails its task alone.
+
+    Args:
+        folder: the study's folder.
+        address: local (start a cluster of this machine), auto (the one that runs here), or an address.
+        at_once: jobs at a time; None for as many as the cluster has cores (or GPUs) for.
+        threads: CPU threads of each.
+
+    Raises:
+        OptionError: Ray is not installed.
+        RunError: the cluster cannot be reached, or has no machine with that many cores.
+    """
+
+    def __init__(self, folder: Path, address: str, at_once: int | None, threads: int) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would send statistics home
+        try:
+            import ray
+        except ImportError:
+            raise OptionError("--ray needs Ray, which is not installed", "pip install 'frugalseg[cluster]'") from None
+        self._ray = ray
+        quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        if address == "local":
+            ray.init(address="local", num_cpus=(at_once or 1) * threads, **quiet)
+        else:
+            try:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise RunError(
+                    f"--ray {address}: no cluster answers ({error})", "start one with `ray start`"
+                ) from error
+        there = ray.cluster_resources()
+        self._gpus = 1 if there.get("GPU", 0) else 0
+        fitting = int(there.get("CPU", 0)) // threads
+        if fitting == 0:
+            ray.shutdown()
+            raise RunError(f"--ray {address}: the cluster has fewer than {threads} cores", "give fewer --threads")
+        if self._gpus:
+            fitting = min(fitting, int(there["GPU"]))
+        super().__init__(folder, min(at_once or fitting, fitting), threads)
+        self._tasks: dict[Any, str] = {}
+
+    def start(self, job: Job) -> None:
+        """Hand a job to the cluster."""
+        from frugalseg.study.work import attempt
+
+        self._note_start(job)
+        remote = self._ray.remote(max_retries=0)(attempt)
+        gpus = 0 if isinstance(job, PrepareJob) else self._gpus
+        task = remote.options(num_cpus=self.threads, num_gpus=gpus, name=job.id)
+        self._tasks[task.remote(job, self.folder, self.threads)] = job.id
+
+    def ended(self) -> list[str]:
+        """See `Workers.ended`."""
+        if not self._tasks:
+            return []
+        finished, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=POLL_S)
+        gone = []
+        for task in finished:
+            job, cause = self._tasks.pop(task), "the task ended without a word"
+            try:
+                self._ray.get(task)
+            except self._ray.exceptions.RayError as error:
+                cause = f"the task was lost: {str(error).splitlines()[0]}"
+            self._note_end(job, cause)
+            gone.append(job)
+        return gone
+
+    def running(self) -> list[str]:
+        """See `Workers.running`."""
+        return list(self._tasks.values())
+
+    def stop(self, at_once: bool) -> None:
+        """Cancel all tasks: as Ctrl-C would, or by killing their processes."""
+        self._stopping = True
+        for task in self._tasks:
+            self._ray.cancel(task, force=at_once)
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started for this study ends."""
+        self._ray.shutdown()

@@ -1,0 +1,175 @@
+"""What came of a study, as tables: one row a planned model, one row a scan, organ and model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from frugalseg.engine.files import atomic_write, read_json
+from frugalseg.errors import RunError
+from frugalseg.models.saved import SPEC
+from frugalseg.study.advance import training_seconds
+from frugalseg.study.state import is_evaluated, read_state, someone_at_work
+
+PLAN, GRID, SETTINGS = "plan.yaml", "grid.json", "study.json"
+"""Files of a study's folder; settings make it one: how it was last started."""
+
+KEYS = ("method", "backbone", "budget", "draw", "seed")
+"""What names a model of the grid."""
+
+CELL_COLUMNS = {
+    **dict.fromkeys(KEYS, "as in the plan"),
+    "state": "done, running, failed or waiting",
+    "error": "why it failed",
+    "transductive": "whether its pre-training saw test scans",
+    "masks": "slices whose masks were trained on",
+    "mask_scans": "scans that these slices come from",
+    "organ_present_labels": "slices whose label `organ present` pre-training used",
+    "pretrain_scans": "scans that pre-training saw",
+    "unlabelled_scans": "scans whose unlabelled slices fine-tuning used",
+    "pretrain_minutes": "of training, shared by all models of this pre-training",
+    "finetune_minutes": "of training, all rounds",
+    "parameters": "of the network",
+    "device": "where it was fine-tuned",
+    "commit": "of the source tree it was fine-tuned with",
+    "validation_dice": "Dice that chose the model",
+}
+"""Columns of `StudyResults.cells`; from `masks` on empty where the model is not done."""
+
+CASE_METRICS = ("outcome", "dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
+CASE_COLUMNS = (*KEYS, "test", "case", "patient", "organ", *CASE_METRICS)
+"""Columns of `StudyResults.cases`."""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Scans that every model is tested on.
+
+    Attributes:
+        in_domain: whether they come from where the training scans come from.
+        millimetres: False where the spacing in the files is a placeholder: no distance may then be shown.
+        scans: number of scans.
+    """
+
+    name: str
+    in_domain: bool
+    millimetres: bool
+    scans: int
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """A study as far as it is done.
+
+    Attributes:
+        name, description: of the plan.
+        baseline: the method that the others are compared with.
+        methods, backbones, budgets, draws, seeds: in the plan's order.
+        method_notes: method → what it is and what it was given, in one line.
+        cells: every planned model, done or not (see `CELL_COLUMNS`).
+        cases: every measured scan and organ of the done models (see `CASE_COLUMNS`).
+    """
+
+    name: str
+    description: str
+    baseline: str
+    methods: tuple[str, ...]
+    backbones: tuple[str, ...]
+    budgets: tuple[str, ...]
+    draws: tuple[int, ...]
+    seeds: tuple[int, ...]
+    tests: tuple[TestSet, ...]
+    method_notes: dict[str, str]
+    cells: pd.DataFrame
+    cases: pd.DataFrame
+
+
+def collect(folder: Path) -> StudyResults:
+    """The results of the study in `folder`, as far as it is done.
+
+    Raises:
+        RunError: there is no study, or its data are not prepared yet.
+    """
+    if not (folder / SETTINGS).is_file():
+        raise RunError(f"{folder} holds no study", "give the --out of a `frugalseg study`")
+    if not (folder / GRID).is_file():
+        raise RunError(f"the study in {folder} has not got beyond preparing its data", "run it first")
+    plan = yaml.safe_load((folder / PLAN).read_text(encoding="utf-8"))
+    grid = read_json(folder / GRID)
+    at_work = someone_at_work(folder)
+    cells = [_cell(folder, cell, at_work) for cell in grid["cells"]]
+    patients = {test["name"]: test["patients"] for test in grid["tests"]}
+    cases = [
+        _cases(folder, planned, patients)
+        for planned, cell in zip(grid["cells"], cells, strict=True)
+        if cell["state"] == "done"
+    ]
+    return StudyResults(
+        name=plan["name"],
+        description=plan["description"],
+        baseline=plan["baseline"],
+        methods=tuple(plan["methods"]),
+        backbones=tuple(plan["backbones"]),
+        budgets=tuple(plan["budgets"]),
+        draws=tuple(plan["draws"]),
+        seeds=tuple(plan["seeds"]),
+        tests=tuple(TestSet(t["name"], t["in_domain"], t["millimetres"], len(t["patients"])) for t in grid["tests"]),
+        method_notes={name: method["note"] for name, method in plan["methods"].items()},
+        cells=pd.DataFrame(cells, columns=list(CELL_COLUMNS)),
+        cases=pd.concat(cases, ignore_index=True) if cases else pd.DataFrame(columns=list(CASE_COLUMNS)),
+    )
+
+
+def _cell(folder: Path, cell: Mapping[str, Any], at_work: bool) -> dict[str, Any]:
+    """One row of `cells`."""
+    row = {key: cell[key] for key in (*KEYS, "transductive")}
+    run = folder / cell["folder"]
+    if (run / SPEC).is_file() and all(is_evaluated(folder / test) for test in cell["tests"].values()):
+        return {**row, "state": "done", "error": "", **_facts(folder, cell)}
+    state = read_state(folder, cell["id"])
+    told = {"failed": "failed", "running": "running" if at_work else "waiting"}.get(state.state, "waiting")
+    return {**row, "state": told, "error": state.error if told == "failed" else "", "device": "", "commit": ""}
+
+
+def _facts(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
+    """What a finished model was given, and what it cost."""
+    run = folder / cell["folder"]
+    spec, environment = read_json(run / SPEC), read_json(run / "environment.json")
+    annotation = spec["annotation"]
+    pretraining = annotation.get("pretraining") or {}
+    pretrain = folder / cell["pretrain"]["folder"] if cell["pretrain"] else None
+    return {
+        "masks": annotation["masks"],
+        "mask_scans": annotation["mask_scans"],
+        "organ_present_labels": pretraining.get("organ_present_labels", 0),
+        "pretrain_scans": pretraining.get("scans_seen", 0),
+        "unlabelled_scans": annotation.get("unlabelled_scans", 0),
+        "pretrain_minutes": training_seconds(pretrain) / 60 if pretrain else 0.0,
+        "finetune_minutes": training_seconds(run) / 60,
+        "parameters": spec["parameters"],
+        "device": environment["device"],
+        "commit": environment["commit"] or "",
+        "validation_dice": spec["validation_dice"],
+    }
+
+
+def _cases(folder: Path, cell: Mapping[str, Any], patients: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """The rows of `cases` of one model, over all test sets."""
+    tables = []
+    for test, evaluation in cell["tests"].items():
+        table = pd.read_csv(folder / evaluation / "cases.csv", dtype={"case": str})
+        table["test"], table["patient"] = test, table["case"].map(patients[test])
+        tables.append(table.assign(**{key: cell[key] for key in KEYS}))
+    return pd.concat(tables, ignore_index=True)[list(CASE_COLUMNS)]
+
+
+def write_tables(results: StudyResults, folder: Path) -> None:
+    """Write cells.csv and cases.csv."""
+    for name, table in (("cells", results.cells), ("cases", results.cases)):
+        with atomic_write(folder / f"{name}.csv", "w") as file:
+            table.to_csv(file, index=False)

@@ -1,0 +1,182 @@
+"""`frugalseg study`: run a plan, resumably, and report on it. `frugalseg report`: report again."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import yaml
+
+from frugalseg._version import __version__
+from frugalseg.engine.files import atomic_write, write_json
+from frugalseg.engine.progress import say
+from frugalseg.errors import OptionError, RunError
+from frugalseg.options import ReportOptions, StudyOptions
+from frugalseg.study.board import Board
+from frugalseg.study.grid import Cell, Grid, build_grid, write_grid
+from frugalseg.study.plan import Plan
+from frugalseg.study.read_plan import read_plan
+from frugalseg.study.report import write_report
+from frugalseg.study.results import GRID, PLAN, SETTINGS, collect, write_tables
+from frugalseg.study.schedule import Progress, run_jobs
+from frugalseg.study.sources import Source, check_data, locate
+from frugalseg.study.state import LOCK, at_work
+from frugalseg.study.workers import LocalWorkers, Workers, visible_gpus
+
+
+def study(options: StudyOptions) -> Path:
+    """Run every job of a plan that is not done, and return the path of the report, which is also printed.
+
+    Raises:
+        OptionError: the plan is wrong; the line is named, nothing has run.
+        RunError: another process works on `out`; or jobs failed, after all others are done and reported.
+        InterruptedRunError: stopped by the person; the same command goes on.
+    """
+    plan = read_plan(options.plan)
+    wanted = _parse_only(options.only, plan)
+    out = options.out.resolve()
+    _check_folder(out)
+    with at_work(out), closing(_make_workers(options, out)) as workers:
+        _write_settings(out, plan, options, workers)
+        sources = locate(plan, out)
+        _prepare(sources, out, workers)
+        check_data(plan, sources)
+        grid = build_grid(plan, sources, out, workers.threads)
+        write_grid(out / GRID, grid, plan)
+        try:
+            progress = _train(grid, [cell for cell in grid.cells if wanted(cell)], out, workers)
+        finally:
+            path = _report(out)
+    print(path)
+    if failed := progress.failed():
+        raise RunError(
+            f"{len(failed)} of {len(progress.jobs)} jobs failed; the report shows the gaps",
+            f"see `frugalseg study status {options.out}`; the same command tries them again",
+        )
+    return path
+
+
+def report(options: ReportOptions) -> Path:
+    """Write the tables and the report of a study again, from what is done; returns the report's path."""
+    path = _report(options.folder.resolve())
+    print(path)
+    return path
+
+
+def _report(out: Path) -> Path:
+    results = collect(out)
+    write_tables(results, out)
+    return write_report(results, out)
+
+
+def _check_folder(out: Path) -> None:
+    if out.is_dir() and ((out / SETTINGS).is_file() or all(entry.name == LOCK for entry in out.iterdir())):
+        return
+    if out.exists():
+        raise RunError(f"{out} holds other things than a study", "choose another --out")
+
+
+def _parse_only(texts: Sequence[str], plan: Plan) -> Callable[[Cell], bool]:
+    """Which cells `--only` names: those that agree in every key; a key given twice allows both values.
+
+    Raises:
+        OptionError: a key or a value that the plan does not have.
+    """
+    known = {
+        "method": [method.name for method in plan.methods],
+        "backbone": plan.backbones,
+        "budget": plan.budgets,
+        "draw": plan.draws,
+        "seed": plan.seeds,
+    }
+    chosen: dict[str, set[str]] = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        if key not in known:
+            raise OptionError(
+                f"--only {text!r} names no part of the grid", f"write {', '.join(f'{k}=…' for k in known)}"
+            )
+        there = [str(v) for v in known[key]]
+        if value not in there:
+            raise OptionError(f"--only {text!r}: the plan has no such {key}", f"choose of: {', '.join(there)}")
+        chosen.setdefault(key, set()).add(value)
+    return lambda cell: all(str(getattr(cell, key)) in values for key, values in chosen.items())
+
+
+def _make_workers(options: StudyOptions, out: Path) -> Workers:
+    threads = options.threads or max(1, _cores() // (options.at_once or 1))
+    if options.ray is not None:
+        from frugalseg.study.ray_workers import RayWorkers
+
+        return RayWorkers(out, options.ray, options.at_once, threads)
+    return LocalWorkers(out, options.at_once or 1, threads, visible_gpus())
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _write_settings(out: Path, plan: Plan, options: StudyOptions, workers: Workers) -> None:
+    settings = {
+        "version": __version__,
+        "plan": str(options.plan.resolve()),
+        "at_once": workers.at_once,
+        "threads": workers.threads,
+        "ray": options.ray,
+        "only": options.only,
+        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+    write_json(out / SETTINGS, settings)
+    with atomic_write(out / PLAN, "w") as file:
+        file.write("# The plan with every default filled in; `frugalseg study THIS_FILE --out …` runs it again.\n")
+        yaml.safe_dump(plan.resolved(), file, sort_keys=False, allow_unicode=True)
+
+
+def _prepare(sources: dict[str, Source], out: Path, workers: Workers) -> None:
+    jobs = [source.job for source in sources.values()]
+    with Board("preparing", workers.at_once) as board:
+        progress = run_jobs(jobs, out, workers, board)
+    if failed := progress.failed():
+        names = {source.job.id: name for name, source in sources.items()}
+        job, state = next(iter(failed.items()))
+        problem, _, cure = state.error.partition("\n  → ")
+        raise RunError(f"the data set {names[job]} cannot be prepared: {problem}", cure or f"see {out / state.log}")
+
+
+def _train(grid: Grid, cells: Sequence[Cell], out: Path, workers: Workers) -> Progress:
+    jobs = grid.jobs(cells)
+    say(
+        f"{len(cells)} models, {len(jobs) - len(cells)} pre-trainings; "
+        f"{workers.at_once} at once with {workers.threads} threads each"
+    )
+    with Board("study", workers.at_once) as board:
+        return run_jobs(jobs, out, workers, _Watchers(board, cells, out))
+
+
+class _Watchers:
+    """The board, and a new report whenever all models of a draw and seed are through."""
+
+    def __init__(self, board: Board, cells: Sequence[Cell], out: Path) -> None:
+        self._board, self._out = board, out
+        self._open: dict[tuple[int, int], set[str]] = {}
+        for cell in cells:
+            self._open.setdefault((cell.draw, cell.seed), set()).add(cell.job.id)
+
+    def __call__(self, progress: Progress, running: list[str]) -> None:
+        self._board(progress, running)
+        through = [run for run, jobs in self._open.items() if jobs <= progress.ended.keys()]
+        for run in through:
+            new = self._open.pop(run) - progress.before
+            if new and self._open:  # the last one is reported at the end anyway
+                self._report_so_far()
+
+    def _report_so_far(self) -> None:
+        try:
+            _report(self._out)
+        except Exception as error:  # a day of training must not end over a table that the end writes again
+            warnings.warn(f"the report could not be written yet ({type(error).__name__}: {error})", stacklevel=2)

@@ -1,0 +1,177 @@
+"""The data sets of a study where they lie, and what must be true of them before anything is trained."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from frugalseg.dataset.budget import Budget, draw_labels
+from frugalseg.dataset.splits import Split
+from frugalseg.dataset.store import SliceStore
+from frugalseg.engine.files import read_json
+from frugalseg.errors import SplitError
+from frugalseg.study.jobs import Phantoms, PrepareJob, short_hash, slug
+from frugalseg.study.lines import Entry
+from frugalseg.study.plan import DataPlan, MethodPlan, Plan, TestPlan
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan with a mask."""
+
+    case: str
+    patient: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set.
+
+    Attributes:
+        job: what makes its store (its list of scans, where it is only tested on).
+    """
+
+    name: str
+    job: PrepareJob
+
+    @property
+    def store(self) -> SliceStore:
+        """The store; there once the job is done."""
+        return SliceStore.open(self.job.options.out)
+
+    @property
+    def references(self) -> Path:
+        """The folder of masks."""
+        options = self.job.options
+        return options.labels or options.images / "labelsTr"
+
+    def scans(self) -> list[Scan]:
+        """The labelled scans, by case id; there once the job is done."""
+        if self.job.look:
+            return [Scan(s["case"], s["patient"], s["fingerprint"]) for s in read_json(self.job.options.out)["scans"]]
+        labelled = [s for s in self.store.meta["scans"] if s["labels_sha256"] is not None]
+        return [Scan(s["case"], s["patient"], s["fingerprint"]) for s in labelled]
+
+
+def locate(plan: Plan, out: Path) -> dict[str, Source]:
+    """Every data set that the plan uses, with the job that prepares it.
+
+    A folder's name tells the options it was made with, so a changed plan never meets an old store.
+    """
+    trained = {plan.train, *(m.pretrain_data for m in plan.methods if m.pretrain is not None)}
+    used = trained | {test.data for test in plan.tests}
+    return {name: _locate(data, out, name not in trained) for name, data in plan.data.items() if name in used}
+
+
+def _locate(data: DataPlan, out: Path, look: bool) -> Source:
+    options, phantoms = data.options, None
+    if data.phantoms is not None:
+        made = {"count": data.phantoms, "grid": data.grid, "seed": options.seed}
+        folder = out / "phantoms" / f"{slug(data.name)}-{short_hash(made)}"
+        phantoms = Phantoms(folder, slug(data.name), data.phantoms, data.grid, options.seed)
+        options = replace(options, images=folder / "images", labels=folder / "labels")
+    name = f"{slug(data.name)}-{short_hash(asdict(options))}"
+    path = out / "stores" / (f"{name}.json" if look else name)
+    job = PrepareJob(id=f"prepare.{name}", options=replace(options, out=path), phantoms=phantoms, look=look)
+    return Source(data.name, job)
+
+
+def tested_scans(test: TestPlan, sources: Mapping[str, Source]) -> list[Scan]:
+    """The scans of a test set.
+
+    Raises:
+        OptionError: there are none.
+    """
+    scans = sources[test.data].scans()
+    if test.patients == "test":
+        held_out = set(_split(test, sources).test)
+        scans = [scan for scan in scans if scan.patient in held_out]
+    if not scans:
+        raise test.entry.error(
+            f"{test.data} has no labelled {'test ' if test.patients == 'test' else ''}patients",
+            "hold some out by fractions: or split:" if test.patients == "test" else "add masks",
+        )
+    return scans
+
+
+def _split(test: TestPlan, sources: Mapping[str, Source]) -> Split:
+    job = sources[test.data].job
+    if not job.look:
+        return sources[test.data].store.split()
+    content: dict[str, Any] = read_json(job.options.out)["split"]
+    return Split(**{part: tuple(patients) for part, patients in content.items()})
+
+
+def check_data(plan: Plan, sources: Mapping[str, Source]) -> None:
+    """What can only be known once the scans are read, and must be before anything is trained.
+
+    Raises:
+        OptionError: a budget asks for more than there is; a test set holds scans that models are trained, chosen or
+            (unless the method is transductive) pre-trained on. Each names the line of the plan.
+    """
+    store = sources[plan.train].store
+    split = store.split()
+    for method in plan.methods:
+        _check_budgets(plan, method, store, split)
+    learned = store.fingerprints({*split.train, *split.validation})
+    names = {scan["case"] for scan in store.meta["scans"] if scan["patient"] in {*split.train, *split.validation}}
+    for test in plan.tests:
+        scans = {scan.fingerprint: scan.case for scan in tested_scans(test, sources)}
+        if alike := sorted(names & set(scans.values())):
+            warnings.warn(
+                f"the test set {test.name} and {plan.train} share case ids ({', '.join(alike[:5])}) with other voxels; "
+                "make sure that they are other patients",
+                stacklevel=2,
+            )
+        if leaked := sorted(scans[seen] for seen in learned & scans.keys()):
+            raise test.entry.error(
+                f"{len(leaked)} of its {len(scans)} scans are among those that models are trained or chosen on "
+                f"({', '.join(leaked[:5])})",
+                "test on other scans, or on patients: test",
+            )
+        for method in plan.methods:
+            _check_pretraining(method, test, scans, sources)
+    held_out = store.fingerprints({*split.validation, *split.test})
+    for method in plan.methods:
+        if method.pretrain is not None and not method.transductive and held_out & _seen(method, sources):
+            raise method.entry.error(
+                f"its pre-training on {method.pretrain_data} sees scans that {plan.train} holds out",
+                "say transductive: true to do so knowingly; every table then marks the method",
+            )
+
+
+def _check_budgets(plan: Plan, method: MethodPlan, store: SliceStore, split: Split) -> None:
+    usable = store.slices[store.middle(method.finetune.get("middle_fraction", 1.0))]
+
+    def check(text: str, entry: Entry, draw: int) -> None:
+        try:
+            draw_labels(usable, split.train, Budget.parse(text), draw, store.presence_columns)
+        except SplitError as error:
+            raise entry.error(error.problem.removeprefix("--budget "), error.cure) from None
+
+    for (text, entry), draw in itertools.product(plan.budget_entries.items(), plan.draws):
+        check(text, entry, draw)
+
+
+def _check_pretraining(
+    method: MethodPlan, test: TestPlan, scans: Mapping[str, str], sources: Mapping[str, Source]
+) -> None:
+    if method.pretrain is None or method.transductive:
+        return
+    if leaked := sorted(scans[seen] for seen in _seen(method, sources) & scans.keys()):
+        raise method.entry.error(
+            f"its pre-training on {method.pretrain_data} sees {len(leaked)} scans of the test set {test.name} "
+            f"({', '.join(leaked[:5])})",
+            "say transductive: true to do so knowingly; every table then marks the method",
+        )
+
+
+def _seen(method: MethodPlan, sources: Mapping[str, Source]) -> set[str]:
+    """Fingerprints of the scans that the method's pre-training may see."""
+    store = sources[method.pretrain_data].store
+    return store.fingerprints(set(store.patients if method.transductive else store.split().train))

@@ -1,0 +1,107 @@
+"""How far a study's jobs are: one small JSON file a job, and one lock that tells whether someone is at work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from frugalseg.engine.files import read_json, write_json
+from frugalseg.errors import RunError
+from frugalseg.evaluate.results import SUMMARY
+from frugalseg.models.saved import SPEC
+from frugalseg.study.jobs import CellJob, Job, PretrainJob
+
+LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class JobState:
+    """How a job's last attempt stands.
+
+    Attributes:
+        state: interrupted: it stopped before its end and goes on from its checkpoint with the next run.
+        seconds: how long the attempt took.
+        error: what went wrong and what to do.
+        log: the log file, relative to the study's folder.
+        started: when, in seconds since 1970.
+        threads: CPU threads it computed with.
+    """
+
+    state: Literal["waiting", "running", "done", "failed", "interrupted"] = "waiting"
+    seconds: float = 0.0
+    error: str = ""
+    log: str = ""
+    started: float = 0.0
+    threads: int = 0
+
+
+def state_path(folder: Path, job: str) -> Path:
+    """Where a job's state is kept."""
+    return folder / "jobs" / f"{job}.json"
+
+
+def read_state(folder: Path, job: str) -> JobState:
+    """A job's state; `waiting` where it was never tried."""
+    path = state_path(folder, job)
+    return JobState(**read_json(path)) if path.is_file() else JobState()
+
+
+def write_state(folder: Path, job: str, state: JobState) -> None:
+    """Keep a job's state."""
+    write_json(state_path(folder, job), asdict(state))
+
+
+def is_done(job: Job) -> bool:
+    """Whether a job's result is there: what counts is the folder, not what was noted about it.
+
+    Preparing is always done again: it finds what is there, and that the scans are still the same.
+    """
+    if isinstance(job, PretrainJob):
+        return (job.options.out / SPEC).is_file()
+    if isinstance(job, CellJob):
+        return (job.options.out / SPEC).is_file() and all(is_evaluated(test.evaluate.out) for test in job.tests)
+    return False
+
+
+def is_evaluated(folder: Path) -> bool:
+    """Whether `folder` holds an evaluation in which no scan is missing."""
+    path = folder / SUMMARY
+    return path.is_file() and _is_complete(read_json(path))
+
+
+def _is_complete(summary: dict[str, Any]) -> bool:
+    return bool(summary["complete"])
+
+
+@contextmanager
+def at_work(folder: Path) -> Iterator[None]:
+    """Hold the study's lock; the system lets go of it when the process dies, however it dies.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise RunError(
+            f"another process is working on the study in {folder}",
+            "wait for it, or stop it; `frugalseg study status` tells how far it is",
+        ) from None
+
+
+def someone_at_work(folder: Path) -> bool:
+    """Whether a process is working on the study."""
+    if not (folder / LOCK).is_file():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True

@@ -1,0 +1,80 @@
+"""What the tables, charts and sentences of a study have in common: names, marks, numbers as text."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from frugalseg.evaluate.report import number
+from frugalseg.evaluate.statistics import RunSummary
+from frugalseg.study.scores import Group, Question, Scores
+from frugalseg.study.table import DAGGER, GAP
+
+TRANSDUCTIVE = (
+    f"{DAGGER} transductive: its pre-training, or its self-training, saw the scans (never the masks) of test patients; "
+    "beside methods that did not, it competes for no best or second place."
+)
+
+
+def label(scores: Scores, method: str) -> str:
+    """A method's name, with a dagger where it is transductive."""
+    return method + DAGGER if scores.transductive(method) else method
+
+
+def describe(scores: Scores, question: Question) -> str:
+    """A test set and how much was measured of it."""
+    scans, patients, all_scans = scores.scans(question), scores.patients(question), question.test.scans
+    text = f"{scans} of {all_scans} scans" if scans != all_scans else f"{scans} {'scan' if scans == 1 else 'scans'}"
+    if patients != scans:
+        text += f" of {patients} {'patient' if patients == 1 else 'patients'}"
+    return f"{question.test.name} ({text})"
+
+
+def runs_note(scores: Scores, question: Question, group: Group, summary: RunSummary) -> str:
+    """Says so where runs are missing, or where finished runs have no value of this metric."""
+    planned, finished = scores.planned.get(group, 0), scores.finished(question, group)
+    if finished < planned:
+        return f"{finished} of {planned} runs"
+    return f"a value in {summary.runs} of {finished} runs" if summary.runs < finished else ""
+
+
+def interval_text(interval: tuple[float, float] | None, digits: int, sign: bool = False) -> str:
+    """An interval in square brackets; a dash where there is none."""
+    if interval is None:
+        return GAP
+    return f"[{number(interval[0], digits, sign)}, {number(interval[1], digits, sign)}]"
+
+
+def p_text(p: float) -> str:
+    """A p-value with three decimals; a dash where nothing could be tested."""
+    if math.isnan(p):
+        return GAP
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def summary_record(summary: RunSummary, name: str) -> dict[str, Any]:
+    """A summary as columns of a CSV; `name` is what its mean is called there."""
+    record = {"patients": summary.patients, name: summary.mean, "sd_runs": summary.sd}
+    for key, interval in (("ci95", summary.ci95), ("ci95_runs", summary.ci95_runs)):
+        record[f"{key}_low"], record[f"{key}_high"] = interval or (math.nan, math.nan)
+    return record
+
+
+def sections_of(scores: Scores) -> list[tuple[str, str]]:
+    """The (backbone, budget) pairs that were planned, in the plan's order."""
+    r = scores.results
+    grid = [(backbone, budget) for backbone in r.backbones for budget in r.budgets]
+    planned = {(group.backbone, group.budget) for group in scores.planned}
+    return [section for section in grid if section in planned]
+
+
+def notes_of(scores: Scores, *notes: str) -> tuple[str, ...]:
+    """The notes, and what the dagger means where a method has one."""
+    marked = any(scores.transductive(method) for method in scores.results.methods)
+    return (*notes, TRANSDUCTIVE) if marked else notes
+
+
+def file_name(name: str) -> str:
+    """A file's name made of what people called things."""
+    return re.sub(r"[^\w.-]+", "-", name.replace("%", " percent")).strip("-.")  # % would end a line of LaTeX

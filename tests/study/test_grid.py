@@ -1,0 +1,164 @@
+"""The grid: order, what is shared, and what a changed plan keeps; leaks and impossible budgets are refused."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+
+import pytest
+
+from frugalseg.errors import OptionError
+from frugalseg.study.grid import build_grid
+from frugalseg.study.jobs import CellJob, PretrainJob, kind_of, short_hash, slug
+from frugalseg.study.read_plan import read_plan
+from frugalseg.study.sources import check_data, locate
+from frugalseg.study.work import attempt
+
+from .plans import PLAN, changed, write_plan
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("grid")
+    write_plan(root)
+    return root
+
+
+def prepared(folder, text=PLAN):
+    """A plan and its data sets, prepared in folder/out."""
+    plan = read_plan(write_plan(folder, text, scans=False))
+    sources = locate(plan, folder / "out")
+    for source in sources.values():
+        assert attempt(source.job, folder / "out", threads=1).state == "done"
+    return plan, sources
+
+
+def grid_of(folder, text=PLAN):
+    plan, sources = prepared(folder, text)
+    check_data(plan, sources)
+    return build_grid(plan, sources, folder / "out", threads=1)
+
+
+def ids(grid):
+    return [job.id for job in grid.jobs()]
+
+
+def test_all_methods_of_a_draw_and_seed_come_before_the_next(folder):
+    grid = grid_of(folder, changed(("draws: [0]", "draws: [0, 1]"), ('["1 scans"]', '["1 scans", "2 scans"]')))
+    runs = [(cell.draw, cell.seed) for cell in grid.cells]
+    assert runs == sorted(runs)
+    assert len(grid.cells) == 3 * 2 * 2 * 2
+    first = grid.cells[:6]
+    assert [cell.budget for cell in first] == ["1 scans"] * 3 + ["2 scans"] * 3
+    assert {cell.method for cell in first} == {"scratch", "polycl", "polycl again"}
+
+
+def test_methods_with_the_same_pre_training_share_it(folder):
+    grid = grid_of(folder)
+    jobs = grid.jobs()
+    pretrainings = [job for job in jobs if isinstance(job, PretrainJob)]
+    assert len(pretrainings) == 2  # one a seed, though two methods use it
+    for job in jobs:
+        if isinstance(job, CellJob):
+            assert all(ids(grid).index(need) < ids(grid).index(job.id) for need in job.needs)
+    by_method = {cell.method: cell for cell in grid.cells if cell.seed == 1}
+    assert by_method["polycl"].pretrain == by_method["polycl again"].pretrain
+    assert by_method["polycl"].job.options.encoder == by_method["polycl"].pretrain.options.out
+    assert by_method["scratch"].job.needs == ()
+
+
+def test_another_pre_training_is_not_shared(folder):
+    text = changed(("polycl again:\n    pretrain: {method: polycl-s}", "polycl again:\n    pretrain: {method: simclr}"))
+    assert len([job for job in grid_of(folder, text).jobs() if isinstance(job, PretrainJob)]) == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kept"),
+    [
+        ("name: tiny", "name: other", 8),
+        ("seeds: [0, 1]", "seeds: [0, 1, 2]", 8),
+        ("lr: 0.001", "lr: 0.002", 6),  # the two models of one method
+        ("finetune: {steps: 2", "finetune: {steps: 3", 2),  # the pre-trainings stay
+        ("pretrain: {steps: 2", "pretrain: {steps: 3", 2),  # the models from scratch stay
+        ("size: 32\n    fractions", "size: 48\n    fractions", 0),
+        ("fractions: [0.2, 0.2]", "fractions: [0.2, 0.4]", 0),
+    ],
+)
+def test_a_changed_plan_keeps_what_it_still_asks_for(folder, old, new, kept):
+    before, after = ids(grid_of(folder)), ids(grid_of(folder, changed((old, new))))
+    assert len(before) == 8
+    assert len(set(before) & set(after)) == kept
+
+
+def test_changed_test_scans_are_tested_anew_without_training_anew(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    before = grid_of(tmp_path / "copy")
+    (tmp_path / "copy" / "away" / "labels" / "scan_06.nii.gz").unlink()
+    after = grid_of(tmp_path / "copy")
+    assert ids(before) == ids(after)
+    assert len(after.tests["away"]) == 1
+    one, other = (grid.cells[0].job.tests for grid in (before, after))
+    assert one[0].evaluate.out == other[0].evaluate.out
+    assert one[1].evaluate.out != other[1].evaluate.out
+
+
+def test_test_sets_hold_the_patients_they_should(folder):
+    plan, sources = prepared(folder)
+    grid = build_grid(plan, sources, folder / "out", threads=1)
+    held_out = set(sources["tiny"].store.split().test)
+    assert {scan.case for scan in grid.tests["held out"]} == held_out
+    assert [scan.case for scan in grid.tests["away"]] == ["scan_06", "scan_07"]
+    test = grid.cells[0].job.tests[1]
+    assert test.predict.case == test.evaluate.case == ["scan_06", "scan_07"]
+
+
+def test_jobs_can_be_sent_to_another_process(folder):
+    for job in grid_of(folder).jobs():
+        assert pickle.loads(pickle.dumps(job)) == job
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "part", "said"),
+    [
+        (
+            '["1 scans"]',
+            '["1 scans",\n  "9 scans"]',
+            '"9 scans"',
+            "'9 scans': there are only 4 labelled training scans",
+        ),
+        ('["1 scans"]', '["1 scans",\n  "500 slices"]', '"500 slices"', "there are only"),
+        (
+            "  away: {data: away, millimetres: false}",
+            "  all: {data: tiny, patients: all}",
+            "  all:",
+            "5 of its 6 scans",
+        ),
+        ("{method: polycl-s}}", "{method: polycl-s, data: away}}", "polycl: {", "sees 2 scans of the test set away"),
+    ],
+)
+def test_leaks_and_impossible_budgets_are_refused_with_their_line(folder, old, new, part, said):
+    text = changed((old, new))
+    with pytest.raises(OptionError, match=said) as raised:
+        check_data(*prepared(folder, text))
+    assert f"line {1 + text[: text.index(part)].count(chr(10))}:" in raised.value.problem
+
+
+def test_a_transductive_method_sees_every_scan_and_says_so(folder):
+    text = changed(
+        ("polycl: {pretrain: {method: polycl-s}}", "polycl: {pretrain: {method: polycl-s}, transductive: true}")
+    )
+    grid = grid_of(folder, text)
+    cell = next(cell for cell in grid.cells if cell.method == "polycl")
+    assert cell.transductive
+    assert cell.job.options.transductive
+    store = prepared(folder, text)[1]["tiny"].store
+    assert set(store.split(cell.pretrain.options.split).train) == set(store.patients)
+    assert len([job for job in grid.jobs() if isinstance(job, PretrainJob)]) == 4  # not shared with the inductive one
+
+
+def test_names():
+    assert slug("held-out btcv", "5%", "d0") == "held-out-btcv.5%.d0"
+    assert slug("../..") == "-"
+    assert kind_of("pretrain.moco.unet.s0-1234") == "pretrain.moco"
+    assert kind_of("scratch.unet.1-scans.d0.s0-1234") == "scratch"
+    assert short_hash({"a": 1, "b": 2}) == short_hash({"b": 2, "a": 1}) != short_hash({"a": 1, "b": 3})
