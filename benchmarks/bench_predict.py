@@ -44,7 +44,7 @@ def main() -> None:
                     "norm": "instance_affine",
                     "targets": targets,
                     "preprocessing": {"size": 256, "intensity": {"kind": "ct", "low": -160, "high": 240}},
-                    "keep_largest": dict.fromkeys(targets, True),
+                    "keep": dict.fromkeys(targets, "largest"),
                     "scans": [],
                 },
             )

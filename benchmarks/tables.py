@@ -20,8 +20,8 @@ def show(title: str, rows: list[tuple[str, str, str]]) -> None:
     Console().print(table)
 
 
-def median_seconds(work: Callable[[], object], repeats: int = 7, warm_up: int = 1) -> float:
-    """Median time of `work` over `repeats`, after `warm_up` runs that do not count."""
+def timed(work: Callable[[], object], repeats: int = 7, warm_up: int = 1) -> list[float]:
+    """Seconds of each of `repeats` runs of `work`, after `warm_up` runs that do not count."""
     for _ in range(warm_up):
         work()
     times = []
@@ -29,4 +29,9 @@ def median_seconds(work: Callable[[], object], repeats: int = 7, warm_up: int = 
         begun = time.perf_counter()
         work()
         times.append(time.perf_counter() - begun)
-    return statistics.median(times)
+    return times
+
+
+def median_seconds(work: Callable[[], object], repeats: int = 7, warm_up: int = 1) -> float:
+    """Median of `timed`."""
+    return statistics.median(timed(work, repeats, warm_up))

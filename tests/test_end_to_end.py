@@ -246,6 +246,22 @@ def test_encoder_that_saw_held_out_patients_is_refused(way, tmp_path, capsys):
     assert f"held out here: {split['train'][0]}" in capsys.readouterr().err
 
 
+def test_an_encoder_that_saw_held_out_scans_is_let_in_only_where_it_knows_no_label_of_them(way, tmp_path, capsys):
+    everyone = tmp_path / "everyone.json"
+    everyone.write_text(json.dumps({"train": [f"scan_{i:02d}" for i in range(10)]}))
+    tried = {}
+    for method in ("polycl-s", "polycl-m"):
+        out = tmp_path / method
+        assert frugalseg("pretrain", data=way / "store", split=everyone, method=method, steps=1, out=out) == 0
+        fit = {"data": way / "store", "encoder": out, "steps": 1, "out": tmp_path / f"{method}-fit"}
+        assert frugalseg("finetune", **fit) == 1
+        tried[method] = frugalseg("finetune", "--transductive", **fit)
+    assert tried == {"polycl-s": 0, "polycl-m": 1}
+    assert "knows which of their slices" in capsys.readouterr().err
+    spec = json.loads((tmp_path / "polycl-s-fit" / "model.json").read_text())
+    assert "test" not in {scan["role"] for scan in spec["scans"]}
+
+
 def test_finetune_without_validation_patients_says_so(way, tmp_path):
     split = {"train": [f"scan_{i:02d}" for i in range(8)]}
     (tmp_path / "split.json").write_text(json.dumps(split))
@@ -269,7 +285,8 @@ def test_fine_tuning_killed_in_mid_epoch_and_resumed_gives_the_same_bits(way, tm
     subprocess.run([*command, "--out", whole], check=True, capture_output=True)
     process = subprocess.Popen([*command, "--out", broken], stderr=subprocess.DEVNULL)
     deadline = time.time() + 120
-    while len(records(broken)) < 8 and process.poll() is None and time.time() < deadline:
+    watched = broken / "rounds" / "0" if "best" in way_of_training else broken
+    while len(records(watched)) < 8 and process.poll() is None and time.time() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -327,6 +344,7 @@ def test_self_training_leaves_every_round_and_counts_what_it_saw(way, tmp_path):
         (["--semi", "mean-teacher", "--rounds", "2"], "self-training only"),
         (["--weights", "nowhere.pth"], "--weights"),
         (["--context", "-1"], "--context -1"),
+        (["--semi", "mean-teacher", "--batch-size", "1"], "no room for unlabelled"),
     ],
 )
 def test_fine_tuning_options_that_do_not_go_together(way, tmp_path, capsys, flags, told):

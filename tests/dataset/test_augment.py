@@ -72,9 +72,13 @@ def test_without_labels():
 def test_weights_move_with_the_labels():
     torch.manual_seed(5)
     batch = blob()
-    weighted = Slices(batch.images, batch.labels, (batch.labels == 3).float() * 0.5)
-    changed = Augment("robust")(weighted)
-    assert torch.equal(changed.weights, (changed.labels == 3).float() * 0.5)
+    weighted = Slices(batch.images, batch.labels, torch.where(batch.labels == 3, 0.25, 0.5))
+    changed = Augment("robust").move(weighted)
+    assert (changed.weights[changed.labels == 3] == 0.25).all()
+    outside = changed.images[:, 0] == 0
+    assert outside.any()
+    assert (changed.weights[outside] == 1).all()
+    assert set(changed.weights.unique().tolist()) == {0.25, 0.5, 1.0}
     assert Augment("robust")(batch).weights is None
 
 

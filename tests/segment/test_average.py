@@ -40,3 +40,15 @@ def test_average_travels_in_the_state():
     one.update()
     other.update()
     assert torch.equal(one.average.weight, other.average.weight)
+
+
+def test_training_the_network_leaves_the_averages_batch_norms_alone():
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Dropout(0.5))
+    model = Averaged(network, decay=0.9)
+    model.update()
+    model.train()
+    assert network.training
+    before = {name: value.clone() for name, value in model.average.state_dict().items()}
+    x = torch.randn(4, 1, 3, 3)
+    assert torch.equal(model.average(x), model.average(x))
+    assert all(torch.equal(value, before[name]) for name, value in model.average.state_dict().items())

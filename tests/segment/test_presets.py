@@ -2,10 +2,19 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from frugalseg.dataset.source import SliceSource
+from frugalseg.dataset.splits import Split
+from frugalseg.dataset.store import SliceStore
+from frugalseg.models.registry import build_segmenter
+from frugalseg.options import FinetuneOptions
 from frugalseg.segment.presets import PRESETS, make_optimizer, make_schedule
+from frugalseg.segment.pseudo import Unlabelled
+from frugalseg.segment.task import FinetuneTask, TrainingSet
 
 
 def trace(preset, steps, per_epoch):
@@ -41,3 +50,28 @@ def test_shortest_runs_have_a_schedule(preset, steps):
 
 def test_own_learning_rate_wins():
     assert make_optimizer(PRESETS["robust"], [torch.nn.Parameter(torch.zeros(1))], 0.5).param_groups[0]["lr"] == 0.5
+
+
+def test_every_way_of_training_is_equally_long(tmp_path):
+    """Epochs are passes over the labels at the full batch size, whatever share of a batch is unlabelled."""
+    store = tiny_store(tmp_path)
+    lengths = set()
+    for unlabelled in (None, Unlabelled(np.arange(40, 50))):
+        source = SliceSource(store, torch.device("cpu"), with_labels=True)
+        options = FinetuneOptions(data=tmp_path, out=tmp_path / "o", preset="paper", epochs=3, batch_size=4)
+        network = build_segmenter("unet", 1, "instance")
+        split = Split(train=("a",), validation=(), test=())
+        known = TrainingSet(np.arange(24), unlabelled)
+        task = FinetuneTask(options, PRESETS["paper"], network, store, split, source, known)
+        lengths.add(task.steps)
+        for rows in task.batches(0):
+            assert len(rows) == 4
+            assert (rows >= 40).sum() == (0 if unlabelled is None else 2)
+    assert lengths == {18}
+
+
+def tiny_store(folder):
+    np.save(folder / "images.npy", np.zeros((50, 16, 16), np.float16))
+    np.save(folder / "labels.npy", np.zeros((50, 16, 16), np.uint8))
+    index = pd.DataFrame({"case": "a", "patient": "a", "z": range(50), "labelled": True, "has_liver": True})
+    return SliceStore(folder, {"parameters": {"targets": {"liver": [6]}, "size": 16}}, index)

@@ -56,12 +56,12 @@ def test_pseudo_labels_are_the_models_and_keep_the_largest_component(store):
     source = SliceSource(store, torch.device("cpu"), with_labels=True)
     rows = np.arange(4, len(store.slices))
     images = torch.from_numpy(store.images[rows].astype(np.float32))
-    raw = pseudo_label(Bright(), store, source, rows, ["all"], "32")
+    raw = pseudo_label(Bright(), store, source, rows, ["all"], "32", store.folder)
     assert torch.equal(raw.classes, (images > 0.5).to(torch.uint8))
     p = ((images - 0.5) * 20).sigmoid()
     assert torch.allclose(raw.confidence / 255, (2 * p - 1).abs(), atol=1 / 255)
 
-    kept = pseudo_label(Bright(), store, source, rows, ["largest"], "32")
+    kept = pseudo_label(Bright(), store, source, rows, ["largest"], "32", store.folder)
     dropped = (raw.classes == 1) & (kept.classes == 0)
     assert dropped.any()  # the spleen is bright too
     assert not ((kept.classes == 1) & (raw.classes == 0)).any()

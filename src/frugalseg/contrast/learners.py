@@ -33,7 +33,7 @@ class Learner(nn.Module, ABC):
         self.network = network
 
     def forward(self, images: Tensor) -> Any:
-        """(N, 1, S, S) in [0, 1] → what `losses` takes; here the network's vectors, (N, D)."""
+        """(N, C, S, S) in [0, 1] → what `losses` takes; here the network's vectors, (N, D)."""
         return self.network(images)
 
     @abstractmethod

@@ -6,7 +6,7 @@ To add one: a line in `METHODS`, its name in `options.PretrainOptions`, and what
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from torch import nn
@@ -16,6 +16,7 @@ from frugalseg.contrast.learners import Classifier, InBatch, Learner, Triplets
 from frugalseg.contrast.momentum import BYOL, MoCo
 from frugalseg.contrast.recipes import Recipe
 from frugalseg.contrast.samplers import Sampler
+from frugalseg.errors import OptionError
 from frugalseg.models.blocks import ProjectionNet
 from frugalseg.models.heads import byol_predictor, linear_head, mlp_head
 from frugalseg.options import PretrainOptions
@@ -52,6 +53,18 @@ class Setting:
     steps: int
 
 
+OF_SOME_METHODS = (
+    "tau",
+    "restart",
+    "neg_scope",
+    "min_dz",
+    "slices_per_scan",
+    "position_threshold",
+    "queue",
+    "momentum",
+)
+"""Options that some methods have no use for; given to one of those they are an error."""
+
 Build = Callable[[ProjectionNet, Setting], Learner]
 
 
@@ -69,6 +82,7 @@ class Method:
         head: its projection head; None for PolyCL's, a linear layer to 256.
         recipe: its defaults.
         across: what the training slices must differ in for the method to mean anything.
+        reads: of the options that only some methods have (`OF_SOME_METHODS`), those that change this one.
     """
 
     summary: str
@@ -80,6 +94,7 @@ class Method:
     annotation: Annotation = "none"
     views: Literal[1, 2] = 1
     across: Literal["slices", "scans", "organs", "heights"] = "slices"
+    reads: frozenset[str] = frozenset({"tau"})
 
 
 def _triplets(network: ProjectionNet, setting: Setting) -> Learner:
@@ -105,6 +120,8 @@ def _classifier(network: ProjectionNet, _: Setting) -> Learner:
     return Classifier(network)
 
 
+TRIPLET = frozenset({"tau", "restart", "min_dz"})
+IN_BATCH = TRIPLET | {"slices_per_scan"}
 PAPER = "PolyCL (arXiv 2505.19208)"
 OURS = "ours: " + PAPER + " with in-batch negatives"
 POLYCL = Recipe(lr=1e-4, weight_decay=0.0, schedule="warm_restarts", tau=0.05, augment="none")
@@ -121,6 +138,7 @@ METHODS: dict[str, Method] = {
         sampler=samplers.triplets("polycl-o"),
         learner=_triplets,
         recipe=POLYCL,
+        reads=TRIPLET,
     ),
     "polycl-s": Method(
         summary="triplets: a slice of the same scan attracts, one of another scan repels",
@@ -128,6 +146,7 @@ METHODS: dict[str, Method] = {
         sampler=samplers.triplets("polycl-s"),
         learner=_triplets,
         recipe=POLYCL,
+        reads=TRIPLET,
     ),
     "polycl-m": Method(
         summary="triplets within a scan: the same organs attract, others repel",
@@ -136,6 +155,7 @@ METHODS: dict[str, Method] = {
         sampler=samplers.triplets("polycl-m"),
         learner=_triplets,
         recipe=POLYCL,
+        reads=TRIPLET | {"neg_scope"},
     ),
     "polycl-o-batch": Method(
         summary="polycl-o against the whole batch: all its slices with the same organs attract, all others repel",
@@ -145,6 +165,7 @@ METHODS: dict[str, Method] = {
         learner=_in_batch(masks.organs_in_batch),
         recipe=POLYCL,
         across="organs",
+        reads=IN_BATCH,
     ),
     "polycl-s-batch": Method(
         summary="polycl-s against the whole batch: the slices of a scan attract, those of other scans repel",
@@ -153,6 +174,7 @@ METHODS: dict[str, Method] = {
         learner=_in_batch(masks.scan_in_batch),
         recipe=POLYCL,
         across="scans",
+        reads=IN_BATCH,
     ),
     "polycl-m-batch": Method(
         summary="polycl-m against the whole batch: of each scan, the same organs attract, others repel",
@@ -162,6 +184,7 @@ METHODS: dict[str, Method] = {
         learner=_in_batch(masks.both_in_batch),
         recipe=POLYCL,
         across="organs",
+        reads=IN_BATCH | {"neg_scope"},
     ),
     "simclr": Method(
         summary="two views of a slice attract, all other slices repel",
@@ -192,6 +215,7 @@ METHODS: dict[str, Method] = {
         head=Head(512, 512),
         recipe=VIEWS,
         across="heights",
+        reads=frozenset({"tau", "position_threshold"}),
     ),
     "gcl": Method(
         summary="two views; the same quarter of other scans attracts, other quarters repel",
@@ -211,6 +235,7 @@ METHODS: dict[str, Method] = {
         learner=_moco,
         head=MLP,
         recipe=replace(VIEWS, tau=0.2),
+        reads=frozenset({"tau", "queue", "momentum"}),
     ),
     "byol": Method(
         summary="a slice predicts how a slow copy of the network sees its other view; no negatives",
@@ -220,6 +245,7 @@ METHODS: dict[str, Method] = {
         learner=_byol,
         head=Head(BYOL_HIDDEN, BYOL_DIM),
         recipe=VIEWS,
+        reads=frozenset({"momentum"}),
     ),
     "classify": Method(
         summary="supervised: predict which organs a slice holds; the rival of methods that know this too",
@@ -230,6 +256,7 @@ METHODS: dict[str, Method] = {
         head=Head(None, None),
         recipe=VIEWS,
         across="organs",
+        reads=frozenset(),
     ),
     "random-pairs": Method(
         summary="triplets of any three slices: what training costs and changes without teaching anything",
@@ -237,5 +264,17 @@ METHODS: dict[str, Method] = {
         sampler=samplers.triplets("random-pairs"),
         learner=_triplets,
         recipe=POLYCL,
+        reads=frozenset({"tau", "restart"}),
     ),
 }
+
+
+def check_options(options: PretrainOptions) -> None:
+    """Raise `OptionError` where an option was changed that the method does not read."""
+    method, defaults = METHODS[options.method], {field.name: field.default for field in fields(PretrainOptions)}
+    for name in OF_SOME_METHODS:
+        if name not in method.reads and getattr(options, name) != defaults[name]:
+            users = ", ".join(other for other, entry in METHODS.items() if name in entry.reads)
+            raise OptionError(
+                f"--{name.replace('_', '-')} means nothing to {options.method}", f"leave it out; it is of {users}"
+            )

@@ -61,7 +61,7 @@ def describe(options: PretrainOptions, store: SliceStore, task: PretrainTask) ->
         "norm": task.norm,
         "context": options.context or 0,
         "method": options.method,
-        "weights": task.published,
+        "published_weights": task.published,
         "parameters": sum(p.numel() for p in task.model.network.parameters()),
         "preprocessing": store.preprocessing,
         "annotation": {

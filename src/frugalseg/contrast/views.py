@@ -34,7 +34,7 @@ class Views(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 1, S, S) in [0, 1] → changed copies, in [0, 1]."""
+        """(B, C, S, S) in [0, 1] → changed copies, in [0, 1]."""
         changed: Tensor = self.pipeline(images)
         return changed.clamp(0, 1)
 
@@ -47,7 +47,7 @@ class Light(nn.Module):
         self.augment = Augment("light")
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 1, S, S) in [0, 1] → changed copies, in [0, 1]."""
+        """(B, C, S, S) in [0, 1] → changed copies, in [0, 1]."""
         batch: Slices = self.augment(Slices(images, None))
         return batch.images
 
@@ -60,6 +60,6 @@ def make_changes(kind: Changes, size: int) -> nn.Module:
 
 
 def views_of(images: Tensor, views: int, changes: nn.Module) -> Tensor:
-    """(B, 1, S, S) → (views·B, 1, S, S): all first views, then all second ones, each changed on its own."""
+    """(B, C, S, S) → (views·B, C, S, S): all first views, then all second ones, each changed on its own."""
     changed: Tensor = changes(torch.cat([images] * views))
     return changed

@@ -47,14 +47,16 @@ class Augment(nn.Module):
 
     def move(self, batch: Slices) -> Slices:
         """Images, labels and weights moved together."""
-        maps = [t for t in (batch.labels, batch.weights) if t is not None]
+        # What comes in from outside is certainly background: doubt is what moves, so that it comes in as 0.
+        doubt = None if batch.weights is None else 1 - batch.weights
+        maps = [t for t in (batch.labels, doubt) if t is not None]
         tensors: dict[str, Tensor] = {"image": batch.images}
         if maps:
             tensors["mask"] = torch.stack([m.float() for m in maps], dim=1)
         moved: dict[str, Any] = self.geometry(tensors)
         of = iter(moved["mask"].unbind(dim=1)) if maps else iter(())
         labels = next(of).to(batch.labels.dtype) if batch.labels is not None else None
-        return Slices(moved["image"], labels, next(of) if batch.weights is not None else None)
+        return Slices(moved["image"], labels, 1 - next(of) if doubt is not None else None)
 
     def recolour(self, batch: Slices) -> Slices:
         """Intensities changed, everything in its place."""

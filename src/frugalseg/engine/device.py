@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
+from frugalseg.engine.allocator import keep_freed_memory
 from frugalseg.errors import DeviceError, OptionError
 from frugalseg.options import Precision
 
@@ -71,6 +72,8 @@ def make_fabric(device_name: str, precision: Precision) -> Fabric:
 
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     device = find_device(device_name)
+    if device.type == "cpu":
+        keep_freed_memory()
     settings: dict[str, Any] = {"accelerator": "gpu" if device.type == "cuda" else "cpu"}
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -101,9 +101,10 @@ class RunFolder:
         if (self.path / "config.yaml").is_file() and options.resume == "auto":
             self._check_same(config)
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            run = (self.path / "config.yaml").is_file()
             raise RunError(
-                f"{self.path} is in use" + (" by a run" if self.last.is_file() else ""),
-                "choose another --out" + (", or continue that run with --resume" if self.last.is_file() else ""),
+                f"{self.path} is in use" + (" by a run" if run else ""),
+                "choose another --out" + (", or continue that run with --resume" if run else ""),
             )
         with disk_errors(self.path):
             self.last.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from frugalseg.segment.note import NOTE
 ROLES = {
     "test": "held out; never touched",
     "new": "not in the model's data set",
-    "pretrain": "seen without its mask: in pre-training, or as an unlabelled scan",
+    "pretrain": "image or organ-present labels seen, in pre-training or as an unlabelled scan; mask not trained on",
     "unused": "a training patient's that the model never saw",
     "validation": "used to choose the model",
     "train": "mask trained on",

@@ -29,7 +29,13 @@ class Averaged(nn.Module):
     def average(self) -> nn.Module:
         """The network with averaged weights; it is never trained, so dropout and batch norms stay still."""
         module: nn.Module = self._averaged.module
-        return module.eval()
+        return module
+
+    def train(self, mode: bool = True) -> Averaged:
+        """Training or evaluation mode of the network; the average stays in evaluation."""
+        super().train(mode)
+        self._averaged.eval()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """What the trained network says."""

@@ -6,6 +6,7 @@ and every later one also from what the one before it makes of the unlabelled sli
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ def finetune(options: FinetuneOptions) -> RunFolder:
     """
     work = _Work.prepare(options)
     work.start_network(options)  # weights that do not fit are told before the folder is taken
-    run = work.claim(options)
+    run = work.claim(_resumable(options))
     if run.finished:
         say(f"{run.path} is finished")
     elif work.preset.semi == "self-training" and len(work.unlabelled):
@@ -75,6 +76,12 @@ def finetune(options: FinetuneOptions) -> RunFolder:
     else:
         work.train(options, run, None)
     return run
+
+
+def _resumable(options: FinetuneOptions) -> FinetuneOptions:
+    """A self-training stopped in an early round has a checkpoint there, and none of its own to be resumed from."""
+    begun = options.resume == "yes" and (options.out / "rounds").is_dir()
+    return replace(options, resume="auto") if begun else options
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ class _Work:
     def train(self, options: FinetuneOptions, run: RunFolder, teacher: RunFolder | None) -> None:
         """One training, from the labels and what `teacher` makes of the rest."""
         preset = chosen_preset(options, self.encoder)
-        training = TrainingSet(self.labelled, self._unlabelled(preset, teacher))
+        training = TrainingSet(self.labelled, self._unlabelled(options, preset, teacher))
         torch.manual_seed(options.seed)
         network, published = self.start_network(options)
         task = FinetuneTask(options, preset, network, self.store, self.split, self.source, training)
@@ -168,7 +175,7 @@ class _Work:
             return network, load_published(network.encoder, self.backbone, options.weights)
         return network, None
 
-    def _unlabelled(self, preset: Preset, teacher: RunFolder | None) -> Unlabelled | None:
+    def _unlabelled(self, options: FinetuneOptions, preset: Preset, teacher: RunFolder | None) -> Unlabelled | None:
         if preset.semi == "none" or len(self.unlabelled) == 0:
             return None
         if teacher is None:
@@ -178,7 +185,7 @@ class _Work:
         keep = [spec["keep"][organ] for organ in spec["targets"]]
         say(f"labelling {len(self.unlabelled)} slices with {teacher.path}")
         model = model.to(self.source.device)
-        return pseudo_label(model, self.store, self.source, self.unlabelled, keep, "auto")
+        return pseudo_label(model, self.store, self.source, self.unlabelled, keep, options.precision, options.out)
 
     def _save(
         self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: dict[str, Any] | None
@@ -187,13 +194,14 @@ class _Work:
         best = load_checkpoint(run.best if run.best.is_file() else run.last)
         task.model.load_state_dict(best["model"])
         task.judged.eval()
-        if task.validation.cases:
+        chosen = math.isfinite(best["best"])
+        if chosen:
             keep = task.validation.worth_keeping(task.judged, task.preset.keep)
             say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
         else:
             keep = dict.fromkeys(self.store.targets, "all")
             warnings.warn(
-                "no validation patient has labels: the last step's model is kept, and nothing was chosen",
+                "no validation patient has labels of a target: the last step's model is kept, and nothing was chosen",
                 stacklevel=2,
             )
         used = self.store.slices.loc[self.labelled]
@@ -208,19 +216,20 @@ class _Work:
             "backbone": self.backbone,
             "norm": choose_norm(self.backbone, options.norm, task.preset.norm),
             "context": task.preset.context,
-            "published_weights": published,
+            "published_weights": published or (self.encoder or {}).get("published_weights"),
             "parameters": sum(p.numel() for p in task.judged.parameters()),
             "targets": self.store.meta["parameters"]["targets"],
             "preprocessing": self.store.preprocessing,
             "keep": keep,
             "step": best["step"],
-            "validation_dice": best["best"] if task.validation.cases else None,
+            "validation_dice": best["best"] if chosen else None,
             "annotation": {
                 "budget": options.budget,
                 "draw": options.draw,
                 "masks": len(used),
                 "mask_scans": int(used["case"].nunique()),
                 "validation_scans": len(task.validation.cases),
+                "validation_masks": sum(len(rows) for rows in task.validation.cases.values()),
                 "unlabelled_slices": len(self.unlabelled) if semi else 0,
                 "unlabelled_scans": int(self.store.slices.loc[self.unlabelled, "case"].nunique()) if semi else 0,
                 "pretraining": self.encoder["annotation"] if self.encoder else None,
@@ -234,7 +243,8 @@ def chosen_preset(options: FinetuneOptions, encoder: dict[str, Any] | None = Non
     """The preset with what the person changed about it, and what the encoder's model.json demands.
 
     Raises:
-        OptionError: --rounds without self-training, or another --context than the encoder's.
+        OptionError: --rounds without self-training, another --context than the encoder's, or a batch too small for
+            labelled and unlabelled slices.
     """
     preset = PRESETS[options.preset]
     context = preset.context if options.context is None else options.context
@@ -245,6 +255,8 @@ def chosen_preset(options: FinetuneOptions, encoder: dict[str, Any] | None = Non
                 f"--context {options.context}: the encoder was pre-trained with {context}", "leave out --context"
             )
     preset = replace(preset, semi=options.semi or preset.semi, context=context)
+    if preset.semi != "none" and options.batch_size < 2:
+        raise OptionError(f"--batch-size {options.batch_size} has no room for unlabelled slices", "give 2 or more")
     if preset.semi == "mean-teacher" and preset.decay is None:
         preset = replace(preset, decay=TEACHER_DECAY)
     if options.rounds is not None and preset.semi != "self-training":

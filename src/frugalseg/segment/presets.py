@@ -32,7 +32,7 @@ class Preset:
         epochs, steps: length where the person gives none; one of them.
         decay: of the moving average of the weights, which is then the model that is judged and kept; None for the
             weights themselves.
-        semi: how unlabelled training slices are used (see `segment.selftrain` and `segment.consistency`).
+        semi: how unlabelled training slices are used (see `segment.pseudo` and `segment.consistency`).
         rounds: of self-training.
         unlabelled_share: share of a batch that is unlabelled slices, where they are used.
         keep: what may be kept of a mask (see `segment.components`); validation patients decide, organ by organ.

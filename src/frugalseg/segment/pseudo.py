@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +60,7 @@ def pseudo_label(
     rows: npt.NDArray[np.int64],
     keep: Sequence[Keep],
     precision: Precision,
+    folder: Path,
 ) -> Unlabelled:
     """Let a model label these slices, scan by scan.
 
@@ -70,9 +73,9 @@ def pseudo_label(
         rows: the slices to label, ascending.
         keep: for each class what is kept of it in a scan (see `segment.components`).
         precision: arithmetic.
+        folder: where the result may lie on the disk while it is needed: as much as the store, it may not fit in memory.
     """
-    classes = np.empty((len(rows), store.size, store.size), dtype=np.uint8)
-    confidence = np.empty_like(classes)
+    classes, confidence = (_on_disk((len(rows), store.size, store.size), folder) for _ in range(2))
     case = store.slices.loc[rows, "case"].to_numpy(str)
     for scan in np.unique(case):
         mine = np.flatnonzero(case == scan)
@@ -82,6 +85,12 @@ def pseudo_label(
         sure[cleaned != found] = 255
         classes[mine], confidence[mine] = cleaned, sure
     return Unlabelled(rows, torch.from_numpy(classes), torch.from_numpy(confidence))
+
+
+def _on_disk(shape: tuple[int, ...], folder: Path) -> npt.NDArray[np.uint8]:
+    """An array of zeros in a file that goes when the array does."""
+    with TemporaryFile(dir=folder) as file:
+        return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
 def _predict(

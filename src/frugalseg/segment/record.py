@@ -13,18 +13,21 @@ def check_encoder(encoder: dict[str, Any] | None, store: SliceStore, split: Spli
     """Refuse an encoder that has seen validation or test scans, or that expects other input.
 
     Raises:
-        SplitError: leakage, by the scans' fingerprints, unless it is `transductive` on purpose.
+        SplitError: leakage, by the scans' fingerprints, unless it is `transductive` on purpose. Organ-present labels
+            come from masks: an encoder taught by those of held-out scans is refused either way.
         OptionError: the encoder was trained on slices prepared otherwise.
     """
     if encoder is None:
         return
     held_out = {*split.validation, *split.test}
     leaked = store.fingerprints(held_out) & set(encoder["fingerprints"])
-    if leaked and not transductive:
+    taught = encoder["annotation"]["organ_present_labels"]
+    if leaked and (taught or not transductive):
         names = sorted(scan["case"] for scan in store.meta["scans"] if scan["fingerprint"] in leaked)
         raise SplitError(
             f"the encoder was pre-trained on scans that are held out here: {', '.join(names[:5])}",
-            "pre-train and fine-tune with the same split, or give --transductive",
+            "pre-train and fine-tune with the same split"
+            + (", since the encoder knows which of their slices hold the organ" if taught else ", or --transductive"),
         )
     if encoder["preprocessing"]["intensity"] != store.preprocessing["intensity"]:
         raise OptionError(

@@ -71,13 +71,15 @@ class FinetuneTask(Task):
         self.augment = Augment(preset.augment) if preset.augment else None
         self.loss = make_loss(preset.loss)
         self.steps_per_epoch = len(self._labelled_batches(0))
+        # Lengths in epochs mean those of a training on the labels alone, so that all ways of training are equally long.
+        epoch = len(shuffled_batches(training.labelled, options.batch_size, options.seed, 0))
         steps = options.steps or (None if options.epochs else preset.steps)
         self.steps, self.interval = steps_and_interval(
-            self.steps_per_epoch, steps, options.epochs or preset.epochs, reports=VALIDATIONS
+            epoch, steps, options.epochs or preset.epochs, reports=VALIDATIONS
         )
         self.interval = options.validate_every or self.interval
         self.optimizer = make_optimizer(preset, network.parameters(), options.lr)
-        self.scheduler = make_schedule(preset, self.optimizer, self.steps, self.steps_per_epoch)
+        self.scheduler = make_schedule(preset, self.optimizer, self.steps, epoch)
 
     def batches(self, epoch: int) -> list[Tensor]:
         """Batches of rows, each (B,): labelled ones, then unlabelled ones; an epoch is one over the labelled."""

@@ -1,0 +1,70 @@
+"""What a study costs beyond the runs it makes: processes, states, tables, report."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from frugalseg.evaluate.evaluate import evaluate
+from frugalseg.options import StudyOptions
+from frugalseg.segment.finetune import finetune
+from frugalseg.segment.predict import predict
+from frugalseg.study.grid import build_grid
+from frugalseg.study.read_plan import read_plan
+from frugalseg.study.run import study
+from frugalseg.study.sources import locate
+from tables import show
+
+PLAN = """
+data: {phantoms: {phantoms: 8, grid: [64, 64, 24], size: 64}}
+train: phantoms
+tests: {held out: {data: phantoms}}
+finetune: {steps: 20, precision: "32"}
+methods: {scratch: {}}
+budgets: ["1 scans", "3 scans"]
+seeds: [0, 1, 2]
+"""
+THREADS = 1
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plan.yaml"
+        path.write_text(PLAN)
+        out = Path(folder) / "out"
+        options = StudyOptions(plan=path, out=out, threads=THREADS)
+        whole = _seconds(lambda: study(options))
+        nothing = _seconds(lambda: study(options))
+        alone = _seconds(lambda: _alone(path, out, Path(folder) / "alone"))
+    show(
+        "A study of 6 models, one at a time",
+        [
+            ("the study, first start", f"{whole:.1f} s", ""),
+            ("its runs alone, in one process", f"{alone:.1f} s", ""),
+            ("the study adds", f"{whole - alone:.1f} s", ""),
+            ("the finished study once more", f"{nothing:.1f} s", ""),
+        ],
+    )
+
+
+def _alone(path: Path, prepared: Path, out: Path) -> None:
+    """The same trainings, predictions and evaluations, one after the other."""
+    plan = read_plan(path)
+    for cell in build_grid(plan, locate(plan, prepared), prepared, THREADS).cells:
+        folder = out / cell.job.id
+        finetune(replace(cell.job.options, out=folder / "model"))
+        for test in cell.job.tests:
+            predict(replace(test.predict, model=folder / "model", out=folder / "masks"))
+            evaluate(replace(test.evaluate, predictions=folder / "masks", out=folder / "evaluation"))
+
+
+def _seconds(work) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    main()
