@@ -206,8 +206,8 @@ class FinetuneOptions(TrainingOptions):
     weights: Path | None = None
     """A file with published weights for the backbone's encoder, ImageNet's for example (see the backbones' page)."""
     preset: Literal["robust", "paper", "best"] = "robust"
-    """robust: what works with few labels. paper: as PolyCL was published. best: robust, and the unlabelled scans
-    too; it takes longer."""
+    """robust: what works with few labels. paper: as PolyCL was published. best: robust, and self-training on the
+    unlabelled scans; it takes three times as long."""
     norm: Norm | None = None
     """Normalisation layers, instead of the preset's; an encoder needs those it was pre-trained with."""
     semi: Semi | None = None

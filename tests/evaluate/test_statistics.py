@@ -63,11 +63,15 @@ def test_one_value_has_no_interval_and_none_has_no_mean():
     assert math.isnan(none.mean)
 
 
+def one_draw(seeds):
+    return [(0, seed) for seed in range(seeds)]
+
+
 def test_runs_and_patients_together_are_as_uncertain_as_theory_says():
     rng = np.random.default_rng(0)
     runs, patients = rng.normal(0, 0.02, size=12), rng.normal(0.9, 0.05, size=60)
     scores = runs[:, None] + patients  # no interaction: the variances of the two means add up
-    low, high = bootstrap_runs_and_patients(scores, 40_000, seed=1)
+    low, high = bootstrap_runs_and_patients(scores, one_draw(12), 40_000, seed=1)
     half = 1.96 * math.sqrt(runs.var() / 12 + patients.var() / 60)
     assert low == pytest.approx(scores.mean() - half, abs=0.06 * half)
     assert high == pytest.approx(scores.mean() + half, abs=0.06 * half)
@@ -76,33 +80,74 @@ def test_runs_and_patients_together_are_as_uncertain_as_theory_says():
 def test_runs_that_differ_widen_the_interval_that_patients_alone_would_give():
     scores = np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
     assert bootstrap_mean(scores.mean(axis=0), 2_000, 0) == (0.5, 0.5)
-    assert bootstrap_runs_and_patients(scores, 2_000, 0) == (0.0, 1.0)
+    assert bootstrap_runs_and_patients(scores, one_draw(2), 2_000, 0) == (0.0, 1.0)
 
 
 def test_one_run_leaves_the_patients_interval():
     values = np.random.default_rng(2).random(30)
-    both, patients = bootstrap_runs_and_patients(values[None], 20_000, 0), bootstrap_mean(values, 20_000, 0)
+    both, patients = (
+        bootstrap_runs_and_patients(values[None], [(3, 7)], 20_000, 0),
+        bootstrap_mean(values, 20_000, 0),
+    )
     assert both == pytest.approx(patients, abs=0.005)
+
+
+GRID = list(itertools.product(range(2), range(3)))
+"""Two draws of the labels × three seeds."""
+
+
+def test_draws_are_drawn_whole():
+    # Six independent runs would hardly ever all be of one draw; of two draws, one is drawn twice half of the time.
+    scores = np.array([[float(draw)] * 4 for draw, _ in GRID])
+    assert bootstrap_runs_and_patients(scores, GRID, 2_000, 0) == (0.0, 1.0)
+    low, high = bootstrap_runs_and_patients(scores, one_draw(6), 2_000, 0)
+    assert 0.1 < low < high < 0.9
+
+
+def test_seeds_are_drawn_whole():
+    # A seed's mean is over both draws, and the three are drawn in 27 ways: all alike in one, so 0 and 1 lie 3.7% out.
+    scores = np.array([[float(seed == 2)] * 4 for _, seed in GRID])
+    assert bootstrap_runs_and_patients(scores, GRID, 4_000, 0, level=0.9) == pytest.approx((0.0, 2 / 3))
+    assert bootstrap_runs_and_patients(scores, GRID, 4_000, 0, level=0.94) == pytest.approx((0.0, 1.0))
+
+
+def test_the_interval_holds_the_truth_more_often_than_if_runs_were_independent():
+    rng = np.random.default_rng(1)
+    crossed = independent = 0
+    for _ in range(300):
+        draws, seeds = rng.normal(0, 0.02, (2, 1, 1)), rng.normal(0, 0.01, (1, 3, 1))
+        scores = draws + seeds + rng.normal(0, 0.02, (1, 1, 12)) + rng.normal(0, 0.02, (2, 3, 12))
+        for runs in (GRID, one_draw(6)):
+            low, high = bootstrap_runs_and_patients(scores.reshape(6, 12), runs, 400, 0)
+            crossed += runs is GRID and low <= 0 <= high
+            independent += runs is not GRID and low <= 0 <= high
+    assert crossed / 300 > 0.78  # still not 0.95: two draws are few
+    assert crossed - independent > 0.05 * 300
 
 
 def test_nan_is_left_out_of_runs_and_patients():
     scores = np.array([[0.5, NAN, 0.7, NAN], [0.5, 0.6, 0.7, NAN]])
-    low, high = bootstrap_runs_and_patients(scores, 2_000, 0)
+    low, high = bootstrap_runs_and_patients(scores, one_draw(2), 2_000, 0)
     assert 0.5 <= low < high <= 0.7
-    assert bootstrap_runs_and_patients(np.array([[0.5, NAN], [0.6, NAN]]), 100, 0) is None
-    assert bootstrap_runs_and_patients(np.empty((0, 4)), 100, 0) is None
+    assert bootstrap_runs_and_patients(np.array([[0.5, NAN], [0.6, NAN]]), one_draw(2), 100, 0) is None
+    assert bootstrap_runs_and_patients(np.empty((0, 4)), [], 100, 0) is None
+    without = bootstrap_runs_and_patients(scores, one_draw(2), 500, 0)
+    unscored = np.vstack([scores, np.full((1, 4), NAN)])
+    assert bootstrap_runs_and_patients(unscored, [*one_draw(2), (1, 0)], 500, 0) == without
+    with pytest.raises(ValueError, match="2 rows of scores for 3 runs"):
+        bootstrap_runs_and_patients(scores, one_draw(3), 100, 0)
 
 
 def test_runs_are_summarised_by_hand():
-    summary = summarise_runs(np.array([[0.8, 0.6], [0.9, 0.7], [1.0, NAN]]), 500, 0)
+    summary = summarise_runs(np.array([[0.8, 0.6], [0.9, 0.7], [1.0, NAN]]), one_draw(3), 500, 0)
     assert (summary.runs, summary.patients) == (3, 2)
     assert summary.mean == pytest.approx((0.7 + 0.8 + 1.0) / 3)
     assert summary.sd == pytest.approx(np.std([0.7, 0.8, 1.0], ddof=1))
     assert summary.ci95 == pytest.approx((0.65, 0.9))
-    nothing = summarise_runs(np.empty((0, 5)))
+    nothing = summarise_runs(np.empty((0, 5)), [])
     assert (nothing.runs, nothing.patients, nothing.ci95, nothing.ci95_runs) == (0, 0, None, None)
     assert math.isnan(nothing.mean)
-    assert math.isnan(summarise_runs(np.array([[0.5, 0.6]]), 100).sd)
+    assert math.isnan(summarise_runs(np.array([[0.5, 0.6]]), one_draw(1), 100).sd)
 
 
 def test_means_without_nan():

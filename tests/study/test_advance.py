@@ -40,7 +40,7 @@ def test_steps_epochs_and_the_preset_s_own_length(tmp_path):
 
 def test_rounds_of_self_training_count_together(tmp_path):
     run = finetuning(tmp_path / "run", steps=10, semi="self-training", rounds=2)
-    assert advance_of(run) == Advance(0.0, "training 1 of 3, starting")
+    assert advance_of(run) == Advance(0.0, "starting")
     finetuning(run / "rounds" / "0", at(5), steps=10)
     assert advance_of(run).share == pytest.approx(1 / 6)
     (run / "rounds" / "0" / "model.json").write_text("{}")
@@ -52,6 +52,11 @@ def test_rounds_of_self_training_count_together(tmp_path):
     assert training_seconds(run) == 2.0 * (5 + 10 + 2)
     (run / "model.json").write_text("{}")
     assert advance_of(run) == Advance(1.0, "testing")
+
+
+def test_self_training_with_nothing_unlabelled_is_one_training(tmp_path):
+    run = finetuning(tmp_path / "run", at(5), steps=10, semi="self-training", rounds=2)
+    assert advance_of(run) == Advance(0.5, "step 5 of 10")
 
 
 def test_the_last_whole_record_counts(tmp_path):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import shutil
 
+import nibabel
+import numpy as np
 import pytest
 
+from frugalseg.contrast.methods import METHODS
+from frugalseg.engine.files import read_json, write_json
 from frugalseg.errors import OptionError
+from frugalseg.segment.presets import PRESETS
+from frugalseg.study import grid as grid_module
 from frugalseg.study.grid import build_grid
 from frugalseg.study.jobs import CellJob, PretrainJob, kind_of, short_hash, slug
 from frugalseg.study.read_plan import read_plan
@@ -102,6 +109,47 @@ def test_changed_test_scans_are_tested_anew_without_training_anew(folder, tmp_pa
     assert one[1].evaluate.out != other[1].evaluate.out
 
 
+def test_a_corrected_test_mask_is_scored_anew(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    before = grid_of(tmp_path / "copy")
+    (mask,) = (tmp_path / "copy" / "away" / "labels").glob("scan_06.nii.gz")
+    other = nibabel.load(mask)
+    array = np.asarray(other.dataobj).copy()
+    array[0, 0, 0] = 6 - array[0, 0, 0]
+    nibabel.save(nibabel.Nifti1Image(array, other.affine, other.header), mask)
+    after = grid_of(tmp_path / "copy")
+    assert ids(before) == ids(after)
+    one, other = (grid.cells[0].job.tests for grid in (before, after))
+    assert one[0] == other[0]
+    assert one[1].evaluate.out != other[1].evaluate.out
+
+
+def test_a_list_of_scans_that_lacks_the_masks_hashes_is_made_anew(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    before = grid_of(tmp_path / "copy")
+    for listed in (tmp_path / "copy" / "out" / "stores").glob("away*.json"):
+        content = read_json(listed)
+        for scan in content["scans"]:
+            del scan["labels_sha256"]
+        write_json(listed, content)
+    assert grid_of(tmp_path / "copy").cells == before.cells
+
+
+@pytest.mark.parametrize("what", ["version", "preset", "recipe"])
+def test_models_of_changed_code_are_new(folder, monkeypatch, what):
+    before = grid_of(folder)
+    if what == "version":
+        monkeypatch.setattr(grid_module, "__version__", "99")
+    elif what == "preset":
+        monkeypatch.setitem(PRESETS, "robust", dataclasses.replace(PRESETS["robust"], clip=9.0))
+    else:
+        method = METHODS["polycl-s"]
+        recipe = dataclasses.replace(method.recipe, tau=0.9)
+        monkeypatch.setitem(METHODS, "polycl-s", dataclasses.replace(method, recipe=recipe))
+    kept = set(ids(before)) & set(ids(grid_of(folder)))
+    assert len(kept) == {"version": 0, "preset": 2, "recipe": 2}[what]  # the pre-trainings; the models from scratch
+
+
 def test_test_sets_hold_the_patients_they_should(folder):
     plan, sources = prepared(folder)
     grid = build_grid(plan, sources, folder / "out", threads=1)
@@ -133,7 +181,18 @@ def test_jobs_can_be_sent_to_another_process(folder):
             "  all:",
             "5 of its 6 scans",
         ),
-        ("{method: polycl-s}}", "{method: polycl-s, data: away}}", "polycl: {", "sees 2 scans of the test set away"),
+        (
+            "{method: polycl-s}}",
+            "{method: polycl-s, data: away}}",
+            "polycl: {",
+            "2 scans of the test set away.*\n.*trans",
+        ),
+        (
+            "{method: polycl-s}}",
+            "{method: classify, data: away}}",
+            "polycl: {",
+            "set away.*\n.*pre-train on other scans",
+        ),
     ],
 )
 def test_leaks_and_impossible_budgets_are_refused_with_their_line(folder, old, new, part, said):

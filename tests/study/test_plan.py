@@ -81,6 +81,14 @@ def test_the_resolved_plan_is_a_plan_and_means_the_same(folder, tmp_path):
         ("target: [liver=6]\n    size", "target: [liver6]\n    size", "target: [liver6]", "liver6"),
         ("away/labels, target: [liver=6]", "away/labels, target: [spleen=1]", "away: {data", "'spleen' is none of"),
         ("scratch: {}", "scratch: {transductive: true}", "scratch: {tr", "without pretrain"),
+        (
+            "polycl: {pretrain: {method: polycl-s}}",
+            "polycl:\n    pretrain: {method: classify}\n    transductive: true",
+            "transductive:",
+            "classify learns from labels that are made of masks, here those of test patients",
+        ),
+        ("method: polycl-s}}", "method: polycl-s, queue: 9}}", "polycl: {", "queue means nothing to polycl-s"),
+        ("pretrain: {steps: 2,", "pretrain: {steps: 2, queue: 9,", "pretrain: {st", "nothing to any of the plan's"),
         ("method: polycl-s}}", "method: polycl-s, norm: batch}}", "polycl: {", "norm batch and fine-tuned with"),
         ("scratch: {}", "scratch: {finetune: {norm: instance}, backbones: [transunet]}", "scratch: {", "not among"),
         (
@@ -109,6 +117,20 @@ def test_missing_parts(folder):
 def test_a_method_s_own_length_takes_the_place_of_the_shared_one(folder):
     plan = read(folder, changed(("lr: 0.001", "epochs: 3")))
     assert plan.methods[2].finetune == {"batch_size": 4, "device": "cpu", "precision": "32", "epochs": 3}
+
+
+def test_shared_options_reach_the_methods_that_read_them(folder):
+    text = changed(
+        ("pretrain: {steps: 2", "pretrain: {momentum: 0.99, min_dz: 3, steps: 2"),
+        ("again:\n    pretrain: {method: polycl-s}", "again:\n    pretrain: {method: moco}"),
+    )
+    _, polycl, moco = read(folder, text).methods
+    assert (polycl.pretrain["min_dz"], moco.pretrain["momentum"]) == (3.0, 0.99)
+    assert "momentum" not in polycl.pretrain
+    assert "min_dz" not in moco.pretrain
+    resolved = folder / "resolved.yaml"
+    resolved.write_text(yaml.safe_dump(read(folder, text).resolved()))
+    assert read_plan(resolved).resolved() == read(folder, text).resolved()
 
 
 def test_a_test_set_may_bring_its_own_scans(folder):
@@ -167,4 +189,7 @@ def test_the_plans_that_are_shipped(path, shared_data, tmp_path, monkeypatch):
             (tmp_path / name / part).mkdir(parents=True, exist_ok=True)
         (tmp_path / name / "resnet18.safetensors").touch()
         monkeypatch.setenv(name, str(tmp_path / name))
-    assert read_plan(path).name == path.stem
+    plan = read_plan(path)
+    assert plan.name == path.stem
+    (baseline,) = (method for method in plan.methods if method.name == plan.baseline)
+    assert set(plan.backbones) == set(baseline.backbones), "nothing to compare with"

@@ -124,17 +124,59 @@ def test_what_people_called_things_is_shown_and_never_run(tmp_path):
     ("change", "said"),
     [
         ({"methods": ["scratch"], "budgets": ["5%"]}, "Only scratch was planned"),
-        ({"methods": ["best"]}, "no run is finished by both scratch and another method"),
+        ({"methods": ["best"]}, "1 scans: scratch is not planned, so not compared."),
+        (
+            {"state": lambda m, *_: "done" if m == "best" else "waiting"},
+            "no run is finished by both scratch and another",
+        ),
         ({"state": lambda *_: "waiting"}, "No run is finished: there is nothing to say yet"),
         ({"state": lambda *_: "failed"}, "24 failed"),
         ({"draws": [0], "seeds": [0]}, "1 draw of the labels × 1 seed"),
         ({"organs": ["liver", "spleen"]}, "spleen on held-out (8 scans)"),
         ({"tests": [study.TestSet("one scan", True, False, 1)]}, "1 patient is too few"),
     ],
-    ids=["one method", "no baseline", "nothing finished", "all failed", "one run", "two organs", "one patient"],
+    ids=[
+        "one method",
+        "no baseline",
+        "no baseline yet",
+        "nothing finished",
+        "all failed",
+        "one run",
+        "two organs",
+        "one patient",
+    ],
 )
 def test_studies_of_every_shape_have_a_report(tmp_path, change, said):
     assert said in report_of(made_up_study(gains(best=0.1), **change), tmp_path).text
+
+
+def test_a_backbone_without_the_baseline_is_not_called_unfinished(tmp_path):
+    results = made_up_study(gains(best=0.1), backbones=["unet", "resnet18-unet", "vit"], budgets=["5%"])
+    cells = results.cells
+    lone = (cells["backbone"] == "resnet18-unet") & (cells["method"] == "scratch")
+    alone = (cells["backbone"] == "vit") & (cells["method"] == "best")
+    results = dataclasses.replace(results, cells=cells[~lone & ~alone])
+    text = report_of(results, tmp_path).text
+    assert "resnet18-unet, 5%: scratch is not planned, so not compared." in text
+    assert "vit, 5%: only scratch is planned, so nothing is compared." in text
+    assert "no run is finished by both" not in text
+    assert "scratch not planned" in text  # in the table
+
+
+def test_models_of_different_commits_are_warned_of(tmp_path):
+    results = made_up_study(gains())
+    assert "trained with the same code" not in report_of(results, tmp_path).text
+    commit = results.cells["seed"].map({0: "abc", 1: "def", 2: "def-dirty"})
+    text = report_of(dataclasses.replace(results, cells=results.cells.assign(commit=commit)), tmp_path).text
+    assert "Not all models were trained with the same code. Commits: abc, def, def-dirty." in text
+    waiting = results.cells.assign(commit=commit, state=["done" if c == "abc" else "waiting" for c in commit])
+    assert "the same code" not in report_of(dataclasses.replace(results, cells=waiting), tmp_path).text
+
+
+def test_what_validation_and_intervals_assume_is_said(tmp_path):
+    text = report_of(made_up_study(gains()), tmp_path).text
+    assert "The masks of the validation patients come on top" in text
+    assert "with two draws this interval is still too narrow" in text
 
 
 def test_a_study_without_any_case_or_column_yet(tmp_path):

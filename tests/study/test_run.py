@@ -54,6 +54,9 @@ def test_cells_tell_what_each_model_was_given_and_cost(folder):
     cells = results.cells.set_index(["method", "seed"])
     assert (cells["state"] == "done").all()
     assert (cells["mask_scans"] == 1).all()
+    assert (cells["validation_scans"] == 1).all()
+    assert (cells["validation_masks"] == 6).all()  # a scan of six slices
+    assert (cells["semi"] == "none").all()
     assert (cells.loc["scratch", "pretrain_scans"] == 0).all()
     assert (cells.loc["polycl", "pretrain_scans"] == 4).all()
     assert (cells["organ_present_labels"] == 0).all()
@@ -125,6 +128,23 @@ def test_a_folder_with_other_things_is_left_alone(folder):
         with pytest.raises(RunError, match="other things"):
             study(options(folder / "plan.yaml", out))
     assert (folder / "plan.yaml").read_text() == before
+
+
+def test_a_plan_that_is_refused_leaves_the_study_as_it_was(folder, tmp_path):
+    out = folder / "out"
+    kept = {name: (out / name).read_bytes() for name in ("plan.yaml", "grid.json", "study.json", "cells.csv")}
+    text = changed(("{data: tiny}", "{data: tiny, patients: all}"))
+    refused = tmp_path / "leaking.yaml"
+    refused.write_text(text.replace("images: ", f"images: {folder}/").replace("labels: ", f"labels: {folder}/"))
+    with pytest.raises(OptionError, match="among those that models are trained or chosen on"):
+        study(options(refused, out))
+    assert {name: (out / name).read_bytes() for name in kept} == kept
+    new = tmp_path / "new"
+    with pytest.raises(OptionError, match="among those that models are trained or chosen on"):
+        study(options(refused, new))
+    assert not (new / "plan.yaml").exists()
+    study(options(folder / "plan.yaml", new, only=["method=scratch", "seed=0"]))  # the folder is a study's all the same
+    assert (new / "plan.yaml").is_file()
 
 
 def test_only_one_at_a_time(folder):

@@ -221,9 +221,35 @@ def test_costs_are_ranges_where_draws_differ():
     row = dict(zip(cost.columns[1:], (e.text for e in rows_of(cost)["scratch"]), strict=True))
     assert row["Masks"] == "38 – 41"
     assert row["from scans"] == "1"
+    assert (row["Validation masks"], row["from validation scans"]) == ("80", "2")
     assert row["Fine-tuning, min"] == "2.0"
     assert row["Parameters"] == "1,962,337"
     assert row["Device"] == "cpu"
+
+
+def test_methods_that_found_nothing_unlabelled_are_named():
+    results = made_up_study(dice, methods=["scratch", "best"])
+    asked = results.cells["method"] == "best"
+    cells = results.cells.assign(
+        semi=np.where(asked, "self-training", "none"),
+        unlabelled_slices=np.where(asked & (results.cells["budget"] == "1 scans"), 300, 0),
+    )
+    (cost,) = tables_of(dataclasses.replace(results, cells=cells)).cost
+    assert cost.notes[-1] == (
+        "No slice was left unlabelled, so these learned from their masks alone: best at 3 scans (self-training)."
+    )
+    assert not any("left unlabelled" in note for note in tables_of(results).cost[0].notes)
+
+
+def test_intervals_know_which_runs_share_a_draw():
+    def by_draw(method, budget, draw, seed, patient):
+        return 0.5 + 0.1 * draw * (method == "best")
+
+    scores = Scores(made_up_study(by_draw, budgets=["5%"]), resamples=1_000)
+    (question,) = scores.questions
+    assert scores.summary(question, Group("best", "unet", "5%"), DICE).ci95_runs == pytest.approx((0.5, 0.6))
+    (comparison,) = compare_with_baseline(scores, question, DICE)
+    assert comparison.difference.ci95_runs == pytest.approx((0.0, 0.1))
 
 
 def test_one_method_alone_has_no_comparison_and_one_run_no_spread():

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+Run = tuple[int, int]
+"""A training: which draw of the labels, and which seed."""
+
 CHUNK = 1 << 22
 """Draws held in memory at once while resampling."""
 FEWEST_PATIENTS = 6
@@ -99,19 +102,27 @@ def bootstrap_mean(
 
 
 def bootstrap_runs_and_patients(
-    scores: npt.NDArray[np.float64], resamples: int = 10_000, seed: int = 0, level: float = 0.95
+    scores: npt.NDArray[np.float64],
+    runs: Sequence[Run],
+    resamples: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of the mean where both the runs and the patients are a sample.
+    """Percentile bootstrap interval of the mean where draws of the labels, seeds and patients are each a sample.
 
-    Every run was tested on the same patients, so the two are crossed, not nested: runs and patients are drawn with
-    replacement independently of each other and the mean is taken over the scores where they meet (the pigeonhole
-    bootstrap, Owen 2007, Annals of Applied Statistics 1(2):386-411; it errs on the wide side). The interval tells how
-    the mean would move with other patients and with the model trained again, on another draw of the labels. Runs are
-    taken as independent, though those of one draw share their labels. With few runs it is rough: two runs can only be
-    drawn in three ways.
+    Runs are not independent: those of one draw share their labels, those of one seed their pre-training, and all of
+    them the patients they are tested on. So the three are crossed: draws, seeds and patients are drawn with
+    replacement independently of each other, and the mean is taken over the scores where they meet (the pigeonhole
+    bootstrap, Owen 2007, Annals of Applied Statistics 1(2):386-411). The interval tells how the mean would move with
+    other patients and with the model trained again, on another draw of the labels. What there is one of stays as it is.
+
+    It assumes that draws, seeds and patients are a random sample of those one could have had. Of few levels a bootstrap
+    sees too little: two draws can only be drawn in three ways and vary half as much as they should, so the interval is
+    then too narrow (docs/reference/statistics.md tells by how much).
 
     Args:
         scores: (runs, patients) of one method, or differences of two methods; NaN are left out of every mean.
+        runs: the (draw, seed) of each row.
         resamples: number of draws.
         seed: one seed gives one interval.
         level: coverage, between 0 and 1.
@@ -119,21 +130,34 @@ def bootstrap_runs_and_patients(
     Returns:
         Lower and upper limit; with one run it varies the patients only. None where fewer than two patients have a
         score.
+
+    Raises:
+        ValueError: not as many runs as rows.
     """
     given = np.asarray(scores, dtype=np.float64)
-    held = ~np.isnan(given)
-    scores = given[held.any(axis=1)][:, held.any(axis=0)]
+    if len(runs) != len(given):
+        raise ValueError(f"{len(given)} rows of scores for {len(runs)} runs")
+    held: npt.NDArray[np.bool_] = ~np.isnan(given)
+    rows: list[int] = np.flatnonzero(held.any(axis=1)).tolist()
+    scores = given[rows][:, held.any(axis=0)]
     if scores.shape[1] < 2:
         return None
-    runs = _times_drawn(scores.shape[0], resamples, seed, 0)
-    patients = _times_drawn(scores.shape[1], resamples, seed, 1)
+    draws, seeds = (_levels_drawn([runs[row][factor] for row in rows], resamples, seed, factor) for factor in (0, 1))
+    weights = draws * seeds
+    patients = _times_drawn(scores.shape[1], resamples, seed, 2)
     known = ~np.isnan(scores)
-    total = ((runs @ np.where(known, scores, 0.0)) * patients).sum(axis=1)
-    count = ((runs @ known.astype(np.float64)) * patients).sum(axis=1)
+    total = ((weights @ np.where(known, scores, 0.0)) * patients).sum(axis=1)
+    count = ((weights @ known.astype(np.float64)) * patients).sum(axis=1)
     means = total[count > 0] / count[count > 0]
     tail = 50.0 * (1.0 - level)
     low, high = np.percentile(means, [tail, 100.0 - tail])
     return float(low), float(high)
+
+
+def _levels_drawn(levels: Sequence[int], resamples: int, seed: int, axis: int) -> npt.NDArray[np.float64]:
+    """(resamples, runs): how often the level of each run is drawn when all levels are drawn with replacement."""
+    names, of_run = np.unique(levels, return_inverse=True)
+    return _times_drawn(len(names), resamples, seed, axis)[:, of_run]
 
 
 @lru_cache(maxsize=8)
@@ -220,7 +244,7 @@ class RunSummary:
         mean: mean over the runs of each run's mean over the patients.
         sd: standard deviation of the runs' means, n - 1 in the denominator; NaN below two runs.
         ci95: 95% bootstrap interval over patients of the score averaged over the runs, or None below two patients.
-        ci95_runs: the same with runs and patients resampled (`bootstrap_runs_and_patients`).
+        ci95_runs: the same with draws, seeds and patients resampled (`bootstrap_runs_and_patients`).
     """
 
     runs: int
@@ -231,8 +255,10 @@ class RunSummary:
     ci95_runs: tuple[float, float] | None
 
 
-def summarise_runs(scores: npt.NDArray[np.float64], resamples: int = 10_000, seed: int = 0) -> RunSummary:
-    """Summarise (runs, patients) scores of one method; NaN are left out of every mean."""
+def summarise_runs(
+    scores: npt.NDArray[np.float64], runs: Sequence[Run], resamples: int = 10_000, seed: int = 0
+) -> RunSummary:
+    """Summarise (runs, patients) scores of one method, `runs` naming the rows; NaN are left out of every mean."""
     scores = np.asarray(scores, dtype=np.float64)
     of_runs, of_patients = mean_without_nan(scores, axis=1), mean_without_nan(scores, axis=0)
     of_runs, of_patients = of_runs[~np.isnan(of_runs)], of_patients[~np.isnan(of_patients)]
@@ -242,7 +268,7 @@ def summarise_runs(scores: npt.NDArray[np.float64], resamples: int = 10_000, see
         mean=float(of_runs.mean()) if of_runs.size else math.nan,
         sd=float(of_runs.std(ddof=1)) if of_runs.size > 1 else math.nan,
         ci95=bootstrap_mean(of_patients, resamples, seed),
-        ci95_runs=bootstrap_runs_and_patients(scores, resamples, seed),
+        ci95_runs=bootstrap_runs_and_patients(scores, runs, resamples, seed),
     )
 
 

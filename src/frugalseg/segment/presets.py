@@ -90,7 +90,7 @@ PRESETS = {
         clip=None,
         epochs=100,
     ),
-    # Chosen on validation patients; docs/explanation/results.md tells how.
+    # Not settled: docs/explanation/results.md tells what has been measured, and what has not.
     "best": replace(ROBUST, semi="self-training", rounds=2, decay=0.99, keep=("all", "largest", "core")),
 }
 

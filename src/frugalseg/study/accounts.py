@@ -24,7 +24,7 @@ def cost_table(scores: Scores) -> Table:
         )
         if rows:
             sections.append(Section(backbone, rows))
-    keep = [*CELL, "state", "transductive", *(column for column, _, _ in COST)]
+    keep = [*CELL, "state", "transductive", "semi", "unlabelled_slices", *(column for column, _, _ in COST)]
     return Table(
         name="cost",
         title="What every method used",
@@ -34,9 +34,11 @@ def cost_table(scores: Scores) -> Table:
         sections=tuple(sections),
         notes=notes_of(
             scores,
-            "Of the finished runs; a range where draws differ. Masks are annotated slices. Organ-present labels say "
-            "for a slice whether it shows the organ, and are annotation too. Minutes are means; one pre-training may "
-            "serve several budgets and draws, and its minutes stand at each of them.",
+            "Of the finished runs; a range where draws differ. Masks are annotated slices. Validation masks come on "
+            "top of the budget. Organ-present labels say for a slice whether it shows the organ, and are annotation "
+            "too. Minutes are means; one pre-training may serve several budgets and draws, and its minutes stand at "
+            "each of them.",
+            *_nothing_unlabelled(scores, done),
         ),
         data=cells[keep],
     )
@@ -45,6 +47,8 @@ def cost_table(scores: Scores) -> Table:
 COST: tuple[tuple[str, str, int], ...] = (
     ("masks", "Masks", 0),
     ("mask_scans", "from scans", 0),
+    ("validation_masks", "Validation masks", 0),
+    ("validation_scans", "from validation scans", 0),
     ("organ_present_labels", "Organ-present labels", 0),
     ("unlabelled_scans", "Unlabelled scans", 0),
     ("pretrain_scans", "Pre-training scans", 0),
@@ -82,6 +86,18 @@ def gaps_table(scores: Scores) -> Table | None:
         notes=notes_of(scores, "Incomplete: the model is finished, but a scan of the test set has no score from it."),
         data=every,
     )
+
+
+def _nothing_unlabelled(scores: Scores, done: pd.DataFrame) -> list[str]:
+    """Says which methods asked for unlabelled slices where there were none left: they are then plain trainings."""
+    plain = done[done["semi"].isin(["self-training", "mean-teacher"]) & done["unlabelled_slices"].eq(0)]
+    places = {
+        f"{label(scores, str(method))} at {budget} ({semi})": True
+        for method, budget, semi in zip(plain["method"], plain["budget"], plain["semi"], strict=True)
+    }
+    if not places:
+        return []
+    return [f"No slice was left unlabelled, so these learned from their masks alone: {', '.join(places)}."]
 
 
 def _cost_row(cells: pd.DataFrame) -> list[Entry]:

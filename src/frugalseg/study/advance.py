@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -38,6 +38,8 @@ def advance_of(run: Path) -> Advance:
     if not (run / "config.yaml").is_file():
         return Advance(0.0, "starting")
     length = _length(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
+    if not (run / "rounds").is_dir():  # with nothing unlabelled, self-training has no rounds
+        length = replace(length, rounds=0)
     finished = sum((run / "rounds" / str(n) / SPEC).is_file() for n in range(length.rounds))
     prefix = f"training {finished + 1} of {length.rounds + 1}, " if length.rounds else ""
     record = last_record(run if finished == length.rounds else run / "rounds" / str(finished))

@@ -112,6 +112,10 @@ def _span(comparisons: Sequence[Comparison]) -> str:
 
 def _judge(scores: Scores, comparisons: Sequence[Comparison]) -> str:
     baseline = scores.results.baseline
+    if not comparisons:
+        return f"only {baseline} is planned, so nothing is compared."
+    if not any(c.planned for c in comparisons):
+        return f"{baseline} is not planned, so not compared."
     made = [c for c in comparisons if c.runs]
     if not made:
         return f"no run is finished by both {baseline} and another method."

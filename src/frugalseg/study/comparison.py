@@ -90,7 +90,7 @@ def _compare(scores: Scores, question: Question, metric: Metric, group: Group, b
         group=group,
         runs=len(common),
         planned=min(scores.planned[group], scores.planned.get(baseline, 0)),
-        difference=summarise_runs(differences, scores.resamples, scores.seed),
+        difference=summarise_runs(differences, list(common), scores.resamples, scores.seed),
         rank=signed_rank(mean_without_nan(differences, axis=0)),
         family=0,
         p_holm=math.nan,

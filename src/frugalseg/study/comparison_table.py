@@ -71,6 +71,8 @@ def comparison_table(scores: Scores, question: Question, metric: Metric) -> Tabl
 def _comparison_row(scores: Scores, c: Comparison, metric: Metric) -> tuple[Entry, ...]:
     digits, d = metric.digits, c.difference
     runs = Entry(f"{c.runs} of {c.planned}" if c.runs != c.planned else str(c.runs))
+    if not c.planned:
+        runs = Entry(GAP, f"{scores.results.baseline} not planned")
     name = Entry(label(scores, c.group.method))
     if not c.runs:
         return (name, *[Entry(GAP)] * 6, runs)

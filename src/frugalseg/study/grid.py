@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from frugalseg._version import __version__
+from frugalseg.contrast.methods import METHODS
 from frugalseg.engine.files import sha256, write_json
 from frugalseg.engine.run import NOT_SCIENCE, plain
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PretrainOptions
+from frugalseg.segment.presets import PRESETS
 from frugalseg.study.jobs import CellJob, Job, PretrainJob, TestJob, short_hash, slug
 from frugalseg.study.plan import MethodPlan, Plan, TestPlan
 from frugalseg.study.sources import Scan, Source, tested_scans
@@ -142,18 +145,23 @@ class _Builder:
         return self.identities[key]
 
     def _science(self, options: PretrainOptions | FinetuneOptions, data: Mapping[str, str]) -> dict[str, Any]:
-        """All that shapes a training's result, as plain data."""
+        """All that shapes a training's result, as plain data: what a name stands for, too, so that no model of a newer
+        frugalseg stands beside those of an older one."""
         left_out = NOT_SCIENCE | {"data", "split", "encoder"}
         science = {name: value for name, value in plain(options).items() if name not in left_out}
         if options.weights is not None:
             science["weights"] = sha256(options.weights)
-        return {**science, "identity": dict(data)}
+        if isinstance(options, PretrainOptions):
+            science["recipe"] = asdict(METHODS[options.method].recipe)
+        else:
+            science["preset_content"] = asdict(PRESETS[options.preset])
+        return {**science, "identity": dict(data), "frugalseg": __version__}
 
     def _test(self, test: TestPlan, cell: str, options: FinetuneOptions) -> TestJob:
         source = self.sources[test.data]
         target = source.job.options.target
         cases = [scan.case for scan in self.scans[test.name]]
-        science = {"target": target, "scans": [[s.case, s.fingerprint] for s in self.scans[test.name]]}
+        science = {"target": target, "scans": [[s.case, s.fingerprint, s.mask] for s in self.scans[test.name]]}
         folder = self.out / "tests" / cell / f"{slug(test.name)}-{short_hash(science)}"
         predict = PredictOptions(
             model=options.out,
@@ -195,6 +203,7 @@ def write_grid(path: Path, grid: Grid, plan: Plan) -> None:
             "draw": cell.draw,
             "seed": cell.seed,
             "transductive": cell.transductive,
+            "semi": cell.job.options.semi or PRESETS[cell.job.options.preset].semi,
             "folder": inside(cell.job.options.out),
             "pretrain": None
             if cell.pretrain is None

@@ -11,7 +11,7 @@ import numpy as np
 from frugalseg.dataset.splits import draw_split, read_split
 from frugalseg.dataset.store import same_image_groups
 from frugalseg.dataset.targets import parse_targets
-from frugalseg.engine.files import read_json, write_json
+from frugalseg.engine.files import read_json, sha256, write_json
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.errors import OptionError, ScanError
 from frugalseg.imaging.find import check_same_grid, find_dataset
@@ -22,7 +22,7 @@ from frugalseg.options import PrepareOptions
 
 
 def look(options: PrepareOptions) -> None:
-    """Write `options.out`, a JSON file with case, patient, fingerprint and label values of every labelled scan.
+    """Write `options.out`, a JSON file of every labelled scan: case, patient, fingerprint, its mask's hash and values.
 
     Scans that have not changed since the last look are not read again.
 
@@ -35,7 +35,8 @@ def look(options: PrepareOptions) -> None:
         raise ScanError(f"{options.images} has no masks to test with", "give labels:")
     before = {s["case"]: s for s in read_json(options.out)["scans"]} if options.out.is_file() else {}
     jobs = {case: (case, images[case], mask) for case, mask in labels.items()}
-    known = {c: before[c] for c, job in jobs.items() if before.get(c, {}).get("stamp") == _stamp(*job[1:])}
+    whole = {c: scan for c, scan in before.items() if "labels_sha256" in scan}  # older lists lack it
+    known = {c: whole[c] for c, job in jobs.items() if c in whole and whole[c]["stamp"] == _stamp(*job[1:])}
     todo = {case: job for case, job in jobs.items() if case not in known}
     made, failures = map_cases(_look, todo, "looking", options.workers)
     if failures and (not options.skip_broken or len(failures) == len(jobs)):
@@ -71,6 +72,7 @@ def _look(job: tuple[str, Path, Path]) -> dict[str, Any]:
     return {
         "case": case,
         "fingerprint": fingerprint(canonical(image)[0]),
+        "labels_sha256": sha256(mask_path),
         "values": [int(value) for value in np.unique(mask.array)],
         "stamp": stamp,
     }

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from frugalseg.errors import OptionError, RunError
 from frugalseg.study.jobs import Job, PrepareJob
 from frugalseg.study.workers import POLL_S, Workers
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """What one machine of a cluster has. A job runs on one machine, however many there are."""
+
+    cores: int
+    gpus: int
+
+    @classmethod
+    def of(cls, resources: Mapping[str, float]) -> _Machine:
+        """As Ray tells it."""
+        return cls(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
+
+    def share(self, jobs: int | None) -> int:
+        """Cores for each of so many jobs; by default one job a GPU, or one."""
+        return max(1, self.cores // (jobs or self.gpus or 1))
+
+    def jobs(self, threads: int) -> int:
+        """Jobs of so many threads that run here at a time."""
+        fitting = self.cores // threads
+        return min(fitting, self.gpus) if self.gpus else fitting
 
 
 class RayWorkers(Workers):
@@ -22,14 +47,15 @@ class RayWorkers(Workers):
         folder: the study's folder.
         address: local (start a cluster of this machine), auto (the one that runs here), or an address.
         at_once: jobs at a time; None for as many as the cluster has cores (or GPUs) for.
-        threads: CPU threads of each.
+        threads: CPU threads of each; None for as many as the machine with the most cores has for one: all where each
+            machine gets one job, its share where there are more (by `at_once`, or one a GPU).
 
     Raises:
         OptionError: Ray is not installed.
-        RunError: the cluster cannot be reached, or has no machine with that many cores.
+        RunError: the cluster cannot be reached, or no one machine of it has that many cores.
     """
 
-    def __init__(self, folder: Path, address: str, at_once: int | None, threads: int) -> None:
+    def __init__(self, folder: Path, address: str, at_once: int | None, threads: int | None) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would send statistics home
         try:
             import ray
@@ -38,7 +64,7 @@ class RayWorkers(Workers):
         self._ray = ray
         quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
         if address == "local":
-            ray.init(address="local", num_cpus=(at_once or 1) * threads, **quiet)
+            ray.init(address="local", num_cpus=(at_once or 1) * (threads or 1), **quiet)
         else:
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -46,14 +72,18 @@ class RayWorkers(Workers):
                 raise RunError(
                     f"--ray {address}: no cluster answers ({error})", "start one with `ray start`"
                 ) from error
-        there = ray.cluster_resources()
-        self._gpus = 1 if there.get("GPU", 0) else 0
-        fitting = int(there.get("CPU", 0)) // threads
+        machines = [_Machine.of(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+        machines = [m for m in machines if m.gpus] or machines  # where there are GPUs, they train
+        self._gpus = 1 if any(m.gpus for m in machines) else 0
+        best = max(machines, key=lambda m: m.cores, default=_Machine(0, 0))
+        threads = threads or best.share(math.ceil(at_once / len(machines)) if at_once and machines else None)
+        fitting = sum(m.jobs(threads) for m in machines)
         if fitting == 0:
             ray.shutdown()
-            raise RunError(f"--ray {address}: the cluster has fewer than {threads} cores", "give fewer --threads")
-        if self._gpus:
-            fitting = min(fitting, int(there["GPU"]))
+            raise RunError(
+                f"--ray {address}: no machine of the cluster has {threads} cores, the largest has {best.cores}",
+                "give fewer --threads",
+            )
         super().__init__(folder, min(at_once or fitting, fitting), threads)
         self._tasks: dict[Any, str] = {}
 

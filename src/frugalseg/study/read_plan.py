@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from frugalseg.contrast.methods import METHODS, OF_SOME_METHODS, check_options
 from frugalseg.dataset.budget import Budget
 from frugalseg.dataset.targets import parse_targets
 from frugalseg.demo.phantom import LABELS
@@ -64,6 +65,7 @@ def read_plan(path: Path) -> Plan:
     methods = tuple(
         _read_method(name, entry, shared, data, train, backbones) for name, entry in _some(top["methods"]).items()
     )
+    _check_shared(top.get("pretrain"), methods)
     names = [method.name for method in methods]
     budgets = _read_budgets(top["budgets"])
     return Plan(
@@ -80,6 +82,15 @@ def read_plan(path: Path) -> Plan:
         seeds=_read_numbers(top["seeds"]) if "seeds" in top else (0,),
         baseline=_chosen(top["baseline"], names, "method") if "baseline" in top else names[0],
     )
+
+
+def _check_shared(entry: Entry | None, methods: Iterable[MethodPlan]) -> None:
+    """Refuse a shared pre-training option that no method reads, and so would change nothing."""
+    named = [PretrainOptions(data=NOWHERE, out=NOWHERE, **m.pretrain).method for m in methods if m.pretrain is not None]
+    read = {name for method in named for name in METHODS[method].reads}
+    for name, value in ({} if entry is None else entry.mapping()).items():
+        if name in OF_SOME_METHODS and name not in read:
+            raise value.error("means nothing to any of the plan's methods", "take it out")
 
 
 def _some(entry: Entry) -> dict[str, Entry]:
@@ -237,6 +248,8 @@ def _read_method(
     transductive = given["transductive"].as_type(bool) if "transductive" in given else False
     if transductive and pretrain is None:
         raise given["transductive"].error("without pretrain: nothing sees test scans before the test", "take it out")
+    if pretrain is not None:
+        _check_pretraining(given, pretrain, transductive)
     finetune = _read_values(FinetuneOptions, given.get("finetune"), shared["finetune"])
     if pretrain is not None and finetune.get("weights") is not None:
         raise entry.error("starts from a pre-training and from weights", "give one, or give the weights to pretrain:")
@@ -248,6 +261,19 @@ def _read_method(
         if published and BACKBONES[backbone].load_published is None:
             raise entry.error(f"nobody published weights for {backbone}", "limit the method by backbones: […]")
     return method
+
+
+def _check_pretraining(given: Mapping[str, Entry], pretrain: Values, transductive: bool) -> None:
+    options = PretrainOptions(data=NOWHERE, out=NOWHERE, **pretrain)
+    try:
+        check_options(options)
+    except OptionError as error:
+        raise _where(given["pretrain"].mapping(), given["pretrain"], error) from None
+    if transductive and METHODS[options.method].annotation != "none":
+        raise given["transductive"].error(
+            f"{options.method} learns from labels that are made of masks, here those of test patients",
+            "take it out, or pre-train by a method that needs no labels",
+        )
 
 
 def _check_norms(method: MethodPlan, backbone: str) -> None:
@@ -297,10 +323,19 @@ def _read_values(kind: type[Any], entry: Entry | None, shared: Values, *more: st
     length = {"steps", "epochs"}
     if length & values.keys():  # a method's own length takes the place of the shared one
         shared = {key: value for key, value in shared.items() if key not in length}
-    merged = {**shared, **values}
+    merged = {**_of_use(kind, shared, values), **values}
     if entry is not None:
         _build(kind, given, entry, data=NOWHERE, **merged)
     return merged
+
+
+def _of_use(kind: type[Any], shared: Values, values: Values) -> Values:
+    """The shared options without those that this pre-training method does not read."""
+    if kind is not PretrainOptions:
+        return shared
+    named = {key: v for key, v in {**shared, **values}.items() if key == "method"}
+    reads = METHODS[PretrainOptions(data=NOWHERE, out=NOWHERE, **named).method].reads
+    return {key: value for key, value in shared.items() if key in reads or key not in OF_SOME_METHODS}
 
 
 def _build(kind: type[Any], given: Mapping[str, Entry], entry: Entry, **values: Any) -> Any:
@@ -308,5 +343,10 @@ def _build(kind: type[Any], given: Mapping[str, Entry], entry: Entry, **values: 
     try:
         return kind(out=NOWHERE, **values)
     except FrugalsegError as error:
-        named = [e for key, e in given.items() if f"--{key.replace('_', '-')}" in error.problem]
-        raise (named or [entry])[0].error(error.problem.replace("--", ""), error.cure.replace("--", "")) from None
+        raise _where(given, entry, error) from None
+
+
+def _where(given: Mapping[str, Entry], entry: Entry, error: FrugalsegError) -> OptionError:
+    """The error with the line of the option it names, or else of the entry."""
+    named = [e for key, e in given.items() if f"--{key.replace('_', '-')}" in error.problem]
+    return (named or [entry])[0].error(error.problem.replace("--", ""), error.cure.replace("--", ""))

@@ -80,6 +80,7 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
     states = results.cells["state"].value_counts()
     page: str = _template().render(
         results=results,
+        commits=_commits(results),
         states={state: int(states.get(state, 0)) for state in STATES},
         planned=len(results.cells),
         labels={method: label(scores, method) for method in results.methods},
@@ -95,6 +96,12 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
         date=datetime.now(timezone.utc).date().isoformat(),
     )
     return page
+
+
+def _commits(results: StudyResults) -> list[str]:
+    """The commits that the finished models were trained with."""
+    done = results.cells.loc[results.cells["state"] == "done", "commit"]
+    return sorted({str(commit) or "unknown" for commit in done})
 
 
 def _plan(folder: Path) -> str | None:

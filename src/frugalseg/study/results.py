@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,13 @@ CELL_COLUMNS = {
     "transductive": "whether its pre-training saw test scans",
     "masks": "slices whose masks were trained on",
     "mask_scans": "scans that these slices come from",
+    "validation_masks": "slices whose masks chose the step, and what to keep of a mask",
+    "validation_scans": "scans that these slices come from",
     "organ_present_labels": "slices whose label `organ present` pre-training used",
     "pretrain_scans": "scans that pre-training saw",
-    "unlabelled_scans": "scans whose unlabelled slices fine-tuning used",
+    "semi": "how unlabelled slices were asked to be used",
+    "unlabelled_slices": "slices that fine-tuning used without their masks; 0 where none were left",
+    "unlabelled_scans": "scans that these slices come from",
     "pretrain_minutes": "of training, shared by all models of this pre-training",
     "finetune_minutes": "of training, all rounds",
     "parameters": "of the network",
@@ -146,8 +151,12 @@ def _facts(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "masks": annotation["masks"],
         "mask_scans": annotation["mask_scans"],
+        "validation_masks": annotation.get("validation_masks", math.nan),  # older records do not tell
+        "validation_scans": annotation["validation_scans"],
         "organ_present_labels": pretraining.get("organ_present_labels", 0),
         "pretrain_scans": pretraining.get("scans_seen", 0),
+        "semi": cell.get("semi", ""),
+        "unlabelled_slices": annotation.get("unlabelled_slices", 0),
         "unlabelled_scans": annotation.get("unlabelled_scans", 0),
         "pretrain_minutes": training_seconds(pretrain) / 60 if pretrain else 0.0,
         "finetune_minutes": training_seconds(run) / 60,

@@ -41,11 +41,14 @@ def study(options: StudyOptions) -> Path:
     out = options.out.resolve()
     _check_folder(out)
     with at_work(out), closing(_make_workers(options, out)) as workers:
-        _write_settings(out, plan, options, workers)
+        if not (out / SETTINGS).is_file():
+            _write_settings(out, options, workers)  # from now on the folder is a study's
         sources = locate(plan, out)
         _prepare(sources, out, workers)
         check_data(plan, sources)
         grid = build_grid(plan, sources, out, workers.threads)
+        _write_settings(out, options, workers)
+        _write_plan(out, plan)  # with the grid and no sooner: a plan that is refused leaves both as they were
         write_grid(out / GRID, grid, plan)
         try:
             progress = _train(grid, [cell for cell in grid.cells if wanted(cell)], out, workers)
@@ -112,7 +115,7 @@ def _make_workers(options: StudyOptions, out: Path) -> Workers:
     if options.ray is not None:
         from frugalseg.study.ray_workers import RayWorkers
 
-        return RayWorkers(out, options.ray, options.at_once, threads)
+        return RayWorkers(out, options.ray, options.at_once, threads if options.ray == "local" else options.threads)
     return LocalWorkers(out, options.at_once or 1, threads, visible_gpus())
 
 
@@ -121,7 +124,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _write_settings(out: Path, plan: Plan, options: StudyOptions, workers: Workers) -> None:
+def _write_settings(out: Path, options: StudyOptions, workers: Workers) -> None:
     settings = {
         "version": __version__,
         "plan": str(options.plan.resolve()),
@@ -132,6 +135,9 @@ def _write_settings(out: Path, plan: Plan, options: StudyOptions, workers: Worke
         "started": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
     write_json(out / SETTINGS, settings)
+
+
+def _write_plan(out: Path, plan: Plan) -> None:
     with atomic_write(out / PLAN, "w") as file:
         file.write("# The plan with every default filled in; `frugalseg study THIS_FILE --out …` runs it again.\n")
         yaml.safe_dump(plan.resolved(), file, sort_keys=False, allow_unicode=True)

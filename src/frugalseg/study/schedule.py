@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from frugalseg.engine.progress import say
@@ -41,7 +41,8 @@ def run_jobs(
 ) -> Progress:
     """Do every job that is not done, each after those it needs; the first in the list first.
 
-    A job that fails leaves the others going; what needs it fails with it.
+    A job that fails leaves the others going; what needs it fails with it. One that somebody else interrupts has failed,
+    too: only a study that is being stopped has interrupted jobs.
 
     Args:
         jobs: in the order of their importance.
@@ -72,7 +73,7 @@ def run_jobs(
                 workers.start(job)
             watch(progress, workers.running())
             for ended in workers.ended():
-                progress.ended[ended] = read_state(folder, ended)
+                progress.ended[ended] = _final_state(folder, ended, stopping=bool(asked))
         watch(progress, [])
         if asked:
             raise InterruptedRunError(
@@ -90,6 +91,18 @@ def _kept_state(folder: Path, job: Job) -> JobState:
     done = JobState("done", state.seconds, "", state.log, state.started, state.threads)
     write_state(folder, job.id, done)
     return done
+
+
+def _final_state(folder: Path, job: str, stopping: bool) -> JobState:
+    """How a job ended. Anything but done is a failure, or what waits for the job would wait for ever."""
+    state = read_state(folder, job)
+    if stopping or state.state in {"done", "failed"}:
+        return state
+    told = f": {state.error}" if state.error else ""
+    cure = "the same command goes on from its last checkpoint"
+    failed = replace(state, state="failed", error=f"{state.state} from outside{told}\n  → {cure}")
+    write_state(folder, job, failed)
+    return failed
 
 
 def _ready(waiting: Mapping[str, Job], progress: Progress) -> list[Job]:

@@ -173,7 +173,7 @@ class Scores:
         key = (question, group, metric.key)
         if key not in self._summaries:
             table = self.runs(question, group, metric)
-            self._summaries[key] = summarise_runs(table.to_numpy(), self.resamples, self.seed)
+            self._summaries[key] = summarise_runs(table.to_numpy(), list(table.index), self.resamples, self.seed)
         return self._summaries[key]
 
     def missed(self, question: Question, group: Group) -> tuple[int, int]:

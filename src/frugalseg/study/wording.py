@@ -12,8 +12,8 @@ from frugalseg.study.scores import Group, Question, Scores
 from frugalseg.study.table import DAGGER, GAP
 
 TRANSDUCTIVE = (
-    f"{DAGGER} transductive: its pre-training, or its self-training, saw the scans (never the masks) of test patients; "
-    "beside methods that did not, it competes for no best or second place."
+    f"{DAGGER} transductive: its pre-training saw the scans of test patients, without masks or labels made of them; "
+    "beside methods that did not see them, it competes for no best or second place."
 )
 
 
