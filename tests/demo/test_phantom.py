@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from frugalseg.demo.phantom_tissue import PHASES, TISSUES
 from frugalseg.errors import DiskError, OptionError
 from frugalseg.imaging.volume import Volume, canonical
 
+phantom_module = sys.modules[make_phantom.__module__]
 SMALL = PhantomOptions(shape=(64, 64, 24))
 SEEDS = range(10)
 
@@ -189,7 +192,7 @@ def test_same_patient_on_other_grids() -> None:
 def test_slabs_leave_no_seam(monkeypatch) -> None:
     patient = draw_patient(2)
     whole = paint_patient(patient, SMALL)
-    monkeypatch.setattr("frugalseg.demo.phantom.SLAB_VOXELS", 64 * 64 * 7)
+    monkeypatch.setattr(phantom_module, "SLAB_VOXELS", 64 * 64 * 7)
     for one, other in zip(whole, paint_patient(patient, SMALL), strict=True):
         np.testing.assert_allclose(one, other, atol=0.1)
 
@@ -225,7 +228,7 @@ def test_write_cohort_says_when_the_folder_cannot_be_written(tmp_path, monkeypat
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("frugalseg.demo.phantom.nib.save", full)
+    monkeypatch.setattr(nib, "save", full)
     with pytest.raises(DiskError, match="no space left"):
         write_cohort(tmp_path, 1, 0, PhantomOptions((16, 16, 4)))
 
