@@ -50,9 +50,9 @@ def ids(grid):
     return [job.id for job in grid.jobs()]
 
 
-def test_all_methods_of_a_draw_and_seed_come_before_the_next(folder):
+def test_a_study_stopped_early_has_all_methods_and_every_draw_of_the_first_seed(folder):
     grid = grid_of(folder, changed(("draws: [0]", "draws: [0, 1]"), ('["1 scans"]', '["1 scans", "2 scans"]')))
-    runs = [(cell.draw, cell.seed) for cell in grid.cells]
+    runs = [(cell.seed, cell.draw) for cell in grid.cells]
     assert runs == sorted(runs)
     assert len(grid.cells) == 3 * 2 * 2 * 2
     first = grid.cells[:6]

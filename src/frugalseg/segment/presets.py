@@ -91,7 +91,7 @@ PRESETS = {
         epochs=100,
     ),
     # Not settled: docs/explanation/results.md tells what has been measured, and what has not.
-    "best": replace(ROBUST, semi="self-training", rounds=2, decay=0.99, keep=("all", "largest", "core")),
+    "best": replace(ROBUST, semi="self-training", decay=0.99, keep=("all", "largest", "core")),
 }
 
 

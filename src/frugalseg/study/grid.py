@@ -46,7 +46,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """Every model, in the order in which they are made: all methods and budgets of one draw and seed, then the next.
+    """Every model, in the order in which it is made: methods and budgets of a draw, then the next draw, then seed.
+
+    A study that is stopped early has seen several draws then, which differ more than seeds do.
 
     Attributes:
         tests: test set → its scans.
@@ -68,11 +70,11 @@ class Grid:
 def build_grid(plan: Plan, sources: Mapping[str, Source], out: Path, threads: int) -> Grid:
     """The grid of a plan whose data sets are prepared; nothing is written but splits."""
     builder = _Builder(plan, sources, out, threads)
-    runs = itertools.product(plan.draws, plan.seeds)
+    runs = itertools.product(plan.seeds, plan.draws)
     grid = itertools.product(runs, plan.budgets, plan.backbones, plan.methods)
     cells = (
         builder.cell(method, backbone, budget, draw, seed)
-        for (draw, seed), budget, backbone, method in grid
+        for (seed, draw), budget, backbone, method in grid
         if backbone in method.backbones
     )
     return Grid(tuple(cells), builder.scans)
