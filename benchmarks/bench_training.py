@@ -38,7 +38,7 @@ def _finetune(device):
     recipe = PRESETS["robust"]
     model = build_segmenter("unet", 1, recipe.norm).to(device)
     optimizer = make_optimizer(recipe, model.parameters(), None)
-    loss, augment = make_loss(recipe.loss), Augment("robust")
+    loss, augment = make_loss(recipe.loss), Augment("robust", SIZE)
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.random((10, 1, SIZE, SIZE), dtype=np.float32)).to(device)
     batch = Slices(images, (images[:, 0] > 0.8).to(torch.uint8))

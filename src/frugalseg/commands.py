@@ -34,6 +34,7 @@ class Command:
 COMMANDS = {
     "demo": Command(options.DemoOptions, "frugalseg.demo.run"),
     "prepare": Command(options.PrepareOptions, "frugalseg.dataset.prepare"),
+    "prepare superpixels": Command(options.SuperpixelOptions, "frugalseg.dataset.superpixels", first="data"),
     "pretrain": Command(options.PretrainOptions, "frugalseg.contrast.pretrain"),
     "finetune": Command(options.FinetuneOptions, "frugalseg.segment.finetune"),
     "predict": Command(options.PredictOptions, "frugalseg.segment.predict"),

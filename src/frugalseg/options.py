@@ -18,6 +18,7 @@ Resume = Literal["no", "yes", "auto"]
 Precision = Literal["auto", "32", "bf16", "16"]
 Semi = Literal["none", "self-training", "mean-teacher"]
 Keep = Literal["all", "largest", "core"]
+Pieces = Literal["slice", "component", "body"]
 
 
 def positive(options: object, *names: str) -> None:
@@ -64,9 +65,16 @@ class PrepareOptions:
     """Scans read at the same time; by default one a core. 0 works in the main thread alone."""
     seed: int = 0
     """Seed of the split."""
+    superpixels: bool = False
+    """Also compute SLIC superpixels, which --method supercl learns from; a store that is there already gets them added."""
+    segments: int | None = None
+    """Superpixels: about how many a slice; by default 25 at 256 pixels, and in proportion to the area."""
+    compactness: float = 10.0
+    """Superpixels: weight of nearness against likeness, in units of lightness (0 to 100)."""
 
     def __post_init__(self) -> None:
-        positive(self, "size")
+        positive(self, "size", "segments", "compactness")
+        check_segments(self.segments)
         if self.size < 32:
             raise OptionError(f"--size {self.size}: slices under 32 pixels hold no anatomy", "give 128 or 256")
         for name in ("window", "percentiles"):
@@ -84,6 +92,30 @@ class PrepareOptions:
             raise OptionError(
                 "--labels was given without --target", "name what is segmented, for example --target liver=6"
             )
+
+
+def check_segments(segments: int | None) -> None:
+    """Raise `OptionError` where a slice could have no two superpixels, or more than 16 bits can number."""
+    if segments is not None and not 2 <= segments <= 10_000:
+        raise OptionError(f"--segments {segments} is not in 2…10000", "give 25 for slices of 256 pixels, say")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuperpixelOptions:
+    """Add SLIC superpixels to a slice store, for pre-training by supercl; nothing else of it is touched."""
+
+    data: Path
+    """A slice store made by `frugalseg prepare`."""
+    segments: int | None = None
+    """About how many superpixels a slice has; by default 25 at 256 pixels, and in proportion to the area."""
+    compactness: float = 10.0
+    """Weight of nearness against likeness, in units of lightness (0 to 100)."""
+    workers: int | None = None
+    """Scans worked on at the same time; by default one a core. 0 works in the main thread alone."""
+
+    def __post_init__(self) -> None:
+        positive(self, "compactness")
+        check_segments(self.segments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,12 +175,13 @@ class PretrainOptions(TrainingOptions):
         "gcl",
         "moco",
         "byol",
+        "supercl",
         "classify",
         "random-pairs",
     ] = "polycl-m"
     """What is learned; docs/reference/methods.md tells each. polycl-o, -s, -m: pairs by organ, by scan, or by both, in
     triplets (-batch: against the whole batch); simclr, supcon, pcl, gcl, moco, byol: two views of every slice;
-    classify: predict the organs present; random-pairs: the control."""
+    supercl: four views, superpixels too; classify: predict the organs present; random-pairs: the control."""
     backbone: str = "unet"
     """The network whose encoder is trained."""
     weights: Path | None = None
@@ -169,22 +202,53 @@ class PretrainOptions(TrainingOptions):
     min_dz: float = 0.0
     """polycl: least distance in mm between an anchor and a positive of the same scan; thin slices are near
     duplicates."""
-    augment: Literal["none", "light", "strong"] | None = None
+    augment: Literal["none", "light", "strong", "published"] | None = None
     """Random changes to every slice, instead of the method's: none, light (small ones of intensity, position and
-    angle), or strong (crops too; what two-view methods take)."""
+    angle), strong (crops too; what two-view methods take), or published (supercl: as its code has them)."""
     slices_per_scan: int = 4
     """polycl-o-batch, -s-batch, -m-batch: least number of slices that a batch holds of each of its scans."""
     position_threshold: float = 0.1
-    """pcl: slices are positives when their positions in their scans (0 to 1) are closer than this."""
+    """pcl, supercl: slices are positives when their positions in their scans (0 to 1) are closer than this."""
     queue: int = 4096
     """moco: number of keys remembered from earlier steps."""
     momentum: float | None = None
     """moco, byol: how much of itself the slow copy of the network keeps a step; by default 0.999, and for byol 0.99
     rising to 1."""
+    superpixels: Literal["store", "online"] = "store"
+    """supercl: store reads the superpixels of `prepare --superpixels`; online computes them of every view in every
+    step, as its code does, which is slow."""
+    segments: int | None = None
+    """supercl, online: about how many superpixels a slice has; by default 25 at 256 pixels, in proportion to the area."""
+    compactness: float = 10.0
+    """supercl, online: weight of nearness against likeness, in units of lightness (0 to 100)."""
+    pixel_map: Literal["coarsest", "quarter"] = "coarsest"
+    """supercl: whose pixels are compared: of the encoder's coarsest map as they are, as published, or of that with a
+    quarter of the slice's side, projected to 128 numbers; for slices below 256 pixels, or small superpixels."""
+    pixels: int = 256
+    """supercl: most pixels of a map that are compared in a step."""
+    pixel_sample: Literal["random", "stride"] = "random"
+    """supercl: which they are: drawn anew every step, or every 16th, as published, which leaves columns out."""
+    asp_norm: Literal["cluster", "global"] = "cluster"
+    """supercl: a superpixel's sum is divided by its own size, or by the map's, as published."""
+    intra: float = 1.0
+    """supercl: weight of the pixels' term."""
+    inter: float = 0.5
+    """supercl: weight of the term of slices with alike superpixel maps."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive(self, "batch_size", "lr", "tau", "restart", "slices_per_scan", "position_threshold", "queue")
+        positive(self, "compactness", "pixels")
+        check_segments(self.segments)
+        if self.superpixels == "store" and (self.segments is not None or self.compactness != 10.0):
+            raise OptionError(
+                "--segments and --compactness shape superpixels that are computed online; a store brings its own",
+                "give them to `frugalseg prepare superpixels`, or add --superpixels online",
+            )
+        if min(self.intra, self.inter) < 0:
+            raise OptionError(
+                f"--intra {self.intra:g} --inter {self.inter:g}: a weight is below 0", "give 0 to leave a term out"
+            )
         if self.min_dz < 0:
             raise OptionError(f"--min-dz {self.min_dz:g} is below 0", "give a distance in mm")
         if self.slices_per_scan < 2:
@@ -207,7 +271,7 @@ class FinetuneOptions(TrainingOptions):
     """A file with published weights for the backbone's encoder, ImageNet's for example (see the backbones' page)."""
     preset: Literal["robust", "paper", "best"] = "robust"
     """robust: what works with few labels. paper: as PolyCL was published. best: robust, and self-training on the
-    unlabelled scans; it takes three times as long."""
+    unlabelled scans; it takes twice as long."""
     norm: Norm | None = None
     """Normalisation layers, instead of the preset's; an encoder needs those it was pre-trained with."""
     semi: Semi | None = None

@@ -37,7 +37,9 @@ CPU = torch.device("cpu")
 def store(tmp_path_factory):
     root = tmp_path_factory.mktemp("cohort")
     images, labels = write_cohort(root, 9, labelled=6)
-    return prepare(PrepareOptions(images=images, labels=labels, target=["liver=6"], size=32, out=root / "store"))
+    return prepare(
+        PrepareOptions(images=images, labels=labels, target=["liver=6"], size=32, superpixels=True, out=root / "store")
+    )
 
 
 @pytest.fixture(autouse=True)

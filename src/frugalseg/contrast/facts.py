@@ -24,7 +24,8 @@ class Facts:
         scan: (N,) int64, its scan.
         organs: (N,) int64, a number for T, the set of organs present; 0 everywhere where labels may not be used.
         present: (N, organs) float32, T as zeros and ones; no columns where labels may not be used.
-        position: (N,) float32, (z + 1) / number of the scan's slices, in (0, 1].
+        position: (N,) float32, (z + 1) / number of the scan's slices, in (0, 1]; NaN for a scan of one slice, which has
+            no height.
         z_mm: (N,) float32, height in the scan.
         quarter: (N,) int64, which quarter of the scan's used slices it lies in, 0…3.
     """
@@ -55,12 +56,13 @@ class Facts:
         by_scan = slices.loc[rows].groupby("case")["z"]
         place = by_scan.rank(method="first").to_numpy() - 1
         quarter[rows] = QUARTERS * place // by_scan.transform("size").to_numpy()
+        count = slices.groupby("case")["z"].transform("size")
         return cls(
             row=torch.arange(len(slices)),
             scan=torch.from_numpy(np.unique(slices["case"].to_numpy(str), return_inverse=True)[1].astype(np.int64)),
             organs=torch.from_numpy(organs),
             present=torch.from_numpy(present.astype(np.float32)),
-            position=torch.from_numpy(slices["position"].to_numpy(np.float32)),
+            position=torch.from_numpy(slices["position"].where(count > 1).to_numpy(np.float32)),
             z_mm=torch.from_numpy(slices["z_mm"].to_numpy(np.float32)),
             quarter=torch.from_numpy(quarter),
         )

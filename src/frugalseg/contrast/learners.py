@@ -37,13 +37,14 @@ class Learner(nn.Module, ABC):
         return self.network(images)
 
     @abstractmethod
-    def losses(self, outputs: Any, facts: Facts, rows: Tensor) -> dict[str, Tensor]:
+    def losses(self, outputs: Any, facts: Facts, rows: Tensor, superpixels: Tensor | None = None) -> dict[str, Tensor]:
         """The loss of one process's share of a batch under "loss", and what else is worth a curve.
 
         Args:
             outputs: what `forward` gave for N images.
             facts: of all slices of the store.
             rows: (N,) the images' slices.
+            superpixels: (B, S, S) of the B slices that were drawn, for methods that read them from the store.
         """
 
     @torch.no_grad()
@@ -58,7 +59,9 @@ class Triplets(Learner):
         super().__init__(network)
         self.tau = tau
 
-    def losses(self, outputs: Tensor, facts: Facts, rows: Tensor) -> dict[str, Tensor]:
+    def losses(
+        self, outputs: Tensor, facts: Facts, rows: Tensor, superpixels: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """PolyCL's triplet loss."""
         pairs = triplet_pairs(len(outputs) // 3, outputs.device)
         return {"loss": contrastive_loss(outputs, *pairs, self.tau)}
@@ -78,7 +81,9 @@ class InBatch(Learner):
         super().__init__(network)
         self.rule, self.options, self.tau = rule, options, tau
 
-    def losses(self, outputs: Tensor, facts: Facts, rows: Tensor) -> dict[str, Tensor]:
+    def losses(
+        self, outputs: Tensor, facts: Facts, rows: Tensor, superpixels: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The loss, the share of embeddings that had a positive, and whether none had (1 or 0)."""
         positives, compared = self.rule(facts.at(gathered(rows)), self.options)
         anchors = positives.any(dim=1)
@@ -92,7 +97,9 @@ class InBatch(Learner):
 class Classifier(Learner):
     """Supervised: the head has one logit an organ. The fair rival of methods that know which organs are present."""
 
-    def losses(self, outputs: Tensor, facts: Facts, rows: Tensor) -> dict[str, Tensor]:
+    def losses(
+        self, outputs: Tensor, facts: Facts, rows: Tensor, superpixels: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Binary cross-entropy, the mean over slices and organs."""
         present = facts.present[rows]
         return {

@@ -5,7 +5,8 @@
 z are unit vectors, P_a the positives of a, and D_a ⊇ P_a what they are compared with; a stands in neither.
 SupCon's L_out (arXiv 2004.11362, eq. 2) has D_a = all others. With P_a = {s+} and D_a = {s+, s−} it is PolyCL's
 triplet loss (arXiv 2505.19208, eq. 4) in a form that cannot overflow: softplus((z·z− − z·z+)/τ). With anchors and
-what they are compared with from two networks it is MoCo's (arXiv 1911.05722, eq. 1).
+what they are compared with from two networks it is MoCo's (arXiv 1911.05722, eq. 1). Over the pixels of each picture of
+a batch it is SuperCL's L_intra (arXiv 2504.14737).
 """
 
 from __future__ import annotations
@@ -21,25 +22,27 @@ def contrastive_loss(
     """The loss above.
 
     Args:
-        embeddings: (N, D) anchors, any scale and floating type; computed in float32.
-        positives: (N, M) boolean, row a marks P_a.
-        compared: (N, M) boolean, row a marks D_a.
+        embeddings: (…, N, D) anchors, any scale and floating type; computed in float32. Leading axes are groups that
+            are never compared with each other.
+        positives: (…, N, M) boolean, row a marks P_a.
+        compared: (…, N, M) boolean, row a marks D_a.
         tau: temperature, above 0.
-        keys: (M, D), what the anchors are compared with; without them, the anchors themselves.
+        keys: (…, M, D), what the anchors are compared with; without them, the anchors themselves.
 
     Returns:
-        A float32 scalar; 0 with no gradient path broken when no anchor has a positive.
+        A float32 scalar, the mean over the anchors of all groups; 0 with no gradient path broken when no anchor has a
+        positive.
     """
-    z = F.normalize(embeddings.float(), dim=1)
-    k = z if keys is None else F.normalize(keys.float(), dim=1)
+    z = F.normalize(embeddings.float(), dim=-1)
+    k = z if keys is None else F.normalize(keys.float(), dim=-1)
     # Autocast would bring the product back to 16 bits, where cos/τ loses the third digit.
     with torch.autocast(z.device.type, enabled=False):
-        similarity = z @ k.T / tau
-    log_sum = similarity.masked_fill(~compared, -torch.inf).logsumexp(dim=1, keepdim=True)
+        similarity = z @ k.mT / tau
+    log_sum = similarity.masked_fill(~compared, -torch.inf).logsumexp(dim=-1, keepdim=True)
     log_share = (similarity - log_sum).masked_fill(~positives, 0.0)
-    count = positives.sum(dim=1)
+    count = positives.sum(dim=-1)
     # Without indexing by a mask, which would make a GPU wait to learn how many anchors there are.
-    per_anchor = -log_share.sum(dim=1) / count.clamp(min=1)
+    per_anchor = -log_share.sum(dim=-1) / count.clamp(min=1)
     return per_anchor.sum() / (count > 0).sum().clamp(min=1)
 
 

@@ -8,7 +8,7 @@ call two copies of one slice a pair.
 |---|---|---|
 | `same_slice` | other view | all others |
 | `same_organs` | same T | all others |
-| `near_position` | positions closer than the threshold | all others |
+| `near_position` | positions closer than the threshold, or other view | all others |
 | `same_quarter` | other view, or same quarter of another scan | P and other quarters |
 | `organs_in_batch` | same T | all others |
 | `scan_in_batch` | same scan | P and other scans |
@@ -52,10 +52,10 @@ def same_organs(facts: Facts, _: PretrainOptions) -> Masks:
 
 
 def near_position(facts: Facts, options: PretrainOptions) -> Masks:
-    """PCL (arXiv 2106.09157): slices at the same height of their scans."""
+    """PCL (arXiv 2106.09157): slices at the same height of their scans; where they have none, SimCLR's pairs."""
     others = _others(facts)
-    apart = (facts.position[:, None] - facts.position[None, :]).abs()
-    return (apart < options.position_threshold) & others, others
+    apart = (facts.position[:, None] - facts.position[None, :]).abs()  # NaN where there is no height, and not below
+    return ((apart < options.position_threshold) | _same(facts.row)) & others, others
 
 
 def same_quarter(facts: Facts, _: PretrainOptions) -> Masks:

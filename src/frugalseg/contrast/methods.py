@@ -5,8 +5,8 @@ To add one: a line in `METHODS`, its name in `options.PretrainOptions`, and what
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from torch import nn
@@ -14,8 +14,10 @@ from torch import nn
 from frugalseg.contrast import masks, samplers
 from frugalseg.contrast.learners import Classifier, InBatch, Learner, Triplets
 from frugalseg.contrast.momentum import BYOL, MoCo
-from frugalseg.contrast.recipes import Recipe
+from frugalseg.contrast.recipes import Changes, Recipe
 from frugalseg.contrast.samplers import Sampler
+from frugalseg.contrast.supercl import SuperCL
+from frugalseg.contrast.views import ONE_VIEW, TWO_VIEWS, VIEW_GROUPS
 from frugalseg.errors import OptionError
 from frugalseg.models.blocks import ProjectionNet
 from frugalseg.models.heads import byol_predictor, linear_head, mlp_head
@@ -53,6 +55,19 @@ class Setting:
     steps: int
 
 
+SUPERCL = (
+    "superpixels",
+    "segments",
+    "compactness",
+    "pixel_map",
+    "pixels",
+    "pixel_sample",
+    "asp_norm",
+    "intra",
+    "inter",
+)
+"""Options of supercl alone."""
+
 OF_SOME_METHODS = (
     "tau",
     "restart",
@@ -62,6 +77,7 @@ OF_SOME_METHODS = (
     "position_threshold",
     "queue",
     "momentum",
+    *SUPERCL,
 )
 """Options that some methods have no use for; given to one of those they are an error."""
 
@@ -77,7 +93,8 @@ class Method:
         source: where it was published.
         annotation: what people must have labelled for it, beyond the scans.
         sampler: which slices make a batch.
-        views: how many copies of every drawn slice are embedded, each changed at random on its own.
+        views: how many copies of every drawn slice are embedded.
+        changes: how they may be changed at random: name → what makes the changes, given the side of the slices.
         learner: what is trained, with the loss.
         head: its projection head; None for PolyCL's, a linear layer to 256.
         recipe: its defaults.
@@ -92,7 +109,8 @@ class Method:
     recipe: Recipe
     head: Head | None = None
     annotation: Annotation = "none"
-    views: Literal[1, 2] = 1
+    views: int = 1
+    changes: Mapping[Changes, Callable[[int], nn.Module]] = field(default_factory=lambda: ONE_VIEW)
     across: Literal["slices", "scans", "organs", "heights"] = "slices"
     reads: frozenset[str] = frozenset({"tau"})
 
@@ -118,6 +136,10 @@ def _byol(network: ProjectionNet, setting: Setting) -> Learner:
 
 def _classifier(network: ProjectionNet, _: Setting) -> Learner:
     return Classifier(network)
+
+
+def _supercl(network: ProjectionNet, setting: Setting) -> Learner:
+    return SuperCL(network, setting.options, setting.tau)
 
 
 TRIPLET = frozenset({"tau", "restart", "min_dz"})
@@ -191,6 +213,7 @@ METHODS: dict[str, Method] = {
         source="SimCLR (arXiv 2002.05709)",
         sampler=samplers.shuffled_slices,
         views=2,
+        changes=TWO_VIEWS,
         learner=_in_batch(masks.same_slice),
         head=MLP,
         recipe=VIEWS,
@@ -201,6 +224,7 @@ METHODS: dict[str, Method] = {
         annotation=ORGANS,
         sampler=samplers.shuffled_slices,
         views=2,
+        changes=TWO_VIEWS,
         learner=_in_batch(masks.same_organs),
         head=MLP,
         recipe=VIEWS,
@@ -211,6 +235,7 @@ METHODS: dict[str, Method] = {
         source="PCL (arXiv 2106.09157)",
         sampler=samplers.shuffled_slices,
         views=2,
+        changes=TWO_VIEWS,
         learner=_in_batch(masks.near_position),
         head=Head(512, 512),
         recipe=VIEWS,
@@ -222,6 +247,7 @@ METHODS: dict[str, Method] = {
         source="GCL, global loss G^D (arXiv 2006.10511)",
         sampler=samplers.quarters_of_scans,
         views=2,
+        changes=TWO_VIEWS,
         learner=_in_batch(masks.same_quarter),
         head=Head(1024, 128),
         recipe=VIEWS,
@@ -232,6 +258,7 @@ METHODS: dict[str, Method] = {
         source="MoCo v2 (arXiv 1911.05722, 2003.04297)",
         sampler=samplers.shuffled_slices,
         views=2,
+        changes=TWO_VIEWS,
         learner=_moco,
         head=MLP,
         recipe=replace(VIEWS, tau=0.2),
@@ -242,10 +269,22 @@ METHODS: dict[str, Method] = {
         source="BYOL (arXiv 2006.07733)",
         sampler=samplers.shuffled_slices,
         views=2,
+        changes=TWO_VIEWS,
         learner=_byol,
         head=Head(BYOL_HIDDEN, BYOL_DIM),
         recipe=VIEWS,
         reads=frozenset({"momentum"}),
+    ),
+    "supercl": Method(
+        summary="slices at about the same height, or of alike superpixel maps, attract; so do pixels of one superpixel",
+        source="SuperCL (arXiv 2504.14737)",
+        sampler=samplers.shuffled_slices,
+        views=4,
+        changes=VIEW_GROUPS,
+        learner=_supercl,
+        head=Head(512, 512),
+        recipe=Recipe(lr=1e-2, weight_decay=1e-5, schedule="cosine", tau=0.1, augment="strong", optimizer="sgd"),
+        reads=frozenset({"tau", "position_threshold", *SUPERCL}),
     ),
     "classify": Method(
         summary="supervised: predict which organs a slice holds; the rival of methods that know this too",
@@ -278,3 +317,8 @@ def check_options(options: PretrainOptions) -> None:
             raise OptionError(
                 f"--{name.replace('_', '-')} means nothing to {options.method}", f"leave it out; it is of {users}"
             )
+
+
+def reads_superpixels(options: PretrainOptions) -> bool:
+    """Whether the run takes superpixels from the store."""
+    return "superpixels" in METHODS[options.method].reads and options.superpixels == "store"

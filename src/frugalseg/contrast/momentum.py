@@ -65,7 +65,9 @@ class MoCo(Learner):
             keys = self.slow(second)
         return self.network(first), keys
 
-    def losses(self, outputs: tuple[Tensor, Tensor], facts: Facts, rows: Tensor) -> dict[str, Tensor]:
+    def losses(
+        self, outputs: tuple[Tensor, Tensor], facts: Facts, rows: Tensor, superpixels: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Each query against its own key and the queue."""
         queries, keys = outputs
         own = rows[: len(queries)]
@@ -111,7 +113,9 @@ class BYOL(Learner):
             slow = self.slow(images)
         return self.predictor(self.network(images)), slow
 
-    def losses(self, outputs: tuple[Tensor, Tensor], facts: Facts, rows: Tensor) -> dict[str, Tensor]:
+    def losses(
+        self, outputs: tuple[Tensor, Tensor], facts: Facts, rows: Tensor, superpixels: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Each view's prediction against the slow vector of the other view; the mean of both directions."""
         predictions, slow = outputs
         first, second = slow.chunk(2)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from frugalseg._version import __version__
+from frugalseg.contrast.methods import reads_superpixels
 from frugalseg.contrast.task import PretrainTask
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
@@ -35,7 +36,7 @@ def pretrain(options: PretrainOptions) -> RunFolder:
         )
     torch.manual_seed(options.seed)
     task = PretrainTask(options, store, split, fabric.device)
-    run = RunFolder.claim("pretrain", options, fabric, store.identity(split))
+    run = RunFolder.claim("pretrain", options, fabric, store.identity(split, reads_superpixels(options)))
     if run.finished:
         say(f"{run.path} is finished")
         return run

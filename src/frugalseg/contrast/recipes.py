@@ -11,7 +11,7 @@ from torch.nn import Parameter
 
 from frugalseg.engine.schedules import cosine, warm_restarts
 
-Changes = Literal["none", "light", "strong"]
+Changes = Literal["none", "light", "strong", "published"]
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,12 @@ class Recipe:
     """A method's defaults.
 
     Attributes:
-        lr: highest learning rate of the schedule; the optimiser is Adam.
+        lr: highest learning rate of the schedule.
         weight_decay: added to the gradient.
         schedule: warm_restarts starts anew every --restart epochs; cosine falls to 0 once over the run.
         tau: temperature; of no meaning to methods that compare nothing.
         augment: random changes of the slices, see `contrast.views`.
+        optimizer: sgd has a momentum of 0.9.
     """
 
     lr: float
@@ -31,11 +32,14 @@ class Recipe:
     schedule: Literal["warm_restarts", "cosine"]
     tau: float
     augment: Changes
+    optimizer: Literal["adam", "sgd"] = "adam"
 
 
 def make_optimizer(recipe: Recipe, parameters: Iterable[Parameter], lr: float | None) -> torch.optim.Optimizer:
-    """Adam over the parameters that learn, with `lr` instead of the recipe's where given."""
+    """The recipe's optimiser of the parameters that learn, with `lr` instead of its own where given."""
     learning = [p for p in parameters if p.requires_grad]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(learning, lr=lr or recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
     return torch.optim.Adam(learning, lr=lr or recipe.lr, weight_decay=recipe.weight_decay)
 
 

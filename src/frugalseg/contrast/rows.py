@@ -62,6 +62,12 @@ def _check_heights(store: SliceStore, rows: Ints) -> None:
         )
 
 
+def _spread(heights: npt.NDArray[np.float32]) -> float:
+    """Largest less smallest of the heights that are known; endless where none is, for then no two are near."""
+    known = heights[~np.isnan(heights)]
+    return float(np.ptp(known)) if len(known) else np.inf
+
+
 def check_variety(options: PretrainOptions, rows: Ints, facts: Facts) -> None:
     """Refuse slices that are all alike in what the method tells apart.
 
@@ -79,7 +85,7 @@ def check_variety(options: PretrainOptions, rows: Ints, facts: Facts) -> None:
             f"{options.method} learns from which organs a slice holds, and all slices hold the same organs",
             "use a method that needs no labels (polycl-s, simclr), or give more of each scan",
         )
-    if across == "heights" and np.ptp(facts.position.numpy()[rows]) < options.position_threshold:
+    if across == "heights" and _spread(facts.position.numpy()[rows]) < options.position_threshold:
         raise SplitError(
             f"{options.method} finds no negative: all slices lie within {options.position_threshold:g} of each other",
             "give whole scans, a smaller --position-threshold, or use --method simclr",

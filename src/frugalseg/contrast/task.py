@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from frugalseg.contrast.facts import Facts
 from frugalseg.contrast.learners import Learner
-from frugalseg.contrast.methods import METHODS, Method, Setting, check_options
+from frugalseg.contrast.methods import METHODS, Method, Setting, check_options, reads_superpixels
 from frugalseg.contrast.probe import Probe
 from frugalseg.contrast.recipes import make_optimizer, make_schedule
 from frugalseg.contrast.rows import check_variety, training_rows
 from frugalseg.contrast.samplers import Pool
-from frugalseg.contrast.views import make_changes, views_of
+from frugalseg.contrast.views import views_of
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
@@ -38,10 +38,12 @@ class Drawn:
     Attributes:
         images: (N, channels, S, S); of triplets all anchors, then all positives, then all negatives.
         rows: (N,) their rows in the store.
+        superpixels: (N, S, S), for methods that read them from the store.
     """
 
     images: Tensor
     rows: Tensor
+    superpixels: Tensor | None
 
 
 class PretrainTask(Task):
@@ -73,7 +75,14 @@ class PretrainTask(Task):
             self.steps_per_epoch, options.steps, options.epochs or EPOCHS, reports=None
         )
         context = options.context or 0
-        self.source = SliceSource(store, device, with_labels=False, rows=self.rows, context=context)
+        self.source = SliceSource(
+            store,
+            device,
+            with_labels=False,
+            rows=self.rows,
+            context=context,
+            with_superpixels=reads_superpixels(options),
+        )
         self.probe = Probe(store, self.rows, self.source, options.seed)
         self.facts = facts.to(device)
         self.changes = _changes(options, self.method, store.size)
@@ -97,13 +106,13 @@ class PretrainTask(Task):
         """The slices of each batch; of triplets all anchors, then all positives, then all negatives."""
         flat = [rows.reshape(len(rows), -1).T.reshape(-1) for rows in batches]
         for rows, slices in zip(flat, self.source.stream(flat), strict=True):
-            yield Drawn(slices.images, rows.to(slices.images.device, non_blocking=True))
+            yield Drawn(slices.images, rows.to(slices.images.device, non_blocking=True), slices.superpixels)
 
     def losses(self, model: nn.Module, batch: Drawn) -> dict[str, Tensor]:
         """What the learner makes of the views of the batch."""
         views = self.method.views
         outputs = model(views_of(batch.images, views, self.changes))
-        losses = self.model.losses(outputs, self.facts, batch.rows.repeat(views))
+        losses = self.model.losses(outputs, self.facts, batch.rows.repeat(views), batch.superpixels)
         if "empty" in losses:
             self._empty += losses["empty"]
         return losses
@@ -125,12 +134,14 @@ class PretrainTask(Task):
 
 def _changes(options: PretrainOptions, method: Method, size: int) -> nn.Module:
     kind = options.augment or method.recipe.augment
-    if method.views > 1 and kind == "none":
-        raise OptionError(
-            f"--augment none: {options.method} compares two views of a slice, which would be the same picture",
-            "give light or strong, or leave it out",
+    if kind not in method.changes:
+        why = (
+            " compares views of a slice, which would be the same picture" if kind == "none" else " has no such changes"
         )
-    return make_changes(kind, size)
+        raise OptionError(
+            f"--augment {kind}: {options.method}{why}", f"give {' or '.join(method.changes)}, or leave it out"
+        )
+    return method.changes[kind](size)
 
 
 def _network(options: PretrainOptions, norm: Norm) -> tuple[ProjectionNet, dict[str, Any] | None]:

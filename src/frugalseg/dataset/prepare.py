@@ -23,9 +23,10 @@ import torch
 
 from frugalseg._version import __version__
 from frugalseg.dataset.splits import draw_split, read_split
+from frugalseg.dataset.superpixels import prepare_superpixels
 from frugalseg.dataset.store import COLUMNS, FORMAT, SliceStore, presence_column, same_image_groups
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes
-from frugalseg.engine.files import atomic_write, read_json, sha256, write_json
+from frugalseg.engine.files import atomic_write, read_json, sha256, write_joined, write_json
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.errors import FrugalsegError, OptionError, ScanError, StoreError, disk_errors
@@ -35,7 +36,7 @@ from frugalseg.imaging.intensity import IntensityScale, looks_like_hu
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import axial_slices, canonical
-from frugalseg.options import PrepareOptions
+from frugalseg.options import PrepareOptions, SuperpixelOptions
 
 PART_PARAMETERS = ("size", "intensity", "targets", "patient_pattern")
 """The parameters that shape a scan's part; the others only shape what is made of the parts."""
@@ -58,6 +59,8 @@ class ScanJob:
 def prepare(options: PrepareOptions) -> SliceStore:
     """Make the slice store `options.out`, or return it if it is there already, made the same way.
 
+    With `options.superpixels` they are computed last, also for a store that is there already.
+
     Raises:
         StoreError: `out` holds something else, or a store made with other parameters or from other scans.
         ScanError: scans cannot be read (all are named, the others are kept for the next run).
@@ -65,6 +68,17 @@ def prepare(options: PrepareOptions) -> SliceStore:
         OptionError: a `--target` value that no mask holds.
         SplitError: the split leaves nothing for training, or leaks.
     """
+    store = _prepare_slices(options)
+    if not options.superpixels:
+        return store
+    return prepare_superpixels(
+        SuperpixelOptions(
+            data=store.folder, segments=options.segments, compactness=options.compactness, workers=options.workers
+        )
+    )
+
+
+def _prepare_slices(options: PrepareOptions) -> SliceStore:
     images, labels = find_dataset(options.images, options.labels)
     targets = parse_targets(options.target)
     if targets and not labels:
@@ -154,7 +168,7 @@ def _existing(
     """The finished store at `out`, if it was made with these parameters from these scans."""
     if out.is_dir() and not any(out.iterdir()):
         out.rmdir()
-        return prepare(options)
+        return _prepare_slices(options)
     store = SliceStore.open(out)
     before = store.meta["parameters"]
     if differing := [key for key in parameters if parameters[key] != before.get(key)]:
@@ -316,15 +330,10 @@ def _index(scans: Sequence[Mapping[str, Any]], targets: Targets) -> pd.DataFrame
 
 
 def _join(scans: Sequence[Mapping[str, Any]], parts: Path, partial: Path, size: int) -> None:
-    """Join the parts into images.npy and labels.npy, by plain writes: a full disk is then an error, not a crash."""
+    """Join the parts into images.npy and labels.npy."""
     shape = (sum(scan["slices"] for scan in scans), size, size)
     for name, dtype in (("images", np.dtype(np.float16)), ("labels", np.dtype(np.uint8))):
-        with atomic_write(partial / f"{name}.npy") as file:
-            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for scan in scans:
-                with (parts / f"{scan['case']}.{name}").open("rb") as part:
-                    shutil.copyfileobj(part, file)
+        write_joined(partial / f"{name}.npy", dtype, shape, [parts / f"{scan['case']}.{name}" for scan in scans])
 
 
 def _describe(store: SliceStore) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +28,13 @@ class Slices:
         images: (B, 2·context + 1, S, S) float32 in [0, 1]: a slice in the middle of its neighbours, in order of z.
         labels: (B, S, S) uint8 classes, or None where they were not asked for.
         weights: (B, S, S) float32 in [0, 1], how far each pixel's class may be trusted; None for fully.
+        superpixels: (B, S, S) int16, or None where they were not asked for.
     """
 
     images: Tensor
     labels: Tensor | None
     weights: Tensor | None = None
+    superpixels: Tensor | None = None
 
 
 class SliceSource:
@@ -45,6 +48,7 @@ class SliceSource:
         store: the slice store.
         device: where batches are wanted.
         with_labels: whether batches carry labels.
+        with_superpixels: whether batches carry superpixels.
         resident: whether to keep the slices in memory; None decides by the free memory.
         rows: those that will ever be asked for, in any order; None for all of the store. The others take no memory,
             so a few slices of a large store may fit where the whole would not.
@@ -59,20 +63,24 @@ class SliceSource:
         resident: bool | None = None,
         rows: npt.NDArray[np.int64] | None = None,
         context: int = 0,
+        with_superpixels: bool = False,
     ) -> None:
         self.device = device
         around = store.around(context)
         self._around = torch.from_numpy(around)
-        self._arrays: list[npt.NDArray[np.float16] | npt.NDArray[np.uint8]] = [store.images]
+        self._arrays: dict[str, npt.NDArray[Any]] = {"images": store.images}
         if with_labels:
-            self._arrays.append(store.labels)
+            self._arrays["labels"] = store.labels
+        if with_superpixels:
+            # PyTorch hardly knows uint16; there are far fewer than 2¹⁵ in a slice.
+            self._arrays["superpixels"] = store.superpixels.view(np.int16)
         kept = None if rows is None else np.unique(around[rows])
         count = len(store.images) if kept is None else len(kept)
         self._place = None if kept is None else _places(kept, len(store.images))
-        need = sum(array[:1].nbytes for array in self._arrays) * count
+        need = sum(array[:1].nbytes for array in self._arrays.values()) * count
         self.resident = need <= RESIDENT_SHARE * free_memory(device) if resident is None else resident
         if self.resident:
-            copies = [np.array(array) if kept is None else array[kept] for array in self._arrays]
+            copies = [np.array(array) if kept is None else array[kept] for array in self._arrays.values()]
             self._held = [torch.from_numpy(copy).to(device) for copy in copies]
 
     def gather(self, rows: Tensor) -> Slices:
@@ -105,7 +113,7 @@ class SliceSource:
 
     def _wanted(self, rows: Tensor) -> list[Tensor]:
         """The rows to read of each array: of the images also the neighbours."""
-        return [self._around.index_select(0, rows).flatten(), rows][: len(self._arrays)]
+        return [self._around.index_select(0, rows).flatten(), *[rows] * (len(self._arrays) - 1)]
 
     def _places_of(self, rows: Tensor) -> Tensor:
         """Where the rows lie in the memory that holds them."""
@@ -122,7 +130,7 @@ class SliceSource:
         return self._pinned(
             [
                 torch.from_numpy(np.ascontiguousarray(array[wanted.numpy()]))
-                for array, wanted in zip(self._arrays, self._wanted(rows), strict=True)
+                for array, wanted in zip(self._arrays.values(), self._wanted(rows), strict=True)
             ]
         )
 
@@ -134,9 +142,10 @@ class SliceSource:
         return [tensor.to(self.device, non_blocking=True) for tensor in tensors]
 
     def _finish(self, tensors: list[Tensor]) -> Slices:
-        images, *labels = tensors
-        channels = images.float().reshape(-1, self._around.shape[1], *images.shape[1:])
-        return Slices(channels, labels[0] if labels else None)
+        found = dict(zip(self._arrays, tensors, strict=True))
+        images = found.pop("images").float()
+        channels = images.reshape(-1, self._around.shape[1], *images.shape[1:])
+        return Slices(channels, found.pop("labels", None), **found)
 
 
 def _places(kept: npt.NDArray[np.int64], rows: int) -> Tensor:

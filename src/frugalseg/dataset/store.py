@@ -2,6 +2,7 @@
 
 images.npy       float16, (N, S, S), intensities in [0, 1]
 labels.npy       uint8, (N, S, S), classes 0…C; all 0 where a scan has no mask
+superpixels.npy  uint16, (N, S, S), where `prepare --superpixels` computed them (see `dataset.superpixels`)
 slices.parquet   one row a slice, in the order of the arrays (see `COLUMNS`)
 store.json       format version, every preprocessing parameter, one entry a scan with its hashes
 split.json       patients for training, validation and test
@@ -22,11 +23,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from frugalseg.dataset.splits import Split, read_split
-from frugalseg.engine.files import read_json, sha256
+from frugalseg.engine.files import read_json, to_json
 from frugalseg.errors import StoreError
 from frugalseg.imaging.intensity import IntensityScale
 
 FORMAT = 1
+SUPERPIXELS = "superpixels.npy"
 
 COLUMNS = {
     "case": "case id",
@@ -93,6 +95,29 @@ class SliceStore:
         """All classes, (N, S, S) uint8, memory-mapped read-only."""
         return self._map("labels.npy")
 
+    @cached_property
+    def superpixels(self) -> npt.NDArray[np.uint16]:
+        """All superpixels, (N, S, S) uint16 from 0 in each slice, memory-mapped read-only.
+
+        Raises:
+            StoreError: the store has none.
+        """
+        self._need_superpixels()
+        return self._map(SUPERPIXELS)
+
+    def _need_superpixels(self) -> dict[str, Any]:
+        if self.superpixels_made is None:
+            raise StoreError(
+                f"{self.folder} has no superpixels",
+                f"add them with: frugalseg prepare superpixels --data {self.folder}",
+            )
+        return self.superpixels_made
+
+    @property
+    def superpixels_made(self) -> dict[str, Any] | None:
+        """How the superpixels were computed, or None where there are none."""
+        return self.meta.get("superpixels") if (self.folder / SUPERPIXELS).is_file() else None
+
     def _map(self, name: str) -> npt.NDArray[Any]:
         array: npt.NDArray[Any] = np.load(self.folder / name, mmap_mode="r")
         if len(array) != len(self.slices):
@@ -145,12 +170,23 @@ class SliceStore:
         """Fingerprints of the scans of these patients."""
         return {scan["fingerprint"] for scan in self.meta["scans"] if scan["patient"] in patients}
 
-    def identity(self, split: Split) -> dict[str, str]:
-        """Hashes of the store and of the split used: a run is resumed on the same data or not at all."""
+    def identity(self, split: Split, superpixels: bool = False) -> dict[str, str]:
+        """Hashes of the store and of the split used: a run is resumed on the same data or not at all.
+
+        Args:
+            split: which patients are for what.
+            superpixels: whether the run reads them; how they were computed then belongs to it.
+
+        Raises:
+            StoreError: superpixels are read, and there are none.
+        """
         parts = json.dumps(split.to_dict(), sort_keys=True)
+        # Superpixels may be added to a store that runs have learned from; that makes it no other.
+        content = to_json({key: value for key, value in self.meta.items() if key != "superpixels"})
         return {
-            "store_sha256": sha256(self.folder / "store.json"),
+            "store_sha256": hashlib.sha256(content.encode()).hexdigest(),
             "split_sha256": hashlib.sha256(parts.encode()).hexdigest(),
+            **({"superpixels": json.dumps(self._need_superpixels(), sort_keys=True)} if superpixels else {}),
         }
 
     def around(self, context: int) -> npt.NDArray[np.int64]:

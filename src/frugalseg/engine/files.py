@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
 
 from frugalseg.errors import disk_errors
 
@@ -46,11 +49,25 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def write_joined(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], parts: Iterable[Path]) -> None:
+    """Write an .npy file from the bytes of several files, by plain writes: a full disk is then an error, not a crash."""
+    with atomic_write(path) as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            with part.open("rb") as stream:
+                shutil.copyfileobj(stream, file)
+
+
+def to_json(content: Any) -> str:
+    """The text of the JSON files that this program writes."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, atomically."""
     with atomic_write(path, "w") as file:
-        json.dump(content, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+        file.write(to_json(content))
 
 
 def read_json(path: Path) -> Any:

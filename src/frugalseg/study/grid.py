@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg._version import __version__
-from frugalseg.contrast.methods import METHODS
+from frugalseg.contrast.methods import METHODS, reads_superpixels
 from frugalseg.engine.files import sha256, write_json
 from frugalseg.engine.run import NOT_SCIENCE, plain
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PretrainOptions
@@ -85,7 +85,7 @@ class _Builder:
         self.plan, self.sources, self.out, self.threads = plan, sources, out, threads
         self.scans = {test.name: tested_scans(test, sources) for test in plan.tests}
         self.stores = {name: source.store for name, source in sources.items() if not source.job.look}
-        self.identities: dict[tuple[str, bool], dict[str, str]] = {}
+        self.identities: dict[tuple[str, bool, bool], dict[str, str]] = {}
 
     def cell(self, method: MethodPlan, backbone: str, budget: str, draw: int, seed: int) -> Cell:
         pretrain = None if method.pretrain is None else self._pretrain(method, method.pretrain, backbone, seed)
@@ -126,7 +126,7 @@ class _Builder:
             checkpoint_minutes=CHECKPOINT_MINUTES,
             **{**values, "norm": method.norms(backbone)[0]},
         )
-        science = self._science(options, self._identity(source, whole=method.transductive))
+        science = self._science(options, self._identity(source, method.transductive, reads_superpixels(options)))
         whole = ("whole",) if method.transductive else ()
         name = f"{slug(options.method, *whole, backbone, f's{seed}')}-{short_hash(science)}"
         return PretrainJob(id=f"pretrain.{name}", options=replace(options, out=self.out / "pretrain" / name))
@@ -138,12 +138,12 @@ class _Builder:
         write_json(path, {"train": store.patients, "validation": [], "test": []})
         return path
 
-    def _identity(self, source: str, whole: bool) -> dict[str, str]:
-        key = (source, whole)
+    def _identity(self, source: str, whole: bool, superpixels: bool = False) -> dict[str, str]:
+        key = (source, whole, superpixels)
         if key not in self.identities:
             store = self.stores[source]
             split = store.split(self._whole_split(source) if whole else None)
-            self.identities[key] = store.identity(split)
+            self.identities[key] = store.identity(split, superpixels)
         return self.identities[key]
 
     def _science(self, options: PretrainOptions | FinetuneOptions, data: Mapping[str, str]) -> dict[str, Any]:

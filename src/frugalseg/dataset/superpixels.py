@@ -1,0 +1,129 @@
+"""SLIC superpixels of every slice, kept beside the store's images: computed once, used by every training step.
+
+The published code (SuperCL, arXiv 2504.14737) gives SLIC three equal channels, which scikit-image takes to Lab: the
+compactness of 10 is on the scale of lightness, 0 to 100. Grey pixels have no colour, so one channel of lightness gives
+the same superpixels.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from frugalseg.dataset.store import SUPERPIXELS, SliceStore
+from frugalseg.engine.files import atomic_write, read_json, write_joined, write_json
+from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.engine.progress import say
+from frugalseg.errors import ScanError, StoreError
+from frugalseg.options import SuperpixelOptions
+
+LIGHTEST = 100.0
+"""L* of white."""
+
+
+@dataclass(frozen=True)
+class Slic:
+    """How superpixels are computed.
+
+    Attributes:
+        segments: about how many a slice; fewer where the picture is plain.
+        compactness: weight of nearness against likeness, in units of lightness (0…100).
+    """
+
+    segments: int
+    compactness: float
+
+    @classmethod
+    def for_size(cls, size: int, segments: int | None, compactness: float) -> Slic:
+        """The number asked for, or as many as leave a superpixel some ten cells of a map of 1/16 of the size."""
+        return cls(segments or max(16, round(100 * (size / 512) ** 2)), compactness)
+
+    def __call__(self, image: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint16]:
+        """(S, S) in [0, 1] → (S, S) uint16, superpixels 0, 1, …; a constant picture is one."""
+        from skimage.segmentation import slic  # takes most of a second to import
+
+        light = lightness(image)
+        if not light.max() > light.min():
+            return np.zeros(image.shape, np.uint16)
+        # scikit-image stretches what it is given to [0, 1], hence the compactness in hundredths.
+        segments = slic(light, self.segments, self.compactness / LIGHTEST, start_label=0, channel_axis=None)
+        found: npt.NDArray[np.uint16] = segments.astype(np.uint16)
+        return found
+
+
+def lightness(image: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+    """CIE L*, 0 to 100, of a grey picture stretched to the full range of sRGB values; 0 where it is constant."""
+    grey = image.astype(np.float32)
+    grey = grey - grey.min()
+    if highest := float(grey.max()):
+        grey /= highest
+    linear = np.where(grey > 0.04045, ((grey + 0.055) / 1.055) ** 2.4, grey / 12.92)
+    root = np.where(linear > 0.008856, np.cbrt(linear), 7.787 * linear + 16 / 116)
+    light: npt.NDArray[np.float32] = (116 * root - 16).astype(np.float32)
+    return light
+
+
+@dataclass(frozen=True)
+class _Job:
+    store: Path
+    rows: tuple[int, int]
+    slic: Slic
+    part: Path
+
+
+def prepare_superpixels(options: SuperpixelOptions) -> SliceStore:
+    """Add superpixels to the store `options.data`; scans done before an interruption are kept.
+
+    Raises:
+        StoreError: there is no store, or it has superpixels computed otherwise.
+        ScanError: a worker failed; the message says on which scan.
+    """
+    store = SliceStore.open(options.data)
+    slic = Slic.for_size(store.size, options.segments, options.compactness)
+    asked = asdict(slic)
+    if (there := store.superpixels_made) is not None:
+        if there != asked:
+            raise StoreError(
+                f"{store.folder} has superpixels made otherwise ({_told(there)} there, {_told(asked)} asked)",
+                f"delete {store.folder / SUPERPIXELS} to have them computed anew",
+            )
+        say(f"{store.folder} has these superpixels already")
+        return store
+    parts = store.folder / f"superpixels-{slic.segments}-{slic.compactness:g}.partial"
+    parts.mkdir(exist_ok=True)
+    jobs = {
+        str(case): _Job(store.folder, (of.index[0], of.index[-1] + 1), slic, parts / f"{case}.map")
+        for case, of in store.slices.groupby("case", sort=False)
+    }
+    todo = {case: job for case, job in jobs.items() if not job.part.is_file()}
+    _, failures = map_cases(_superpixels_of_scan, todo, "superpixels", options.workers)
+    if failures:
+        raise ScanError(
+            f"superpixels of {len(failures)} of {len(jobs)} scans failed:\n{list_failures(failures)}",
+            "run the same command again; the other scans are kept",
+        )
+    shape = (len(store.slices), store.size, store.size)
+    write_joined(store.folder / SUPERPIXELS, np.dtype(np.uint16), shape, [job.part for job in jobs.values()])
+    # Told last: what store.json does not name is not there.
+    meta = read_json(store.folder / "store.json")
+    write_json(store.folder / "store.json", meta | {"superpixels": asked})
+    shutil.rmtree(parts)
+    say(f"{store.folder}: superpixels of {len(store.slices)} slices, {_told(asked)}")
+    return SliceStore.open(store.folder)
+
+
+def _told(made: dict[str, Any]) -> str:
+    return f"{made['segments']} segments of compactness {made['compactness']:g}"
+
+
+def _superpixels_of_scan(job: _Job) -> int:
+    images = SliceStore.open(job.store).images[slice(*job.rows)]
+    with atomic_write(job.part) as file:
+        for image in images:
+            file.write(job.slic(image).tobytes())
+    return len(images)
