@@ -136,7 +136,7 @@ def test_corrupt_scan_among_others_is_reported_and_the_others_done(way, tmp_path
     broken.write_bytes(broken.read_bytes()[:2000])
     assert frugalseg("predict", model=way / "fit", images=scans, out=tmp_path / "out") == 1
     message = capsys.readouterr().err
-    assert "1 of 10 scans were not segmented" in message
+    assert "1 of 10 scans not segmented" in message
     assert "scan_03" in message
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 9
     note = json.loads((tmp_path / "out" / "predictions.json").read_text())
@@ -274,7 +274,8 @@ def test_finetune_without_validation_patients_says_so(way, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "way_of_training", [["robust"], ["paper"], ["robust", "--semi", "mean-teacher"], ["best", "--rounds", "1"]]
+    "way_of_training",
+    [["robust"], ["paper"], ["supercl"], ["robust", "--semi", "mean-teacher"], ["best", "--rounds", "1"]],
 )
 def test_fine_tuning_killed_in_mid_epoch_and_resumed_gives_the_same_bits(way, tmp_path, way_of_training):
     """SIGKILL, not a simulated one; augmentation, dropout, schedule, averages and rounds all have to go on where they

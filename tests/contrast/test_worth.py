@@ -32,7 +32,14 @@ def store(tmp_path_factory):
     images, labels = write_cohort(root, 12, seed=0, options=PhantomOptions(shape=(48, 48, 24)))
     target = [f"{organ}={LABELS[organ]}" for organ in ("liver", "spleen", "left_kidney")]
     chosen = PrepareOptions(
-        images=images, labels=labels, target=target, size=32, fractions=(0.1, 0.1), out=root / "store"
+        images=images,
+        labels=labels,
+        target=target,
+        size=32,
+        fractions=(0.1, 0.1),
+        superpixels=True,
+        segments=25,
+        out=root / "store",
     )
     return prepare(chosen)
 
@@ -87,7 +94,18 @@ def at_random(store, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "method",
-    ["polycl-o", "polycl-m", "polycl-o-batch", "polycl-m-batch", "simclr", "supcon", "pcl", "gcl", "classify"],
+    [
+        "polycl-o",
+        "polycl-m",
+        "polycl-o-batch",
+        "polycl-m-batch",
+        "simclr",
+        "supcon",
+        "pcl",
+        "gcl",
+        "supercl",
+        "classify",
+    ],
 )
 def test_the_probe_finds_organs_better_than_after_random_pairs(store, tmp_path, at_random, method):
     figures, control = (task.probe(task.model.network) for task in (trained(store, tmp_path, method), at_random))

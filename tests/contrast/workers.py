@@ -24,18 +24,39 @@ METHODS_TO_SHARE = (
     "pcl",
     "gcl",
     "moco",
+    "supercl",
 )
 STEPS = 3
 FACTS = facts_of([0] * 6 + [1] * 6, [[2 <= i % 6 < 4] for i in range(12)])
 
 
+SUPERPIXELS = torch.randint(0, 3, (12, 4, 4), generator=torch.Generator().manual_seed(9), dtype=torch.int16)
+
+
+class Encoder(nn.Module):
+    """One map of four cells."""
+
+    stride = 2
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 9, 2, stride=2), nn.Tanh())
+
+    def forward(self, x):
+        return [self.layers(x)]
+
+    def embed(self, features):
+        return features[-1].flatten(1)
+
+
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(16, 9), nn.Tanh(), nn.Linear(9, 128))
+        self.encoder = Encoder()
+        self.head = nn.Linear(36, 128)
 
     def forward(self, x):
-        return self.layers(x)
+        return self.head(self.encoder.embed(self.encoder(x)))
 
 
 def learn(method, rank=0, world=1, half=None):
@@ -51,13 +72,13 @@ def learn(method, rank=0, world=1, half=None):
     for step in range(STEPS):
         generator = torch.Generator().manual_seed(step)
         rows = triplets if method == "polycl-m" else torch.randperm(12, generator=generator)[:8]
-        pictures = torch.rand(2, 12, 1, 4, 4, generator=generator)  # the first and the second view of every slice
+        pictures = torch.rand(4, 12, 1, 4, 4, generator=generator)  # the views of every slice
         if half is not None:
             rows = rows[half::2]
         rows = rows[rank::world]
         rows = rows.reshape(len(rows), -1).T.reshape(-1)
         images = torch.cat([pictures[view][rows] for view in range(chosen.views)])
-        found = learner.losses(wrapped(images), FACTS, rows.repeat(chosen.views))
+        found = learner.losses(wrapped(images), FACTS, rows.repeat(chosen.views), SUPERPIXELS[rows])
         found["loss"].backward()
         gradients = {name: p.grad.clone() for name, p in learner.network.named_parameters()}
         optimizer.step()

@@ -47,7 +47,16 @@ def test_dice_per_slice_is_the_papers():
     assert set(parts) == {"loss", "dice_loss"}
 
 
-@pytest.mark.parametrize("name", ["dice_per_slice", "dice_over_batch+ce"])
+def test_ce_is_the_plain_cross_entropy_over_background_and_classes():
+    logits, classes = torch.randn(3, 2, 6, 6, generator=G), torch.randint(0, 3, (3, 6, 6), generator=G)
+    parts = make_loss("ce")(logits, classes)
+    assert set(parts) == {"loss", "ce_loss"}
+    p = torch.cat([torch.zeros(3, 1, 6, 6), logits], dim=1).double().softmax(dim=1)
+    expected = -p.gather(1, classes.unsqueeze(1)).log().mean()
+    assert parts["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dice_per_slice", "dice_over_batch+ce", "ce"])
 def test_right_answer_is_better_than_wrong_and_gradient_points_there(name):
     classes = torch.zeros(2, 8, 8, dtype=torch.uint8)
     classes[:, 2:6, 2:6] = 1

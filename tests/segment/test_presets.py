@@ -34,6 +34,14 @@ def test_paper_restarts_every_ten_epochs_and_moves_inside_an_epoch():
     assert all(a > b for a, b in pairwise(rates[:50]))
 
 
+def test_supercl_falls_once_to_a_hundredth():
+    rates = trace("supercl", steps=60, per_epoch=7)
+    assert rates[0] == 5e-4
+    assert all(a > b for a, b in pairwise(rates))
+    assert rates[30] == pytest.approx((5e-4 + 5e-6) / 2)
+    assert rates[-1] == pytest.approx(5e-6, rel=0.1)
+
+
 def test_robust_rises_once_and_ends_near_zero():
     rates = trace("robust", steps=100, per_epoch=7)
     top = rates.index(max(rates))

@@ -11,6 +11,6 @@ def warm_restarts(optimizer: Optimizer, period: int) -> LRScheduler:
     return CosineAnnealingWarmRestarts(optimizer, T_0=period)
 
 
-def cosine(optimizer: Optimizer, total_steps: int) -> LRScheduler:
-    """One cosine from the learning rate to 0 over the whole run (SGDR without restarts)."""
-    return CosineAnnealingLR(optimizer, T_max=total_steps)
+def cosine(optimizer: Optimizer, total_steps: int, lowest: float = 0.0) -> LRScheduler:
+    """One cosine from the learning rate to `lowest` over the whole run (SGDR without restarts)."""
+    return CosineAnnealingLR(optimizer, T_max=total_steps, eta_min=lowest)

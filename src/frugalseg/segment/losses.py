@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LossName = Literal["dice_per_slice", "dice_over_batch+ce"]
+LossName = Literal["dice_per_slice", "dice_over_batch+ce", "ce"]
 
 
 class Loss(Protocol):
@@ -40,6 +40,7 @@ def make_loss(name: LossName) -> Loss:
     was published (LossFunctions.py). An empty slice then pulls at every pixel.
     dice_over_batch+ce: Dice of each class over all slices of the batch together, so empty slices do not count on
     their own, plus cross-entropy (for one class, binary cross-entropy).
+    ce: cross-entropy alone, as SuperCL was published.
     A pixel of weight w in [0, 1] counts as w pixels in every sum; without weights all count as one.
     """
     per_slice = name == "dice_per_slice"
@@ -48,8 +49,10 @@ def make_loss(name: LossName) -> Loss:
 
     def loss(logits: Tensor, classes: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         w = torch.ones_like(classes, dtype=torch.float32) if weights is None else weights
-        one_hot = F.one_hot(classes.long(), logits.shape[1] + 1).movedim(-1, 1)[:, 1:]
-        parts = {"dice_loss": soft_dice_loss(probabilities(logits), one_hot, w.unsqueeze(1), over, smooth)}
+        parts: dict[str, Tensor] = {}
+        if name != "ce":
+            one_hot = F.one_hot(classes.long(), logits.shape[1] + 1).movedim(-1, 1)[:, 1:]
+            parts["dice_loss"] = soft_dice_loss(probabilities(logits), one_hot, w.unsqueeze(1), over, smooth)
         if not per_slice:
             pixel_ce = F.cross_entropy(with_background(logits), classes.long(), reduction="none")
             parts["ce_loss"] = (w * pixel_ce).sum() / w.sum().clamp(min=1)
