@@ -42,8 +42,8 @@ def main(store_folder: Path, run: Path, picture: Path) -> None:
     average = superpixel_means(means, cells_of(superpixels.repeat(2, 1, 1), stride, means.shape[-2:]), "cluster")
     groups = nearest_neighbour_groups(average)[:SLICES].numpy()
 
-    figure = plt.figure(figsize=(12, 8.4), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+    figure = plt.figure(figsize=(12, 7), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.7))
     one = SLICES // 2
     _first_row(top, store, one, images, superpixels, i1, i2, v1)
     _groups(bottom, images, groups, store, rows)
@@ -53,7 +53,13 @@ def main(store_folder: Path, run: Path, picture: Path) -> None:
 def _first_row(top, store, one, images, superpixels, i1, i2, v1) -> None:
     axes = top.subplots(1, 5)
     image, regions = images[one, 0].numpy(), superpixels[one].numpy()
-    titles = ("a slice", f"its {regions.max() + 1} superpixels", "I1: pixels of L_intra", "I2: the same pixels", "V1: I1 moved")
+    titles = (
+        "a slice",
+        f"its {regions.max() + 1} superpixels",
+        "I1: pixels of L_intra",
+        "I2: the same pixels",
+        "V1: I1 moved",
+    )
     pictures = (image, mark_boundaries(image, regions, color=(1, 0.8, 0)), i1[one, 0], i2[one, 0], v1[one, 0])
     for axis, title, shown in zip(axes, titles, pictures, strict=True):
         axis.imshow(shown, cmap="gray", vmin=0, vmax=1)
@@ -70,7 +76,9 @@ def _first_row(top, store, one, images, superpixels, i1, i2, v1) -> None:
 
 
 def _groups(bottom, images, groups, store, rows) -> None:
-    bottom.suptitle("a batch: frames of one colour are one group of L_inter (height in the scan above each)", fontsize=10)
+    bottom.suptitle(
+        "a batch: frames of one colour are one group of L_inter (height in the scan above each)", fontsize=10
+    )
     axes = bottom.subplots(2, SLICES // 2)
     names = {group: i for i, group in enumerate(np.unique(groups))}
     for axis, image, group, row in zip(axes.flat, images[:, 0], groups, rows, strict=True):
@@ -79,7 +87,7 @@ def _groups(bottom, images, groups, store, rows) -> None:
         axis.set_xticks([])
         axis.set_yticks([])
         for spine in axis.spines.values():
-            spine.set_color(plt.get_cmap("tab10")(names[group] % 10))
+            spine.set_color(plt.get_cmap("tab20")(names[group] % 20))
             spine.set_linewidth(4)
 
 

@@ -314,6 +314,8 @@ def test_neighbouring_slices_go_with_the_model_from_pre_training_to_prediction(w
     fit = {"data": data, "encoder": tmp_path / "pre", "budget": "3 scans", **exact}
     assert frugalseg("finetune", context=2, steps=2, out=tmp_path / "no", **fit) == 1
     assert "pre-trained with 1" in capsys.readouterr().err
+    assert frugalseg("finetune", backbone="resunet", steps=2, out=tmp_path / "no", **fit) == 1
+    assert "--backbone resunet: the encoder is one of unet" in capsys.readouterr().err
     assert frugalseg("finetune", steps=60, out=tmp_path / "fit", **fit) == 0
     assert json.loads((tmp_path / "fit" / "model.json").read_text())["context"] == 1
     one = way / "images" / "scan_09.nii.gz"

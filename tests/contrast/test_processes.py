@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from frugalseg.contrast.gather import gathered
 
+from ..processes import run_twice
 from .workers import METHODS_TO_SHARE, learn
 
 WORKER = """
-import sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
 from tests.contrast.workers import learn_all
 learn_all(Path(sys.argv[1]))
 """
@@ -28,19 +20,7 @@ learn_all(Path(sys.argv[1]))
 def shared(tmp_path_factory):
     """What each of two processes saw: method → losses, gradients and queue of one step after the other."""
     out = tmp_path_factory.mktemp("two")
-    root = Path(__file__).resolve().parents[2]
-    (out / "worker.py").write_text(WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")} | {"PYTHONPATH": str(root)}
-    result = subprocess.run(
-        [*command, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", out / "worker.py", out],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    run_twice(out, WORKER, out)
     return [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 

@@ -102,3 +102,9 @@ def test_more_than_there_is(slices):
         draw(slices, "77 slices")
     with pytest.raises(SplitError, match="no training patient has labels"):
         draw(slices, "1 scan", patients=["p18", "p19"])
+
+
+def test_in_words_there_is_one_scan_and_there_are_three():
+    words = {text: Budget.parse(text).in_words for text in ("1 scan", "1 slices", "3 scans", "5%", "1%")}
+    assert words == {"1 scan": "1 scan", "1 slices": "1 slice", "3 scans": "3 scans", "5%": "5%", "1%": "1%"}
+    assert str(Budget.parse("1 scan")) == "1 scans"  # one spelling: it names the models of a study

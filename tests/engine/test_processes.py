@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import torch
 
 from frugalseg.engine.checkpoint import load_checkpoint
 
+from ..processes import run_twice
 from .toy import SmoothTask, run_toy
 
 WORKER = """
-import sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
 from tests.engine.toy import SmoothTask, run_toy
 run_toy(Path(sys.argv[1]), SmoothTask(), resume=sys.argv[2], steps=int(sys.argv[3]), every=5)
 """
 
 
 def torchrun(out, resume, steps):
-    root = Path(__file__).resolve().parents[2]
-    script = out.parent / "worker.py"
-    script.write_text(WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")} | {"PYTHONPATH": str(root)}
-    result = subprocess.run(
-        [*command, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", script, out, resume, str(steps)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    run_twice(out.parent, WORKER, out, resume, steps)
 
 
 def weights(out):

@@ -24,6 +24,15 @@ def test_new_run_on_a_used_folder_is_refused(tmp_path):
     with pytest.raises(RunError, match="in use by a run") as error:
         run_toy(tmp_path / "run", ToyTask())
     assert "--resume" in error.value.cure
+    (tmp_path / "run" / "model.json").touch()
+    with pytest.raises(RunError, match="holds a finished run") as error:
+        run_toy(tmp_path / "run", ToyTask())
+    assert "--resume" not in error.value.cure
+
+
+def test_the_machinery_keeps_quiet(capfd):
+    make_fabric("cpu", "bf16")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_folder_with_other_things_is_refused_and_untouched(tmp_path, fabric):
@@ -52,6 +61,13 @@ def test_resume_with_other_options_is_refused(tmp_path, fabric):
     run_toy(tmp_path / "run", ToyTask())
     with pytest.raises(RunError, match=r"lr: 0.05 then, 0.1 now"):
         RunFolder.claim("toy", ToyOptions(tmp_path / "run", "yes", lr=0.1), fabric)
+
+
+def test_a_checkpoint_without_its_options_is_refused(tmp_path, fabric):
+    run_toy(tmp_path / "run", ToyTask())
+    (tmp_path / "run" / "config.yaml").unlink()
+    with pytest.raises(RunError, match="config.yaml"):
+        RunFolder.claim("toy", ToyOptions(tmp_path / "run", "auto"), fabric)
 
 
 def test_config_and_environment_are_kept(tmp_path, fabric):

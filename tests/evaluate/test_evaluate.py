@@ -174,7 +174,7 @@ def test_predictions_without_reference_are_named_and_change_no_figure(tmp_path):
     summary = run(tmp_path)
     assert summary["no_reference"] == ["zebra"]
     assert summary["groups"]["all"]["cases"] == ["a"]
-    assert "no reference and are in no figure: zebra" in (tmp_path / "out" / "report.html").read_text()
+    assert "1 prediction without a reference, in no figure: zebra" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_no_pair_at_all_is_an_error(tmp_path):

@@ -18,7 +18,7 @@ def made_up_study(
     dice: Dice,
     methods: Iterable[str] = ("scratch", "best"),
     backbones: Iterable[str] = ("unet",),
-    budgets: Iterable[str] = ("1 scans", "3 scans"),
+    budgets: Iterable[str] = ("1 scan", "3 scans"),
     draws: Iterable[int] = (0, 1),
     seeds: Iterable[int] = (0, 1, 2),
     tests: Iterable[study.TestSet] = (study.TestSet("held-out", True, True, 8),),

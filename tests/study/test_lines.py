@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from frugalseg.errors import OptionError
-from frugalseg.study.lines import convert, read_lines
+from frugalseg.study.lines import convert, read_lines, without_flags
 
 
 def entry(tmp_path, text):
@@ -83,3 +83,8 @@ def test_conversion(value, kind, wanted):
 def test_wrong_types(value, kind):
     with pytest.raises(ValueError, match=r"\w"):
         convert(value, kind, Path("/plans"))
+
+
+def test_options_as_a_plan_writes_them():
+    said = "--batch-size 2 has no room (--slices-per-scan 4) in /data/a--b"
+    assert without_flags(said) == "batch_size 2 has no room (slices_per_scan 4) in /data/a--b"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_the_resolved_plan_is_a_plan_and_means_the_same(folder, tmp_path):
         ("millimetres: false", "millimetres: 3", "away: {data", "expected true or false|not true or false"),
         ("method: polycl-s}}", "method: polyc}}", "polyc}}", "'polyc' is not one of"),
         ("lr: 0.001", "preset: magic", "magic", "'magic' is not one of"),
-        ("lr: 0.001", "lr: -1", "lr: -1", "lr -1"),
+        ("lr: 0.001", "lr: -1", "lr: -1", "lr: -1.0: expected"),
         ("lr: 0.001", "seed: 4", "seed: 4", "list the seeds under seeds:"),
         ("lr: 0.001", "bath_size: 4", "bath_size", "is unknown here"),
         ("lr: 0.001", "steps: 3, epochs: 4", "finetune: {steps: 3,", "given"),
@@ -87,7 +88,7 @@ def test_the_resolved_plan_is_a_plan_and_means_the_same(folder, tmp_path):
             "transductive:",
             "classify learns from labels that are made of masks, here those of test patients",
         ),
-        ("method: polycl-s}}", "method: polycl-s, queue: 9}}", "polycl: {", "queue means nothing to polycl-s"),
+        ("method: polycl-s}}", "method: polycl-s, queue: 9}}", "polycl: {", "queue: means nothing to polycl-s"),
         ("pretrain: {steps: 2,", "pretrain: {steps: 2, queue: 9,", "pretrain: {st", "nothing to any of the plan's"),
         ("method: polycl-s}}", "method: polycl-s, norm: batch}}", "polycl: {", "norm batch and fine-tuned with"),
         ("scratch: {}", "scratch: {finetune: {norm: instance}, backbones: [transunet]}", "scratch: {", "not among"),
@@ -98,6 +99,17 @@ def test_the_resolved_plan_is_a_plan_and_means_the_same(folder, tmp_path):
             "pre-trained with norm instance_affine and fine-tuned with norm instance",
         ),
         ("scratch: {}", "scratch: {finetune: {weights: no.npz}}", "no.npz", "does not exist"),
+        ("lr: 0.001", "device: tpu", "device: tpu", "device: 'tpu' is unknown"),
+        ("lr: 0.001", "semi: mean-teacher, batch_size: 1", "semi: mean", "batch_size: 1 has no room"),
+        ("lr: 0.001", "rounds: 2", "rounds: 2", "rounds: 2 is of use in self-training only"),
+        ("lr: 0.001", "context: 1", "context: 1", "context: 1: the encoder was pre-trained with 0"),
+        ("finetune: {steps: 2,", "finetune: {steps: 2, rounds: 2,", "scratch: {}", "scratch: rounds 2 is of use"),
+        (
+            'finetune: {steps: 2, batch_size: 4, device: cpu, precision: "32"}',
+            "finetune: {preset: best, batch_size: 1}",
+            "scratch: {}",
+            "scratch: batch_size 1 has no room",
+        ),
     ],
 )
 def test_every_slip_is_named_with_its_line(folder, old, new, part, said):
@@ -110,7 +122,7 @@ def test_every_slip_is_named_with_its_line(folder, old, new, part, said):
 def test_missing_parts(folder):
     with pytest.raises(OptionError, match="budgets: is missing"):
         read(folder, changed(('budgets: ["1 scans"]\n', "")))
-    with pytest.raises(OptionError, match="cannot be read"):
+    with pytest.raises(OptionError, match="none.yaml does not exist"):
         read_plan(folder / "none.yaml")
 
 
@@ -182,14 +194,59 @@ def test_a_missing_environment_variable_is_named_with_its_line(monkeypatch):
         read_plan(PLANS / "polycl-tables.yaml")
 
 
-@pytest.mark.parametrize("path", sorted(PLANS.glob("*.yaml")), ids=lambda p: p.name)
-def test_the_plans_that_are_shipped(path, shared_data, tmp_path, monkeypatch):
-    for name in ("LITS", "TOTALSEGMENTATOR", "MSD", "WEIGHTS"):
+SHIPPED = [
+    (path, study)
+    for path in sorted(PLANS.glob("*.yaml"))
+    for study in yaml.safe_load(path.read_text(encoding="utf-8")).get("studies", [None])
+]
+
+
+@pytest.mark.parametrize(("path", "study"), SHIPPED, ids=lambda value: getattr(value, "name", value))
+def test_the_plans_that_are_shipped(path, study, shared_data, tmp_path, monkeypatch):
+    for name in re.findall(r"\$\{(\w+)\}", path.read_text(encoding="utf-8")):
         for part in ("images", "labels"):
             (tmp_path / name / part).mkdir(parents=True, exist_ok=True)
         (tmp_path / name / "resnet18.safetensors").touch()
         monkeypatch.setenv(name, str(tmp_path / name))
-    plan = read_plan(path)
-    assert plan.name == path.stem
+    plan = read_plan(path, study)
+    assert plan.name == " ".join([path.stem, *([study] if study else [])])
     (baseline,) = (method for method in plan.methods if method.name == plan.baseline)
     assert set(plan.backbones) == set(baseline.backbones), "nothing to compare with"
+
+
+SEVERAL = """
+studies:
+  small:
+    budgets: ["1 scans"]
+  large:
+    budgets: ["2 scans"]
+    seeds: [3, 4]
+"""
+
+
+def test_a_file_of_several_studies_gives_the_one_that_is_asked_for(folder):
+    path = write_plan(folder, PLAN + SEVERAL, scans=False)
+    small, large = (read_plan(path, name) for name in ("small", "large"))
+    assert (small.budgets, large.budgets) == (("1 scans",), ("2 scans",))
+    assert large.seeds == (3, 4)
+    assert [m.name for m in small.methods] == [m.name for m in large.methods] == ["scratch", "polycl", "polycl again"]
+    with pytest.raises(OptionError, match="several studies: small, large"):
+        read_plan(path)
+    with pytest.raises(OptionError, match="no study 'huge'"):
+        read_plan(path, "huge")
+    with pytest.raises(OptionError, match="holds one study"):
+        read_plan(write_plan(folder, PLAN, scans=False), "small")
+
+
+def test_a_slip_in_the_chosen_study_is_named_with_its_line(folder):
+    text = PLAN + SEVERAL.replace("seeds: [3, 4]", "seeds: [3, 3]")
+    with pytest.raises(OptionError, match=f"line {line_of(text, 'seeds: [3, 3]')}: studies.large.seeds"):
+        read_plan(write_plan(folder, text, scans=False), "large")
+
+
+def test_superpixels_that_no_data_set_has_are_missed_before_anything_runs(folder):
+    text = changed(("method: polycl-s", "method: supercl"))
+    with pytest.raises(OptionError, match=r"learns from superpixels, and tiny has none") as error:
+        read(folder, text)
+    assert "superpixels: true to data.tiny" in error.value.cure
+    assert read(folder, changed(("method: polycl-s", "method: supercl, superpixels: online")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from types import SimpleNamespace
 
@@ -46,3 +47,14 @@ def test_one_job_a_gpu_on_machines_that_have_some(workers):
     gpus = workers((64, 0), (16, 4), (16, 4))
     assert (gpus.at_once, gpus.threads) == (8, 4)
     assert workers((16, 1), threads=2).at_once == 1
+
+
+def test_an_address_where_nobody_listens_is_told_at_once(monkeypatch, tmp_path):
+    def init(**_):
+        raise AssertionError("Ray would try for a quarter of an hour")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(RunError, match=f"--ray 127.0.0.1:{port}: no cluster answers"):
+        RayWorkers(tmp_path, f"127.0.0.1:{port}", None, None)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from frugalseg.study import results as study
-from frugalseg.study.answers import answer, recommend
+from frugalseg.study.answers import answer
 from frugalseg.study.curves import dice_curve, dice_curves
 from frugalseg.study.report import write_report
 from frugalseg.study.scores import Scores
@@ -124,7 +124,7 @@ def test_what_people_called_things_is_shown_and_never_run(tmp_path):
     ("change", "said"),
     [
         ({"methods": ["scratch"], "budgets": ["5%"]}, "Only scratch was planned"),
-        ({"methods": ["best"]}, "1 scans: scratch is not planned, so not compared."),
+        ({"methods": ["best"]}, "1 scan: scratch is not planned, so not compared."),
         (
             {"state": lambda m, *_: "done" if m == "best" else "waiting"},
             "no run is finished by both scratch and another",
@@ -184,7 +184,7 @@ def test_a_study_without_any_case_or_column_yet(tmp_path):
     page = report_of(dataclasses.replace(results, cases=pd.DataFrame()), tmp_path)
     assert "0 of 24 runs finished, 24 waiting" in page.text
     assert "This study is not complete" in page.text
-    assert recommend(results) == "no run is finished: nothing can be said yet"
+    assert "No run is finished: there is nothing to say yet" in page.text
 
 
 def test_tables_are_written_and_those_of_an_older_report_go(tmp_path):
@@ -210,41 +210,50 @@ def test_one_seed_gives_one_report(tmp_path):
     assert report_of(results, tmp_path / "a").text == report_of(results, tmp_path / "b").text
 
 
+def answered(results, resamples=10_000):
+    scores = Scores(results, resamples=resamples)
+    return answer(scores, scores.questions[0])
+
+
 def test_supported_worse_and_undecided_methods_are_told_apart():
     results = made_up_study(gains(best=0.1, good=0.05, bad=-0.1), methods=["scratch", "good", "best", "bad", "same"])
-    lines = recommend(results).splitlines()
-    assert lines[0] == "liver on held-out (8 scans):"
-    start = r"  1 scans: best \(\+0\.100 Dice, 95% CI \+0\.09\d to \+0\.10\d over 6 runs and 8 patients; p Holm 0\.062"
-    assert re.match(start, lines[1])  # 2 / 2^8 times 8 comparisons
-    assert lines[1].endswith("is supported against scratch; so is good; worse than scratch: bad.")
-    assert "same" not in lines[1]
+    said = answered(results)
+    assert said.place == "liver on held-out (8 scans)"
+    line = said.lines[0]
+    start = r"1 scan: best \(\+0\.100 Dice, 95% CI \+0\.09\d to \+0\.10\d over 6 runs and 8 patients; p Holm 0\.062"
+    assert re.match(start, line)  # 2 / 2^8 times 8 comparisons
+    assert line.endswith("is supported against scratch; so is good; worse than scratch: bad.")
+    assert "same" not in line
 
 
 def test_no_difference_shown_is_said_where_the_interval_holds_zero():
     results = made_up_study(gains(), methods=["scratch", "same"], budgets=["5%"])
-    scores = Scores(results, resamples=500)
-    said = answer(scores, scores.questions[0])
+    said = answered(results, resamples=500)
     assert said.lines == ("5%: no difference to scratch shown.",)
     assert said.lead[-1].endswith("lies around 0 for every method.")
 
 
 def test_fewer_than_six_patients_support_nothing():
     five = [study.TestSet("held-out", True, True, 5)]
-    said = recommend(made_up_study(gains(best=0.3), tests=five, budgets=["5%"]))
-    assert said.endswith("5 patients are too few to support any method.")
+    said = answered(made_up_study(gains(best=0.3), tests=five, budgets=["5%"]))
+    assert said.lines[-1].endswith("5 patients are too few to support any method.")
 
 
 def test_one_run_supports_with_a_warning():
-    said = recommend(made_up_study(gains(best=0.3), draws=[0], seeds=[0], budgets=["5%"]))
-    assert "over 8 patients; one run, so another seed may differ" in said
+    said = answered(made_up_study(gains(best=0.3), draws=[0], seeds=[0], budgets=["5%"]))
+    assert "over 8 patients; one run, so another seed may differ" in said.lines[0]
+
+
+def test_a_mean_that_methods_share_is_nobodys_highest():
+    said = answered(made_up_study(lambda *_: 0.0, methods=["scratch", "same"], budgets=["5%"]), resamples=100)
+    assert said.lead[0] == "No method alone has the highest mean Dice at any budget."
 
 
 def test_unfinished_budgets_do_not_count_as_won_and_are_named():
     results = made_up_study(
         gains(best=0.1), state=lambda m, b, d, s: "running" if (m, b, s) == ("best", "3 scans", 2) else "done"
     )
-    scores = Scores(results, resamples=300)
-    said = answer(scores, scores.questions[0])
+    said = answered(results, resamples=300)
     assert said.lead[0].startswith(
         "best has the highest mean Dice at 1 of 1 budget that every method has finished (2 are"
     )
@@ -255,8 +264,7 @@ def test_transductive_methods_are_not_recommended_first():
     results = made_up_study(
         gains(best=0.1, moco=0.3), methods=["scratch", "moco", "best"], transductive=["moco"], budgets=["5%"]
     )
-    scores = Scores(results, resamples=300)
-    said = answer(scores, scores.questions[0])
+    said = answered(results, resamples=300)
     assert said.lead[0] == "best has the highest mean Dice at 1 of 1 budget. Methods marked † are left aside here."
     assert said.lines[0].startswith("5%: best (")
     assert said.lines[0].endswith("so is moco†.")
@@ -267,7 +275,7 @@ def texts(svg):
 
 
 def test_curves_stand_on_masks_where_these_rise_and_in_the_plans_order_otherwise():
-    scores = Scores(made_up_study(gains(), budgets=["1 scans", "5 scans"]), resamples=100)
+    scores = Scores(made_up_study(gains(), budgets=["1 scan", "5 scans"]), resamples=100)
     words = texts(dice_curve(scores, scores.questions[0], "unet"))
     assert "annotated slices" in words
     assert {"scratch", "best", "40 masks", "80 masks", "liver on held-out"} <= set(words)

@@ -62,14 +62,14 @@ def test_cells_tell_what_each_model_was_given_and_cost(folder):
     assert (cells["organ_present_labels"] == 0).all()
     assert (cells["finetune_minutes"] > 0).all()
     assert cells.loc[("polycl", 0), "pretrain_minutes"] > 0 == cells.loc[("scratch", 0), "pretrain_minutes"]
-    assert cells["device"].str.startswith("CPU, 1 threads").all()
+    assert cells["device"].str.startswith("CPU, 1 thread,").all()
     assert [(t.name, t.in_domain, t.millimetres, t.scans) for t in results.tests] == [
         ("held out", True, True, 1),
         ("away", False, False, 2),
     ]
     assert (results.methods, results.budgets, results.baseline) == (
         ("scratch", "polycl", "polycl again"),
-        ("1 scans",),
+        ("1 scan",),
         "scratch",
     )
 
@@ -136,11 +136,11 @@ def test_a_plan_that_is_refused_leaves_the_study_as_it_was(folder, tmp_path):
     text = changed(("{data: tiny}", "{data: tiny, patients: all}"))
     refused = tmp_path / "leaking.yaml"
     refused.write_text(text.replace("images: ", f"images: {folder}/").replace("labels: ", f"labels: {folder}/"))
-    with pytest.raises(OptionError, match="among those that models are trained or chosen on"):
+    with pytest.raises(OptionError, match="models are trained or chosen on"):
         study(options(refused, out))
     assert {name: (out / name).read_bytes() for name in kept} == kept
     new = tmp_path / "new"
-    with pytest.raises(OptionError, match="among those that models are trained or chosen on"):
+    with pytest.raises(OptionError, match="models are trained or chosen on"):
         study(options(refused, new))
     assert not (new / "plan.yaml").exists()
     study(options(folder / "plan.yaml", new, only=["method=scratch", "seed=0"]))  # the folder is a study's all the same
@@ -150,6 +150,17 @@ def test_a_plan_that_is_refused_leaves_the_study_as_it_was(folder, tmp_path):
 def test_only_one_at_a_time(folder):
     with at_work(folder / "out"), pytest.raises(RunError, match="another process is working"):
         study(options(folder / "plan.yaml", folder / "out"))
+
+
+def test_work_that_left_nothing_leaves_no_folder(tmp_path):
+    for name, written in (("empty", False), ("used", True)):
+        with at_work(tmp_path / name):
+            if written:
+                (tmp_path / name / "study.json").touch()
+    (tmp_path / "before").mkdir()
+    with at_work(tmp_path / "before"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"used", "before"}
 
 
 def test_a_failing_job_leaves_the_others_going_and_is_tried_again(tmp_path):
@@ -187,7 +198,7 @@ def test_data_that_cannot_be_read_end_the_study_before_any_training(tmp_path):
     plan = write_plan(tmp_path)
     for scan in (tmp_path / "away" / "images").iterdir():
         scan.write_bytes(scan.read_bytes()[:200])
-    with pytest.raises(RunError, match="data set away cannot be prepared: 2 of 2 scans cannot be read"):
+    with pytest.raises(OptionError, match="line 9: data.away: cannot be prepared: 2 of 2 scans cannot be read"):
         study(options(plan, tmp_path / "out", at_once=2))
     assert not (tmp_path / "out" / "finetune").exists()
 

@@ -47,7 +47,7 @@ def test_the_in_domain_table_holds_mean_and_spread_over_runs():
     assert rows["scratch"][1].text.startswith(f"{100 * (1 - np.mean(run_means)):.1f} ± ")
     assert [rows["best"][i].rank for i in range(4)] == ["best"] * 4
     assert [rows["scratch"][i].rank for i in range(4)] == ["second"] * 4
-    assert table.spans == (("1 scans", 2), ("3 scans", 2))
+    assert table.spans == (("1 scan", 2), ("3 scans", 2))
     figures = table.data.set_index(["method", "budget", "metric"]).loc[("best", "3 scans", "dice")]
     assert figures["mean"] == pytest.approx(np.mean(run_means) + 0.1, abs=1e-12)
     assert (figures["runs"], figures["runs_planned"], figures["patients"]) == (6, 6, 8)
@@ -88,7 +88,7 @@ def test_only_runs_that_both_have_are_compared():
     def unequal(method, budget, draw, seed, patient):
         return dice(method, budget, draw, seed, patient) + (0.1 * seed if method == "best" else 0)
 
-    tables = tables_of(made_up_study(unequal, budgets=["1 scans"], state=state))
+    tables = tables_of(made_up_study(unequal, budgets=["1 scan"], state=state))
     row = rows_of(tables.comparisons[0])["best"]
     assert row[0].text == "+0.200"  # of seed 1 alone; all finished runs together would give +0.13
     assert row[-1].text == "2 of 6"
@@ -97,7 +97,7 @@ def test_only_runs_that_both_have_are_compared():
 
 def test_p_values_are_those_of_scores_averaged_over_runs_and_corrected_over_the_whole_table():
     noise = np.random.default_rng(0).normal(0, 0.05, size=(3, 2, 2, 3, 8))
-    methods, budgets = ["scratch", "best", "simclr"], ["1 scans", "3 scans"]
+    methods, budgets = ["scratch", "best", "simclr"], ["1 scan", "3 scans"]
 
     def noisy(method, budget, draw, seed, patient):
         return 0.7 + noise[methods.index(method), budgets.index(budget), draw, seed, patient]
@@ -197,7 +197,7 @@ def test_nothing_in_millimetres_where_the_spacing_is_a_placeholder():
 def test_cross_domain_tables_have_a_group_of_columns_for_each_test_set():
     tests = [study.TestSet("msd", False, True, 8), study.TestSet("lits", False, False, 6)]
     tables = tables_of(made_up_study(dice, backbones=["unet", "resunet"], tests=tests)).cross_domain
-    assert [t.name for t in tables] == ["cross-domain-liver-1-scans", "cross-domain-liver-3-scans"]
+    assert [t.name for t in tables] == ["cross-domain-liver-1-scan", "cross-domain-liver-3-scans"]
     assert tables[0].spans == (("msd", 2), ("lits", 1))
     assert tables[0].columns == ("Method", "Dice", "HD95, mm", "Dice")
     assert [s.heading for s in tables[0].sections] == ["unet", "resunet"]
@@ -232,7 +232,7 @@ def test_methods_that_found_nothing_unlabelled_are_named():
     asked = results.cells["method"] == "best"
     cells = results.cells.assign(
         semi=np.where(asked, "self-training", "none"),
-        unlabelled_slices=np.where(asked & (results.cells["budget"] == "1 scans"), 300, 0),
+        unlabelled_slices=np.where(asked & (results.cells["budget"] == "1 scan"), 300, 0),
     )
     (cost,) = tables_of(dataclasses.replace(results, cells=cells)).cost
     assert cost.notes[-1] == (

@@ -14,6 +14,7 @@ from frugalseg.engine.device import make_fabric
 from frugalseg.engine.loop import Plan, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
+from frugalseg.engine.words import counted
 from frugalseg.errors import OptionError
 from frugalseg.models.saved import save_model
 from frugalseg.options import PretrainOptions
@@ -42,8 +43,8 @@ def pretrain(options: PretrainOptions) -> RunFolder:
         return run
     samples = "slices" if task.batches(0)[0].ndim == 1 else "triplets"
     say(
-        f"pre-training by {options.method} on {len(task.rows)} slices: "
-        f"{task.steps} steps of {options.batch_size} {samples}"
+        f"pre-training by {options.method} on {counted(len(task.rows), 'slice')}: "
+        f"{counted(task.steps, 'step')} of {options.batch_size} {samples}"
     )
     plan = Plan(task.steps, task.interval, options.seed, clip=None, checkpoint_minutes=options.checkpoint_minutes)
     train(task, plan, fabric, run)

@@ -17,6 +17,7 @@ from frugalseg.contrast.facts import QUARTERS, Facts
 from frugalseg.contrast.pairs import Ints, PairTable, Rule
 from frugalseg.dataset.source import shuffled_batches
 from frugalseg.engine.progress import say
+from frugalseg.engine.words import counted
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.options import PretrainOptions
 
@@ -73,7 +74,8 @@ def triplets(rule: Rule) -> Sampler:
     def draw(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tensor]:
         drawn = pool.pairs.draw(rule, _rng(options, epoch), options.neg_scope, options.min_dz)
         if epoch == 0 and len(drawn) < len(pool.rows):
-            say(f"{len(pool.rows) - len(drawn)} slices are no anchors: no other slice can be their positive")
+            alone = counted(len(pool.rows) - len(drawn), "slice")
+            say(f"left out as anchors: {alone} to which no other slice can be the positive")
         return shuffled_batches(drawn.stacked(), options.batch_size, options.seed, epoch)
 
     return draw

@@ -39,6 +39,11 @@ class Budget:
             raise OptionError(f"--budget {text!r}: {unit} come whole", f'give for example "{math.ceil(amount)} {unit}"')
         return cls(amount, unit)
 
+    @property
+    def in_words(self) -> str:
+        """As a person writes it: 1 scan, where `str` keeps one ending, so that equal budgets are equal texts."""
+        return str(self).removesuffix("s") if self.amount == 1 else str(self)
+
     def __str__(self) -> str:
         return f"{self.amount:g}%" if self.unit == "%" else f"{self.amount:g} {self.unit}"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 
 from frugalseg.engine.allocator import keep_freed_memory
+from frugalseg.engine.words import counted
 from frugalseg.errors import DeviceError, OptionError
 from frugalseg.options import Precision
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 Arithmetic = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
+def check_name(name: str) -> None:
+    """Raise `OptionError` unless `name` is auto, cpu, cuda, or cuda:N."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise OptionError(f"--device {name!r} is unknown", "give auto, cpu, cuda, or cuda:N")
+
+
 def find_device(name: str) -> torch.device:
     """The device called `name`: auto (CUDA where there is one), cpu, cuda, or cuda:N.
 
@@ -26,15 +33,15 @@ def find_device(name: str) -> torch.device:
         OptionError: the name is none of these.
         DeviceError: the GPU asked for is not there.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise OptionError(f"--device {name!r} is unknown", "give auto, cpu, cuda, or cuda:N")
+    check_name(name)
     there = torch.cuda.device_count()
     if name == "cpu" or (name == "auto" and there == 0):
         return torch.device("cpu")
     device = torch.device("cuda" if name == "auto" else name)
     if (device.index or 0) >= there:
+        found = {0: "is no GPU", 1: "is only 1 GPU"}.get(there, f"are only {there} GPUs")
         raise DeviceError(
-            f"--device {name}: there {'is no GPU' if there == 0 else f'are only {there} GPUs'} that PyTorch can use",
+            f"--device {name}: there {found} that PyTorch can use",
             "use --device cpu, or install a CUDA build of PyTorch and check `nvidia-smi`",
         )
     return torch.device("cuda", device.index or int(os.environ.get("LOCAL_RANK", "0")))
@@ -70,7 +77,8 @@ def make_fabric(device_name: str, precision: Precision) -> Fabric:
     """A Lightning Fabric on one device, or on this process's share of the devices under torchrun."""
     from lightning.fabric import Fabric
 
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):  # either may be the one that speaks
+        logging.getLogger(name).setLevel(logging.WARNING)
     device = find_device(device_name)
     if device.type == "cpu":
         keep_freed_memory()
@@ -93,4 +101,4 @@ def describe(device: torch.device) -> str:
     """The device in words."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
-    return f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    return f"CPU, {counted(torch.get_num_threads(), 'thread')}, {torch.backends.cpu.get_cpu_capability()}"

@@ -65,12 +65,36 @@ def progress_bar(title: str, total: int, unit: str, *extra: ProgressColumn) -> t
     return bar, bar.add_task(title, total=total, unit=unit, note="")
 
 
+_shown: list[Progress] = []
+"""The bar over scans that is on the screen, if one is; a terminal shows only one at a time."""
+
+
 @contextmanager
 def scan_progress(title: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar over scans; the yielded function counts one as done."""
     bar, task = progress_bar(title, total, "scans")
     with bar:
-        yield lambda: bar.advance(task)
+        _shown.append(bar)
+        try:
+            yield lambda: bar.advance(task)
+        finally:
+            _shown.remove(bar)
+
+
+@contextmanager
+def slice_progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar over the slices of one scan, under that of the scans; the yielded function counts some as done."""
+    if not _shown:
+        bar, task = progress_bar(title, total, "slices")
+        with bar:
+            yield lambda count: bar.advance(task, count)
+        return
+    bar = _shown[-1]
+    task = bar.add_task(f"  {title}", total=total, unit="slices", note="")
+    try:
+        yield lambda count: bar.advance(task, count)
+    finally:
+        bar.remove_task(task)
 
 
 class TrainingBar:

@@ -90,6 +90,11 @@ class RunFolder:
     def _claim(self, command: str, options: RunOptions, device: torch.device, data: dict[str, str]) -> None:
         config = plain(options)
         if self.last.is_file() and options.resume != "no":
+            if not (self.path / "config.yaml").is_file() or not (self.path / "environment.json").is_file():
+                raise RunError(
+                    f"{self.path} has a checkpoint, but not what it was made with (config.yaml, environment.json)",
+                    "put the two files back, or delete the folder and start anew",
+                )
             self._check_same(config)
             self._check_same_data(data)
             return
@@ -101,6 +106,8 @@ class RunFolder:
         if (self.path / "config.yaml").is_file() and options.resume == "auto":
             self._check_same(config)
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if self.finished:
+                raise RunError(f"{self.path} holds a finished run", "choose another --out")
             run = (self.path / "config.yaml").is_file()
             raise RunError(
                 f"{self.path} is in use" + (" by a run" if run else ""),

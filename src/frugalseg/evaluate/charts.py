@@ -19,7 +19,7 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 def line_chart(curves: Mapping[str, Curve], title: str, limits: tuple[float, float] | None = None) -> str:
     """Curves over training steps; name → (steps, values). Few points are marked. Returns SVG."""
-    figure, axes = _figure(title, 4.6, 2.5)
+    figure, axes = new_chart(title, 4.6, 2.5)
     for i, (name, (steps, values)) in enumerate(curves.items()):
         colour = COLOURS[i % len(COLOURS)]
         axes.plot(steps, values, color=colour, lw=1.6, marker="o" if len(steps) < 25 else None, ms=3.2, label=name)
@@ -28,12 +28,12 @@ def line_chart(curves: Mapping[str, Curve], title: str, limits: tuple[float, flo
         axes.set_ylim(*limits)
     if len(curves) > 1:
         axes.legend(frameon=False, labelcolor=INK, fontsize=8)
-    return _svg(figure, title)
+    return to_svg(figure, title)
 
 
 def histogram(values: Sequence[float], title: str) -> str:
     """How Dice values spread over 0…1, with a tick for every scan. Returns SVG."""
-    figure, axes = _figure(title, 4.6, 2.2)
+    figure, axes = new_chart(title, 4.6, 2.2)
     axes.hist(values, bins=np.linspace(0, 1, 21), color=COLOURS[0], alpha=0.75, rwidth=0.92)
     axes.plot(values, [0.03] * len(values), "|", color=INK, ms=9, mew=1, transform=axes.get_xaxis_transform())
     mean = float(np.mean(values))
@@ -55,10 +55,11 @@ def histogram(values: Sequence[float], title: str) -> str:
     axes.set_xlabel("Dice")
     axes.set_ylabel("scans")
     axes.yaxis.get_major_locator().set_params(integer=True)
-    return _svg(figure, title)
+    return to_svg(figure, title)
 
 
-def _figure(title: str, width: float, height: float) -> tuple[Any, Any]:
+def new_chart(title: str, width: float, height: float) -> tuple[Any, Any]:
+    """A matplotlib figure, in inches, and its axes, in the style of all charts; `to_svg` makes a picture of it."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -76,8 +77,8 @@ def _figure(title: str, width: float, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _svg(figure: Any, title: str) -> str:
-    """The figure as an `<svg>` element without metadata; its ids are its own among several on one page."""
+def to_svg(figure: Any, title: str) -> str:
+    """The figure as an `<svg>` element without metadata; its ids are its own among charts of other titles on a page."""
     import matplotlib as mpl
 
     target = io.StringIO()
@@ -85,5 +86,5 @@ def _svg(figure: Any, title: str) -> str:
         figure.savefig(target, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = target.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r' id="[a-z0-9.]+_\d+"', "", svg)  # text_1, axes_1, …: the same in every chart
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # text_1, FillBetweenPolyCollection_1, …: the same in every chart
     return svg.replace(INK, "currentColor")

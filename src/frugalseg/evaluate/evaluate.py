@@ -11,6 +11,7 @@ from typing import Any
 from frugalseg.dataset.targets import Targets, parse_targets
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
+from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanError
 from frugalseg.evaluate.cases import CaseJob, CaseResult, compare_case
 from frugalseg.evaluate.pairing import Pairs, find_pairs
@@ -43,7 +44,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     images = {**(note.images if note else {}), **images}
     claim_folder(options.out, options.overwrite)
     if pairs.no_reference:
-        say(f"{len(pairs.no_reference)} predictions have no reference and are not compared")
+        say(f"not compared, for want of a reference: {counted(len(pairs.no_reference), 'prediction')}")
 
     results, failures = map_cases(compare_case, _jobs(options, pairs, roles, targets), "comparing", options.workers)
     if results:
@@ -142,7 +143,7 @@ def _raise_failures(failures: Mapping[str, FrugalsegError], total: int, written:
         return
     grids = all(isinstance(error, PairingError) for error in failures.values())
     raise (PairingError if grids else ScanError)(
-        f"{len(failures)} of {total} cases cannot be compared"
+        f"{len(failures)} of {counted(total, 'case')} cannot be compared"
         f"{', the others are written and marked as incomplete' if written else ''}:\n{list_failures(failures)}",
         "mend them and run the same command again with --overwrite"
         if len(failures) > 1 or written

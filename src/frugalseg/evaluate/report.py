@@ -1,17 +1,18 @@
-"""One HTML file that a person can read, send and archive: no network, no other files, no scripts needed."""
+"""The report of an evaluation: one HTML file that a person can read, send and archive."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 
+from frugalseg.engine.words import number
 from frugalseg.evaluate.charts import histogram, line_chart
 from frugalseg.evaluate.overlays import PREDICTION_COLOUR, REFERENCE_COLOUR, CaseView, choose_cases, draw_cases
+from frugalseg.evaluate.page import page_environment
 from frugalseg.evaluate.pairing import Pairs
 from frugalseg.evaluate.policy import EMPTY_MASK_POLICY, OUTCOMES, Outcome
 from frugalseg.evaluate.roles import ALL, GROUPS, PredictionNote
@@ -88,22 +89,10 @@ def render_report(
 
 
 def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = number
+    environment = page_environment()
     environment.filters["plain"] = plain_value
     environment.globals["describe_view"] = describe_view
-    text = files("frugalseg.evaluate").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(text)
-
-
-def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
-    """A number with fixed decimals and a real minus, or a dash where there is none."""
-    if value is None or value != value:
-        return "–"
-    text = f"{value:{'+' if sign else ''}.{digits}f}"
-    if float(text) == 0:  # no −0.0
-        text = text.lstrip("+-")
-    return text.replace("-", "−")
+    return environment.get_template("evaluate/report.html.j2")
 
 
 def plain_value(value: object) -> str:

@@ -52,7 +52,7 @@ class PredictionNote:
     Attributes:
         model: the run folder of the model, or None.
         images: case id → the scan that was segmented.
-        roles: case id → role (see `ROLES`).
+        roles: case id → role (see `ROLES`); None where nothing is known of what the model saw.
         failed: case id → why it could not be segmented.
         targets: organ → label values the masks were written with.
         settings: how the masks were made.
@@ -60,7 +60,7 @@ class PredictionNote:
 
     model: Path | None = None
     images: Mapping[str, Path] = field(default_factory=dict)
-    roles: Mapping[str, str] = field(default_factory=dict)
+    roles: Mapping[str, str] | None = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -84,7 +84,7 @@ def read_note(predictions: Path) -> PredictionNote | None:
         note = PredictionNote(
             model=_locate(content["model"], folder) if content.get("model") else None,
             images={case: _locate(image, folder) for case, image in content.get("images", {}).items()},
-            roles={str(case): str(role) for case, role in content["roles"].items()},
+            roles=_roles(content["roles"]),
             failed={str(case): str(why) for case, why in content.get("failed", {}).items()},
             targets={name: tuple(int(v) for v in values) for name, values in content.get("targets", {}).items()},
             settings=dict(content.get("settings", {})),
@@ -94,12 +94,16 @@ def read_note(predictions: Path) -> PredictionNote | None:
             f"{path} is damaged ({type(error).__name__}: {error})",
             "predict again, or delete it: all scans then count as one group",
         ) from error
-    if unknown := sorted(set(note.roles.values()) - set(ROLES)):
+    if unknown := sorted(set((note.roles or {}).values()) - set(ROLES)):
         raise PairingError(
             f"{path} gives a scan the role {unknown[0]!r}, expected one of {', '.join(ROLES)}",
             "predict again with this version of frugalseg",
         )
     return note
+
+
+def _roles(told: Mapping[str, str] | None) -> dict[str, str] | None:
+    return None if told is None else {str(case): str(role) for case, role in told.items()}
 
 
 def _locate(text: str, folder: Path) -> Path:
@@ -114,7 +118,7 @@ def roles_of(cases: Iterable[str], note: PredictionNote | None) -> dict[str, str
     Raises:
         PairingError: a note is there but does not tell the role of a case.
     """
-    if note is None:
+    if note is None or note.roles is None:
         return dict.fromkeys(cases, ALL)
     roles = {case: note.roles.get(case) for case in cases}
     if untold := [case for case, role in roles.items() if role is None]:

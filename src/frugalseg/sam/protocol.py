@@ -6,6 +6,7 @@ Which model it is, and how its authors scale their pictures, stays behind this: 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -26,6 +27,8 @@ class Recipe:
         scale: largest grey value after windowing; 255 for models trained on 8-bit pictures, 1 for others.
         stretch: whether each picture is stretched to the full range of grey values (MedSAM) or keeps its window (SAM).
         levels: grey values are rounded to 8 bits first, as the model's training pictures were.
+        fit: the slice fills the square by its longer side, the rest zeros (SAM, LiteMedSAM), or is stretched to the
+            whole square (MedSAM, SAM 2).
     """
 
     size: int
@@ -34,6 +37,7 @@ class Recipe:
     scale: float
     stretch: bool
     levels: Literal["8 bit", "continuous"] = "8 bit"
+    fit: Literal["longer side", "square"] = "longer side"
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,11 @@ class Candidates:
         """Of each prompt the mask with the highest score: logits (N, L, L), scores (N,)."""
         scores, choice = self.scores.max(dim=1)
         return self.logits[torch.arange(len(choice), device=choice.device), choice], scores
+
+
+def sign(*facts: object) -> str:
+    """A signature of what made something: 16 hex digits that change with any of the facts, by their `repr`."""
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 class Promptable(Protocol):

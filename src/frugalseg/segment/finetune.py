@@ -25,6 +25,7 @@ from frugalseg.engine.device import make_fabric
 from frugalseg.engine.loop import Plan, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
+from frugalseg.engine.words import counted
 from frugalseg.errors import OptionError
 from frugalseg.models.blocks import Segmenter
 from frugalseg.models.published import load_published
@@ -32,16 +33,13 @@ from frugalseg.models.registry import build_segmenter, choose_norm, inputs_of
 from frugalseg.models.saved import load_encoder, load_spec, save_model
 from frugalseg.options import FinetuneOptions
 from frugalseg.segment.model import load_segmenter
-from frugalseg.segment.presets import PRESETS, Preset
+from frugalseg.segment.presets import Preset, chosen_preset
 from frugalseg.segment.pseudo import Unlabelled, pseudo_label
 from frugalseg.segment.record import check_encoder, scan_roles
 from frugalseg.segment.task import FinetuneTask, TrainingSet
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
-
-TEACHER_DECAY = 0.99
-"""Of the moving average, where a preset without one is asked for a mean teacher."""
 
 
 def finetune(options: FinetuneOptions) -> RunFolder:
@@ -115,6 +113,10 @@ class _Work:
         split = store.split(options.split)
         encoder = load_spec(options.encoder, "encoder") if options.encoder else None
         check_encoder(encoder, store, split, options.transductive)
+        if encoder and options.backbone not in (FinetuneOptions.backbone, encoder["backbone"]):
+            raise OptionError(
+                f"--backbone {options.backbone}: the encoder is one of {encoder['backbone']}", "leave out --backbone"
+            )
         fabric = make_fabric(options.device, options.precision)
         preset = chosen_preset(options, encoder)
         usable = store.slices[store.middle(options.middle_fraction)]
@@ -141,11 +143,12 @@ class _Work:
         torch.manual_seed(options.seed)
         network, published = self.start_network(options)
         task = FinetuneTask(options, preset, network, self.store, self.split, self.source, training)
-        scans = self.store.slices.loc[self.labelled, "case"].nunique()
-        beside = f" and {len(self.unlabelled)} unlabelled ones" if training.unlabelled is not None else ""
+        scans = int(self.store.slices.loc[self.labelled, "case"].nunique())
+        beside = f" and {counted(len(self.unlabelled), 'unlabelled one')}" if training.unlabelled is not None else ""
         say(
-            f"fine-tuning on {len(self.labelled)} labelled slices of {scans} scans ({options.budget}, "
-            f"draw {options.draw}){beside}: {task.steps} steps of {options.batch_size} slices"
+            f"fine-tuning on {counted(len(self.labelled), 'labelled slice')} of {counted(scans, 'scan')} "
+            f"({Budget.parse(options.budget).in_words}, draw {options.draw}){beside}: "
+            f"{counted(task.steps, 'step')} of {counted(options.batch_size, 'slice')}"
         )
         train(
             task,
@@ -183,7 +186,7 @@ class _Work:
         spec = load_spec(teacher.path, "segmenter")
         model = load_segmenter(teacher.path, spec)
         keep = [spec["keep"][organ] for organ in spec["targets"]]
-        say(f"labelling {len(self.unlabelled)} slices with {teacher.path}")
+        say(f"labelling {counted(len(self.unlabelled), 'slice')} with {teacher.path}")
         model = model.to(self.source.device)
         return pseudo_label(model, self.store, self.source, self.unlabelled, keep, options.precision, options.out)
 
@@ -237,28 +240,3 @@ class _Work:
             "scans": scan_roles(self.store, self.split, set(used["case"]), seen),
         }
         save_model(run.path, task.judged, spec)
-
-
-def chosen_preset(options: FinetuneOptions, encoder: dict[str, Any] | None = None) -> Preset:
-    """The preset with what the person changed about it, and what the encoder's model.json demands.
-
-    Raises:
-        OptionError: --rounds without self-training, another --context than the encoder's, or a batch too small for
-            labelled and unlabelled slices.
-    """
-    preset = PRESETS[options.preset]
-    context = preset.context if options.context is None else options.context
-    if encoder is not None:
-        context = encoder["context"]
-        if options.context not in (None, context):
-            raise OptionError(
-                f"--context {options.context}: the encoder was pre-trained with {context}", "leave out --context"
-            )
-    preset = replace(preset, semi=options.semi or preset.semi, context=context)
-    if preset.semi != "none" and options.batch_size < 2:
-        raise OptionError(f"--batch-size {options.batch_size} has no room for unlabelled slices", "give 2 or more")
-    if preset.semi == "mean-teacher" and preset.decay is None:
-        preset = replace(preset, decay=TEACHER_DECAY)
-    if options.rounds is not None and preset.semi != "self-training":
-        raise OptionError(f"--rounds {options.rounds} is of use in self-training only", "give --semi self-training too")
-    return replace(preset, rounds=options.rounds or preset.rounds)

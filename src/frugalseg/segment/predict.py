@@ -7,7 +7,6 @@ is read anywhere on this path.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,27 +19,25 @@ from torch import Tensor, nn
 from frugalseg._version import __version__
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import autocast, describe, find_device
-from frugalseg.engine.files import read_json, sha256, write_json
-from frugalseg.engine.parallel import list_failures, map_cases
-from frugalseg.engine.progress import say
-from frugalseg.errors import OptionError, RunError, ScanError, disk_errors
+from frugalseg.engine.files import sha256
+from frugalseg.errors import OptionError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
-from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.models.registry import inputs_of
 from frugalseg.models.saved import WEIGHTS, load_spec
 from frugalseg.options import Keep, PredictOptions
 from frugalseg.segment.components import BRIDGE, clean
 from frugalseg.segment.losses import probabilities
+from frugalseg.segment.mask_folder import MaskFolder, Words, chosen
 from frugalseg.segment.model import load_segmenter
-from frugalseg.segment.note import NOTE
 
 BATCH = {"cpu": 4, "cuda": 32}
 NOT_WRITTEN = (0,)
+WORDS = Words("prediction", "segmenting", "segmented", "predict")
 FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
 
 
@@ -157,8 +154,10 @@ def predict(options: PredictOptions) -> dict[str, Path]:
         OptionError: a `case` that is none of the images, or a `target` that the model does not know.
         DeviceError: the GPU asked for is not there.
     """
+    if options.refine is not None:
+        raise ValueError("refined masks are made by frugalseg.sam.predict")
     predictor = Predictor.load(options)
-    images = _chosen(find_dataset(options.images, None)[0], options)
+    images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
     note: dict[str, Any] = {
         "version": __version__,
         "model": str(options.model.resolve()),
@@ -173,69 +172,10 @@ def predict(options: PredictOptions) -> dict[str, Path]:
         "roles": {},
         "failed": {},
     }
-    before = _claim(options, images, note)
-    done = {case: options.out / name for case, name in before.get("masks", {}).items() if case in images}
-    note["masks"] = {case: path.name for case, path in done.items()}
-    note["roles"] = {case: before["roles"][case] for case in done}
-    if done:
-        say(f"{len(done)} of {len(images)} scans were segmented before")
-    say(f"segmenting {len(images) - len(done)} scans on {describe(predictor.device)}")
-    work = _segment_file(predictor, options.out, note)
-    jobs = {case: (case, path) for case, path in images.items() if case not in done}
-    # One scan at a time: the network uses every core, and memory holds one scan.
-    made, failures = map_cases(work, jobs, "predicting", workers=0)
-    note["failed"] = {case: error.problem for case, error in failures.items()}
-    write_json(options.out / NOTE, note)
-    if failures:
-        raise ScanError(
-            f"{len(failures)} of {len(images)} scans were not segmented, the others are in {options.out}:\n"
-            f"{list_failures(failures)}",
-            "mend or remove them, and predict them again into another folder",
-        )
-    return {case: (done | made)[case] for case in images}
+    folder = MaskFolder.claim(options, images, note, ("model", "weights_sha256", "targets", "settings"), WORDS)
 
+    def segment(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
+        scan = read_volume(path)
+        return predictor.segment(scan), {"roles": predictor.role(case, scan)}
 
-def _chosen(images: dict[str, Path], options: PredictOptions) -> dict[str, Path]:
-    """The images of `options.case`, or all."""
-    if unknown := [case for case in options.case if case not in images]:
-        raise OptionError(f"--case {unknown[0]}: no such scan is in {options.images}", "correct the case id")
-    return {case: images[case] for case in options.case} if options.case else images
-
-
-def _claim(options: PredictOptions, images: dict[str, Path], note: dict[str, Any]) -> dict[str, Any]:
-    """Take the output folder; returns the note of an interrupted prediction that is to go on, or {}."""
-    scans = {path.resolve() for path in images.values()}
-    if over := [case for case, path in images.items() if mask_path(options.out, case, path).resolve() in scans]:
-        raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
-    before: dict[str, Any] = {}
-    if options.resume != "no" and (options.out / NOTE).is_file():
-        before = read_json(options.out / NOTE)
-        same = ("model", "weights_sha256", "targets", "settings")
-        if differing := [name for name in same if before.get(name) != note[name]]:
-            raise RunError(
-                f"{options.out} holds a prediction with another {differing[0]}",
-                "resume with the same model and options, or choose another --out",
-            )
-        return before
-    if options.resume == "yes":
-        raise RunError(f"--resume: {options.out} holds no prediction to go on with", "leave out --resume")
-    if options.out.exists() and any(options.out.iterdir()) and not options.overwrite:
-        raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
-    with disk_errors(options.out):
-        options.out.mkdir(parents=True, exist_ok=True)
-        # An older note would speak for the masks of this model until the new one is there.
-        (options.out / NOTE).unlink(missing_ok=True)
-    return before
-
-
-def _segment_file(predictor: Predictor, out: Path, note: dict[str, Any]) -> Callable[[tuple[str, Path]], Path]:
-    def work(job: tuple[str, Path]) -> Path:
-        case, source = job
-        scan = read_volume(source)
-        path = mask_path(out, case, source)
-        write_mask(predictor.segment(scan), path)
-        note["masks"][case], note["roles"][case] = path.name, predictor.role(case, scan)
-        write_json(out / NOTE, note)  # after every scan, so that a killed prediction can go on
-        return path
-
-    return work
+    return folder.fill(segment, describe(predictor.device))

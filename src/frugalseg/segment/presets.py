@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch.nn import Parameter
 
 from frugalseg.dataset.augment import Strength
-from frugalseg.engine.schedules import warm_restarts
-from frugalseg.options import Keep, Norm, Semi
+from frugalseg.engine.schedules import cosine, warm_restarts
+from frugalseg.errors import OptionError
+from frugalseg.options import FinetuneOptions, Keep, Norm, Semi
 from frugalseg.segment.losses import LossName
 
 
@@ -27,7 +28,8 @@ class Preset:
         augment: how strongly slices are changed at random, or None.
         optimizer, lr, weight_decay: lr is the highest of the schedule.
         schedule: one_cycle rises over the first tenth of the run and falls over the rest; warm_restarts falls
-            along a cosine and starts anew every `restart_epochs`. Both are stepped once an iteration.
+            along a cosine and starts anew every `restart_epochs`; cosine falls once, to a hundredth. All are stepped
+            once an iteration.
         clip: largest gradient norm, or None.
         epochs, steps: length where the person gives none; one of them.
         decay: of the moving average of the weights, which is then the model that is judged and kept; None for the
@@ -47,7 +49,7 @@ class Preset:
     optimizer: Literal["adam", "adamw"]
     lr: float
     weight_decay: float
-    schedule: Literal["one_cycle", "warm_restarts"]
+    schedule: Literal["one_cycle", "warm_restarts", "cosine"]
     clip: float | None
     epochs: int | None = None
     steps: int | None = None
@@ -90,9 +92,51 @@ PRESETS = {
         clip=None,
         epochs=100,
     ),
+    # arXiv 2504.14737, and its code: finetune.sh, train_supervised.py.
+    "supercl": Preset(
+        norm="batch",
+        dropout=0.0,
+        first_logit=None,
+        loss="ce",
+        augment="supercl",
+        optimizer="adam",
+        lr=5e-4,
+        weight_decay=1e-5,
+        schedule="cosine",
+        clip=None,
+        epochs=100,
+    ),
     # Not settled: docs/explanation/results.md tells what has been measured, and what has not.
     "best": replace(ROBUST, semi="self-training", decay=0.99, keep=("all", "largest", "core")),
 }
+
+TEACHER_DECAY = 0.99
+"""Of the moving average, where a preset without one is asked for a mean teacher."""
+
+
+def chosen_preset(options: FinetuneOptions, encoder: Mapping[str, Any] | None = None) -> Preset:
+    """The preset with what the person changed about it, and what the encoder's model.json demands.
+
+    Raises:
+        OptionError: --rounds without self-training, another --context than the encoder's, or a batch too small for
+            labelled and unlabelled slices.
+    """
+    preset = PRESETS[options.preset]
+    context = preset.context if options.context is None else options.context
+    if encoder is not None:
+        context = encoder["context"]
+        if options.context not in (None, context):
+            raise OptionError(
+                f"--context {options.context}: the encoder was pre-trained with {context}", "leave out --context"
+            )
+    preset = replace(preset, semi=options.semi or preset.semi, context=context)
+    if preset.semi != "none" and options.batch_size < 2:
+        raise OptionError(f"--batch-size {options.batch_size} has no room for unlabelled slices", "give 2 or more")
+    if preset.semi == "mean-teacher" and preset.decay is None:
+        preset = replace(preset, decay=TEACHER_DECAY)
+    if options.rounds is not None and preset.semi != "self-training":
+        raise OptionError(f"--rounds {options.rounds} is of use in self-training only", "give --semi self-training too")
+    return replace(preset, rounds=options.rounds or preset.rounds)
 
 
 def make_optimizer(preset: Preset, parameters: Iterable[Parameter], lr: float | None) -> torch.optim.Optimizer:
@@ -111,4 +155,6 @@ def make_schedule(
         # than twenty steps would have no room to rise.
         length = max(total_steps, 20) + 1
         return torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=length, pct_start=0.1)
+    if preset.schedule == "cosine":
+        return cosine(optimizer, total_steps, lowest=optimizer.param_groups[0]["lr"] / 100)
     return warm_restarts(optimizer, preset.restart_epochs * steps_per_epoch)

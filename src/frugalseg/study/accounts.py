@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from frugalseg.engine.words import counted
 from frugalseg.study.scores import CELL, Group, Scores
 from frugalseg.study.table import GAP, Entry, Section, Table
 from frugalseg.study.wording import label, notes_of
@@ -74,8 +75,7 @@ def gaps_table(scores: Scores) -> Table | None:
         for row in failed.to_dict("records")
     ]
     for _, group in others.groupby(["method", "backbone", "budget", "state"], sort=False):
-        count = f"{len(group)} {'run' if len(group) == 1 else 'runs'}"
-        rows.append(_gap_row(scores, group.iloc[0].to_dict(), count, GAP))
+        rows.append(_gap_row(scores, group.iloc[0].to_dict(), counted(len(group), "run"), GAP))
     return Table(
         name="gaps",
         title="Runs that are in no figure",

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from frugalseg.evaluate.report import number
+from frugalseg.engine.words import counted, number
 from frugalseg.evaluate.statistics import FEWEST_PATIENTS
 from frugalseg.study.comparison import Comparison, compare_with_baseline
-from frugalseg.study.results import StudyResults
 from frugalseg.study.scores import DICE, Group, Question, Scores
 from frugalseg.study.table import DAGGER
 from frugalseg.study.wording import describe, label, p_text, sections_of
@@ -29,16 +28,6 @@ class Answer:
     place: str
     lead: tuple[str, ...]
     lines: tuple[str, ...]
-
-
-def recommend(results: StudyResults) -> str:
-    """Which method the numbers support at each budget, as lines of text; see `answer`."""
-    scores = Scores(results)
-    lines = []
-    for question in scores.questions:
-        said = answer(scores, question)
-        lines += [f"{said.place}:", *(f"  {line}" for line in said.lines)]
-    return "\n".join(lines) or "no run is finished: nothing can be said yet"
 
 
 def answer(scores: Scores, question: Question) -> Answer:
@@ -72,8 +61,10 @@ def _highest(scores: Scores, question: Question, backbone: str) -> str:
     if not whole:
         return f"{start}No budget is finished by every method yet."
     pool = [m for m in methods if not scores.transductive(m)] or methods
-    wins = Counter(_winner(scores, question, pool, backbone, budget) for budget in whole)
-    place = f"of {len(whole)} {'budget' if len(whole) == 1 else 'budgets'}"
+    wins = Counter(filter(None, (_winner(scores, question, pool, backbone, budget) for budget in whole)))
+    if not wins:
+        return f"{start}No method alone has the highest mean Dice at any budget."
+    place = f"of {counted(len(whole), 'budget')}"
     if len(whole) < len(budgets):
         place += f" that every method has finished ({len(budgets)} are planned)"
     parts = [f"{label(scores, m)} has the highest mean Dice at {n} {place}" for m, n in wins.most_common(1)]
@@ -83,8 +74,11 @@ def _highest(scores: Scores, question: Question, backbone: str) -> str:
 
 
 def _winner(scores: Scores, question: Question, pool: Sequence[str], backbone: str, budget: str) -> str:
+    """The method with the highest mean; none where several share it."""
     means = {m: scores.summary(question, Group(m, backbone, budget), DICE).mean for m in pool}
-    return max(pool, key=lambda m: -1.0 if math.isnan(means[m]) else means[m])
+    highest = max((mean for mean in means.values() if not math.isnan(mean)), default=math.nan)
+    winners = [m for m, mean in means.items() if mean == highest]
+    return winners[0] if len(winners) == 1 else ""
 
 
 def _summary(scores: Scores, comparisons: Sequence[Comparison]) -> str:
@@ -101,7 +95,7 @@ def _summary(scores: Scores, comparisons: Sequence[Comparison]) -> str:
         named = [f"{label(scores, cs[0].group.method)} at {len(cs)} ({_span(cs)})" for cs in by_method if cs]
         if named:
             parts.append(f"{side} 0 for {', '.join(named)}")
-    what = f"Of {places} {'comparison' if places == 1 else 'comparisons'} with {scores.results.baseline} each, "
+    what = f"Of {counted(places, 'comparison')} with {scores.results.baseline} each, "
     return f"{what}the 95% interval of the difference in Dice lies {'; '.join(parts) or 'around 0 for every method'}."
 
 
@@ -121,7 +115,7 @@ def _judge(scores: Scores, comparisons: Sequence[Comparison]) -> str:
         return f"no run is finished by both {baseline} and another method."
     patients = max(c.difference.patients for c in made)
     if patients < FEWEST_PATIENTS:
-        return f"{patients} {'patient is' if patients == 1 else 'patients are'} too few to support any method."
+        return f"{counted(patients, 'patient')} {'is' if patients == 1 else 'are'} too few to support any method."
     better = [c for c in made if c.verdict > 0]
     better.sort(key=lambda c: (scores.transductive(c.group.method), -c.difference.mean))
     worse = [c for c in made if c.verdict < 0]
@@ -140,9 +134,9 @@ def _judge(scores: Scores, comparisons: Sequence[Comparison]) -> str:
 def _claim(scores: Scores, c: Comparison) -> str:
     assert c.interval is not None
     low, high = (number(limit, 3, sign=True) for limit in c.interval)
-    over = f"over {c.runs} runs and {c.difference.patients} patients"
+    over = f"over {c.runs} runs and {counted(c.difference.patients, 'patient')}"
     if c.runs == 1:
-        over = f"over {c.difference.patients} patients; one run, so another seed may differ"
+        over = f"over {counted(c.difference.patients, 'patient')}; one run, so another seed may differ"
     agrees = "" if c.p_holm < 0.05 else ", not below 0.05"
     if c.least_p_holm >= 0.05:
         agrees = ", which cannot fall below 0.05 in so many comparisons of so few patients"

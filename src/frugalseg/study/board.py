@@ -8,6 +8,7 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from frugalseg.engine.progress import console, say
+from frugalseg.engine.words import counted
 from frugalseg.study.advance import Advance, advance_of, in_words, seconds_left
 from frugalseg.study.jobs import CellJob, Job, PretrainJob, kind_of
 from frugalseg.study.schedule import Progress as Schedule
@@ -67,7 +68,7 @@ class Board:
             if job in self._told or job in schedule.before:
                 continue
             self._told.add(job)
-            count = f"[{len(schedule.ended)}/{len(schedule.jobs)}]"
+            count = f"[{len(schedule.before) + len(self._told)}/{len(schedule.jobs)}]"
             cause = f": {state.error.splitlines()[0]}" if state.error else ""
             say(f"{count} {state.state} after {in_words(state.seconds)}: {job}{cause}")
 
@@ -78,7 +79,8 @@ class Board:
                 took.setdefault(kind_of(job), []).append(state.seconds)
         to_do = [kind_of(job) for job in schedule.jobs if job not in schedule.ended]
         failed = len(schedule.failed())
-        text = f"{len(schedule.ended)} of {len(schedule.jobs)} jobs" + (f", {failed} failed" if failed else "")
+        text = f"{len(schedule.ended)} of {counted(len(schedule.jobs), 'job')}"
+        text += f", {failed} failed" if failed else ""
         return text + (f", about {in_words(seconds_left(took, to_do, self._at_once))} left" if running else "")
 
 

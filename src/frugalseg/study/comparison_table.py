@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from frugalseg.evaluate.report import number
+from frugalseg.engine.words import number
 from frugalseg.evaluate.statistics import FEWEST_PATIENTS
 from frugalseg.study.comparison import Comparison, compare_with_baseline
 from frugalseg.study.scores import Metric, Question, Scores

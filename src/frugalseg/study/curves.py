@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from frugalseg.evaluate.charts import COLOURS, INK, _figure, _svg
+from frugalseg.engine.words import counted
+from frugalseg.evaluate.charts import COLOURS, INK, new_chart, to_svg
 from frugalseg.study.scores import DICE, Group, Question, Scores
 from frugalseg.study.wording import label
 
@@ -43,7 +43,7 @@ def dice_curve(scores: Scores, question: Question, backbone: str) -> str:
     title = f"{question.organ} on {question.test.name}"
     if len(scores.results.backbones) > 1:
         title += f", {backbone}"
-    figure, axes = _figure(_plain(title), 7.6, 3.4)
+    figure, axes = new_chart(_plain(title), 7.6, 3.4)
     others = [m for m in scores.rows(backbone) if m != scores.results.baseline]
     for method in scores.rows(backbone):
         look = _look(others.index(method) if method in others else None)
@@ -56,8 +56,7 @@ def dice_curve(scores: Scores, question: Question, backbone: str) -> str:
         axes.minorticks_off()
     axes.set_xticks(positions, [_tick(b, m) for b, m in zip(budgets, masks, strict=True)])
     axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    # The bands' ids (FillBetweenPolyCollection_1, …) are the same in every chart of a page.
-    return re.sub(r' id="[A-Z]\w*_\d+"', "", _svg(figure, f"{title} {backbone}"))
+    return to_svg(figure, f"{title} {backbone}")
 
 
 def _draw(
@@ -99,7 +98,7 @@ def _masks(scores: Scores, backbone: str, budget: str) -> float:
 
 
 def _tick(budget: str, masks: float) -> str:
-    slices = "" if math.isnan(masks) or budget.endswith(("slice", "slices")) else f"\n{masks:.0f} masks"
+    slices = "" if math.isnan(masks) or budget.endswith(("slice", "slices")) else f"\n{counted(round(masks), 'mask')}"
     return _plain(budget) + slices
 
 

@@ -14,6 +14,7 @@ import yaml
 from frugalseg.errors import OptionError
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+_FLAG = re.compile(r"(?<![^\s(])--([a-z]+(?:-[a-z]+)*)")
 _DEEPEST = 20
 
 
@@ -122,6 +123,11 @@ class Entry:
         return os.environ[name]
 
 
+def without_flags(text: str) -> str:
+    """Options as a YAML file writes them, not the command line: --batch-size becomes batch_size."""
+    return _FLAG.sub(lambda flag: flag[1].replace("-", "_"), text)
+
+
 def read_lines(path: Path) -> Entry:
     """The whole of a YAML file as one entry.
 
@@ -133,6 +139,10 @@ def read_lines(path: Path) -> Entry:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise OptionError(f"{path}, line {line}: {error.problem}", "correct the YAML") from error
+    except IsADirectoryError:
+        raise OptionError(f"{path} is a folder", "give a plan, a YAML file") from None
+    except FileNotFoundError:
+        raise OptionError(f"{path} does not exist", "check the path; the folder plans/ holds some plans") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise OptionError(f"{path} cannot be read ({error})", "give a plan, a YAML file") from error
     if node is None:

@@ -13,6 +13,7 @@ from frugalseg.dataset.store import same_image_groups
 from frugalseg.dataset.targets import parse_targets
 from frugalseg.engine.files import read_json, sha256, write_json
 from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.engine.words import counted
 from frugalseg.errors import OptionError, ScanError
 from frugalseg.imaging.find import check_same_grid, find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
@@ -41,7 +42,7 @@ def look(options: PrepareOptions) -> None:
     made, failures = map_cases(_look, todo, "looking", options.workers)
     if failures and (not options.skip_broken or len(failures) == len(jobs)):
         raise ScanError(
-            f"{len(failures)} of {len(jobs)} scans cannot be read:\n{list_failures(failures)}",
+            f"{len(failures)} of {counted(len(jobs), 'scan')} cannot be read:\n{list_failures(failures)}",
             "mend or remove them, or say skip_broken: true",
         )
     scans = [(known | made)[case] for case in jobs if case not in failures]

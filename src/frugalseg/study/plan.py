@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,14 @@ class DataPlan:
 
     Attributes:
         options: what `prepare` is given, but for `out`. Of phantoms, `images` and `labels` are where they will lie.
+        entry: where the plan says so.
         phantoms: number of phantoms to make, or None for real scans.
         grid: voxels of a phantom along left, posterior, superior.
     """
 
     name: str
     options: PrepareOptions
+    entry: Entry = field(compare=False)
     phantoms: int | None = None
     grid: tuple[int, int, int] = (96, 96, 40)
 

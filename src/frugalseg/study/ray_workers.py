@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 from frugalseg.errors import OptionError, RunError
 from frugalseg.study.jobs import Job, PrepareJob
 from frugalseg.study.workers import POLL_S, Workers
+
+KNOCK_S = 10
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,12 @@ class _Machine:
         """Jobs of so many threads that run here at a time."""
         fitting = self.cores // threads
         return min(fitting, self.gpus) if self.gpus else fitting
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` where nobody listens at an address with a port; Ray itself would try for a quarter of an hour."""
+    if match := re.fullmatch(r"(?:ray://)?(?P<host>[^/]+):(?P<port>\d+)", address):
+        socket.create_connection((match["host"], int(match["port"])), timeout=KNOCK_S).close()
 
 
 class RayWorkers(Workers):
@@ -67,8 +77,9 @@ class RayWorkers(Workers):
             ray.init(address="local", num_cpus=(at_once or 1) * (threads or 1), **quiet)
         else:
             try:
+                _knock(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 raise RunError(
                     f"--ray {address}: no cluster answers ({error})", "start one with `ray start`"
                 ) from error

@@ -11,18 +11,22 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from frugalseg.contrast.methods import METHODS, OF_SOME_METHODS, check_options
+from frugalseg.contrast.methods import METHODS, OF_SOME_METHODS, check_options, reads_superpixels
 from frugalseg.dataset.budget import Budget
 from frugalseg.dataset.targets import parse_targets
 from frugalseg.demo.phantom import LABELS
+from frugalseg.engine.device import check_name
+from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, OptionError
 from frugalseg.models.registry import BACKBONES
 from frugalseg.options import FinetuneOptions, PrepareOptions, PretrainOptions
-from frugalseg.study.lines import Entry, read_lines
+from frugalseg.segment.presets import chosen_preset
+from frugalseg.study.lines import Entry, read_lines, without_flags
 from frugalseg.study.plan import NOT_IN_PLANS, NOWHERE, DataPlan, MethodPlan, Plan, TestPlan, Values
 
 NEEDED = ("data", "train", "tests", "methods", "budgets")
 OPTIONAL = ("name", "description", "pretrain", "finetune", "backbones", "draws", "seeds", "baseline")
+STUDIES = "studies"
 PHANTOM_KEYS = ("phantoms", "grid")
 TEST_KEYS = ("data", "patients", "in_domain", "millimetres")
 
@@ -40,15 +44,19 @@ INSTEAD = {
 Name = TypeVar("Name", str, int)
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path, study: str | None = None) -> Plan:
     """Read and check a plan; relative paths in it are taken from its folder.
+
+    Args:
+        path: the file.
+        study: of a file that holds several, which one is meant. The others are not looked at.
 
     Raises:
         OptionError: naming the file and the line: an unknown key, data set, method, backbone, preset or budget, a
             value of a wrong type or out of its range, a path that is not there.
     """
     whole = read_lines(path.resolve())
-    top = whole.known(*NEEDED, *OPTIONAL)
+    top = _chosen_study(whole, study)
     if missing := [name for name in NEEDED if name not in top]:
         raise whole.error(f"{missing[0]}: is missing", f"add it; a plan needs {', '.join(NEEDED)}")
     data = {name: _read_data(name, entry) for name, entry in _some(top["data"]).items()}
@@ -59,17 +67,19 @@ def read_plan(path: Path) -> Plan:
         _add_own_data(name, entry, data)
     backbones = _read_backbones(top["backbones"]) if "backbones" in top else ("unet",)
     shared = {
-        name: _read_values(kind, top.get(name), {})
-        for name, kind in (("pretrain", PretrainOptions), ("finetune", FinetuneOptions))
+        "pretrain": _read_values(PretrainOptions, top.get("pretrain"), {}, "data"),
+        "finetune": _read_values(FinetuneOptions, top.get("finetune"), {}),
     }
+    source = _read_source(top.get("pretrain"), train, data, train)
     methods = tuple(
-        _read_method(name, entry, shared, data, train, backbones) for name, entry in _some(top["methods"]).items()
+        _read_method(name, entry, shared, data, train, source, backbones)
+        for name, entry in _some(top["methods"]).items()
     )
     _check_shared(top.get("pretrain"), methods)
     names = [method.name for method in methods]
     budgets = _read_budgets(top["budgets"])
     return Plan(
-        name=top["name"].as_type(str) if "name" in top else path.stem,
+        name=" ".join([top["name"].as_type(str) if "name" in top else path.stem, *([study] if study else [])]),
         description=top["description"].as_type(str).strip() if "description" in top else "",
         data=data,
         train=train,
@@ -82,6 +92,21 @@ def read_plan(path: Path) -> Plan:
         seeds=_read_numbers(top["seeds"]) if "seeds" in top else (0,),
         baseline=_chosen(top["baseline"], names, "method") if "baseline" in top else names[0],
     )
+
+
+def _chosen_study(whole: Entry, study: str | None) -> dict[str, Entry]:
+    """The keys of a plan: those of the file, and in their place those of one of its `studies`."""
+    top = whole.known(*NEEDED, *OPTIONAL, STUDIES)
+    if STUDIES not in top:
+        if study is not None:
+            raise whole.error(f"holds one study, and not one called {study!r}", "leave out --study")
+        return top
+    studies = _some(top.pop(STUDIES))
+    if study is None:
+        raise whole.error(f"holds several studies: {', '.join(studies)}", f"add --study {next(iter(studies))}, say")
+    if study not in studies:
+        raise whole.error(f"holds no study {study!r}", f"choose one of: {', '.join(studies)}")
+    return {**top, **studies[study].known(*NEEDED, *OPTIONAL)}
 
 
 def _check_shared(entry: Entry | None, methods: Iterable[MethodPlan]) -> None:
@@ -165,18 +190,18 @@ def _read_data(name: str, entry: Entry, *more: str) -> DataPlan:
             raise given["phantoms"].error("stands beside images or labels", "give one or the other")
         count, grid = given["phantoms"].as_type(int), DataPlan.grid
         if count < 3:
-            raise given["phantoms"].error(f"{count} patients cannot be split in three", "give 3 or more")
+            raise given["phantoms"].error(f"{counted(count, 'patient')} cannot be split in three", "give 3 or more")
         if "grid" in given:
             grid = given["grid"].as_type(tuple[int, int, int])
             if min(grid) < 16:
                 raise given["grid"].error(f"{list(grid)}: a phantom that small shows no organs", "give [64, 64, 24]")
         values = {"target": [f"liver={LABELS['liver']}"], **values, "images": NOWHERE, "labels": NOWHERE}
-        return DataPlan(name, _build(PrepareOptions, given, entry, **values), count, grid)
+        return DataPlan(name, _build(PrepareOptions, given, entry, **values), entry, count, grid)
     if "grid" in given:
         raise given["grid"].error("is of use for phantoms only", "take it out")
     if "images" not in values:
         raise entry.error("names no images", "add images: FOLDER, or phantoms: NUMBER to have some made")
-    return DataPlan(name, _build(PrepareOptions, given, entry, **values))
+    return DataPlan(name, _build(PrepareOptions, given, entry, **values), entry)
 
 
 def _existing(entry: Entry, value: Any) -> Any:
@@ -227,6 +252,7 @@ def _read_method(
     shared: Mapping[str, Values],
     data: Mapping[str, DataPlan],
     train: str,
+    source: str,
     backbones: tuple[str, ...],
 ) -> MethodPlan:
     given = entry.known("note", "pretrain", "finetune", "transductive", "backbones")
@@ -235,22 +261,17 @@ def _read_method(
         raise given["backbones"].error(
             f"{foreign[0]} is not among the plan's backbones", f"choose of: {', '.join(backbones)}"
         )
-    pretrain, source = None, train
+    pretrain = None
     if "pretrain" in given:
         pretrain = _read_values(PretrainOptions, given["pretrain"], shared["pretrain"], "data")
-        if "data" in (options := given["pretrain"].mapping()):
-            source = _chosen(options["data"], data, "data set")
-            if data[source].intensity != data[train].intensity:
-                raise options["data"].error(
-                    f"{source} is scaled by {data[source].intensity}, {train} by {data[train].intensity}",
-                    "give both the same modality and window (or percentiles)",
-                )
+        source = _read_source(given["pretrain"], source, data, train)
     transductive = given["transductive"].as_type(bool) if "transductive" in given else False
     if transductive and pretrain is None:
         raise given["transductive"].error("without pretrain: nothing sees test scans before the test", "take it out")
     if pretrain is not None:
-        _check_pretraining(given, pretrain, transductive)
+        _check_pretraining(given, pretrain, transductive, data[source])
     finetune = _read_values(FinetuneOptions, given.get("finetune"), shared["finetune"])
+    _check_finetuning(given.get("finetune"), entry, finetune, pretrain)
     if pretrain is not None and finetune.get("weights") is not None:
         raise entry.error("starts from a pre-training and from weights", "give one, or give the weights to pretrain:")
     note = given["note"].as_type(str) if "note" in given else _note(pretrain, source, finetune, transductive)
@@ -263,8 +284,27 @@ def _read_method(
     return method
 
 
-def _check_pretraining(given: Mapping[str, Entry], pretrain: Values, transductive: bool) -> None:
+def _read_source(pretrain: Entry | None, usual: str, data: Mapping[str, DataPlan], train: str) -> str:
+    """The data set that is pre-trained on: what stands under `pretrain: data`, or the usual one."""
+    given = {} if pretrain is None else pretrain.mapping()
+    if "data" not in given:
+        return usual
+    source = _chosen(given["data"], data, "data set")
+    if data[source].intensity != data[train].intensity:
+        raise given["data"].error(
+            f"{source} is scaled by {data[source].intensity}, {train} by {data[train].intensity}",
+            "give both the same modality and window (or percentiles)",
+        )
+    return source
+
+
+def _check_pretraining(given: Mapping[str, Entry], pretrain: Values, transductive: bool, source: DataPlan) -> None:
     options = PretrainOptions(data=NOWHERE, out=NOWHERE, **pretrain)
+    if reads_superpixels(options) and not source.options.superpixels:
+        raise given["pretrain"].error(
+            f"{options.method} learns from superpixels, and {source.name} has none",
+            f"add superpixels: true to data.{source.name}",
+        )
     try:
         check_options(options)
     except OptionError as error:
@@ -276,11 +316,20 @@ def _check_pretraining(given: Mapping[str, Entry], pretrain: Values, transductiv
         )
 
 
+def _check_finetuning(given: Entry | None, entry: Entry, finetune: Values, pretrain: Values | None) -> None:
+    """What `finetune` would only find when the job runs; `given` are the method's own options, `entry` the method."""
+    encoder = None if pretrain is None else {"context": pretrain.get("context") or 0}
+    try:
+        chosen_preset(FinetuneOptions(data=NOWHERE, out=NOWHERE, **finetune), encoder)
+    except OptionError as error:
+        raise _where({} if given is None else given.mapping(), entry, error) from None
+
+
 def _check_norms(method: MethodPlan, backbone: str) -> None:
     try:
         before, after = method.norms(backbone)
     except OptionError as error:
-        raise method.entry.error(error.problem.replace("--", ""), error.cure) from None
+        raise method.entry.error(without_flags(error.problem), error.cure) from None
     if before != after and (before, after) != ("instance", "instance_affine"):  # which starts as the identity
         raise method.entry.error(
             f"its encoder is pre-trained with norm {before} and fine-tuned with norm {after}",
@@ -320,6 +369,8 @@ def _read_values(kind: type[Any], entry: Entry | None, shared: Values, *more: st
         if key not in known:
             raise value.error("is unknown here", f"known are: {', '.join([*more, *known])}")
         values[key] = _existing(value, value.as_type(hints[key]))
+        if key == "device":  # whether it is there is another question, and maybe another machine's
+            _checked(value, check_name, values[key])
     length = {"steps", "epochs"}
     if length & values.keys():  # a method's own length takes the place of the shared one
         shared = {key: value for key, value in shared.items() if key not in length}
@@ -348,5 +399,9 @@ def _build(kind: type[Any], given: Mapping[str, Entry], entry: Entry, **values: 
 
 def _where(given: Mapping[str, Entry], entry: Entry, error: FrugalsegError) -> OptionError:
     """The error with the line of the option it names, or else of the entry."""
-    named = [e for key, e in given.items() if f"--{key.replace('_', '-')}" in error.problem]
-    return (named or [entry])[0].error(error.problem.replace("--", ""), error.cure.replace("--", ""))
+    flags = {f"--{key.replace('_', '-')}": e for key, e in given.items()}
+    flag = next((flag for flag in flags if flag in error.problem), None)
+    problem = error.problem
+    if flag is not None and problem.count("--") == 1:
+        problem = problem.removeprefix(f"{flag} ")  # the entry's key says it
+    return flags.get(flag or "", entry).error(without_flags(problem), without_flags(error.cure))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from importlib.resources import files
 from pathlib import Path
-
-from jinja2 import Environment, StrictUndefined, Template
 
 from frugalseg._version import __version__
 from frugalseg.engine.files import atomic_write, read_json, write_json
+from frugalseg.evaluate.page import page_environment
 from frugalseg.study.answers import answer
 from frugalseg.study.curves import dice_curves
 from frugalseg.study.latex import to_latex
@@ -78,7 +76,8 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
     """
     results = scores.results
     states = results.cells["state"].value_counts()
-    page: str = _template().render(
+    template = page_environment().get_template("study/report.html.j2")
+    page: str = template.render(
         results=results,
         commits=_commits(results),
         states={state: int(states.get(state, 0)) for state in STATES},
@@ -107,9 +106,3 @@ def _commits(results: StudyResults) -> list[str]:
 def _plan(folder: Path) -> str | None:
     path = folder / PLAN
     return path.read_text(encoding="utf-8") if path.exists() else None
-
-
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    text = files("frugalseg.study").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(text)

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from frugalseg.dataset.budget import Budget
 from frugalseg.engine.files import atomic_write, read_json
 from frugalseg.errors import RunError
 from frugalseg.models.saved import SPEC
@@ -106,6 +107,8 @@ def collect(folder: Path) -> StudyResults:
         raise RunError(f"the study in {folder} has not got beyond preparing its data", "run it first")
     plan = yaml.safe_load((folder / PLAN).read_text(encoding="utf-8"))
     grid = read_json(folder / GRID)
+    for cell in grid["cells"]:
+        cell["budget"] = Budget.parse(cell["budget"]).in_words
     at_work = someone_at_work(folder)
     cells = [_cell(folder, cell, at_work) for cell in grid["cells"]]
     patients = {test["name"]: test["patients"] for test in grid["tests"]}
@@ -120,7 +123,7 @@ def collect(folder: Path) -> StudyResults:
         baseline=plan["baseline"],
         methods=tuple(plan["methods"]),
         backbones=tuple(plan["backbones"]),
-        budgets=tuple(plan["budgets"]),
+        budgets=tuple(Budget.parse(budget).in_words for budget in plan["budgets"]),
         draws=tuple(plan["draws"]),
         seeds=tuple(plan["seeds"]),
         tests=tuple(TestSet(t["name"], t["in_domain"], t["millimetres"], len(t["patients"])) for t in grid["tests"]),

@@ -6,25 +6,28 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import yaml
 
 from frugalseg._version import __version__
+from frugalseg.dataset.budget import Budget
 from frugalseg.engine.files import atomic_write, write_json
 from frugalseg.engine.progress import say
+from frugalseg.engine.words import counted
 from frugalseg.errors import OptionError, RunError
 from frugalseg.options import ReportOptions, StudyOptions
 from frugalseg.study.board import Board
 from frugalseg.study.grid import Cell, Grid, build_grid, write_grid
+from frugalseg.study.lines import without_flags
 from frugalseg.study.plan import Plan
 from frugalseg.study.read_plan import read_plan
 from frugalseg.study.report import write_report
 from frugalseg.study.results import GRID, PLAN, SETTINGS, collect, write_tables
 from frugalseg.study.schedule import Progress, run_jobs
 from frugalseg.study.sources import Source, check_data, locate
-from frugalseg.study.state import LOCK, at_work
+from frugalseg.study.state import LOCK, at_work, is_done
 from frugalseg.study.workers import LocalWorkers, Workers, visible_gpus
 
 
@@ -32,11 +35,11 @@ def study(options: StudyOptions) -> Path:
     """Run every job of a plan that is not done, and return the path of the report, which is also printed.
 
     Raises:
-        OptionError: the plan is wrong; the line is named, nothing has run.
+        OptionError: the plan is wrong, or its data cannot be prepared; the line is named, nothing was trained.
         RunError: another process works on `out`; or jobs failed, after all others are done and reported.
         InterruptedRunError: stopped by the person; the same command goes on.
     """
-    plan = read_plan(options.plan)
+    plan = read_plan(options.plan, options.study)
     wanted = _parse_only(options.only, plan)
     out = options.out.resolve()
     _check_folder(out)
@@ -57,7 +60,7 @@ def study(options: StudyOptions) -> Path:
     print(path)
     if failed := progress.failed():
         raise RunError(
-            f"{len(failed)} of {len(progress.jobs)} jobs failed; the report shows the gaps",
+            f"{len(failed)} of {counted(len(progress.jobs), 'job')} failed; the report shows the gaps",
             f"see `frugalseg study status {options.out}`; the same command tries them again",
         )
     return path
@@ -104,6 +107,9 @@ def _parse_only(texts: Sequence[str], plan: Plan) -> Callable[[Cell], bool]:
                 f"--only {text!r} names no part of the grid", f"write {', '.join(f'{k}=…' for k in known)}"
             )
         there = [str(v) for v in known[key]]
+        if key == "budget":  # 1 scan is `1 scans` in a plan
+            with suppress(OptionError):
+                value = str(Budget.parse(value))
         if value not in there:
             raise OptionError(f"--only {text!r}: the plan has no such {key}", f"choose of: {', '.join(there)}")
         chosen.setdefault(key, set()).add(value)
@@ -148,17 +154,19 @@ def _prepare(sources: dict[str, Source], out: Path, workers: Workers) -> None:
     with Board("preparing", workers.at_once) as board:
         progress = run_jobs(jobs, out, workers, board)
     if failed := progress.failed():
-        names = {source.job.id: name for name, source in sources.items()}
+        entries = {source.job.id: source.entry for source in sources.values()}
         job, state = next(iter(failed.items()))
-        problem, _, cure = state.error.partition("\n  → ")
-        raise RunError(f"the data set {names[job]} cannot be prepared: {problem}", cure or f"see {out / state.log}")
+        problem, _, cure = without_flags(state.error).partition("\n  → ")
+        raise entries[job].error(f"cannot be prepared: {problem}", cure or f"see {out / state.log}")
 
 
 def _train(grid: Grid, cells: Sequence[Cell], out: Path, workers: Workers) -> Progress:
     jobs = grid.jobs(cells)
+    done = sum(map(is_done, jobs))
     say(
-        f"{len(cells)} models, {len(jobs) - len(cells)} pre-trainings; "
-        f"{workers.at_once} at once with {workers.threads} threads each"
+        f"{counted(len(cells), 'model')}, {counted(len(jobs) - len(cells), 'pre-training')}"
+        f"{f', {done} of them done before' if done else ''}; "
+        f"{workers.at_once} at once with {counted(workers.threads, 'thread')} each"
     )
     with Board("study", workers.at_once) as board:
         return run_jobs(jobs, out, workers, _Watchers(board, cells, out))

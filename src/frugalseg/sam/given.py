@@ -1,0 +1,80 @@
+"""The masks that a command of this room starts from: which belongs to which scan, and what their values mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from frugalseg.dataset.targets import MAX_TARGETS, Targets
+from frugalseg.errors import PairingError, ScanError
+from frugalseg.imaging.find import check_same_grid, find_dataset, find_scans
+from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.volume import Volume
+from frugalseg.segment.mask_folder import chosen
+
+
+def pair(images: Path, masks: Path, cases: Sequence[str]) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Case id → scan and case id → mask, of the scans that have one and are wanted.
+
+    A single scan and a single mask file belong together whatever they are called.
+
+    Raises:
+        PairingError: masks without a scan, double ids, or no pair at all.
+        ScanError: a path does not exist or holds no scan.
+        OptionError: a wanted case that is no scan, or has no mask.
+    """
+    scans, given = find_scans(images), {}
+    if masks.is_file() and len(scans) == 1:
+        (case,) = scans
+        given = {case: masks}
+    else:
+        scans, given = find_dataset(images, masks)
+    wanted = chosen({case: path for case, path in scans.items() if case in given}, cases, masks)
+    if not wanted:
+        raise PairingError(f"no scan in {images} has a mask in {masks}", "name scan and mask of a case alike")
+    return wanted, {case: given[case] for case in wanted}
+
+
+def read_given(case: str, scan: Volume, path: Path) -> Volume:
+    """The mask of a case.
+
+    Raises:
+        PairingError: scan and mask lie on different grids.
+        ScanError: it cannot be read, or holds negative values.
+    """
+    mask = read_labels(path)
+    check_same_grid(scan, mask, case)
+    if int(mask.array.min()) < 0:
+        raise ScanError(f"{path} holds the negative label value {int(mask.array.min())}", "renumber the labels")
+    return mask
+
+
+def organs_in(mask: Volume, wanted: Targets, known: Targets) -> Targets:
+    """What is worked on in a mask: organ → its values.
+
+    Args:
+        mask: label values from 0.
+        wanted: of --target; where it is empty, every value that `mask` holds is an organ of its own.
+        known: names of values, where they are known.
+
+    Raises:
+        ScanError: it holds more organs than a mask of classes.
+    """
+    if wanted:
+        return wanted
+    names = {value: name for name, values in known.items() for value in values}
+    # By counting: sorting a large mask, as np.unique does on its own, takes longer.
+    values = [int(value) for value in np.flatnonzero(np.bincount(mask.array.ravel(order="K"))) if value]
+    if len(values) > MAX_TARGETS:
+        raise ScanError(
+            f"{mask.source or 'the mask'} holds {len(values)} label values, at most {MAX_TARGETS} can be worked on",
+            "name those meant with --target",
+        )
+    return {_free(names.get(value, f"label {value}"), value, names): (value,) for value in values}
+
+
+def _free(name: str, value: int, names: Mapping[int, str]) -> str:
+    """An organ of several values is worked on value by value: each then needs a name of its own."""
+    return name if list(names.values()).count(name) < 2 else f"{name} ({value})"

@@ -1,0 +1,272 @@
+"""SAM, SlimSAM, MedSAM, SAM-HQ and SAM 2 in the implementation of `transformers`.
+
+Sources: SAM (Kirillov et al., ICCV 2023), SlimSAM (Chen et al., NeurIPS 2024), MedSAM (Ma et al., Nature Communications
+2024), SAM-HQ (Ke et al., NeurIPS 2023), SAM 2 (Ravi et al., ICLR 2025).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel, Sam2Model, SamHQModel
+
+from frugalseg.engine.device import arithmetic, autocast
+from frugalseg.options import Precision
+from frugalseg.sam.decoder import decode_masks
+from frugalseg.sam.protocol import Candidates, Embedding, Prompts, Recipe, sign
+from frugalseg.sam.weights_folder import ORIGIN
+
+SAM = Recipe(size=1024, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), scale=255, stretch=False)
+"""SAM, SlimSAM and SAM-HQ: 8-bit pictures, the longer side 1024 (segment_anything/modeling/sam.py)."""
+MEDSAM = Recipe(size=1024, mean=(0, 0, 0), std=(1, 1, 1), scale=1, stretch=True, fit="square")
+"""MedSAM: each picture stretched to [0, 1] and to the whole square (MedSAM_Inference.py)."""
+SAM2 = Recipe(
+    size=1024,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    scale=1,
+    stretch=False,
+    levels="continuous",
+    fit="square",
+)
+"""SAM 2 and EdgeTAM: ImageNet's mean and deviation, the whole square (sam2/utils/misc.py); no need of 8 bits."""
+PROMPTS_AT_ONCE = 16
+"""More are decoded in several goes, so that memory has a bound: about 60 MB a prompt."""
+_VOLATILE = {"transformers_version", "architectures", "dtype", "torch_dtype", "_name_or_path"}
+
+
+class HuggingFaceModel(ABC):
+    """A network of transformers as a `Promptable`.
+
+    Args:
+        network: it is moved to `device` and frozen.
+        name: for people.
+        recipe: how it wants its pictures.
+        device: where to compute.
+        precision: see `engine.device.arithmetic`; prompts are always encoded in float32, results are float32.
+
+    Attributes:
+        name, signature, recipe, device: see `Promptable`.
+    """
+
+    def __init__(
+        self, network: Any, name: str, recipe: Recipe, device: torch.device, precision: Precision = "auto"
+    ) -> None:
+        self.name = name
+        self.recipe = recipe
+        self.device = device
+        self.signature = signature(network, recipe, arithmetic(precision, device))
+        self._precision: Precision = precision
+        # Any: the classes of transformers that end up here share these methods, but no base class with them.
+        self._network: Any = network.to(device).eval().requires_grad_(False)
+        with torch.no_grad():
+            self._places: Tensor = self._network.get_image_wide_positional_embeddings()
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Embedding:
+        """Embeddings of framed pictures (B, 3, size, size); "image" is the coarsest map, (B, C, size/16, size/16)."""
+        with autocast(self._precision, self.device):
+            maps = self._maps(pixels.to(self.device))
+        return {name: tensor.float().contiguous() for name, tensor in maps.items()}
+
+    @torch.no_grad()
+    def decode(self, embedding: Embedding, prompts: Prompts, several: bool = False) -> Candidates:
+        """See `Promptable`; logits have a resolution of size/4.
+
+        Raises:
+            ValueError: `prompts` hold neither boxes nor points nor masks.
+        """
+        side = 4 * self._network.prompt_encoder.image_embedding_size[0]
+        count, masks = len(prompts.picture), 3 if several else 1
+        logits = torch.empty(count, masks, side, side, device=self.device)
+        scores = torch.empty(count, masks, device=self.device)
+        for start in range(0, count, PROMPTS_AT_ONCE):
+            here = slice(start, start + PROMPTS_AT_ONCE)
+            part = _part(prompts, here, self.device)
+            chosen = {
+                name: maps.index_select(0, part.picture.to(maps.device)).to(self.device).float()
+                for name, maps in embedding.items()
+            }
+            sparse, dense = self._encoded(part, side)
+            with autocast(self._precision, self.device):
+                found = self._answers(chosen, self._places, sparse, dense, several)
+            logits[here], scores[here] = found[0].float(), found[1].float()
+        return Candidates(logits, scores)
+
+    def _encoded(self, prompts: Prompts, side: int) -> tuple[Tensor | None, Tensor]:
+        """What the decoder sees of prompts: tokens and a map."""
+        points, labels, boxes, masks = prompts.points, prompts.labels, prompts.boxes, prompts.masks
+        if points is None and boxes is None and masks is None:
+            raise ValueError("prompts without boxes, points or masks")
+        if boxes is not None:
+            # SAM's corners are the middles of the outermost pixels.
+            boxes = boxes - torch.tensor([0.0, 0.0, 1.0, 1.0], device=boxes.device)
+        if masks is not None:
+            masks = F.interpolate(masks[:, None], (side, side), mode="bilinear", align_corners=False, antialias=True)
+        if points is None and boxes is None and self._needs_tokens:
+            points = torch.zeros(len(prompts.picture), 1, 2, device=self.device)
+            labels = torch.full((len(prompts.picture), 1), -1, device=self.device)
+        sparse, dense = self._network.prompt_encoder(
+            input_points=None if points is None else points[:, None],
+            input_labels=None if labels is None else labels[:, None],
+            input_boxes=None if boxes is None else boxes[:, None],
+            input_masks=masks,
+        )
+        return sparse, dense
+
+    _needs_tokens = False
+    """Whether the decoder needs at least one token, be it of a point that is none."""
+
+    @abstractmethod
+    def _maps(self, pixels: Tensor) -> Embedding:
+        """All that the decoder needs of pictures, by name."""
+
+    @abstractmethod
+    def _answers(
+        self, maps: Embedding, places: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, M, L, L) and scores (N, M) for N maps, tokens (N, 1, T, C) and places (1, C, …)."""
+
+
+class Sam(HuggingFaceModel):
+    """SAM, SlimSAM or MedSAM (`SamModel`)."""
+
+    def _maps(self, pixels: Tensor) -> Embedding:
+        return {"image": self._network.get_image_embeddings(pixels)}
+
+    def _answers(
+        self, maps: Embedding, places: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+    ) -> tuple[Tensor, Tensor]:
+        tokens = None if sparse is None else sparse[:, 0]
+        return decode_masks(self._network.mask_decoder, maps["image"], places, tokens, dense, several)
+
+
+class SamHQ(HuggingFaceModel):
+    """SAM-HQ (`SamHQModel`). The sum of SAM's and the high-quality logits, as its authors have it."""
+
+    def __init__(
+        self, network: Any, name: str, recipe: Recipe, device: torch.device, precision: Precision = "auto"
+    ) -> None:
+        super().__init__(network, name, recipe, device, precision)
+        mend_hq(self._network.mask_decoder)
+
+    def _maps(self, pixels: Tensor) -> Embedding:
+        image, early = self._network.get_image_embeddings(pixels)
+        return {"image": image, "early": early[0]}
+
+    def _answers(
+        self, maps: Embedding, places: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+    ) -> tuple[Tensor, Tensor]:
+        logits, scores, *_ = self._network.mask_decoder(
+            maps["image"],
+            places.expand(len(maps["image"]), -1, -1, -1),
+            sparse,
+            dense,
+            multimask_output=several,
+            hq_token_only=False,
+            intermediate_embeddings=[maps["early"]],
+        )
+        return logits[:, 0], scores[:, 0]
+
+
+class Sam2(HuggingFaceModel):
+    """SAM 2 or 2.1 for single pictures (`Sam2Model`)."""
+
+    _needs_tokens = True
+
+    def _maps(self, pixels: Tensor) -> Embedding:
+        fine, middle, image = self._network.get_image_embeddings(pixels)
+        return {"image": image, "stride 8": middle, "stride 4": fine}
+
+    def _answers(
+        self, maps: Embedding, places: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+    ) -> tuple[Tensor, Tensor]:
+        logits, scores, *_ = self._network.mask_decoder(
+            maps["image"],
+            places.expand(len(maps["image"]), -1, -1, -1),
+            sparse,
+            dense,
+            multimask_output=several,
+            high_resolution_features=[maps["stride 4"], maps["stride 8"]],
+        )
+        return logits[:, 0], scores[:, 0]
+
+
+def mend_hq(decoder: nn.Module) -> None:
+    """Let SAM-HQ's mask decoder upscale what its transformer made of the picture.
+
+    transformers 5.23 drops that and upscales the encoder's features, with rows and columns exchanged; the authors'
+    `mask_decoder_hq.py` upscales the transformer's second output. Where transformers does so too, this changes nothing.
+    """
+    seen: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+        seen[:] = [output[1]]
+
+    def put(_module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        # (N, 1, places, channels) → (N, channels, rows, columns)
+        return (seen.pop().transpose(2, 3).reshape(inputs[0].shape),)
+
+    decoder.get_submodule("transformer").register_forward_hook(keep)
+    decoder.get_submodule("upscale_conv1").register_forward_pre_hook(put)
+
+
+def as_promptable(network: Any, path: Path, device: torch.device, precision: Precision) -> HuggingFaceModel:
+    """A network as a `Promptable` with its family's recipe; `path` is where it is from, and tells MedSAM from SAM."""
+    title = title_of(path)
+    if isinstance(network, Sam2Model):
+        return Sam2(network, f"SAM 2 ({title})", sam2_recipe(network), device, precision)
+    size = int(network.config.vision_config.image_size)
+    if isinstance(network, SamHQModel):
+        return SamHQ(network, f"SAM-HQ ({title})", replace(SAM, size=size), device, precision)
+    if "medsam" in title.lower():
+        return Sam(network, f"MedSAM ({title})", replace(MEDSAM, size=size), device, precision)
+    return Sam(network, f"SAM ({title})", replace(SAM, size=size), device, precision)
+
+
+def sam2_recipe(network: Any) -> Recipe:
+    """The recipe of a SAM 2 or EdgeTAM network, at its own size."""
+    return replace(SAM2, size=int(network.config.prompt_encoder_config.image_size))
+
+
+def title_of(path: Path) -> str:
+    """What a file or folder is called.
+
+    In Hugging Face's own cache that is the name of the repository, not of the snapshot; among the weights that
+    `frugalseg weights` keeps, the name they are kept under counts too.
+    """
+    path = path.absolute()
+    if path.parent.name == "snapshots":
+        return path.parent.parent.name
+    if (path.parent / ORIGIN).is_file():
+        return f"{path.parent.name}/{path.name}"
+    return path.name
+
+
+def signature(network: PreTrainedModel, recipe: Recipe, *more: object) -> str:
+    """Changes with the class, the configuration, the weights (whatever file they are from), the recipe and `more`."""
+    digest = hashlib.sha256(type(network).__name__.encode())
+    digest.update(json.dumps(_lasting(network.config.to_dict()), sort_keys=True, default=str).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(memoryview(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()))
+    return sign(digest.hexdigest(), recipe, *more)
+
+
+def _lasting(config: Any) -> Any:
+    if not isinstance(config, dict):
+        return config
+    return {str(name): _lasting(value) for name, value in config.items() if name not in _VOLATILE}
+
+
+def _part(prompts: Prompts, here: slice, device: torch.device) -> Prompts:
+    parts = {name: value[here].to(device) for name, value in vars(prompts).items() if value is not None}
+    return Prompts(**parts)

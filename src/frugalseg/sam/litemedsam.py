@@ -1,0 +1,175 @@
+"""LiteMedSAM (Ma et al., github.com/bowang-lab/MedSAM, branch LiteMedSAM): MedSAM distilled into a small encoder.
+
+The encoder is ours (`sam.tinyvit`), prompt encoder and mask decoder are transformers' SAM at 256 pixels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import SamConfig, SamMaskDecoderConfig, SamPromptEncoderConfig, SamVisionConfig
+from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPromptEncoder
+
+from frugalseg.engine.device import arithmetic, autocast
+from frugalseg.engine.files import sha256
+from frugalseg.models.weight_files import read_state_dict
+from frugalseg.options import Precision
+from frugalseg.sam.decoder import decode_masks
+from frugalseg.sam.names import PROMPTS_AND_DECODER, load_all
+from frugalseg.sam.protocol import Candidates, Embedding, Prompts, Recipe, sign
+from frugalseg.sam.tinyvit import PUBLISHED_NAMES, TinyViT, fold_norms
+
+RECIPE = Recipe(size=256, mean=(0, 0, 0), std=(1, 1, 1), scale=1, stretch=True)
+STRIDE = 4
+"""Pixels of the picture a pixel of the encoder's map."""
+PROMPTS_AT_ONCE = {"cpu": 4, "cuda": 64}
+"""More are decoded in several goes: memory stays bounded (about 30 MB a prompt), and a CPU's caches are made use of."""
+
+
+LARGEST_FILE = 200 * 10**6
+"""Bytes; far above LiteMedSAM's, far below SAM's."""
+
+
+class Network(nn.Module):
+    """The three parts of LiteMedSAM; their names are those in its file.
+
+    Args:
+        encoder: pictures (B, 3, S, S) → maps (B, channels, S/4, S/4).
+        size: S.
+        channels: of the encoder's maps.
+    """
+
+    def __init__(self, encoder: TinyViT, size: int = RECIPE.size, channels: int = 256) -> None:
+        super().__init__()
+        vision = SamVisionConfig(
+            hidden_size=channels, output_channels=channels, num_pos_feats=channels // 2, image_size=size
+        )
+        prompts = SamPromptEncoderConfig(hidden_size=channels, image_size=size, patch_size=STRIDE)
+        # 1e-5 is what SAM was trained with; transformers' default differs.
+        decoder = SamMaskDecoderConfig(
+            hidden_size=channels, iou_head_hidden_dim=channels, mlp_dim=8 * channels, layer_norm_eps=1e-5
+        )
+        decoder._attn_implementation = "sdpa"
+        self.image_encoder = encoder
+        self.prompt_encoder = SamPromptEncoder(SamConfig(vision_config=vision, prompt_encoder_config=prompts))
+        self.mask_decoder = SamMaskDecoder(decoder)
+        self.side = size // STRIDE
+
+    def places(self) -> Tensor:
+        """The encoding of every place of the map: (1, channels, side, side)."""
+        grid = (torch.arange(self.side, device=self.prompt_encoder.no_mask_embed.weight.device) + 0.5) / self.side
+        rows, columns = torch.meshgrid(grid, grid, indexing="ij")
+        encoded: Tensor = self.prompt_encoder.shared_embedding(torch.stack([columns, rows], dim=-1))
+        return encoded.permute(2, 0, 1)[None]
+
+
+class LiteMedSAM:
+    """LiteMedSAM as a `Promptable`.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        weights: SHA-256 of the file that the network's weights are from.
+        device: where to compute.
+        precision: see `engine.device.arithmetic`.
+
+    Attributes:
+        name, signature, recipe, device: see `Promptable`.
+    """
+
+    name = "LiteMedSAM"
+
+    def __init__(
+        self,
+        network: Network,
+        weights: str,
+        device: torch.device,
+        precision: Precision = "auto",
+        recipe: Recipe = RECIPE,
+    ) -> None:
+        self.network = network.to(device).eval().requires_grad_(False)
+        self.recipe = recipe
+        self.device = device
+        self.precision: Precision = precision
+        self.signature = sign(self.name, weights, recipe, arithmetic(precision, device))
+        with torch.no_grad():
+            self.places = self.network.places()
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Embedding:
+        """Framed pictures (B, 3, 256, 256) → {"image": (B, 256, 64, 64) float32}."""
+        with autocast(self.precision, self.device):
+            maps: Tensor = self.network.image_encoder(pixels.to(self.device))
+        return {"image": maps.float().contiguous()}
+
+    @torch.no_grad()
+    def decode(self, embedding: Embedding, prompts: Prompts, several: bool = False) -> Candidates:
+        """See `Promptable`; logits have a resolution of 256, as many as the picture.
+
+        Raises:
+            ValueError: `prompts` hold neither boxes nor points nor masks.
+        """
+        count, masks = len(prompts.picture), 3 if several else 1
+        side = STRIDE * self.network.side
+        logits = torch.empty(count, masks, side, side, device=self.device)
+        scores = torch.empty(count, masks, device=self.device)
+        step = PROMPTS_AT_ONCE[self.device.type]
+        for start in range(0, count, step):
+            here = slice(start, start + step)
+            logits[here], scores[here] = self._decoded(embedding["image"], _part(prompts, here, self.device), several)
+        return Candidates(logits, scores)
+
+    def _decoded(self, maps: Tensor, prompts: Prompts, several: bool) -> tuple[Tensor, Tensor]:
+        network = self.network
+        points, labels, boxes, masks = prompts.points, prompts.labels, prompts.boxes, prompts.masks
+        if points is None and boxes is None and masks is None:
+            raise ValueError("prompts without boxes, points or masks")
+        if boxes is not None:
+            # SAM's corners are the middles of the outermost pixels.
+            boxes = boxes - torch.tensor([0, 0, 1, 1], device=boxes.device)
+        if masks is not None:
+            side = STRIDE * network.side
+            masks = F.interpolate(masks[:, None], (side, side), mode="bilinear", align_corners=False, antialias=True)
+        sparse, dense = network.prompt_encoder(
+            None if points is None else points[:, None],
+            None if labels is None else labels[:, None],
+            None if boxes is None else boxes[:, None],
+            masks,
+        )
+        with autocast(self.precision, self.device):
+            logits, scores = decode_masks(
+                network.mask_decoder,
+                maps.index_select(0, prompts.picture.to(maps.device)).to(self.device).float(),
+                self.places,
+                None if sparse is None else sparse[:, 0],
+                dense,
+                several,
+            )
+        return logits.float(), scores.float()
+
+
+def _part(prompts: Prompts, here: slice, device: torch.device) -> Prompts:
+    parts = {name: value[here].to(device) for name, value in vars(prompts).items() if value is not None}
+    return Prompts(**parts)
+
+
+def is_litemedsam(path: Path) -> bool:
+    """Whether a file holds LiteMedSAM, by its first layer; its file has 39 MB, so larger ones need not be read.
+
+    Raises:
+        OptionError, RunError: the file is of another type or damaged.
+    """
+    return path.stat().st_size < LARGEST_FILE and "image_encoder.patch_embed.seq.0.c.weight" in read_state_dict(path)
+
+
+def load_litemedsam(path: Path, device: torch.device, precision: Precision = "auto") -> LiteMedSAM:
+    """LiteMedSAM with the weights of its published file. Nothing is unpickled but tensors.
+
+    Raises:
+        OptionError, RunError: the file is of another type, damaged, or of another model; names the first difference.
+    """
+    network = Network(TinyViT())
+    load_all(network, fold_norms(read_state_dict(path)), PUBLISHED_NAMES + PROMPTS_AND_DECODER, path, "LiteMedSAM")
+    return LiteMedSAM(network, sha256(path), device, precision)

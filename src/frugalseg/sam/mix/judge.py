@@ -1,0 +1,105 @@
+"""`frugalseg sam-mix evaluate`: how well the classifier told which slices, and which scans, show an organ.
+
+The masks are `frugalseg evaluate`'s matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from frugalseg.dataset.targets import to_classes
+from frugalseg.engine.files import read_json, write_json
+from frugalseg.engine.progress import say
+from frugalseg.engine.words import counted, number
+from frugalseg.errors import PairingError, RunError
+from frugalseg.imaging.find import find_scans
+from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.volume import axial_slices, canonical
+from frugalseg.options import SamMixEvaluateOptions
+from frugalseg.sam.mix.presence import of_scan, presence_figures
+from frugalseg.segment.note import NOTE
+
+UNSEEN = ("test", "new")
+
+Seen = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
+"""Of a scan's slices the probability of an organ, and whether it is there; both (Z,)."""
+
+
+def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
+    """Compare the probabilities in predictions.json with references, and write `options.out`.
+
+    Returns:
+        For the groups "unseen" (scans of the roles test and new) and "all": the cases, and organ → "slices" and
+        "scans" → the figures of `presence.presence_figures`. A group without a case is left out.
+
+    Raises:
+        RunError: the folder holds no prediction of SAM-Mix, or `out` is there.
+        PairingError: no prediction has a reference, or one has another number of slices.
+        ScanError: a reference cannot be read.
+    """
+    note = _note(options.predictions)
+    if options.out.exists() and not options.overwrite:
+        raise RunError(f"{options.out} is there", "choose another --out, or give --overwrite")
+    references = find_scans(options.references)
+    cases = [case for case in note["present"] if case in references]
+    if not cases:
+        raise PairingError(
+            f"no prediction in {options.predictions} has a reference in {options.references}",
+            "name prediction and reference of a case alike",
+        )
+    seen = {case: _look(case, references[case], note) for case in cases}
+    groups = {"unseen": [case for case in cases if note["roles"][case] in UNSEEN], "all": cases}
+    result: dict[str, dict[str, Any]] = {
+        group: {"cases": members, **{organ: _figures(seen, members, organ) for organ in note["trained"]}}
+        for group, members in groups.items()
+        if members
+    }
+    write_json(options.out, result)
+    for group, told in result.items():
+        for organ in note["trained"]:
+            slices = told[organ]["slices"]
+            say(
+                f"{organ}, slices of {counted(len(groups[group]), 'scan')} ({group}): "
+                + ", ".join(f"{name} {number(slices[name])}" for name in ("auroc", "sensitivity", "specificity"))
+            )
+    return result
+
+
+def _note(folder: Path) -> dict[str, Any]:
+    path = folder / NOTE
+    content: dict[str, Any] = read_json(path) if path.is_file() else {}
+    if "present" not in content or "trained" not in content:
+        raise RunError(
+            f"{folder} holds no prediction of SAM-Mix", "give the folder that `frugalseg sam-mix predict` wrote"
+        )
+    return content
+
+
+def _look(case: str, reference: Path, note: Mapping[str, Any]) -> dict[str, Seen]:
+    """Organ → what was said of each slice, and what is so."""
+    stack = axial_slices(canonical(read_labels(reference))[0].array)
+    classes = to_classes(stack, {organ: tuple(values) for organ, values in note["trained"].items()})
+    told = note["present"][case]
+    found: dict[str, Seen] = {}
+    for i, organ in enumerate(note["trained"]):
+        if len(told[organ]) != len(stack):
+            raise PairingError(
+                f"{reference} has {len(stack)} slices, the prediction of {case} {len(told[organ])}",
+                "give the reference that belongs to the scan",
+            )
+        found[organ] = np.array(told[organ], float), (classes == i + 1).any(axis=(1, 2))
+    return found
+
+
+def _figures(seen: Mapping[str, Mapping[str, Seen]], cases: Sequence[str], organ: str) -> dict[str, Any]:
+    pairs = [seen[case][organ] for case in cases]
+    scans = np.array([of_scan(p) for p, _ in pairs]), np.array([there.any() for _, there in pairs])
+    return {
+        "slices": presence_figures(np.concatenate([p for p, _ in pairs]), np.concatenate([t for _, t in pairs])),
+        "scans": presence_figures(*scans),
+    }

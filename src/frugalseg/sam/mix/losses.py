@@ -1,0 +1,47 @@
+"""What the segmentation branch is taught by."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from frugalseg.sam.mix.model import best_of
+
+SEGMENTATION = 0.5
+"""Weight of the segmentation loss beside the classification loss (the successor's code, METHODS.md 2.2)."""
+SCORES = 0.05
+"""Weight of the scores' error within the segmentation loss."""
+
+
+def mask_losses(logits: Tensor, scores: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Dice and cross-entropy of the mask with the highest score, and how far all scores are from the true IoU.
+
+    Args:
+        logits: (N, 3, S, S), N above 0.
+        scores: (N, 3).
+        targets: (N, S, S), 1 on the organ.
+
+    Returns:
+        "dice_loss", 1 − (2 Σ p t + 1) / (Σ p + Σ t + 1) of each mask, averaged; "ce_loss"; "score_loss", the mean
+        squared error; and "loss", Dice + CE + `SCORES` · score_loss.
+    """
+    logits, scores, targets = logits.float(), scores.float(), targets.float()
+    final, _ = best_of(logits, scores)
+    p, over = final.sigmoid(), (1, 2)
+    dice = 1 - (2 * (p * targets).sum(over) + 1) / (p.sum(over) + targets.sum(over) + 1)
+    parts = {
+        "dice_loss": dice.mean(),
+        "ce_loss": F.binary_cross_entropy_with_logits(final, targets),
+        "score_loss": (scores - true_iou(logits, targets)).square().mean(),
+    }
+    return {**parts, "loss": parts["dice_loss"] + parts["ce_loss"] + SCORES * parts["score_loss"]}
+
+
+@torch.no_grad()
+def true_iou(logits: Tensor, targets: Tensor) -> Tensor:
+    """IoU of masks (N, M, S, S), logits above 0, with their target (N, S, S): (N, M); 0 where both are empty."""
+    masks, there = logits > 0, (targets > 0.5)[:, None]
+    both = (masks & there).sum((2, 3))
+    either = (masks | there).sum((2, 3))
+    return both / either.clamp(min=1)

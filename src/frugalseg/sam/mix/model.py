@@ -1,0 +1,201 @@
+"""Both branches together: slices → organs present, prompts, masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from frugalseg.sam.framing import Frame
+from frugalseg.sam.mix.branch import SamBranch
+from frugalseg.sam.mix.classifier import Classifier
+from frugalseg.sam.mix.prompts import boxes_of_cams, on_slices, stretched
+
+PRESENT = 0.5
+"""An organ is sought in a slice from this probability on."""
+
+PROMPTS_AT_ONCE = 4
+"""Decoded together where no gradient is needed: memory stays bounded."""
+
+Maps = Callable[[Tensor], Tensor]
+"""Numbers (N,) of some of a batch's slices → the encoder's maps of these."""
+
+
+class Asked(NamedTuple):
+    """Prompts about labelled slices, in training; a tuple, since Fabric looks into those on the way to the model.
+
+    Attributes:
+        slices: (N, 1, S, S) in [0, 1].
+        organs: (N,) which organ of each is sought.
+        boxes: (N, 4) in pixels of the slice, of masks; taken where `taught` says so, else the classifier's.
+        taught: (N,) bool.
+        maps: (N, C, h, w) of the frozen encoder; None where the encoder is to be run, with gradients.
+    """
+
+    slices: Tensor
+    organs: Tensor
+    boxes: Tensor
+    taught: Tensor
+    maps: Tensor | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the model makes of B slices; K organs, N of the B·K pairs are sought.
+
+    Attributes:
+        present: (B, K) probability that the slice shows the organ.
+        cams: (B, K, S, S) in [0, 1].
+        slices, organs: (N,) which pairs were sought.
+        boxes: (N, 4) in pixels of the slice.
+        logits: (N, 3, S, S) of the three masks.
+        scores: (N, 3) the IoU expected of each.
+    """
+
+    present: Tensor
+    cams: Tensor
+    slices: Tensor
+    organs: Tensor
+    boxes: Tensor
+    logits: Tensor
+    scores: Tensor
+
+    def best(self) -> tuple[Tensor, Tensor]:
+        """Of each pair the mask with the highest score: logits (N, S, S), scores (N,)."""
+        return best_of(self.logits, self.scores)
+
+    def planes(self) -> tuple[Tensor, Tensor]:
+        """Probability of each organ at each pixel (B, K, S, S), 0 where it was not sought; and its score (B, K)."""
+        logits, scores = self.best()
+        planes = torch.zeros_like(self.cams)
+        ranks = torch.zeros_like(self.present)
+        planes[self.slices, self.organs] = logits.sigmoid()
+        ranks[self.slices, self.organs] = scores
+        return planes, ranks
+
+    def classes(self) -> Tensor:
+        """Classes (B, S, S) uint8, see `claimed`."""
+        return claimed(*self.planes())
+
+
+def best_of(logits: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each prompt the mask with the highest score: logits (N, S, S), scores (N,), for (N, 3, S, S) and (N, 3)."""
+    scores, choice = scores.max(dim=1)
+    return logits[torch.arange(len(choice), device=choice.device), choice], scores
+
+
+def claimed(planes: Tensor, scores: Tensor) -> Tensor:
+    """Each pixel goes to the organ of the highest score among those above one half there; 0 is background.
+
+    Args:
+        planes: (B, K, H, W) probabilities.
+        scores: (B, K) the IoU expected of each mask; may be below 0.
+
+    Returns:
+        (B, H, W) uint8.
+    """
+    # A sigmoid keeps the order, and every claim above the 0 of no claim.
+    claims = (planes > 0.5) * scores.sigmoid()[:, :, None, None]
+    highest, organ = claims.max(dim=1)
+    return torch.where(highest > 0, organ + 1, 0).to(torch.uint8)
+
+
+class MixModel(nn.Module):
+    """Classifier and SAM branch.
+
+    Args:
+        classifier, branch: the two.
+        size: side of the slices in pixels.
+        threshold: of the classifier's map, from which on it counts as object.
+    """
+
+    def __init__(self, classifier: Classifier, branch: SamBranch, size: int, threshold: float) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.branch = branch
+        self.frame = Frame.of((size, size), branch.recipe)
+        self.threshold = threshold
+
+    def forward(self, slices: Tensor, asked: Asked) -> dict[str, Tensor]:
+        """One step of training.
+
+        Args:
+            slices: (B, 1, S, S), whose image-level labels are learned from.
+            asked: prompts about labelled slices.
+
+        Returns:
+            "present": (B, K) logits. "masks": (N, 3, S, S) logits and "scores": (N, 3), for the N prompts.
+        """
+        present = self.classifier(slices)
+        _, cams = self._look(asked.slices)
+        boxes, _ = boxes_of_cams(cams, self.threshold)
+        pairs = torch.arange(len(asked.organs), device=cams.device), asked.organs
+        boxes = torch.where(asked.taught[:, None], asked.boxes, boxes[pairs])
+        maps = self.encode(asked.slices) if asked.maps is None else asked.maps
+        logits, scores = self._decode(maps, boxes, cams[pairs])
+        return {"present": present, "masks": logits, "scores": scores}
+
+    def encode(self, slices: Tensor) -> Tensor:
+        """The encoder's maps (B, C, h, w) of slices (B, 1, S, S) in [0, 1]."""
+        return self.branch.encode(self.frame.pixels(slices[:, 0], self.branch.recipe))
+
+    @torch.no_grad()
+    def find(self, slices: Tensor, maps: Maps | None = None, oracle: tuple[Tensor, Tensor] | None = None) -> Found:
+        """Organs and their masks in slices, prompted by the classifier alone.
+
+        Args:
+            slices: (B, 1, S, S) in [0, 1].
+            maps: the encoder's maps, where they are kept; only those of slices with something to seek are asked for.
+            oracle: boxes (B, K, 4) of reference masks, in pixels, and where there are some (B, K): for the figure of
+                that name alone. The classifier's own boxes, and its say whether the organ is there, are then not used.
+        """
+        present, cams = self._look(slices)
+        boxes, sought = boxes_of_cams(cams, self.threshold)
+        sought &= present >= PRESENT
+        if oracle is not None:
+            boxes, sought = oracle
+        pairs = torch.nonzero(sought)
+        picture, organ = pairs[:, 0], pairs[:, 1]
+        wanted, which = torch.unique(picture, return_inverse=True)
+        if len(wanted) == 0:
+            size = slices.shape[-1]
+            none = slices.new_zeros(0, 3, size, size), slices.new_zeros(0, 3)
+            return Found(present, cams, picture, organ, boxes[picture, organ], *none)
+        encoded = self.encode(slices[wanted]) if maps is None else maps(wanted)
+        parts = [
+            self._decode(encoded[which[part]], boxes[picture[part], organ[part]], cams[picture[part], organ[part]])
+            for part in torch.split(torch.arange(len(pairs), device=slices.device), PROMPTS_AT_ONCE)
+        ]
+        logits, scores = (torch.cat(part).float() for part in zip(*parts, strict=True))
+        return Found(present, cams, picture, organ, boxes[picture, organ], logits, scores)
+
+    @torch.no_grad()
+    def _look(self, slices: Tensor) -> tuple[Tensor, Tensor]:
+        """What the classifier sees, as it will at test time: probabilities (B, K), maps in [0, 1] (B, K, S, S)."""
+        with evaluating(self.classifier):
+            last = self.classifier.maps(slices)
+            present = self.classifier.logits(last).float().sigmoid()
+        cams = on_slices(self.classifier.grad_cam(last), slices.shape[-1])
+        return present, stretched(cams)
+
+    def _decode(self, maps: Tensor, boxes: Tensor, cams: Tensor) -> tuple[Tensor, Tensor]:
+        """Three masks on the pixels of the slices (N, 3, S, S), and their scores (N, 3)."""
+        frame = self.frame
+        logits, scores = self.branch.decode(maps, frame.boxes_in(boxes), frame.masks_in(cams))
+        shown = frame.masks_out(logits.flatten(0, 1)).reshape(len(maps), 3, frame.height, frame.width)
+        return shown, scores.float()
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Let a module work as at test time for a while."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)

@@ -1,0 +1,186 @@
+"""Carry objects from slice to slice with any model that takes boxes.
+
+Neighbouring slices are alike. So a slice's masks are expected where the tissue of the slice before has gone
+(`sam.follow`); a box around that prompts the model, and three things are weighed for every pixel: how far it lies inside or
+outside the expected mask, what the model says, and whether its grey value is the object's or that of its
+surroundings. How much the model has to say about an object is found out on the annotated slice itself, where the
+answer is known. Prompting each slice from the one before is the way of micro-sam (Archit et al., Nature Methods
+2025) and others; the displacements, the weighing and the trial are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from frugalseg.options import PropagateOptions
+from frugalseg.sam.batches import Batches
+from frugalseg.sam.boxes import Box, box_around
+from frugalseg.sam.carried import LIMIT, Beliefs, Bools, Carried, Figures, overlap
+from frugalseg.sam.embed import Embedder
+from frugalseg.sam.follow import Floats, Region, displacement, follow, signed_distance
+from frugalseg.sam.prompting import best, candidates
+from frugalseg.sam.protocol import Promptable
+from frugalseg.sam.slices import ScanSlices
+
+REACH = 1.5
+"""A model that is sure of itself moves a border by so many slice thicknesses against what was expected."""
+LOGIT_LIMIT = 4.0
+"""From this logit on the model counts as sure."""
+GREY_WEIGHT = 0.5
+"""What grey values have to say, beside 1 for the model."""
+GREY_LIMIT = 2.0
+"""From this log ratio of likelihoods on a grey value counts as sure."""
+GREY_LEVELS = 32
+GREY_BLUR_MM = 1.0
+SURROUNDINGS_MM = 10.0
+"""So far around an object its surroundings go."""
+DISTRUSTED, TRUSTED = 0.6, 0.9
+"""Overlap (IoU) with the annotation, on the annotated slice, up to which the model has nothing to say about an object,
+and from which on it has its full say."""
+VIEW_MM = 20.0
+"""So far around all objects is looked at."""
+SMALLEST_MM2 = 30.0
+"""An object that gets smaller than this has ended."""
+FAR_MM = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class Habits:
+    """What was found out on the annotated slice.
+
+    Attributes:
+        trust: (K,) how much the model has to say about each object, 0…1.
+    """
+
+    trust: Figures
+
+
+class Projector:
+    """Carries the objects of one annotated slice through a scan.
+
+    Args:
+        model: that is prompted.
+        scan: whose slices.
+        embedder: of the scan's slices.
+        boxes: how many boxes at once.
+        options: margin, candidates, gate.
+        start: the annotated slice.
+        masks: (K, H, W) its objects; absent ones are empty.
+    """
+
+    def __init__(
+        self,
+        model: Promptable,
+        scan: ScanSlices,
+        embedder: Embedder,
+        boxes: Batches,
+        options: PropagateOptions,
+        start: int,
+        masks: Bools,
+    ) -> None:
+        self.model, self.scan, self.embedder, self.boxes, self.options = model, scan, embedder, boxes, options
+        self.start = Carried.given(start, masks)
+        self.cell = scan.pixel_mm[0] * scan.pixel_mm[1]
+        self.reach = REACH * scan.thickness_mm
+        self.habits = self._try_out()
+
+    def carry(self, order: Sequence[int], state: Carried | None = None) -> Iterator[Carried]:
+        """The slices of `order`, one after the other; `state` is the slice before the first, or the annotated one."""
+        before = state or self.start
+        for z in order:
+            before = self._step(before, z).rounded()
+            yield before
+
+    def _try_out(self) -> Habits:
+        """Prompt the model on the annotated slice and compare with the annotation."""
+        alive = np.flatnonzero(self.start.alive)
+        trust = np.zeros(len(self.start.alive))
+        if len(alive):
+            masks = self.start.masks()
+            boxes = [self._box(masks[k]) for k in alive]
+            for k, (logits, _) in zip(alive, self._asked(self.start.z, boxes), strict=True):
+                found = overlap((logits > 0).cpu().numpy(), masks[k])
+                trust[k] = np.clip((found - DISTRUSTED) / (TRUSTED - DISTRUSTED), 0, 1)
+        return Habits(trust)
+
+    def _step(self, before: Carried, z: int) -> Carried:
+        masks = before.masks() & before.alive[:, None, None]
+        beliefs = np.full(masks.shape, -LIMIT, dtype=np.float32)
+        score, agreement, change = (np.zeros(len(masks)) for _ in range(3))
+        if not masks.any():
+            return Carried(z, beliefs, masks.any(axis=(1, 2)), score, agreement, change)
+        view = Region.around(masks, VIEW_MM, self.scan.pixel_mm)
+        was, now = (view.of(self.scan(slice_).numpy()) for slice_ in (before.z, z))
+        field = displacement(was, now, self.scan.pixel_mm)
+        distances = {k: self._expected(view.of(masks[k]), field) for k in np.flatnonzero(before.alive)}
+        distances = {k: plane for k, plane in distances.items() if self._large(plane > 0)}
+        if distances:
+            expected = np.zeros_like(masks)
+            for k, plane in distances.items():
+                view.of(expected[k])[...] = plane > 0
+            asked = self._asked(z, [self._box(expected[k]) for k in distances])
+            own = np.zeros_like(masks)
+            for (k, plane), (logits, sure) in zip(distances.items(), asked, strict=True):
+                said = logits.cpu().numpy()
+                own[k], score[k] = said > 0, sure
+                weighed = plane / self.reach
+                weighed += self.habits.trust[k] * (view.of(said) / LOGIT_LIMIT).clip(-1, 1)
+                weighed += GREY_WEIGHT * self._grey(view.of(masks[k]), was, now)
+                if overlap(weighed > 0, plane > 0) < self.options.min_change:
+                    weighed = plane / self.reach
+                view.of(beliefs[k])[...] = weighed.clip(-LIMIT, LIMIT)
+            settled = Carried(z, beliefs, before.alive, score, agreement, change).masks()
+            for k in distances:
+                agreement[k] = overlap(own[k], settled[k])
+                change[k] = overlap(settled[k], expected[k])
+        alive = np.array([k in distances and self._large(settled[k]) for k in range(len(masks))])
+        beliefs[~alive] = -LIMIT
+        return Carried(z, beliefs, alive, score, agreement, change)
+
+    def _expected(self, mask: Bools, field: Floats) -> Floats:
+        return follow(signed_distance(mask, self.scan.pixel_mm, FAR_MM), field)
+
+    def _large(self, mask: Bools) -> bool:
+        return bool(np.count_nonzero(mask) * self.cell >= SMALLEST_MM2)
+
+    def _box(self, mask: Bools) -> Box:
+        return box_around(mask, self.options.margin, self.scan.pixel_mm)
+
+    def _asked(self, z: int, boxes: Sequence[Box]) -> Iterator[tuple[Tensor, float]]:
+        """Of each box the logits (H, W) that the model answers on slice `z`, and its score."""
+        embedding = self.embedder([z])
+        several = self.options.candidates == "several"
+
+        def ask(batch: Sequence[Box]) -> tuple[Tensor, Tensor]:
+            places = [0] * len(batch)
+            return best(*candidates(self.model, self.embedder.frame, embedding, places, batch, several))
+
+        for logits, scores in self.boxes.run(ask, boxes):
+            yield from zip(logits, scores.tolist(), strict=True)
+
+    def _grey(self, mask: Bools, was: Floats, now: Floats) -> Floats:
+        """Whose grey values the pixels of `now` have, from −1 (the surroundings') to 1 (the object's)."""
+        blur = [GREY_BLUR_MM / mm for mm in self.scan.pixel_mm]
+        near = signed_distance(mask, self.scan.pixel_mm, FAR_MM)
+        ring = (near < 0) & (near > -SURROUNDINGS_MM)
+        if not mask.any() or not ring.any():
+            return np.zeros(now.shape, np.float32)
+        smooth = ndimage.gaussian_filter(was, blur)
+        ratio = np.log(_histogram(smooth[mask]) / _histogram(smooth[ring]))
+        level = (ndimage.gaussian_filter(now, blur) * GREY_LEVELS).astype(int).clip(0, GREY_LEVELS - 1)
+        result: Floats = (ratio[level] / GREY_LIMIT).clip(-1, 1).astype(np.float32)
+        return result
+
+
+def _histogram(values: Floats) -> npt.NDArray[np.float64]:
+    """Share of each grey level, smoothed; none is 0."""
+    counts = np.histogram(values, GREY_LEVELS, (0, 1))[0] + 1.0
+    smooth: npt.NDArray[np.float64] = ndimage.gaussian_filter1d(counts, 1.0)
+    return smooth / smooth.sum()

@@ -1,0 +1,172 @@
+"""A folder of masks and the note on how they were made: filled scan by scan, gone on with after an interruption.
+
+Used by every command that writes masks of whole scans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from frugalseg.engine.files import read_json, write_json
+from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.engine.progress import say
+from frugalseg.engine.words import counted
+from frugalseg.errors import OptionError, RunError, ScanError, disk_errors
+from frugalseg.imaging.volume import Volume
+from frugalseg.imaging.write import mask_path, write_mask
+from frugalseg.options import Resume
+from frugalseg.segment.note import NOTE
+
+Make = Callable[[str, Path], tuple[Volume, Mapping[str, Any]]]
+"""Case id and scan → its mask, and what the note says of it: key → value."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the work is called: a prediction, segmenting, segmented, predict."""
+
+    noun: str
+    doing: str
+    done: str
+    command: str
+
+
+class FolderOptions(Protocol):
+    """The options of a command that fills a folder of masks."""
+
+    @property
+    def out(self) -> Path:
+        """The folder."""
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether it may hold something."""
+
+    @property
+    def resume(self) -> Resume:
+        """Whether to go on with what it holds."""
+
+
+class MaskFolder:
+    """The folder of a command's masks. Make it with `claim`.
+
+    Attributes:
+        out: the folder.
+        images: case id → scan.
+        note: what `NOTE` says; of what is told scan by scan, what is known by now.
+        done: case id → mask, of an interrupted run that is gone on with.
+    """
+
+    def __init__(self, out: Path, images: Mapping[str, Path], note: dict[str, Any], words: Words) -> None:
+        self.out, self.images, self.note, self.words = out, dict(images), note, words
+        self.done: dict[str, Path] = {}
+
+    @classmethod
+    def claim(
+        cls,
+        options: FolderOptions,
+        images: Mapping[str, Path],
+        note: dict[str, Any],
+        same: Sequence[str],
+        words: Words,
+        beside: Sequence[str] = (),
+    ) -> MaskFolder:
+        """Take the folder for new masks, or find those of an interrupted run.
+
+        Args:
+            options: where, and whether it may be in use.
+            images: case id → scan.
+            note: what is known before the first scan; what is told of each scan is a dictionary by case id.
+            same: what must be the same in the note of a run that is gone on with.
+            words: for messages.
+            beside: files and folders in it that do not count as use.
+
+        Raises:
+            RunError: the folder is in use, holds nothing to go on with, or masks made otherwise; or a mask would
+                overwrite its scan.
+            DiskError: the folder cannot be made.
+        """
+        folder = cls(options.out, images, note, words)
+        scans = {path.resolve() for path in images.values()}
+        if over := [case for case, path in images.items() if folder.path(case).resolve() in scans]:
+            raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
+        if options.resume != "no" and (options.out / NOTE).is_file():
+            folder._go_on(read_json(options.out / NOTE), same)
+            return folder
+        if options.resume == "yes":
+            raise RunError(f"--resume: {options.out} holds no {words.noun} to go on with", "leave out --resume")
+        used = options.out.exists() and any(entry.name not in beside for entry in options.out.iterdir())
+        if used and not options.overwrite:
+            raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
+        with disk_errors(options.out):
+            options.out.mkdir(parents=True, exist_ok=True)
+            # An older note would speak for these masks until the new one is there.
+            (options.out / NOTE).unlink(missing_ok=True)
+        return folder
+
+    def path(self, case: str) -> Path:
+        """Where the mask of a case goes."""
+        return mask_path(self.out, case, self.images[case])
+
+    def fill(self, make: Make, device: str) -> dict[str, Path]:
+        """Make the masks that are missing; returns case id → mask.
+
+        Args:
+            make: the work on one scan.
+            device: where it is done, in words.
+
+        Raises:
+            ScanError: some scans failed, after all others are written.
+        """
+        total = len(self.images)
+        if self.done:
+            say(f"{self.words.done} before: {len(self.done)} of {counted(total, 'scan')}")
+        say(f"{self.words.doing} {counted(total - len(self.done), 'scan')} on {device}")
+
+        def work(case: str) -> Path:
+            mask, told = make(case, self.images[case])
+            write_mask(mask, self.path(case))
+            for key, value in {"masks": self.path(case).name, **told}.items():
+                self.note.setdefault(key, {})[case] = value
+            write_json(self.out / NOTE, self.note)  # after every scan, so that a killed run can go on
+            return self.path(case)
+
+        jobs = {case: case for case in self.images if case not in self.done}
+        # One scan at a time: the networks use every core, and memory holds one scan.
+        made, failures = map_cases(work, jobs, self.words.doing, workers=0)
+        # Those that failed before the masks came to this command are in the note already.
+        self.note["failed"] = {**self.note.get("failed", {}), **{c: error.problem for c, error in failures.items()}}
+        write_json(self.out / NOTE, self.note)
+        if failures:
+            raise ScanError(
+                f"{len(failures)} of {counted(total, 'scan')} not {self.words.done}, the others are in {self.out}:\n"
+                f"{list_failures(failures)}",
+                f"mend or remove them, and {self.words.command} them again into another folder",
+            )
+        return {case: (self.done | made)[case] for case in self.images}
+
+    def _go_on(self, before: Mapping[str, Any], same: Sequence[str]) -> None:
+        if differing := [name for name in same if before.get(name) != self.note.get(name)]:
+            raise RunError(
+                f"{self.out} holds a {self.words.noun} with another {differing[0]}",
+                "resume with the same model and options, or choose another --out",
+            )
+        self.done = {case: self.out / name for case, name in before.get("masks", {}).items() if case in self.images}
+        for key, told in before.items():
+            if isinstance(told, dict) and key not in same and key not in ("images", "failed"):
+                kept = {case: value for case, value in told.items() if case in self.done}
+                self.note[key] = {**self.note.get(key, {}), **kept}
+
+
+def chosen(images: Mapping[str, Path], cases: Sequence[str], folder: Path) -> dict[str, Path]:
+    """The images of `--case`, in that order, or all.
+
+    Raises:
+        OptionError: a case that is none of them.
+    """
+    if unknown := [case for case in cases if case not in images]:
+        raise OptionError(f"--case {unknown[0]}: no such scan is in {folder}", "correct the case id")
+    return {case: images[case] for case in cases or images}

@@ -1,0 +1,48 @@
+"""A tiny store, a tiny SAM, and a classifier with few channels."""
+
+from __future__ import annotations
+
+import pytest
+
+from frugalseg.dataset.prepare import prepare
+from frugalseg.models import resnet
+from frugalseg.options import PrepareOptions, SamMixTrainOptions
+from tests.sam.tiny_networks import sam
+from tests.scans import write_cohort
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory):
+    """Folder with images, labels, a store of both organs, one of the liver, and a SAM folder."""
+    root = tmp_path_factory.mktemp("mix")
+    images, labels = write_cohort(root, 6, shape=(32, 32, 10))
+    for name, target in (("store", ["liver=6", "spleen=1"]), ("liver", ["liver=6"])):
+        prepare(PrepareOptions(images=images, labels=labels, target=target, size=32, out=root / name))
+    sam().save_pretrained(root / "sam")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """ResNet-38 with a sixteenth of its channels: as the real one in everything but size."""
+    monkeypatch.setattr(resnet, "PLANES", (4, 8, 16, 32))
+
+
+@pytest.fixture
+def options(cohort):
+    """Options of a short training; `options(out=…, …)`."""
+
+    def make(**more):
+        settings = {
+            "data": cohort / "liver",
+            "base": str(cohort / "sam"),
+            "budget": "5 slices",
+            "steps": 6,
+            "validate_every": 6,
+            "classifier_size": 64,
+            "device": "cpu",
+            "precision": "32",
+        }
+        return SamMixTrainOptions(**(settings | more))
+
+    return make

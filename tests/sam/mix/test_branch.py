@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from frugalseg.errors import OptionError
+from frugalseg.sam.hf import as_promptable
+from frugalseg.sam.litemedsam import LiteMedSAM, Network
+from frugalseg.sam.mix.branch import SamBranch, trained_parts
+from frugalseg.sam.mix.prompts import as_logits
+from frugalseg.sam.protocol import Prompts, Recipe
+from frugalseg.sam.tinyvit import TinyViT
+from tests.sam.tiny_networks import randomized, sam, sam2
+
+CPU = torch.device("cpu")
+
+
+def tiny_sam():
+    return as_promptable(sam(), Path("sam"), CPU, "32")
+
+
+def tiny_litemedsam():
+    vit = TinyViT(widths=(8, 16, 20, 24), depths=(1, 1, 1, 1), heads=(2, 5, 3), windows=(4, 4, 2), outputs=32)
+    network = randomized(Network(vit, size=64, channels=32))
+    return LiteMedSAM(network, "weights", CPU, "32", Recipe(64, (0, 0, 0), (1, 1, 1), 1, stretch=True))
+
+
+MODELS = pytest.mark.parametrize("base", [tiny_sam, tiny_litemedsam])
+
+
+@MODELS
+@pytest.mark.parametrize("dense", ["mask", "none"])
+def test_untrained_it_answers_as_the_promptable_model(base, dense):
+    pictures, cams = torch.randn(2, 3, 64, 64), torch.rand(2, 64, 64)
+    boxes = torch.tensor([[4.0, 6, 40, 50], [10, 0, 64, 30]])
+    frozen = base()
+    side = 4 * frozen.encode(pictures)["image"].shape[-1]
+    given = torch.nn.functional.interpolate(cams[:, None], (side, side), mode="bilinear", antialias=True)[:, 0]
+    masks = as_logits(given, 0.4) if dense == "mask" else None
+    expected = frozen.decode(frozen.encode(pictures), Prompts(torch.tensor([0, 1]), boxes, masks=masks), several=True)
+    branch = SamBranch(base(), "lora", 2, dense, 0.4)
+    logits, scores = branch.decode(branch.encode(pictures), boxes, cams)
+    assert logits.shape[1] == scores.shape[1] == 3
+    assert torch.allclose(logits, expected.logits, atol=1e-3, rtol=1e-3)
+    assert torch.allclose(scores, expected.scores, atol=1e-3, rtol=1e-3)
+
+
+@MODELS
+@pytest.mark.parametrize("adapt", ["lora", "decoder"])
+def test_only_lora_prompt_encoder_and_decoder_learn(base, adapt):
+    branch = SamBranch(base(), adapt, 2, "mask", 0.4)
+    maps = branch.encode(torch.randn(1, 3, 64, 64))
+    logits, scores = branch.decode(maps, torch.tensor([[4.0, 6, 40, 50]]), torch.rand(1, 64, 64))
+    (logits.square().mean() + scores.sum()).backward()
+    learning = {name for name, parameter in branch.named_parameters() if parameter.grad is not None}
+    parts = {"lora" if ".lora_" in name else name.split(".")[0] for name in learning}
+    assert parts == {"prompt_encoder", "mask_decoder"} | ({"lora"} if adapt == "lora" else set())
+    assert set(trained_parts(branch)) == parts
+    assert not any("shared_embedding" in name for name in learning)
+
+
+@MODELS
+def test_state_is_what_was_learned_and_fits_another_base_alone(base):
+    branch = SamBranch(base(), "lora", 2, "mask", 0.4)
+    state = branch.state_dict()
+    assert not any(name.startswith("image_encoder") and ".lora_" not in name for name in state)
+    assert any(".lora_" in name for name in state)
+    other = SamBranch(base(), "lora", 2, "mask", 0.4)
+    with torch.no_grad():
+        for value in state.values():
+            value.add_(0.05)
+    other.load_state_dict({name: value.clone() for name, value in state.items()})
+    x = torch.randn(1, 3, 64, 64)
+    assert torch.equal(branch.encode(x), other.encode(x))
+    for missing in (next(name for name in state if ".lora_" in name), "mask_decoder.iou_token.weight"):
+        with pytest.raises(RuntimeError, match="Missing key"):
+            other.load_state_dict({name: value for name, value in state.items() if name != missing})
+
+
+def test_the_added_map_has_no_say_at_first_and_learns():
+    branch = SamBranch(tiny_sam(), "decoder", 2, "added", 0.4)
+    maps, boxes = branch.encode(torch.randn(1, 3, 64, 64)), torch.tensor([[4.0, 6, 40, 50]])
+    one, _ = branch.decode(maps, boxes, torch.rand(1, 64, 64))
+    other, _ = branch.decode(maps, boxes, torch.zeros(1, 64, 64))
+    assert torch.equal(one, other)
+    branch.decode(maps, boxes, torch.rand(1, 64, 64))[0].square().mean().backward()
+    assert branch.share.grad.abs() > 0
+    assert trained_parts(branch)["share"] == 1
+
+
+def test_other_families_are_refused():
+    with pytest.raises(OptionError, match="SAM 2 .* cannot be trained by SAM-Mix"):
+        SamBranch(as_promptable(sam2(), Path("x"), CPU, "32"), "lora", 2, "mask", 0.4)

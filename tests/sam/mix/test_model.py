@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import torch
+
+from frugalseg.sam.mix.branch import SamBranch
+from frugalseg.sam.mix.classifier import Classifier
+from frugalseg.sam.mix.losses import mask_losses, true_iou
+from frugalseg.sam.mix.model import Asked, MixModel, claimed
+from tests.sam.mix.test_branch import tiny_sam
+
+
+def model(organs=2):
+    torch.manual_seed(0)
+    return MixModel(Classifier(organs, 64), SamBranch(tiny_sam(), "decoder", 2, "mask", 0.4), 32, 0.4).eval()
+
+
+def certain(mix, *logits):
+    with torch.no_grad():
+        mix.classifier.head.bias.copy_(torch.tensor(logits))
+        mix.classifier.head.weight.mul_(1e-3)
+    return mix
+
+
+def test_pixels_go_to_the_organ_of_the_higher_score():
+    planes = torch.zeros(1, 2, 2, 2)
+    planes[0, 0, 0], planes[0, 1, :, 0] = 0.9, 0.6
+    assert claimed(planes, torch.tensor([[-0.2, 0.8]]))[0].tolist() == [[2, 1], [2, 0]]
+    assert claimed(planes, torch.tensor([[-0.2, -3.0]]))[0].tolist() == [[1, 1], [2, 0]]
+
+
+def test_an_organ_is_sought_only_where_the_classifier_sees_it():
+    mix, slices = certain(model(), 5.0, -5.0), torch.rand(3, 1, 32, 32)
+    found = mix.find(slices)
+    assert found.organs.tolist() == [0, 0, 0]
+    assert found.slices.tolist() == [0, 1, 2]
+    assert found.logits.shape == (3, 3, 32, 32)
+    assert found.classes().max() <= 1
+    nothing = certain(model(), -5.0, -5.0).find(slices)
+    assert len(nothing.slices) == 0
+    assert nothing.classes().shape == (3, 32, 32)
+    assert nothing.classes().max() == 0
+
+
+def test_no_mask_where_the_map_is_flat_though_the_classifier_is_sure():
+    mix = model(1)
+    with torch.no_grad():
+        mix.classifier.head.weight.zero_()
+        mix.classifier.head.bias.fill_(5.0)
+    assert mix.find(torch.rand(2, 1, 32, 32)).classes().max() == 0
+
+
+def test_kept_maps_are_asked_for_where_something_is_sought():
+    mix, slices = certain(model(1), 0.0), torch.rand(6, 1, 32, 32)
+    sought = mix.find(slices).slices
+    asked = []
+
+    def kept(wanted):
+        asked.extend(wanted.tolist())
+        return mix.encode(slices[wanted])
+
+    found = mix.find(slices, kept)
+    assert asked == sought.tolist()
+    assert torch.allclose(found.logits, mix.find(slices).logits, atol=1e-4)
+
+
+def test_oracle_boxes_take_the_place_of_the_classifier():
+    boxes, there = torch.zeros(2, 2, 4), torch.tensor([[False, True], [False, False]])
+    boxes[0, 1] = torch.tensor([3.0, 4, 20, 30])
+    found = certain(model(), -5.0, -5.0).find(torch.rand(2, 1, 32, 32), oracle=(boxes, there))
+    assert (found.slices.tolist(), found.organs.tolist()) == ([0], [1])
+    assert found.boxes.tolist() == [[3, 4, 20, 30]]
+
+
+def test_a_training_step_takes_the_boxes_it_is_told_to():
+    mix = model(1)
+    slices, boxes = torch.rand(2, 1, 32, 32), torch.tensor([[2.0, 3, 9, 9]]).repeat(2, 1)
+
+    def ask(taught):
+        return Asked(slices, torch.tensor([0, 0]), boxes, torch.tensor(taught), None)
+
+    with torch.no_grad():
+        own, mixed, given = (mix(slices, ask(t))["masks"] for t in ([False] * 2, [True, False], [True] * 2))
+    assert torch.allclose(mixed[0], given[0], atol=1e-5)
+    assert torch.allclose(mixed[1], own[1], atol=1e-5)
+    assert not torch.allclose(own[0], given[0], atol=1e-3)
+
+
+def test_loss_of_the_mask_with_the_highest_score():
+    target = torch.zeros(1, 4, 4)
+    target[0, :2] = 1
+    right, wrong = 40 * target - 20, 20 - 40 * target
+    logits, scores = torch.stack([wrong, right, wrong], dim=1), torch.tensor([[0.1, 0.9, 0.2]])
+    parts = mask_losses(logits, scores, target)
+    assert parts["dice_loss"] < 1e-6
+    assert parts["ce_loss"] < 1e-6
+    assert true_iou(logits, target).tolist() == [[0, 1, 0]]
+    assert torch.allclose(parts["score_loss"], torch.tensor((0.01 + 0.01 + 0.04) / 3))
+    assert torch.allclose(parts["loss"], parts["dice_loss"] + parts["ce_loss"] + 0.05 * parts["score_loss"])
+    assert mask_losses(logits, torch.tensor([[0.9, 0.1, 0.2]]), target)["dice_loss"] > 0.8
+
+
+def test_gradients_reach_the_chosen_mask_and_all_scores():
+    logits = torch.zeros(1, 3, 4, 4, requires_grad=True)
+    scores = torch.tensor([[0.1, 0.5, 0.2]], requires_grad=True)
+    mask_losses(logits, scores, torch.ones(1, 4, 4))["loss"].backward()
+    assert logits.grad.abs().sum((0, 2, 3)).gt(0).tolist() == [False, True, False]
+    assert scores.grad.abs().gt(0).all()

@@ -1,0 +1,183 @@
+"""Masks of whole scans: no ground truth in the call, the scan's grid, evaluation, the oracle apart."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from frugalseg.cli import main
+from frugalseg.commands import COMMANDS
+from frugalseg.errors import OptionError, PairingError, RunError
+from frugalseg.evaluate.evaluate import evaluate
+from frugalseg.imaging.read import read_volume
+from frugalseg.models import resnet
+from frugalseg.options import EvaluateOptions, SamMixEvaluateOptions, SamMixPredictOptions, SamMixTrainOptions
+from frugalseg.sam.mix.judge import sam_mix_evaluate
+from frugalseg.sam.mix.predict import MixPredictor, sam_mix_predict
+from frugalseg.sam.mix.train import sam_mix_train
+from frugalseg.segment.note import NOTE
+
+
+@pytest.fixture(scope="module")
+def trained(cohort, tmp_path_factory):
+    """A run on both organs."""
+    out = tmp_path_factory.mktemp("predict") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resnet, "PLANES", (4, 8, 16, 32))
+        sam_mix_train(
+            SamMixTrainOptions(
+                data=cohort / "store",
+                base=str(cohort / "sam"),
+                out=out,
+                adapt="decoder",
+                budget="5 slices",
+                steps=4,
+                validate_every=4,
+                classifier_size=64,
+                device="cpu",
+                precision="32",
+            )
+        )
+    return out
+
+
+def wish(trained, cohort, out, **more):
+    settings = {"model": trained, "images": cohort / "images", "out": out, "device": "cpu", "precision": "32"}
+    return SamMixPredictOptions(**(settings | more))
+
+
+def values(folder, case="scan_02"):
+    return np.asarray(nib.load(folder / f"{case}.nii.gz").dataobj)
+
+
+def test_the_call_has_no_place_for_ground_truth_but_the_oracle_s():
+    names = set(COMMANDS["sam-mix predict"].options.__dataclass_fields__)
+    assert names == {
+        *("model", "images", "out", "base", "keep", "oracle", "batch_size", "device", "precision", "case", "target"),
+        *("overwrite", "resume"),
+    }
+    assert COMMANDS["sam-mix predict"].options.__dataclass_fields__["oracle"].default is None
+
+
+def test_masks_from_images_alone_on_the_scans_own_grid(trained, cohort, tmp_path):
+    alone = tmp_path / "scans"
+    alone.mkdir()
+    shutil.copy(cohort / "images" / "scan_02.nii.gz", alone)
+    done = sam_mix_predict(wish(trained, cohort, tmp_path / "out", images=alone))
+    assert list(done) == ["scan_02"]
+    mask, scan = (nib.load(f / "scan_02.nii.gz") for f in (tmp_path / "out", alone))
+    assert mask.shape == scan.shape
+    assert np.array_equal(mask.affine, scan.affine)
+    assert set(np.unique(values(tmp_path / "out"))) <= {0, 1, 6}
+    note = json.loads((tmp_path / "out" / NOTE).read_text())
+    assert note["settings"]["prompts"] == "classifier"
+    assert note["roles"] == {"scan_02": "test"}
+    present = note["present"]["scan_02"]
+    assert present.keys() == {"liver", "spleen"}
+    assert len(present["liver"]) == scan.shape[2]
+    assert all(0 <= p <= 1 for p in present["liver"])
+
+
+def test_an_organ_that_the_classifier_does_not_see_has_an_empty_mask(trained, cohort):
+    predictor = MixPredictor.of(wish(trained, cohort, cohort / "unused"))
+    scan = read_volume(cohort / "images" / "scan_02.nii.gz")
+    with torch.no_grad():
+        predictor.network.classifier.head.weight.mul_(1e-3)
+        predictor.network.classifier.head.bias.copy_(torch.tensor([5.0, -5.0]))
+    looked = predictor.look(scan)
+    assert 1 not in np.unique(looked.mask.array)
+    assert (looked.present[:, 0] > 0.9).all()
+    with torch.no_grad():
+        predictor.network.classifier.head.bias.fill_(-5.0)
+    assert not predictor.segment(scan).array.any()
+
+
+def test_the_batch_size_changes_nothing(trained, cohort):
+    scan = read_volume(cohort / "images" / "scan_02.nii.gz")
+    masks = [
+        MixPredictor.of(wish(trained, cohort, cohort / "unused", batch_size=n)).segment(scan).array for n in (3, 100)
+    ]
+    assert np.array_equal(*masks)
+
+
+def test_evaluate_takes_the_masks_and_keeps_the_oracle_apart(trained, cohort, tmp_path):
+    sam_mix_predict(wish(trained, cohort, tmp_path / "cam"))
+    sam_mix_predict(wish(trained, cohort, tmp_path / "oracle", oracle=cohort / "labels", keep="all"))
+    note = json.loads((tmp_path / "oracle" / NOTE).read_text())
+    assert note["settings"]["prompts"].startswith("oracle")
+    for name in ("cam", "oracle"):
+        judged = evaluate(
+            EvaluateOptions(
+                predictions=tmp_path / name,
+                references=cohort / "labels",
+                out=tmp_path / f"eval-{name}",
+                target=["liver=6", "spleen=1"],
+                bootstrap=20,
+                workers=0,
+                report=name == "cam",
+            )
+        )
+        assert judged["complete"]
+        assert judged["headline"] == "unseen"
+        assert judged["groups"]["unseen"]["scans"] == 2
+    with pytest.raises(RunError, match="another settings"):
+        sam_mix_predict(wish(trained, cohort, tmp_path / "cam", oracle=cohort / "labels", resume="yes"))
+
+
+def test_the_classifier_is_judged_by_slice_and_by_scan(trained, cohort, tmp_path):
+    sam_mix_predict(wish(trained, cohort, tmp_path / "cam", case=["scan_02", "scan_03", "scan_05"]))
+    wanted = SamMixEvaluateOptions(
+        predictions=tmp_path / "cam", references=cohort / "labels", out=tmp_path / "presence.json"
+    )
+    figures = sam_mix_evaluate(wanted)
+    assert figures["unseen"]["cases"] == ["scan_02", "scan_05"]
+    assert json.loads((tmp_path / "presence.json").read_text()) == figures
+    slices, scans = figures["all"]["liver"]["slices"], figures["all"]["liver"]["scans"]
+    assert slices["positives"] + slices["negatives"] == 30
+    assert (scans["positives"], scans["negatives"], scans["specificity"]) == (3, 0, None)
+    told = json.loads((tmp_path / "cam" / NOTE).read_text())["present"]
+    there = np.concatenate([(values(cohort / "labels", case) == 6).any(axis=(0, 1)) for case in told])
+    p = np.concatenate([told[case]["liver"] for case in told])
+    assert slices["sensitivity"] == pytest.approx((p[there] >= 0.5).mean())
+    with pytest.raises(RunError, match="is there"):
+        sam_mix_evaluate(wanted)
+    with pytest.raises(RunError, match="no prediction of SAM-Mix"):
+        sam_mix_evaluate(replace(wanted, predictions=tmp_path, out=tmp_path / "b.json"))
+
+
+def test_an_oracle_without_a_scan_s_mask_is_refused(trained, cohort, tmp_path):
+    masks = tmp_path / "labels"
+    masks.mkdir()
+    shutil.copy(cohort / "labels" / "scan_02.nii.gz", masks)
+    with pytest.raises(PairingError, match="--oracle .* no mask of scan_00"):
+        sam_mix_predict(wish(trained, cohort, tmp_path / "out", oracle=masks))
+    assert list(sam_mix_predict(wish(trained, cohort, tmp_path / "out", oracle=masks, case=["scan_02"]))) == ["scan_02"]
+
+
+def test_other_label_values_and_unknown_names(trained, cohort, tmp_path):
+    sam_mix_predict(wish(trained, cohort, tmp_path / "out", case=["scan_02"], target=["liver=2"]))
+    assert set(np.unique(values(tmp_path / "out"))) <= {0, 2}
+    with pytest.raises(OptionError, match="kidney"):
+        sam_mix_predict(wish(trained, cohort, tmp_path / "no", target=["kidney=2"]))
+    with pytest.raises(OptionError, match="scan_99"):
+        sam_mix_predict(wish(trained, cohort, tmp_path / "no", case=["scan_99"]))
+
+
+def test_another_kind_of_run_is_told(cohort, tmp_path):
+    (tmp_path / "model.json").write_text('{"kind": "segmenter"}')
+    with pytest.raises(RunError, match="kind 'segmenter'"):
+        sam_mix_predict(wish(tmp_path, cohort, tmp_path / "out"))
+
+
+def test_the_command_line(trained, cohort, tmp_path, capsys):
+    flags = ["--model", trained, "--images", cohort / "images", "--out", tmp_path / "out", "--device", "cpu"]
+    assert main(["sam-mix", "predict", *map(str, flags), "--case", "scan_02"]) == 0
+    assert (tmp_path / "out" / "scan_02.nii.gz").is_file()
+    assert main(["sam-mix"]) == 2
+    assert "sam-mix train" in capsys.readouterr().err
