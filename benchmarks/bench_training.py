@@ -35,10 +35,10 @@ def main() -> None:
 
 
 def _finetune(device):
-    recipe = PRESETS["robust"]
-    model = build_segmenter("unet", 1, recipe.norm).to(device)
-    optimizer = make_optimizer(recipe, model.parameters(), None)
-    loss, augment = make_loss(recipe.loss), Augment("robust", SIZE)
+    preset = PRESETS["robust"]
+    model = build_segmenter("unet", 1, preset.norm).to(device)
+    optimizer = make_optimizer(preset, model.parameters(), None)
+    loss, augment = make_loss(preset.loss), Augment("robust", SIZE)
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.random((10, 1, SIZE, SIZE), dtype=np.float32)).to(device)
     batch = Slices(images, (images[:, 0] > 0.8).to(torch.uint8))

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import frugalseg
 from frugalseg import cli
-from frugalseg.commands import COMMANDS
+from frugalseg.commands import COMMANDS, function_of
 from frugalseg.engine.run import plain
 from frugalseg.errors import OptionError
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PrepareOptions
@@ -123,3 +124,10 @@ def test_exit_codes(tmp_path, capsys):
     assert "is no slice store" in message
     assert "→" in message
     assert not (tmp_path / "o").exists()
+
+
+def test_every_command_is_a_function_of_the_package():
+    """Also those of two words."""
+    functions = {function_of(name) for name in COMMANDS}
+    assert functions == set(frugalseg.__all__) - {"__version__"}
+    assert all(callable(getattr(frugalseg, name)) for name in functions)

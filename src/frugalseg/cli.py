@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from frugalseg._version import __version__
-from frugalseg.commands import COMMANDS, Command
+from frugalseg.commands import COMMANDS, Command, function_of
 from frugalseg.errors import FrugalsegError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(name: str, options: Any) -> int:
 
     show_warnings()
     try:
-        getattr(import_module(COMMANDS[name].module), name.replace(" ", "_").replace("-", "_"))(options)
+        getattr(import_module(COMMANDS[name].module), function_of(name))(options)
     except FrugalsegError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -31,6 +31,11 @@ class Command:
         return (self.options.__doc__ or "").strip().splitlines()[0]
 
 
+def function_of(name: str) -> str:
+    """The name of the function that does the command: `sam-mix train` is `sam_mix_train`."""
+    return name.replace(" ", "_").replace("-", "_")
+
+
 COMMANDS = {
     "demo": Command(options.DemoOptions, "frugalseg.demo.run"),
     "prepare": Command(options.PrepareOptions, "frugalseg.dataset.prepare"),

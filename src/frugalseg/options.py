@@ -28,7 +28,7 @@ def positive(options: object, *names: str) -> None:
             raise OptionError(f"--{name} {getattr(options, name)} is below 0", "give 0 or more")
     for name in names:
         value = getattr(options, name)
-        if value is not None and value <= 0:
+        if value is not None and not value > 0:  # NaN is not above 0 either
             raise OptionError(f"--{name.replace('_', '-')} {value}: expected a number above 0", "give a larger number")
 
 
@@ -74,7 +74,7 @@ class PrepareOptions:
     seed: int = 0
     """Seed of the split."""
     superpixels: bool = False
-    """Also compute SLIC superpixels, which --method supercl learns from; a store that is there already gets them added."""
+    """Also compute SLIC superpixels, which --method supercl learns from; a store that is there gets them added."""
     segments: int | None = None
     """Superpixels: about how many a slice; by default 25 at 256 pixels, and in proportion to the area."""
     compactness: float = 10.0
@@ -226,7 +226,7 @@ class PretrainOptions(TrainingOptions):
     """supercl: store reads the superpixels of `prepare --superpixels`; online computes them of every view in every
     step, as its code does, which is slow."""
     segments: int | None = None
-    """supercl, online: about how many superpixels a slice has; by default 25 at 256 pixels, in proportion to the area."""
+    """supercl, online: about how many superpixels a slice has; by default 25 at 256 pixels."""
     compactness: float = 10.0
     """supercl, online: weight of nearness against likeness, in units of lightness (0 to 100)."""
     pixel_map: Literal["coarsest", "quarter"] = "coarsest"
@@ -278,8 +278,8 @@ class FinetuneOptions(TrainingOptions):
     weights: Path | None = None
     """A file with published weights for the backbone's encoder, ImageNet's for example (see the backbones' page)."""
     preset: Literal["robust", "paper", "supercl", "best"] = "robust"
-    """robust: what works with few labels. paper, supercl: as PolyCL and SuperCL were published. best: robust, and self-training on the
-    unlabelled scans; it takes twice as long."""
+    """robust: what works with few labels. paper, supercl: as PolyCL and SuperCL were published. best: robust, and
+    self-training on the unlabelled scans; it takes twice as long."""
     norm: Norm | None = None
     """Normalisation layers, instead of the preset's; an encoder needs those it was pre-trained with."""
     semi: Semi | None = None

@@ -384,3 +384,9 @@ def test_an_option_of_another_method_is_refused(store, tmp_path, method, changes
     (name,) = changes
     with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} means nothing to {method}"):
         PretrainTask(options(store, tmp_path, method=method, **changes), store, store.split(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("method", ["simclr", "supcon", "pcl", "supercl"])
+def test_a_batch_of_one_has_nothing_to_compare(store, tmp_path, method):
+    with pytest.raises(OptionError, match="--batch-size 1"):
+        PretrainTask(options(store, tmp_path, method=method, batch_size=1), store, store.split(), CPU)

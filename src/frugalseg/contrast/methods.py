@@ -99,6 +99,7 @@ class Method:
         head: its projection head; None for PolyCL's, a linear layer to 256.
         recipe: its defaults.
         across: what the training slices must differ in for the method to mean anything.
+        least_batch: fewest slices that give each other negatives.
         reads: of the options that only some methods have (`OF_SOME_METHODS`), those that change this one.
     """
 
@@ -112,6 +113,7 @@ class Method:
     views: int = 1
     changes: Mapping[Changes, Callable[[int], nn.Module]] = field(default_factory=lambda: ONE_VIEW)
     across: Literal["slices", "scans", "organs", "heights"] = "slices"
+    least_batch: int = 1
     reads: frozenset[str] = frozenset({"tau"})
 
 
@@ -214,6 +216,7 @@ METHODS: dict[str, Method] = {
         sampler=samplers.shuffled_slices,
         views=2,
         changes=TWO_VIEWS,
+        least_batch=2,
         learner=_in_batch(masks.same_slice),
         head=MLP,
         recipe=VIEWS,
@@ -225,6 +228,7 @@ METHODS: dict[str, Method] = {
         sampler=samplers.shuffled_slices,
         views=2,
         changes=TWO_VIEWS,
+        least_batch=2,
         learner=_in_batch(masks.same_organs),
         head=MLP,
         recipe=VIEWS,
@@ -236,6 +240,7 @@ METHODS: dict[str, Method] = {
         sampler=samplers.shuffled_slices,
         views=2,
         changes=TWO_VIEWS,
+        least_batch=2,
         learner=_in_batch(masks.near_position),
         head=Head(512, 512),
         recipe=VIEWS,
@@ -281,6 +286,7 @@ METHODS: dict[str, Method] = {
         sampler=samplers.shuffled_slices,
         views=4,
         changes=VIEW_GROUPS,
+        least_batch=2,
         learner=_supercl,
         head=Head(512, 512),
         recipe=Recipe(lr=1e-2, weight_decay=1e-5, schedule="cosine", tau=0.1, augment="strong", optimizer="sgd"),
@@ -309,8 +315,13 @@ METHODS: dict[str, Method] = {
 
 
 def check_options(options: PretrainOptions) -> None:
-    """Raise `OptionError` where an option was changed that the method does not read."""
+    """Raise `OptionError` where an option was changed that the method does not read, or a batch holds no negative."""
     method, defaults = METHODS[options.method], {field.name: field.default for field in fields(PretrainOptions)}
+    if options.batch_size < method.least_batch:
+        raise OptionError(
+            f"--batch-size {options.batch_size}: {options.method} compares the slices of a batch with each other",
+            "give 20, or at least 2",
+        )
     for name in OF_SOME_METHODS:
         if name not in method.reads and getattr(options, name) != defaults[name]:
             users = ", ".join(other for other, entry in METHODS.items() if name in entry.reads)

@@ -2,14 +2,14 @@
 
     L = L_ins + λ_intra · L_intra + λ_inter · L_inter
 
-Each slice is seen four times: I1, I2 changed in intensity alone, and V1, V2, which are I1, I2 moved. Every term is the one
-contrastive loss (`contrast.loss`):
+Each slice is seen four times: I1, I2 changed in intensity alone, and V1, V2, which are I1, I2 moved. Every term is the
+one contrastive loss (`contrast.loss`):
 
 | term | compares | positives |
 |---|---|---|
-| L_ins | slices, by V1, V2 | at about the same height, or the other view; the other view alone where scans have no height (PCL) |
+| L_ins (PCL) | slices, by V1, V2 | at about the same height, or the other view |
 | L_intra (ILCP) | pixels of a slice, by I1, I2 | in the same superpixel |
-| L_inter (IGCP) | slices, by V1, V2 | in the same group (CCL) of alike average superpixel maps (ASP) of I1, I2, or the other view |
+| L_inter (IGCP) | slices, by V1, V2 | in the same group (CCL) by superpixel maps (ASP) of I1, I2, or the other view |
 
 The superpixels need not follow V1, V2: nothing looks them up there.
 """
@@ -143,7 +143,7 @@ def _level_of_quarter(network: ProjectionNet, options: PretrainOptions) -> int:
 
 
 def _superpixels_of(images: Tensor, options: PretrainOptions) -> Tensor:
-    """(N, C, S, S) → (N, S, S) SLIC superpixels of the middle channels, as the published code computes them each step."""
+    """(N, C, S, S) → (N, S, S) SLIC superpixels of the middle channels, computed in every step as published."""
     slic = Slic.for_size(images.shape[-1], options.segments, options.compactness)
     pictures = images[:, images.shape[1] // 2].float().cpu().numpy()
     with ThreadPoolExecutor() as pool:

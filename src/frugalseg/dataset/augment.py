@@ -17,8 +17,8 @@ Strength = Literal["light", "robust", "supercl"]
 class Augment(nn.Module):
     """Rotation, scale and shift of image and labels together, and intensity, blur and noise of the image alone.
 
-    No flips but for supercl: organs have a side. Every slice draws its own changes from PyTorch's generator. What comes in from
-    outside the picture is 0, that is air, and background.
+    No flips but for supercl: organs have a side. Every slice draws its own changes from PyTorch's generator. What comes
+    in from outside the picture is 0, that is air, and background.
 
     Args:
         strength: light for contrast, where the slice must stay what it is; robust for fine-tuning, where with few

@@ -23,8 +23,8 @@ import torch
 
 from frugalseg._version import __version__
 from frugalseg.dataset.splits import draw_split, read_split
-from frugalseg.dataset.superpixels import prepare_superpixels
 from frugalseg.dataset.store import COLUMNS, FORMAT, SliceStore, presence_column, same_image_groups
+from frugalseg.dataset.superpixels import prepare_superpixels
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes
 from frugalseg.engine.files import atomic_write, read_json, sha256, write_joined, write_json
 from frugalseg.engine.parallel import list_failures, map_cases

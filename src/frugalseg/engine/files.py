@@ -50,7 +50,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_joined(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], parts: Iterable[Path]) -> None:
-    """Write an .npy file from the bytes of several files, by plain writes: a full disk is then an error, not a crash."""
+    """Write an .npy file from the bytes of others, by plain writes: a full disk is then an error, not a crash."""
     with atomic_write(path) as file:
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)

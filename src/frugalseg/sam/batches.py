@@ -40,12 +40,13 @@ class Batches:
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error):
                     raise
-                self._halve(len(batch), error)
+                self.halve(len(batch), error)
                 continue
             start += len(batch)
             yield result
 
-    def _halve(self, tried: int, error: BaseException) -> None:
+    def halve(self, tried: int, error: BaseException) -> None:
+        """Go on with half of what did not fit; raises `DeviceError` where that was one."""
         if tried == 1:
             raise DeviceError(
                 f"the memory does not hold one of the {self.what} ({str(error).splitlines()[0]})",

@@ -10,13 +10,16 @@ from scipy import ndimage
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
+Figures = npt.NDArray[np.float64]
 
-FINEST_MM = 1.0
-"""Slices are looked at in pixels no smaller than this: finer detail moves no organ, and takes time."""
-RADIUS_MM = 7.0
-"""Half the side of the window whose pixels are taken to move together."""
-BLUR = 1.0
-"""Standard deviation in pixels with which both slices are smoothed first."""
+LEVELS_MM = (4.0, 2.0, 1.0)
+"""Pixels in which slices are looked at, one after the other: large movements first. Finer detail moves no organ."""
+WINDOW_MM = 3.5
+"""Standard deviation of the window whose pixels are taken to move together; 2 pixels at least."""
+STEPS = 5
+"""Improvements on each level."""
+STILLNESS = 1e-3
+"""Weight of standing still, in squared grey values a pixel: where there is no structure, nothing moves."""
 
 
 @dataclass(frozen=True)
@@ -46,31 +49,51 @@ class Region:
         return planes[..., self.rows, self.columns]
 
 
-def displacement(before: Floats, after: Floats, pixel_mm: tuple[float, float]) -> Floats:
+def displacement(before: Floats, after: Floats, pixel_mm: tuple[float, float], most_mm: float) -> Floats:
     """For every pixel of `after`, where in `before` its tissue was.
 
-    By iterative Lucas–Kanade on windows of `RADIUS_MM` (Le Besnerais and Champagnat, ICIP 2005; scikit-image).
+    By the method of Lucas and Kanade (IJCAI 1981), from coarse to fine, with a weight on standing still.
 
     Args:
         before, after: (H, W) in [0, 1], neighbouring slices.
         pixel_mm: mm between rows, and between columns.
+        most_mm: nothing moves further along rows or columns.
 
     Returns:
         (2, H, W) rows and columns to add, in pixels.
     """
-    from skimage.registration import optical_flow_ilk
+    field = np.zeros((2, *before.shape), np.float32)
+    for level_mm in LEVELS_MM:
+        shape = tuple(min(n, max(4, round(n * mm / level_mm))) for n, mm in zip(before.shape, pixel_mm, strict=True))
+        scale = np.array([n / m for n, m in zip(before.shape, shape, strict=True)], np.float32)[:, None, None]
+        own_mm = scale[:, 0, 0] * pixel_mm
+        small = [_resized(plane, shape) for plane in (before, after)]
+        coarse = np.stack([_resized(plane, shape) for plane in field / scale])
+        found = _moved(small[0], small[1], coarse, WINDOW_MM / own_mm, most_mm / own_mm)
+        field = np.stack([_resized(plane, before.shape) for plane in found]) * scale
+        if shape == before.shape:
+            break
+    return field
 
-    if min(before.shape) < 4:
-        return np.zeros((2, *before.shape), np.float32)
-    zoom = tuple(min(1.0, mm / FINEST_MM) for mm in pixel_mm)
-    small = [_zoomed(plane, zoom) for plane in (before, after)]
-    coarse_mm = [mm * n / m for mm, n, m in zip(pixel_mm, before.shape, small[0].shape, strict=True)]
-    blurred = [ndimage.gaussian_filter(plane, BLUR) for plane in small]
-    radius = max(2, round(RADIUS_MM / float(np.mean(coarse_mm))))
-    field = optical_flow_ilk(blurred[1], blurred[0], radius=radius, dtype=np.float32)
-    scale = [n / m for n, m in zip(before.shape, small[0].shape, strict=True)]
-    back = [_resized(plane, before.shape) * np.float32(s) for plane, s in zip(field, scale, strict=True)]
-    return np.stack(back)
+
+def _moved(before: Floats, after: Floats, field: Floats, window: Figures, most: Figures) -> Floats:
+    """`field` (2, H, W) improved on one level; window and greatest displacement in its pixels."""
+    sigma = np.maximum(window, 2.0)
+    limit = most.astype(np.float32)[:, None, None]
+    for _ in range(STEPS):
+        shown = follow(before, field)
+        rows, columns = np.gradient(shown)
+        off = shown - after
+        means = [
+            ndimage.gaussian_filter(product, sigma)
+            for product in (rows * rows, rows * columns, columns * columns, rows * off, columns * off)
+        ]
+        a, b, c = means[0] + STILLNESS, means[1], means[2] + STILLNESS
+        # Least squares in each window: the step that takes the difference away, and the field towards zero.
+        down, across = -means[3] - STILLNESS * field[0], -means[4] - STILLNESS * field[1]
+        step = np.stack([c * down - b * across, a * across - b * down]) / (a * c - b * b)
+        field = (field + step).clip(-limit, limit).astype(np.float32)
+    return field
 
 
 def follow(plane: Floats, field: Floats) -> Floats:
@@ -89,12 +112,6 @@ def signed_distance(mask: Bools, pixel_mm: tuple[float, float], most: float) -> 
     half = float(np.mean(pixel_mm)) / 2  # the border runs between pixels
     signed = np.where(mask, np.minimum(inside, 1e6) - half, half - outside)
     return signed.clip(-most, most).astype(np.float32)
-
-
-def _zoomed(plane: Floats, zoom: tuple[float, ...]) -> Floats:
-    if min(zoom) >= 1:
-        return plane
-    return _resized(plane, tuple(max(4, round(n * z)) for n, z in zip(plane.shape, zoom, strict=True)))
 
 
 def _resized(plane: Floats, shape: tuple[int, ...]) -> Floats:

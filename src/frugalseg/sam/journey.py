@@ -1,94 +1,165 @@
-"""Which way annotated slices are carried: from each towards the next, or to the end of the volume."""
+"""One scan's propagation: leg by leg along its slices, kept on disk as it goes, and put together in the end.
+
+Memory holds the scan, its mask, and what an engine needs of a few slices; the slices reached lie in a folder, from
+which an interrupted propagation goes on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from frugalseg.errors import ScanError
-from frugalseg.sam.carried import Bools
+from frugalseg.dataset.targets import Targets, to_classes
+from frugalseg.engine.files import read_json, write_json
+from frugalseg.errors import disk_errors
+from frugalseg.imaging.volume import Volume
+from frugalseg.options import PropagateOptions, numbers
+from frugalseg.sam.boxes import Classes
+from frugalseg.sam.carried import Bools, Carried
+from frugalseg.sam.engines import Engine, left
+from frugalseg.sam.fuse import fuse
+from frugalseg.sam.given import organs_in
+from frugalseg.sam.legs import Leg, annotated_slices, legs, neighbours
+from frugalseg.sam.review import Row, judge
+from frugalseg.sam.slices import ScanSlices
 
-Objects = Mapping[int, Bools]
-"""Annotated slice → its objects (K, H, W)."""
 
-
-@dataclass(frozen=True)
-class Leg:
-    """The way from an annotated slice to the last slice before the next, or before the end.
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is to be done in one scan.
 
     Attributes:
-        start: the annotated slice.
-        order: the slices reached, nearest first; never empty.
+        scan: its slices.
+        organs: the K objects.
+        objects: annotated slice → (K, H, W) masks; organs that a slice lacks are empty there.
+        first, last: slices to work on.
     """
 
-    start: int
-    order: tuple[int, ...]
+    scan: ScanSlices
+    organs: Targets
+    objects: Mapping[int, Bools]
+    first: int
+    last: int
+
+    @classmethod
+    def of(
+        cls, case: str, scan: ScanSlices, given: Volume, options: PropagateOptions, wanted: Targets, known: Targets
+    ) -> Task:
+        """The task that an annotation sets.
+
+        Args:
+            case: for messages.
+            scan: its slices.
+            given: the annotation, on the scan's grid; of it only the annotated slices are used.
+            options: which slices, and between which.
+            wanted: of --target.
+            known: names of label values, where they are known.
+
+        Raises:
+            ScanError: see `legs.annotated_slices` and `given.organs_in`.
+        """
+        values = scan.stack(given)
+        named, span = numbers("slices", options.slices), numbers("range", options.range)
+        meant = values > 0 if not wanted else to_classes(values, wanted) > 0
+        annotated = annotated_slices(meant, named, span, case)
+        shown = given.with_array(scan.unstack(_only(values, annotated)))
+        organs = organs_in(shown, wanted, known)
+        classes = {z: to_classes(values[z], organs) for z in annotated}
+        count = np.arange(1, len(organs) + 1)[:, None, None]
+        first, last = span or (0, len(scan) - 1)
+        return cls(scan, organs, {z: plane == count for z, plane in classes.items()}, first, last)
 
     @property
-    def name(self) -> str:
-        """Of its folder."""
-        return f"{self.start:04d}-to-{self.order[-1]:04d}"
+    def annotated(self) -> list[int]:
+        """The annotated slices, in order."""
+        return sorted(self.objects)
+
+    @cached_property
+    def legs(self) -> list[Leg]:
+        """The ways to go."""
+        return legs(self.annotated, self.first, self.last)
+
+    def towards(self, z: int) -> list[int]:
+        """Where slice `z` is reached from: its annotated neighbours, or itself where it is annotated."""
+        return [z] if z in self.objects else neighbours(z, self.annotated)
 
 
-def legs(annotated: Sequence[int], first: int, last: int) -> list[Leg]:
-    """All ways from annotated slices within `first`…`last`; those without a slice to reach are left out."""
-    marks = [first - 1, *sorted(annotated), last + 1]
-    ways = []
-    for before, here, after in zip(marks, marks[1:], marks[2:], strict=False):
-        ways += [Leg(here, tuple(range(here + 1, after))), Leg(here, tuple(range(here - 1, before, -1)))]
-    return [leg for leg in ways if leg.order]
+def travel(engine: Engine, task: Task, store: Path, advance: Callable[[int], None]) -> None:
+    """Go all legs of a task, and keep every slice in `store`; those that are there already are not done again."""
+    carry = engine.on(task.scan)
+    for leg in task.legs:
+        reached = 0
+        while reached < len(leg.order) and _place(store, leg, leg.order[reached]).is_file():
+            reached += 1
+        advance(reached)
+        state = Carried.load(_place(store, leg, leg.order[reached - 1])) if reached else None
+        if left(leg, state):
+            for carried in carry(leg, task.objects[leg.start], state):
+                carried.save(_place(store, leg, carried.z))
+                advance(1)
 
 
-def neighbours(z: int, annotated: Sequence[int]) -> list[int]:
-    """The annotated slices on both sides of a slice, or on one: below first."""
-    below, above = [a for a in annotated if a < z], [a for a in annotated if a > z]
-    return below[-1:] + above[:1]
+def assemble(task: Task, store: Path, review_below: float) -> tuple[Classes, list[Row]]:
+    """The mask (Z, H, W) and what is to be said of its slices; annotated slices as they were given."""
+    classes = np.zeros((len(task.scan), *task.scan.shape), dtype=np.uint8)
+    figures = {}
+    for z in range(task.first, task.last + 1):
+        carried = _believed(task, store, z)
+        for number, mask in enumerate(carried.masks(), start=1):
+            classes[z][mask] = number
+        figures[z] = replace(carried, beliefs=carried.beliefs[:, :0, :0])
+    rows: list[Row] = []
+    numbered = np.arange(1, len(task.organs) + 1)
+    mm = (task.scan.thickness_mm, *task.scan.pixel_mm)
+    for z, carried in figures.items():
+        sources = task.towards(z)
+        before, denied = np.zeros(len(numbered), bool), np.zeros(len(numbered), bool)
+        for source in () if z in task.objects else sources:
+            towards, away = (z - 1, z + 1) if source < z else (z + 1, z - 1)
+            before |= np.isin(numbered, classes[towards])
+            if away in task.objects:
+                denied |= ~task.objects[away].any(axis=(1, 2))
+        settled = classes[z] == numbered[:, None, None]
+        rows += judge(carried, settled, list(task.organs), sources, before, denied, mm, review_below)
+    return classes, rows
 
 
-def annotated_slices(classes: npt.NDArray[np.uint8], named: Sequence[int], span: Sequence[int], case: str) -> list[int]:
-    """The annotated slices of a scan.
-
-    Args:
-        classes: (Z, H, W) of the annotation.
-        named: those the user named; where there are none, all that hold foreground.
-        span: first and last slice to work on, or nothing.
-        case: for messages.
-
-    Raises:
-        ScanError: nothing is annotated, everything is, or a slice is empty, not there, or outside the span.
-    """
-    holding = [int(z) for z in np.flatnonzero(classes.any(axis=(1, 2)))]
-    depth = len(classes)
-    first, last = span or (0, depth - 1)
-    if not holding:
-        raise ScanError(f"{case}: the annotation holds no foreground", "annotate at least one slice, or correct --target")
-    if beyond := [z for z in (*named, *span) if z >= depth]:
-        raise ScanError(f"{case}: slice {beyond[0]} is not there; it has the slices 0…{depth - 1}", "correct the number")
-    if empty := [z for z in named if z not in holding]:
-        raise ScanError(
-            f"{case}: slice {empty[0]} holds no foreground; slices with some: {as_ranges(holding)}",
-            "correct --slices; slices are counted from 0 at the inferior end",
-        )
-    chosen = list(named or holding)
-    if outside := [z for z in chosen if not first <= z <= last]:
-        raise ScanError(f"{case}: the annotated slice {outside[0]} is outside --range {first},{last}", "widen the range")
-    if len(chosen) == last - first + 1 > 1:
-        raise ScanError(
-            f"{case}: all {len(chosen)} slices hold foreground, so there is nothing to carry",
-            "name the annotated slices with --slices; the others are then not read",
-        )
-    return chosen
+def keep_or_clear(store: Path, *facts: Any) -> None:
+    """Make the folder of the slices reached; what was reached under other circumstances is deleted."""
+    signature = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    label = store / "signature.json"
+    with disk_errors(store):
+        if store.is_dir() and not (label.is_file() and read_json(label) == signature):
+            shutil.rmtree(store)
+        store.mkdir(parents=True, exist_ok=True)
+    write_json(label, signature)
 
 
-def as_ranges(slices: Sequence[int]) -> str:
-    """Slices in words: 3–5, 9."""
-    runs: list[list[int]] = []
-    for z in sorted(slices):
-        if runs and z == runs[-1][-1] + 1:
-            runs[-1].append(z)
-        else:
-            runs.append([z])
-    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+def _believed(task: Task, store: Path, z: int) -> Carried:
+    if z in task.objects:
+        return Carried.given(z, task.objects[z])
+    sources = task.towards(z)
+    ways = [next(leg for leg in task.legs if leg.start == source and z in leg.order) for source in sources]
+    found = [Carried.load(_place(store, leg, z)) for leg in ways]
+    if len(found) == 1:
+        return found[0]
+    return fuse(found[0], found[1], (z - sources[0], sources[1] - z))
+
+
+def _place(store: Path, leg: Leg, z: int) -> Path:
+    return store / leg.name / f"{z:04d}.npz"
+
+
+def _only(values: Any, annotated: list[int]) -> Any:
+    """Values (Z, H, W) with nothing but the annotated slices left."""
+    shown = np.zeros_like(values)
+    shown[annotated] = values[annotated]
+    return shown

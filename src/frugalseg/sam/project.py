@@ -1,11 +1,11 @@
 """Carry objects from slice to slice with any model that takes boxes.
 
 Neighbouring slices are alike. So a slice's masks are expected where the tissue of the slice before has gone
-(`sam.follow`); a box around that prompts the model, and three things are weighed for every pixel: how far it lies inside or
-outside the expected mask, what the model says, and whether its grey value is the object's or that of its
-surroundings. How much the model has to say about an object is found out on the annotated slice itself, where the
-answer is known. Prompting each slice from the one before is the way of micro-sam (Archit et al., Nature Methods
-2025) and others; the displacements, the weighing and the trial are ours.
+(`sam.follow`); a box around that prompts the model, and three things are weighed for every pixel: how far it lies
+inside or outside the expected mask, what the model says, and whether its grey value is the object's or that of its
+surroundings. How much the model and the grey values have to say about an object is found out on the annotated slice
+itself, where the answer is known. Prompting each slice from the one before is the way of micro-sam (Archit et al.,
+Nature Methods 2025) and others; the displacements, the weighing and the trial are ours.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy import ndimage
 from torch import Tensor
 
 from frugalseg.options import PropagateOptions
 from frugalseg.sam.batches import Batches
 from frugalseg.sam.boxes import Box, box_around
-from frugalseg.sam.carried import LIMIT, Beliefs, Bools, Carried, Figures, overlap
+from frugalseg.sam.carried import LIMIT, Bools, Carried, Figures, overlap
 from frugalseg.sam.embed import Embedder
 from frugalseg.sam.follow import Floats, Region, displacement, follow, signed_distance
 from frugalseg.sam.prompting import best, candidates
@@ -31,6 +30,8 @@ from frugalseg.sam.slices import ScanSlices
 
 REACH = 1.5
 """A model that is sure of itself moves a border by so many slice thicknesses against what was expected."""
+FASTEST = 2.0
+"""Tissue moves at most so many slice thicknesses from slice to slice."""
 LOGIT_LIMIT = 4.0
 """From this logit on the model counts as sure."""
 GREY_WEIGHT = 0.5
@@ -57,9 +58,13 @@ class Habits:
 
     Attributes:
         trust: (K,) how much the model has to say about each object, 0…1.
+        grey_trust: (K,) how much grey values have.
+        ratios: (K, grey levels) log ratio of likelihoods.
     """
 
     trust: Figures
+    grey_trust: Figures
+    ratios: Figures
 
 
 class Projector:
@@ -99,16 +104,20 @@ class Projector:
             yield before
 
     def _try_out(self) -> Habits:
-        """Prompt the model on the annotated slice and compare with the annotation."""
+        """Ask the model, and the grey values, on the annotated slice, and compare with the annotation."""
+        masks, z = self.start.masks(), self.start.z
+        trust, grey_trust, ratios = np.zeros(len(masks)), np.zeros(len(masks)), np.zeros((len(masks), GREY_LEVELS))
         alive = np.flatnonzero(self.start.alive)
-        trust = np.zeros(len(self.start.alive))
-        if len(alive):
-            masks = self.start.masks()
-            boxes = [self._box(masks[k]) for k in alive]
-            for k, (logits, _) in zip(alive, self._asked(self.start.z, boxes), strict=True):
-                found = overlap((logits > 0).cpu().numpy(), masks[k])
-                trust[k] = np.clip((found - DISTRUSTED) / (TRUSTED - DISTRUSTED), 0, 1)
-        return Habits(trust)
+        if not len(alive):
+            return Habits(trust, grey_trust, ratios)
+        for k, (logits, _) in zip(alive, self._asked(z, [self._box(masks[k]) for k in alive]), strict=True):
+            trust[k] = _trust(overlap((logits > 0).cpu().numpy(), masks[k]))
+        smooth = self._smooth(self.scan(z).numpy())
+        for k in alive:
+            near = signed_distance(masks[k], self.scan.pixel_mm, FAR_MM) > -SURROUNDINGS_MM
+            ratios[k] = _log_ratio(smooth, masks[k], near)
+            grey_trust[k] = _trust(overlap((_looked_up(ratios[k], smooth) > 0) & near, masks[k]))
+        return Habits(trust, grey_trust, ratios)
 
     def _step(self, before: Carried, z: int) -> Carried:
         masks = before.masks() & before.alive[:, None, None]
@@ -118,7 +127,7 @@ class Projector:
             return Carried(z, beliefs, masks.any(axis=(1, 2)), score, agreement, change)
         view = Region.around(masks, VIEW_MM, self.scan.pixel_mm)
         was, now = (view.of(self.scan(slice_).numpy()) for slice_ in (before.z, z))
-        field = displacement(was, now, self.scan.pixel_mm)
+        field = displacement(was, now, self.scan.pixel_mm, FASTEST * self.scan.thickness_mm)
         distances = {k: self._expected(view.of(masks[k]), field) for k in np.flatnonzero(before.alive)}
         distances = {k: plane for k, plane in distances.items() if self._large(plane > 0)}
         if distances:
@@ -132,7 +141,7 @@ class Projector:
                 own[k], score[k] = said > 0, sure
                 weighed = plane / self.reach
                 weighed += self.habits.trust[k] * (view.of(said) / LOGIT_LIMIT).clip(-1, 1)
-                weighed += GREY_WEIGHT * self._grey(view.of(masks[k]), was, now)
+                weighed += GREY_WEIGHT * self.habits.grey_trust[k] * self._grey(k, view.of(masks[k]), was, now)
                 if overlap(weighed > 0, plane > 0) < self.options.min_change:
                     weighed = plane / self.reach
                 view.of(beliefs[k])[...] = weighed.clip(-LIMIT, LIMIT)
@@ -165,18 +174,36 @@ class Projector:
         for logits, scores in self.boxes.run(ask, boxes):
             yield from zip(logits, scores.tolist(), strict=True)
 
-    def _grey(self, mask: Bools, was: Floats, now: Floats) -> Floats:
-        """Whose grey values the pixels of `now` have, from −1 (the surroundings') to 1 (the object's)."""
-        blur = [GREY_BLUR_MM / mm for mm in self.scan.pixel_mm]
-        near = signed_distance(mask, self.scan.pixel_mm, FAR_MM)
-        ring = (near < 0) & (near > -SURROUNDINGS_MM)
-        if not mask.any() or not ring.any():
-            return np.zeros(now.shape, np.float32)
-        smooth = ndimage.gaussian_filter(was, blur)
-        ratio = np.log(_histogram(smooth[mask]) / _histogram(smooth[ring]))
-        level = (ndimage.gaussian_filter(now, blur) * GREY_LEVELS).astype(int).clip(0, GREY_LEVELS - 1)
-        result: Floats = (ratio[level] / GREY_LIMIT).clip(-1, 1).astype(np.float32)
-        return result
+    def _grey(self, k: int, mask: Bools, was: Floats, now: Floats) -> Floats:
+        """Whose grey values the pixels of `now` have, from −1 (the surroundings') to 1 (the object's).
+
+        Half from the annotated slice, so that it cannot drift away, half from the slice before.
+        """
+        near = signed_distance(mask, self.scan.pixel_mm, FAR_MM) > -SURROUNDINGS_MM
+        ratio = (self.habits.ratios[k] + _log_ratio(self._smooth(was), mask, near)) / 2
+        return (_looked_up(ratio, self._smooth(now)) / GREY_LIMIT).clip(-1, 1).astype(np.float32)
+
+    def _smooth(self, plane: Floats) -> Floats:
+        smooth: Floats = ndimage.gaussian_filter(plane, [GREY_BLUR_MM / mm for mm in self.scan.pixel_mm])
+        return smooth
+
+
+def _trust(found: float) -> float:
+    """How much to trust what overlapped the annotation (IoU) so well."""
+    return float(np.clip((found - DISTRUSTED) / (TRUSTED - DISTRUSTED), 0, 1))
+
+
+def _log_ratio(smooth: Floats, mask: Bools, near: Bools) -> Figures:
+    """Of each grey level the log ratio of its likelihoods, in an object over in its surroundings; 0 without either."""
+    if not mask.any() or not (near & ~mask).any():
+        return np.zeros(GREY_LEVELS)
+    ratio: Figures = np.log(_histogram(smooth[mask]) / _histogram(smooth[near & ~mask]))
+    return ratio
+
+
+def _looked_up(ratio: Figures, smooth: Floats) -> Figures:
+    values: Figures = ratio[(smooth * GREY_LEVELS).astype(int).clip(0, GREY_LEVELS - 1)]
+    return values
 
 
 def _histogram(values: Floats) -> npt.NDArray[np.float64]:

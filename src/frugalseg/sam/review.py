@@ -3,63 +3,120 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+import numpy as np
+
 from frugalseg.engine.files import atomic_write
-from frugalseg.sam.carried import Carried
+from frugalseg.sam.carried import Bools, Carried
+
+ANNOTATED, CARRIED, ENDED = "annotated", "carried", "ended"
+"""Where a slice's mask is from; ended: the object was carried to the slice before, and found no more."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One object in one slice.
+    """One object in one slice; the columns of the file.
 
     Attributes:
-        slice_: counted from 0 at the inferior end; "slice" in the file.
+        slice: counted from 0 at the inferior end.
         organ: its name.
-        source: annotated, carried, or ended (the object was carried up to here, and is no more).
-        annotated_at: the annotated slices it was carried from.
+        source: see `ANNOTATED`.
+        carried_from: the annotated slices it was carried from.
         distance_mm: to the nearest of them.
         area_mm2: of its mask.
         score, agreement, change: see `Carried`.
-        confidence: 0…1, the least of them; 1 where annotated.
-        review: whether a person should look at it.
+        confidence: 0…1.
+        review: why a person should look at it, or nothing.
     """
 
-    slice_: int
+    slice: int
     organ: str
     source: str
-    annotated_at: str
+    carried_from: str
     distance_mm: float
     area_mm2: float
     score: float
     agreement: float
     change: float
     confidence: float
-    review: bool
+    review: str
 
 
 def judge(
-    carried: Carried, organs: Sequence[str], annotated_at: Mapping[int, Sequence[int]], thickness_mm: float,
-    pixel_mm2: float, review_below: float,
+    carried: Carried,
+    settled: Bools,
+    organs: Sequence[str],
+    annotated: Sequence[int],
+    before: Bools,
+    denied: Bools,
+    voxel_mm: tuple[float, float, float],
+    review_below: float,
 ) -> list[Row]:
-    """The rows of one slice, of the objects that were carried towards it."""
-    return []
+    """The rows of one slice.
+
+    Args:
+        carried: what was believed of it.
+        settled: (K, H, W) its masks.
+        organs: names of the K objects.
+        annotated: the annotated slices it was carried from; itself, where it is one.
+        before: (K,) whether each object is there in the slice before it, on the way from an annotated one.
+        denied: (K,) whether the next slice is annotated and lacks the object.
+        voxel_mm: between slices, rows and columns.
+        review_below: confidence from which on a slice needs no review.
+    """
+    here = carried.z in annotated
+    distance = min(abs(carried.z - a) for a in annotated) * voxel_mm[0]
+    rows = []
+    for k, organ in enumerate(organs):
+        there = bool(settled[k].any())
+        if not there and (here or not before[k]):
+            continue
+        confidence = 1.0 if here else confidence_of(carried, k)
+        why = ""
+        if not there:
+            why = "the organ seems to end here"
+        elif denied[k]:
+            why = "the organ is not in the annotated slice next to this one"
+        elif confidence < review_below:
+            why = f"confidence below {review_below:g}"
+        rows.append(
+            Row(
+                slice=carried.z,
+                organ=organ,
+                source=ANNOTATED if here else CARRIED if there else ENDED,
+                carried_from=" ".join(map(str, annotated)),
+                distance_mm=round(distance, 3),
+                area_mm2=round(int(np.count_nonzero(settled[k])) * voxel_mm[1] * voxel_mm[2], 2),
+                score=round(float(carried.score[k]), 3),
+                agreement=round(float(carried.agreement[k]), 3),
+                change=round(float(carried.change[k]), 3),
+                confidence=round(confidence, 3),
+                review=why,
+            )
+        )
+    return rows
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
+def confidence_of(carried: Carried, k: int) -> float:
+    """How far object `k` of a carried slice can be relied on, 0…1: the least of what speaks for it."""
+    return float(np.clip(min(carried.score[k], carried.agreement[k], carried.change[k]), 0, 1))
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """As CSV, whole or not at all."""
     with atomic_write(path, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name.rstrip("_") for field in fields(Row)])
-        writer.writerows(list(asdict(row).values()) for row in rows)
+        writer.writerow([field.name for field in fields(Row)])
+        writer.writerows(astuple(row) for row in rows)
 
 
-def to_review(rows: Sequence[Row]) -> dict[str, list[int]]:
+def to_review(rows: Iterable[Row]) -> dict[str, list[int]]:
     """Organ → the slices that a person should look at."""
     listed: dict[str, list[int]] = {}
     for row in rows:
         if row.review:
-            listed.setdefault(row.organ, []).append(row.slice_)
+            listed.setdefault(row.organ, []).append(row.slice)
     return listed

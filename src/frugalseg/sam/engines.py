@@ -1,0 +1,116 @@
+"""The two ways of carrying annotated objects along slices, behind one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from frugalseg.options import PropagateOptions
+from frugalseg.sam.batches import Batches
+from frugalseg.sam.carried import LIMIT, Bools, Carried, overlap
+from frugalseg.sam.embed import Embedder
+from frugalseg.sam.legs import Leg
+from frugalseg.sam.project import Projector
+from frugalseg.sam.protocol import Promptable
+from frugalseg.sam.refiner import BOXES_AT_ONCE, SLICES_AT_ONCE
+from frugalseg.sam.slices import ScanSlices
+
+if TYPE_CHECKING:
+    from frugalseg.sam.video import VideoModel
+
+LOGITS_A_BELIEF = 2.0
+"""A video model is as sure as can be from a logit of twice `LIMIT` on."""
+
+Carry = Callable[[Leg, Bools, Carried | None], Iterator[Carried]]
+"""A leg, the objects (K, H, W) of its annotated slice, and the last slice that was reached before an interruption (or
+None) → the slices not reached yet, in order."""
+
+
+class Engine(Protocol):
+    """Carries objects along the slices of scans."""
+
+    def on(self, scan: ScanSlices) -> Carry:
+        """The way to carry objects in this scan."""
+
+
+class Project:
+    """Any promptable model, slice to slice (see `sam.project`)."""
+
+    def __init__(self, model: Promptable, options: PropagateOptions) -> None:
+        kind = model.device.type
+        self.model, self.options = model, options
+        self.slices = Batches(options.batch_size or SLICES_AT_ONCE[kind], "slices")
+        self.boxes = Batches(BOXES_AT_ONCE[kind], "boxes")
+
+    def on(self, scan: ScanSlices) -> Carry:
+        """See `Engine`; embeddings are made slice by slice, as they are reached."""
+        embedder = Embedder(self.model, scan, self.options.cache, self.slices)
+
+        def carry(leg: Leg, masks: Bools, state: Carried | None) -> Iterator[Carried]:
+            projector = Projector(self.model, scan, embedder, self.boxes, self.options, leg.start, masks)
+            return projector.carry(left(leg, state), state)
+
+        return carry
+
+
+class Video:
+    """The memory of SAM 2 or EdgeTAM (see `sam.video`); what it remembers cannot be kept, so a leg starts again."""
+
+    def __init__(self, model: VideoModel) -> None:
+        self.model = model
+        self.objects = Batches(1 << 30, "objects")
+
+    def on(self, scan: ScanSlices) -> Carry:
+        """See `Engine`; where the memory does not hold all objects, they are carried in groups."""
+
+        def carry(leg: Leg, masks: Bools, state: Carried | None) -> Iterator[Carried]:
+            alive = np.flatnonzero(masks.any(axis=(1, 2)))
+            waiting = list(left(leg, state))
+            before = masks if state is None else state.masks()
+            while waiting:
+                groups = [alive[i : i + self.objects.size] for i in range(0, len(alive), self.objects.size)]
+                try:
+                    for z, logits in self._carried(scan, leg, masks, groups):
+                        if z in waiting:
+                            found = _believed(z, logits, before)
+                            before = found.masks()
+                            waiting.remove(z)
+                            yield found
+                except torch.OutOfMemoryError as error:
+                    self.objects.halve(len(groups[0]), error)
+
+        return carry
+
+    def _carried(
+        self, scan: ScanSlices, leg: Leg, masks: Bools, groups: Sequence[npt.NDArray[np.intp]]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Each slice of a leg with the logits (K, H, W) of all objects; absent ones are sure not to be there."""
+        given, order = torch.from_numpy(masks), [leg.start, *leg.order]
+        runs = [self.model.propagate(scan, order, {leg.start: given[group]}, len(scan)) for group in groups]
+        for found in zip(*runs, strict=True):
+            z = found[0][0]
+            logits = torch.full(masks.shape, -LIMIT * LOGITS_A_BELIEF)
+            for group, (_, own) in zip(groups, found, strict=True):
+                logits[group] = own.float().cpu()
+            yield z, logits
+
+
+def left(leg: Leg, state: Carried | None) -> Sequence[int]:
+    """The slices of a leg that come after the one that was reached."""
+    return leg.order if state is None else leg.order[leg.order.index(state.z) + 1 :]
+
+
+def _believed(z: int, logits: Tensor, before: Bools) -> Carried:
+    """A video model's logits (K, H, W); its score is how sure it is of the pixels of the mask, on average."""
+    beliefs = (logits / LOGITS_A_BELIEF).clamp(-LIMIT, LIMIT).numpy()
+    sure = torch.sigmoid(logits).numpy()
+    bare = Carried(z, beliefs, (beliefs > 0).any(axis=(1, 2)), *(np.ones(len(beliefs)) for _ in range(3)))
+    masks = bare.masks()
+    score = np.array([float(p[m].mean()) if m.any() else 0.0 for p, m in zip(sure, masks, strict=True)])
+    change = np.array([overlap(a, b) for a, b in zip(masks, before, strict=True)])
+    return Carried(z, beliefs, masks.any(axis=(1, 2)), score, np.ones(len(masks)), change)

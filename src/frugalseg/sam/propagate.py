@@ -1,0 +1,128 @@
+"""`frugalseg propagate`: one annotated slice in, or several, and the whole volume out.
+
+Of the annotation only the annotated slices are used. They come out as they went in, and the note names them, so that
+`frugalseg evaluate` leaves them out.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frugalseg._version import __version__
+from frugalseg.dataset.targets import parse_targets, to_values
+from frugalseg.engine.device import describe, find_device
+from frugalseg.engine.files import sha256
+from frugalseg.engine.progress import say, slice_progress
+from frugalseg.imaging.read import read_volume
+from frugalseg.imaging.volume import Volume
+from frugalseg.options import PropagateOptions
+from frugalseg.sam.engines import Engine, Project, Video
+from frugalseg.sam.given import pair, read_given
+from frugalseg.sam.journey import Task, assemble, keep_or_clear, travel
+from frugalseg.sam.legs import as_ranges
+from frugalseg.sam.load import find_weights, load_promptable
+from frugalseg.sam.refine import intensity_of, note_beside, promptable_of, settings_of
+from frugalseg.sam.review import ANNOTATED, CARRIED, Row, to_review, write_rows
+from frugalseg.sam.slices import ScanSlices
+from frugalseg.segment.mask_folder import MaskFolder, Words
+
+WORDS = Words("propagation", "propagating", "propagated", "propagate")
+SAME = ("method", "promptable", "settings", "targets")
+
+
+def propagate(options: PropagateOptions) -> dict[str, Path]:
+    """Carry the annotated slices of every scan through it; returns case id → mask.
+
+    Beside each mask lies <case>.slices.csv with one row a slice and organ (see `review.Row`). A killed run goes on
+    where it stopped, within a scan too.
+
+    Raises:
+        ScanError: some scans failed, after all others are written: unreadable, an annotation that is empty or on
+            another grid, a slice that is not there.
+        PairingError: annotations without scans, or the other way round for all of them.
+        RunError: `out` is in use, or holds no propagation of this kind to resume; or the model's weights are missing,
+            or not of the kind that the engine needs.
+        OptionError: an unknown case, model or target.
+        DeviceError: the GPU asked for is not there, or too small for one slice.
+    """
+    device = find_device(options.device)
+    images, annotations = pair(options.images, options.annotations, options.case)
+    wanted, intensity = parse_targets(options.target), intensity_of(options)
+    known = note_beside(options.annotations).get("targets", {})
+    engine, model = _engine(options, device)
+    note: dict[str, Any] = {
+        "version": __version__,
+        "method": "propagate",
+        "promptable": promptable_of(options, model),
+        "settings": settings_of(options, "annotations"),
+        "targets": {name: list(values) for name, values in wanted.items()} or known,
+        "images": {case: str(path.resolve()) for case, path in images.items()},
+        "masks": {},
+        "annotated": {},
+        "given": {},
+        "roles": None,
+        "propagation": {},
+        "failed": {},
+    }
+    folder = MaskFolder.claim(options, images, note, SAME, WORDS)
+
+    def work(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
+        volume = read_volume(path)
+        scan = ScanSlices.of(volume, intensity)
+        given = read_given(case, volume, annotations[case])
+        task = Task.of(case, scan, given, options, wanted, known)
+        source = {"mask": str(annotations[case].resolve()), "sha256": sha256(annotations[case])}
+        store = options.out / f".{case}.partial"
+        keep_or_clear(store, [note[key] for key in SAME], scan.fingerprint, source["sha256"], task.annotated)
+        with slice_progress(case, sum(len(leg.order) for leg in task.legs)) as advance:
+            travel(engine, task, store, advance)
+        classes, rows = assemble(task, store, options.review_below)
+        write_rows(options.out / f"{case}.slices.csv", rows)
+        shutil.rmtree(store)
+        _announce(case, task, rows)
+        mask = volume.with_array(scan.unstack(to_values(classes, task.organs)))
+        return mask, {"annotated": task.annotated, "given": source, "propagation": _told(task, rows)}
+
+    return folder.fill(work, describe(device))
+
+
+def _engine(options: PropagateOptions, device: torch.device) -> tuple[Engine, Any]:
+    """The engine, and its model."""
+    if options.engine == "project":
+        model = load_promptable(options.model, device, options.precision)
+        return Project(model, options), model
+    from frugalseg.sam.video import load_video  # transformers takes seconds to import
+
+    video = load_video(find_weights(options.model), device, options.precision)
+    return Video(video), video
+
+
+def _told(task: Task, rows: Sequence[Row]) -> dict[str, Any]:
+    """What the note says of a scan."""
+    return {
+        "slices": [task.first, task.last],
+        "annotated_slices": {organ: _at(rows, organ, ANNOTATED) for organ in task.organs},
+        "carried_slices": {organ: len(_at(rows, organ, CARRIED)) for organ in task.organs},
+        "needs_review": to_review(rows),
+    }
+
+
+def _at(rows: Sequence[Row], organ: str, source: str) -> list[int]:
+    return [row.slice for row in rows if row.organ == organ and row.source == source]
+
+
+def _announce(case: str, task: Task, rows: Sequence[Row]) -> None:
+    if not task.legs:
+        say(f"{case}: there is no slice beside the annotated one")
+    for organ in task.organs:
+        given, carried = _at(rows, organ, ANNOTATED), _at(rows, organ, CARRIED)
+        if not given:
+            say(f"{case}, {organ}: in no annotated slice")
+            continue
+        review = as_ranges(to_review(rows).get(organ, [])) or "none"
+        say(f"{case}, {organ}: {as_ranges(given)} → {as_ranges(given + carried)}; slices that need review: {review}")
