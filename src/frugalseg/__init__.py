@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from frugalseg.sam.mix.judge import sam_mix_evaluate
     from frugalseg.sam.mix.predict import sam_mix_predict
     from frugalseg.sam.mix.train import sam_mix_train
+    from frugalseg.sam.predict import predict
     from frugalseg.sam.propagate import propagate
     from frugalseg.sam.refine import refine
     from frugalseg.sam.weights import weights_fetch, weights_import, weights_list, weights_verify
     from frugalseg.segment.finetune import finetune
-    from frugalseg.segment.predict import predict
     from frugalseg.study.run import report, study
     from frugalseg.study.status import study_status
 

@@ -436,7 +436,7 @@ class PropagateOptions(PromptableOptions):
     """First and last slice to work on: 10,80. By default all."""
     engine: Literal["project", "sam2"] = "project"
     """project: any promptable model, slice to slice. sam2: the memory of SAM 2 or EdgeTAM, named by --model."""
-    min_change: float = 0.5
+    min_overlap: float = 0.5
     """project: where a slice's new mask overlaps the one expected from the slice before less than this (IoU), the
     expected one is taken."""
     review_below: float = 0.6
@@ -447,7 +447,7 @@ class PropagateOptions(PromptableOptions):
         numbers("slices", self.slices)
         if self.range and len(numbers("range", self.range)) != 2:
             raise OptionError(f"--range {self.range}: expected two slices", "give the first and the last, 10,80 say")
-        for name in ("min_change", "review_below"):
+        for name in ("min_overlap", "review_below"):
             if not 0 <= getattr(self, name) <= 1:
                 value = getattr(self, name)
                 raise OptionError(f"--{name.replace('_', '-')} {value:g} is not in 0…1", "give 0.5, say")

@@ -6,7 +6,6 @@ import torch
 from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices
 
-
 SIZE = 64
 
 

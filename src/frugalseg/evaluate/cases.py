@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from frugalseg.dataset.targets import Targets
@@ -25,6 +26,7 @@ class CaseJob:
         tolerance: of the surface Dice, mm.
         slicewise: whether to compute the papers' slice-wise figures too.
         threads: threads of the distance search.
+        annotated: axial slices that are left out, counted from 0 at the inferior end: a person had drawn them.
     """
 
     case: str
@@ -35,6 +37,7 @@ class CaseJob:
     tolerance: float
     slicewise: bool
     threads: int
+    annotated: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,11 @@ def compare_case(job: CaseJob) -> CaseResult:
 
     Raises:
         ScanError: a mask cannot be read.
-        PairingError: the masks lie on different grids.
+        PairingError: the masks lie on different grids, or nothing is left of them without the annotated slices.
     """
     reference, prediction = read_pair(job.case, job.reference, job.prediction)
+    if job.annotated:
+        reference, prediction = (_without(job, mask) for mask in (reference, prediction))
     records = []
     for organ, values in job.targets.items():
         a, b = organ_mask(reference.array, values), organ_mask(prediction.array, values)
@@ -83,6 +88,21 @@ def read_pair(case: str, reference: Path, prediction: Path) -> tuple[Volume, Vol
             "compare masks on the grid of the scan; resample the prediction to it with nearest neighbour",
         )
     return a, b
+
+
+def _without(job: CaseJob, mask: Volume) -> Volume:
+    """The mask without the annotated slices, whose neighbours close up; in canonical axes."""
+    upright, _ = canonical(mask)
+    depth = upright.array.shape[2]
+    if beyond := [z for z in job.annotated if not 0 <= z < depth]:
+        raise PairingError(
+            f"{job.case}: the note names slice {beyond[0]} as annotated, the masks have {depth} slices",
+            "compare the masks that belong to the note beside them",
+        )
+    kept = np.setdiff1d(np.arange(depth), job.annotated)
+    if not len(kept):
+        raise PairingError(f"{job.case}: every slice was annotated, none is left to compare", "leave it out by --case")
+    return replace(upright, array=upright.array[:, :, kept])
 
 
 def _values(labels: Array) -> frozenset[int]:

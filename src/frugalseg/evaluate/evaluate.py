@@ -43,10 +43,15 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     images = {} if options.images is None else find_dataset(options.images, None)[0]
     images = {**(note.images if note else {}), **images}
     claim_folder(options.out, options.overwrite)
+    annotated = {case: slices for case, slices in (note.annotated if note else {}).items() if case in pairs.masks}
+    if annotated:
+        say(f"left out, as a person had drawn them: {counted(sum(map(len, annotated.values())), 'annotated slice')}")
     if pairs.no_reference:
         say(f"not compared, for want of a reference: {counted(len(pairs.no_reference), 'prediction')}")
 
-    results, failures = map_cases(compare_case, _jobs(options, pairs, roles, targets), "comparing", options.workers)
+    results, failures = map_cases(
+        compare_case, _jobs(options, pairs, roles, targets, annotated), "comparing", options.workers
+    )
     if results:
         if not failures:  # the values of masks that could not be read are not known
             check_targets(targets, results, note)
@@ -57,6 +62,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             json.loads(json.dumps(asdict(options), default=str)),
             pairs,
             {case: error.problem for case, error in failures.items()},
+            annotated,
         )
         write_cases(options.out, records, summary)
         report = render_report(summary, records, pairs, images, note) if options.report else None
@@ -66,7 +72,13 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     return summary
 
 
-def _jobs(options: EvaluateOptions, pairs: Pairs, roles: Mapping[str, str], targets: Targets) -> dict[str, CaseJob]:
+def _jobs(
+    options: EvaluateOptions,
+    pairs: Pairs,
+    roles: Mapping[str, str],
+    targets: Targets,
+    annotated: Mapping[str, tuple[int, ...]],
+) -> dict[str, CaseJob]:
     cores = os.cpu_count() or 1
     at_once = max(1, min(cores if options.workers is None else options.workers, len(pairs.masks)))
     return {
@@ -79,6 +91,7 @@ def _jobs(options: EvaluateOptions, pairs: Pairs, roles: Mapping[str, str], targ
             tolerance=options.tolerance,
             slicewise=options.slicewise,
             threads=max(1, cores // at_once),
+            annotated=annotated.get(case, ()),
         )
         for case, (reference, prediction) in pairs.masks.items()
     }

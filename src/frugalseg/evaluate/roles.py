@@ -56,6 +56,7 @@ class PredictionNote:
         failed: case id → why it could not be segmented.
         targets: organ → label values the masks were written with.
         settings: how the masks were made.
+        annotated: case id → slices that a person had annotated and that were copied, which say nothing of the method.
     """
 
     model: Path | None = None
@@ -64,6 +65,7 @@ class PredictionNote:
     failed: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    annotated: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def read_note(predictions: Path) -> PredictionNote | None:
@@ -88,6 +90,7 @@ def read_note(predictions: Path) -> PredictionNote | None:
             failed={str(case): str(why) for case, why in content.get("failed", {}).items()},
             targets={name: tuple(int(v) for v in values) for name, values in content.get("targets", {}).items()},
             settings=dict(content.get("settings", {})),
+            annotated={case: tuple(int(z) for z in slices) for case, slices in content.get("annotated", {}).items()},
         )
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise PairingError(

@@ -28,6 +28,7 @@ def build_summary(
     options: Mapping[str, Any],
     pairs: Pairs,
     broken: Mapping[str, str],
+    annotated: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Any]:
     """Everything of summary.json.
 
@@ -37,6 +38,7 @@ def build_summary(
         options: the evaluation's options as plain data, with tolerance, bootstrap and seed.
         pairs: what was compared, and which cases have no partner.
         broken: case id → why its masks could not be compared.
+        annotated: case id → slices that were left out because a person had drawn them.
 
     Returns:
         Plain data, ready for JSON: numbers that do not exist are None. `groups[group]["organs"][organ]` holds the
@@ -59,6 +61,7 @@ def build_summary(
         "not_predicted": pairs.not_predicted,
         "no_reference": list(pairs.no_reference),
         "broken": dict(broken),
+        "annotated_slices_left_out": dict(annotated or {}),
         "targets": {organ: list(values) for organ, values in targets.items()},
         "tolerance_mm": options["tolerance"],
         "interval": f"95% percentile bootstrap of the mean over scans, each taken as one patient, "

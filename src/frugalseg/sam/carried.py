@@ -45,12 +45,13 @@ class Carried:
         """An annotated slice, (K, H, W)."""
         sure = np.ones(len(masks))
         beliefs = np.where(masks, LIMIT, -LIMIT).astype(np.float32)
-        return cls(z, beliefs, masks.any(axis=(1, 2)), sure, sure, sure)
+        return cls(z, beliefs, nonempty(masks), sure, sure, sure)
 
     def masks(self) -> Bools:
         """(K, H, W), no pixel in two of them."""
         highest = self.beliefs.argmax(axis=0)
-        return (self.beliefs > 0) & (highest == np.arange(len(self.beliefs))[:, None, None])
+        masks: Bools = (self.beliefs > 0) & (highest == np.arange(len(self.beliefs))[:, None, None])
+        return masks
 
     def save(self, path: Path) -> None:
         """Keep it, whole or not at all; beliefs are rounded (see `rounded`)."""
@@ -71,6 +72,12 @@ class Carried:
         return Carried(self.z, _floats(_bytes(self.beliefs)), *figures)
 
 
+def nonempty(masks: Bools) -> Bools:
+    """Which of masks (K, H, W) hold a pixel: (K,)."""
+    held: Bools = np.logical_or.reduce(masks.reshape(len(masks), -1), axis=1)
+    return held
+
+
 def overlap(a: Bools, b: Bools) -> float:
     """IoU of two masks; 0 where both are empty."""
     union = int(np.count_nonzero(a | b))
@@ -78,7 +85,8 @@ def overlap(a: Bools, b: Bools) -> float:
 
 
 def _bytes(beliefs: Beliefs) -> npt.NDArray[np.int8]:
-    return np.rint(beliefs.clip(-LIMIT, LIMIT) * STEPS).astype(np.int8)
+    stored: npt.NDArray[np.int8] = np.rint(beliefs.clip(-LIMIT, LIMIT) * STEPS).astype(np.int8)
+    return stored
 
 
 def _floats(stored: npt.NDArray[np.int8]) -> Beliefs:

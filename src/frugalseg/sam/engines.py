@@ -12,7 +12,7 @@ from torch import Tensor
 
 from frugalseg.options import PropagateOptions
 from frugalseg.sam.batches import Batches
-from frugalseg.sam.carried import LIMIT, Bools, Carried, overlap
+from frugalseg.sam.carried import LIMIT, Bools, Carried, nonempty, overlap
 from frugalseg.sam.embed import Embedder
 from frugalseg.sam.legs import Leg
 from frugalseg.sam.project import Projector
@@ -109,8 +109,7 @@ def _believed(z: int, logits: Tensor, before: Bools) -> Carried:
     """A video model's logits (K, H, W); its score is how sure it is of the pixels of the mask, on average."""
     beliefs = (logits / LOGITS_A_BELIEF).clamp(-LIMIT, LIMIT).numpy()
     sure = torch.sigmoid(logits).numpy()
-    bare = Carried(z, beliefs, (beliefs > 0).any(axis=(1, 2)), *(np.ones(len(beliefs)) for _ in range(3)))
-    masks = bare.masks()
+    masks = Carried(z, beliefs, nonempty(beliefs > 0), *(np.ones(len(beliefs)) for _ in range(3))).masks()
     score = np.array([float(p[m].mean()) if m.any() else 0.0 for p, m in zip(sure, masks, strict=True)])
     change = np.array([overlap(a, b) for a, b in zip(masks, before, strict=True)])
-    return Carried(z, beliefs, masks.any(axis=(1, 2)), score, np.ones(len(masks)), change)
+    return Carried(z, beliefs, nonempty(masks), score, np.ones(len(masks)), change)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from scipy import ndimage
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Figures = npt.NDArray[np.float64]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 LEVELS_MM = (4.0, 2.0, 1.0)
 """Pixels in which slices are looked at, one after the other: large movements first. Finer detail moves no organ."""
@@ -18,8 +20,8 @@ WINDOW_MM = 3.5
 """Standard deviation of the window whose pixels are taken to move together; 2 pixels at least."""
 STEPS = 5
 """Improvements on each level."""
-STILLNESS = 1e-3
-"""Weight of standing still, in squared grey values a pixel: where there is no structure, nothing moves."""
+TOGETHER = 3e-4
+"""Weight of moving as the surroundings do, in squared grey values a pixel: what has no structure goes along."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,15 @@ class Region:
     @classmethod
     def around(cls, masks: Bools, margin_mm: float, pixel_mm: tuple[float, float]) -> Region:
         """The rectangle around masks (K, H, W), not all empty, with a margin."""
-        there = masks.any(axis=0)
+        there: Bools = np.logical_or.reduce(masks)
         spans = []
         for axis, mm in ((1, pixel_mm[0]), (0, pixel_mm[1])):
-            found = np.flatnonzero(there.any(axis=axis))
+            found = np.flatnonzero(np.logical_or.reduce(there, axis=axis))
             reach = int(np.ceil(margin_mm / mm))
             spans.append(slice(max(0, int(found[0]) - reach), int(found[-1]) + 1 + reach))
         return cls(spans[0], spans[1])
 
-    def of(self, planes: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def of(self, planes: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """The part of (…, H, W); a view."""
         return planes[..., self.rows, self.columns]
 
@@ -52,7 +54,8 @@ class Region:
 def displacement(before: Floats, after: Floats, pixel_mm: tuple[float, float], most_mm: float) -> Floats:
     """For every pixel of `after`, where in `before` its tissue was.
 
-    By the method of Lucas and Kanade (IJCAI 1981), from coarse to fine, with a weight on standing still.
+    By the method of Lucas and Kanade (IJCAI 1981), from coarse to fine, with a weight on moving as the
+    surroundings do.
 
     Args:
         before, after: (H, W) in [0, 1], neighbouring slices.
@@ -66,7 +69,7 @@ def displacement(before: Floats, after: Floats, pixel_mm: tuple[float, float], m
     for level_mm in LEVELS_MM:
         shape = tuple(min(n, max(4, round(n * mm / level_mm))) for n, mm in zip(before.shape, pixel_mm, strict=True))
         scale = np.array([n / m for n, m in zip(before.shape, shape, strict=True)], np.float32)[:, None, None]
-        own_mm = scale[:, 0, 0] * pixel_mm
+        own_mm = scale[:, 0, 0].astype(np.float64) * pixel_mm
         small = [_resized(plane, shape) for plane in (before, after)]
         coarse = np.stack([_resized(plane, shape) for plane in field / scale])
         found = _moved(small[0], small[1], coarse, WINDOW_MM / own_mm, most_mm / own_mm)
@@ -88,9 +91,10 @@ def _moved(before: Floats, after: Floats, field: Floats, window: Figures, most: 
             ndimage.gaussian_filter(product, sigma)
             for product in (rows * rows, rows * columns, columns * columns, rows * off, columns * off)
         ]
-        a, b, c = means[0] + STILLNESS, means[1], means[2] + STILLNESS
-        # Least squares in each window: the step that takes the difference away, and the field towards zero.
-        down, across = -means[3] - STILLNESS * field[0], -means[4] - STILLNESS * field[1]
+        a, b, c = means[0] + TOGETHER, means[1], means[2] + TOGETHER
+        # Least squares in each window: the step takes the difference away, and the field towards its surroundings'.
+        around = [ndimage.gaussian_filter(plane, 2 * sigma) - plane for plane in field]
+        down, across = TOGETHER * around[0] - means[3], TOGETHER * around[1] - means[4]
         step = np.stack([c * down - b * across, a * across - b * down]) / (a * c - b * b)
         field = (field + step).clip(-limit, limit).astype(np.float32)
     return field
@@ -110,8 +114,8 @@ def signed_distance(mask: Bools, pixel_mm: tuple[float, float], most: float) -> 
     inside = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"), sampling=pixel_mm)[1:-1, 1:-1]
     outside = ndimage.distance_transform_edt(~mask, sampling=pixel_mm)
     half = float(np.mean(pixel_mm)) / 2  # the border runs between pixels
-    signed = np.where(mask, np.minimum(inside, 1e6) - half, half - outside)
-    return signed.clip(-most, most).astype(np.float32)
+    signed: Floats = np.where(mask, inside - half, half - outside).clip(-most, most).astype(np.float32)
+    return signed
 
 
 def _resized(plane: Floats, shape: tuple[int, ...]) -> Floats:

@@ -23,7 +23,7 @@ from frugalseg.errors import disk_errors
 from frugalseg.imaging.volume import Volume
 from frugalseg.options import PropagateOptions, numbers
 from frugalseg.sam.boxes import Classes
-from frugalseg.sam.carried import Bools, Carried
+from frugalseg.sam.carried import Bools, Carried, nonempty
 from frugalseg.sam.engines import Engine, left
 from frugalseg.sam.fuse import fuse
 from frugalseg.sam.given import organs_in
@@ -126,7 +126,7 @@ def assemble(task: Task, store: Path, review_below: float) -> tuple[Classes, lis
             towards, away = (z - 1, z + 1) if source < z else (z + 1, z - 1)
             before |= np.isin(numbered, classes[towards])
             if away in task.objects:
-                denied |= ~task.objects[away].any(axis=(1, 2))
+                denied |= ~nonempty(task.objects[away])
         settled = classes[z] == numbered[:, None, None]
         rows += judge(carried, settled, list(task.organs), sources, before, denied, mm, review_below)
     return classes, rows

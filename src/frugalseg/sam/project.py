@@ -14,14 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 from torch import Tensor
 
 from frugalseg.options import PropagateOptions
 from frugalseg.sam.batches import Batches
 from frugalseg.sam.boxes import Box, box_around
-from frugalseg.sam.carried import LIMIT, Bools, Carried, Figures, overlap
+from frugalseg.sam.carried import LIMIT, Bools, Carried, Figures, nonempty, overlap
 from frugalseg.sam.embed import Embedder
 from frugalseg.sam.follow import Floats, Region, displacement, follow, signed_distance
 from frugalseg.sam.prompting import best, candidates
@@ -124,11 +123,12 @@ class Projector:
         beliefs = np.full(masks.shape, -LIMIT, dtype=np.float32)
         score, agreement, change = (np.zeros(len(masks)) for _ in range(3))
         if not masks.any():
-            return Carried(z, beliefs, masks.any(axis=(1, 2)), score, agreement, change)
+            return Carried(z, beliefs, nonempty(masks), score, agreement, change)
         view = Region.around(masks, VIEW_MM, self.scan.pixel_mm)
         was, now = (view.of(self.scan(slice_).numpy()) for slice_ in (before.z, z))
         field = displacement(was, now, self.scan.pixel_mm, FASTEST * self.scan.thickness_mm)
-        distances = {k: self._expected(view.of(masks[k]), field) for k in np.flatnonzero(before.alive)}
+        alive = [int(k) for k in np.flatnonzero(before.alive)]
+        distances = {k: self._expected(view.of(masks[k]), field) for k in alive}
         distances = {k: plane for k, plane in distances.items() if self._large(plane > 0)}
         if distances:
             expected = np.zeros_like(masks)
@@ -142,16 +142,16 @@ class Projector:
                 weighed = plane / self.reach
                 weighed += self.habits.trust[k] * (view.of(said) / LOGIT_LIMIT).clip(-1, 1)
                 weighed += GREY_WEIGHT * self.habits.grey_trust[k] * self._grey(k, view.of(masks[k]), was, now)
-                if overlap(weighed > 0, plane > 0) < self.options.min_change:
+                if overlap(weighed > 0, plane > 0) < self.options.min_overlap:
                     weighed = plane / self.reach
                 view.of(beliefs[k])[...] = weighed.clip(-LIMIT, LIMIT)
             settled = Carried(z, beliefs, before.alive, score, agreement, change).masks()
             for k in distances:
                 agreement[k] = overlap(own[k], settled[k])
                 change[k] = overlap(settled[k], expected[k])
-        alive = np.array([k in distances and self._large(settled[k]) for k in range(len(masks))])
-        beliefs[~alive] = -LIMIT
-        return Carried(z, beliefs, alive, score, agreement, change)
+        left = np.array([k in distances and self._large(settled[k]) for k in range(len(masks))])
+        beliefs[~left] = -LIMIT
+        return Carried(z, beliefs, left, score, agreement, change)
 
     def _expected(self, mask: Bools, field: Floats) -> Floats:
         return follow(signed_distance(mask, self.scan.pixel_mm, FAR_MM), field)
@@ -206,8 +206,9 @@ def _looked_up(ratio: Figures, smooth: Floats) -> Figures:
     return values
 
 
-def _histogram(values: Floats) -> npt.NDArray[np.float64]:
+def _histogram(values: Floats) -> Figures:
     """Share of each grey level, smoothed; none is 0."""
     counts = np.histogram(values, GREY_LEVELS, (0, 1))[0] + 1.0
-    smooth: npt.NDArray[np.float64] = ndimage.gaussian_filter1d(counts, 1.0)
-    return smooth / smooth.sum()
+    smooth = ndimage.gaussian_filter1d(counts, 1.0)
+    shares: Figures = smooth / smooth.sum()
+    return shares

@@ -45,7 +45,7 @@ class ScanSlices:
         return cls(upright, way, intensity.fit(upright.array), intensity)
 
     def __len__(self) -> int:
-        return self.volume.array.shape[2]
+        return int(self.volume.array.shape[2])
 
     def __call__(self, z: int) -> Tensor:
         """Slice `z`, counted from 0 at the inferior end: (H, W) float32 in [0, 1]."""
