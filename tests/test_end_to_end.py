@@ -146,7 +146,7 @@ def test_corrupt_scan_among_others_is_reported_and_the_others_done(way, tmp_path
 def test_used_folders_are_refused(way, capsys):
     before = (way / "fit" / "metrics.jsonl").read_bytes()
     assert frugalseg("finetune", data=way / "store", steps=5, out=way / "fit") == 1
-    assert "in use" in capsys.readouterr().err
+    assert "holds a finished run" in capsys.readouterr().err
     assert frugalseg("predict", model=way / "fit", images=way / "images", out=way / "pred") == 1
     assert "in use" in capsys.readouterr().err
     assert (way / "fit" / "metrics.jsonl").read_bytes() == before

@@ -57,6 +57,11 @@ def run(name: str, options: Any) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    finally:
+        if "torch" in sys.modules:
+            from frugalseg.engine.device import leave_processes
+
+            leave_processes()
     return 0
 
 

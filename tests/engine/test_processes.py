@@ -10,8 +10,10 @@ from ..processes import run_twice
 from .toy import SmoothTask, run_toy
 
 WORKER = """
+from frugalseg.engine.device import leave_processes
 from tests.engine.toy import SmoothTask, run_toy
 run_toy(Path(sys.argv[1]), SmoothTask(), resume=sys.argv[2], steps=int(sys.argv[3]), every=5)
+leave_processes()
 """
 
 
