@@ -437,9 +437,9 @@ class PropagateOptions(PromptableOptions):
     engine: Literal["project", "sam2"] = "project"
     """project: any promptable model, slice to slice. sam2: the memory of SAM 2 or EdgeTAM, named by --model."""
     min_overlap: float = 0.5
-    """project: where a slice's new mask overlaps the one expected from the slice before less than this (IoU), the
-    expected one is taken."""
-    review_below: float = 0.6
+    """project: where a slice's mask would outgrow the one expected from the slice before so far that the two overlap
+    less than this (IoU), the expected one is taken."""
+    review_below: float = 0.7
     """Slices with a lower confidence are listed for review."""
 
     def __post_init__(self) -> None:

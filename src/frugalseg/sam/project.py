@@ -44,6 +44,8 @@ SURROUNDINGS_MM = 10.0
 DISTRUSTED, TRUSTED = 0.6, 0.9
 """Overlap (IoU) with the annotation, on the annotated slice, up to which the model has nothing to say about an object,
 and from which on it has its full say."""
+TELLING = 0.3
+"""An object ends where it has its surroundings' grey values on average, if these are trusted this much."""
 VIEW_MM = 20.0
 """So far around all objects is looked at."""
 SMALLEST_MM2 = 30.0
@@ -142,19 +144,38 @@ class Projector:
                 weighed = plane / self.reach
                 weighed += self.habits.trust[k] * (view.of(said) / LOGIT_LIMIT).clip(-1, 1)
                 weighed += GREY_WEIGHT * self.habits.grey_trust[k] * self._grey(k, view.of(masks[k]), was, now)
-                if overlap(weighed > 0, plane > 0) < self.options.min_overlap:
+                if self._jumps(weighed > 0, plane > 0):
                     weighed = plane / self.reach
                 view.of(beliefs[k])[...] = weighed.clip(-LIMIT, LIMIT)
             settled = Carried(z, beliefs, before.alive, score, agreement, change).masks()
             for k in distances:
                 agreement[k] = overlap(own[k], settled[k])
                 change[k] = overlap(settled[k], expected[k])
-        left = np.array([k in distances and self._large(settled[k]) for k in range(len(masks))])
+        smooth = self._smooth(now)
+        left = np.array([k in distances and not self._ended(k, view.of(settled[k]), smooth) for k in range(len(masks))])
         beliefs[~left] = -LIMIT
         return Carried(z, beliefs, left, score, agreement, change)
 
     def _expected(self, mask: Bools, field: Floats) -> Floats:
         return follow(signed_distance(mask, self.scan.pixel_mm, FAR_MM), field)
+
+    def _jumps(self, new: Bools, expected: Bools) -> bool:
+        """Whether a mask grows beyond what was expected; one that shrinks may be that of an organ that ends."""
+        grows = bool(np.count_nonzero(new) > np.count_nonzero(expected))
+        return grows and overlap(new, expected) < self.options.min_overlap
+
+    def _ended(self, k: int, settled: Bools, smooth: Floats) -> bool:
+        """Whether what is left of an object is too small, or has its surroundings' grey values.
+
+        Args:
+            k: which object.
+            settled: (h, w) its mask.
+            smooth: (h, w) the slice.
+        """
+        if not self._large(settled):
+            return True
+        likeness = _looked_up(self.habits.ratios[k], smooth)[settled].clip(-2 * GREY_LIMIT, 2 * GREY_LIMIT)
+        return bool(self.habits.grey_trust[k] >= TELLING and likeness.mean() < 0)
 
     def _large(self, mask: Bools) -> bool:
         return bool(np.count_nonzero(mask) * self.cell >= SMALLEST_MM2)

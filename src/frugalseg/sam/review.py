@@ -101,8 +101,8 @@ def judge(
 
 
 def confidence_of(carried: Carried, k: int) -> float:
-    """How far object `k` of a carried slice can be relied on, 0…1: the least of what speaks for it."""
-    return float(np.clip(min(carried.score[k], carried.agreement[k], carried.change[k]), 0, 1))
+    """How far object `k` of a carried slice can be relied on, 0…1: the product of all that speaks for it."""
+    return float(np.clip(carried.score[k], 0, 1) * carried.agreement[k] * carried.change[k])
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

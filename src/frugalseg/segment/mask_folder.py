@@ -134,6 +134,7 @@ class MaskFolder:
             write_json(self.out / NOTE, self.note)  # after every scan, so that a killed run can go on
             return self.path(case)
 
+        write_json(self.out / NOTE, self.note)  # what a run that is killed in its first scan goes on with
         jobs = {case: case for case in self.images if case not in self.done}
         # One scan at a time: the networks use every core, and memory holds one scan.
         made, failures = map_cases(work, jobs, self.words.doing, workers=0)
