@@ -125,6 +125,23 @@ def test_store_made_with_other_parameters_is_refused(cohort, tmp_path, change, s
     assert everything(SliceStore.open(tmp_path / "store")) == before
 
 
+def test_scans_that_were_copied_or_moved_are_the_same_scans(cohort, tmp_path, monkeypatch):
+    prepare(options(cohort, tmp_path))
+    moved = []
+    for kind, folder in zip(("images", "labels"), cohort, strict=True):
+        moved.append(tmp_path / "moved" / kind)
+        moved[-1].mkdir(parents=True)
+        for path in folder.iterdir():
+            (moved[-1] / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(room, "prepare_scan", None)  # would fail if it were called
+    prepare(options(moved, tmp_path))
+    mask = bytearray((moved[1] / "scan_03.nii.gz").read_bytes())
+    mask[-5] ^= 1  # the size stays
+    (moved[1] / "scan_03.nii.gz").write_bytes(mask)
+    with pytest.raises(StoreError, match=r"other scans.*scan_03"):
+        prepare(options(moved, tmp_path))
+
+
 def test_store_of_other_scans_is_refused(cohort, tmp_path):
     prepare(options(cohort, tmp_path))
     (cohort[0] / "scan_03.nii.gz").unlink()

@@ -152,7 +152,7 @@ def _parameters(options: PrepareOptions, targets: Targets) -> dict[str, Any]:
 
 
 def _stamp(*paths: Path | None) -> list[Any]:
-    """Path, size and time of the files behind a scan: enough to see that they were exchanged."""
+    """Path, size and time of the files behind a scan: while they stay, so do its contents."""
     stamps: list[Any] = []
     for path in paths:
         files = [] if path is None else sorted(path.iterdir()) if path.is_dir() else [path]
@@ -160,6 +160,16 @@ def _stamp(*paths: Path | None) -> list[Any]:
         newest = max((s.st_mtime_ns for s in stats), default=0)
         stamps.append([str(path.resolve()) if path else None, sum(s.st_size for s in stats), newest])
     return stamps
+
+
+def _made_from(entry: Mapping[str, Any], stamp: list[Any]) -> bool:
+    """Whether a scan's entry was made from the files stamped here. Copied or moved files are read to know."""
+    if entry["stamp"] == stamp:
+        return True
+    if [size for _, size, _ in entry["stamp"]] != [size for _, size, _ in stamp]:
+        return False
+    hashes = [sha256(Path(path)) if path else None for path, _, _ in stamp]
+    return hashes == [entry["image_sha256"], entry["labels_sha256"]]
 
 
 def _existing(
@@ -176,11 +186,13 @@ def _existing(
         raise StoreError(
             f"{out} is a store made with other parameters ({told})", "choose another --out, or delete the old store"
         )
-    there = {scan["case"]: scan["stamp"] for scan in store.meta["scans"]}
+    there = {scan["case"]: scan for scan in store.meta["scans"]}
     changed = [
-        c for c in sources if (c in there and there[c] != sources[c]) or (c not in there and not options.skip_broken)
+        case
+        for case, stamp in sources.items()
+        if (not _made_from(there[case], stamp) if case in there else not options.skip_broken)
     ]
-    changed += [c for c in there if c not in sources]
+    changed += [case for case in there if case not in sources]
     if changed:
         raise StoreError(
             f"{out} is a store made from other scans (different: {', '.join(sorted(changed)[:5])})",
@@ -214,7 +226,7 @@ def _finished_part(job: ScanJob, stamp: list[Any]) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     entry: dict[str, Any] = read_json(path)
-    return entry if entry["stamp"] == stamp else None
+    return entry if _made_from(entry, stamp) else None
 
 
 def prepare_scan(job: ScanJob) -> dict[str, Any]:
