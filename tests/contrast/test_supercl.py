@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from frugalseg.contrast import supercl
 from frugalseg.contrast.loss import contrastive_loss
 from frugalseg.contrast.methods import METHODS, Setting
 from frugalseg.contrast.supercl import (
@@ -18,6 +19,7 @@ from frugalseg.contrast.supercl import (
     nearest_neighbour_groups,
     pixel_loss,
     sample_cells,
+    sample_slices,
     superpixel_means,
 )
 from frugalseg.errors import OptionError
@@ -85,6 +87,21 @@ def test_the_published_stride_leaves_columns_out():
     cells = sample_cells(torch.zeros(2, 1, 32, 32), 256, "stride")
     assert cells[0].tolist() == list(range(0, 1024, 16))
     assert set((cells % 32).flatten().tolist()) == {0, 16}
+
+
+def test_random_slices_differ_are_drawn_anew_and_are_at_least_one():
+    cpu = torch.device("cpu")
+    drawn = [sample_slices(10, 0.3, cpu).tolist() for _ in range(40)]
+    assert all(len(set(slices)) == 3 for slices in drawn)
+    assert {i for slices in drawn for i in slices} == set(range(10))
+    assert len({tuple(slices) for slices in drawn}) > 20
+    assert len(sample_slices(10, 0.001, cpu)) == 1
+
+
+def test_all_slices_are_in_order_and_draw_nothing():
+    before = torch.get_rng_state()
+    assert sample_slices(10, 1.0, torch.device("cpu")).tolist() == list(range(10))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 # ---- L_intra
@@ -162,8 +179,9 @@ def test_groups_forget_length_and_one_pair_is_one_group():
 # ---- the whole
 
 
-def test_the_loss_is_the_sum_of_its_three_terms_over_the_right_views():
-    model = learner(intra=0.7, inter=0.3).eval()
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_the_loss_is_the_sum_of_its_three_terms_over_the_right_views(share):
+    model = learner(intra=0.7, inter=0.3, intra_slices=share).eval()
     facts = facts_of([0] * 4 + [1] * 4, [[1]] * 8)
     images, rows = torch.rand(16, 1, 64, 64), torch.tensor([0, 3, 4, 7])
     seen = model(images)
@@ -180,9 +198,11 @@ def test_the_loss_is_the_sum_of_its_three_terms_over_the_right_views():
 
     coarse = encoder(images[8:])[-1]
     torch.manual_seed(5)
-    chosen = sample_cells(coarse[:4], 256, "random")
+    compared = seen.compared.tolist()
+    assert len(compared) == 4 * share
+    chosen = sample_cells(coarse[compared], 256, "random")
     labels = cells_of(maps, 16, (4, 4))
-    intra = pixel_loss(coarse[:4], coarse[4:], labels, chosen, TAU)
+    intra = pixel_loss(coarse[:4][compared], coarse[4:][compared], labels[compared], chosen, TAU)
     assert found["intra_loss"].item() == pytest.approx(intra.item(), rel=1e-4)
 
     average = superpixel_means(coarse.mean(1), labels.repeat(2, 1, 1), "cluster")
@@ -211,6 +231,85 @@ def test_gradients_reach_the_encoder_from_every_term_and_the_head_from_the_slice
         assert all((p.grad is not None) == reaches_head for p in model.network.head.parameters())
 
 
+def only(monkeypatch, *slices):
+    monkeypatch.setattr(supercl, "sample_slices", lambda batch, share, device: torch.tensor(slices))
+
+
+def test_shares_of_one_slice_come_on_average_to_all_slices(monkeypatch):
+    maps, rows = torch.randint(0, 6, (3, 64, 64), dtype=torch.int16), torch.arange(3).repeat(4)
+    images, facts = torch.rand(12, 1, 64, 64), facts_of([0] * 3, [[1]] * 3)
+    model = learner(pixel_sample="stride", pixel_map="quarter").eval()
+
+    def found(*slices):
+        only(monkeypatch, *slices)
+        loss = model.losses(model(images), facts, rows, maps)["intra_loss"]
+        weights = [*model.project.parameters(), *model.network.encoder.levels[0].parameters()]
+        return loss.item(), torch.autograd.grad(loss, weights)
+
+    whole, gradients = found(0, 1, 2)
+    shares = [found(i) for i in range(3)]
+    assert np.mean([loss for loss, _ in shares]) == pytest.approx(whole, rel=1e-5)
+    assert np.ptp([loss for loss, _ in shares]) > 1e-3
+    for i, gradient in enumerate(gradients):
+        assert gradient.abs().sum() > 0
+        torch.testing.assert_close(sum(g[i] for _, g in shares) / 3, gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_l_intra_reaches_its_slices_alone(monkeypatch):
+    only(monkeypatch, 3, 1)
+    model = learner().eval()  # in training, batch norm ties all pictures together
+    images = torch.rand(16, 1, 32, 32, requires_grad=True)
+    found = model.losses(model(images), facts_of([0] * 4, [[1]] * 4), torch.arange(4).repeat(4), quarters(4, 32))
+    found["intra_loss"].backward()
+    reached = images.grad.abs().sum(dim=(1, 2, 3)) > 0
+    assert reached.nonzero().flatten().tolist() == [8 + 1, 8 + 3, 12 + 1, 12 + 3]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_groups_do_not_depend_on_which_slices_are_compared(monkeypatch, training):
+    model, images, means = learner().train(training), torch.rand(16, 1, 32, 32), []
+    for slices in ((0,), (2,), (3, 1)):
+        only(monkeypatch, *slices)
+        means.append(model(images).means)
+    assert not any(m.requires_grad for m in means)
+    assert torch.equal(means[0], means[1])
+    assert torch.equal(means[0], means[2])
+
+
+@pytest.mark.parametrize(("share", "expected"), [(1.0, [(16, True)]), (0.5, [(12, True), (8, False)])])
+def test_slices_that_are_not_compared_have_no_way_back(share, expected):
+    model, passes = learner(intra_slices=share), []
+    model.network.encoder.register_forward_pre_hook(
+        lambda _, inputs: passes.append((len(inputs[0]), torch.is_grad_enabled()))
+    )
+    model(torch.rand(16, 1, 32, 32))
+    assert passes == expected
+
+
+def test_dropout_blurs_what_is_learned_from_and_not_what_groups_are_found_by():
+    model, images = learner(), torch.rand(16, 1, 32, 32)
+    dropout = torch.nn.Dropout(0.5)
+    model.network.encoder.centre.append(dropout)
+    first, second = model(images), model(images)
+    assert torch.equal(first.means, second.means)
+    assert not torch.equal(first.slices, second.slices)
+    assert dropout.training
+
+
+def test_every_term_teaches_under_autocast_too():
+    """Autocast keeps the weights it has cast; those of the pass without gradients must not serve the other."""
+    model = learner()
+    facts, rows = facts_of([0] * 4, [[1]] * 4), torch.arange(4).repeat(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        seen = model(torch.rand(16, 1, 32, 32))
+    found = model.losses(seen, facts, rows, quarters(4, 32))
+    weights = list(model.network.encoder.parameters())
+    for term in ("instance_loss", "intra_loss", "inter_loss"):
+        gradients = torch.autograd.grad(found[term], weights, retain_graph=True, allow_unused=True)
+        assert all(g is not None and torch.isfinite(g).all() for g in gradients)
+        assert sum(g.abs().sum() for g in gradients) > 0
+
+
 def test_slices_without_a_height_attract_their_other_view_alone():
     model = learner()
     facts = facts_of([0, 1, 2, 3], [[1]] * 4, position=[math.nan] * 4)
@@ -230,7 +329,7 @@ def test_a_batch_of_one_slice_is_no_error():
 
 
 def test_quarter_map_compares_projected_pixels_of_the_finer_map():
-    model = learner(pixel_map="quarter")
+    model = learner(pixel_map="quarter", intra_slices=1.0)
     seen = model(torch.rand(8, 1, 64, 64))
     assert seen.pixels.shape == (4, 128, 16, 16)
     assert seen.means.shape == (4, 4, 4)
@@ -258,6 +357,9 @@ def test_online_superpixels_are_those_of_each_view():
         ({"compactness": 3.0}, "online"),
         ({"intra": -1.0}, "--intra"),
         ({"pixels": 0}, "--pixels"),
+        ({"intra_slices": 0.0}, "--intra-slices"),
+        ({"intra_slices": 1.5}, "--intra-slices"),
+        ({"intra_slices": math.nan}, "--intra-slices"),
         ({"superpixels": "online", "segments": 1}, "--segments"),
     ],
 )

@@ -59,6 +59,7 @@ SUPERCL = (
     "superpixels",
     "segments",
     "compactness",
+    "intra_slices",
     "pixel_map",
     "pixels",
     "pixel_sample",

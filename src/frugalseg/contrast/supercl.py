@@ -12,11 +12,17 @@ one contrastive loss (`contrast.loss`):
 | L_inter (IGCP) | slices, by V1, V2 | in the same group (CCL) by superpixel maps (ASP) of I1, I2, or the other view |
 
 The superpixels need not follow V1, V2: nothing looks them up there.
+
+L_intra is a mean over slices, so a share of them drawn anew in every step estimates it, and its gradient, without bias
+(but for the statistics of batch norm), and saves the others' I1, I2 the way back through the encoder (option
+`intra_slices`; 1 is as published).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -47,12 +53,14 @@ class Seen(NamedTuple):
 
     Attributes:
         slices: (2B, D) vectors of V1, then V2.
-        pixels: (2B, C, h, w) vectors of the cells of I1, then I2.
-        means: (2B, h', w') mean over the channels of the coarsest map of I1, then I2.
+        compared: (K,) int64, which of the B slices L_intra compares pixels of.
+        pixels: (2K, C, h, w) vectors of the cells of those slices' I1, then of their I2.
+        means: (2B, h', w') mean over the channels of the coarsest map of every slice's I1, then I2; without gradient.
         superpixels: (2B, S, S) of I1, then I2, where they are computed on the spot; else None.
     """
 
     slices: Tensor
+    compared: Tensor
     pixels: Tensor
     means: Tensor
     superpixels: Tensor | None
@@ -63,7 +71,7 @@ class SuperCL(Learner):
 
     Args:
         network: of any backbone whose coarsest map has 1/`stride` of the side of its input.
-        options: pixel_map, pixels, pixel_sample, asp_norm, superpixels, and the weights of the terms.
+        options: intra_slices, pixel_map, pixels, pixel_sample, asp_norm, superpixels, and the weights of the terms.
         tau: temperature of all terms.
     """
 
@@ -79,17 +87,27 @@ class SuperCL(Learner):
 
     def forward(self, images: Tensor) -> Seen:
         """(4B, C, S, S): V1, V2, I1, I2 of B slices."""
-        half = len(images) // 2
-        grown, _ = padded_to(images, self.network.encoder.stride)
-        features = self.network.encoder(grown)
-        moved = [level[:half] for level in features]
+        encoder, half = self.network.encoder, len(images) // 2
+        grown, _ = padded_to(images, encoder.stride)
+        compared = sample_slices(half // 2, self.options.intra_slices, images.device)
+        if 2 * len(compared) == half:
+            features = encoder(grown)
+            coarsest = features[-1][half:]
+        else:
+            moved, in_place = grown.chunk(2)
+            features = encoder(torch.cat([moved, in_place[torch.cat([compared, half // 2 + compared])]]))
+            # All of I1, I2 once more, not only those that are left: batch norm would scale the two parts differently,
+            # and ASP find slices alike for having been in the same part.
+            with torch.no_grad(), _without_dropout(encoder):
+                coarsest = encoder(in_place)[-1]
         online = None
         if self.options.superpixels == "online":
             online = _superpixels_of(images[half:], self.options)
         return Seen(
-            slices=self.network.head(self.network.encoder.embed(moved)),
+            slices=self.network.head(encoder.embed([level[:half] for level in features])),
+            compared=compared,
             pixels=self.project(features[self.level][half:]),
-            means=features[-1][half:].mean(dim=1),
+            means=coarsest.detach().mean(dim=1),
             superpixels=online,
         )
 
@@ -102,7 +120,7 @@ class SuperCL(Learner):
         stride = self.network.encoder.stride
         first, second = outputs.pixels.chunk(2)
         chosen = sample_cells(first, self.options.pixels, self.options.pixel_sample)
-        labels = cells_of(maps, stride, first.shape[-2:])[: len(first)]
+        labels = cells_of(maps[outputs.compared], stride, first.shape[-2:])
         intra = pixel_loss(first, second, labels, chosen, self.tau)
 
         seen = facts.at(gathered(rows[: len(outputs.slices)]))
@@ -111,7 +129,7 @@ class SuperCL(Learner):
         instance = contrastive_loss(slices, near, others, self.tau)
 
         coarse = cells_of(maps, stride, outputs.means.shape[-2:])
-        average = superpixel_means(outputs.means.detach(), coarse, self.options.asp_norm)
+        average = superpixel_means(outputs.means, coarse, self.options.asp_norm)
         groups = nearest_neighbour_groups(gathered(average))
         same_slice = seen.row[:, None] == seen.row[None, :]
         alike = ((groups[:, None] == groups[None, :]) | same_slice) & others
@@ -124,6 +142,19 @@ class SuperCL(Learner):
             "inter_loss": inter,
             "groups": groups.max() + 1.0,
         }
+
+
+@contextmanager
+def _without_dropout(encoder: nn.Module) -> Iterator[None]:
+    """No layer drops anything: where nothing is learned it only blurs the maps, and takes a third of a U-Net's time."""
+    layers = [layer for layer in encoder.modules() if isinstance(layer, nn.Dropout) and layer.training]
+    for layer in layers:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.train()
 
 
 def _level_of_quarter(network: ProjectionNet, options: PretrainOptions) -> int:
@@ -164,6 +195,17 @@ def cells_of(superpixels: Tensor, stride: int, shape: tuple[int, int] | torch.Si
     rows = (torch.arange(height, device=grown.device) + 0.5) * (grown.shape[-2] / height)
     columns = (torch.arange(width, device=grown.device) + 0.5) * (grown.shape[-1] / width)
     return grown[:, rows.long()[:, None], columns.long()[None, :]]
+
+
+def sample_slices(batch: int, share: float, device: torch.device) -> Tensor:
+    """(K,) int64, K = `share` · `batch` rounded and at least 1: different slices, drawn anew from PyTorch's generator.
+
+    A share that comes to all slices gives them in order and draws nothing.
+    """
+    count = max(1, round(share * batch))
+    if count >= batch:
+        return torch.arange(batch, device=device)
+    return torch.rand(batch, device=device).argsort()[:count]
 
 
 def sample_cells(maps: Tensor, pixels: int, how: Literal["random", "stride"]) -> Tensor:
