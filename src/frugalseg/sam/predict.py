@@ -1,4 +1,7 @@
-"""`frugalseg predict`, with or without refinement: it lies here because segment/ knows nothing of this room."""
+"""`frugalseg predict`, whatever the model, with or without refinement.
+
+It lies here because segment/ knows nothing of this room.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from frugalseg.engine.files import read_json
 from frugalseg.errors import RunError, ScanError
-from frugalseg.models.saved import load_spec
+from frugalseg.models.saved import SPEC
 from frugalseg.options import PredictOptions, RefineOptions
-from frugalseg.segment.predict import predict as predict_coarse
+from frugalseg.sam.mix.handover import is_sam_mix, sam_mix_options
+from frugalseg.segment.predict import predict as predict_segmenter
 
 
 def predict(options: PredictOptions) -> dict[str, Path]:
@@ -19,10 +24,11 @@ def predict(options: PredictOptions) -> dict[str, Path]:
 
     Raises:
         ScanError: some scans failed, after all others are written.
-        RunError, OptionError, DeviceError: see `segment.predict.predict` and `sam.refine.refine`.
+        RunError, OptionError, DeviceError: see `segment.predict.predict`, `sam.mix.predict.sam_mix_predict` and
+            `sam.refine.refine`; an option that the model knows nothing of.
     """
     if options.refine is None:
-        return predict_coarse(options)
+        return _predict_alone(options)
     from frugalseg.sam.load import find_weights
     from frugalseg.sam.refine import COARSE, note_beside, refine
 
@@ -33,7 +39,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
         raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
     broken: ScanError | None = None
     try:
-        predict_coarse(replace(options, refine=None, out=coarse))
+        _predict_alone(replace(options, refine=None, out=coarse))
     except ScanError as error:
         if not note_beside(coarse).get("masks"):
             raise
@@ -57,8 +63,17 @@ def predict(options: PredictOptions) -> dict[str, Path]:
     return refined
 
 
+def _predict_alone(options: PredictOptions) -> dict[str, Path]:
+    """Masks of the trained model alone, by what its run says it is."""
+    if is_sam_mix(options.model):
+        from frugalseg.sam.mix.predict import sam_mix_predict  # it imports transformers, which takes seconds
+
+        return sam_mix_predict(sam_mix_options(options))
+    return predict_segmenter(options)
+
+
 def _as_trained(run: Path) -> dict[str, Any]:
-    """The intensities that the trained model was shown, as options of `refine`."""
-    intensity = load_spec(run, "segmenter")["preprocessing"]["intensity"]
+    """The intensities that the trained model was shown, as options of `refine`; every kind notes them alike."""
+    intensity = read_json(run / SPEC)["preprocessing"]["intensity"]
     limits = (float(intensity["low"]), float(intensity["high"]))
     return {"modality": intensity["kind"], "window" if intensity["kind"] == "ct" else "percentiles": limits}

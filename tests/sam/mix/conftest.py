@@ -7,6 +7,7 @@ import pytest
 from frugalseg.dataset.prepare import prepare
 from frugalseg.models import resnet
 from frugalseg.options import PrepareOptions, SamMixTrainOptions
+from frugalseg.sam.mix.train import sam_mix_train
 from tests.sam.tiny_networks import sam
 from tests.scans import write_cohort
 
@@ -20,6 +21,29 @@ def cohort(tmp_path_factory):
         prepare(PrepareOptions(images=images, labels=labels, target=target, size=32, out=root / name))
     sam().save_pretrained(root / "sam")
     return root
+
+
+@pytest.fixture(scope="session")
+def trained(cohort, tmp_path_factory):
+    """A run on both organs; change nothing in it."""
+    out = tmp_path_factory.mktemp("predict") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resnet, "PLANES", (4, 8, 16, 32))
+        sam_mix_train(
+            SamMixTrainOptions(
+                data=cohort / "store",
+                base=str(cohort / "sam"),
+                out=out,
+                adapt="decoder",
+                budget="5 slices",
+                steps=4,
+                validate_every=4,
+                classifier_size=64,
+                device="cpu",
+                precision="32",
+            )
+        )
+    return out
 
 
 @pytest.fixture(autouse=True)

@@ -16,35 +16,10 @@ from frugalseg.commands import COMMANDS
 from frugalseg.errors import OptionError, PairingError, RunError
 from frugalseg.evaluate.evaluate import evaluate
 from frugalseg.imaging.read import read_volume
-from frugalseg.models import resnet
-from frugalseg.options import EvaluateOptions, SamMixEvaluateOptions, SamMixPredictOptions, SamMixTrainOptions
+from frugalseg.options import EvaluateOptions, SamMixEvaluateOptions, SamMixPredictOptions
 from frugalseg.sam.mix.judge import sam_mix_evaluate
 from frugalseg.sam.mix.predict import MixPredictor, sam_mix_predict
-from frugalseg.sam.mix.train import sam_mix_train
 from frugalseg.segment.note import NOTE
-
-
-@pytest.fixture(scope="module")
-def trained(cohort, tmp_path_factory):
-    """A run on both organs."""
-    out = tmp_path_factory.mktemp("predict") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resnet, "PLANES", (4, 8, 16, 32))
-        sam_mix_train(
-            SamMixTrainOptions(
-                data=cohort / "store",
-                base=str(cohort / "sam"),
-                out=out,
-                adapt="decoder",
-                budget="5 slices",
-                steps=4,
-                validate_every=4,
-                classifier_size=64,
-                device="cpu",
-                precision="32",
-            )
-        )
-    return out
 
 
 def wish(trained, cohort, out, **more):

@@ -18,15 +18,15 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from frugalseg.engine.files import atomic_write, read_json, sha256, write_json
-from frugalseg.errors import RunError
+from frugalseg.errors import OptionError, RunError
 from frugalseg.models.saved import SPEC
 from frugalseg.sam.load import load_promptable
 from frugalseg.sam.mix.branch import SamBranch
 from frugalseg.sam.mix.classifier import Classifier
+from frugalseg.sam.mix.handover import KIND
 from frugalseg.sam.mix.lora import is_lora
 from frugalseg.sam.mix.model import MixModel
 
-KIND = "sam-mix"
 FILES = ("classifier", "decoder", "lora")
 
 
@@ -100,9 +100,15 @@ def load_mix(folder: Path, spec: dict[str, Any], base: str | None, device: torch
 
     Raises:
         RunError: the base model is another one than in training, or files are missing or damaged.
-        OptionError: the base model is not there.
+        OptionError: the base model is not there, or cannot be one.
     """
-    model = build(spec["settings"], base or spec["base"]["given"], device)
+    try:
+        model = build(spec["settings"], base or spec["base"]["given"], device)
+    except OptionError as error:
+        raise OptionError(
+            f"the base model of {folder}, {spec['base']['name']}: {error.problem}",
+            "say where it is by `frugalseg sam-mix predict --base`",
+        ) from error
     check_base(folder, spec, model.branch)
     weights: dict[str, Tensor] = {}
     for part in FILES:
@@ -126,7 +132,7 @@ def check_base(folder: Path, spec: dict[str, Any], branch: SamBranch) -> None:
         raise RunError(
             f"{folder} was trained on {spec['base']['name']} with signature {spec['base']['signature']}, "
             f"given is {branch.name} with {branch.signature}",
-            "give the very same base model by --base",
+            "give the very same base model by `frugalseg sam-mix predict --base`",
         )
 
 

@@ -27,8 +27,9 @@ from frugalseg.options import Keep, SamMixTrainOptions
 from frugalseg.sam.mix.branch import trained_parts
 from frugalseg.sam.mix.classifier import balanced_alpha
 from frugalseg.sam.mix.features import Features
+from frugalseg.sam.mix.handover import KIND
 from frugalseg.sam.mix.model import MixModel
-from frugalseg.sam.mix.record import KIND, build, save_mix
+from frugalseg.sam.mix.record import build, save_mix
 from frugalseg.sam.mix.task import MixTask, TrainingSet
 from frugalseg.segment.record import scan_roles
 
@@ -180,6 +181,7 @@ def _save(run: RunFolder, options: SamMixTrainOptions, work: _Work, task: MixTas
             "classifier": sum(p.numel() for p in task.mix.classifier.parameters()),
             **trained_parts(task.mix.branch),
         },
+        "parameters": sum(p.numel() for p in task.mix.parameters()),
         "targets": store.meta["parameters"]["targets"],
         "preprocessing": store.preprocessing,
         "keep": keep,

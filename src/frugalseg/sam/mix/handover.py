@@ -1,0 +1,45 @@
+"""`frugalseg predict` with a run of SAM-Mix: the same wish, in the options of `sam-mix predict`.
+
+Nothing here imports transformers, which takes seconds: every prediction asks what run it has, and few have SAM-Mix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any
+
+from frugalseg.engine.files import read_json
+from frugalseg.errors import OptionError
+from frugalseg.models.saved import SPEC
+from frugalseg.options import PredictOptions, SamMixPredictOptions
+
+KIND = "sam-mix"
+"""What model.json calls itself."""
+
+
+def is_sam_mix(run: Path) -> bool:
+    """Whether a folder holds a finished SAM-Mix; a folder without a model does not."""
+    return (run / SPEC).is_file() and read_json(run / SPEC).get("kind") == KIND
+
+
+def sam_mix_options(options: PredictOptions) -> SamMixPredictOptions:
+    """The options that both commands have, as `sam-mix predict` takes them.
+
+    Raises:
+        OptionError: another option was given, which would otherwise be passed over in silence.
+    """
+    shared = {field.name for field in fields(SamMixPredictOptions)}
+    given = {field.name: getattr(options, field.name) for field in fields(PredictOptions)}
+    for field in fields(PredictOptions):
+        if field.name not in shared and given[field.name] != _default(field):
+            flag = "--" + field.name.replace("_", "-")
+            raise OptionError(
+                f"{flag} {given[field.name]}: {options.model} is a run of SAM-Mix, which knows nothing of it",
+                f"leave {flag} out",
+            )
+    return SamMixPredictOptions(**{name: value for name, value in given.items() if name in shared})
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
