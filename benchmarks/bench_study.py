@@ -56,7 +56,7 @@ def _alone(path: Path, prepared: Path, out: Path) -> None:
         folder = out / cell.job.id
         finetune(replace(cell.job.options, out=folder / "model"))
         for test in cell.job.tests:
-            predict(replace(test.predict, model=folder / "model", out=folder / "masks"))
+            predict(replace(test.make, model=folder / "model", out=folder / "masks"))
             evaluate(replace(test.evaluate, predictions=folder / "masks", out=folder / "evaluation"))
 
 

@@ -24,16 +24,19 @@ def made_up_study(
     tests: Iterable[study.TestSet] = (study.TestSet("held-out", True, True, 8),),
     organs: Iterable[str] = ("liver",),
     transductive: Iterable[str] = (),
+    guided: Iterable[str] = (),
     state: Callable[[str, str, int, int], str] = lambda *_: "done",
 ) -> study.StudyResults:
     """Every test set has as many patients as scans; distances are 100 mm times 1 - Dice."""
     parts = [tuple(part) for part in (methods, backbones, budgets, draws, seeds)]
-    tests, organs, transductive = tuple(tests), tuple(organs), set(transductive)
+    tests, organs = tuple(tests), tuple(organs)
+    apart = {"transductive": set(transductive), "guided": set(guided)}
     cells: list[dict[str, Any]] = []
     cases: list[dict[str, Any]] = []
     for method, backbone, budget, draw, seed in _grid(parts):
         key = {"method": method, "backbone": backbone, "budget": budget, "draw": draw, "seed": seed}
-        cells.append(key | _cell(state(method, budget, draw, seed), method in transductive, parts[2].index(budget)))
+        cells.append(key | _cell(state(method, budget, draw, seed), parts[2].index(budget)))
+        cells[-1] |= {column: method in those for column, those in apart.items()}
         for test in tests if cells[-1]["state"] == "done" else ():
             for organ in organs:
                 for i in range(test.scans):
@@ -61,12 +64,12 @@ def _grid(parts: list[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
     return itertools.product(*parts)
 
 
-def _cell(state: str, transductive: bool, step: int) -> dict[str, Any]:
+def _cell(state: str, step: int) -> dict[str, Any]:
     done = state == "done"
     return {
         "state": state,
         "error": "CUDA out of memory\nTraceback …" if state == "failed" else "",
-        "transductive": transductive,
+        "test_slices": 0 if done else np.nan,
         "masks": 40 * (step + 1) if done else np.nan,
         "mask_scans": step + 1 if done else np.nan,
         "validation_masks": 80 if done else np.nan,

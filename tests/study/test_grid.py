@@ -14,9 +14,9 @@ from frugalseg.contrast.methods import METHODS
 from frugalseg.engine.files import read_json, write_json
 from frugalseg.errors import OptionError
 from frugalseg.segment.presets import PRESETS
-from frugalseg.study import grid as grid_module
+from frugalseg.study import cells as cells_module
 from frugalseg.study.grid import build_grid
-from frugalseg.study.jobs import CellJob, PretrainJob, kind_of, short_hash, slug
+from frugalseg.study.jobs import ModelJob, PretrainJob, kind_of, short_hash, slug
 from frugalseg.study.read_plan import read_plan
 from frugalseg.study.sources import check_data, locate
 from frugalseg.study.work import attempt
@@ -66,7 +66,7 @@ def test_methods_with_the_same_pre_training_share_it(folder):
     pretrainings = [job for job in jobs if isinstance(job, PretrainJob)]
     assert len(pretrainings) == 2  # one a seed, though two methods use it
     for job in jobs:
-        if isinstance(job, CellJob):
+        if isinstance(job, ModelJob):
             assert all(ids(grid).index(need) < ids(grid).index(job.id) for need in job.needs)
     by_method = {cell.method: cell for cell in grid.cells if cell.seed == 1}
     assert by_method["polycl"].pretrain == by_method["polycl again"].pretrain
@@ -139,7 +139,7 @@ def test_a_list_of_scans_that_lacks_the_masks_hashes_is_made_anew(folder, tmp_pa
 def test_models_of_changed_code_are_new(folder, monkeypatch, what):
     before = grid_of(folder)
     if what == "version":
-        monkeypatch.setattr(grid_module, "__version__", "99")
+        monkeypatch.setattr(cells_module, "__version__", "99")
     elif what == "preset":
         monkeypatch.setitem(PRESETS, "robust", dataclasses.replace(PRESETS["robust"], clip=9.0))
     else:
@@ -157,7 +157,7 @@ def test_test_sets_hold_the_patients_they_should(folder):
     assert {scan.case for scan in grid.tests["held out"]} == held_out
     assert [scan.case for scan in grid.tests["away"]] == ["scan_06", "scan_07"]
     test = grid.cells[0].job.tests[1]
-    assert test.predict.case == test.evaluate.case == ["scan_06", "scan_07"]
+    assert test.make.case == test.evaluate.case == ["scan_06", "scan_07"]
 
 
 def test_jobs_can_be_sent_to_another_process(folder):

@@ -43,7 +43,7 @@ def test_a_plan_in_full(folder):
     scratch, polycl, again = plan.methods
     assert scratch.pretrain is None
     assert polycl.pretrain == {"steps": 2, "batch_size": 4, "device": "cpu", "precision": "32", "method": "polycl-s"}
-    assert again.finetune["lr"] == 0.001
+    assert again.training.values["lr"] == 0.001
     assert "scratch" in scratch.note
     assert "polycl-s" in polycl.note
 
@@ -128,7 +128,7 @@ def test_missing_parts(folder):
 
 def test_a_method_s_own_length_takes_the_place_of_the_shared_one(folder):
     plan = read(folder, changed(("lr: 0.001", "epochs: 3")))
-    assert plan.methods[2].finetune == {"batch_size": 4, "device": "cpu", "precision": "32", "epochs": 3}
+    assert plan.methods[2].training.values == {"batch_size": 4, "device": "cpu", "precision": "32", "epochs": 3}
 
 
 def test_shared_options_reach_the_methods_that_read_them(folder):
@@ -176,7 +176,7 @@ def test_published_weights_need_a_backbone_that_has_some(folder):
     with pytest.raises(OptionError, match=r"line 18: methods.scratch: nobody published weights for unet"):
         read(folder, text)
     plan = read(folder, text.replace("[unet]", "[resnet18-unet]"))
-    assert plan.methods[0].finetune["weights"] == folder / "weights.safetensors"
+    assert plan.methods[0].training.values["weights"] == folder / "weights.safetensors"
     assert "from the published weights weights.safetensors" in plan.methods[0].note
 
 

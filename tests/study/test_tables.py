@@ -163,26 +163,27 @@ def test_cells_that_are_not_done_any_more_bring_no_scores():
     assert rows_of(tables_of(dataclasses.replace(results, cells=cells)).in_domain[0])["best"][0].note == "4 of 6 runs"
 
 
-def test_transductive_methods_are_marked_everywhere_and_take_no_place():
+@pytest.mark.parametrize(("column", "mark", "command"), [("transductive", "†", "dagger"), ("guided", "‡", "ddagger")])
+def test_methods_that_had_more_are_marked_everywhere_and_take_no_place(column, mark, command):
     results = made_up_study(
         dice,
         methods=["scratch", "moco", "best"],
         tests=[study.TestSet("held-out", True, True, 8), study.TestSet("abroad", False, True, 8)],
-        transductive=["moco"],
+        **{column: ["moco"]},
         state=lambda m, b, d, s: "failed" if (m, b, s) == ("moco", "3 scans", 0) else "done",
     )
     tables = tables_of(results)
     assert all(getattr(tables, field.name) for field in dataclasses.fields(tables))
     for table in tables.every():
         names = {row[0].text for section in table.sections for row in section.rows}
-        assert "moco†" in names
+        assert f"moco{mark}" in names
         assert "moco" not in names
-        assert any("transductive" in note for note in table.notes)
-        assert r"moco$^\dagger$" in to_latex(table)
+        assert any(note.startswith(f"{mark} {column}") for note in table.notes)
+        assert rf"moco$^\{command}$" in to_latex(table)
     first = {name: row[0].rank for name, row in rows_of(tables.in_domain[0]).items()}
-    assert first == {"scratch": "second", "moco†": "", "best": "best"}  # moco has the highest mean
+    assert first == {"scratch": "second", f"moco{mark}": "", "best": "best"}  # moco has the highest mean
     figures = pd.concat([t.data for t in (*tables.in_domain, *tables.comparisons)])
-    assert set(figures.loc[figures["transductive"], "method"]) == {"moco"}
+    assert set(figures.loc[figures[column], "method"]) == {"moco"}
 
 
 def test_nothing_in_millimetres_where_the_spacing_is_a_placeholder():

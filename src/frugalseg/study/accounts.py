@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from frugalseg.engine.words import counted
-from frugalseg.study.scores import CELL, Group, Scores
+from frugalseg.study.scores import CELL, MARKS, Group, Scores
 from frugalseg.study.table import GAP, Entry, Section, Table
 from frugalseg.study.wording import label, notes_of
 
@@ -25,7 +25,7 @@ def cost_table(scores: Scores) -> Table:
         )
         if rows:
             sections.append(Section(backbone, rows))
-    keep = [*CELL, "state", "transductive", "semi", "unlabelled_slices", *(column for column, _, _ in COST)]
+    keep = [*CELL, "state", *MARKS, "semi", "unlabelled_slices", *(column for column, _, _ in COST)]
     return Table(
         name="cost",
         title="What every method used",
@@ -38,7 +38,8 @@ def cost_table(scores: Scores) -> Table:
             "Of the finished runs; a range where draws differ. Masks are annotated slices. Validation masks come on "
             "top of the budget. Organ-present labels say for a slice whether it shows the organ, and are annotation "
             "too. Minutes are means; one pre-training may serve several budgets and draws, and its minutes stand at "
-            "each of them.",
+            "each of them. Slices of test scans: how many of them were annotated for the method; a dash where their "
+            "references gave boxes.",
             *_nothing_unlabelled(scores, done),
         ),
         data=cells[keep],
@@ -56,6 +57,7 @@ COST: tuple[tuple[str, str, int], ...] = (
     ("pretrain_minutes", "Pre-training, min", 1),
     ("finetune_minutes", "Fine-tuning, min", 1),
     ("parameters", "Parameters", 0),
+    ("test_slices", "Slices of test scans", 0),
     ("device", "Device", 0),
 )
 """Column of cells.csv, heading, decimals."""

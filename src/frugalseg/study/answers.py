@@ -11,7 +11,6 @@ from frugalseg.engine.words import counted, number
 from frugalseg.evaluate.statistics import FEWEST_PATIENTS
 from frugalseg.study.comparison import Comparison, compare_with_baseline
 from frugalseg.study.scores import DICE, Group, Question, Scores
-from frugalseg.study.table import DAGGER
 from frugalseg.study.wording import describe, label, p_text, sections_of
 
 
@@ -60,7 +59,7 @@ def _highest(scores: Scores, question: Question, backbone: str) -> str:
     whole = [u for u in budgets if all(scores.complete(question, Group(m, backbone, u)) for m in methods)]
     if not whole:
         return f"{start}No budget is finished by every method yet."
-    pool = [m for m in methods if not scores.transductive(m)] or methods
+    pool = [m for m in methods if not scores.apart(m)] or methods
     wins = Counter(filter(None, (_winner(scores, question, pool, backbone, budget) for budget in whole)))
     if not wins:
         return f"{start}No method alone has the highest mean Dice at any budget."
@@ -69,7 +68,8 @@ def _highest(scores: Scores, question: Question, backbone: str) -> str:
         place += f" that every method has finished ({len(budgets)} are planned)"
     parts = [f"{label(scores, m)} has the highest mean Dice at {n} {place}" for m, n in wins.most_common(1)]
     parts += [f"{label(scores, m)} at {n}" for m, n in wins.most_common()[1:]]
-    aside = f" Methods marked {DAGGER} are left aside here." if len(pool) < len(methods) else ""
+    marks = "".join(dict.fromkeys(mark for m in methods if m not in pool for mark in scores.marks(m)))
+    aside = f" Methods marked {' or '.join(marks)} are left aside here." if marks else ""
     return f"{start}{', '.join(parts)}.{aside}"
 
 
@@ -117,7 +117,7 @@ def _judge(scores: Scores, comparisons: Sequence[Comparison]) -> str:
     if patients < FEWEST_PATIENTS:
         return f"{counted(patients, 'patient')} {'is' if patients == 1 else 'are'} too few to support any method."
     better = [c for c in made if c.verdict > 0]
-    better.sort(key=lambda c: (scores.transductive(c.group.method), -c.difference.mean))
+    better.sort(key=lambda c: (scores.apart(c.group.method), -c.difference.mean))
     worse = [c for c in made if c.verdict < 0]
     text = f"no difference to {baseline} shown"
     if better:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from frugalseg.engine.progress import console, say
 from frugalseg.engine.words import counted
 from frugalseg.study.advance import Advance, advance_of, in_words, seconds_left
-from frugalseg.study.jobs import CellJob, Job, PretrainJob, kind_of
+from frugalseg.study.jobs import Job, ModelJob, PretrainJob, kind_of
 from frugalseg.study.schedule import Progress as Schedule
 
 EVERY_S = 1.0
@@ -85,6 +85,6 @@ class Board:
 
 
 def _advance(job: Job) -> Advance:
-    if isinstance(job, (PretrainJob, CellJob)):
+    if isinstance(job, (PretrainJob, ModelJob)):
         return advance_of(job.options.out)
     return Advance(None, "")

@@ -95,7 +95,7 @@ def _comparison_record(scores: Scores, c: Comparison) -> dict[str, Any]:
         "organ": c.question.organ,
         "metric": c.metric.key,
         **c.group._asdict(),
-        "transductive": scores.transductive(c.group.method),
+        **scores.had(c.group.method),
         "baseline": scores.results.baseline,
         "runs": c.runs,
         "runs_planned": c.planned,

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions, PretrainOptions
+from frugalseg.options import (
+    EvaluateOptions,
+    FinetuneOptions,
+    PredictOptions,
+    PrepareOptions,
+    PretrainOptions,
+    PropagateOptions,
+    RefineOptions,
+    SamMixPredictOptions,
+    SamMixTrainOptions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,20 +75,49 @@ class PretrainJob(Job):
 
 
 @dataclass(frozen=True)
+class Carry:
+    """Carry the middle slice of each mask through its scan.
+
+    Attributes:
+        masks: the folder of masks.
+        propagate: how; its `annotations` are made here, of these masks.
+    """
+
+    masks: Path
+    propagate: PropagateOptions
+
+
+Make = PredictOptions | SamMixPredictOptions | RefineOptions | Carry
+"""What makes masks of a test set."""
+
+
+@dataclass(frozen=True)
 class TestJob:
-    """Predict and evaluate one test set with one model."""
+    """Make masks of one test set, and evaluate them.
+
+    Attributes:
+        name: of the test set.
+        make: what makes the masks.
+        evaluate: their evaluation.
+    """
 
     name: str
-    predict: PredictOptions
+    make: Make
     evaluate: EvaluateOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellJob(Job):
-    """Fine-tune one model and test it on every test set."""
+class EvaluatedJob(Job):
+    """Masks of every test set, and their evaluation."""
 
-    options: FinetuneOptions
     tests: tuple[TestJob, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelJob(EvaluatedJob):
+    """Train one model, and test it."""
+
+    options: FinetuneOptions | SamMixTrainOptions
 
 
 def short_hash(content: Mapping[str, Any]) -> str:

@@ -6,30 +6,59 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from frugalseg.dataset.targets import parse_targets
 from frugalseg.models.registry import choose_norm
-from frugalseg.options import FinetuneOptions, Norm, PrepareOptions, PretrainOptions
+from frugalseg.options import (
+    FinetuneOptions,
+    Norm,
+    PrepareOptions,
+    PretrainOptions,
+    PropagateOptions,
+    RefineOptions,
+    SamMixPredictOptions,
+    SamMixTrainOptions,
+)
 from frugalseg.segment.presets import PRESETS
 from frugalseg.study.lines import Entry
 
 Values = Mapping[str, Any]
 
+_RUN = ("data", "out", "split", "seed", "resume", "checkpoint_minutes", "backbone")
+_MASKS = ("images", "out", "case", "target", "cache", "overwrite", "resume", "oracle")
+
 NOT_IN_PLANS: dict[type, tuple[str, ...]] = {
     PrepareOptions: ("out", "workers"),
-    PretrainOptions: ("data", "out", "split", "seed", "resume", "checkpoint_minutes", "backbone"),
-    FinetuneOptions: (
-        *("data", "out", "split", "seed", "resume", "checkpoint_minutes", "backbone"),
-        *("encoder", "budget", "draw", "transductive"),
-    ),
+    PretrainOptions: _RUN,
+    FinetuneOptions: (*_RUN, "encoder", "budget", "draw", "transductive"),
+    SamMixTrainOptions: (*_RUN, "budget", "draw"),
+    RefineOptions: (*_MASKS, "masks"),
+    PropagateOptions: (*_MASKS, "annotations", "slices"),
+    SamMixPredictOptions: (*_MASKS, "model", "base"),
 }
-"""Options that the study itself sets, from the grid and the output folder."""
+"""Options that the study itself sets, from the grid, the data sets and the output folder."""
+
+FURTHER: dict[str, type] = {"refine": RefineOptions, "propagate": PropagateOptions, "predict": SamMixPredictOptions}
+"""Key of a plan → options of the command that makes new masks of test scans."""
+
+SHOWN = ("modality", "window", "percentiles")
+"""Options of these that a test set's own take the place of, where the plan gives none."""
 
 NOWHERE = Path("-")
 """Stands for a path that is not known yet, where options are only checked."""
+
+
+def of_plan(kind: type[Any], values: Values) -> Any:
+    """A command's options as a plan gives them, every path that is not known yet being `NOWHERE`.
+
+    Raises:
+        FrugalsegError: the command refuses them.
+    """
+    needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+    return kind(**{**dict.fromkeys(needed, NOWHERE), **values})
 
 
 @dataclass(frozen=True)
@@ -82,27 +111,69 @@ class TestPlan:
 
 
 @dataclass(frozen=True)
+class Training:
+    """How a model is trained from masks.
+
+    Attributes:
+        kind: FinetuneOptions or SamMixTrainOptions.
+        values: as the plan gives them.
+    """
+
+    kind: type[Any]
+    values: Values
+
+
+@dataclass(frozen=True)
+class Further:
+    """What becomes of the masks that a method's models predict of test scans.
+
+    Attributes:
+        kind: one of `FURTHER`.
+        values: as the plan gives them.
+        of: the method; None where annotated slices of the references are carried through the scans.
+        oracle: whether the references give the boxes.
+    """
+
+    kind: type[Any]
+    values: Values
+    of: str | None
+    oracle: bool
+
+    @property
+    def guided(self) -> bool:
+        """Whether it uses references of the test scans, so that it is no method among others."""
+        return self.oracle or self.of is None
+
+
+@dataclass(frozen=True)
 class MethodPlan:
-    """One way to get a model.
+    """One way to get masks of test scans.
 
     Attributes:
         pretrain: options of its pre-training, or None for none.
         pretrain_data: the data set it is pre-trained on.
-        finetune: options of its fine-tuning.
+        training: how its models are trained; None where it needs none.
         transductive: whether its pre-training may see test patients; it then sees every scan of its data set.
-        backbones: those it is run with.
+        backbones: those it is run with; what has none of them stands beside the first.
         note: what it is, in one line.
         entry: where the plan says so.
+        further: what becomes of its models' masks. Pre-training and training are then those of the method it names.
     """
 
     name: str
     pretrain: Values | None
     pretrain_data: str
-    finetune: Values
+    training: Training | None
     transductive: bool
     backbones: tuple[str, ...]
     note: str
     entry: Entry
+    further: Further | None = None
+
+    @property
+    def trained_as(self) -> str:
+        """Name of the method whose models it uses."""
+        return (self.further and self.further.of) or self.name
 
     def norms(self, backbone: str) -> tuple[Norm, Norm]:
         """Normalisation layers of the pre-training and of the fine-tuning with this backbone.
@@ -112,8 +183,9 @@ class MethodPlan:
         Raises:
             OptionError: the backbone cannot have them.
         """
-        preset = PRESETS[self.finetune.get("preset", "robust")]
-        fitting = choose_norm(backbone, self.finetune.get("norm"), preset.norm)
+        finetune = {} if self.training is None else self.training.values
+        preset = PRESETS[finetune.get("preset", "robust")]
+        fitting = choose_norm(backbone, finetune.get("norm"), preset.norm)
         return choose_norm(backbone, (self.pretrain or {}).get("norm"), fitting), fitting
 
 
@@ -175,17 +247,31 @@ def _resolved_data(data: DataPlan) -> dict[str, Any]:
 
 
 def _resolved_method(method: MethodPlan) -> dict[str, Any]:
-    content: dict[str, Any] = {"note": method.note, "backbones": list(method.backbones)}
+    content: dict[str, Any] = {"note": method.note}
+    if method.further is not None:
+        return content | _resolved_further(method.further)
+    assert method.training is not None  # a method trains, or goes on with masks
+    content["backbones"] = list(method.backbones)
+    trained = _filled(method.training.kind, method.training.values)
+    if method.training.kind is SamMixTrainOptions:
+        return content | {"sam_mix": trained}
     content["transductive"] = method.transductive
     if method.pretrain is not None:
         content["pretrain"] = {"data": method.pretrain_data, **_filled(PretrainOptions, method.pretrain)}
-    content["finetune"] = _filled(FinetuneOptions, method.finetune)
-    return content
+    return content | {"finetune": trained}
+
+
+def _resolved_further(further: Further) -> dict[str, Any]:
+    name = next(name for name, kind in FURTHER.items() if kind is further.kind)
+    values = {k: v for k, v in _filled(further.kind, further.values).items() if k in further.values or k not in SHOWN}
+    if further.oracle:
+        values["oracle"] = True
+    return {**({} if further.of is None else {"of": further.of}), name: values}
 
 
 def _filled(kind: type[Any], values: Values) -> dict[str, Any]:
     """The values with the defaults of all others that a plan may hold."""
-    options = asdict(kind(data=NOWHERE, out=NOWHERE, **values))
+    options = asdict(of_plan(kind, values))
     return _simple({name: value for name, value in options.items() if name not in NOT_IN_PLANS[kind]})
 
 

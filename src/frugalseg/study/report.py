@@ -15,7 +15,7 @@ from frugalseg.study.results import StudyResults
 from frugalseg.study.scores import Scores
 from frugalseg.study.table import Table
 from frugalseg.study.tables import StudyTables, study_tables
-from frugalseg.study.wording import TRANSDUCTIVE, describe, label
+from frugalseg.study.wording import describe, label, meanings
 
 REPORT, TABLES, INDEX, PLAN = "report.html", "tables", "tables.json", "plan.yaml"
 STATES = ("done", "running", "failed", "waiting")
@@ -83,7 +83,7 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
         states={state: int(states.get(state, 0)) for state in STATES},
         planned=len(results.cells),
         labels={method: label(scores, method) for method in results.methods},
-        transductive=TRANSDUCTIVE if any(map(scores.transductive, results.methods)) else None,
+        meanings=meanings(scores),
         answers=[answer(scores, question) for question in scores.questions],
         measured={q.test.name: describe(scores, q) for q in scores.questions},
         tables=tables,

@@ -15,6 +15,7 @@ from frugalseg.dataset.budget import Budget
 from frugalseg.engine.files import atomic_write, read_json
 from frugalseg.errors import RunError
 from frugalseg.models.saved import SPEC
+from frugalseg.segment.note import NOTE
 from frugalseg.study.advance import training_seconds
 from frugalseg.study.state import is_evaluated, read_state, someone_at_work
 
@@ -29,6 +30,8 @@ CELL_COLUMNS = {
     "state": "done, running, failed or waiting",
     "error": "why it failed",
     "transductive": "whether its pre-training saw test scans",
+    "guided": "whether references of the test scans gave slices or boxes to it",
+    "test_slices": "slices of test scans whose references were given to it; empty where all of them gave boxes",
     "masks": "slices whose masks were trained on",
     "mask_scans": "scans that these slices come from",
     "validation_masks": "slices whose masks chose the step, and what to keep of a mask",
@@ -41,8 +44,8 @@ CELL_COLUMNS = {
     "pretrain_minutes": "of training, shared by all models of this pre-training",
     "finetune_minutes": "of training, all rounds",
     "parameters": "of the network",
-    "device": "where it was fine-tuned",
-    "commit": "of the source tree it was fine-tuned with",
+    "device": "where it was trained",
+    "commit": "of the source tree it was trained with",
     "validation_dice": "Dice that chose the model",
 }
 """Columns of `StudyResults.cells`; from `masks` on empty where the model is not done."""
@@ -135,10 +138,11 @@ def collect(folder: Path) -> StudyResults:
 
 def _cell(folder: Path, cell: Mapping[str, Any], at_work: bool) -> dict[str, Any]:
     """One row of `cells`."""
-    row = {key: cell[key] for key in (*KEYS, "transductive")}
-    run = folder / cell["folder"]
-    if (run / SPEC).is_file() and all(is_evaluated(folder / test) for test in cell["tests"].values()):
-        return {**row, "state": "done", "error": "", **_facts(folder, cell)}
+    row = {**{key: cell[key] for key in (*KEYS, "transductive")}, "guided": cell.get("guided", False)}
+    trained = cell["folder"] is None or (folder / cell["folder"] / SPEC).is_file()
+    if trained and all(is_evaluated(folder / test) for test in cell["tests"].values()):
+        facts = UNTRAINED if cell["folder"] is None else _facts(folder, cell)
+        return {**row, "state": "done", "error": "", **facts, "test_slices": _test_slices(folder, cell)}
     state = read_state(folder, cell["id"])
     told = {"failed": "failed", "running": "running" if at_work else "waiting"}.get(state.state, "waiting")
     return {**row, "state": told, "error": state.error if told == "failed" else "", "device": "", "commit": ""}
@@ -156,7 +160,7 @@ def _facts(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
         "mask_scans": annotation["mask_scans"],
         "validation_masks": annotation.get("validation_masks", math.nan),  # older records do not tell
         "validation_scans": annotation["validation_scans"],
-        "organ_present_labels": pretraining.get("organ_present_labels", 0),
+        "organ_present_labels": annotation.get("organ_present_labels", pretraining.get("organ_present_labels", 0)),
         "pretrain_scans": pretraining.get("scans_seen", 0),
         "semi": cell.get("semi", ""),
         "unlabelled_slices": annotation.get("unlabelled_slices", 0),
@@ -168,6 +172,29 @@ def _facts(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
         "commit": environment["commit"] or "",
         "validation_dice": spec["validation_dice"],
     }
+
+
+UNTRAINED = {
+    **dict.fromkeys(("masks", "mask_scans", "validation_masks", "validation_scans", "organ_present_labels"), 0),
+    **dict.fromkeys(("pretrain_scans", "unlabelled_slices", "unlabelled_scans"), 0),
+    **dict.fromkeys(("pretrain_minutes", "finetune_minutes"), 0.0),
+    "semi": "none",
+    "parameters": math.nan,
+    "device": "",
+    "commit": "",
+    "validation_dice": math.nan,
+}
+"""What a method without training was given, and what it cost."""
+
+
+def _test_slices(folder: Path, cell: Mapping[str, Any]) -> float:
+    """How many annotated slices of test scans were used, over all test sets; NaN where every reference was."""
+    if not cell.get("guided", False):
+        return 0
+    notes = [read_json((folder / test).with_name("masks") / NOTE) for test in cell["tests"].values()]
+    if any(note.get("method") != "propagate" for note in notes):
+        return math.nan
+    return sum(len(slices) for note in notes for slices in note["annotated"].values())
 
 
 def _cases(folder: Path, cell: Mapping[str, Any], patients: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:

@@ -19,7 +19,9 @@ from frugalseg.engine.words import counted
 from frugalseg.errors import OptionError, RunError
 from frugalseg.options import ReportOptions, StudyOptions
 from frugalseg.study.board import Board
-from frugalseg.study.grid import Cell, Grid, build_grid, write_grid
+from frugalseg.study.cells import Cell
+from frugalseg.study.grid import Grid, build_grid, write_grid
+from frugalseg.study.jobs import EvaluatedJob, ModelJob, PretrainJob
 from frugalseg.study.lines import without_flags
 from frugalseg.study.plan import Plan
 from frugalseg.study.read_plan import read_plan
@@ -163,8 +165,10 @@ def _prepare(sources: dict[str, Source], out: Path, workers: Workers) -> None:
 def _train(grid: Grid, cells: Sequence[Cell], out: Path, workers: Workers) -> Progress:
     jobs = grid.jobs(cells)
     done = sum(map(is_done, jobs))
+    kinds = {kind: sum(type(job) is kind for job in jobs) for kind in (PretrainJob, ModelJob, EvaluatedJob)}
+    further = f", {counted(kinds[EvaluatedJob], 'further set')} of masks" if kinds[EvaluatedJob] else ""
     say(
-        f"{counted(len(cells), 'model')}, {counted(len(jobs) - len(cells), 'pre-training')}"
+        f"{counted(kinds[ModelJob], 'model')}, {counted(kinds[PretrainJob], 'pre-training')}{further}"
         f"{f', {done} of them done before' if done else ''}; "
         f"{workers.at_once} at once with {counted(workers.threads, 'thread')} each"
     )

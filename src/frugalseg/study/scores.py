@@ -60,6 +60,14 @@ def metrics_of(test: TestSet) -> tuple[Metric, ...]:
     return tuple(m for m in METRICS if test.millimetres or not m.physical)
 
 
+MARKS = {"transductive": "†", "guided": "‡"}
+"""Column of `cells` that sets a method apart → its mark.
+
+transductive: its pre-training saw scans of test patients, without their masks. guided: references of the test scans
+gave it slices or boxes.
+"""
+
+
 class Group(NamedTuple):
     """Runs that differ in the draw of the labels and the seed only."""
 
@@ -91,8 +99,9 @@ class Scores:
         self.results = results
         self.resamples, self.seed = resamples, seed
         self.planned = {_group(key): len(rows) for key, rows in results.cells.groupby(_GROUP, sort=False)}
-        transductive = results.cells["transductive"].eq(True)
-        self._transductive = frozenset(results.cells.loc[transductive, "method"])
+        self._apart = {
+            column: frozenset(results.cells.loc[results.cells[column].eq(True), "method"]) for column in MARKS
+        }
         self.questions: list[Question] = []
         self.lacking: list[dict[str, Any]] = []
         self._tables: dict[tuple[Question, Group], dict[str, pd.DataFrame]] = {}
@@ -139,9 +148,17 @@ class Scores:
         """The methods planned with a backbone."""
         return list(dict.fromkeys(g.method for g in self.groups() if g.backbone == backbone))
 
-    def transductive(self, method: str) -> bool:
-        """Whether any of a method's models saw scans of test patients, without their masks."""
-        return method in self._transductive
+    def had(self, method: str) -> dict[str, bool]:
+        """What a method had to go by, and the others have not: column of `MARKS` → whether any of its cells had it."""
+        return {column: method in methods for column, methods in self._apart.items()}
+
+    def apart(self, method: str) -> bool:
+        """Whether a method had more to go by than the others, so that it competes for no place."""
+        return any(self.had(method).values())
+
+    def marks(self, method: str) -> str:
+        """The marks that say so behind its name."""
+        return "".join(MARKS[column] for column, it_had in self.had(method).items() if it_had)
 
     def scans(self, question: Question) -> int:
         """Scans measured."""

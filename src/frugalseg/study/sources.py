@@ -158,7 +158,9 @@ def check_data(plan: Plan, sources: Mapping[str, Source]) -> None:
 
 
 def _check_budgets(plan: Plan, method: MethodPlan, store: SliceStore, split: Split) -> None:
-    usable = store.slices[store.middle(method.finetune.get("middle_fraction", 1.0))]
+    if method.training is None:
+        return
+    usable = store.slices[store.middle(method.training.values.get("middle_fraction", 1.0))]
 
     def check(text: str, entry: Entry, draw: int) -> None:
         try:

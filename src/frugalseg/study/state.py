@@ -14,7 +14,7 @@ from frugalseg.engine.files import read_json, write_json
 from frugalseg.errors import RunError
 from frugalseg.evaluate.results import SUMMARY
 from frugalseg.models.saved import SPEC
-from frugalseg.study.jobs import CellJob, Job, PretrainJob
+from frugalseg.study.jobs import EvaluatedJob, Job, ModelJob, PretrainJob
 
 LOCK = ".lock"
 
@@ -61,11 +61,11 @@ def is_done(job: Job) -> bool:
 
     Preparing is always done again: it finds what is there, and that the scans are still the same.
     """
-    if isinstance(job, PretrainJob):
-        return (job.options.out / SPEC).is_file()
-    if isinstance(job, CellJob):
-        return (job.options.out / SPEC).is_file() and all(is_evaluated(test.evaluate.out) for test in job.tests)
-    return False
+    if isinstance(job, (PretrainJob, ModelJob)) and not (job.options.out / SPEC).is_file():
+        return False
+    if isinstance(job, EvaluatedJob):
+        return all(is_evaluated(test.evaluate.out) for test in job.tests)
+    return isinstance(job, PretrainJob)
 
 
 def is_evaluated(folder: Path) -> bool:

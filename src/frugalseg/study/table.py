@@ -12,8 +12,6 @@ import pandas as pd
 Rank = Literal["", "best", "second"]
 GAP = "–"
 """Stands where there is nothing."""
-DAGGER = "†"
-"""Marks methods whose pre-training saw scans of test patients."""
 
 
 @dataclass(frozen=True)

@@ -199,10 +199,10 @@ def _column(
     entries = [show(scores, question, group, metric) for group in groups]
     if not all(group in scores.planned and scores.complete(question, group) for group in groups):
         return entries
-    # Transductive methods answer another question, so they neither win nor push another off its place.
-    inductive = [not scores.transductive(method) for _, method in rows]
+    # Marked methods answer another question, so they neither win nor push another off its place.
+    alike = [not scores.apart(method) for _, method in rows]
     means = [scores.summary(question, group, metric).mean for group in groups]
-    ranks = rank_column(means, metric.digits, metric.sign, inductive if any(inductive) else [True] * len(rows))
+    ranks = rank_column(means, metric.digits, metric.sign, alike if any(alike) else [True] * len(rows))
     return [Entry(entry.text, entry.note, rank) for entry, rank in zip(entries, ranks, strict=True)]
 
 
@@ -232,7 +232,7 @@ def _figures(scores: Scores, questions: Iterable[Question], groups: Sequence[Gro
                 "test": question.test.name,
                 "organ": question.organ,
                 **group._asdict(),
-                "transductive": scores.transductive(group.method),
+                **scores.had(group.method),
                 "runs": scores.finished(question, group),
                 "runs_planned": scores.planned[group],
                 "missed": missed,

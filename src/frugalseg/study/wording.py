@@ -8,18 +8,21 @@ from typing import Any
 
 from frugalseg.engine.words import counted, number
 from frugalseg.evaluate.statistics import RunSummary
-from frugalseg.study.scores import Group, Question, Scores
-from frugalseg.study.table import DAGGER, GAP
+from frugalseg.study.scores import MARKS, Group, Question, Scores
+from frugalseg.study.table import GAP
 
-TRANSDUCTIVE = (
-    f"{DAGGER} transductive: its pre-training saw the scans of test patients, without masks or labels made of them; "
-    "beside methods that did not see them, it competes for no best or second place."
-)
+MEANING = {
+    MARKS["transductive"]: "transductive: its pre-training saw the scans of test patients, without masks or labels "
+    "made of them; beside methods that did not see them, it competes for no best or second place.",
+    MARKS["guided"]: "guided: references of the test scans themselves gave it annotated slices (which are then left "
+    "out of its scores) or boxes. That is another task, or an oracle; it competes for no best or second place.",
+}
+"""What a mark behind a method's name says."""
 
 
 def label(scores: Scores, method: str) -> str:
-    """A method's name, with a dagger where it is transductive."""
-    return method + DAGGER if scores.transductive(method) else method
+    """A method's name, with its marks."""
+    return method + scores.marks(method)
 
 
 def describe(scores: Scores, question: Question) -> str:
@@ -70,9 +73,14 @@ def sections_of(scores: Scores) -> list[tuple[str, str]]:
 
 
 def notes_of(scores: Scores, *notes: str) -> tuple[str, ...]:
-    """The notes, and what the dagger means where a method has one."""
-    marked = any(scores.transductive(method) for method in scores.results.methods)
-    return (*notes, TRANSDUCTIVE) if marked else notes
+    """The notes, and what the marks mean that methods have."""
+    return (*notes, *meanings(scores))
+
+
+def meanings(scores: Scores) -> list[str]:
+    """The marks that methods have, with what each means."""
+    marks = {mark for method in scores.results.methods for mark in scores.marks(method)}
+    return [f"{mark} {meaning}" for mark, meaning in MEANING.items() if mark in marks]
 
 
 def file_name(name: str) -> str:

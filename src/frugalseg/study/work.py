@@ -26,9 +26,20 @@ from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, InterruptedRunError, RunError, disk_errors
 from frugalseg.evaluate.evaluate import evaluate
 from frugalseg.models.saved import SPEC
+from frugalseg.options import (
+    FinetuneOptions,
+    PredictOptions,
+    RefineOptions,
+    SamMixPredictOptions,
+    SamMixTrainOptions,
+)
+from frugalseg.sam.mix.predict import sam_mix_predict
+from frugalseg.sam.mix.train import sam_mix_train
+from frugalseg.sam.refine import refine
 from frugalseg.segment.finetune import finetune
 from frugalseg.segment.predict import predict
-from frugalseg.study.jobs import CellJob, Job, Phantoms, PrepareJob, PretrainJob
+from frugalseg.study.carry import carry
+from frugalseg.study.jobs import Carry, EvaluatedJob, Job, ModelJob, Phantoms, PrepareJob, PretrainJob
 from frugalseg.study.look import look
 from frugalseg.study.state import JobState, is_evaluated, state_path, write_state
 
@@ -98,18 +109,31 @@ def _pretrain(job: PretrainJob, threads: int) -> None:
     _drop_checkpoints(job.options.out)
 
 
-def _finetune_and_test(job: CellJob, threads: int) -> None:
-    fresh = not (job.options.out / SPEC).is_file()
-    if fresh:
-        finetune(job.options)
-    for test in job.tests:
-        if fresh and test.evaluate.out.parent.is_dir():
-            shutil.rmtree(test.evaluate.out.parent)  # it speaks of an older model of this name
-        if is_evaluated(test.evaluate.out):
-            continue
-        predict(test.predict)
-        evaluate(test.evaluate)
+def _train_and_test(job: ModelJob, threads: int) -> None:
+    if not (job.options.out / SPEC).is_file():
+        TRAIN[type(job.options)](job.options)
+        for test in job.tests:
+            if test.evaluate.out.parent.is_dir():
+                shutil.rmtree(test.evaluate.out.parent)  # it speaks of an older model of this name
+    _test(job, threads)
     _drop_checkpoints(job.options.out)
+
+
+def _test(job: EvaluatedJob, threads: int) -> None:
+    for test in job.tests:
+        if not is_evaluated(test.evaluate.out):
+            MAKE[type(test.make)](test.make)
+            evaluate(test.evaluate)
+
+
+TRAIN: dict[type[Any], Callable[[Any], object]] = {FinetuneOptions: finetune, SamMixTrainOptions: sam_mix_train}
+
+MAKE: dict[type[Any], Callable[[Any], object]] = {
+    PredictOptions: predict,
+    SamMixPredictOptions: sam_mix_predict,
+    RefineOptions: refine,
+    Carry: carry,
+}
 
 
 def _drop_checkpoints(run: Path) -> None:
@@ -121,7 +145,8 @@ def _drop_checkpoints(run: Path) -> None:
 WORK: dict[type[Job], Callable[[Any, int], None]] = {
     PrepareJob: _prepare,
     PretrainJob: _pretrain,
-    CellJob: _finetune_and_test,
+    ModelJob: _train_and_test,
+    EvaluatedJob: _test,
 }
 
 

@@ -1,0 +1,244 @@
+"""Reading the methods of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from frugalseg.contrast.methods import METHODS, OF_SOME_METHODS, check_options, reads_superpixels
+from frugalseg.errors import FrugalsegError, OptionError
+from frugalseg.models.registry import BACKBONES
+from frugalseg.options import (
+    FinetuneOptions,
+    PretrainOptions,
+    RefineOptions,
+    SamMixPredictOptions,
+    SamMixTrainOptions,
+)
+from frugalseg.segment.presets import chosen_preset
+from frugalseg.study.lines import Entry, without_flags
+from frugalseg.study.plan import FURTHER, DataPlan, Further, MethodPlan, Training, Values, of_plan
+from frugalseg.study.plan_values import chosen, distinct, read_values, some, where
+
+OWN = ("note", "pretrain", "finetune", "sam_mix", "transductive", "backbones")
+OF_ANOTHER = ("note", "of", *FURTHER)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What a plan says outside its methods.
+
+    Attributes:
+        values: "pretrain", "finetune" and "sam_mix" → options that all methods share.
+        data: the data sets.
+        train: the one that is fine-tuned on.
+        pretrain_data: the one that is pre-trained on.
+        backbones: of the plan.
+    """
+
+    values: Mapping[str, Values]
+    data: Mapping[str, DataPlan]
+    train: str
+    pretrain_data: str
+    backbones: tuple[str, ...]
+
+
+def read_methods(entry: Entry, shared: Shared) -> tuple[MethodPlan, ...]:
+    """The methods in the order of the file; one may go on with the masks of another, wherever that stands."""
+    entries = some(entry)
+    further = {name for name, one in entries.items() if {"of", *FURTHER} & one.mapping().keys()}
+    own = {name: _read_own(name, one, shared) for name, one in entries.items() if name not in further}
+    return tuple(
+        _read_further(name, one, own, shared) if name in further else own[name] for name, one in entries.items()
+    )
+
+
+def _read_own(name: str, entry: Entry, shared: Shared) -> MethodPlan:
+    """A method that trains models."""
+    given = entry.known(*OWN)
+    mine = _own_backbones(given, shared.backbones)
+    if "sam_mix" in given:
+        return _read_sam_mix(name, entry, shared, mine)
+    pretrain, source = None, shared.pretrain_data
+    if "pretrain" in given:
+        pretrain = read_values(PretrainOptions, given["pretrain"], shared.values["pretrain"], "data")
+        source = read_source(given["pretrain"], source, shared.data, shared.train)
+    transductive = given["transductive"].as_type(bool) if "transductive" in given else False
+    if transductive and pretrain is None:
+        raise given["transductive"].error("without pretrain: nothing sees test scans before the test", "take it out")
+    if pretrain is not None:
+        _check_pretraining(given, pretrain, transductive, shared.data[source])
+    finetune = read_values(FinetuneOptions, given.get("finetune"), shared.values["finetune"])
+    _check_finetuning(given.get("finetune"), entry, finetune, pretrain)
+    if pretrain is not None and finetune.get("weights") is not None:
+        raise entry.error("starts from a pre-training and from weights", "give one, or give the weights to pretrain:")
+    note = _note(given, _training_note(pretrain, source, finetune, transductive))
+    method = MethodPlan(name, pretrain, source, Training(FinetuneOptions, finetune), transductive, mine, note, entry)
+    for backbone in mine:
+        _check_norms(method, backbone)
+        published = any((values or {}).get("weights") for values in (pretrain, finetune))
+        if published and BACKBONES[backbone].load_published is None:
+            raise entry.error(f"nobody published weights for {backbone}", "limit the method by backbones: […]")
+    return method
+
+
+def _own_backbones(given: Mapping[str, Entry], known: tuple[str, ...]) -> tuple[str, ...]:
+    mine = read_backbones(given["backbones"]) if "backbones" in given else known
+    if foreign := [backbone for backbone in mine if backbone not in known]:
+        raise given["backbones"].error(
+            f"{foreign[0]} is not among the plan's backbones", f"choose of: {', '.join(known)}"
+        )
+    return mine
+
+
+def _read_sam_mix(name: str, entry: Entry, shared: Shared, backbones: tuple[str, ...]) -> MethodPlan:
+    """SAM-Mix: its network is the base model and a classifier, so it stands beside one backbone only."""
+    given = entry.known("note", "sam_mix", "backbones")
+    values = read_values(SamMixTrainOptions, given["sam_mix"], shared.values["sam_mix"])
+    options: SamMixTrainOptions = of_plan(SamMixTrainOptions, values)
+    _check_weights(given["sam_mix"], "base", options.base)
+    note = _note(given, f"SAM-Mix on {options.base}, {options.adapt} adapted; prompted by its classifier alone")
+    training = Training(SamMixTrainOptions, values)
+    return MethodPlan(name, None, shared.pretrain_data, training, False, backbones[:1], note, entry)
+
+
+def _read_further(name: str, entry: Entry, own: Mapping[str, MethodPlan], shared: Shared) -> MethodPlan:
+    """A method that goes on with the masks of another, or with annotated slices of the references."""
+    given = entry.known(*OF_ANOTHER)
+    keys = [key for key in FURTHER if key in given]
+    if len(keys) != 1:
+        raise entry.error(f"of: stands beside {' and '.join(keys) or 'nothing'}", f"give one of: {', '.join(FURTHER)}")
+    (key,) = keys
+    guide = ("oracle",) if key != "propagate" else ()
+    values = read_values(FURTHER[key], given[key], {}, *guide)
+    options, oracle = of_plan(FURTHER[key], values), given[key].mapping().get("oracle")
+    further = Further(
+        kind=FURTHER[key],
+        values=values,
+        of=chosen(given["of"], own, "method that trains models") if "of" in given else None,
+        oracle=bool(oracle is not None and oracle.as_type(bool)),
+    )
+    if further.of is None and key != "propagate":
+        raise entry.error(f"{key} what is not told", "add of: METHOD")
+    before = None if further.of is None else own[further.of]
+    if key == "predict":
+        _check_predicted_again(given[key], before, further)
+    else:
+        _check_weights(given[key], "model", options.model)
+    note = _note(given, _further_note(further, options))
+    if before is None:
+        return MethodPlan(name, None, shared.pretrain_data, None, False, shared.backbones[:1], note, entry, further)
+    return replace(before, name=name, note=note, entry=entry, further=further)
+
+
+def _check_predicted_again(entry: Entry, before: MethodPlan | None, further: Further) -> None:
+    if before is None or before.training is None or before.training.kind is not SamMixTrainOptions:
+        raise entry.error(f"{further.of} is no sam_mix method", "write refine: {oracle: true}, say")
+
+
+def _check_weights(entry: Entry, key: str, name: str) -> None:
+    """Weights that are not here end a study before its first run."""
+    from frugalseg.sam.load import find_weights
+
+    try:
+        find_weights(name)
+    except FrugalsegError as error:
+        raise entry.mapping().get(key, entry).error(without_flags(error.problem), error.cure) from None
+
+
+def _note(given: Mapping[str, Entry], otherwise: str) -> str:
+    return str(given["note"].as_type(str)) if "note" in given else otherwise
+
+
+def read_source(pretrain: Entry | None, usual: str, data: Mapping[str, DataPlan], train: str) -> str:
+    """The data set that is pre-trained on: what stands under `pretrain: data`, or the usual one."""
+    given = {} if pretrain is None else pretrain.mapping()
+    if "data" not in given:
+        return usual
+    source = chosen(given["data"], data, "data set")
+    if data[source].intensity != data[train].intensity:
+        raise given["data"].error(
+            f"{source} is scaled by {data[source].intensity}, {train} by {data[train].intensity}",
+            "give both the same modality and window (or percentiles)",
+        )
+    return source
+
+
+def read_backbones(entry: Entry) -> tuple[str, ...]:
+    """A list of backbones."""
+    return distinct([(one, chosen(one, BACKBONES, "backbone")) for one in entry.items()])
+
+
+def check_shared(entry: Entry | None, methods: Iterable[MethodPlan]) -> None:
+    """Refuse a shared pre-training option that no method reads, and so would change nothing."""
+    named = [of_plan(PretrainOptions, m.pretrain).method for m in methods if m.pretrain is not None]
+    read = {name for method in named for name in METHODS[method].reads}
+    for name, value in ({} if entry is None else entry.mapping()).items():
+        if name in OF_SOME_METHODS and name not in read:
+            raise value.error("means nothing to any of the plan's methods", "take it out")
+
+
+def _check_pretraining(given: Mapping[str, Entry], pretrain: Values, transductive: bool, source: DataPlan) -> None:
+    options = of_plan(PretrainOptions, pretrain)
+    if reads_superpixels(options) and not source.options.superpixels:
+        raise given["pretrain"].error(
+            f"{options.method} learns from superpixels, and {source.name} has none",
+            f"add superpixels: true to data.{source.name}",
+        )
+    try:
+        check_options(options)
+    except OptionError as error:
+        raise where(given["pretrain"].mapping(), given["pretrain"], error) from None
+    if transductive and METHODS[options.method].annotation != "none":
+        raise given["transductive"].error(
+            f"{options.method} learns from labels that are made of masks, here those of test patients",
+            "take it out, or pre-train by a method that needs no labels",
+        )
+
+
+def _check_finetuning(given: Entry | None, entry: Entry, finetune: Values, pretrain: Values | None) -> None:
+    """What `finetune` would only find when the job runs; `given` are the method's own options, `entry` the method."""
+    encoder = None if pretrain is None else {"context": pretrain.get("context") or 0}
+    try:
+        chosen_preset(of_plan(FinetuneOptions, finetune), encoder)
+    except OptionError as error:
+        raise where({} if given is None else given.mapping(), entry, error) from None
+
+
+def _check_norms(method: MethodPlan, backbone: str) -> None:
+    try:
+        before, after = method.norms(backbone)
+    except OptionError as error:
+        raise method.entry.error(without_flags(error.problem), error.cure) from None
+    if before != after and (before, after) != ("instance", "instance_affine"):  # which starts as the identity
+        raise method.entry.error(
+            f"its encoder is pre-trained with norm {before} and fine-tuned with norm {after}",
+            "leave out the norm of pretrain: it is then that of the fine-tuning",
+        )
+
+
+def _training_note(pretrain: Values | None, source: str, finetune: Values, transductive: bool) -> str:
+    options = of_plan(FinetuneOptions, finetune)
+    begun = "from scratch"
+    if pretrain is not None:
+        method = of_plan(PretrainOptions, pretrain).method
+        seen = "every scan, test patients' too" if transductive else "the training patients' scans"
+        begun = f"pre-trained by {method} on {seen} of {source}"
+    elif options.weights is not None:
+        begun = f"from the published weights {options.weights.name}"
+    semi = "" if options.semi in (None, "none") else f", unlabelled slices used by {options.semi}"
+    return f"{begun}; fine-tuned with the {options.preset} preset{semi}"
+
+
+def _further_note(further: Further, options: Any) -> str:
+    if isinstance(options, SamMixPredictOptions):
+        begun = f"models of {further.of}, predicting again"
+        return f"{begun} from boxes of the references: an oracle, no method" if further.oracle else begun
+    if isinstance(options, RefineOptions):
+        boxes = "the references' boxes: an oracle, no method" if further.oracle else "boxes around them"
+        return f"masks of {further.of}, refined by {options.model} from {boxes}"
+    carried = f"carried through the scan by {options.model} (engine {options.engine})"
+    if further.of is None:
+        return f"nothing is trained: of each test scan the reference's middle slice is given, and {carried}"
+    return f"of each mask of {further.of} the middle slice, {carried}"

@@ -1,0 +1,247 @@
+"""Rows of a study that go on with the masks of others, refined or carried from slice to slice; SAM-Mix beside them."""
+
+from __future__ import annotations
+
+import math
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from frugalseg.dataset.targets import parse_targets
+from frugalseg.engine.files import read_json
+from frugalseg.errors import OptionError
+from frugalseg.options import PropagateOptions, RefineOptions
+from frugalseg.sam.refine import refine
+from frugalseg.segment.note import NOTE
+from frugalseg.study import carry as room
+from frugalseg.study.carry import carry, middle_slices
+from frugalseg.study.grid import build_grid
+from frugalseg.study.jobs import Carry, EvaluatedJob, ModelJob
+from frugalseg.study.read_plan import read_plan
+from frugalseg.study.results import collect
+from frugalseg.study.run import study
+from frugalseg.study.sources import locate
+from frugalseg.study.work import attempt
+from tests.sam.tiny_networks import sam
+from tests.scans import write_cohort
+
+from .plans import PLAN, options, write_plan
+
+MINE = """\
+  sam-mix:
+    sam_mix: {base: SAM, adapt: decoder, steps: 2, validate_every: 2, classifier_size: 32, device: cpu, precision: "32"}
+  scratch + sam: {of: scratch, refine: {model: SAM, min_iou: 0, device: cpu, precision: "32"}}
+  scratch + carried: {of: scratch, propagate: {model: SAM, device: cpu, precision: "32"}}
+  one slice: {propagate: {model: SAM, device: cpu, precision: "32"}}
+  oracle boxes: {of: scratch, refine: {model: SAM, oracle: true, device: cpu, precision: "32"}}
+  sam-mix oracle: {of: sam-mix, predict: {oracle: true, device: cpu, precision: "32"}}
+budgets:"""
+OTHERS = """\
+  polycl: {pretrain: {method: polycl-s}}
+  polycl again:
+    pretrain: {method: polycl-s}
+    finetune: {lr: 0.001}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Scans, and a tiny SAM as the weights of every model."""
+    root = tmp_path_factory.mktemp("further")
+    write_plan(root)
+    sam().save_pretrained(root / "sam")
+    return root
+
+
+def text(folder, *replacements):
+    plan = PLAN.replace(OTHERS, "").replace("pretrain: {steps: 2", "# pretrain: {steps: 2")
+    plan = plan.replace("budgets:", MINE).replace("SAM", str(folder / "sam"))
+    for old, new in replacements:
+        assert old in plan, old
+        plan = plan.replace(old, new)
+    return plan
+
+
+@pytest.fixture(scope="module")
+def finished(folder):
+    """The first seed of the study, run to its end."""
+    path = write_plan(folder, text(folder), scans=False)
+    study(options(path, folder / "out", at_once=2, only=["seed=0"]))
+    return folder / "out"
+
+
+def cells_of(folder, plan_text):
+    plan = read_plan(write_plan(folder, plan_text, scans=False))
+    sources = locate(plan, folder / "grid")
+    for source in sources.values():
+        assert attempt(source.job, folder / "grid", threads=1).state == "done"
+    return build_grid(plan, sources, folder / "grid", threads=1)
+
+
+def test_every_row_is_done_and_says_what_it_used(finished):
+    cells = collect(finished).cells
+    cells = cells[cells["seed"] == 0].set_index("method")
+    assert (cells["state"] == "done").all()
+    assert set(cells.index[cells["guided"]]) == {"one slice", "oracle boxes", "sam-mix oracle"}
+    assert cells.loc["one slice", "test_slices"] == 3  # of one scan here and of two away
+    assert math.isnan(cells.loc["oracle boxes", "test_slices"])
+    assert math.isnan(cells.loc["sam-mix oracle", "test_slices"])
+    assert cells.loc["scratch + carried", "test_slices"] == 0
+    assert (cells.loc["one slice", ["masks", "finetune_minutes", "validation_scans"]] == 0).all()
+    trained = ["masks", "mask_scans", "parameters", "finetune_minutes"]
+    for method in ("scratch + sam", "scratch + carried", "oracle boxes"):
+        assert cells.loc[method, trained].tolist() == cells.loc["scratch", trained].tolist()
+    mix = cells.loc["sam-mix"]
+    assert mix["organ_present_labels"] > mix["masks"] > 0  # of all training slices; masks of one scan
+    assert mix["parameters"] > 0
+
+
+def test_rows_are_marked_in_the_report(finished):
+    page = (finished / "report.html").read_text()
+    assert "oracle boxes‡" in page
+    assert "‡ guided" in page
+    assert "scratch + sam‡" not in page
+
+
+def test_refined_masks_are_those_of_the_command(finished, folder):
+    grid = read_json(finished / "grid.json")
+    by_name = {(cell["method"], cell["seed"]): cell for cell in grid["cells"]}
+    coarse, refined = (by_name[name, 0]["tests"]["away"] for name in ("scratch", "scratch + sam"))
+    made = refine(
+        RefineOptions(
+            images=folder / "away" / "images",
+            masks=(finished / coarse).with_name("masks"),
+            out=folder / "by hand",
+            model=str(folder / "sam"),
+            min_iou=0,
+            target=["liver=6"],
+            device="cpu",
+            precision="32",
+        )
+    )
+    assert made
+    for case, path in made.items():
+        theirs = nib.load((finished / refined).with_name("masks") / path.name)
+        assert np.array_equal(theirs.dataobj, nib.load(path).dataobj), case
+
+
+def test_a_carried_slice_is_the_middle_one_and_is_not_scored(finished, folder):
+    cell = next(c for c in read_json(finished / "grid.json")["cells"] if c["method"] == "one slice")
+    note = read_json((finished / cell["tests"]["away"]).with_name("masks") / NOTE)
+    assert len(note["annotated"]) == 2
+    for case, slices in note["annotated"].items():
+        labels = np.asarray(nib.load(folder / "away" / "labels" / f"{case}.nii.gz").dataobj)
+        shown = np.flatnonzero((labels == 6).any(axis=(0, 1)))
+        assert slices == [shown[len(shown) // 2]]
+    summary = read_json(finished / cell["tests"]["away"] / "summary.json")
+    assert "annotated" in str(summary)
+
+
+def test_what_needs_no_model_is_made_once(finished, folder):
+    cells = [c for c in read_json(finished / "grid.json")["cells"] if c["method"] == "one slice"]
+    assert {c["seed"] for c in cells} == {0, 1}
+    assert len({c["id"] for c in cells}) == 1
+    grid = cells_of(folder, text(folder))
+    kinds = [type(job) for job in grid.jobs()]
+    assert kinds.count(ModelJob) == 2 * 2  # scratch and sam-mix, two seeds
+    assert kinds.count(EvaluatedJob) == 4 * 2 + 1
+
+
+def test_a_row_asked_for_alone_brings_the_model_it_goes_on_with(folder):
+    grid = cells_of(folder, text(folder))
+    cell = next(c for c in grid.cells if c.method == "scratch + sam" and c.seed == 1)
+    model, refined = grid.jobs([cell])
+    assert model.id == next(c.job.id for c in grid.cells if c.method == "scratch" and c.seed == 1)
+    assert refined.needs == (model.id,)
+
+
+def test_other_options_or_weights_are_other_masks(folder, tmp_path):
+    def names(*replacements):
+        return {c.method: c.job.id for c in cells_of(folder, text(folder, *replacements)).cells if c.seed == 0}
+
+    before = names()
+    changed = names(("min_iou: 0", "min_iou: 0.1"))
+    assert {m for m in before if before[m] != changed[m]} == {"scratch + sam"}
+    sam(seed=1).save_pretrained(folder / "other")
+    other = names((f"refine: {{model: {folder}/sam, min_iou", f"refine: {{model: {folder}/other, min_iou"))
+    assert other["scratch + sam"] != before["scratch + sam"]
+    windowed = names(("away/labels, target: [liver=6]", "away/labels, window: [0, 100], target: [liver=6]"))
+    assert windowed["scratch + sam"] == before["scratch + sam"]  # but not the folder of that test set's masks
+
+
+def test_masks_shown_otherwise_lie_elsewhere(folder):
+    def where(*replacements):
+        grid = cells_of(folder, text(folder, *replacements))
+        cell = next(c for c in grid.cells if c.method == "scratch + sam")
+        return {test.name: test.evaluate.predictions for test in cell.job.tests}
+
+    before = where()
+    after = where(("away/labels, target: [liver=6]", "away/labels, window: [0, 100], target: [liver=6]"))
+    assert before["held out"] == after["held out"]
+    assert before["away"] != after["away"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{of: scratch, refine: {model", "{of: nobody, refine: {model", "no method that trains models 'nobody'"),
+        ("{of: scratch, refine: {model", "{of: one slice, refine: {model", "no method that trains models 'one slice'"),
+        ("{of: scratch, refine: {model: SAM, min_iou: 0,", "{refine: {model: SAM,", "refine what is not told"),
+        ("{of: sam-mix, predict", "{of: scratch, predict", "scratch is no sam_mix method"),
+        ("{of: sam-mix, predict: {oracle: true,", "{of: sam-mix, finetune: {", "finetune: is unknown here"),
+        ("min_iou: 0,", "min_iou: 2,", "min_iou: 2 is not in 0…1"),
+        ("min_iou: 0,", "masks: here,", "is set by the study"),
+        ("min_iou: 0,", "margins: 3,", "is unknown here"),
+        ("min_iou: 0,", "oracle: maybe,", "not true or false"),
+        ("one slice: {propagate: {model: SAM", "one slice: {propagate: {model: none", "no weights 'none'"),
+        ("one slice: {propagate: {model: SAM,", "one slice: {propagate: {oracle: true,", "is set by the study"),
+        ("base: SAM", "base: none", "no weights 'none'"),
+        ("sam_mix: {base", "finetune: {steps: 2}\n    sam_mix: {base", "finetune: is unknown here"),
+        ("one slice: {propagate", "one slice: {of: scratch, refine: {}, propagate", "refine and propagate"),
+        (
+            'scratch + carried: {of: scratch, propagate: {model: SAM, device: cpu, precision: "32"}}',
+            "scratch + carried: {of: scratch}",
+            "of: stands beside nothing",
+        ),
+    ],
+)
+def test_slips_are_named_with_their_line(folder, old, new, said):
+    old, new = (part.replace("SAM", str(folder / "sam")) for part in (old, new))
+    with pytest.raises(OptionError, match=said) as raised:
+        read_plan(write_plan(folder, text(folder, (old, new)), scans=False))
+    assert "plan.yaml, line " in raised.value.problem
+
+
+def test_the_resolved_plan_is_itself_a_plan(folder, finished):
+    again = read_plan(finished / "plan.yaml")
+    assert again.resolved() == read_plan(write_plan(folder, text(folder), scans=False)).resolved()
+
+
+def test_each_organ_s_middle_slice():
+    classes = np.zeros((9, 4, 4), int)
+    classes[2:5, 0, 0] = 1  # 2 3 4
+    classes[4:8, 1, 1] = 2  # 4 5 6 7
+    assert middle_slices(classes) == [3, 6]
+    assert middle_slices(classes == 2) == [6]
+    assert middle_slices(np.zeros((3, 2, 2))) == []
+
+
+def test_an_empty_mask_stays_empty_and_the_others_are_carried(tmp_path, monkeypatch):
+    images, labels = write_cohort(tmp_path, 2, shape=(32, 32, 6))
+    empty = labels / "scan_01.nii.gz"
+    image = nib.load(empty)
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), empty)
+    asked = []
+    monkeypatch.setattr(room, "propagate", asked.append)
+    given = PropagateOptions(
+        images=images, annotations=tmp_path / "annotations", out=tmp_path / "out", target=["liver=6"]
+    )
+    carry(Carry(labels, given))
+    assert [o.case for o in asked] == [["scan_00"]]
+    written = np.asarray(nib.load(tmp_path / "annotations" / "scan_00.nii.gz").dataobj)
+    reference = np.asarray(nib.load(labels / "scan_00.nii.gz").dataobj)
+    (middle,) = np.flatnonzero(written.any(axis=(0, 1)))
+    assert np.array_equal(written[:, :, middle] == 6, reference[:, :, middle] == 6)
+    assert set(np.unique(written)) == {0, *next(iter(parse_targets(["liver=6"]).values()))}
+    assert not np.asarray(nib.load(tmp_path / "out" / "scan_01.nii.gz").dataobj).any()
