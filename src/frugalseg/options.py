@@ -229,6 +229,9 @@ class PretrainOptions(TrainingOptions):
     """supercl, online: about how many superpixels a slice has; by default 25 at 256 pixels."""
     compactness: float = 10.0
     """supercl, online: weight of nearness against likeness, in units of lightness (0 to 100)."""
+    intra_slices: float = 0.25
+    """supercl: share of a batch's slices whose pixels are compared in a step, at least one slice; 1 for all, as
+    published, at 1.3 times the time. Which they are is drawn anew every step."""
     pixel_map: Literal["coarsest", "quarter"] = "coarsest"
     """supercl: whose pixels are compared: of the encoder's coarsest map as they are, as published, or of that with a
     quarter of the slice's side, projected to 128 numbers; for slices below 256 pixels, or small superpixels."""
@@ -246,7 +249,9 @@ class PretrainOptions(TrainingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         positive(self, "batch_size", "lr", "tau", "restart", "slices_per_scan", "position_threshold", "queue")
-        positive(self, "compactness", "pixels")
+        positive(self, "compactness", "pixels", "intra_slices")
+        if self.intra_slices > 1:
+            raise OptionError(f"--intra-slices {self.intra_slices:g} is a share above 1", "give 0.25, or 1 for all")
         check_segments(self.segments)
         if self.superpixels == "store" and (self.segments is not None or self.compactness != 10.0):
             raise OptionError(
@@ -315,18 +320,19 @@ class PredictOptions:
     """Segment whole scans with a trained model."""
 
     model: Path
-    """A fine-tuning run."""
+    """A fine-tuning run, or one of `frugalseg sam-mix train`."""
     images: Path
     """A scan, a DICOM folder, or a folder of scans."""
     out: Path
     """Folder for the masks, each in its scan's own grid and file type."""
     flips: bool = False
-    """Average over left-right and up-down flips: slower, sometimes better."""
+    """Average over left-right and up-down flips: slower, sometimes better. Not for SAM-Mix."""
     keep: Literal["model", "all", "largest", "core"] = "model"
     """What to keep of each organ's mask: what did best on the validation patients, all of it, its largest component, or
     the core of that, without what hangs on it by a thin bridge."""
     batch_size: int | None = None
-    """Slices segmented at once; by default 4 on a CPU, where more only take memory, and 32 on a GPU."""
+    """Slices segmented at once; by default 4 on a CPU, where more only take memory, and 32 on a GPU
+    (SAM-Mix: 16)."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
     precision: Precision = "auto"
@@ -393,8 +399,8 @@ class PromptableOptions:
             low, high = getattr(self, name)
             if not low < high:
                 raise OptionError(f"--{name} {low:g} {high:g}: the first must be below the second", "swap them")
-        if self.margin < 0:
-            raise OptionError(f"--margin {self.margin:g} is below 0", "give a distance in mm")
+        if not 0 <= self.margin < float("inf"):  # nor NaN
+            raise OptionError(f"--margin {self.margin:g} is no distance from 0 on", "give one in mm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -420,8 +426,8 @@ class RefineOptions(PromptableOptions):
         super().__post_init__()
         if not 0 <= self.min_iou <= 1:
             raise OptionError(f"--min-iou {self.min_iou:g} is not in 0…1", "give 0.5, say")
-        if self.smallest < 0:
-            raise OptionError(f"--smallest {self.smallest:g} is below 0", "give an area in mm²")
+        if not self.smallest >= 0:  # nor NaN
+            raise OptionError(f"--smallest {self.smallest:g} is no area from 0 on", "give one in mm²")
 
 
 @dataclass(frozen=True, kw_only=True)

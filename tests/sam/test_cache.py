@@ -122,6 +122,17 @@ def test_half_precision_unless_a_value_is_too_large():
     assert large["a"].dtype == large["b"].dtype == torch.float32
 
 
+def test_a_slice_is_kept_alike_whatever_slices_it_was_encoded_with(scan, tmp_path):
+    class Loud(Bright):
+        def encode(self, pixels):
+            found = super().encode(pixels)["image"] / 3
+            return {"image": torch.where(found.amax((1, 2, 3), keepdim=True) == found.max(), 1e6 * found, found)}
+
+    together = embed(Loud(), scan, tmp_path / "a", order=[0, 5])[1].cache
+    types = {together.get(z)["image"].dtype for z in (0, 5)}
+    assert types == {torch.float16, torch.float32}
+
+
 def test_out_of_memory_halves_the_batch_for_good_and_says_so(scan, capsys):
     model = Bright(most=3)
     batches = Batches(12, "slices")
@@ -135,6 +146,37 @@ def test_out_of_memory_halves_the_batch_for_good_and_says_so(scan, capsys):
     assert "going on with 3" in said
     with pytest.raises(DeviceError, match="does not hold one of the slices"):
         embed(Bright(most=0), scan, None)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes",
+        "CUDA error: out of memory",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_a_full_memory_goes_by_several_names(said):
+    def fails(batch):
+        if len(batch) > 1:
+            raise RuntimeError(said)
+        return batch[0]
+
+    assert list(Batches(4, "slices").run(fails, [1, 2, 3])) == [1, 2, 3]
+
+
+def test_a_full_memory_that_says_nothing(scan):
+    def fails(_):
+        raise MemoryError
+
+    with pytest.raises(DeviceError, match=r"one of the slices \(MemoryError\)"):
+        list(Batches(1, "slices").run(fails, [1]))
+
+
+def test_a_file_is_no_cache(scan, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="--cache .*file is a file"):
+        embed(Bright(), scan, tmp_path / "file")
 
 
 def test_other_errors_are_no_lack_of_memory():

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frugalseg.errors import ScanError
-from frugalseg.sam.carried import LIMIT, Carried, overlap
+from frugalseg.sam.carried import LIMIT, Carried
 from frugalseg.sam.fuse import fuse
 from frugalseg.sam.legs import annotated_slices, as_ranges, legs, neighbours
+from frugalseg.sam.overlap import overlap
 
 
 def carried(*values, z=5, alive=None, shape=(2, 3)):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
 from frugalseg.options import PropagateOptions
+from frugalseg.sam import project
 from frugalseg.sam.batches import Batches
-from frugalseg.sam.carried import Carried, overlap
+from frugalseg.sam.carried import Carried
 from frugalseg.sam.embed import Embedder
+from frugalseg.sam.overlap import overlap
 from frugalseg.sam.project import Projector
 from frugalseg.sam.slices import ScanSlices
 from tests.sam.fake import Bright
@@ -79,6 +82,30 @@ def test_a_model_that_fails_on_the_annotated_slice_has_no_say():
     assert wrong.habits.trust.tolist() == [0]
     assert all(overlap(c.masks()[0], disc(32, 32, 10)) > 0.95 for c in wrong.carry(range(1, 8)))
     assert projector(scan, 0, disc(32, 32, 10)).habits.trust.tolist() == [1]
+
+
+def test_the_model_moves_the_border_where_nothing_else_tells():
+    """Slices are of one grey each, which only the model can tell apart: it knows how the organ swells."""
+    scan = slices_of(lambda z: np.full((64, 64), 10.0 + 5 * z), depth=8, noise=0.0)
+
+    class Knowing(Bright):
+        def decode(self, embedding, prompts, several=False):
+            found = super().decode(embedding, prompts, several)
+            slices = (embedding["image"].mean((1, 2, 3)) * 20 - 2).round().int()[prompts.picture]
+            shown = np.stack([disc(32, 32, 10 + int(z)) for z in slices])
+            return type(found)(torch.where(torch.from_numpy(shown), 6.0, -6.0)[:, None], found.scores)
+
+    for carried in projector(scan, 0, disc(32, 32, 10), model=Knowing()).carry(range(1, 8)):
+        assert overlap(carried.masks()[0], disc(32, 32, 10 + carried.z)) > 0.95
+
+
+def test_grey_values_move_the_border_where_the_model_has_no_say(monkeypatch):
+    scan = slices_of(lambda z: np.where(disc(32, 32, 10 + z), 80, 20), depth=8)
+    monkeypatch.setattr(project, "displacement", lambda was, *_: np.zeros((2, *was.shape), np.float32))
+    blind = projector(scan, 0, disc(32, 32, 10), model=Bright(threshold=2.0))
+    assert blind.habits.trust.tolist() == [0]
+    for carried in blind.carry(range(1, 8)):
+        assert overlap(carried.masks()[0], disc(32, 32, 10 + carried.z)) > 0.9
 
 
 def test_grey_values_have_a_say_only_where_they_tell_the_organ_from_its_surroundings():
@@ -154,6 +181,7 @@ def test_going_on_from_a_kept_slice_gives_the_same(tmp_path):
     whole = list(projector(scan, 0, moving(0)).carry(range(1, 10)))
     whole[3].save(tmp_path / "4.npz")
     rest = list(projector(scan, 0, moving(0)).carry(range(5, 10), Carried.load(tmp_path / "4.npz")))
+    assert all(np.array_equal(c.beliefs, c.rounded().beliefs) for c in whole)  # or a faint pixel would be lost on disk
     for a, b in zip(whole[4:], rest, strict=True):
         assert a.z == b.z
         for name in ("beliefs", "alive", "score", "agreement", "change"):

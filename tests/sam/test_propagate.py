@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import weakref
 from collections.abc import Iterator
 
 import nibabel as nib
@@ -16,10 +17,12 @@ from frugalseg.evaluate.evaluate import evaluate
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
 from frugalseg.options import EvaluateOptions, PropagateOptions
+from frugalseg.sam import journey
 from frugalseg.sam import propagate as command
-from frugalseg.sam.carried import Carried, overlap
+from frugalseg.sam.carried import Carried
 from frugalseg.sam.engines import Video
 from frugalseg.sam.legs import Leg
+from frugalseg.sam.overlap import overlap
 from frugalseg.sam.project import Projector
 from frugalseg.sam.propagate import propagate
 from frugalseg.sam.slices import ScanSlices
@@ -171,22 +174,23 @@ def test_annotated_slices_come_out_as_they_went_in_and_others_are_not_read(root)
     assert np.array_equal(found, again)
 
 
-def test_annotated_slices_are_never_scored(root):
+@pytest.mark.parametrize(("case", "affine"), [("a", SAME_AXES), ("b", OTHER_AXES)])
+def test_annotated_slices_are_never_scored(root, case, affine):
     """A propagation that finds nothing elsewhere has Dice 0, whatever was annotated."""
-    propagate(options(root, case=["a"], target=["liver=6"]))
-    out = root / "out" / "a.nii.gz"
+    propagate(options(root, case=[case], target=["liver=6"]))
+    out = root / "out" / f"{case}.nii.gz"
     found = slices_of(out)
-    save(out, only(found, 5))
+    save(out, only(found, 5), affine)
     folders = {"predictions": root / "out", "references": root / "labels"}
-    summary = evaluate(EvaluateOptions(**folders, out=root / "e", target=["liver=6"], case=["a"]))
+    summary = evaluate(EvaluateOptions(**folders, out=root / "e", target=["liver=6"], case=[case]))
     assert mean_dice(summary) == 0
-    assert summary["annotated_slices_left_out"] == {"a": [5]}
-    assert "annotated are in no figure: a 5" in (root / "e" / "report.html").read_text()
+    assert summary["annotated_slices_left_out"] == {case: [5]}
+    assert f"annotated are in no figure: {case} 5" in (root / "e" / "report.html").read_text()
     # Nor does an error there count.
     labels = anatomy()[1]
     labels[5] = 0
-    save(out, labels)
-    again = evaluate(EvaluateOptions(**folders, out=root / "e2", target=["liver=6"], case=["a"], report=False))
+    save(out, labels, affine)
+    again = evaluate(EvaluateOptions(**folders, out=root / "e2", target=["liver=6"], case=[case], report=False))
     assert mean_dice(again) == pytest.approx(1)
 
 
@@ -203,6 +207,21 @@ def test_several_annotated_slices_meet(root):
     assert (rows[1]["carried_from"], rows[5]["carried_from"], rows[11]["carried_from"]) == ("2", "2 9", "9")
     assert float(rows[4]["distance_mm"]) == 6
     assert rows[2]["source"] == rows[9]["source"] == "annotated"
+
+
+def test_between_two_annotated_slices_the_nearer_decides(tmp_path):
+    class Stubborn:
+        """Finds the same in every slice, another from slice 2 than from slice 9."""
+
+        def on(self, _scan):
+            return lambda leg, _masks, _state: (Carried.given(z, {2: low, 9: high}[leg.start]) for z in leg.order)
+
+    low, high = disc(20, 20, 8)[None], disc(44, 44, 8)[None]
+    task = journey.Task(scan(), {"liver": (6,)}, {2: low, 9: high}, 0, DEPTH - 1)
+    journey.travel(Stubborn(), task, tmp_path, lambda _: None)
+    classes = journey.assemble(task, tmp_path, 0.7)[0]
+    for z in range(DEPTH):
+        assert np.array_equal(classes[z], low[0] if z <= 5 else high[0])
 
 
 def test_an_organ_on_one_side_only_is_told_where_it_meets_the_other(root):
@@ -285,6 +304,50 @@ def test_what_was_kept_of_another_annotation_is_not_used(root, monkeypatch):
     save(root / "annotations" / "a.nii.gz", corrected)
     found = slices_of(propagate(options(root, case=["a"], resume="yes"))["a"])
     assert set(np.unique(found)) == {0, 1, 3}
+
+
+def test_a_finished_scan_is_done_again_where_its_annotation_was_corrected(root):
+    propagate(options(root))
+    corrected = only(anatomy()[1], 5)
+    corrected[corrected == 6] = 3
+    save(root / "annotations" / "a.nii.gz", corrected)
+    written = propagate(options(root, resume="yes"))
+    assert set(np.unique(slices_of(written["a"]))) == {0, 1, 3}
+    assert sum(MODELS[-1].encoded) == DEPTH + 1
+    note = note_of(root / "out")
+    assert set(note["propagation"]["a"]["annotated_slices"]) == {"label 1", "label 3"}
+    assert set(note["masks"]) == {"a", "b"}
+
+
+def test_a_propagation_killed_before_its_mask_is_written_is_not_lost(root, monkeypatch):
+    whole = propagate(options(root, "whole", case=["a"]))
+
+    def dying(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("frugalseg.segment.mask_folder.write_mask", dying)
+        with pytest.raises(KeyboardInterrupt):
+            propagate(options(root, case=["a"]))
+    resumed = propagate(options(root, case=["a"], resume="yes"))
+    assert MODELS[-1].encoded == []
+    assert np.array_equal(slices_of(resumed["a"]), slices_of(whole["a"]))
+    assert not list((root / "out").glob(".*"))
+
+
+def test_memory_holds_what_is_believed_of_one_slice_at_a_time(root, monkeypatch):
+    believed, held, most = journey._believed, [], []
+
+    def counting(*given):
+        most.append(sum(reference() is not None for reference in held))
+        carried = believed(*given)
+        held.append(weakref.ref(carried.beliefs))
+        return carried
+
+    monkeypatch.setattr(journey, "_believed", counting)
+    propagate(options(root, case=["a"]))
+    assert len(most) == DEPTH
+    assert max(most) <= 1
 
 
 def test_bad_annotations_are_reported_and_the_others_are_done(root):
@@ -404,3 +467,17 @@ def test_a_video_leg_goes_on_after_the_slices_that_are_kept():
     assert np.array_equal(rest[0].beliefs, whole[2].beliefs)
     assert rest[0].change == pytest.approx(whole[2].change)
     assert isinstance(rest[0], Carried)
+
+
+def test_what_a_video_model_hardly_believes_makes_no_difference_after_an_interruption():
+    class Faint(Film):
+        def propagate(self, *given, **more):
+            for z, logits in super().propagate(*given, **more):
+                yield z, torch.where((logits > 0) & (torch.arange(64) % 3 == 0), 0.02, logits)
+
+    leg = Leg(5, (6, 7, 8))
+    whole = list(Video(Faint()).on(scan())(leg, liver(5)[None], None))
+    rest = list(Video(Faint()).on(scan())(leg, liver(5)[None], whole[0].rounded()))
+    for one, other in zip(whole[1:], rest, strict=True):
+        assert np.array_equal(one.masks(), one.rounded().masks())
+        assert one.change.tolist() == other.change.tolist()

@@ -152,6 +152,13 @@ def test_oracle_boxes_come_from_the_reference_and_nothing_of_the_given_mask_stay
     given, reference = mask_of((1, 40, 40, 10, 10)), mask_of((1, 21, 21, 8, 8))
     result = refined(image, given, reference=reference, margin=3.0)[0]
     assert np.array_equal(result, mask_of((1, 20, 20, 10, 10)))
+    # Nor does the reference itself get into the result, however little the model finds of it, and however small it is.
+    large = mask_of((1, 15, 15, 30, 30))
+    assert np.array_equal(refined(image, given, reference=large)[0], mask_of((1, 20, 20, 10, 10)))
+    speck = mask_of((1, 21, 21, 2, 2))
+    result, counts = refined(image, given, reference=speck, margin=20.0, smallest=100.0)
+    assert np.array_equal(result, mask_of((1, 20, 20, 10, 10)))
+    assert counts["classes"][1]["too_small"] == 0
 
 
 def test_consistency_drops_what_neighbours_deny_and_fills_what_they_agree_on():
@@ -283,6 +290,28 @@ def test_what_the_predicting_model_knew_of_the_scans_stays_known(folders):
     assert groups["unseen"]["organs"]["liver"]["metrics"]["dice"]["mean"] == 1
 
 
+def test_carried_masks_are_refined_and_their_annotated_slices_still_not_scored(folders):
+    """`propagate` knows of no roles, and names the slices that a person drew."""
+    from frugalseg.evaluate.evaluate import evaluate
+
+    source = {"method": "propagate", "settings": {}, "targets": {}, "roles": None, "annotated": {"a": [2], "b": [0, 3]}}
+    (folders / "masks" / NOTE).write_text(json.dumps(source))
+    refine(options(folders, case=["a", "c"]))
+    note = note_of(folders / "out")
+    assert note["annotated"] == {"a": [2]}
+    judged = EvaluateOptions(
+        predictions=folders / "out",
+        references=folders / "labels",
+        out=folders / "e",
+        target=["liver=6"],
+        case=["a", "c"],
+        report=False,
+    )
+    summary = evaluate(judged)
+    assert summary["annotated_slices_left_out"] == {"a": [2]}
+    assert list(summary["groups"]) == ["all"]
+
+
 def test_masks_from_anywhere_can_be_evaluated(folders):
     from frugalseg.evaluate.evaluate import evaluate
 
@@ -352,6 +381,52 @@ def test_an_interrupted_refinement_goes_on(folders, monkeypatch):
         assert np.array_equal(load(path), load(folders / "out" / f"{case}.nii.gz"))
 
 
+def test_a_mask_that_was_changed_since_is_refined_again(folders, capsys):
+    refine(options(folders))
+    save(folders / "masks" / "b.nii.gz", mask_of((6, 12, 11, 10, 10)))
+    refine(options(folders, resume="yes"))
+    assert sum(MODELS[-1].encoded) == 4
+    assert "b: the given mask is another than before" in capsys.readouterr().err
+    assert set(np.unique(load(folders / "out" / "b.nii.gz"))) == {0, 6}
+    refine(options(folders, resume="yes"))
+    assert MODELS[-1].encoded == []
+
+
+def test_given_masks_are_never_overwritten(folders):
+    before = {path: path.read_bytes() for path in (folders / "masks").iterdir()}
+    with pytest.raises(RunError, match="the new mask of a would overwrite the given one"):
+        refine(options(folders, "masks", overwrite=True))
+    assert {path: path.read_bytes() for path in (folders / "masks").iterdir()} == before
+
+
+def test_a_raw_data_set_of_nnu_net(folders):
+    raw = folders / "raw"
+    raw.mkdir()
+    (folders / "images").rename(raw / "imagesTr")
+    (folders / "masks").rename(raw / "labelsTr")
+    for path in list((raw / "imagesTr").iterdir()):
+        path.rename(path.with_name(path.name.replace(".nii.gz", "_0000.nii.gz")))
+    assert list(refine(options(folders, images=raw, masks=raw / "labelsTr"))) == ["a", "b", "c"]
+
+
+def test_an_organ_that_is_in_no_mask_is_told(folders, capsys):
+    refine(options(folders, target=["liver=6", "kidney=2"]))
+    said = capsys.readouterr().err
+    assert "kidney: in none of the masks" in said
+    assert "liver: in none" not in said
+
+
+def test_label_values_that_no_mask_is_written_with(folders):
+    large = load(folders / "masks" / "a.nii.gz").astype(np.uint32)
+    large[large == 1] = 2**32 - 1
+    save(folders / "masks" / "a.nii.gz", large)
+    with pytest.raises(ScanError, match="label value 4294967295, expected 0…65535"):
+        refine(options(folders))
+    save(folders / "masks" / "a.nii.gz", -large.astype(np.int16))
+    with pytest.raises(ScanError, match="label value -6"):
+        refine(options(folders, "negative"))
+
+
 def test_one_scan_and_one_mask_belong_together_whatever_their_names(folders):
     single = options(folders, images=folders / "images" / "a.nii.gz", masks=folders / "masks" / "b.nii.gz")
     assert list(refine(single)) == ["a"]
@@ -372,6 +447,8 @@ def test_one_slice_and_slices_too_narrow(folders):
     ("more", "said"),
     [
         ({"margin": -1.0}, "--margin -1"),
+        ({"margin": float("nan")}, "--margin nan"),
+        ({"smallest": float("nan")}, "--smallest nan"),
         ({"min_iou": 1.5}, "--min-iou 1.5"),
         ({"smallest": -1.0}, "--smallest -1"),
         ({"window": (5.0, 1.0)}, "--window 5 1"),

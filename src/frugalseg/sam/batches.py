@@ -10,6 +10,13 @@ import torch
 from frugalseg.engine.progress import say
 from frugalseg.errors import DeviceError
 
+SLICES_AT_ONCE = {"cpu": 4, "cuda": 16}
+"""To begin with; so are boxes."""
+BOXES_AT_ONCE = {"cpu": 16, "cuda": 64}
+
+FULL = ("can't allocate memory", "not enough memory", "cuda error: out of memory", "alloc_failed")
+"""What PyTorch, CUDA, cuBLAS and cuDNN say, in lower case, where the memory is full: there is no error class for it."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -37,19 +44,25 @@ class Batches:
             batch = items[start : start + self.size]
             try:
                 result = work(batch)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
-                    raise
+            except (MemoryError, RuntimeError) as error:
                 self.halve(len(batch), error)
                 continue
             start += len(batch)
             yield result
 
     def halve(self, tried: int, error: BaseException) -> None:
-        """Go on with half of what did not fit; raises `DeviceError` where that was one."""
+        """Go on with half of what did not fit.
+
+        Raises:
+            DeviceError: that was one already.
+            Exception: `error` itself, where it tells of anything but too little memory.
+        """
+        if not _out_of_memory(error):
+            raise error
         if tried == 1:
+            said = (str(error) or type(error).__name__).splitlines()[0]
             raise DeviceError(
-                f"the memory does not hold one of the {self.what} ({str(error).splitlines()[0]})",
+                f"the memory does not hold one of the {self.what} ({said})",
                 "use --device cpu or a smaller model, or end what else uses the memory",
             ) from error
         self.size = tried // 2
@@ -61,5 +74,4 @@ class Batches:
 def _out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    text = str(error)  # PyTorch has no class of its own for a full main memory
-    return "can't allocate memory" in text or "not enough memory" in text
+    return any(sign in str(error).lower() for sign in FULL)

@@ -35,7 +35,7 @@ HALF_MAXIMUM = 65504.0
 
 
 def half(embedding: Mapping[str, Tensor]) -> Embedding:
-    """The embedding as it is kept: float16, or float32 where a value is too large for that.
+    """The embedding of a slice as it is kept: float16, or float32 where a value is too large for that.
 
     Every embedding goes through this, kept or not: otherwise a result would depend on whether there was a cache.
     """
@@ -68,11 +68,13 @@ class EmbeddingCache:
         facts: see `facts_of`.
 
     Raises:
-        StoreError: the place of these embeddings holds those of other facts.
+        StoreError: `folder` is a file, or the place of these embeddings holds those of other facts.
         DiskError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise StoreError(f"--cache {folder} is a file", "name a folder")
         self.signature = signature_of(facts)
         self.folder = folder / self.signature[:FOLDER_CHARACTERS]
         label = self.folder / "signature.json"

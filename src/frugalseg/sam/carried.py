@@ -47,6 +47,12 @@ class Carried:
         beliefs = np.where(masks, LIMIT, -LIMIT).astype(np.float32)
         return cls(z, beliefs, nonempty(masks), sure, sure, sure)
 
+    @classmethod
+    def nothing(cls, z: int, shape: tuple[int, ...]) -> Carried:
+        """No object in a slice; `shape` is K, H, W."""
+        beliefs = np.full(shape, -LIMIT, dtype=np.float32)
+        return cls(z, beliefs, np.zeros(shape[0], bool), *(np.zeros(shape[0]) for _ in range(3)))
+
     def masks(self) -> Bools:
         """(K, H, W), no pixel in two of them."""
         highest = self.beliefs.argmax(axis=0)
@@ -76,12 +82,6 @@ def nonempty(masks: Bools) -> Bools:
     """Which of masks (K, H, W) hold a pixel: (K,)."""
     held: Bools = np.logical_or.reduce(masks.reshape(len(masks), -1), axis=1)
     return held
-
-
-def overlap(a: Bools, b: Bools) -> float:
-    """IoU of two masks; 0 where both are empty."""
-    union = int(np.count_nonzero(a | b))
-    return int(np.count_nonzero(a & b)) / union if union else 0.0
 
 
 def _bytes(beliefs: Beliefs) -> npt.NDArray[np.int8]:

@@ -41,9 +41,9 @@ class Embedder:
         self.kept += len(found) - len(missing)
         for start, fresh in self._fresh(missing):
             for i, z in enumerate(missing[start : start + _length(fresh)]):
-                found[z] = {name: features[i : i + 1] for name, features in fresh.items()}
+                found[z] = kept = half({name: features[i : i + 1] for name, features in fresh.items()})
                 if self.cache:
-                    self.cache.put(z, found[z] or {})
+                    self.cache.put(z, kept)
         parts = [embedding for z in wanted if (embedding := found[z]) is not None]
         return {name: torch.cat([part[name].to(self.model.device).float() for part in parts]) for name in parts[0]}
 
@@ -59,7 +59,7 @@ class Embedder:
     @torch.inference_mode()
     def _encode(self, wanted: Sequence[int]) -> Embedding:
         slices = torch.stack([self.scan(z) for z in wanted]).to(self.model.device)
-        return half(self.model.encode(self.frame.pixels(slices, self.model.recipe)))
+        return self.model.encode(self.frame.pixels(slices, self.model.recipe))
 
 
 def _length(embedding: Embedding) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,13 +12,13 @@ import torch
 from torch import Tensor
 
 from frugalseg.options import PropagateOptions
-from frugalseg.sam.batches import Batches
-from frugalseg.sam.carried import LIMIT, Bools, Carried, nonempty, overlap
+from frugalseg.sam.batches import BOXES_AT_ONCE, SLICES_AT_ONCE, Batches
+from frugalseg.sam.carried import LIMIT, Bools, Carried, nonempty
 from frugalseg.sam.embed import Embedder
 from frugalseg.sam.legs import Leg
+from frugalseg.sam.overlap import overlap
 from frugalseg.sam.project import Projector
 from frugalseg.sam.protocol import Promptable
-from frugalseg.sam.refiner import BOXES_AT_ONCE, SLICES_AT_ONCE
 from frugalseg.sam.slices import ScanSlices
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Video:
                             before = found.masks()
                             waiting.remove(z)
                             yield found
-                except torch.OutOfMemoryError as error:
+                except (MemoryError, RuntimeError) as error:
                     self.objects.halve(len(groups[0]), error)
 
         return carry
@@ -108,8 +109,10 @@ def left(leg: Leg, state: Carried | None) -> Sequence[int]:
 def _believed(z: int, logits: Tensor, before: Bools) -> Carried:
     """A video model's logits (K, H, W); its score is how sure it is of the pixels of the mask, on average."""
     beliefs = (logits / LOGITS_A_BELIEF).clamp(-LIMIT, LIMIT).numpy()
-    sure = torch.sigmoid(logits).numpy()
-    masks = Carried(z, beliefs, nonempty(beliefs > 0), *(np.ones(len(beliefs)) for _ in range(3))).masks()
+    ones = np.ones(len(beliefs))
+    # Rounded first: the figures are those of the masks that are kept, whether a run was interrupted or not.
+    found = Carried(z, beliefs, nonempty(beliefs > 0), ones, ones, ones).rounded()
+    masks, sure = found.masks(), torch.sigmoid(logits).numpy()
     score = np.array([float(p[m].mean()) if m.any() else 0.0 for p, m in zip(sure, masks, strict=True)])
     change = np.array([overlap(a, b) for a, b in zip(masks, before, strict=True)])
-    return Carried(z, beliefs, nonempty(masks), score, np.ones(len(masks)), change)
+    return replace(found, alive=nonempty(masks), score=score, change=change)

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from frugalseg.dataset.targets import MAX_TARGETS, Targets
-from frugalseg.errors import PairingError, ScanError
+from frugalseg.dataset.targets import MAX_TARGETS, MAX_VALUE, Targets
+from frugalseg.engine.files import sha256
+from frugalseg.engine.progress import say
+from frugalseg.errors import PairingError, RunError, ScanError
 from frugalseg.imaging.find import check_same_grid, find_dataset, find_scans
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import Volume
-from frugalseg.segment.mask_folder import chosen
+from frugalseg.imaging.write import mask_path
+from frugalseg.segment.mask_folder import MaskFolder, chosen
 
 
 def pair(images: Path, masks: Path, cases: Sequence[str]) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -25,10 +28,8 @@ def pair(images: Path, masks: Path, cases: Sequence[str]) -> tuple[dict[str, Pat
         ScanError: a path does not exist or holds no scan.
         OptionError: a wanted case that is no scan, or has no mask.
     """
-    scans, given = find_scans(images), {}
-    if masks.is_file() and len(scans) == 1:
-        (case,) = scans
-        given = {case: masks}
+    if masks.is_file() and len(single := find_scans(images)) == 1:
+        scans, given = single, dict.fromkeys(single, masks)
     else:
         scans, given = find_dataset(images, masks)
     wanted = chosen({case: path for case, path in scans.items() if case in given}, cases, masks)
@@ -37,18 +38,35 @@ def pair(images: Path, masks: Path, cases: Sequence[str]) -> tuple[dict[str, Pat
     return wanted, {case: given[case] for case in wanted}
 
 
+def check_kept(masks: Mapping[str, Path], images: Mapping[str, Path], out: Path) -> None:
+    """Raise `RunError` where a new mask in `out` would overwrite the given one."""
+    if over := [case for case in masks if mask_path(out, case, images[case]).resolve() == masks[case].resolve()]:
+        raise RunError(f"the new mask of {over[0]} would overwrite the given one", "choose another --out")
+
+
 def read_given(case: str, scan: Volume, path: Path) -> Volume:
     """The mask of a case.
 
     Raises:
         PairingError: scan and mask lie on different grids.
-        ScanError: it cannot be read, or holds negative values.
+        ScanError: it cannot be read, or holds values that masks are not written with.
     """
     mask = read_labels(path)
     check_same_grid(scan, mask, case)
-    if int(mask.array.min()) < 0:
-        raise ScanError(f"{path} holds the negative label value {int(mask.array.min())}", "renumber the labels")
+    for value in (int(mask.array.min()), int(mask.array.max())):
+        if not 0 <= value <= MAX_VALUE:
+            problem = f"{path} holds the label value {value}, expected 0…{MAX_VALUE}"
+            raise ScanError(problem, "renumber the labels")
     return mask
+
+
+def forget_changed(folder: MaskFolder, masks: Mapping[str, Path]) -> None:
+    """Of an interrupted run, do the scans again whose given mask was changed since."""
+    given = folder.note["given"]
+    for case in [case for case in folder.done if given[case]["sha256"] != sha256(masks[case])]:
+        say(f"{case}: the given mask is another than before; it is done again")
+        for known in (folder.done, folder.note["masks"], given):
+            del known[case]
 
 
 def organs_in(mask: Volume, wanted: Targets, known: Targets) -> Targets:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Sam2Model, SamHQModel
 
 from frugalseg.engine.device import arithmetic, autocast
 from frugalseg.options import Precision
+from frugalseg.sam.answering import answer_in_parts, encode_prompts
 from frugalseg.sam.decoder import decode_masks
 from frugalseg.sam.protocol import Candidates, Embedding, Prompts, Recipe, sign
 from frugalseg.sam.weights_folder import ORIGIN
@@ -85,42 +85,16 @@ class HuggingFaceModel(ABC):
             ValueError: `prompts` hold neither boxes nor points nor masks.
         """
         side = 4 * self._network.prompt_encoder.image_embedding_size[0]
-        count, masks = len(prompts.picture), 3 if several else 1
-        logits = torch.empty(count, masks, side, side, device=self.device)
-        scores = torch.empty(count, masks, device=self.device)
-        for start in range(0, count, PROMPTS_AT_ONCE):
-            here = slice(start, start + PROMPTS_AT_ONCE)
-            part = _part(prompts, here, self.device)
-            chosen = {
-                name: maps.index_select(0, part.picture.to(maps.device)).to(self.device).float()
-                for name, maps in embedding.items()
-            }
-            sparse, dense = self._encoded(part, side)
-            with autocast(self._precision, self.device):
-                found = self._answers(chosen, self._places, sparse, dense, several)
-            logits[here], scores[here] = found[0].float(), found[1].float()
-        return Candidates(logits, scores)
 
-    def _encoded(self, prompts: Prompts, side: int) -> tuple[Tensor | None, Tensor]:
-        """What the decoder sees of prompts: tokens and a map."""
-        points, labels, boxes, masks = prompts.points, prompts.labels, prompts.boxes, prompts.masks
-        if points is None and boxes is None and masks is None:
-            raise ValueError("prompts without boxes, points or masks")
-        if boxes is not None:
-            # SAM's corners are the middles of the outermost pixels.
-            boxes = boxes - torch.tensor([0.0, 0.0, 1.0, 1.0], device=boxes.device)
-        if masks is not None:
-            masks = F.interpolate(masks[:, None], (side, side), mode="bilinear", align_corners=False, antialias=True)
-        if points is None and boxes is None and self._needs_tokens:
-            points = torch.zeros(len(prompts.picture), 1, 2, device=self.device)
-            labels = torch.full((len(prompts.picture), 1), -1, device=self.device)
-        sparse, dense = self._network.prompt_encoder(
-            input_points=None if points is None else points[:, None],
-            input_labels=None if labels is None else labels[:, None],
-            input_boxes=None if boxes is None else boxes[:, None],
-            input_masks=masks,
-        )
-        return sparse, dense
+        def answer(maps: Embedding, part: Prompts) -> tuple[Tensor, Tensor]:
+            if part.points is None and part.boxes is None and self._needs_tokens:
+                part = replace(part, **_no_points(part))
+            sparse, dense = encode_prompts(self._network.prompt_encoder, part, side)
+            with autocast(self._precision, self.device):
+                return self._answers(maps, self._places, sparse, dense, several)
+
+        shape = (3 if several else 1, side)
+        return answer_in_parts(answer, embedding, prompts, shape, PROMPTS_AT_ONCE, self.device)
 
     _needs_tokens = False
     """Whether the decoder needs at least one token, be it of a point that is none."""
@@ -267,6 +241,7 @@ def _lasting(config: Any) -> Any:
     return {str(name): _lasting(value) for name, value in config.items() if name not in _VOLATILE}
 
 
-def _part(prompts: Prompts, here: slice, device: torch.device) -> Prompts:
-    parts = {name: value[here].to(device) for name, value in vars(prompts).items() if value is not None}
-    return Prompts(**parts)
+def _no_points(prompts: Prompts) -> dict[str, Tensor]:
+    """One point a prompt that is none."""
+    count, device = len(prompts.picture), prompts.picture.device
+    return {"points": torch.zeros(count, 1, 2, device=device), "labels": torch.full((count, 1), -1, device=device)}

@@ -23,13 +23,16 @@ from frugalseg.errors import disk_errors
 from frugalseg.imaging.volume import Volume
 from frugalseg.options import PropagateOptions, numbers
 from frugalseg.sam.boxes import Classes
-from frugalseg.sam.carried import Bools, Carried, nonempty
+from frugalseg.sam.carried import Beliefs, Bools, Carried, nonempty
 from frugalseg.sam.engines import Engine, left
 from frugalseg.sam.fuse import fuse
 from frugalseg.sam.given import organs_in
 from frugalseg.sam.legs import Leg, annotated_slices, legs, neighbours
 from frugalseg.sam.review import Row, judge
 from frugalseg.sam.slices import ScanSlices
+
+NO_BELIEFS: Beliefs = np.empty((0, 0, 0), np.float32)
+"""Those of all slices of a scan would fill the memory (a view of none of them too: it keeps them all)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +90,8 @@ class Task:
         """The ways to go."""
         return legs(self.annotated, self.first, self.last)
 
-    def towards(self, z: int) -> list[int]:
-        """Where slice `z` is reached from: its annotated neighbours, or itself where it is annotated."""
+    def sources(self, z: int) -> list[int]:
+        """The slices that `z` is reached from: its annotated neighbours, or itself where it is annotated."""
         return [z] if z in self.objects else neighbours(z, self.annotated)
 
 
@@ -115,18 +118,18 @@ def assemble(task: Task, store: Path, review_below: float) -> tuple[Classes, lis
         carried = _believed(task, store, z)
         for number, mask in enumerate(carried.masks(), start=1):
             classes[z][mask] = number
-        figures[z] = replace(carried, beliefs=carried.beliefs[:, :0, :0])
+        figures[z] = replace(carried, beliefs=NO_BELIEFS)
     rows: list[Row] = []
     numbered = np.arange(1, len(task.organs) + 1)
     mm = (task.scan.thickness_mm, *task.scan.pixel_mm)
     for z, carried in figures.items():
-        sources = task.towards(z)
+        sources = task.sources(z)
         before, denied = np.zeros(len(numbered), bool), np.zeros(len(numbered), bool)
         for source in () if z in task.objects else sources:
-            towards, away = (z - 1, z + 1) if source < z else (z + 1, z - 1)
-            before |= np.isin(numbered, classes[towards])
-            if away in task.objects:
-                denied |= ~nonempty(task.objects[away])
+            previous, following = (z - 1, z + 1) if source < z else (z + 1, z - 1)
+            before |= np.isin(numbered, classes[previous])
+            if following in task.objects:
+                denied |= ~nonempty(task.objects[following])
         settled = classes[z] == numbered[:, None, None]
         rows += judge(carried, settled, list(task.organs), sources, before, denied, mm, review_below)
     return classes, rows
@@ -146,7 +149,7 @@ def keep_or_clear(store: Path, *facts: Any) -> None:
 def _believed(task: Task, store: Path, z: int) -> Carried:
     if z in task.objects:
         return Carried.given(z, task.objects[z])
-    sources = task.towards(z)
+    sources = task.sources(z)
     ways = [next(leg for leg in task.legs if leg.start == source and z in leg.order) for source in sources]
     found = [Carried.load(_place(store, leg, z)) for leg in ways]
     if len(found) == 1:

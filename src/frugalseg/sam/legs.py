@@ -70,7 +70,10 @@ def annotated_slices(meant: npt.NDArray[np.bool_], named: Sequence[int], span: S
         )
     chosen = list(named or holding)
     if outside := [z for z in chosen if not first <= z <= last]:
-        raise ScanError(f"{case}: the annotated slice {outside[0]} is outside --range {first},{last}", "widen it")
+        raise ScanError(
+            f"{case}: the annotated slice {outside[0]} is outside --range {first},{last}",
+            "widen the range, or name the annotated slices within it by --slices",
+        )
     if len(chosen) == last - first + 1 > 1:
         raise ScanError(
             f"{case}: all {len(chosen)} slices hold foreground, so there is nothing to carry",

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import SamConfig, SamMaskDecoderConfig, SamPromptEncoderConfig, SamVisionConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPromptEncoder
@@ -17,6 +16,7 @@ from frugalseg.engine.device import arithmetic, autocast
 from frugalseg.engine.files import sha256
 from frugalseg.models.weight_files import read_state_dict
 from frugalseg.options import Precision
+from frugalseg.sam.answering import answer_in_parts, encode_prompts
 from frugalseg.sam.decoder import decode_masks
 from frugalseg.sam.names import PROMPTS_AND_DECODER, load_all
 from frugalseg.sam.protocol import Candidates, Embedding, Prompts, Recipe, sign
@@ -27,8 +27,6 @@ STRIDE = 4
 """Pixels of the picture a pixel of the encoder's map."""
 PROMPTS_AT_ONCE = {"cpu": 4, "cuda": 64}
 """More are decoded in several goes: memory stays bounded (about 30 MB a prompt), and a CPU's caches are made use of."""
-
-
 LARGEST_FILE = 200 * 10**6
 """Bytes; far above LiteMedSAM's, far below SAM's."""
 
@@ -111,48 +109,16 @@ class LiteMedSAM:
         Raises:
             ValueError: `prompts` hold neither boxes nor points nor masks.
         """
-        count, masks = len(prompts.picture), 3 if several else 1
         side = STRIDE * self.network.side
-        logits = torch.empty(count, masks, side, side, device=self.device)
-        scores = torch.empty(count, masks, device=self.device)
-        step = PROMPTS_AT_ONCE[self.device.type]
-        for start in range(0, count, step):
-            here = slice(start, start + step)
-            logits[here], scores[here] = self._decoded(embedding["image"], _part(prompts, here, self.device), several)
-        return Candidates(logits, scores)
 
-    def _decoded(self, maps: Tensor, prompts: Prompts, several: bool) -> tuple[Tensor, Tensor]:
-        network = self.network
-        points, labels, boxes, masks = prompts.points, prompts.labels, prompts.boxes, prompts.masks
-        if points is None and boxes is None and masks is None:
-            raise ValueError("prompts without boxes, points or masks")
-        if boxes is not None:
-            # SAM's corners are the middles of the outermost pixels.
-            boxes = boxes - torch.tensor([0, 0, 1, 1], device=boxes.device)
-        if masks is not None:
-            side = STRIDE * network.side
-            masks = F.interpolate(masks[:, None], (side, side), mode="bilinear", align_corners=False, antialias=True)
-        sparse, dense = network.prompt_encoder(
-            None if points is None else points[:, None],
-            None if labels is None else labels[:, None],
-            None if boxes is None else boxes[:, None],
-            masks,
-        )
-        with autocast(self.precision, self.device):
-            logits, scores = decode_masks(
-                network.mask_decoder,
-                maps.index_select(0, prompts.picture.to(maps.device)).to(self.device).float(),
-                self.places,
-                None if sparse is None else sparse[:, 0],
-                dense,
-                several,
-            )
-        return logits.float(), scores.float()
+        def answer(maps: Embedding, part: Prompts) -> tuple[Tensor, Tensor]:
+            sparse, dense = encode_prompts(self.network.prompt_encoder, part, side)
+            tokens = None if sparse is None else sparse[:, 0]
+            with autocast(self.precision, self.device):
+                return decode_masks(self.network.mask_decoder, maps["image"], self.places, tokens, dense, several)
 
-
-def _part(prompts: Prompts, here: slice, device: torch.device) -> Prompts:
-    parts = {name: value[here].to(device) for name, value in vars(prompts).items() if value is not None}
-    return Prompts(**parts)
+        shape, at_once = (3 if several else 1, side), PROMPTS_AT_ONCE[self.device.type]
+        return answer_in_parts(answer, embedding, prompts, shape, at_once, self.device)
 
 
 def is_litemedsam(path: Path) -> bool:

@@ -20,10 +20,11 @@ from torch import Tensor
 from frugalseg.options import PropagateOptions
 from frugalseg.sam.batches import Batches
 from frugalseg.sam.boxes import Box, box_around
-from frugalseg.sam.carried import LIMIT, Bools, Carried, Figures, nonempty, overlap
+from frugalseg.sam.carried import LIMIT, Bools, Carried, Figures
 from frugalseg.sam.embed import Embedder
 from frugalseg.sam.follow import Floats, Region, displacement, follow, signed_distance
-from frugalseg.sam.prompting import best, candidates
+from frugalseg.sam.overlap import overlap
+from frugalseg.sam.prompting import masks_of_boxes
 from frugalseg.sam.protocol import Promptable
 from frugalseg.sam.slices import ScanSlices
 
@@ -122,42 +123,52 @@ class Projector:
 
     def _step(self, before: Carried, z: int) -> Carried:
         masks = before.masks() & before.alive[:, None, None]
-        beliefs = np.full(masks.shape, -LIMIT, dtype=np.float32)
-        score, agreement, change = (np.zeros(len(masks)) for _ in range(3))
+        found = Carried.nothing(z, masks.shape)
         if not masks.any():
-            return Carried(z, beliefs, nonempty(masks), score, agreement, change)
+            return found
         view = Region.around(masks, VIEW_MM, self.scan.pixel_mm)
         was, now = (view.of(self.scan(slice_).numpy()) for slice_ in (before.z, z))
-        field = displacement(was, now, self.scan.pixel_mm, FASTEST * self.scan.thickness_mm)
-        alive = [int(k) for k in np.flatnonzero(before.alive)]
-        distances = {k: self._expected(view.of(masks[k]), field) for k in alive}
-        distances = {k: plane for k, plane in distances.items() if self._large(plane > 0)}
-        if distances:
-            expected = np.zeros_like(masks)
-            for k, plane in distances.items():
-                view.of(expected[k])[...] = plane > 0
-            asked = self._asked(z, [self._box(expected[k]) for k in distances])
-            own = np.zeros_like(masks)
-            for (k, plane), (logits, sure) in zip(distances.items(), asked, strict=True):
-                said = logits.cpu().numpy()
-                own[k], score[k] = said > 0, sure
-                weighed = plane / self.reach
-                weighed += self.habits.trust[k] * (view.of(said) / LOGIT_LIMIT).clip(-1, 1)
-                weighed += GREY_WEIGHT * self.habits.grey_trust[k] * self._grey(k, view.of(masks[k]), was, now)
-                if self._jumps(weighed > 0, plane > 0):
-                    weighed = plane / self.reach
-                view.of(beliefs[k])[...] = weighed.clip(-LIMIT, LIMIT)
-            settled = Carried(z, beliefs, before.alive, score, agreement, change).masks()
-            for k in distances:
-                agreement[k] = overlap(own[k], settled[k])
-                change[k] = overlap(settled[k], expected[k])
-        smooth = self._smooth(now)
-        left = np.array([k in distances and not self._ended(k, view.of(settled[k]), smooth) for k in range(len(masks))])
-        beliefs[~left] = -LIMIT
-        return Carried(z, beliefs, left, score, agreement, change)
+        distances = self._expected(view.of(masks), before.alive, was, now)
+        expected, own = np.zeros_like(masks), np.zeros_like(masks)
+        for k, plane in distances.items():
+            view.of(expected[k])[...] = plane > 0
+        was, now = self._smooth(was), self._smooth(now)
+        asked = self._asked(z, [self._box(expected[k]) for k in distances]) if distances else iter(())
+        for (k, plane), (logits, score) in zip(distances.items(), asked, strict=True):
+            said = logits.cpu().numpy()
+            own[k], found.score[k] = said > 0, score
+            grey = self._grey(k, view.of(masks[k]), was, now)
+            view.of(found.beliefs[k])[...] = self._weighed(k, plane, view.of(said), grey)
+        settled = found.masks()
+        for k in distances:
+            found.agreement[k] = overlap(own[k], settled[k])
+            found.change[k] = overlap(settled[k], expected[k])
+            found.alive[k] = not self._ended(k, view.of(settled[k]), now)
+        found.beliefs[~found.alive] = -LIMIT
+        return found
 
-    def _expected(self, mask: Bools, field: Floats) -> Floats:
-        return follow(signed_distance(mask, self.scan.pixel_mm, FAR_MM), field)
+    def _expected(self, masks: Bools, alive: Bools, was: Floats, now: Floats) -> dict[int, Floats]:
+        """Of each object, unless it is as good as gone, the distance in mm to the border that is expected of it.
+
+        Args:
+            masks: (K, h, w) of the slice before.
+            alive: (K,) objects that are still carried.
+            was, now: (h, w) the slice before, and this one.
+        """
+        field = displacement(was, now, self.scan.pixel_mm, FASTEST * self.scan.thickness_mm)
+        planes = {
+            int(k): follow(signed_distance(masks[k], self.scan.pixel_mm, FAR_MM), field) for k in np.flatnonzero(alive)
+        }
+        return {k: plane for k, plane in planes.items() if self._large(plane > 0)}
+
+    def _weighed(self, k: int, distance: Floats, said: Floats, grey: Floats) -> Floats:
+        """What is believed of object `k`, (h, w) in ±`LIMIT`: the expectation, the model's logits and grey values."""
+        weighed = distance / self.reach
+        weighed += self.habits.trust[k] * (said / LOGIT_LIMIT).clip(-1, 1)
+        weighed += GREY_WEIGHT * self.habits.grey_trust[k] * grey
+        if self._jumps(weighed > 0, distance > 0):
+            weighed = distance / self.reach
+        return weighed.clip(-LIMIT, LIMIT)
 
     def _jumps(self, new: Bools, expected: Bools) -> bool:
         """Whether a mask grows beyond what was expected; one that shrinks may be that of an organ that ends."""
@@ -189,20 +200,19 @@ class Projector:
         several = self.options.candidates == "several"
 
         def ask(batch: Sequence[Box]) -> tuple[Tensor, Tensor]:
-            places = [0] * len(batch)
-            return best(*candidates(self.model, self.embedder.frame, embedding, places, batch, several))
+            return masks_of_boxes(self.model, self.embedder.frame, embedding, [0] * len(batch), batch, several)
 
         for logits, scores in self.boxes.run(ask, boxes):
             yield from zip(logits, scores.tolist(), strict=True)
 
     def _grey(self, k: int, mask: Bools, was: Floats, now: Floats) -> Floats:
-        """Whose grey values the pixels of `now` have, from −1 (the surroundings') to 1 (the object's).
+        """Whose grey values the pixels of `now` have, from −1 (the surroundings') to 1 (the object's); both smoothed.
 
         Half from the annotated slice, so that it cannot drift away, half from the slice before.
         """
         near = signed_distance(mask, self.scan.pixel_mm, FAR_MM) > -SURROUNDINGS_MM
-        ratio = (self.habits.ratios[k] + _log_ratio(self._smooth(was), mask, near)) / 2
-        return (_looked_up(ratio, self._smooth(now)) / GREY_LIMIT).clip(-1, 1).astype(np.float32)
+        ratio = (self.habits.ratios[k] + _log_ratio(was, mask, near)) / 2
+        return (_looked_up(ratio, now) / GREY_LIMIT).clip(-1, 1).astype(np.float32)
 
     def _smooth(self, plane: Floats) -> Floats:
         smooth: Floats = ndimage.gaussian_filter(plane, [GREY_BLUR_MM / mm for mm in self.scan.pixel_mm])

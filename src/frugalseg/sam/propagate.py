@@ -7,14 +7,14 @@ Of the annotation only the annotated slices are used. They come out as they went
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from frugalseg._version import __version__
-from frugalseg.dataset.targets import parse_targets, to_values
+from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import describe, find_device
 from frugalseg.engine.files import sha256
 from frugalseg.engine.progress import say, slice_progress
@@ -22,11 +22,12 @@ from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.options import PropagateOptions
 from frugalseg.sam.engines import Engine, Project, Video
-from frugalseg.sam.given import pair, read_given
+from frugalseg.sam.given import check_kept, forget_changed, pair, read_given
 from frugalseg.sam.journey import Task, assemble, keep_or_clear, travel
 from frugalseg.sam.legs import as_ranges
 from frugalseg.sam.load import find_weights, load_promptable
-from frugalseg.sam.refine import intensity_of, note_beside, promptable_of, settings_of
+from frugalseg.sam.prompted import intensity_of, promptable_of, settings_of
+from frugalseg.sam.refine import note_beside
 from frugalseg.sam.review import ANNOTATED, CARRIED, Row, to_review, write_rows
 from frugalseg.sam.slices import ScanSlices
 from frugalseg.segment.mask_folder import MaskFolder, Words
@@ -45,22 +46,57 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         ScanError: some scans failed, after all others are written: unreadable, an annotation that is empty or on
             another grid, a slice that is not there.
         PairingError: annotations without scans, or the other way round for all of them.
-        RunError: `out` is in use, or holds no propagation of this kind to resume; or the model's weights are missing,
-            or not of the kind that the engine needs.
+        RunError: `out` is in use, holds the annotations, or no propagation of this kind to resume; or the model's
+            weights are missing, or not of the kind that the engine needs.
         OptionError: an unknown case, model or target.
         DeviceError: the GPU asked for is not there, or too small for one slice.
     """
     device = find_device(options.device)
     images, annotations = pair(options.images, options.annotations, options.case)
+    check_kept(annotations, images, options.out)
     wanted, intensity = parse_targets(options.target), intensity_of(options)
     known = note_beside(options.annotations).get("targets", {})
     engine, model = _engine(options, device)
-    note: dict[str, Any] = {
+    note = _note(options, images, model, wanted or known)
+    folder = MaskFolder.claim(options, images, note, SAME, WORDS)
+    forget_changed(folder, annotations)
+
+    def work(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
+        volume = read_volume(path)
+        scan = ScanSlices.of(volume, intensity)
+        given = read_given(case, volume, annotations[case])
+        task = Task.of(case, scan, given, options, wanted, known)
+        source = {"mask": str(annotations[case].resolve()), "sha256": sha256(annotations[case])}
+        store = _store(options, case)
+        keep_or_clear(store, [note[key] for key in SAME], scan.fingerprint, source["sha256"], task.annotated)
+        with slice_progress(case, sum(len(leg.order) for leg in task.legs)) as advance:
+            travel(engine, task, store, advance)
+        classes, rows = assemble(task, store, options.review_below)
+        write_rows(options.out / f"{case}.slices.csv", rows)
+        _announce(case, task, rows)
+        mask = volume.with_array(scan.unstack(to_values(classes, task.organs)))
+        return mask, {"annotated": task.annotated, "given": source, "propagation": _told(task, rows)}
+
+    try:
+        return folder.fill(work, describe(device))
+    finally:
+        for case in folder.note["masks"]:  # only now: until its mask is written, a scan can go on from these
+            shutil.rmtree(_store(options, case), ignore_errors=True)
+
+
+def _store(options: PropagateOptions, case: str) -> Path:
+    """Where the slices lie that a scan's propagation has reached."""
+    return options.out / f".{case}.partial"
+
+
+def _note(options: PropagateOptions, images: Mapping[str, Path], model: Any, targets: Targets) -> dict[str, Any]:
+    """What is known beforehand."""
+    return {
         "version": __version__,
         "method": "propagate",
         "promptable": promptable_of(options, model),
         "settings": settings_of(options, "annotations"),
-        "targets": {name: list(values) for name, values in wanted.items()} or known,
+        "targets": {name: list(values) for name, values in targets.items()},
         "images": {case: str(path.resolve()) for case, path in images.items()},
         "masks": {},
         "annotated": {},
@@ -69,26 +105,6 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         "propagation": {},
         "failed": {},
     }
-    folder = MaskFolder.claim(options, images, note, SAME, WORDS)
-
-    def work(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
-        volume = read_volume(path)
-        scan = ScanSlices.of(volume, intensity)
-        given = read_given(case, volume, annotations[case])
-        task = Task.of(case, scan, given, options, wanted, known)
-        source = {"mask": str(annotations[case].resolve()), "sha256": sha256(annotations[case])}
-        store = options.out / f".{case}.partial"
-        keep_or_clear(store, [note[key] for key in SAME], scan.fingerprint, source["sha256"], task.annotated)
-        with slice_progress(case, sum(len(leg.order) for leg in task.legs)) as advance:
-            travel(engine, task, store, advance)
-        classes, rows = assemble(task, store, options.review_below)
-        write_rows(options.out / f"{case}.slices.csv", rows)
-        shutil.rmtree(store)
-        _announce(case, task, rows)
-        mask = volume.with_array(scan.unstack(to_values(classes, task.organs)))
-        return mask, {"annotated": task.annotated, "given": source, "propagation": _told(task, rows)}
-
-    return folder.fill(work, describe(device))
 
 
 def _engine(options: PropagateOptions, device: torch.device) -> tuple[Engine, Any]:

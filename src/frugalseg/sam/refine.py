@@ -5,9 +5,7 @@ No reference is read on this way, except with --oracle, which says so in the not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,13 @@ from frugalseg.engine.files import read_json, sha256
 from frugalseg.engine.progress import say, slice_progress
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import find_dataset
-from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
-from frugalseg.options import PromptableOptions, RefineOptions
-from frugalseg.sam.given import organs_in, pair, read_given
+from frugalseg.options import RefineOptions
+from frugalseg.sam.given import check_kept, forget_changed, organs_in, pair, read_given
 from frugalseg.sam.load import load_promptable
-from frugalseg.sam.protocol import Promptable, Recipe
+from frugalseg.sam.prompted import intensity_of, promptable_of, settings_of
+from frugalseg.sam.protocol import Promptable
 from frugalseg.sam.refiner import Refiner
 from frugalseg.sam.slices import ScanSlices
 from frugalseg.segment.mask_folder import MaskFolder, Words
@@ -35,6 +33,8 @@ from frugalseg.segment.note import NOTE
 WORDS = Words("refinement", "refining", "refined", "refine")
 COARSE = "coarse"
 """Folder beside refined masks with what `predict --refine` had predicted."""
+BY_CASE = ("roles", "annotated")
+"""What the note beside the given masks says of each scan, and `evaluate` needs to know of refined ones too."""
 SAME = ("method", "promptable", "settings", "targets", "model", "weights_sha256")
 
 
@@ -46,12 +46,14 @@ def refine(options: RefineOptions) -> dict[str, Path]:
     Raises:
         ScanError: some scans failed, after all others are written.
         PairingError: masks without scans, or the other way round for all of them.
-        RunError: `out` is in use, or holds no refinement of this kind to resume; or the model's weights are missing.
+        RunError: `out` is in use, holds the given masks, or no refinement of this kind to resume; or the model's
+            weights are missing.
         OptionError: an unknown case, model or target.
         DeviceError: the GPU asked for is not there, or too small for one slice.
     """
     device = find_device(options.device)
     images, masks = pair(options.images, options.masks, options.case)
+    check_kept(masks, images, options.out)
     references = {} if options.oracle is None else _references(options, images)
     intensity = intensity_of(options)
     wanted = parse_targets(options.target)
@@ -59,6 +61,7 @@ def refine(options: RefineOptions) -> dict[str, Path]:
     known = {str(name): tuple(values) for name, values in source.get("targets", {}).items()}
     model = load_promptable(options.model, device, options.precision)
     folder = MaskFolder.claim(options, images, _note(options, images, model, source, wanted), SAME, WORDS, (COARSE,))
+    forget_changed(folder, masks)
     refiner = Refiner(model, options)
 
     def work(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
@@ -75,38 +78,12 @@ def refine(options: RefineOptions) -> dict[str, Path]:
         names = dict(enumerate(organs, start=1))
         counts["organs"] = {names[number]: told for number, told in counts.pop("classes").items()}
         told = {"refinement": counts, "given": {"mask": str(masks[case].resolve()), "sha256": sha256(masks[case])}}
-        roles = {"roles": source["roles"][case]} if case in source.get("roles", {}) else {}
-        return volume.with_array(scan.unstack(_joined(refined, others, organs))), told | roles
+        known_before = {key: source[key][case] for key in BY_CASE if case in (source.get(key) or {})}
+        return volume.with_array(scan.unstack(_joined(refined, others, organs))), told | known_before
 
     written = folder.fill(work, describe(device))
-    _announce(folder.note["refinement"], options)
+    _announce(folder.note["refinement"], options, wanted)
     return written
-
-
-def intensity_of(options: PromptableOptions) -> IntensityScale:
-    """How a scan's intensities become grey values."""
-    low, high = options.window if options.modality == "ct" else options.percentiles
-    return IntensityScale(options.modality, low, high)
-
-
-def settings_of(options: PromptableOptions, *apart: str) -> dict[str, Any]:
-    """The options that change the result, for the note; `apart` are noted elsewhere."""
-    no_matter = {"images", "out", "case", "target", "model", "device", "batch_size", "cache", "overwrite", "resume"}
-    left = {name: value for name, value in asdict(options).items() if name not in no_matter | set(apart)}
-    told: dict[str, Any] = json.loads(json.dumps(left, default=str))
-    return told
-
-
-def promptable_of(options: PromptableOptions, model: Any) -> dict[str, Any]:
-    """The model, its recipe and how scans are shown to it, for the note."""
-    recipe: Recipe = model.recipe
-    return {
-        "model": options.model,
-        "name": model.name,
-        "signature": model.signature,
-        "recipe": json.loads(json.dumps(asdict(recipe))),
-        "shown": intensity_of(options).to_dict(),
-    }
 
 
 def note_beside(masks: Path) -> dict[str, Any]:
@@ -141,7 +118,8 @@ def _note(
         "images": {case: str(path.resolve()) for case, path in images.items()},
         "masks": {},
         "given": {},
-        "roles": {} if "roles" in source else None,
+        "roles": None if source.get("roles") is None else {},
+        "annotated": {},
         "refinement": {},
         "failed": dict(source.get("failed", {})),
     }
@@ -168,10 +146,16 @@ def _joined(refined: Any, others: Any, organs: Targets) -> Any:
     return np.where(others > 0, others, values).astype(np.result_type(values, others), copy=False)
 
 
-def _announce(refinement: Mapping[str, Any], options: RefineOptions) -> None:
+def _announce(refinement: Mapping[str, Any], options: RefineOptions, wanted: Targets) -> None:
     organs = [told for counts in refinement.values() for told in counts["organs"].values()]
     boxes, kept = sum(told["boxes"] for told in organs), sum(told["kept"] for told in organs)
     small = sum(told["too_small"] for told in organs)
+    found = {
+        organ for counts in refinement.values() for organ, n in counts["organs"].items() if n["boxes"] + n["too_small"]
+    }
+    for organ in wanted:
+        if organ not in found:
+            say(f"{organ}: in none of the masks")
     if boxes:
         say(
             f"{boxes} boxes; in {kept} of them ({100 * kept / boxes:.1f}%) the model's mask overlapped the given one "

@@ -18,16 +18,14 @@ import torch
 from torch import Tensor
 
 from frugalseg.options import RefineOptions
-from frugalseg.sam.batches import Batches
+from frugalseg.sam.batches import BOXES_AT_ONCE, SLICES_AT_ONCE, Batches
 from frugalseg.sam.boxes import Bools, Classes, Piece, pieces_of, solid_parts
 from frugalseg.sam.embed import Embedder
-from frugalseg.sam.prompting import best, candidates
+from frugalseg.sam.overlap import overlap
+from frugalseg.sam.prompting import masks_of_boxes
 from frugalseg.sam.protocol import Promptable
 from frugalseg.sam.settle import Outline, settle, weights_by_distance
 from frugalseg.sam.slices import ScanSlices
-
-SLICES_AT_ONCE = {"cpu": 4, "cuda": 16}
-BOXES_AT_ONCE = {"cpu": 16, "cuda": 64}
 
 KEPT = 0.5
 """Score of a piece that stays as it was: a model's mask of another organ wins over it where they overlap."""
@@ -153,7 +151,7 @@ class Refiner:
                 boxes = [piece.box(self.options.margin, scan.pixel_mm, scan.shape) for piece in batch]
                 several = self.options.candidates == "several"
                 places = [picture[piece.z] for piece in batch]
-                return best(*candidates(self.model, embedder.frame, embedding, places, boxes, several))
+                return masks_of_boxes(self.model, embedder.frame, embedding, places, boxes, several)
 
             start = 0
             for logits, scores in self.boxes.run(decode, prompted):
@@ -168,9 +166,9 @@ class Refiner:
     ) -> Outline:
         """The model's outline of a piece, or the piece itself where the two hardly overlap."""
         before = piece.on(shape)
-        overlap = _iou((logits > 0).cpu().numpy(), before)
-        tally.score, tally.iou = tally.score + score, tally.iou + overlap
-        if not oracle and overlap < self.options.min_iou:
+        iou = overlap((logits > 0).cpu().numpy(), before)
+        tally.score, tally.iou = tally.score + score, tally.iou + iou
+        if not oracle and iou < self.options.min_iou:
             tally.kept += 1
             return _as_it_was(before)
         tally.refined += 1
@@ -185,11 +183,6 @@ def _as_it_was(mask: Bools) -> Outline:
 
 def _add(outlines: dict[int, Outline], number: int, outline: Outline) -> None:
     outlines[number] = outlines[number].joined(outline) if number in outlines else outline
-
-
-def _iou(a: Bools, b: Bools) -> float:
-    union = int(np.count_nonzero(a | b))
-    return int(np.count_nonzero(a & b)) / union if union else 0.0
 
 
 def _windows(

@@ -21,6 +21,7 @@ from frugalseg.sam.checkpoint import Checkpoint
 from frugalseg.sam.folder import model_type, read_network
 from frugalseg.sam.framing import Frame
 from frugalseg.sam.hf import sam2_recipe, signature, title_of
+from frugalseg.sam.litemedsam import is_litemedsam
 from frugalseg.sam.original import sam2_network
 
 CERTAIN = 10.0
@@ -185,13 +186,15 @@ def load_video(path: Path, device: torch.device, precision: Precision = "auto") 
     """
     if path.is_dir():
         return _from_folder(path, device, precision)
+    if path.is_file() and is_litemedsam(path):
+        raise RunError(f"{path} is LiteMedSAM, which knows single pictures only", _CURE)
     checkpoint = Checkpoint(path)
     if checkpoint.family != "SAM 2":
         raise RunError(f"{path} is {checkpoint.family}, which knows single pictures only", _CURE)
     return VideoModel(sam2_network(checkpoint), f"SAM 2 ({title_of(path)})", device, precision)
 
 
-_CURE = "give SAM 2 or 2.1 with its memory, or propagate with --engine project, which any model of boxes does"
+_CURE = "name SAM 2 or 2.1 with its memory by --model, or take --engine project, for any model of boxes"
 
 
 def _from_folder(path: Path, device: torch.device, precision: Precision) -> VideoModel:
