@@ -382,8 +382,6 @@ class PromptableOptions:
     is an organ of its own."""
     case: list[str] = field(default_factory=list)
     """Only these scans, by case id."""
-    batch_size: int | None = None
-    """Slices encoded at once; by default 4 on a CPU and 16 on a GPU, and halved where the memory is too small."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
     precision: Precision = "auto"
@@ -394,7 +392,6 @@ class PromptableOptions:
     """--resume goes on with an interrupted run; --resume auto starts it or goes on with it."""
 
     def __post_init__(self) -> None:
-        positive(self, "batch_size")
         for name in ("window", "percentiles"):
             low, high = getattr(self, name)
             if not low < high:
@@ -421,9 +418,12 @@ class RefineOptions(PromptableOptions):
     oracle: Path | None = None
     """Folder of reference masks whose boxes prompt the model instead of the given masks: tells what better boxes would
     bring, is no result of the method, and is recorded as "oracle"."""
+    batch_size: int | None = None
+    """Slices encoded at once; by default 4 on a CPU and 16 on a GPU, and halved where the memory is too small."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        positive(self, "batch_size")
         if not 0 <= self.min_iou <= 1:
             raise OptionError(f"--min-iou {self.min_iou:g} is not in 0…1", "give 0.5, say")
         if not self.smallest >= 0:  # nor NaN
@@ -441,7 +441,8 @@ class PropagateOptions(PromptableOptions):
     range: str = ""
     """First and last slice to work on: 10,80. By default all."""
     engine: Literal["project", "sam2"] = "project"
-    """project: any promptable model, slice to slice. sam2: the memory of SAM 2 or EdgeTAM, named by --model."""
+    """project: any promptable model, slice to slice. sam2: the memory of SAM 2 or EdgeTAM, named by --model; it
+    takes no --margin, --candidates, --cache or --min-overlap."""
     min_overlap: float = 0.5
     """project: where a slice's mask would outgrow the one expected from the slice before so far that the two overlap
     less than this (IoU), the expected one is taken."""
@@ -457,6 +458,15 @@ class PropagateOptions(PromptableOptions):
             if not 0 <= getattr(self, name) <= 1:
                 value = getattr(self, name)
                 raise OptionError(f"--{name.replace('_', '-')} {value:g} is not in 0…1", "give 0.5, say")
+        if self.engine == "sam2":
+            for name in ("margin", "candidates", "cache", "min_overlap"):
+                # All of them have plain defaults, which dataclasses leave on the class.
+                if (value := getattr(self, name)) != getattr(type(self), name):
+                    flag = "--" + name.replace("_", "-")
+                    raise OptionError(
+                        f"{flag} {value}: --engine sam2 knows nothing of it",
+                        f"leave {flag} out, or take --engine project",
+                    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -488,7 +498,9 @@ class SamMixTrainOptions(TrainingOptions):
     masks_per_step: int = 4
     """Labelled slices a step for the masks, beside them."""
     lr: float = 1e-4
-    """Learning rate."""
+    """Highest learning rate of what the base model brought, prompt encoder, decoder and LoRA: one cycle."""
+    classifier_lr: float = 1e-3
+    """The classifier's, which starts from nothing."""
     focal_gamma: float = 2.0
     """How much the classification loss looks away from easy slices; 0 for not."""
     focal_alpha: float | None = None
@@ -503,7 +515,7 @@ class SamMixTrainOptions(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(self, "rank", "batch_size", "masks_per_step", "lr", "validate_every")
+        positive(self, "rank", "batch_size", "masks_per_step", "lr", "classifier_lr", "validate_every")
         if self.context:
             raise OptionError(f"--context {self.context}: SAM-Mix sees single slices", "leave it out")
         if self.draw < 0:

@@ -142,6 +142,19 @@ def test_a_model_judged_on_seen_scans_only_has_no_headline(tmp_path):
     assert "There is no headline figure" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("roles", "said"),
+    [
+        ({"a": "test", "b": "train"}, "mean over 1 scan: scans the model has never seen"),
+        ({"a": "test", "b": "new"}, "mean over 2 scans: scans the model has never seen"),
+        (None, "mean over 2 scans: all scans; it is not known"),
+    ],
+)
+def test_the_headline_says_over_how_many_scans(tmp_path, capsys, roles, said):
+    run(write_masks(tmp_path, {"a": GOOD, "b": GOOD}, roles), report=False)
+    assert said in capsys.readouterr().err
+
+
 def test_one_case_has_no_interval(tmp_path):
     dice = run(write_masks(tmp_path, {"a": SHIFTED}))["groups"]["all"]["organs"]["liver"]["metrics"]["dice"]
     assert (dice["n"], dice["ci95"], dice["sd"]) == (1, None, None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from frugalseg.sam.follow import Region, displacement, follow, signed_distance
+from frugalseg.sam.displacement import Region, displacement, signed_distance, warp
 
 
 def anatomy(shape=(60, 80), seed=0):
@@ -30,9 +30,9 @@ def test_what_swells_is_followed():
     distance = np.hypot(rows, columns)
     small, large = ((1 / (1 + np.exp((distance - radius) / 1.5))).astype(np.float32) for radius in (12, 15))
     field = displacement(small, large, (1.0, 1.0), most_mm=10.0)
-    carried = follow(signed_distance(distance < 12, (1.0, 1.0), 40.0), field) > 0
+    warped = warp(signed_distance(distance < 12, (1.0, 1.0), 40.0), field) > 0
     truth = distance < 15
-    assert (carried & truth).sum() / (carried | truth).sum() > 0.93
+    assert (warped & truth).sum() / (warped | truth).sum() > 0.93
     assert ((distance < 12) & truth).sum() / truth.sum() < 0.7
 
 

@@ -90,17 +90,43 @@ def test_an_interrupted_refinement_predicts_nothing_again(model, tmp_path, monke
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_broken_scan_is_reported_after_the_others_are_refined(model, tmp_path):
+@pytest.fixture
+def broken(model, tmp_path):
+    """The scans, of which the third is none."""
     images = tmp_path / "images"
     images.mkdir()
     for path in (model / "images").iterdir():
         (images / path.name).write_bytes(path.read_bytes())
     (images / "scan_02.nii.gz").write_bytes(b"no scan")
+    return images
+
+
+@pytest.mark.parametrize(
+    ("named", "refined"),
+    [([], [0, 1, 3]), (["scan_00", "scan_02"], [0]), (["scan_02", "scan_03", "scan_00"], [0, 3])],
+)
+def test_a_broken_scan_is_reported_after_the_others_are_refined(model, broken, tmp_path, named, refined):
     out = tmp_path / "out"
-    with pytest.raises(ScanError, match="1 of 4 scans not segmented"):
-        predict(PredictOptions(**{**vars(options(model, out, refine="litemedsam")), "images": images}))
-    assert sorted(path.name for path in out.glob("*.nii.gz")) == [f"scan_{i:02d}.nii.gz" for i in (0, 1, 3)]
+    given = vars(options(model, out, refine="litemedsam", case=named)) | {"images": broken}
+    with pytest.raises(ScanError, match=f"1 of {len(refined) + 1} scans not segmented, the others are in"):
+        predict(PredictOptions(**given))
+    assert sorted(path.name for path in out.glob("*.nii.gz")) == [f"scan_{i:02d}.nii.gz" for i in refined]
     assert list(note_of(out)["failed"]) == ["scan_02"]
+
+
+def test_where_every_scan_is_broken_that_is_said(model, broken, tmp_path):
+    given = vars(options(model, tmp_path / "out", refine="litemedsam", case=["scan_02"])) | {"images": broken}
+    with pytest.raises(ScanError, match="1 of 1 scan not segmented:"):
+        predict(PredictOptions(**given))
+
+
+def test_the_mask_of_an_older_prediction_is_not_refined(model, broken, tmp_path):
+    out = tmp_path / "out"
+    predict(options(model, out, refine="litemedsam"))
+    given = vars(options(model, out, refine="litemedsam", overwrite=True)) | {"images": broken}
+    with pytest.raises(ScanError, match="1 of 4 scans not segmented"):
+        predict(PredictOptions(**given))
+    assert list(note_of(out)["masks"]) == ["scan_00", "scan_01", "scan_03"]
 
 
 def test_what_is_missing_is_said_before_anything_is_predicted(trained, tmp_path):

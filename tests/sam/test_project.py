@@ -11,10 +11,10 @@ from frugalseg.imaging.volume import Volume
 from frugalseg.options import PropagateOptions
 from frugalseg.sam import project
 from frugalseg.sam.batches import Batches
-from frugalseg.sam.carried import Carried
 from frugalseg.sam.embed import Embedder
 from frugalseg.sam.overlap import overlap
 from frugalseg.sam.project import Projector
+from frugalseg.sam.slice_state import SliceState
 from frugalseg.sam.slices import ScanSlices
 from tests.sam.fake import Bright
 
@@ -50,12 +50,12 @@ def moving(z):
 
 def test_an_organ_that_moves_and_swells_is_carried():
     scan = slices_of(lambda z: np.where(moving(z), 80, 20))
-    found = {c.z: c.masks()[0] for c in projector(scan, 0, moving(0)).carry(range(1, DEPTH))}
+    found = {c.z: c.masks()[0] for c in projector(scan, 0, moving(0)).propagate(range(1, DEPTH))}
     assert list(found) == list(range(1, DEPTH))
     assert min(overlap(found[z], moving(z)) for z in found) > 0.9
     assert overlap(moving(0), moving(DEPTH - 1)) < 0.05
     # The other way round too.
-    back = {c.z: c.masks()[0] for c in projector(scan, 15, moving(15)).carry(range(14, -1, -1))}
+    back = {c.z: c.masks()[0] for c in projector(scan, 15, moving(15)).propagate(range(14, -1, -1))}
     assert min(overlap(back[z], moving(z)) for z in back) > 0.9
 
 
@@ -63,7 +63,7 @@ def test_the_box_is_around_where_the_organ_is_expected_with_a_margin_in_mm():
     # By 3 pixels a slice: without following, the box of the slice before would cut the organ.
     scan = slices_of(lambda z: np.where(disc(32, 20 + 3 * z, 8), 80, 20), depth=4)
     model = Bright()
-    list(projector(scan, 0, disc(32, 20, 8), model=model, margin=4.0).carry([1]))
+    list(projector(scan, 0, disc(32, 20, 8), model=model, margin=4.0).propagate([1]))
     x0, _, x1, _ = model.boxes[-1]
     truth = np.flatnonzero(disc(32, 23, 8).any(axis=0))
     assert x0 == pytest.approx(truth[0] - 2, abs=1.1)
@@ -79,9 +79,9 @@ def test_a_model_that_fails_on_the_annotated_slice_has_no_say():
             return type(found)(-found.logits, found.scores)
 
     wrong = projector(scan, 0, disc(32, 32, 10), model=Wrong())
-    assert wrong.habits.trust.tolist() == [0]
-    assert all(overlap(c.masks()[0], disc(32, 32, 10)) > 0.95 for c in wrong.carry(range(1, 8)))
-    assert projector(scan, 0, disc(32, 32, 10)).habits.trust.tolist() == [1]
+    assert wrong.calibration.model_weight.tolist() == [0]
+    assert all(overlap(c.masks()[0], disc(32, 32, 10)) > 0.95 for c in wrong.propagate(range(1, 8)))
+    assert projector(scan, 0, disc(32, 32, 10)).calibration.model_weight.tolist() == [1]
 
 
 def test_the_model_moves_the_border_where_nothing_else_tells():
@@ -95,25 +95,25 @@ def test_the_model_moves_the_border_where_nothing_else_tells():
             shown = np.stack([disc(32, 32, 10 + int(z)) for z in slices])
             return type(found)(torch.where(torch.from_numpy(shown), 6.0, -6.0)[:, None], found.scores)
 
-    for carried in projector(scan, 0, disc(32, 32, 10), model=Knowing()).carry(range(1, 8)):
-        assert overlap(carried.masks()[0], disc(32, 32, 10 + carried.z)) > 0.95
+    for found in projector(scan, 0, disc(32, 32, 10), model=Knowing()).propagate(range(1, 8)):
+        assert overlap(found.masks()[0], disc(32, 32, 10 + found.z)) > 0.95
 
 
 def test_grey_values_move_the_border_where_the_model_has_no_say(monkeypatch):
     scan = slices_of(lambda z: np.where(disc(32, 32, 10 + z), 80, 20), depth=8)
     monkeypatch.setattr(project, "displacement", lambda was, *_: np.zeros((2, *was.shape), np.float32))
     blind = projector(scan, 0, disc(32, 32, 10), model=Bright(threshold=2.0))
-    assert blind.habits.trust.tolist() == [0]
-    for carried in blind.carry(range(1, 8)):
-        assert overlap(carried.masks()[0], disc(32, 32, 10 + carried.z)) > 0.9
+    assert blind.calibration.model_weight.tolist() == [0]
+    for found in blind.propagate(range(1, 8)):
+        assert overlap(found.masks()[0], disc(32, 32, 10 + found.z)) > 0.9
 
 
 def test_grey_values_have_a_say_only_where_they_tell_the_organ_from_its_surroundings():
     scan = slices_of(lambda z: np.where(disc(32, 32, 10), 80, 20), depth=2)
     distinct = projector(scan, 0, disc(32, 32, 10))
-    assert distinct.habits.grey_trust[0] == 1
+    assert distinct.calibration.grey_weight[0] == 1
     flat = slices_of(lambda z: np.full((64, 64), 50.0), depth=2)
-    assert projector(flat, 0, disc(32, 32, 10)).habits.grey_trust[0] == 0
+    assert projector(flat, 0, disc(32, 32, 10)).calibration.grey_weight[0] == 0
 
 
 def test_a_sudden_leak_is_held_back():
@@ -124,19 +124,19 @@ def test_a_sudden_leak_is_held_back():
         return np.where(bright | (disc(32, 46, 18) if z >= 4 else False), 80, 20)
 
     scan = slices_of(draw, depth=6)
-    found = {c.z: c for c in projector(scan, 0, disc(32, 20, 8), margin=30.0).carry(range(1, 6))}
+    found = {c.z: c for c in projector(scan, 0, disc(32, 20, 8), margin=30.0).propagate(range(1, 6))}
     leaked = disc(32, 20, 8) | disc(32, 46, 18)
     assert found[4].masks()[0].sum() < 0.6 * leaked.sum()
     assert found[4].agreement[0] < 0.6 < found[3].agreement[0]  # and told
     strict = projector(scan, 0, disc(32, 20, 8), margin=30.0, min_overlap=0.9)
-    gated = {c.z: c.masks()[0] for c in strict.carry(range(1, 6))}
+    gated = {c.z: c.masks()[0] for c in strict.propagate(range(1, 6))}
     assert overlap(gated[4], disc(32, 20, 8)) > 0.75
 
 
 def test_an_organ_that_ends_is_carried_no_further():
     sizes = [10, 10, 9, 7, 4, 0, 0, 0, 0, 0]
     scan = slices_of(lambda z: np.where(disc(32, 32, sizes[z]), 80, 20), depth=10, spacing=(2.0, 2.0, 5.0))
-    found = {c.z: c for c in projector(scan, 0, disc(32, 32, 10)).carry(range(1, 10))}
+    found = {c.z: c for c in projector(scan, 0, disc(32, 32, 10)).propagate(range(1, 10))}
     assert [bool(found[z].alive[0]) for z in range(1, 5)] == [True] * 4
     assert not found[7].alive[0]
     assert not found[9].masks().any()
@@ -146,7 +146,7 @@ def test_an_organ_that_ends_is_carried_no_further():
 def test_nothing_more_is_encoded_when_all_have_ended():
     model = Bright()
     scan = slices_of(lambda z: np.where(disc(32, 32, 10 if z < 3 else 0), 80, 20), depth=16)
-    list(projector(scan, 0, disc(32, 32, 10), model=model).carry(range(1, 16)))
+    list(projector(scan, 0, disc(32, 32, 10), model=model).propagate(range(1, 16)))
     assert sum(model.encoded) < 10
 
 
@@ -159,10 +159,10 @@ def test_several_organs_at_once_share_an_embedding_and_never_a_pixel():
 
     scan = slices_of(lambda z: np.where(left(z), 80, 20) + np.where(right(z), 60, 0), depth=8)
     model = Bright()
-    carried = list(projector(scan, 0, left(0), right(0), model=model, margin=6.0).carry(range(1, 8)))
+    slices = list(projector(scan, 0, left(0), right(0), model=model, margin=6.0).propagate(range(1, 8)))
     assert sum(model.encoded) == 8
     assert model.decoded == [2] * 8
-    for found in carried:
+    for found in slices:
         one, other = found.masks()
         assert not (one & other).any()
         assert overlap(one, left(found.z)) > 0.9
@@ -171,16 +171,16 @@ def test_several_organs_at_once_share_an_embedding_and_never_a_pixel():
 
 def test_an_absent_object_stays_absent():
     scan = slices_of(lambda z: np.where(disc(32, 32, 10), 80, 20), depth=3)
-    found = list(projector(scan, 0, disc(32, 32, 10), np.zeros((64, 64), bool)).carry([1, 2]))[-1]
+    found = list(projector(scan, 0, disc(32, 32, 10), np.zeros((64, 64), bool)).propagate([1, 2]))[-1]
     assert found.alive.tolist() == [True, False]
     assert found.score[1] == 0
 
 
 def test_going_on_from_a_kept_slice_gives_the_same(tmp_path):
     scan = slices_of(lambda z: np.where(moving(z), 80, 20), noise=8.0)
-    whole = list(projector(scan, 0, moving(0)).carry(range(1, 10)))
+    whole = list(projector(scan, 0, moving(0)).propagate(range(1, 10)))
     whole[3].save(tmp_path / "4.npz")
-    rest = list(projector(scan, 0, moving(0)).carry(range(5, 10), Carried.load(tmp_path / "4.npz")))
+    rest = list(projector(scan, 0, moving(0)).propagate(range(5, 10), SliceState.load(tmp_path / "4.npz")))
     assert all(np.array_equal(c.beliefs, c.rounded().beliefs) for c in whole)  # or a faint pixel would be lost on disk
     for a, b in zip(whole[4:], rest, strict=True):
         assert a.z == b.z

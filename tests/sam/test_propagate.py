@@ -6,6 +6,8 @@ import csv
 import json
 import weakref
 from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -16,15 +18,15 @@ from frugalseg.errors import DeviceError, OptionError, RunError, ScanError
 from frugalseg.evaluate.evaluate import evaluate
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
-from frugalseg.options import EvaluateOptions, PropagateOptions
-from frugalseg.sam import journey
+from frugalseg.options import EvaluateOptions, PropagateOptions, RefineOptions
 from frugalseg.sam import propagate as command
-from frugalseg.sam.carried import Carried
+from frugalseg.sam import propagation
 from frugalseg.sam.engines import Video
-from frugalseg.sam.legs import Leg
 from frugalseg.sam.overlap import overlap
+from frugalseg.sam.passes import Pass
 from frugalseg.sam.project import Projector
 from frugalseg.sam.propagate import propagate
+from frugalseg.sam.slice_state import SliceState
 from frugalseg.sam.slices import ScanSlices
 from frugalseg.segment.note import NOTE
 from tests.sam.fake import Bright
@@ -214,12 +216,12 @@ def test_between_two_annotated_slices_the_nearer_decides(tmp_path):
         """Finds the same in every slice, another from slice 2 than from slice 9."""
 
         def on(self, _scan):
-            return lambda leg, _masks, _state: (Carried.given(z, {2: low, 9: high}[leg.start]) for z in leg.order)
+            return lambda one, _masks, _state: (SliceState.given(z, {2: low, 9: high}[one.start]) for z in one.order)
 
     low, high = disc(20, 20, 8)[None], disc(44, 44, 8)[None]
-    task = journey.Task(scan(), {"liver": (6,)}, {2: low, 9: high}, 0, DEPTH - 1)
-    journey.travel(Stubborn(), task, tmp_path, lambda _: None)
-    classes = journey.assemble(task, tmp_path, 0.7)[0]
+    task = propagation.Task(scan(), {"liver": (6,)}, {2: low, 9: high}, 0, DEPTH - 1)
+    propagation.run_passes(Stubborn(), task, tmp_path, lambda _: None)
+    classes = propagation.assemble(task, tmp_path, 0.7)[0]
     for z in range(DEPTH):
         assert np.array_equal(classes[z], low[0] if z <= 5 else high[0])
 
@@ -272,7 +274,7 @@ def test_a_killed_propagation_goes_on_within_the_scan(root, monkeypatch):
     assert done == [6, 7, 8, 9]
     with pytest.raises(RunError, match="in use"):
         propagate(options(root))
-    with pytest.raises(RunError, match="another settings"):
+    with pytest.raises(RunError, match=r"other options \(margin: 3.0 then, 9.0 now\)"):
         propagate(options(root, resume="yes", margin=9.0))
     again = []
     with monkeypatch.context() as patch:
@@ -336,15 +338,15 @@ def test_a_propagation_killed_before_its_mask_is_written_is_not_lost(root, monke
 
 
 def test_memory_holds_what_is_believed_of_one_slice_at_a_time(root, monkeypatch):
-    believed, held, most = journey._believed, [], []
+    believed, held, most = propagation._believed, [], []
 
     def counting(*given):
         most.append(sum(reference() is not None for reference in held))
-        carried = believed(*given)
-        held.append(weakref.ref(carried.beliefs))
-        return carried
+        found = believed(*given)
+        held.append(weakref.ref(found.beliefs))
+        return found
 
-    monkeypatch.setattr(journey, "_believed", counting)
+    monkeypatch.setattr(propagation, "_believed", counting)
     propagate(options(root, case=["a"]))
     assert len(most) == DEPTH
     assert max(most) <= 1
@@ -398,6 +400,29 @@ def test_options_that_make_no_sense(root, more, said):
         options(root, **more)
 
 
+@pytest.mark.parametrize(
+    ("more", "flag"),
+    [
+        ({"margin": 5.0}, "--margin 5.0"),
+        ({"candidates": "several"}, "--candidates several"),
+        ({"cache": Path("embeddings")}, "--cache embeddings"),
+        ({"min_overlap": 0.2}, "--min-overlap 0.2"),
+    ],
+)
+def test_what_means_nothing_to_a_video_model_is_refused(root, more, flag):
+    options(root, **more)
+    defaults = {name: getattr(PropagateOptions, name) for name in more}
+    options(root, engine="sam2", **defaults)
+    with pytest.raises(OptionError, match=f"{flag}: --engine sam2 .*\n.*leave --") as caught:
+        options(root, engine="sam2", **more)
+    assert "--engine project" in caught.value.cure
+
+
+def test_slices_come_one_by_one_so_there_is_no_batch_size():
+    assert "batch_size" not in {field.name for field in fields(PropagateOptions)}
+    assert "batch_size" in {field.name for field in fields(RefineOptions)}
+
+
 # Video models
 
 
@@ -445,28 +470,28 @@ def test_a_video_model_is_asked_once_a_direction_and_its_masks_are_taken(root, m
 
 def test_a_video_model_carries_groups_where_memory_is_short(capsys):
     masks = np.stack([liver(5), np.zeros((64, 64), bool), spleen(5)])
-    leg = Leg(5, (6, 7, 8))
-    whole = list(Video(Film()).on(scan())(leg, masks, None))
+    pass_ = Pass(5, (6, 7, 8))
+    whole = list(Video(Film()).on(scan())(pass_, masks, None))
     film = Film(most=1)
-    halved = list(Video(film).on(scan())(leg, masks, None))
+    halved = list(Video(film).on(scan())(pass_, masks, None))
     assert "out of memory with 2 objects at once; going on with 1" in capsys.readouterr().err
     assert [count for _, _, count, _ in film.asked] == [1, 1]
     for a, b in zip(whole, halved, strict=True):
         assert np.array_equal(a.beliefs, b.beliefs)
         assert a.alive.tolist() == [True, False, True]
     with pytest.raises(DeviceError, match="does not hold one of the objects"):
-        list(Video(Film(most=0)).on(scan())(leg, masks, None))
+        list(Video(Film(most=0)).on(scan())(pass_, masks, None))
 
 
-def test_a_video_leg_goes_on_after_the_slices_that_are_kept():
+def test_a_video_pass_goes_on_after_the_slices_that_are_kept():
     masks = liver(5)[None]
-    leg = Leg(5, (6, 7, 8, 9))
-    whole = list(Video(Film()).on(scan())(leg, masks, None))
-    rest = list(Video(Film()).on(scan())(leg, masks, whole[1].rounded()))
+    pass_ = Pass(5, (6, 7, 8, 9))
+    whole = list(Video(Film()).on(scan())(pass_, masks, None))
+    rest = list(Video(Film()).on(scan())(pass_, masks, whole[1].rounded()))
     assert [c.z for c in rest] == [8, 9]
     assert np.array_equal(rest[0].beliefs, whole[2].beliefs)
     assert rest[0].change == pytest.approx(whole[2].change)
-    assert isinstance(rest[0], Carried)
+    assert isinstance(rest[0], SliceState)
 
 
 def test_what_a_video_model_hardly_believes_makes_no_difference_after_an_interruption():
@@ -475,9 +500,9 @@ def test_what_a_video_model_hardly_believes_makes_no_difference_after_an_interru
             for z, logits in super().propagate(*given, **more):
                 yield z, torch.where((logits > 0) & (torch.arange(64) % 3 == 0), 0.02, logits)
 
-    leg = Leg(5, (6, 7, 8))
-    whole = list(Video(Faint()).on(scan())(leg, liver(5)[None], None))
-    rest = list(Video(Faint()).on(scan())(leg, liver(5)[None], whole[0].rounded()))
+    pass_ = Pass(5, (6, 7, 8))
+    whole = list(Video(Faint()).on(scan())(pass_, liver(5)[None], None))
+    rest = list(Video(Faint()).on(scan())(pass_, liver(5)[None], whole[0].rounded()))
     for one, other in zip(whole[1:], rest, strict=True):
         assert np.array_equal(one.masks(), one.rounded().masks())
         assert one.change.tolist() == other.change.tolist()

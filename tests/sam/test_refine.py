@@ -14,9 +14,9 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
 from frugalseg.options import EvaluateOptions, RefineOptions
 from frugalseg.sam import refine as command
+from frugalseg.sam.label_fusion import Outline, fuse_labels, weights_by_distance
 from frugalseg.sam.refine import refine
 from frugalseg.sam.refiner import Refiner
-from frugalseg.sam.settle import Outline, settle, weights_by_distance
 from frugalseg.sam.slices import ScanSlices
 from frugalseg.segment.note import NOTE
 from tests.sam.fake import Bright
@@ -185,9 +185,9 @@ def test_settling_averages_probabilities_before_it_cuts():
         plane = np.full((1, 1), value, np.float32)
         return Outline(plane, plane)
 
-    assert settle([(1.0, {1: outline(0.9)}), (1.0, {})], (1, 1))[0, 0] == 0
-    assert settle([(1.0, {1: outline(0.9)}), (1.0, {1: outline(0.2)})], (1, 1))[0, 0] == 1
-    assert settle([(1.0, {1: outline(0.6), 2: outline(0.7)})], (1, 1))[0, 0] == 2
+    assert fuse_labels([(1.0, {1: outline(0.9)}), (1.0, {})], (1, 1))[0, 0] == 0
+    assert fuse_labels([(1.0, {1: outline(0.9)}), (1.0, {1: outline(0.2)})], (1, 1))[0, 0] == 1
+    assert fuse_labels([(1.0, {1: outline(0.6), 2: outline(0.7)})], (1, 1))[0, 0] == 2
 
 
 # The command
@@ -327,7 +327,7 @@ def test_an_oracle_is_called_so_and_needs_all_references(folders, capsys):
     assert note_of(folders / "out")["method"] == "oracle"
     assert "no result of the method" in capsys.readouterr().err
     assert np.array_equal(load(written["a"]), load(folders / "labels" / "a.nii.gz"))
-    with pytest.raises(RunError, match="another method"):
+    with pytest.raises(RunError, match="method: oracle then, refine now"):
         refine(options(folders, resume="yes"))
     (folders / "labels" / "b.nii.gz").unlink()
     with pytest.raises(PairingError, match="no reference of b"):
@@ -370,9 +370,9 @@ def test_an_interrupted_refinement_goes_on(folders, monkeypatch):
     assert list(note_of(folders / "out")["masks"]) == ["a"]
     with pytest.raises(RunError, match="in use"):
         refine(options(folders))
-    with pytest.raises(RunError, match="another settings"):
+    with pytest.raises(RunError, match=r"other options \(margin: 3.0 then, 9.0 now\)"):
         refine(options(folders, margin=9.0, resume="auto"))
-    with pytest.raises(RunError, match="another promptable"):
+    with pytest.raises(RunError, match="promptable.model: litemedsam then, medsam now"):
         refine(options(folders, model="medsam", resume="auto"))
     refine(options(folders, resume="yes"))
     assert sum(MODELS[-1].encoded) == 8

@@ -182,6 +182,14 @@ def test_masks_shown_otherwise_lie_elsewhere(folder):
     assert before["away"] != after["away"]
 
 
+def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
+    carried = "carried: {of: scratch, propagate: {"
+    for engine, cache in (("project", folder / "grid" / "embeddings"), ("sam2", None)):
+        grid = cells_of(folder, text(folder, (carried, f"{carried}engine: {engine}, ")))
+        cell = next(c for c in grid.cells if c.method == "scratch + carried")
+        assert {test.make.propagate.cache for test in cell.job.tests} == {cache}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

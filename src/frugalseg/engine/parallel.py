@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 from frugalseg.engine.progress import scan_progress
+from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, PairingError, ScanError
 
 Job = TypeVar("Job")
@@ -32,6 +33,7 @@ def map_cases(
         Results, and the errors that lie in a scan or its mask, both by case id in the order of `jobs`. Any other
         exception is raised, with the case id named; jobs not yet started are then dropped.
     """
+    at_once = os.cpu_count() or 1 if workers is None else workers
     results: dict[str, Result] = {}
     failures: dict[str, FrugalsegError] = {}
 
@@ -43,20 +45,17 @@ def map_cases(
         except FrugalsegError:  # a full disk, say, is no fault of this scan
             raise
         except MemoryError:
-            failures[case] = ScanError(
-                f"{case}: not enough memory to read it beside {workers} others", "use fewer --workers"
-            )
+            failures[case] = _too_large(case, at_once)
         except Exception as error:
             raise RuntimeError(f"unexpected error in case {case}: {error}") from error
 
-    workers = os.cpu_count() or 1 if workers is None else workers
     with scan_progress(title, len(jobs)) as advance:
-        if workers == 0:
+        if at_once == 0:
             for case, job in jobs.items():
                 attempt(case, job)
                 advance()
         else:
-            with ThreadPoolExecutor(workers) as pool:
+            with ThreadPoolExecutor(at_once) as pool:
                 futures: list[Future[None]] = [pool.submit(attempt, case, job) for case, job in jobs.items()]
                 try:
                     for future in as_completed(futures):
@@ -67,6 +66,17 @@ def map_cases(
                     raise
     order = list(jobs)
     return ({c: results[c] for c in order if c in results}, {c: failures[c] for c in order if c in failures})
+
+
+def _too_large(case: str, at_once: int) -> ScanError:
+    """The error of a scan that did not fit into the memory while `at_once` were worked on; 0 or 1 alone."""
+    if at_once > 1:
+        others = counted(at_once - 1, "other")
+        return ScanError(f"{case}: not enough memory for it beside {others}", "use fewer --workers")
+    return ScanError(
+        f"{case}: not enough memory for it, though no other scan is worked on",
+        "end other programs, take a machine with more memory, or crop the scan",
+    )
 
 
 def list_failures(failures: Mapping[str, FrugalsegError], most: int = 20) -> str:

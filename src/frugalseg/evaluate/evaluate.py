@@ -134,7 +134,7 @@ def _announce(summary: Mapping[str, Any], options: EvaluateOptions) -> None:
         say("every scan was seen in training: there is no headline figure")
     else:
         group = summary["groups"][headline]
-        say(f"{group['scans']} {group['meaning']}:")
+        say(f"mean over {counted(group['scans'], 'scan')}: {group['meaning']}")
         for organ, figures in group["organs"].items():
             dice, hd95 = figures["metrics"]["dice"], figures["metrics"]["hd95_mm"]
             say(f"  {organ}: Dice {_with_interval(dice, 3)}, HD95 {_with_interval(hd95, 1)} mm")

@@ -1,4 +1,4 @@
-"""What all models of SAM's kind do alike to answer prompts: some at a time, and encoded in the same way."""
+"""What all models of SAM's kind do alike to decode prompts: in batches, and encoded in the same way."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 
 from frugalseg.sam.protocol import Candidates, Embedding, Prompts
 
-Answer = Callable[[Embedding, Prompts], tuple[Tensor, Tensor]]
+Decode = Callable[[Embedding, Prompts], tuple[Tensor, Tensor]]
 """Maps (N, …), one a prompt, in float32, and N prompts → logits (N, M, side, side) and scores (N, M)."""
 
 
-def answer_in_parts(
-    answer: Answer, embedding: Embedding, prompts: Prompts, shape: tuple[int, int], at_once: int, device: torch.device
+def decode_in_batches(
+    decode: Decode, embedding: Embedding, prompts: Prompts, shape: tuple[int, int], at_once: int, device: torch.device
 ) -> Candidates:
-    """The answer to all prompts, `at_once` at a time, so that memory has a bound.
+    """The masks of all prompts, `at_once` at a time, so that memory has a bound.
 
     Args:
-        answer: what the model says.
+        decode: what the model says.
         embedding: of the pictures, on any device.
         prompts: N of them, on any device.
         shape: M masks a prompt, and their side.
@@ -43,7 +43,7 @@ def answer_in_parts(
             name: whole.index_select(0, part.picture.to(whole.device)).to(device).float()
             for name, whole in embedding.items()
         }
-        logits[here], scores[here] = answer(maps, part)
+        logits[here], scores[here] = decode(maps, part)
     return Candidates(logits, scores)
 
 

@@ -1,4 +1,4 @@
-"""Where the anatomy of one slice is found in the next: a field of displacements, and masks that follow it."""
+"""Where the anatomy of one slice is found in the next: a displacement field, and masks warped by it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ WINDOW_MM = 3.5
 """Standard deviation of the window whose pixels are taken to move together; 2 pixels at least."""
 STEPS = 5
 """Improvements on each level."""
-TOGETHER = 3e-4
-"""Weight of moving as the surroundings do, in squared grey values a pixel: what has no structure goes along."""
+SMOOTHNESS = 3e-4
+"""Weight of the smoothness term, in squared grey values a pixel: what has no structure moves as its surroundings do."""
 
 
 @dataclass(frozen=True)
@@ -84,24 +84,24 @@ def _moved(before: Floats, after: Floats, field: Floats, window: Figures, most: 
     sigma = np.maximum(window, 2.0)
     limit = most.astype(np.float32)[:, None, None]
     for _ in range(STEPS):
-        shown = follow(before, field)
+        shown = warp(before, field)
         rows, columns = np.gradient(shown)
         off = shown - after
         means = [
             ndimage.gaussian_filter(product, sigma)
             for product in (rows * rows, rows * columns, columns * columns, rows * off, columns * off)
         ]
-        a, b, c = means[0] + TOGETHER, means[1], means[2] + TOGETHER
+        a, b, c = means[0] + SMOOTHNESS, means[1], means[2] + SMOOTHNESS
         # Least squares in each window: the step takes the difference away, and the field towards its surroundings'.
         around = [ndimage.gaussian_filter(plane, 2 * sigma) - plane for plane in field]
-        down, across = TOGETHER * around[0] - means[3], TOGETHER * around[1] - means[4]
+        down, across = SMOOTHNESS * around[0] - means[3], SMOOTHNESS * around[1] - means[4]
         step = np.stack([c * down - b * across, a * across - b * down]) / (a * c - b * b)
         field = (field + step).clip(-limit, limit).astype(np.float32)
     return field
 
 
-def follow(plane: Floats, field: Floats) -> Floats:
-    """A plane (H, W) of the slice before, on the slice after."""
+def warp(plane: Floats, field: Floats) -> Floats:
+    """A plane (H, W) of the slice before, warped to the slice after."""
     rows, columns = np.indices(plane.shape, dtype=np.float32)
     moved: Floats = ndimage.map_coordinates(plane, [rows + field[0], columns + field[1]], order=1, mode="nearest")
     return moved

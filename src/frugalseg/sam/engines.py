@@ -1,4 +1,4 @@
-"""The two ways of carrying annotated objects along slices, behind one call."""
+"""The two ways of propagating annotated objects along slices, behind one call."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from frugalseg.options import PropagateOptions
-from frugalseg.sam.batches import BOXES_AT_ONCE, SLICES_AT_ONCE, Batches
-from frugalseg.sam.carried import LIMIT, Bools, Carried, nonempty
+from frugalseg.sam.batches import BOXES_AT_ONCE, Batches
 from frugalseg.sam.embed import Embedder
-from frugalseg.sam.legs import Leg
 from frugalseg.sam.overlap import overlap
+from frugalseg.sam.passes import Pass
 from frugalseg.sam.project import Projector
 from frugalseg.sam.protocol import Promptable
+from frugalseg.sam.slice_state import LIMIT, Bools, SliceState, nonempty
 from frugalseg.sam.slices import ScanSlices
 
 if TYPE_CHECKING:
@@ -27,56 +27,55 @@ if TYPE_CHECKING:
 LOGITS_A_BELIEF = 2.0
 """A video model is as sure as can be from a logit of twice `LIMIT` on."""
 
-Carry = Callable[[Leg, Bools, Carried | None], Iterator[Carried]]
-"""A leg, the objects (K, H, W) of its annotated slice, and the last slice that was reached before an interruption (or
+Propagator = Callable[[Pass, Bools, SliceState | None], Iterator[SliceState]]
+"""A pass, the objects (K, H, W) of its annotated slice, and the last slice that was reached before an interruption (or
 None) → the slices not reached yet, in order."""
 
 
 class Engine(Protocol):
-    """Carries objects along the slices of scans."""
+    """Propagates objects along the slices of scans."""
 
-    def on(self, scan: ScanSlices) -> Carry:
-        """The way to carry objects in this scan."""
+    def on(self, scan: ScanSlices) -> Propagator:
+        """What propagates objects in this scan."""
 
 
 class Project:
     """Any promptable model, slice to slice (see `sam.project`)."""
 
     def __init__(self, model: Promptable, options: PropagateOptions) -> None:
-        kind = model.device.type
         self.model, self.options = model, options
-        self.slices = Batches(options.batch_size or SLICES_AT_ONCE[kind], "slices")
-        self.boxes = Batches(BOXES_AT_ONCE[kind], "boxes")
+        self.slices = Batches(1, "slices")  # each is prompted by what was found in the one before
+        self.boxes = Batches(BOXES_AT_ONCE[model.device.type], "boxes")
 
-    def on(self, scan: ScanSlices) -> Carry:
+    def on(self, scan: ScanSlices) -> Propagator:
         """See `Engine`; embeddings are made slice by slice, as they are reached."""
         embedder = Embedder(self.model, scan, self.options.cache, self.slices)
 
-        def carry(leg: Leg, masks: Bools, state: Carried | None) -> Iterator[Carried]:
-            projector = Projector(self.model, scan, embedder, self.boxes, self.options, leg.start, masks)
-            return projector.carry(left(leg, state), state)
+        def propagate(pass_: Pass, masks: Bools, state: SliceState | None) -> Iterator[SliceState]:
+            projector = Projector(self.model, scan, embedder, self.boxes, self.options, pass_.start, masks)
+            return projector.propagate(remaining(pass_, state), state)
 
-        return carry
+        return propagate
 
 
 class Video:
-    """The memory of SAM 2 or EdgeTAM (see `sam.video`); what it remembers cannot be kept, so a leg starts again."""
+    """The memory of SAM 2 or EdgeTAM (see `sam.video`); what it remembers cannot be kept, so a pass starts again."""
 
     def __init__(self, model: VideoModel) -> None:
         self.model = model
         self.objects = Batches(1 << 30, "objects")
 
-    def on(self, scan: ScanSlices) -> Carry:
-        """See `Engine`; where the memory does not hold all objects, they are carried in groups."""
+    def on(self, scan: ScanSlices) -> Propagator:
+        """See `Engine`; where the memory does not hold all objects, they are propagated in groups."""
 
-        def carry(leg: Leg, masks: Bools, state: Carried | None) -> Iterator[Carried]:
+        def propagate(pass_: Pass, masks: Bools, state: SliceState | None) -> Iterator[SliceState]:
             alive = np.flatnonzero(masks.any(axis=(1, 2)))
-            waiting = list(left(leg, state))
+            waiting = list(remaining(pass_, state))
             before = masks if state is None else state.masks()
             while waiting:
                 groups = [alive[i : i + self.objects.size] for i in range(0, len(alive), self.objects.size)]
                 try:
-                    for z, logits in self._carried(scan, leg, masks, groups):
+                    for z, logits in self._propagated(scan, pass_, masks, groups):
                         if z in waiting:
                             found = _believed(z, logits, before)
                             before = found.masks()
@@ -85,14 +84,14 @@ class Video:
                 except (MemoryError, RuntimeError) as error:
                     self.objects.halve(len(groups[0]), error)
 
-        return carry
+        return propagate
 
-    def _carried(
-        self, scan: ScanSlices, leg: Leg, masks: Bools, groups: Sequence[npt.NDArray[np.intp]]
+    def _propagated(
+        self, scan: ScanSlices, pass_: Pass, masks: Bools, groups: Sequence[npt.NDArray[np.intp]]
     ) -> Iterator[tuple[int, Tensor]]:
-        """Each slice of a leg with the logits (K, H, W) of all objects; absent ones are sure not to be there."""
-        given, order = torch.from_numpy(masks), [leg.start, *leg.order]
-        runs = [self.model.propagate(scan, order, {leg.start: given[group]}, len(scan)) for group in groups]
+        """Each slice of a pass with the logits (K, H, W) of all objects; absent ones are sure not to be there."""
+        given, order = torch.from_numpy(masks), [pass_.start, *pass_.order]
+        runs = [self.model.propagate(scan, order, {pass_.start: given[group]}, len(scan)) for group in groups]
         for found in zip(*runs, strict=True):
             z = found[0][0]
             logits = torch.full(masks.shape, -LIMIT * LOGITS_A_BELIEF)
@@ -101,17 +100,17 @@ class Video:
             yield z, logits
 
 
-def left(leg: Leg, state: Carried | None) -> Sequence[int]:
-    """The slices of a leg that come after the one that was reached."""
-    return leg.order if state is None else leg.order[leg.order.index(state.z) + 1 :]
+def remaining(pass_: Pass, state: SliceState | None) -> Sequence[int]:
+    """The slices of a pass that come after the one that was reached."""
+    return pass_.order if state is None else pass_.order[pass_.order.index(state.z) + 1 :]
 
 
-def _believed(z: int, logits: Tensor, before: Bools) -> Carried:
+def _believed(z: int, logits: Tensor, before: Bools) -> SliceState:
     """A video model's logits (K, H, W); its score is how sure it is of the pixels of the mask, on average."""
     beliefs = (logits / LOGITS_A_BELIEF).clamp(-LIMIT, LIMIT).numpy()
     ones = np.ones(len(beliefs))
     # Rounded first: the figures are those of the masks that are kept, whether a run was interrupted or not.
-    found = Carried(z, beliefs, nonempty(beliefs > 0), ones, ones, ones).rounded()
+    found = SliceState(z, beliefs, nonempty(beliefs > 0), ones, ones, ones).rounded()
     masks, sure = found.masks(), torch.sigmoid(logits).numpy()
     score = np.array([float(p[m].mean()) if m.any() else 0.0 for p, m in zip(sure, masks, strict=True)])
     change = np.array([overlap(a, b) for a, b in zip(masks, before, strict=True)])

@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from frugalseg.sam.carried import Bools, Carried, Figures
+from frugalseg.sam.slice_state import Bools, Figures, SliceState
 
 
-def fuse(first: Carried, second: Carried, distances: tuple[int, int]) -> Carried:
+def fuse(first: SliceState, second: SliceState, distances: tuple[int, int]) -> SliceState:
     """One slice, reached from two annotated slices: beliefs averaged, the nearer slice's counting more.
 
-    Where only one of the two carries an object, that one decides: an organ that was annotated on both sides has
+    Where only one of the two has an object, that one decides: an organ that was annotated on both sides has
     hardly ended in between, and one annotated on one side is known from there alone.
 
     Args:
-        first, second: the slice as each carried it, with the same K objects.
+        first, second: the slice as either pass has it, with the same K objects.
         distances: in slices, to the annotated slice of each.
     """
     one = shares(distances, first.alive, second.alive)
     other = shares((distances[1], distances[0]), second.alive, first.alive)
     wide = [weight.astype(np.float32)[:, None, None] for weight in (one, other)]
-    return Carried(
+    return SliceState(
         first.z,
         wide[0] * first.beliefs + wide[1] * second.beliefs,
         first.alive | second.alive,
@@ -32,6 +32,6 @@ def fuse(first: Carried, second: Carried, distances: tuple[int, int]) -> Carried
 
 
 def shares(distances: tuple[int, int], alive: Bools, other: Bools) -> Figures:
-    """Weight (K,) of what was carried from `distances[0]` slices away; with that of the other it sums to 1."""
+    """Weight (K,) of what was propagated from `distances[0]` slices away; with that of the other it sums to 1."""
     near: npt.NDArray[np.float64] = np.full(len(alive), distances[1] / sum(distances))
     return np.where(alive == other, near, alive.astype(np.float64))

@@ -19,8 +19,8 @@ from transformers import PreTrainedModel, Sam2Model, SamHQModel
 
 from frugalseg.engine.device import arithmetic, autocast
 from frugalseg.options import Precision
-from frugalseg.sam.answering import answer_in_parts, encode_prompts
 from frugalseg.sam.decoder import decode_masks
+from frugalseg.sam.decoding import decode_in_batches, encode_prompts
 from frugalseg.sam.protocol import Candidates, Embedding, Prompts, Recipe, sign
 from frugalseg.sam.weights_folder import ORIGIN
 
@@ -86,7 +86,7 @@ class HuggingFaceModel(ABC):
         """
         side = 4 * self._network.prompt_encoder.image_embedding_size[0]
 
-        def answer(maps: Embedding, part: Prompts) -> tuple[Tensor, Tensor]:
+        def decode(maps: Embedding, part: Prompts) -> tuple[Tensor, Tensor]:
             if part.points is None and part.boxes is None and self._needs_tokens:
                 part = replace(part, **_no_points(part))
             sparse, dense = encode_prompts(self._network.prompt_encoder, part, side)
@@ -94,7 +94,7 @@ class HuggingFaceModel(ABC):
                 return self._answers(maps, self._places, sparse, dense, several)
 
         shape = (3 if several else 1, side)
-        return answer_in_parts(answer, embedding, prompts, shape, PROMPTS_AT_ONCE, self.device)
+        return decode_in_batches(decode, embedding, prompts, shape, PROMPTS_AT_ONCE, self.device)
 
     _needs_tokens = False
     """Whether the decoder needs at least one token, be it of a point that is none."""

@@ -37,7 +37,7 @@ Outlines = Mapping[int, Outline]
 """Class → outline, of one slice."""
 
 
-def settle(neighbours: Sequence[tuple[float, Outlines]], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def fuse_labels(neighbours: Sequence[tuple[float, Outlines]], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """The classes of a slice.
 
     Args:

@@ -16,8 +16,8 @@ from frugalseg.engine.device import arithmetic, autocast
 from frugalseg.engine.files import sha256
 from frugalseg.models.weight_files import read_state_dict
 from frugalseg.options import Precision
-from frugalseg.sam.answering import answer_in_parts, encode_prompts
 from frugalseg.sam.decoder import decode_masks
+from frugalseg.sam.decoding import decode_in_batches, encode_prompts
 from frugalseg.sam.names import PROMPTS_AND_DECODER, load_all
 from frugalseg.sam.protocol import Candidates, Embedding, Prompts, Recipe, sign
 from frugalseg.sam.tinyvit import PUBLISHED_NAMES, TinyViT, fold_norms
@@ -111,14 +111,14 @@ class LiteMedSAM:
         """
         side = STRIDE * self.network.side
 
-        def answer(maps: Embedding, part: Prompts) -> tuple[Tensor, Tensor]:
+        def decode(maps: Embedding, part: Prompts) -> tuple[Tensor, Tensor]:
             sparse, dense = encode_prompts(self.network.prompt_encoder, part, side)
             tokens = None if sparse is None else sparse[:, 0]
             with autocast(self.precision, self.device):
                 return decode_masks(self.network.mask_decoder, maps["image"], self.places, tokens, dense, several)
 
         shape, at_once = (3 if several else 1, side), PROMPTS_AT_ONCE[self.device.type]
-        return answer_in_parts(answer, embedding, prompts, shape, at_once, self.device)
+        return decode_in_batches(decode, embedding, prompts, shape, at_once, self.device)
 
 
 def is_litemedsam(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Which way annotated slices are carried: from each towards the next, or to the end of the volume."""
+"""The passes of a propagation: from each annotated slice towards the next, or to the end of the volume."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from frugalseg.errors import ScanError
 
 
 @dataclass(frozen=True)
-class Leg:
-    """The way from an annotated slice to the last slice before the next, or before the end.
+class Pass:
+    """One direction of propagation: from an annotated slice to the last before the next, or to the end.
 
     Attributes:
         start: the annotated slice.
@@ -29,13 +29,13 @@ class Leg:
         return f"{self.start:04d}-to-{self.order[-1]:04d}"
 
 
-def legs(annotated: Sequence[int], first: int, last: int) -> list[Leg]:
-    """All ways from annotated slices within `first`…`last`; those without a slice to reach are left out."""
+def passes(annotated: Sequence[int], first: int, last: int) -> list[Pass]:
+    """All passes from annotated slices within `first`…`last`; those without a slice to reach are left out."""
     marks = [first - 1, *sorted(annotated), last + 1]
-    ways = []
+    both = []
     for before, here, after in zip(marks, marks[1:], marks[2:], strict=False):
-        ways += [Leg(here, tuple(range(here + 1, after))), Leg(here, tuple(range(here - 1, before, -1)))]
-    return [leg for leg in ways if leg.order]
+        both += [Pass(here, tuple(range(here + 1, after))), Pass(here, tuple(range(here - 1, before, -1)))]
+    return [pass_ for pass_ in both if pass_.order]
 
 
 def neighbours(z: int, annotated: Sequence[int]) -> list[int]:

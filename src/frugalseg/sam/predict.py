@@ -39,9 +39,12 @@ def predict(options: PredictOptions) -> dict[str, Path]:
         raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
     broken: ScanError | None = None
     try:
-        _predict_alone(replace(options, refine=None, out=coarse))
+        there = list(_predict_alone(replace(options, refine=None, out=coarse)))
     except ScanError as error:
-        if not note_beside(coarse).get("masks"):
+        made = note_beside(coarse).get("masks", {})
+        # Not those left there by an older prediction, nor any that were not asked for.
+        there = [case for case in options.case or made if case in made]
+        if not there:
             raise
         broken = error  # the other scans are there, and are refined first
     refined = refine(
@@ -50,7 +53,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
             masks=coarse,
             out=options.out,
             model=options.refine,
-            case=options.case,
+            case=there,
             device=options.device,
             precision=options.precision,
             overwrite=options.overwrite,

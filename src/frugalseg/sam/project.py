@@ -1,11 +1,11 @@
-"""Carry objects from slice to slice with any model that takes boxes.
+"""Propagate objects from slice to slice with any model that takes boxes.
 
 Neighbouring slices are alike. So a slice's masks are expected where the tissue of the slice before has gone
-(`sam.follow`); a box around that prompts the model, and three things are weighed for every pixel: how far it lies
+(`sam.displacement`); a box around that prompts the model, and three things are weighed for every pixel: how far it lies
 inside or outside the expected mask, what the model says, and whether its grey value is the object's or that of its
-surroundings. How much the model and the grey values have to say about an object is found out on the annotated slice
+surroundings. How much the model and the grey values weigh for an object is calibrated on the annotated slice
 itself, where the answer is known. Prompting each slice from the one before is the way of micro-sam (Archit et al.,
-Nature Methods 2025) and others; the displacements, the weighing and the trial are ours.
+Nature Methods 2025) and others; the displacements, the weighing and the calibration are ours.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from torch import Tensor
 from frugalseg.options import PropagateOptions
 from frugalseg.sam.batches import Batches
 from frugalseg.sam.boxes import Box, box_around
-from frugalseg.sam.carried import LIMIT, Bools, Carried, Figures
+from frugalseg.sam.displacement import Floats, Region, displacement, signed_distance, warp
 from frugalseg.sam.embed import Embedder
-from frugalseg.sam.follow import Floats, Region, displacement, follow, signed_distance
 from frugalseg.sam.overlap import overlap
 from frugalseg.sam.prompting import masks_of_boxes
 from frugalseg.sam.protocol import Promptable
+from frugalseg.sam.slice_state import LIMIT, Bools, Figures, SliceState
 from frugalseg.sam.slices import ScanSlices
 
 REACH = 1.5
 """A model that is sure of itself moves a border by so many slice thicknesses against what was expected."""
-FASTEST = 2.0
+LARGEST_DISPLACEMENT = 2.0
 """Tissue moves at most so many slice thicknesses from slice to slice."""
 LOGIT_LIMIT = 4.0
 """From this logit on the model counts as sure."""
 GREY_WEIGHT = 0.5
-"""What grey values have to say, beside 1 for the model."""
+"""Full weight of grey values, beside 1 for the model."""
 GREY_LIMIT = 2.0
 """From this log ratio of likelihoods on a grey value counts as sure."""
 GREY_LEVELS = 32
 GREY_BLUR_MM = 1.0
 SURROUNDINGS_MM = 10.0
 """So far around an object its surroundings go."""
-DISTRUSTED, TRUSTED = 0.6, 0.9
-"""Overlap (IoU) with the annotation, on the annotated slice, up to which the model has nothing to say about an object,
-and from which on it has its full say."""
-TELLING = 0.3
-"""An object ends where it has its surroundings' grey values on average, if these are trusted this much."""
+NO_WEIGHT_IOU, FULL_WEIGHT_IOU = 0.6, 0.9
+"""Overlap (IoU) with the annotation, on the annotated slice, up to which the model has no weight for an object, and
+from which on its full weight."""
+RELIABLE_GREY = 0.3
+"""An object ends where it has its surroundings' grey values on average, if these weigh this much or more."""
 VIEW_MM = 20.0
 """So far around all objects is looked at."""
 SMALLEST_MM2 = 30.0
@@ -55,22 +55,22 @@ FAR_MM = 60.0
 
 
 @dataclass(frozen=True, eq=False)
-class Habits:
-    """What was found out on the annotated slice.
+class Calibration:
+    """How much the model and grey values weigh, as found on the annotated slice.
 
     Attributes:
-        trust: (K,) how much the model has to say about each object, 0…1.
-        grey_trust: (K,) how much grey values have.
-        ratios: (K, grey levels) log ratio of likelihoods.
+        model_weight: (K,) of the model's logits for each object, 0…1.
+        grey_weight: (K,) of grey values, 0…1, as a share of `GREY_WEIGHT`.
+        log_ratios: (K, grey levels) log ratio of likelihoods.
     """
 
-    trust: Figures
-    grey_trust: Figures
-    ratios: Figures
+    model_weight: Figures
+    grey_weight: Figures
+    log_ratios: Figures
 
 
 class Projector:
-    """Carries the objects of one annotated slice through a scan.
+    """Propagates the objects of one annotated slice through a scan.
 
     Args:
         model: that is prompted.
@@ -93,37 +93,38 @@ class Projector:
         masks: Bools,
     ) -> None:
         self.model, self.scan, self.embedder, self.boxes, self.options = model, scan, embedder, boxes, options
-        self.start = Carried.given(start, masks)
+        self.start = SliceState.given(start, masks)
         self.cell = scan.pixel_mm[0] * scan.pixel_mm[1]
         self.reach = REACH * scan.thickness_mm
-        self.habits = self._try_out()
+        self.calibration = self._calibrate()
 
-    def carry(self, order: Sequence[int], state: Carried | None = None) -> Iterator[Carried]:
+    def propagate(self, order: Sequence[int], state: SliceState | None = None) -> Iterator[SliceState]:
         """The slices of `order`, one after the other; `state` is the slice before the first, or the annotated one."""
         before = state or self.start
         for z in order:
             before = self._step(before, z).rounded()
             yield before
 
-    def _try_out(self) -> Habits:
+    def _calibrate(self) -> Calibration:
         """Ask the model, and the grey values, on the annotated slice, and compare with the annotation."""
         masks, z = self.start.masks(), self.start.z
-        trust, grey_trust, ratios = np.zeros(len(masks)), np.zeros(len(masks)), np.zeros((len(masks), GREY_LEVELS))
+        model_weight, grey_weight = np.zeros((2, len(masks)))
+        log_ratios = np.zeros((len(masks), GREY_LEVELS))
         alive = np.flatnonzero(self.start.alive)
         if not len(alive):
-            return Habits(trust, grey_trust, ratios)
+            return Calibration(model_weight, grey_weight, log_ratios)
         for k, (logits, _) in zip(alive, self._asked(z, [self._box(masks[k]) for k in alive]), strict=True):
-            trust[k] = _trust(overlap((logits > 0).cpu().numpy(), masks[k]))
+            model_weight[k] = _weight(overlap((logits > 0).cpu().numpy(), masks[k]))
         smooth = self._smooth(self.scan(z).numpy())
         for k in alive:
             near = signed_distance(masks[k], self.scan.pixel_mm, FAR_MM) > -SURROUNDINGS_MM
-            ratios[k] = _log_ratio(smooth, masks[k], near)
-            grey_trust[k] = _trust(overlap((_looked_up(ratios[k], smooth) > 0) & near, masks[k]))
-        return Habits(trust, grey_trust, ratios)
+            log_ratios[k] = _log_ratio(smooth, masks[k], near)
+            grey_weight[k] = _weight(overlap((_looked_up(log_ratios[k], smooth) > 0) & near, masks[k]))
+        return Calibration(model_weight, grey_weight, log_ratios)
 
-    def _step(self, before: Carried, z: int) -> Carried:
+    def _step(self, before: SliceState, z: int) -> SliceState:
         masks = before.masks() & before.alive[:, None, None]
-        found = Carried.nothing(z, masks.shape)
+        found = SliceState.nothing(z, masks.shape)
         if not masks.any():
             return found
         view = Region.around(masks, VIEW_MM, self.scan.pixel_mm)
@@ -152,20 +153,20 @@ class Projector:
 
         Args:
             masks: (K, h, w) of the slice before.
-            alive: (K,) objects that are still carried.
+            alive: (K,) objects that are still there.
             was, now: (h, w) the slice before, and this one.
         """
-        field = displacement(was, now, self.scan.pixel_mm, FASTEST * self.scan.thickness_mm)
+        field = displacement(was, now, self.scan.pixel_mm, LARGEST_DISPLACEMENT * self.scan.thickness_mm)
         planes = {
-            int(k): follow(signed_distance(masks[k], self.scan.pixel_mm, FAR_MM), field) for k in np.flatnonzero(alive)
+            int(k): warp(signed_distance(masks[k], self.scan.pixel_mm, FAR_MM), field) for k in np.flatnonzero(alive)
         }
         return {k: plane for k, plane in planes.items() if self._large(plane > 0)}
 
     def _weighed(self, k: int, distance: Floats, said: Floats, grey: Floats) -> Floats:
         """What is believed of object `k`, (h, w) in ±`LIMIT`: the expectation, the model's logits and grey values."""
         weighed = distance / self.reach
-        weighed += self.habits.trust[k] * (said / LOGIT_LIMIT).clip(-1, 1)
-        weighed += GREY_WEIGHT * self.habits.grey_trust[k] * grey
+        weighed += self.calibration.model_weight[k] * (said / LOGIT_LIMIT).clip(-1, 1)
+        weighed += GREY_WEIGHT * self.calibration.grey_weight[k] * grey
         if self._jumps(weighed > 0, distance > 0):
             weighed = distance / self.reach
         return weighed.clip(-LIMIT, LIMIT)
@@ -185,8 +186,8 @@ class Projector:
         """
         if not self._large(settled):
             return True
-        likeness = _looked_up(self.habits.ratios[k], smooth)[settled].clip(-2 * GREY_LIMIT, 2 * GREY_LIMIT)
-        return bool(self.habits.grey_trust[k] >= TELLING and likeness.mean() < 0)
+        likeness = _looked_up(self.calibration.log_ratios[k], smooth)[settled].clip(-2 * GREY_LIMIT, 2 * GREY_LIMIT)
+        return bool(self.calibration.grey_weight[k] >= RELIABLE_GREY and likeness.mean() < 0)
 
     def _large(self, mask: Bools) -> bool:
         return bool(np.count_nonzero(mask) * self.cell >= SMALLEST_MM2)
@@ -211,7 +212,7 @@ class Projector:
         Half from the annotated slice, so that it cannot drift away, half from the slice before.
         """
         near = signed_distance(mask, self.scan.pixel_mm, FAR_MM) > -SURROUNDINGS_MM
-        ratio = (self.habits.ratios[k] + _log_ratio(was, mask, near)) / 2
+        ratio = (self.calibration.log_ratios[k] + _log_ratio(was, mask, near)) / 2
         return (_looked_up(ratio, now) / GREY_LIMIT).clip(-1, 1).astype(np.float32)
 
     def _smooth(self, plane: Floats) -> Floats:
@@ -219,9 +220,9 @@ class Projector:
         return smooth
 
 
-def _trust(found: float) -> float:
-    """How much to trust what overlapped the annotation (IoU) so well."""
-    return float(np.clip((found - DISTRUSTED) / (TRUSTED - DISTRUSTED), 0, 1))
+def _weight(found: float) -> float:
+    """Of what overlapped the annotation (IoU) so well, 0…1."""
+    return float(np.clip((found - NO_WEIGHT_IOU) / (FULL_WEIGHT_IOU - NO_WEIGHT_IOU), 0, 1))
 
 
 def _log_ratio(smooth: Floats, mask: Bools, near: Bools) -> Figures:

@@ -23,10 +23,10 @@ from frugalseg.imaging.volume import Volume
 from frugalseg.options import PropagateOptions
 from frugalseg.sam.engines import Engine, Project, Video
 from frugalseg.sam.given import check_kept, forget_changed, pair, read_given
-from frugalseg.sam.journey import Task, assemble, keep_or_clear, travel
-from frugalseg.sam.legs import as_ranges
 from frugalseg.sam.load import find_weights, load_promptable
+from frugalseg.sam.passes import as_ranges
 from frugalseg.sam.prompted import intensity_of, promptable_of, settings_of
+from frugalseg.sam.propagation import Task, assemble, keep_or_clear, run_passes
 from frugalseg.sam.refine import note_beside
 from frugalseg.sam.review import ANNOTATED, CARRIED, Row, to_review, write_rows
 from frugalseg.sam.slices import ScanSlices
@@ -37,7 +37,7 @@ SAME = ("method", "promptable", "settings", "targets")
 
 
 def propagate(options: PropagateOptions) -> dict[str, Path]:
-    """Carry the annotated slices of every scan through it; returns case id → mask.
+    """Propagate the annotated slices of every scan through it; returns case id → mask.
 
     Beside each mask lies <case>.slices.csv with one row a slice and organ (see `review.Row`). A killed run goes on
     where it stopped, within a scan too.
@@ -69,8 +69,8 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         source = {"mask": str(annotations[case].resolve()), "sha256": sha256(annotations[case])}
         store = _store(options, case)
         keep_or_clear(store, [note[key] for key in SAME], scan.fingerprint, source["sha256"], task.annotated)
-        with slice_progress(case, sum(len(leg.order) for leg in task.legs)) as advance:
-            travel(engine, task, store, advance)
+        with slice_progress(case, sum(len(pass_.order) for pass_ in task.passes)) as advance:
+            run_passes(engine, task, store, advance)
         classes, rows = assemble(task, store, options.review_below)
         write_rows(options.out / f"{case}.slices.csv", rows)
         _announce(case, task, rows)
@@ -133,7 +133,7 @@ def _at(rows: Sequence[Row], organ: str, source: str) -> list[int]:
 
 
 def _announce(case: str, task: Task, rows: Sequence[Row]) -> None:
-    if not task.legs:
+    if not task.passes:
         say(f"{case}: there is no slice beside the annotated one")
     for organ in task.organs:
         given, carried = _at(rows, organ, ANNOTATED), _at(rows, organ, CARRIED)

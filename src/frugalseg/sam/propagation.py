@@ -1,4 +1,4 @@
-"""One scan's propagation: leg by leg along its slices, kept on disk as it goes, and put together in the end.
+"""One scan's propagation: pass by pass along its slices, kept on disk as it goes, and put together in the end.
 
 Memory holds the scan, its mask, and what an engine needs of a few slices; the slices reached lie in a folder, from
 which an interrupted propagation goes on.
@@ -23,12 +23,12 @@ from frugalseg.errors import disk_errors
 from frugalseg.imaging.volume import Volume
 from frugalseg.options import PropagateOptions, numbers
 from frugalseg.sam.boxes import Classes
-from frugalseg.sam.carried import Beliefs, Bools, Carried, nonempty
-from frugalseg.sam.engines import Engine, left
+from frugalseg.sam.engines import Engine, remaining
 from frugalseg.sam.fuse import fuse
 from frugalseg.sam.given import organs_in
-from frugalseg.sam.legs import Leg, annotated_slices, legs, neighbours
+from frugalseg.sam.passes import Pass, annotated_slices, neighbours, passes
 from frugalseg.sam.review import Row, judge
+from frugalseg.sam.slice_state import Beliefs, Bools, SliceState, nonempty
 from frugalseg.sam.slices import ScanSlices
 
 NO_BELIEFS: Beliefs = np.empty((0, 0, 0), np.float32)
@@ -67,7 +67,7 @@ class Task:
             known: names of label values, where they are known.
 
         Raises:
-            ScanError: see `legs.annotated_slices` and `given.organs_in`.
+            ScanError: see `passes.annotated_slices` and `given.organs_in`.
         """
         values = scan.stack(given)
         named, span = numbers("slices", options.slices), numbers("range", options.range)
@@ -86,27 +86,27 @@ class Task:
         return sorted(self.objects)
 
     @cached_property
-    def legs(self) -> list[Leg]:
-        """The ways to go."""
-        return legs(self.annotated, self.first, self.last)
+    def passes(self) -> list[Pass]:
+        """One in each direction from every annotated slice."""
+        return passes(self.annotated, self.first, self.last)
 
     def sources(self, z: int) -> list[int]:
         """The slices that `z` is reached from: its annotated neighbours, or itself where it is annotated."""
         return [z] if z in self.objects else neighbours(z, self.annotated)
 
 
-def travel(engine: Engine, task: Task, store: Path, advance: Callable[[int], None]) -> None:
-    """Go all legs of a task, and keep every slice in `store`; those that are there already are not done again."""
-    carry = engine.on(task.scan)
-    for leg in task.legs:
+def run_passes(engine: Engine, task: Task, store: Path, advance: Callable[[int], None]) -> None:
+    """Do all passes of a task, and keep every slice in `store`; those that are there already are not done again."""
+    propagate = engine.on(task.scan)
+    for pass_ in task.passes:
         reached = 0
-        while reached < len(leg.order) and _place(store, leg, leg.order[reached]).is_file():
+        while reached < len(pass_.order) and _path(store, pass_, pass_.order[reached]).is_file():
             reached += 1
         advance(reached)
-        state = Carried.load(_place(store, leg, leg.order[reached - 1])) if reached else None
-        if left(leg, state):
-            for carried in carry(leg, task.objects[leg.start], state):
-                carried.save(_place(store, leg, carried.z))
+        state = SliceState.load(_path(store, pass_, pass_.order[reached - 1])) if reached else None
+        if remaining(pass_, state):
+            for found in propagate(pass_, task.objects[pass_.start], state):
+                found.save(_path(store, pass_, found.z))
                 advance(1)
 
 
@@ -115,14 +115,14 @@ def assemble(task: Task, store: Path, review_below: float) -> tuple[Classes, lis
     classes = np.zeros((len(task.scan), *task.scan.shape), dtype=np.uint8)
     figures = {}
     for z in range(task.first, task.last + 1):
-        carried = _believed(task, store, z)
-        for number, mask in enumerate(carried.masks(), start=1):
+        state = _believed(task, store, z)
+        for number, mask in enumerate(state.masks(), start=1):
             classes[z][mask] = number
-        figures[z] = replace(carried, beliefs=NO_BELIEFS)
+        figures[z] = replace(state, beliefs=NO_BELIEFS)
     rows: list[Row] = []
     numbered = np.arange(1, len(task.organs) + 1)
     mm = (task.scan.thickness_mm, *task.scan.pixel_mm)
-    for z, carried in figures.items():
+    for z, state in figures.items():
         sources = task.sources(z)
         before, denied = np.zeros(len(numbered), bool), np.zeros(len(numbered), bool)
         for source in () if z in task.objects else sources:
@@ -131,7 +131,7 @@ def assemble(task: Task, store: Path, review_below: float) -> tuple[Classes, lis
             if following in task.objects:
                 denied |= ~nonempty(task.objects[following])
         settled = classes[z] == numbered[:, None, None]
-        rows += judge(carried, settled, list(task.organs), sources, before, denied, mm, review_below)
+        rows += judge(state, settled, list(task.organs), sources, before, denied, mm, review_below)
     return classes, rows
 
 
@@ -146,19 +146,19 @@ def keep_or_clear(store: Path, *facts: Any) -> None:
     write_json(label, signature)
 
 
-def _believed(task: Task, store: Path, z: int) -> Carried:
+def _believed(task: Task, store: Path, z: int) -> SliceState:
     if z in task.objects:
-        return Carried.given(z, task.objects[z])
+        return SliceState.given(z, task.objects[z])
     sources = task.sources(z)
-    ways = [next(leg for leg in task.legs if leg.start == source and z in leg.order) for source in sources]
-    found = [Carried.load(_place(store, leg, z)) for leg in ways]
+    reaching = [next(one for one in task.passes if one.start == source and z in one.order) for source in sources]
+    found = [SliceState.load(_path(store, pass_, z)) for pass_ in reaching]
     if len(found) == 1:
         return found[0]
     return fuse(found[0], found[1], (z - sources[0], sources[1] - z))
 
 
-def _place(store: Path, leg: Leg, z: int) -> Path:
-    return store / leg.name / f"{z:04d}.npz"
+def _path(store: Path, pass_: Pass, z: int) -> Path:
+    return store / pass_.name / f"{z:04d}.npz"
 
 
 def _only(values: Any, annotated: list[int]) -> Any:

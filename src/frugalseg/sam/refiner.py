@@ -21,10 +21,10 @@ from frugalseg.options import RefineOptions
 from frugalseg.sam.batches import BOXES_AT_ONCE, SLICES_AT_ONCE, Batches
 from frugalseg.sam.boxes import Bools, Classes, Piece, pieces_of, solid_parts
 from frugalseg.sam.embed import Embedder
+from frugalseg.sam.label_fusion import Outline, fuse_labels, weights_by_distance
 from frugalseg.sam.overlap import overlap
 from frugalseg.sam.prompting import masks_of_boxes
 from frugalseg.sam.protocol import Promptable
-from frugalseg.sam.settle import Outline, settle, weights_by_distance
 from frugalseg.sam.slices import ScanSlices
 
 KEPT = 0.5
@@ -32,7 +32,7 @@ KEPT = 0.5
 
 
 @dataclass
-class Tally:
+class Counts:
     """What became of one scan's pieces.
 
     Attributes:
@@ -102,18 +102,18 @@ class Refiner:
         """
         prompting = coarse if reference is None else reference
         embedder = Embedder(self.model, scan, cache, self.slices)
-        tallies: dict[int, Tally] = {number: Tally() for number in range(1, int(prompting.max(initial=0)) + 1)}
+        counts: dict[int, Counts] = {number: Counts() for number in range(1, int(prompting.max(initial=0)) + 1)}
         refined = np.zeros(coarse.shape, dtype=np.uint8)
-        outlined = self._outlined(scan, prompting, reference is not None, embedder, tallies)
+        outlined = self._outlined(scan, prompting, reference is not None, embedder, counts)
         weights = weights_by_distance(scan.thickness_mm) if self.options.consistent else [1.0]
         for z, neighbours in _windows(outlined, weights):
-            refined[z] = settle(neighbours, scan.shape)
+            refined[z] = fuse_labels(neighbours, scan.shape)
             advance(1)
-        counts = {"slices": embedder.encoded + embedder.kept, "slices_from_cache": embedder.kept}
-        return refined, counts | {"classes": {n: tally.to_dict() for n, tally in tallies.items()}}
+        told = {"slices": embedder.encoded + embedder.kept, "slices_from_cache": embedder.kept}
+        return refined, told | {"classes": {n: own.to_dict() for n, own in counts.items()}}
 
     def _outlined(
-        self, scan: ScanSlices, mask: Classes, oracle: bool, embedder: Embedder, tallies: dict[int, Tally]
+        self, scan: ScanSlices, mask: Classes, oracle: bool, embedder: Embedder, counts: dict[int, Counts]
     ) -> Iterator[dict[int, Outline]]:
         """The outlines of every slice, from the first to the last."""
         parts = solid_parts(mask, int(mask.max(initial=0))) if self.options.boxes == "body" else None
@@ -122,7 +122,7 @@ class Refiner:
         for z, classes in enumerate(mask):
             waiting.append((z, pieces_of(z, classes, self.options.boxes, None if parts is None else parts[z])))
             if sum(bool(pieces) for _, pieces in waiting) == self.slices.size or z == len(mask) - 1:
-                yield from self._outline_slices(scan, waiting, smallest, oracle, embedder, tallies)
+                yield from self._outline_slices(scan, waiting, smallest, oracle, embedder, counts)
                 waiting = []
 
     def _outline_slices(
@@ -132,13 +132,13 @@ class Refiner:
         smallest: float,
         oracle: bool,
         embedder: Embedder,
-        tallies: dict[int, Tally],
+        counts: dict[int, Counts],
     ) -> list[dict[int, Outline]]:
         outlines: dict[int, dict[int, Outline]] = {z: {} for z, _ in waiting}
         prompted = []
         for piece in (piece for _, pieces in waiting for piece in pieces):
             if piece.area() < smallest:
-                tallies[piece.number].small += 1
+                counts[piece.number].small += 1
                 _add(outlines[piece.z], piece.number, _as_it_was(piece.on(scan.shape)))
             else:
                 prompted.append(piece)
@@ -156,22 +156,22 @@ class Refiner:
             start = 0
             for logits, scores in self.boxes.run(decode, prompted):
                 for piece, own, score in zip(prompted[start : start + len(scores)], logits, scores, strict=True):
-                    outline = self._judged(piece, own, float(score), scan.shape, oracle, tallies[piece.number])
+                    outline = self._judged(piece, own, float(score), scan.shape, oracle, counts[piece.number])
                     _add(outlines[piece.z], piece.number, outline)
                 start += len(scores)
         return list(outlines.values())
 
     def _judged(
-        self, piece: Piece, logits: Tensor, score: float, shape: tuple[int, int], oracle: bool, tally: Tally
+        self, piece: Piece, logits: Tensor, score: float, shape: tuple[int, int], oracle: bool, counts: Counts
     ) -> Outline:
         """The model's outline of a piece, or the piece itself where the two hardly overlap."""
         before = piece.on(shape)
         iou = overlap((logits > 0).cpu().numpy(), before)
-        tally.score, tally.iou = tally.score + score, tally.iou + iou
+        counts.score, counts.iou = counts.score + score, counts.iou + iou
         if not oracle and iou < self.options.min_iou:
-            tally.kept += 1
+            counts.kept += 1
             return _as_it_was(before)
-        tally.refined += 1
+        counts.refined += 1
         probability = torch.sigmoid(logits).cpu().numpy()
         return Outline(probability, probability * np.float32(max(score, 1e-6)))
 

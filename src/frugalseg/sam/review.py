@@ -1,4 +1,4 @@
-"""How far each carried slice can be relied on, and which ones a person should look at."""
+"""How far each propagated slice can be relied on, and which ones a person should look at."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from frugalseg.engine.files import atomic_write
-from frugalseg.sam.carried import Bools, Carried
+from frugalseg.sam.slice_state import Bools, SliceState
 
 ANNOTATED, CARRIED, ENDED = "annotated", "carried", "ended"
 """Where a slice's mask is from; ended: the object was carried to the slice before, and found no more."""
@@ -27,7 +27,7 @@ class Row:
         carried_from: the annotated slices it was carried from.
         distance_mm: to the nearest of them.
         area_mm2: of its mask.
-        score, agreement, change: see `Carried`.
+        score, agreement, change: see `SliceState`.
         confidence: 0…1.
         review: why a person should look at it, or nothing.
     """
@@ -46,7 +46,7 @@ class Row:
 
 
 def judge(
-    carried: Carried,
+    state: SliceState,
     settled: Bools,
     organs: Sequence[str],
     annotated: Sequence[int],
@@ -58,7 +58,7 @@ def judge(
     """The rows of one slice.
 
     Args:
-        carried: what was believed of it.
+        state: what was believed of it.
         settled: (K, H, W) its masks.
         organs: names of the K objects.
         annotated: the annotated slices it was carried from; itself, where it is one.
@@ -67,14 +67,14 @@ def judge(
         voxel_mm: between slices, rows and columns.
         review_below: confidence from which on a slice needs no review.
     """
-    here = carried.z in annotated
-    distance = min(abs(carried.z - a) for a in annotated) * voxel_mm[0]
+    here = state.z in annotated
+    distance = min(abs(state.z - a) for a in annotated) * voxel_mm[0]
     rows = []
     for k, organ in enumerate(organs):
         there = bool(settled[k].any())
         if not there and (here or not before[k]):
             continue
-        confidence = 1.0 if here else confidence_of(carried, k)
+        confidence = 1.0 if here else confidence_of(state, k)
         why = ""
         if not there:
             why = "the organ seems to end here"
@@ -84,15 +84,15 @@ def judge(
             why = f"confidence below {review_below:g}"
         rows.append(
             Row(
-                slice=carried.z,
+                slice=state.z,
                 organ=organ,
                 source=ANNOTATED if here else CARRIED if there else ENDED,
                 carried_from=" ".join(map(str, annotated)),
                 distance_mm=round(distance, 3),
                 area_mm2=round(int(np.count_nonzero(settled[k])) * voxel_mm[1] * voxel_mm[2], 2),
-                score=round(float(carried.score[k]), 3),
-                agreement=round(float(carried.agreement[k]), 3),
-                change=round(float(carried.change[k]), 3),
+                score=round(float(state.score[k]), 3),
+                agreement=round(float(state.agreement[k]), 3),
+                change=round(float(state.change[k]), 3),
                 confidence=round(confidence, 3),
                 review=why,
             )
@@ -100,9 +100,9 @@ def judge(
     return rows
 
 
-def confidence_of(carried: Carried, k: int) -> float:
-    """How far object `k` of a carried slice can be relied on, 0…1: the product of all that speaks for it."""
-    return float(np.clip(carried.score[k], 0, 1) * carried.agreement[k] * carried.change[k])
+def confidence_of(state: SliceState, k: int) -> float:
+    """How far object `k` of a propagated slice can be relied on, 0…1: the product of all that speaks for it."""
+    return float(np.clip(state.score[k], 0, 1) * state.agreement[k] * state.change[k])
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

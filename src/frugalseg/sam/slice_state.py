@@ -21,13 +21,13 @@ STEPS = 31
 
 
 @dataclass(frozen=True, eq=False)
-class Carried:
+class SliceState:
     """K objects in one slice.
 
     Attributes:
         z: the slice.
         beliefs: (K, H, W) in ±`LIMIT`; above 0 is object, where no other object's is higher.
-        alive: (K,) whether the object is still carried; its beliefs are −`LIMIT` everywhere where it is not.
+        alive: (K,) whether the object is still there; its beliefs are −`LIMIT` everywhere where it is not.
         score: (K,) how good the model thinks its mask is, 0…1.
         agreement: (K,) overlap (IoU) of the model's own mask with the one that was settled on.
         change: (K,) overlap (IoU) of that with what was expected from the slice before.
@@ -41,14 +41,14 @@ class Carried:
     change: Figures
 
     @classmethod
-    def given(cls, z: int, masks: Bools) -> Carried:
+    def given(cls, z: int, masks: Bools) -> SliceState:
         """An annotated slice, (K, H, W)."""
         sure = np.ones(len(masks))
         beliefs = np.where(masks, LIMIT, -LIMIT).astype(np.float32)
         return cls(z, beliefs, nonempty(masks), sure, sure, sure)
 
     @classmethod
-    def nothing(cls, z: int, shape: tuple[int, ...]) -> Carried:
+    def nothing(cls, z: int, shape: tuple[int, ...]) -> SliceState:
         """No object in a slice; `shape` is K, H, W."""
         beliefs = np.full(shape, -LIMIT, dtype=np.float32)
         return cls(z, beliefs, np.zeros(shape[0], bool), *(np.zeros(shape[0]) for _ in range(3)))
@@ -66,16 +66,16 @@ class Carried:
             np.savez_compressed(file, z=np.int64(self.z), beliefs=_bytes(self.beliefs), **stored)
 
     @classmethod
-    def load(cls, path: Path) -> Carried:
+    def load(cls, path: Path) -> SliceState:
         """What was saved."""
         with np.load(path, allow_pickle=False) as stored:
             figures = [stored[name] for name in ("alive", "score", "agreement", "change")]
             return cls(int(stored["z"]), _floats(stored["beliefs"]), *figures)
 
-    def rounded(self) -> Carried:
+    def rounded(self) -> SliceState:
         """As it would be after `save` and `load`: what every next step starts from, so that a resumed run is exact."""
         figures = (self.alive, self.score, self.agreement, self.change)
-        return Carried(self.z, _floats(_bytes(self.beliefs)), *figures)
+        return SliceState(self.z, _floats(_bytes(self.beliefs)), *figures)
 
 
 def nonempty(masks: Bools) -> Bools:

@@ -82,9 +82,9 @@ class VideoModel:
         _check(order, rest, prompts)
         # A single slice goes away from the first prompted one.
         falls = bool(rest) and rest[-1] < (rest[0] if len(rest) > 1 else next(iter(prompts)))
-        return self._carried(frames, order, prompts, falls, max(order) + 1 if depth is None else depth)
+        return self._propagated(frames, order, prompts, falls, max(order) + 1 if depth is None else depth)
 
-    def _carried(
+    def _propagated(
         self,
         frames: Callable[[int], Tensor] | Sequence[Tensor] | Tensor,
         order: Sequence[int],

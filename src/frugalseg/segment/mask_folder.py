@@ -5,7 +5,7 @@ Used by every command that writes masks of whole scans.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,9 @@ from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.options import Resume
 from frugalseg.segment.note import NOTE
+
+SHOWN = 3
+"""So many differences are told: another model differs in a dozen values."""
 
 Make = Callable[[str, Path], tuple[Volume, Mapping[str, Any]]]
 """Case id and scan → its mask, and what the note says of it: key → value."""
@@ -142,17 +145,19 @@ class MaskFolder:
         self.note["failed"] = {**self.note.get("failed", {}), **{c: error.problem for c, error in failures.items()}}
         write_json(self.out / NOTE, self.note)
         if failures:
+            others = f", the others are in {self.out}" if len(failures) < total else ""
+            not_done = f"{len(failures)} of {counted(total, 'scan')} not {self.words.done}{others}"
             raise ScanError(
-                f"{len(failures)} of {counted(total, 'scan')} not {self.words.done}, the others are in {self.out}:\n"
-                f"{list_failures(failures)}",
+                f"{not_done}:\n{list_failures(failures)}",
                 f"mend or remove them, and {self.words.command} them again into another folder",
             )
         return {case: (self.done | made)[case] for case in self.images}
 
     def _go_on(self, before: Mapping[str, Any], same: Sequence[str]) -> None:
-        if differing := [name for name in same if before.get(name) != self.note.get(name)]:
+        if differing := [told for key in same for told in _differing(key, before.get(key), self.note.get(key))]:
+            more = f"; and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
             raise RunError(
-                f"{self.out} holds a {self.words.noun} with another {differing[0]}",
+                f"{self.out} holds a {self.words.noun} with other options ({'; '.join(differing[:SHOWN])}{more})",
                 "resume with the same model and options, or choose another --out",
             )
         self.done = {case: self.out / name for case, name in before.get("masks", {}).items() if case in self.images}
@@ -160,6 +165,15 @@ class MaskFolder:
             if isinstance(told, dict) and key not in same and key not in ("images", "failed"):
                 kept = {case: value for case, value in told.items() if case in self.done}
                 self.note[key] = {**self.note.get(key, {}), **kept}
+
+
+def _differing(name: str, before: Any, now: Any) -> Iterator[str]:
+    """Each value of a note that is another now, by its name; those of the settings are called like the options."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in before | now:
+            yield from _differing(key if name == "settings" else f"{name}.{key}", before.get(key), now.get(key))
+    elif before != now:
+        yield f"{name}: {before} then, {now} now"
 
 
 def chosen(images: Mapping[str, Path], cases: Sequence[str], folder: Path) -> dict[str, Path]:

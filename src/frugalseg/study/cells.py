@@ -175,7 +175,9 @@ class CellBuilder:
             if further.kind is SamMixPredictOptions:
                 assert model is not None
                 return SamMixPredictOptions(model=model.options.out, **values)
-            values = {"cache": self.out / "embeddings", **_shown(source), **values}
+            values = {**_shown(source), **values}
+            if values.get("engine") != "sam2":  # whose memory no cache can stand in for
+                values["cache"] = self.out / "embeddings"
             masks = before.get(test.name, source.references)
             if further.kind is RefineOptions:
                 return RefineOptions(masks=masks, **values)

@@ -101,7 +101,7 @@ def test_evaluate_takes_the_masks_and_keeps_the_oracle_apart(trained, cohort, tm
         assert judged["complete"]
         assert judged["headline"] == "unseen"
         assert judged["groups"]["unseen"]["scans"] == 2
-    with pytest.raises(RunError, match="another settings"):
+    with pytest.raises(RunError, match="prompts: classifier then, oracle"):
         sam_mix_predict(wish(trained, cohort, tmp_path / "cam", oracle=cohort / "labels", resume="yes"))
 
 

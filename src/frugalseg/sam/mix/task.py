@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ConstantLR
+from torch.optim.lr_scheduler import OneCycleLR
 
 from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices, SliceSource, shuffled_batches
@@ -108,9 +108,12 @@ class MixTask(Task):
             self.steps_per_epoch, options.steps, options.epochs or EPOCHS, reports=REPORTS
         )
         self.interval = options.validate_every or self.interval
-        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(learning, lr=options.lr)
-        self.scheduler = ConstantLR(self.optimizer, factor=1.0, total_iters=0)
+        rates = {model.classifier: options.classifier_lr, model.branch: options.lr}
+        groups = [{"params": [p for p in part.parameters() if p.requires_grad], "lr": r} for part, r in rates.items()]
+        self.optimizer = torch.optim.AdamW(groups)
+        # As `presets.make_schedule`: a step more than it is asked for, and room to rise in.
+        length = max(self.steps, 20) + 1
+        self.scheduler = OneCycleLR(self.optimizer, list(rates.values()), total_steps=length, pct_start=0.1)
 
     def batches(self, epoch: int) -> list[Tensor]:
         """Batches of rows, each (B + N,): those for the classifier, then labelled ones."""
