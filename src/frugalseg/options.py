@@ -550,8 +550,8 @@ class SamMixPredictOptions:
     keep: Literal["model", "all", "largest", "core"] = "model"
     """What to keep of each organ's mask, as for `frugalseg predict`."""
     oracle: Path | None = None
-    """Folder of reference masks whose boxes prompt the model instead of the classifier: tells what better boxes would
-    bring, is no result of the method, and is recorded as "oracle"."""
+    """Folder of reference masks, in the label values of --target, whose boxes prompt the model instead of the
+    classifier: tells what better boxes would bring, is no result of the method, and is recorded as "oracle"."""
     batch_size: int | None = None
     """Slices looked at at once; by default 4 on a CPU and 16 on a GPU."""
     device: str = "auto"

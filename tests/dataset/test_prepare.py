@@ -126,7 +126,8 @@ def test_store_made_with_other_parameters_is_refused(cohort, tmp_path, change, s
 
 
 def test_scans_that_were_copied_or_moved_are_the_same_scans(cohort, tmp_path, monkeypatch):
-    prepare(options(cohort, tmp_path))
+    store = prepare(options(cohort, tmp_path))
+    before = store.identity(store.split())
     moved = []
     for kind, folder in zip(("images", "labels"), cohort, strict=True):
         moved.append(tmp_path / "moved" / kind)
@@ -134,7 +135,11 @@ def test_scans_that_were_copied_or_moved_are_the_same_scans(cohort, tmp_path, mo
         for path in folder.iterdir():
             (moved[-1] / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(room, "prepare_scan", None)  # would fail if it were called
-    prepare(options(moved, tmp_path))
+    store = prepare(options(moved, tmp_path))
+    assert store.identity(store.split()) == before  # runs on it can be resumed
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "sha256", None)  # nothing is read a second time
+        prepare(options(moved, tmp_path))
     mask = bytearray((moved[1] / "scan_03.nii.gz").read_bytes())
     mask[-5] ^= 1  # the size stays
     (moved[1] / "scan_03.nii.gz").write_bytes(mask)

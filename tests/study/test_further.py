@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from frugalseg.dataset.targets import parse_targets
-from frugalseg.engine.files import read_json
+from frugalseg.engine.files import read_json, write_json
 from frugalseg.errors import OptionError
-from frugalseg.options import PropagateOptions, RefineOptions
+from frugalseg.evaluate.results import SUMMARY
+from frugalseg.options import PropagateOptions, RefineOptions, StudyStatusOptions
+from frugalseg.sam import propagate as propagation
 from frugalseg.sam.refine import refine
 from frugalseg.segment.note import NOTE
 from frugalseg.study import carry as room
@@ -19,10 +22,12 @@ from frugalseg.study.carry import carry, middle_slices
 from frugalseg.study.grid import build_grid
 from frugalseg.study.jobs import Carry, EvaluatedJob, ModelJob
 from frugalseg.study.read_plan import read_plan
-from frugalseg.study.results import collect
+from frugalseg.study.results import GRID, collect
 from frugalseg.study.run import study
 from frugalseg.study.sources import locate
-from frugalseg.study.work import attempt
+from frugalseg.study.state import at_work, read_state, write_state
+from frugalseg.study.status import study_status
+from frugalseg.study.work import _forget_tests, attempt
 from tests.sam.tiny_networks import sam
 from tests.scans import write_cohort
 
@@ -56,6 +61,7 @@ def folder(tmp_path_factory):
 
 def text(folder, *replacements):
     plan = PLAN.replace(OTHERS, "").replace("pretrain: {steps: 2", "# pretrain: {steps: 2")
+    plan = plan.replace("finetune: {steps: 2,", "finetune: {steps: 20, lr: 0.01,")  # enough to find the liver
     plan = plan.replace("budgets:", MINE).replace("SAM", str(folder / "sam"))
     for old, new in replacements:
         assert old in plan, old
@@ -122,8 +128,12 @@ def test_refined_masks_are_those_of_the_command(finished, folder):
     )
     assert made
     for case, path in made.items():
-        theirs = nib.load((finished / refined).with_name("masks") / path.name)
-        assert np.array_equal(theirs.dataobj, nib.load(path).dataobj), case
+        before, theirs = (
+            nib.load((finished / row).with_name("masks") / path.name).dataobj for row in (coarse, refined)
+        )
+        assert np.array_equal(theirs, nib.load(path).dataobj), case
+        assert np.any(before), case
+        assert not np.array_equal(theirs, before), case
 
 
 def test_a_carried_slice_is_the_middle_one_and_is_not_scored(finished, folder):
@@ -134,8 +144,27 @@ def test_a_carried_slice_is_the_middle_one_and_is_not_scored(finished, folder):
         labels = np.asarray(nib.load(folder / "away" / "labels" / f"{case}.nii.gz").dataobj)
         shown = np.flatnonzero((labels == 6).any(axis=(0, 1)))
         assert slices == [shown[len(shown) // 2]]
-    summary = read_json(finished / cell["tests"]["away"] / "summary.json")
-    assert "annotated" in str(summary)
+    summary = read_json(finished / cell["tests"]["away"] / SUMMARY)
+    assert summary["annotated_slices_left_out"] == note["annotated"]
+
+
+def test_what_is_carried_of_a_predicted_mask_is_scored_on_all_slices(finished):
+    cell = next(c for c in read_json(finished / "grid.json")["cells"] if c["method"] == "scratch + carried")
+    for test in cell["tests"].values():
+        assert any((finished / test).with_name("annotations").iterdir()), "there was nothing to carry"
+        assert read_json(finished / test / SUMMARY)["annotated_slices_left_out"] == {}
+
+
+def test_status_tells_of_a_running_job_without_a_model(finished):
+    cell = next(c for c in read_json(finished / "grid.json")["cells"] if c["method"] == "one slice")
+    before = read_state(finished, cell["id"])
+    write_state(finished, cell["id"], replace(before, state="running"))
+    try:
+        with at_work(finished):
+            told = study_status(StudyStatusOptions(folder=finished))
+    finally:
+        write_state(finished, cell["id"], before)
+    assert f"running: {cell['id']}: making masks" in told
 
 
 def test_what_needs_no_model_is_made_once(finished, folder):
@@ -221,6 +250,39 @@ def test_slips_are_named_with_their_line(folder, old, new, said):
     assert "plan.yaml, line " in raised.value.problem
 
 
+def test_weights_beside_the_plan_are_found_from_anywhere(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole = str((folder / "sam").resolve())
+    plan = read_plan(write_plan(folder, text(folder).replace(str(folder / "sam"), "sam"), scans=False))
+    methods = {method.name: method for method in plan.methods}
+    assert methods["sam-mix"].training.values["base"] == whole
+    assert {m.further.values["model"] for m in plan.methods if m.further and m.name != "sam-mix oracle"} == {whole}
+
+
+def test_a_model_trained_anew_takes_along_the_masks_made_of_its_own(tmp_path):
+    def cell(model, *tests):
+        return {"folder": model, "tests": {test: f"tests/{test}/evaluation" for test in tests}}
+
+    cells = [cell("finetune/m", "own"), cell("finetune/m", "refined", "not yet"), cell("finetune/n", "other")]
+    cells.append(cell(None, "untrained"))
+    write_json(tmp_path / GRID, {"cells": cells})
+    for name in ("own", "refined", "other", "untrained"):
+        (tmp_path / "tests" / name / "masks").mkdir(parents=True)
+    _forget_tests(tmp_path / "finetune" / "m")
+    assert {path.name for path in (tmp_path / "tests").iterdir()} == {"other", "untrained"}
+
+
+def test_sam_mix_stands_beside_one_backbone(folder):
+    both = ("backbones: [unet]", "backbones: [unet, resunet]")
+    plan = read_plan(write_plan(folder, text(folder, both), scans=False))
+    assert {m.name: m.backbones for m in plan.methods if len(m.backbones) == 1} == dict.fromkeys(
+        ("sam-mix", "one slice", "sam-mix oracle"), ("unet",)
+    )
+    own = ("sam_mix: {base", "backbones: [unet, resunet]\n    sam_mix: {base")
+    with pytest.raises(OptionError, match="a network of its own"):
+        read_plan(write_plan(folder, text(folder, both, own), scans=False))
+
+
 def test_the_resolved_plan_is_itself_a_plan(folder, finished):
     again = read_plan(finished / "plan.yaml")
     assert again.resolved() == read_plan(write_plan(folder, text(folder), scans=False)).resolved()
@@ -235,6 +297,45 @@ def test_each_organ_s_middle_slice():
     assert middle_slices(np.zeros((3, 2, 2))) == []
 
 
+def test_a_carrying_that_was_stopped_goes_on_and_gives_the_same(folder, tmp_path, monkeypatch):
+    images, labels = write_cohort(tmp_path, 2, shape=(32, 32, 6))
+
+    def carried(out):
+        given = PropagateOptions(
+            images=images,
+            annotations=tmp_path / out / "annotations",
+            out=tmp_path / out / "masks",
+            model=str(folder / "sam"),
+            target=["liver=6"],
+            device="cpu",
+            precision="32",
+            overwrite=True,
+            resume="auto",
+        )
+        carry(Carry(labels, False, given))
+        return {path.name: nib.load(path).get_fdata() for path in given.out.glob("*.nii.gz")}
+
+    def stop(path, rows):
+        if "scan_01" in path.name:
+            raise KeyboardInterrupt
+        write_rows(path, rows)
+
+    write_rows = propagation.write_rows
+    with monkeypatch.context() as stopping:
+        stopping.setattr(propagation, "write_rows", stop)
+        with pytest.raises(KeyboardInterrupt):
+            carried("stopped")
+    first = tmp_path / "stopped" / "masks" / "scan_00.nii.gz"
+    before = first.stat().st_mtime_ns
+    whole, gone_on = carried("whole"), carried("stopped")
+    assert first.stat().st_mtime_ns == before
+    assert whole.keys() == gone_on.keys() == {"scan_00.nii.gz", "scan_01.nii.gz"}
+    for name, mask in whole.items():
+        assert mask.any()
+        assert np.array_equal(mask, gone_on[name]), name
+    assert read_json(tmp_path / "stopped" / "masks" / NOTE)["annotated"] == {}
+
+
 def test_an_empty_mask_stays_empty_and_the_others_are_carried(tmp_path, monkeypatch):
     images, labels = write_cohort(tmp_path, 2, shape=(32, 32, 6))
     empty = labels / "scan_01.nii.gz"
@@ -245,7 +346,7 @@ def test_an_empty_mask_stays_empty_and_the_others_are_carried(tmp_path, monkeypa
     given = PropagateOptions(
         images=images, annotations=tmp_path / "annotations", out=tmp_path / "out", target=["liver=6"]
     )
-    carry(Carry(labels, given))
+    carry(Carry(labels, True, given))
     assert [o.case for o in asked] == [["scan_00"]]
     written = np.asarray(nib.load(tmp_path / "annotations" / "scan_00.nii.gz").dataobj)
     reference = np.asarray(nib.load(labels / "scan_00.nii.gz").dataobj)

@@ -268,6 +268,7 @@ def test_transductive_methods_are_not_recommended_first():
     assert said.lead[0] == "best has the highest mean Dice at 1 of 1 budget. Methods marked † are left aside here."
     assert said.lines[0].startswith("5%: best (")
     assert said.lines[0].endswith("so is moco†.")
+    assert said.lead[1].index("best at 1") < said.lead[1].index("moco† at 1")
 
 
 def texts(svg):

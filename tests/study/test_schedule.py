@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
 from frugalseg.errors import InterruptedRunError
-from frugalseg.study.jobs import Job
+from frugalseg.models.saved import SPEC
+from frugalseg.options import FinetuneOptions
+from frugalseg.study.jobs import EvaluatedJob, Job, ModelJob
 from frugalseg.study.schedule import run_jobs
 from frugalseg.study.state import JobState, read_state, write_state
 from frugalseg.study.workers import Workers
@@ -68,6 +71,19 @@ def test_a_job_interrupted_alone_is_a_failure_and_fails_what_needs_it(tmp_path, 
 def test_a_cell_interrupted_alone_is_no_success(tmp_path):
     progress = run_jobs(JOBS, tmp_path, Told(tmp_path, {"alone": INTERRUPTED}), lambda *_: None)
     assert set(progress.failed()) == {"alone"}
+
+
+def test_masks_made_of_a_lost_model_s_are_made_again_and_a_model_outlives_its_pretraining(tmp_path):
+    model = ModelJob(id="model", tests=(), options=FinetuneOptions(data=tmp_path, out=tmp_path / "model"))
+    refined = EvaluatedJob(id="refined", tests=(), needs=("model",))
+    workers = Told(tmp_path, {})
+    assert not run_jobs([model, refined], tmp_path, workers, lambda *_: None).before
+    assert workers.started == ["model", "refined"]
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / SPEC).touch()
+    lost = [Job(id="pretrain"), replace(model, needs=("pretrain",)), refined]
+    assert run_jobs(lost, tmp_path, workers, lambda *_: None).before == {"model", "refined"}
 
 
 def test_a_study_that_is_stopped_has_interrupted_jobs_not_failed_ones(tmp_path):

@@ -199,6 +199,10 @@ def _existing(
             "choose another --out, or delete the old store",
         )
     say(f"{out} is there already, made with the same parameters from the same scans")
+    scans = [{**scan, "stamp": sources[case]} for case, scan in there.items()]
+    if scans != store.meta["scans"]:  # so that files which were copied or moved need not be read again next time
+        write_json(out / "store.json", {**store.meta, "scans": scans})
+        return SliceStore.open(out)
     return store
 
 

@@ -182,7 +182,10 @@ class SliceStore:
         """
         parts = json.dumps(split.to_dict(), sort_keys=True)
         # Superpixels may be added to a store that runs have learned from; that makes it no other.
-        content = to_json({key: value for key, value in self.meta.items() if key != "superpixels"})
+        meta = {key: value for key, value in self.meta.items() if key != "superpixels"}
+        # Nor do copies of its scans: hashes of their files stay.
+        meta["scans"] = [{key: value for key, value in scan.items() if key != "stamp"} for scan in self.meta["scans"]]
+        content = to_json(meta)
         return {
             "store_sha256": hashlib.sha256(content.encode()).hexdigest(),
             "split_sha256": hashlib.sha256(parts.encode()).hexdigest(),

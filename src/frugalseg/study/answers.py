@@ -90,9 +90,12 @@ def _summary(scores: Scores, comparisons: Sequence[Comparison]) -> str:
     parts = []
     for verdict, side in ((1, "above"), (-1, "below")):
         shown = [c for c in judged if c.verdict == verdict]
-        by_method = [[c for c in shown if c.group.method == m] for m in scores.results.methods]
-        by_method.sort(key=lambda cs: (-len(cs), -abs(sum(c.difference.mean for c in cs))))
-        named = [f"{label(scores, cs[0].group.method)} at {len(cs)} ({_span(cs)})" for cs in by_method if cs]
+        by_method = {m: [c for c in shown if c.group.method == m] for m in scores.results.methods}
+        order = sorted(
+            (m for m, cs in by_method.items() if cs),
+            key=lambda m: (scores.apart(m), -len(by_method[m]), -abs(sum(c.difference.mean for c in by_method[m]))),
+        )
+        named = [f"{label(scores, m)} at {len(by_method[m])} ({_span(by_method[m])})" for m in order]
         if named:
             parts.append(f"{side} 0 for {', '.join(named)}")
     what = f"Of {counted(places, 'comparison')} with {scores.results.baseline} each, "

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from frugalseg.dataset.targets import parse_targets, to_classes, to_values
+from frugalseg.engine.files import read_json, write_json
 from frugalseg.engine.progress import say
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import Array, axial_slices, canonical
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.sam.given import pair
 from frugalseg.sam.propagate import propagate
+from frugalseg.segment.note import NOTE
 from frugalseg.study.jobs import Carry
 
 
@@ -48,9 +51,17 @@ def carry(job: Carry) -> None:
             empty[case] = annotation
     if shown:
         propagate(replace(options, case=shown))
+        if not job.drawn:
+            _score_all_slices(options.out)
     for case, mask in empty.items():
         say(f"{case}: the mask is empty, so nothing is carried")
         write_mask(mask, mask_path(options.out, case, images[case]))
+
+
+def _score_all_slices(folder: Path) -> None:
+    """Take the slices that were carried out of the note as annotated ones, which `evaluate` leaves out: here they are
+    the model's own, and without them the scores would be of other slices than those of the masks they come from."""
+    write_json(folder / NOTE, {**read_json(folder / NOTE), "annotated": {}})
 
 
 def middle_slices(classes: Array) -> list[int]:

@@ -165,8 +165,10 @@ class CellBuilder:
         science |= {"of": None if model is None else model.id, "frugalseg": __version__}
         if not isinstance(options, SamMixPredictOptions):
             science["weights"] = _weights_sha256(options.model)
+        if isinstance(options, PropagateOptions) and model is not None:
+            science["scored"] = "all slices"  # once the carried one was left out; those scores are others
         name = f"{slug(method.name, *(() if model is None else place))}-{short_hash(science)}"
-        before = {} if model is None else {test.name: test.evaluate.predictions for test in model.tests}
+        before = None if model is None else {test.name: test.evaluate.predictions for test in model.tests}
 
         def make(test: TestPlan, common: Mapping[str, Any]) -> Make:
             source = self.sources[test.data]
@@ -178,11 +180,11 @@ class CellBuilder:
             values = {**_shown(source), **values}
             if values.get("engine") != "sam2":  # whose memory no cache can stand in for
                 values["cache"] = self.out / "embeddings"
-            masks = before.get(test.name, source.references)
+            masks = source.references if before is None else before[test.name]
             if further.kind is RefineOptions:
                 return RefineOptions(masks=masks, **values)
             annotations = common["out"].with_name("annotations")
-            return Carry(masks, PropagateOptions(annotations=annotations, **values))
+            return Carry(masks, before is None, PropagateOptions(annotations=annotations, **values))
 
         return EvaluatedJob(
             id=name,

@@ -27,7 +27,8 @@ class Comparison:
         planned: runs that both should have.
         difference: the method's score minus the baseline's.
         rank: signed-rank test over patients on scores averaged over the runs.
-        family: comparisons with a p on this test set, organ and metric: what Holm's correction runs over.
+        family: comparisons with a p on this test set, organ and metric, but for guided methods, which are no rivals:
+            what Holm's correction runs over.
         p_holm: the corrected p; NaN without a p.
         least_p_holm: the least corrected p that a family of so many comparisons on so many patients can give.
     """
@@ -74,7 +75,7 @@ def compare_with_baseline(scores: Scores, question: Question, metric: Metric) ->
         for group in scores.groups()
         if group.method != baseline
     ]
-    corrected = holm([c.rank.p for c in family])
+    corrected = holm([math.nan if scores.had(c.group.method)["guided"] else c.rank.p for c in family])
     tested = sum(not math.isnan(p) for p in corrected)
     least = min(1.0, tested * min((c.rank.least_p for c in family), default=1.0))
     return [replace(c, family=tested, p_holm=p, least_p_holm=least) for c, p in zip(family, corrected, strict=True)]

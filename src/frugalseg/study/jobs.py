@@ -80,10 +80,12 @@ class Carry:
 
     Attributes:
         masks: the folder of masks.
+        drawn: whether a person drew them. The middle slices are then no result, and are not scored.
         propagate: how; its `annotations` are made here, of these masks.
     """
 
     masks: Path
+    drawn: bool
     propagate: PropagateOptions
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from frugalseg.contrast.methods import METHODS, OF_SOME_METHODS, check_options, reads_superpixels
@@ -95,9 +96,11 @@ def _own_backbones(given: Mapping[str, Entry], known: tuple[str, ...]) -> tuple[
 def _read_sam_mix(name: str, entry: Entry, shared: Shared, backbones: tuple[str, ...]) -> MethodPlan:
     """SAM-Mix: its network is the base model and a classifier, so it stands beside one backbone only."""
     given = entry.known("note", "sam_mix", "backbones")
-    values = read_values(SamMixTrainOptions, given["sam_mix"], shared.values["sam_mix"])
+    if "backbones" in given and len(backbones) > 1:
+        raise given["backbones"].error("SAM-Mix has a network of its own", "name one, which it then stands beside")
+    values: Values = read_values(SamMixTrainOptions, given["sam_mix"], shared.values["sam_mix"])
     options: SamMixTrainOptions = of_plan(SamMixTrainOptions, values)
-    _check_weights(given["sam_mix"], "base", options.base)
+    values = _with_weights(given["sam_mix"], "base", options.base, values)
     note = _note(given, f"SAM-Mix on {options.base}, {options.adapt} adapted; prompted by its classifier alone")
     training = Training(SamMixTrainOptions, values)
     return MethodPlan(name, None, shared.pretrain_data, training, False, backbones[:1], note, entry)
@@ -111,8 +114,10 @@ def _read_further(name: str, entry: Entry, own: Mapping[str, MethodPlan], shared
         raise entry.error(f"of: stands beside {' and '.join(keys) or 'nothing'}", f"give one of: {', '.join(FURTHER)}")
     (key,) = keys
     guide = ("oracle",) if key != "propagate" else ()
-    values = read_values(FURTHER[key], given[key], {}, *guide)
+    values: Values = read_values(FURTHER[key], given[key], {}, *guide)
     options, oracle = of_plan(FURTHER[key], values), given[key].mapping().get("oracle")
+    if key != "predict":
+        values = _with_weights(given[key], "model", options.model, values)
     further = Further(
         kind=FURTHER[key],
         values=values,
@@ -124,8 +129,6 @@ def _read_further(name: str, entry: Entry, own: Mapping[str, MethodPlan], shared
     before = None if further.of is None else own[further.of]
     if key == "predict":
         _check_predicted_again(given[key], before, further)
-    else:
-        _check_weights(given[key], "model", options.model)
     note = _note(given, _further_note(further, options))
     if before is None:
         return MethodPlan(name, None, shared.pretrain_data, None, False, shared.backbones[:1], note, entry, further)
@@ -137,14 +140,23 @@ def _check_predicted_again(entry: Entry, before: MethodPlan | None, further: Fur
         raise entry.error(f"{further.of} is no sam_mix method", "write refine: {oracle: true}, say")
 
 
-def _check_weights(entry: Entry, key: str, name: str) -> None:
-    """Weights that are not here end a study before its first run."""
-    from frugalseg.sam.load import find_weights
+def _with_weights(entry: Entry, key: str, name: str, values: Values) -> Values:
+    """The values, a path of weights taken from the plan's folder as all other paths are; names go before files.
 
+    Weights that are not here end a study before its first run.
+    """
+    from frugalseg.sam.catalogue import CATALOGUE
+    from frugalseg.sam.load import find_weights
+    from frugalseg.sam.weights_folder import installed
+
+    beside = (entry.file.parent / Path(name).expanduser()).resolve()
+    if name not in {*CATALOGUE, *installed()} and beside.exists():
+        return {**values, key: str(beside)}
     try:
         find_weights(name)
     except FrugalsegError as error:
         raise entry.mapping().get(key, entry).error(without_flags(error.problem), error.cure) from None
+    return values
 
 
 def _note(given: Mapping[str, Entry], otherwise: str) -> str:

@@ -14,8 +14,8 @@ import yaml
 from frugalseg.dataset.budget import Budget
 from frugalseg.engine.files import atomic_write, read_json
 from frugalseg.errors import RunError
+from frugalseg.evaluate.results import SUMMARY
 from frugalseg.models.saved import SPEC
-from frugalseg.segment.note import NOTE
 from frugalseg.study.advance import training_seconds
 from frugalseg.study.state import is_evaluated, read_state, someone_at_work
 
@@ -191,10 +191,8 @@ def _test_slices(folder: Path, cell: Mapping[str, Any]) -> float:
     """How many annotated slices of test scans were used, over all test sets; NaN where every reference was."""
     if not cell.get("guided", False):
         return 0
-    notes = [read_json((folder / test).with_name("masks") / NOTE) for test in cell["tests"].values()]
-    if any(note.get("method") != "propagate" for note in notes):
-        return math.nan
-    return sum(len(slices) for note in notes for slices in note["annotated"].values())
+    summaries = [read_json(folder / test / SUMMARY) for test in cell["tests"].values()]
+    return sum(len(slices) for s in summaries for slices in s["annotated_slices_left_out"].values()) or math.nan
 
 
 def _cases(folder: Path, cell: Mapping[str, Any], patients: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from frugalseg.engine.progress import say
 from frugalseg.errors import InterruptedRunError
-from frugalseg.study.jobs import Job
+from frugalseg.study.jobs import Job, ModelJob
 from frugalseg.study.state import JobState, is_done, read_state, write_state
 from frugalseg.study.workers import Workers
 
@@ -56,7 +56,7 @@ def run_jobs(
     progress = Progress({job.id: job for job in jobs})
     waiting = {job.id: job for job in jobs}
     for job in jobs:
-        if is_done(job):
+        if is_done(job) and not _goes_on_with(job, waiting):
             progress.ended[job.id] = _kept_state(folder, job)
             progress.before.add(job.id)
             del waiting[job.id]
@@ -81,6 +81,11 @@ def run_jobs(
                 "run the same command again to go on from there",
             )
     return progress
+
+
+def _goes_on_with(job: Job, waiting: Mapping[str, Job]) -> bool:
+    """Whether a job's masks are made of those of a model that is not done; a model outlives its pre-training."""
+    return not isinstance(job, ModelJob) and any(need in waiting for need in job.needs)
 
 
 def _kept_state(folder: Path, job: Job) -> JobState:

@@ -41,15 +41,15 @@ def describe_status(folder: Path) -> list[str | Table]:
     results = collect(folder)
     grid = read_json(folder / GRID)
     at_work = someone_at_work(folder)
-    states = {job: read_state(folder, job) for job in _trainings(grid)}
+    states = {job: read_state(folder, job) for job in _jobs(grid)}
     counts = results.cells["state"].value_counts()
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if state in counts)
     models = counted(len(results.cells), "model")
     parts: list[str | Table] = [f"{results.name}: {told} of {models}", _done_table(results)]
     if at_work:
         parts += [
-            _running_line(folder / run, job, states[job])
-            for job, run in _trainings(grid).items()
+            _running_line(None if run is None else folder / run, job, states[job])
+            for job, run in _jobs(grid).items()
             if states[job].state == "running"
         ]
         parts.append(f"about {in_words(_left(folder, states))} left")
@@ -63,8 +63,9 @@ def describe_status(folder: Path) -> list[str | Table]:
     return parts
 
 
-def _running_line(run: Path, job: str, state: JobState) -> str:
-    return f"running: {job}: {advance_of(run).text}, for {in_words(time.time() - state.started)}"
+def _running_line(run: Path | None, job: str, state: JobState) -> str:
+    how_far = "making masks" if run is None else advance_of(run).text
+    return f"running: {job}: {how_far}, for {in_words(time.time() - state.started)}"
 
 
 def _done_table(results: StudyResults) -> Table:
@@ -78,9 +79,9 @@ def _done_table(results: StudyResults) -> Table:
     return table
 
 
-def _trainings(grid: Mapping[str, Any]) -> dict[str, str]:
-    """Job id → run folder, of all pre-trainings and models."""
-    jobs: dict[str, str] = {}
+def _jobs(grid: Mapping[str, Any]) -> dict[str, str | None]:
+    """Job id → folder of its training (of the model it goes on with; None without one), of all jobs but preparing."""
+    jobs: dict[str, str | None] = {}
     for cell in grid["cells"]:
         if cell["pretrain"]:
             jobs[cell["pretrain"]["id"]] = cell["pretrain"]["folder"]

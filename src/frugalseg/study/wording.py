@@ -15,7 +15,8 @@ MEANING = {
     MARKS["transductive"]: "transductive: its pre-training saw the scans of test patients, without masks or labels "
     "made of them; beside methods that did not see them, it competes for no best or second place.",
     MARKS["guided"]: "guided: references of the test scans themselves gave it annotated slices (which are then left "
-    "out of its scores) or boxes. That is another task, or an oracle; it competes for no best or second place.",
+    "out of its scores, so these are of fewer slices than those of the others) or boxes. That is another task, or an "
+    "oracle; it competes for no best or second place.",
 }
 """What a mark behind a method's name says."""
 

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from frugalseg.contrast.pretrain import pretrain
 from frugalseg.dataset.prepare import prepare
 from frugalseg.demo.phantom import PhantomOptions, write_cohort
+from frugalseg.engine.files import read_json
 from frugalseg.engine.progress import say, show_warnings
 from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, InterruptedRunError, RunError, disk_errors
@@ -41,6 +42,7 @@ from frugalseg.segment.predict import predict
 from frugalseg.study.carry import carry
 from frugalseg.study.jobs import Carry, EvaluatedJob, Job, ModelJob, Phantoms, PrepareJob, PretrainJob
 from frugalseg.study.look import look
+from frugalseg.study.results import GRID
 from frugalseg.study.state import JobState, is_evaluated, state_path, write_state
 
 PATIENCE_S = 60
@@ -111,12 +113,21 @@ def _pretrain(job: PretrainJob, threads: int) -> None:
 
 def _train_and_test(job: ModelJob, threads: int) -> None:
     if not (job.options.out / SPEC).is_file():
+        _forget_tests(job.options.out)
         TRAIN[type(job.options)](job.options)
-        for test in job.tests:
-            if test.evaluate.out.parent.is_dir():
-                shutil.rmtree(test.evaluate.out.parent)  # it speaks of an older model of this name
     _test(job, threads)
     _drop_checkpoints(job.options.out)
+
+
+def _forget_tests(run: Path) -> None:
+    """Delete the masks of an older model of this name, and those that others made of them. Before the new one is
+    trained: a kill in between would leave them beside it."""
+    out = run.parents[1]
+    for cell in read_json(out / GRID)["cells"]:
+        if cell["folder"] is not None and out / cell["folder"] == run:
+            for folder in ((out / test).parent for test in cell["tests"].values()):
+                if folder.is_dir():
+                    shutil.rmtree(folder)
 
 
 def _test(job: EvaluatedJob, threads: int) -> None:

@@ -81,6 +81,24 @@ def test_the_batch_size_changes_nothing(trained, cohort):
     assert np.array_equal(*masks)
 
 
+def test_the_oracle_reads_references_by_the_label_values_that_are_written(trained, cohort, tmp_path):
+    other = tmp_path / "labels"
+    other.mkdir()
+    for path in (cohort / "labels").iterdir():
+        mask = nib.load(path)
+        array = np.asarray(mask.dataobj)
+        renamed = np.select([array == 6, array == 1], [1, 9], 0).astype(np.uint8)  # the spleen's 1 is the liver's now
+        nib.save(nib.Nifti1Image(renamed, mask.affine), other / path.name)
+    given = {"case": ["scan_02"], "keep": "all"}
+    sam_mix_predict(wish(trained, cohort, tmp_path / "own", oracle=cohort / "labels", **given))
+    sam_mix_predict(wish(trained, cohort, tmp_path / "others", oracle=other, target=["liver=1", "spleen=9"], **given))
+    own, others = values(tmp_path / "own"), values(tmp_path / "others")
+    assert own.any()
+    assert np.array_equal(others, np.select([own == 6, own == 1], [1, 9], 0))
+    sam_mix_predict(wish(trained, cohort, tmp_path / "one", oracle=other, target=["liver=1"], **given))
+    assert set(np.unique(values(tmp_path / "one"))) <= {0, 1}
+
+
 def test_evaluate_takes_the_masks_and_keeps_the_oracle_apart(trained, cohort, tmp_path):
     sam_mix_predict(wish(trained, cohort, tmp_path / "cam"))
     sam_mix_predict(wish(trained, cohort, tmp_path / "oracle", oracle=cohort / "labels", keep="all"))

@@ -94,7 +94,8 @@ class MixPredictor(Predictor):
 
         Args:
             volume: the scan.
-            oracle: its reference mask on the same grid, whose boxes are the prompts; for the figure of that name.
+            oracle: its reference mask on the same grid, in the label values that are written, whose boxes are the
+                prompts; for the figure of that name.
         """
         upright, way = canonical(volume)
         stack = axial_slices(upright.array)
@@ -102,7 +103,8 @@ class MixPredictor(Predictor):
         square = Square.fit(stack.shape[1:], (upright.spacing[1], upright.spacing[0]), self.size)
         reference = None
         if oracle is not None:
-            reference = axial_slices(to_classes(canonical(oracle)[0].array, self.trained))
+            read = {organ: () if values == NOT_WRITTEN else values for organ, values in self.targets.items()}
+            reference = axial_slices(to_classes(canonical(oracle)[0].array, read))
         classes = np.empty(stack.shape, dtype=np.uint8)
         present = np.empty((len(stack), len(self.trained)), dtype=np.float32)
         at_once = self.options.batch_size or BATCH[self.device.type]
