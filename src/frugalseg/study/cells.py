@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -165,32 +165,33 @@ class CellBuilder:
         science |= {"of": None if model is None else model.id, "frugalseg": __version__}
         if not isinstance(options, SamMixPredictOptions):
             science["weights"] = _weights_sha256(options.model)
-        if isinstance(options, PropagateOptions) and model is not None:
-            science["scored"] = "all slices"  # once the carried one was left out; those scores are others
         name = f"{slug(method.name, *(() if model is None else place))}-{short_hash(science)}"
-        before = None if model is None else {test.name: test.evaluate.predictions for test in model.tests}
-
-        def make(test: TestPlan, common: Mapping[str, Any]) -> Make:
-            source = self.sources[test.data]
-            oracle = {"oracle": source.references} if further.oracle else {}
-            values = {**common, **oracle, **further.values}
-            if further.kind is SamMixPredictOptions:
-                assert model is not None
-                return SamMixPredictOptions(model=model.options.out, **values)
-            values = {**_shown(source), **values}
-            if values.get("engine") != "sam2":  # whose memory no cache can stand in for
-                values["cache"] = self.out / "embeddings"
-            masks = source.references if before is None else before[test.name]
-            if further.kind is RefineOptions:
-                return RefineOptions(masks=masks, **values)
-            annotations = common["out"].with_name("annotations")
-            return Carry(masks, before is None, PropagateOptions(annotations=annotations, **values))
-
+        make = partial(self._remake, further, model)
         return EvaluatedJob(
             id=name,
             needs=() if model is None else (model.id,),
             tests=tuple(self._test(t, name, _shown(self.sources[t.data]), make) for t in self.plan.tests),
         )
+
+    def _remake(self, further: Further, model: ModelJob | None, test: TestPlan, common: Mapping[str, Any]) -> Make:
+        """What makes those masks of a test set."""
+        source = self.sources[test.data]
+        oracle = {"oracle": source.references} if further.oracle else {}
+        values = {**common, **oracle, **further.values}
+        if further.kind is SamMixPredictOptions:
+            assert model is not None
+            return SamMixPredictOptions(model=model.options.out, **values)
+        values = {**_shown(source), **values}
+        if values.get("engine") != "sam2":  # whose memory no cache can stand in for
+            values["cache"] = self.out / "embeddings"
+        if model is None:
+            masks = source.references
+        else:
+            (masks,) = (one.evaluate.predictions for one in model.tests if one.name == test.name)
+        if further.kind is RefineOptions:
+            return RefineOptions(masks=masks, **values)
+        annotations = common["out"].with_name("annotations")
+        return Carry(masks, model is None, PropagateOptions(annotations=annotations, **values))
 
     def _whole_split(self, source: str) -> Path:
         """A split whose training part is every patient."""
