@@ -163,6 +163,22 @@ def test_cells_that_are_not_done_any_more_bring_no_scores():
     assert rows_of(tables_of(dataclasses.replace(results, cells=cells)).in_domain[0])["best"][0].note == "4 of 6 runs"
 
 
+def test_guided_methods_weaken_no_other_method_s_p():
+    alone = made_up_study(dice, methods=["scratch", "best"])
+    beside = made_up_study(dice, methods=["scratch", "moco", "best"], guided=["moco"])
+    compared = [
+        {c.group: c for c in compare_with_baseline(scores, scores.questions[0], DICE)}
+        for scores in (Scores(results, resamples=200) for results in (alone, beside))
+    ]
+    for group, comparison in compared[1].items():
+        assert comparison.family == 2  # best at two budgets
+        if group.method == "moco":
+            assert comparison.rank.p < 0.05
+            assert math.isnan(comparison.p_holm)
+        else:
+            assert comparison.p_holm == compared[0][group].p_holm
+
+
 @pytest.mark.parametrize(("column", "mark", "command"), [("transductive", "†", "dagger"), ("guided", "‡", "ddagger")])
 def test_methods_that_had_more_are_marked_everywhere_and_take_no_place(column, mark, command):
     results = made_up_study(
