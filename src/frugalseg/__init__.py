@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from frugalseg.dataset.superpixels import prepare_superpixels
     from frugalseg.demo.run import demo
     from frugalseg.evaluate.evaluate import evaluate
+    from frugalseg.sam.finetune import finetune
     from frugalseg.sam.mix.judge import sam_mix_evaluate
     from frugalseg.sam.mix.predict import sam_mix_predict
     from frugalseg.sam.mix.train import sam_mix_train
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from frugalseg.sam.propagate import propagate
     from frugalseg.sam.refine import refine
     from frugalseg.sam.weights import weights_fetch, weights_import, weights_list, weights_verify
-    from frugalseg.segment.finetune import finetune
     from frugalseg.study.run import report, study
     from frugalseg.study.status import study_status
 

@@ -41,7 +41,7 @@ COMMANDS = {
     "prepare": Command(options.PrepareOptions, "frugalseg.dataset.prepare"),
     "prepare superpixels": Command(options.SuperpixelOptions, "frugalseg.dataset.superpixels", first="data"),
     "pretrain": Command(options.PretrainOptions, "frugalseg.contrast.pretrain"),
-    "finetune": Command(options.FinetuneOptions, "frugalseg.segment.finetune"),
+    "finetune": Command(options.FinetuneOptions, "frugalseg.sam.finetune"),
     "predict": Command(options.PredictOptions, "frugalseg.sam.predict"),
     "refine": Command(options.RefineOptions, "frugalseg.sam.refine"),
     "propagate": Command(options.PropagateOptions, "frugalseg.sam.propagate"),

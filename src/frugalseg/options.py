@@ -292,6 +292,9 @@ class FinetuneOptions(TrainingOptions):
     labels them for the next. mean-teacher: the model must agree with its own moving average on them."""
     rounds: int | None = None
     """Rounds of self-training, each as long as the first training."""
+    refine: str | None = None
+    """In self-training, also refine what the first model labels, with this promptable model (see `frugalseg refine`):
+    litemedsam, another name of `frugalseg weights list`, a folder or a file. Predicting does not need it."""
     transductive: bool = False
     """Allow an encoder that saw validation or test scans; the model's record then says so."""
     budget: str = "100%"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from frugalseg.models.saved import load_encoder, load_spec, save_model
 from frugalseg.options import FinetuneOptions
 from frugalseg.segment.model import load_segmenter
 from frugalseg.segment.presets import Preset, chosen_preset
-from frugalseg.segment.pseudo import Unlabelled, pseudo_label
+from frugalseg.segment.pseudo import Redraw, Unlabelled, pseudo_label
 from frugalseg.segment.record import check_encoder, scan_roles
 from frugalseg.segment.task import FinetuneTask, TrainingSet
 
@@ -42,14 +43,24 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
-def finetune(options: FinetuneOptions) -> RunFolder:
+def finetune(
+    options: FinetuneOptions, make_redraw: Callable[[SliceStore, torch.device], Redraw] | None = None
+) -> RunFolder:
     """Train a segmentation model and leave it in `options.out`.
+
+    Args:
+        options: of the training. Of `refine` this room only knows whether it was asked for.
+        make_redraw: store and device → what draws pseudo-labels anew; needed with `refine`.
 
     Raises:
         StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training.
         InterruptedRunError: stopped by the person; resumable.
     """
+    if options.refine is not None and make_redraw is None:
+        raise ValueError("sam.finetune.finetune refines pseudo-labels")
     work = _Work.prepare(options)
+    if make_redraw is not None:
+        work = replace(work, redraw=make_redraw(work.store, work.fabric.device))
     work.start_network(options)  # weights that do not fit are told before the folder is taken
     run = work.claim(_resumable(options))
     if run.finished:
@@ -62,6 +73,7 @@ def finetune(options: FinetuneOptions) -> RunFolder:
                 out=options.out / "rounds" / str(n),
                 semi="self-training" if n else "none",
                 rounds=n or None,
+                refine=options.refine if n else None,
                 resume="auto",
             )
             say(f"round {n} of {work.preset.rounds}: {'the labels alone' if teacher is None else 'with pseudo-labels'}")
@@ -91,6 +103,7 @@ class _Work:
         unlabelled: the other rows of the training patients.
         backbone: the encoder's, or the one asked for.
         encoder: model.json of the pre-training run, or None.
+        redraw: draws pseudo-labels anew.
     """
 
     preset: Preset
@@ -102,6 +115,7 @@ class _Work:
     backbone: str
     encoder: dict[str, Any] | None
     fabric: Fabric
+    redraw: Redraw | None = None
 
     @classmethod
     def prepare(cls, options: FinetuneOptions) -> _Work:
@@ -186,9 +200,12 @@ class _Work:
         spec = load_spec(teacher.path, "segmenter")
         model = load_segmenter(teacher.path, spec)
         keep = [spec["keep"][organ] for organ in spec["targets"]]
-        say(f"labelling {counted(len(self.unlabelled), 'slice')} with {teacher.path}")
+        anew = "" if self.redraw is None else f", drawn anew by {options.refine}"
+        say(f"labelling {counted(len(self.unlabelled), 'slice')} with {teacher.path}{anew}")
         model = model.to(self.source.device)
-        return pseudo_label(model, self.store, self.source, self.unlabelled, keep, options.precision, options.out)
+        return pseudo_label(
+            *(model, self.store, self.source, self.unlabelled, keep, options.precision, options.out, self.redraw)
+        )
 
     def _save(
         self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: dict[str, Any] | None
@@ -226,6 +243,7 @@ class _Work:
             "keep": keep,
             "step": best["step"],
             "validation_dice": best["best"] if chosen else None,
+            "pseudo_labels_refined_by": self.redraw.to_dict() if self.redraw and semi else None,
             "annotation": {
                 "budget": options.budget,
                 "draw": options.draw,

@@ -118,8 +118,8 @@ def chosen_preset(options: FinetuneOptions, encoder: Mapping[str, Any] | None = 
     """The preset with what the person changed about it, and what the encoder's model.json demands.
 
     Raises:
-        OptionError: --rounds without self-training, another --context than the encoder's, or a batch too small for
-            labelled and unlabelled slices.
+        OptionError: --rounds or --refine without self-training, another --context than the encoder's, or a batch too
+            small for labelled and unlabelled slices.
     """
     preset = PRESETS[options.preset]
     context = preset.context if options.context is None else options.context
@@ -136,6 +136,11 @@ def chosen_preset(options: FinetuneOptions, encoder: Mapping[str, Any] | None = 
         preset = replace(preset, decay=TEACHER_DECAY)
     if options.rounds is not None and preset.semi != "self-training":
         raise OptionError(f"--rounds {options.rounds} is of use in self-training only", "give --semi self-training too")
+    if options.refine is not None and preset.semi != "self-training":
+        raise OptionError(
+            f"--refine {options.refine} refines the masks of self-training only",
+            "give --semi self-training too, or refine the model's masks: `frugalseg predict --refine`",
+        )
     return replace(preset, rounds=options.rounds or preset.rounds)
 
 

@@ -222,6 +222,8 @@ class CellBuilder:
         if isinstance(options, PretrainOptions):
             science["recipe"] = asdict(METHODS[options.method].recipe)
         elif isinstance(options, FinetuneOptions):
+            if options.refine is not None:
+                science["refine_weights"] = _weights_sha256(options.refine)
             science["preset_content"] = asdict(PRESETS[options.preset])
         return {**science, "identity": dict(data), "frugalseg": __version__}
 

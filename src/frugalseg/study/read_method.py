@@ -70,7 +70,9 @@ def _read_own(name: str, entry: Entry, shared: Shared) -> MethodPlan:
         raise given["transductive"].error("without pretrain: nothing sees test scans before the test", "take it out")
     if pretrain is not None:
         _check_pretraining(given, pretrain, transductive, shared.data[source])
-    finetune = read_values(FinetuneOptions, given.get("finetune"), shared.values["finetune"])
+    finetune: Values = read_values(FinetuneOptions, given.get("finetune"), shared.values["finetune"])
+    if finetune.get("refine") is not None:
+        finetune = _with_weights(given.get("finetune", entry), "refine", finetune["refine"], finetune)
     _check_finetuning(given.get("finetune"), entry, finetune, pretrain)
     if pretrain is not None and finetune.get("weights") is not None:
         raise entry.error("starts from a pre-training and from weights", "give one, or give the weights to pretrain:")
@@ -240,6 +242,7 @@ def _training_note(pretrain: Values | None, source: str, finetune: Values, trans
     elif options.weights is not None:
         begun = f"from the published weights {options.weights.name}"
     semi = "" if options.semi in (None, "none") else f", unlabelled slices used by {options.semi}"
+    semi += "" if options.refine is None else f", what it labels drawn anew by {options.refine}"
     return f"{begun}; fine-tuned with the {options.preset} preset{semi}"
 
 

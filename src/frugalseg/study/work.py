@@ -34,10 +34,10 @@ from frugalseg.options import (
     SamMixPredictOptions,
     SamMixTrainOptions,
 )
+from frugalseg.sam.finetune import finetune
 from frugalseg.sam.mix.predict import sam_mix_predict
 from frugalseg.sam.mix.train import sam_mix_train
 from frugalseg.sam.refine import refine
-from frugalseg.segment.finetune import finetune
 from frugalseg.segment.predict import predict
 from frugalseg.study.carry import carry
 from frugalseg.study.jobs import Carry, EvaluatedJob, Job, ModelJob, Phantoms, PrepareJob, PretrainJob
