@@ -105,13 +105,14 @@ def test_every_method_runs_and_its_encoder_fits_a_segmenter(store, tmp_path, met
     assert torch.equal(model.encoder.state_dict()[name], weights[f"encoder.{name}"])
 
 
-@pytest.mark.parametrize("method", ["moco", "byol", "polycl-m"])
+@pytest.mark.parametrize("method", ["moco", "byol", "polycl-m", "supercl"])
 def test_a_run_broken_off_and_resumed_equals_the_unbroken_one(store, tmp_path, monkeypatch, method):
-    """Slow copies, queues, schedules, views and dropout all go on where they were, bit for bit."""
+    """Slow copies, queues, schedules, views, dropout, and drawn pixels all go on where they were, bit for bit."""
     narrow = replace(METHODS["byol"], head=Head(64, BYOL_DIM))  # 80 MB a checkpoint otherwise
     monkeypatch.setitem(METHODS, "byol", narrow)
     monkeypatch.setattr(methods_module, "BYOL_HIDDEN", 64)
-    chosen = {"method": method, "steps": 7, "checkpoint_minutes": 1e-9} | ({"queue": 24} if method == "moco" else {})
+    own = {"moco": {"queue": 24}, "supercl": {"intra_slices": 0.4}}
+    chosen = {"method": method, "steps": 7, "checkpoint_minutes": 1e-9} | own.get(method, {})
     whole = pretrain(options(store, tmp_path, **chosen, out=tmp_path / "whole"))
     left = 4
     learn = PretrainTask.losses
