@@ -1,0 +1,68 @@
+"""Every command's options, a file for each room.
+
+Declared once, here: the docstring under a field is its `--help` text, the annotation its check, the default its
+default, and the whole dataclass is what a run folder keeps as `config.yaml`. Nothing here may import torch.
+"""
+
+from __future__ import annotations
+
+from frugalseg.options.common import (
+    Keep,
+    Modality,
+    Norm,
+    Pieces,
+    Precision,
+    Resume,
+    Semi,
+    TrainingOptions,
+    numbers,
+    positive,
+)
+from frugalseg.options.demo import DemoOptions
+from frugalseg.options.evaluate import EvaluateOptions
+from frugalseg.options.prepare import PrepareOptions, SuperpixelOptions, check_segments
+from frugalseg.options.pretrain import PretrainOptions
+from frugalseg.options.sam import PromptableOptions, PropagateOptions, RefineOptions
+from frugalseg.options.sam_mix import SamMixEvaluateOptions, SamMixPredictOptions, SamMixTrainOptions
+from frugalseg.options.segment import FinetuneOptions, PredictOptions
+from frugalseg.options.study import ReportOptions, StudyOptions, StudyStatusOptions
+from frugalseg.options.weights import (
+    WeightsFetchOptions,
+    WeightsImportOptions,
+    WeightsListOptions,
+    WeightsVerifyOptions,
+)
+
+__all__ = [
+    "DemoOptions",
+    "EvaluateOptions",
+    "FinetuneOptions",
+    "Keep",
+    "Modality",
+    "Norm",
+    "Pieces",
+    "Precision",
+    "PredictOptions",
+    "PrepareOptions",
+    "PretrainOptions",
+    "PromptableOptions",
+    "PropagateOptions",
+    "RefineOptions",
+    "ReportOptions",
+    "Resume",
+    "SamMixEvaluateOptions",
+    "SamMixPredictOptions",
+    "SamMixTrainOptions",
+    "Semi",
+    "StudyOptions",
+    "StudyStatusOptions",
+    "SuperpixelOptions",
+    "TrainingOptions",
+    "WeightsFetchOptions",
+    "WeightsImportOptions",
+    "WeightsListOptions",
+    "WeightsVerifyOptions",
+    "check_segments",
+    "numbers",
+    "positive",
+]

@@ -1,0 +1,76 @@
+"""What the options of several rooms share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from frugalseg.errors import OptionError
+
+Modality = Literal["ct", "mr"]
+Norm = Literal["instance", "instance_affine", "batch"]
+Resume = Literal["no", "yes", "auto"]
+Precision = Literal["auto", "32", "bf16", "16"]
+Semi = Literal["none", "self-training", "mean-teacher"]
+Keep = Literal["all", "largest", "core"]
+Pieces = Literal["slice", "component", "body"]
+
+
+def positive(options: object, *names: str) -> None:
+    """Raise `OptionError` unless each named option is unset or above zero, and --seed and --workers not below."""
+    for name in ("seed", "workers"):
+        if (getattr(options, name, None) or 0) < 0:
+            raise OptionError(f"--{name} {getattr(options, name)} is below 0", "give 0 or more")
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not value > 0:  # NaN is not above 0 either
+            raise OptionError(f"--{name.replace('_', '-')} {value}: expected a number above 0", "give a larger number")
+
+
+def numbers(name: str, text: str) -> list[int]:
+    """Whole numbers between commas, each once, in order; raises `OptionError` for anything else."""
+    words = [word.strip() for word in text.split(",")] if text else []
+    if wrong := [word for word in words if not word.isdecimal()]:
+        raise OptionError(f"--{name} {text}: {wrong[0]!r} is no slice number", "give for example 12, or 12,40")
+    return sorted({int(word) for word in words})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What every training command shares."""
+
+    data: Path
+    """A slice store made by `frugalseg prepare`."""
+    out: Path
+    """The run folder to write."""
+    split: Path | None = None
+    """A JSON file with train, validation and test patients, instead of the store's own split."""
+    epochs: int | None = None
+    """Passes over the training slices."""
+    steps: int | None = None
+    """Optimiser steps; instead of --epochs."""
+    middle_fraction: float = 1.0
+    """Share of each scan's slices, around its middle, that is trained on; the PolyCL paper used 0.3."""
+    device: str = "auto"
+    """auto, cpu, cuda, or cuda:N."""
+    precision: Precision = "auto"
+    """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
+    context: int | None = None
+    """Neighbouring slices on each side that the network sees beside a slice (2.5D); by default the preset's, or those
+    of the encoder, or none."""
+    seed: int = 0
+    """Seed of weights, order, pairs and augmentation. On a CPU one seed gives one result, bit for bit."""
+    resume: Resume = "no"
+    """--resume continues an interrupted run exactly; --resume auto starts it or continues it."""
+    checkpoint_minutes: float = 5.0
+    """Longest time between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        positive(self, "epochs", "steps", "middle_fraction", "checkpoint_minutes")
+        if self.epochs is not None and self.steps is not None:
+            raise OptionError(f"--epochs {self.epochs} and --steps {self.steps} were both given", "give one of them")
+        if self.context is not None and self.context < 0:
+            raise OptionError(f"--context {self.context} is below 0", "give 0, 1, 2, …")
+        if self.middle_fraction > 1:
+            raise OptionError(f"--middle-fraction {self.middle_fraction:g} is above 1", "give a share, 0.3 say")

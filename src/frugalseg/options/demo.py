@@ -1,0 +1,49 @@
+"""Options of `demo`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from frugalseg.errors import OptionError
+from frugalseg.options.common import Modality, positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """Run the whole way, from scans to a report: on made-up scans, or on yours."""
+
+    out: Path = Path("frugalseg-demo")
+    """Folder for everything the demo writes."""
+    images: Path | None = None
+    """Your scans; without them, phantoms of the abdomen are made."""
+    labels: Path | None = None
+    """Masks of your scans."""
+    target: list[str] = field(default_factory=list)
+    """What is segmented in your scans, for example liver=6."""
+    modality: Modality = "ct"
+    """ct or mr."""
+    size: int = 128
+    """Side of the square slices, in pixels."""
+    budget: str = "3 scans"
+    """How many labels may be used."""
+    pretrain_epochs: int = 2
+    """Passes of contrastive pre-training."""
+    steps: int = 300
+    """Steps of fine-tuning."""
+    cases: int = 14
+    """Number of phantoms."""
+    device: str = "auto"
+    """auto, cpu, cuda, or cuda:N."""
+    seed: int = 0
+    """Seed of everything that is drawn."""
+    overwrite: bool = False
+    """Delete what an earlier demo left in the folder."""
+
+    def __post_init__(self) -> None:
+        positive(self, "size", "pretrain_epochs", "steps", "cases")
+        if (self.images is None) != (self.labels is None) or (self.images is None) != (not self.target):
+            raise OptionError(
+                "your own scans need --images, --labels and --target together",
+                "give all three, or none of them for the phantoms",
+            )

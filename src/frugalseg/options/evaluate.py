@@ -1,0 +1,46 @@
+"""Options of `evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from frugalseg.errors import OptionError
+from frugalseg.options.common import positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Compare masks with references, in mm, scan by scan, and write a report."""
+
+    predictions: Path
+    """Folder of predicted masks."""
+    references: Path
+    """Folder of reference masks with the same case ids."""
+    out: Path
+    """Folder for cases.csv, cases.json, summary.json and report.html."""
+    target: list[str]
+    """What is compared, as for prepare: name=value or name=value,value. Repeat for several organs."""
+    case: list[str] = field(default_factory=list)
+    """Only these scans, by case id."""
+    images: Path | None = None
+    """Folder of scans for the pictures; by default those that `frugalseg predict` noted down."""
+    tolerance: float = 3.0
+    """Tolerance in mm of the normalised surface Dice."""
+    slicewise: bool = False
+    """Also compute the papers' slice-wise figures, under names that say so."""
+    report: bool = True
+    """Write report.html too; its pictures take longer than the figures."""
+    bootstrap: int = 10_000
+    """Resamplings of the patients behind each 95% confidence interval."""
+    workers: int | None = None
+    """Scans compared at the same time; by default one a core."""
+    seed: int = 0
+    """Seed of the resampling."""
+    overwrite: bool = False
+    """Write into a folder that already holds an evaluation."""
+
+    def __post_init__(self) -> None:
+        positive(self, "tolerance", "bootstrap")
+        if not self.target:
+            raise OptionError("--target is missing", "name what is compared, for example --target liver=6")
