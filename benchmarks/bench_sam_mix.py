@@ -21,7 +21,7 @@ from frugalseg.sam.hf import as_promptable
 from frugalseg.sam.litemedsam import LiteMedSAM, Network
 from frugalseg.sam.mix.branch import SamBranch
 from frugalseg.sam.mix.classifier import Classifier
-from frugalseg.sam.mix.losses import mask_losses
+from frugalseg.sam.mix.losses import map_loss, mask_losses
 from frugalseg.sam.mix.model import Asked, MixModel
 from frugalseg.sam.protocol import Promptable
 from frugalseg.sam.tinyvit import TinyViT
@@ -76,11 +76,15 @@ def _step(base: Any, adapt: Any, size: int | None, masks: int, steps: int = 1) -
     def step() -> None:
         if size is None:
             own = model.encode(labelled) if maps is None else maps
-            logits, scores = model._decode(own, boxes, torch.rand(masks, SIDE, SIDE))
+            logits, scores = model.decode(own, boxes, torch.rand(masks, SIDE, SIDE))
             loss = mask_losses(logits, scores, targets)["loss"]
         else:
-            out = model(torch.rand(SLICES, 1, SIDE, SIDE), asked)
-            loss = out["present"].sum() + mask_losses(out["masks"], out["scores"], targets)["loss"]
+            out = model(torch.rand(SLICES, 1, SIDE, SIDE), labelled, asked)
+            loss = (
+                out["present"].sum()
+                + map_loss(out["cams"], targets)
+                + mask_losses(out["masks"], out["scores"], targets)["loss"]
+            )
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

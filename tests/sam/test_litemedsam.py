@@ -9,7 +9,7 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 from frugalseg.errors import RunError
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.volume import axial_slices, canonical
-from frugalseg.sam.decoder import decode_masks
+from frugalseg.sam.decoder import ALL, ONE, SEVERAL, decode_masks
 from frugalseg.sam.framing import Frame
 from frugalseg.sam.litemedsam import RECIPE, LiteMedSAM, Network, is_litemedsam, load_litemedsam
 from frugalseg.sam.names import PROMPTS_AND_DECODER, load_all
@@ -99,19 +99,20 @@ def test_the_signature_tells_weights_recipe_and_arithmetic_apart():
     assert len({made.signature for made in [model(), *others]}) == 4
 
 
-@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("wanted", [ONE, SEVERAL, ALL])
 @pytest.mark.parametrize("tokens", [0, 2, 5])
-def test_masks_are_those_of_transformers_decoder(tokens, several):
+def test_masks_are_those_of_transformers_decoder(tokens, wanted):
     made = network().eval()
     decoder: SamMaskDecoder = made.mask_decoder
     maps, dense = torch.randn(3, 16, 8, 8), torch.randn(3, 16, 8, 8)
     sparse = torch.randn(3, 1, tokens, 16) if tokens else None
     with torch.no_grad():
         places = made.places()
-        expected = decoder(maps, places.expand(3, -1, -1, -1), sparse, dense, multimask_output=several)
-        found = decode_masks(decoder, maps, places, None if sparse is None else sparse[:, 0], dense, several)
-    assert torch.allclose(found[0], expected[0][:, 0], rtol=1e-4, atol=1e-4)
-    assert torch.allclose(found[1], expected[1][:, 0], rtol=1e-4, atol=1e-4)
+        modes = {ONE: [False], SEVERAL: [True], ALL: [False, True]}[wanted]
+        answers = [decoder(maps, places.expand(3, -1, -1, -1), sparse, dense, multimask_output=m) for m in modes]
+        found = decode_masks(decoder, maps, places, None if sparse is None else sparse[:, 0], dense, wanted)
+    for mine, expected in zip(found, zip(*answers, strict=True), strict=True):
+        assert torch.allclose(mine, torch.cat(expected, dim=2)[:, 0], rtol=1e-4, atol=1e-4)
 
 
 def test_attention_is_that_of_the_formula():

@@ -42,6 +42,9 @@ class SamMixTrainOptions(TrainingOptions):
     """Highest learning rate of what the base model brought, prompt encoder, decoder and LoRA: one cycle."""
     classifier_lr: float = 1e-3
     """Of what starts from nothing: the classifier, and its map's share in the prompts."""
+    map_weight: float = 1.0
+    """How much the masks of the budget also teach the classifier's map where the organ is; 0 for not at all, as
+    published."""
     focal_gamma: float = 2.0
     """How much the classification loss looks away from easy slices; 0 for not."""
     focal_alpha: float | None = None
@@ -69,6 +72,8 @@ class SamMixTrainOptions(TrainingOptions):
             )
         if self.batch_size < 2:
             raise OptionError("--batch-size 1: the classifier's batch norms need several slices", "give 8, say")
+        if not self.map_weight >= 0:
+            raise OptionError(f"--map-weight {self.map_weight:g} is below 0", "give 1, or 0 for none")
         if self.focal_gamma < 0 or not (self.focal_alpha is None or 0 < self.focal_alpha < 1):
             raise OptionError(
                 f"--focal-gamma {self.focal_gamma:g} --focal-alpha {self.focal_alpha}: expected 0 or more, and a share",

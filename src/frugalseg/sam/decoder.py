@@ -14,9 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+ONE, SEVERAL, ALL = range(1), range(1, 4), range(4)
+"""Masks of a prompt, by number: the first is meant to be right alone, the three others are guesses that differ."""
+
 
 def decode_masks(
-    decoder: Any, maps: Tensor, places: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+    decoder: Any, maps: Tensor, places: Tensor, sparse: Tensor | None, dense: Tensor, wanted: range
 ) -> tuple[Tensor, Tensor]:
     """What `SamMaskDecoder.forward` returns, for one prompt a map.
 
@@ -26,10 +29,10 @@ def decode_masks(
         places: (1, C, H, W), the encoding of the places.
         sparse: (N, T, C), tokens of boxes and points; or None.
         dense: (N, C, H, W) or (1, C, H, W), of mask prompts or of none.
-        several: the three masks of a prompt instead of one.
+        wanted: which masks of a prompt, `ONE`, `SEVERAL` or `ALL`.
 
     Returns:
-        logits (N, M, 4H, 4W) and expected IoU (N, M), M = 3 or 1, in the type of the last product.
+        logits (N, M, 4H, 4W) and expected IoU (N, M), M = 1, 3 or 4, in the type of the last product.
     """
     count, _, height, width = maps.shape
     # The largest tensors are sums, which autocast would leave in 32 bits.
@@ -41,7 +44,6 @@ def decode_masks(
     place = places.flatten(2).transpose(1, 2).contiguous()
     tokens, image = _two_way(decoder.transformer, tokens, image, place)
 
-    wanted = range(1, decoder.num_mask_tokens) if several else range(1)
     weights = torch.stack([decoder.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in wanted], dim=1)
     scores = decoder.iou_prediction_head(tokens[:, 0])[:, wanted.start : wanted.stop]
     return _masks(decoder, image, weights, (height, width)), scores

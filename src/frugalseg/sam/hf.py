@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, Sam2Model, SamHQModel
 
 from frugalseg.engine.device import arithmetic, autocast
 from frugalseg.options import Precision
-from frugalseg.sam.decoder import decode_masks
+from frugalseg.sam.decoder import ONE, SEVERAL, decode_masks
 from frugalseg.sam.decoding import decode_in_batches, encode_prompts
 from frugalseg.sam.protocol import Candidates, Embedding, Prompts, Recipe, sign
 from frugalseg.sam.weights_folder import ORIGIN
@@ -120,7 +120,8 @@ class Sam(HuggingFaceModel):
         self, maps: Embedding, places: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
         tokens = None if sparse is None else sparse[:, 0]
-        return decode_masks(self._network.mask_decoder, maps["image"], places, tokens, dense, several)
+        wanted = SEVERAL if several else ONE
+        return decode_masks(self._network.mask_decoder, maps["image"], places, tokens, dense, wanted)
 
 
 class SamHQ(HuggingFaceModel):

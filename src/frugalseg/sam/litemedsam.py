@@ -16,7 +16,7 @@ from frugalseg.engine.device import arithmetic, autocast
 from frugalseg.engine.files import sha256
 from frugalseg.models.weight_files import read_state_dict
 from frugalseg.options import Precision
-from frugalseg.sam.decoder import decode_masks
+from frugalseg.sam.decoder import ONE, SEVERAL, decode_masks
 from frugalseg.sam.decoding import decode_in_batches, encode_prompts
 from frugalseg.sam.names import PROMPTS_AND_DECODER, load_all
 from frugalseg.sam.protocol import Candidates, Embedding, Prompts, Recipe, sign
@@ -109,15 +109,15 @@ class LiteMedSAM:
         Raises:
             ValueError: `prompts` hold neither boxes nor points nor masks.
         """
-        side = STRIDE * self.network.side
+        side, wanted = STRIDE * self.network.side, SEVERAL if several else ONE
 
         def decode(maps: Embedding, part: Prompts) -> tuple[Tensor, Tensor]:
             sparse, dense = encode_prompts(self.network.prompt_encoder, part, side)
             tokens = None if sparse is None else sparse[:, 0]
             with autocast(self.precision, self.device):
-                return decode_masks(self.network.mask_decoder, maps["image"], self.places, tokens, dense, several)
+                return decode_masks(self.network.mask_decoder, maps["image"], self.places, tokens, dense, wanted)
 
-        shape, at_once = (3 if several else 1, side), PROMPTS_AT_ONCE[self.device.type]
+        shape, at_once = (len(wanted), side), PROMPTS_AT_ONCE[self.device.type]
         return decode_in_batches(decode, embedding, prompts, shape, at_once, self.device)
 
 

@@ -31,20 +31,22 @@ MODELS = pytest.mark.parametrize("base", [tiny_sam, tiny_litemedsam])
 
 
 @MODELS
-@pytest.mark.parametrize("dense", ["mask", "none"])
-def test_untrained_it_answers_as_the_promptable_model(base, dense):
+@pytest.mark.parametrize(("dense", "share"), [("none", None), ("added", 0.0), ("mask", 0.0), ("mask", 1.0)])
+def test_untrained_it_answers_as_the_promptable_model_and_with_the_whole_map_as_with_a_mask_prompt(base, dense, share):
     pictures, cams = torch.randn(2, 3, 64, 64), torch.rand(2, 64, 64)
     boxes = torch.tensor([[4.0, 6, 40, 50], [10, 0, 64, 30]])
     frozen = base()
     side = 4 * frozen.encode(pictures)["image"].shape[-1]
     given = torch.nn.functional.interpolate(cams[:, None], (side, side), mode="bilinear", antialias=True)[:, 0]
-    masks = as_logits(given, 0.4) if dense == "mask" else None
-    expected = frozen.decode(frozen.encode(pictures), Prompts(torch.tensor([0, 1]), boxes, masks=masks), several=True)
+    masks = as_logits(given, 0.4) if share else None
+    prompts = Prompts(torch.tensor([0, 1]), boxes, masks=masks)
+    one, three = (frozen.decode(frozen.encode(pictures), prompts, several) for several in (False, True))
     branch = SamBranch(base(), "lora", 2, dense, 0.4)
+    if share:
+        torch.nn.init.constant_(branch.share, share)
     logits, scores = branch.decode(branch.encode(pictures), boxes, cams)
-    assert logits.shape[1] == scores.shape[1] == 3
-    assert torch.allclose(logits, expected.logits, atol=1e-3, rtol=1e-3)
-    assert torch.allclose(scores, expected.scores, atol=1e-3, rtol=1e-3)
+    assert torch.allclose(logits, torch.cat([one.logits, three.logits], 1), atol=1e-3, rtol=1e-3)
+    assert torch.allclose(scores, torch.cat([one.scores, three.scores], 1), atol=1e-3, rtol=1e-3)
 
 
 @MODELS
@@ -56,7 +58,7 @@ def test_only_lora_prompt_encoder_and_decoder_learn(base, adapt):
     (logits.square().mean() + scores.sum()).backward()
     learning = {name for name, parameter in branch.named_parameters() if parameter.grad is not None}
     parts = {"lora" if ".lora_" in name else name.split(".")[0] for name in learning}
-    assert parts == {"prompt_encoder", "mask_decoder"} | ({"lora"} if adapt == "lora" else set())
+    assert parts == {"prompt_encoder", "mask_decoder", "share"} | ({"lora"} if adapt == "lora" else set())
     assert set(trained_parts(branch)) == parts
     assert not any("shared_embedding" in name for name in learning)
 
@@ -79,8 +81,9 @@ def test_state_is_what_was_learned_and_fits_another_base_alone(base):
             other.load_state_dict({name: value for name, value in state.items() if name != missing})
 
 
-def test_the_added_map_has_no_say_at_first_and_learns():
-    branch = SamBranch(tiny_sam(), "decoder", 2, "added", 0.4)
+@pytest.mark.parametrize("dense", ["mask", "added"])
+def test_the_map_has_no_say_at_first_and_learns(dense):
+    branch = SamBranch(tiny_sam(), "decoder", 2, dense, 0.4)
     maps, boxes = branch.encode(torch.randn(1, 3, 64, 64)), torch.tensor([[4.0, 6, 40, 50]])
     one, _ = branch.decode(maps, boxes, torch.rand(1, 64, 64))
     other, _ = branch.decode(maps, boxes, torch.zeros(1, 64, 64))

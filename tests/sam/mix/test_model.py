@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from frugalseg.sam.mix.branch import SamBranch
 from frugalseg.sam.mix.classifier import Classifier
-from frugalseg.sam.mix.losses import mask_losses, true_iou
+from frugalseg.sam.mix.losses import map_loss, mask_losses, true_iou
 from frugalseg.sam.mix.model import Asked, MixModel, claimed
+from frugalseg.sam.mix.prompts import box_overlap, boxes_of_cams
 from tests.sam.mix.test_branch import tiny_sam
 
 
@@ -33,7 +35,7 @@ def test_an_organ_is_sought_only_where_the_classifier_sees_it():
     found = mix.find(slices)
     assert found.organs.tolist() == [0, 0, 0]
     assert found.slices.tolist() == [0, 1, 2]
-    assert found.logits.shape == (3, 3, 32, 32)
+    assert found.logits.shape == (3, 4, 32, 32)
     assert found.classes().max() <= 1
     nothing = certain(model(), -5.0, -5.0).find(slices)
     assert len(nothing.slices) == 0
@@ -71,18 +73,39 @@ def test_oracle_boxes_take_the_place_of_the_classifier():
     assert found.boxes.tolist() == [[3, 4, 20, 30]]
 
 
+def classifiers_boxes(mix, slices):
+    _, cams = mix._look(slices)
+    return boxes_of_cams(cams, mix.threshold)[0][:, 0]
+
+
 def test_a_training_step_takes_the_boxes_it_is_told_to():
     mix = model(1)
-    slices, boxes = torch.rand(2, 1, 32, 32), torch.tensor([[2.0, 3, 9, 9]]).repeat(2, 1)
+    slices = torch.rand(2, 1, 32, 32)
+    boxes = classifiers_boxes(mix, slices) + torch.tensor([2.0, 2, 0, 0])  # near enough to be a choice
 
     def ask(taught):
         return Asked(slices, torch.tensor([0, 0]), boxes, torch.tensor(taught), None)
 
     with torch.no_grad():
-        own, mixed, given = (mix(slices, ask(t))["masks"] for t in ([False] * 2, [True, False], [True] * 2))
+        own, mixed, given = (mix(slices, slices[:0], ask(t))["masks"] for t in ([False] * 2, [True, False], [True] * 2))
     assert torch.allclose(mixed[0], given[0], atol=1e-5)
     assert torch.allclose(mixed[1], own[1], atol=1e-5)
     assert not torch.allclose(own[0], given[0], atol=1e-3)
+
+
+def test_nothing_is_learned_from_a_box_of_the_classifier_that_misses_the_mask():
+    mix = model(1)
+    slices = torch.rand(2, 1, 32, 32)
+    near = classifiers_boxes(mix, slices)
+    boxes = torch.stack([near[0], torch.tensor([0.0, 0, 3, 3])])
+    assert box_overlap(near, boxes)[1] < 0.5
+
+    def masks(taught):
+        with torch.no_grad():
+            asked = Asked(slices, torch.tensor([0, 0]), boxes, torch.tensor([taught] * 2), None)
+            return mix(slices, slices[:0], asked)["masks"]
+
+    assert torch.equal(masks(False), masks(True))
 
 
 def test_loss_of_the_mask_with_the_highest_score():
@@ -105,3 +128,37 @@ def test_gradients_reach_the_chosen_mask_and_all_scores():
     mask_losses(logits, scores, torch.ones(1, 4, 4))["loss"].backward()
     assert logits.grad.abs().sum((0, 2, 3)).gt(0).tolist() == [False, True, False]
     assert scores.grad.abs().gt(0).all()
+
+
+def test_the_maps_loss_is_the_dice_of_loops():
+    cams, labels = torch.rand(3, 2, 6, 6), torch.randint(0, 3, (3, 6, 6))
+    labels[1][labels[1] == 2] = 0  # a slice without the second organ
+    labels[2] = 0
+    terms = []
+    for cam, label in zip(cams, labels, strict=True):
+        for organ in (0, 1):
+            if (label == organ + 1).any():
+                both = sum(float(cam[organ, y, x]) for y in range(6) for x in range(6) if label[y, x] == organ + 1)
+                square = sum(float(cam[organ, y, x]) ** 2 for y in range(6) for x in range(6))
+                terms.append(1 - 2 * both / (square + int((label == organ + 1).sum())))
+    assert len(terms) == 3
+    assert map_loss(cams, labels).item() == pytest.approx(sum(terms) / 3, abs=1e-6)
+    assert map_loss(cams, torch.zeros_like(labels)) == 0
+    assert map_loss(cams[:0], labels[:0]) == 0
+
+
+def test_masks_teach_the_map_where_the_organ_is():
+    torch.manual_seed(0)
+    mix = model(1).train()
+    slices, labels = torch.rand(2, 1, 32, 32), torch.zeros(2, 32, 32, dtype=torch.long)
+    labels[0, :12, :12], labels[1, 18:, 18:] = 1, 1
+    asked = Asked(slices, torch.tensor([0, 0]), torch.tensor([[2.0, 3, 9, 9]] * 2), torch.tensor([True] * 2), None)
+    optimizer = torch.optim.Adam(mix.classifier.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(12):
+        loss = map_loss(mix(slices[:0], slices, asked)["cams"], labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.7 * losses[0]

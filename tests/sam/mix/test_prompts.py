@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from frugalseg.sam.mix.prompts import (
     SHIFT,
     as_logits,
+    box_overlap,
     boxes_of_cams,
     boxes_of_masks,
     moved_outward,
@@ -67,3 +69,16 @@ def test_boxes_move_outward_up_to_the_shift_and_not_out_of_the_picture():
 def test_mask_prompts_are_above_0_where_the_map_is_above_the_threshold():
     logits = as_logits(torch.tensor([0.0, 0.39, 0.41, 1.0]), 0.4)
     assert (logits > 0).tolist() == [False, False, True, True]
+
+
+def test_overlap_of_boxes_is_monais():
+    from monai.data.box_utils import box_iou
+
+    draw = np.random.default_rng(0)
+    low, extent = draw.uniform(0, 20, (2, 40, 2)), draw.uniform(0, 15, (2, 40, 2))
+    one, other = (torch.tensor(np.hstack([a, a + s]), dtype=torch.float32) for a, s in zip(low, extent, strict=True))
+    found = box_overlap(one, other)
+    assert torch.allclose(found, box_iou(one, other).diagonal(), atol=1e-5)
+    assert (found == 0).any()
+    assert (found > 0.3).any()
+    assert box_overlap(torch.zeros(1, 4), torch.zeros(1, 4)).tolist() == [0]

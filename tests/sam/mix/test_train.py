@@ -74,6 +74,7 @@ def test_lora_decoder_and_classifier_have_moved_and_the_base_has_not(options, co
         {"adapt": "decoder", "precision": "bf16"},
         {"adapt": "lora", "precision": "bf16", "dense": "added"},
         {"adapt": "decoder", "self_training": True, "dense": "none"},
+        {"adapt": "decoder", "map_weight": 0.0},
     ],
 )
 def test_other_ways_of_training(options, tmp_path, more, monkeypatch):
@@ -84,6 +85,7 @@ def test_other_ways_of_training(options, tmp_path, more, monkeypatch):
     assert np.isfinite(record["loss"])
     if "self_training" in more:
         assert record["self_loss"] > 0
+    assert (record["map_loss"] > 0) == ("map_weight" not in more)
 
 
 def test_two_organs_have_one_classifier_output_and_one_prompt_each(options, cohort, tmp_path):
@@ -176,6 +178,7 @@ def test_a_base_that_is_not_there_is_told_before_the_folder_is_taken(options, tm
         ({"masks_per_step": 0}, "--masks-per-step 0"),
         ({"focal_alpha": 1.0}, "--focal-alpha 1"),
         ({"draw": -1}, "--draw -1"),
+        ({"map_weight": -1.0}, "--map-weight -1"),
     ],
 )
 def test_options_that_make_no_sense(options, tmp_path, more, told):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frugalseg.errors import OptionError
-from frugalseg.sam.decoder import decode_masks
+from frugalseg.sam.decoder import ALL, decode_masks
 from frugalseg.sam.hf import Sam
 from frugalseg.sam.litemedsam import LiteMedSAM
 from frugalseg.sam.mix.lora import add_lora, is_lora
@@ -34,12 +34,14 @@ class SamBranch(nn.Module):
         base: the model; its network is taken over, and changed.
         adapt: lora puts LoRA into the encoder, decoder leaves the encoder as it is.
         rank: of LoRA.
-        dense: how the classifier's map reaches the decoder: as SAM's mask prompt, times a learned number added to the
-            encoder's map, or not.
+        dense: how the classifier's map reaches the decoder: as SAM's mask prompt, added to the encoder's map, or not.
+            Both come times a learned number that starts at 0: LiteMedSAM was made without mask prompts, and no base
+            knows such maps, so full from the start they would undo what the model can do, before it learns anything.
         threshold: of the classifier's map, from which on it counts as object.
 
     Attributes:
         name, signature, recipe: of the base model.
+        share: that number; None where the map does not reach the decoder.
 
     Raises:
         OptionError: a model of a family that cannot be trained here.
@@ -63,8 +65,7 @@ class SamBranch(nn.Module):
         self.mask_decoder.requires_grad_(True)
         # Fourier features drawn once: a buffer in SAM's own code. The encoding of the places depends on them.
         self.prompt_encoder.shared_embedding.requires_grad_(False)
-        if dense == "added":
-            self.share = nn.Parameter(torch.zeros(()))
+        self.share = nn.Parameter(torch.zeros(())) if dense != "none" else None
         self.register_buffer("places", _places(base), persistent=False)
         self.image_encoder.register_state_dict_post_hook(_only_lora)
         self.image_encoder.register_load_state_dict_post_hook(_excuse_all_but_lora)
@@ -78,7 +79,9 @@ class SamBranch(nn.Module):
         return maps
 
     def decode(self, maps: Tensor, boxes: Tensor, cams: Tensor) -> tuple[Tensor, Tensor]:
-        """Three masks for each prompt.
+        """All masks of each prompt: SAM's three guesses, and before them the single one. What was made with one mask a
+        prompt, as LiteMedSAM and MedSAM, has never learned to guess, and a few masks are too few to teach it (on livers
+        of BTCV its three begin with a Dice loss of 0.84, the single one with 0.08).
 
         Args:
             maps: (N, C, h, w), one a prompt.
@@ -86,18 +89,18 @@ class SamBranch(nn.Module):
             cams: (N, S, S), the classifier's maps in [0, 1] on the framed picture.
 
         Returns:
-            logits (N, 3, 4h, 4w) and the IoU expected of each (N, 3).
+            logits (N, 4, 4h, 4w) and the IoU expected of each (N, 4).
         """
         side = maps.shape[-1]
-        given = None
-        if self.dense == "mask":
-            given = as_logits(_resized(cams[:, None], 4 * side), self.threshold)
         # SAM's corners are the middles of the outermost pixels.
         corners = boxes - torch.tensor([0.0, 0.0, 1.0, 1.0], device=boxes.device)
-        sparse, dense = self.prompt_encoder(None, None, corners[:, None], given)
-        if self.dense == "added":
+        sparse, dense = self.prompt_encoder(None, None, corners[:, None], None)
+        if self.share is not None and self.dense == "mask":
+            given = as_logits(_resized(cams[:, None], 4 * side), self.threshold)
+            dense = dense + self.share * (self.prompt_encoder.mask_embed(given) - dense)
+        elif self.share is not None:
             maps = maps + self.share * _resized(cams[:, None], side)
-        return decode_masks(self.mask_decoder, maps, self.places, sparse[:, 0], dense, several=True)
+        return decode_masks(self.mask_decoder, maps, self.places, sparse[:, 0], dense, ALL)
 
 
 def _resized(planes: Tensor, side: int) -> Tensor:

@@ -18,8 +18,8 @@ def mask_losses(logits: Tensor, scores: Tensor, targets: Tensor) -> dict[str, Te
     """Dice and cross-entropy of the mask with the highest score, and how far all scores are from the true IoU.
 
     Args:
-        logits: (N, 3, S, S), N above 0.
-        scores: (N, 3).
+        logits: (N, M, S, S), N above 0.
+        scores: (N, M).
         targets: (N, S, S), 1 on the organ.
 
     Returns:
@@ -36,6 +36,24 @@ def mask_losses(logits: Tensor, scores: Tensor, targets: Tensor) -> dict[str, Te
         "score_loss": (scores - true_iou(logits, targets)).square().mean(),
     }
     return {**parts, "loss": parts["dice_loss"] + parts["ce_loss"] + SCORES * parts["score_loss"]}
+
+
+def map_loss(cams: Tensor, labels: Tensor) -> Tensor:
+    """How far the classifier's maps are from the masks: 1 − 2 Σ c t / (Σ c² + Σ t), averaged over what is there.
+
+    Dice of a map's shape alone: a map stretched to 0…1 leaves the classifier free in how high it is.
+
+    Args:
+        cams: (L, K, S, S) in [0, 1].
+        labels: (L, S, S) classes, organ k as k + 1; organs that a slice does not show do not count.
+
+    Returns:
+        a scalar in 0…1; 0 where no slice shows anything.
+    """
+    targets = torch.stack([labels == organ + 1 for organ in range(cams.shape[1])], dim=1).float()
+    over, there = (2, 3), targets.flatten(2).any(dim=2)
+    dice = 2 * (cams * targets).sum(over) / (cams.square().sum(over) + targets.sum(over)).clamp(min=1)
+    return ((1 - dice) * there).sum() / there.sum().clamp(min=1)
 
 
 @torch.no_grad()

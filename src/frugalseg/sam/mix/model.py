@@ -10,13 +10,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from frugalseg.sam.decoder import ALL
 from frugalseg.sam.framing import Frame
 from frugalseg.sam.mix.branch import SamBranch
 from frugalseg.sam.mix.classifier import Classifier
-from frugalseg.sam.mix.prompts import boxes_of_cams, on_slices, stretched
+from frugalseg.sam.mix.prompts import box_overlap, boxes_of_cams, on_slices, stretched
 
 PRESENT = 0.5
 """An organ is sought in a slice from this probability on."""
+
+NEAR = 0.5
+"""In training, a box of the classifier is a prompt for a mask from this IoU with the mask's own box on. One that misses
+the organ could only teach to draw it regardless of the prompt; at first nearly all do."""
 
 PROMPTS_AT_ONCE = 4
 """Decoded together where no gradient is needed: memory stays bounded."""
@@ -31,7 +36,7 @@ class Asked(NamedTuple):
     Attributes:
         slices: (N, 1, S, S) in [0, 1].
         organs: (N,) which organ of each is sought.
-        boxes: (N, 4) in pixels of the slice, of masks; taken where `taught` says so, else the classifier's.
+        boxes: (N, 4) in pixels of the slice, of masks; taken where `taught` says so or the classifier's is not `NEAR`.
         taught: (N,) bool.
         maps: (N, C, h, w) of the frozen encoder; None where the encoder is to be run, with gradients.
     """
@@ -52,8 +57,8 @@ class Found:
         cams: (B, K, S, S) in [0, 1].
         slices, organs: (N,) which pairs were sought.
         boxes: (N, 4) in pixels of the slice.
-        logits: (N, 3, S, S) of the three masks.
-        scores: (N, 3) the IoU expected of each.
+        logits: (N, M, S, S) of a prompt's M masks, see `SamBranch.decode`.
+        scores: (N, M) the IoU expected of each.
     """
 
     present: Tensor
@@ -83,7 +88,7 @@ class Found:
 
 
 def best_of(logits: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each prompt the mask with the highest score: logits (N, S, S), scores (N,), for (N, 3, S, S) and (N, 3)."""
+    """Of each prompt the mask with the highest score: logits (N, S, S), scores (N,), for (N, M, S, S) and (N, M)."""
     scores, choice = scores.max(dim=1)
     return logits[torch.arange(len(choice), device=choice.device), choice], scores
 
@@ -120,28 +125,49 @@ class MixModel(nn.Module):
         self.frame = Frame.of((size, size), branch.recipe)
         self.threshold = threshold
 
-    def forward(self, slices: Tensor, asked: Asked) -> dict[str, Tensor]:
+    def forward(self, slices: Tensor, pointed: Tensor, asked: Asked) -> dict[str, Tensor]:
         """One step of training.
 
         Args:
             slices: (B, 1, S, S), whose image-level labels are learned from.
+            pointed: (L, 1, S, S), whose masks teach the classifier's map.
             asked: prompts about labelled slices.
 
         Returns:
-            "present": (B, K) logits. "masks": (N, 3, S, S) logits and "scores": (N, 3), for the N prompts.
+            "present": (B, K) logits. "cams": (L, K, S, S) in [0, 1]. "masks": (N, M, S, S) logits and "scores":
+            (N, M), for the N prompts.
         """
-        present = self.classifier(slices)
+        last = self.classifier.maps(torch.cat([slices, pointed]))
+        present = self.classifier.logits(last[: len(slices)])
+        pointing = self._cams(last[len(slices) :], slices.shape[-1])
         _, cams = self._look(asked.slices)
         boxes, _ = boxes_of_cams(cams, self.threshold)
         pairs = torch.arange(len(asked.organs), device=cams.device), asked.organs
-        boxes = torch.where(asked.taught[:, None], asked.boxes, boxes[pairs])
+        taught = asked.taught | (box_overlap(boxes[pairs], asked.boxes) < NEAR)
+        boxes = torch.where(taught[:, None], asked.boxes, boxes[pairs])
         maps = self.encode(asked.slices) if asked.maps is None else asked.maps
-        logits, scores = self._decode(maps, boxes, cams[pairs])
-        return {"present": present, "masks": logits, "scores": scores}
+        logits, scores = self.decode(maps, boxes, cams[pairs])
+        return {"present": present, "cams": pointing, "masks": logits, "scores": scores}
 
     def encode(self, slices: Tensor) -> Tensor:
         """The encoder's maps (B, C, h, w) of slices (B, 1, S, S) in [0, 1]."""
         return self.branch.encode(self.frame.pixels(slices[:, 0], self.branch.recipe))
+
+    def decode(self, maps: Tensor, boxes: Tensor, cams: Tensor) -> tuple[Tensor, Tensor]:
+        """All masks of each prompt.
+
+        Args:
+            maps: (N, C, h, w) of the encoder, one a prompt.
+            boxes: (N, 4) in pixels of the slice, the maxima exclusive.
+            cams: (N, S, S) in [0, 1].
+
+        Returns:
+            logits (N, M, S, S) on the pixels of the slices, and the IoU expected of each (N, M).
+        """
+        frame = self.frame
+        logits, scores = self.branch.decode(maps, frame.boxes_in(boxes), frame.masks_in(cams))
+        shown = frame.masks_out(logits.flatten(0, 1)).reshape(*logits.shape[:2], frame.height, frame.width)
+        return shown, scores.float()
 
     @torch.no_grad()
     def find(self, slices: Tensor, maps: Maps | None = None, oracle: tuple[Tensor, Tensor] | None = None) -> Found:
@@ -163,11 +189,11 @@ class MixModel(nn.Module):
         wanted, which = torch.unique(picture, return_inverse=True)
         if len(wanted) == 0:
             size = slices.shape[-1]
-            none = slices.new_zeros(0, 3, size, size), slices.new_zeros(0, 3)
+            none = slices.new_zeros(0, len(ALL), size, size), slices.new_zeros(0, len(ALL))
             return Found(present, cams, picture, organ, boxes[picture, organ], *none)
         encoded = self.encode(slices[wanted]) if maps is None else maps(wanted)
         parts = [
-            self._decode(encoded[which[part]], boxes[picture[part], organ[part]], cams[picture[part], organ[part]])
+            self.decode(encoded[which[part]], boxes[picture[part], organ[part]], cams[picture[part], organ[part]])
             for part in torch.split(torch.arange(len(pairs), device=slices.device), PROMPTS_AT_ONCE)
         ]
         logits, scores = (torch.cat(part).float() for part in zip(*parts, strict=True))
@@ -179,15 +205,11 @@ class MixModel(nn.Module):
         with evaluating(self.classifier):
             last = self.classifier.maps(slices)
             present = self.classifier.logits(last).float().sigmoid()
-        cams = on_slices(self.classifier.grad_cam(last), slices.shape[-1])
-        return present, stretched(cams)
+        return present, self._cams(last, slices.shape[-1])
 
-    def _decode(self, maps: Tensor, boxes: Tensor, cams: Tensor) -> tuple[Tensor, Tensor]:
-        """Three masks on the pixels of the slices (N, 3, S, S), and their scores (N, 3)."""
-        frame = self.frame
-        logits, scores = self.branch.decode(maps, frame.boxes_in(boxes), frame.masks_in(cams))
-        shown = frame.masks_out(logits.flatten(0, 1)).reshape(len(maps), 3, frame.height, frame.width)
-        return shown, scores.float()
+    def _cams(self, last: Tensor, size: int) -> Tensor:
+        """Grad-CAM on the classifier's last map (B, C, h, w), in [0, 1] on slices: (B, K, size, size)."""
+        return stretched(on_slices(self.classifier.grad_cam(last), size))
 
 
 @contextmanager

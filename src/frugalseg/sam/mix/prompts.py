@@ -72,6 +72,14 @@ def moved_outward(boxes: Tensor, size: int, chance: Tensor) -> Tensor:
     return (boxes + outward * chance * SHIFT * size).clamp(0, size)
 
 
+def box_overlap(one: Tensor, other: Tensor) -> Tensor:
+    """IoU of boxes (N, 4), each with its fellow: (N,) in [0, 1]; 0 where both are empty."""
+    low, high = torch.maximum(one[:, :2], other[:, :2]), torch.minimum(one[:, 2:], other[:, 2:])
+    both = (high - low).clamp(min=0).prod(dim=1)
+    either = sum((box[:, 2:] - box[:, :2]).prod(dim=1) for box in (one, other)) - both
+    return both / either.clamp(min=1e-6)
+
+
 def as_logits(cams: Tensor, threshold: float) -> Tensor:
     """Maps in [0, 1] as SAM's mask prompts: above 0 where they are above the threshold."""
     return (cams - threshold) * LOGIT_PER_CAM

@@ -20,7 +20,7 @@ from frugalseg.engine.loop import Task, steps_and_interval
 from frugalseg.options import SamMixTrainOptions
 from frugalseg.sam.mix.classifier import focal_loss
 from frugalseg.sam.mix.features import Features
-from frugalseg.sam.mix.losses import SEGMENTATION, mask_losses
+from frugalseg.sam.mix.losses import SEGMENTATION, map_loss, mask_losses
 from frugalseg.sam.mix.model import Asked, MixModel
 from frugalseg.sam.mix.prompts import boxes_of_masks, moved_outward
 from frugalseg.sam.mix.validate import MixValidation
@@ -108,12 +108,12 @@ class MixTask(Task):
             self.steps_per_epoch, options.steps, options.epochs or EPOCHS, reports=REPORTS
         )
         self.interval = options.validate_every or self.interval
-        rates = {model.classifier: options.classifier_lr, model.branch: options.lr}
-        groups = [{"params": [p for p in part.parameters() if p.requires_grad], "lr": r} for part, r in rates.items()]
-        self.optimizer = torch.optim.AdamW(groups)
+        rates = [options.classifier_lr, options.lr]
+        parts = zip(_new_and_brought(model), rates, strict=True)
+        self.optimizer = torch.optim.AdamW([{"params": part, "lr": rate} for part, rate in parts])
         # As `presets.make_schedule`: a step more than it is asked for, and room to rise in.
         length = max(self.steps, 20) + 1
-        self.scheduler = OneCycleLR(self.optimizer, list(rates.values()), total_steps=length, pct_start=0.1)
+        self.scheduler = OneCycleLR(self.optimizer, rates, total_steps=length, pct_start=0.1)
 
     def batches(self, epoch: int) -> list[Tensor]:
         """Batches of rows, each (B + N,): those for the classifier, then labelled ones."""
@@ -139,24 +139,24 @@ class MixTask(Task):
             )
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """L_cls + 0.5 L_seg, and where asked for the self-training term."""
+        """L_cls + 0.5 L_seg + L_map, and where asked for the self-training term."""
         asked, targets = self._ask(batch)
         believed = self._believed(batch) if self.options.self_training else None
         both = asked if believed is None else _joined(asked, believed[0])
-        shown = batch.images
-        if self.augment is not None:
-            shown = self.augment(Slices(shown, None)).images
-        out = model(shown, both)
+        shown, pointed, pointed_at = self._shown(batch)
+        out = model(shown, pointed, both)
         count = len(targets)
         masks = mask_losses(out["masks"][:count], out["scores"][:count], targets)
         parts = {
             "class_loss": focal_loss(
                 out["present"], batch.present, self.training.alpha, gamma=self.options.focal_gamma
             ),
+            "map_loss": map_loss(out["cams"], pointed_at),
             "mask_loss": masks.pop("loss"),
             **masks,
         }
         parts["loss"] = parts["class_loss"] + SEGMENTATION * parts["mask_loss"]
+        parts["loss"] = parts["loss"] + self.options.map_weight * parts["map_loss"]
         if self.options.self_training:
             parts["self_loss"] = torch.zeros_like(parts["loss"])
             if believed is not None:
@@ -164,6 +164,18 @@ class MixTask(Task):
             weight = SELF_TRAINING * ramp(self.scheduler.last_epoch, self.steps)
             parts["loss"] = parts["loss"] + weight * parts["self_loss"]
         return parts
+
+    def _shown(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """What the classifier sees, changed at random: slices with image-level labels (B, 1, S, S), and those whose
+        masks teach its map, (L, 1, S, S) with classes (L, S, S)."""
+        shown, pointed = Slices(batch.images, None), batch.labelled
+        assert pointed.labels is not None
+        if not self.options.map_weight:
+            pointed = Slices(pointed.images[:0], pointed.labels[:0])
+        if self.augment is not None:
+            shown, pointed = (self.augment(slices) if len(slices.images) else slices for slices in (shown, pointed))
+        assert pointed.labels is not None
+        return shown.images, pointed.images, pointed.labels
 
     def _ask(self, batch: Batch) -> tuple[Asked, Tensor]:
         """One prompt about each labelled slice, for one of its organs, and the organ's mask (N, S, S)."""
@@ -202,6 +214,13 @@ class MixTask(Task):
     def validate(self) -> dict[str, float]:
         """Dice per volume and figures of the classifier on the validation patients."""
         return self.validation.judge(self.mix)
+
+
+def _new_and_brought(model: MixModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """What starts from nothing; and what the base model brought, with its LoRA."""
+    new = {*model.classifier.parameters(), model.branch.share}
+    brought = [p for p in model.branch.parameters() if p.requires_grad and p not in new]
+    return [p for p in model.parameters() if p in new], brought
 
 
 def _joined(one: Asked, other: Asked) -> Asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ def sam_mix_train(options: SamMixTrainOptions) -> RunFolder:
     torch.manual_seed(options.seed)
     # A base model that does not fit is told before the folder is taken.
     model = build(work.settings(options), options.base, work.fabric.device)
+    brought = {name: value.clone() for name, value in model.branch.state_dict().items()}
     run = RunFolder.claim("sam-mix train", options, work.fabric, work.identity(model))
     if run.finished:
         say(f"{run.path} is finished")
@@ -66,7 +68,7 @@ def sam_mix_train(options: SamMixTrainOptions) -> RunFolder:
     )
     plan = Plan(task.steps, task.interval, options.seed, None, options.checkpoint_minutes)
     train(task, plan, work.fabric, run)
-    _save(run, options, work, task)
+    _save(run, options, work, task, brought)
     return run
 
 
@@ -155,14 +157,20 @@ def training_set(store: SliceStore, split: Split, options: SamMixTrainOptions, b
     return TrainingSet(taught.index.to_numpy(np.int64), labelled, tuple(alpha))
 
 
-def _save(run: RunFolder, options: SamMixTrainOptions, work: _Work, task: MixTask) -> None:
-    """Write the best model, and with it what predicting and judging it needs to know."""
+def _save(
+    run: RunFolder, options: SamMixTrainOptions, work: _Work, task: MixTask, brought: Mapping[str, Tensor]
+) -> None:
+    """Write the best model, as near to the base as validation patients want it, and with it what predicting and judging
+    it needs to know."""
     best = load_checkpoint(run.best if run.best.is_file() else run.last)
     task.model.load_state_dict(best["model"])
     task.mix.eval()
     store, training = work.store, work.training
     chosen = math.isfinite(best["best"])
+    way, dice = 1.0, None
     if chosen:
+        way, dice = task.validation.go_back(task.mix, brought)
+        say(f"from the base's weights to the learned ones: {way:.0%} of the way")
         keep = task.validation.worth_keeping(task.mix, KEEP)
         say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
     else:
@@ -185,8 +193,9 @@ def _save(run: RunFolder, options: SamMixTrainOptions, work: _Work, task: MixTas
         "targets": store.meta["parameters"]["targets"],
         "preprocessing": store.preprocessing,
         "keep": keep,
+        "way_from_base": way,
         "step": best["step"],
-        "validation_dice": best["best"] if chosen else None,
+        "validation_dice": dice,
         "focal": {"alpha": dict(zip(store.targets, training.alpha, strict=True)), "gamma": options.focal_gamma},
         "annotation": {
             "budget": options.budget,

@@ -1,0 +1,72 @@
+"""How far a trained branch goes from the base's weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from frugalseg.dataset.source import SliceSource
+from frugalseg.dataset.store import SliceStore
+from frugalseg.engine.checkpoint import load_checkpoint
+from frugalseg.sam.mix.branch import SamBranch
+from frugalseg.sam.mix.classifier import Classifier
+from frugalseg.sam.mix.model import MixModel
+from frugalseg.sam.mix.record import build, load_mix_spec
+from frugalseg.sam.mix.train import sam_mix_train
+from frugalseg.sam.mix.validate import MixValidation
+from tests.sam.mix.test_branch import tiny_sam
+
+CPU = torch.device("cpu")
+
+
+def copied(state):
+    return {name: value.clone() for name, value in state.items()}
+
+
+@pytest.mark.parametrize("best", [0.25, 0.75, 1.0])
+def test_it_stops_where_the_validation_patients_are_served_best(cohort, monkeypatch, best):
+    store = SliceStore.open(cohort / "liver")
+    validation = MixValidation.around(
+        store, store.split().validation, SliceSource(store, CPU, with_labels=True), "32", None
+    )
+    model = MixModel(Classifier(1, 64), SamBranch(tiny_sam(), "lora", 2, "mask", 0.4), 32, 0.4)
+    before, classifier = copied(model.branch.state_dict()), copied(model.classifier.state_dict())
+    with torch.no_grad():
+        for value in model.branch.state_dict().values():
+            value.add_(torch.randn_like(value))
+    learned = copied(model.branch.state_dict())
+
+    def between(way):
+        return {name: before[name] + way * (learned[name] - before[name]) for name in learned}
+
+    def judge(self, judged):
+        state = judged.branch.state_dict()
+        away = sum((state[name] - wanted).abs().sum() for name, wanted in between(best).items())
+        return {"score": -float(away)}
+
+    monkeypatch.setattr(MixValidation, "judge", judge)
+    way, score = validation.go_back(model, before)
+    assert way == best
+    assert score == pytest.approx(0, abs=1e-2)
+    for name, value in model.branch.state_dict().items():
+        assert torch.allclose(value, between(best)[name], atol=1e-6), name
+    assert all(torch.equal(value, classifier[name]) for name, value in model.classifier.state_dict().items())
+
+
+def test_the_weights_of_a_run_lie_that_far_from_the_base(options, cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr("frugalseg.sam.mix.validate.WAYS", (0.5,))
+    settings = options(out=tmp_path / "run", adapt="decoder", steps=3, validate_every=3)
+    run = sam_mix_train(settings)
+    spec = load_mix_spec(run.path)
+    assert spec["way_from_base"] == 0.5
+    torch.manual_seed(settings.seed)
+    start = build(spec["settings"], str(cohort / "sam"), CPU).branch.state_dict()
+    learned = load_checkpoint(run.best)["model"]
+    kept = load_file(run.path / "decoder.safetensors")
+    moved = 0.0
+    for name, value in start.items():
+        end = learned[f"branch.{name}"]
+        assert torch.allclose(kept[f"branch.{name}"], (value + end) / 2, atol=1e-6), name
+        moved += float((end - value).abs().sum())
+    assert moved > 0
