@@ -1,4 +1,4 @@
-"""Draw docs/images/sam-mix.png: slices, what the classifier saw, its box, three masks with scores, the final mask.
+"""Draw docs/images/sam-mix.png: slices, what the classifier saw, its box, the masks with their scores, the final mask.
 
     python benchmarks/draw_sam_mix.py RUN SCAN REFERENCE VALUE PICTURE [BASE]
 
@@ -28,7 +28,9 @@ from frugalseg.sam.mix.predict import MixPredictor
 from frugalseg.sam.slices import ScanSlices
 
 ROWS = 4
-COLUMNS = 6
+NAMES = ("single, ", "1 of 3, ", "2 of 3, ", "3 of 3, ")
+"""Of a prompt's masks."""
+COLUMNS = 3 + len(NAMES)
 MARGIN = 12
 """Pixels around all outlines, where the picture is cut to them."""
 BOX_COLOUR, OTHER_COLOUR = "#00e5ff", "#ffffff"
@@ -42,7 +44,7 @@ class Seen:
 
     Attributes:
         box: x0, y0, x1, y1 in pixels.
-        masks: (3 or 0, H, W).
+        masks: (4 or 0, H, W).
     """
 
     z: int
@@ -67,7 +69,7 @@ def main(run: str, scan: str, reference: str, value: str, picture: str, base: st
     seen = [_look(predictor, slices, truth, int(z)) for z in rows]
     near = _around(np.stack([mask for one in seen for mask in (one.reference, *one.masks)]))
     organ = next(iter(predictor.trained))
-    figure, axes = plt.subplots(ROWS, COLUMNS, figsize=(1.85 * COLUMNS, 2.05 * ROWS), layout="constrained")
+    figure, axes = plt.subplots(ROWS, COLUMNS, figsize=(1.7 * COLUMNS, 1.9 * ROWS), layout="constrained")
     for i, one in enumerate(seen):
         _draw(axes[i], one, near, organ, i == 0)
     figure.savefig(picture, dpi=80)
@@ -112,7 +114,7 @@ def _around(masks: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
 
 
 def _draw(axes: npt.NDArray[np.object_], one: Seen, near: tuple[slice, slice], organ: str, first: bool) -> None:
-    head = ["", "CAM and box, ", *(f"mask {m + 1}, " for m in range(3)), "final, "] if first else [""] * COLUMNS
+    head = ["", "CAM and box, ", *NAMES, "final, "] if first else [""] * COLUMNS
     best = int(np.argmax(one.scores)) if one.scores else -1
     dice = 2 * (one.final & one.reference).sum() / max(1, one.final.sum() + one.reference.sum())
     _show(axes[0], one.image, f"slice {one.z}")
@@ -124,15 +126,15 @@ def _draw(axes: npt.NDArray[np.object_], one: Seen, near: tuple[slice, slice], o
         x0, x1 = np.clip([one.box[0] - 0.5, one.box[2] - 0.5], 2, width - 3)
         y0, y1 = np.clip([one.box[1] - 0.5, one.box[3] - 0.5], 2, height - 3)
         axes[1].add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=BOX_COLOUR, linewidth=1.5))
-    for m, axis in enumerate(axes[2:5]):
+    for m, axis in enumerate(axes[2:-1]):
         if not one.scores:
             _show(axis, one.image[near] / 3, f"{head[2 + m]}not asked for")
             continue
-        _show(axis, one.image[near], f"{head[2 + m]}score {one.scores[m]:.3f}{' (best)' if m == best else ''}")
+        _show(axis, one.image[near], f"{head[2 + m]}score {one.scores[m]:.2f}{' *' if m == best else ''}")
         _outline(axis, one.masks[m][near], PREDICTION_COLOUR if m == best else OTHER_COLOUR)
-    _show(axes[5], one.image[near], f"{head[5]}Dice {dice:.2f}")
-    _outline(axes[5], one.reference[near], REFERENCE_COLOUR)
-    _outline(axes[5], one.final[near], PREDICTION_COLOUR)
+    _show(axes[-1], one.image[near], f"{head[-1]}Dice {dice:.2f}")
+    _outline(axes[-1], one.reference[near], REFERENCE_COLOUR)
+    _outline(axes[-1], one.final[near], PREDICTION_COLOUR)
 
 
 def _outline(axis: Axes, mask: npt.NDArray[np.bool_], colour: str) -> None:

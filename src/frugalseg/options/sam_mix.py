@@ -37,7 +37,7 @@ class SamMixTrainOptions(TrainingOptions):
     batch_size: int = 8
     """Slices a step for the classifier."""
     masks_per_step: int = 4
-    """Labelled slices a step for the masks, beside them."""
+    """Labelled slices a step, beside them: their masks teach the SAM branch and the classifier's map."""
     lr: float = 1e-4
     """Highest learning rate of what the base model brought, prompt encoder, decoder and LoRA: one cycle."""
     classifier_lr: float = 1e-3
@@ -51,7 +51,7 @@ class SamMixTrainOptions(TrainingOptions):
     """Weight of slices that show the organ, the others having 1 − this; by default 0.5 for organs in a quarter to three
     quarters of the slices, else 0.25."""
     augment: bool = True
-    """Change the classifier's slices a little at random."""
+    """Change the slices that the classifier learns from a little at random."""
     self_training: bool = False
     """Also learn from masks that the model is sure of, in slices without one."""
     validate_every: int | None = None

@@ -1,7 +1,7 @@
 """One scan's mask, refined: each piece of it gets a box, and the model outlines what lies there.
 
 Source: PolyCL, section 3.3.1 (boxes around a coarse mask, Kirillov et al. 2023's box prompt); what the paper leaves
-open is set as METHODS.md 4.4 tells: a margin in mm, boxes by component, and the coarse piece kept where the model's
+open is chosen here: a margin in mm, boxes by component, and the coarse piece kept where the model's
 mask overlaps it too little.
 """
 

@@ -38,7 +38,8 @@ def test_it_stops_where_the_validation_patients_are_served_best(cohort, monkeypa
     learned = copied(model.branch.state_dict())
 
     def between(way):
-        return {name: before[name] + way * (learned[name] - before[name]) for name in learned}
+        start = {name: learned[name] if "lora_A" in name else before[name] for name in learned}
+        return {name: start[name] + way * (learned[name] - start[name]) for name in learned}
 
     def judge(self, judged):
         state = judged.branch.state_dict()
@@ -46,7 +47,7 @@ def test_it_stops_where_the_validation_patients_are_served_best(cohort, monkeypa
         return {"score": -float(away)}
 
     monkeypatch.setattr(MixValidation, "judge", judge)
-    way, score = validation.go_back(model, before)
+    way, score = validation.go_back(model, before, judge(None, model)["score"])
     assert way == best
     assert score == pytest.approx(0, abs=1e-2)
     for name, value in model.branch.state_dict().items():
@@ -54,19 +55,40 @@ def test_it_stops_where_the_validation_patients_are_served_best(cohort, monkeypa
     assert all(torch.equal(value, classifier[name]) for name, value in model.classifier.state_dict().items())
 
 
-def test_the_weights_of_a_run_lie_that_far_from_the_base(options, cohort, tmp_path, monkeypatch):
+@pytest.mark.parametrize("adapt", ["decoder", "lora"])
+def test_the_weights_of_a_run_lie_that_far_from_the_base(options, cohort, tmp_path, monkeypatch, adapt):
     monkeypatch.setattr("frugalseg.sam.mix.validate.WAYS", (0.5,))
-    settings = options(out=tmp_path / "run", adapt="decoder", steps=3, validate_every=3)
+    monkeypatch.setattr(MixValidation, "judge", lambda self, model: {"score": next(scores)})
+    scores = iter([0.3, 0.4])  # of the only validation, and half-way back
+    settings = options(out=tmp_path / "run", adapt=adapt, steps=3, validate_every=3)
     run = sam_mix_train(settings)
     spec = load_mix_spec(run.path)
-    assert spec["way_from_base"] == 0.5
+    assert (spec["way_from_base"], spec["validation_dice"]) == (0.5, 0.4)
     torch.manual_seed(settings.seed)
     start = build(spec["settings"], str(cohort / "sam"), CPU).branch.state_dict()
     learned = load_checkpoint(run.best)["model"]
     kept = load_file(run.path / "decoder.safetensors")
+    if adapt == "lora":
+        kept |= load_file(run.path / "lora.safetensors")
     moved = 0.0
     for name, value in start.items():
         end = learned[f"branch.{name}"]
-        assert torch.allclose(kept[f"branch.{name}"], (value + end) / 2, atol=1e-6), name
+        expected = end if "lora_A" in name else (value + end) / 2
+        assert torch.allclose(kept[f"branch.{name}"], expected, atol=1e-6), name
         moved += float((end - value).abs().sum())
     assert moved > 0
+    assert spec["share_of_map"] == pytest.approx(float(kept["branch.share"]))
+
+
+def test_a_resumed_run_goes_back_to_the_same_base(options, tmp_path, monkeypatch):
+    monkeypatch.setattr("frugalseg.sam.mix.validate.WAYS", (0.5,))
+    scores = iter([0.3, 0.4] * 2)
+    monkeypatch.setattr(MixValidation, "judge", lambda self, model: {"score": next(scores)})
+    run = sam_mix_train(options(out=tmp_path / "run", steps=3, validate_every=3))
+    files = ("model.json", "decoder.safetensors", "lora.safetensors")
+    before = {name: (run.path / name).read_bytes() for name in files}
+    for name in files:  # as if it had been stopped just before the end
+        (run.path / name).unlink()
+    next(scores)
+    again = sam_mix_train(options(out=tmp_path / "run", steps=3, validate_every=3, resume="yes"))
+    assert {name: (again.path / name).read_bytes() for name in files} == before

@@ -17,7 +17,7 @@ RESNET38 = ResNetShape(name="resnet38", depths=(3, 3, 3, 3), bottleneck=True)
 class Classifier(nn.Module):
     """ResNet-38 over one grey channel, with one logit an organ from the mean of its last map.
 
-    The paper tells the name and the 8×8 map; the layout is ours (METHODS.md 2.3).
+    The paper tells the name and the 8×8 map; the layout is ours.
 
     Args:
         organs: how many.

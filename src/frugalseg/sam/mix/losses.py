@@ -1,4 +1,4 @@
-"""What the segmentation branch is taught by."""
+"""What masks teach: the SAM branch, and the classifier's map."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from frugalseg.sam.mix.model import best_of
 
 SEGMENTATION = 0.5
-"""Weight of the segmentation loss beside the classification loss (the successor's code, METHODS.md 2.2)."""
+"""Weight of the segmentation loss beside the classification loss (as in the code of its successor, ADA-SAM)."""
 SCORES = 0.05
 """Weight of the scores' error within the segmentation loss."""
 

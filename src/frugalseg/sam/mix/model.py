@@ -20,8 +20,11 @@ PRESENT = 0.5
 """An organ is sought in a slice from this probability on."""
 
 NEAR = 0.5
-"""In training, a box of the classifier is a prompt for a mask from this IoU with the mask's own box on. One that misses
-the organ could only teach to draw it regardless of the prompt; at first nearly all do."""
+"""In training, a box of the classifier is a prompt for a mask from this IoU with the mask's box (moved outward) on. One
+that misses the organ could only teach to draw it regardless of the prompt; at first nearly all do."""
+FAINT = 1e-3
+"""Range of a classifier's map below which masks teach it more gently: a dying map would else get gradients without end.
+That of a new classifier is ten times as wide or more."""
 
 PROMPTS_AT_ONCE = 4
 """Decoded together where no gradient is needed: memory stays bounded."""
@@ -139,7 +142,7 @@ class MixModel(nn.Module):
         """
         last = self.classifier.maps(torch.cat([slices, pointed]))
         present = self.classifier.logits(last[: len(slices)])
-        pointing = self._cams(last[len(slices) :], slices.shape[-1])
+        pointing = self._cams(last[len(slices) :], slices.shape[-1], least=FAINT)
         _, cams = self._look(asked.slices)
         boxes, _ = boxes_of_cams(cams, self.threshold)
         pairs = torch.arange(len(asked.organs), device=cams.device), asked.organs
@@ -207,9 +210,9 @@ class MixModel(nn.Module):
             present = self.classifier.logits(last).float().sigmoid()
         return present, self._cams(last, slices.shape[-1])
 
-    def _cams(self, last: Tensor, size: int) -> Tensor:
+    def _cams(self, last: Tensor, size: int, least: float = 1e-20) -> Tensor:
         """Grad-CAM on the classifier's last map (B, C, h, w), in [0, 1] on slices: (B, K, size, size)."""
-        return stretched(on_slices(self.classifier.grad_cam(last), size))
+        return stretched(on_slices(self.classifier.grad_cam(last), size), least)
 
 
 @contextmanager

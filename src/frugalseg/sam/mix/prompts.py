@@ -17,10 +17,13 @@ LOGIT_PER_CAM = 10.0
 """SAM reads mask prompts as logits; a map of 0 to 1 around its threshold becomes them by this factor."""
 
 
-def stretched(cams: Tensor) -> Tensor:
-    """Each map from its least to its greatest value as 0 to 1; a constant one as 0. (B, K, h, w) → the same."""
+def stretched(cams: Tensor, least: float = 1e-20) -> Tensor:
+    """Each map from its least to its greatest value as 0 to 1; a constant one as 0. (B, K, h, w) → the same.
+
+    One whose range is below `least` is stretched as if it were that wide: gradients through it stay bounded.
+    """
     low, high = cams.amin((2, 3), keepdim=True), cams.amax((2, 3), keepdim=True)
-    return torch.where(high > low, (cams - low) / (high - low).clamp(min=1e-20), 0.0)
+    return torch.where(high > low, (cams - low) / (high - low).clamp(min=least), 0.0)
 
 
 def on_slices(cams: Tensor, size: int) -> Tensor:

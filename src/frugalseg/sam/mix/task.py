@@ -74,8 +74,8 @@ class Batch:
 class MixTask(Task):
     """Training of both branches: image-level labels on all slices, masks on a few.
 
-    A step takes `batch_size` slices for the classifier, and beside them `masks_per_step` labelled ones for the SAM
-    branch, of each of which one organ that it shows is sought.
+    A step takes `batch_size` slices for the classifier, and beside them `masks_per_step` labelled ones, whose masks
+    teach where the classifier's map should lie, and the SAM branch: in each, one organ that it shows is sought.
 
     Args:
         options: the run's options.

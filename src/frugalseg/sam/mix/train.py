@@ -169,7 +169,7 @@ def _save(
     chosen = math.isfinite(best["best"])
     way, dice = 1.0, None
     if chosen:
-        way, dice = task.validation.go_back(task.mix, brought)
+        way, dice = task.validation.go_back(task.mix, brought, best["best"])
         say(f"from the base's weights to the learned ones: {way:.0%} of the way")
         keep = task.validation.worth_keeping(task.mix, KEEP)
         say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
@@ -194,6 +194,7 @@ def _save(
         "preprocessing": store.preprocessing,
         "keep": keep,
         "way_from_base": way,
+        "share_of_map": None if task.mix.branch.share is None else float(task.mix.branch.share.detach()),
         "step": best["step"],
         "validation_dice": dice,
         "focal": {"alpha": dict(zip(store.targets, training.alpha, strict=True)), "gamma": options.focal_gamma},

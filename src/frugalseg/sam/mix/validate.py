@@ -20,8 +20,8 @@ from frugalseg.sam.mix.presence import presence_figures
 from frugalseg.segment.validate import ValidationSet
 
 CHUNK = 8
-WAYS = (1.0, 0.75, 0.5, 0.25)
-"""How far the branch may go from the base's weights to the learned ones."""
+WAYS = (0.75, 0.5, 0.25)
+"""How far the branch may go from the base's weights to the learned ones, other than all the way."""
 
 
 @dataclass(frozen=True)
@@ -70,25 +70,27 @@ class MixValidation(ValidationSet):
                     figures[f"{name}_{organ}"] = float(value)
         return figures
 
-    def go_back(self, model: MixModel, brought: Mapping[str, Tensor]) -> tuple[float, float]:
+    def go_back(self, model: MixModel, brought: Mapping[str, Tensor], score: float) -> tuple[float, float]:
         """Leave the branch where Dice is highest on the straight line from the base's weights to the learned ones.
 
         A few masks teach a decoder their few scans; what the base knew of all others is still there on the way back
-        (WiSE-FT, arXiv 2109.01903, eq. 1).
+        (WiSE-FT, arXiv 2109.01903, eq. 1). LoRA's change B·A starts at B = 0, and B alone goes back.
 
         Args:
             model: trained; its branch is changed.
             brought: `model.branch.state_dict()` from before the training.
+            score: the Dice of the model as it is.
 
         Returns:
-            how far it went, one of `WAYS`, and the Dice there.
+            how far it went, 1 or one of `WAYS`, and the Dice there.
         """
         learned = {name: value.clone() for name, value in model.branch.state_dict().items()}
 
         def go(way: float) -> None:
-            model.branch.load_state_dict({name: torch.lerp(brought[name], learned[name], way) for name in learned})
+            start = {name: learned[name] if "lora_A" in name else brought[name] for name in learned}
+            model.branch.load_state_dict({name: torch.lerp(start[name], learned[name], way) for name in learned})
 
-        scores = {}
+        scores = {1.0: score}
         for way in WAYS:
             go(way)
             scores[way] = self.judge(model)["score"]
