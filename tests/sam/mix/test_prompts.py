@@ -82,3 +82,17 @@ def test_overlap_of_boxes_is_monais():
     assert (found == 0).any()
     assert (found > 0.3).any()
     assert box_overlap(torch.zeros(1, 4), torch.zeros(1, 4)).tolist() == [0]
+
+
+def test_a_faint_map_is_stretched_no_further_than_allowed_and_so_are_its_gradients():
+    plane = torch.rand(1, 1, 8, 8)
+
+    def steepness(height):
+        faint = (height * plane).requires_grad_()
+        stretched(faint, least=1e-3).square().sum().backward()
+        return faint.grad.abs().max().item()
+
+    assert torch.allclose(stretched(0.5 * plane, least=1e-3), stretched(plane), atol=1e-6)
+    assert stretched(1e-5 * plane, least=1e-3).max() < 0.011
+    assert steepness(1e-9) <= steepness(1e-5) < 1e3
+    assert steepness(1e-2) > 1  # so the bound is no zero

@@ -12,12 +12,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import InterruptedRunError, OptionError, RunError, SplitError
-from frugalseg.sam.mix.record import load_mix, load_mix_spec
-from frugalseg.sam.mix.task import MixTask
+from frugalseg.sam.mix.record import build, load_mix, load_mix_spec
+from frugalseg.sam.mix.task import MixTask, TrainingSet
 from frugalseg.sam.mix.train import sam_mix_train
 
 CPU = torch.device("cpu")
@@ -184,6 +185,32 @@ def test_a_base_that_is_not_there_is_told_before_the_folder_is_taken(options, tm
 def test_options_that_make_no_sense(options, tmp_path, more, told):
     with pytest.raises(OptionError, match=told):
         options(out=tmp_path, **more)
+
+
+@pytest.mark.parametrize("dense", ["mask", "none"])
+def test_what_starts_from_nothing_learns_at_its_own_rate(options, cohort, tmp_path, dense):
+    settings = options(out=tmp_path, dense=dense)
+    store = SliceStore.open(Path(settings.data))
+    built = {
+        "adapt": "lora",
+        "rank": 2,
+        "dense": dense,
+        "threshold": 0.4,
+        "classifier_size": 64,
+        "organs": 1,
+        "size": 32,
+    }
+    model = build(built, str(cohort / "sam"), CPU)
+    source = SliceSource(store, CPU, with_labels=True)
+    training = TrainingSet(np.arange(len(store.slices)), np.arange(2), (0.5,))
+    task = MixTask(settings, model, store, store.split(), source, training, None)
+    new, brought = (group["params"] for group in task.optimizer.param_groups)
+    assert [group["max_lr"] for group in task.optimizer.param_groups] == [settings.classifier_lr, settings.lr]
+    assert len(new) == len(list(model.classifier.parameters())) + (dense == "mask")
+    assert any(p is model.branch.share for p in new) == (dense == "mask")
+    learning = [p for p in model.parameters() if p.requires_grad]
+    assert {id(p) for p in [*new, *brought]} == {id(p) for p in learning}
+    assert len(new) + len(brought) == len(learning)
 
 
 def test_only_training_patients_and_the_budget_s_masks_are_learned_from(options, cohort, tmp_path, monkeypatch):
