@@ -33,15 +33,18 @@ def main() -> None:
     parser.add_argument(
         "--lr", type=float, default=1e-3, help="one for all methods; PolyCL's own is made for 100 epochs"
     )
+    parser.add_argument("--methods", nargs="+", choices=sorted(METHODS), default=list(METHODS))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         images, labels = write_cohort(root, 20, seed=0)
         target = [f"{organ}={LABELS[organ]}" for organ in ORGANS]
-        store = prepare(PrepareOptions(images=images, labels=labels, target=target, size=64, out=root / "store"))
+        store = prepare(
+            PrepareOptions(images=images, labels=labels, target=target, size=64, out=root / "store", superpixels=True)
+        )
         rows = [_row("not trained", [_untrained(store, root, seed) for seed in range(arguments.seeds)], "")]
-        for method in METHODS:
+        for method in arguments.methods:
             figures = [_trained(store, root, method, seed, arguments) for seed in range(arguments.seeds)]
             rows.append(_row(method, figures, _target(method)))
     show(f"Probe after {arguments.steps} steps of 20 at 64², lr {arguments.lr:g}, {arguments.seeds} seeds", rows)

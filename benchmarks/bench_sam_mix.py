@@ -1,8 +1,9 @@
 """A SAM-Mix step on one core: with LoRA in the encoder, and with a frozen encoder whose maps are kept.
 
 CPU seconds of one thread, since those hardly depend on what else the machine does. The networks' weights are random:
-time does not depend on them. `--all` also has the classifier at 256 pixels within the step; `--vit-b` also measures
-SAM's ViT-B at 1024 pixels with one mask a step, which takes minutes and 12 GB.
+time does not depend on them. All in float32 and, where the CPU is fast at it, in bf16, as a training has it. `--all`
+also has the classifier at 256 pixels within the step; `--vit-b` also measures SAM's ViT-B at 1024 pixels with one mask
+a step, which takes minutes and 12 GB.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import SamConfig, SamModel
 
 from frugalseg.engine.allocator import keep_freed_memory
+from frugalseg.engine.device import arithmetic, autocast
+from frugalseg.engine.words import counted
+from frugalseg.options import Precision
 from frugalseg.sam.hf import as_promptable
 from frugalseg.sam.litemedsam import LiteMedSAM, Network
 from frugalseg.sam.mix.branch import SamBranch
@@ -42,28 +47,38 @@ def vit_b() -> Promptable:
 def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
-    rows = [(f"classifier, {SLICES} slices at {size}²", f"{_classifier(size):.2f} s", "") for size in (128, 256)]
     bases: dict[str, Any] = {"LiteMedSAM": litemedsam}
     if "--vit-b" in sys.argv:
         bases["SAM ViT-B"] = vit_b
+    fast = arithmetic("auto", CPU) == "bf16-mixed"
+    for precision in ("32", "bf16") if fast else ("32",):
+        show(f"SAM-Mix step on one core, {precision}", list(_rows(bases, cast(Precision, precision))))
+
+
+def _rows(bases: dict[str, Any], precision: Precision) -> Iterator[tuple[str, str, str]]:
+    for size in (128, 256):
+        yield f"classifier, {SLICES} slices at {size}²", f"{_classifier(size, precision):.2f} s", ""
     for name, base in bases.items():
         masks = 1 if base is vit_b else MASKS
-        for size in (128, 256) if "--all" in sys.argv else (128,):
-            lora, frozen = (_step(base, adapt, size, masks) for adapt in ("lora", "decoder"))
+        for size in (128, 256, None) if "--all" in sys.argv else (128, None):
+            lora, frozen = (_step(base, adapt, size, masks, precision) for adapt in ("lora", "decoder"))
+            part = "SAM branch alone" if size is None else f"classifier at {size}²"
             told = f"{lora:.2f} → {frozen:.2f} s ({lora / frozen:.1f}×)"
-            rows.append((f"{name}, {masks} masks, classifier at {size}²: lora → decoder", told, "≥ 10×"))
-        alone = [_step(base, adapt, None, masks) for adapt in ("lora", "decoder")]
-        told = f"{alone[0]:.2f} → {alone[1]:.2f} s ({alone[0] / alone[1]:.1f}×)"
-        rows.append((f"{name}, {masks} masks, SAM branch alone: lora → decoder", told, "≥ 10×"))
-    show("SAM-Mix step on one core", rows)
+            yield f"{name}, {counted(masks, 'mask')}, {part}: lora → decoder", told, "≥ 10×"
 
 
-def _classifier(size: int, steps: int = 3) -> float:
+def _classifier(size: int, precision: Precision, steps: int = 3) -> float:
     network, slices = Classifier(1, size), torch.rand(SLICES, 1, SIDE, SIDE)
-    return _median(lambda: network(slices).sum().backward(), steps)
+
+    def step() -> None:
+        with autocast(precision, CPU):
+            loss = network(slices).float().sum()
+        loss.backward()
+
+    return _median(step, steps)
 
 
-def _step(base: Any, adapt: Any, size: int | None, masks: int, steps: int = 1) -> float:
+def _step(base: Any, adapt: Any, size: int | None, masks: int, precision: Precision, steps: int = 1) -> float:
     """One step; without a classifier's size the SAM branch alone."""
     model = MixModel(Classifier(1, size or 32), SamBranch(base(), adapt, 8, "mask", 0.4), SIDE, 0.4).train()
     labelled, targets = torch.rand(masks, 1, SIDE, SIDE), torch.ones(masks, SIDE, SIDE)
@@ -71,20 +86,21 @@ def _step(base: Any, adapt: Any, size: int | None, masks: int, steps: int = 1) -
         maps = model.encode(labelled) if adapt == "decoder" else None
     boxes = torch.tensor([[20.0, 20, 80, 80]]).repeat(masks, 1)
     asked = Asked(labelled, torch.zeros(masks, dtype=torch.long), boxes, torch.ones(masks, dtype=torch.bool), maps)
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    learning = [p for p in (model if size else model.branch).parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=1e-4, fused=True)
 
-    def step() -> None:
+    def losses() -> torch.Tensor:
         if size is None:
             own = model.encode(labelled) if maps is None else maps
             logits, scores = model.decode(own, boxes, torch.rand(masks, SIDE, SIDE))
-            loss = mask_losses(logits, scores, targets)["loss"]
-        else:
-            out = model(torch.rand(SLICES, 1, SIDE, SIDE), labelled, asked)
-            loss = (
-                out["present"].sum()
-                + map_loss(out["cams"], targets)
-                + mask_losses(out["masks"], out["scores"], targets)["loss"]
-            )
+            return mask_losses(logits, scores, targets)["loss"]
+        out = model(torch.rand(SLICES, 1, SIDE, SIDE), labelled, asked)
+        masked = mask_losses(out["masks"], out["scores"], targets)["loss"]
+        return out["present"].sum() + map_loss(out["cams"], targets) + masked
+
+    def step() -> None:
+        with autocast(precision, CPU):
+            loss = losses()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

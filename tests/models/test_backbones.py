@@ -168,3 +168,27 @@ def test_a_pre_trained_encoder_starts_a_segmenter(tmp_path):
     load_encoder(segmenter.encoder, tmp_path)
     for name, tensor in projection.encoder.state_dict().items():
         assert torch.equal(segmenter.encoder.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize(
+    ("name", "norm", "expected"),
+    [
+        ("unet", "batch", (True, True)),
+        ("unet", "instance_affine", (False, False)),
+        ("resunet", "batch", (True, False)),  # its decoder has instance norms
+        ("transunet-small", "batch", (False, True)),  # its trunk has group norms
+    ],
+)
+def test_weights_lie_channels_last_where_that_is_quicker(name, norm, expected):
+    torch.manual_seed(0)
+    network = build_segmenter(name, 2, norm).eval()
+    found = tuple(
+        any(p.ndim == 4 and not p.is_contiguous() for p in part.parameters())
+        for part in (network.encoder, network.decoder)
+    )
+    assert found == expected
+    image = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        quick = network(image)
+        plain = network.to(memory_format=torch.contiguous_format)(image)
+    torch.testing.assert_close(quick, plain, atol=1e-4, rtol=1e-4)

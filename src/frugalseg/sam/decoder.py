@@ -4,6 +4,9 @@ A prompt has about 7 tokens, a picture 4096 places. Projecting every place to ke
 most of the work; here the tokens are brought to the places' side of the projection instead (the products are
 associative), and what upsamples the masks stays a row of numbers a place up to the end, so that nothing large is
 ever transposed. 16 boxes take less than half the time: 0.44 s instead of 0.91 s of one core (Zen 4, bf16).
+
+Products of places and tokens have the places first: gradients then come in the order of the maps. The other way round
+a quarter of a training step of the decoder went into turning them.
 """
 
 from __future__ import annotations
@@ -82,8 +85,8 @@ def _tokens_read(attention: Any, queries: Tensor, keys: Tensor, values: Tensor) 
     """
     asked = _split(attention, attention.q_proj(queries)) * attention.scaling
     probes = torch.matmul(asked, _by_head(attention, attention.k_proj.weight))  # (N, heads, T, C)
-    shares = torch.matmul(probes.flatten(1, 2), keys.transpose(1, 2)).softmax(dim=-1)
-    gathered = torch.matmul(shares, values).reshape(probes.shape)
+    scores = torch.matmul(keys, probes.flatten(1, 2).transpose(1, 2))  # (N, P, heads · T)
+    gathered = torch.matmul(scores.transpose(1, 2).softmax(dim=-1), values).reshape(probes.shape)
     mixed = torch.matmul(gathered, _by_head(attention, attention.v_proj.weight).transpose(1, 2))
     bias = attention.v_proj.bias.reshape(attention.num_attention_heads, 1, -1)
     read: Tensor = attention.out_proj((mixed + bias).transpose(1, 2).flatten(2))
@@ -96,14 +99,14 @@ def _image_read(attention: Any, image: Tensor, place: Tensor, keys: Tensor, valu
     offered = _split(attention, attention.k_proj(keys)) * attention.scaling
     probes = torch.matmul(offered, _by_head(attention, attention.q_proj.weight))  # (N, heads, T, C)
     constant = torch.matmul(offered, attention.q_proj.bias.reshape(heads, -1, 1))
-    scores = torch.matmul(probes.flatten(1, 2), (image + place).transpose(1, 2))
-    shares = (scores.reshape(*probes.shape[:3], -1) + constant).softmax(dim=2).flatten(1, 2)
+    scores = torch.matmul(image + place, probes.flatten(1, 2).transpose(1, 2)) + constant.reshape(len(image), 1, -1)
+    shares = scores.transpose(1, 2).reshape(*probes.shape[:3], -1).softmax(dim=2).flatten(1, 2).transpose(1, 2)
     told = _split(attention, attention.v_proj(values))
     given = torch.matmul(told, _by_head(attention, attention.out_proj.weight.transpose(0, 1)))  # (N, heads, T, C)
     # The shares of a head sum to 1: the bias goes along with one head instead of being added to every place.
     first = (torch.arange(heads, device=given.device) == 0).reshape(-1, 1, 1)
     given = (given + first * attention.out_proj.bias).to(image.dtype)
-    return torch.baddbmm(image, shares.transpose(1, 2).to(image.dtype), given.flatten(1, 2))
+    return torch.baddbmm(image, shares.to(image.dtype), given.flatten(1, 2))
 
 
 def _masks(decoder: Any, image: Tensor, weights: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -116,7 +119,7 @@ def _masks(decoder: Any, image: Tensor, weights: Tensor, shape: tuple[int, int])
     norm = decoder.upscale_layer_norm
     fine = F.gelu(F.layer_norm(fine, (channels // 4,), norm.weight, norm.bias, norm.eps))
     fine = F.gelu(_fourfold(decoder.upscale_conv2, fine))  # (N, P, 4, 4, C/8)
-    masks = torch.matmul(weights, fine.flatten(1, 3).transpose(1, 2))
+    masks = torch.matmul(fine.flatten(1, 3), weights.transpose(1, 2)).transpose(1, 2)
     masks = masks.reshape(count, -1, *shape, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
     return masks.reshape(count, -1, 4 * shape[0], 4 * shape[1])
 

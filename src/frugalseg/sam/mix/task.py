@@ -110,7 +110,8 @@ class MixTask(Task):
         self.interval = options.validate_every or self.interval
         rates = [options.classifier_lr, options.lr]
         parts = zip(_new_and_brought(model), rates, strict=True)
-        self.optimizer = torch.optim.AdamW([{"params": part, "lr": rate} for part, rate in parts])
+        # The classifier has 20 million weights: one pass over them takes half the time of several.
+        self.optimizer = torch.optim.AdamW([{"params": part, "lr": rate} for part, rate in parts], fused=True)
         # As `presets.make_schedule`: a step more than it is asked for, and room to rise in.
         length = max(self.steps, 20) + 1
         self.scheduler = OneCycleLR(self.optimizer, rates, total_steps=length, pct_start=0.1)
