@@ -104,6 +104,19 @@ def test_more_than_there_is(slices):
         draw(slices, "1 scan", patients=["p18", "p19"])
 
 
+def test_it_is_told_where_the_other_labelled_scans_are(slices):
+    with pytest.raises(SplitError, match="only 3 .*; the split keeps 16 other labelled scans .* and test") as told:
+        draw(slices, "4 scans", patients=PATIENTS[1:4])
+    assert "--split" in told.value.cure
+    assert "--fractions 0.15 0" in told.value.cure
+    with pytest.raises(SplitError, match="hold a target; the split keeps 16 other"):
+        draw(slices, "400 slices", patients=PATIENTS[1:4])
+    with pytest.raises(SplitError) as told:
+        draw(slices, "20 scans")
+    assert "split" not in told.value.problem
+    assert told.value.cure == "ask for at most 19"
+
+
 def test_in_words_there_is_one_scan_and_there_are_three():
     words = {text: Budget.parse(text).in_words for text in ("1 scan", "1 slices", "3 scans", "5%", "1%")}
     assert words == {"1 scan": "1 scan", "1 slices": "1 slice", "3 scans": "3 scans", "5%": "5%", "1%": "1%"}

@@ -296,6 +296,40 @@ def test_split_from_a_file(cohort, tmp_path):
     assert store.split().to_dict() == split
 
 
+@pytest.mark.parametrize(
+    ("labelled", "changes", "said"),
+    [
+        (6, {}, "3 for training, 1 for validation, 2 for test"),
+        (3, {}, "1 for training, 1 for validation, 1 for test"),
+        (2, {}, "2 for training, 0 for validation, 0 for test"),
+        (6, {"fractions": (0.0, 0.5)}, "3 for training, 0 for validation, 3 for test"),
+    ],
+)
+def test_the_split_of_the_labelled_scans_is_told(tmp_path, capsys, labelled, changes, said):
+    prepare(options(write_cohort(tmp_path / "scans", CASES, labelled=labelled), tmp_path, **changes))
+    lines = capsys.readouterr().err.splitlines()
+    where = lines.index(f"  labelled scans: {said}")
+    if " 0 for validation" in said:
+        assert "keeps its last step's model" in lines[where + 1]
+        assert "--fractions" in lines[where + 1]
+        assert "--split" in lines[where + 1]
+    else:
+        assert lines[where + 1 :] == []
+
+
+def test_labelled_scans_that_a_split_file_leaves_out_are_told(cohort, tmp_path, capsys):
+    split = {"train": ["scan_00", "scan_01"], "validation": ["scan_02"]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    prepare(options(cohort, tmp_path, split=tmp_path / "split.json"))
+    assert "0 for test, 3 for nothing, as --split does not name them" in capsys.readouterr().err
+
+
+def test_images_given_as_their_own_labels(cohort, tmp_path):
+    with pytest.raises(PairingError, match=r"scan_00: image and label are one file, .*, and so of 5 more"):
+        prepare(options((cohort[0], cohort[0]), tmp_path))
+    assert not (tmp_path / "store").exists()
+
+
 def test_mr_is_scaled_by_its_own_percentiles_and_ct_of_mr_warns(cohort, tmp_path):
     for path in cohort[0].iterdir():
         image, _ = tiny_scan(int(path.name[5:7]))

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from frugalseg.dataset.splits import Split, check_leakage, draw_split, read_split
-from frugalseg.errors import SplitError
+from frugalseg.dataset.splits import Split, check_leakage, draw_split, patient_of, read_split
+from frugalseg.errors import OptionError, SplitError
 
 PATIENTS = {f"p{i:02d}": True for i in range(16)}
 
@@ -84,3 +84,14 @@ def test_one_scan_under_two_names_in_two_parts_is_leakage():
     check_leakage(split, [{"a", "b"}, {"d", "outside"}])
     with pytest.raises(SplitError, match="identical scan.*test and train"):
         check_leakage(split, [{"b", "d"}])
+
+
+def test_the_patient_is_the_first_group_of_the_pattern():
+    assert patient_of("P1_before", "(.+)") == "P1_before"
+    assert patient_of("P1_before", r"(P\d+)_") == "P1"
+    with pytest.raises(OptionError, match="finds no patient in the case id 'P1_before'"):
+        patient_of("P1_before", r"(Q\d+)_")
+    with pytest.raises(OptionError, match="finds no patient"):
+        patient_of("P1_before", r"P\d+")
+    with pytest.raises(OptionError, match="is no regular expression"):
+        patient_of("P1_before", "(")

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from frugalseg.engine.parallel import map_cases
 
 
-def _work(case):
-    if case == "b":
-        raise MemoryError
-    return case.upper()
+def _full(case):
+    raise MemoryError
 
 
+def _full_by_pytorch(case):
+    torch.empty(10**15)
+
+
+def _full_gpu(case):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+
+@pytest.mark.parametrize("full", [_full, _full_by_pytorch, _full_gpu])
 @pytest.mark.parametrize(
     ("workers", "said", "cure"),
     [
@@ -22,10 +30,21 @@ def _work(case):
         (3, "b: not enough memory for it beside 2 others", "use fewer --workers"),
     ],
 )
-def test_too_large_a_scan_is_told_with_what_helps(workers, said, cure):
-    results, failures = map_cases(_work, {case: case for case in "abc"}, "working", workers)
+def test_too_large_a_scan_is_told_with_what_helps(full, workers, said, cure):
+    def work(case):
+        return full(case) if case == "b" else case.upper()
+
+    results, failures = map_cases(work, {case: case for case in "abc"}, "working", workers)
     assert results == {"a": "A", "c": "C"}
     assert list(failures) == ["b"]
     assert failures["b"].problem == said
     assert cure in failures["b"].cure
     assert ("--workers" in failures["b"].cure) == (workers > 1)
+
+
+def test_any_other_error_names_the_scan_and_is_raised():
+    def work(case):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="unexpected error in case a: shapes do not match"):
+        map_cases(work, {"a": "a"}, "working", 0)

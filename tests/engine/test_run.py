@@ -8,9 +8,11 @@ import yaml
 
 from frugalseg.engine.checkpoint import load_checkpoint, save_checkpoint
 from frugalseg.engine.device import arithmetic, find_device, make_fabric
+from frugalseg.engine.lock import LOCK
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import DeviceError, OptionError, RunError
 
+from ..processes import lock_held, try_lock
 from .toy import Killed, ToyOptions, ToyTask, run_toy
 
 
@@ -68,6 +70,47 @@ def test_a_checkpoint_without_its_options_is_refused(tmp_path, fabric):
     (tmp_path / "run" / "config.yaml").unlink()
     with pytest.raises(RunError, match="config.yaml"):
         RunFolder.claim("toy", ToyOptions(tmp_path / "run", "auto"), fabric)
+
+
+@pytest.mark.parametrize("resume", ["no", "auto"])
+def test_a_file_is_no_folder(tmp_path, fabric, resume):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "within"):
+        with pytest.raises(RunError, match=r"--out .*file is a file"):
+            RunFolder.claim("toy", ToyOptions(out, resume), fabric)
+
+
+def test_a_second_process_is_kept_out_while_the_first_trains(tmp_path):
+    class Looking(ToyTask):
+        def validate(self):
+            assert try_lock(tmp_path / "run") == "another process works"
+            return super().validate()
+
+    with pytest.raises(Killed):
+        run_toy(tmp_path / "run", Looking(stop_at=15), resume="auto")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with lock_held(tmp_path / "run") as heard:
+        assert heard == "free"  # though this process goes on
+        with pytest.raises(RunError, match=r"another process works in .*run"):
+            run_toy(tmp_path / "run", ToyTask(), resume="auto")
+    assert {path: path.read_bytes() for path in before} == before
+    run_toy(tmp_path / "run", ToyTask(), resume="auto")
+
+
+def test_a_finished_run_is_read_whoever_holds_it(tmp_path, fabric):
+    path = run_toy(tmp_path / "run", ToyTask(), resume="auto").path
+    (path / "model.json").touch()
+    written = (path / "environment.json").stat().st_mtime_ns
+    with lock_held(path):
+        assert RunFolder.claim("toy", ToyOptions(path, "auto"), fabric).finished
+        (path / "checkpoints" / "last.ckpt").unlink()  # as studies do
+        assert RunFolder.claim("toy", ToyOptions(path, "auto"), fabric).finished
+    assert (path / "environment.json").stat().st_mtime_ns == written
+
+
+def test_the_lock_of_a_killed_process_is_no_use_of_the_folder(tmp_path):
+    (tmp_path / LOCK).touch()
+    run_toy(tmp_path, ToyTask())
 
 
 def test_config_and_environment_are_kept(tmp_path, fabric):

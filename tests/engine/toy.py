@@ -66,9 +66,9 @@ class Killed(BaseException):
 
 def run_toy(out, task, resume="no", steps=40, every=10, minutes=1e9):
     fabric = make_fabric("cpu", "32")
-    run = RunFolder.claim("toy", ToyOptions(out, resume), fabric)
-    train(task, Plan(steps, every, task.seed, clip=1.0, checkpoint_minutes=minutes), fabric, run)
-    return run
+    with RunFolder.claim("toy", ToyOptions(out, resume), fabric) as run:
+        train(task, Plan(steps, every, task.seed, clip=1.0, checkpoint_minutes=minutes), fabric, run)
+        return run
 
 
 class SmoothTask(ToyTask):

@@ -246,6 +246,20 @@ def test_a_false_positive_has_its_volume_reported(tmp_path):
     assert "predicted where the reference holds none" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_references_of_a_raw_data_set(tmp_path):
+    write_masks(tmp_path, {"a": GOOD})
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "ref").rename(tmp_path / "raw" / "labelsTr")
+    assert run(tmp_path, references=tmp_path / "raw")["complete"]
+
+
+def test_masks_are_not_compared_with_themselves(tmp_path):
+    write_masks(tmp_path, {"a": GOOD})
+    with pytest.raises(PairingError, match="a: prediction and reference are one file"):
+        run(tmp_path, predictions=tmp_path / "ref")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_used_folder_is_refused_unless_overwritten(tmp_path):
     write_masks(tmp_path, {"a": GOOD})
     run(tmp_path)

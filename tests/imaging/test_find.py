@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from frugalseg.errors import PairingError, ScanError
-from frugalseg.imaging.find import case_id, check_same_grid, find_dataset, find_scans
+from frugalseg.imaging.find import case_id, check_same_grid, find_dataset, find_masks, find_scans
 from frugalseg.imaging.volume import Volume
 from tests.imaging.scans import numbered, write_series
 
@@ -142,6 +142,22 @@ def test_nnunet_raw_layout(tmp_path: Path) -> None:
     assert find_dataset(root / "imagesTr", root / "labelsTr") == (images, masks)
     assert find_dataset(root / "imagesTr", root) == (images, masks)
     assert find_dataset(root / "imagesTr", None) == (images, {})
+
+
+def test_masks_are_found_in_a_raw_data_set_too(tmp_path: Path) -> None:
+    root = raw_dataset(tmp_path, ["a_0000.nii.gz"], ["a.nii.gz"])
+    assert find_masks(root) == find_masks(root / "labelsTr") == {"a": root / "labelsTr" / "a.nii.gz"}
+
+
+def test_one_file_is_not_image_and_label(tmp_path: Path) -> None:
+    images = touch(tmp_path / "images", ["a.nii.gz", "b.nii.gz"])
+    with pytest.raises(PairingError, match="a: image and label are one file.* so of 1 more") as caught:
+        find_dataset(images, images)
+    assert "a folder of its own" in caught.value.cure
+    labels = touch(tmp_path / "labels", ["a.nii.gz"])
+    (labels / "b.nii.gz").symlink_to(images / "b.nii.gz")
+    with pytest.raises(PairingError, match=r"b: image and label are one file, .*labels/b\.nii\.gz\n"):
+        find_dataset(images, labels)
 
 
 def test_labels_given_win_over_those_of_the_raw_layout(tmp_path: Path) -> None:

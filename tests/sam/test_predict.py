@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from frugalseg.dataset.prepare import prepare
 from frugalseg.errors import OptionError, RunError, ScanError
+from frugalseg.imaging.formats import visible
 from frugalseg.options import FinetuneOptions, PredictOptions, PrepareOptions
 from frugalseg.sam import refine as refining
 from frugalseg.sam.predict import predict
@@ -53,7 +55,7 @@ def note_of(folder):
 
 def test_without_refine_nothing_is_refined(model, tmp_path):
     predict(options(model, tmp_path / "out"))
-    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    files = [path.name for path in visible(tmp_path / "out")]
     assert files == [NOTE, *(f"scan_{i:02d}.nii.gz" for i in range(4))]
 
 
@@ -112,6 +114,27 @@ def test_a_broken_scan_is_reported_after_the_others_are_refined(model, broken, t
         predict(PredictOptions(**given))
     assert sorted(path.name for path in out.glob("*.nii.gz")) == [f"scan_{i:02d}.nii.gz" for i in refined]
     assert list(note_of(out)["failed"]) == ["scan_02"]
+
+
+def test_a_mended_scan_alone_is_predicted_and_refined_with_resume(model, broken, tmp_path):
+    out = tmp_path / "out"
+    given = PredictOptions(**vars(options(model, out, refine="litemedsam")) | {"images": broken})
+    with pytest.raises(ScanError) as caught:
+        predict(given)
+    assert "by the same command with --resume" in caught.value.cure
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")}
+    (broken / "scan_02.nii.gz").write_bytes((model / "images" / "scan_02.nii.gz").read_bytes())
+    assert len(predict(replace(given, resume="yes"))) == 4
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")}
+    assert before.items() <= after.items()
+    assert {path.name for path in after.keys() - before.keys()} == {"scan_02.nii.gz"}
+    assert note_of(out)["failed"] == note_of(out / "coarse")["failed"] == {}
+
+
+def test_a_file_is_no_folder(model, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"--out .*file is a file"):
+        predict(options(model, tmp_path / "file", refine="litemedsam"))
 
 
 def test_where_every_scan_is_broken_that_is_said(model, broken, tmp_path):

@@ -124,7 +124,7 @@ def test_one_slice_goes_through_the_whole_volume_in_any_axes(root):
     assert np.array_equal(slices_of(written["a"]), slices_of(written["b"]))
     image = nib.load(written["b"])
     assert np.allclose(image.affine, OTHER_AXES)
-    assert not list((root / "out").glob(".*"))
+    assert not list((root / "out").glob(".*.partial"))
 
 
 def test_the_note_and_the_table_tell_what_was_done(root, capsys):
@@ -334,7 +334,7 @@ def test_a_propagation_killed_before_its_mask_is_written_is_not_lost(root, monke
     resumed = propagate(options(root, case=["a"], resume="yes"))
     assert MODELS[-1].encoded == []
     assert np.array_equal(slices_of(resumed["a"]), slices_of(whole["a"]))
-    assert not list((root / "out").glob(".*"))
+    assert not list((root / "out").glob(".*.partial"))
 
 
 def test_memory_holds_what_is_believed_of_one_slice_at_a_time(root, monkeypatch):

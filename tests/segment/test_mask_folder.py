@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from frugalseg.engine.files import write_json
+from frugalseg.engine.files import read_json, write_json
+from frugalseg.engine.lock import LOCK
 from frugalseg.errors import RunError, ScanError
 from frugalseg.imaging.volume import Volume
 from frugalseg.options import Resume
 from frugalseg.segment.mask_folder import MaskFolder, Words
 from frugalseg.segment.note import NOTE
+from tests.processes import lock_held, try_lock
 
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
 SAME = ("model", "promptable", "settings")
@@ -37,8 +40,20 @@ def make(case, path):
 
 
 def folder(out, *cases):
+    return MaskFolder.claim(Options(out), scans(out, *cases), note(), SAME, WORDS)
+
+
+def again(out, *cases):
+    return MaskFolder.claim(Options(out, resume="yes"), scans(out, *cases), note(), SAME, WORDS)
+
+
+def scans(out, *cases):
     images = {case: out.parent / "images" / f"{case}.nii.gz" for case in cases}
-    return MaskFolder.claim(Options(out), images, note(), SAME, WORDS)
+    for case, path in images.items():
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            path.write_text(case)
+    return images
 
 
 def test_the_others_are_named_only_where_there_are_some(tmp_path):
@@ -73,6 +88,78 @@ def test_what_differs_from_the_run_begun_is_named(tmp_path, before, said):
 
 
 def test_the_same_options_go_on(tmp_path):
-    write_json(tmp_path / NOTE, {**note(), "masks": {"a": "a.nii.gz"}})
-    again = MaskFolder.claim(Options(tmp_path, resume="yes"), {"a": Path("a.nii.gz")}, note(), SAME, WORDS)
-    assert again.done == {"a": tmp_path / "a.nii.gz"}
+    folder(tmp_path / "out", "a").fill(make, "CPU")
+    assert again(tmp_path / "out", "a").done == {"a": tmp_path / "out" / "a.nii.gz"}
+
+
+def test_only_what_is_there_of_scans_that_are_the_same_is_done(tmp_path, capsys):
+    out = tmp_path / "out"
+    folder(out, "a", "b", "c").fill(make, "CPU")
+    (out / "a.nii.gz").unlink()
+    (tmp_path / "images" / "b.nii.gz").write_text("another patient's")
+    going_on = again(out, "a", "b", "c")
+    assert list(going_on.done) == ["c"]
+    said = capsys.readouterr().err
+    assert "a: its mask is gone; it is done again" in said
+    assert "b: the scan is not the one noted before; it is done again" in said
+    made = []
+    going_on.fill(lambda case, path: made.append(case) or make(case, path), "CPU")
+    assert made == ["a", "b"]
+    assert list(again(out, "a", "b", "c").done) == ["c", "a", "b"]
+
+
+def test_after_a_broken_scan_the_same_command_with_resume_does_it_alone(tmp_path):
+    with pytest.raises(ScanError) as caught:
+        folder(tmp_path / "out", "a", "broken", "c").fill(make, "CPU")
+    assert caught.value.cure == (
+        "mend or remove them, and predict by the same command with --resume: it does those that are missing"
+    )
+    made = []
+
+    def mended(case, path):
+        made.append(case)
+        return make("mended", path)
+
+    again(tmp_path / "out", "a", "broken", "c").fill(mended, "CPU")
+    assert made == ["broken"]
+    assert read_json(tmp_path / "out" / NOTE)["failed"] == {}
+
+
+def test_a_scan_that_does_not_fit_into_the_memory_stops_no_other(tmp_path):
+    def large(case, path):
+        if case == "b":
+            torch.empty(10**15)
+        return make(case, path)
+
+    with pytest.raises(ScanError, match="b: not enough memory for it"):
+        folder(tmp_path / "out", "a", "b", "c").fill(large, "CPU")
+    assert (tmp_path / "out" / "c.nii.gz").is_file()
+
+
+def test_a_second_process_is_kept_out_until_the_masks_are_made(tmp_path):
+    out = tmp_path / "out"
+
+    def looking(case, path):
+        assert try_lock(out) == "another process works"
+        return make(case, path)
+
+    folder(out, "a").fill(looking, "CPU")
+    assert try_lock(out) == "free"
+    with pytest.raises(ScanError):
+        folder(tmp_path / "failed", "broken").fill(make, "CPU")
+    assert try_lock(tmp_path / "failed") == "free"
+    with lock_held(out), pytest.raises(RunError, match=r"another process works in .*out"):
+        again(out, "a")
+
+
+def test_the_lock_of_a_killed_command_is_no_use_of_the_folder(tmp_path):
+    (tmp_path / LOCK).touch()
+    assert folder(tmp_path, "a").done == {}
+
+
+@pytest.mark.parametrize("out", ["file", "file/within"])
+def test_a_file_is_no_folder(tmp_path, out):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"--out .*file is a file") as caught:
+        folder(tmp_path / out)
+    assert caught.value.cure == "give a folder"

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from frugalseg.dataset.prepare import prepare
+from frugalseg.engine.lock import LOCK
 from frugalseg.errors import OptionError, PairingError, RunError
 from frugalseg.evaluate.evaluate import evaluate
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions
 from frugalseg.segment.finetune import finetune
 from frugalseg.segment.note import NOTE
 from frugalseg.segment.predict import Predictor, predict
+from tests.processes import try_lock
 from tests.scans import write_cohort
 
 
@@ -55,6 +57,19 @@ def test_chosen_scans_alone_are_predicted_and_compared(model, tmp_path):
         evaluate(replace(judged, case=["scan_01", "scan_02"]))
     with pytest.raises(OptionError, match="scan_9"):
         predict(options(model, tmp_path / "none", case=["scan_9"]))
+
+
+def test_a_finished_training_lets_go_of_its_folder(model, tmp_path):
+    settings = FinetuneOptions(
+        data=model / "store", out=tmp_path / "fit", steps=2, budget="1 scan", semi="self-training", device="cpu"
+    )
+    run = finetune(settings)
+    assert run.finished
+    for folder in (run.path, run.path / "rounds" / "0"):
+        assert (folder / LOCK).is_file()
+        assert try_lock(folder) == "free"
+    with pytest.raises(RunError, match=r"--out .*model.json is a file"):
+        finetune(replace(settings, out=run.path / "model.json"))
 
 
 def test_other_label_values_and_fewer_organs(model, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,10 @@ import pytest
 from frugalseg.cli import main
 from frugalseg.errors import OptionError, RunError
 from frugalseg.options import ReportOptions, StudyStatusOptions
+from frugalseg.study import state
 from frugalseg.study.results import collect
 from frugalseg.study.run import report, study
-from frugalseg.study.state import at_work, read_state
+from frugalseg.study.state import JobState, at_work, read_state, write_state
 from frugalseg.study.status import study_status
 
 from .plans import PLAN, changed, options, write_plan
@@ -97,6 +99,43 @@ def test_status_and_report_of_a_finished_study(folder, capsys):
     assert main(["report", str(folder / "out")]) == 0
     assert capsys.readouterr().out.endswith("report.html\n")
     assert report(ReportOptions(folder=folder / "out")).is_file()
+
+
+def test_status_for_who_may_only_read(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder / "out", tmp_path / "out")
+    cell = next(cell for cell in json.loads((tmp_path / "out" / "grid.json").read_text())["cells"])
+    (tmp_path / "out" / cell["folder"] / "model.json").unlink()
+    write_state(tmp_path / "out", cell["id"], JobState("running", started=time.time()))
+
+    def refuse(*_given, **_more):
+        raise PermissionError(13, "Permission denied")
+
+    assert "1 waiting" in study_status(StudyStatusOptions(folder=tmp_path / "out"))
+    monkeypatch.setattr(state, "FileLock", refuse)
+    told = study_status(StudyStatusOptions(folder=tmp_path / "out"))
+    assert "5 done, 1 running of 6 models" in told
+    assert f"running: {cell['id']}" in told
+    assert "whether somebody is at work cannot be told" in told
+    assert "whether" not in study_status(StudyStatusOptions(folder=folder / "out"))  # it is finished
+
+
+def test_a_raw_data_set_as_labels_and_a_case_called_na(tmp_path):
+    plan = write_plan(
+        tmp_path,
+        changed(
+            ("away/images, labels: away/labels", "away/imagesTr, labels: away"),
+            ("seeds: [0, 1]", "seeds: [0]"),
+        ),
+    )
+    away = tmp_path / "away"
+    for old, new in (("images", "imagesTr"), ("labels", "labelsTr")):
+        (away / old).rename(away / new)
+        (away / new / "scan_06.nii.gz").rename(away / new / "NA.nii.gz")
+    study(options(plan, tmp_path / "out", only=["method=scratch"]))
+    measured = collect(tmp_path / "out").cases
+    assert measured[measured["test"] == "away"]["case"].tolist() == ["NA", "scan_07"]
+    assert measured["patient"].tolist() == measured["case"].tolist()
+    assert measured["dice"].dtype == measured["hd95_mm"].dtype == float
 
 
 def test_a_part_of_the_grid(folder, tmp_path):
@@ -201,6 +240,17 @@ def test_data_that_cannot_be_read_end_the_study_before_any_training(tmp_path):
     with pytest.raises(OptionError, match="line 9: data.away: cannot be prepared: 2 of 2 scans cannot be read"):
         study(options(plan, tmp_path / "out", at_once=2))
     assert not (tmp_path / "out" / "finetune").exists()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"), [("(Q.+)", "finds no patient in the case id 'scan_06'"), ("(", "is no regular expression")]
+)
+def test_a_patient_pattern_that_fits_no_scan_of_a_test_set(tmp_path, pattern, said):
+    plan = write_plan(
+        tmp_path, changed(("labels: away/labels,", f"labels: away/labels, patient_pattern: '{pattern}',"))
+    )
+    with pytest.raises(OptionError, match=f"line 9: data.away: cannot be prepared: patient_pattern .* {said}"):
+        study(options(plan, tmp_path / "out"))
 
 
 def start(plan: Path, out: Path, *flags: str) -> subprocess.Popen[str]:

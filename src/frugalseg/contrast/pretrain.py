@@ -37,20 +37,20 @@ def pretrain(options: PretrainOptions) -> RunFolder:
         )
     torch.manual_seed(options.seed)
     task = PretrainTask(options, store, split, fabric.device)
-    run = RunFolder.claim("pretrain", options, fabric, store.identity(split, reads_superpixels(options)))
-    if run.finished:
-        say(f"{run.path} is finished")
+    with RunFolder.claim("pretrain", options, fabric, store.identity(split, reads_superpixels(options))) as run:
+        if run.finished:
+            say(f"{run.path} is finished")
+            return run
+        samples = "slices" if task.batches(0)[0].ndim == 1 else "triplets"
+        say(
+            f"pre-training by {options.method} on {counted(len(task.rows), 'slice')}: "
+            f"{counted(task.steps, 'step')} of {options.batch_size} {samples}"
+        )
+        plan = Plan(task.steps, task.interval, options.seed, clip=None, checkpoint_minutes=options.checkpoint_minutes)
+        train(task, plan, fabric, run)
+        if fabric.is_global_zero:
+            save_model(run.path, task.model.network, describe(options, store, task))
         return run
-    samples = "slices" if task.batches(0)[0].ndim == 1 else "triplets"
-    say(
-        f"pre-training by {options.method} on {counted(len(task.rows), 'slice')}: "
-        f"{counted(task.steps, 'step')} of {options.batch_size} {samples}"
-    )
-    plan = Plan(task.steps, task.interval, options.seed, clip=None, checkpoint_minutes=options.checkpoint_minutes)
-    train(task, plan, fabric, run)
-    if fabric.is_global_zero:
-        save_model(run.path, task.model.network, describe(options, store, task))
-    return run
 
 
 def describe(options: PretrainOptions, store: SliceStore, task: PretrainTask) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from frugalseg.engine.words import counted
 from frugalseg.errors import OptionError, SplitError
 
 Unit = Literal["%", "scans", "slices"]
@@ -66,38 +67,45 @@ def draw_labels(
         organs: names of the organs' columns.
 
     Raises:
-        SplitError: the budget asks for more than the labelled training patients have.
+        SplitError: the budget asks for more than the labelled training patients have; it tells where the others are.
     """
-    table = slices[slices["labelled"] & slices["patient"].isin(list(patients))]
+    labelled = slices[slices["labelled"]]
+    table = labelled[labelled["patient"].isin(list(patients))]
+    held_out = int(labelled["case"].nunique() - table["case"].nunique())
     names = sorted(table["patient"].unique())
     if not names:
         raise SplitError("no training patient has labels", "add labels, or change the split")
     rng = np.random.default_rng([draw, 1])
     order = [names[i] for i in rng.permutation(len(names))]
     if budget.unit == "slices":
-        return _draw_slices(table, order, budget, rng, organs)
+        return _draw_slices(table, order, budget, rng, organs, held_out)
 
     if budget.unit == "%":
         taken = order[: max(1, round(len(order) * budget.amount / 100))]
         return _rows(table["patient"].isin(taken))
     scans = [case for patient in order for case in sorted(table.loc[table["patient"] == patient, "case"].unique())]
-    _check_enough(budget, len(scans), "labelled training scans")
+    _check_enough(budget, len(scans), "labelled training scans", held_out)
     return _rows(table["case"].isin(scans[: int(budget.amount)]))
 
 
 def _draw_slices(
-    table: pd.DataFrame, order: list[str], budget: Budget, rng: np.random.Generator, organs: list[str]
+    table: pd.DataFrame, order: list[str], budget: Budget, rng: np.random.Generator, organs: list[str], held_out: int
 ) -> npt.NDArray[np.int64]:
     positive = table[table[organs].any(axis=1)]
-    _check_enough(budget, len(positive), "labelled training slices that hold a target")
+    _check_enough(budget, len(positive), "labelled training slices that hold a target", held_out)
     queues = [rng.permutation(positive.index[positive["patient"] == patient].to_numpy()) for patient in order]
     turns = [queue[turn] for turn in range(max(map(len, queues))) for queue in queues if turn < len(queue)]
     return np.sort(np.array(turns[: int(budget.amount)], dtype=np.int64))
 
 
-def _check_enough(budget: Budget, there: int, what: str) -> None:
-    if budget.amount > there:
-        raise SplitError(f"--budget {str(budget)!r}: there are only {there} {what}", f"ask for at most {there}")
+def _check_enough(budget: Budget, there: int, what: str, held_out: int) -> None:
+    if budget.amount <= there:
+        return
+    problem, cure = f"--budget {str(budget)!r}: there are only {there} {what}", f"ask for at most {there}"
+    if held_out:
+        problem += f"; the split keeps {counted(held_out, 'other labelled scan')} for validation and test"
+        cure += ", label more scans, or keep fewer back: prepare with --fractions 0.15 0 (no test), or give a --split"
+    raise SplitError(problem, cure)
 
 
 def _rows(chosen: pd.Series[Any]) -> npt.NDArray[np.int64]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ import pandas as pd
 import torch
 
 from frugalseg._version import __version__
-from frugalseg.dataset.splits import draw_split, read_split
+from frugalseg.dataset.splits import PARTS, Split, draw_split, patient_of, read_split
 from frugalseg.dataset.store import COLUMNS, FORMAT, SliceStore, presence_column, same_image_groups
 from frugalseg.dataset.superpixels import prepare_superpixels
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes
@@ -64,8 +63,8 @@ def prepare(options: PrepareOptions) -> SliceStore:
     Raises:
         StoreError: `out` holds something else, or a store made with other parameters or from other scans.
         ScanError: scans cannot be read (all are named, the others are kept for the next run).
-        PairingError: labels without images, or on another grid.
-        OptionError: a `--target` value that no mask holds.
+        PairingError: labels without images, on another grid, or that are the images themselves.
+        OptionError: a `--target` value that no mask holds, or a pattern that finds no patient.
         SplitError: the split leaves nothing for training, or leaks.
     """
     store = _prepare_slices(options)
@@ -97,7 +96,7 @@ def _prepare_slices(options: PrepareOptions) -> SliceStore:
     jobs = {
         case: ScanJob(
             case=case,
-            patient=_patient(case, options.patient_pattern),
+            patient=patient_of(case, options.patient_pattern),
             image=image,
             labels=labels.get(case),
             intensity=IntensityScale.from_dict(parameters["intensity"]),
@@ -210,19 +209,6 @@ def _digest(parameters: Mapping[str, Any], names: Sequence[str]) -> str:
     """A short name for these parameters, so that parts made with others are never mixed in."""
     chosen = json.dumps({name: parameters[name] for name in names}, sort_keys=True)
     return hashlib.sha256(chosen.encode()).hexdigest()[:12]
-
-
-def _patient(case: str, pattern: str) -> str:
-    try:
-        match = re.match(pattern, case)
-    except re.error as error:
-        raise OptionError(f"--patient-pattern {pattern!r} is no regular expression ({error})", "correct it") from error
-    if match is None or not match.groups() or not match.group(1):
-        raise OptionError(
-            f"--patient-pattern {pattern!r} finds no patient in the case id {case!r}",
-            "write a pattern with one group, for example (.+)_scan",
-        )
-    return str(match.group(1))
 
 
 def _finished_part(job: ScanJob, stamp: list[Any]) -> dict[str, Any] | None:
@@ -364,3 +350,22 @@ def _describe(store: SliceStore) -> None:
     for name in store.targets:
         holding = store.slices[store.slices["labelled"]].groupby("case")[presence_column(name)].any()
         say(f"  {name}: in {int(holding.sum())} of {labelled} labelled scans")
+    if store.targets:
+        _describe_split(store, split)
+
+
+def _describe_split(store: SliceStore, split: Split) -> None:
+    """Few labels: how many are left to train on, and whether any choose the model, is better known now than later."""
+    labelled = store.slices[store.slices["labelled"]].groupby("case")["patient"].first()
+    count = labelled.map(split.part_of()).value_counts()
+    training, validation, test = (int(count.get(part, 0)) for part in PARTS)
+    left_out = len(labelled) - training - validation - test
+    say(
+        f"  labelled scans: {training} for training, {validation} for validation, {test} for test"
+        f"{f', {left_out} for nothing, as --split does not name them' if left_out else ''}"
+    )
+    if not validation:
+        say(
+            "  none for validation: fine-tuning then keeps its last step's model and chooses nothing; "
+            "give it some by --fractions (from three labelled patients on) or by --split"
+        )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from frugalseg.errors import SplitError
+from frugalseg.errors import OptionError, SplitError
 
 PARTS = ("train", "validation", "test")
 
@@ -48,6 +49,24 @@ class Split:
 def _some(names: Iterable[str], most: int = 5) -> str:
     ordered = sorted(names)
     return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
+
+
+def patient_of(case: str, pattern: str) -> str:
+    """The patient whom a case id names.
+
+    Raises:
+        OptionError: the pattern is no regular expression, or finds no patient.
+    """
+    try:
+        match = re.match(pattern, case)
+    except re.error as error:
+        raise OptionError(f"--patient-pattern {pattern!r} is no regular expression ({error})", "correct it") from error
+    if match is None or not match.groups() or not match.group(1):
+        raise OptionError(
+            f"--patient-pattern {pattern!r} finds no patient in the case id {case!r}",
+            "write a pattern with one group, for example (.+)_scan",
+        )
+    return str(match.group(1))
 
 
 def draw_split(

@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 
 from frugalseg.contrast.pretrain import pretrain
-from frugalseg.dataset.budget import Budget
+from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.prepare import prepare
+from frugalseg.dataset.store import SliceStore
 from frugalseg.demo.phantom import LABELS, write_cohort
 from frugalseg.engine.device import find_device
-from frugalseg.engine.files import write_json
+from frugalseg.engine.files import refuse_file, write_json
 from frugalseg.engine.progress import say
-from frugalseg.errors import RunError
+from frugalseg.errors import RunError, SplitError
 from frugalseg.evaluate.evaluate import evaluate
 from frugalseg.options import (
     DemoOptions,
@@ -28,6 +29,8 @@ from frugalseg.segment.finetune import finetune
 from frugalseg.segment.predict import predict
 
 MARK = ".frugalseg-demo"
+SCANS = 3
+"""Labelled scans to train on, unless told otherwise or fewer are there."""
 MADE = ("scans", "store", "pretrained", "model", "predictions", "evaluation")
 
 
@@ -36,16 +39,18 @@ def demo(options: DemoOptions) -> Path:
 
     Raises:
         RunError: the folder is in use and `overwrite` was not given.
+        SplitError: the budget asks for more labels than the split leaves to train on.
     """
     out = options.out
-    Budget.parse(options.budget)  # these two would otherwise be found wrong minutes later
+    if options.budget is not None:
+        Budget.parse(options.budget)  # these two would otherwise be found wrong minutes later
     find_device(options.device)
     _claim(options)
     begun = time.perf_counter()
     images, labels, target = _scans(options)
 
     _announce("prepare", f"--images {images} --labels {labels} --target {' '.join(target)} --size {options.size}")
-    prepare(
+    store = prepare(
         PrepareOptions(
             images=images,
             labels=labels,
@@ -56,6 +61,7 @@ def demo(options: DemoOptions) -> Path:
             seed=options.seed,
         )
     )
+    budget = _budget(options, store)
     _announce("pretrain", f"--data {out / 'store'} --method polycl-m --epochs {options.pretrain_epochs}")
     pretrain(
         PretrainOptions(
@@ -66,12 +72,12 @@ def demo(options: DemoOptions) -> Path:
             seed=options.seed,
         )
     )
-    _announce("finetune", f"--encoder {out / 'pretrained'} --budget {shlex.quote(options.budget)}")
+    _announce("finetune", f"--encoder {out / 'pretrained'} --budget {shlex.quote(budget)}")
     finetune(
         FinetuneOptions(
             data=out / "store",
             encoder=out / "pretrained",
-            budget=options.budget,
+            budget=budget,
             steps=options.steps,
             out=out / "model",
             device=options.device,
@@ -99,6 +105,7 @@ def demo(options: DemoOptions) -> Path:
 def _claim(options: DemoOptions) -> None:
     """Take the folder; only what a demo made, as its mark says, is ever deleted, and never the user's scans."""
     out, mark = options.out, options.out / MARK
+    refuse_file(out)
     if out.exists() and any(out.iterdir()):
         if not mark.is_file():
             raise RunError(f"{out} holds other things than a demo", "choose another --out")
@@ -111,6 +118,21 @@ def _claim(options: DemoOptions) -> None:
         for folder in made:
             shutil.rmtree(folder)
     write_json(mark, {"made_by": "frugalseg demo"})
+
+
+def _budget(options: DemoOptions, store: SliceStore) -> str:
+    """The budget, tried: `finetune` would find too few labels only after the pre-training."""
+    train, slices = store.split().train, store.slices
+    left = slices.loc[slices["labelled"] & slices["patient"].isin(train), "case"].nunique()
+    budget = options.budget or f"{max(1, min(SCANS, left))} scans"
+    try:
+        draw_labels(slices, train, Budget.parse(budget), FinetuneOptions.draw, store.presence_columns)
+    except SplitError as error:
+        raise SplitError(
+            error.problem,
+            "give --overwrite and a smaller --budget, or masks of more scans: of five, three are left to train on",
+        ) from None
+    return budget
 
 
 def _scans(options: DemoOptions) -> tuple[Path, Path, list[str]]:

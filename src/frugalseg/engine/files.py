@@ -13,7 +13,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from frugalseg.errors import disk_errors
+from frugalseg.errors import RunError, disk_errors
+
+
+def refuse_file(out: Path) -> None:
+    """Raise `RunError` where a folder is asked for that is a file, or would lie in one."""
+    there = next((path for path in (out, *out.parents) if path.exists()), None)
+    if there is not None and not there.is_dir():
+        raise RunError(f"--out {there} is a file", "give a folder")
 
 
 @contextmanager

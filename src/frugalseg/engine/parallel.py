@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
+from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import scan_progress
 from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, PairingError, ScanError
@@ -44,9 +45,10 @@ def map_cases(
             failures[case] = error
         except FrugalsegError:  # a full disk, say, is no fault of this scan
             raise
-        except MemoryError:
-            failures[case] = _too_large(case, at_once)
         except Exception as error:
+            if out_of_memory(error):
+                failures[case] = _too_large(case, at_once)
+                return
             raise RuntimeError(f"unexpected error in case {case}: {error}") from error
 
     with scan_progress(title, len(jobs)) as advance:

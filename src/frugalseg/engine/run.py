@@ -5,6 +5,7 @@ environment.json      command, hashes of the data, versions, git commit, device
 metrics.jsonl         one JSON object a report; the truth about the run
 tensorboard/          the same as events, where TensorBoard is installed
 checkpoints/          last.ckpt, and best.ckpt where a validation chooses
+.lock                 held by the process that works here
 model.safetensors, model.json   the result; model.json is written last of all
 """
 
@@ -25,10 +26,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import yaml
+from filelock import BaseFileLock
 
 from frugalseg._version import __version__
 from frugalseg.engine.device import describe
-from frugalseg.engine.files import atomic_write, read_json, write_json
+from frugalseg.engine.files import atomic_write, read_json, refuse_file, write_json
+from frugalseg.engine.lock import LOCK, lock_folder
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.models.saved import SPEC
 from frugalseg.options import Resume
@@ -55,13 +58,21 @@ class RunOptions(Protocol):
 
 
 class RunFolder:
-    """One run's folder. Make it with `claim`."""
+    """One run's folder. Make it with `claim`, in a `with` that ends when nothing more is written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.last = path / "checkpoints" / "last.ckpt"
         self.best = path / "checkpoints" / "best.ckpt"
         self.metrics = path / "metrics.jsonl"
+        self._lock: BaseFileLock | None = None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     @classmethod
     def claim(
@@ -69,7 +80,8 @@ class RunFolder:
     ) -> RunFolder:
         """Take `options.out` for a new run, or find the run to resume there.
 
-        Of several processes the first does this; the others wait for it.
+        Of several processes that share a run the first does this; the others wait for it. A process that does not
+        share it is kept out of the folder, unless the run is finished and will only be read.
 
         Args:
             command: the command's name, for the record.
@@ -78,8 +90,8 @@ class RunFolder:
             data: hashes of what is learned from, kept in environment.json.
 
         Raises:
-            RunError: a new run on a used folder, `--resume` where there is nothing to resume, or a resumed run
-                with other options or on other data.
+            RunError: a new run on a used folder, `--resume` where there is nothing to resume, a resumed run
+                with other options or on other data, or another process is at work on it.
         """
         run = cls(options.out)
         if fabric.is_global_zero:
@@ -89,7 +101,23 @@ class RunFolder:
 
     def _claim(self, command: str, options: RunOptions, device: torch.device, data: dict[str, str]) -> None:
         config = plain(options)
-        if self.last.is_file() and options.resume != "no":
+        begun = self._check_free(config, data, options.resume)
+        if self.finished:
+            return
+        self._lock = lock_folder(self.path)  # only now: a folder that is refused stays as it was
+        if begun:
+            return
+        with disk_errors(self.path):
+            self.last.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self.path / "config.yaml", "w") as file:
+            file.write(f"# frugalseg {command} --config THIS_FILE --out ANOTHER_FOLDER runs the same again\n")
+            yaml.safe_dump(config, file, sort_keys=False, allow_unicode=True)
+        write_json(self.path / "environment.json", {"command": command, "data": data, **environment(device)})
+
+    def _check_free(self, config: dict[str, Any], data: dict[str, str], resume: Resume) -> bool:
+        """Whether there is a checkpoint to go on from; raises `RunError` where the folder must not be taken."""
+        refuse_file(self.path)
+        if self.last.is_file() and resume != "no":
             if not (self.path / "config.yaml").is_file() or not (self.path / "environment.json").is_file():
                 raise RunError(
                     f"{self.path} has a checkpoint, but not what it was made with (config.yaml, environment.json)",
@@ -97,15 +125,15 @@ class RunFolder:
                 )
             self._check_same(config)
             self._check_same_data(data)
-            return
-        if options.resume == "yes":
+            return True
+        if resume == "yes":
             raise RunError(
                 f"--resume: {self.path} holds no checkpoint to continue from",
                 "check the path, or leave out --resume to start a new run (--resume auto does either)",
             )
-        if (self.path / "config.yaml").is_file() and options.resume == "auto":
+        if (self.path / "config.yaml").is_file() and resume == "auto":
             self._check_same(config)
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and any(entry.name != LOCK for entry in self.path.iterdir()):
             if self.finished:
                 raise RunError(f"{self.path} holds a finished run", "choose another --out")
             run = (self.path / "config.yaml").is_file()
@@ -113,12 +141,7 @@ class RunFolder:
                 f"{self.path} is in use" + (" by a run" if run else ""),
                 "choose another --out" + (", or continue that run with --resume" if run else ""),
             )
-        with disk_errors(self.path):
-            self.last.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.path / "config.yaml", "w") as file:
-            file.write(f"# frugalseg {command} --config THIS_FILE --out ANOTHER_FOLDER runs the same again\n")
-            yaml.safe_dump(config, file, sort_keys=False, allow_unicode=True)
-        write_json(self.path / "environment.json", {"command": command, "data": data, **environment(device)})
+        return False
 
     @property
     def finished(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frugalseg.errors import PairingError
 from frugalseg.evaluate.roles import PredictionNote
-from frugalseg.imaging.find import find_scans
+from frugalseg.imaging.find import check_two_files, find_masks
 
 SHOWN = 10
 
@@ -35,16 +35,16 @@ def find_pairs(references: Path, predictions: Path, note: PredictionNote | None,
     only where the note says that the scan could not be segmented.
 
     Args:
-        references, predictions: the folders of masks.
+        references, predictions: the folders of masks (see `find_masks`).
         note: what `frugalseg predict` noted beside its masks.
         only: case ids to compare; all where empty.
 
     Raises:
-        PairingError: references without prediction, all of them counted and the first named; no pair at all; or a
-            case of `only` without reference.
+        PairingError: references without prediction, all of them counted and the first named; no pair at all; a
+            case of `only` without reference; or a file that is prediction and reference at once.
         ScanError: a folder does not exist or holds no masks.
     """
-    given, made = find_scans(references), find_scans(predictions)
+    given, made = find_masks(references), find_masks(predictions)
     if only:
         if unknown := [case for case in only if case not in given]:
             raise PairingError(f"--case {unknown[0]}: {references} holds no reference of it", "correct the case id")
@@ -55,6 +55,7 @@ def find_pairs(references: Path, predictions: Path, note: PredictionNote | None,
             f"predictions {_some(made)}; references {_some(given)}",
             "name prediction and reference of a case alike (the suffix may differ)",
         )
+    check_two_files(made, given, "prediction and reference")
     excused = {} if note is None else {case: note.failed[case] for case in given if case in note.failed}
     not_predicted = {case: why for case, why in excused.items() if case not in made}
     lost = [case for case in given if case not in made and case not in not_predicted]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from frugalseg.engine.files import atomic_write, write_json
+from frugalseg.engine.files import atomic_write, refuse_file, write_json
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.evaluate.policy import policy_line
 from frugalseg.evaluate.summary import without_nan
@@ -25,8 +25,7 @@ def claim_folder(out: Path, overwrite: bool) -> None:
         RunError: it is a file, or it holds something and `overwrite` is not given.
         DiskError: it cannot be made.
     """
-    if out.exists() and not out.is_dir():
-        raise RunError(f"--out {out} is a file", "give a folder")
+    refuse_file(out)
     if out.is_dir() and any(out.iterdir()) and not overwrite:
         raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
     with disk_errors(out):

@@ -11,7 +11,7 @@ from frugalseg.imaging.formats import EXPECTED, case_id, is_dicom_file, is_dicom
 from frugalseg.imaging.stored import broken
 from frugalseg.imaging.volume import Volume
 
-__all__ = ["case_id", "check_same_grid", "find_dataset", "find_scans"]
+__all__ = ["case_id", "check_same_grid", "check_two_files", "find_dataset", "find_masks", "find_scans"]
 
 SHOWN = 5
 """How many names a message lists."""
@@ -49,6 +49,11 @@ def find_scans(path: Path) -> dict[str, Path]:
     return _by_case((case_id(scan), scan) for scan in scans)
 
 
+def find_masks(path: Path) -> dict[str, Path]:
+    """The masks at `path`: anything `find_scans` takes, or an nnU-Net raw data set, whose `labelsTr` are meant."""
+    return find_scans(path / "labelsTr" if (path / "labelsTr").is_dir() else path)
+
+
 def find_dataset(images: Path, labels: Path | None) -> tuple[dict[str, Path], dict[str, Path]]:
     """The scans of a data set and the labels that belong to them, paired by case id, never by order.
 
@@ -61,7 +66,8 @@ def find_dataset(images: Path, labels: Path | None) -> tuple[dict[str, Path], di
 
     Raises:
         ScanError: a path does not exist or holds no scan.
-        PairingError: double ids, labels without image, no label that fits any image, or several channels.
+        PairingError: double ids, labels without image, no label that fits any image, several channels, or a file that
+            is image and label at once.
     """
     if (images / "imagesTr").is_dir():
         if labels is None and (images / "labelsTr").is_dir():
@@ -72,8 +78,9 @@ def find_dataset(images: Path, labels: Path | None) -> tuple[dict[str, Path], di
         scans = _without_channel(scans)
     if labels is None:
         return scans, {}
-    masks = find_scans(labels / "labelsTr" if (labels / "labelsTr").is_dir() else labels)
+    masks = find_masks(labels)
     _require_pairs(scans, masks, images, labels)
+    check_two_files(scans, masks)
     return scans, masks
 
 
@@ -85,6 +92,16 @@ def check_same_grid(image: Volume, labels: Volume, case: str) -> None:
             f"    image  {image.describe_grid()}\n"
             f"    labels {labels.describe_grid()}",
             "resample the labels to the image with nearest neighbour, or give the image they were drawn on",
+        )
+
+
+def check_two_files(first: Mapping[str, Path], second: Mapping[str, Path], what: str = "image and label") -> None:
+    """Raise `PairingError` where a case has the same file in both: then one folder was given twice."""
+    one = [case for case, path in second.items() if case in first and path.resolve() == first[case].resolve()]
+    if one:
+        more = f", and so of {len(one) - 1} more" if len(one) > 1 else ""
+        raise PairingError(
+            f"{one[0]}: {what} are one file, {second[one[0]]}{more}", "give each of the two from a folder of its own"
         )
 
 

@@ -25,8 +25,9 @@ class DemoOptions:
     """ct or mr."""
     size: int = 128
     """Side of the square slices, in pixels."""
-    budget: str = "3 scans"
-    """How many labels may be used."""
+    budget: str | None = None
+    """How many labels may be used, of the scans that are not kept for validation and for test; by default 3 scans, or
+    as many as are left of fewer."""
     pretrain_epochs: int = 2
     """Passes of contrastive pre-training."""
     steps: int = 300

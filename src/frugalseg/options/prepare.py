@@ -33,7 +33,8 @@ class PrepareOptions:
     split: Path | None = None
     """A JSON file {"train": [patients], "validation": [...], "test": [...]}. Without it, one is drawn."""
     fractions: tuple[float, float] = (0.15, 0.25)
-    """Shares of the patients drawn for validation and for test, where no split is given."""
+    """Shares of the labelled patients drawn for validation and for test, where no split is given; of three or more,
+    each share above 0 is at least one."""
     patient_pattern: str = "(.+)"
     """Regular expression on the case id whose first group is the patient, where a patient has several scans."""
     skip_broken: bool = False

@@ -7,15 +7,13 @@ from typing import TypeVar
 
 import torch
 
+from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import say
 from frugalseg.errors import DeviceError
 
 SLICES_AT_ONCE = {"cpu": 4, "cuda": 16}
 """To begin with; so are boxes."""
 BOXES_AT_ONCE = {"cpu": 16, "cuda": 64}
-
-FULL = ("can't allocate memory", "not enough memory", "cuda error: out of memory", "alloc_failed")
-"""What PyTorch, CUDA, cuBLAS and cuDNN say, in lower case, where the memory is full: there is no error class for it."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,7 +55,7 @@ class Batches:
             DeviceError: that was one already.
             Exception: `error` itself, where it tells of anything but too little memory.
         """
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise error
         if tried == 1:
             said = (str(error) or type(error).__name__).splitlines()[0]
@@ -69,9 +67,3 @@ class Batches:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         say(f"out of memory with {tried} {self.what} at once; going on with {self.size}")
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return any(sign in str(error).lower() for sign in FULL)

@@ -11,7 +11,7 @@ from frugalseg.dataset.targets import MAX_TARGETS, MAX_VALUE, Targets
 from frugalseg.engine.files import sha256
 from frugalseg.engine.progress import say
 from frugalseg.errors import PairingError, RunError, ScanError
-from frugalseg.imaging.find import check_same_grid, find_dataset, find_scans
+from frugalseg.imaging.find import check_same_grid, check_two_files, find_dataset, find_scans
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import mask_path
@@ -24,12 +24,13 @@ def pair(images: Path, masks: Path, cases: Sequence[str]) -> tuple[dict[str, Pat
     A single scan and a single mask file belong together whatever they are called.
 
     Raises:
-        PairingError: masks without a scan, double ids, or no pair at all.
+        PairingError: masks without a scan, double ids, no pair at all, or a file that is scan and mask at once.
         ScanError: a path does not exist or holds no scan.
         OptionError: a wanted case that is no scan, or has no mask.
     """
     if masks.is_file() and len(single := find_scans(images)) == 1:
         scans, given = single, dict.fromkeys(single, masks)
+        check_two_files(scans, given)
     else:
         scans, given = find_dataset(images, masks)
     wanted = chosen({case: path for case, path in scans.items() if case in given}, cases, masks)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from frugalseg.engine.files import read_json
+from frugalseg.engine.files import read_json, refuse_file
+from frugalseg.engine.lock import LOCK
 from frugalseg.errors import RunError, ScanError
 from frugalseg.models.saved import SPEC
 from frugalseg.options import PredictOptions, RefineOptions
@@ -34,7 +35,8 @@ def predict(options: PredictOptions) -> dict[str, Path]:
 
     find_weights(options.refine)  # before hours of predicting
     coarse = options.out / COARSE
-    used = options.out.is_dir() and any(entry.name != COARSE for entry in options.out.iterdir())
+    refuse_file(options.out)
+    used = options.out.is_dir() and any(entry.name not in (COARSE, LOCK) for entry in options.out.iterdir())
     if used and options.resume == "no" and not options.overwrite:
         raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
     broken: ScanError | None = None

@@ -62,29 +62,13 @@ def finetune(
     if make_redraw is not None:
         work = replace(work, redraw=make_redraw(work.store, work.fabric.device))
     work.start_network(options)  # weights that do not fit are told before the folder is taken
-    run = work.claim(_resumable(options))
-    if run.finished:
-        say(f"{run.path} is finished")
-    elif work.preset.semi == "self-training" and len(work.unlabelled):
-        teacher: RunFolder | None = None
-        for n in range(work.preset.rounds):
-            earlier = replace(
-                options,
-                out=options.out / "rounds" / str(n),
-                semi="self-training" if n else "none",
-                rounds=n or None,
-                refine=options.refine if n else None,
-                resume="auto",
-            )
-            say(f"round {n} of {work.preset.rounds}: {'the labels alone' if teacher is None else 'with pseudo-labels'}")
-            stage = work.claim(earlier)
-            if not stage.finished:
-                work.train(earlier, stage, teacher)
-            teacher = stage
-        say(f"round {work.preset.rounds} of {work.preset.rounds}: the model to keep")
-        work.train(options, run, teacher)
-    else:
-        work.train(options, run, None)
+    with work.claim(_resumable(options)) as run:
+        if run.finished:
+            say(f"{run.path} is finished")
+        elif work.preset.semi == "self-training" and len(work.unlabelled):
+            work.train(options, run, work.train_teacher(options))
+        else:
+            work.train(options, run, None)
     return run
 
 
@@ -149,6 +133,27 @@ class _Work:
     def claim(self, options: FinetuneOptions) -> RunFolder:
         """The run folder of these options."""
         return RunFolder.claim("finetune", options, self.fabric, self.store.identity(self.split))
+
+    def train_teacher(self, options: FinetuneOptions) -> RunFolder | None:
+        """The rounds of a self-training before the last, each taught by the one before; returns the last of them."""
+        teacher: RunFolder | None = None
+        rounds = self.preset.rounds
+        for n in range(rounds):
+            earlier = replace(
+                options,
+                out=options.out / "rounds" / str(n),
+                semi="self-training" if n else "none",
+                rounds=n or None,
+                refine=options.refine if n else None,
+                resume="auto",
+            )
+            say(f"round {n} of {rounds}: {'the labels alone' if teacher is None else 'with pseudo-labels'}")
+            with self.claim(earlier) as stage:
+                if not stage.finished:
+                    self.train(earlier, stage, teacher)
+            teacher = stage
+        say(f"round {rounds} of {rounds}: the model to keep")
+        return teacher
 
     def train(self, options: FinetuneOptions, run: RunFolder, teacher: RunFolder | None) -> None:
         """One training, from the labels and what `teacher` makes of the rest."""

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from frugalseg.engine.files import read_json, write_json
+from filelock import BaseFileLock
+
+from frugalseg.engine.files import read_json, refuse_file, sha256, write_json
+from frugalseg.engine.lock import LOCK, lock_folder
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.words import counted
@@ -54,7 +57,7 @@ class FolderOptions(Protocol):
 
 
 class MaskFolder:
-    """The folder of a command's masks. Make it with `claim`.
+    """The folder of a command's masks. Make it with `claim`; other processes are kept out of it until `fill` ends.
 
     Attributes:
         out: the folder.
@@ -63,8 +66,10 @@ class MaskFolder:
         done: case id → mask, of an interrupted run that is gone on with.
     """
 
-    def __init__(self, out: Path, images: Mapping[str, Path], note: dict[str, Any], words: Words) -> None:
-        self.out, self.images, self.note, self.words = out, dict(images), note, words
+    def __init__(
+        self, out: Path, images: Mapping[str, Path], note: dict[str, Any], words: Words, lock: BaseFileLock
+    ) -> None:
+        self.out, self.images, self.note, self.words, self._lock = out, dict(images), note, words, lock
         self.done: dict[str, Path] = {}
 
     @classmethod
@@ -88,26 +93,29 @@ class MaskFolder:
             beside: files and folders in it that do not count as use.
 
         Raises:
-            RunError: the folder is in use, holds nothing to go on with, or masks made otherwise; or a mask would
-                overwrite its scan.
+            RunError: the folder is a file, in use, or worked in by another process; it holds nothing to go on with,
+                or masks made otherwise; or a mask would overwrite its scan.
             DiskError: the folder cannot be made.
         """
-        folder = cls(options.out, images, note, words)
+        out = options.out
+        refuse_file(out)
         scans = {path.resolve() for path in images.values()}
-        if over := [case for case, path in images.items() if folder.path(case).resolve() in scans]:
+        if over := [case for case, path in images.items() if mask_path(out, case, path).resolve() in scans]:
             raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
-        if options.resume != "no" and (options.out / NOTE).is_file():
-            folder._go_on(read_json(options.out / NOTE), same)
-            return folder
-        if options.resume == "yes":
-            raise RunError(f"--resume: {options.out} holds no {words.noun} to go on with", "leave out --resume")
-        used = options.out.exists() and any(entry.name not in beside for entry in options.out.iterdir())
-        if used and not options.overwrite:
-            raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
-        with disk_errors(options.out):
-            options.out.mkdir(parents=True, exist_ok=True)
-            # An older note would speak for these masks until the new one is there.
-            (options.out / NOTE).unlink(missing_ok=True)
+        before = read_json(out / NOTE) if options.resume != "no" and (out / NOTE).is_file() else None
+        if before is not None:
+            _check_same(out, before, note, same, words)
+        elif options.resume == "yes":
+            raise RunError(f"--resume: {out} holds no {words.noun} to go on with", "leave out --resume")
+        elif not options.overwrite and out.exists() and {entry.name for entry in out.iterdir()} - {LOCK, *beside}:
+            raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
+        folder = cls(out, images, note, words, lock_folder(out))
+        if before is not None:
+            folder._go_on(before, same)
+        else:
+            with disk_errors(out):
+                # An older note would speak for these masks until the new one is there.
+                (out / NOTE).unlink(missing_ok=True)
         return folder
 
     def path(self, case: str) -> Path:
@@ -124,6 +132,12 @@ class MaskFolder:
         Raises:
             ScanError: some scans failed, after all others are written.
         """
+        try:
+            return self._fill(make, device)
+        finally:
+            self._lock.release()
+
+    def _fill(self, make: Make, device: str) -> dict[str, Path]:
         total = len(self.images)
         if self.done:
             say(f"{self.words.done} before: {len(self.done)} of {counted(total, 'scan')}")
@@ -132,7 +146,8 @@ class MaskFolder:
         def work(case: str) -> Path:
             mask, told = make(case, self.images[case])
             write_mask(mask, self.path(case))
-            for key, value in {"masks": self.path(case).name, **told}.items():
+            known = {"masks": self.path(case).name, "scans": sha256(self.images[case])}
+            for key, value in {**known, **told}.items():
                 self.note.setdefault(key, {})[case] = value
             write_json(self.out / NOTE, self.note)  # after every scan, so that a killed run can go on
             return self.path(case)
@@ -149,22 +164,39 @@ class MaskFolder:
             not_done = f"{len(failures)} of {counted(total, 'scan')} not {self.words.done}{others}"
             raise ScanError(
                 f"{not_done}:\n{list_failures(failures)}",
-                f"mend or remove them, and {self.words.command} them again into another folder",
+                f"mend or remove them, and {self.words.command} by the same command with --resume: "
+                "it does those that are missing",
             )
         return {case: (self.done | made)[case] for case in self.images}
 
     def _go_on(self, before: Mapping[str, Any], same: Sequence[str]) -> None:
-        if differing := [told for key in same for told in _differing(key, before.get(key), self.note.get(key))]:
-            more = f"; and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
-            raise RunError(
-                f"{self.out} holds a {self.words.noun} with other options ({'; '.join(differing[:SHOWN])}{more})",
-                "resume with the same model and options, or choose another --out",
-            )
-        self.done = {case: self.out / name for case, name in before.get("masks", {}).items() if case in self.images}
+        """Take over what an interrupted run noted of the masks that are there, of scans that are still the same."""
+        noted = {case: self.out / name for case, name in before.get("masks", {}).items() if case in self.images}
+        there = {case: self.images[case] for case, mask in noted.items() if mask.is_file()}
+        scans = map_cases(sha256, there, "comparing scans")[0] if there else {}
+        for case, mask in noted.items():
+            if case not in there:
+                say(f"{case}: its mask is gone; it is done again")
+            elif scans[case] != before.get("scans", {}).get(case):
+                say(f"{case}: the scan is not the one noted before; it is done again")
+            else:
+                self.done[case] = mask
         for key, told in before.items():
             if isinstance(told, dict) and key not in same and key not in ("images", "failed"):
                 kept = {case: value for case, value in told.items() if case in self.done}
                 self.note[key] = {**self.note.get(key, {}), **kept}
+
+
+def _check_same(
+    out: Path, before: Mapping[str, Any], now: Mapping[str, Any], same: Sequence[str], words: Words
+) -> None:
+    """Raise `RunError` where the masks in `out` are made otherwise than is asked for now."""
+    if differing := [told for key in same for told in _differing(key, before.get(key), now.get(key))]:
+        more = f"; and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        raise RunError(
+            f"{out} holds a {words.noun} with other options ({'; '.join(differing[:SHOWN])}{more})",
+            "resume with the same model and options, or choose another --out",
+        )
 
 
 def _differing(name: str, before: Any, now: Any) -> Iterator[str]:

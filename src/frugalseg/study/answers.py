@@ -13,6 +13,9 @@ from frugalseg.study.comparison import Comparison, compare_with_baseline
 from frugalseg.study.scores import DICE, Group, Question, Scores
 from frugalseg.study.wording import describe, label, p_text, sections_of
 
+ENOUGH_DRAWS = 3
+"""Below, an interval over runs holds the truth about four times in five (docs/reference/statistics.md)."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -99,7 +102,12 @@ def _summary(scores: Scores, comparisons: Sequence[Comparison]) -> str:
         if named:
             parts.append(f"{side} 0 for {', '.join(named)}")
     what = f"Of {counted(places, 'comparison')} with {scores.results.baseline} each, "
-    return f"{what}the 95% interval of the difference in Dice lies {'; '.join(parts) or 'around 0 for every method'}."
+    draws = len(scores.results.draws)
+    narrow = (
+        "" if draws >= ENOUGH_DRAWS else f" With {counted(draws, 'draw')} of the labels such intervals are too narrow."
+    )
+    lies = "; ".join(parts) or "around 0 for every method"
+    return f"{what}the 95% interval of the difference in Dice lies {lies}.{narrow}"
 
 
 def _span(comparisons: Sequence[Comparison]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from frugalseg.dataset.splits import draw_split, read_split
+from frugalseg.dataset.splits import draw_split, patient_of, read_split
 from frugalseg.dataset.store import same_image_groups
 from frugalseg.dataset.targets import parse_targets
 from frugalseg.engine.files import read_json, sha256, write_json
@@ -29,11 +28,12 @@ def look(options: PrepareOptions) -> None:
 
     Raises:
         ScanError: scans cannot be read, or none has a mask.
-        OptionError: a target value that no mask holds.
+        OptionError: a target value that no mask holds, or a pattern that finds no patient.
     """
     images, labels = find_dataset(options.images, options.labels)
     if not labels:
         raise ScanError(f"{options.images} has no masks to test with", "give labels:")
+    patient = {case: patient_of(case, options.patient_pattern) for case in labels}
     before = {s["case"]: s for s in read_json(options.out)["scans"]} if options.out.is_file() else {}
     jobs = {case: (case, images[case], mask) for case, mask in labels.items()}
     whole = {c: scan for c, scan in before.items() if "labels_sha256" in scan}  # older lists lack it
@@ -53,8 +53,7 @@ def look(options: PrepareOptions) -> None:
                 f"target {organ}: label value {missing[0]} is in none of the masks of {options.labels}", "correct it"
             )
     for scan in scans:
-        match = re.match(options.patient_pattern, scan["case"])
-        scan["patient"] = match.group(1) if match and match.groups() else scan["case"]
+        scan["patient"] = patient[scan["case"]]
     alike = same_image_groups(scans)
     patients = {scan["patient"]: True for scan in scans}
     split = (

@@ -50,7 +50,8 @@ CELL_COLUMNS = {
 }
 """Columns of `StudyResults.cells`; from `masks` on empty where the model is not done."""
 
-CASE_METRICS = ("outcome", "dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
+CASE_NUMBERS = ("dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
+CASE_METRICS = ("outcome", *CASE_NUMBERS)
 CASE_COLUMNS = (*KEYS, "test", "case", "patient", "organ", *CASE_METRICS)
 """Columns of `StudyResults.cases`."""
 
@@ -112,7 +113,7 @@ def collect(folder: Path) -> StudyResults:
     grid = read_json(folder / GRID)
     for cell in grid["cells"]:
         cell["budget"] = Budget.parse(cell["budget"]).in_words
-    at_work = someone_at_work(folder)
+    at_work = someone_at_work(folder) is not False  # where it cannot be told, the jobs are believed
     cells = [_cell(folder, cell, at_work) for cell in grid["cells"]]
     patients = {test["name"]: test["patients"] for test in grid["tests"]}
     cases = [
@@ -199,7 +200,13 @@ def _cases(folder: Path, cell: Mapping[str, Any], patients: Mapping[str, Mapping
     """The rows of `cases` of one model, over all test sets."""
     tables = []
     for test, evaluation in cell["tests"].items():
-        table = pd.read_csv(folder / evaluation / "cases.csv", dtype={"case": str})
+        table = pd.read_csv(
+            folder / evaluation / "cases.csv",
+            usecols=["case", "organ", *CASE_METRICS],
+            dtype={"case": str, "organ": str},
+            keep_default_na=False,  # a case may be called NA
+            na_values={name: [""] for name in CASE_NUMBERS},
+        )
         table["test"], table["patient"] = test, table["case"].map(patients[test])
         tables.append(table.assign(**{key: cell[key] for key in KEYS}))
     return pd.concat(tables, ignore_index=True)[list(CASE_COLUMNS)]

@@ -16,7 +16,7 @@ from frugalseg.dataset.budget import Budget
 from frugalseg.engine.files import atomic_write, write_json
 from frugalseg.engine.progress import say
 from frugalseg.engine.words import counted
-from frugalseg.errors import OptionError, RunError
+from frugalseg.errors import OptionError, RunError, disk_errors
 from frugalseg.options import ReportOptions, StudyOptions
 from frugalseg.study.board import Board
 from frugalseg.study.cells import Cell
@@ -39,12 +39,14 @@ def study(options: StudyOptions) -> Path:
     Raises:
         OptionError: the plan is wrong, or its data cannot be prepared; the line is named, nothing was trained.
         RunError: another process works on `out`; or jobs failed, after all others are done and reported.
+        DiskError: `out` cannot be made or written.
         InterruptedRunError: stopped by the person; the same command goes on.
     """
     plan = read_plan(options.plan, options.study)
     wanted = _parse_only(options.only, plan)
     out = options.out.resolve()
-    _check_folder(out)
+    with disk_errors(out):
+        _check_folder(out)
     with at_work(out), closing(_make_workers(options, out)) as workers:
         if not (out / SETTINGS).is_file():
             _write_settings(out, options, workers)  # from now on the folder is a study's

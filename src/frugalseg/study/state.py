@@ -11,12 +11,14 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from frugalseg.engine.files import read_json, write_json
-from frugalseg.errors import RunError
+from frugalseg.errors import RunError, disk_errors
 from frugalseg.evaluate.results import SUMMARY
 from frugalseg.models.saved import SPEC
 from frugalseg.study.jobs import EvaluatedJob, Job, ModelJob, PretrainJob
 
 LOCK = ".lock"
+PATIENCE_S = 1
+"""How long to wait for the lock: `someone_at_work` takes it too, for a moment."""
 
 
 @dataclass(frozen=True)
@@ -86,27 +88,31 @@ def at_work(folder: Path) -> Iterator[None]:
 
     Raises:
         RunError: another process holds it.
+        DiskError: the folder cannot be made or written.
     """
     new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=PATIENCE_S)
     try:
-        with FileLock(folder / LOCK, timeout=0):
-            try:
-                yield
-            finally:
-                if new and [entry.name for entry in folder.iterdir()] == [LOCK]:
-                    with suppress(OSError):  # whoever came meanwhile keeps it
-                        (folder / LOCK).unlink()
-                        folder.rmdir()
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            held = lock.acquire()
     except Timeout:
         raise RunError(
             f"another process is working on the study in {folder}",
             "wait for it, or stop it; `frugalseg study status` tells how far it is",
         ) from None
+    with held:
+        try:
+            yield
+        finally:
+            if new and [entry.name for entry in folder.iterdir()] == [LOCK]:
+                with suppress(OSError):  # whoever came meanwhile keeps it
+                    (folder / LOCK).unlink()
+                    folder.rmdir()
 
 
-def someone_at_work(folder: Path) -> bool:
-    """Whether a process is working on the study."""
+def someone_at_work(folder: Path) -> bool | None:
+    """Whether a process is working on the study; None where that cannot be told, as the lock may only be read."""
     if not (folder / LOCK).is_file():
         return False
     try:
@@ -114,3 +120,5 @@ def someone_at_work(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:
+        return None

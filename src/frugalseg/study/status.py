@@ -16,9 +16,11 @@ from frugalseg.options import StudyStatusOptions
 from frugalseg.study.advance import advance_of, in_words, seconds_left
 from frugalseg.study.jobs import kind_of
 from frugalseg.study.results import GRID, SETTINGS, StudyResults, collect
-from frugalseg.study.state import JobState, read_state, someone_at_work
+from frugalseg.study.state import LOCK, JobState, read_state, someone_at_work
 
 STATES = ("done", "running", "failed", "waiting")
+NOBODY = "nobody is at work; the same `frugalseg study` command goes on"
+UNKNOWN = "whether somebody is at work cannot be told from here: what runs is what the jobs last noted"
 
 
 def study_status(options: StudyStatusOptions) -> str:
@@ -46,15 +48,16 @@ def describe_status(folder: Path) -> list[str | Table]:
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if state in counts)
     models = counted(len(results.cells), "model")
     parts: list[str | Table] = [f"{results.name}: {told} of {models}", _done_table(results)]
-    if at_work:
+    if at_work is not False:
         parts += [
             _running_line(None if run is None else folder / run, job, states[job])
             for job, run in _jobs(grid).items()
             if states[job].state == "running"
         ]
+    if at_work:
         parts.append(f"about {in_words(_left(folder, states))} left")
     elif (results.cells["state"] != "done").any():
-        parts.append("nobody is at work; the same `frugalseg study` command goes on")
+        parts.append(NOBODY if at_work is False else f"{UNKNOWN} ({folder / LOCK} cannot be opened)")
     parts += [
         f"failed: {job}: {state.error.splitlines()[0]} ({state.log})"
         for job, state in states.items()

@@ -22,6 +22,7 @@ from frugalseg.contrast.pretrain import pretrain
 from frugalseg.dataset.prepare import prepare
 from frugalseg.demo.phantom import PhantomOptions, write_cohort
 from frugalseg.engine.files import read_json
+from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import say, show_warnings
 from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, InterruptedRunError, RunError, disk_errors
@@ -70,11 +71,12 @@ def attempt(job: Job, folder: Path, threads: int) -> JobState:
             state = replace(state, state="interrupted", error=str(error))
         except FrugalsegError as error:
             state = replace(state, state="failed", error=str(error))
-        except MemoryError:
-            state = replace(state, state="failed", error="not enough memory\n  → run with a smaller --at-once")
         except Exception as error:
             traceback.print_exc()
-            state = replace(state, state="failed", error=f"{type(error).__name__}: {error}")
+            full = "not enough memory\n  → run with a smaller --at-once"
+            state = replace(
+                state, state="failed", error=full if out_of_memory(error) else f"{type(error).__name__}: {error}"
+            )
         if state.error:
             say(f"{state.state}: {state.error}")
     state = replace(state, seconds=round(time.perf_counter() - begun, 3))

@@ -7,7 +7,7 @@ from frugalseg.sam.mix.branch import SamBranch
 from frugalseg.sam.mix.classifier import Classifier
 from frugalseg.sam.mix.losses import map_loss, mask_losses, true_iou
 from frugalseg.sam.mix.model import Asked, MixModel, claimed
-from frugalseg.sam.mix.prompts import box_overlap, boxes_of_cams
+from frugalseg.sam.mix.prompts import SHIFT, box_overlap, boxes_of_cams
 from tests.sam.mix.test_branch import tiny_sam
 
 
@@ -71,6 +71,29 @@ def test_oracle_boxes_take_the_place_of_the_classifier():
     found = certain(model(), -5.0, -5.0).find(torch.rand(2, 1, 32, 32), oracle=(boxes, there))
     assert (found.slices.tolist(), found.organs.tolist()) == ([0], [1])
     assert found.boxes.tolist() == [[3, 4, 20, 30]]
+
+
+def test_what_a_coarse_box_shows_is_drawn_again_in_its_own_box(monkeypatch):
+    mix, slices = certain(model(1), 5.0), torch.rand(2, 1, 32, 32)
+    asked = []
+
+    def decode(maps, boxes, cams):
+        """In the first slice always the same rectangle; in the second nothing."""
+        asked.append(boxes)
+        logits = torch.full((2, 4, 32, 32), -5.0)
+        logits[0, :, 8:12, 4:20] = 5.0
+        return logits, torch.zeros(2, 4)
+
+    monkeypatch.setattr(mix, "decode", decode)
+    found = mix.find(slices)
+    first, again = asked
+    assert torch.equal(first, classifiers_boxes(mix, slices))
+    outward = 32 * SHIFT / 2
+    torch.testing.assert_close(again[0], torch.tensor([4 - outward, 8 - outward, 20 + outward, 12 + outward]))
+    assert torch.equal(again[1], first[1])
+    assert torch.equal(found.boxes, first)
+    mix.find(slices, oracle=(first[:, None], torch.ones(2, 1, dtype=torch.bool)))
+    assert len(asked) == 3  # the oracle's box is the last word
 
 
 def classifiers_boxes(mix, slices):

@@ -153,6 +153,24 @@ def test_an_oracle_without_a_scan_s_mask_is_refused(trained, cohort, tmp_path):
     assert list(sam_mix_predict(wish(trained, cohort, tmp_path / "out", oracle=masks, case=["scan_02"]))) == ["scan_02"]
 
 
+def test_an_oracle_of_floats_in_a_raw_data_set_is_read_as_labels(trained, cohort, tmp_path):
+    masks = tmp_path / "raw" / "labelsTr"
+    masks.mkdir(parents=True)
+    mask = nib.load(cohort / "labels" / "scan_02.nii.gz")
+    array = np.asarray(mask.dataobj).astype(np.float32)
+    nib.save(nib.Nifti1Image(np.where(array == 6, np.float32(5.9999), array), mask.affine), masks / "scan_02.nii.gz")
+    given = {"case": ["scan_02"], "keep": "all"}
+    sam_mix_predict(wish(trained, cohort, tmp_path / "whole", oracle=cohort / "labels", **given))
+    sam_mix_predict(wish(trained, cohort, tmp_path / "floats", oracle=tmp_path / "raw", **given))
+    assert (values(tmp_path / "whole") == 6).any()
+    assert np.array_equal(values(tmp_path / "whole"), values(tmp_path / "floats"))
+
+
+def test_an_oracle_is_not_the_scans_themselves(trained, cohort, tmp_path):
+    with pytest.raises(PairingError, match="scan_00: image and label are one file"):
+        sam_mix_predict(wish(trained, cohort, tmp_path / "out", oracle=cohort / "images"))
+
+
 def test_other_label_values_and_unknown_names(trained, cohort, tmp_path):
     sam_mix_predict(wish(trained, cohort, tmp_path / "out", case=["scan_02"], target=["liver=2"]))
     assert set(np.unique(values(tmp_path / "out"))) <= {0, 2}

@@ -17,7 +17,7 @@ from frugalseg.engine.files import read_json, write_json
 from frugalseg.engine.progress import say
 from frugalseg.engine.words import counted, number
 from frugalseg.errors import PairingError, RunError
-from frugalseg.imaging.find import find_scans
+from frugalseg.imaging.find import find_masks
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import SamMixEvaluateOptions
@@ -45,7 +45,7 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
     note = _note(options.predictions)
     if options.out.exists() and not options.overwrite:
         raise RunError(f"{options.out} is there", "choose another --out, or give --overwrite")
-    references = find_scans(options.references)
+    references = find_masks(options.references)
     cases = [case for case in note["present"] if case in references]
     if not cases:
         raise PairingError(

@@ -14,7 +14,7 @@ from frugalseg.sam.decoder import ALL
 from frugalseg.sam.framing import Frame
 from frugalseg.sam.mix.branch import SamBranch
 from frugalseg.sam.mix.classifier import Classifier
-from frugalseg.sam.mix.prompts import box_overlap, boxes_of_cams, on_slices, stretched
+from frugalseg.sam.mix.prompts import around, box_overlap, boxes_of_cams, on_slices, stretched
 
 PRESENT = 0.5
 """An organ is sought in a slice from this probability on."""
@@ -59,7 +59,7 @@ class Found:
         present: (B, K) probability that the slice shows the organ.
         cams: (B, K, S, S) in [0, 1].
         slices, organs: (N,) which pairs were sought.
-        boxes: (N, 4) in pixels of the slice.
+        boxes: (N, 4) in pixels of the slice, that the classifier gave, or the oracle.
         logits: (N, M, S, S) of a prompt's M masks, see `SamBranch.decode`.
         scores: (N, M) the IoU expected of each.
     """
@@ -176,6 +176,8 @@ class MixModel(nn.Module):
     def find(self, slices: Tensor, maps: Maps | None = None, oracle: tuple[Tensor, Tensor] | None = None) -> Found:
         """Organs and their masks in slices, prompted by the classifier alone.
 
+        Its box is too coarse to be the last word: what is found in it is drawn again in the box around that.
+
         Args:
             slices: (B, 1, S, S) in [0, 1].
             maps: the encoder's maps, where they are kept; only those of slices with something to seek are asked for.
@@ -195,12 +197,20 @@ class MixModel(nn.Module):
             none = slices.new_zeros(0, len(ALL), size, size), slices.new_zeros(0, len(ALL))
             return Found(present, cams, picture, organ, boxes[picture, organ], *none)
         encoded = self.encode(slices[wanted]) if maps is None else maps(wanted)
-        parts = [
-            self.decode(encoded[which[part]], boxes[picture[part], organ[part]], cams[picture[part], organ[part]])
-            for part in torch.split(torch.arange(len(pairs), device=slices.device), PROMPTS_AT_ONCE)
-        ]
-        logits, scores = (torch.cat(part).float() for part in zip(*parts, strict=True))
-        return Found(present, cams, picture, organ, boxes[picture, organ], logits, scores)
+        given = boxes[picture, organ]
+
+        def drawn(boxes: Tensor) -> tuple[Tensor, Tensor]:
+            parts = [
+                self.decode(encoded[which[part]], boxes[part], cams[picture[part], organ[part]])
+                for part in torch.split(torch.arange(len(pairs), device=slices.device), PROMPTS_AT_ONCE)
+            ]
+            logits, scores = (torch.cat(part).float() for part in zip(*parts, strict=True))
+            return logits, scores
+
+        logits, scores = drawn(given)
+        if oracle is None:
+            logits, scores = drawn(around(best_of(logits, scores)[0] > 0, given))
+        return Found(present, cams, picture, organ, given, logits, scores)
 
     @torch.no_grad()
     def _look(self, slices: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,9 +20,9 @@ from frugalseg.dataset.targets import to_classes, to_values
 from frugalseg.engine.device import autocast, describe, find_device
 from frugalseg.engine.progress import say
 from frugalseg.errors import PairingError
-from frugalseg.imaging.find import find_dataset, find_scans
+from frugalseg.imaging.find import check_two_files, find_dataset, find_masks
 from frugalseg.imaging.intensity import IntensityScale
-from frugalseg.imaging.read import read_volume
+from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.options import PredictOptions, SamMixPredictOptions
@@ -182,12 +182,13 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
 
 def _references(folder: Path, images: dict[str, Path]) -> Callable[[str, Volume], Volume]:
     """Case id and scan → its reference mask."""
-    found = find_scans(folder)
+    found = find_masks(folder)
+    check_two_files(images, found)
     if missing := [case for case in images if case not in found]:
         raise PairingError(f"--oracle {folder} holds no mask of {missing[0]}", "choose scans with masks by --case")
 
     def read(case: str, scan: Volume) -> Volume:
-        mask = read_volume(found[case])
+        mask = read_labels(found[case])
         if not mask.same_grid(scan):
             raise PairingError(
                 f"{found[case]} ({mask.describe_grid()}) is not on the grid of its scan ({scan.describe_grid()})",

@@ -75,6 +75,14 @@ def moved_outward(boxes: Tensor, size: int, chance: Tensor) -> Tensor:
     return (boxes + outward * chance * SHIFT * size).clamp(0, size)
 
 
+def around(masks: Tensor, boxes: Tensor) -> Tensor:
+    """The box around each mask (N, S, S), moved outward by as much as in training on average; where there is none, the
+    one of `boxes` (N, 4)."""
+    found, there = boxes_of_masks(masks)
+    wide = moved_outward(found, masks.shape[-1], torch.full_like(found, 0.5))
+    return torch.where(there[:, None], wide.to(boxes.device), boxes)
+
+
 def box_overlap(one: Tensor, other: Tensor) -> Tensor:
     """IoU of boxes (N, 4), each with its fellow: (N,) in [0, 1]; 0 where both are empty."""
     low, high = torch.maximum(one[:, :2], other[:, :2]), torch.minimum(one[:, 2:], other[:, 2:])

@@ -51,11 +51,16 @@ def sam_mix_train(options: SamMixTrainOptions) -> RunFolder:
     torch.manual_seed(options.seed)
     # A base model that does not fit is told before the folder is taken.
     model = build(work.settings(options), options.base, work.fabric.device)
-    brought = {name: value.clone() for name, value in model.branch.state_dict().items()}
-    run = RunFolder.claim("sam-mix train", options, work.fabric, work.identity(model))
-    if run.finished:
-        say(f"{run.path} is finished")
+    with RunFolder.claim("sam-mix train", options, work.fabric, work.identity(model)) as run:
+        if run.finished:
+            say(f"{run.path} is finished")
+        else:
+            _train(options, work, model, run)
         return run
+
+
+def _train(options: SamMixTrainOptions, work: _Work, model: MixModel, run: RunFolder) -> None:
+    brought = {name: value.clone() for name, value in model.branch.state_dict().items()}
     features = work.features(options, model, run) if options.adapt == "decoder" else None
     task = MixTask(options, model, work.store, work.split, work.source, work.training, features)
     told = trained_parts(model.branch)
@@ -69,7 +74,6 @@ def sam_mix_train(options: SamMixTrainOptions) -> RunFolder:
     plan = Plan(task.steps, task.interval, options.seed, None, options.checkpoint_minutes)
     train(task, plan, work.fabric, run)
     _save(run, options, work, task, brought)
-    return run
 
 
 @dataclass(frozen=True)
