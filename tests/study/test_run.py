@@ -284,7 +284,7 @@ def unbroken(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("how", ["whole group", "the study alone", "Ctrl-C"])
+@pytest.mark.parametrize("how", ["whole group", "the study alone", "Ctrl-C", "SIGTERM to the group"])
 def test_killed_half_way_and_run_again(unbroken, tmp_path, how):
     out = tmp_path / "out"
     process = start(unbroken / "plan.yaml", out, "--at-once", "2")
@@ -302,10 +302,12 @@ def test_killed_half_way_and_run_again(unbroken, tmp_path, how):
         os.killpg(process.pid, signal.SIGKILL)
     elif how == "the study alone":
         process.kill()
+    elif how == "SIGTERM to the group":  # as `timeout` does; it reaches the process that jobs are forked from
+        os.killpg(process.pid, signal.SIGTERM)
     else:
         process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=120)[0]
-    if how == "Ctrl-C":
+    if how in {"Ctrl-C", "SIGTERM to the group"}:
         assert process.returncode == 130, output
         assert not jobs_running(out)
         assert "interrupted" in {json.loads(p.read_text())["state"] for p in (out / "jobs").glob("*.json")}

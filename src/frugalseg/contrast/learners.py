@@ -36,6 +36,11 @@ class Learner(nn.Module, ABC):
         """(N, C, S, S) in [0, 1] → what `losses` takes; here the network's vectors, (N, D)."""
         return self.network(images)
 
+    @property
+    def one_pass(self) -> bool:
+        """Whether `forward` calls the network once, on all images."""
+        return type(self).forward is Learner.forward
+
     @abstractmethod
     def losses(self, outputs: Any, facts: Facts, rows: Tensor, superpixels: Tensor | None = None) -> dict[str, Tensor]:
         """The loss of one process's share of a batch under "loss", and what else is worth a curve.

@@ -65,6 +65,7 @@ class PretrainTask(Task):
         check_options(options)
         self.method = METHODS[options.method]
         recipe = self.method.recipe
+        self.size = store.size
         self.rows = training_rows(store, split, options)
         facts = Facts.of(store, self.rows, with_organs=self.method.annotation != "none")
         check_variety(options, self.rows, facts)
@@ -116,6 +117,13 @@ class PretrainTask(Task):
         if "empty" in losses:
             self._empty += losses["empty"]
         return losses
+
+    def constant_pass(self) -> tuple[nn.Module, tuple[int, ...]] | None:
+        """The network on all views of a batch, where the learner embeds them all at once."""
+        if not self.model.one_pass:
+            return None
+        views = self.batches(0)[0].numel() * self.method.views
+        return self.model.network, (views, inputs_of(self.options.context or 0), self.size, self.size)
 
     def after_step(self, step: int) -> None:
         """Let the learner's slow copy and queue follow."""

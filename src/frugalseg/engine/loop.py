@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from frugalseg.engine.checkpoint import keep_as_best, load_checkpoint, save_checkpoint
+from frugalseg.engine.graphs import record
 from frugalseg.engine.progress import TrainingBar, say
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import InterruptedRunError, RunError
@@ -56,6 +57,13 @@ class Task(ABC):
     @abstractmethod
     def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
         """The loss to minimise under "loss", and its parts under their names; all scalars."""
+
+    def constant_pass(self) -> tuple[nn.Module, tuple[int, ...]] | None:
+        """The network that every step calls exactly once, on float32 inputs of one shape, and this shape.
+
+        None where there is no such network. On one GPU its passes are recorded and replayed (`engine.graphs`).
+        """
+        return None
 
     def after_step(self, step: int) -> None:  # noqa: B027 - most tasks have nothing to do
         """What follows an optimiser step, `step` being the number of steps done: moving averages, queues.
@@ -143,6 +151,10 @@ class _Trainer:
     def __init__(self, task: Task, plan: Plan, fabric: Fabric, run: RunFolder) -> None:
         self.task, self.plan, self.fabric, self.run = task, plan, fabric, run
         self.model, self.optimizer = fabric.setup(task.model, task.optimizer)
+        constant = task.constant_pass()
+        if constant is not None and fabric.device.type == "cuda" and fabric.world_size == 1:
+            with fabric.autocast():
+                record(*constant)
         self.state = _State()
         self.watch = _Stopwatch()
         self.saved_at = time.perf_counter()

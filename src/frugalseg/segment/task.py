@@ -16,6 +16,7 @@ from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
 from frugalseg.engine.loop import Task, steps_and_interval
+from frugalseg.models.registry import inputs_of
 from frugalseg.options import FinetuneOptions
 from frugalseg.segment.average import Averaged
 from frugalseg.segment.consistency import consistency_loss, ramp
@@ -65,6 +66,7 @@ class FinetuneTask(Task):
     ) -> None:
         self.options, self.preset, self.training, self.source = options, preset, training, source
         self.averaged = Averaged(network, preset.decay) if preset.decay is not None else None
+        self.network = network
         self.model = self.averaged or network
         self.judged = self.averaged.average if self.averaged else network
         self.validation = ValidationSet.of(store, split.validation, source, options.precision)
@@ -128,6 +130,11 @@ class FinetuneTask(Task):
     def _teacher(self, images: Tensor) -> Tensor:
         with autocast(self.options.precision, images.device):
             return probabilities(self.judged(images))
+
+    def constant_pass(self) -> tuple[nn.Module, tuple[int, ...]]:
+        """The segmenter on a batch."""
+        size = self.validation.store.size
+        return self.network, (len(self.batches(0)[0]), inputs_of(self.preset.context), size, size)
 
     def after_step(self, step: int) -> None:
         """Move the average."""

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -91,7 +91,8 @@ class LocalWorkers(Workers):
         self._context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
         if forks:
             self._context.set_forkserver_preload(HEAVY)
-            with _environment(OMP_NUM_THREADS=str(threads)):  # numpy's libraries read it when they are loaded
+            # numpy's libraries read it when they are loaded
+            with _environment(OMP_NUM_THREADS=str(threads)), _sigterm_held():
                 forkserver.ensure_running()
 
     def start(self, job: Job) -> None:
@@ -148,6 +149,18 @@ def _environment(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _sigterm_held() -> Iterator[None]:
+    """Processes started meanwhile never get SIGTERM: batch systems and `timeout` send it to all processes of a study,
+    and with the one that jobs are forked from all jobs would be gone, before they wrote their checkpoints."""
+    resource_tracker.ensure_running()  # started with it, and lets signals through again when it has started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _cause(code: int | None) -> str:
     """A process's end in words."""
     if code == -getattr(signal, "SIGKILL", 9):
@@ -160,6 +173,7 @@ def _cause(code: int | None) -> str:
 def _process(job: Job, folder: Path, threads: int, gpu: str | None) -> None:
     if os.name == "posix":
         os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the study alone, which then stops its jobs in order
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
