@@ -13,7 +13,7 @@ from torch import nn
 def record(network: nn.Module, shape: tuple[int, ...]) -> None:
     """Let the network in training mode replay what it does to inputs of this shape; its state stays as it is.
 
-    In evaluation mode it computes as before, inputs of any shape. To be called in the autocast that training computes in.
+    In evaluation mode it computes as before, on inputs of any shape. Call it in the autocast that training computes in.
 
     Args:
         network: on a GPU, with its parameters where they will stay. From now on a forward pass takes the memory of the

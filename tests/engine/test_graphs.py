@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from frugalseg.engine.graphs import record
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="passes are recorded on a GPU, and there is none")
+
+SHAPE = (4, 1, 16, 16)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Conv2d(4, 2, 1)
+    return nn.Sequential(*layers).cuda()
+
+
+def pass_through(model: nn.Module, seed: int):
+    """Output, gradients and buffers after a step on the images, and with the dropout, of `seed`."""
+    images = torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed)).cuda()
+    model.zero_grad()
+    torch.manual_seed(seed)
+    logits = model(images)
+    logits.square().mean().backward()
+    return logits.detach().clone(), [p.grad.clone() for p in model.parameters()], [b.clone() for b in model.buffers()]
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_replayed_passes_are_those_of_the_network(kind):
+    plain, replayed = network(), network()
+    with torch.autocast("cuda", kind, enabled=kind != torch.float32):
+        record(replayed, SHAPE)
+        for seed in range(3):
+            torch.testing.assert_close(pass_through(replayed, seed), pass_through(plain, seed), rtol=1e-3, atol=1e-5)
+
+
+def test_recording_leaves_the_network_as_it_was():
+    model = network()
+    before = copy.deepcopy(model.state_dict())
+    record(model, SHAPE)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_dropout_follows_the_seed_of_the_step():
+    model = network()
+    record(model, SHAPE)
+    first, again, other = (pass_through(model, seed)[0] for seed in (1, 1, 2))
+    torch.testing.assert_close(first, again)
+    assert not torch.allclose(first, other)
+
+
+def test_weights_that_change_are_seen():
+    model = network()
+    record(model, SHAPE)
+    with torch.no_grad():
+        model[-1].bias += 1
+    plain = network()
+    plain.load_state_dict(model.state_dict())
+    torch.testing.assert_close(pass_through(model, 0), pass_through(plain, 0), rtol=1e-3, atol=1e-5)
+
+
+def test_in_evaluation_other_shapes_are_computed_as_before():
+    plain, replayed = network().eval(), network()
+    record(replayed, SHAPE)
+    images = torch.rand(3, 1, 24, 40, device="cuda")
+    torch.testing.assert_close(replayed.eval()(images), plain(images))
