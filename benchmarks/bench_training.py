@@ -11,6 +11,7 @@ from frugalseg.contrast.loss import contrastive_loss, triplet_pairs
 from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices
 from frugalseg.engine.device import autocast, describe, find_device
+from frugalseg.engine.graphs import record
 from frugalseg.models.registry import build_projection, build_segmenter
 from frugalseg.segment.losses import make_loss
 from frugalseg.segment.presets import PRESETS, make_optimizer
@@ -22,19 +23,25 @@ SIZE = 128
 def main() -> None:
     device = find_device("auto")
     rows = []
-    for name, step in (
-        ("finetune, 10 slices, robust", _finetune(device)),
-        ("pretrain, 20 triplets", _pretrain(device)),
-    ):
+    for name, make in (("finetune, 10 slices, robust", _finetune), ("pretrain, 20 triplets", _pretrain)):
+        step = make(device, recorded=False)
         exact, fast = (median_seconds(partial(step, p), repeats=5) for p in ("32", "bf16"))
         rows += [
             (f"{name}, float32", f"{1000 * exact:.0f} ms", ""),
             (f"{name}, bf16", f"{1000 * fast:.0f} ms ({exact / fast:.1f}× faster)", "about 1.9× faster"),
         ]
+        if device.type == "cuda":
+            replayed = median_seconds(partial(make(device, recorded=True), "bf16"), repeats=5)
+            rows.append((f"{name}, bf16, recorded", f"{1000 * replayed:.0f} ms ({fast / replayed:.1f}× faster)", ""))
     show(f"Training steps at {SIZE}² on {describe(device)}", rows)
 
 
-def _finetune(device):
+def _recorded(model, shape, device):
+    with autocast("bf16", device):
+        record(model, shape)
+
+
+def _finetune(device, recorded):
     preset = PRESETS["robust"]
     model = build_segmenter("unet", 1, preset.norm).to(device)
     optimizer = make_optimizer(preset, model.parameters(), None)
@@ -42,6 +49,8 @@ def _finetune(device):
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.random((10, 1, SIZE, SIZE), dtype=np.float32)).to(device)
     batch = Slices(images, (images[:, 0] > 0.8).to(torch.uint8))
+    if recorded:
+        _recorded(model, images.shape, device)
 
     def step(precision: str) -> float:
         changed = augment(batch)
@@ -56,11 +65,13 @@ def _finetune(device):
     return step
 
 
-def _pretrain(device):
+def _pretrain(device, recorded):
     model = build_projection("unet", "instance_affine").to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     images = torch.rand(60, 1, SIZE, SIZE, device=device)
     pairs = triplet_pairs(20, device)
+    if recorded:
+        _recorded(model, images.shape, device)
 
     def step(precision: str) -> float:
         with autocast(precision, device):

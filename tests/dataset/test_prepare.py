@@ -125,6 +125,23 @@ def test_store_made_with_other_parameters_is_refused(cohort, tmp_path, change, s
     assert everything(SliceStore.open(tmp_path / "store")) == before
 
 
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: path.unlink(), "images.npy is missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1000]), "images.npy cannot be read"),
+        (lambda path: path.write_bytes(b""), "images.npy cannot be read"),
+    ],
+)
+def test_a_store_that_was_copied_in_part_is_not_taken_for_whole(cohort, tmp_path, spoil, said):
+    store = prepare(options(cohort, tmp_path))
+    spoil(store.folder / "images.npy")
+    with pytest.raises(StoreError, match=said):
+        prepare(options(cohort, tmp_path))
+    with pytest.raises(StoreError, match=said):
+        _ = SliceStore.open(store.folder).images
+
+
 def test_scans_that_were_copied_or_moved_are_the_same_scans(cohort, tmp_path, monkeypatch):
     store = prepare(options(cohort, tmp_path))
     before = store.identity(store.split())

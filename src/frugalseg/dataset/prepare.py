@@ -197,6 +197,7 @@ def _existing(
             f"{out} is a store made from other scans (different: {', '.join(sorted(changed)[:5])})",
             "choose another --out, or delete the old store",
         )
+    store.check_arrays()
     say(f"{out} is there already, made with the same parameters from the same scans")
     scans = [{**scan, "stamp": sources[case]} for case, scan in there.items()]
     if scans != store.meta["scans"]:  # so that files which were copied or moved need not be read again next time

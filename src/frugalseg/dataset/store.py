@@ -119,13 +119,22 @@ class SliceStore:
         return self.meta.get("superpixels") if (self.folder / SUPERPIXELS).is_file() else None
 
     def _map(self, name: str) -> npt.NDArray[Any]:
-        array: npt.NDArray[Any] = np.load(self.folder / name, mmap_mode="r")
+        path = self.folder / name
+        try:
+            array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+        except (OSError, EOFError, ValueError) as error:  # copied in part, most likely
+            why = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+            raise StoreError(f"{path} {why}", "delete the store and prepare it again") from None
         if len(array) != len(self.slices):
             raise StoreError(
-                f"{self.folder / name} holds {len(array)} slices, the index {len(self.slices)}",
+                f"{path} holds {len(array)} slices, the index {len(self.slices)}",
                 "delete the store and prepare it again",
             )
         return array
+
+    def check_arrays(self) -> None:
+        """Raise `StoreError` where images.npy or labels.npy is missing, damaged or too short."""
+        _ = self.images, self.labels
 
     @property
     def targets(self) -> dict[str, tuple[int, ...]]:
