@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import nullcontext
 
 import pytest
 import torch
+from torch import nn
 
 from frugalseg.engine import loop
 from frugalseg.engine.checkpoint import load_checkpoint
@@ -105,6 +107,67 @@ def test_ctrl_c_writes_a_checkpoint_and_resumes_exactly(tmp_path):
     run_toy(tmp_path / "run", resumed, resume="yes")
     run_toy(tmp_path / "whole", unbroken)
     assert_equal(weights(resumed), weights(unbroken))
+
+
+def stopped_by(*signals):
+    """A task whose process gets these signals in its sixth step."""
+
+    class Stopped(ToyTask):
+        def losses(self, model, rows):
+            losses = super().losses(model, rows)
+            if self.steps == 6:
+                for number in signals:
+                    os.kill(os.getpid(), number)
+            return losses
+
+    return Stopped()
+
+
+def test_sigterm_may_come_twice(tmp_path):
+    """From a batch system that tells every process, and from the study that this one works for."""
+    with pytest.raises(InterruptedRunError, match="stopped by SIGTERM after step 6 of 40"):
+        run_toy(tmp_path / "run", stopped_by(signal.SIGTERM, signal.SIGTERM))
+    assert load_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["step"] == 6
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_after_the_first_signal_stops_at_once(tmp_path, first):
+    with pytest.raises(KeyboardInterrupt):
+        run_toy(tmp_path / "run", stopped_by(first, signal.SIGINT))
+
+
+class _Device:
+    def __init__(self, kind, processes):
+        self.device, self.world_size = torch.device(kind), processes
+
+    def autocast(self):
+        return nullcontext()
+
+
+@pytest.mark.parametrize(
+    ("kind", "processes", "constant", "recorded"),
+    [
+        ("cuda", 1, (nn.Identity(), (2, 1, 8, 8)), True),
+        ("cuda", 2, (nn.Identity(), (2, 1, 8, 8)), False),
+        ("cpu", 1, (nn.Identity(), (2, 1, 8, 8)), False),
+        ("cuda", 1, None, False),
+    ],
+)
+def test_passes_are_recorded_on_one_gpu_alone(tmp_path, monkeypatch, capsys, kind, processes, constant, recorded):
+    asked = []
+    monkeypatch.setattr(loop.graphs, "record", lambda *given: asked.append(given))
+    trainer = object.__new__(loop._Trainer)
+    trainer.task, trainer.fabric = ToyTask(), _Device(kind, processes)
+    trainer.task.constant_pass = lambda: constant
+    trainer._record_passes()
+    assert asked == ([constant] if recorded else [])
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop.graphs, "record", full)
+    trainer._record_passes()
+    assert ("too little GPU memory" in capsys.readouterr().err) == recorded
 
 
 def test_best_checkpoint_is_the_highest_score_not_the_last(tmp_path):

@@ -310,7 +310,8 @@ def test_killed_half_way_and_run_again(unbroken, tmp_path, how):
     if how in {"Ctrl-C", "SIGTERM to the group"}:
         assert process.returncode == 130, output
         assert not jobs_running(out)
-        assert "interrupted" in {json.loads(p.read_text())["state"] for p in (out / "jobs").glob("*.json")}
+        told = [json.loads(path.read_text()) for path in (out / "jobs").glob("*.json")]
+        assert [job["state"] for job in told if "the checkpoint is written" in job["error"]] == ["interrupted"]
     assert "nobody is at work" in study_status(StudyStatusOptions(folder=out))
     study(options(unbroken / "plan.yaml", out, at_once=2))
     assert kept.items() <= finished(out).items()

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from frugalseg.engine import graphs
 from frugalseg.engine.checkpoint import keep_as_best, load_checkpoint, save_checkpoint
-from frugalseg.engine.graphs import record
+from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import TrainingBar, say
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import InterruptedRunError, RunError
@@ -59,7 +60,7 @@ class Task(ABC):
         """The loss to minimise under "loss", and its parts under their names; all scalars."""
 
     def constant_pass(self) -> tuple[nn.Module, tuple[int, ...]] | None:
-        """The network that every step calls exactly once, on float32 inputs of one shape, and this shape.
+        """The network that every step calls exactly once, on inputs of one shape, and this shape.
 
         None where there is no such network. On one GPU its passes are recorded and replayed (`engine.graphs`).
         """
@@ -151,10 +152,7 @@ class _Trainer:
     def __init__(self, task: Task, plan: Plan, fabric: Fabric, run: RunFolder) -> None:
         self.task, self.plan, self.fabric, self.run = task, plan, fabric, run
         self.model, self.optimizer = fabric.setup(task.model, task.optimizer)
-        constant = task.constant_pass()
-        if constant is not None and fabric.device.type == "cuda" and fabric.world_size == 1:
-            with fabric.autocast():
-                record(*constant)
+        self._record_passes()
         self.state = _State()
         self.watch = _Stopwatch()
         self.saved_at = time.perf_counter()
@@ -164,6 +162,19 @@ class _Trainer:
             self._restore(load_checkpoint(run.last))
         else:
             self._save()
+
+    def _record_passes(self) -> None:
+        """On one GPU, have what every step does with the network recorded once, where there is room for it."""
+        constant = self.task.constant_pass()
+        if constant is None or self.fabric.device.type != "cuda" or self.fabric.world_size > 1:
+            return
+        try:
+            with self.fabric.autocast():
+                graphs.record(*constant)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            say("too little GPU memory to record the network's passes: every step asks for them anew, which is slower")
 
     def run_steps(self, bar: TrainingBar, stop: list[str]) -> None:
         state, plan, per_epoch = self.state, self.plan, self.task.steps_per_epoch
@@ -278,10 +289,13 @@ def seed_step(seed: int, step: int, process: int = 0) -> None:
 
 @contextmanager
 def _stop_requests() -> Iterator[list[str]]:
-    """Collect Ctrl-C and SIGTERM instead of dying of them; a second Ctrl-C stops at once."""
+    """Collect Ctrl-C and SIGTERM instead of dying of them; a second Ctrl-C stops at once. A second SIGTERM does not: a
+    batch system may send one to every process, and a study then hands on its own."""
     asked: list[str] = []
 
     def note(number: int, _: object) -> None:
+        if asked and number == signal.SIGTERM:
+            return
         if asked:
             raise KeyboardInterrupt
         asked.append("Ctrl-C" if number == signal.SIGINT else "SIGTERM")

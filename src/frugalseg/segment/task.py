@@ -66,7 +66,7 @@ class FinetuneTask(Task):
     ) -> None:
         self.options, self.preset, self.training, self.source = options, preset, training, source
         self.averaged = Averaged(network, preset.decay) if preset.decay is not None else None
-        self.network = network
+        self.network, self.size = network, store.size
         self.model = self.averaged or network
         self.judged = self.averaged.average if self.averaged else network
         self.validation = ValidationSet.of(store, split.validation, source, options.precision)
@@ -133,8 +133,7 @@ class FinetuneTask(Task):
 
     def constant_pass(self) -> tuple[nn.Module, tuple[int, ...]]:
         """The segmenter on a batch."""
-        size = self.validation.store.size
-        return self.network, (len(self.batches(0)[0]), inputs_of(self.preset.context), size, size)
+        return self.network, (len(self.batches(0)[0]), inputs_of(self.preset.context), self.size, self.size)
 
     def after_step(self, step: int) -> None:
         """Move the average."""

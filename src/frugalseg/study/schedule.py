@@ -131,10 +131,12 @@ def _fail_dependents(waiting: dict[str, Job], folder: Path, progress: Progress) 
 
 @contextmanager
 def _stop_requests() -> Iterator[list[str]]:
-    """Collect Ctrl-C and SIGTERM; the first lets jobs write checkpoints, the second ends them."""
+    """Collect Ctrl-C and SIGTERM; the first lets jobs write checkpoints, a Ctrl-C after it ends them."""
     asked: list[str] = []
 
     def note(number: int, _: object) -> None:
+        if asked and number == signal.SIGTERM:
+            return
         asked.append("Ctrl-C" if number == signal.SIGINT else "SIGTERM")
         if len(asked) == 1:
             say("stopping: running jobs write their checkpoints (Ctrl-C again to end them at once)")

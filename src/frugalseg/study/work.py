@@ -205,6 +205,7 @@ def _stoppable() -> Iterator[None]:
     """SIGTERM ends this job as Ctrl-C would; a training takes both over, to write a checkpoint first."""
 
     def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not break off what the first one began
         raise KeyboardInterrupt("stopped")
 
     before = signal.signal(signal.SIGTERM, stop)

@@ -91,8 +91,8 @@ class LocalWorkers(Workers):
         self._context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
         if forks:
             self._context.set_forkserver_preload(HEAVY)
-            # numpy's libraries read it when they are loaded
-            with _environment(OMP_NUM_THREADS=str(threads)), _sigterm_held():
+            own = _environment(OMP_NUM_THREADS=str(threads))  # numpy's libraries read it when they are loaded
+            with own, _sigterm_held():
                 forkserver.ensure_running()
 
     def start(self, job: Job) -> None:
@@ -153,7 +153,7 @@ def _environment(**variables: str) -> Iterator[None]:
 def _sigterm_held() -> Iterator[None]:
     """Processes started meanwhile never get SIGTERM: batch systems and `timeout` send it to all processes of a study,
     and with the one that jobs are forked from all jobs would be gone, before they wrote their checkpoints."""
-    resource_tracker.ensure_running()  # started with it, and lets signals through again when it has started
+    resource_tracker.ensure_running()  # else started together with the other, and that lets SIGTERM through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         yield
