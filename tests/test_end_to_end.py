@@ -185,6 +185,24 @@ def test_resume_takes_relative_and_absolute_paths_for_one(way, tmp_path, monkeyp
     assert frugalseg("finetune", "--resume", data=way / "store", steps=2, out=tmp_path / "o") == 0
 
 
+def test_a_run_goes_on_where_it_and_its_data_have_moved(way, tmp_path, capsys):
+    """Paths may be others, what lies there may not."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    shutil.copytree(way / "store", old / "store")
+    assert frugalseg("pretrain", data=old / "store", steps=2, out=old / "pre") == 0
+    assert frugalseg("finetune", data=old / "store", encoder=old / "pre", steps=2, out=old / "o") == 0
+    old.rename(new)
+    (new / "o" / "model.json").unlink()
+    again = {"data": new / "store", "encoder": new / "pre", "steps": 2, "out": new / "o"}
+    assert frugalseg("finetune", "--resume", **again) == 0
+    assert (new / "o" / "model.json").is_file()
+
+    assert frugalseg("pretrain", data=new / "store", steps=2, seed=1, out=new / "other") == 0
+    capsys.readouterr()
+    assert frugalseg("finetune", "--resume", **again | {"encoder": new / "other"}) == 1
+    assert "other data (changed: encoder_sha256)" in capsys.readouterr().err
+
+
 def test_resume_on_another_split_is_refused(way, tmp_path, capsys):
     split = json.loads((way / "store" / "split.json").read_text())
     path = tmp_path / "split.json"

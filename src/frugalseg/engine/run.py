@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 NOT_SCIENCE = {"resume", "checkpoint_minutes", "out"}
 """Options that may differ when a run is resumed: they change nothing in the result."""
+KNOWN_BY_CONTENT = {"data", "split", "encoder"}
+"""Options that are paths of what environment.json knows by hashes, under `data`: it may have moved, and the run too."""
 
 PACKAGES = ("torch", "lightning", "kornia", "numpy", "nibabel")
 
@@ -133,6 +135,8 @@ class RunFolder:
             )
         if (self.path / "config.yaml").is_file() and resume == "auto":
             self._check_same(config)
+            if (self.path / "environment.json").is_file():
+                self._check_same_data(data)
         elif self.path.exists() and any(entry.name != LOCK for entry in self.path.iterdir()):
             if self.finished:
                 raise RunError(f"{self.path} holds a finished run", "choose another --out")
@@ -153,7 +157,7 @@ class RunFolder:
         differing = [
             k
             for k in config.keys() | before.keys()
-            if k not in NOT_SCIENCE and not _same(k, config.get(k), before.get(k))
+            if k not in NOT_SCIENCE | KNOWN_BY_CONTENT and not _same(k, config.get(k), before.get(k))
         ]
         if differing:
             told = "; ".join(f"{key}: {before.get(key)} then, {config.get(key)} now" for key in sorted(differing))
@@ -203,7 +207,7 @@ class RunFolder:
         return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
 
 
-PATHS = {"data", "encoder", "split", "weights"}
+PATHS = {"weights"}
 
 
 def _same(name: str, one: Any, other: Any) -> bool:

@@ -23,6 +23,7 @@ from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.checkpoint import load_checkpoint
 from frugalseg.engine.device import make_fabric
+from frugalseg.engine.files import sha256
 from frugalseg.engine.loop import Plan, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
@@ -31,7 +32,7 @@ from frugalseg.errors import OptionError
 from frugalseg.models.blocks import Segmenter
 from frugalseg.models.published import load_published
 from frugalseg.models.registry import build_segmenter, choose_norm, inputs_of
-from frugalseg.models.saved import load_encoder, load_spec, save_model
+from frugalseg.models.saved import WEIGHTS, load_encoder, load_spec, save_model
 from frugalseg.options import FinetuneOptions
 from frugalseg.segment.model import load_segmenter
 from frugalseg.segment.presets import Preset, chosen_preset
@@ -132,7 +133,10 @@ class _Work:
 
     def claim(self, options: FinetuneOptions) -> RunFolder:
         """The run folder of these options."""
-        return RunFolder.claim("finetune", options, self.fabric, self.store.identity(self.split))
+        data = self.store.identity(self.split)
+        if options.encoder is not None:
+            data["encoder_sha256"] = sha256(options.encoder / WEIGHTS)
+        return RunFolder.claim("finetune", options, self.fabric, data)
 
     def train_teacher(self, options: FinetuneOptions) -> RunFolder | None:
         """The rounds of a self-training before the last, each taught by the one before; returns the last of them."""
