@@ -31,17 +31,33 @@ def pass_through(model: nn.Module, seed: int):
     return logits.detach().clone(), [p.grad.clone() for p in model.parameters()], [b.clone() for b in model.buffers()]
 
 
+def assert_alike(found, wanted, within=1e-2):
+    """By norms, not by elements: kernels may differ, and their arithmetic may be of fewer bits."""
+    pairs = [(found[0], wanted[0]), *zip(found[1], wanted[1], strict=True)]
+    assert all((one is None) == (other is None) for one, other in pairs)
+    pairs = [(one.float(), other.float()) for one, other in pairs if one is not None]
+    largest = max(float(other.norm()) for _, other in pairs)
+    for one, other in pairs:
+        assert float((one - other).norm()) < within * max(float(other.norm()), 1e-2 * largest)
+
+
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_replayed_passes_are_those_of_the_network(kind):
     plain, replayed = network(), network()
-    with torch.autocast("cuda", kind, enabled=kind != torch.float32):
+
+    def arithmetic():
+        return torch.autocast("cuda", kind, enabled=kind != torch.float32)
+
+    with arithmetic():
         record(replayed, SHAPE)
-        for seed in range(3):
-            torch.testing.assert_close(pass_through(replayed, seed), pass_through(plain, seed), rtol=1e-3, atol=1e-5)
-
-
-def relative(one, other) -> float:
-    return float((one - other).norm() / other.norm().clamp(min=1e-12))
+    for seed in range(3):
+        with arithmetic():
+            found = pass_through(replayed, seed)
+        with arithmetic():
+            wanted = pass_through(plain, seed)
+        assert_alike(found, wanted, within=1e-2 if kind == torch.float32 else 5e-2)
+        for one, other in zip(found[2], wanted[2], strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -62,18 +78,14 @@ def test_every_backbone_can_be_replayed(build):
     replayed = copy.deepcopy(plain)
     shape = (4, 1, 64, 64)
     record(replayed, shape)
-    passes = []
+    images, direction, passes = torch.rand(shape, device="cuda"), None, []
     for model in (plain, replayed):
         torch.manual_seed(1)
-        images = torch.rand(shape, device="cuda")
         outputs = model(images)
-        (outputs * torch.randn_like(outputs)).sum().backward()
-        passes.append((outputs.detach(), [p.grad for p in model.parameters()]))
-    (wanted, gradients), (found, others) = passes
-    assert relative(found, wanted) < 1e-2  # kernels may differ, and TF32 may be on
-    largest = max(float(g.norm()) for g in gradients)
-    for gradient, other in zip(gradients, others, strict=True):
-        assert float((other - gradient).norm()) < 2e-2 * max(float(gradient.norm()), 1e-3 * largest)
+        direction = torch.randn_like(outputs) if direction is None else direction
+        (outputs * direction).sum().backward()
+        passes.append((outputs.detach().clone(), [p.grad for p in model.parameters()]))
+    assert_alike(passes[1], passes[0], within=2e-2)
 
 
 def test_a_network_that_is_let_go_of_makes_room():
@@ -112,11 +124,11 @@ def test_weights_that_change_are_seen():
     torch.optim.AdamW(model.parameters(), lr=0.1).step()
     plain = network()
     plain.load_state_dict(model.state_dict())
-    torch.testing.assert_close(pass_through(model, 0), pass_through(plain, 0), rtol=1e-3, atol=1e-5)
+    assert_alike(pass_through(model, 0), pass_through(plain, 0))
 
 
 def test_in_evaluation_other_shapes_are_computed_as_before():
     plain, replayed = network().eval(), network()
     record(replayed, SHAPE)
     images = torch.rand(3, 1, 24, 40, device="cuda")
-    torch.testing.assert_close(replayed.eval()(images), plain(images))
+    torch.testing.assert_close(replayed.eval()(images), plain(images), rtol=1e-2, atol=1e-3)
