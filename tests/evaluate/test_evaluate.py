@@ -11,6 +11,7 @@ import pytest
 from frugalseg.errors import OptionError, PairingError, RunError, ScanError
 from frugalseg.evaluate.evaluate import evaluate
 from frugalseg.options import EvaluateOptions
+from tests.accessible import assert_accessible
 
 from .blobs import AFFINE, LIVER, SHAPE, SPLEEN, labels, save, write_masks
 
@@ -118,6 +119,11 @@ def test_the_report_is_one_file_that_names_every_case_and_escapes_what_users_wro
     assert html.count("data:image/png;base64,") >= 2 * 3 * 2
     assert "outlines on black" not in html
     assert "-100 to 250 HU".replace("-", "−") in html
+
+
+def test_the_report_can_be_read_by_keyboard_screen_reader_and_phone(whole):
+    root, _ = whole
+    assert_accessible((root / "out" / "report.html").read_text())
 
 
 def test_trained_cases_are_not_among_the_pictures(whole):

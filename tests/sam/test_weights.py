@@ -264,6 +264,10 @@ def test_weights_of_one_s_own_are_listed_and_half_copied_ones_are_not(tmp_path, 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == [*CATALOGUE, "mine"]
     assert str(home / "weights") in lines[-1]
+    assert lines[0].rstrip().endswith("trained on, as its authors say")
+    for line, entry in zip(lines[1:], CATALOGUE.values(), strict=False):  # whole, though no window is that wide
+        assert line.rstrip().endswith(entry.trained_on)
+        assert entry.trained_on
 
 
 def test_the_commands_take_their_first_argument_without_a_flag(tmp_path, capsys):
@@ -293,9 +297,9 @@ def test_the_catalogue_is_sound_and_the_documentation_s():
         assert entry.source.startswith("https://")
         assert not entry.direct or entry.source.endswith(entry.file)
     rows = re.findall(
-        r"^\| `([\w.-]+)` \| (.+?) \| `(.+?)` \| (\d+) \| (.+?) \| (.+?) \|$", REFERENCE.read_text(), re.M
+        r"^\| `([\w.-]+)` \| (.+?) \| `(.+?)` \| (\d+) \| (.+?) \| (.+?) \| (.+?) \|$", REFERENCE.read_text(), re.M
     )
     assert rows == [
-        (name, e.title, e.file, str(e.megabytes), e.licence, f"`{e.sha256}`" if e.sha256 else "not known")
+        (name, e.title, e.file, str(e.megabytes), e.licence, e.trained_on, f"`{e.sha256}`" if e.sha256 else "not known")
         for name, e in CATALOGUE.items()
     ]

