@@ -1,6 +1,6 @@
 """How often 95% intervals of a mean hold the truth, of few patients and few runs, for each way to make them.
 
-    python benchmarks/bench_coverage.py [--repeats 2000] [--seed 0]
+    python benchmarks/bench_coverage.py [--repeats 2000] [--seed 0] [--out docs/explanation/tables/coverage]
 
 Prints the tables of docs/reference/statistics.md. `rule` is what `evaluate` and `study` print.
 """
@@ -8,13 +8,17 @@ Prints the tables of docs/reference/statistics.md. `rule` is what `evaluate` and
 from __future__ import annotations
 
 import argparse
+import csv
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
 from scipy import stats
 
 from frugalseg.evaluate.statistics import LEVEL, bca_limits, crossed_interval, mean_interval, t_limits
@@ -173,20 +177,32 @@ def runs_table(repeats: int, seed: int) -> Iterator[Sequence[str]]:
         yield (name, f"{design.sd_draws:g}", *(f"{share:.2f}" for share in shares), f"{width:.3f}")
 
 
+TABLES = {"patients": patients_table, "runs": runs_table}
+
+
 def main() -> None:
-    """Print both tables as Markdown."""
+    """Print both tables, and write them as CSV."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--repeats", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="folder for patients.csv and runs.csv")
     given = parser.parse_args()
     warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-    print(f"share of intervals that hold the truth: {' / '.join(WAYS)}\n")
-    for table in (patients_table, runs_table):
-        for i, row in enumerate(table(given.repeats, given.seed)):
-            print(f"| {' | '.join(row)} |", flush=True)
-            if not i:
-                print("|---" * len(row) + "|")
-        print()
+    print(f"share of intervals that hold the truth: {' / '.join(WAYS)}")
+    for name, table in TABLES.items():
+        rows = list(table(given.repeats, given.seed))
+        show(name, rows)
+        if given.out:
+            with (given.out / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def show(title: str, rows: Sequence[Sequence[str]]) -> None:
+    """Print a table."""
+    table = Table(*rows[0], title=title, title_justify="left")
+    for row in rows[1:]:
+        table.add_row(*row)
+    Console().print(table)
 
 
 if __name__ == "__main__":
