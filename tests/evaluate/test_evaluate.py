@@ -17,6 +17,7 @@ from .blobs import AFFINE, LIVER, SHAPE, SPLEEN, labels, save, write_masks
 
 GOOD = labels()
 SHIFTED = labels(np.roll(LIVER, 1, axis=0))
+SHIFTED_MORE = labels(np.roll(LIVER, 2, axis=0))
 NO_SPLEEN = labels(spleen=np.zeros(SHAPE, bool))
 
 
@@ -164,6 +165,20 @@ def test_the_headline_says_over_how_many_scans(tmp_path, capsys, roles, said):
 def test_one_case_has_no_interval(tmp_path):
     dice = run(write_masks(tmp_path, {"a": SHIFTED}))["groups"]["all"]["organs"]["liver"]["metrics"]["dice"]
     assert (dice["n"], dice["ci95"], dice["sd"]) == (1, None, None)
+    assert dice["ci95_kind"] == "no interval: 1 scan"
+
+
+def test_two_scans_are_not_given_a_narrow_interval_anywhere(tmp_path, capsys):
+    folder = write_masks(tmp_path, {"a": SHIFTED, "b": SHIFTED_MORE})
+    summary = run(folder)
+    dice = summary["groups"]["all"]["organs"]["liver"]["metrics"]["dice"]
+    assert dice["minimum"] > dice["ci95"][0]  # a percentile bootstrap of two ends at their two values
+    assert dice["ci95"][1] == 1.0
+    assert dice["ci95_kind"] == "t interval, 2 scans"
+    assert "Student's t below 30 scans" in summary["interval"]
+    assert "(t interval, 2 scans)" in capsys.readouterr().err
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert report.count("t interval, 2 scans") >= 2  # below the headline, and in the table
 
 
 def test_workers_do_not_change_the_result(tmp_path):

@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frugalseg.evaluate import statistics
+from frugalseg.evaluate.policy import METRICS, RANGES
+from frugalseg.evaluate.slicewise import SLICE_RANGES
 from frugalseg.evaluate.statistics import (
-    bootstrap_mean,
-    bootstrap_runs_and_patients,
+    Interval,
+    crossed_interval,
     holm,
+    mean_interval,
     mean_without_nan,
     signed_rank,
     summarise,
@@ -23,41 +26,87 @@ from frugalseg.evaluate.statistics import (
 NAN = float("nan")
 
 
-def test_the_interval_is_as_wide_as_theory_says():
+def skewed(rng, shape):
+    """Dice-like: near 1, with a tail towards 0; the mean is 0.9."""
+    return rng.beta(18, 2, shape)
+
+
+def normal(rng, shape):
+    return rng.normal(0.9, 0.03, shape)
+
+
+@pytest.mark.parametrize("scores_of", [skewed, normal])
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 10, 29, 30])
+def test_the_interval_of_few_patients_holds_the_truth_as_often_as_it_says(n, scores_of):
+    rng = np.random.default_rng(n)
+    samples = scores_of(rng, (600, n))
+    held = [low <= 0.9 <= high for low, high in (mean_interval(s, 500).limits for s in samples)]
+    assert np.mean(held) > 0.90  # a percentile bootstrap holds it in 0.5, 0.73, 0.79, 0.83, 0.89 at 2, 3, 4, 5, 10
+
+
+def test_the_interval_of_few_is_student_s():
+    values = np.random.default_rng(0).normal(0.8, 0.05, size=7)
+    found = mean_interval(values)
+    theirs = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert found.limits == pytest.approx((theirs.low, theirs.high))
+    assert found.kind == "t interval, 7 patients"
+
+
+def test_the_interval_of_many_is_as_wide_as_theory_says():
     values = np.random.default_rng(0).normal(0.9, 0.03, size=400)
-    low, high = bootstrap_mean(values, 20_000, seed=1)
+    found = mean_interval(values, 20_000, seed=1)
     half = 1.96 * values.std() / math.sqrt(400)
-    assert low == pytest.approx(values.mean() - half, abs=0.05 * half)
-    assert high == pytest.approx(values.mean() + half, abs=0.05 * half)
+    assert found.limits == pytest.approx((values.mean() - half, values.mean() + half), abs=0.06 * half)
+    assert found.kind == "BCa bootstrap interval, 400 patients"
 
 
-def test_two_patients_have_the_interval_that_counting_gives():
-    # The means of 2 draws from {0, 1} are 0, 1/2, 1 with odds 1:2:1, so the 2.5th percentile is 0.
-    assert bootstrap_mean([0.0, 1.0], 5_000, 0) == (0.0, 1.0)
-    assert bootstrap_mean([0.0, 1.0], 5_000, 0, level=0.4) == (0.5, 0.5)
+def test_the_interval_of_many_leans_to_where_a_few_fail():
+    values = np.array([0.9, 0.92, 0.91, 0.93] * 10 + [0.1, 0.0])
+    low, high = mean_interval(values).limits
+    assert values.mean() - low > 1.3 * (high - values.mean())
 
 
 def test_one_seed_gives_one_interval_in_pieces_too(monkeypatch):
     values = np.random.default_rng(3).random(37)
-    whole = bootstrap_mean(values, 1_000, seed=5)
-    assert whole == bootstrap_mean(values, 1_000, seed=5)
-    assert whole != bootstrap_mean(values, 1_000, seed=6)
-    monkeypatch.setattr(statistics, "CHUNK", 500)
-    pieces = bootstrap_mean(values, 1_000, seed=5)
-    assert pieces == pytest.approx(whole, abs=0.02)
+    whole = mean_interval(values, 1_000, seed=5)
+    assert whole == mean_interval(values, 1_000, seed=5)
+    assert whole != mean_interval(values, 1_000, seed=6)
+    monkeypatch.setattr(statistics, "AT_ONCE", 500)
+    assert mean_interval(values, 1_000, seed=5).limits == pytest.approx(whole.limits, abs=0.02)
+
+
+def test_limits_stay_inside_the_metric_s_range():
+    free, held = mean_interval([0.9, 0.96]), mean_interval([0.9, 0.96], scale=(0.0, 1.0))
+    assert free.limits[1] > 1
+    assert held.limits == (free.limits[0], 1.0)
+    assert mean_interval([1.0, 30.0], scale=(0.0, math.inf)).limits[0] == 0
+
+
+def test_every_metric_has_a_range():
+    assert set(RANGES) == set(METRICS)
+    assert all(low < high for low, high in (RANGES | SLICE_RANGES).values())
+
+
+def test_where_there_is_no_interval_the_reason_is_given():
+    assert mean_interval([0.5]) == Interval(None, "", "1 patient")
+    assert mean_interval([0.5, NAN], noun="scan").kind == "no interval: 1 scan"
+    equal = mean_interval([0.3, 0.1 + 0.2, 0.3])  # two patients alike do not make a third one certain
+    assert (equal.limits, equal.kind) == (None, "no interval: 3 patients, all with the same score")
+    assert mean_interval([0.0] * 50).limits is None
 
 
 def test_nan_is_left_out_and_counted():
-    summary = summarise([0.5, float("nan"), 0.7], 1_000, 0)
+    summary = summarise([0.5, NAN, 0.7], 1_000, 0, (0.0, 1.0))
     assert (summary.n, summary.left_out) == (2, 1)
     assert summary.mean == pytest.approx(0.6)
     assert summary.sd == pytest.approx(0.2 / math.sqrt(2))
-    assert summary.ci95 == pytest.approx((0.5, 0.7))
+    assert summary.ci95 == (0.0, 1.0)  # ± 12.7 standard errors of two patients
+    assert summary.ci95_kind == "t interval, 2 scans"
 
 
 def test_one_value_has_no_interval_and_none_has_no_mean():
     one, none = summarise([0.5], 100, 0), summarise([float("nan")] * 3, 100, 0)
-    assert (one.mean, one.ci95) == (0.5, None)
+    assert (one.mean, one.ci95, one.ci95_kind) == (0.5, None, "no interval: 1 scan")
     assert math.isnan(one.sd)
     assert (none.n, none.left_out, none.ci95) == (0, 3, None)
     assert math.isnan(none.mean)
@@ -67,85 +116,89 @@ def one_draw(seeds):
     return [(0, seed) for seed in range(seeds)]
 
 
-def test_runs_and_patients_together_are_as_uncertain_as_theory_says():
-    rng = np.random.default_rng(0)
-    runs, patients = rng.normal(0, 0.02, size=12), rng.normal(0.9, 0.05, size=60)
-    scores = runs[:, None] + patients  # no interaction: the variances of the two means add up
-    low, high = bootstrap_runs_and_patients(scores, one_draw(12), 40_000, seed=1)
-    half = 1.96 * math.sqrt(runs.var() / 12 + patients.var() / 60)
-    assert low == pytest.approx(scores.mean() - half, abs=0.06 * half)
-    assert high == pytest.approx(scores.mean() + half, abs=0.06 * half)
-
-
-def test_runs_that_differ_widen_the_interval_that_patients_alone_would_give():
-    scores = np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
-    assert bootstrap_mean(scores.mean(axis=0), 2_000, 0) == (0.5, 0.5)
-    assert bootstrap_runs_and_patients(scores, one_draw(2), 2_000, 0) == (0.0, 1.0)
-
-
-def test_one_run_leaves_the_patients_interval():
-    values = np.random.default_rng(2).random(30)
-    both, patients = (
-        bootstrap_runs_and_patients(values[None], [(3, 7)], 20_000, 0),
-        bootstrap_mean(values, 20_000, 0),
-    )
-    assert both == pytest.approx(patients, abs=0.005)
-
-
 GRID = list(itertools.product(range(2), range(3)))
 """Two draws of the labels × three seeds."""
 
 
-def test_draws_are_drawn_whole():
-    # Six independent runs would hardly ever all be of one draw; of two draws, one is drawn twice half of the time.
-    scores = np.array([[float(draw)] * 4 for draw, _ in GRID])
-    assert bootstrap_runs_and_patients(scores, GRID, 2_000, 0) == (0.0, 1.0)
-    low, high = bootstrap_runs_and_patients(scores, one_draw(6), 2_000, 0)
-    assert 0.1 < low < high < 0.9
+def test_the_interval_over_runs_is_what_adding_variances_gives():
+    scores = np.random.default_rng(0).normal(0.8, 0.05, (6, 5))
+    by = {
+        "draw": [scores[[i for i, run in enumerate(GRID) if run[0] == draw]].mean() for draw in range(2)],
+        "seed": [scores[[i for i, run in enumerate(GRID) if run[1] == seed]].mean() for seed in range(3)],
+        "patient": [scores[:, patient].mean() for patient in range(5)],
+    }
+    parts = [np.var(means, ddof=1) / len(means) for means in by.values()]
+    freedom = sum(parts) ** 2 / sum(p**2 / (len(means) - 1) for p, means in zip(parts, by.values(), strict=True))
+    half = scipy.stats.t.ppf(0.975, freedom) * math.sqrt(sum(parts))
+    found = crossed_interval(scores, GRID)
+    assert found.limits == pytest.approx((scores.mean() - half, scores.mean() + half))
+    assert found.kind == "t interval, 2 draws, 3 seeds, 5 patients"
 
 
-def test_seeds_are_drawn_whole():
-    # A seed's mean is over both draws, and the three are drawn in 27 ways: all alike in one, so 0 and 1 lie 3.7% out.
-    scores = np.array([[float(seed == 2)] * 4 for _, seed in GRID])
-    assert bootstrap_runs_and_patients(scores, GRID, 4_000, 0, level=0.9) == pytest.approx((0.0, 2 / 3))
-    assert bootstrap_runs_and_patients(scores, GRID, 4_000, 0, level=0.94) == pytest.approx((0.0, 1.0))
+def test_runs_that_differ_widen_the_interval_that_patients_alone_would_give():
+    scores = np.array([[0.0, 0.1, 0.2], [0.8, 0.9, 1.0]])
+    patients, both = (
+        mean_interval(scores.mean(axis=0), scale=(0, 1)),
+        crossed_interval(scores, one_draw(2), scale=(0, 1)),
+    )
+    assert 0 < patients.limits[0] < patients.limits[1] < 1
+    assert both.limits == (0.0, 1.0)
+    assert both.kind == "t interval, 1 draw, 2 seeds, 3 patients"
 
 
-def test_the_interval_holds_the_truth_more_often_than_if_runs_were_independent():
+@pytest.mark.parametrize("patients", [8, 40])
+def test_one_run_leaves_the_patients_interval(patients):
+    values = np.random.default_rng(2).random(patients)
+    assert crossed_interval(values[None], [(3, 7)], 500) == mean_interval(values, 500)
+
+
+def test_draws_and_seeds_are_taken_whole():
+    # Six independent runs would tell far more of how draws differ than two draws do.
+    patients = np.linspace(-0.02, 0.02, 4)
+    for level in (0, 1):
+        scores = np.array([patients + 0.1 * run[level] for run in GRID])
+        whole, independent = (crossed_interval(scores, runs).limits for runs in (GRID, one_draw(6)))
+        assert whole[1] - whole[0] > 1.5 * (independent[1] - independent[0])
+
+
+@pytest.mark.parametrize(("draws", "seeds", "patients"), [(2, 3, 12), (2, 3, 4), (3, 3, 12), (5, 5, 12)])
+def test_the_interval_over_runs_holds_the_truth_with_few_draws(draws, seeds, patients):
     rng = np.random.default_rng(1)
-    crossed = independent = 0
-    for _ in range(300):
-        draws, seeds = rng.normal(0, 0.02, (2, 1, 1)), rng.normal(0, 0.01, (1, 3, 1))
-        scores = draws + seeds + rng.normal(0, 0.02, (1, 1, 12)) + rng.normal(0, 0.02, (2, 3, 12))
-        for runs in (GRID, one_draw(6)):
-            low, high = bootstrap_runs_and_patients(scores.reshape(6, 12), runs, 400, 0)
-            crossed += runs is GRID and low <= 0 <= high
-            independent += runs is not GRID and low <= 0 <= high
-    assert crossed / 300 > 0.78  # still not 0.95: two draws are few
-    assert crossed - independent > 0.05 * 300
+    runs = list(itertools.product(range(draws), range(seeds)))
+    held = 0
+    for _ in range(600):
+        levels = rng.normal(0, 0.02, (draws, 1, 1)) + rng.normal(0, 0.01, (1, seeds, 1))
+        scores = levels + rng.normal(0, 0.02, (1, 1, patients)) + rng.normal(0, 0.02, (draws, seeds, patients))
+        low, high = crossed_interval(scores.reshape(-1, patients), runs).limits
+        held += low <= 0 <= high
+    assert held / 600 > 0.90  # resampling draws, seeds and patients: 0.80, 0.86, 0.86, 0.90
 
 
 def test_nan_is_left_out_of_runs_and_patients():
     scores = np.array([[0.5, NAN, 0.7, NAN], [0.5, 0.6, 0.7, NAN]])
-    low, high = bootstrap_runs_and_patients(scores, one_draw(2), 2_000, 0)
-    assert 0.5 <= low < high <= 0.7
-    assert bootstrap_runs_and_patients(np.array([[0.5, NAN], [0.6, NAN]]), one_draw(2), 100, 0) is None
-    assert bootstrap_runs_and_patients(np.empty((0, 4)), [], 100, 0) is None
-    without = bootstrap_runs_and_patients(scores, one_draw(2), 500, 0)
+    found = crossed_interval(scores, one_draw(2))
+    assert found.sample == "1 draw, 2 seeds, 3 patients"
+    assert sum(found.limits) / 2 == pytest.approx(0.6)
+    assert crossed_interval(np.array([[0.5, NAN], [0.6, NAN]]), one_draw(2)).kind == "no interval: 1 patient"
+    assert crossed_interval(np.empty((0, 4)), []).kind == "no interval: 0 patients"
     unscored = np.vstack([scores, np.full((1, 4), NAN)])
-    assert bootstrap_runs_and_patients(unscored, [*one_draw(2), (1, 0)], 500, 0) == without
+    assert crossed_interval(unscored, [*one_draw(2), (1, 0)]) == found
     with pytest.raises(ValueError, match="2 rows of scores for 3 runs"):
-        bootstrap_runs_and_patients(scores, one_draw(3), 100, 0)
+        crossed_interval(scores, one_draw(3))
+
+
+def test_differences_that_are_all_zero_show_nothing():
+    assert crossed_interval(np.zeros((6, 12)), GRID).limits is None
 
 
 def test_runs_are_summarised_by_hand():
-    summary = summarise_runs(np.array([[0.8, 0.6], [0.9, 0.7], [1.0, NAN]]), one_draw(3), 500, 0)
+    summary = summarise_runs(np.array([[0.8, 0.6], [0.9, 0.7], [1.0, NAN]]), one_draw(3), scale=(0.0, 1.0))
     assert (summary.runs, summary.patients) == (3, 2)
     assert summary.mean == pytest.approx((0.7 + 0.8 + 1.0) / 3)
     assert summary.sd == pytest.approx(np.std([0.7, 0.8, 1.0], ddof=1))
-    assert summary.ci95 == pytest.approx((0.65, 0.9))
+    assert summary.ci95 == mean_interval([0.9, 0.65], scale=(0.0, 1.0))
     nothing = summarise_runs(np.empty((0, 5)), [])
-    assert (nothing.runs, nothing.patients, nothing.ci95, nothing.ci95_runs) == (0, 0, None, None)
+    assert (nothing.runs, nothing.patients, nothing.ci95.limits, nothing.ci95_runs.limits) == (0, 0, None, None)
     assert math.isnan(nothing.mean)
     assert math.isnan(summarise_runs(np.array([[0.5, 0.6]]), one_draw(1), 100).sd)
 

@@ -181,7 +181,8 @@ def test_models_of_different_commits_are_warned_of(tmp_path):
 def test_what_validation_and_intervals_assume_is_said(tmp_path):
     text = report_of(made_up_study(gains()), tmp_path).text
     assert "The masks of the validation patients come on top" in text
-    assert "with two draws this interval is still too narrow" in text
+    assert "Student's t below 30 patients, BCa bootstrap from 30 (300 resamplings, seed 0)" in text
+    assert "Bands: 95% interval over runs and patients (t interval, 2 draws, 3 seeds, 8 patients)." in text
 
 
 def test_a_study_without_any_case_or_column_yet(tmp_path):
@@ -225,8 +226,8 @@ def test_supported_worse_and_undecided_methods_are_told_apart():
     said = answered(results)
     assert said.place == "liver on held-out (8 scans)"
     line = said.lines[0]
-    start = r"1 scan: best \(\+0\.100 Dice, 95% CI \+0\.09\d to \+0\.10\d over 6 runs and 8 patients; p Holm 0\.062"
-    assert re.match(start, line)  # 2 / 2^8 times 8 comparisons
+    start = r"1 scan: best \(\+0\.100 Dice, 95% CI \+0\.09\d to \+0\.10\d, t interval, 2 draws, 3 seeds, 8 patients; "
+    assert re.match(start + r"p Holm 0\.062", line)  # 2 / 2^8 times 8 comparisons
     assert line.endswith("is supported against scratch; so is good; worse than scratch: bad.")
     assert "same" not in line
 
@@ -240,7 +241,9 @@ def test_no_difference_shown_is_said_where_the_interval_holds_zero():
 
 def test_few_draws_of_the_labels_are_said_to_tell_too_little():
     said = answered(made_up_study(gains(best=0.3), budgets=["5%"], draws=[0, 1]), resamples=100)
-    assert said.lead[-1].endswith("With 2 draws of the labels such intervals are too narrow.")
+    assert said.lead[-1].endswith("tell little of how draws differ, so where they do these intervals are wide.")
+    said = answered(made_up_study(gains(best=0.3), budgets=["5%"], draws=[0]))
+    assert said.lead[-1].endswith("what another would change is in no interval.")
 
 
 def test_fewer_than_six_patients_support_nothing():
@@ -251,7 +254,7 @@ def test_fewer_than_six_patients_support_nothing():
 
 def test_one_run_supports_with_a_warning():
     said = answered(made_up_study(gains(best=0.3), draws=[0], seeds=[0], budgets=["5%"]))
-    assert "over 8 patients; one run, so another seed may differ" in said.lines[0]
+    assert "t interval, 8 patients; one run, so another seed may differ" in said.lines[0]
 
 
 def test_a_mean_that_methods_share_is_nobodys_highest():

@@ -123,7 +123,11 @@ def test_too_few_patients_are_told_beside_the_p():
 
 
 def test_fewer_is_better_for_distances():
-    scores = Scores(made_up_study(dice), resamples=200)
+    def unequal(method, budget, draw, seed, patient):  # differences of 0.08 to 0.12: equal ones have no interval
+        return dice(method, budget, draw, seed, patient) + 0.02 * (patient % 3 - 1) * (method == "best")
+
+    nine = [study.TestSet("held-out", True, True, 9)]
+    scores = Scores(made_up_study(unequal, tests=nine), resamples=200)
     dices, distances = (compare_with_baseline(scores, scores.questions[0], m) for m in (DICE, HD95))
     assert all(c.difference.mean == pytest.approx(0.1) and c.verdict == 1 for c in dices)
     assert all(c.difference.mean == pytest.approx(-10) and c.verdict == 1 for c in distances)
@@ -262,11 +266,30 @@ def test_intervals_know_which_runs_share_a_draw():
     def by_draw(method, budget, draw, seed, patient):
         return 0.5 + 0.1 * draw * (method == "best")
 
-    scores = Scores(made_up_study(by_draw, budgets=["5%"]), resamples=1_000)
+    scores = Scores(made_up_study(by_draw, budgets=["5%"]))
     (question,) = scores.questions
-    assert scores.summary(question, Group("best", "unet", "5%"), DICE).ci95_runs == pytest.approx((0.5, 0.6))
+    best = scores.summary(question, Group("best", "unet", "5%"), DICE).ci95_runs
+    assert best.kind == "t interval, 2 draws, 3 seeds, 8 patients"
+    assert best.limits == (0.0, 1.0)
     (comparison,) = compare_with_baseline(scores, question, DICE)
-    assert comparison.difference.ci95_runs == pytest.approx((0.0, 0.1))
+    half = 12.706 * 0.05  # Student's t of one degree of freedom times the standard error of two draws
+    assert comparison.difference.ci95_runs.limits == pytest.approx((0.05 - half, 0.05 + half), abs=1e-4)
+
+
+def test_every_printed_interval_says_its_kind_and_its_patients():
+    def other_patients(method, budget, draw, seed, patient):  # one patient alone has a score of "few"
+        return float("nan") if method == "few" and patient else dice("best", budget, draw, seed, patient)
+
+    tables = tables_of(made_up_study(other_patients, methods=["scratch", "few"], draws=[0, 1]))
+    labels, comparison = tables.labels[0], tables.comparisons[0]
+    assert labels.notes[0].endswith("Where nothing else is said: t interval, 8 patients.")
+    assert rows_of(labels)["few"][0].note == "no interval: 1 patient"
+    assert "no interval: 1 patient" in to_latex(labels)
+    dices = labels.data[labels.data["metric"] == "dice"]
+    assert set(dices["ci95_kind"]) == {"t interval, 8 patients", "no interval: 1 patient"}
+    assert set(dices["ci95_runs_kind"]) == {"t interval, 2 draws, 3 seeds, 8 patients", "no interval: 1 patient"}
+    assert rows_of(comparison)["few"][1].text == "no interval: 1 patient"
+    assert {"ci95_kind", "ci95_runs_kind"} <= set(comparison.data)
 
 
 def test_one_method_alone_has_no_comparison_and_one_run_no_spread():

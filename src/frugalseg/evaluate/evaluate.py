@@ -137,18 +137,18 @@ def _announce(summary: Mapping[str, Any], options: EvaluateOptions) -> None:
         say(f"mean over {counted(group['scans'], 'scan')}: {group['meaning']}")
         for organ, figures in group["organs"].items():
             dice, hd95 = figures["metrics"]["dice"], figures["metrics"]["hd95_mm"]
-            say(f"  {organ}: Dice {_with_interval(dice, 3)}, HD95 {_with_interval(hd95, 1)} mm")
+            say(f"  {organ}: Dice {_with_interval(dice, 3)}, HD95 {_with_interval(hd95, 1, ' mm')}")
     if options.report:
         say(f"report: {options.out / REPORT}")
 
 
-def _with_interval(figures: Mapping[str, Any], digits: int) -> str:
+def _with_interval(figures: Mapping[str, Any], digits: int, unit: str = "") -> str:
     if figures["mean"] is None:
         return "none"
-    text = f"{figures['mean']:.{digits}f}"
+    text = f"{figures['mean']:.{digits}f}{unit}"
     if figures["ci95"]:
         text += f" [{figures['ci95'][0]:.{digits}f}, {figures['ci95'][1]:.{digits}f}]"
-    return text
+    return f"{text} ({figures['ci95_kind']})"
 
 
 def _raise_failures(failures: Mapping[str, FrugalsegError], total: int, written: bool) -> None:

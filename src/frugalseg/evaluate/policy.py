@@ -8,6 +8,7 @@ its distances do not exist (there is no reference surface): left out and counted
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 METRICS = {
@@ -20,6 +21,17 @@ METRICS = {
     "volume_error_relative": "predicted minus reference volume, as a share of the reference volume",
 }
 """Every metric of a scan and an organ, and what it means."""
+
+RANGES = {
+    "dice": (0.0, 1.0),
+    "nsd": (0.0, 1.0),
+    "hd95_mm": (0.0, math.inf),
+    "hd_mm": (0.0, math.inf),
+    "assd_mm": (0.0, math.inf),
+    "volume_error_ml": (-math.inf, math.inf),
+    "volume_error_relative": (-1.0, math.inf),
+}
+"""Metric → its least and greatest value."""
 
 
 class Outcome(str, Enum):

@@ -7,6 +7,7 @@ and a Hausdorff distance that skips missed organs gets better when the model fin
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,6 +28,9 @@ SLICE_METRICS = {
     "slice_recall": "share of slices holding the organ that are predicted to hold it",
 }
 """Every slice-wise figure, and what it means."""
+
+SLICE_RANGES = {name: (0.0, math.inf if name == "hd_slice_px" else 1.0) for name in SLICE_METRICS}
+"""Figure → its least and greatest value."""
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,147 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from frugalseg.engine.words import counted
+
 Run = tuple[int, int]
 """A training: which draw of the labels, and which seed."""
 
-CHUNK = 1 << 22
-"""Draws held in memory at once while resampling."""
+Range = tuple[float, float]
+"""The least and the greatest value that a metric, or a difference of two, can have."""
+
+ANY: Range = (-math.inf, math.inf)
+LEVEL = 0.95
+"""How often an interval should hold the truth."""
+FEWEST_TO_RESAMPLE = 30
+"""Values from which a bootstrap covers as often as a t interval, and skewed scores more often (bench_coverage.py)."""
+AT_ONCE = 1 << 22
+"""Values drawn at once while resampling, which bounds the memory."""
 FEWEST_PATIENTS = 6
 """Patients whose scores differ that a two-sided signed-rank test needs to be able to give p < 0.05."""
 SAME_SCORE = 12
 """Decimals after which two scores count as equal; what averaging leaves beyond them is rounding."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The 95% interval of a mean, or why there is none.
+
+    Attributes:
+        limits: lower and upper limit, inside the metric's range; None where there is no interval.
+        method: "t" or "BCa bootstrap"; empty where there is no interval.
+        sample: what it is over, as "4 patients" or "2 draws, 3 seeds, 12 patients"; where there is no interval, why.
+    """
+
+    limits: tuple[float, float] | None
+    method: str
+    sample: str
+
+    @property
+    def kind(self) -> str:
+        """What to print beside it: "t interval, 4 patients", "no interval: 1 patient"."""
+        return f"{self.method} interval, {self.sample}" if self.limits else f"no interval: {self.sample}"
+
+    def inside(self, scale: Range) -> Interval:
+        """The same with limits that the metric can have; the mean lies in its range, so nothing true is cut off."""
+        if self.limits is None:
+            return self
+        low, high = self.limits
+        return replace(self, limits=(max(low, scale[0]), min(high, scale[1])))
+
+
+def interval_rule(noun: str, resamples: int, seed: int) -> str:
+    """The rule by which `mean_interval` chooses, in words, for reports.
+
+    Args:
+        noun: what the values are of: "patient" or "scan".
+        resamples, seed: of the bootstrap.
+    """
+    return (
+        f"95% interval of the mean, inside the metric's range: Student's t below {FEWEST_TO_RESAMPLE} {noun}s, BCa "
+        f"bootstrap from {FEWEST_TO_RESAMPLE} ({resamples:,} resamplings, seed {seed}); none of one {noun}, or where "
+        "all have the same score"
+    )
+
+
+def mean_interval(
+    values: Sequence[float] | npt.NDArray[np.float64],
+    resamples: int = 10_000,
+    seed: int = 0,
+    scale: Range = ANY,
+    noun: str = "patient",
+) -> Interval:
+    """The 95% interval of the mean over patients.
+
+    It tells how the mean would move with other patients of the same kind, for this one trained model; the spread
+    over training runs is another matter (`crossed_interval`). Of few patients every bootstrap is too narrow: resampled
+    they vary by (n - 1) / n of what they should, and of two it can give no more than their two values. So below
+    `FEWEST_TO_RESAMPLE` it is Student's t interval; from there the bias-corrected and accelerated bootstrap (Efron
+    1987, JASA 82:171-185), which leans to the side where a few patients fail. No interval can know of failures that no
+    patient shows; docs/reference/statistics.md gives the coverage of each.
+
+    Args:
+        values: (n,) one value a patient; NaN are left out.
+        resamples, seed: of the bootstrap; one seed gives one interval.
+        scale: least and greatest value of the metric.
+        noun: what a value is of.
+
+    Returns:
+        Without limits for fewer than two values, and for equal ones, which show no spread to go by.
+    """
+    kept = np.asarray(values, dtype=np.float64)
+    kept = kept[~np.isnan(kept)]
+    sample = counted(kept.size, noun)
+    if kept.size < 2:
+        return Interval(None, "", sample)
+    if _equal(kept):
+        return Interval(None, "", f"{sample}, all with the same score")
+    if kept.size < FEWEST_TO_RESAMPLE:
+        return Interval(t_limits(float(kept.mean()), [kept]), "t", sample).inside(scale)
+    return Interval(bca_limits(kept, resamples, seed), "BCa bootstrap", sample).inside(scale)
+
+
+def t_limits(mean: float, samples: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
+    """Student's t interval of a mean whose variance is the sum of what several samples contribute.
+
+    Each sample, of n values, contributes its variance divided by n, known to n - 1 degrees of freedom; those of the sum
+    are Satterthwaite's (1946, Biometrics Bulletin 2:110-114). With one sample it is the usual t interval.
+
+    Args:
+        mean: the middle of the interval.
+        samples: each (n ≥ 2,); not all of them constant.
+    """
+    from scipy import stats
+
+    parts = np.array([sample.var(ddof=1) / sample.size for sample in samples])
+    freedom = parts.sum() ** 2 / sum(part**2 / (sample.size - 1) for part, sample in zip(parts, samples, strict=True))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom) * math.sqrt(parts.sum()))
+    return mean - half, mean + half
+
+
+def bca_limits(values: npt.NDArray[np.float64], resamples: int, seed: int) -> tuple[float, float]:
+    """Bias-corrected and accelerated bootstrap interval of the mean of (n,) values, not all of them equal."""
+    from scipy import stats
+
+    found = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=resamples,
+        batch=max(1, AT_ONCE // values.size),
+        confidence_level=LEVEL,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def _equal(values: npt.NDArray[np.float64]) -> bool:
+    return bool(np.ptp(np.round(values, SAME_SCORE)) == 0)
 
 
 @dataclass(frozen=True)
@@ -32,7 +157,8 @@ class Summary:
         left_out: scans without one (NaN), left out of everything here.
         mean, sd, median, minimum, maximum: over the n values; NaN where there are none. sd has n - 1 in its
             denominator and is NaN below two values.
-        ci95: 95% bootstrap interval of the mean, or None below two values.
+        ci95: limits of the 95% interval of the mean (`mean_interval`), or None.
+        ci95_kind: which kind of interval and over how many scans, or why there is none.
     """
 
     n: int
@@ -43,18 +169,22 @@ class Summary:
     minimum: float
     maximum: float
     ci95: tuple[float, float] | None
+    ci95_kind: str
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
 
 
-def summarise(values: Sequence[float] | npt.NDArray[np.float64], resamples: int, seed: int) -> Summary:
-    """Summarise one value a patient; NaN are counted and left out."""
+def summarise(
+    values: Sequence[float] | npt.NDArray[np.float64], resamples: int, seed: int, scale: Range = ANY
+) -> Summary:
+    """Summarise one value a scan, each taken as one patient; NaN are counted and left out. See `mean_interval`."""
     given = np.asarray(values, dtype=np.float64)
     kept = given[~np.isnan(given)]
     nan = float("nan")
     some = kept.size > 0
+    interval = mean_interval(kept, resamples, seed, scale, "scan")
     return Summary(
         n=int(kept.size),
         left_out=int(given.size - kept.size),
@@ -63,73 +193,39 @@ def summarise(values: Sequence[float] | npt.NDArray[np.float64], resamples: int,
         median=float(np.median(kept)) if some else nan,
         minimum=float(kept.min()) if some else nan,
         maximum=float(kept.max()) if some else nan,
-        ci95=bootstrap_mean(kept, resamples, seed),
+        ci95=interval.limits,
+        ci95_kind=interval.kind,
     )
 
 
-def bootstrap_mean(
-    values: Sequence[float] | npt.NDArray[np.float64], resamples: int = 10_000, seed: int = 0, level: float = 0.95
-) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of the mean over patients (Efron & Tibshirani 1993, chapter 13).
-
-    It tells how the mean would move with other patients of the same kind, for this one trained model; the spread
-    over training runs is another matter. Below some ten patients it is narrower than it should be.
-
-    Args:
-        values: (n,) one value a patient; NaN are left out.
-        resamples: number of draws of n patients with replacement.
-        seed: one seed gives one interval; metrics of the same patients share their draws.
-        level: coverage, between 0 and 1.
-
-    Returns:
-        Lower and upper limit, or None where fewer than two patients leave nothing to resample.
-    """
-    kept = np.asarray(values, dtype=np.float64)
-    kept = kept[~np.isnan(kept)]
-    if kept.size < 2:
-        return None
-    rng = np.random.default_rng(seed)
-    rows = max(1, CHUNK // kept.size)
-    means = np.concatenate(
-        [
-            kept[rng.integers(kept.size, size=(min(rows, resamples - start), kept.size))].mean(axis=1)
-            for start in range(0, resamples, rows)
-        ]
-    )
-    tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(means, [tail, 100.0 - tail])
-    return float(low), float(high)
-
-
-def bootstrap_runs_and_patients(
+def crossed_interval(
     scores: npt.NDArray[np.float64],
     runs: Sequence[Run],
     resamples: int = 10_000,
     seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of the mean where draws of the labels, seeds and patients are each a sample.
+    scale: Range = ANY,
+) -> Interval:
+    """The 95% interval of the mean where draws of the labels, seeds and patients are each a sample.
 
     Runs are not independent: those of one draw share their labels, those of one seed their pre-training, and all of
-    them the patients they are tested on. So the three are crossed: draws, seeds and patients are drawn with
-    replacement independently of each other, and the mean is taken over the scores where they meet (the pigeonhole
-    bootstrap, Owen 2007, Annals of Applied Statistics 1(2):386-411). The interval tells how the mean would move with
-    other patients and with the model trained again, on another draw of the labels. What there is one of stays as it is.
+    them the patients they are tested on. So the variance of the mean is the sum of three: that of the draws' means,
+    of the seeds' and of the patients', each divided by how many there are (`t_limits`). What two of them share, the
+    interactions, is counted more than once, which errs to the wide side. The interval tells how the mean would move
+    with other patients and with the model trained again, on another draw of the labels. Resampling instead (the
+    pigeonhole bootstrap, Owen 2007) holds the truth less often, since it cannot see how little two draws tell.
 
-    It assumes that draws, seeds and patients are a random sample of those one could have had. Of few levels a bootstrap
-    sees too little: two draws can only be drawn in three ways and vary half as much as they should, so the interval is
-    then too narrow (docs/reference/statistics.md tells by how much).
+    It assumes that draws, seeds and patients are random samples of those one could have had. What there is one of adds
+    nothing: the interval is then for that draw or seed, which its sample says.
 
     Args:
         scores: (runs, patients) of one method, or differences of two methods; NaN are left out of every mean.
         runs: the (draw, seed) of each row.
-        resamples: number of draws.
-        seed: one seed gives one interval.
-        level: coverage, between 0 and 1.
+        resamples, seed: of the bootstrap that `mean_interval` may use where there is one run.
+        scale: least and greatest value of the metric, or of the difference.
 
     Returns:
-        Lower and upper limit; with one run it varies the patients only. None where fewer than two patients have a
-        score.
+        With one run that of its patients. Without limits where fewer than two patients have a score, and for equal
+        scores.
 
     Raises:
         ValueError: not as many runs as rows.
@@ -137,34 +233,27 @@ def bootstrap_runs_and_patients(
     given = np.asarray(scores, dtype=np.float64)
     if len(runs) != len(given):
         raise ValueError(f"{len(given)} rows of scores for {len(runs)} runs")
-    held: npt.NDArray[np.bool_] = ~np.isnan(given)
-    rows: list[int] = np.flatnonzero(held.any(axis=1)).tolist()
-    scores = given[rows][:, held.any(axis=0)]
-    if scores.shape[1] < 2:
-        return None
-    draws, seeds = (_levels_drawn([runs[row][factor] for row in rows], resamples, seed, factor) for factor in (0, 1))
-    weights = draws * seeds
-    patients = _times_drawn(scores.shape[1], resamples, seed, 2)
-    known = ~np.isnan(scores)
-    total = ((weights @ np.where(known, scores, 0.0)) * patients).sum(axis=1)
-    count = ((weights @ known.astype(np.float64)) * patients).sum(axis=1)
-    means = total[count > 0] / count[count > 0]
-    tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(means, [tail, 100.0 - tail])
-    return float(low), float(high)
+    of_runs, patients = mean_without_nan(given, axis=1), _known(mean_without_nan(given, axis=0))
+    known: list[int] = np.flatnonzero(~np.isnan(of_runs)).tolist()
+    if len(known) < 2 or patients.size < 2:
+        return mean_interval(patients, resamples, seed, scale)
+    draws, seeds = (_level_means(of_runs[known], [runs[row][factor] for row in known]) for factor in (0, 1))
+    sample = f"{counted(draws.size, 'draw')}, {counted(seeds.size, 'seed')}, {counted(patients.size, 'patient')}"
+    samples = [means for means in (draws, seeds, patients) if means.size > 1]
+    if all(map(_equal, samples)):
+        return Interval(None, "", f"{sample}, all with the same score")
+    return Interval(t_limits(float(of_runs[known].mean()), samples), "t", sample).inside(scale)
 
 
-def _levels_drawn(levels: Sequence[int], resamples: int, seed: int, axis: int) -> npt.NDArray[np.float64]:
-    """(resamples, runs): how often the level of each run is drawn when all levels are drawn with replacement."""
-    names, of_run = np.unique(levels, return_inverse=True)
-    return _times_drawn(len(names), resamples, seed, axis)[:, of_run]
+def _level_means(of_runs: npt.NDArray[np.float64], levels: Sequence[int]) -> npt.NDArray[np.float64]:
+    """The mean of the runs of each level, a draw or a seed."""
+    _, of_run = np.unique(levels, return_inverse=True)
+    means: npt.NDArray[np.float64] = np.bincount(of_run, of_runs) / np.bincount(of_run)
+    return means
 
 
-@lru_cache(maxsize=8)
-def _times_drawn(n: int, resamples: int, seed: int, axis: int) -> npt.NDArray[np.float64]:
-    """(resamples, n): how often each of n is drawn when n are drawn with replacement."""
-    draws = np.random.default_rng([seed, axis]).multinomial(n, [1.0 / n] * n, size=resamples)
-    return draws.astype(np.float64)
+def _known(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return values[~np.isnan(values)]
 
 
 @dataclass(frozen=True)
@@ -243,32 +332,35 @@ class RunSummary:
         patients: patients that have a value in any run.
         mean: mean over the runs of each run's mean over the patients.
         sd: standard deviation of the runs' means, n - 1 in the denominator; NaN below two runs.
-        ci95: 95% bootstrap interval over patients of the score averaged over the runs, or None below two patients.
-        ci95_runs: the same with draws, seeds and patients resampled (`bootstrap_runs_and_patients`).
+        ci95: 95% interval over patients of the score averaged over the runs (`mean_interval`).
+        ci95_runs: the same over draws, seeds and patients (`crossed_interval`).
     """
 
     runs: int
     patients: int
     mean: float
     sd: float
-    ci95: tuple[float, float] | None
-    ci95_runs: tuple[float, float] | None
+    ci95: Interval
+    ci95_runs: Interval
 
 
 def summarise_runs(
-    scores: npt.NDArray[np.float64], runs: Sequence[Run], resamples: int = 10_000, seed: int = 0
+    scores: npt.NDArray[np.float64],
+    runs: Sequence[Run],
+    resamples: int = 10_000,
+    seed: int = 0,
+    scale: Range = ANY,
 ) -> RunSummary:
     """Summarise (runs, patients) scores of one method, `runs` naming the rows; NaN are left out of every mean."""
     scores = np.asarray(scores, dtype=np.float64)
-    of_runs, of_patients = mean_without_nan(scores, axis=1), mean_without_nan(scores, axis=0)
-    of_runs, of_patients = of_runs[~np.isnan(of_runs)], of_patients[~np.isnan(of_patients)]
+    of_runs, of_patients = _known(mean_without_nan(scores, axis=1)), _known(mean_without_nan(scores, axis=0))
     return RunSummary(
         runs=int(of_runs.size),
         patients=int(of_patients.size),
         mean=float(of_runs.mean()) if of_runs.size else math.nan,
         sd=float(of_runs.std(ddof=1)) if of_runs.size > 1 else math.nan,
-        ci95=bootstrap_mean(of_patients, resamples, seed),
-        ci95_runs=bootstrap_runs_and_patients(scores, runs, resamples, seed),
+        ci95=mean_interval(of_patients, resamples, seed, scale),
+        ci95_runs=crossed_interval(scores, runs, resamples, seed, scale),
     )
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from frugalseg._version import __version__
 from frugalseg.evaluate.pairing import Pairs
-from frugalseg.evaluate.policy import METRICS, OUTCOMES, Outcome, policy_table
+from frugalseg.evaluate.policy import METRICS, OUTCOMES, RANGES, Outcome, policy_table
 from frugalseg.evaluate.roles import GROUPS, group_cases, headline_group
-from frugalseg.evaluate.slicewise import SLICE_METRICS, pool_slices
-from frugalseg.evaluate.statistics import summarise
+from frugalseg.evaluate.slicewise import SLICE_METRICS, SLICE_RANGES, pool_slices
+from frugalseg.evaluate.statistics import interval_rule, summarise
 
 FORMAT = 1
 PACKAGES = ("numpy", "scipy", "nibabel", "SimpleITK")
@@ -64,8 +64,8 @@ def build_summary(
         "annotated_slices_left_out": dict(annotated or {}),
         "targets": {organ: list(values) for organ, values in targets.items()},
         "tolerance_mm": options["tolerance"],
-        "interval": f"95% percentile bootstrap of the mean over scans, each taken as one patient, "
-        f"{options['bootstrap']} resamplings, seed {options['seed']}",
+        "interval": interval_rule("scan", options["bootstrap"], options["seed"])
+        + "; each scan is taken as one patient",
         "empty_mask_policy": policy_table(),
         "metrics": METRICS | (SLICE_METRICS if options["slicewise"] else {}),
         "options": dict(options),
@@ -83,7 +83,8 @@ def _of(records: Sequence[Record], cases: Iterable[str], organ: str) -> list[dic
 
 def _organ(records: list[dict[str, Any]], options: Mapping[str, Any]) -> dict[str, Any]:
     def summary_of(name: str) -> dict[str, Any]:
-        return summarise([r[name] for r in records], options["bootstrap"], options["seed"]).to_dict()
+        scale = (RANGES | SLICE_RANGES)[name]
+        return summarise([r[name] for r in records], options["bootstrap"], options["seed"], scale).to_dict()
 
     by_outcome = {o: [r for r in records if r["outcome"] == o.value] for o in OUTCOMES}
     organ: dict[str, Any] = {

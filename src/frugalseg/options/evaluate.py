@@ -32,7 +32,7 @@ class EvaluateOptions:
     report: bool = True
     """Write report.html too; its pictures take longer than the figures."""
     bootstrap: int = 10_000
-    """Resamplings of the scans behind each 95% confidence interval."""
+    """Resamplings of the scans behind a 95% confidence interval of 30 scans or more; of fewer it is a t interval."""
     workers: int | None = None
     """Scans compared at the same time; by default one a core."""
     seed: int = 0

@@ -13,8 +13,11 @@ from frugalseg.study.comparison import Comparison, compare_with_baseline
 from frugalseg.study.scores import DICE, Group, Question, Scores
 from frugalseg.study.wording import describe, label, p_text, sections_of
 
-ENOUGH_DRAWS = 3
-"""Below, an interval over runs holds the truth about four times in five (docs/reference/statistics.md)."""
+FEW_DRAWS = {
+    1: " There is one draw of the labels: what another would change is in no interval.",
+    2: " Two draws of the labels tell little of how draws differ, so where they do these intervals are wide.",
+}
+"""Draws of the labels → what that means for intervals (docs/reference/statistics.md)."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,9 @@ def _summary(scores: Scores, comparisons: Sequence[Comparison]) -> str:
         if named:
             parts.append(f"{side} 0 for {', '.join(named)}")
     what = f"Of {counted(places, 'comparison')} with {scores.results.baseline} each, "
-    draws = len(scores.results.draws)
-    narrow = (
-        "" if draws >= ENOUGH_DRAWS else f" With {counted(draws, 'draw')} of the labels such intervals are too narrow."
-    )
+    caveat = FEW_DRAWS.get(len(scores.results.draws), "")
     lies = "; ".join(parts) or "around 0 for every method"
-    return f"{what}the 95% interval of the difference in Dice lies {lies}.{narrow}"
+    return f"{what}the 95% interval of the difference in Dice lies {lies}.{caveat}"
 
 
 def _span(comparisons: Sequence[Comparison]) -> str:
@@ -143,16 +143,14 @@ def _judge(scores: Scores, comparisons: Sequence[Comparison]) -> str:
 
 
 def _claim(scores: Scores, c: Comparison) -> str:
-    assert c.interval is not None
-    low, high = (number(limit, 3, sign=True) for limit in c.interval)
-    over = f"over {c.runs} runs and {counted(c.difference.patients, 'patient')}"
-    if c.runs == 1:
-        over = f"over {counted(c.difference.patients, 'patient')}; one run, so another seed may differ"
+    assert c.interval.limits is not None
+    low, high = (number(limit, 3, sign=True) for limit in c.interval.limits)
+    over = c.interval.kind + ("; one run, so another seed may differ" if c.runs == 1 else "")
     agrees = "" if c.p_holm < 0.05 else ", not below 0.05"
     if c.least_p_holm >= 0.05:
         agrees = ", which cannot fall below 0.05 in so many comparisons of so few patients"
     return (
-        f"{label(scores, c.group.method)} ({number(c.difference.mean, 3, sign=True)} Dice, 95% CI {low} to {high} "
+        f"{label(scores, c.group.method)} ({number(c.difference.mean, 3, sign=True)} Dice, 95% CI {low} to {high}, "
         f"{over}; p Holm {p_text(c.p_holm)}{agrees})"
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from frugalseg.evaluate.statistics import (
     FEWEST_PATIENTS,
+    Interval,
     RunSummary,
     SignedRank,
     holm,
@@ -45,7 +46,7 @@ class Comparison:
     least_p_holm: float
 
     @property
-    def interval(self) -> tuple[float, float] | None:
+    def interval(self) -> Interval:
         """The interval that decides: over runs and patients where there are several runs, else over patients."""
         return self.difference.ci95_runs if self.runs > 1 else self.difference.ci95
 
@@ -53,11 +54,12 @@ class Comparison:
     def verdict(self) -> int:
         """+1 where the interval shows the method to be better than the baseline, -1 worse, 0 neither.
 
-        Below six patients it is always 0: so few resampled patients give intervals that are far too narrow.
+        Below six patients it is always 0: the signed-rank test could not agree, and whether the patients are skewed,
+        as the t interval must assume they are not, cannot be seen of so few.
         """
-        if self.interval is None or self.difference.patients < FEWEST_PATIENTS:
+        if self.interval.limits is None or self.difference.patients < FEWEST_PATIENTS:
             return 0
-        low, high = self.interval
+        low, high = self.interval.limits
         return self.metric.sign * ((low > 0) - (high < 0))
 
 
@@ -91,7 +93,9 @@ def _compare(scores: Scores, question: Question, metric: Metric, group: Group, b
         group=group,
         runs=len(common),
         planned=min(scores.planned[group], scores.planned.get(baseline, 0)),
-        difference=summarise_runs(differences, list(common), scores.resamples, scores.seed),
+        difference=summarise_runs(
+            differences, list(common), scores.resamples, scores.seed, metric.scale_of_differences
+        ),
         rank=signed_rank(mean_without_nan(differences, axis=0)),
         family=0,
         p_holm=math.nan,

@@ -20,6 +20,8 @@ from frugalseg.study.wording import (
     p_text,
     sections_of,
     summary_record,
+    usual_kind,
+    usual_note,
 )
 
 
@@ -29,6 +31,8 @@ def comparison_table(scores: Scores, question: Question, metric: Metric) -> Tabl
     if not comparisons:
         return None
     first = comparisons[0]
+    of_patients = usual_kind(c.difference.ci95 for c in comparisons)
+    of_runs = usual_kind(c.difference.ci95_runs for c in comparisons if c.runs > 1)
     hopeless = (
         f"No corrected p of this table can be below {first.least_p_holm:.3g}: too many comparisons for so few patients."
         if first.least_p_holm >= 0.05
@@ -38,7 +42,7 @@ def comparison_table(scores: Scores, question: Question, metric: Metric) -> Tabl
         Section(
             f"{backbone}, {budget}",
             tuple(
-                _comparison_row(scores, c, metric)
+                _comparison_row(scores, c, metric, of_patients, of_runs)
                 for c in comparisons
                 if (c.group.backbone, c.group.budget) == (backbone, budget)
             ),
@@ -56,8 +60,10 @@ def comparison_table(scores: Scores, question: Question, metric: Metric) -> Tabl
         sections=tuple(s for s in sections if s.rows),
         notes=notes_of(
             scores,
-            "Paired by patient and by run (draw, seed), on the runs that both methods have finished. CI: 95% bootstrap "
-            "interval of the mean difference, with the patients resampled, and with both patients and runs.",
+            "Paired by patient and by run (draw, seed), on the runs that both methods have finished. CI: 95% interval "
+            "of the mean difference.",
+            f"CI patients: with other patients.{usual_note(of_patients)}",
+            f"CI patients and runs: with other patients, draws and seeds.{usual_note(of_runs)}",
             "p: two-sided Wilcoxon signed-rank test over patients on scores averaged over the runs; p Holm: corrected "
             f"over the {first.family} comparisons of this table (all methods, backbones and budgets).",
             f"With fewer than {FEWEST_PATIENTS} patients whose scores differ, p cannot fall below 0.05 whatever the "
@@ -68,7 +74,7 @@ def comparison_table(scores: Scores, question: Question, metric: Metric) -> Tabl
     )
 
 
-def _comparison_row(scores: Scores, c: Comparison, metric: Metric) -> tuple[Entry, ...]:
+def _comparison_row(scores: Scores, c: Comparison, metric: Metric, of_patients: str, of_runs: str) -> tuple[Entry, ...]:
     digits, d = metric.digits, c.difference
     runs = Entry(f"{c.runs} of {c.planned}" if c.runs != c.planned else str(c.runs))
     if not c.planned:
@@ -80,8 +86,8 @@ def _comparison_row(scores: Scores, c: Comparison, metric: Metric) -> tuple[Entr
     return (
         name,
         Entry(number(d.mean, digits, sign=True)),
-        Entry(interval_text(d.ci95, digits, sign=True)),
-        Entry(interval_text(d.ci95_runs, digits, sign=True) if c.runs > 1 else GAP, "" if c.runs > 1 else "one run"),
+        Entry(interval_text(d.ci95, digits, of_patients, sign=True)),
+        Entry(interval_text(d.ci95_runs, digits, of_runs, sign=True)) if c.runs > 1 else Entry(GAP, "one run"),
         Entry(p_text(c.rank.p), limit),
         Entry(p_text(c.p_holm)),
         Entry(str(d.patients), f"{c.rank.zeros} equal" if c.rank.zeros else ""),

@@ -26,6 +26,13 @@ def dice_curves(scores: Scores) -> list[str]:
     ]
 
 
+def bands_note(scores: Scores) -> str:
+    """What the bands of all charts are: the kinds of interval that they show, and why a point has none."""
+    summaries = (scores.summary(q, g, DICE) for q in scores.questions for g in scores.groups() if scores.finished(q, g))
+    kinds = dict.fromkeys(summary.ci95_runs.kind for summary in summaries)
+    return f"Bands: 95% interval over runs and patients ({'; '.join(kinds)})."
+
+
 def dice_curve(scores: Scores, question: Question, backbone: str) -> str:
     """Mean Dice of every method over the budgets, with its 95% interval over runs and patients as a band.
 
@@ -73,7 +80,7 @@ def _draw(
     axes.plot(positions, means, lw=1.7, markevery=whole, label=_plain(label(scores, groups[0].method)), **look)
     hollow = {"marker": look["marker"], "ms": look["ms"], "color": look["color"], "mfc": "none", "ls": ""}
     axes.plot(positions, means, markevery=[not w for w in whole], **hollow)
-    bands = [s.ci95_runs or (math.nan, math.nan) for s in summaries]
+    bands = [s.ci95_runs.limits or (math.nan, math.nan) for s in summaries]
     low, high = [b[0] for b in bands], [b[1] for b in bands]
     alpha = 0.12 if len(scores.results.methods) <= len(COLOURS) else 0.06  # many bands hide the lines
     axes.fill_between(positions, low, high, color=look["color"], alpha=alpha, lw=0)

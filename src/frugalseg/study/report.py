@@ -8,8 +8,9 @@ from pathlib import Path
 from frugalseg._version import __version__
 from frugalseg.engine.files import atomic_write, read_json, write_json
 from frugalseg.evaluate.page import page_environment
+from frugalseg.evaluate.statistics import interval_rule
 from frugalseg.study.answers import answer
-from frugalseg.study.curves import dice_curves
+from frugalseg.study.curves import bands_note, dice_curves
 from frugalseg.study.latex import to_latex
 from frugalseg.study.results import StudyResults
 from frugalseg.study.scores import Scores
@@ -88,8 +89,8 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
         measured={q.test.name: describe(scores, q) for q in scores.questions},
         tables=tables,
         curves=dice_curves(scores),
-        resamples=scores.resamples,
-        seed=scores.seed,
+        bands=bands_note(scores),
+        interval=interval_rule("patient", scores.resamples, scores.seed),
         plan=plan,
         version=__version__,
         date=datetime.now(timezone.utc).date().isoformat(),

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from frugalseg.evaluate.policy import Outcome
-from frugalseg.evaluate.statistics import RunSummary, summarise_runs
+from frugalseg.evaluate.policy import RANGES, Outcome
+from frugalseg.evaluate.statistics import Range, RunSummary, summarise_runs
 from frugalseg.study.results import StudyResults, TestSet
 
 CELL = ["method", "backbone", "budget", "draw", "seed"]
@@ -41,6 +41,17 @@ class Metric:
     def title(self) -> str:
         """Heading with unit."""
         return f"{self.heading}, {self.unit}" if self.unit else self.heading
+
+    @property
+    def scale(self) -> Range:
+        """Its least and greatest value."""
+        return RANGES[self.key]
+
+    @property
+    def scale_of_differences(self) -> Range:
+        """The least and the greatest difference of two of its values."""
+        low, high = self.scale
+        return low - high, high - low
 
 
 DICE = Metric("dice", "Dice", "", 3, 1, physical=False)
@@ -190,7 +201,9 @@ class Scores:
         key = (question, group, metric.key)
         if key not in self._summaries:
             table = self.runs(question, group, metric)
-            self._summaries[key] = summarise_runs(table.to_numpy(), list(table.index), self.resamples, self.seed)
+            self._summaries[key] = summarise_runs(
+                table.to_numpy(), list(table.index), self.resamples, self.seed, metric.scale
+            )
         return self._summaries[key]
 
     def missed(self, question: Question, group: Group) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import pandas as pd
 
@@ -21,6 +22,8 @@ from frugalseg.study.wording import (
     runs_note,
     sections_of,
     summary_record,
+    usual_kind,
+    usual_note,
 )
 
 _RANKED = "Best of a column bold, second underlined, where every run of every method is finished."
@@ -102,6 +105,7 @@ def cross_domain_table(scores: Scores, questions: Sequence[Question], budget: st
 
 def labels_table(scores: Scores, question: Question) -> Table:
     """Dice against labels: methods in rows, budgets in columns, with intervals over patients."""
+    usual = usual_kind(scores.summary(question, group, DICE).ci95 for group in scores.groups())
     return _results_table(
         scores,
         name=f"dice-versus-labels {question.test.name} {question.organ}",
@@ -109,11 +113,11 @@ def labels_table(scores: Scores, question: Question) -> Table:
         spans=(),
         columns=[(budget, question, DICE) for budget in scores.results.budgets],
         notes=(
-            "Mean over patients and runs, with the 95% bootstrap interval over patients of the score averaged over "
-            "the runs.",
+            "Mean over patients and runs, with the 95% interval over patients of the score averaged over the runs."
+            + usual_note(usual),
             _RANKED,
         ),
-        show=_mean_and_interval,
+        show=partial(_mean_and_interval, usual),
     )
 
 
@@ -214,9 +218,9 @@ def _mean_and_sd(scores: Scores, question: Question, group: Group, metric: Metri
     return Entry(text, runs_note(scores, question, group, summary))
 
 
-def _mean_and_interval(scores: Scores, question: Question, group: Group, metric: Metric) -> Entry:
+def _mean_and_interval(usual: str, scores: Scores, question: Question, group: Group, metric: Metric) -> Entry:
     summary = scores.summary(question, group, metric)
-    notes = [interval_text(summary.ci95, metric.digits)] if summary.ci95 else []
+    notes = [interval_text(summary.ci95, metric.digits, usual)] if summary.patients else []
     if missing := runs_note(scores, question, group, summary):
         notes.append(missing)
     return Entry(number(summary.mean, metric.digits), "; ".join(notes))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from frugalseg.engine.words import counted, number
-from frugalseg.evaluate.statistics import RunSummary
+from frugalseg.evaluate.statistics import Interval, RunSummary
 from frugalseg.study.scores import MARKS, Group, Question, Scores
 from frugalseg.study.table import GAP
 
@@ -43,11 +45,23 @@ def runs_note(scores: Scores, question: Question, group: Group, summary: RunSumm
     return f"a value in {summary.runs} of {counted(finished, 'run')}" if summary.runs < finished else ""
 
 
-def interval_text(interval: tuple[float, float] | None, digits: int, sign: bool = False) -> str:
-    """An interval in square brackets; a dash where there is none."""
-    if interval is None:
-        return GAP
-    return f"[{number(interval[0], digits, sign)}, {number(interval[1], digits, sign)}]"
+def interval_text(interval: Interval, digits: int, usual: str, sign: bool = False) -> str:
+    """An interval in square brackets, with its kind where that is not the `usual` one; why, where there is none."""
+    if interval.limits is None:
+        return interval.kind
+    low, high = (number(limit, digits, sign) for limit in interval.limits)
+    return f"[{low}, {high}]" + (f" {interval.kind}" if interval.kind != usual else "")
+
+
+def usual_kind(intervals: Iterable[Interval]) -> str:
+    """The kind that most of the intervals have; empty where there is none."""
+    kinds = Counter(interval.kind for interval in intervals if interval.limits)
+    return kinds.most_common(1)[0][0] if kinds else ""
+
+
+def usual_note(usual: str) -> str:
+    """Says what kind the intervals of a table have that say nothing themselves."""
+    return f" Where nothing else is said: {usual}." if usual else ""
 
 
 def p_text(p: float) -> str:
@@ -59,9 +73,10 @@ def p_text(p: float) -> str:
 
 def summary_record(summary: RunSummary, name: str) -> dict[str, Any]:
     """A summary as columns of a CSV; `name` is what its mean is called there."""
-    record = {"patients": summary.patients, name: summary.mean, "sd_runs": summary.sd}
+    record: dict[str, Any] = {"patients": summary.patients, name: summary.mean, "sd_runs": summary.sd}
     for key, interval in (("ci95", summary.ci95), ("ci95_runs", summary.ci95_runs)):
-        record[f"{key}_low"], record[f"{key}_high"] = interval or (math.nan, math.nan)
+        record[f"{key}_low"], record[f"{key}_high"] = interval.limits or (math.nan, math.nan)
+        record[f"{key}_kind"] = interval.kind
     return record
 
 

@@ -1,0 +1,207 @@
+"""Tables of the documentation, made of the CSV files in docs/explanation/tables/.
+
+    python benchmarks/doc_tables.py [--check]
+
+In a page, a table stands between `<!-- table: NAME -->` and `<!-- end -->`, and what stands there is replaced. NAME is
+one of `TABLES`, or a CSV file without its ending, which is then shown as it is. `--check` writes nothing and fails
+where a page differs; tests/test_docs.py does the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from frugalseg.engine.words import number
+from frugalseg.evaluate.policy import RANGES
+from frugalseg.evaluate.statistics import mean_interval
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+FILES = DOCS / "explanation" / "tables"
+MARKED = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Rows = list[list[str]]
+"""The headings, then the rows."""
+
+
+def read(name: str) -> pd.DataFrame:
+    """A CSV file of `FILES`, by its path without ending."""
+    return pd.read_csv(FILES / f"{name}.csv")
+
+
+def as_it_is(name: str) -> Rows:
+    """A CSV file's text."""
+    with (FILES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def spread(row: pd.Series, mean: str, sign: bool = False) -> str:
+    """Mean ± SD of the runs; the mean alone of one run."""
+    text = number(row[mean], 3, sign)
+    return text if pd.isna(row["sd_runs"]) else f"{text} ± {number(row['sd_runs'], 3)}"
+
+
+def mean_of_runs(row: pd.Series) -> str:
+    """Mean ± SD of the runs (runs)."""
+    return f"{spread(row, 'mean')} ({row['runs']})"
+
+
+def difference(row: pd.Series) -> str:
+    """Difference ± SD of the runs."""
+    return spread(row, "difference", sign=True)
+
+
+def difference_and_p(row: pd.Series) -> str:
+    """Difference ± SD of the runs; p alone / after Holm's correction."""
+    return f"{difference(row)}; {row['p']:.4f} / {row['p_holm']:.3f}"
+
+
+def by_budget(files: Mapping[str, str], show: Callable[[pd.Series], str], budgets: Mapping[str, str]) -> Rows:
+    """Measured methods in rows; a column is a file and a budget.
+
+    Args:
+        files: heading of its columns → CSV file.
+        show: what stands in a place.
+        budgets: as the file has them → as the heading says it.
+    """
+    columns: dict[str, pd.Series] = {}
+    for heading, name in files.items():
+        frame = read(name)
+        measured = frame[(frame["runs"] > 0) & (frame["metric"] == "dice")].set_index("method")
+        for budget, said in budgets.items():
+            rows = measured[measured["budget"] == budget]
+            columns[", ".join(filter(None, (heading, said)))] = pd.Series(
+                {method: show(row) for method, row in rows.iterrows()}, dtype=str
+            )
+    methods = list(dict.fromkeys(method for column in columns.values() for method in column.index))
+    return [
+        ["method", *columns],
+        *([SHOWN_AS.get(m, m), *(column.get(m, "–") for column in columns.values())] for m in methods),
+    ]
+
+
+def chaos() -> Rows:
+    """Four organs at two budgets, and the mean over the organs."""
+    organs = ("liver", "right_kidney", "left_kidney", "spleen")
+    frames = {organ: read(f"chaos/dice-versus-labels-held-out-{organ}") for organ in organs}
+    dice = {
+        (organ, budget): f[(f["metric"] == "dice") & (f["budget"] == budget)].set_index("method")["mean"]
+        for budget in ("10%", "25%")
+        for organ, f in frames.items()
+    }
+    for budget in ("10%", "25%"):
+        dice["mean", budget] = pd.concat([dice[organ, budget] for organ in organs], axis=1).mean(axis=1)
+    head = ["method", *(f"{organ.replace('_', ' ')}, {budget}" for organ, budget in dice)]
+    methods = frames["liver"].loc[frames["liver"]["runs"] > 0, "method"].unique()
+    return [head, *([m, *(number(column[m]) for column in dice.values())] for m in methods)]
+
+
+def patients(name: str) -> Rows:
+    """Every patient's Dice, and the mean with the interval that `evaluate` would print, by budget and method."""
+    frame = pd.read_csv(FILES / f"{name}.csv", dtype=str)
+    of_patients = [column for column in frame.columns if column.startswith("btcv_")]
+    rest = [column for column in frame.columns if column not in (*of_patients, "budget", "method", "runs")]
+    rows = []
+    for _, row in frame.iterrows():
+        dice = row[of_patients].astype(float)
+        limits = mean_interval(dice.tolist(), scale=RANGES["dice"]).limits
+        assert limits is not None
+        shown = f"{number(dice.mean())} [{number(limits[0])}, {number(limits[1])}]"
+        rows.append([row["budget"], row["method"], row["runs"], *map(number, dice), shown, *row[rest]])
+    return [["budget", "method", "runs", *of_patients, "mean Dice [95% t interval, 4 patients]", *rest], *rows]
+
+
+BUDGETS = ("1 scan", "3 scans", "5 slices", "20 slices")
+
+
+def small_ct(name: str, show: Callable[[pd.Series], str]) -> Rows:
+    """A table of the small-ct study."""
+    return by_budget({"": f"small-ct/{name}"}, show, {b: b for b in BUDGETS})
+
+
+def recipe() -> Rows:
+    """`robust` against `best`, each on the runs that `best` has, in domain and in another hospital."""
+    columns: list[list[str]] = []
+    for test, place in (("held-out-btcv", ""), ("lits", ", other hospital")):
+        means = read(f"small-ct/dice-versus-labels-{test}-liver").query("metric == 'dice'")
+        mean = means.set_index(["method", "budget"])["mean"]
+        gain = read(f"small-ct/comparison-{test}-liver-dice").set_index(["method", "budget"])["difference"]
+        columns += [
+            [f"robust{place}", *(number(mean["best", b] - gain["best", b]) for b in BUDGETS)],
+            [f"best{place}", *(number(mean["best", b]) for b in BUDGETS)],
+            [f"best, refined{place}", *(f"**{number(mean['best + SAM', b])}**" for b in BUDGETS)],
+        ]
+    return [list(row) for row in zip(["labelled", *BUDGETS], *columns, strict=True)]
+
+
+SHOWN_AS = {"polycl-m as published": "polycl-m, `paper` preset, 500 steps"}
+"""Methods whose name in the plan promised more than was run."""
+HIPPOCAMPUS = {part: f"hippocampus/dice-versus-labels-held-out-{part}" for part in ("anterior", "posterior")}
+TABLES: dict[str, Callable[[], Rows]] = {
+    "small-ct, held-out BTCV": partial(small_ct, "dice-versus-labels-held-out-btcv-liver", mean_of_runs),
+    "small-ct, LiTS": partial(small_ct, "dice-versus-labels-lits-liver", mean_of_runs),
+    "small-ct, differences on held-out BTCV": partial(small_ct, "comparison-held-out-btcv-liver-dice", difference),
+    "small-ct, differences on LiTS": partial(small_ct, "comparison-lits-liver-dice", difference_and_p),
+    "small-ct, recipe": recipe,
+    "hippocampus": partial(by_budget, HIPPOCAMPUS, mean_of_runs, {"10%": "10% (2 scans)", "25%": "25% (4 scans)"}),
+    "chaos": chaos,
+    "small-sam": partial(patients, "small-sam/patients"),
+    "small-sam-100": partial(patients, "small-sam/patients-100-slices"),
+    "small-sam-runs": partial(patients, "small-sam-runs/patients"),
+}
+
+
+def to_markdown(rows: Rows) -> str:
+    """A table of GitHub's Markdown."""
+    head, *body = rows
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, *body)).replace(
+        "|\n", "|\n" + "|---" * len(head) + "|\n", 1
+    )
+
+
+def fill(page: str) -> str:
+    """The page with every marked table made anew.
+
+    Raises:
+        FileNotFoundError: a mark names neither a table nor a file.
+    """
+
+    def made(mark: re.Match[str]) -> str:
+        name = mark[2]
+        return mark[1] + to_markdown(TABLES[name]() if name in TABLES else as_it_is(name)) + mark[3]
+
+    return MARKED.sub(made, page)
+
+
+def outdated(pages: Iterable[Path], write: bool) -> list[Path]:
+    """The pages whose tables are not those of the files; they are written where asked for."""
+    differing = []
+    for path in pages:
+        text = path.read_text(encoding="utf-8")
+        if (filled := fill(text)) != text:
+            differing.append(path)
+            if write:
+                path.write_text(filled, encoding="utf-8")
+    return differing
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Fill, or check, every page; 1 where a check finds a difference."""
+    parser = argparse.ArgumentParser(description="tables of the documentation from docs/explanation/tables/")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a page differs")
+    check = parser.parse_args(arguments).check
+    differing = outdated(sorted(DOCS.rglob("*.md")), write=not check)
+    for path in differing:
+        print(f"{path.relative_to(DOCS.parent)}: {'differs from' if check else 'filled from'} its CSV files")
+    return int(check and bool(differing))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
