@@ -51,7 +51,7 @@ def onto_grid(
         warnings.warn(
             f"{told}. That is less than {TOLERATED:g} of a voxel: the {what[1]}'s grid is taken",
             ScanWarning,
-            stacklevel=2,
+            stacklevel=1,
         )
     return replace(turned, affine=scan.affine, frame=scan.frame)
 

@@ -34,7 +34,7 @@ MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres in one unit of length: not told, metre, millimetre, micrometre."""
 
 RIGHT = 1e-4
-"""Cosine between two axes up to which ITK surely takes a header's axes for right-angled."""
+"""Cosine between two axes up to which ITK opens a scan that has no qform (5.4: an orthonormal sform, to 1e-4)."""
 
 _SCANNER = 1
 

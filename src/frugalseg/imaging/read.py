@@ -86,7 +86,8 @@ def _say_doubts(volume: Volume, path: Path) -> None:
             "but programs that know only right angles (many on ITK, such as 3D Slicer) show both straightened"
         )
     if doubts:
-        warnings.warn(f"{path} {'; it '.join(doubts)}", ScanWarning, stacklevel=3)
+        # Named after this line, whoever reads: so each text is shown once.
+        warnings.warn(f"{path} {'; it '.join(doubts)}", ScanWarning, stacklevel=1)
 
 
 def _finite(array: Array, path: Path) -> Array:
