@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from frugalseg.errors import ScanError
 from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.nifti import PLACE
+from frugalseg.imaging.nifti_place import PLACE
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.stored import ScanWarning
 from frugalseg.imaging.volume import Volume
@@ -120,6 +120,19 @@ def test_codes_and_both_forms_of_the_scan_are_kept(tmp_path: Path, codes: tuple[
     here, there = nib.load(path).header, nib.load(masked(path)).header
     for name in PLACE:
         assert np.array_equal(here[name], there[name]), name
+
+
+def test_a_scan_of_the_other_byte_order_and_of_nifti_2(tmp_path: Path) -> None:
+    affine = make_affine(7, (1, 2, 3), (5, 6, 7), (10, -5, 3))
+    for kind, header in ((nib.Nifti1Image, nib.Nifti1Header(endianness=">")), (nib.Nifti2Image, nib.Nifti2Header())):
+        image = kind(numbered(dtype=np.int16), affine, header)
+        image.set_sform(affine, 3)
+        image.set_qform(affine, 2)
+        image.to_filename(tmp_path / "a.nii.gz")
+        mask = nib.load(masked(tmp_path / "a.nii.gz"))
+        assert np.allclose(mask.get_qform(), affine, atol=1e-5)
+        assert np.allclose(mask.affine, affine, atol=1e-5)
+        assert (int(mask.header["sform_code"]), int(mask.header["qform_code"])) == (3, 2)
 
 
 def test_forms_that_disagree_are_said_once(tmp_path: Path) -> None:

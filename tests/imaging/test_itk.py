@@ -201,7 +201,7 @@ def test_units_of_axes_and_of_metaimage_are_looked_at_too(tmp_path: Path) -> Non
             load_itk(tmp_path / name)
 
 
-@pytest.mark.parametrize("space", ["space dimension: 3", "# no space"])
+@pytest.mark.parametrize("space", ["space dimension: 3", "space: scanner-xyz", "# no space"])
 def test_a_nrrd_without_space_is_said(tmp_path: Path, space: str) -> None:
     path = tmp_path / "a.nrrd"
     header = NRRD.format(space=space, more="")
@@ -210,5 +210,5 @@ def test_a_nrrd_without_space_is_said(tmp_path: Path, space: str) -> None:
             "space origin: (0,0,0)\n", ""
         )
     path.write_bytes(header.encode() + bytes(60))
-    with pytest.warns(ScanWarning, match=r"a\.nrrd does not say how it lies.*no space.*LPS"):
+    with pytest.warns(ScanWarning, match=r"a\.nrrd does not say how it lies.*no space of the body.*LPS"):
         read_volume(path)

@@ -17,7 +17,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """ITK and DICOM count to the patient's left and posterior, our affines to right and anterior."""
 
 _UNIT = re.compile(rb"^(space units|units|DistanceUnits)\s*(?::(?!=)|=)\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
-_SPACE = re.compile(rb"^space\s*:", re.MULTILINE | re.IGNORECASE)
+_OF_PATIENT = re.compile(rb"^space\s*:\s*([lr][ap]s|(left|right)-)", re.MULTILINE | re.IGNORECASE)
 _MM = {"mm", "millimeter", "millimetre", "millimeters", "millimetres", "", "?", "???", "none"}
 _HEAD = 1 << 16
 
@@ -90,10 +90,11 @@ def _require_mm(path: Path, header: bytes) -> None:
 
 
 def _frame(path: Path, header: bytes, image: Any) -> Frame:
-    if _kind(path) != "NRRD" or _SPACE.search(header):
+    if _kind(path) != "NRRD" or _OF_PATIENT.search(header):
         return Frame()
     axes = Volume(np.zeros(image.GetSize()[:3], np.bool_), _affine(image)).axes
-    return Frame(doubts=(f"does not say how it lies in the patient (no space in its header); axes {axes} are assumed",))
+    doubt = f"does not say how it lies in the patient (no space of the body in its header); axes {axes} are assumed"
+    return Frame(doubts=(doubt,))
 
 
 def _require_volume(path: Path, reader: Any) -> tuple[int, int, int]:

@@ -17,26 +17,12 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from frugalseg.errors import ScanError
+from frugalseg.imaging.nifti_place import frame_of, in_mm, place, unit_mm
 from frugalseg.imaging.stored import broken, require_3d, require_file, require_plain, slim
-from frugalseg.imaging.volume import TOLERATED, Array, Frame, Volume
+from frugalseg.imaging.volume import Array, Volume
 
 _CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
-
-PLACE = (
-    *("pixdim", "xyzt_units", "qform_code", "sform_code"),
-    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
-    *("srow_x", "srow_y", "srow_z"),
-)
-"""The fields of a header that say where a scan lies."""
-
-MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
-"""Millimetres in one unit of length: not told, metre, millimetre, micrometre."""
-
-RIGHT = 1e-4
-"""Cosine between two axes up to which ITK opens a scan that has no qform (5.4: an orthonormal sform, to 1e-4)."""
-
-_SCANNER = 1
 
 
 def load_nifti(path: Path) -> Volume:
@@ -67,82 +53,17 @@ def load_nifti(path: Path) -> Volume:
                 pass
         else:
             array = _voxels(image.dataobj).reshape(shape, order="A")
-    affine = _in_mm(image.affine, _mm(path, image.header))
-    frame = Frame({name: image.header[name].copy() for name in PLACE})
-    volume = Volume(array, affine, path, frame)
-    return replace(volume, frame=replace(frame, doubts=tuple(_doubts(volume, image.header))))
+    volume = Volume(array, in_mm(image.affine, unit_mm(path, image.header)), path)
+    return replace(volume, frame=frame_of(volume, image.header))
 
 
 def nifti_image(mask: Volume) -> nib.Nifti1Image:
-    """`mask` as a NIfTI image that lies where its scan lies, for every program: by the scan's own fields.
-
-    Where the scan has none (DICOM) the affine is the sform, and the nearest grid with right angles the qform, which is
-    what ITK can open. A scan with sheared axes and without qform, which ITK cannot open, gives its masks one too.
-    """
+    """`mask` as a NIfTI image that lies where its scan lies, for every program (see `nifti_place.place`)."""
     header = nib.Nifti1Header()
     header.set_data_dtype(mask.array.dtype)
     header.set_data_shape(mask.array.shape)
-    header.set_xyzt_units("mm")
-    for name, value in mask.frame.fields.items():
-        header[name] = value
-    if not mask.frame.fields:
-        header.set_sform(mask.affine, code=_SCANNER)
-    if not mask.frame.fields or _without_right_angles(mask, header):
-        unit = 1 / MM[int(header["xyzt_units"]) % 8]
-        header.set_qform(_in_mm(mask.straightened().affine, unit), code=int(header["sform_code"]))
+    place(mask, header)
     return nib.Nifti1Image(mask.array, None, header)
-
-
-def _in_mm(affine: Array, mm: float) -> Array:
-    return np.diag([mm, mm, mm, 1.0]) @ affine
-
-
-def _mm(path: Path, header: nib.Nifti1Header) -> float:
-    unit = int(header["xyzt_units"]) % 8
-    if unit not in MM:
-        raise broken(
-            path,
-            f"is measured in an unknown unit of length (xyzt_units {unit}), expected metre, mm or micrometre",
-            "correct the header: 2 stands for mm",
-        )
-    return MM[unit]
-
-
-def _without_right_angles(volume: Volume, header: nib.Nifti1Header) -> bool:
-    """Whether the sform alone places it, and its axes are too far from right angles for ITK."""
-    directions = volume.affine[:3, :3] / volume.spacing
-    cosine = float(np.abs(directions.T @ directions - np.eye(3)).max())
-    return int(header["qform_code"]) <= 0 < int(header["sform_code"]) and cosine > RIGHT
-
-
-def _doubts(volume: Volume, header: nib.Nifti1Header) -> Iterator[str]:
-    """What a person should know of the place that a header gives to its scan."""
-    codes = int(header["sform_code"]), int(header["qform_code"])
-    mm = MM[int(header["xyzt_units"]) % 8]
-    if max(codes) <= 0:
-        yield (f"does not say how it lies in the patient (sform and qform are unset); axes {volume.axes} are assumed")
-    if mm != 1:
-        spacing = "×".join(f"{s:.4g}" for s in volume.spacing)
-        yield f"is measured in units of {mm:g} mm (xyzt_units); voxels of {spacing} mm are understood"
-    if _without_right_angles(volume, header):
-        yield "has sheared axes and no qform; ITK (3D Slicer, ITK-SNAP) cannot open it, its masks get a nearest qform"
-    if min(codes) > 0:
-        apart = _qform_apart(volume, header, mm)
-        if apart is None:
-            yield "has a damaged qform; the sform is taken"
-        elif apart[0] > TOLERATED:
-            yield (
-                f"has a qform and an sform that place it up to {apart[1]:.3g} mm apart; the sform is taken, and its "
-                "masks keep both, so that they lie on it in every program"
-            )
-
-
-def _qform_apart(volume: Volume, header: nib.Nifti1Header, mm: float) -> tuple[float, float] | None:
-    """How far the qform lies from the volume, voxels and mm; None for one that places nothing."""
-    try:
-        return volume.apart(replace(volume, affine=_in_mm(header.get_qform(), mm)))
-    except (HeaderDataError, ValueError, ScanError):
-        return None
 
 
 def _require_packing(path: Path) -> None:

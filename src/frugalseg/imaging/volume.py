@@ -37,7 +37,7 @@ class Frame:
     """What the header of a scan says of its place beyond the affine; its masks are written with the same.
 
     Attributes:
-        fields: the fields of a NIfTI header that place it (`nifti.PLACE`), as stored; empty for other formats.
+        fields: the fields of a NIfTI header that place it (`nifti_place.PLACE`), as stored; empty for other formats.
         doubts: what a person should know of the place; each continues the sentence that the scan's name begins.
     """
 
