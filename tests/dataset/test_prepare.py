@@ -81,6 +81,15 @@ def test_orientation_of_the_files_does_not_matter(cohort, tmp_path):
     assert prints[0] == prints[1]
 
 
+def test_masks_with_other_axes_than_their_scans_are_turned(cohort, tmp_path):
+    upright = prepare(options(cohort, tmp_path))
+    for i, path in enumerate(sorted(cohort[1].iterdir())):
+        nib.save(nib.load(path).as_reoriented(np.array([[1, 1], [0, -1], [2, (-1) ** i]], float)), path)
+    again = prepare(options(cohort, tmp_path, out=tmp_path / "store_turned"))
+    assert np.array_equal(upright.labels, again.labels)
+    assert again.labels.any()
+
+
 def test_pairing_is_by_id_not_by_order(cohort, tmp_path):
     images, labels = cohort
     before = prepare(options(cohort, tmp_path))

@@ -223,7 +223,7 @@ def test_different_grids_are_an_error_after_the_others_are_done(tmp_path):
     moved = AFFINE.copy()
     moved[0, 3] = 5
     save(tmp_path / "pred" / "b.nii.gz", GOOD, moved)
-    with pytest.raises(PairingError, match="b: reference and prediction lie on different grids"):
+    with pytest.raises(PairingError, match="b: prediction and reference lie on different grids"):
         run(tmp_path)
     assert read(tmp_path, "summary.json")["complete"] is False
     assert [r["case"] for r in read(tmp_path, "cases.json")["cases"]] == ["a", "a"]

@@ -3,13 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from frugalseg.errors import PairingError, ScanError
-from frugalseg.imaging.find import case_id, check_same_grid, find_dataset, find_masks, find_scans
-from frugalseg.imaging.volume import Volume
-from tests.imaging.scans import numbered, write_series
+from frugalseg.imaging.find import case_id, find_dataset, find_masks, find_scans
+from tests.imaging.scans import write_series
 
 
 def touch(folder: Path, names: Iterable[str]) -> Path:
@@ -192,16 +190,6 @@ def test_a_channel_and_a_plain_file_of_one_case(tmp_path: Path) -> None:
     images = touch(tmp_path / "imagesTs", ["a_0000.nii.gz", "a.nii.gz"])
     with pytest.raises(PairingError, match="same case id 'a'"):
         find_dataset(images, None)
-
-
-def test_grids_are_compared_in_words() -> None:
-    image = Volume(numbered(), np.diag([1.0, 1, 2, 1]))
-    check_same_grid(image, Volume(numbered(), np.diag([1.0, 1, 2, 1])), "case_7")
-    for other in (Volume(numbered(), np.diag([1.0, 1, 2.5, 1])), Volume(numbered((3, 4, 6)), image.affine)):
-        with pytest.raises(PairingError, match="case_7") as caught:
-            check_same_grid(image, other, "case_7")
-        assert image.describe_grid() in caught.value.problem
-        assert other.describe_grid() in caught.value.problem
 
 
 def test_real_folders(shared_data: Path) -> None:

@@ -297,6 +297,28 @@ def test_each_organ_s_middle_slice():
     assert middle_slices(np.zeros((3, 2, 2))) == []
 
 
+def test_the_middle_slice_is_one_of_the_scan_whatever_axes_the_mask_has(folder, tmp_path):
+    images, labels = write_cohort(tmp_path, 1, shape=(32, 32, 6))
+    path = labels / "scan_00.nii.gz"
+    nib.save(nib.load(path).as_reoriented(np.array([[2, -1], [0, 1], [1, -1]], float)), path)
+    given = PropagateOptions(
+        images=images,
+        annotations=tmp_path / "annotations",
+        out=tmp_path / "masks",
+        model=str(folder / "sam"),
+        target=["liver=6"],
+        device="cpu",
+        precision="32",
+    )
+    carry(Carry(labels, True, given))
+    scan, drawn = nib.load(images / "scan_00.nii.gz"), nib.load(given.annotations / "scan_00.nii.gz")
+    assert drawn.shape == scan.shape
+    assert np.array_equal(drawn.affine, scan.affine)
+    annotated = read_json(given.out / "predictions.json")["annotated"]["scan_00"]
+    assert np.flatnonzero(drawn.get_fdata().any(axis=(0, 1))).tolist() == annotated
+    assert len(annotated) == 1
+
+
 def test_a_carrying_that_was_stopped_goes_on_and_gives_the_same(folder, tmp_path, monkeypatch):
     images, labels = write_cohort(tmp_path, 2, shape=(32, 32, 6))
 

@@ -29,8 +29,9 @@ from frugalseg.engine.files import atomic_write, read_json, sha256, write_joined
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.errors import FrugalsegError, OptionError, ScanError, StoreError, disk_errors
-from frugalseg.imaging.find import check_same_grid, find_dataset
+from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
+from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.intensity import IntensityScale, looks_like_hu
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
@@ -224,9 +225,7 @@ def prepare_scan(job: ScanJob) -> dict[str, Any]:
     """Read, check, scale and square one scan; write its part; return its entry for store.json."""
     stamp = _stamp(job.image, job.labels)
     image = read_volume(job.image)
-    labels = None if job.labels is None else read_labels(job.labels)
-    if labels is not None:
-        check_same_grid(image, labels, job.case)
+    labels = None if job.labels is None else onto_grid(read_labels(job.labels), image, job.case)
     upright, way = canonical(image)
     if job.intensity.kind == "ct" and not looks_like_hu(image.array):
         warnings.warn(

@@ -9,9 +9,8 @@ from pathlib import Path
 from frugalseg.errors import PairingError, ScanError
 from frugalseg.imaging.formats import EXPECTED, case_id, is_dicom_file, is_dicom_folder, scan_suffix, visible
 from frugalseg.imaging.stored import broken
-from frugalseg.imaging.volume import Volume
 
-__all__ = ["case_id", "check_same_grid", "check_two_files", "find_dataset", "find_masks", "find_scans"]
+__all__ = ["case_id", "check_two_files", "find_dataset", "find_masks", "find_scans"]
 
 SHOWN = 5
 """How many names a message lists."""
@@ -82,17 +81,6 @@ def find_dataset(images: Path, labels: Path | None) -> tuple[dict[str, Path], di
     _require_pairs(scans, masks, images, labels)
     check_two_files(scans, masks)
     return scans, masks
-
-
-def check_same_grid(image: Volume, labels: Volume, case: str) -> None:
-    """Raise `PairingError` unless image and labels lie on one grid (shape, and place in the patient)."""
-    if not image.same_grid(labels):
-        raise PairingError(
-            f"{case}: image and labels lie on different grids\n"
-            f"    image  {image.describe_grid()}\n"
-            f"    labels {labels.describe_grid()}",
-            "resample the labels to the image with nearest neighbour, or give the image they were drawn on",
-        )
 
 
 def check_two_files(first: Mapping[str, Path], second: Mapping[str, Path], what: str = "image and label") -> None:

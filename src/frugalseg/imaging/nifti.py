@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,27 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from frugalseg.errors import ScanError
-from frugalseg.imaging.stored import ScanWarning, broken, require_3d, require_file, require_plain, slim
+from frugalseg.imaging.nifti_place import frame_of, in_mm, place, unit_mm
+from frugalseg.imaging.stored import broken, require_3d, require_file, require_plain, slim
 from frugalseg.imaging.volume import Array, Volume
 
 _CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
 
 
 def load_nifti(path: Path) -> Volume:
     """The volume of a `.nii` or `.nii.gz` file.
 
     The array keeps the stored integer type where the header holds no scaling, and is float32 otherwise; the affine
-    is the file's own. Warns (`ScanWarning`) where the header does not say how the scan lies in the patient.
+    is the file's own, in mm whatever unit the header has. The frame tells what is doubtful in the header.
 
     Raises:
-        ScanError: the file is missing, damaged, no NIfTI, not 3D, in colours or complex, or has zero spacing.
+        ScanError: the file is missing, damaged, no NIfTI, not 3D, in colours or complex, or has zero spacing or an
+            unknown unit of length; or it is not compressed as its name says.
     """
     require_file(path)
     with _told(path), ExitStack() as stack:
+        _require_packing(path)
         image = nib.load(path, mmap=False)
         if not isinstance(image, nib.Nifti1Image):
             raise broken(path, f"is no NIfTI file but {type(image).__name__}", "convert it to .nii.gz")
@@ -49,8 +53,37 @@ def load_nifti(path: Path) -> Volume:
                 pass
         else:
             array = _voxels(image.dataobj).reshape(shape, order="A")
-    _note_unplaced(path, image)
-    return Volume(array, image.affine, path)
+    volume = Volume(array, in_mm(image.affine, unit_mm(path, image.header)), path)
+    return replace(volume, frame=frame_of(volume, image.header))
+
+
+def nifti_image(mask: Volume) -> nib.Nifti1Image:
+    """`mask` as a NIfTI image that lies where its scan lies, for every program (see `nifti_place.place`)."""
+    header = nib.Nifti1Header()
+    header.set_data_dtype(mask.array.dtype)
+    header.set_data_shape(mask.array.shape)
+    place(mask, header)
+    return nib.Nifti1Image(mask.array, None, header)
+
+
+def _require_packing(path: Path) -> None:
+    """Refuse a file that is not compressed as its name says: the libraries go by the name and say little."""
+    named = path.name.lower().endswith(".gz")
+    with path.open("rb") as file:
+        packed = file.read(2) == _GZIP
+    if packed and not named:
+        raise broken(path, "is compressed, though its name does not end in .gz", f"rename it to {path.name}.gz")
+    if named and not packed:
+        raise broken(
+            path,
+            "is damaged or not compressed, though its name ends in .gz",
+            f"rename it to {path.name[:-3]} if it is a NIfTI file, else copy or export it again",
+        )
+    if packed:
+        with gzip.open(path) as stream:
+            twice = stream.read(2) == _GZIP
+        if twice:
+            raise broken(path, "is compressed twice", "decompress it once with gunzip, and name the result .nii.gz")
 
 
 @contextmanager
@@ -103,14 +136,4 @@ def _require_spacing(path: Path, image: nib.Nifti1Image) -> None:
     if 0 in spacing:
         raise broken(
             path, f"has zero spacing {spacing}", "correct the header: spacing must be positive in mm on every axis"
-        )
-
-
-def _note_unplaced(path: Path, image: nib.Nifti1Image) -> None:
-    if int(image.header["sform_code"]) <= 0 and int(image.header["qform_code"]) <= 0:
-        warnings.warn(
-            f"{path} does not say how it lies in the patient (sform and qform are unset); "
-            f"axes {''.join(nib.aff2axcodes(image.affine))} are assumed",
-            ScanWarning,
-            stacklevel=4,
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from frugalseg.imaging.formats import EXPECTED, ITK, NIFTI, is_dicom_file, is_dicom_folder, scan_suffix
 from frugalseg.imaging.stored import ScanWarning, broken
-from frugalseg.imaging.volume import Array, Volume
+from frugalseg.imaging.volume import TOLERATED, Array, Volume
 
 __all__ = ["ScanWarning", "read_labels", "read_volume"]
 
@@ -31,9 +31,11 @@ def read_volume(path: Path) -> Volume:
         ScanError: the file is missing, damaged, of another format, or not one 3D volume of real numbers.
 
     Warns:
-        ScanWarning: voxels that were NaN or infinite got the lowest finite value of the scan.
+        ScanWarning: voxels that were NaN or infinite got the lowest finite value of the scan; or its header leaves
+            doubt where it lies, or its axes are not at right angles.
     """
     volume = _load(path)
+    _say_doubts(volume, path)
     return replace(volume, array=_finite(volume.array, path))
 
 
@@ -72,6 +74,20 @@ def _load(path: Path) -> Volume:
     if not path.exists():
         raise broken(path, "does not exist", "check the path")
     raise broken(path, "is of no known format", f"give a scan: {EXPECTED}")
+
+
+def _say_doubts(volume: Volume, path: Path) -> None:
+    """Warn once of all that is doubtful in the place of a scan. Of masks nothing is said: they go by their scan."""
+    doubts = list(volume.frame.doubts)
+    voxels, mm = volume.apart(volume.straightened())
+    if voxels > TOLERATED:
+        doubts.append(
+            f"has axes that are not at right angles (a tilted gantry?), by {mm:.3g} mm at its end; its masks do too, "
+            "but programs that know only right angles (many on ITK, such as 3D Slicer) show both straightened"
+        )
+    if doubts:
+        # Named after this line, whoever reads: so each text is shown once.
+        warnings.warn(f"{path} {'; it '.join(doubts)}", ScanWarning, stacklevel=1)
 
 
 def _finite(array: Array, path: Path) -> Array:

@@ -15,7 +15,8 @@ import numpy as np
 from frugalseg.dataset.targets import parse_targets, to_classes, to_values
 from frugalseg.engine.files import read_json, write_json
 from frugalseg.engine.progress import say
-from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.grids import onto_grid
+from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.volume import Array, axial_slices, canonical
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.sam.given import pair
@@ -37,7 +38,7 @@ def carry(job: Carry) -> None:
     options.annotations.mkdir(parents=True)
     empty, shown = {}, []
     for case, path in masks.items():
-        mask = read_labels(path)
+        mask = onto_grid(read_labels(path), read_volume(images[case]), case)
         upright, way = canonical(mask)
         classes = to_classes(axial_slices(upright.array), targets)
         kept = np.zeros_like(classes)

@@ -14,8 +14,9 @@ from frugalseg.engine.files import read_json, sha256, write_json
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.words import counted
 from frugalseg.errors import OptionError, ScanError
-from frugalseg.imaging.find import check_same_grid, find_dataset
+from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
+from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.volume import canonical
 from frugalseg.options import PrepareOptions
@@ -67,8 +68,8 @@ def look(options: PrepareOptions) -> None:
 def _look(job: tuple[str, Path, Path]) -> dict[str, Any]:
     case, image_path, mask_path = job
     stamp = _stamp(image_path, mask_path)
-    image, mask = read_volume(image_path), read_labels(mask_path)
-    check_same_grid(image, mask, case)
+    image = read_volume(image_path)
+    mask = onto_grid(read_labels(mask_path), image, case)
     return {
         "case": case,
         "fingerprint": fingerprint(canonical(image)[0]),

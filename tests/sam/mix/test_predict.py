@@ -138,6 +138,14 @@ def test_the_classifier_is_judged_by_slice_and_by_scan(trained, cohort, tmp_path
     there = np.concatenate([(values(cohort / "labels", case) == 6).any(axis=(0, 1)) for case in told])
     p = np.concatenate([told[case]["liver"] for case in told])
     assert slices["sensitivity"] == pytest.approx((p[there] >= 0.5).mean())
+    (tmp_path / "turned").mkdir()
+    for case in told:
+        mask = nib.load(cohort / "labels" / f"{case}.nii.gz")
+        nib.save(
+            mask.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]], float)), tmp_path / "turned" / f"{case}.nii.gz"
+        )
+    again = replace(wanted, references=tmp_path / "turned", out=tmp_path / "turned.json")
+    assert sam_mix_evaluate(again) == figures
     with pytest.raises(RunError, match="is there"):
         sam_mix_evaluate(wanted)
     with pytest.raises(RunError, match="no prediction of SAM-Mix"):

@@ -18,6 +18,7 @@ from frugalseg.engine.progress import say
 from frugalseg.engine.words import counted, number
 from frugalseg.errors import PairingError, RunError
 from frugalseg.imaging.find import find_masks
+from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import SamMixEvaluateOptions
@@ -52,7 +53,7 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
             f"no prediction in {options.predictions} has a reference in {options.references}",
             "name prediction and reference of a case alike",
         )
-    seen = {case: _look(case, references[case], note) for case in cases}
+    seen = {case: _look(case, references[case], options.predictions, note) for case in cases}
     groups = {"unseen": [case for case in cases if note["roles"][case] in UNSEEN], "all": cases}
     result: dict[str, dict[str, Any]] = {
         group: {"cases": members, **{organ: _figures(seen, members, organ) for organ in note["trained"]}}
@@ -80,9 +81,12 @@ def _note(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _look(case: str, reference: Path, note: Mapping[str, Any]) -> dict[str, Seen]:
+def _look(case: str, reference: Path, predictions: Path, note: Mapping[str, Any]) -> dict[str, Seen]:
     """Organ → what was said of each slice, and what is so."""
-    stack = axial_slices(canonical(read_labels(reference))[0].array)
+    # The slices are those of the prediction, which has its scan's axes; the reference may have others.
+    prediction = read_labels(predictions / note["masks"][case])
+    mask = onto_grid(read_labels(reference), prediction, case, ("reference", "prediction"))
+    stack = axial_slices(canonical(mask)[0].array)
     classes = to_classes(stack, {organ: tuple(values) for organ, values in note["trained"].items()})
     told = note["present"][case]
     found: dict[str, Seen] = {}

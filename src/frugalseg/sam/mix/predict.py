@@ -21,6 +21,7 @@ from frugalseg.engine.device import autocast, describe, find_device
 from frugalseg.engine.progress import say
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import check_two_files, find_dataset, find_masks
+from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
@@ -104,7 +105,7 @@ class MixPredictor(Predictor):
         reference = None
         if oracle is not None:
             read = {organ: () if values == NOT_WRITTEN else values for organ, values in self.targets.items()}
-            reference = axial_slices(to_classes(canonical(oracle)[0].array, read))
+            reference = axial_slices(to_classes(way.apply(oracle).array, read))
         classes = np.empty(stack.shape, dtype=np.uint8)
         present = np.empty((len(stack), len(self.trained)), dtype=np.float32)
         at_once = self.options.batch_size or BATCH[self.device.type]
@@ -188,12 +189,6 @@ def _references(folder: Path, images: dict[str, Path]) -> Callable[[str, Volume]
         raise PairingError(f"--oracle {folder} holds no mask of {missing[0]}", "choose scans with masks by --case")
 
     def read(case: str, scan: Volume) -> Volume:
-        mask = read_labels(found[case])
-        if not mask.same_grid(scan):
-            raise PairingError(
-                f"{found[case]} ({mask.describe_grid()}) is not on the grid of its scan ({scan.describe_grid()})",
-                "give the mask that belongs to the scan",
-            )
-        return mask
+        return onto_grid(read_labels(found[case]), scan, case, ("reference", "scan"), "give the scan's own mask")
 
     return read
