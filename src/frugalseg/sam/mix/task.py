@@ -102,7 +102,7 @@ class MixTask(Task):
         self.free = torch.ones(len(store.slices), dtype=torch.bool)
         self.free[torch.from_numpy(training.labelled)] = False
         self.validation = MixValidation.around(store, split.validation, source, options.precision, features)
-        self.augment = Augment("light", store.size) if options.augment else None
+        self.augment = Augment("light") if options.augment else None
         self.steps_per_epoch = len(shuffled_batches(training.taught, options.batch_size, options.seed, 0))
         self.steps, self.interval = steps_and_interval(
             self.steps_per_epoch, options.steps, options.epochs or EPOCHS, reports=REPORTS
