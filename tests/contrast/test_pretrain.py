@@ -94,7 +94,8 @@ def test_every_method_runs_and_its_encoder_fits_a_segmenter(store, tmp_path, met
     }
     assert set(spec["fingerprints"]) == store.fingerprints(set(scans))
     weights = load_file(run.path / "model.safetensors")
-    assert spec["parameters"] == sum(w.numel() for w in weights.values())
+    counted = [name for name in weights if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    assert spec["parameters"] == sum(weights[name].numel() for name in counted)
     assert {name.split(".")[0] for name in weights} == {"encoder", "head"}
     (last,) = records(run)
     assert np.isfinite(last["loss"])
@@ -108,7 +109,7 @@ def test_every_method_runs_and_its_encoder_fits_a_segmenter(store, tmp_path, met
 @pytest.mark.parametrize("method", ["moco", "byol", "polycl-m", "supercl"])
 def test_a_run_broken_off_and_resumed_equals_the_unbroken_one(store, tmp_path, monkeypatch, method):
     """Slow copies, queues, schedules, views, dropout, and drawn pixels all go on where they were, bit for bit."""
-    narrow = replace(METHODS["byol"], head=Head(64, BYOL_DIM))  # 80 MB a checkpoint otherwise
+    narrow = replace(METHODS["byol"], head=Head(64, BYOL_DIM, batch_norm=True))  # 80 MB a checkpoint otherwise
     monkeypatch.setitem(METHODS, "byol", narrow)
     monkeypatch.setattr(methods_module, "BYOL_HIDDEN", 64)
     own = {"moco": {"queue": 24}, "supercl": {"intra_slices": 0.4}}
@@ -139,18 +140,20 @@ def test_a_run_broken_off_and_resumed_equals_the_unbroken_one(store, tmp_path, m
         assert one["model"]["oldest"] == 7 * 8 % 24
 
 
+@pytest.mark.parametrize("norm", ["instance_affine", "batch"])
 @pytest.mark.parametrize("method", METHODS)
-def test_what_a_gpu_records_is_what_every_step_does(store, tmp_path, method):
-    """One call of the network a step, and always on one shape; learners that call it otherwise are not recorded."""
-    task = make_task(store, tmp_path, method=method, context=1)
+def test_what_a_gpu_records_is_what_every_step_does(store, tmp_path, method, norm):
+    """One call a step, and always on one shape, of what embeds the views, however many passes a batch norm makes of
+    it; learners that do otherwise are not recorded."""
+    task = make_task(store, tmp_path, method=method, norm=norm, context=1)
     constant = task.constant_pass()
     assert (constant is None) == (method in {"moco", "byol", "supercl"})
     if constant is None:
         return
-    network, shape = constant
+    recorded, shape = constant
     task.model.train()
     calls = []
-    network.register_forward_pre_hook(lambda module, args: calls.append((module.training, *args)))
+    recorded.register_forward_pre_hook(lambda module, args: calls.append((module.training, *args)))
     for steps, batch in enumerate(task.stream(task.batches(0)[:2] + task.batches(1)[:1]), start=1):
         task.losses(task.model, batch)["loss"].backward()
         assert len(calls) == steps
@@ -403,6 +406,18 @@ def test_an_option_of_another_method_is_refused(store, tmp_path, method, changes
     (name,) = changes
     with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} means nothing to {method}"):
         PretrainTask(options(store, tmp_path, method=method, **changes), store, store.split(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("batch_size", "processes"), [(1, 1), (2, 2)])
+def test_a_process_with_one_slice_has_nothing_for_byols_batch_norms(
+    store, tmp_path, monkeypatch, batch_size, processes
+):
+    class Processes:
+        world_size, device, is_global_zero = processes, CPU, True
+
+    monkeypatch.setattr("frugalseg.contrast.pretrain.make_fabric", lambda *_: Processes())
+    with pytest.raises(OptionError, match=f"--batch-size {batch_size}: the batch norms of byol"):
+        pretrain(options(store, tmp_path, method="byol", batch_size=batch_size, steps=2))
 
 
 @pytest.mark.parametrize("method", ["simclr", "supcon", "pcl", "supercl"])

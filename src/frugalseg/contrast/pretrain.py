@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from frugalseg._version import __version__
-from frugalseg.contrast.methods import reads_superpixels
+from frugalseg.contrast.methods import METHODS, reads_superpixels
 from frugalseg.contrast.task import PretrainTask
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
@@ -34,6 +34,12 @@ def pretrain(options: PretrainOptions) -> RunFolder:
         raise OptionError(
             f"--batch-size {options.batch_size} cannot be shared equally by {fabric.world_size} processes",
             f"give a multiple of {fabric.world_size}",
+        )
+    least = METHODS[options.method].least_share * fabric.world_size
+    if options.batch_size < least:
+        raise OptionError(
+            f"--batch-size {options.batch_size}: the batch norms of {options.method} need several slices a process",
+            f"give 20, or at least {least}",
         )
     torch.manual_seed(options.seed)
     task = PretrainTask(options, store, split, fabric.device)

@@ -45,6 +45,9 @@ class SamMixTrainOptions(TrainingOptions):
     map_weight: float = 1.0
     """How much the masks of the budget also teach the classifier's map where the organ is; 0 for not at all, as
     published."""
+    mask_loss: Literal["dice+ce", "dice"] = "dice+ce"
+    """What the SAM branch learns of the masks by: dice+ce, Dice and cross-entropy, as MedSAM was trained; dice, Dice
+    alone, as the authors' later code has it."""
     focal_gamma: float = 2.0
     """How much the classification loss looks away from easy slices; 0 for not."""
     focal_alpha: float | None = None

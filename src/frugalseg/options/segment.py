@@ -21,8 +21,8 @@ class FinetuneOptions(TrainingOptions):
     weights: Path | None = None
     """A file with published weights for the backbone's encoder, ImageNet's for example (see the backbones' page)."""
     preset: Literal["robust", "paper", "supercl", "best"] = "robust"
-    """robust: what works with few labels. paper, supercl: as PolyCL and SuperCL were published. best: robust, and
-    self-training on the unlabelled scans; it takes twice as long."""
+    """robust: what works with few labels. paper, supercl: as PolyCL and SuperCL were published, masks not cleaned
+    either. best: robust, and self-training on the unlabelled scans; it takes twice as long."""
     norm: Norm | None = None
     """Normalisation layers, instead of the preset's; an encoder needs those it was pre-trained with."""
     semi: Semi | None = None

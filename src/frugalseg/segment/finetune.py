@@ -226,7 +226,8 @@ class _Work:
         chosen = math.isfinite(best["best"])
         if chosen:
             keep = task.validation.worth_keeping(task.judged, task.preset.keep)
-            say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
+            if len(task.preset.keep) > 1:
+                say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
         else:
             keep = dict.fromkeys(self.store.targets, "all")
             warnings.warn(

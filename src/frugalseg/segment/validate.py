@@ -80,6 +80,8 @@ class ValidationSet:
     def worth_keeping(self, model: nn.Module, candidates: Sequence[Keep]) -> dict[str, Keep]:
         """Organ → the candidate with the highest mean Dice on these volumes; of equals the first."""
         organs = list(self.store.targets)
+        if len(candidates) == 1:
+            return dict.fromkeys(organs, candidates[0])
         dice = np.zeros((len(candidates), len(organs)))
         for case in self.cases:
             predicted, reference = self.predict(model, case)
