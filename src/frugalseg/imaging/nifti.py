@@ -1,4 +1,4 @@
-"""NIfTI files, through nibabel."""
+"""NIfTI and FreeSurfer files, through nibabel."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.freesurfer.mghformat import MGHError
 from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
@@ -21,10 +22,12 @@ from frugalseg.imaging.stored import ScanWarning, broken, require_3d, require_fi
 from frugalseg.imaging.volume import Array, Volume
 
 _CHUNK = 1 << 20
+_RAS_FLAG = slice(28, 30)
+"""Where the header of an MGH file says that its axes are told."""
 
 
 def load_nifti(path: Path) -> Volume:
-    """The volume of a `.nii` or `.nii.gz` file.
+    """The volume of a `.nii`, `.nii.gz` or `.nii.bz2` file.
 
     The array keeps the stored integer type where the header holds no scaling, and is float32 otherwise; the affine
     is the file's own. Warns (`ScanWarning`) where the header does not say how the scan lies in the patient.
@@ -53,8 +56,29 @@ def load_nifti(path: Path) -> Volume:
     return Volume(array, image.affine, path)
 
 
+def load_mgh(path: Path) -> Volume:
+    """The volume of a FreeSurfer file, `.mgz` or `.mgh`; the affine leads to scanner RAS, not to FreeSurfer's own.
+
+    Warns (`ScanWarning`) where the header does not say how the scan lies in the patient.
+
+    Raises:
+        ScanError: the file is missing, damaged, no MGH, not 3D, or has zero spacing.
+    """
+    require_file(path)
+    with _told(path, "MGH"):
+        # Whole: so gzip compares its checksum, and these files are small.
+        stored = gzip.decompress(path.read_bytes()) if path.name.lower().endswith("z") else path.read_bytes()
+        image = nib.MGHImage.from_bytes(stored)
+        shape = require_3d(path, image.shape)
+        require_plain(path, image.get_data_dtype())
+        array = slim(np.asanyarray(image.dataobj)).reshape(shape, order="A")
+    if not any(stored[_RAS_FLAG]):  # nibabel fills in what is missing, and keeps silent
+        _note_assumed(path, image, "the RAS flag is unset")
+    return Volume(array, image.affine, path)
+
+
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path, kind: str = "NIfTI") -> Iterator[None]:
     """Turn what nibabel and gzip raise on a broken file into a `ScanError`."""
     try:
         yield
@@ -67,13 +91,13 @@ def _told(path: Path) -> Iterator[None]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise broken(path, f"is cut short or damaged ({_first_line(error)})") from error
     except ImageFileError as error:
-        raise broken(path, f"is no NIfTI file, or its header is damaged ({_first_line(error)})") from error
+        raise broken(path, f"is no {kind} file, or its header is damaged ({_first_line(error)})") from error
     except OSError as error:
         # nibabel says "Expected N bytes, got M" so; a real trouble of the disk has an errno.
         what = error.strerror or f"it is cut short: {_first_line(error)}"
         raise broken(path, f"cannot be read ({what})") from error
-    except (HeaderDataError, ValueError, ArithmeticError) as error:
-        raise broken(path, f"has a damaged NIfTI header ({_first_line(error)})") from error
+    except (HeaderDataError, MGHError, ValueError, TypeError, KeyError, ArithmeticError) as error:
+        raise broken(path, f"has a damaged {kind} header ({_first_line(error)})") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -108,9 +132,13 @@ def _require_spacing(path: Path, image: nib.Nifti1Image) -> None:
 
 def _note_unplaced(path: Path, image: nib.Nifti1Image) -> None:
     if int(image.header["sform_code"]) <= 0 and int(image.header["qform_code"]) <= 0:
-        warnings.warn(
-            f"{path} does not say how it lies in the patient (sform and qform are unset); "
-            f"axes {''.join(nib.aff2axcodes(image.affine))} are assumed",
-            ScanWarning,
-            stacklevel=4,
-        )
+        _note_assumed(path, image, "sform and qform are unset")
+
+
+def _note_assumed(path: Path, image: Any, why: str) -> None:
+    warnings.warn(
+        f"{path} does not say how it lies in the patient ({why}); "
+        f"axes {''.join(nib.aff2axcodes(image.affine))} are assumed",
+        ScanWarning,
+        stacklevel=5,
+    )

@@ -32,6 +32,7 @@ class Volume:
         array: voxels, shape (X, Y, Z), in the order of the file.
         affine: 4×4, voxel index → millimetres in RAS+ (nibabel's convention), possibly oblique or sheared.
         source: the file or folder it was read from, for messages.
+        padding: the value of voxels that stand for no measurement (outside the field of view), where there are any.
 
     Raises:
         ScanError: the array is not 3D, or the affine is singular or not finite.
@@ -40,6 +41,7 @@ class Volume:
     array: Array
     affine: npt.NDArray[np.float64]
     source: Path | None = None
+    padding: float | None = None
 
     def __post_init__(self) -> None:
         name = self.source or "the volume"
@@ -71,10 +73,10 @@ class Volume:
         return self._norms(self.affine)
 
     def with_array(self, array: Array) -> Volume:
-        """Other voxels on the same grid; raises `ValueError` if the shape differs."""
+        """Other voxels on the same grid, without padding; raises `ValueError` if the shape differs."""
         if array.shape != self.array.shape:
             raise ValueError(f"array of shape {array.shape} does not fit the grid {self.array.shape}")
-        return replace(self, array=array)
+        return replace(self, array=array, padding=None)
 
     def same_grid(self, other: Volume) -> bool:
         """Whether both have one shape and no corner lies more than `AFFINE_TOLERANCE_MM` apart."""
