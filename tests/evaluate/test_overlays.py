@@ -7,8 +7,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from frugalseg.evaluate.overlays import Cut, choose_cases, draw_panels
+from frugalseg.evaluate.overlays import Cut, choose_cases, draw_cases, draw_panels
+from frugalseg.evaluate.pairing import Pairs
+from frugalseg.imaging.read import read_volume
+from frugalseg.imaging.write import write_mask
 
+from ..padded import check_shown, record_shown, write_padded_mr
 from .blobs import LIVER, SHAPE
 
 
@@ -81,3 +85,21 @@ def test_the_closer_view_stays_inside_the_image():
     cut = Cut(None, mask, mask, (1.0, 2.0)).around_masks(6.0)
     assert cut.reference.shape == (9, 5)
     assert cut.reference.sum() == 4
+
+
+def test_padding_of_a_series_is_out_of_the_picture(tmp_path, monkeypatch):
+    path, mask = write_padded_mr(tmp_path / "p1"), tmp_path / "p1.nii.gz"
+    scan = read_volume(path)
+    organ = np.zeros(scan.array.shape, np.uint8)
+    organ[10:20, 10:20, 2:4] = 1
+    write_mask(scan.with_array(organ), mask)
+    seen = record_shown(monkeypatch)
+    views = draw_cases(
+        [("best", {"case": "p1", "organ": "liver"})],
+        Pairs({"p1": (mask, mask)}, {}, ()),
+        {"p1": path},
+        {"liver": (1,)},
+        None,
+    )
+    assert views[0].note == ""
+    check_shown(seen[0].transpose(2, 1, 0))
