@@ -20,6 +20,7 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import DiskError, OptionError, PairingError, ScanError, StoreError
 from frugalseg.options import PrepareOptions
 
+from ..padded import check_shown, write_padded_mr
 from ..scans import AFFINE_LPS, tiny_scan, write_cohort
 
 CASES = 6
@@ -387,3 +388,10 @@ def test_middle_of_the_scans(cohort, tmp_path):
     assert (kept.groupby("case")["z"].agg(list).map(tuple) == (4, 5, 6, 7)).all()
     assert store.middle(1.0).all()
     assert (store.slices[store.middle(0.01)].groupby("case").size() == 1).all()
+
+
+def test_padding_of_a_series_is_out_of_the_picture(tmp_path):
+    write_padded_mr(tmp_path / "scans" / "p1")
+    store = prepare(PrepareOptions(images=tmp_path / "scans", modality="mr", size=32, out=tmp_path / "store"))
+    check_shown(np.asarray(store.images, dtype=np.float32))
+    assert store.meta["scans"][0]["limits"] == pytest.approx([7, 454], abs=3)

@@ -10,7 +10,10 @@ import pytest
 
 from frugalseg.evaluate.overlays import Cut, choose_cases, draw_cases, draw_panels
 from frugalseg.evaluate.pairing import Pairs
+from frugalseg.imaging.read import read_volume
+from frugalseg.imaging.write import write_mask
 
+from ..padded import check_shown, record_shown, write_padded_mr
 from .blobs import AFFINE, LIVER, SHAPE, labels, save
 
 
@@ -103,3 +106,21 @@ def test_a_scan_with_other_axes_than_its_masks_is_shown_with_them(tmp_path):
     moved[0, 3] = 5
     save(tmp_path / "moved.nii.gz", scan, moved)
     assert "lies on another grid" in drawn(tmp_path / "moved.nii.gz").note
+
+
+def test_padding_of_a_series_is_out_of_the_picture(tmp_path, monkeypatch):
+    path, mask = write_padded_mr(tmp_path / "p1"), tmp_path / "p1.nii.gz"
+    scan = read_volume(path)
+    organ = np.zeros(scan.array.shape, np.uint8)
+    organ[10:20, 10:20, 2:4] = 1
+    write_mask(scan.with_array(organ), mask)
+    seen = record_shown(monkeypatch)
+    views = draw_cases(
+        [("best", {"case": "p1", "organ": "liver"})],
+        Pairs({"p1": (mask, mask)}, {}, ()),
+        {"p1": path},
+        {"liver": (1,)},
+        None,
+    )
+    assert views[0].note == ""
+    check_shown(seen[0].transpose(2, 1, 0))

@@ -233,7 +233,7 @@ def prepare_scan(job: ScanJob) -> dict[str, Any]:
             "for MR give --modality mr",
             stacklevel=2,
         )
-    limits = job.intensity.fit(upright.array)
+    limits = job.intensity.fit(upright.array, upright.padding)
     square = Square.fit(axial_slices(upright.array).shape[1:], (upright.spacing[1], upright.spacing[0]), job.size)
     stack = axial_slices(upright.array)
     classes = np.zeros(stack.shape, np.uint8)
@@ -241,7 +241,7 @@ def prepare_scan(job: ScanJob) -> dict[str, Any]:
         classes = to_classes(axial_slices(way.apply(labels).array), job.targets)
     with atomic_write(job.parts / f"{job.case}.images") as file:
         for chunk in _chunks(stack):
-            scaled = torch.from_numpy(job.intensity.apply(chunk, limits))
+            scaled = torch.from_numpy(job.intensity.apply(chunk, limits, upright.padding))
             file.write(square.images(scaled).to(torch.float16).numpy().tobytes())
     with atomic_write(job.parts / f"{job.case}.labels") as file:
         for chunk in _chunks(classes):

@@ -93,9 +93,9 @@ def draw_cases(
         other = way.apply(prediction.with_array(organ_mask(prediction.array, values)))
         shown = None
         if image is not None:
-            grey = way.apply(image).array
+            grey = way.apply(image)
             fitted = scale or PERCENTILES
-            shown = fitted.apply(grey, fitted.fit(grey))
+            shown = fitted.apply(grey.array, fitted.fit(grey.array, grey.padding), grey.padding)
         views.append(CaseView(label, record, draw_panels(shown, upright.array, other.array, upright.spacing), note))
     return views
 

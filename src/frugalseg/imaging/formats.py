@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NIFTI = (".nii.gz", ".nii")
+NIFTI = (".nii.gz", ".nii", ".nii.bz2")
+MGH = (".mgz", ".mgh")
 ITK = (".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
+SCANS = NIFTI + MGH + ITK
+"""Suffixes of the files that hold a scan each; `DICOM` files are told by what is in them."""
+
 DICOM = (".dcm", ".dicom", ".ima")
 
-EXPECTED = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), or a folder of DICOM files"
+EXPECTED = (
+    "NIfTI (.nii, .nii.gz, .nii.bz2), FreeSurfer (.mgz, .mgh), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), "
+    "or a folder of DICOM files"
+)
 """The accepted formats, for messages."""
+
+DOCUMENTS = {".txt", ".md", ".xml", ".json", ".yaml", ".csv", ".tsv", ".pdf", ".html", ".htm", ".log", ".db", ".ini"}
+PICTURES = {".jpg", ".jpeg", ".png"}
+"""Suffixes of files that may lie beside scans and slices, and hold none."""
 
 DICOM_INDEX = "DICOMDIR"
 """A file with DICOM's mark that lists scans and holds none."""
 
 
 def scan_suffix(path: Path) -> str | None:
-    """The suffix, in lower case, that makes `path` a NIfTI, NRRD or MetaImage file; None for everything else.
+    """The suffix, in lower case, that makes `path` a NIfTI, MGH, NRRD or MetaImage file; None for everything else.
 
     Only the name counts. Of `.seg.nrrd` and `.nrrd`, the longest that fits.
     """
     name = path.name.lower()
-    return next((suffix for suffix in NIFTI + ITK if name.endswith(suffix) and name != suffix), None)
+    return next((suffix for suffix in SCANS if name.endswith(suffix) and name != suffix), None)
 
 
 def is_dicom_file(path: Path) -> bool:

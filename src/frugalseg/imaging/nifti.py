@@ -1,4 +1,4 @@
-"""NIfTI files, through nibabel."""
+"""NIfTI and FreeSurfer files, through nibabel."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.freesurfer.mghformat import MGHError
 from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from frugalseg.errors import ScanError
 from frugalseg.imaging.nifti_place import frame_of, in_mm, place, unit_mm
 from frugalseg.imaging.stored import broken, require_3d, require_file, require_plain, slim
-from frugalseg.imaging.volume import Array, Volume
+from frugalseg.imaging.volume import Array, Frame, Volume
 
 _CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
+_RAS_FLAG = slice(28, 30)
+"""Where the header of an MGH file says that its axes are told."""
 
 
 def load_nifti(path: Path) -> Volume:
-    """The volume of a `.nii` or `.nii.gz` file.
+    """The volume of a `.nii`, `.nii.gz` or `.nii.bz2` file.
 
     The array keeps the stored integer type where the header holds no scaling, and is float32 otherwise; the affine
     is the file's own, in mm whatever unit the header has. The frame tells what is doubtful in the header.
@@ -86,8 +89,32 @@ def _require_packing(path: Path) -> None:
             raise broken(path, "is compressed twice", "decompress it once with gunzip, and name the result .nii.gz")
 
 
+def load_mgh(path: Path) -> Volume:
+    """The volume of a FreeSurfer file, `.mgz` or `.mgh`; the affine leads to scanner RAS, not to FreeSurfer's own.
+
+    The frame tells where the header does not say how the scan lies in the patient.
+
+    Raises:
+        ScanError: the file is missing, damaged, no MGH, not 3D, or has zero spacing.
+    """
+    require_file(path)
+    with _told(path, "MGH"):
+        # Whole: so gzip compares its checksum, and these files are small.
+        stored = gzip.decompress(path.read_bytes()) if path.name.lower().endswith("z") else path.read_bytes()
+        image = nib.MGHImage.from_bytes(stored)
+        shape = require_3d(path, image.shape)
+        require_plain(path, image.get_data_dtype())
+        array = slim(np.asanyarray(image.dataobj)).reshape(shape, order="A")
+    volume = Volume(array, image.affine, path)
+    if any(stored[_RAS_FLAG]):
+        return volume
+    # nibabel fills in what is missing, and keeps silent.
+    doubt = f"does not say how it lies in the patient (the RAS flag is unset); axes {volume.axes} are assumed"
+    return replace(volume, frame=Frame(doubts=(doubt,)))
+
+
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path, kind: str = "NIfTI") -> Iterator[None]:
     """Turn what nibabel and gzip raise on a broken file into a `ScanError`."""
     try:
         yield
@@ -100,13 +127,13 @@ def _told(path: Path) -> Iterator[None]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise broken(path, f"is cut short or damaged ({_first_line(error)})") from error
     except ImageFileError as error:
-        raise broken(path, f"is no NIfTI file, or its header is damaged ({_first_line(error)})") from error
+        raise broken(path, f"is no {kind} file, or its header is damaged ({_first_line(error)})") from error
     except OSError as error:
         # nibabel says "Expected N bytes, got M" so; a real trouble of the disk has an errno.
         what = error.strerror or f"it is cut short: {_first_line(error)}"
         raise broken(path, f"cannot be read ({what})") from error
-    except (HeaderDataError, ValueError, ArithmeticError) as error:
-        raise broken(path, f"has a damaged NIfTI header ({_first_line(error)})") from error
+    except (HeaderDataError, MGHError, ValueError, TypeError, KeyError, ArithmeticError) as error:
+        raise broken(path, f"has a damaged {kind} header ({_first_line(error)})") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -54,6 +54,7 @@ class Volume:
         affine: 4×4, voxel index → millimetres in RAS+ (nibabel's convention), possibly oblique or sheared.
         source: the file or folder it was read from, for messages.
         frame: what its header says of the place beyond the affine.
+        padding: the value of voxels that stand for no measurement (outside the field of view), where there are any.
 
     Raises:
         ScanError: the array is not 3D, or the affine is singular or not finite.
@@ -63,6 +64,7 @@ class Volume:
     affine: npt.NDArray[np.float64]
     source: Path | None = None
     frame: Frame = field(default_factory=Frame)
+    padding: float | None = None
 
     def __post_init__(self) -> None:
         name = self.source or "the volume"
@@ -95,10 +97,10 @@ class Volume:
         return self._norms(self.affine)
 
     def with_array(self, array: Array) -> Volume:
-        """Other voxels on the same grid; raises `ValueError` if the shape differs."""
+        """Other voxels on the same grid, without padding; raises `ValueError` if the shape differs."""
         if array.shape != self.array.shape:
             raise ValueError(f"array of shape {array.shape} does not fit the grid {self.array.shape}")
-        return replace(self, array=array)
+        return replace(self, array=array, padding=None)
 
     def apart(self, other: Volume) -> tuple[float, float]:
         """How far the corners of `other` lie from ours, in voxels along the worst axis and in mm; infinite where the

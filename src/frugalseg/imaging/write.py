@@ -18,11 +18,14 @@ from frugalseg.imaging.nifti import nifti_image
 from frugalseg.imaging.stored import broken
 from frugalseg.imaging.volume import Array, Volume
 
-_WRITTEN_AS = {".mhd": ".mha", ".nhdr": ".nrrd", ".seg.nrrd": ".nrrd"}
+_WRITTEN_AS = {".mhd": ".mha", ".nhdr": ".nrrd", ".seg.nrrd": ".nrrd"} | dict.fromkeys(
+    (".nii.bz2", ".mgz", ".mgh"), ".nii.gz"
+)
+"""Other suffixes of masks than of their scans: one file, of a type that every viewer opens and that holds any grid."""
 
 
 def mask_path(folder: Path, case: str, source: Path) -> Path:
-    """Where the mask of a case goes: the file type of its scan, in one file (`.mhd` → `.mha`, DICOM → `.nii.gz`)."""
+    """Where the mask of a case goes: the file type of its scan, or the one file of `_WRITTEN_AS`; DICOM → `.nii.gz`."""
     suffix = scan_suffix(source) or ".nii.gz"
     return folder / f"{case}{_WRITTEN_AS.get(suffix, suffix)}"
 

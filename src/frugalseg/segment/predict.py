@@ -84,14 +84,14 @@ class Predictor:
         """The mask of a scan, in the users' label values and on the scan's grid."""
         upright, way = canonical(volume)
         stack = axial_slices(upright.array)
-        limits = self.intensity.fit(upright.array)
+        limits = self.intensity.fit(upright.array, upright.padding)
         square = Square.fit(stack.shape[1:], (upright.spacing[1], upright.spacing[0]), self.size)
         classes = np.empty(stack.shape, dtype=np.uint8)
         at_once = self.options.batch_size or BATCH[self.device.type]
         for z in range(0, len(stack), at_once):
             chunk = slice(z, z + at_once)
             seen = np.arange(z - self.context, min(z + at_once, len(stack)) + self.context).clip(0, len(stack) - 1)
-            images = torch.from_numpy(self.intensity.apply(stack[seen], limits))
+            images = torch.from_numpy(self.intensity.apply(stack[seen], limits, upright.padding))
             classes[chunk] = self._classes(square, square.images(images).unfold(0, inputs_of(self.context), 1))
         clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
         return volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))

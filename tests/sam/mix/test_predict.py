@@ -15,11 +15,13 @@ from frugalseg.cli import main
 from frugalseg.commands import COMMANDS
 from frugalseg.errors import OptionError, PairingError, RunError
 from frugalseg.evaluate.evaluate import evaluate
+from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
 from frugalseg.options import EvaluateOptions, SamMixEvaluateOptions, SamMixPredictOptions
 from frugalseg.sam.mix.judge import sam_mix_evaluate
 from frugalseg.sam.mix.predict import MixPredictor, sam_mix_predict
 from frugalseg.segment.note import NOTE
+from tests.padded import check_shown, record_shown, write_padded_mr
 
 
 def wish(trained, cohort, out, **more):
@@ -71,6 +73,15 @@ def test_an_organ_that_the_classifier_does_not_see_has_an_empty_mask(trained, co
     with torch.no_grad():
         predictor.network.classifier.head.bias.fill_(-5.0)
     assert not predictor.segment(scan).array.any()
+
+
+def test_padding_of_a_series_is_out_of_the_picture(trained, cohort, tmp_path, monkeypatch):
+    predictor = MixPredictor.of(wish(trained, cohort, tmp_path))
+    predictor = replace(predictor, intensity=IntensityScale("mr", 0.5, 99.5))
+    scan = read_volume(write_padded_mr(tmp_path / "p1"))
+    seen = record_shown(monkeypatch)
+    assert predictor.segment(scan).padding is None
+    check_shown(np.concatenate(seen))
 
 
 def test_the_batch_size_changes_nothing(trained, cohort):

@@ -100,7 +100,7 @@ class MixPredictor(Predictor):
         """
         upright, way = canonical(volume)
         stack = axial_slices(upright.array)
-        limits = self.intensity.fit(upright.array)
+        limits = self.intensity.fit(upright.array, upright.padding)
         square = Square.fit(stack.shape[1:], (upright.spacing[1], upright.spacing[0]), self.size)
         reference = None
         if oracle is not None:
@@ -111,7 +111,8 @@ class MixPredictor(Predictor):
         at_once = self.options.batch_size or BATCH[self.device.type]
         for z in range(0, len(stack), at_once):
             chunk = slice(z, z + at_once)
-            images = square.images(torch.from_numpy(self.intensity.apply(stack[chunk], limits)))
+            shown = self.intensity.apply(stack[chunk], limits, upright.padding)
+            images = square.images(torch.from_numpy(shown))
             boxes = None if reference is None else self._boxes(square, reference[chunk])
             found = self._find(images[:, None].to(self.device), boxes)
             planes, scores = found.planes()
