@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -394,3 +395,16 @@ def test_evaluation_keeps_seen_and_unseen_apart(way):
     report = (way / "eval" / "report.html").read_text()
     assert "polycl-m" in report
     assert "http://" not in report.replace("http://www.w3.org", "")
+
+
+def test_the_config_of_a_run_gives_the_same_model_from_another_folder(way, tmp_path, monkeypatch):
+    monkeypatch.chdir(way)
+    shutil.copy(way / "store" / "split.json", tmp_path / "split.json")
+    given = {"data": "store", "encoder": "pre", "split": os.path.relpath(tmp_path / "split.json"), "steps": 2}
+    assert frugalseg("finetune", out=tmp_path / "a", device="cpu", **given) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert frugalseg("finetune", config="../a/config.yaml", out="again") == 0
+    models = [(run / "model.safetensors").read_bytes() for run in (tmp_path / "a", Path("again"))]
+    assert models[0] == models[1]
+    assert frugalseg("finetune", "--resume", config="../a/config.yaml") == 0  # and names the run it belongs to

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from frugalseg._version import __version__
 from frugalseg.commands import COMMANDS, Command, function_of
+from frugalseg.engine.threads import prepare_environment
 from frugalseg.errors import FrugalsegError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(name: str, options: Any) -> int:
     """Call the command's function and turn what a user can mend into a message."""
+    prepare_environment(getattr(options, "threads", None))  # before anything that loads PyTorch
     from frugalseg.engine.progress import show_warnings
 
     show_warnings()

@@ -15,6 +15,7 @@ from frugalseg.demo.phantom import LABELS, write_cohort
 from frugalseg.engine.device import find_device
 from frugalseg.engine.files import refuse_file, write_json
 from frugalseg.engine.progress import say
+from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, SplitError
 from frugalseg.evaluate.evaluate import evaluate
 from frugalseg.options import (
@@ -34,6 +35,7 @@ SCANS = 3
 MADE = ("scans", "store", "pretrained", "model", "predictions", "evaluation")
 
 
+@with_threads
 def demo(options: DemoOptions) -> Path:
     """Run the whole way and return the path of the report, which is also printed.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from frugalseg.dataset.targets import Targets, parse_targets
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
+from frugalseg.engine.threads import cores_to_use, with_threads
 from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanError
 from frugalseg.evaluate.cases import CaseJob, CaseResult, compare_case
@@ -23,6 +23,7 @@ from frugalseg.imaging.find import find_dataset
 from frugalseg.options import EvaluateOptions
 
 
+@with_threads
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """Compare every prediction with its reference and write `options.out`.
 
@@ -79,7 +80,7 @@ def _jobs(
     targets: Targets,
     annotated: Mapping[str, tuple[int, ...]],
 ) -> dict[str, CaseJob]:
-    cores = os.cpu_count() or 1
+    cores = cores_to_use()
     at_once = max(1, min(cores if options.workers is None else options.workers, len(pairs.masks)))
     return {
         case: CaseJob(

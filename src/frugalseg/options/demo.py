@@ -36,6 +36,9 @@ class DemoOptions:
     """Number of phantoms."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
+    threads: int | None = None
+    """CPU threads; by default OMP_NUM_THREADS, or one a physical core that may be used. The same number gives the same
+    figures."""
     seed: int = 0
     """Seed of everything that is drawn."""
     overwrite: bool = False

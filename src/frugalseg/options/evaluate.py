@@ -34,7 +34,9 @@ class EvaluateOptions:
     bootstrap: int = 10_000
     """Resamplings of the scans behind each 95% confidence interval."""
     workers: int | None = None
-    """Scans compared at the same time; by default one a core."""
+    """Scans compared at the same time; by default one a thread."""
+    threads: int | None = None
+    """CPU threads, shared by these scans; by default OMP_NUM_THREADS, or one a core that may be used."""
     seed: int = 0
     """Seed of the resampling."""
     overwrite: bool = False

@@ -18,6 +18,7 @@ from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import describe, find_device
 from frugalseg.engine.files import sha256
 from frugalseg.engine.progress import say, slice_progress
+from frugalseg.engine.threads import with_threads
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.options import PropagateOptions
@@ -36,6 +37,7 @@ WORDS = Words("propagation", "propagating", "propagated", "propagate")
 SAME = ("method", "promptable", "settings", "targets")
 
 
+@with_threads
 def propagate(options: PropagateOptions) -> dict[str, Path]:
     """Propagate the annotated slices of every scan through it; returns case id → mask.
 

@@ -16,6 +16,7 @@ from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_val
 from frugalseg.engine.device import describe, find_device
 from frugalseg.engine.files import read_json, sha256
 from frugalseg.engine.progress import say, slice_progress
+from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.read import read_volume
@@ -38,6 +39,7 @@ BY_CASE = ("roles", "annotated")
 SAME = ("method", "promptable", "settings", "targets", "model", "weights_sha256")
 
 
+@with_threads
 def refine(options: RefineOptions) -> dict[str, Path]:
     """Refine every mask of `options.masks`; returns case id → new mask.
 

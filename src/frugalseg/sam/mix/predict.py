@@ -19,6 +19,7 @@ from frugalseg._version import __version__
 from frugalseg.dataset.targets import to_classes, to_values
 from frugalseg.engine.device import autocast, describe, find_device
 from frugalseg.engine.progress import say
+from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import check_two_files, find_dataset, find_masks
 from frugalseg.imaging.intensity import IntensityScale
@@ -134,6 +135,7 @@ class MixPredictor(Predictor):
         return torch.stack(boxes, dim=1).to(self.device), torch.stack(there, dim=1).to(self.device)
 
 
+@with_threads
 def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
     """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
 
