@@ -407,4 +407,4 @@ def test_the_config_of_a_run_gives_the_same_model_from_another_folder(way, tmp_p
     assert frugalseg("finetune", config="../a/config.yaml", out="again") == 0
     models = [(run / "model.safetensors").read_bytes() for run in (tmp_path / "a", Path("again"))]
     assert models[0] == models[1]
-    assert frugalseg("finetune", "--resume", config="../a/config.yaml") == 0  # and names the run it belongs to
+    assert main(["finetune", "--config", "../a/config.yaml", "--resume"]) == 0  # and names the run it belongs to
