@@ -48,11 +48,14 @@ def main(arguments: list[str] | None = None) -> int:
 def run(name: str, options: Any) -> int:
     """Call the command's function and turn what a user can mend into a message."""
     prepare_environment(getattr(options, "threads", None))  # before anything that loads PyTorch
-    from frugalseg.engine.progress import show_warnings
+    from frugalseg.closing import close
+    from frugalseg.engine.progress import never_silent, show_warnings
 
     show_warnings()
     try:
-        getattr(import_module(COMMANDS[name].module), function_of(name))(options)
+        with never_silent(name):
+            result = getattr(import_module(COMMANDS[name].module), function_of(name))(options)
+            close(name, options, result)
     except FrugalsegError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 from frugalseg.engine.memory import out_of_memory
-from frugalseg.engine.progress import scan_progress
+from frugalseg.engine.progress import progress
 from frugalseg.engine.threads import cores_to_use, using_threads
 from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, PairingError, ScanError
@@ -51,18 +51,18 @@ def map_cases(
                 return
             raise RuntimeError(f"unexpected error in case {case}: {error}") from error
 
-    with scan_progress(title, len(jobs)) as advance:
+    with progress(title, len(jobs), "scans") as bar:
         if at_once == 0:
             for case, job in jobs.items():
                 attempt(case, job)
-                advance()
+                bar.advance()
         else:
             with using_threads(max(1, cores_to_use() // at_once)), ThreadPoolExecutor(at_once) as pool:
                 futures: list[Future[None]] = [pool.submit(attempt, case, job) for case, job in jobs.items()]
                 try:
                     for future in as_completed(futures):
                         future.result()
-                        advance()
+                        bar.advance()
                 except BaseException:
                     pool.shutdown(cancel_futures=True)
                     raise

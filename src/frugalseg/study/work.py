@@ -22,7 +22,7 @@ from frugalseg.dataset.prepare import prepare
 from frugalseg.demo.phantom import PhantomOptions, write_cohort
 from frugalseg.engine.files import read_json
 from frugalseg.engine.memory import out_of_memory
-from frugalseg.engine.progress import say, show_warnings
+from frugalseg.engine.progress import never_silent, say, show_warnings
 from frugalseg.engine.threads import using_threads
 from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, InterruptedRunError, RunError, disk_errors
@@ -60,7 +60,7 @@ def attempt(job: Job, folder: Path, threads: int) -> JobState:
     log = Path("logs") / f"{job.id}.log"
     state = JobState("running", log=log.as_posix(), started=time.time(), threads=threads)
     begun = time.perf_counter()
-    with using_threads(threads), _output_to(folder / log), _stoppable():
+    with using_threads(threads), _output_to(folder / log), never_silent(job.id), _stoppable():
         try:
             with _alone(folder, job):
                 write_state(folder, job.id, state)

@@ -18,7 +18,7 @@ from torch import Tensor
 from frugalseg._version import __version__
 from frugalseg.dataset.targets import to_classes, to_values
 from frugalseg.engine.device import autocast, describe, find_device
-from frugalseg.engine.progress import say
+from frugalseg.engine.progress import progress, say
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import check_two_files, find_dataset, find_masks
@@ -109,14 +109,16 @@ class MixPredictor(Predictor):
         classes = np.empty(stack.shape, dtype=np.uint8)
         present = np.empty((len(stack), len(self.trained)), dtype=np.float32)
         at_once = self.options.batch_size or BATCH[self.device.type]
-        for z in range(0, len(stack), at_once):
-            chunk = slice(z, z + at_once)
-            images = square.images(torch.from_numpy(self.intensity.apply(stack[chunk], limits)))
-            boxes = None if reference is None else self._boxes(square, reference[chunk])
-            found = self._find(images[:, None].to(self.device), boxes)
-            planes, scores = found.planes()
-            classes[chunk] = claimed(square.back(planes), scores).cpu().numpy()
-            present[chunk] = found.present.float().cpu().numpy()
+        with progress("this scan", len(stack), "slices") as bar:
+            for z in range(0, len(stack), at_once):
+                chunk = slice(z, z + at_once)
+                images = square.images(torch.from_numpy(self.intensity.apply(stack[chunk], limits)))
+                boxes = None if reference is None else self._boxes(square, reference[chunk])
+                found = self._find(images[:, None].to(self.device), boxes)
+                planes, scores = found.planes()
+                classes[chunk] = claimed(square.back(planes), scores).cpu().numpy()
+                present[chunk] = found.present.float().cpu().numpy()
+                bar.advance(len(classes[chunk]))
         clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
         mask = volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
         return Looked(mask, present)
