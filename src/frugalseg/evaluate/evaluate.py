@@ -142,17 +142,17 @@ def _list(values: object) -> str:
 
 def _announce(summary: Mapping[str, Any]) -> None:
     """The summary, on standard output: means of every group, the headline first."""
-    headline = summary["headline"]
+    headline, groups = summary["headline"], summary["groups"]
     if headline is None:
         say("every scan was seen in training: there is no headline figure")
+    else:
+        print(f"mean over {counted(groups[headline]['scans'], 'scan')}: {groups[headline]['meaning']}")
     rows = [("group", "scans", "organ", "Dice", "HD95 mm")]
-    for name, group in sorted(summary["groups"].items(), key=lambda item: item[0] != headline):
+    for name, group in sorted(groups.items(), key=lambda item: item[0] != headline):
         for organ, figures in group["organs"].items():
             dice, hd95 = figures["metrics"]["dice"], figures["metrics"]["hd95_mm"]
             rows.append((name, str(group["scans"]), organ, _with_interval(dice, 3), _with_interval(hd95, 1)))
     print(aligned(rows))
-    for name in summary["groups"]:
-        say(f"{name}: {summary['groups'][name]['meaning']}")
 
 
 def _with_interval(figures: Mapping[str, Any], digits: int) -> str:
