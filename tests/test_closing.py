@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 from frugalseg import cli, closing
 from frugalseg.cli import main
 from frugalseg.commands import COMMANDS, command_line
+from frugalseg.dataset.prepare import prepare
 from frugalseg.engine.run import plain
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PrepareOptions, PretrainOptions
 
+from .engine.test_progress import on_a_terminal
 from .scans import write_cohort
 
 
@@ -78,6 +81,21 @@ def test_every_command_names_its_result_and_the_next_one_runs(tmp_path, monkeypa
     assert told == "report: pre-model-predictions-evaluation/report.html"
     assert (folder / "pre-model-predictions-evaluation" / "report.html").is_file()
     assert not following
+
+
+def test_a_training_on_a_terminal_shows_dice_and_best_and_ends_with_its_path(tmp_path):
+    images, labels = write_cohort(tmp_path, 4)
+    store, out = tmp_path / "store", tmp_path / "a model"
+    prepare(PrepareOptions(images=images, labels=labels, target=["liver=6"], size=32, out=store))
+    words = ["finetune", "--data", str(store), "--steps", "150", "--out", str(out), "--device", "cpu", "--threads", "1"]
+    shown = on_a_terminal(f"import sys; from frugalseg.cli import main; sys.exit(main({words}))", columns=200)
+    assert re.search(r"training +━.*\d+/150", shown)
+    assert re.search(r"loss \d\.\d+ · validation Dice \d\.\d+ · best \d\.\d+ at step \d+ · \d+ samples/s", shown)
+    best = json.loads((out / "model.json").read_text())
+    told = f"model: {out} (validation Dice {best['validation_dice']:.3f}, of step {best['step']})"
+    *_, line, proposed = [text for text in re.split(r"[\r\n]+", shown) if text.strip()]
+    assert line == told
+    assert proposed.startswith(f"next: frugalseg predict --model '{out}'")
 
 
 def test_a_name_that_is_taken_gets_a_number(tmp_path):
