@@ -131,3 +131,8 @@ def test_a_store_without_masks_goes_on_to_a_method_that_needs_none(tmp_path, mon
     assert following == ["pretrain", "--data", "store", "--out", "store-encoder", "--method", "simclr"]
     assert main([*following, "--steps", "2", "--device", "cpu"]) == 0
     assert "next: prepare scans with masks" in capsys.readouterr().err
+
+
+def test_of_several_processes_the_others_do_not_even_look(tmp_path, monkeypatch):
+    monkeypatch.setattr(closing.console, "quiet", True)
+    closing.close("pretrain", PretrainOptions(data=tmp_path, out=tmp_path), None)

@@ -14,7 +14,7 @@ import yaml
 
 from frugalseg.commands import command_line
 from frugalseg.engine.files import read_json
-from frugalseg.engine.progress import say
+from frugalseg.engine.progress import console, say
 from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError
 from frugalseg.options import (
@@ -42,7 +42,9 @@ STAND_INS = {
 
 def close(name: str, options: Any, result: Any) -> None:
     """Say where the result of a command lies, and what may come next."""
-    if name in CLOSINGS:
+    if (
+        name in CLOSINGS and not console.quiet
+    ):  # of several processes the first speaks, and has written what is read here
         for line in CLOSINGS[name](options, result):
             say(line)
 
