@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from frugalseg._version import __version__
 from frugalseg.commands import COMMANDS, Command, function_of
+from frugalseg.engine.threads import prepare_environment
 from frugalseg.errors import FrugalsegError
 
 if TYPE_CHECKING:
@@ -46,11 +47,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(name: str, options: Any) -> int:
     """Call the command's function and turn what a user can mend into a message."""
-    from frugalseg.engine.progress import show_warnings
+    prepare_environment(getattr(options, "threads", None))  # before anything that loads PyTorch
+    from frugalseg.closing import close
+    from frugalseg.engine.progress import never_silent, show_warnings
 
     show_warnings()
     try:
-        getattr(import_module(COMMANDS[name].module), function_of(name))(options)
+        with never_silent(name):
+            result = getattr(import_module(COMMANDS[name].module), function_of(name))(options)
+            close(name, options, result)
     except FrugalsegError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

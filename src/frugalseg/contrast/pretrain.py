@@ -14,12 +14,14 @@ from frugalseg.engine.device import make_fabric
 from frugalseg.engine.loop import Plan, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
+from frugalseg.engine.threads import with_threads
 from frugalseg.engine.words import counted
 from frugalseg.errors import OptionError
 from frugalseg.models.saved import save_model
 from frugalseg.options import PretrainOptions
 
 
+@with_threads
 def pretrain(options: PretrainOptions) -> RunFolder:
     """Train an encoder and leave it in `options.out`.
 

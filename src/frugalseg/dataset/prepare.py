@@ -28,6 +28,7 @@ from frugalseg.dataset.targets import Targets, parse_targets, to_classes
 from frugalseg.engine.files import atomic_write, read_json, sha256, write_joined, write_json
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
+from frugalseg.engine.threads import with_threads
 from frugalseg.errors import FrugalsegError, OptionError, ScanError, StoreError, disk_errors
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
@@ -56,6 +57,7 @@ class ScanJob:
     parts: Path
 
 
+@with_threads
 def prepare(options: PrepareOptions) -> SliceStore:
     """Make the slice store `options.out`, or return it if it is there already, made the same way.
 

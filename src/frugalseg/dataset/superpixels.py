@@ -19,6 +19,7 @@ from frugalseg.dataset.store import SUPERPIXELS, SliceStore
 from frugalseg.engine.files import atomic_write, read_json, write_joined, write_json
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
+from frugalseg.engine.threads import with_threads
 from frugalseg.errors import ScanError, StoreError
 from frugalseg.options import SuperpixelOptions
 
@@ -76,6 +77,7 @@ class _Job:
     part: Path
 
 
+@with_threads
 def prepare_superpixels(options: SuperpixelOptions) -> SliceStore:
     """Add superpixels to the store `options.data`; scans done before an interruption are kept.
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import metadata
@@ -32,6 +32,8 @@ from frugalseg._version import __version__
 from frugalseg.engine.device import describe
 from frugalseg.engine.files import atomic_write, read_json, refuse_file, write_json
 from frugalseg.engine.lock import LOCK, lock_folder
+from frugalseg.engine.threads import usable_cores
+from frugalseg.engine.words import counted
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.models.saved import SPEC
 from frugalseg.options import Resume
@@ -39,7 +41,7 @@ from frugalseg.options import Resume
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-NOT_SCIENCE = {"resume", "checkpoint_minutes", "out"}
+NOT_SCIENCE = {"resume", "checkpoint_minutes", "out", "threads"}
 """Options that may differ when a run is resumed: they change nothing in the result."""
 KNOWN_BY_CONTENT = {"data", "split", "encoder"}
 """Options that are paths of what environment.json knows by hashes, under `data`: it may have moved, and the run too."""
@@ -102,12 +104,13 @@ class RunFolder:
         return run
 
     def _claim(self, command: str, options: RunOptions, device: torch.device, data: dict[str, str]) -> None:
-        config = plain(options)
+        config = plain(options, lasting=True)
         begun = self._check_free(config, data, options.resume)
         if self.finished:
             return
         self._lock = lock_folder(self.path)  # only now: a folder that is refused stays as it was
         if begun:
+            self._compare_threads(device)
             return
         with disk_errors(self.path):
             self.last.parent.mkdir(parents=True, exist_ok=True)
@@ -174,6 +177,15 @@ class RunFolder:
                 "resume with the store and split it was started on, or start a new run in another --out",
             )
 
+    def _compare_threads(self, device: torch.device) -> None:
+        before, now = read_json(self.path / "environment.json").get("threads"), torch.get_num_threads()
+        if before not in (None, now) and device.type == "cpu":
+            warnings.warn(
+                f"the run in {self.path} was begun with {counted(before, 'CPU thread')} and goes on with {now}: the "
+                f"result then differs in the last digits (--threads {before} for the same)",
+                stacklevel=2,
+            )
+
     def log(self, record: dict[str, Any]) -> None:
         """Append one record to metrics.jsonl, and to TensorBoard's events where TensorBoard is installed."""
         with disk_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
@@ -207,22 +219,23 @@ class RunFolder:
         return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
 
 
-PATHS = {"weights"}
+PATHS = {"weights", "base", "refine"}
 
 
 def _same(name: str, one: Any, other: Any) -> bool:
-    """Whether two values of an option mean the same; a path may be written relative or absolute."""
+    """Whether two values of an option mean the same; a path may be written relative or absolute. The name of
+    a promptable model is like a path here: the same from one folder is the same."""
     if name in PATHS and one is not None and other is not None:
         return Path(one).resolve() == Path(other).resolve()
     return bool(one == other)
 
 
-def plain(options: object) -> dict[str, Any]:
-    """A dataclass of options as YAML keeps it."""
+def plain(options: object, lasting: bool = False) -> dict[str, Any]:
+    """A dataclass of options as YAML keeps it; a `lasting` one has paths that lead there from any folder."""
 
     def simple(value: Any) -> Any:
         if isinstance(value, Path):
-            return str(value)
+            return str(value.absolute() if lasting else value)
         if isinstance(value, (list, tuple)):
             return [simple(v) for v in value]
         return value
@@ -239,7 +252,8 @@ def environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "device": describe(device),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from frugalseg.dataset.targets import Targets, parse_targets
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
-from frugalseg.engine.words import counted
+from frugalseg.engine.threads import cores_to_use, with_threads
+from frugalseg.engine.words import aligned, counted
 from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanError
 from frugalseg.evaluate.cases import CaseJob, CaseResult, compare_case
 from frugalseg.evaluate.pairing import Pairs, find_pairs
 from frugalseg.evaluate.report import render_report
-from frugalseg.evaluate.results import REPORT, claim_folder, write_cases, write_summary
+from frugalseg.evaluate.results import claim_folder, write_cases, write_summary
 from frugalseg.evaluate.roles import PredictionNote, read_note, roles_of
 from frugalseg.evaluate.summary import build_summary
 from frugalseg.imaging.find import find_dataset
 from frugalseg.options import EvaluateOptions
 
 
+@with_threads
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """Compare every prediction with its reference and write `options.out`.
 
@@ -36,8 +37,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         OptionError: a `--target` value that no reference holds, or targets that no prediction uses.
         RunError: `out` is in use.
     """
-    targets = parse_targets(options.target)
     note = read_note(options.predictions)
+    options = replace(options, target=options.target or _targets_of(note, options))
+    targets = parse_targets(options.target)
     pairs = find_pairs(options.references, options.predictions, note, options.case)
     roles = roles_of(pairs.masks, note)
     images = {} if options.images is None else find_dataset(options.images, None)[0]
@@ -67,9 +69,19 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         write_cases(options.out, records, summary)
         report = render_report(summary, records, pairs, images, note) if options.report else None
         write_summary(options.out, summary, report)
-        _announce(summary, options)
+        _announce(summary)
     _raise_failures(failures, len(pairs.masks), bool(results))
     return summary
+
+
+def _targets_of(note: PredictionNote | None, options: EvaluateOptions) -> list[str]:
+    """What the note beside the predictions says they hold, as `--target` takes it."""
+    if note is None or not note.targets:
+        raise OptionError(
+            f"--target is missing, and no predictions.json beside {options.predictions} tells what the masks hold",
+            "name what is compared, for example --target liver=6",
+        )
+    return [f"{organ}={','.join(map(str, values))}" for organ, values in note.targets.items()]
 
 
 def _jobs(
@@ -79,7 +91,7 @@ def _jobs(
     targets: Targets,
     annotated: Mapping[str, tuple[int, ...]],
 ) -> dict[str, CaseJob]:
-    cores = os.cpu_count() or 1
+    cores = cores_to_use()
     at_once = max(1, min(cores if options.workers is None else options.workers, len(pairs.masks)))
     return {
         case: CaseJob(
@@ -128,27 +140,37 @@ def _list(values: object) -> str:
     return ", ".join(str(v) for v in sorted(values))
 
 
-def _announce(summary: Mapping[str, Any], options: EvaluateOptions) -> None:
-    headline = summary["headline"]
+def _announce(summary: Mapping[str, Any]) -> None:
+    """The summary, on standard output: means of every group, the headline first."""
+    headline, groups = summary["headline"], summary["groups"]
     if headline is None:
         say("every scan was seen in training: there is no headline figure")
     else:
-        group = summary["groups"][headline]
-        say(f"mean over {counted(group['scans'], 'scan')}: {group['meaning']}")
+        print(f"mean over {counted(groups[headline]['scans'], 'scan')}: {groups[headline]['meaning']}")
+    rows = [("group", "scans", "organ", "Dice", "HD95 mm", "95% interval")]
+    for name, group in sorted(groups.items(), key=lambda item: item[0] != headline):
         for organ, figures in group["organs"].items():
             dice, hd95 = figures["metrics"]["dice"], figures["metrics"]["hd95_mm"]
-            say(f"  {organ}: Dice {_with_interval(dice, 3)}, HD95 {_with_interval(hd95, 1, ' mm')}")
-    if options.report:
-        say(f"report: {options.out / REPORT}")
+            interval = _kinds(dice, hd95)
+            rows.append((name, str(group["scans"]), organ, _limits(dice, 3), _limits(hd95, 1), interval))
+    print(aligned(rows))
 
 
-def _with_interval(figures: Mapping[str, Any], digits: int, unit: str = "") -> str:
+def _limits(figures: Mapping[str, Any], digits: int) -> str:
+    """A mean, and the limits of its interval where it has one."""
     if figures["mean"] is None:
         return "none"
-    text = f"{figures['mean']:.{digits}f}{unit}"
+    text = f"{figures['mean']:.{digits}f}"
     if figures["ci95"]:
         text += f" [{figures['ci95'][0]:.{digits}f}, {figures['ci95'][1]:.{digits}f}]"
-    return f"{text} ({figures['ci95_kind']})"
+    return text
+
+
+def _kinds(dice: Mapping[str, Any], hd95: Mapping[str, Any]) -> str:
+    """Which interval the two have, or why they have none."""
+    if dice["ci95_kind"] == hd95["ci95_kind"]:
+        return str(dice["ci95_kind"])
+    return f"Dice: {dice['ci95_kind']}; HD95: {hd95['ci95_kind']}"
 
 
 def _raise_failures(failures: Mapping[str, FrugalsegError], total: int, written: bool) -> None:

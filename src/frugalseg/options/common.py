@@ -18,12 +18,13 @@ Pieces = Literal["slice", "component", "body"]
 
 
 def positive(options: object, *names: str) -> None:
-    """Raise `OptionError` unless each named option is unset or above zero, and --seed and --workers not below."""
+    """Raise `OptionError` unless each named option, and --threads, is unset or above zero, and --seed and --workers are
+    not below."""
     for name in ("seed", "workers"):
         if (getattr(options, name, None) or 0) < 0:
             raise OptionError(f"--{name} {getattr(options, name)} is below 0", "give 0 or more")
-    for name in names:
-        value = getattr(options, name)
+    for name in (*names, "threads"):
+        value = getattr(options, name, None)
         if value is not None and not value > 0:  # NaN is not above 0 either
             raise OptionError(f"--{name.replace('_', '-')} {value}: expected a number above 0", "give a larger number")
 
@@ -54,6 +55,9 @@ class TrainingOptions:
     """Share of each scan's slices, around its middle, that is trained on; the PolyCL paper used 0.3."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
+    threads: int | None = None
+    """CPU threads; by default OMP_NUM_THREADS, or one a physical core that may be used. The same number gives the same
+    figures."""
     precision: Precision = "auto"
     """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
     context: int | None = None

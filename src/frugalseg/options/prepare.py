@@ -41,7 +41,9 @@ class PrepareOptions:
     skip_broken: bool = False
     """Leave out scans that cannot be read instead of stopping with the list of them."""
     workers: int | None = None
-    """Scans read at the same time; by default one a core. 0 works in the main thread alone."""
+    """Scans read at the same time; by default one a thread. 0 works in the main thread alone."""
+    threads: int | None = None
+    """CPU threads, shared by these scans; by default OMP_NUM_THREADS, or one a core that may be used."""
     seed: int = 0
     """Seed of the split."""
     superpixels: bool = False
@@ -90,7 +92,9 @@ class SuperpixelOptions:
     compactness: float = 10.0
     """Weight of nearness against likeness, in units of lightness (0 to 100)."""
     workers: int | None = None
-    """Scans worked on at the same time; by default one a core. 0 works in the main thread alone."""
+    """Scans worked on at the same time; by default one a thread. 0 works in the main thread alone."""
+    threads: int | None = None
+    """CPU threads, shared by these scans; by default OMP_NUM_THREADS, or one a core that may be used."""
 
     def __post_init__(self) -> None:
         positive(self, "compactness")

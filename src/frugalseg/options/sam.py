@@ -41,6 +41,9 @@ class PromptableOptions:
     """Only these scans, by case id."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
+    threads: int | None = None
+    """CPU threads; by default OMP_NUM_THREADS, or one a physical core that may be used. The same number gives the same
+    figures."""
     precision: Precision = "auto"
     """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
     overwrite: bool = False
@@ -49,6 +52,7 @@ class PromptableOptions:
     """--resume goes on with an interrupted run; --resume auto starts it or goes on with it."""
 
     def __post_init__(self) -> None:
+        positive(self)
         for name in ("window", "percentiles"):
             low, high = getattr(self, name)
             if not low < high:

@@ -105,6 +105,9 @@ class SamMixPredictOptions:
     """Slices looked at at once; by default 4 on a CPU and 16 on a GPU."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
+    threads: int | None = None
+    """CPU threads; by default OMP_NUM_THREADS, or one a physical core that may be used. The same number gives the same
+    figures."""
     precision: Precision = "auto"
     """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
     case: list[str] = field(default_factory=list)

@@ -76,6 +76,9 @@ class PredictOptions:
     (SAM-Mix: 16)."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
+    threads: int | None = None
+    """CPU threads; by default OMP_NUM_THREADS, or one a physical core that may be used. The same number gives the same
+    figures."""
     precision: Precision = "auto"
     """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
     case: list[str] = field(default_factory=list)

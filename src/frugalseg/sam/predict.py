@@ -11,6 +11,7 @@ from typing import Any
 
 from frugalseg.engine.files import read_json, refuse_file
 from frugalseg.engine.lock import LOCK
+from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, ScanError
 from frugalseg.models.saved import SPEC
 from frugalseg.options import PredictOptions, RefineOptions
@@ -18,6 +19,7 @@ from frugalseg.sam.mix.handover import is_sam_mix, sam_mix_options
 from frugalseg.segment.predict import predict as predict_segmenter
 
 
+@with_threads
 def predict(options: PredictOptions) -> dict[str, Path]:
     """Segment every scan, and refine the masks where --refine names a model; returns case id → mask.
 

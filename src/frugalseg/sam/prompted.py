@@ -19,7 +19,8 @@ def intensity_of(options: PromptableOptions) -> IntensityScale:
 
 def settings_of(options: PromptableOptions, *apart: str) -> dict[str, Any]:
     """The options that change the result, for the note; `apart` are noted elsewhere."""
-    no_matter = {"images", "out", "case", "target", "model", "device", "batch_size", "cache", "overwrite", "resume"}
+    no_matter = {"images", "out", "case", "target", "model", "device", "threads", "batch_size", "cache"}
+    no_matter |= {"overwrite", "resume"}
     left = {name: value for name, value in asdict(options).items() if name not in no_matter | set(apart)}
     told: dict[str, Any] = json.loads(json.dumps(left, default=str))
     return told

@@ -17,7 +17,8 @@ from frugalseg._version import __version__
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import describe, find_device
 from frugalseg.engine.files import sha256
-from frugalseg.engine.progress import say, slice_progress
+from frugalseg.engine.progress import progress, say
+from frugalseg.engine.threads import with_threads
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.options import PropagateOptions
@@ -36,6 +37,7 @@ WORDS = Words("propagation", "propagating", "propagated", "propagate")
 SAME = ("method", "promptable", "settings", "targets")
 
 
+@with_threads
 def propagate(options: PropagateOptions) -> dict[str, Path]:
     """Propagate the annotated slices of every scan through it; returns case id → mask.
 
@@ -69,8 +71,8 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         source = {"mask": str(annotations[case].resolve()), "sha256": sha256(annotations[case])}
         store = _store(options, case)
         keep_or_clear(store, [note[key] for key in SAME], scan.fingerprint, source["sha256"], task.annotated)
-        with slice_progress(case, sum(len(pass_.order) for pass_ in task.passes)) as advance:
-            run_passes(engine, task, store, advance)
+        with progress(case, sum(len(pass_.order) for pass_ in task.passes), "slices") as bar:
+            run_passes(engine, task, store, bar.advance)
         classes, rows = assemble(task, store, options.review_below)
         write_rows(options.out / f"{case}.slices.csv", rows)
         _announce(case, task, rows)

@@ -15,7 +15,8 @@ from frugalseg._version import __version__
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.device import describe, find_device
 from frugalseg.engine.files import read_json, sha256
-from frugalseg.engine.progress import say, slice_progress
+from frugalseg.engine.progress import progress, say
+from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.read import read_volume
@@ -38,6 +39,7 @@ BY_CASE = ("roles", "annotated")
 SAME = ("method", "promptable", "settings", "targets", "model", "weights_sha256")
 
 
+@with_threads
 def refine(options: RefineOptions) -> dict[str, Path]:
     """Refine every mask of `options.masks`; returns case id → new mask.
 
@@ -73,8 +75,8 @@ def refine(options: RefineOptions) -> dict[str, Path]:
         prompting = None
         if reference is not None:
             prompting, others = to_classes(scan.stack(reference), organs), np.zeros_like(others)
-        with slice_progress(case, len(scan)) as advance:
-            refined, counts = refiner.refine(scan, classes, prompting, options.cache, advance)
+        with progress(case, len(scan), "slices") as bar:
+            refined, counts = refiner.refine(scan, classes, prompting, options.cache, bar.advance)
         names = dict(enumerate(organs, start=1))
         counts["organs"] = {names[number]: told for number, told in counts.pop("classes").items()}
         told = {"refinement": counts, "given": {"mask": str(masks[case].resolve()), "sha256": sha256(masks[case])}}

@@ -60,7 +60,8 @@ def finetune(
     if options.refine is not None and make_redraw is None:
         raise ValueError("sam.finetune.finetune refines pseudo-labels")
     work = _Work.prepare(options)
-    if make_redraw is not None:
+    options = work.options
+    if make_redraw is not None and options.refine is not None:
         work = replace(work, redraw=make_redraw(work.store, work.fabric.device))
     work.start_network(options)  # weights that do not fit are told before the folder is taken
     with work.claim(_resumable(options)) as run:
@@ -84,6 +85,7 @@ class _Work:
     """Everything that the rounds of one fine-tuning share.
 
     Attributes:
+        options: what was asked for; without self-training where there is nothing unlabelled for a preset's.
         labelled: rows whose masks may be used.
         unlabelled: the other rows of the training patients.
         backbone: the encoder's, or the one asked for.
@@ -91,6 +93,7 @@ class _Work:
         redraw: draws pseudo-labels anew.
     """
 
+    options: FinetuneOptions
     preset: Preset
     store: SliceStore
     split: Split
@@ -122,14 +125,21 @@ class _Work:
         labelled = draw_labels(usable, split.train, budget, options.draw, store.presence_columns)
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
         unlabelled = np.setdiff1d(others, labelled)
-        if preset.semi != "none" and len(unlabelled) == 0:
+        if options.preset == "best" and options.semi is None and len(unlabelled) == 0:
+            say(
+                "--preset best: every slice of the training patients is labelled and used, so there is nothing "
+                "unlabelled to learn from; this is trained as --preset robust"
+            )
+            options = replace(options, preset="robust", rounds=None, refine=None)
+            preset = chosen_preset(options, encoder)
+        elif preset.semi != "none" and len(unlabelled) == 0:
             warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
         validation = store.slices.index[store.slices["patient"].isin(split.validation)].to_numpy(np.int64)
         trained = labelled if preset.semi == "none" else others
         rows = np.concatenate([trained, validation])
         source = SliceSource(store, fabric.device, with_labels=True, rows=rows, context=preset.context)
         backbone = encoder["backbone"] if encoder else options.backbone
-        return cls(preset, store, split, source, labelled, unlabelled, backbone, encoder, fabric)
+        return cls(options, preset, store, split, source, labelled, unlabelled, backbone, encoder, fabric)
 
     def claim(self, options: FinetuneOptions) -> RunFolder:
         """The run folder of these options."""

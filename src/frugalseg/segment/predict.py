@@ -20,6 +20,7 @@ from frugalseg._version import __version__
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import autocast, describe, find_device
 from frugalseg.engine.files import sha256
+from frugalseg.engine.progress import progress
 from frugalseg.errors import OptionError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
@@ -88,11 +89,13 @@ class Predictor:
         square = Square.fit(stack.shape[1:], (upright.spacing[1], upright.spacing[0]), self.size)
         classes = np.empty(stack.shape, dtype=np.uint8)
         at_once = self.options.batch_size or BATCH[self.device.type]
-        for z in range(0, len(stack), at_once):
-            chunk = slice(z, z + at_once)
-            seen = np.arange(z - self.context, min(z + at_once, len(stack)) + self.context).clip(0, len(stack) - 1)
-            images = torch.from_numpy(self.intensity.apply(stack[seen], limits, upright.padding))
-            classes[chunk] = self._classes(square, square.images(images).unfold(0, inputs_of(self.context), 1))
+        with progress("this scan", len(stack), "slices") as bar:
+            for z in range(0, len(stack), at_once):
+                chunk = slice(z, z + at_once)
+                seen = np.arange(z - self.context, min(z + at_once, len(stack)) + self.context).clip(0, len(stack) - 1)
+                images = torch.from_numpy(self.intensity.apply(stack[seen], limits, upright.padding))
+                classes[chunk] = self._classes(square, square.images(images).unfold(0, inputs_of(self.context), 1))
+                bar.advance(len(classes[chunk]))
         clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
         return volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
 

@@ -27,11 +27,11 @@ from frugalseg.study.lines import Entry
 
 Values = Mapping[str, Any]
 
-_RUN = ("data", "out", "split", "seed", "resume", "checkpoint_minutes", "backbone")
-_MASKS = ("images", "out", "case", "target", "cache", "overwrite", "resume", "oracle")
+_RUN = ("data", "out", "split", "seed", "resume", "checkpoint_minutes", "backbone", "threads")
+_MASKS = ("images", "out", "case", "target", "cache", "overwrite", "resume", "oracle", "threads")
 
 NOT_IN_PLANS: dict[type, tuple[str, ...]] = {
-    PrepareOptions: ("out", "workers"),
+    PrepareOptions: ("out", "workers", "threads"),
     PretrainOptions: _RUN,
     FinetuneOptions: (*_RUN, "encoder", "budget", "draw", "transductive"),
     SamMixTrainOptions: (*_RUN, "budget", "draw"),

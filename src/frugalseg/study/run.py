@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from frugalseg._version import __version__
 from frugalseg.dataset.budget import Budget
 from frugalseg.engine.files import atomic_write, write_json
 from frugalseg.engine.progress import say
+from frugalseg.engine.threads import threads_asked, usable_cores
 from frugalseg.engine.words import counted
 from frugalseg.errors import OptionError, RunError, disk_errors
 from frugalseg.options import ReportOptions, StudyOptions
@@ -121,17 +121,12 @@ def _parse_only(texts: Sequence[str], plan: Plan) -> Callable[[Cell], bool]:
 
 
 def _make_workers(options: StudyOptions, out: Path) -> Workers:
-    threads = options.threads or max(1, _cores() // (options.at_once or 1))
+    threads = options.threads or threads_asked() or max(1, usable_cores() // (options.at_once or 1))
     if options.ray is not None:
         from frugalseg.study.ray_workers import RayWorkers
 
         return RayWorkers(out, options.ray, options.at_once, threads if options.ray == "local" else options.threads)
     return LocalWorkers(out, options.at_once or 1, threads, visible_gpus())
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_settings(out: Path, options: StudyOptions, workers: Workers) -> None:

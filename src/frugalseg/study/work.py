@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 
 from frugalseg.contrast.pretrain import pretrain
@@ -23,7 +22,8 @@ from frugalseg.dataset.prepare import prepare
 from frugalseg.demo.phantom import PhantomOptions, write_cohort
 from frugalseg.engine.files import read_json
 from frugalseg.engine.memory import out_of_memory
-from frugalseg.engine.progress import say, show_warnings
+from frugalseg.engine.progress import never_silent, say, show_warnings
+from frugalseg.engine.threads import using_threads
 from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, InterruptedRunError, RunError, disk_errors
 from frugalseg.evaluate.evaluate import evaluate
@@ -57,11 +57,10 @@ def attempt(job: Job, folder: Path, threads: int) -> JobState:
         folder: the study's folder.
         threads: CPU threads to compute with; the same number gives the same figures.
     """
-    torch.set_num_threads(threads)
     log = Path("logs") / f"{job.id}.log"
     state = JobState("running", log=log.as_posix(), started=time.time(), threads=threads)
     begun = time.perf_counter()
-    with _output_to(folder / log), _stoppable():
+    with using_threads(threads), _output_to(folder / log), never_silent(job.id), _stoppable():
         try:
             with _alone(folder, job):
                 write_state(folder, job.id, state)

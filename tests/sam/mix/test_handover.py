@@ -53,6 +53,7 @@ def test_every_option_that_both_have_arrives():
         "keep": "core",
         "batch_size": 3,
         "device": "cuda:1",
+        "threads": 3,
         "precision": "bf16",
         "case": ["a"],
         "target": ["liver=2"],

@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from frugalseg.dataset.targets import to_classes
 from frugalseg.engine.files import read_json, write_json
-from frugalseg.engine.progress import say
-from frugalseg.engine.words import counted, number
+from frugalseg.engine.words import aligned, number
 from frugalseg.errors import PairingError, RunError
 from frugalseg.imaging.find import find_masks
 from frugalseg.imaging.grids import onto_grid
@@ -26,6 +25,7 @@ from frugalseg.sam.mix.presence import of_scan, presence_figures
 from frugalseg.segment.note import NOTE
 
 UNSEEN = ("test", "new")
+SHOWN = ("auroc", "sensitivity", "specificity")
 
 Seen = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
 """Of a scan's slices the probability of an organ, and whether it is there; both (Z,)."""
@@ -61,13 +61,13 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
         if members
     }
     write_json(options.out, result)
+    rows = [("group", "scans", "organ", *SHOWN)]
     for group, told in result.items():
         for organ in note["trained"]:
-            slices = told[organ]["slices"]
-            say(
-                f"{organ}, slices of {counted(len(groups[group]), 'scan')} ({group}): "
-                + ", ".join(f"{name} {number(slices[name])}" for name in ("auroc", "sensitivity", "specificity"))
-            )
+            figures = told[organ]["slices"]
+            rows.append((group, str(len(groups[group])), organ, *(number(figures[name]) for name in SHOWN)))
+    print("how well slices with and without an organ are told apart:")
+    print(aligned(rows))
     return result
 
 

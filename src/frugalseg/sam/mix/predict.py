@@ -18,7 +18,8 @@ from torch import Tensor
 from frugalseg._version import __version__
 from frugalseg.dataset.targets import to_classes, to_values
 from frugalseg.engine.device import autocast, describe, find_device
-from frugalseg.engine.progress import say
+from frugalseg.engine.progress import progress, say
+from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import check_two_files, find_dataset, find_masks
 from frugalseg.imaging.grids import onto_grid
@@ -109,15 +110,17 @@ class MixPredictor(Predictor):
         classes = np.empty(stack.shape, dtype=np.uint8)
         present = np.empty((len(stack), len(self.trained)), dtype=np.float32)
         at_once = self.options.batch_size or BATCH[self.device.type]
-        for z in range(0, len(stack), at_once):
-            chunk = slice(z, z + at_once)
-            shown = self.intensity.apply(stack[chunk], limits, upright.padding)
-            images = square.images(torch.from_numpy(shown))
-            boxes = None if reference is None else self._boxes(square, reference[chunk])
-            found = self._find(images[:, None].to(self.device), boxes)
-            planes, scores = found.planes()
-            classes[chunk] = claimed(square.back(planes), scores).cpu().numpy()
-            present[chunk] = found.present.float().cpu().numpy()
+        with progress("this scan", len(stack), "slices") as bar:
+            for z in range(0, len(stack), at_once):
+                chunk = slice(z, z + at_once)
+                shown = self.intensity.apply(stack[chunk], limits, upright.padding)
+                images = square.images(torch.from_numpy(shown))
+                boxes = None if reference is None else self._boxes(square, reference[chunk])
+                found = self._find(images[:, None].to(self.device), boxes)
+                planes, scores = found.planes()
+                classes[chunk] = claimed(square.back(planes), scores).cpu().numpy()
+                present[chunk] = found.present.float().cpu().numpy()
+                bar.advance(len(classes[chunk]))
         clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
         mask = volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
         return Looked(mask, present)
@@ -136,6 +139,7 @@ class MixPredictor(Predictor):
         return torch.stack(boxes, dim=1).to(self.device), torch.stack(there, dim=1).to(self.device)
 
 
+@with_threads
 def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
     """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
 
