@@ -14,7 +14,8 @@ class PrepareOptions:
     """Turn a folder of scans into a slice store, which every training command reads."""
 
     images: Path
-    """Folder of scans: NIfTI, NRRD, MHA, FreeSurfer, DICOM series (however deep), or an nnU-Net raw dataset (with imagesTr/)."""
+    """Folder of scans: NIfTI, NRRD, MHA, FreeSurfer, DICOM series (however deep), or an nnU-Net raw dataset (with
+    imagesTr/)."""
     out: Path
     """The store to write. Re-running after an interruption skips the scans already done."""
     labels: Path | None = None
