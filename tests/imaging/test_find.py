@@ -100,6 +100,20 @@ def test_every_entry_is_read_or_named(tmp_path: Path, recwarn: pytest.WarningsRe
         assert read not in told
 
 
+def test_a_folder_that_may_not_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path / "P1/S")
+    inside = Path.iterdir
+
+    def locked(self: Path) -> Iterable[Path]:
+        if self.name == "S":
+            raise PermissionError(13, "Permission denied")
+        return inside(self)
+
+    monkeypatch.setattr(Path, "iterdir", locked)
+    with pytest.raises(ScanError, match=r"P1/S cannot be opened \(Permission denied\)"):
+        find_scans(tmp_path)
+
+
 def test_what_lies_beside_a_series_is_named(tmp_path: Path) -> None:
     write_series(tmp_path / "P1")
     touch(tmp_path / "P1/other", ["x.dat"])

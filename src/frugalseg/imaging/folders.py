@@ -41,9 +41,7 @@ def look_through(folder: Path, entries: Sequence[Path]) -> Contents:
             unread += [entry] if others and not series else others
         elif scan_suffix(entry) is not None:
             scans.append((case_id(entry), entry))
-        elif not _is_known(entry, entries):
-            unread.append(entry)
-    return Contents(scans, unread)
+    return Contents(scans, sorted(unread + _unknown(entries)))
 
 
 def _look_below(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -53,7 +51,8 @@ def _look_below(folder: Path) -> tuple[list[Path], list[Path]]:
         if any(is_dicom_file(entry) for entry in entries):
             series.append(place)  # the reader refuses what else lies among the slices
         else:
-            others += [entry for entry in entries if not entry.is_dir() and not _is_known(entry, entries)]
+            others += [entry for entry in entries if scan_suffix(entry) is not None and not entry.is_dir()]
+            others += _unknown(entries)
     return series, others
 
 
@@ -74,9 +73,22 @@ def _series_id(entry: Path, series: Path, alone: bool) -> str:
     return case_id(entry) if alone else "_".join([entry.name, *series.relative_to(entry).parts])
 
 
-def _is_known(entry: Path, entries: Sequence[Path]) -> bool:
-    """Whether a file that is no scan is a document, DICOM, or the voxels of a header beside it."""
-    if entry.suffix.lower() in DOCUMENTS or entry.name.upper() == DICOM_INDEX or is_dicom_file(entry):
-        return True
-    headers = [one for one in entries if one.suffix.lower() in _HEADERS]
-    return any(entry.name.startswith(f"{header.stem}.") for header in headers)
+def _unknown(entries: Sequence[Path]) -> list[Path]:
+    """The files that are neither scan nor document, nor DICOM, nor the voxels of a header beside them."""
+    headers = {entry.stem for entry in entries if entry.suffix.lower() in _HEADERS}
+    return [
+        entry
+        for entry in entries
+        if not entry.is_dir()
+        and scan_suffix(entry) is None
+        and entry.suffix.lower() not in DOCUMENTS
+        and entry.name.upper() != DICOM_INDEX
+        and not headers & _prefixes(entry.name)
+        and not is_dicom_file(entry)
+    ]
+
+
+def _prefixes(name: str) -> set[str]:
+    """`a.b.raw.gz` may belong to a header of the stem `a.b.raw`, `a.b` or `a`."""
+    parts = name.split(".")
+    return {".".join(parts[:count]) for count in range(1, len(parts))}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from frugalseg.errors import ScanError
+
 NIFTI = (".nii.gz", ".nii", ".nii.bz2")
 MGH = (".mgz", ".mgh")
 ITK = (".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -56,8 +58,15 @@ def is_dicom_folder(path: Path) -> bool:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What lies in the folder, by name, hidden entries left out (macOS writes `._scan.nii.gz` beside scans)."""
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    """What lies in the folder, by name, hidden entries left out (macOS writes `._scan.nii.gz` beside scans).
+
+    Raises:
+        ScanError: the folder may not be opened.
+    """
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise ScanError(f"{folder} cannot be opened ({error.strerror})", "check its permissions") from error
 
 
 def case_id(path: Path) -> str:
