@@ -7,13 +7,16 @@ import shutil
 import time
 from pathlib import Path
 
+from filelock import BaseFileLock
+
 from frugalseg.contrast.pretrain import pretrain
 from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.demo.phantom import LABELS, write_cohort
 from frugalseg.engine.device import find_device
-from frugalseg.engine.files import refuse_file, write_json
+from frugalseg.engine.files import check_out, write_json
+from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.engine.progress import say
 from frugalseg.errors import RunError, SplitError
 from frugalseg.evaluate.evaluate import evaluate
@@ -41,11 +44,20 @@ def demo(options: DemoOptions) -> Path:
         RunError: the folder is in use and `overwrite` was not given.
         SplitError: the budget asks for more labels than the split leaves to train on.
     """
-    out = options.out
+    check_out(options.out)
     if options.budget is not None:
         Budget.parse(options.budget)  # these two would otherwise be found wrong minutes later
     find_device(options.device)
-    _claim(options)
+    lock = _claim(options)
+    try:
+        return _run(options)
+    finally:
+        lock.release()
+
+
+def _run(options: DemoOptions) -> Path:
+    """The way itself; returns the path of the report."""
+    out = options.out
     begun = time.perf_counter()
     images, labels, target = _scans(options)
 
@@ -102,11 +114,10 @@ def demo(options: DemoOptions) -> Path:
     return report
 
 
-def _claim(options: DemoOptions) -> None:
+def _claim(options: DemoOptions) -> BaseFileLock:
     """Take the folder; only what a demo made, as its mark says, is ever deleted, and never the user's scans."""
     out, mark = options.out, options.out / MARK
-    refuse_file(out)
-    if out.exists() and any(out.iterdir()):
+    if in_use(out):
         if not mark.is_file():
             raise RunError(f"{out} holds other things than a demo", "choose another --out")
         if not options.overwrite:
@@ -115,9 +126,13 @@ def _claim(options: DemoOptions) -> None:
         given = [path.resolve() for path in (options.images, options.labels) if path is not None]
         if inside := [path for path in given for folder in made if path.is_relative_to(folder.resolve())]:
             raise RunError(f"{inside[0]} lies in the demo folder that would be overwritten", "choose another --out")
+        lock = lock_folder(out)
         for folder in made:
             shutil.rmtree(folder)
+    else:
+        lock = lock_folder(out)
     write_json(mark, {"made_by": "frugalseg demo"})
+    return lock
 
 
 def _budget(options: DemoOptions, store: SliceStore) -> str:

@@ -30,8 +30,8 @@ from filelock import BaseFileLock
 
 from frugalseg._version import __version__
 from frugalseg.engine.device import describe
-from frugalseg.engine.files import atomic_write, read_json, refuse_file, write_json
-from frugalseg.engine.lock import LOCK, lock_folder
+from frugalseg.engine.files import atomic_write, check_out, read_json, write_json
+from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.models.saved import SPEC
 from frugalseg.options import Resume
@@ -109,16 +109,17 @@ class RunFolder:
         self._lock = lock_folder(self.path)  # only now: a folder that is refused stays as it was
         if begun:
             return
-        with disk_errors(self.path):
-            self.last.parent.mkdir(parents=True, exist_ok=True)
+        # First of all: a folder without it that holds something is not known to be a run's.
         with atomic_write(self.path / "config.yaml", "w") as file:
             file.write(f"# frugalseg {command} --config THIS_FILE --out ANOTHER_FOLDER runs the same again\n")
             yaml.safe_dump(config, file, sort_keys=False, allow_unicode=True)
         write_json(self.path / "environment.json", {"command": command, "data": data, **environment(device)})
+        with disk_errors(self.path):
+            self.last.parent.mkdir(parents=True, exist_ok=True)
 
     def _check_free(self, config: dict[str, Any], data: dict[str, str], resume: Resume) -> bool:
         """Whether there is a checkpoint to go on from; raises `RunError` where the folder must not be taken."""
-        refuse_file(self.path)
+        check_out(self.path)
         if self.last.is_file() and resume != "no":
             if not (self.path / "config.yaml").is_file() or not (self.path / "environment.json").is_file():
                 raise RunError(
@@ -137,7 +138,7 @@ class RunFolder:
             self._check_same(config)
             if (self.path / "environment.json").is_file():
                 self._check_same_data(data)
-        elif self.path.exists() and any(entry.name != LOCK for entry in self.path.iterdir()):
+        elif in_use(self.path):
             if self.finished:
                 raise RunError(f"{self.path} holds a finished run", "choose another --out")
             run = (self.path / "config.yaml").is_file()

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from frugalseg.engine.files import read_json, refuse_file
-from frugalseg.engine.lock import LOCK
+from frugalseg.engine.files import check_out, read_json
+from frugalseg.engine.lock import in_use
 from frugalseg.errors import RunError, ScanError
 from frugalseg.models.saved import SPEC
 from frugalseg.options import PredictOptions, RefineOptions
@@ -35,9 +35,8 @@ def predict(options: PredictOptions) -> dict[str, Path]:
 
     find_weights(options.refine)  # before hours of predicting
     coarse = options.out / COARSE
-    refuse_file(options.out)
-    used = options.out.is_dir() and any(entry.name not in (COARSE, LOCK) for entry in options.out.iterdir())
-    if used and options.resume == "no" and not options.overwrite:
+    check_out(options.out)
+    if in_use(options.out, COARSE) and options.resume == "no" and not options.overwrite:
         raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
     broken: ScanError | None = None
     try:

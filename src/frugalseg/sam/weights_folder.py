@@ -20,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from frugalseg.engine.files import read_json, write_json
+from frugalseg.engine.files import check_out, read_json, sweep, temporary_name, write_json
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.sam.catalogue import CATALOGUE, Entry
 
@@ -114,16 +114,18 @@ def arriving(name: str) -> Iterator[Path]:
     To be used within `one_at_a_time`.
     """
     folder = weights_folder()
-    waiting = folder / f".{name}.{os.getpid()}.tmp"
+    waiting, older = temporary_name(folder / name), temporary_name(folder / f"{name}.older")
     with disk_errors(folder):
-        shutil.rmtree(waiting, ignore_errors=True)
+        sweep(folder, f"{name}.")
         waiting.mkdir(parents=True)
         try:
             yield waiting
-            shutil.rmtree(folder / name, ignore_errors=True)
+            if (folder / name).exists():
+                (folder / name).rename(older)  # as one: half of it would count as there
             waiting.rename(folder / name)
         finally:
-            shutil.rmtree(waiting, ignore_errors=True)
+            for left in (waiting, older):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def note(folder: Path, origin: Origin) -> None:
@@ -135,10 +137,15 @@ def note(folder: Path, origin: Origin) -> None:
 def one_at_a_time(name: str) -> Iterator[None]:
     """Keep other processes from changing these weights meanwhile."""
     folder = weights_folder()
+    check_out(folder, "the folder of weights")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{name}.lock"):
-            yield
+        lock = FileLock(folder / f".{name}.lock")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def size_of(path: Path) -> int:

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from filelock import BaseFileLock
 
-from frugalseg.engine.files import read_json, refuse_file, sha256, write_json
-from frugalseg.engine.lock import LOCK, lock_folder
+from frugalseg.engine.files import check_out, read_json, sha256, write_json
+from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.words import counted
@@ -98,7 +98,7 @@ class MaskFolder:
             DiskError: the folder cannot be made.
         """
         out = options.out
-        refuse_file(out)
+        check_out(out)
         scans = {path.resolve() for path in images.values()}
         if over := [case for case, path in images.items() if mask_path(out, case, path).resolve() in scans]:
             raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
@@ -107,7 +107,7 @@ class MaskFolder:
             _check_same(out, before, note, same, words)
         elif options.resume == "yes":
             raise RunError(f"--resume: {out} holds no {words.noun} to go on with", "leave out --resume")
-        elif not options.overwrite and out.exists() and {entry.name for entry in out.iterdir()} - {LOCK, *beside}:
+        elif not options.overwrite and in_use(out, *beside):
             raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
         folder = cls(out, images, note, words, lock_folder(out))
         if before is not None:
