@@ -116,7 +116,7 @@ def read_split(path: Path, patients: Iterable[str], same_image: Sequence[set[str
         split = Split(**{part: tuple(map(str, content.get(part, ()))) for part in PARTS})
     except FileNotFoundError:
         raise SplitError(f"--split {path} is not there", "check the path") from None
-    except (ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise SplitError(
             f"--split {path} cannot be read: {error}",
             'write {"train": ["patient", …], "validation": […], "test": […]}',

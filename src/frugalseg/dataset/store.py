@@ -269,7 +269,10 @@ class SliceStore:
 
     def split(self, other: Path | None = None) -> Split:
         """The store's own split, or the one in the file `other`; checked for leakage either way."""
-        return read_split(other or self.folder / "split.json", self.patients, self.same_image)
+        own = self.folder / "split.json"
+        if other is None and not own.is_file():
+            raise StoreError(f"{own} is missing", CURE)
+        return read_split(other or own, self.patients, self.same_image)
 
     def fingerprints(self, patients: set[str]) -> set[str]:
         """Fingerprints of the scans of these patients."""

@@ -21,7 +21,8 @@ SHOWN = 60
 
 Needed = Any
 """What a value must be: a type (`object`: anything), or several (`str | None`); `float` takes whole numbers too, and no
-number is a bool. `[x]`, a list of x; `{str: x}`, x under any names; `{"name": x, …}`, these and perhaps others."""
+number is a bool. `[x]`, a list of x; `{str: x}`, x under any names; `{"name": x, "other?": y}`, these, one of them
+perhaps, and perhaps others."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,10 @@ def _fault_in_mapping(content: Mapping[str, Any], needed: Mapping[Any, Needed], 
             found = (fault(value, what, _join(key, str(k))) for k, value in content.items())
             if wrong := next(filter(None, found), None):
                 return wrong
-        elif name not in content:
-            return f"it has no {_join(key, name)!r}"
-        elif wrong := fault(content[name], what, _join(key, name)):
+        elif (plain := name.removesuffix("?")) not in content:
+            if plain == name:
+                return f"it has no {_join(key, name)!r}"
+        elif wrong := fault(content[plain], what, _join(key, plain)):
             return wrong
     return None
 

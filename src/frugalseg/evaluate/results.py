@@ -10,12 +10,20 @@ from typing import Any
 import pandas as pd
 
 from frugalseg.engine.files import atomic_write, check_out, write_json
+from frugalseg.engine.forms import Form
 from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.evaluate.policy import policy_line
 from frugalseg.evaluate.summary import without_nan
 
 SUMMARY, REPORT = "summary.json", "report.html"
+
+SCORED = Form(
+    {"complete": bool, "annotated_slices_left_out?": {str: list}},
+    RunError,
+    "delete it, and evaluate again (a study does so by itself)",
+)
+"""What of summary.json is read again."""
 
 
 @contextmanager

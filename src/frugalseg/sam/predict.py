@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from frugalseg.engine.files import check_out, read_json
+from frugalseg.engine.files import check_out
+from frugalseg.engine.forms import SCALE, Form
 from frugalseg.engine.lock import in_use
 from frugalseg.errors import RunError, ScanError
-from frugalseg.models.saved import SPEC
+from frugalseg.models.saved import CURE, SPEC
 from frugalseg.options import PredictOptions, RefineOptions
 from frugalseg.sam.mix.handover import is_sam_mix, sam_mix_options
 from frugalseg.segment.predict import predict as predict_segmenter
@@ -76,8 +77,12 @@ def _predict_alone(options: PredictOptions) -> dict[str, Path]:
     return predict_segmenter(options)
 
 
+SHOWN = Form({"preprocessing": {"intensity": SCALE}}, RunError, CURE)
+"""What every kind's model.json says of how it sees scans."""
+
+
 def _as_trained(run: Path) -> dict[str, Any]:
     """The intensities that the trained model was shown, as options of `refine`; every kind notes them alike."""
-    intensity = read_json(run / SPEC)["preprocessing"]["intensity"]
+    intensity = SHOWN.read(run / SPEC)["preprocessing"]["intensity"]
     limits = (float(intensity["low"]), float(intensity["high"]))
     return {"modality": intensity["kind"], "window" if intensity["kind"] == "ct" else "percentiles": limits}

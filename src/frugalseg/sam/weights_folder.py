@@ -15,12 +15,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import get_type_hints
 
 from filelock import FileLock
 
-from frugalseg.engine.files import check_out, read_json, sweep, temporary_name, write_json
+from frugalseg.engine.files import check_out, sweep, temporary_name, write_json
+from frugalseg.engine.forms import Form
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.sam.catalogue import CATALOGUE, Entry
 
@@ -66,11 +68,14 @@ def weights_folder() -> Path:
 
 def installed() -> dict[str, Origin]:
     """What is there, by name."""
-    return {
-        path.parent.name: Origin(**read_json(path))
-        for path in sorted(weights_folder().glob(f"[!.]*/{ORIGIN}"))
-        if (path.parent / read_json(path)["file"]).exists()
-    }
+    noted = {path.parent: _origin(path) for path in sorted(weights_folder().glob(f"[!.]*/{ORIGIN}"))}
+    return {folder.name: origin for folder, origin in noted.items() if (folder / origin.file).exists()}
+
+
+def _origin(path: Path) -> Origin:
+    cure = f"remove the folder {path.parent}, and fetch or import these weights again"
+    told = Form(get_type_hints(Origin), RunError, cure).read(path)
+    return Origin(**{field.name: told[field.name] for field in fields(Origin)})
 
 
 def path_of(name: str) -> Path:

@@ -21,10 +21,9 @@ from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
-from frugalseg.engine.checkpoint import load_checkpoint
 from frugalseg.engine.device import make_fabric
 from frugalseg.engine.files import sha256
-from frugalseg.engine.loop import Plan, train
+from frugalseg.engine.loop import Plan, load_best, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.words import counted
@@ -220,8 +219,7 @@ class _Work:
         self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: dict[str, Any] | None
     ) -> None:
         """Write the best model, and with it what predicting and judging it needs to know."""
-        best = load_checkpoint(run.best if run.best.is_file() else run.last)
-        task.model.load_state_dict(best["model"])
+        best = load_best(run, task, task.steps)
         task.judged.eval()
         chosen = math.isfinite(best["best"])
         if chosen:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from filelock import BaseFileLock
 
-from frugalseg.engine.files import check_out, read_json, sha256, write_json
+from frugalseg.engine.files import check_out, sha256, write_json
 from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
@@ -21,7 +21,7 @@ from frugalseg.errors import OptionError, RunError, ScanError, disk_errors
 from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.options import Resume
-from frugalseg.segment.note import NOTE
+from frugalseg.segment.note import NOTE, NOTED
 
 SHOWN = 3
 """So many differences are told: another model differs in a dozen values."""
@@ -102,7 +102,7 @@ class MaskFolder:
         scans = {path.resolve() for path in images.values()}
         if over := [case for case, path in images.items() if mask_path(out, case, path).resolve() in scans]:
             raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
-        before = read_json(out / NOTE) if options.resume != "no" and (out / NOTE).is_file() else None
+        before = NOTED.read(out / NOTE) if options.resume != "no" and (out / NOTE).is_file() else None
         if before is not None:
             _check_same(out, before, note, same, words)
         elif options.resume == "yes":
