@@ -120,7 +120,7 @@ def _is_about(error: OSError, path: Path) -> bool:
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EISDIR}
 
 
-def unreadable(error: OSError) -> FrugalsegError | None:
+def unreadable(error: OSError) -> ScanError | None:
     """What to say of a file that was there a moment ago and cannot be read now; None where the error is of no file."""
     if error.filename is None or error.errno not in _GONE:
         return None

@@ -29,6 +29,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
         RunError, OptionError, DeviceError: see `segment.predict.predict`, `sam.mix.predict.sam_mix_predict` and
             `sam.refine.refine`; an option that the model knows nothing of.
     """
+    check_out(options.out)
     if options.refine is None:
         return _predict_alone(options)
     from frugalseg.sam.load import find_weights
@@ -36,7 +37,6 @@ def predict(options: PredictOptions) -> dict[str, Path]:
 
     find_weights(options.refine)  # before hours of predicting
     coarse = options.out / COARSE
-    check_out(options.out)
     if in_use(options.out, COARSE) and options.resume == "no" and not options.overwrite:
         raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
     broken: ScanError | None = None

@@ -14,7 +14,7 @@ import numpy as np
 from frugalseg._version import __version__
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.device import describe, find_device
-from frugalseg.engine.files import sha256
+from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.progress import say, slice_progress
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import find_dataset
@@ -51,6 +51,7 @@ def refine(options: RefineOptions) -> dict[str, Path]:
         OptionError: an unknown case, model or target.
         DeviceError: the GPU asked for is not there, or too small for one slice.
     """
+    check_out(options.out)
     device = find_device(options.device)
     images, masks = pair(options.images, options.masks, options.case)
     check_kept(masks, images, options.out)

@@ -22,7 +22,7 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
-from frugalseg.engine.files import sha256
+from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.loop import Plan, load_best, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
@@ -58,6 +58,7 @@ def finetune(
     """
     if options.refine is not None and make_redraw is None:
         raise ValueError("sam.finetune.finetune refines pseudo-labels")
+    check_out(options.out)
     work = _Work.prepare(options)
     if make_redraw is not None:
         work = replace(work, redraw=make_redraw(work.store, work.fabric.device))

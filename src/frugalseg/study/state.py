@@ -10,7 +10,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from frugalseg.engine.files import write_json
+from frugalseg.engine.files import sweep, write_json
 from frugalseg.engine.forms import Form
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.evaluate.results import SCORED, SUMMARY
@@ -111,6 +111,7 @@ def at_work(folder: Path) -> Iterator[None]:
         ) from None
     with held:
         try:
+            sweep(folder)
             yield
         finally:
             if new and [entry.name for entry in folder.iterdir()] == [LOCK]:

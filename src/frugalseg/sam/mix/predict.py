@@ -18,6 +18,7 @@ from torch import Tensor
 from frugalseg._version import __version__
 from frugalseg.dataset.targets import to_classes, to_values
 from frugalseg.engine.device import autocast, describe, find_device
+from frugalseg.engine.files import check_out
 from frugalseg.engine.progress import say
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import check_two_files, find_dataset, find_masks
@@ -146,6 +147,7 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
         PairingError: `oracle` lacks the mask of a scan.
         DeviceError: the GPU asked for is not there.
     """
+    check_out(options.out)
     predictor = MixPredictor.of(options)
     images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
     note: dict[str, Any] = {

@@ -18,6 +18,7 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore, presence_column
 from frugalseg.engine.device import autocast, make_fabric
+from frugalseg.engine.files import check_out
 from frugalseg.engine.loop import Plan, load_best, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
@@ -46,6 +47,7 @@ def sam_mix_train(options: SamMixTrainOptions) -> RunFolder:
         StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training.
         InterruptedRunError: stopped by the person; resumable.
     """
+    check_out(options.out)
     work = _Work.prepare(options)
     torch.manual_seed(options.seed)
     # A base model that does not fit is told before the folder is taken.
