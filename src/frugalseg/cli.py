@@ -9,6 +9,7 @@ import os
 import sys
 from dataclasses import MISSING, fields
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
@@ -123,7 +124,7 @@ def _checked(arguments: list[str]) -> list[str]:
     for argument in arguments:
         if printable(argument) != argument:
             raise OptionError(f"{printable(argument)} is no UTF-8", "rename it")
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for flag, value in pairwise([*arguments, ""]):
         given = value if flag == "--config" else flag.partition("=")[2] if flag.startswith("--config=") else ""
         if given and os.path.isfile(given):  # noqa: PTH113 - of a text that is too long for a name too
             _check_config(Path(given))

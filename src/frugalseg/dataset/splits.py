@@ -121,6 +121,8 @@ def read_split(path: Path, patients: Iterable[str], same_image: Sequence[set[str
             f"--split {path} cannot be read: {error}",
             'write {"train": ["patient", …], "validation": […], "test": […]}',
         ) from error
+    except SplitError as error:
+        raise SplitError(f"--split {path}: {error.problem}", error.cure) from None
     if unknown := set(split.part_of()) - set(patients):
         raise SplitError(
             f"--split {path} names {_some(unknown)}, no such patient is in the images (there are {_some(patients)})",

@@ -78,7 +78,9 @@ def _makes_sense(meta: dict[str, Any]) -> None:
 META = Form(
     {
         "parameters": {"size": int, "intensity": SCALE, "targets": {str: [int]}, "patient_pattern": str, "split": dict},
-        "scans": [SCAN],
+        "scans": [SCAN | {"digests?": DIGESTS["digests"]}],
+        "superpixels?": {"segments": int, "compactness": float},
+        f"{SUPERPIXEL_DIGESTS}?": {str: str},
     },
     StoreError,
     CURE,

@@ -28,6 +28,9 @@ CURE = "copy the run folder anew from where it is whole, or run the training aga
 KIND = Form({"kind": str}, RunError, CURE)
 """What every model.json says; the rest depends on it."""
 
+MOST_CONTEXT = 1000
+"""No network sees more neighbours: a larger number is damage, and a network for it would not fit into memory."""
+
 SHOWN_TO_IT = {"size": int, "intensity": SCALE}
 MADE_FOR = {
     "targets": {str: [int]},
@@ -50,7 +53,7 @@ def makes_sense(spec: dict[str, Any]) -> None:
 def _network_makes_sense(spec: dict[str, Any]) -> None:
     choose_norm(spec["backbone"], spec["norm"], spec["norm"])
     IntensityScale.from_dict(spec["preprocessing"]["intensity"])
-    if spec["context"] < 0:
+    if not 0 <= spec["context"] <= MOST_CONTEXT:
         raise ValueError(f"'context' is {spec['context']}")
     if "keep" in spec:
         makes_sense(spec)
