@@ -348,6 +348,7 @@ def test_a_damaged_file_of_a_study_is_named(studied, tmp_path, capsys, pattern, 
 def test_the_fixture_reads_what_it_says(way):
     """What the tests above damage is read where it is whole."""
     for command, work in COMMANDS.items():
-        if command not in ("weights verify", "finetune", "predict", "evaluate"):
+        # The copy's model lies elsewhere, and its weights are not of the hash noted; the others are in other tests.
+        if command not in ("predict on", "weights verify", "finetune", "predict", "evaluate"):
             assert work(way) == 0, command
             shutil.rmtree(way / "new", ignore_errors=True)
