@@ -40,6 +40,8 @@ def _pretrainings_told(grid: dict[str, Any]) -> None:
 
 PLANNED = Form({"cells": [CELL], "tests": [TEST]}, RunError, _CURE, valid=_pretrainings_told)
 """grid.json."""
+WHERE = Form({"cells": [{"folder": str | None, "tests": {str: str}}]}, RunError, _CURE)
+"""What of it a job reads."""
 RESOLVED = Form(
     {
         **{"name": str, "description": str, "baseline": str, "methods": {str: {"note": str}}},
