@@ -252,6 +252,58 @@ def test_killed_for_real(cohort, tmp_path):
     assert len(store.images) == CASES * 12
 
 
+ONE_OF_SEVERAL = """
+import sys
+from pathlib import Path
+from frugalseg.dataset.prepare import prepare
+from frugalseg.errors import RunError, StoreError
+from frugalseg.options import PrepareOptions
+images, labels, out = map(Path, sys.argv[1:4])
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    prepare(PrepareOptions(images=images, labels=labels, target=[sys.argv[4]], size=64, workers=2, out=out))
+    print("done")
+except (RunError, StoreError) as error:
+    print(type(error).__name__, error.problem)
+"""
+
+
+@pytest.mark.parametrize("targets", [["liver=6"] * 3, ["liver=6", "liver=1", "liver=6"]])
+def test_three_at_once_make_one_store_of_one_of_them(cohort, tmp_path, targets):
+    command = [sys.executable, "-c", ONE_OF_SEVERAL, *map(str, cohort), str(tmp_path / "store")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([*command, target], **pipes) for target in targets]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    told = [process.communicate(timeout=120) for process in processes]
+    assert all(process.returncode == 0 for process in processes), told
+    done = [target for target, (out, _) in zip(targets, told, strict=True) if out.startswith("done")]
+    refused = [out for out, _ in told if not out.startswith("done")]
+    assert len(set(done)) == 1
+    assert all("another process works in" in out or "other parameters (targets" in out for out in refused)
+    alone = prepare(options(cohort, tmp_path, target=[done[0]], size=64, out=tmp_path / "alone"))
+    assert everything(SliceStore.open(tmp_path / "store")) == everything(alone)
+    assert not (tmp_path / "store.partial").exists()
+
+
+@pytest.mark.parametrize("name", ["images", "labels", "json"])
+@pytest.mark.parametrize("damage", ["missing", "short", "other"])
+def test_a_part_is_believed_only_when_whole(interrupted, cohort, tmp_path, name, damage):
+    part = next((tmp_path / "store.partial").glob(f"parts-*/scan_00.{name}"))
+    content = part.read_bytes()
+    if damage == "missing":
+        part.unlink()
+    else:
+        part.write_bytes(content[:-7] if damage == "short" else bytes(len(content)))
+    store = prepare(options(cohort, tmp_path, workers=0))
+    assert sorted(interrupted) == ["scan_00", *(f"scan_{i:02d}" for i in range(CASES))]
+    assert everything(store) == everything(prepare(options(cohort, tmp_path, out=tmp_path / "other")))
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

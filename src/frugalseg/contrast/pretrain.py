@@ -11,6 +11,7 @@ from frugalseg.contrast.methods import METHODS, reads_superpixels
 from frugalseg.contrast.task import PretrainTask
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
+from frugalseg.engine.files import check_out
 from frugalseg.engine.loop import Plan, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
@@ -29,6 +30,7 @@ def pretrain(options: PretrainOptions) -> RunFolder:
         StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training.
         InterruptedRunError: stopped by the person; resumable.
     """
+    check_out(options.out)
     store = SliceStore.open(options.data)
     split = store.split(options.split)
     fabric = make_fabric(options.device, options.precision)

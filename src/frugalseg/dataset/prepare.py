@@ -1,7 +1,8 @@
 """`frugalseg prepare`: a folder of scans becomes a slice store.
 
 Each scan is read, scaled and made square on its own, into a folder of parts in `<out>.partial`; when all are there,
-they are joined and the folder takes its name. So a killed run leaves nothing that looks finished, and loses one scan.
+they are joined in a folder beside them, which then takes its name. So a killed run leaves nothing that looks finished,
+loses one scan, and can be finished wherever it was killed. One process at a time works on a store (`dataset.place`).
 """
 
 from __future__ import annotations
@@ -17,15 +18,27 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 
 from frugalseg._version import __version__
+from frugalseg.dataset.digest import digest_of
+from frugalseg.dataset.place import is_there, place_of
 from frugalseg.dataset.splits import PARTS, Split, draw_split, patient_of, read_split
-from frugalseg.dataset.store import COLUMNS, FORMAT, SliceStore, presence_column, same_image_groups
+from frugalseg.dataset.store import (
+    ARRAYS,
+    COLUMNS,
+    DIGESTS,
+    FORMAT,
+    SCAN,
+    SliceStore,
+    index_of,
+    presence_column,
+    same_image_groups,
+)
 from frugalseg.dataset.superpixels import prepare_superpixels
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes
-from frugalseg.engine.files import atomic_write, read_json, sha256, write_joined, write_json
+from frugalseg.engine.files import atomic_write, check_out, sha256, write_joined, write_json
+from frugalseg.engine.forms import Form
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import with_threads
@@ -56,6 +69,10 @@ class ScanJob:
     size: int
     parts: Path
 
+    def part(self, array: str) -> Path:
+        """The file of its slices of images.npy or labels.npy."""
+        return self.parts / f"{self.case}.{array}"
+
 
 @with_threads
 def prepare(options: PrepareOptions) -> SliceStore:
@@ -81,6 +98,7 @@ def prepare(options: PrepareOptions) -> SliceStore:
 
 
 def _prepare_slices(options: PrepareOptions) -> SliceStore:
+    check_out(options.out)
     images, labels = find_dataset(options.images, options.labels)
     targets = parse_targets(options.target)
     if targets and not labels:
@@ -89,10 +107,25 @@ def _prepare_slices(options: PrepareOptions) -> SliceStore:
         labels = {}
     parameters = _parameters(options, targets)
     sources = {case: _stamp(image, labels.get(case)) for case, image in images.items()}
-    if options.out.exists():
-        return _existing(options.out, parameters, sources, options)
+    with place_of(options.out) as partial:
+        if is_there(options.out):  # asked under the lock: another process may have finished it
+            return _existing(options.out, parameters, sources, options.skip_broken)
+        _make(options, images, labels, targets, parameters, sources, partial)
+    store = SliceStore.open(options.out)
+    _describe(store)
+    return store
 
-    partial = Path(f"{options.out.resolve()}.partial")
+
+def _make(
+    options: PrepareOptions,
+    images: Mapping[str, Path],
+    labels: Mapping[str, Path],
+    targets: Targets,
+    parameters: Mapping[str, Any],
+    sources: Mapping[str, Any],
+    partial: Path,
+) -> None:
+    """Prepare every scan that is not yet, join them, and let the store appear in one step."""
     parts = partial / f"parts-{_digest(parameters, PART_PARAMETERS)}"
     with disk_errors(partial):
         parts.mkdir(parents=True, exist_ok=True)
@@ -109,7 +142,7 @@ def _prepare_slices(options: PrepareOptions) -> SliceStore:
         )
         for case, image in images.items()
     }
-    done = {case: entry for case, job in jobs.items() if (entry := _finished_part(job, sources[case]))}
+    done = {case: entry for case, job in jobs.items() if (entry := finished_part(job, sources[case]))}
     if done:
         say(f"{len(done)} of {len(jobs)} scans were prepared before")
     todo = {case: job for case, job in jobs.items() if case not in done}
@@ -119,20 +152,20 @@ def _prepare_slices(options: PrepareOptions) -> SliceStore:
     _check_values(scans, targets)
 
     split = _split(scans, options)
-    slices = _index(scans, targets)
-    _join(scans, parts, partial, options.size)
-    with atomic_write(partial / "slices.parquet") as file:
-        slices.to_parquet(file, index=False)
-    write_json(partial / "split.json", split)
+    whole = partial / "store"
+    if whole.exists():  # of a killed run: perhaps with other scans
+        shutil.rmtree(whole)
+    _join(scans, parts, whole, options.size)
+    with atomic_write(whole / "slices.parquet") as file:
+        index_of(scans, targets).to_parquet(file, index=False)
+    write_json(whole / "split.json", split)
     meta = {"format": FORMAT, "version": __version__, "parameters": parameters, "columns": COLUMNS, "scans": scans}
-    write_json(partial / "store.json", meta)
-    for leftover in partial.glob("parts-*"):
-        shutil.rmtree(leftover)
-    with disk_errors(options.out):
-        partial.rename(options.out)
-    store = SliceStore.open(options.out)
-    _describe(store)
-    return store
+    write_json(whole / "store.json", meta)
+    out = options.out.resolve()
+    with disk_errors(out):
+        if out.is_dir():  # an empty one, which not every system lets a folder replace
+            out.rmdir()
+        whole.rename(out)
 
 
 def _parameters(options: PrepareOptions, targets: Targets) -> dict[str, Any]:
@@ -174,13 +207,8 @@ def _made_from(entry: Mapping[str, Any], stamp: list[Any]) -> bool:
     return hashes == [entry["image_sha256"], entry["labels_sha256"]]
 
 
-def _existing(
-    out: Path, parameters: Mapping[str, Any], sources: Mapping[str, Any], options: PrepareOptions
-) -> SliceStore:
+def _existing(out: Path, parameters: Mapping[str, Any], sources: Mapping[str, Any], skip_broken: bool) -> SliceStore:
     """The finished store at `out`, if it was made with these parameters from these scans."""
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
-        return _prepare_slices(options)
     store = SliceStore.open(out)
     before = store.meta["parameters"]
     if differing := [key for key in parameters if parameters[key] != before.get(key)]:
@@ -192,7 +220,7 @@ def _existing(
     changed = [
         case
         for case, stamp in sources.items()
-        if (not _made_from(there[case], stamp) if case in there else not options.skip_broken)
+        if (not _made_from(there[case], stamp) if case in there else not skip_broken)
     ]
     changed += [case for case in there if case not in sources]
     if changed:
@@ -215,12 +243,31 @@ def _digest(parameters: Mapping[str, Any], names: Sequence[str]) -> str:
     return hashlib.sha256(chosen.encode()).hexdigest()[:12]
 
 
-def _finished_part(job: ScanJob, stamp: list[Any]) -> dict[str, Any] | None:
-    path = job.parts / f"{job.case}.json"
-    if not path.is_file():
+PART = Form({"stamp": [[str | None | int]], **SCAN, **DIGESTS}, StoreError, "delete it")
+"""What is noted of a part, which becomes the scan's entry in store.json."""
+
+
+def finished_part(job: ScanJob, stamp: list[Any]) -> dict[str, Any] | None:
+    """The entry of a scan whose part is there: whole, of this job, and made from the files stamped here."""
+    try:
+        entry: dict[str, Any] = PART.read(job.parts / f"{job.case}.json")
+    except StoreError:  # not there, of a version that noted less, or damaged
         return None
-    entry: dict[str, Any] = read_json(path)
-    return entry if _made_from(entry, stamp) else None
+    whole = entry["case"] == job.case and all(_is_whole(job, name, entry) for name in ARRAYS)
+    return entry if whole and _made_from(entry, stamp) else None
+
+
+def _is_whole(job: ScanJob, array: str, entry: Mapping[str, Any]) -> bool:
+    path, slices = job.part(array), entry["slices"]
+    bytes_of_all = slices * job.size**2 * ARRAYS[array].itemsize
+    if not path.is_file() or slices < 1 or path.stat().st_size != bytes_of_all:
+        return False
+    known: str = entry["digests"][array]
+    return _digest_of_part(job, array, slices) == known
+
+
+def _digest_of_part(job: ScanJob, array: str, slices: int) -> str:
+    return digest_of(np.memmap(job.part(array), ARRAYS[array], "r", shape=(slices, job.size, job.size)), array)
 
 
 def prepare_scan(job: ScanJob) -> dict[str, Any]:
@@ -241,11 +288,11 @@ def prepare_scan(job: ScanJob) -> dict[str, Any]:
     classes = np.zeros(stack.shape, np.uint8)
     if labels is not None:
         classes = to_classes(axial_slices(way.apply(labels).array), job.targets)
-    with atomic_write(job.parts / f"{job.case}.images") as file:
+    with atomic_write(job.part("images")) as file:
         for chunk in _chunks(stack):
             scaled = torch.from_numpy(job.intensity.apply(chunk, limits, upright.padding))
             file.write(square.images(scaled).to(torch.float16).numpy().tobytes())
-    with atomic_write(job.parts / f"{job.case}.labels") as file:
+    with atomic_write(job.part("labels")) as file:
         for chunk in _chunks(classes):
             file.write(square.labels(torch.from_numpy(np.ascontiguousarray(chunk))).numpy().tobytes())
     present = [[bool((c == number).any()) for number in range(1, len(job.targets) + 1)] for c in classes]
@@ -264,6 +311,7 @@ def prepare_scan(job: ScanJob) -> dict[str, Any]:
         "column_mm": square.pixel_spacing[1],
         "values": [] if labels is None else [int(v) for v in np.unique(labels.array)],
         "present": present,
+        "digests": {array: _digest_of_part(job, array, len(present)) for array in ARRAYS},
     }
     write_json(job.parts / f"{job.case}.json", entry)
     return entry
@@ -312,32 +360,11 @@ def _split(scans: Sequence[Mapping[str, Any]], options: PrepareOptions) -> dict[
     return draw_split(labelled, same_image, options.fractions, options.seed).to_dict()
 
 
-def _index(scans: Sequence[Mapping[str, Any]], targets: Targets) -> pd.DataFrame:
-    """One row a slice (see `COLUMNS`)."""
-    tables = []
-    for scan in scans:
-        z = np.arange(scan["slices"])
-        columns = {
-            "case": scan["case"],
-            "patient": scan["patient"],
-            "z": z,
-            "position": (z + 1) / len(z),
-            "z_mm": z * scan["z_mm"],
-            "row_mm": scan["row_mm"],
-            "column_mm": scan["column_mm"],
-            "labelled": scan["labels_sha256"] is not None,
-        }
-        present = np.array(scan["present"], dtype=bool).reshape(len(z), len(targets))
-        columns |= {presence_column(name): present[:, i] for i, name in enumerate(targets)}
-        tables.append(pd.DataFrame(columns))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _join(scans: Sequence[Mapping[str, Any]], parts: Path, partial: Path, size: int) -> None:
+def _join(scans: Sequence[Mapping[str, Any]], parts: Path, whole: Path, size: int) -> None:
     """Join the parts into images.npy and labels.npy."""
     shape = (sum(scan["slices"] for scan in scans), size, size)
-    for name, dtype in (("images", np.dtype(np.float16)), ("labels", np.dtype(np.uint8))):
-        write_joined(partial / f"{name}.npy", dtype, shape, [parts / f"{scan['case']}.{name}" for scan in scans])
+    for name, dtype in ARRAYS.items():
+        write_joined(whole / f"{name}.npy", dtype, shape, [parts / f"{scan['case']}.{name}" for scan in scans])
 
 
 def _describe(store: SliceStore) -> None:

@@ -75,6 +75,7 @@ class SliceSource:
             # PyTorch hardly knows uint16; there are far fewer than 2¹⁵ in a slice.
             self._arrays["superpixels"] = store.superpixels.view(np.int16)
         kept = None if rows is None else np.unique(around[rows])
+        store.check_content(self._arrays, kept)  # nothing is learned from an array that was exchanged
         count = len(store.images) if kept is None else len(kept)
         self._place = None if kept is None else _places(kept, len(store.images))
         need = sum(array[:1].nbytes for array in self._arrays.values()) * count

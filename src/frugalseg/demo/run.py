@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock
+
 from frugalseg.commands import command_line
 from frugalseg.contrast.pretrain import pretrain
 from frugalseg.dataset.budget import Budget, draw_labels
@@ -15,7 +17,9 @@ from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.demo.phantom import LABELS, write_cohort
 from frugalseg.engine.device import find_device
-from frugalseg.engine.files import read_json, refuse_file, write_json
+from frugalseg.engine.files import check_out, write_json
+from frugalseg.engine.forms import Form
+from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import plain
 from frugalseg.engine.threads import with_threads
@@ -35,6 +39,8 @@ from frugalseg.segment.predict import predict
 MARK = ".frugalseg-demo"
 NOT_SCIENCE = {"out", "device", "threads", "overwrite", "resume"}
 """Options that may differ when a demo is gone on with."""
+MARKED = Form({"options?": {str: object}}, RunError, "start anew with --overwrite")
+"""What `MARK` holds; a demo of an older version did not note its options."""
 SCANS = 3
 """Labelled scans to train on, unless told otherwise or fewer are there."""
 MADE = ("scans", "store", "pretrained", "model", "predictions", "evaluation")
@@ -49,11 +55,20 @@ def demo(options: DemoOptions) -> Path:
             a demo with other options.
         SplitError: the budget asks for more labels than the split leaves to train on.
     """
-    out = options.out
+    check_out(options.out)
     if options.budget is not None:
         Budget.parse(options.budget)  # these two would otherwise be found wrong minutes later
     find_device(options.device)
-    _claim(options)
+    lock = _claim(options)
+    try:
+        return _run(options)
+    finally:
+        lock.release()
+
+
+def _run(options: DemoOptions) -> Path:
+    """Command after command; returns the path of the report."""
+    out = options.out
     begun = time.perf_counter()
     images, labels, target = _scans(options)
 
@@ -66,18 +81,18 @@ def demo(options: DemoOptions) -> Path:
         out=out / "store",
         seed=options.seed,
     )
-    store: SliceStore = _run("prepare", prepare, made)
+    store: SliceStore = _step("prepare", prepare, made)
     budget = _budget(options, store)
     shared: dict[str, Any] = {"device": options.device, "resume": "auto"}
     learned = {"data": out / "store", "seed": options.seed, **shared}
-    _run("pretrain", pretrain, PretrainOptions(out=out / "pretrained", epochs=options.pretrain_epochs, **learned))
-    _run(
+    _step("pretrain", pretrain, PretrainOptions(out=out / "pretrained", epochs=options.pretrain_epochs, **learned))
+    _step(
         "finetune",
         finetune,
         FinetuneOptions(encoder=out / "pretrained", budget=budget, steps=options.steps, out=out / "model", **learned),
     )
-    _run("predict", predict, PredictOptions(model=out / "model", images=images, out=out / "predictions", **shared))
-    _run(
+    _step("predict", predict, PredictOptions(model=out / "model", images=images, out=out / "predictions", **shared))
+    _step(
         "evaluate",
         evaluate,
         EvaluateOptions(
@@ -94,27 +109,30 @@ def demo(options: DemoOptions) -> Path:
     return report
 
 
-def _claim(options: DemoOptions) -> None:
+def _claim(options: DemoOptions) -> BaseFileLock:
     """Take the folder; only what a demo made, as its mark says, is ever deleted, and never the user's scans."""
     out, mark = options.out, options.out / MARK
-    refuse_file(out)
-    if out.exists() and any(out.iterdir()):
+    if in_use(out):
         if not mark.is_file():
             raise RunError(f"{out} holds other things than a demo", "choose another --out")
         if options.resume != "no":
             _check_same(options, mark)
-            return
+            return lock_folder(out)
         if not options.overwrite:
             raise RunError(f"{out} holds an earlier demo", "choose another --out, or give --resume or --overwrite")
         made = [out / name for name in (*MADE, "scans.partial", "store.partial") if (out / name).exists()]
         given = [path.resolve() for path in (options.images, options.labels) if path is not None]
         if inside := [path for path in given for folder in made if path.is_relative_to(folder.resolve())]:
             raise RunError(f"{inside[0]} lies in the demo folder that would be overwritten", "choose another --out")
+        lock = lock_folder(out)
         for folder in made:
             shutil.rmtree(folder)
-    elif options.resume == "yes":
-        raise RunError(f"--resume: {out} holds no demo to go on with", "leave out --resume")
+    else:
+        if options.resume == "yes":
+            raise RunError(f"--resume: {out} holds no demo to go on with", "leave out --resume")
+        lock = lock_folder(out)
     write_json(mark, {"made_by": "frugalseg demo", "options": _science(options)})
+    return lock
 
 
 def _science(options: DemoOptions) -> dict[str, Any]:
@@ -123,7 +141,7 @@ def _science(options: DemoOptions) -> dict[str, Any]:
 
 
 def _check_same(options: DemoOptions, mark: Path) -> None:
-    before, now = read_json(mark).get("options", {}), _science(options)
+    before, now = MARKED.read(mark).get("options", {}), _science(options)
     if differing := [name for name in now if before.get(name) != now[name]]:
         told = "; ".join(f"{name}: {before.get(name)} then, {now[name]} now" for name in differing)
         raise RunError(
@@ -158,7 +176,7 @@ def _scans(options: DemoOptions) -> tuple[Path, Path, list[str]]:
     return scans / "images", scans / "labels", [f"liver={LABELS['liver']}"]
 
 
-def _run(name: str, command: Callable[[Any], Any], given: Any) -> Any:
+def _step(name: str, command: Callable[[Any], Any], given: Any) -> Any:
     """Say the line that does the same, and do it."""
     say(f"\n{command_line(name, given)}")
     return command(given)

@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from frugalseg.engine import graphs
-from frugalseg.engine.checkpoint import keep_as_best, load_checkpoint, save_checkpoint
+from frugalseg.engine.checkpoint import check_checkpoint, fitting, keep_as_best, load_checkpoint, save_checkpoint
 from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import Work, console, progress, say
 from frugalseg.engine.run import RunFolder
@@ -292,11 +292,13 @@ class _Trainer:
         )
 
     def _restore(self, saved: dict[str, Any]) -> None:
-        self.task.model.load_state_dict(saved.pop("model"))
-        self.optimizer.load_state_dict(saved.pop("optimizer"))
-        self.task.scheduler.load_state_dict(saved.pop("scheduler"))
-        self.fabric.strategy.precision.load_state_dict(saved.pop("scaler"))
-        self.state = _State(**saved)
+        check_checkpoint(self.run.last, saved, self.plan.steps)
+        with fitting(self.run.last):
+            self.task.model.load_state_dict(saved["model"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.task.scheduler.load_state_dict(saved["scheduler"])
+            self.fabric.strategy.precision.load_state_dict(saved["scaler"])
+        self.state = _State(**{field.name: saved[field.name] for field in fields(_State)})
         if self.fabric.is_global_zero:
             if self.state.best_step == self.state.step:
                 keep_as_best(self.run.last, self.run.best)
@@ -308,6 +310,20 @@ class _Trainer:
 def _figures(record: Mapping[str, Any]) -> list[str]:
     """What the last validation found, in words."""
     return [f"{words} {record[name]:.3f}" for name, words in VALIDATED.items() if name in record]
+
+
+def load_best(run: RunFolder, task: Task, steps: int) -> dict[str, Any]:
+    """Load the best checkpoint of a training that has ended, or its last, into the task's model; returns all it says.
+
+    Raises:
+        RunError: it is missing, damaged, or of another training.
+    """
+    path = run.best if run.best.is_file() else run.last
+    best = load_checkpoint(path)
+    check_checkpoint(path, best, steps)
+    with fitting(path):
+        task.model.load_state_dict(best["model"])
+    return best
 
 
 def seed_step(seed: int, step: int, process: int = 0) -> None:

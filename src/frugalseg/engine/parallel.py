@@ -10,7 +10,7 @@ from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import progress
 from frugalseg.engine.threads import cores_to_use, using_threads
 from frugalseg.engine.words import counted
-from frugalseg.errors import FrugalsegError, PairingError, ScanError
+from frugalseg.errors import FrugalsegError, PairingError, ScanError, unreadable
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -45,6 +45,10 @@ def map_cases(
             failures[case] = error
         except FrugalsegError:  # a full disk, say, is no fault of this scan
             raise
+        except OSError as error:
+            if (vanished := unreadable(error)) is None:
+                raise RuntimeError(f"unexpected error in case {case}: {error}") from error
+            failures[case] = vanished
         except Exception as error:
             if out_of_memory(error):
                 failures[case] = _too_large(case, at_once)

@@ -30,10 +30,12 @@ from filelock import BaseFileLock
 
 from frugalseg._version import __version__
 from frugalseg.engine.device import describe
-from frugalseg.engine.files import atomic_write, read_json, refuse_file, write_json
-from frugalseg.engine.lock import LOCK, lock_folder
+from frugalseg.engine.files import atomic_write, check_out, write_json
+from frugalseg.engine.forms import Form
+from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.engine.threads import usable_cores
 from frugalseg.engine.words import counted
+from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.models.saved import SPEC
 from frugalseg.options import Resume
@@ -45,6 +47,12 @@ NOT_SCIENCE = {"resume", "checkpoint_minutes", "out", "threads"}
 """Options that may differ when a run is resumed: they change nothing in the result."""
 KNOWN_BY_CONTENT = {"data", "split", "encoder"}
 """Options that are paths of what environment.json knows by hashes, under `data`: it may have moved, and the run too."""
+
+_CURE = "put back the whole file, or delete the run folder and start anew"
+CONFIG = Form({}, RunError, _CURE, parse=load_yaml)
+ENVIRONMENT = Form({"data?": {str: str}, "threads?": int}, RunError, _CURE)
+RECORD = Form({"step": int}, RunError, "delete the damaged lines, or the file: only curves are drawn from it")
+"""A line of metrics.jsonl."""
 
 PACKAGES = ("torch", "lightning", "kornia", "numpy", "nibabel")
 
@@ -112,16 +120,17 @@ class RunFolder:
         if begun:
             self._compare_threads(device)
             return
-        with disk_errors(self.path):
-            self.last.parent.mkdir(parents=True, exist_ok=True)
+        # First of all: a folder without it that holds something is not known to be a run's.
         with atomic_write(self.path / "config.yaml", "w") as file:
             file.write(f"# frugalseg {command} --config THIS_FILE --out ANOTHER_FOLDER runs the same again\n")
             yaml.safe_dump(config, file, sort_keys=False, allow_unicode=True)
         write_json(self.path / "environment.json", {"command": command, "data": data, **environment(device)})
+        with disk_errors(self.path):
+            self.last.parent.mkdir(parents=True, exist_ok=True)
 
     def _check_free(self, config: dict[str, Any], data: dict[str, str], resume: Resume) -> bool:
         """Whether there is a checkpoint to go on from; raises `RunError` where the folder must not be taken."""
-        refuse_file(self.path)
+        check_out(self.path)
         if self.last.is_file() and resume != "no":
             if not (self.path / "config.yaml").is_file() or not (self.path / "environment.json").is_file():
                 raise RunError(
@@ -140,7 +149,7 @@ class RunFolder:
             self._check_same(config)
             if (self.path / "environment.json").is_file():
                 self._check_same_data(data)
-        elif self.path.exists() and any(entry.name != LOCK for entry in self.path.iterdir()):
+        elif in_use(self.path):
             if self.finished:
                 raise RunError(f"{self.path} holds a finished run", "choose another --out")
             run = (self.path / "config.yaml").is_file()
@@ -156,7 +165,7 @@ class RunFolder:
         return (self.path / SPEC).is_file()
 
     def _check_same(self, config: dict[str, Any]) -> None:
-        before = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        before = CONFIG.read(self.path / "config.yaml")
         differing = [
             k
             for k in config.keys() | before.keys()
@@ -170,7 +179,7 @@ class RunFolder:
             )
 
     def _check_same_data(self, data: dict[str, str]) -> None:
-        before = read_json(self.path / "environment.json").get("data", {})
+        before = ENVIRONMENT.read(self.path / "environment.json").get("data", {})
         if differing := sorted(name for name in data if data[name] != before.get(name)):
             raise RunError(
                 f"the run in {self.path} was started on other data (changed: {', '.join(differing)})",
@@ -178,7 +187,7 @@ class RunFolder:
             )
 
     def _compare_threads(self, device: torch.device) -> None:
-        before, now = read_json(self.path / "environment.json").get("threads"), torch.get_num_threads()
+        before, now = ENVIRONMENT.read(self.path / "environment.json").get("threads"), torch.get_num_threads()
         if before not in (None, now) and device.type == "cpu":
             warnings.warn(
                 f"the run in {self.path} was begun with {counted(before, 'CPU thread')} and goes on with {now}: the "
@@ -188,12 +197,13 @@ class RunFolder:
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record to metrics.jsonl, and to TensorBoard's events where TensorBoard is installed."""
-        with disk_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        if self._events is not None:
-            for name, value in record.items():
-                self._events.add_scalar(name, value, record["step"])
-            self._events.flush()
+        with disk_errors(self.metrics):
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+            if self._events is not None:
+                for name, value in record.items():
+                    self._events.add_scalar(name, value, record["step"])
+                self._events.flush()
 
     @cached_property
     def _events(self) -> Any:
@@ -209,14 +219,22 @@ class RunFolder:
         """Drop the records of steps that a resumed run will do again, and a line a kill cut off."""
         if not self.metrics.is_file():
             return
-        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        kept = [line for line, record in self._lines() if record["step"] <= step]
         with atomic_write(self.metrics, "w") as file:
             file.writelines(kept)
 
     def records(self) -> list[dict[str, Any]]:
         """All of metrics.jsonl."""
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        return [record for _, record in self._lines()]
+
+    def _lines(self) -> list[tuple[str, dict[str, Any]]]:
+        """Every whole line of metrics.jsonl, and what it says."""
+        try:
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        except (OSError, UnicodeDecodeError) as error:
+            raise RECORD.damaged(self.metrics, f"it cannot be read ({error})") from error
+        whole = [line for line in lines if line.endswith("\n")]  # a kill cuts off the last
+        return [(line, RECORD.parsed(self.metrics, line)) for line in whole]
 
 
 PATHS = {"weights", "base", "refine"}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from frugalseg.dataset.targets import Targets, parse_targets
+from frugalseg.engine.files import check_out
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import cores_to_use, with_threads
@@ -16,7 +18,7 @@ from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanErro
 from frugalseg.evaluate.cases import CaseJob, CaseResult, compare_case
 from frugalseg.evaluate.pairing import Pairs, find_pairs
 from frugalseg.evaluate.report import render_report
-from frugalseg.evaluate.results import claim_folder, write_cases, write_summary
+from frugalseg.evaluate.results import claimed, write_cases, write_summary
 from frugalseg.evaluate.roles import PredictionNote, read_note, roles_of
 from frugalseg.evaluate.summary import build_summary
 from frugalseg.imaging.find import find_dataset
@@ -37,6 +39,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         OptionError: a `--target` value that no reference holds, or targets that no prediction uses.
         RunError: `out` is in use.
     """
+    check_out(options.out)
     note = read_note(options.predictions)
     options = replace(options, target=options.target or _targets_of(note, options))
     targets = parse_targets(options.target)
@@ -44,7 +47,18 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     roles = roles_of(pairs.masks, note)
     images = {} if options.images is None else find_dataset(options.images, None)[0]
     images = {**(note.images if note else {}), **images}
-    claim_folder(options.out, options.overwrite)
+    with claimed(options.out, options.overwrite):
+        return _evaluate(options, targets, note, pairs, roles, images)
+
+
+def _evaluate(
+    options: EvaluateOptions,
+    targets: Targets,
+    note: PredictionNote | None,
+    pairs: Pairs,
+    roles: Mapping[str, str],
+    images: Mapping[str, Path],
+) -> dict[str, Any]:
     annotated = {case: slices for case, slices in (note.annotated if note else {}).items() if case in pairs.masks}
     if annotated:
         say(f"left out, as a person had drawn them: {counted(sum(map(len, annotated.values())), 'annotated slice')}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from frugalseg.errors import ScanError
+from frugalseg.errors import ScanError, printable
 
 NIFTI = (".nii.gz", ".nii", ".nii.bz2")
 MGH = (".mgz", ".mgh")
@@ -73,7 +73,12 @@ def case_id(path: Path) -> str:
     """The case a scan belongs to: the name without its suffix, or the name of a DICOM folder.
 
     `liver_0.nii.gz` → `liver_0`, `a.b.nrrd` → `a.b`, folder `patient.7/` → `patient.7`.
+
+    Raises:
+        ScanError: the name is no UTF-8: it could not stand in any file that tells of the case.
     """
+    if printable(path.name) != path.name:
+        raise ScanError(f"the name of {printable(path)} is no UTF-8", "rename it")
     if path.is_dir():
         return path.name if path.name not in ("", "..") else path.resolve().name
     suffix = scan_suffix(path)

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import SimpleITK
 
+from frugalseg.engine.files import temporary_name
 from frugalseg.errors import DiskError, ScanError, disk_errors
 from frugalseg.imaging.formats import ITK, NIFTI, scan_suffix
 from frugalseg.imaging.itk import itk_image, load_itk
@@ -69,7 +70,7 @@ def _stored(volume: Volume, path: Path) -> Array:
 @contextmanager
 def _whole(path: Path, suffix: str) -> Iterator[Path]:
     """A temporary neighbour of `path` with the same suffix, which takes its name when all went well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{suffix}")
+    temporary = temporary_name(path, suffix)
     with disk_errors(path):
         try:
             # Opened by us first: the libraries say little about a folder that cannot be written.

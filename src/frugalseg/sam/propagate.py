@@ -16,7 +16,7 @@ import torch
 from frugalseg._version import __version__
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import describe, find_device
-from frugalseg.engine.files import sha256
+from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.progress import progress, say
 from frugalseg.engine.threads import with_threads
 from frugalseg.imaging.read import read_volume
@@ -53,6 +53,7 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         OptionError: an unknown case, model or target.
         DeviceError: the GPU asked for is not there, or too small for one slice.
     """
+    check_out(options.out)
     device = find_device(options.device)
     images, annotations = pair(options.images, options.annotations, options.case)
     check_kept(annotations, images, options.out)

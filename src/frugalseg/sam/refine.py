@@ -14,7 +14,7 @@ import numpy as np
 from frugalseg._version import __version__
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.device import describe, find_device
-from frugalseg.engine.files import read_json, sha256
+from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.progress import progress, say
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
@@ -29,7 +29,7 @@ from frugalseg.sam.protocol import Promptable
 from frugalseg.sam.refiner import Refiner
 from frugalseg.sam.slices import ScanSlices
 from frugalseg.segment.mask_folder import MaskFolder, Words
-from frugalseg.segment.note import NOTE
+from frugalseg.segment.note import NOTE, NOTED
 
 WORDS = Words("refinement", "refining", "refined", "refine")
 COARSE = "coarse"
@@ -53,6 +53,7 @@ def refine(options: RefineOptions) -> dict[str, Path]:
         OptionError: an unknown case, model or target.
         DeviceError: the GPU asked for is not there, or too small for one slice.
     """
+    check_out(options.out)
     device = find_device(options.device)
     images, masks = pair(options.images, options.masks, options.case)
     check_kept(masks, images, options.out)
@@ -97,11 +98,8 @@ def note_beside(masks: Path) -> dict[str, Any]:
     path = (masks if masks.is_dir() else masks.parent) / NOTE
     if not path.is_file():
         return {}
-    try:
-        note = read_json(path)
-    except ValueError as error:
-        raise PairingError(f"{path} is damaged ({error})", "predict again, or delete it") from error
-    return note if isinstance(note, dict) else {}
+    note: dict[str, Any] = NOTED.read(path)
+    return note
 
 
 def _note(

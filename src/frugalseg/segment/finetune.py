@@ -21,10 +21,9 @@ from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
-from frugalseg.engine.checkpoint import load_checkpoint
 from frugalseg.engine.device import make_fabric
-from frugalseg.engine.files import sha256
-from frugalseg.engine.loop import Plan, train
+from frugalseg.engine.files import check_out, sha256
+from frugalseg.engine.loop import Plan, load_best, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.words import counted
@@ -59,6 +58,7 @@ def finetune(
     """
     if options.refine is not None and make_redraw is None:
         raise ValueError("sam.finetune.finetune refines pseudo-labels")
+    check_out(options.out)
     work = _Work.prepare(options)
     options = work.options
     if make_redraw is not None and options.refine is not None:
@@ -230,8 +230,7 @@ class _Work:
         self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: dict[str, Any] | None
     ) -> None:
         """Write the best model, and with it what predicting and judging it needs to know."""
-        best = load_checkpoint(run.best if run.best.is_file() else run.last)
-        task.model.load_state_dict(best["model"])
+        best = load_best(run, task, task.steps)
         task.judged.eval()
         chosen = math.isfinite(best["best"])
         if chosen:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from frugalseg._version import __version__
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import autocast, describe, find_device
-from frugalseg.engine.files import sha256
+from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.progress import progress
 from frugalseg.errors import OptionError
 from frugalseg.imaging.find import find_dataset
@@ -159,6 +159,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
     """
     if options.refine is not None:
         raise ValueError("refined masks are made by frugalseg.sam.predict")
+    check_out(options.out)
     predictor = Predictor.load(options)
     images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
     note: dict[str, Any] = {

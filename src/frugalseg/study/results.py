@@ -9,18 +9,64 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from frugalseg.dataset.budget import Budget
-from frugalseg.engine.files import atomic_write, read_json
+from frugalseg.engine.files import atomic_write
+from frugalseg.engine.forms import Form, fault
+from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
-from frugalseg.evaluate.results import SUMMARY
+from frugalseg.evaluate.results import SCORED, SUMMARY
 from frugalseg.models.saved import SPEC
 from frugalseg.study.advance import training_seconds
 from frugalseg.study.state import is_evaluated, read_state, someone_at_work
 
 PLAN, GRID, SETTINGS = "plan.yaml", "grid.json", "study.json"
 """Files of a study's folder; settings make it one: how it was last started."""
+
+_CURE = "run the same `frugalseg study` command again, which writes it anew"
+CELL = {
+    **{"id": str, "method": str, "backbone": str, "budget": str, "draw": int, "seed": int},
+    **{"folder": str | None, "tests": {str: str}, "transductive": bool, "guided?": bool, "semi?": str},
+    "pretrain": dict | None,
+}
+TEST = {"name": str, "in_domain": bool, "millimetres": bool, "patients": {str: str}}
+
+
+def _pretrainings_told(grid: dict[str, Any]) -> None:
+    for cell in grid["cells"]:
+        if cell["pretrain"] and (wrong := fault(cell["pretrain"], {"id": str, "folder": str}, "pretrain")):
+            raise ValueError(wrong)
+
+
+PLANNED = Form({"cells": [CELL], "tests": [TEST]}, RunError, _CURE, valid=_pretrainings_told)
+"""grid.json."""
+WHERE = Form({"cells": [{"folder": str | None, "tests": {str: str}}]}, RunError, _CURE)
+"""What of it a job reads."""
+RESOLVED = Form(
+    {
+        **{"name": str, "description": str, "baseline": str, "methods": {str: {"note": str}}},
+        **{"backbones": [str], "budgets": [str], "draws": [int], "seeds": [int]},
+    },
+    RunError,
+    _CURE,
+    parse=load_yaml,
+)
+"""plan.yaml."""
+STARTED = Form({"at_once": int}, RunError, _CURE)
+"""study.json."""
+_RUN_CURE = "copy the run folder anew from where it is whole, or delete it and run the study again"
+TRAINED = Form(
+    {
+        "annotation": {"masks": int, "mask_scans": int, "validation_scans": int, "pretraining?": dict | None},
+        "parameters": int,
+        "validation_dice": float | None,
+    },
+    RunError,
+    _RUN_CURE,
+)
+"""What tables tell of a model.json."""
+MACHINE = Form({"device": str, "commit": str | None}, RunError, _RUN_CURE)
+"""What they tell of an environment.json."""
 
 KEYS = ("method", "backbone", "budget", "draw", "seed")
 """What names a model of the grid."""
@@ -109,8 +155,7 @@ def collect(folder: Path) -> StudyResults:
         raise RunError(f"{folder} holds no study", "give the --out of a `frugalseg study`")
     if not (folder / GRID).is_file():
         raise RunError(f"the study in {folder} has not got beyond preparing its data", "run it first")
-    plan = yaml.safe_load((folder / PLAN).read_text(encoding="utf-8"))
-    grid = read_json(folder / GRID)
+    plan, grid = RESOLVED.read(folder / PLAN), PLANNED.read(folder / GRID)
     for cell in grid["cells"]:
         cell["budget"] = Budget.parse(cell["budget"]).in_words
     at_work = someone_at_work(folder) is not False  # where it cannot be told, the jobs are believed
@@ -152,7 +197,7 @@ def _cell(folder: Path, cell: Mapping[str, Any], at_work: bool) -> dict[str, Any
 def _facts(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
     """What a finished model was given, and what it cost."""
     run = folder / cell["folder"]
-    spec, environment = read_json(run / SPEC), read_json(run / "environment.json")
+    spec, environment = TRAINED.read(run / SPEC), MACHINE.read(run / "environment.json")
     annotation = spec["annotation"]
     pretraining = annotation.get("pretraining") or {}
     pretrain = folder / cell["pretrain"]["folder"] if cell["pretrain"] else None
@@ -192,7 +237,7 @@ def _test_slices(folder: Path, cell: Mapping[str, Any]) -> float:
     """How many annotated slices of test scans were used, over all test sets; NaN where every reference was."""
     if not cell.get("guided", False):
         return 0
-    summaries = [read_json(folder / test / SUMMARY) for test in cell["tests"].values()]
+    summaries = [SCORED.read(folder / test / SUMMARY) for test in cell["tests"].values()]
     return sum(len(slices) for s in summaries for slices in s["annotated_slices_left_out"].values()) or math.nan
 
 
@@ -200,16 +245,27 @@ def _cases(folder: Path, cell: Mapping[str, Any], patients: Mapping[str, Mapping
     """The rows of `cases` of one model, over all test sets."""
     tables = []
     for test, evaluation in cell["tests"].items():
-        table = pd.read_csv(
-            folder / evaluation / "cases.csv",
-            usecols=["case", "organ", *CASE_METRICS],
-            dtype={"case": str, "organ": str},
-            keep_default_na=False,  # a case may be called NA
-            na_values={name: [""] for name in CASE_NUMBERS},
-        )
+        table = _read_cases(folder / evaluation / "cases.csv")
         table["test"], table["patient"] = test, table["case"].map(patients[test])
         tables.append(table.assign(**{key: cell[key] for key in KEYS}))
     return pd.concat(tables, ignore_index=True)[list(CASE_COLUMNS)]
+
+
+def _read_cases(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(
+            path,
+            usecols=["case", "organ", *CASE_METRICS],
+            dtype={"case": str, "organ": str, **dict.fromkeys(CASE_NUMBERS, float)},
+            keep_default_na=False,  # a case may be called NA
+            na_values={name: [""] for name in CASE_NUMBERS},
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"{path} is damaged ({reason})", f"delete {path.with_name(SUMMARY)} and run the study again"
+        ) from error
+    return table
 
 
 def write_tables(results: StudyResults, folder: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 
 from frugalseg._version import __version__
 from frugalseg.dataset.budget import Budget
-from frugalseg.engine.files import atomic_write, write_json
+from frugalseg.engine.files import atomic_write, check_out, write_json
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import threads_asked, usable_cores
 from frugalseg.engine.words import counted
@@ -42,6 +42,7 @@ def study(options: StudyOptions) -> Path:
         DiskError: `out` cannot be made or written.
         InterruptedRunError: stopped by the person; the same command goes on.
     """
+    check_out(options.out)
     plan = read_plan(options.plan, options.study)
     wanted = _parse_only(options.only, plan)
     out = options.out.resolve()

@@ -13,12 +13,12 @@ from frugalseg.contrast.methods import METHODS
 from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
-from frugalseg.engine.files import read_json
 from frugalseg.engine.words import counted
 from frugalseg.errors import SplitError
 from frugalseg.options import PretrainOptions
 from frugalseg.study.jobs import Phantoms, PrepareJob, short_hash, slug
 from frugalseg.study.lines import Entry
+from frugalseg.study.look import LIST
 from frugalseg.study.plan import NOWHERE, DataPlan, MethodPlan, Plan, TestPlan
 
 
@@ -64,7 +64,7 @@ class Source:
     def scans(self) -> list[Scan]:
         """The labelled scans, by case id; there once the job is done."""
         if self.job.look:
-            scans = read_json(self.job.options.out)["scans"]
+            scans = LIST.read(self.job.options.out)["scans"]
         else:
             scans = [s for s in self.store.meta["scans"] if s["labels_sha256"] is not None]
         return [Scan(s["case"], s["patient"], s["fingerprint"], s["labels_sha256"]) for s in scans]
@@ -115,7 +115,7 @@ def _split(test: TestPlan, sources: Mapping[str, Source]) -> Split:
     job = sources[test.data].job
     if not job.look:
         return sources[test.data].store.split()
-    content: dict[str, Any] = read_json(job.options.out)["split"]
+    content: dict[str, Any] = LIST.read(job.options.out)["split"]
     return Split(**{part: tuple(patients) for part, patients in content.items()})
 
 

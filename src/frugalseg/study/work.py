@@ -20,7 +20,6 @@ from filelock import FileLock, Timeout
 from frugalseg.contrast.pretrain import pretrain
 from frugalseg.dataset.prepare import prepare
 from frugalseg.demo.phantom import PhantomOptions, write_cohort
-from frugalseg.engine.files import read_json
 from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import never_silent, say, show_warnings
 from frugalseg.engine.threads import using_threads
@@ -43,7 +42,7 @@ from frugalseg.segment.predict import predict
 from frugalseg.study.carry import carry
 from frugalseg.study.jobs import Carry, EvaluatedJob, Job, ModelJob, Phantoms, PrepareJob, PretrainJob
 from frugalseg.study.look import look
-from frugalseg.study.results import GRID
+from frugalseg.study.results import GRID, WHERE
 from frugalseg.study.state import JobState, is_evaluated, state_path, write_state
 
 PATIENCE_S = 60
@@ -124,7 +123,7 @@ def _forget_tests(run: Path) -> None:
     """Delete the masks of an older model of this name, and those that others made of them. Before the new one is
     trained: a kill in between would leave them beside it."""
     out = run.parents[1]
-    for cell in read_json(out / GRID)["cells"]:
+    for cell in WHERE.read(out / GRID)["cells"]:
         if cell["folder"] is not None and out / cell["folder"] == run:
             for folder in ((out / test).parent for test in cell["tests"].values()):
                 if folder.is_dir():

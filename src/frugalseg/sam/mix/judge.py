@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from frugalseg.dataset.targets import to_classes
-from frugalseg.engine.files import read_json, write_json
+from frugalseg.engine.files import check_out_file, write_json
+from frugalseg.engine.forms import fault
 from frugalseg.engine.words import aligned, number
 from frugalseg.errors import PairingError, RunError
 from frugalseg.imaging.find import find_masks
@@ -22,7 +23,7 @@ from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import SamMixEvaluateOptions
 from frugalseg.sam.mix.presence import of_scan, presence_figures
-from frugalseg.segment.note import NOTE
+from frugalseg.segment.note import NOTE, NOTED
 
 UNSEEN = ("test", "new")
 SHOWN = ("auroc", "sensitivity", "specificity")
@@ -43,6 +44,7 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
         PairingError: no prediction has a reference, or one has another number of slices.
         ScanError: a reference cannot be read.
     """
+    check_out_file(options.out)
     note = _note(options.predictions)
     if options.out.exists() and not options.overwrite:
         raise RunError(f"{options.out} is there", "choose another --out, or give --overwrite")
@@ -73,11 +75,18 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
 
 def _note(folder: Path) -> dict[str, Any]:
     path = folder / NOTE
-    content: dict[str, Any] = read_json(path) if path.is_file() else {}
+    content: dict[str, Any] = NOTED.read(path) if path.is_file() else {}
     if "present" not in content or "trained" not in content:
         raise RunError(
             f"{folder} holds no prediction of SAM-Mix", "give the folder that `frugalseg sam-mix predict` wrote"
         )
+    if wrong := fault(content, {"present": {str: {str: [float]}}, "trained": {str: [int]}, "roles": {str: str}}):
+        raise NOTED.damaged(path, wrong)
+    untold = [
+        c for c, told in content["present"].items() if c not in content["roles"] or {*content["trained"]} - {*told}
+    ]
+    if untold:
+        raise NOTED.damaged(path, f"it does not tell the role of {untold[0]}, or not of all organs where they are")
     return content
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from frugalseg._version import __version__
 from frugalseg.dataset.targets import to_classes, to_values
 from frugalseg.engine.device import autocast, describe, find_device
+from frugalseg.engine.files import check_out
 from frugalseg.engine.progress import progress, say
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
@@ -152,6 +153,7 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
         PairingError: `oracle` lacks the mask of a scan.
         DeviceError: the GPU asked for is not there.
     """
+    check_out(options.out)
     predictor = MixPredictor.of(options)
     images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
     note: dict[str, Any] = {

@@ -17,9 +17,9 @@ from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore, presence_column
-from frugalseg.engine.checkpoint import load_checkpoint
 from frugalseg.engine.device import autocast, make_fabric
-from frugalseg.engine.loop import Plan, train
+from frugalseg.engine.files import check_out
+from frugalseg.engine.loop import Plan, load_best, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.threads import with_threads
@@ -51,6 +51,7 @@ def sam_mix_train(options: SamMixTrainOptions) -> RunFolder:
         InterruptedRunError: stopped by the person; resumable.
     """
     options = replace(options, base=lasting_name(options.base))
+    check_out(options.out)
     work = _Work.prepare(options)
     torch.manual_seed(options.seed)
     # A base model that does not fit is told before the folder is taken.
@@ -170,8 +171,7 @@ def _save(
 ) -> None:
     """Write the best model, as near to the base as validation patients want it, and with it what predicting and judging
     it needs to know."""
-    best = load_checkpoint(run.best if run.best.is_file() else run.last)
-    task.model.load_state_dict(best["model"])
+    best = load_best(run, task, task.steps)
     task.mix.eval()
     store, training = work.store, work.training
     chosen = math.isfinite(best["best"])
