@@ -9,9 +9,12 @@ import subprocess
 import sys
 import textwrap
 import time
+from importlib import import_module
 
 import pytest
 
+from frugalseg import cli, closing
+from frugalseg.commands import COMMANDS, function_of
 from frugalseg.engine import progress as room
 from frugalseg.engine.progress import Work, duration, never_silent, progress
 
@@ -126,3 +129,12 @@ def test_work_that_fails_has_no_line_of_success_and_leaves_nothing(impatient, ca
     time.sleep(0.5)
     assert capsys.readouterr().err == ""
     assert not room._activities
+
+
+@pytest.mark.parametrize("name", ["evaluate", "weights verify", "sam-mix train", "study status"])
+def test_the_command_line_is_never_silent(impatient, monkeypatch, capsys, name):
+    command = COMMANDS[name]
+    monkeypatch.setattr(import_module(command.module), function_of(name), lambda options: time.sleep(0.5))
+    monkeypatch.setattr(closing, "CLOSINGS", {})
+    assert cli.run(name, None) == 0
+    assert f"{name}: at work for 0:0" in capsys.readouterr().err
