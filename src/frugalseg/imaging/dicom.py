@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset, dcmread
 
+from frugalseg.imaging.bounded import BoundedReader
+from frugalseg.imaging.claims import require_plausible
 from frugalseg.imaging.dicom_series import Slice, list_slices, series_affine, sort_slices
 from frugalseg.imaging.stored import broken
 from frugalseg.imaging.volume import Array, Volume
@@ -30,6 +32,7 @@ def load_dicom(path: Path) -> Volume:
             files; files that are damaged or no DICOM.
     """
     slices = sort_slices(list_slices(path), path)
+    require_plausible(path, (*slices[0].shape, len(slices)), 4, 0, "other")
     return Volume(_voxels(slices), series_affine(slices, path), path)
 
 
@@ -59,7 +62,8 @@ def _rescaled(one: Slice, pixels: Array) -> Array:
 def _pixels(one: Slice) -> Array:
     """The stored pixels of one file, decompressed, shape (rows, columns)."""
     try:
-        dataset = dcmread(one.path, force=True)
+        with BoundedReader(one.path) as file:
+            dataset = dcmread(file, force=True)
         _name_syntax(dataset)
         pixels: Array = dataset.pixel_array
     except MemoryError:

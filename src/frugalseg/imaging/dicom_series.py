@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pydicom import Dataset, dcmread
 
 from frugalseg.errors import ScanError
+from frugalseg.imaging.bounded import BoundedReader
 from frugalseg.imaging.formats import DICOM_INDEX, is_dicom_file, visible
 from frugalseg.imaging.itk import LPS_TO_RAS
 from frugalseg.imaging.stored import broken
@@ -100,7 +101,8 @@ def read_header(path: Path) -> Slice:
     """The header of one DICOM file; raises `ScanError` if it is not one grey-value slice with a place."""
     try:
         # Forced: files without the preamble, or without SOPClassUID, are still images.
-        dataset = dcmread(path, force=True, stop_before_pixels=True)
+        with BoundedReader(path) as file:
+            dataset = dcmread(file, force=True, stop_before_pixels=True)
         _require_slice(path, dataset)
         return _slice(path, dataset)
     except ScanError:

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK
 
+from frugalseg.imaging.formats import scan_suffix
+from frugalseg.imaging.header import check_header
 from frugalseg.imaging.stored import broken, require_3d, require_file, require_plain, slim
 from frugalseg.imaging.volume import Array, Volume
 
@@ -25,6 +27,7 @@ def load_itk(path: Path) -> Volume:
         ScanError: the file is missing, damaged, not 3D, holds several numbers per voxel, or has zero spacing.
     """
     require_file(path)
+    check_header(path, scan_suffix(path))
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     try:

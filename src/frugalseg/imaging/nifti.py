@@ -17,6 +17,8 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from frugalseg.errors import ScanError
+from frugalseg.imaging.formats import scan_suffix
+from frugalseg.imaging.header import check_header
 from frugalseg.imaging.stored import ScanWarning, broken, require_3d, require_file, require_plain, slim
 from frugalseg.imaging.volume import Array, Volume
 
@@ -33,6 +35,7 @@ def load_nifti(path: Path) -> Volume:
         ScanError: the file is missing, damaged, no NIfTI, not 3D, in colours or complex, or has zero spacing.
     """
     require_file(path)
+    check_header(path, scan_suffix(path))
     with _told(path), ExitStack() as stack:
         image = nib.load(path, mmap=False)
         if not isinstance(image, nib.Nifti1Image):
@@ -49,8 +52,9 @@ def load_nifti(path: Path) -> Volume:
                 pass
         else:
             array = _voxels(image.dataobj).reshape(shape, order="A")
+    volume = Volume(array, image.affine, path)
     _note_unplaced(path, image)
-    return Volume(array, image.affine, path)
+    return volume
 
 
 @contextmanager
