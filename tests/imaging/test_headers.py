@@ -132,6 +132,14 @@ def test_hostile_metaimage_is_refused(tmp_path: Path, old: str, new: str, words:
     refuse(write(tmp_path / "a.mha", META.replace(old, new)), words)
 
 
+@pytest.mark.parametrize("word", ["x" * 3000, "%s%n%d", "9" * 3000, "\x7f"])
+def test_voxels_of_text_are_numbers(tmp_path: Path, word: str) -> None:
+    header, voxels = NRRD.replace("raw", "ascii"), [str(n) for n in range(64)]
+    path = write(tmp_path / "a.nrrd", header, " ".join(voxels).encode())
+    assert read_volume(path).array.ravel("F").tolist() == list(range(64))
+    refuse(write(path, header, " ".join([*voxels[:50], word, *voxels[51:]]).encode()), "its voxels hold .* numbers")
+
+
 def test_what_other_programs_write_is_read(tmp_path: Path) -> None:
     slicer = NRRD.replace("\n\n", f"\nmeasurement frame: (1,0,0) (0,1,0) (0,0,1)\nSegment0_Tags:={'t' * 9000}|%d\n\n")
     for header in (NRRD, slicer, NRRD.replace("\n", "\r\n"), NRRD.replace("sizes", "content: 50% of it\nSizes")):

@@ -111,6 +111,16 @@ def read_header(path: Path) -> Slice:
         raise broken(path, f"has a damaged DICOM header ({type(error).__name__}: {error})") from error
 
 
+def read_modality(path: Path) -> str:
+    """What the file's Modality says, CT or MR say; "" where it says nothing, or cannot be read."""
+    try:
+        with BoundedReader(path) as file:
+            dataset = dcmread(file, force=True, stop_before_pixels=True, specific_tags=["Modality"])
+        return str(dataset.get("Modality") or "").strip().upper()
+    except Exception:  # damaged; whoever reads the voxels says so
+        return ""
+
+
 def _require_slice(path: Path, dataset: Dataset) -> None:
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         raise broken(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from frugalseg.imaging.claims import require_plausible
+from frugalseg.imaging.claims import LARGEST_RATIO, require_plausible
 from frugalseg.imaging.header_text import MOST_LINES, damaged, data_file, integers, numbers, read_line, shown
 from frugalseg.imaging.stored import broken
 
@@ -69,6 +69,8 @@ _LONGEST_TEXT = 500
 _FREE = ("content", "sample units")
 """Fields that may hold a percent sign: NrrdIO takes any other that it complains of for a format to print by."""
 
+_CHUNK = 1 << 20
+_NO_NUMBERS = re.compile(rb"[^0-9a-fA-FinIN+.,\s-]+|[^\s,]{64}")
 _UNKNOWN = ("nan", "-nan", "none", "???")
 
 
@@ -144,12 +146,23 @@ def _vectors(path: Path, key: str, text: str, count: int | None = None) -> None:
 
 
 def _check_size(path: Path, fields: dict[str, str], start: int, shape: tuple[int, ...]) -> None:
+    data = path
     if "data file" in fields:
-        stored = data_file(path, fields["data file"]).stat().st_size
-    else:
-        stored = path.stat().st_size - start
+        data, start = data_file(path, fields["data file"]), 0
+    stored = data.stat().st_size - start
     lines, skipped = (integers(path, key, fields.get(key, "0"), 1)[0] for key in ("line skip", "byte skip"))
-    if not 0 <= lines <= stored or skipped < -1 or skipped > stored * 1032:
+    if not 0 <= lines <= stored or skipped < -1 or skipped > stored * LARGEST_RATIO["gzip"]:
         raise damaged(path, f"line skip is {lines}, byte skip is {skipped}, the file holds {stored} bytes of voxels")
     packing = PACKING[fields["encoding"].lower()]
     require_plausible(path, shape, BYTES[fields["type"].lower()], stored, packing)
+    if packing == "text":
+        _check_words(path, data, start)
+
+
+def _check_words(path: Path, data: Path, start: int) -> None:
+    """Refuse voxels written as text that are no numbers: NrrdIO prints a word it cannot read into a small buffer."""
+    with data.open("rb") as file:
+        file.seek(start)
+        while chunk := file.read(_CHUNK) + file.readline(_CHUNK):
+            if wrong := _NO_NUMBERS.search(chunk):
+                raise damaged(path, f"its voxels hold {wrong.group()[:20]!r}, expected numbers")

@@ -22,6 +22,7 @@ from frugalseg.options import (
     SamMixPredictOptions,
     SamMixTrainOptions,
 )
+from frugalseg.options.common import Modality, told_modality
 from frugalseg.sam.load import find_weights
 from frugalseg.segment.presets import PRESETS
 from frugalseg.study.jobs import Carry, EvaluatedJob, Make, ModelJob, PretrainJob, TestJob, short_hash, slug
@@ -147,7 +148,8 @@ class CellBuilder:
         again = PredictOptions if isinstance(options, FinetuneOptions) else SamMixPredictOptions
 
         def make(test: TestPlan, common: Mapping[str, Any]) -> Make:
-            return again(model=options.out, device=options.device, precision=options.precision, **common)
+            values = {"modality": self._modality(test), **common}
+            return again(model=options.out, device=options.device, precision=options.precision, **values)
 
         return ModelJob(
             id=name,
@@ -180,7 +182,7 @@ class CellBuilder:
         values = {**common, **oracle, **further.values}
         if further.kind is SamMixPredictOptions:
             assert model is not None
-            return SamMixPredictOptions(model=model.options.out, **values)
+            return SamMixPredictOptions(model=model.options.out, **{"modality": self._modality(test), **values})
         values = {**_shown(source), **values}
         if values.get("engine") != "sam2":  # whose memory no cache can stand in for
             values["cache"] = self.out / "embeddings"
@@ -192,6 +194,12 @@ class CellBuilder:
             return RefineOptions(masks=masks, **values)
         annotations = common["out"].with_name("annotations")
         return Carry(masks, model is None, PropagateOptions(annotations=annotations, **values))
+
+    def _modality(self, test: TestPlan) -> Modality:
+        """What models are told that a test set is: what they know, where the plan says what its scans are."""
+        if told_modality(self.sources[test.data].job.options) == "auto":
+            return "auto"
+        return self.stores[self.plan.train].intensity.kind
 
     def _whole_split(self, source: str) -> Path:
         """A split whose training part is every patient."""

@@ -22,6 +22,7 @@ from frugalseg.options import (
     SamMixPredictOptions,
     SamMixTrainOptions,
 )
+from frugalseg.options.common import PERCENTILES, WINDOW, told_modality
 from frugalseg.segment.presets import PRESETS
 from frugalseg.study.lines import Entry
 
@@ -85,9 +86,12 @@ class DataPlan:
 
     @property
     def intensity(self) -> str:
-        """How intensities become [0, 1]."""
-        low, high = self.options.window if self.options.modality == "ct" else self.options.percentiles
-        return f"{self.options.modality} {low:g}…{high:g}"
+        """How intensities become [0, 1]; "auto" where the scans will tell."""
+        modality = told_modality(self.options)
+        if modality == "auto":
+            return modality
+        low, high = (self.options.window or WINDOW) if modality == "ct" else (self.options.percentiles or PERCENTILES)
+        return f"{modality} {low:g}…{high:g}"
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,8 @@ def read_source(pretrain: Entry | None, usual: str, data: Mapping[str, DataPlan]
     if "data" not in given:
         return usual
     source = chosen(given["data"], data, "data set")
-    if data[source].intensity != data[train].intensity:
+    scaled = {data[source].intensity, data[train].intensity}
+    if len(scaled) > 1 and "auto" not in scaled:  # what the scans will tell, the training compares
         raise given["data"].error(
             f"{source} is scaled by {data[source].intensity}, {train} by {data[train].intensity}",
             "give both the same modality and window (or percentiles)",
