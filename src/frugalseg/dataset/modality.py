@@ -126,7 +126,7 @@ def _find(images: Mapping[str, Path], workers: int | None) -> Expected:
         )
         return Expected("mr", "the other scans are")
     how = "by a window in HU" if finding.kind == "ct" else "each by its own percentiles"
-    say(f"the scans are taken for {SPOKEN[finding.kind]} ({case}: {finding.why}) and scaled {how}; else, say --modality")
+    say(f"the scans are taken for {SPOKEN[finding.kind]} ({case}: {finding.why}) and scaled {how}")
     return Expected(finding.kind, "the other scans are")
 
 
@@ -159,5 +159,5 @@ def mixed(found: Mapping[str, Finding]) -> ScanError:
 
 
 def _named(cases: Iterable[str]) -> str:
-    listed = list(cases)
+    listed = sorted(cases)
     return ", ".join(listed[:NAMED]) + (f", … ({len(listed)} in all)" if len(listed) > NAMED else "")

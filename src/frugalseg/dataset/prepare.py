@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 from frugalseg._version import __version__
-from frugalseg.dataset.modality import Expected, explicit, scale_of, settle
+from frugalseg.dataset.modality import Expected, ModalityError, explicit, scale_of, settle
 from frugalseg.dataset.splits import PARTS, Split, draw_split, patient_of, read_split
 from frugalseg.dataset.store import COLUMNS, FORMAT, SliceStore, presence_column, same_image_groups
 from frugalseg.dataset.superpixels import prepare_superpixels
@@ -298,7 +298,8 @@ def _report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_br
     if not failures:
         return
     told = f"{len(failures)} of {total} scans cannot be prepared:\n{list_failures(failures)}"
-    if not skip_broken or len(failures) == total:
+    odd = any(isinstance(error, ModalityError) for error in failures.values())  # whole, and perhaps the right ones
+    if odd or not skip_broken or len(failures) == total:
         raise ScanError(
             told,
             "mend or remove them and run the same command again (the other scans are kept), "

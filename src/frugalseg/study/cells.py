@@ -12,6 +12,7 @@ from frugalseg._version import __version__
 from frugalseg.contrast.methods import METHODS, reads_superpixels
 from frugalseg.engine.files import sha256, write_json
 from frugalseg.engine.run import NOT_SCIENCE, plain
+from frugalseg.errors import OptionError
 from frugalseg.options import (
     EvaluateOptions,
     FinetuneOptions,
@@ -101,6 +102,7 @@ class CellBuilder:
 
     def _pretrain(self, method: MethodPlan, values: Mapping[str, Any], backbone: str, seed: int) -> PretrainJob:
         source = method.pretrain_data
+        self._check_scaling(source)
         options = PretrainOptions(
             data=self.sources[source].job.options.out,
             out=self.out,
@@ -115,6 +117,16 @@ class CellBuilder:
         whole = ("whole",) if method.transductive else ()
         name = f"{slug(options.method, *whole, backbone, f's{seed}')}-{short_hash(science)}"
         return PretrainJob(id=f"pretrain.{name}", options=replace(options, out=self.out / "pretrain" / name))
+
+    def _check_scaling(self, source: str) -> None:
+        """Refuse, before days of pre-training, an encoder that would see other intensities than it learned from."""
+        scales = [self.stores[name].intensity for name in (source, self.plan.train)]
+        if scales[0] != scales[1]:
+            told = [f"{scale.kind} {scale.low:g}…{scale.high:g}" for scale in scales]
+            raise OptionError(
+                f"{source} is scaled by {told[0]}, {self.plan.train} by {told[1]}",
+                "give both the same modality and window (or percentiles) in the plan",
+            )
 
     def _training(
         self, method: MethodPlan, training: Training, pretrain: PretrainJob | None, grid: Mapping[str, Any]

@@ -85,13 +85,11 @@ class DataPlan:
         return list(parse_targets(self.options.target))
 
     @property
-    def intensity(self) -> str:
-        """How intensities become [0, 1]; "auto" where the scans will tell."""
-        modality = told_modality(self.options)
-        if modality == "auto":
-            return modality
-        low, high = (self.options.window or WINDOW) if modality == "ct" else (self.options.percentiles or PERCENTILES)
-        return f"{modality} {low:g}…{high:g}"
+    def intensities(self) -> tuple[str, ...]:
+        """How intensities become [0, 1]; both ways in which they may, where the scans will tell."""
+        ways = {"ct": self.options.window or WINDOW, "mr": self.options.percentiles or PERCENTILES}
+        told = told_modality(self.options)
+        return tuple(f"{kind} {low:g}…{high:g}" for kind, (low, high) in ways.items() if told in ("auto", kind))
 
 
 @dataclass(frozen=True)
