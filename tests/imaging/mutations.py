@@ -92,6 +92,7 @@ def _text() -> list[Original]:
         b'space directions: (1,0,0) (0,1,0) (0,0,2)\nspace units: "mm" "mm" "mm"\nkinds: domain domain domain\n'
         b"encoding: txt\nspace origin: (1,2,3)\nkey:=value\n\n"
     )
+    hexadecimal = nrrd.replace(b"encoding: txt", b"encoding: hex").replace(b"int16", b"uint8")
     mha = (
         b"ObjectType = Image\nNDims = 3\nBinaryData = False\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
         b"TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\n"
@@ -99,6 +100,7 @@ def _text() -> list[Original]:
     )
     return [
         Original("text.nrrd", "NRRD", nrrd + voxels, {}, len(nrrd)),
+        Original("hex.nrrd", "NRRD", hexadecimal + bytes(range(60)).hex(" ", 20).encode(), {}, len(hexadecimal)),
         Original("text.mha", "MetaImage", mha + voxels, {}, len(mha)),
     ]
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from frugalseg.engine import host_memory
 from frugalseg.errors import ScanError
-from frugalseg.imaging import claims
+from frugalseg.imaging import claims, dicom_header
 from frugalseg.imaging.bounded import BoundedReader
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
@@ -263,6 +265,19 @@ def test_a_damaged_length_takes_no_memory(tmp_path: Path) -> None:
         assert file.read(1) == b""
         file.seek(8)
         assert file.read() == b"89"
+
+
+def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(_nifti(tmp_path / "whole.nii") + bytes(100 << 20)))
+    refuse(path, "unpacks to far more")
+    path = write_slice(tmp_path / "a.dcm", np.zeros((64, 64), np.int16), (0, 0, 0))
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    assert read_volume(path).array.shape == (64, 64, 1)
+    monkeypatch.setattr(dicom_header, "free_host_memory", lambda: path.stat().st_size * 1000)
+    refuse(path, "is deflated and may unpack to")
 
 
 def test_deep_sequences_and_absurd_sizes_in_dicom_are_refused(tmp_path: Path) -> None:

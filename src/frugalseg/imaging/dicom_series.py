@@ -13,6 +13,7 @@ from pydicom import Dataset, dcmread
 
 from frugalseg.errors import ScanError
 from frugalseg.imaging.bounded import BoundedReader
+from frugalseg.imaging.dicom_header import check_dicom_header
 from frugalseg.imaging.formats import DICOM_INDEX, is_dicom_file, visible
 from frugalseg.imaging.itk import LPS_TO_RAS
 from frugalseg.imaging.stored import broken
@@ -100,6 +101,7 @@ def list_slices(path: Path) -> list[Slice]:
 def read_header(path: Path) -> Slice:
     """The header of one DICOM file; raises `ScanError` if it is not one grey-value slice with a place."""
     try:
+        check_dicom_header(path)
         # Forced: files without the preamble, or without SOPClassUID, are still images.
         with BoundedReader(path) as file:
             dataset = dcmread(file, force=True, stop_before_pixels=True)

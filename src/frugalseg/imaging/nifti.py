@@ -23,6 +23,7 @@ from frugalseg.imaging.stored import ScanWarning, broken, require_3d, require_fi
 from frugalseg.imaging.volume import Array, Volume
 
 _CHUNK = 1 << 20
+_MOST_AFTER = 1 << 26
 
 
 def load_nifti(path: Path) -> Volume:
@@ -48,8 +49,11 @@ def load_nifti(path: Path) -> Volume:
             data = type(image).from_file_map(type(image).make_file_map({"image": stream}), mmap=False).dataobj
             array = _voxels(data).reshape(shape, order="A")
             # Reading on to the end makes gzip compare its checksum: flipped bits are found, not segmented.
-            while stream.read(_CHUNK):
-                pass
+            after = 0
+            while more := len(stream.read(_CHUNK)):
+                after += more
+                if after > _MOST_AFTER:
+                    raise broken(path, "unpacks to far more than the voxels that its header tells of")
         else:
             array = _voxels(image.dataobj).reshape(shape, order="A")
     volume = Volume(array, image.affine, path)
