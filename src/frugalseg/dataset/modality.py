@@ -114,6 +114,12 @@ def _find(images: Mapping[str, Path], workers: int | None) -> Expected:
     found = {case: told for case, path in images.items() if (told := declared_modality(path)) is not None}
     silent = [case for case in images if case not in found]
     found |= _look(images, _spread(silent, LOOKED_AT), workers)
+    while not any(finding.kind for finding in found.values()):  # broken, perhaps, or crops that tell nothing
+        further = [case for case in silent if case not in found][:LOOKED_AT]
+        if not further:
+            break
+        silent = [case for case in silent if case not in further]
+        found |= _look(images, further, workers)
     kinds = {finding.kind for finding in found.values()} - {None}
     if len(kinds) > 1:
         raise mixed(found | _look(images, [case for case in silent if case not in found], workers))
