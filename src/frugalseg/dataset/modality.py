@@ -113,13 +113,7 @@ def explicit(options: IntensityOptions, kind: Kind) -> dict[str, Any]:
 def _find(images: Mapping[str, Path], workers: int | None) -> Expected:
     found = {case: told for case, path in images.items() if (told := declared_modality(path)) is not None}
     silent = [case for case in images if case not in found]
-    found |= _look(images, _spread(silent, LOOKED_AT), workers)
-    while not any(finding.kind for finding in found.values()):  # broken, perhaps, or crops that tell nothing
-        further = [case for case in silent if case not in found][:LOOKED_AT]
-        if not further:
-            break
-        silent = [case for case in silent if case not in further]
-        found |= _look(images, further, workers)
+    found |= _look_until_told(images, silent, any(finding.kind for finding in found.values()), workers)
     kinds = {finding.kind for finding in found.values()} - {None}
     if len(kinds) > 1:
         raise mixed(found | _look(images, [case for case in silent if case not in found], workers))
@@ -134,6 +128,18 @@ def _find(images: Mapping[str, Path], workers: int | None) -> Expected:
     how = "by a window in HU" if finding.kind == "ct" else "each by its own percentiles"
     say(f"the scans are taken for {SPOKEN[finding.kind]} ({case}: {finding.why}) and scaled {how}")
     return Expected(finding.kind, "the other scans are")
+
+
+def _look_until_told(
+    images: Mapping[str, Path], cases: Sequence[str], told: bool, workers: int | None
+) -> dict[str, Finding]:
+    """What a few of these scans are; more of them where those are broken, or crops that tell nothing."""
+    found = _look(images, chosen := _spread(cases, LOOKED_AT), workers)
+    left = [case for case in cases if case not in chosen]
+    while left and not told and not any(finding.kind for finding in found.values()):
+        found |= _look(images, left[:LOOKED_AT], workers)
+        left = left[LOOKED_AT:]
+    return found
 
 
 def _spread(cases: Sequence[str], count: int) -> list[str]:
