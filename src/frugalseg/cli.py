@@ -115,8 +115,8 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
         arguments = [f"--{command.first}", *arguments]
     parsed = make_parser(name, command).parse_args(_checked(arguments))
     values = {field.name: getattr(parsed, field.name) for field in fields(command.options)}
-    pairs = [name for name, kind in get_type_hints(command.options).items() if get_origin(kind) is tuple]
-    return command.options(**values | {name: tuple(values[name]) for name in pairs})
+    pairs = [name for name, kind in get_type_hints(command.options).items() if _tuple_in(kind) is not None]
+    return command.options(**values | {name: tuple(values[name]) for name in pairs if values[name] is not None})
 
 
 def _checked(arguments: list[str]) -> list[str]:
@@ -177,10 +177,15 @@ def _settings(name: str, kind: Any) -> dict[str, Any]:
     """How a field of this type is written on the command line."""
     if get_origin(kind) is list:
         return {"type": get_args(kind)[0], "nargs": "+", "action": "extend"}
-    if get_origin(kind) is tuple:
-        return {"type": get_args(kind)[0], "nargs": len(get_args(kind))}
+    if (several := _tuple_in(kind)) is not None:
+        return {"type": get_args(several)[0], "nargs": len(get_args(several))}
     if kind is bool:
         return {"type": bool, "nargs": "?", "const": True}
     if name in WITHOUT_VALUE:
         return {"type": kind, "nargs": "?", "const": WITHOUT_VALUE[name]}
     return {"type": kind}
+
+
+def _tuple_in(kind: Any) -> Any:
+    """The tuple that a type is, or may be beside None; else None."""
+    return next((one for one in (kind, *get_args(kind)) if get_origin(one) is tuple), None)

@@ -417,7 +417,7 @@ def test_mr_is_scaled_by_its_own_percentiles_and_ct_of_mr_warns(cohort, tmp_path
     assert store.images.max() == 1
     assert store.images.min() == 0
     with pytest.warns(UserWarning, match="hardly look like HU"):
-        prepare(options(cohort, tmp_path, out=tmp_path / "as_ct"))
+        prepare(options(cohort, tmp_path, modality="ct", out=tmp_path / "as_ct"))
 
 
 def test_full_disk_leaves_no_store(cohort, tmp_path):

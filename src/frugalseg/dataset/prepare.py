@@ -12,7 +12,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import torch
 
 from frugalseg._version import __version__
 from frugalseg.dataset.digest import digest_of
+from frugalseg.dataset.modality import Expected, ModalityError, explicit, scale_of, settle
 from frugalseg.dataset.place import is_there, place_of
 from frugalseg.dataset.splits import PARTS, Split, draw_split, patient_of, read_split
 from frugalseg.dataset.store import (
@@ -42,15 +43,18 @@ from frugalseg.engine.forms import Form
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import with_threads
+from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, OptionError, ScanError, StoreError, disk_errors
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
 from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.intensity import IntensityScale, looks_like_hu
+from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.imaging.modality import SPOKEN, Kind, modality_of_values
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import PrepareOptions, SuperpixelOptions
+from frugalseg.options.common import told_modality
 
 PART_PARAMETERS = ("size", "intensity", "targets", "patient_pattern")
 """The parameters that shape a scan's part; the others only shape what is made of the parts."""
@@ -65,6 +69,7 @@ class ScanJob:
     image: Path
     labels: Path | None
     intensity: IntensityScale
+    expected: Expected
     targets: Targets
     size: int
     parts: Path
@@ -105,12 +110,13 @@ def _prepare_slices(options: PrepareOptions) -> SliceStore:
         raise OptionError("--target was given without --labels", "add --labels FOLDER, or leave out --target")
     if not targets:
         labels = {}
-    parameters = _parameters(options, targets)
+    settled, expected = _settled(options, images)
+    parameters = _parameters(settled, targets)
     sources = {case: _stamp(image, labels.get(case)) for case, image in images.items()}
     with place_of(options.out) as partial:
         if is_there(options.out):  # asked under the lock: another process may have finished it
             return _existing(options.out, parameters, sources, options.skip_broken)
-        _make(options, images, labels, targets, parameters, sources, partial)
+        _make(options, expected, images, labels, targets, parameters, sources, partial)
     store = SliceStore.open(options.out)
     _describe(store)
     return store
@@ -118,6 +124,7 @@ def _prepare_slices(options: PrepareOptions) -> SliceStore:
 
 def _make(
     options: PrepareOptions,
+    expected: Expected,
     images: Mapping[str, Path],
     labels: Mapping[str, Path],
     targets: Targets,
@@ -136,6 +143,7 @@ def _make(
             image=image,
             labels=labels.get(case),
             intensity=IntensityScale.from_dict(parameters["intensity"]),
+            expected=expected,
             targets=targets,
             size=options.size,
             parts=parts,
@@ -149,6 +157,7 @@ def _make(
     made, failures = map_cases(prepare_scan, todo, "preparing", options.workers)
     _report_failures(failures, len(jobs), options.skip_broken)
     scans = [(done | made)[case] for case in jobs if case not in failures]
+    _warn_of_values(scans, expected.kind)
     _check_values(scans, targets)
 
     split = _split(scans, options)
@@ -168,16 +177,32 @@ def _make(
         whole.rename(out)
 
 
+def _settled(options: PrepareOptions, images: Mapping[str, Path]) -> tuple[PrepareOptions, Expected]:
+    """The options with the modality decided: as a store that is there was made, or by the scans."""
+    if told_modality(options) == "auto" and (options.out / "store.json").is_file():
+        kind = SliceStore.open(options.out).intensity.kind
+        return replace(options, **explicit(options, kind)), Expected(kind, "the store holds")
+    return settle(options, images, options.workers)
+
+
+def _warn_of_values(scans: Sequence[Mapping[str, Any]], kind: Kind) -> None:
+    """Say once where scans that are scaled as CT do not look like it, or the other way round."""
+    odd = [scan["case"] for scan in scans if scan.get("looks_like") not in (None, kind)]
+    if odd:
+        words = "hardly look like HU" if kind == "ct" else "look like HU"
+        other = "mr" if kind == "ct" else "ct"
+        warnings.warn(
+            f"the values of {len(odd)} of {counted(len(scans), 'scan')} {words} ({', '.join(odd[:5])}); they are "
+            f"scaled as {SPOKEN[kind]} nevertheless. If they are {SPOKEN[other]}, give --modality {other}",
+            stacklevel=3,
+        )
+
+
 def _parameters(options: PrepareOptions, targets: Targets) -> dict[str, Any]:
     """Everything that shapes the store's content; two stores are alike when these and the scans are."""
-    scale = (
-        IntensityScale(kind=options.modality, low=options.window[0], high=options.window[1])
-        if options.modality == "ct"
-        else IntensityScale(kind=options.modality, low=options.percentiles[0], high=options.percentiles[1])
-    )
     return {
         "size": options.size,
-        "intensity": scale.to_dict(),
+        "intensity": scale_of(options).to_dict(),
         "targets": {name: list(values) for name, values in targets.items()},
         "patient_pattern": options.patient_pattern,
         "split": {"fractions": list(options.fractions), "seed": options.seed}
@@ -275,13 +300,8 @@ def prepare_scan(job: ScanJob) -> dict[str, Any]:
     stamp = _stamp(job.image, job.labels)
     image = read_volume(job.image)
     labels = None if job.labels is None else onto_grid(read_labels(job.labels), image, job.case)
+    job.expected.check(job.case, job.image, image)
     upright, way = canonical(image)
-    if job.intensity.kind == "ct" and not looks_like_hu(image.array):
-        warnings.warn(
-            f"{job.case}: values {image.array.min():g}…{image.array.max():g} hardly look like HU; "
-            "for MR give --modality mr",
-            stacklevel=2,
-        )
     limits = job.intensity.fit(upright.array, upright.padding)
     square = Square.fit(axial_slices(upright.array).shape[1:], (upright.spacing[1], upright.spacing[0]), job.size)
     stack = axial_slices(upright.array)
@@ -306,6 +326,7 @@ def prepare_scan(job: ScanJob) -> dict[str, Any]:
         "fingerprint": fingerprint(upright),
         "grid": image.describe_grid(),
         "limits": [float(v) for v in limits],
+        "looks_like": modality_of_values(image.array).kind,
         "z_mm": upright.spacing[2],
         "row_mm": square.pixel_spacing[0],
         "column_mm": square.pixel_spacing[1],
@@ -327,7 +348,8 @@ def _report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_br
     if not failures:
         return
     told = f"{len(failures)} of {total} scans cannot be prepared:\n{list_failures(failures)}"
-    if not skip_broken or len(failures) == total:
+    odd = any(isinstance(error, ModalityError) for error in failures.values())  # whole, and perhaps the right ones
+    if odd or not skip_broken or len(failures) == total:
         raise ScanError(
             told,
             "mend or remove them and run the same command again (the other scans are kept), "

@@ -251,8 +251,14 @@ class SliceStore:
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """What a scan must go through before a network trained on this store sees it."""
-        return {key: self.meta["parameters"][key] for key in ("size", "intensity")}
+        """What a scan must go through before a network trained on this store sees it, and what it should look like.
+
+        Under "looks_like" the kinds, ct or mr, that the values of the store's scans look like; a store made before
+        that was noted has none.
+        """
+        looks = {scan.get("looks_like") for scan in self.meta["scans"]} - {None}
+        shaping = {key: self.meta["parameters"][key] for key in ("size", "intensity")}
+        return {**shaping, "looks_like": sorted(looks)}
 
     @property
     def presence_columns(self) -> list[str]:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from pydicom import Dataset, dcmread
 
 from frugalseg.errors import FrugalsegError
+from frugalseg.imaging.bounded import BoundedReader
+from frugalseg.imaging.claims import require_plausible
 from frugalseg.imaging.dicom_jpeg import JPEG, decode_jpeg
 from frugalseg.imaging.dicom_series import Slice, list_slices, series_affine, sort_slices
 from frugalseg.imaging.stored import broken
@@ -36,6 +38,7 @@ def load_dicom(path: Path) -> Volume:
             slices; colours; multi-frame files; nothing but padding; files that are damaged or no DICOM.
     """
     slices = sort_slices(list_slices(path), path)
+    require_plausible(path, (*slices[0].shape, len(slices)), 4, 0, "other")
     stack, padding = _stack(slices, path)
     return Volume(stack.transpose(2, 1, 0), series_affine(slices, path), path, padding=padding)
 
@@ -80,7 +83,8 @@ def _below(lowest: float) -> float:
 def _plane(one: Slice) -> tuple[Array, Mask | None]:
     """One slice in the scan's unit, shape (rows, columns), and where it is padding, or None."""
     try:
-        dataset = dcmread(one.path, force=True)
+        with BoundedReader(one.path) as file:
+            dataset = dcmread(file, force=True)
         _name_syntax(dataset)
         pixels = _pixels(dataset)
         values = one.stored.values(pixels, dataset)

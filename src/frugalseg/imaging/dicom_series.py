@@ -12,6 +12,8 @@ import numpy.typing as npt
 from pydicom import Dataset, dcmread
 
 from frugalseg.errors import ScanError
+from frugalseg.imaging.bounded import BoundedReader
+from frugalseg.imaging.dicom_header import check_dicom_header
 from frugalseg.imaging.dicom_values import StoredValues, read_meaning
 from frugalseg.imaging.formats import DICOM_INDEX, DOCUMENTS, PICTURES, is_dicom_file, visible
 from frugalseg.imaging.itk import LPS_TO_RAS
@@ -83,14 +85,26 @@ def list_slices(path: Path) -> list[Slice]:
 def read_header(path: Path) -> Slice:
     """The header of one DICOM file; raises `ScanError` if it is not one grey-value slice with a place."""
     try:
+        check_dicom_header(path)
         # Forced: files without the preamble, or without SOPClassUID, are still images.
-        dataset = dcmread(path, force=True, stop_before_pixels=True)
+        with BoundedReader(path) as file:
+            dataset = dcmread(file, force=True, stop_before_pixels=True)
         _require_slice(path, dataset)
         return _slice(path, dataset)
     except ScanError:
         raise
     except Exception as error:  # pydicom lets through what its parsers happen to raise on damaged bytes
         raise broken(path, f"has a damaged DICOM header ({type(error).__name__}: {error})") from error
+
+
+def read_modality(path: Path) -> str:
+    """What the file's Modality says, CT or MR say; "" where it says nothing, or cannot be read."""
+    try:
+        with BoundedReader(path) as file:
+            dataset = dcmread(file, force=True, stop_before_pixels=True, specific_tags=["Modality"])
+        return str(dataset.get("Modality") or "").strip().upper()
+    except Exception:  # damaged; whoever reads the voxels says so
+        return ""
 
 
 def _require_slice(path: Path, dataset: Dataset) -> None:

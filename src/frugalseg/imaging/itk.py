@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK
 
+from frugalseg.imaging.formats import scan_suffix
+from frugalseg.imaging.header import check_header
 from frugalseg.imaging.stored import broken, require_3d, require_file, require_plain, slim
 from frugalseg.imaging.volume import Array, Frame, Volume
 
@@ -32,6 +34,7 @@ def load_itk(path: Path) -> Volume:
             measured in mm.
     """
     require_file(path)
+    check_header(path, scan_suffix(path))
     header = _header(path)
     _require_mm(path, header)
     reader = SimpleITK.ImageFileReader()

@@ -18,11 +18,14 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from frugalseg.errors import ScanError
+from frugalseg.imaging.formats import scan_suffix
+from frugalseg.imaging.header import check_header
 from frugalseg.imaging.nifti_place import frame_of, in_mm, place, unit_mm
 from frugalseg.imaging.stored import broken, require_3d, require_file, require_plain, slim
 from frugalseg.imaging.volume import Array, Frame, Volume
 
 _CHUNK = 1 << 20
+_MOST_AFTER = 1 << 26
 _GZIP = b"\x1f\x8b"
 _RAS_FLAG = slice(28, 30)
 """Where the header of an MGH file says that its axes are told."""
@@ -41,6 +44,7 @@ def load_nifti(path: Path) -> Volume:
     require_file(path)
     with _told(path), ExitStack() as stack:
         _require_packing(path)
+        check_header(path, scan_suffix(path))
         image = nib.load(path, mmap=False)
         if not isinstance(image, nib.Nifti1Image):
             raise broken(path, f"is no NIfTI file but {type(image).__name__}", "convert it to .nii.gz")
@@ -52,8 +56,11 @@ def load_nifti(path: Path) -> Volume:
             data = type(image).from_file_map(type(image).make_file_map({"image": stream}), mmap=False).dataobj
             array = _voxels(data).reshape(shape, order="A")
             # Reading on to the end makes gzip compare its checksum: flipped bits are found, not segmented.
-            while stream.read(_CHUNK):
-                pass
+            after = 0
+            while more := len(stream.read(_CHUNK)):
+                after += more
+                if after > _MOST_AFTER:
+                    raise broken(path, "unpacks to far more than the voxels that its header tells of")
         else:
             array = _voxels(image.dataobj).reshape(shape, order="A")
     volume = Volume(array, in_mm(image.affine, unit_mm(path, image.header)), path)

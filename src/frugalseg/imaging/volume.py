@@ -45,6 +45,14 @@ class Frame:
     doubts: tuple[str, ...] = ()
 
 
+LARGEST_MM = 1e7
+"""No voxel is 10 km long, or away."""
+
+LEAST_VOLUME = 0.02
+"""Volume that the axes' unit vectors must span; axes that meet at 90° span 1, a gantry tilted by 30° 0.87. Of axes
+within about 1° of one plane nobody can say which is which."""
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """One 3D scan or mask.
@@ -78,8 +86,13 @@ class Volume:
         affine = np.asarray(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise ScanError(f"{name} has an affine that is not a finite 4×4 matrix", "export the scan again")
+        if np.abs(affine).max() > LARGEST_MM:
+            raise ScanError(
+                f"{name} has an affine with numbers up to {np.abs(affine).max():.3g} mm",
+                "correct the header: spacing and origin must be in mm",
+            )
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        if (spacing < 1e-6).any() or abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
+        if (spacing < 1e-6).any() or abs(np.linalg.det(affine[:3, :3] / spacing)) < LEAST_VOLUME:
             raise ScanError(
                 f"{name} has zero spacing or parallel axes (spacing {self._norms(affine)})",
                 "correct the header: spacing must be positive in mm on every axis",

@@ -21,8 +21,8 @@ class DemoOptions:
     """Masks of your scans."""
     target: list[str] = field(default_factory=list)
     """What is segmented in your scans, for example liver=6."""
-    modality: Modality = "ct"
-    """ct or mr."""
+    modality: Modality = "auto"
+    """ct, mr, or auto: what your scans say or look like."""
     size: int = 128
     """Side of the square slices, in pixels."""
     budget: str | None = None

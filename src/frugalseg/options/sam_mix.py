@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Precision, Resume, TrainingOptions, positive
+from frugalseg.options.common import Modality, Precision, Resume, TrainingOptions, positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +94,8 @@ class SamMixPredictOptions:
     """A scan, a DICOM folder, or a folder of scans."""
     out: Path
     """Folder for the masks, each in its scan's own grid and file type."""
+    modality: Modality = "auto"
+    """What the scans are, as for `frugalseg predict`."""
     base: str | None = None
     """Where the base model is now, if not where it was in training."""
     keep: Literal["model", "all", "largest", "core"] = "model"

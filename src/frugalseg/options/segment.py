@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Norm, Precision, Resume, Semi, TrainingOptions, positive
+from frugalseg.options.common import Modality, Norm, Precision, Resume, Semi, TrainingOptions, positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +66,9 @@ class PredictOptions:
     """A scan, a DICOM folder, or a folder of scans."""
     out: Path
     """Folder for the masks, each in its scan's own grid and file type."""
+    modality: Modality = "auto"
+    """What the scans are. auto refuses those that are CT where the model learned from MR, or the other way round. The
+    model's own, ct or mr, takes every scan for that."""
     flips: bool = False
     """Average over left-right and up-down flips: slower, sometimes better. Not for SAM-Mix."""
     keep: Literal["model", "all", "largest", "core"] = "model"

@@ -6,15 +6,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.dataset.modality import scale_of
 from frugalseg.options import PromptableOptions
 from frugalseg.sam.protocol import Recipe
-
-
-def intensity_of(options: PromptableOptions) -> IntensityScale:
-    """How a scan's intensities become grey values."""
-    low, high = options.window if options.modality == "ct" else options.percentiles
-    return IntensityScale(options.modality, low, high)
 
 
 def settings_of(options: PromptableOptions, *apart: str) -> dict[str, Any]:
@@ -34,5 +28,5 @@ def promptable_of(options: PromptableOptions, model: Any) -> dict[str, Any]:
         "name": model.name,
         "signature": model.signature,
         "recipe": json.loads(json.dumps(asdict(recipe))),
-        "shown": intensity_of(options).to_dict(),
+        "shown": scale_of(options).to_dict(),
     }

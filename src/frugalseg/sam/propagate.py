@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from frugalseg._version import __version__
+from frugalseg.dataset.modality import scale_of, settle
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import describe, find_device
 from frugalseg.engine.files import check_out, sha256
@@ -26,7 +27,7 @@ from frugalseg.sam.engines import Engine, Project, Video
 from frugalseg.sam.given import check_kept, forget_changed, pair, read_given
 from frugalseg.sam.load import find_weights, load_promptable
 from frugalseg.sam.passes import as_ranges
-from frugalseg.sam.prompted import intensity_of, promptable_of, settings_of
+from frugalseg.sam.prompted import promptable_of, settings_of
 from frugalseg.sam.propagation import Task, assemble, keep_or_clear, run_passes
 from frugalseg.sam.refine import note_beside
 from frugalseg.sam.review import ANNOTATED, CARRIED, Row, to_review, write_rows
@@ -57,7 +58,8 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
     device = find_device(options.device)
     images, annotations = pair(options.images, options.annotations, options.case)
     check_kept(annotations, images, options.out)
-    wanted, intensity = parse_targets(options.target), intensity_of(options)
+    options, expected = settle(options, images)
+    wanted, intensity = parse_targets(options.target), scale_of(options)
     known = note_beside(options.annotations).get("targets", {})
     engine, model = _engine(options, device)
     note = _note(options, images, model, wanted or known)
@@ -66,6 +68,7 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
 
     def work(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
         volume = read_volume(path)
+        expected.check(case, path, volume)
         scan = ScanSlices.of(volume, intensity)
         given = read_given(case, volume, annotations[case])
         task = Task.of(case, scan, given, options, wanted, known)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from frugalseg._version import __version__
+from frugalseg.dataset.modality import scale_of, settle
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.device import describe, find_device
 from frugalseg.engine.files import check_out, sha256
@@ -24,7 +25,7 @@ from frugalseg.imaging.volume import Volume
 from frugalseg.options import RefineOptions
 from frugalseg.sam.given import check_kept, forget_changed, organs_in, pair, read_given
 from frugalseg.sam.load import load_promptable
-from frugalseg.sam.prompted import intensity_of, promptable_of, settings_of
+from frugalseg.sam.prompted import promptable_of, settings_of
 from frugalseg.sam.protocol import Promptable
 from frugalseg.sam.refiner import Refiner
 from frugalseg.sam.slices import ScanSlices
@@ -58,7 +59,8 @@ def refine(options: RefineOptions) -> dict[str, Path]:
     images, masks = pair(options.images, options.masks, options.case)
     check_kept(masks, images, options.out)
     references = {} if options.oracle is None else _references(options, images)
-    intensity = intensity_of(options)
+    options, expected = settle(options, images)
+    intensity = scale_of(options)
     wanted = parse_targets(options.target)
     source = note_beside(options.masks)
     known = {str(name): tuple(values) for name, values in source.get("targets", {}).items()}
@@ -69,6 +71,7 @@ def refine(options: RefineOptions) -> dict[str, Path]:
 
     def work(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
         volume = read_volume(path)
+        expected.check(case, path, volume)
         scan, given = ScanSlices.of(volume, intensity), read_given(case, volume, masks[case])
         reference = read_given(case, volume, references[case]) if references else None
         organs = organs_in(given if reference is None else reference, wanted, known)

@@ -12,6 +12,7 @@ from frugalseg._version import __version__
 from frugalseg.contrast.methods import METHODS, reads_superpixels
 from frugalseg.engine.files import sha256, write_json
 from frugalseg.engine.run import NOT_SCIENCE, plain
+from frugalseg.errors import OptionError
 from frugalseg.options import (
     EvaluateOptions,
     FinetuneOptions,
@@ -22,6 +23,7 @@ from frugalseg.options import (
     SamMixPredictOptions,
     SamMixTrainOptions,
 )
+from frugalseg.options.common import Modality, told_modality
 from frugalseg.sam.load import find_weights
 from frugalseg.segment.presets import PRESETS
 from frugalseg.study.jobs import Carry, EvaluatedJob, Make, ModelJob, PretrainJob, TestJob, short_hash, slug
@@ -100,6 +102,7 @@ class CellBuilder:
 
     def _pretrain(self, method: MethodPlan, values: Mapping[str, Any], backbone: str, seed: int) -> PretrainJob:
         source = method.pretrain_data
+        self._check_scaling(source)
         options = PretrainOptions(
             data=self.sources[source].job.options.out,
             out=self.out,
@@ -114,6 +117,16 @@ class CellBuilder:
         whole = ("whole",) if method.transductive else ()
         name = f"{slug(options.method, *whole, backbone, f's{seed}')}-{short_hash(science)}"
         return PretrainJob(id=f"pretrain.{name}", options=replace(options, out=self.out / "pretrain" / name))
+
+    def _check_scaling(self, source: str) -> None:
+        """Refuse, before days of pre-training, an encoder that would see other intensities than it learned from."""
+        scales = [self.stores[name].intensity for name in (source, self.plan.train)]
+        if scales[0] != scales[1]:
+            told = [f"{scale.kind} {scale.low:g}…{scale.high:g}" for scale in scales]
+            raise OptionError(
+                f"{source} is scaled by {told[0]}, {self.plan.train} by {told[1]}",
+                "give both the same modality and window (or percentiles) in the plan",
+            )
 
     def _training(
         self, method: MethodPlan, training: Training, pretrain: PretrainJob | None, grid: Mapping[str, Any]
@@ -147,7 +160,8 @@ class CellBuilder:
         again = PredictOptions if isinstance(options, FinetuneOptions) else SamMixPredictOptions
 
         def make(test: TestPlan, common: Mapping[str, Any]) -> Make:
-            return again(model=options.out, device=options.device, precision=options.precision, **common)
+            values = {"modality": self._modality(test), **common}
+            return again(model=options.out, device=options.device, precision=options.precision, **values)
 
         return ModelJob(
             id=name,
@@ -180,7 +194,7 @@ class CellBuilder:
         values = {**common, **oracle, **further.values}
         if further.kind is SamMixPredictOptions:
             assert model is not None
-            return SamMixPredictOptions(model=model.options.out, **values)
+            return SamMixPredictOptions(model=model.options.out, **{"modality": self._modality(test), **values})
         values = {**_shown(source), **values}
         if values.get("engine") != "sam2":  # whose memory no cache can stand in for
             values["cache"] = self.out / "embeddings"
@@ -192,6 +206,12 @@ class CellBuilder:
             return RefineOptions(masks=masks, **values)
         annotations = common["out"].with_name("annotations")
         return Carry(masks, model is None, PropagateOptions(annotations=annotations, **values))
+
+    def _modality(self, test: TestPlan) -> Modality:
+        """What models are told that a test set is: what they know, where the plan says what its scans are."""
+        if told_modality(self.sources[test.data].job.options) == "auto":
+            return "auto"
+        return self.stores[self.plan.train].intensity.kind
 
     def _whole_split(self, source: str) -> Path:
         """A split whose training part is every patient."""

@@ -22,6 +22,7 @@ from frugalseg.options import (
     SamMixPredictOptions,
     SamMixTrainOptions,
 )
+from frugalseg.options.common import PERCENTILES, WINDOW, told_modality
 from frugalseg.segment.presets import PRESETS
 from frugalseg.study.lines import Entry
 
@@ -84,10 +85,11 @@ class DataPlan:
         return list(parse_targets(self.options.target))
 
     @property
-    def intensity(self) -> str:
-        """How intensities become [0, 1]."""
-        low, high = self.options.window if self.options.modality == "ct" else self.options.percentiles
-        return f"{self.options.modality} {low:g}…{high:g}"
+    def intensities(self) -> tuple[str, ...]:
+        """How intensities become [0, 1]; both ways in which they may, where the scans will tell."""
+        ways = {"ct": self.options.window or WINDOW, "mr": self.options.percentiles or PERCENTILES}
+        told = told_modality(self.options)
+        return tuple(f"{kind} {low:g}…{high:g}" for kind, (low, high) in ways.items() if told in ("auto", kind))
 
 
 @dataclass(frozen=True)

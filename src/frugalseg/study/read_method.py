@@ -171,9 +171,10 @@ def read_source(pretrain: Entry | None, usual: str, data: Mapping[str, DataPlan]
     if "data" not in given:
         return usual
     source = chosen(given["data"], data, "data set")
-    if data[source].intensity != data[train].intensity:
+    there, here = data[source].intensities, data[train].intensities
+    if not set(there) & set(here):
         raise given["data"].error(
-            f"{source} is scaled by {data[source].intensity}, {train} by {data[train].intensity}",
+            f"{source} is scaled by {' or '.join(there)}, {train} by {' or '.join(here)}",
             "give both the same modality and window (or percentiles)",
         )
     return source

@@ -59,6 +59,7 @@ def test_every_option_that_both_have_arrives():
         "target": ["liver=2"],
         "overwrite": True,
         "resume": "auto",
+        "modality": "ct",
     }
     shared = PredictOptions.__dataclass_fields__.keys() & SamMixPredictOptions.__dataclass_fields__.keys()
     assert given.keys() == shared

@@ -13,7 +13,7 @@ import torch
 
 from frugalseg.cli import main
 from frugalseg.commands import COMMANDS
-from frugalseg.errors import OptionError, PairingError, RunError
+from frugalseg.errors import OptionError, PairingError, RunError, ScanError
 from frugalseg.evaluate.evaluate import evaluate
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
@@ -37,7 +37,7 @@ def test_the_call_has_no_place_for_ground_truth_but_the_oracle_s():
     names = set(COMMANDS["sam-mix predict"].options.__dataclass_fields__)
     assert names == {
         *("model", "images", "out", "base", "keep", "oracle", "batch_size", "device", "precision", "case", "target"),
-        *("overwrite", "resume", "threads"),
+        *("overwrite", "resume", "threads", "modality"),
     }
     assert COMMANDS["sam-mix predict"].options.__dataclass_fields__["oracle"].default is None
 
@@ -211,3 +211,16 @@ def test_the_command_line(trained, cohort, tmp_path, capsys):
     assert (tmp_path / "out" / "scan_02.nii.gz").is_file()
     assert main(["sam-mix"]) == 2
     assert "sam-mix train" in capsys.readouterr().err
+
+
+def test_scans_of_another_modality_are_refused(trained, cohort, tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    image = nib.load(cohort / "images" / "scan_02.nii.gz")
+    nib.save(nib.Nifti1Image((np.asarray(image.dataobj) + 1024).clip(0), image.affine), scans / "x.nii.gz")
+    with pytest.raises(ScanError, match="x is MR, for values from 0 .*; the model learned from CT"):
+        sam_mix_predict(wish(trained, cohort, tmp_path / "out", images=scans))
+    told = wish(trained, cohort, tmp_path / "out", images=scans, modality="ct", resume="auto")
+    assert list(sam_mix_predict(told)) == ["x"]
+    with pytest.raises(OptionError, match="--modality mr"):
+        sam_mix_predict(replace(told, modality="mr"))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from frugalseg._version import __version__
+from frugalseg.dataset.modality import expected_of_model
 from frugalseg.dataset.targets import to_classes, to_values
 from frugalseg.engine.device import autocast, describe, find_device
 from frugalseg.engine.files import check_out
@@ -74,6 +75,7 @@ class MixPredictor(Predictor):
             device=device,
             targets=_written_targets(spec["targets"], options.target),
             intensity=IntensityScale.from_dict(spec["preprocessing"]["intensity"]),
+            expected=expected_of_model(options.model, spec["preprocessing"], options.modality),
             size=spec["preprocessing"]["size"],
             context=0,
             keep=[spec["keep"][organ] if options.keep == "model" else options.keep for organ in spec["targets"]],
@@ -179,6 +181,7 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
 
     def segment(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
         scan = read_volume(path)
+        predictor.expected.check(case, path, scan)
         looked = predictor.look(scan, None if oracle is None else oracle(case, scan))
         present = {
             organ: [round(float(p), 4) for p in looked.present[:, i]] for i, organ in enumerate(predictor.trained)
