@@ -37,6 +37,7 @@ def made_up_study(
         key = {"method": method, "backbone": backbone, "budget": budget, "draw": draw, "seed": seed}
         cells.append(key | _cell(state(method, budget, draw, seed), parts[2].index(budget)))
         cells[-1] |= {column: method in those for column, those in apart.items()}
+        cells[-1] |= {"draws": str(draw), "seeds": str(seed), "trained": True}
         for test in tests if cells[-1]["state"] == "done" else ():
             for organ in organs:
                 for i in range(test.scans):

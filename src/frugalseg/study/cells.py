@@ -27,6 +27,7 @@ from frugalseg.segment.presets import PRESETS
 from frugalseg.study.jobs import Carry, EvaluatedJob, Make, ModelJob, PretrainJob, TestJob, short_hash, slug
 from frugalseg.study.plan import SHOWN, Further, MethodPlan, Plan, TestPlan, Training, of_plan
 from frugalseg.study.sources import Source, tested_scans
+from frugalseg.study.trials import Trial
 
 CHECKPOINT_MINUTES = 0.5
 
@@ -36,6 +37,7 @@ class Cell:
     """One place of the grid.
 
     Attributes:
+        trial: the draws and seeds that it stands for; `draw` and `seed` name it.
         guided: whether references of the test scans are used, so that it is no method among others.
         job: what makes and evaluates its masks.
         model: what trains its model: `job` itself, or what `job` goes on with; None where there is none.
@@ -45,13 +47,22 @@ class Cell:
     method: str
     backbone: str
     budget: str
-    draw: int
-    seed: int
+    trial: Trial
     transductive: bool
     guided: bool
     job: EvaluatedJob
     model: ModelJob | None
     pretrain: PretrainJob | None
+
+    @property
+    def draw(self) -> int:
+        """The first of the draws that it stands for."""
+        return self.trial.draws[0]
+
+    @property
+    def seed(self) -> int:
+        """The first of the seeds that it stands for."""
+        return self.trial.seeds[0]
 
 
 class CellBuilder:
@@ -73,8 +84,9 @@ class CellBuilder:
         self.stores = {name: source.store for name, source in sources.items() if not source.job.look}
         self.identities: dict[tuple[str, bool, bool], dict[str, str]] = {}
 
-    def cell(self, method: MethodPlan, backbone: str, budget: str, draw: int, seed: int) -> Cell:
-        """The cell of a method at a place."""
+    def cell(self, method: MethodPlan, backbone: str, budget: str, trial: Trial) -> Cell:
+        """The cell of a trial of a method."""
+        draw, seed = trial.run
         place = (backbone, budget, f"d{draw}", f"s{seed}")
         pretrain = None if method.pretrain is None else self._pretrain(method, method.pretrain, backbone, seed)
         model = None
@@ -89,8 +101,7 @@ class CellBuilder:
             method=method.name,
             backbone=backbone,
             budget=budget,
-            draw=draw,
-            seed=seed,
+            trial=trial,
             transductive=method.transductive,
             guided=method.further is not None and method.further.guided,
             job=job,

@@ -27,6 +27,9 @@ KEYS = ("method", "backbone", "budget", "draw", "seed")
 
 CELL_COLUMNS = {
     **dict.fromkeys(KEYS, "as in the plan"),
+    "draws": "that it stands for: several where they select the same labels, which is one run",
+    "seeds": "that it stands for: all of them where nothing is trained, which is one run",
+    "trained": "whether a model was trained for it",
     "state": "done, running, failed or waiting",
     "error": "why it failed",
     "transductive": "whether its pre-training saw test scans",
@@ -48,7 +51,10 @@ CELL_COLUMNS = {
     "commit": "of the source tree it was trained with",
     "validation_dice": "Dice that chose the model",
 }
-"""Columns of `StudyResults.cells`; from `masks` on empty where the model is not done."""
+"""Columns of `StudyResults.cells`; from `masks` on empty where the model is not done.
+
+One row is one trial: a training, or what comes without one, and what it stands for (see `study.trials`).
+"""
 
 CASE_NUMBERS = ("dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
 CASE_METRICS = ("outcome", *CASE_NUMBERS)
@@ -140,6 +146,9 @@ def collect(folder: Path) -> StudyResults:
 def _cell(folder: Path, cell: Mapping[str, Any], at_work: bool) -> dict[str, Any]:
     """One row of `cells`."""
     row = {**{key: cell[key] for key in (*KEYS, "transductive")}, "guided": cell.get("guided", False)}
+    for places, one in (("draws", "draw"), ("seeds", "seed")):  # older studies trained every draw
+        row[places] = " ".join(map(str, cell.get(places, [cell[one]])))
+    row["trained"] = cell["folder"] is not None
     trained = cell["folder"] is None or (folder / cell["folder"] / SPEC).is_file()
     if trained and all(is_evaluated(folder / test) for test in cell["tests"].values()):
         facts = UNTRAINED if cell["folder"] is None else _facts(folder, cell)

@@ -117,7 +117,13 @@ def _parse_only(texts: Sequence[str], plan: Plan) -> Callable[[Cell], bool]:
         if value not in there:
             raise OptionError(f"--only {text!r}: the plan has no such {key}", f"choose of: {', '.join(there)}")
         chosen.setdefault(key, set()).add(value)
-    return lambda cell: all(str(getattr(cell, key)) in values for key, values in chosen.items())
+    return lambda cell: all(values & _places(cell, key) for key, values in chosen.items())
+
+
+def _places(cell: Cell, key: str) -> set[str]:
+    """Where a cell stands along one axis of the grid."""
+    places = {"draw": cell.trial.draws, "seed": cell.trial.seeds}.get(key) or (getattr(cell, key),)
+    return {str(place) for place in places}
 
 
 def _make_workers(options: StudyOptions, out: Path) -> Workers:

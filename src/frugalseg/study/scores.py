@@ -12,6 +12,7 @@ import pandas as pd
 from frugalseg.evaluate.policy import Outcome
 from frugalseg.evaluate.statistics import RunSummary, summarise_runs
 from frugalseg.study.results import StudyResults, TestSet
+from frugalseg.study.trials import Run, pair_trials, standing_for
 
 CELL = ["method", "backbone", "budget", "draw", "seed"]
 """What names a cell."""
@@ -99,6 +100,7 @@ class Scores:
         self.results = results
         self.resamples, self.seed = resamples, seed
         self.planned = {_group(key): len(rows) for key, rows in results.cells.groupby(_GROUP, sort=False)}
+        self._trials = {_group(key): standing_for(rows) for key, rows in results.cells.groupby(_GROUP, sort=False)}
         self._apart = {
             column: frozenset(results.cells.loc[results.cells[column].eq(True), "method"]) for column in MARKS
         }
@@ -168,6 +170,10 @@ class Scores:
         """Patients that these scans come from."""
         return len(self._patients[question])
 
+    def pairs(self, group: Group, other: Group) -> dict[tuple[Run, Run], Run]:
+        """The planned runs of two groups that belong together, each pair once → the (draw, seed) where they meet."""
+        return pair_trials(self._trials.get(group, {}), self._trials.get(other, {}))
+
     def runs(self, question: Question, group: Group, metric: Metric) -> pd.DataFrame:
         """(runs, patients): a row a finished run (draw, seed), NaN where the empty-mask policy leaves a score out."""
         tables = self._tables.get((question, group))
@@ -182,8 +188,8 @@ class Scores:
         return len(tables[DICE.key]) if tables else 0
 
     def complete(self, question: Question, group: Group) -> bool:
-        """Whether all planned runs of a group count."""
-        return self.finished(question, group) == self.planned[group]
+        """Whether all planned runs of a group count; so they do where none was planned."""
+        return self.finished(question, group) == self.planned.get(group, 0)
 
     def summary(self, question: Question, group: Group, metric: Metric) -> RunSummary:
         """Mean, spread over runs and intervals of a group."""

@@ -10,6 +10,7 @@ from frugalseg.engine.words import counted, number
 from frugalseg.evaluate.statistics import RunSummary
 from frugalseg.study.scores import MARKS, Group, Question, Scores
 from frugalseg.study.table import GAP
+from frugalseg.study.trials import told_once
 
 MEANING = {
     MARKS["transductive"]: "transductive: its pre-training saw the scans of test patients, without masks or labels "
@@ -74,8 +75,8 @@ def sections_of(scores: Scores) -> list[tuple[str, str]]:
 
 
 def notes_of(scores: Scores, *notes: str) -> tuple[str, ...]:
-    """The notes, and what the marks mean that methods have."""
-    return (*notes, *meanings(scores))
+    """The notes, which draws and seeds are one run, and what the marks mean that methods have."""
+    return (*notes, *told_once(scores.results.cells), *meanings(scores))
 
 
 def meanings(scores: Scores) -> list[str]:
