@@ -101,6 +101,7 @@ class Method:
         recipe: its defaults.
         across: what the training slices must differ in for the method to mean anything.
         least_batch: fewest slices that give each other negatives.
+        own_head: whether its loss needs vectors of the head's own length, so that it can take no other's.
         reads: of the options that only some methods have (`OF_SOME_METHODS`), those that change this one.
     """
 
@@ -115,6 +116,7 @@ class Method:
     changes: Mapping[Changes, Callable[[int], nn.Module]] = field(default_factory=lambda: ONE_VIEW)
     across: Literal["slices", "scans", "organs", "heights"] = "slices"
     least_batch: int = 1
+    own_head: bool = False
     reads: frozenset[str] = frozenset({"tau"})
 
 
@@ -267,6 +269,7 @@ METHODS: dict[str, Method] = {
         changes=TWO_VIEWS,
         learner=_moco,
         head=MLP,
+        own_head=True,
         recipe=replace(VIEWS, tau=0.2),
         reads=frozenset({"tau", "queue", "momentum"}),
     ),
@@ -277,6 +280,7 @@ METHODS: dict[str, Method] = {
         views=2,
         changes=TWO_VIEWS,
         learner=_byol,
+        own_head=True,
         head=Head(BYOL_HIDDEN, BYOL_DIM),
         recipe=VIEWS,
         reads=frozenset({"momentum"}),
@@ -300,6 +304,7 @@ METHODS: dict[str, Method] = {
         sampler=samplers.shuffled_slices,
         learner=_classifier,
         head=Head(None, None),
+        own_head=True,
         recipe=VIEWS,
         across="organs",
         reads=frozenset(),
@@ -315,9 +320,22 @@ METHODS: dict[str, Method] = {
 }
 
 
+def chosen_method(options: PretrainOptions) -> Method:
+    """The method, trained as another one is where `recipe` names it: all but τ, the changes, and heads that are no one
+    else's."""
+    method = METHODS[options.method]
+    if options.recipe is None:
+        return method
+    other = METHODS[options.recipe]
+    recipe = replace(other.recipe, tau=method.recipe.tau, augment=method.recipe.augment)
+    reads = method.reads - {"restart"} | ({"restart"} if recipe.schedule == "warm_restarts" else set())
+    head = method.head if method.own_head or other.own_head else other.head
+    return replace(method, recipe=recipe, head=head, reads=reads)
+
+
 def check_options(options: PretrainOptions) -> None:
     """Raise `OptionError` where an option was changed that the method does not read, or a batch holds no negative."""
-    method, defaults = METHODS[options.method], {field.name: field.default for field in fields(PretrainOptions)}
+    method, defaults = chosen_method(options), {field.name: field.default for field in fields(PretrainOptions)}
     if options.batch_size < method.least_batch:
         raise OptionError(
             f"--batch-size {options.batch_size}: {options.method} compares the slices of a batch with each other",
