@@ -78,6 +78,7 @@ def write_grid(path: Path, grid: Grid, plan: Plan) -> None:
             "seeds": cell.trial.seeds,
             "transductive": cell.transductive,
             "guided": cell.guided,
+            "annotation": cell.annotation,
             "semi": _semi(cell.model),
             "folder": None if cell.model is None else inside(cell.model.options.out),
             "pretrain": None

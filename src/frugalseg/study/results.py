@@ -34,6 +34,8 @@ CELL_COLUMNS = {
     "error": "why it failed",
     "transductive": "whether its pre-training saw test scans",
     "guided": "whether references of the test scans gave slices or boxes to it",
+    "external": "whether another program made its masks",
+    "annotation": "what that program learned from, as the plan states it",
     "test_slices": "slices of test scans whose references were given to it; empty where all of them gave boxes",
     "masks": "slices whose masks were trained on",
     "mask_scans": "scans that these slices come from",
@@ -118,7 +120,7 @@ def collect(folder: Path) -> StudyResults:
     plan = yaml.safe_load((folder / PLAN).read_text(encoding="utf-8"))
     grid = read_json(folder / GRID)
     for cell in grid["cells"]:
-        cell["budget"] = Budget.parse(cell["budget"]).in_words
+        cell["budget"] = Budget.parse(cell["budget"], none=True).in_words
     at_work = someone_at_work(folder) is not False  # where it cannot be told, the jobs are believed
     cells = [_cell(folder, cell, at_work) for cell in grid["cells"]]
     patients = {test["name"]: test["patients"] for test in grid["tests"]}
@@ -133,7 +135,7 @@ def collect(folder: Path) -> StudyResults:
         baseline=plan["baseline"],
         methods=tuple(plan["methods"]),
         backbones=tuple(plan["backbones"]),
-        budgets=tuple(Budget.parse(budget).in_words for budget in plan["budgets"]),
+        budgets=tuple(Budget.parse(budget, none=True).in_words for budget in plan["budgets"]),
         draws=tuple(plan["draws"]),
         seeds=tuple(plan["seeds"]),
         tests=tuple(TestSet(t["name"], t["in_domain"], t["millimetres"], len(t["patients"])) for t in grid["tests"]),
@@ -148,10 +150,11 @@ def _cell(folder: Path, cell: Mapping[str, Any], at_work: bool) -> dict[str, Any
     row = {**{key: cell[key] for key in (*KEYS, "transductive")}, "guided": cell.get("guided", False)}
     for places, one in (("draws", "draw"), ("seeds", "seed")):  # older studies trained every draw
         row[places] = " ".join(map(str, cell.get(places, [cell[one]])))
-    row["trained"] = cell["folder"] is not None
+    row |= {"trained": cell["folder"] is not None, "annotation": cell.get("annotation") or ""}
+    row["external"] = row["annotation"] != ""
     trained = cell["folder"] is None or (folder / cell["folder"] / SPEC).is_file()
     if trained and all(is_evaluated(folder / test) for test in cell["tests"].values()):
-        facts = UNTRAINED if cell["folder"] is None else _facts(folder, cell)
+        facts = _facts(folder, cell) if row["trained"] else UNKNOWN if row["external"] else UNTRAINED
         return {**row, "state": "done", "error": "", **facts, "test_slices": _test_slices(folder, cell)}
     state = read_state(folder, cell["id"])
     told = {"failed": "failed", "running": "running" if at_work else "waiting"}.get(state.state, "waiting")
@@ -195,6 +198,10 @@ UNTRAINED = {
     "validation_dice": math.nan,
 }
 """What a method without training was given, and what it cost."""
+
+
+UNKNOWN = {name: value if isinstance(value, str) else math.nan for name, value in {**UNTRAINED, "semi": ""}.items()}
+"""What is known of a method whose masks another program made."""
 
 
 def _test_slices(folder: Path, cell: Mapping[str, Any]) -> float:

@@ -61,12 +61,14 @@ def metrics_of(test: TestSet) -> tuple[Metric, ...]:
     return tuple(m for m in METRICS if test.millimetres or not m.physical)
 
 
-MARKS = {"transductive": "†", "guided": "‡"}
-"""Column of `cells` that sets a method apart → its mark.
+MARKS = {"transductive": "†", "guided": "‡", "external": "§"}
+"""Column of `cells` that says something a reader must know of a method → its mark.
 
 transductive: its pre-training saw scans of test patients, without their masks. guided: references of the test scans
-gave it slices or boxes.
+gave it slices or boxes. external: another program made its masks.
 """
+APART = ("transductive", "guided")
+"""Those of methods that had more to go by than others."""
 
 
 class Group(NamedTuple):
@@ -151,12 +153,12 @@ class Scores:
         return list(dict.fromkeys(g.method for g in self.groups() if g.backbone == backbone))
 
     def had(self, method: str) -> dict[str, bool]:
-        """What a method had to go by, and the others have not: column of `MARKS` → whether any of its cells had it."""
+        """What a reader must know of a method: column of `MARKS` → whether it holds for any of its cells."""
         return {column: method in methods for column, methods in self._apart.items()}
 
     def apart(self, method: str) -> bool:
         """Whether a method had more to go by than the others, so that it competes for no place."""
-        return any(self.had(method).values())
+        return any(self.had(method)[column] for column in APART)
 
     def marks(self, method: str) -> str:
         """The marks that say so behind its name."""

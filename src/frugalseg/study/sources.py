@@ -17,7 +17,7 @@ from frugalseg.engine.files import read_json
 from frugalseg.engine.words import counted
 from frugalseg.errors import SplitError
 from frugalseg.options import PretrainOptions
-from frugalseg.study.jobs import Phantoms, PrepareJob, short_hash, slug
+from frugalseg.study.jobs import MasksJob, Phantoms, PrepareJob, short_hash, slug
 from frugalseg.study.lines import Entry
 from frugalseg.study.plan import NOWHERE, DataPlan, MethodPlan, Plan, TestPlan
 
@@ -111,6 +111,22 @@ def tested_scans(test: TestPlan, sources: Mapping[str, Source]) -> list[Scan]:
     return scans
 
 
+def locate_masks(method: MethodPlan, test: TestPlan, sources: Mapping[str, Source], out: Path) -> MasksJob:
+    """What looks at the masks that another program made of a test set, for a method that takes such."""
+    assert method.other is not None
+    options = sources[test.data].job.options
+    target = method.other.target
+    wanted: dict[str, Any] = {
+        "images": options.images,
+        "masks": method.other.folders[test.name],
+        "case": tuple(scan.case for scan in tested_scans(test, sources)),
+        "target": tuple(options.target if target is None else target),
+        "stated": target is not None,
+    }
+    name = f"{slug(method.name, test.name)}-{short_hash(wanted)}"
+    return MasksJob(id=f"prepare.{name}", out=out / "stores" / f"{name}.json", **wanted)
+
+
 def _split(test: TestPlan, sources: Mapping[str, Source]) -> Split:
     job = sources[test.data].job
     if not job.look:
@@ -168,8 +184,8 @@ def _check_budgets(plan: Plan, method: MethodPlan, store: SliceStore, split: Spl
         except SplitError as error:
             raise entry.error(error.problem.removeprefix("--budget "), error.cure) from None
 
-    for (text, entry), draw in itertools.product(plan.budget_entries.items(), plan.draws):
-        check(text, entry, draw)
+    for text, draw in itertools.product(method.budgets, plan.draws):
+        check(text, plan.budget_entries[text], draw)
 
 
 def _check_pretraining(

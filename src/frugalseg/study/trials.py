@@ -50,6 +50,8 @@ class Trials:
 
     def at(self, method: MethodPlan, budget: str, draw: int, seed: int) -> Trial | None:
         """The trial of a method at a place; None where one that is named after another place stands there."""
+        if budget not in method.budgets:
+            return None
         if method.training is None:
             trial = Trial(self._plan.draws, self._plan.seeds)
         else:

@@ -18,6 +18,10 @@ MEANING = {
     MARKS["guided"]: "guided: references of the test scans themselves gave it annotated slices (which are then left "
     "out of its scores, so these are of fewer slices than those of the others) or boxes. That is another task, or an "
     "oracle; it competes for no best or second place.",
+    MARKS[
+        "external"
+    ]: "external: another program made these masks. What it learned from is what the plan states; it was "
+    "not checked, and there is one run.",
 }
 """What a mark behind a method's name says."""
 
