@@ -204,7 +204,7 @@ SHIPPED = [
 @pytest.mark.parametrize(("path", "study"), SHIPPED, ids=lambda value: getattr(value, "name", value))
 def test_the_plans_that_are_shipped(path, study, shared_data, tmp_path, monkeypatch):
     for name in re.findall(r"\$\{(\w+)\}", path.read_text(encoding="utf-8")):
-        for part in ("images", "labels"):
+        for part in ("images", "labels", "LiTS", "TotalSegmentator", "MSD"):
             (tmp_path / name / part).mkdir(parents=True, exist_ok=True)
         (tmp_path / name / "resnet18.safetensors").touch()
         monkeypatch.setenv(name, str(tmp_path / name))
