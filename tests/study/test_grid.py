@@ -267,3 +267,8 @@ def test_which_draws_are_alike_depends_on_the_slices_that_a_method_trains_on(fol
         by_method[cell.method].append(cell.trial.draws)
     assert by_method["polycl again"] == [(0, 1, 2, 3)] * 2  # one slice of each of four patients; two seeds
     assert len(by_method["scratch"]) > 2
+
+
+def test_budgets_that_are_the_same_labels_are_told_of(folder):
+    with pytest.warns(UserWarning, match="4 scans and 100% of tiny are the same labels"):
+        check_data(*prepared(folder, changed(('["1 scans"]', '["1 scans", "4 scans", "100%"]'))))

@@ -98,10 +98,10 @@ class Method:
         changes: how they may be changed at random: name → what makes the changes, given the side of the slices.
         learner: what is trained, with the loss.
         head: its projection head; None for PolyCL's, a linear layer to 256.
+        own_head: whether its loss needs vectors of this head's length, so that it can take no other's.
         recipe: its defaults.
         across: what the training slices must differ in for the method to mean anything.
         least_batch: fewest slices that give each other negatives.
-        own_head: whether its loss needs vectors of the head's own length, so that it can take no other's.
         reads: of the options that only some methods have (`OF_SOME_METHODS`), those that change this one.
     """
 
@@ -111,12 +111,12 @@ class Method:
     learner: Build
     recipe: Recipe
     head: Head | None = None
+    own_head: bool = False
     annotation: Annotation = "none"
     views: int = 1
     changes: Mapping[Changes, Callable[[int], nn.Module]] = field(default_factory=lambda: ONE_VIEW)
     across: Literal["slices", "scans", "organs", "heights"] = "slices"
     least_batch: int = 1
-    own_head: bool = False
     reads: frozenset[str] = frozenset({"tau"})
 
 
@@ -276,11 +276,11 @@ METHODS: dict[str, Method] = {
     "byol": Method(
         summary="a slice predicts how a slow copy of the network sees its other view; no negatives",
         source="BYOL (arXiv 2006.07733)",
+        own_head=True,
         sampler=samplers.shuffled_slices,
         views=2,
         changes=TWO_VIEWS,
         learner=_byol,
-        own_head=True,
         head=Head(BYOL_HIDDEN, BYOL_DIM),
         recipe=VIEWS,
         reads=frozenset({"momentum"}),

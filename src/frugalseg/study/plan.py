@@ -136,7 +136,8 @@ class Further:
     Attributes:
         kind: one of `FURTHER`.
         values: as the plan gives them.
-        of: the method; None where annotated slices of the references are carried through the scans.
+        of: the method; None where no model's masks are needed: annotated slices of the references are carried through
+            the scans, or boxes of the references are outlined.
         oracle: whether the references give the boxes.
     """
 

@@ -109,6 +109,10 @@ def _read_further(name: str, entry: Entry, own: Mapping[str, MethodPlan], shared
         of=of,
         oracle=bool(oracle is not None and oracle.as_type(bool)),
     )
+    if key == "refine" and further.oracle and "of" in given:
+        raise given["of"].error(
+            "boxes of the references take nothing of a method's masks", "take it out: it is one run"
+        )
     if further.of is None and key != "propagate" and not (key == "refine" and further.oracle):
         raise entry.error(f"{key} what is not told", "add of: METHOD")
     before = None if further.of is None else own[further.of]
@@ -234,8 +238,7 @@ def _further_note(further: Further, options: Any) -> str:
             return (
                 f"nothing is trained: {options.model} outlines what is in the references' boxes: an oracle, no method"
             )
-        boxes = "the references' boxes: an oracle, no method" if further.oracle else "boxes around them"
-        return f"masks of {further.of}, refined by {options.model} from {boxes}"
+        return f"masks of {further.of}, refined by {options.model} from boxes around them"
     carried = f"carried through the scan by {options.model} (engine {options.engine})"
     if further.of is None:
         return f"nothing is trained: of each test scan the reference's middle slice is given, and {carried}"

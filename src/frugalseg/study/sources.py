@@ -178,14 +178,19 @@ def _check_budgets(plan: Plan, method: MethodPlan, store: SliceStore, split: Spl
         return
     usable = store.slices[store.middle(method.training.values.get("middle_fraction", 1.0))]
 
-    def check(text: str, entry: Entry, draw: int) -> None:
+    def labels(text: str, entry: Entry, draw: int) -> bytes:
         try:
-            draw_labels(usable, split.train, Budget.parse(text), draw, store.presence_columns)
+            return draw_labels(usable, split.train, Budget.parse(text), draw, store.presence_columns).tobytes()
         except SplitError as error:
             raise entry.error(error.problem.removeprefix("--budget "), error.cure) from None
 
+    drawn: dict[bytes, str] = {}
     for text, draw in itertools.product(method.budgets, plan.draws):
-        check(text, plan.budget_entries[text], draw)
+        other = drawn.setdefault(labels(text, plan.budget_entries[text], draw), text)
+        if other != text:
+            warnings.warn(
+                f"{other} and {text} of {plan.train} are the same labels: both columns tell the same", stacklevel=2
+            )
 
 
 def _check_pretraining(
