@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -13,6 +15,8 @@ import yaml
 
 from frugalseg.errors import OptionError
 from frugalseg.options import StudyStatusOptions
+from frugalseg.study.jobs import MasksJob
+from frugalseg.study.other_masks import _check_values
 from frugalseg.study.read_plan import read_plan
 from frugalseg.study.results import collect
 from frugalseg.study.run import study
@@ -141,11 +145,20 @@ def test_missing_masks_are_named_before_anything_is_trained(folder):
 
 def test_masks_in_other_label_values_are_refused_not_scored_as_missed(folder):
     said = refused(folder, text(("    target: [liver=1]\n", "")))
-    assert "hold the label value 1 (" in said
+    assert "hold the label value 1, 4 (" in said
     assert "none of the test set's target (liver=6)" in said
     assert "target: [ORGAN=VALUE]" in said
     said = refused(folder, text(("target: [liver=1]", "target: [liver=3]")))
     assert "holds liver (3); they hold 1, 4" in said
+
+
+def test_an_organ_that_was_missed_everywhere_is_no_error():
+    job = MasksJob(id="prepare.x", images=Path(), masks=Path("m"), case=(), target=(), stated=True, out=Path("m.json"))
+    targets = {"liver": (1, 2), "spleen": (3,)}
+    _check_values(targets, {"a": {0, 1}, "b": {0, 2}}, job)
+    _check_values(targets, {"a": {0}}, replace(job, stated=False))
+    with pytest.raises(OptionError, match=r"no mask in m holds spleen \(3\); they hold 1, 5"):
+        _check_values(targets, {"a": {0, 1}, "b": {0, 5}}, job)
 
 
 def test_masks_on_another_grid_and_damaged_ones_are_refused(folder):

@@ -65,21 +65,26 @@ def _look(pair: tuple[str, Path, Path]) -> dict[str, Any]:
 
 
 def _check_values(targets: Targets, values: Mapping[str, set[int]], job: MasksJob) -> None:
-    """Masks in other label values than the targets' would score as if nothing had been found."""
+    """Masks in other label values than the targets' would score as if nothing had been found.
+
+    An organ that no mask holds was missed everywhere, unless there are values that no target names: then it is one of
+    these, most likely.
+    """
     wanted = {value for of_organ in targets.values() for value in of_organ}
     every = set().union(*values.values()) - {0}
-    cure = "say what its label values mean: target: [ORGAN=VALUE]" if not job.stated else "correct target:"
-    if not job.stated and (foreign := sorted(every - wanted)):
-        cases = [case for case, own in values.items() if own & set(foreign)]
+    foreign = every - wanted
+    if foreign and not job.stated:
+        cases = [case for case, own in values.items() if own & foreign]
         raise OptionError(
-            f"the masks in {job.masks} hold the label value {foreign[0]} ({_some(cases)}), which is none of the test "
-            f"set's target ({', '.join(job.target)})",
-            cure,
+            f"the masks in {job.masks} hold the label value {_some(sorted(foreign))} ({_some(cases)}), none of "
+            f"the test set's target ({', '.join(job.target)})",
+            "say what the masks' label values mean: target: [ORGAN=VALUE]; what it leaves out is background",
         )
     for organ, own in targets.items():
-        if every and not every & set(own):
+        if foreign and not every & set(own):
             raise OptionError(
-                f"no mask in {job.masks} holds {organ} ({_some(own)}); they hold {_some(sorted(every))}", cure
+                f"no mask in {job.masks} holds {organ} ({_some(own)}); they hold {_some(sorted(every))}",
+                "correct target:",
             )
 
 
