@@ -217,11 +217,10 @@ def _training_note(pretrain: Values | None, source: str, finetune: Values, trans
     options = of_plan(FinetuneOptions, finetune)
     begun = "from scratch"
     if pretrain is not None:
-        options_before = of_plan(PretrainOptions, pretrain)
-        method, recipe = options_before.method, options_before.recipe
-        method += "" if recipe is None else f" on the recipe of {recipe}"
+        before = of_plan(PretrainOptions, pretrain)
+        recipe = "" if before.recipe in (None, before.method) else f" on the recipe of {before.recipe}"
         seen = "every scan, test patients' too" if transductive else "the training patients' scans"
-        begun = f"pre-trained by {method} on {seen} of {source}"
+        begun = f"pre-trained by {before.method}{recipe} on {seen} of {source}"
     elif options.weights is not None:
         begun = f"from the published weights {options.weights.name}"
     semi = "" if options.semi in (None, "none") else f", unlabelled slices used by {options.semi}"
