@@ -424,3 +424,49 @@ def test_a_process_with_one_slice_has_nothing_for_byols_batch_norms(
 def test_a_batch_of_one_has_nothing_to_compare(store, tmp_path, method):
     with pytest.raises(OptionError, match="--batch-size 1"):
         PretrainTask(options(store, tmp_path, method=method, batch_size=1), store, store.split(), CPU)
+
+
+def trace(task, steps):
+    """The learning rates of the first steps."""
+    rates = []
+    for _ in range(steps):
+        rates.append(task.optimizer.param_groups[0]["lr"])
+        task.optimizer.step()
+        task.scheduler.step()
+    return rates
+
+
+def test_a_method_is_trained_on_the_recipe_of_another(store, tmp_path):
+    own = make_task(store, tmp_path, method="simclr", epochs=4)
+    task = make_task(store, tmp_path, method="simclr", recipe="polycl-m", epochs=4, restart=2)
+    polycl = make_task(store, tmp_path, method="polycl-s", epochs=4, restart=2)
+    steps = task.steps
+    assert steps == polycl.steps
+    assert trace(task, steps) == trace(polycl, steps)
+    assert trace(own, steps)[0] == 1e-3
+    assert task.optimizer.param_groups[0]["weight_decay"] == 0
+    assert str(task.model.network.head) == str(polycl.model.network.head)
+    assert str(own.model.network.head) != str(polycl.model.network.head)
+    assert (task.method.recipe.tau, task.method.recipe.augment) == (0.1, "strong"), "views and τ stay SimCLR's"
+
+
+def test_a_control_takes_the_recipe_of_what_it_controls(store, tmp_path):
+    task = make_task(store, tmp_path, method="random-pairs", recipe="supercl", augment="strong", epochs=2)
+    supercl = make_task(store, tmp_path, method="supercl", epochs=2)
+    assert isinstance(task.optimizer, torch.optim.SGD)
+    assert trace(task, 4) == trace(supercl, 4)
+    assert str(task.model.network.head) == str(supercl.model.network.head)
+
+
+@pytest.mark.parametrize("method", ["moco", "byol", "classify"])
+def test_a_head_that_the_loss_needs_is_kept(store, tmp_path, method):
+    one, other = (make_task(store, tmp_path, method=method, **more) for more in ({}, {"recipe": "polycl-m"}))
+    assert str(one.model.network.head) == str(other.model.network.head)
+    assert other.optimizer.param_groups[0]["initial_lr"] == 1e-4
+
+
+def test_restarts_are_of_use_where_the_recipe_has_them(store, tmp_path):
+    with pytest.raises(OptionError, match="--restart means nothing to simclr"):
+        make_task(store, tmp_path, method="simclr", restart=2)
+    with pytest.raises(OptionError, match="--restart means nothing to random-pairs"):
+        make_task(store, tmp_path, method="random-pairs", recipe="supercl", restart=2)

@@ -104,6 +104,7 @@ class Method:
         changes: how they may be changed at random: name → what makes the changes, given the side of the slices.
         learner: what is trained, with the loss.
         head: its projection head; None for PolyCL's, a linear layer to 256.
+        own_head: whether its loss needs vectors of this head's length, so that it can take no other's.
         recipe: its defaults.
         across: what the training slices must differ in for the method to mean anything.
         least_batch: fewest slices that give each other negatives.
@@ -117,6 +118,7 @@ class Method:
     learner: Build
     recipe: Recipe
     head: Head | None = None
+    own_head: bool = False
     annotation: Annotation = "none"
     views: int = 1
     changes: Mapping[Changes, Callable[[int], nn.Module]] = field(default_factory=lambda: ONE_VIEW)
@@ -278,12 +280,14 @@ METHODS: dict[str, Method] = {
         changes=TWO_VIEWS,
         learner=_moco,
         head=MLP,
+        own_head=True,
         recipe=replace(VIEWS, tau=0.2),
         reads=frozenset({"tau", "queue", "momentum"}),
     ),
     "byol": Method(
         summary="a slice predicts how a slow copy of the network sees its other view; no negatives",
         source="BYOL (arXiv 2006.07733)",
+        own_head=True,
         sampler=samplers.shuffled_slices,
         views=2,
         changes=TWO_VIEWS,
@@ -312,6 +316,7 @@ METHODS: dict[str, Method] = {
         sampler=samplers.shuffled_slices,
         learner=_classifier,
         head=Head(None, None),
+        own_head=True,
         recipe=VIEWS,
         across="organs",
         reads=frozenset(),
@@ -327,9 +332,22 @@ METHODS: dict[str, Method] = {
 }
 
 
+def chosen_method(options: PretrainOptions) -> Method:
+    """The method, trained as another one is where `recipe` names it: all but τ, the changes, and heads that are no one
+    else's."""
+    method = METHODS[options.method]
+    if options.recipe is None:
+        return method
+    other = METHODS[options.recipe]
+    recipe = replace(other.recipe, tau=method.recipe.tau, augment=method.recipe.augment)
+    reads = method.reads - {"restart"} | ({"restart"} if recipe.schedule == "warm_restarts" else set())
+    head = method.head if method.own_head or other.own_head else other.head
+    return replace(method, recipe=recipe, head=head, reads=reads)
+
+
 def check_options(options: PretrainOptions) -> None:
     """Raise `OptionError` where an option was changed that the method does not read, or a batch holds no negative."""
-    method, defaults = METHODS[options.method], {field.name: field.default for field in fields(PretrainOptions)}
+    method, defaults = chosen_method(options), {field.name: field.default for field in fields(PretrainOptions)}
     if options.batch_size < method.least_batch:
         raise OptionError(
             f"--batch-size {options.batch_size}: {options.method} compares the slices of a batch with each other",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from frugalseg.contrast.facts import Facts
 from frugalseg.contrast.learners import Learner
-from frugalseg.contrast.methods import METHODS, Method, Setting, check_options, reads_superpixels
+from frugalseg.contrast.methods import Method, Setting, check_options, chosen_method, reads_superpixels
 from frugalseg.contrast.probe import Probe
 from frugalseg.contrast.recipes import make_optimizer, make_schedule
 from frugalseg.contrast.rows import check_variety, training_rows
@@ -63,7 +63,7 @@ class PretrainTask(Task):
     def __init__(self, options: PretrainOptions, store: SliceStore, split: Split, device: torch.device) -> None:
         self.options = options
         check_options(options)
-        self.method = METHODS[options.method]
+        self.method = chosen_method(options)
         recipe = self.method.recipe
         self.size = store.size
         self.rows = training_rows(store, split, options)

@@ -10,28 +10,30 @@ from frugalseg.errors import OptionError
 from frugalseg.options.common import Norm, TrainingOptions, positive
 from frugalseg.options.prepare import check_segments
 
+MethodName = Literal[
+    "polycl-o",
+    "polycl-s",
+    "polycl-m",
+    "polycl-o-batch",
+    "polycl-s-batch",
+    "polycl-m-batch",
+    "simclr",
+    "supcon",
+    "pcl",
+    "gcl",
+    "moco",
+    "byol",
+    "supercl",
+    "classify",
+    "random-pairs",
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainOptions(TrainingOptions):
     """Train an encoder on unlabelled slices by contrast."""
 
-    method: Literal[
-        "polycl-o",
-        "polycl-s",
-        "polycl-m",
-        "polycl-o-batch",
-        "polycl-s-batch",
-        "polycl-m-batch",
-        "simclr",
-        "supcon",
-        "pcl",
-        "gcl",
-        "moco",
-        "byol",
-        "supercl",
-        "classify",
-        "random-pairs",
-    ] = "polycl-m"
+    method: MethodName = "polycl-m"
     """What is learned; docs/reference/methods.md tells each. polycl-o, -s, -m: pairs by organ, by scan, or by both, in
     triplets (-batch: against the whole batch); simclr, supcon, pcl, gcl, moco, byol: two views of every slice;
     supercl: four views, superpixels too; classify: predict the organs present; random-pairs: the control."""
@@ -46,8 +48,11 @@ class PretrainOptions(TrainingOptions):
     """Samples a step: triplets for polycl-o, -s, -m and random-pairs, slices for all others."""
     lr: float | None = None
     """Highest learning rate, instead of the method's."""
+    recipe: MethodName | None = None
+    """Take optimiser, learning rate, weight decay, schedule and head of another method, to compare methods trained
+    alike. moco, byol and classify keep their own head. What is compared, τ and the random changes stay the method's."""
     restart: int = 10
-    """Epochs between warm restarts, for the methods that have them (polycl and random-pairs)."""
+    """Epochs between warm restarts, for the methods that have them (polycl and random-pairs) and their --recipe."""
     tau: float | None = None
     """Temperature of the contrastive loss, instead of the method's."""
     neg_scope: Literal["same", "other", "any"] = "same"

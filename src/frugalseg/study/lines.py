@@ -80,6 +80,11 @@ class Entry:
         return [Entry(n, self.file, self.key, n.start_mark.line + 1) for n in self.node.value]
 
     @property
+    def is_text(self) -> bool:
+        """Whether a single value stands behind the key, no list and no mapping."""
+        return isinstance(self.node, yaml.ScalarNode) and not self.is_empty
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing is written behind the key."""
         return isinstance(self.node, yaml.ScalarNode) and self.plain() is None

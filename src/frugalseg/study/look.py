@@ -51,7 +51,7 @@ def look(options: PrepareOptions) -> None:
     before = {s["case"]: s for s in LIST.read(options.out)["scans"]} if options.out.is_file() else {}
     jobs = {case: (case, images[case], mask) for case, mask in labels.items()}
     whole = {c: scan for c, scan in before.items() if "labels_sha256" in scan}  # older lists lack it
-    known = {c: whole[c] for c, job in jobs.items() if c in whole and whole[c]["stamp"] == _stamp(*job[1:])}
+    known = {c: whole[c] for c, job in jobs.items() if c in whole and whole[c]["stamp"] == stamp_of(*job[1:])}
     todo = {case: job for case, job in jobs.items() if case not in known}
     made, failures = map_cases(_look, todo, "looking", options.workers)
     if failures and (not options.skip_broken or len(failures) == len(jobs)):
@@ -80,7 +80,7 @@ def look(options: PrepareOptions) -> None:
 
 def _look(job: tuple[str, Path, Path]) -> dict[str, Any]:
     case, image_path, mask_path = job
-    stamp = _stamp(image_path, mask_path)
+    stamp = stamp_of(image_path, mask_path)
     image = read_volume(image_path)
     mask = onto_grid(read_labels(mask_path), image, case)
     return {
@@ -92,7 +92,7 @@ def _look(job: tuple[str, Path, Path]) -> dict[str, Any]:
     }
 
 
-def _stamp(*paths: Path) -> list[list[Any]]:
+def stamp_of(*paths: Path) -> list[list[Any]]:
     """Path, size and time of the files behind a scan: enough to see that they were exchanged."""
     files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]

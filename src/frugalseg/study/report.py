@@ -18,6 +18,7 @@ from frugalseg.study.results import StudyResults
 from frugalseg.study.scores import Scores
 from frugalseg.study.table import Table
 from frugalseg.study.tables import StudyTables, study_tables
+from frugalseg.study.trials import told_once
 from frugalseg.study.wording import describe, label, meanings
 
 REPORT, TABLES, INDEX, PLAN = "report.html", "tables", "tables.json", "plan.yaml"
@@ -88,6 +89,7 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
         planned=len(results.cells),
         labels={method: label(scores, method) for method in results.methods},
         meanings=meanings(scores),
+        told_once=told_once(results.cells),
         answers=[answer(scores, question) for question in scores.questions],
         measured={q.test.name: describe(scores, q) for q in scores.questions},
         tables=tables,

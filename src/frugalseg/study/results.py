@@ -73,10 +73,15 @@ KEYS = ("method", "backbone", "budget", "draw", "seed")
 
 CELL_COLUMNS = {
     **dict.fromkeys(KEYS, "as in the plan"),
+    "draws": "that it stands for: several where they select the same labels, which is one run",
+    "seeds": "that it stands for: all of them where nothing is trained, which is one run",
+    "trained": "whether a model was trained for it",
     "state": "done, running, failed or waiting",
     "error": "why it failed",
     "transductive": "whether its pre-training saw test scans",
     "guided": "whether references of the test scans gave slices or boxes to it",
+    "external": "whether another program made its masks",
+    "annotation": "what that program learned from, as the plan states it",
     "test_slices": "slices of test scans whose references were given to it; empty where all of them gave boxes",
     "masks": "slices whose masks were trained on",
     "mask_scans": "scans that these slices come from",
@@ -94,7 +99,10 @@ CELL_COLUMNS = {
     "commit": "of the source tree it was trained with",
     "validation_dice": "Dice that chose the model",
 }
-"""Columns of `StudyResults.cells`; from `masks` on empty where the model is not done."""
+"""Columns of `StudyResults.cells`; from `masks` on empty where the model is not done.
+
+One row is one trial: a training, or what comes without one, and what it stands for (see `study.trials`).
+"""
 
 CASE_NUMBERS = ("dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
 CASE_METRICS = ("outcome", *CASE_NUMBERS)
@@ -157,7 +165,7 @@ def collect(folder: Path) -> StudyResults:
         raise RunError(f"the study in {folder} has not got beyond preparing its data", "run it first")
     plan, grid = RESOLVED.read(folder / PLAN), PLANNED.read(folder / GRID)
     for cell in grid["cells"]:
-        cell["budget"] = Budget.parse(cell["budget"]).in_words
+        cell["budget"] = Budget.parse(cell["budget"], none=True).in_words
     at_work = someone_at_work(folder) is not False  # where it cannot be told, the jobs are believed
     cells = [_cell(folder, cell, at_work) for cell in grid["cells"]]
     patients = {test["name"]: test["patients"] for test in grid["tests"]}
@@ -172,7 +180,7 @@ def collect(folder: Path) -> StudyResults:
         baseline=plan["baseline"],
         methods=tuple(plan["methods"]),
         backbones=tuple(plan["backbones"]),
-        budgets=tuple(Budget.parse(budget).in_words for budget in plan["budgets"]),
+        budgets=tuple(Budget.parse(budget, none=True).in_words for budget in plan["budgets"]),
         draws=tuple(plan["draws"]),
         seeds=tuple(plan["seeds"]),
         tests=tuple(TestSet(t["name"], t["in_domain"], t["millimetres"], len(t["patients"])) for t in grid["tests"]),
@@ -185,9 +193,13 @@ def collect(folder: Path) -> StudyResults:
 def _cell(folder: Path, cell: Mapping[str, Any], at_work: bool) -> dict[str, Any]:
     """One row of `cells`."""
     row = {**{key: cell[key] for key in (*KEYS, "transductive")}, "guided": cell.get("guided", False)}
+    for places, one in (("draws", "draw"), ("seeds", "seed")):  # older studies trained every draw
+        row[places] = " ".join(map(str, cell.get(places, [cell[one]])))
+    row |= {"trained": cell["folder"] is not None, "annotation": cell.get("annotation") or ""}
+    row["external"] = row["annotation"] != ""
     trained = cell["folder"] is None or (folder / cell["folder"] / SPEC).is_file()
     if trained and all(is_evaluated(folder / test) for test in cell["tests"].values()):
-        facts = UNTRAINED if cell["folder"] is None else _facts(folder, cell)
+        facts = _facts(folder, cell) if row["trained"] else UNKNOWN if row["external"] else UNTRAINED
         return {**row, "state": "done", "error": "", **facts, "test_slices": _test_slices(folder, cell)}
     state = read_state(folder, cell["id"])
     told = {"failed": "failed", "running": "running" if at_work else "waiting"}.get(state.state, "waiting")
@@ -231,6 +243,10 @@ UNTRAINED = {
     "validation_dice": math.nan,
 }
 """What a method without training was given, and what it cost."""
+
+
+UNKNOWN = {name: value if isinstance(value, str) else math.nan for name, value in {**UNTRAINED, "semi": ""}.items()}
+"""What is known of a method whose masks another program made."""
 
 
 def _test_slices(folder: Path, cell: Mapping[str, Any]) -> float:

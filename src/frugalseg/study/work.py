@@ -40,8 +40,19 @@ from frugalseg.sam.mix.train import sam_mix_train
 from frugalseg.sam.refine import refine
 from frugalseg.segment.predict import predict
 from frugalseg.study.carry import carry
-from frugalseg.study.jobs import Carry, EvaluatedJob, Job, ModelJob, Phantoms, PrepareJob, PretrainJob
+from frugalseg.study.jobs import (
+    Carry,
+    EvaluatedJob,
+    Job,
+    MasksJob,
+    ModelJob,
+    Phantoms,
+    PrepareJob,
+    PretrainJob,
+    Take,
+)
 from frugalseg.study.look import look
+from frugalseg.study.other_masks import look_at_masks, take
 from frugalseg.study.results import GRID, WHERE
 from frugalseg.study.state import JobState, is_evaluated, state_path, write_state
 
@@ -90,6 +101,10 @@ def _prepare(job: PrepareJob, threads: int) -> None:
         look(options)
     else:
         prepare(options)
+
+
+def _look_at_masks(job: MasksJob, threads: int) -> None:
+    look_at_masks(replace(job, workers=threads))
 
 
 def _make_phantoms(phantoms: Phantoms) -> None:
@@ -144,6 +159,7 @@ MAKE: dict[type[Any], Callable[[Any], object]] = {
     SamMixPredictOptions: sam_mix_predict,
     RefineOptions: refine,
     Carry: carry,
+    Take: take,
 }
 
 
@@ -155,6 +171,7 @@ def _drop_checkpoints(run: Path) -> None:
 
 WORK: dict[type[Job], Callable[[Any, int], None]] = {
     PrepareJob: _prepare,
+    MasksJob: _look_at_masks,
     PretrainJob: _pretrain,
     ModelJob: _train_and_test,
     EvaluatedJob: _test,
