@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from frugalseg.evaluate.statistics import LEVEL, bca_limits, crossed_interval, mean_interval, t_limits
+from frugalseg.evaluation.statistics import LEVEL, bca_limits, crossed_interval, mean_interval, t_limits
 
 Floats = npt.NDArray[np.float64]
 Rng = np.random.Generator

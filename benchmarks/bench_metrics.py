@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import ndimage
 
-from frugalseg.evaluate.metrics import compare
+from frugalseg.evaluation.metrics import compare
 
 SHAPE, SPACING, TOLERANCE = (512, 512, 200), (0.8, 0.8, 1.25), 3.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from frugalseg.contrast.pairs import PairTable
+from frugalseg.pretraining.pairs import PairTable
 from tables import median_seconds, show
 
 SCANS, SLICES = 130, 450

@@ -25,14 +25,14 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from frugalseg.contrast.loss import contrastive_loss, triplet_pairs
-from frugalseg.contrast.probe import Probe
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.allocator import keep_freed_memory
 from frugalseg.engine.device import autocast, describe, find_device
 from frugalseg.models.registry import build_projection
 from frugalseg.options import Precision
+from frugalseg.pretraining.loss import contrastive_loss, triplet_pairs
+from frugalseg.pretraining.probe import Probe
 from tables import show, timed
 
 SLICES, PATIENTS, TRIPLETS, TAU = 240, 12, 20, 0.05

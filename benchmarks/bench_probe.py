@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from frugalseg.contrast.methods import METHODS
-from frugalseg.contrast.pretrain import pretrain
-from frugalseg.contrast.task import PretrainTask
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
-from frugalseg.demo.phantom import LABELS, write_cohort
 from frugalseg.options import PrepareOptions, PretrainOptions
+from frugalseg.phantoms.cohort import LABELS, write_cohort
+from frugalseg.pretraining.methods import METHODS
+from frugalseg.pretraining.pretrain import pretrain
+from frugalseg.pretraining.task import PretrainTask
 from tables import show
 
 ORGANS = ("liver", "spleen", "left_kidney", "pancreas")

@@ -18,7 +18,7 @@ import nibabel as nib
 import numpy as np
 
 from frugalseg.options import RefineOptions
-from frugalseg.sam.refine import refine
+from frugalseg.refinement.refine import refine
 from tables import show
 
 SIDE, DEPTH = 256, 40
@@ -27,7 +27,7 @@ PROPAGATE = """
 import json, resource, sys, time
 from pathlib import Path
 from frugalseg.options import PropagateOptions
-from frugalseg.sam.propagate import propagate
+from frugalseg.propagation.propagate import propagate
 
 folder, model, depth = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 begun = time.perf_counter()

@@ -16,10 +16,10 @@ from frugalseg.engine.device import describe, find_device
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import WeightsFetchOptions
-from frugalseg.sam.framing import Frame
-from frugalseg.sam.load import load_promptable
-from frugalseg.sam.protocol import Prompts
-from frugalseg.sam.weights import weights_fetch
+from frugalseg.promptable.framing import Frame
+from frugalseg.promptable.load import load_promptable
+from frugalseg.promptable.protocol import Prompts
+from frugalseg.weights.commands import weights_fetch
 from tables import show
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "totalsegmentator_example"

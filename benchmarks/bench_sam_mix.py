@@ -20,16 +20,16 @@ from transformers import SamConfig, SamModel
 
 from frugalseg.engine.allocator import keep_freed_memory
 from frugalseg.engine.device import arithmetic, autocast
-from frugalseg.engine.words import counted
 from frugalseg.options import Precision
-from frugalseg.sam.hf import as_promptable
-from frugalseg.sam.litemedsam import LiteMedSAM, Network
-from frugalseg.sam.mix.branch import SamBranch
-from frugalseg.sam.mix.classifier import Classifier
-from frugalseg.sam.mix.losses import map_loss, mask_losses
-from frugalseg.sam.mix.model import Asked, MixModel
-from frugalseg.sam.protocol import Promptable
-from frugalseg.sam.tinyvit import TinyViT
+from frugalseg.promptable.huggingface import as_promptable
+from frugalseg.promptable.litemedsam import LiteMedSAM, Network
+from frugalseg.promptable.protocol import Promptable
+from frugalseg.promptable.tinyvit import TinyViT
+from frugalseg.sam_mix.branch import SamBranch
+from frugalseg.sam_mix.classifier import Classifier
+from frugalseg.sam_mix.losses import map_loss, mask_losses
+from frugalseg.sam_mix.model import Asked, MixModel
+from frugalseg.text import counted
 from tables import show
 
 CPU = torch.device("cpu")

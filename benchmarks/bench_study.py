@@ -7,14 +7,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from frugalseg.evaluate.evaluate import evaluate
+from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.options import StudyOptions
-from frugalseg.segment.finetune import finetune
-from frugalseg.segment.predict import predict
-from frugalseg.study.grid import build_grid
-from frugalseg.study.read_plan import read_plan
-from frugalseg.study.run import study
-from frugalseg.study.sources import locate
+from frugalseg.segmentation.finetune import finetune
+from frugalseg.segmentation.predict import predict
+from frugalseg.studies.jobs.datasets import locate
+from frugalseg.studies.jobs.grid import build_grid
+from frugalseg.studies.plan.reader import read_plan
+from frugalseg.studies.run import study
 from tables import show
 
 PLAN = """

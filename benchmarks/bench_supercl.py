@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from frugalseg.contrast.facts import Facts
-from frugalseg.contrast.methods import METHODS, Setting
-from frugalseg.contrast.views import views_of
 from frugalseg.dataset.superpixels import Slic
 from frugalseg.engine.allocator import keep_freed_memory
 from frugalseg.engine.device import autocast
 from frugalseg.models.registry import build_projection
 from frugalseg.options import Precision, PretrainOptions
+from frugalseg.pretraining.methods import METHODS, Setting
+from frugalseg.pretraining.slice_metadata import Facts
+from frugalseg.pretraining.views import views_of
 from tables import show
 
 BATCH, STEPS = 20, 3

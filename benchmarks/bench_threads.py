@@ -51,7 +51,7 @@ def child() -> None:
 
     from bench_training import _finetune
     from frugalseg.models.registry import build_segmenter
-    from frugalseg.segment.presets import PRESETS
+    from frugalseg.segmentation.presets import PRESETS
 
     step = _finetune(torch.device("cpu"), recorded=False)
     network = build_segmenter("unet", 1, PRESETS["robust"].norm).eval()

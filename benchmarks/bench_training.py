@@ -7,14 +7,14 @@ from functools import partial
 import numpy as np
 import torch
 
-from frugalseg.contrast.loss import contrastive_loss, triplet_pairs
 from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices
+from frugalseg.engine.cuda_graphs import record
 from frugalseg.engine.device import autocast, describe, find_device
-from frugalseg.engine.graphs import record
 from frugalseg.models.registry import build_projection, build_segmenter
-from frugalseg.segment.losses import make_loss
-from frugalseg.segment.presets import PRESETS, make_optimizer
+from frugalseg.pretraining.loss import contrastive_loss, triplet_pairs
+from frugalseg.segmentation.losses import make_loss
+from frugalseg.segmentation.presets import PRESETS, make_optimizer
 from tables import median_seconds, show
 
 SIZE = 128

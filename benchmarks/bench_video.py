@@ -17,7 +17,7 @@ import json, resource, sys, time
 import torch
 from transformers import Sam2HieraDetConfig, Sam2VideoConfig, Sam2VideoModel, Sam2VisionConfig
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
-from frugalseg.sam.video import VideoModel
+from frugalseg.promptable.sam2_video import VideoModel
 
 way, depth, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 torch.manual_seed(0)

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from frugalseg.engine.words import number
-from frugalseg.evaluate.policy import RANGES
-from frugalseg.evaluate.statistics import mean_interval
+from frugalseg.evaluation.policy import RANGES
+from frugalseg.evaluation.statistics import mean_interval
+from frugalseg.text import number
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FILES = DOCS / "explanation" / "tables"

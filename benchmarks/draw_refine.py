@@ -16,11 +16,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from frugalseg.evaluate.overlays import PREDICTION_COLOUR, REFERENCE_COLOUR
+from frugalseg.evaluation.overlays import PREDICTION_COLOUR, REFERENCE_COLOUR
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_labels, read_volume
-from frugalseg.sam.slices import ScanSlices
-from frugalseg.segment.note import NOTE
+from frugalseg.masks.folder import NOTE
+from frugalseg.promptable.embeddings import ScanSlices
 
 MARGIN = 12
 

@@ -19,13 +19,13 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from frugalseg.evaluate.overlays import PREDICTION_COLOUR, REFERENCE_COLOUR
+from frugalseg.evaluation.overlays import PREDICTION_COLOUR, REFERENCE_COLOUR
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.options import SamMixPredictOptions
-from frugalseg.sam.mix.model import claimed
-from frugalseg.sam.mix.predict import MixPredictor
-from frugalseg.sam.slices import ScanSlices
+from frugalseg.promptable.embeddings import ScanSlices
+from frugalseg.sam_mix.model import claimed
+from frugalseg.sam_mix.predict import MixPredictor
 
 ROWS = 4
 NAMES = ("single, ", "1 of 3, ", "2 of 3, ", "3 of 3, ")

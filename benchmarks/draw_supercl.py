@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from skimage.segmentation import mark_boundaries
 
-from frugalseg.contrast.supercl import cells_of, nearest_neighbour_groups, superpixel_means
-from frugalseg.contrast.views import VIEW_GROUPS
 from frugalseg.dataset.store import SliceStore
 from frugalseg.models.registry import build_projection
 from frugalseg.models.saved import load_encoder, load_spec
+from frugalseg.pretraining.supercl import cells_of, nearest_neighbour_groups, superpixel_means
+from frugalseg.pretraining.views import VIEW_GROUPS
 
 SLICES, CELLS = 12, 32
 

@@ -10,7 +10,7 @@ import yaml
 
 import frugalseg
 from frugalseg import cli
-from frugalseg.commands import COMMANDS, function_of
+from frugalseg.commands.table import COMMANDS, function_of
 from frugalseg.engine.run import plain
 from frugalseg.errors import OptionError
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PrepareOptions

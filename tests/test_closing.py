@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from frugalseg import cli, closing
+from frugalseg import cli
 from frugalseg.cli import main
-from frugalseg.commands import COMMANDS, command_line
+from frugalseg.commands.table import COMMANDS, closing, command_line
 from frugalseg.dataset.prepare import prepare
 from frugalseg.engine.run import plain
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PrepareOptions, PretrainOptions
-
-from .engine.test_progress import on_a_terminal
-from .scans import write_cohort
+from tests.engine.test_progress import on_a_terminal
+from tests.scans import write_cohort
 
 
 @pytest.mark.parametrize(

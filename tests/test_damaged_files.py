@@ -23,11 +23,10 @@ from frugalseg.engine.checkpoint import load_checkpoint, save_checkpoint
 from frugalseg.errors import FrugalsegError
 from frugalseg.models.saved import load_spec
 from frugalseg.options import PredictOptions
-from frugalseg.sam.weights_folder import installed
-from frugalseg.segment.predict import Predictor
-
-from .scans import write_cohort
-from .study.plans import PLAN, write_plan
+from frugalseg.segmentation.predict import Predictor
+from frugalseg.weights.folder import installed
+from tests.scans import write_cohort
+from tests.studies.plans import PLAN, write_plan
 
 LARGE = {".ckpt", ".safetensors", ".npy"}
 

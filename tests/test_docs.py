@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from benchmarks import doc_tables
 
-from frugalseg.commands import COMMANDS
+from frugalseg.commands.table import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -20,8 +20,7 @@ from safetensors.numpy import load_file
 from frugalseg import finetune, predict
 from frugalseg.cli import main
 from frugalseg.options import FinetuneOptions, PredictOptions
-
-from .scans import tiny_scan, write_cohort
+from tests.scans import tiny_scan, write_cohort
 
 SIZE = 32
 

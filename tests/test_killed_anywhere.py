@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .scans import write_cohort
+from tests.scans import write_cohort
 
 BEGINNING = """\
 import sys
@@ -46,7 +46,7 @@ before = lambda folder: shutil.copytree(made, folder)
 work = lambda folder: prepare_superpixels(SuperpixelOptions(data=folder / "store", workers=0))
 """,
     "evaluate": """
-from frugalseg.evaluate.evaluate import evaluate
+from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.options import EvaluateOptions
 def work(folder):
     masks = {"predictions": scans / "labels", "references": scans / "copies", "target": ["liver=6"], "workers": 0}
@@ -56,7 +56,7 @@ def work(folder):
 from dataclasses import dataclass
 from frugalseg.imaging.find import find_scans
 from frugalseg.imaging.read import read_volume
-from frugalseg.segment.mask_folder import MaskFolder, Words
+from frugalseg.masks.folder import MaskFolder, Words
 @dataclass
 class Options:
     out: Path
@@ -70,7 +70,7 @@ def work(folder):
     "weights import": """
 import os
 from frugalseg.options import WeightsImportOptions
-from frugalseg.sam.weights import weights_import
+from frugalseg.weights.commands import weights_import
 from safetensors.torch import save_file
 for version in (1, 2):
     save_file({"w": torch.full((4,), float(version))}, root / f"weights{version}.safetensors")

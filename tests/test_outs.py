@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 from frugalseg.cli import main
-from frugalseg.commands import COMMANDS
+from frugalseg.commands.table import COMMANDS
 from frugalseg.dataset import prepare as preparing
 from frugalseg.engine.files import atomic_write, check_out, sweep, temporary_name
 from frugalseg.engine.lock import lock_folder
 from frugalseg.errors import DiskError, RunError
-
-from .scans import write_cohort
+from tests.scans import write_cohort
 
 
 def flags(name: str, folder: Path) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from frugalseg.commands import COMMANDS
+from frugalseg.commands.table import COMMANDS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

@@ -18,25 +18,25 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from frugalseg._version import __version__
-from frugalseg.commands import COMMANDS, function_of
+from frugalseg.commands.table import COMMANDS, function_of
 from frugalseg.engine.threads import wait_passively
 
 if TYPE_CHECKING:
-    from frugalseg.contrast.pretrain import pretrain
+    from frugalseg.commands.demo import demo
+    from frugalseg.commands.finetune import finetune
+    from frugalseg.commands.predict import predict
     from frugalseg.dataset.prepare import prepare
     from frugalseg.dataset.superpixels import prepare_superpixels
-    from frugalseg.demo.run import demo
-    from frugalseg.evaluate.evaluate import evaluate
-    from frugalseg.sam.finetune import finetune
-    from frugalseg.sam.mix.judge import sam_mix_evaluate
-    from frugalseg.sam.mix.predict import sam_mix_predict
-    from frugalseg.sam.mix.train import sam_mix_train
-    from frugalseg.sam.predict import predict
-    from frugalseg.sam.propagate import propagate
-    from frugalseg.sam.refine import refine
-    from frugalseg.sam.weights import weights_fetch, weights_import, weights_list, weights_verify
-    from frugalseg.study.run import report, study
-    from frugalseg.study.status import study_status
+    from frugalseg.evaluation.evaluate import evaluate
+    from frugalseg.pretraining.pretrain import pretrain
+    from frugalseg.propagation.propagate import propagate
+    from frugalseg.refinement.refine import refine
+    from frugalseg.sam_mix.evaluate import sam_mix_evaluate
+    from frugalseg.sam_mix.predict import sam_mix_predict
+    from frugalseg.sam_mix.train import sam_mix_train
+    from frugalseg.studies.run import report, study
+    from frugalseg.studies.status import study_status
+    from frugalseg.weights.commands import weights_fetch, weights_import, weights_list, weights_verify
 
 __all__ = [
     "__version__",
@@ -75,7 +75,7 @@ class _Api(ModuleType):
     """This module, in which a command's name stays the command.
 
     Some commands have the name of the folder they lie in, and importing a folder sets it as an attribute here.
-    `from frugalseg.evaluate.metrics import …` does not need that attribute.
+    `from frugalseg.evaluation.metrics import …` does not need that attribute.
     """
 
     def __setattr__(self, name: str, value: object) -> None:

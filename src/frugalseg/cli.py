@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from frugalseg._version import __version__
-from frugalseg.commands import COMMANDS, Command, function_of
+from frugalseg.commands.table import COMMANDS, Command, function_of
 from frugalseg.engine.threads import prepare_environment
 from frugalseg.errors import FrugalsegError, OptionError, printable, unreadable
 from frugalseg.interrupts import STOPPED, as_before, asked, leave_at_once, note_and_raise
@@ -59,7 +59,7 @@ def _main(arguments: list[str]) -> int:
 def run(name: str, options: Any) -> int:
     """Call the command's function and turn what a user can mend into a message."""
     prepare_environment(getattr(options, "threads", None))  # before anything that loads PyTorch
-    from frugalseg.closing import close
+    from frugalseg.commands.closing import close
     from frugalseg.engine.progress import never_silent, show_warnings
 
     show_warnings()

@@ -14,10 +14,10 @@ import pytest
 from frugalseg.dataset.modality import ModalityError, expected_of_model
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
-from frugalseg.demo.phantom import write_cohort as write_phantoms
 from frugalseg.errors import OptionError, ScanError
 from frugalseg.imaging.read import read_volume
 from frugalseg.options import PrepareOptions
+from frugalseg.phantoms.cohort import write_cohort as write_phantoms
 from tests.imaging.scans import write_series
 from tests.scans import AFFINE_LPS, tiny_scan, write_cohort
 

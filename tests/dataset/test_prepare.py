@@ -19,9 +19,8 @@ from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import DiskError, OptionError, PairingError, ScanError, StoreError
 from frugalseg.options import PrepareOptions
-
-from ..padded import check_shown, write_padded_mr
-from ..scans import AFFINE_LPS, tiny_scan, write_cohort
+from tests.padded import check_shown, write_padded_mr
+from tests.scans import AFFINE_LPS, tiny_scan, write_cohort
 
 CASES = 6
 

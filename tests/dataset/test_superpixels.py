@@ -14,8 +14,7 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.dataset.superpixels import Slic, lightness, prepare_superpixels
 from frugalseg.errors import OptionError, StoreError
 from frugalseg.options import PrepareOptions, SuperpixelOptions
-
-from ..scans import write_cohort
+from tests.scans import write_cohort
 
 
 @pytest.fixture

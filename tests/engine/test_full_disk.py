@@ -16,15 +16,14 @@ import torch
 from matplotlib.figure import Figure
 from safetensors.torch import save
 
-from frugalseg.demo.phantom import PhantomOptions, write_cohort
 from frugalseg.engine.checkpoint import keep_as_best, load_checkpoint, save_checkpoint
 from frugalseg.engine.files import atomic_write, write_joined, write_json
 from frugalseg.errors import DiskError
 from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import write_mask
-from frugalseg.sam.slice_state import SliceState
-
-from .toy import ToyTask, run_toy
+from frugalseg.phantoms.cohort import PhantomOptions, write_cohort
+from frugalseg.propagation.passes import SliceState
+from tests.engine.toy import ToyTask, run_toy
 
 NOISE = np.random.default_rng(0).integers(0, 256, 400_000, dtype=np.uint8)
 AFFINE = np.diag([-1.0, -1, 1, 1])

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from frugalseg.contrast.learners import Triplets
-from frugalseg.engine.graphs import record
+from frugalseg.engine.cuda_graphs import record
 from frugalseg.models.registry import BACKBONES, build_projection, build_segmenter
+from frugalseg.pretraining.learners import Triplets
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="passes are recorded on a GPU, and there is none")
 

@@ -12,8 +12,7 @@ from frugalseg.engine import loop
 from frugalseg.engine.checkpoint import load_checkpoint
 from frugalseg.engine.loop import seed_step, steps_and_interval
 from frugalseg.errors import InterruptedRunError, RunError
-
-from .toy import Killed, ToyTask, run_toy
+from tests.engine.toy import Killed, ToyTask, run_toy
 
 
 def weights(task):

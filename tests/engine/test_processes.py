@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from frugalseg.engine.checkpoint import load_checkpoint
-
-from ..processes import run_twice
-from .toy import SmoothTask, run_toy
+from tests.engine.toy import SmoothTask, run_toy
+from tests.processes import run_twice
 
 WORKER = """
 from frugalseg.engine.device import leave_processes

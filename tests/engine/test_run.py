@@ -11,9 +11,8 @@ from frugalseg.engine.device import arithmetic, find_device, make_fabric
 from frugalseg.engine.lock import LOCK
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import DeviceError, OptionError, RunError
-
-from ..processes import lock_held, try_lock
-from .toy import Killed, ToyOptions, ToyTask, run_toy
+from tests.engine.toy import Killed, ToyOptions, ToyTask, run_toy
+from tests.processes import lock_held, try_lock
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from frugalseg.errors import PairingError, ScanError
 from frugalseg.imaging.find import case_id, find_dataset, find_masks, find_scans
 from frugalseg.imaging.read import read_volume
-from frugalseg.imaging.stored import ScanWarning
+from frugalseg.imaging.validation import ScanWarning
 from tests.imaging.scans import write_series
 
 

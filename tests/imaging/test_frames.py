@@ -17,7 +17,7 @@ from frugalseg.errors import ScanError
 from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.nifti_place import PLACE
 from frugalseg.imaging.read import read_labels, read_volume
-from frugalseg.imaging.stored import ScanWarning
+from frugalseg.imaging.validation import ScanWarning
 from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import write_mask
 from tests.imaging.scans import affines, make_affine, numbered, write_series

@@ -11,7 +11,7 @@ import SimpleITK
 
 from frugalseg.errors import ScanError
 from frugalseg.imaging.read import read_labels, read_volume
-from frugalseg.imaging.stored import ScanWarning
+from frugalseg.imaging.validation import ScanWarning
 from frugalseg.imaging.write import mask_path, write_mask
 from tests.imaging.scans import make_affine, numbered
 

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from frugalseg.errors import PairingError
 from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.stored import ScanWarning
+from frugalseg.imaging.validation import ScanWarning
 from frugalseg.imaging.volume import Reorientation, Volume, canonical, nearest_axes
 from tests.imaging.scans import ORIENTATIONS, affines, make_affine, numbered
 

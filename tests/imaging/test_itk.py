@@ -13,7 +13,7 @@ from frugalseg.errors import ScanError
 from frugalseg.imaging.itk import load_itk
 from frugalseg.imaging.nifti import load_nifti
 from frugalseg.imaging.read import read_volume
-from frugalseg.imaging.stored import ScanWarning
+from frugalseg.imaging.validation import ScanWarning
 from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import write_mask
 from tests.imaging.scans import affines, numbered

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from frugalseg.errors import ScanError
 from frugalseg.imaging.nifti import load_nifti
 from frugalseg.imaging.read import read_volume
-from frugalseg.imaging.stored import ScanWarning
+from frugalseg.imaging.validation import ScanWarning
 from tests.imaging.scans import affines, make_affine, numbered
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from frugalseg.errors import DiskError, ScanError
 from frugalseg.imaging.read import read_labels, read_volume
-from frugalseg.imaging.stored import ScanWarning
+from frugalseg.imaging.validation import ScanWarning
 from frugalseg.imaging.volume import Volume, canonical
 from frugalseg.imaging.write import mask_path, write_mask
 from tests.imaging.scans import affines, make_affine, numbered, write_series

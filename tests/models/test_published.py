@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from frugalseg.errors import OptionError, RunError
 from frugalseg.models.imagenet import CAFFE, IMAGENET, load_imagenet
-from frugalseg.models.published import load_published
+from frugalseg.models.pretrained_weights import load_published
 from frugalseg.models.registry import build_projection
 from frugalseg.models.resnet import ResNetEncoder, ResNetShape
 from frugalseg.models.transunet import TransUNetEncoder, TransUNetShape

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from frugalseg.engine.words import counted
 from frugalseg.errors import OptionError, SplitError
+from frugalseg.text import counted
 
 Unit = Literal["%", "scans", "slices"]
 _PATTERN = re.compile(r"(?P<amount>\d+(\.\d+)?)\s*(?P<unit>%|scans?|slices?)")

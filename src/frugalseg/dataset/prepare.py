@@ -43,7 +43,6 @@ from frugalseg.engine.forms import Form
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import with_threads
-from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, OptionError, ScanError, StoreError, disk_errors
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
@@ -55,6 +54,7 @@ from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import PrepareOptions, SuperpixelOptions
 from frugalseg.options.common import told_modality
+from frugalseg.text import counted
 
 PART_PARAMETERS = ("size", "intensity", "targets", "patient_pattern")
 """The parameters that shape a scan's part; the others only shape what is made of the parts."""

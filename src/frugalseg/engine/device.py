@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 
 from frugalseg.engine.allocator import keep_freed_memory
-from frugalseg.engine.words import counted
 from frugalseg.errors import DeviceError, OptionError
 from frugalseg.options import Precision
+from frugalseg.text import counted
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

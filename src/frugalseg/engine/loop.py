@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frugalseg.engine import graphs
+from frugalseg.engine import cuda_graphs as graphs
 from frugalseg.engine.checkpoint import check_checkpoint, fitting, keep_as_best, load_checkpoint, save_checkpoint
 from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import Work, console, progress, say
@@ -66,7 +66,7 @@ class Task(ABC):
     def constant_pass(self) -> tuple[nn.Module, tuple[int, ...]] | None:
         """The network that every step calls exactly once, on inputs of one shape, and this shape.
 
-        None where there is no such network. On one GPU its passes are recorded and replayed (`engine.graphs`).
+        None where there is no such network. On one GPU its passes are recorded and replayed (`engine.cuda_graphs`).
         """
         return None
 

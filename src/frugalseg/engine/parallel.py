@@ -9,8 +9,8 @@ from typing import TypeVar
 from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import progress
 from frugalseg.engine.threads import cores_to_use, using_threads
-from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, PairingError, ScanError, unreadable
+from frugalseg.text import counted
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -18,7 +18,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
-from frugalseg.engine.words import counted
+from frugalseg.text import counted
 
 console = Console(stderr=True, highlight=False, quiet=int(os.environ.get("RANK", "0")) > 0)
 """Progress, hints and warnings go to standard error; results a program may read go to standard output.

@@ -34,11 +34,11 @@ from frugalseg.engine.files import atomic_write, check_out, write_json
 from frugalseg.engine.forms import Form
 from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.engine.threads import usable_cores
-from frugalseg.engine.words import counted
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.models.saved import SPEC
 from frugalseg.options import Resume
+from frugalseg.text import counted
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from frugalseg.engine.host_memory import free_host_memory
-from frugalseg.imaging.stored import broken
+from frugalseg.imaging.validation import broken
 
 LARGEST_RATIO: dict[str, float] = {"raw": 1, "gzip": 1032, "text": 0.5, "hex": 0.5, "other": math.inf}
 """Packing → bytes of voxels that a stored byte can hold at most.

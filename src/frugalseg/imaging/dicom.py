@@ -16,7 +16,7 @@ from frugalseg.imaging.bounded import BoundedReader
 from frugalseg.imaging.claims import require_plausible
 from frugalseg.imaging.dicom_jpeg import JPEG, decode_jpeg
 from frugalseg.imaging.dicom_series import Slice, list_slices, series_affine, sort_slices
-from frugalseg.imaging.stored import broken
+from frugalseg.imaging.validation import broken
 from frugalseg.imaging.volume import Array, Volume
 
 _INT16 = np.iinfo(np.int16)

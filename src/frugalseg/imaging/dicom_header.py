@@ -6,7 +6,7 @@ from pathlib import Path
 
 from frugalseg.engine.host_memory import free_host_memory
 from frugalseg.imaging.claims import LARGEST_RATIO
-from frugalseg.imaging.stored import broken
+from frugalseg.imaging.validation import broken
 
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 """Transfer syntax of files that are deflated as a whole."""

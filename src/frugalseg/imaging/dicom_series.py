@@ -17,7 +17,7 @@ from frugalseg.imaging.dicom_header import check_dicom_header
 from frugalseg.imaging.dicom_values import StoredValues, read_meaning
 from frugalseg.imaging.formats import DICOM_INDEX, DOCUMENTS, PICTURES, is_dicom_file, visible
 from frugalseg.imaging.itk import LPS_TO_RAS
-from frugalseg.imaging.stored import broken, some
+from frugalseg.imaging.validation import broken, some
 
 Vector = npt.NDArray[np.float64]
 

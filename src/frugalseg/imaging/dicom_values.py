@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydicom import Dataset
 from pydicom.pixels import apply_modality_lut
 
-from frugalseg.imaging.stored import broken
+from frugalseg.imaging.validation import broken
 from frugalseg.imaging.volume import Array
 
 _PADDING = (

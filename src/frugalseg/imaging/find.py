@@ -10,7 +10,7 @@ from pathlib import Path
 from frugalseg.errors import PairingError, ScanError
 from frugalseg.imaging.folders import look_through
 from frugalseg.imaging.formats import EXPECTED, case_id, is_dicom_file, is_dicom_folder, scan_suffix, visible
-from frugalseg.imaging.stored import ScanWarning, broken, some, unknown_format
+from frugalseg.imaging.validation import ScanWarning, broken, some, unknown_format
 
 __all__ = ["case_id", "check_two_files", "find_dataset", "find_masks", "find_scans"]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from frugalseg.errors import PairingError
-from frugalseg.imaging.stored import ScanWarning
+from frugalseg.imaging.validation import ScanWarning
 from frugalseg.imaging.volume import ROUNDING, TOLERATED, Array, Reorientation, Volume
 
 RESAMPLE = "resample the labels to the image with nearest neighbour, or give the image they were drawn on"

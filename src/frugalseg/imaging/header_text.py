@@ -13,7 +13,7 @@ from typing import IO
 
 from frugalseg.errors import ScanError
 from frugalseg.imaging.formats import NIFTI, scan_suffix
-from frugalseg.imaging.stored import broken
+from frugalseg.imaging.validation import broken
 
 LONGEST_LINE = 1 << 15
 LONGEST_NAME = 255

@@ -12,7 +12,7 @@ import SimpleITK
 
 from frugalseg.imaging.formats import scan_suffix
 from frugalseg.imaging.header import check_header
-from frugalseg.imaging.stored import broken, require_3d, require_file, require_plain, slim
+from frugalseg.imaging.validation import broken, require_3d, require_file, require_plain, slim
 from frugalseg.imaging.volume import Array, Frame, Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -21,7 +21,7 @@ from frugalseg.errors import ScanError
 from frugalseg.imaging.formats import scan_suffix
 from frugalseg.imaging.header import check_header
 from frugalseg.imaging.nifti_place import frame_of, in_mm, place, unit_mm
-from frugalseg.imaging.stored import broken, require_3d, require_file, require_plain, slim
+from frugalseg.imaging.validation import broken, require_3d, require_file, require_plain, slim
 from frugalseg.imaging.volume import Array, Frame, Volume
 
 _CHUNK = 1 << 20

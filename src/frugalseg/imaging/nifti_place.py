@@ -11,7 +11,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from frugalseg.errors import ScanError
-from frugalseg.imaging.stored import broken
+from frugalseg.imaging.validation import broken
 from frugalseg.imaging.volume import TOLERATED, Array, Frame, Volume
 
 PLACE = (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from frugalseg.imaging.claims import LARGEST_RATIO, require_plausible
 from frugalseg.imaging.header_text import MOST_LINES, damaged, data_file, integers, numbers, read_line, shown
-from frugalseg.imaging.stored import broken
+from frugalseg.imaging.validation import broken
 
 BYTES = {
     name: size

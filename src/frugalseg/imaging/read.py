@@ -10,7 +10,7 @@ import numpy as np
 
 from frugalseg.imaging.formats import EXPECTED, ITK, MGH, NIFTI, is_dicom_file, is_dicom_folder, scan_suffix
 from frugalseg.imaging.intensity import padding_in
-from frugalseg.imaging.stored import ScanWarning, broken, unknown_format
+from frugalseg.imaging.validation import ScanWarning, broken, unknown_format
 from frugalseg.imaging.volume import TOLERATED, Array, Volume
 
 __all__ = ["ScanWarning", "read_labels", "read_volume"]

@@ -16,7 +16,7 @@ from frugalseg.errors import DiskError, ScanError, disk_errors
 from frugalseg.imaging.formats import ITK, NIFTI, scan_suffix
 from frugalseg.imaging.itk import itk_image, load_itk
 from frugalseg.imaging.nifti import nifti_image
-from frugalseg.imaging.stored import broken
+from frugalseg.imaging.validation import broken
 from frugalseg.imaging.volume import Array, Volume
 
 _WRITTEN_AS = {".mhd": ".mha", ".nhdr": ".nrrd", ".seg.nrrd": ".nrrd"} | dict.fromkeys(

@@ -87,7 +87,7 @@ class Decoder(nn.Module):
 class Segmenter(nn.Module):
     """Encoder and decoder: an image of any size to one logit a class and pixel.
 
-    The background has no logit of its own: it stands at 0 beside the classes (see `segment.losses`).
+    The background has no logit of its own: it stands at 0 beside the classes (see `segmentation.losses`).
     """
 
     def __init__(self, encoder: Encoder, decoder: Decoder) -> None:

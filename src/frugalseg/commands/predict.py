@@ -1,0 +1,90 @@
+"""`frugalseg predict`, whatever the model, with or without refinement.
+
+It lies here because segment/ knows nothing of this room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from frugalseg.engine.files import check_out
+from frugalseg.engine.forms import SCALE, Form
+from frugalseg.engine.lock import in_use
+from frugalseg.engine.threads import with_threads
+from frugalseg.errors import RunError, ScanError
+from frugalseg.models.saved import CURE, SPEC
+from frugalseg.options import PredictOptions, RefineOptions
+from frugalseg.sam_mix.predict_options import is_sam_mix, sam_mix_options
+from frugalseg.segmentation.predict import predict as predict_segmenter
+
+
+@with_threads
+def predict(options: PredictOptions) -> dict[str, Path]:
+    """Segment every scan, and refine the masks where --refine names a model; returns case id → mask.
+
+    Refined masks lie in `out`, those of the trained model alone in `out/coarse`; each folder has its note.
+
+    Raises:
+        ScanError: some scans failed, after all others are written.
+        RunError, OptionError, DeviceError: see `segmentation.predict.predict`, `sam_mix.predict.sam_mix_predict` and
+            `refinement.refine.refine`; an option that the model knows nothing of.
+    """
+    check_out(options.out)
+    if options.refine is None:
+        return _predict_alone(options)
+    from frugalseg.promptable.load import find_weights
+    from frugalseg.refinement.refine import COARSE, note_beside, refine
+
+    find_weights(options.refine)  # before hours of predicting
+    coarse = options.out / COARSE
+    if in_use(options.out, COARSE) and options.resume == "no" and not options.overwrite:
+        raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
+    broken: ScanError | None = None
+    try:
+        there = list(_predict_alone(replace(options, refine=None, out=coarse)))
+    except ScanError as error:
+        made = note_beside(coarse).get("masks", {})
+        # Not those left there by an older prediction, nor any that were not asked for.
+        there = [case for case in options.case or made if case in made]
+        if not there:
+            raise
+        broken = error  # the other scans are there, and are refined first
+    refined = refine(
+        RefineOptions(
+            images=options.images,
+            masks=coarse,
+            out=options.out,
+            model=options.refine,
+            case=there,
+            device=options.device,
+            precision=options.precision,
+            overwrite=options.overwrite,
+            resume="no" if options.resume == "no" else "auto",
+            **_as_trained(options.model),
+        )
+    )
+    if broken is not None:
+        raise broken
+    return refined
+
+
+def _predict_alone(options: PredictOptions) -> dict[str, Path]:
+    """Masks of the trained model alone, by what its run says it is."""
+    if is_sam_mix(options.model):
+        from frugalseg.sam_mix.predict import sam_mix_predict  # it imports transformers, which takes seconds
+
+        return sam_mix_predict(sam_mix_options(options))
+    return predict_segmenter(options)
+
+
+SHOWN = Form({"preprocessing": {"intensity": SCALE}}, RunError, CURE)
+"""What every kind's model.json says of how it sees scans."""
+
+
+def _as_trained(run: Path) -> dict[str, Any]:
+    """The intensities that the trained model was shown, as options of `refine`; every kind notes them alike."""
+    intensity = SHOWN.read(run / SPEC)["preprocessing"]["intensity"]
+    limits = (float(intensity["low"]), float(intensity["high"]))
+    return {"modality": intensity["kind"], "window" if intensity["kind"] == "ct" else "percentiles": limits}

@@ -1,0 +1,200 @@
+"""`frugalseg evaluate`: masks against references, scan by scan, and what it comes to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from frugalseg.dataset.targets import Targets, parse_targets
+from frugalseg.engine.files import check_out
+from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.engine.progress import say
+from frugalseg.engine.threads import cores_to_use, with_threads
+from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanError
+from frugalseg.evaluation.cases import CaseJob, CaseResult, compare_case
+from frugalseg.evaluation.pairing import Pairs, find_pairs
+from frugalseg.evaluation.report import render_report
+from frugalseg.evaluation.results import claimed, write_cases, write_summary
+from frugalseg.evaluation.roles import PredictionNote, read_note, roles_of
+from frugalseg.evaluation.summary import build_summary
+from frugalseg.imaging.find import find_dataset
+from frugalseg.options import EvaluateOptions
+from frugalseg.text import aligned, counted
+
+
+@with_threads
+def evaluate(options: EvaluateOptions) -> dict[str, Any]:
+    """Compare every prediction with its reference and write `options.out`.
+
+    Returns:
+        The content of summary.json (see `summary.build_summary`).
+
+    Raises:
+        PairingError: a reference without prediction, no pair at all, or masks of a case on different grids.
+        ScanError: a mask cannot be read. This and different grids are raised after all other cases are done and
+            written; the files say that they are not complete.
+        OptionError: a `--target` value that no reference holds, or targets that no prediction uses.
+        RunError: `out` is in use.
+    """
+    check_out(options.out)
+    note = read_note(options.predictions)
+    options = replace(options, target=options.target or _targets_of(note, options))
+    targets = parse_targets(options.target)
+    pairs = find_pairs(options.references, options.predictions, note, options.case)
+    roles = roles_of(pairs.masks, note)
+    images = {} if options.images is None else find_dataset(options.images, None)[0]
+    images = {**(note.images if note else {}), **images}
+    with claimed(options.out, options.overwrite):
+        return _evaluate(options, targets, note, pairs, roles, images)
+
+
+def _evaluate(
+    options: EvaluateOptions,
+    targets: Targets,
+    note: PredictionNote | None,
+    pairs: Pairs,
+    roles: Mapping[str, str],
+    images: Mapping[str, Path],
+) -> dict[str, Any]:
+    annotated = {case: slices for case, slices in (note.annotated if note else {}).items() if case in pairs.masks}
+    if annotated:
+        say(f"left out, as a person had drawn them: {counted(sum(map(len, annotated.values())), 'annotated slice')}")
+    if pairs.no_reference:
+        say(f"not compared, for want of a reference: {counted(len(pairs.no_reference), 'prediction')}")
+
+    results, failures = map_cases(
+        compare_case, _jobs(options, pairs, roles, targets, annotated), "comparing", options.workers
+    )
+    if results:
+        if not failures:  # the values of masks that could not be read are not known
+            check_targets(targets, results, note)
+        records = [record for result in results.values() for record in result.records]
+        summary = build_summary(
+            records,
+            targets,
+            json.loads(json.dumps(asdict(options), default=str)),
+            pairs,
+            {case: error.problem for case, error in failures.items()},
+            annotated,
+        )
+        write_cases(options.out, records, summary)
+        report = render_report(summary, records, pairs, images, note) if options.report else None
+        write_summary(options.out, summary, report)
+        _announce(summary)
+    _raise_failures(failures, len(pairs.masks), bool(results))
+    return summary
+
+
+def _targets_of(note: PredictionNote | None, options: EvaluateOptions) -> list[str]:
+    """What the note beside the predictions says they hold, as `--target` takes it."""
+    if note is None or not note.targets:
+        raise OptionError(
+            f"--target is missing, and no predictions.json beside {options.predictions} tells what the masks hold",
+            "name what is compared, for example --target liver=6",
+        )
+    return [f"{organ}={','.join(map(str, values))}" for organ, values in note.targets.items()]
+
+
+def _jobs(
+    options: EvaluateOptions,
+    pairs: Pairs,
+    roles: Mapping[str, str],
+    targets: Targets,
+    annotated: Mapping[str, tuple[int, ...]],
+) -> dict[str, CaseJob]:
+    cores = cores_to_use()
+    at_once = max(1, min(cores if options.workers is None else options.workers, len(pairs.masks)))
+    return {
+        case: CaseJob(
+            case=case,
+            role=roles[case],
+            reference=reference,
+            prediction=prediction,
+            targets=targets,
+            tolerance=options.tolerance,
+            slicewise=options.slicewise,
+            threads=max(1, cores // at_once),
+            annotated=annotated.get(case, ()),
+        )
+        for case, (reference, prediction) in pairs.masks.items()
+    }
+
+
+def check_targets(targets: Targets, results: Mapping[str, CaseResult], note: PredictionNote | None) -> None:
+    """A target value that no reference holds is a slip of the user's, and so are predictions in other values.
+
+    A value that the model was trained with is taken on trust: a few scans may all lack the tumour of liver=1,2.
+
+    Raises:
+        OptionError: naming the values found.
+    """
+    found = frozenset().union(*(r.reference_values for r in results.values()))
+    predicted = frozenset().union(*(r.prediction_values for r in results.values()))
+    for organ, values in targets.items():
+        known = note.targets.get(organ, ()) if note else ()
+        if missing := [v for v in values if v not in found and v not in known]:
+            raise OptionError(
+                f"--target {organ}: label value {_list(missing)} is in none of the references "
+                f"(they hold {_list(found) or 'only 0'})",
+                "correct the value",
+            )
+    wanted = {v for values in targets.values() for v in values}
+    if predicted and not predicted & wanted:
+        raise OptionError(
+            f"no prediction holds a value of --target ({_list(wanted)}); they hold {_list(predicted)}",
+            "write predictions and references with the same label values",
+        )
+
+
+def _list(values: object) -> str:
+    assert isinstance(values, (list, set, frozenset))
+    return ", ".join(str(v) for v in sorted(values))
+
+
+def _announce(summary: Mapping[str, Any]) -> None:
+    """The summary, on standard output: means of every group, the headline first."""
+    headline, groups = summary["headline"], summary["groups"]
+    if headline is None:
+        say("every scan was seen in training: there is no headline figure")
+    else:
+        print(f"mean over {counted(groups[headline]['scans'], 'scan')}: {groups[headline]['meaning']}")
+    rows = [("group", "scans", "organ", "Dice", "HD95 mm", "95% interval")]
+    for name, group in sorted(groups.items(), key=lambda item: item[0] != headline):
+        for organ, figures in group["organs"].items():
+            dice, hd95 = figures["metrics"]["dice"], figures["metrics"]["hd95_mm"]
+            interval = _kinds(dice, hd95)
+            rows.append((name, str(group["scans"]), organ, _limits(dice, 3), _limits(hd95, 1), interval))
+    print(aligned(rows))
+
+
+def _limits(figures: Mapping[str, Any], digits: int) -> str:
+    """A mean, and the limits of its interval where it has one."""
+    if figures["mean"] is None:
+        return "none"
+    text = f"{figures['mean']:.{digits}f}"
+    if figures["ci95"]:
+        text += f" [{figures['ci95'][0]:.{digits}f}, {figures['ci95'][1]:.{digits}f}]"
+    return text
+
+
+def _kinds(dice: Mapping[str, Any], hd95: Mapping[str, Any]) -> str:
+    """Which interval the two have, or why they have none."""
+    if dice["ci95_kind"] == hd95["ci95_kind"]:
+        return str(dice["ci95_kind"])
+    return f"Dice: {dice['ci95_kind']}; HD95: {hd95['ci95_kind']}"
+
+
+def _raise_failures(failures: Mapping[str, FrugalsegError], total: int, written: bool) -> None:
+    if not failures:
+        return
+    grids = all(isinstance(error, PairingError) for error in failures.values())
+    raise (PairingError if grids else ScanError)(
+        f"{len(failures)} of {counted(total, 'case')} cannot be compared"
+        f"{', the others are written and marked as incomplete' if written else ''}:\n{list_failures(failures)}",
+        "mend them and run the same command again with --overwrite"
+        if len(failures) > 1 or written
+        else next(iter(failures.values())).cure,
+    )

@@ -1,0 +1,204 @@
+"""Pictures of a case: the scan in grey, the outline of the reference and of the prediction."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from frugalseg.dataset.targets import Targets
+from frugalseg.errors import FrugalsegError, PairingError
+from frugalseg.evaluation.cases import read_pair
+from frugalseg.evaluation.metrics import organ_mask
+from frugalseg.evaluation.pairing import Pairs
+from frugalseg.evaluation.surface import Mask
+from frugalseg.imaging.grids import onto_grid
+from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.imaging.read import read_volume
+from frugalseg.imaging.volume import Volume, canonical
+
+REFERENCE_COLOUR, PREDICTION_COLOUR = "#56b4e9", "#e69f00"
+"""Sky blue and orange of Okabe and Ito: apart for every kind of colour blindness, and bright on grey."""
+
+PERCENTILES = IntensityScale(kind="mr", low=0.5, high=99.5)
+"""How a scan is shown where the model does not tell its window."""
+
+PIXELS_PER_PANEL = 420
+ZOOM_MARGIN_MM = 35.0
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture: a PNG as base64, and what it shows in words."""
+
+    png: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """The pictures of one case and organ.
+
+    Attributes:
+        label: "best", "median" or "worst".
+        record: its figures.
+        panels: its pictures.
+        note: what is to be known of them, or "".
+    """
+
+    label: str
+    record: Mapping[str, Any]
+    panels: list[Panel]
+    note: str
+
+
+def choose_cases(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The best, the median and the worst record by Dice, as far as they differ; ties go by case id."""
+    ranked = sorted((r for r in records if not np.isnan(r["dice"])), key=lambda r: (-r["dice"], r["case"]))
+    picked: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    for label, i in (("best", 0), ("worst", len(ranked) - 1), ("median", len(ranked) // 2)):
+        if ranked:
+            picked.setdefault(ranked[i]["case"], (label, ranked[i]))
+    return sorted(picked.values(), key=lambda pair: ("best", "median", "worst").index(pair[0]))
+
+
+def draw_cases(
+    chosen: Sequence[tuple[str, Mapping[str, Any]]],
+    pairs: Pairs,
+    images: Mapping[str, Path],
+    targets: Targets,
+    scale: IntensityScale | None,
+) -> list[CaseView]:
+    """Draw the chosen records; a scan that cannot be shown is drawn black, and the note says why.
+
+    Args:
+        chosen: labels and records, as `choose_cases` gives them.
+        pairs: where the masks lie.
+        images: case id → scan.
+        targets: organ → label values.
+        scale: the model's intensity scale; percentiles where None.
+    """
+    views = []
+    for label, record in chosen:
+        case, values = record["case"], targets[record["organ"]]
+        reference, prediction = read_pair(case, *pairs.masks[case])
+        image, note = _image(images.get(case), reference)
+        upright, way = canonical(reference.with_array(organ_mask(reference.array, values)))
+        other = way.apply(prediction.with_array(organ_mask(prediction.array, values)))
+        shown = None
+        if image is not None:
+            grey = way.apply(image)
+            fitted = scale or PERCENTILES
+            shown = fitted.apply(grey.array, fitted.fit(grey.array, grey.padding), grey.padding)
+        views.append(CaseView(label, record, draw_panels(shown, upright.array, other.array, upright.spacing), note))
+    return views
+
+
+def _image(path: Path | None, mask: Volume) -> tuple[Volume | None, str]:
+    if path is None:
+        return None, "No scan was given for this case: outlines on black."
+    try:
+        image = read_volume(path)
+    except FrugalsegError as error:
+        return None, f"The scan cannot be shown ({error.problem}): outlines on black."
+    try:
+        return onto_grid(image, mask, path.name, ("scan", "masks")), ""
+    except PairingError:
+        return None, f"The scan {path.name} lies on another grid than the masks: outlines on black."
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One plane of a scan; the first axis runs to the right of the picture.
+
+    Attributes:
+        image: (U, V) in [0, 1], or None for black.
+        reference, prediction: (U, V), bool.
+        spacing: mm along U and V.
+        upward: whether V runs up the picture, else down.
+    """
+
+    image: npt.NDArray[np.float32] | None
+    reference: Mask
+    prediction: Mask
+    spacing: tuple[float, float]
+    upward: bool = False
+
+    def around_masks(self, margin_mm: float) -> Cut:
+        """The part around both masks, with a margin."""
+        held = np.argwhere(self.reference | self.prediction)
+        margin = np.ceil(margin_mm / np.array(self.spacing)).astype(int)
+        low = np.maximum(held.min(axis=0) - margin, 0)
+        high = held.max(axis=0) + margin + 1
+        part = slice(low[0], high[0]), slice(low[1], high[1])
+        image = None if self.image is None else self.image[part]
+        return Cut(image, self.reference[part], self.prediction[part], self.spacing, self.upward)
+
+
+def draw_panels(
+    image: npt.NDArray[np.float32] | None,
+    reference: Mask,
+    prediction: Mask,
+    spacing: tuple[float, float, float],
+) -> list[Panel]:
+    """The axial slice with most of the organ, the one with most disagreement (closer), and a coronal cut.
+
+    Args:
+        image: canonical (X, Y, Z) in [0, 1], or None for black.
+        reference, prediction: canonical (X, Y, Z), bool; at least one holds something.
+        spacing: mm along X, Y, Z.
+    """
+    in_reference = bool(reference.any())
+    organ = reference if in_reference else prediction
+    z, y = (int(np.argmax(np.count_nonzero(organ, axis=axes))) for axes in ((0, 1), (0, 2)))
+    wrong = np.count_nonzero(reference ^ prediction, axis=(0, 1))
+    w = int(np.argmax(wrong))
+
+    def axial(at: int) -> Cut:
+        plane = None if image is None else image[:, :, at]
+        return Cut(plane, reference[:, :, at], prediction[:, :, at], (spacing[0], spacing[1]))
+
+    coronal = Cut(
+        None if image is None else image[:, y], reference[:, y], prediction[:, y], (spacing[0], spacing[2]), upward=True
+    )
+    count = reference.shape[2]
+    whose = "reference" if in_reference else "prediction (the reference is empty)"
+    panels = [_draw(axial(z), f"Axial slice {z + 1} of {count}: largest area of the {whose}")]
+    if wrong[w]:
+        area = wrong[w] * spacing[0] * spacing[1] / 100
+        caption = f"Axial slice {w + 1} of {count}, closer: largest disagreement, {area:.1f} cm²"
+        panels.append(_draw(axial(w).around_masks(ZOOM_MARGIN_MM), caption))
+    panels.append(_draw(coronal, f"Coronal cut {y + 1} of {reference.shape[1]}: largest area of the {whose}"))
+    return panels
+
+
+def _draw(cut: Cut, caption: str) -> Panel:
+    from matplotlib.figure import Figure
+
+    width, height = (n * s for n, s in zip(cut.reference.shape, cut.spacing, strict=True))
+    scale = PIXELS_PER_PANEL / max(width, height) / 100
+    figure = Figure(figsize=(max(width * scale, 0.6), max(height * scale, 0.6)), dpi=100, facecolor="black")
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    shown = np.zeros(cut.reference.shape, np.float32) if cut.image is None else cut.image
+    extent = (0.0, width, 0.0, height) if cut.upward else (0.0, width, height, 0.0)
+    origin: Literal["lower", "upper"] = "lower" if cut.upward else "upper"
+    axes.imshow(shown.T, cmap="gray", vmin=0, vmax=1, extent=extent, origin=origin, interpolation="bilinear")
+    # The prediction is the thinner line and on top: where both agree, its orange lies inside the blue.
+    for mask, colour, line in ((cut.reference, REFERENCE_COLOUR, 3.0), (cut.prediction, PREDICTION_COLOUR, 1.3)):
+        if mask.any():
+            u, v = ((np.arange(-1, n + 1) + 0.5) * s for n, s in zip(mask.shape, cut.spacing, strict=True))
+            axes.contour(u, v, np.pad(mask, 1).T.astype(float), levels=[0.5], colors=[colour], linewidths=[line])
+    axes.set_xlim(extent[0], extent[1])
+    axes.set_ylim(extent[2], extent[3])
+    for text, x, side in (("R", 0.02, "left"), ("L", 0.98, "right")):
+        axes.text(x, 0.5, text, transform=axes.transAxes, color="white", ha=side, va="center", fontsize=11, alpha=0.85)
+    target = io.BytesIO()
+    figure.savefig(target, format="png", facecolor="black")
+    return Panel(base64.b64encode(target.getvalue()).decode("ascii"), caption)

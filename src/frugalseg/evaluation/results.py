@@ -1,0 +1,67 @@
+"""The files of an evaluation: cases.csv, cases.json, report.html, and summary.json, written last of all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from frugalseg.engine.files import atomic_write, check_out, write_json
+from frugalseg.engine.forms import Form
+from frugalseg.engine.lock import in_use, lock_folder
+from frugalseg.errors import RunError, disk_errors
+from frugalseg.evaluation.policy import policy_line
+from frugalseg.evaluation.summary import without_nan
+
+SUMMARY, REPORT = "summary.json", "report.html"
+
+SCORED = Form(
+    {"complete": bool, "annotated_slices_left_out?": {str: list}},
+    RunError,
+    "delete it, and evaluate again (a study does so by itself)",
+)
+"""What of summary.json is read again."""
+
+
+@contextmanager
+def claimed(out: Path, overwrite: bool) -> Iterator[None]:
+    """Make the folder, or make sure that it may be written into, and keep other processes out of it meanwhile.
+
+    With `overwrite` an older summary.json is removed at once, so that a killed evaluation never looks finished.
+
+    Raises:
+        RunError: it is a file, it holds something and `overwrite` is not given, or another process works there.
+        DiskError: it cannot be made.
+    """
+    check_out(out)
+    if in_use(out) and not overwrite:
+        raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
+    lock = lock_folder(out)
+    try:
+        with disk_errors(out):
+            (out / SUMMARY).unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
+
+
+def write_cases(out: Path, records: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
+    """Write cases.csv and cases.json; the policy and the tolerance stand in both."""
+    table = pd.DataFrame(list(records))
+    table["tolerance_mm"] = summary["tolerance_mm"]
+    table["empty_mask_policy"] = policy_line()
+    with atomic_write(out / "cases.csv", "w") as file:
+        table.to_csv(file, index=False)
+    shared = {key: summary[key] for key in ("tolerance_mm", "empty_mask_policy", "targets", "metrics")}
+    write_json(out / "cases.json", without_nan({**shared, "cases": list(records)}))
+
+
+def write_summary(out: Path, summary: Mapping[str, Any], report: str | None) -> None:
+    """Write report.html, where there is one, then summary.json: where that is, the evaluation is whole."""
+    if report is not None:
+        with atomic_write(out / REPORT, "w") as file:
+            file.write(report)
+    write_json(out / SUMMARY, summary)

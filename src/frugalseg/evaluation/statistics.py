@@ -1,0 +1,372 @@
+"""Means over patients and over runs, how far they can be trusted, and whether two methods differ."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from frugalseg.text import counted
+
+Run = tuple[int, int]
+"""A training: which draw of the labels, and which seed."""
+
+Range = tuple[float, float]
+"""The least and the greatest value that a metric, or a difference of two, can have."""
+
+ANY: Range = (-math.inf, math.inf)
+LEVEL = 0.95
+"""How often an interval should hold the truth."""
+FEWEST_TO_RESAMPLE = 30
+"""Values from which a bootstrap covers as often as a t interval, and skewed scores more often (bench_coverage.py)."""
+AT_ONCE = 1 << 22
+"""Values drawn at once while resampling, which bounds the memory."""
+FEWEST_PATIENTS = 6
+"""Patients whose scores differ that a two-sided signed-rank test needs to be able to give p < 0.05."""
+SAME_SCORE = 12
+"""Decimals after which two scores count as equal; what averaging leaves beyond them is rounding."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The 95% interval of a mean, or why there is none.
+
+    Attributes:
+        limits: lower and upper limit, inside the metric's range; None where there is no interval.
+        method: "t" or "BCa bootstrap"; empty where there is no interval.
+        sample: what it is over, as "4 patients" or "2 draws, 3 seeds, 12 patients"; where there is no interval, why.
+    """
+
+    limits: tuple[float, float] | None
+    method: str
+    sample: str
+
+    @property
+    def kind(self) -> str:
+        """What to print beside it: "t interval, 4 patients", "no interval: 1 patient"."""
+        return f"{self.method} interval, {self.sample}" if self.limits else f"no interval: {self.sample}"
+
+    def inside(self, scale: Range) -> Interval:
+        """The same with limits that the metric can have; the mean lies in its range, so nothing true is cut off."""
+        if self.limits is None:
+            return self
+        low, high = self.limits
+        return replace(self, limits=(max(low, scale[0]), min(high, scale[1])))
+
+
+def interval_rule(noun: str, resamples: int, seed: int) -> str:
+    """The rule by which `mean_interval` chooses, in words, for reports.
+
+    Args:
+        noun: what the values are of: "patient" or "scan".
+        resamples, seed: of the bootstrap.
+    """
+    return (
+        f"95% interval of the mean, inside the metric's range: Student's t below {FEWEST_TO_RESAMPLE} {noun}s, BCa "
+        f"bootstrap from {FEWEST_TO_RESAMPLE} ({resamples:,} resamplings, seed {seed}); none of one {noun}, or where "
+        "all have the same score"
+    )
+
+
+def mean_interval(
+    values: Sequence[float] | npt.NDArray[np.float64],
+    resamples: int = 10_000,
+    seed: int = 0,
+    scale: Range = ANY,
+    noun: str = "patient",
+) -> Interval:
+    """The 95% interval of the mean over patients.
+
+    It tells how the mean would move with other patients of the same kind, for this one trained model; the spread
+    over training runs is another matter (`crossed_interval`). Of few patients every bootstrap is too narrow: resampled
+    they vary by (n - 1) / n of what they should, and of two it can give no more than their two values. So below
+    `FEWEST_TO_RESAMPLE` it is Student's t interval; from there the bias-corrected and accelerated bootstrap (Efron
+    1987, JASA 82:171-185), which leans to the side where a few patients fail. No interval can know of failures that no
+    patient shows; docs/reference/statistics.md gives the coverage of each.
+
+    Args:
+        values: (n,) one value a patient; NaN are left out.
+        resamples, seed: of the bootstrap; one seed gives one interval.
+        scale: least and greatest value of the metric.
+        noun: what a value is of.
+
+    Returns:
+        Without limits for fewer than two values, and for equal ones, which show no spread to go by.
+    """
+    kept = np.asarray(values, dtype=np.float64)
+    kept = kept[~np.isnan(kept)]
+    sample = counted(kept.size, noun)
+    if kept.size < 2:
+        return Interval(None, "", sample)
+    if _equal(kept):
+        return Interval(None, "", f"{sample}, all with the same score")
+    if kept.size < FEWEST_TO_RESAMPLE:
+        return Interval(t_limits(float(kept.mean()), [kept]), "t", sample).inside(scale)
+    return Interval(bca_limits(kept, resamples, seed), "BCa bootstrap", sample).inside(scale)
+
+
+def t_limits(mean: float, samples: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
+    """Student's t interval of a mean whose variance is the sum of what several samples contribute.
+
+    Each sample, of n values, contributes its variance divided by n, known to n - 1 degrees of freedom; those of the sum
+    are Satterthwaite's (1946, Biometrics Bulletin 2:110-114). With one sample it is the usual t interval.
+
+    Args:
+        mean: the middle of the interval.
+        samples: each (n ≥ 2,); not all of them constant.
+    """
+    from scipy import stats
+
+    parts = np.array([sample.var(ddof=1) / sample.size for sample in samples])
+    freedom = parts.sum() ** 2 / sum(part**2 / (sample.size - 1) for part, sample in zip(parts, samples, strict=True))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom) * math.sqrt(parts.sum()))
+    return mean - half, mean + half
+
+
+def bca_limits(values: npt.NDArray[np.float64], resamples: int, seed: int) -> tuple[float, float]:
+    """Bias-corrected and accelerated bootstrap interval of the mean of (n,) values, not all of them equal."""
+    from scipy import stats
+
+    found = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=resamples,
+        batch=max(1, AT_ONCE // values.size),
+        confidence_level=LEVEL,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def _equal(values: npt.NDArray[np.float64]) -> bool:
+    return bool(np.ptp(np.round(values, SAME_SCORE)) == 0)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric over the scans of a group.
+
+    Attributes:
+        n: scans that have a value.
+        left_out: scans without one (NaN), left out of everything here.
+        mean, sd, median, minimum, maximum: over the n values; NaN where there are none. sd has n - 1 in its
+            denominator and is NaN below two values.
+        ci95: limits of the 95% interval of the mean (`mean_interval`), or None.
+        ci95_kind: which kind of interval and over how many scans, or why there is none.
+    """
+
+    n: int
+    left_out: int
+    mean: float
+    sd: float
+    median: float
+    minimum: float
+    maximum: float
+    ci95: tuple[float, float] | None
+    ci95_kind: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+def summarise(
+    values: Sequence[float] | npt.NDArray[np.float64], resamples: int, seed: int, scale: Range = ANY
+) -> Summary:
+    """Summarise one value a scan, each taken as one patient; NaN are counted and left out. See `mean_interval`."""
+    given = np.asarray(values, dtype=np.float64)
+    kept = given[~np.isnan(given)]
+    nan = float("nan")
+    some = kept.size > 0
+    interval = mean_interval(kept, resamples, seed, scale, "scan")
+    return Summary(
+        n=int(kept.size),
+        left_out=int(given.size - kept.size),
+        mean=float(kept.mean()) if some else nan,
+        sd=float(kept.std(ddof=1)) if kept.size > 1 else nan,
+        median=float(np.median(kept)) if some else nan,
+        minimum=float(kept.min()) if some else nan,
+        maximum=float(kept.max()) if some else nan,
+        ci95=interval.limits,
+        ci95_kind=interval.kind,
+    )
+
+
+def crossed_interval(
+    scores: npt.NDArray[np.float64],
+    runs: Sequence[Run],
+    resamples: int = 10_000,
+    seed: int = 0,
+    scale: Range = ANY,
+) -> Interval:
+    """The 95% interval of the mean where draws of the labels, seeds and patients are each a sample.
+
+    Runs are not independent: those of one draw share their labels, those of one seed their pre-training, and all of
+    them the patients they are tested on. So the variance of the mean is the sum of three: that of the draws' means,
+    of the seeds' and of the patients', each divided by how many there are (`t_limits`). What two of them share, the
+    interactions, is counted more than once, which errs to the wide side. The interval tells how the mean would move
+    with other patients and with the model trained again, on another draw of the labels. Resampling instead (the
+    pigeonhole bootstrap, Owen 2007) holds the truth less often, since it cannot see how little two draws tell.
+
+    It assumes that draws, seeds and patients are random samples of those one could have had. What there is one of adds
+    nothing: the interval is then for that draw or seed, which its sample says.
+
+    Args:
+        scores: (runs, patients) of one method, or differences of two methods; NaN are left out of every mean.
+        runs: the (draw, seed) of each row.
+        resamples, seed: of the bootstrap that `mean_interval` may use where there is one run.
+        scale: least and greatest value of the metric, or of the difference.
+
+    Returns:
+        With one run that of its patients. Without limits where fewer than two patients have a score, and for equal
+        scores.
+
+    Raises:
+        ValueError: not as many runs as rows.
+    """
+    given = np.asarray(scores, dtype=np.float64)
+    if len(runs) != len(given):
+        raise ValueError(f"{len(given)} rows of scores for {len(runs)} runs")
+    of_runs, patients = mean_without_nan(given, axis=1), _known(mean_without_nan(given, axis=0))
+    known: list[int] = np.flatnonzero(~np.isnan(of_runs)).tolist()
+    if len(known) < 2 or patients.size < 2:
+        return mean_interval(patients, resamples, seed, scale)
+    draws, seeds = (_level_means(of_runs[known], [runs[row][factor] for row in known]) for factor in (0, 1))
+    sample = f"{counted(draws.size, 'draw')}, {counted(seeds.size, 'seed')}, {counted(patients.size, 'patient')}"
+    samples = [means for means in (draws, seeds, patients) if means.size > 1]
+    if all(map(_equal, samples)):
+        return Interval(None, "", f"{sample}, all with the same score")
+    return Interval(t_limits(float(of_runs[known].mean()), samples), "t", sample).inside(scale)
+
+
+def _level_means(of_runs: npt.NDArray[np.float64], levels: Sequence[int]) -> npt.NDArray[np.float64]:
+    """The mean of the runs of each level, a draw or a seed."""
+    _, of_run = np.unique(levels, return_inverse=True)
+    means: npt.NDArray[np.float64] = np.bincount(of_run, of_runs) / np.bincount(of_run)
+    return means
+
+
+def _known(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return values[~np.isnan(values)]
+
+
+@dataclass(frozen=True)
+class SignedRank:
+    """A paired Wilcoxon signed-rank test over patients.
+
+    Attributes:
+        n: patients with a score from both methods.
+        zeros: those among them whose scores are equal; they are left out of the ranking.
+        p: two-sided; NaN where no patient's scores differ.
+        least_p: the least p that so many patients can give, 2 · 2^-(n - zeros): where it is above 0.05, no
+            difference between the methods can be shown by this test however large it is.
+    """
+
+    n: int
+    zeros: int
+    p: float
+    least_p: float
+
+    @property
+    def can_reach_five_percent(self) -> bool:
+        """Whether enough patients differ for p < 0.05 to be possible at all."""
+        return self.n - self.zeros >= FEWEST_PATIENTS
+
+
+def signed_rank(differences: Sequence[float] | npt.NDArray[np.float64]) -> SignedRank:
+    """Test whether paired differences lie symmetrically around 0 (Wilcoxon 1945), two-sided.
+
+    Zeros are left out before ranking (Wilcoxon's own way, `zero_method="wilcox"` of SciPy). The p is exact up to 50
+    patients without ties and up to 13 with ties; beyond, it is the normal approximation without continuity
+    correction.
+
+    Args:
+        differences: (n,) one value a patient: a method's score minus the other's, each averaged over the patient's
+            scans and over the runs. NaN are left out.
+    """
+    from scipy import stats
+
+    given = np.asarray(differences, dtype=np.float64)
+    kept = np.round(given[~np.isnan(given)], SAME_SCORE)
+    differing = kept[kept != 0]
+    p = float(stats.wilcoxon(differing, zero_method="wilcox").pvalue) if differing.size else float("nan")
+    return SignedRank(int(kept.size), int(kept.size - differing.size), p, min(1.0, 2.0 * 0.5**differing.size))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of one family of tests (Holm 1979, Scandinavian Journal of Statistics 6:65-70).
+
+    Args:
+        p_values: of all tests of the family; NaN (nothing to test) belongs to no family and stays NaN.
+
+    Returns:
+        Adjusted p-values in the order given: comparing them with 0.05 keeps the chance of any false finding in the
+        family at 5%.
+
+    Raises:
+        ValueError: a p outside 0…1.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if ((p < 0) | (p > 1)).any():
+        raise ValueError("p-values lie between 0 and 1")
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted = np.full(p.shape, np.nan)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
+    return [float(v) for v in adjusted]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One metric of a method over its runs (draws of the labels × seeds), each tested on the same patients.
+
+    Attributes:
+        runs: runs that have a value.
+        patients: patients that have a value in any run.
+        mean: mean over the runs of each run's mean over the patients.
+        sd: standard deviation of the runs' means, n - 1 in the denominator; NaN below two runs.
+        ci95: 95% interval over patients of the score averaged over the runs (`mean_interval`).
+        ci95_runs: the same over draws, seeds and patients (`crossed_interval`).
+    """
+
+    runs: int
+    patients: int
+    mean: float
+    sd: float
+    ci95: Interval
+    ci95_runs: Interval
+
+
+def summarise_runs(
+    scores: npt.NDArray[np.float64],
+    runs: Sequence[Run],
+    resamples: int = 10_000,
+    seed: int = 0,
+    scale: Range = ANY,
+) -> RunSummary:
+    """Summarise (runs, patients) scores of one method, `runs` naming the rows; NaN are left out of every mean."""
+    scores = np.asarray(scores, dtype=np.float64)
+    of_runs, of_patients = _known(mean_without_nan(scores, axis=1)), _known(mean_without_nan(scores, axis=0))
+    return RunSummary(
+        runs=int(of_runs.size),
+        patients=int(of_patients.size),
+        mean=float(of_runs.mean()) if of_runs.size else math.nan,
+        sd=float(of_runs.std(ddof=1)) if of_runs.size > 1 else math.nan,
+        ci95=mean_interval(of_patients, resamples, seed, scale),
+        ci95_runs=crossed_interval(scores, runs, resamples, seed, scale),
+    )
+
+
+def mean_without_nan(scores: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
+    """`np.nanmean` that gives NaN where there is nothing to average, without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
+        means: npt.NDArray[np.float64] = np.nanmean(scores, axis=axis)
+    return means

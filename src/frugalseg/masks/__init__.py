@@ -1,0 +1,1 @@
+"""A folder of masks: pairing with scans, writing in the scan's grid, provenance, connected components."""

@@ -1,0 +1,99 @@
+"""The masks that a command of this room starts from: which belongs to which scan, and what their values mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from frugalseg.dataset.targets import MAX_TARGETS, MAX_VALUE, Targets
+from frugalseg.engine.files import sha256
+from frugalseg.engine.progress import say
+from frugalseg.errors import PairingError, RunError, ScanError
+from frugalseg.imaging.find import check_two_files, find_dataset, find_scans
+from frugalseg.imaging.grids import onto_grid
+from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.volume import Volume
+from frugalseg.imaging.write import mask_path
+from frugalseg.masks.folder import MaskFolder, chosen
+
+
+def pair(images: Path, masks: Path, cases: Sequence[str]) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Case id → scan and case id → mask, of the scans that have one and are wanted.
+
+    A single scan and a single mask file belong together whatever they are called.
+
+    Raises:
+        PairingError: masks without a scan, double ids, no pair at all, or a file that is scan and mask at once.
+        ScanError: a path does not exist or holds no scan.
+        OptionError: a wanted case that is no scan, or has no mask.
+    """
+    if masks.is_file() and len(single := find_scans(images)) == 1:
+        scans, given = single, dict.fromkeys(single, masks)
+        check_two_files(scans, given)
+    else:
+        scans, given = find_dataset(images, masks)
+    wanted = chosen({case: path for case, path in scans.items() if case in given}, cases, masks)
+    if not wanted:
+        raise PairingError(f"no scan in {images} has a mask in {masks}", "name scan and mask of a case alike")
+    return wanted, {case: given[case] for case in wanted}
+
+
+def check_kept(masks: Mapping[str, Path], images: Mapping[str, Path], out: Path) -> None:
+    """Raise `RunError` where a new mask in `out` would overwrite the given one."""
+    if over := [case for case in masks if mask_path(out, case, images[case]).resolve() == masks[case].resolve()]:
+        raise RunError(f"the new mask of {over[0]} would overwrite the given one", "choose another --out")
+
+
+def read_given(case: str, scan: Volume, path: Path) -> Volume:
+    """The mask of a case, on the grid of its scan.
+
+    Raises:
+        PairingError: scan and mask lie on different grids.
+        ScanError: it cannot be read, or holds values that masks are not written with.
+    """
+    mask = onto_grid(read_labels(path), scan, case)
+    for value in (int(mask.array.min()), int(mask.array.max())):
+        if not 0 <= value <= MAX_VALUE:
+            problem = f"{path} holds the label value {value}, expected 0…{MAX_VALUE}"
+            raise ScanError(problem, "renumber the labels")
+    return mask
+
+
+def forget_changed(folder: MaskFolder, masks: Mapping[str, Path]) -> None:
+    """Of an interrupted run, do the scans again whose given mask was changed since."""
+    given = folder.note["given"]
+    for case in [case for case in folder.done if given[case]["sha256"] != sha256(masks[case])]:
+        say(f"{case}: the given mask is another than before; it is done again")
+        for known in (folder.done, folder.note["masks"], given):
+            del known[case]
+
+
+def organs_in(mask: Volume, wanted: Targets, known: Targets) -> Targets:
+    """What is worked on in a mask: organ → its values.
+
+    Args:
+        mask: label values from 0.
+        wanted: of --target; where it is empty, every value that `mask` holds is an organ of its own.
+        known: names of values, where they are known.
+
+    Raises:
+        ScanError: it holds more organs than a mask of classes.
+    """
+    if wanted:
+        return wanted
+    names = {value: name for name, values in known.items() for value in values}
+    # By counting: sorting a large mask, as np.unique does on its own, takes longer.
+    values = [int(value) for value in np.flatnonzero(np.bincount(mask.array.ravel(order="K"))) if value]
+    if len(values) > MAX_TARGETS:
+        raise ScanError(
+            f"{mask.source or 'the mask'} holds {len(values)} label values, at most {MAX_TARGETS} can be worked on",
+            "name those meant with --target",
+        )
+    return {_free(names.get(value, f"label {value}"), value, names): (value,) for value in values}
+
+
+def _free(name: str, value: int, names: Mapping[int, str]) -> str:
+    """An organ of several values is worked on value by value: each then needs a name of its own."""
+    return name if list(names.values()).count(name) < 2 else f"{name} ({value})"

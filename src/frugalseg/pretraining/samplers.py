@@ -1,0 +1,190 @@
+"""Which slices make a batch.
+
+A sampler gives all batches of an epoch as tensors of store rows, first axis the samples; a function of (seed, epoch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frugalseg.dataset.source import shuffled_batches
+from frugalseg.engine.progress import say
+from frugalseg.errors import OptionError, SplitError
+from frugalseg.options import PretrainOptions
+from frugalseg.pretraining.pairs import Ints, PairTable, Rule
+from frugalseg.pretraining.slice_metadata import QUARTERS, Facts
+from frugalseg.text import counted
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The slices that may be drawn.
+
+    Attributes:
+        rows: (N,) their rows in the store.
+        facts: of all slices of the store.
+    """
+
+    rows: Ints
+    facts: Facts
+
+    @cached_property
+    def pairs(self) -> PairTable:
+        """The index tables of the triplet rules."""
+        own = self.facts.at(torch.from_numpy(self.rows))
+        return PairTable(self.rows, own.scan.numpy(), own.present.numpy() > 0, own.z_mm.numpy())
+
+    @cached_property
+    def scan(self) -> Ints:
+        """(N,) the scan of each row."""
+        return self.facts.scan.numpy()[self.rows]
+
+    @cached_property
+    def organs(self) -> Ints:
+        """(N,) a number for the organs of each row."""
+        return self.facts.organs.numpy()[self.rows]
+
+    @cached_property
+    def quarter(self) -> Ints:
+        """(N,) the quarter of its scan each row lies in."""
+        return self.facts.quarter.numpy()[self.rows]
+
+
+Sampler = Callable[[Pool, PretrainOptions, int], list[Tensor]]
+
+
+def _rng(options: PretrainOptions, epoch: int) -> np.random.Generator:
+    return np.random.default_rng([options.seed, epoch, 3])
+
+
+def shuffled_slices(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tensor]:
+    """Every slice once, in random order; batches (B,)."""
+    return shuffled_batches(pool.rows, options.batch_size, options.seed, epoch)
+
+
+def triplets(rule: Rule) -> Sampler:
+    """Every slice once as an anchor, with a positive and a negative of `rule`; batches (B, 3)."""
+
+    def draw(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tensor]:
+        drawn = pool.pairs.draw(rule, _rng(options, epoch), options.neg_scope, options.min_dz)
+        if epoch == 0 and len(drawn) < len(pool.rows):
+            alone = counted(len(pool.rows) - len(drawn), "slice")
+            say(f"left out as anchors: {alone} to which no other slice can be the positive")
+        return shuffled_batches(drawn.stacked(), options.batch_size, options.seed, epoch)
+
+    return draw
+
+
+class _Deck:
+    """A shuffled pile of slices, dealt from the top again when it is through."""
+
+    def __init__(self, rows: Ints) -> None:
+        self.rows, self.dealt = rows, 0
+
+    def deal(self, count: int) -> Ints:
+        """The next `count` rows."""
+        places = np.arange(self.dealt, self.dealt + count)
+        self.dealt += count
+        return np.take(self.rows, places, mode="wrap")
+
+
+def scan_balanced(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tensor]:
+    """Batches (B,) of several slices of each of several scans, every scan as often as every other.
+
+    A batch holds as many scans as can have `slices_per_scan` slices in it. Within a scan, slices come in random
+    order but in pairs of the same T, so that the slices of a rare organ meet a positive; every slice of it comes
+    once before any comes again.
+
+    Raises:
+        OptionError: the batch has no room for two scans.
+        SplitError: no scan has two slices.
+    """
+    size, least = options.batch_size, options.slices_per_scan
+    if size < 2 * least:
+        raise OptionError(
+            f"--batch-size {size} has no room for {least} slices of each of two scans (--slices-per-scan {least})",
+            f"give --batch-size {2 * least} or more",
+        )
+    rng = _rng(options, epoch)
+    order = _in_pairs(pool, rng)
+    piles = [pile for pile in np.split(order, _ends_of_groups(pool.scan[order])) if len(pile) > 1]
+    if not piles:
+        raise SplitError(
+            f"{options.method} finds no positive: no two slices belong together", "give scans of more than one slice"
+        )
+    decks = [_Deck(pool.rows[pile]) for pile in piles]
+    scans = min(size // least, len(decks))
+    share = np.full(scans, size // scans) + (np.arange(scans) < size % scans)
+    batches = max(1, sum(map(len, piles)) // size)
+    return [
+        torch.from_numpy(
+            np.concatenate([decks[d].deal(n) for d, n in zip(_some(rng, len(decks), scans), share, strict=True)])
+        )
+        for _ in range(batches)
+    ]
+
+
+def _some(rng: np.random.Generator, among: int, count: int) -> Ints:
+    return rng.choice(among, count, replace=False)
+
+
+def _ends_of_groups(sorted_groups: Ints) -> Ints:
+    return np.flatnonzero(np.diff(sorted_groups)) + 1
+
+
+def _in_pairs(pool: Pool, rng: np.random.Generator) -> Ints:
+    """Places in the pool sorted by scan; within a scan random, but slices of the same T in pairs, single ones last."""
+    shuffled = rng.permutation(len(pool.rows))
+    cell = pool.scan * (pool.organs.max(initial=0) + 1) + pool.organs
+    by_cell = shuffled[np.argsort(cell[shuffled], kind="stable")]
+    starts = np.concatenate([[0], _ends_of_groups(cell[by_cell])]).astype(np.int64)
+    sizes = np.diff(np.append(starts, len(by_cell)))
+    place = np.arange(len(by_cell)) - np.repeat(starts, sizes)
+    single = (place == np.repeat(sizes, sizes) - 1) & (place % 2 == 0)
+    ticket = rng.random(len(by_cell))
+    second = np.flatnonzero(place % 2 == 1)
+    ticket[second] = ticket[second - 1]  # both of a pair draw the same place in their scan's order
+    return by_cell[np.lexsort((place, ticket, single, pool.scan[by_cell]))]
+
+
+def quarters_of_scans(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tensor]:
+    """GCL's batches (B,): one slice of each quarter of B / 4 scans, in the order of scans, every scan equally often.
+
+    Scans with fewer than four slices leave quarters empty and are left out.
+
+    Raises:
+        OptionError: the batch size is no multiple of four.
+        SplitError: fewer than two scans have four slices.
+    """
+    if options.batch_size % QUARTERS:
+        raise OptionError(
+            f"--batch-size {options.batch_size}: gcl takes {QUARTERS} slices of each scan",
+            f"give a multiple of {QUARTERS}",
+        )
+    rng = _rng(options, epoch)
+    shuffled = rng.permutation(len(pool.rows))
+    order = shuffled[np.lexsort((pool.quarter[shuffled], pool.scan[shuffled]))]
+    cell = (pool.scan * QUARTERS + pool.quarter)[order]
+    piles = {int(cell[pile[0]]): order[pile] for pile in np.split(np.arange(len(order)), _ends_of_groups(cell))}
+    whole = [
+        scan for scan in np.unique(pool.scan).tolist() if all(scan * QUARTERS + q in piles for q in range(QUARTERS))
+    ]
+    if len(whole) < 2:
+        raise SplitError(
+            f"gcl compares the quarters of several scans, and {len(whole)} training scans have four slices or more",
+            "train on more scans, or use --method simclr or pcl",
+        )
+    decks = {scan: [_Deck(pool.rows[piles[scan * QUARTERS + q]]) for q in range(QUARTERS)] for scan in whole}
+    usable = sum(len(deck.rows) for of_scan in decks.values() for deck in of_scan)
+    batches = max(1, usable // options.batch_size)
+    scans = options.batch_size // QUARTERS
+    rounds = -(-batches * scans // len(whole))
+    sequence = np.concatenate([rng.permutation(whole) for _ in range(rounds)])[: batches * scans]
+    dealt = [deck.deal(1) for scan in sequence.tolist() for deck in decks[scan]]
+    return list(torch.from_numpy(np.concatenate(dealt).reshape(batches, options.batch_size)))

@@ -1,0 +1,282 @@
+"""SuperCL: slices against slices, and pixels against pixels of other superpixels (arXiv 2504.14737, and its code).
+
+    L = L_ins + λ_intra · L_intra + λ_inter · L_inter
+
+Each slice is seen four times: I1, I2 changed in intensity alone, and V1, V2, which are I1, I2 moved. Every term is the
+one contrastive loss (`pretraining.loss`):
+
+| term | compares | positives |
+|---|---|---|
+| L_ins (PCL) | slices, by V1, V2 | at about the same height, or the other view |
+| L_intra (ILCP) | pixels of a slice, by I1, I2 | in the same superpixel |
+| L_inter (IGCP) | slices, by V1, V2 | in the same group (CCL) by superpixel maps (ASP) of I1, I2, or the other view |
+
+The superpixels need not follow V1, V2: nothing looks them up there.
+
+L_intra is a mean over slices, so a share of them drawn anew in every step estimates it, and its gradient, without bias
+(but for the statistics of batch norm), and saves the others' I1, I2 the way back through the encoder (option
+`intra_slices`; by default all are compared, as published).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor, nn
+
+from frugalseg.dataset.superpixels import Slic
+from frugalseg.errors import OptionError
+from frugalseg.models.blocks import ProjectionNet, padded_to
+from frugalseg.options import PretrainOptions
+from frugalseg.pretraining.gather import gathered
+from frugalseg.pretraining.learners import Learner
+from frugalseg.pretraining.loss import contrastive_loss
+from frugalseg.pretraining.pair_rules import near_position
+from frugalseg.pretraining.passes import passes
+from frugalseg.pretraining.slice_metadata import Facts
+
+STRIDE = 16
+"""Every 16th cell is what the published code samples; of a 32-wide map that is two columns."""
+
+PIXEL_DIM = 128
+
+
+class Seen(NamedTuple):
+    """What a network makes of the four views of B slices.
+
+    Attributes:
+        slices: (2B, D) vectors of V1, then V2.
+        compared: (K,) int64, which of the B slices L_intra compares pixels of.
+        pixels: (2K, C, h, w) vectors of the cells of those slices' I1, then of their I2.
+        means: (2B, h', w') mean over the channels of the coarsest map of every slice's I1, then I2; without gradient.
+        superpixels: (2B, S, S) of I1, then I2, where they are computed on the spot; else None.
+    """
+
+    slices: Tensor
+    compared: Tensor
+    pixels: Tensor
+    means: Tensor
+    superpixels: Tensor | None
+
+
+class SuperCL(Learner):
+    """The network, and where a finer map than the coarsest is compared, a projection of its pixels.
+
+    Args:
+        network: of any backbone whose coarsest map has 1/`stride` of the side of its input.
+        options: intra_slices, pixel_map, pixels, pixel_sample, asp_norm, superpixels, and the weights of the terms.
+        tau: temperature of all terms.
+    """
+
+    def __init__(self, network: ProjectionNet, options: PretrainOptions, tau: float) -> None:
+        super().__init__(network, views=4)
+        self.options, self.tau = options, tau
+        self.level, self.project = -1, nn.Module()
+        if options.pixel_map == "quarter":
+            self.level = _level_of_quarter(network, options)
+            self.project = nn.Conv2d(network.encoder.channels[self.level], PIXEL_DIM, 1)
+        else:
+            self.project = nn.Identity()
+
+    def forward(self, images: Tensor) -> Seen:
+        """(4B, C, S, S): V1, V2, I1, I2 of B slices."""
+        encoder, half = self.network.encoder, len(images) // 2
+        grown, _ = padded_to(images, encoder.stride)
+        moved, in_place = grown[:half].chunk(2), grown[half:].chunk(2)
+        compared = sample_slices(half // 2, self.options.intra_slices, images.device)
+        if 2 * len(compared) == half:
+            vectors, pixels, coarsest = self._look(*moved, *in_place)
+            coarsest = coarsest[half:]
+        else:
+            vectors, pixels, _ = self._look(*moved, *(view[compared] for view in in_place))
+            # All of I1, I2 once more, not only those that are left: batch norm would scale the two parts differently,
+            # and ASP find slices alike for having been in the same part.
+            with torch.no_grad(), _without_dropout(encoder):
+                _, _, coarsest = self._look(*in_place)
+        online = None
+        if self.options.superpixels == "online":
+            online = _superpixels_of(images[half:], self.options)
+        return Seen(
+            slices=self.network.head(vectors[:half]),
+            compared=compared,
+            pixels=self.project(pixels[half:]),
+            means=coarsest.detach().mean(dim=1),
+            superpixels=online,
+        )
+
+    def _look(self, *views: Tensor) -> tuple[Tensor, ...]:
+        """Embeddings before the head, maps whose pixels are compared, and coarsest maps, view after view."""
+        encoder, seen = self.network.encoder, []
+        for images in passes(encoder, views):
+            features = encoder(images)
+            seen.append((encoder.embed(features), features[self.level], features[-1]))
+        return tuple(torch.cat(parts) for parts in zip(*seen, strict=True))
+
+    def losses(self, outputs: Seen, facts: Facts, rows: Tensor, superpixels: Tensor | None = None) -> dict[str, Tensor]:
+        """The loss, its three terms, and how many groups CCL finds in the batch."""
+        maps = outputs.superpixels
+        if maps is None:
+            assert superpixels is not None  # the task's source was asked for them
+            maps = superpixels.repeat(2, 1, 1)
+        stride = self.network.encoder.stride
+        first, second = outputs.pixels.chunk(2)
+        chosen = sample_cells(first, self.options.pixels, self.options.pixel_sample)
+        labels = cells_of(maps[outputs.compared], stride, first.shape[-2:])
+        intra = pixel_loss(first, second, labels, chosen, self.tau)
+
+        seen = facts.at(gathered(rows[: len(outputs.slices)]))
+        slices = gathered(outputs.slices)
+        near, others = near_position(seen, self.options)
+        instance = contrastive_loss(slices, near, others, self.tau)
+
+        coarse = cells_of(maps, stride, outputs.means.shape[-2:])
+        average = superpixel_means(outputs.means, coarse, self.options.asp_norm)
+        groups = nearest_neighbour_groups(gathered(average))
+        same_slice = seen.row[:, None] == seen.row[None, :]
+        alike = ((groups[:, None] == groups[None, :]) | same_slice) & others
+        inter = contrastive_loss(slices, alike, others, self.tau)
+
+        return {
+            "loss": instance + self.options.intra * intra + self.options.inter * inter,
+            "instance_loss": instance,
+            "intra_loss": intra,
+            "inter_loss": inter,
+            "groups": groups.max() + 1.0,
+        }
+
+
+@contextmanager
+def _without_dropout(encoder: nn.Module) -> Iterator[None]:
+    """No layer drops anything: where nothing is learned it only blurs the maps, and takes a third of a U-Net's time."""
+    layers = [layer for layer in encoder.modules() if isinstance(layer, nn.Dropout) and layer.training]
+    for layer in layers:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.train()
+
+
+def _level_of_quarter(network: ProjectionNet, options: PretrainOptions) -> int:
+    """Which of the encoder's maps has a quarter of the side of its input."""
+    side = 2 * network.encoder.stride
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        features = network.encoder(torch.zeros(1, 1 + 2 * (options.context or 0), side, side))
+    network.train(was_training)
+    for level, feature in enumerate(features):
+        if 4 * feature.shape[-1] == side:
+            return level
+    raise OptionError(
+        f"--pixel-map quarter: {options.backbone} has no map of a quarter of the slice's side", "use coarsest"
+    )
+
+
+def _superpixels_of(images: Tensor, options: PretrainOptions) -> Tensor:
+    """(N, C, S, S) → (N, S, S) SLIC superpixels of the middle channels, computed in every step as published."""
+    slic = Slic.for_size(images.shape[-1], options.segments, options.compactness)
+    pictures = images[:, images.shape[1] // 2].float().cpu().numpy()
+    with ThreadPoolExecutor() as pool:
+        maps = np.stack(list(pool.map(slic, pictures)))
+    return torch.from_numpy(maps.astype(np.int16)).to(images.device)
+
+
+def cells_of(superpixels: Tensor, stride: int, shape: tuple[int, int] | torch.Size) -> Tensor:
+    """(N, S, S) superpixels → (N, h, w) int64, that at the centre of each cell of a feature map (nearest neighbour).
+
+    Args:
+        superpixels: from 0 in each slice.
+        stride: what the encoder pads images to multiples of; cells of the padding are one superpixel of their own.
+        shape: (h, w) of the map.
+    """
+    grown, _ = padded_to(superpixels.long() + 1, stride)
+    height, width = shape
+    rows = (torch.arange(height, device=grown.device) + 0.5) * (grown.shape[-2] / height)
+    columns = (torch.arange(width, device=grown.device) + 0.5) * (grown.shape[-1] / width)
+    return grown[:, rows.long()[:, None], columns.long()[None, :]]
+
+
+def sample_slices(batch: int, share: float, device: torch.device) -> Tensor:
+    """(K,) int64, K = `share` · `batch` rounded and at least 1: different slices, drawn anew from PyTorch's generator.
+
+    A share that comes to all slices gives them in order and draws nothing.
+    """
+    count = max(1, round(share * batch))
+    if count >= batch:
+        return torch.arange(batch, device=device)
+    return torch.rand(batch, device=device).argsort()[:count]
+
+
+def sample_cells(maps: Tensor, pixels: int, how: Literal["random", "stride"]) -> Tensor:
+    """(N, k) int64, of each of N maps (N, C, h, w) k ≤ `pixels` different cells, drawn anew from PyTorch's generator.
+
+    stride: every 16th cell in reading order, the same in every map, as published.
+    """
+    count = maps.shape[-2] * maps.shape[-1]
+    if how == "stride":
+        return torch.arange(0, count, STRIDE, device=maps.device).expand(len(maps), -1)
+    return torch.rand(len(maps), count, device=maps.device).argsort(dim=1)[:, :pixels]
+
+
+def pixel_loss(first: Tensor, second: Tensor, labels: Tensor, chosen: Tensor, tau: float) -> Tensor:
+    """L_intra (ILCP): the chosen cells of both views of a slice, those of one superpixel attracting each other.
+
+    Every cell has the same cell of the other view as a positive, so the mean over all anchors is the mean of the
+    slices' means.
+
+    Args:
+        first, second: (B, C, h, w) of I1 and I2.
+        labels: (B, h, w) superpixel of each cell.
+        chosen: (B, k) cells in reading order.
+        tau: temperature.
+    """
+
+    def at_chosen(maps: Tensor) -> Tensor:
+        flat = maps.flatten(2).mT
+        return flat.gather(1, chosen.unsqueeze(-1).expand(-1, -1, flat.shape[-1]))
+
+    vectors = torch.cat([at_chosen(first), at_chosen(second)], dim=1)
+    label = labels.flatten(1).gather(1, chosen).repeat(1, 2)
+    others = ~torch.eye(label.shape[1], dtype=torch.bool, device=label.device)
+    same = (label[:, :, None] == label[:, None, :]) & others
+    return contrastive_loss(vectors, same, others, tau)
+
+
+def superpixel_means(maps: Tensor, labels: Tensor, norm: Literal["cluster", "global"]) -> Tensor:
+    """ASP: every cell replaced by the mean over its superpixel.
+
+    Args:
+        maps: (N, h, w).
+        labels: (N, h, w) superpixel of each cell.
+        norm: cluster divides the sum over a superpixel by its cells, which makes it a mean; global by all cells of the
+            map, as published, which makes it a share.
+
+    Returns:
+        (N, h·w) float32.
+    """
+    label, values = labels.flatten(1), maps.flatten(1).float()
+    same = (label[:, :, None] == label[:, None, :]).float()
+    with torch.autocast(values.device.type, enabled=False):
+        sums = (same @ values.unsqueeze(-1)).squeeze(-1)
+    return sums / (same.sum(dim=-1) if norm == "cluster" else label.shape[1])
+
+
+def nearest_neighbour_groups(vectors: Tensor) -> Tensor:
+    """CCL: (N, D) → (N,) int64, components of the graph that joins each vector to the one nearest to it by cosine."""
+    unit = F.normalize(vectors.float(), dim=1)
+    similarity = (unit @ unit.T).fill_diagonal_(-torch.inf)
+    nearest = similarity.argmax(dim=1).cpu().numpy()
+    count = len(nearest)
+    graph = coo_array((np.ones(count), (np.arange(count), nearest)), shape=(count, count))
+    _, groups = connected_components(graph, directed=False)
+    return torch.from_numpy(groups.astype(np.int64)).to(vectors.device)

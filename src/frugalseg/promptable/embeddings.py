@@ -1,0 +1,248 @@
+"""Embeddings of a scan's slices: from the cache where they are, else from the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from frugalseg.engine.files import atomic_write, write_json
+from frugalseg.engine.forms import Form
+from frugalseg.errors import ScanError, StoreError
+from frugalseg.imaging.fingerprint import fingerprint
+from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.imaging.volume import Array, Reorientation, Volume, axial_slices, canonical
+from frugalseg.promptable.batches import Batches
+from frugalseg.promptable.framing import Frame
+from frugalseg.promptable.protocol import Embedding, Promptable
+
+
+class Embedder:
+    """Embeds the slices of one scan.
+
+    Args:
+        model: that embeds.
+        scan: whose slices.
+        folder: of the cache; None keeps nothing.
+        batches: how many slices at once.
+
+    Attributes:
+        frame: the way between slices and the model's pictures.
+        encoded, kept: how many slices were encoded, and how many came from the cache.
+    """
+
+    def __init__(self, model: Promptable, scan: ScanSlices, folder: Path | None, batches: Batches) -> None:
+        self.model, self.scan, self.batches = model, scan, batches
+        self.frame = Frame.of(scan.shape, model.recipe)
+        self.cache = None if folder is None else EmbeddingCache(folder, facts_of(scan, model))
+        self.encoded, self.kept = 0, 0
+
+    def __call__(self, wanted: Sequence[int]) -> Embedding:
+        """The embedding of these slices, in this order, on the model's device."""
+        found = {z: self.cache.get(z) if self.cache else None for z in dict.fromkeys(wanted)}
+        missing = [z for z, embedding in found.items() if embedding is None]
+        self.kept += len(found) - len(missing)
+        for start, fresh in self._fresh(missing):
+            for i, z in enumerate(missing[start : start + _length(fresh)]):
+                found[z] = kept = half({name: features[i : i + 1] for name, features in fresh.items()})
+                if self.cache:
+                    self.cache.put(z, kept)
+        parts = [embedding for z in wanted if (embedding := found[z]) is not None]
+        return {name: torch.cat([part[name].to(self.model.device).float() for part in parts]) for name in parts[0]}
+
+    def _fresh(self, missing: Sequence[int]) -> list[tuple[int, Embedding]]:
+        """Start in `missing` and embedding of each batch."""
+        batches, start = [], 0
+        for embedding in self.batches.run(self._encode, missing):
+            batches.append((start, embedding))
+            start += _length(embedding)
+            self.encoded += _length(embedding)
+        return batches
+
+    @torch.inference_mode()
+    def _encode(self, wanted: Sequence[int]) -> Embedding:
+        slices = torch.stack([self.scan(z) for z in wanted]).to(self.model.device)
+        return self.model.encode(self.frame.pixels(slices, self.model.recipe))
+
+
+def _length(embedding: Embedding) -> int:
+    return len(next(iter(embedding.values())))
+
+
+FORMAT = 1
+"""Of the files; part of the signature, so that a later program leaves older files alone."""
+
+FOLDER_CHARACTERS = 20
+
+HALF_MAXIMUM = 65504.0
+
+
+def half(embedding: Mapping[str, Tensor]) -> Embedding:
+    """The embedding of a slice as it is kept: float16, or float32 where a value is too large for that.
+
+    Every embedding goes through this, kept or not: otherwise a result would depend on whether there was a cache.
+    """
+    small = all(bool(features.abs().amax() < HALF_MAXIMUM) for features in embedding.values())
+    dtype = torch.float16 if small else torch.float32
+    return {name: features.detach().to(dtype) for name, features in embedding.items()}
+
+
+def facts_of(scan: ScanSlices, model: Promptable) -> dict[str, Any]:
+    """All that an embedding of a slice depends on: voxels, window, the model with its weights, its recipe."""
+    return {
+        "format": FORMAT,
+        "image": scan.fingerprint,
+        "shown": {"0": scan.limits[0], "1": scan.limits[1]},
+        "model": model.signature,
+        "recipe": json.loads(json.dumps(asdict(model.recipe))),
+    }
+
+
+def signature_of(facts: Mapping[str, Any]) -> str:
+    """SHA-256 of `facts_of`."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+class EmbeddingCache:
+    """The embeddings of one scan's slices by one model.
+
+    Args:
+        folder: of all embeddings, of any scans and models.
+        facts: see `facts_of`.
+
+    Raises:
+        StoreError: `folder` is a file, or the place of these embeddings holds those of other facts.
+        DiskError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise StoreError(f"--cache {folder} is a file", "name a folder")
+        self.signature = signature_of(facts)
+        self.folder = folder / self.signature[:FOLDER_CHARACTERS]
+        label = self.folder / "signature.json"
+        if not label.is_file():
+            write_json(label, dict(facts))
+        elif (there := _label(label)) != facts:
+            differing = sorted(key for key in facts if not isinstance(there, dict) or there.get(key) != facts[key])
+            raise self._refused(label, f"its {differing[0]} is another" if differing else "it says more")
+
+    def get(self, z: int) -> Embedding | None:
+        """The embedding of slice `z`, each tensor (1, …) on the CPU; None where it is not kept.
+
+        A damaged file counts as none, with a warning.
+
+        Raises:
+            StoreError: the file was made from another image, model or window.
+        """
+        path = self._path(z)
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                signature = (file.metadata() or {}).get("signature")
+                embedding = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+        except SafetensorError as error:
+            warnings.warn(f"{path} is damaged ({error}); the slice is encoded again", stacklevel=2)
+            return None
+        if signature != self.signature:
+            raise self._refused(path, f"it carries signature {signature}")
+        return embedding
+
+    def put(self, z: int, embedding: Mapping[str, Tensor]) -> None:
+        """Keep the embedding of slice `z`, each tensor (1, …)."""
+        content = {name: features.cpu().contiguous() for name, features in embedding.items()}
+        with atomic_write(self._path(z)) as file:
+            file.write(save(content, metadata={"signature": self.signature}))
+
+    def _path(self, z: int) -> Path:
+        return self.folder / f"{z:04d}.safetensors"
+
+    def _refused(self, path: Path, why: str) -> StoreError:
+        return StoreError(
+            f"{path} was made from another image, model or window ({why}), expected {self.signature}",
+            "delete its folder, or give another --cache",
+        )
+
+
+def _label(path: Path) -> Any:
+    return Form({}, StoreError, "delete its folder, or give another --cache").read(path)
+
+
+SMALLEST = 8
+"""Least rows and columns of a slice; under that a box prompt says nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScanSlices:
+    """The slices of one scan; floating-point numbers are made only of those asked for.
+
+    Attributes:
+        volume: the scan in canonical axes.
+        way: from the axes of its file to those.
+        limits: intensities shown as 0 and 1.
+    """
+
+    volume: Volume
+    way: Reorientation
+    limits: tuple[float, float]
+    intensity: IntensityScale
+
+    @classmethod
+    def of(cls, scan: Volume, intensity: IntensityScale) -> ScanSlices:
+        """The slices of `scan`; raises `ScanError` where they are only a few pixels wide."""
+        upright, way = canonical(scan)
+        if min(upright.array.shape[:2]) < SMALLEST:
+            raise ScanError(
+                f"{scan.source or 'the scan'} has axial slices of {upright.array.shape[1]}×{upright.array.shape[0]} "
+                f"pixels, at least {SMALLEST}×{SMALLEST} are needed",
+                "check the orientation in its header; slices are taken across the body's long axis",
+            )
+        return cls(upright, way, intensity.fit(upright.array, upright.padding), intensity)
+
+    def __len__(self) -> int:
+        return int(self.volume.array.shape[2])
+
+    def __call__(self, z: int) -> Tensor:
+        """Slice `z`, counted from 0 at the inferior end: (H, W) float32 in [0, 1]."""
+        plane = axial_slices(self.volume.array)[z]
+        return torch.from_numpy(self.intensity.apply(plane, self.limits, self.volume.padding))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """H, W of a slice."""
+        width, height = self.volume.array.shape[:2]
+        return height, width
+
+    @property
+    def pixel_mm(self) -> tuple[float, float]:
+        """Mm between rows, mm between columns."""
+        return self.volume.spacing[1], self.volume.spacing[0]
+
+    @property
+    def thickness_mm(self) -> float:
+        """Mm between slices."""
+        return self.volume.spacing[2]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The scan's identity (see `imaging.fingerprint`)."""
+        return fingerprint(self.volume)
+
+    def stack(self, mask: Volume) -> Array:
+        """A mask on the scan's grid as slices (Z, H, W), a view."""
+        return axial_slices(self.way.apply(mask).array)
+
+    def unstack(self, slices: Array) -> Array:
+        """Slices (Z, H, W) as an array in the axes of the scan's file."""
+        return self.way.undo(axial_slices(slices))

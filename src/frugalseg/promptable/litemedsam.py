@@ -1,0 +1,140 @@
+"""LiteMedSAM (Ma et al., github.com/bowang-lab/MedSAM, branch LiteMedSAM): MedSAM distilled into a small encoder.
+
+The encoder is ours (`promptable.tinyvit`), prompt encoder and mask decoder are transformers' SAM at 256 pixels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import SamConfig, SamMaskDecoderConfig, SamPromptEncoderConfig, SamVisionConfig
+from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPromptEncoder
+
+from frugalseg.engine.device import arithmetic, autocast
+from frugalseg.engine.files import sha256
+from frugalseg.models.weight_files import read_state_dict
+from frugalseg.options import Precision
+from frugalseg.promptable.decoder import ONE, SEVERAL, decode_in_batches, decode_masks, encode_prompts
+from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, sign
+from frugalseg.promptable.state_dict_keys import PROMPTS_AND_DECODER, load_all
+from frugalseg.promptable.tinyvit import PUBLISHED_NAMES, TinyViT, fold_norms
+
+RECIPE = Recipe(size=256, mean=(0, 0, 0), std=(1, 1, 1), scale=1, stretch=True)
+STRIDE = 4
+"""Pixels of the picture a pixel of the encoder's map."""
+PROMPTS_AT_ONCE = {"cpu": 4, "cuda": 64}
+"""More are decoded in several goes: memory stays bounded (about 30 MB a prompt), and a CPU's caches are made use of."""
+LARGEST_FILE = 200 * 10**6
+"""Bytes; far above LiteMedSAM's, far below SAM's."""
+
+
+class Network(nn.Module):
+    """The three parts of LiteMedSAM; their names are those in its file.
+
+    Args:
+        encoder: pictures (B, 3, S, S) → maps (B, channels, S/4, S/4).
+        size: S.
+        channels: of the encoder's maps.
+    """
+
+    def __init__(self, encoder: TinyViT, size: int = RECIPE.size, channels: int = 256) -> None:
+        super().__init__()
+        vision = SamVisionConfig(
+            hidden_size=channels, output_channels=channels, num_pos_feats=channels // 2, image_size=size
+        )
+        prompts = SamPromptEncoderConfig(hidden_size=channels, image_size=size, patch_size=STRIDE)
+        # 1e-5 is what SAM was trained with; transformers' default differs.
+        decoder = SamMaskDecoderConfig(
+            hidden_size=channels, iou_head_hidden_dim=channels, mlp_dim=8 * channels, layer_norm_eps=1e-5
+        )
+        decoder._attn_implementation = "sdpa"
+        self.image_encoder = encoder
+        self.prompt_encoder = SamPromptEncoder(SamConfig(vision_config=vision, prompt_encoder_config=prompts))
+        self.mask_decoder = SamMaskDecoder(decoder)
+        self.side = size // STRIDE
+
+    def places(self) -> Tensor:
+        """The encoding of every place of the map: (1, channels, side, side)."""
+        grid = (torch.arange(self.side, device=self.prompt_encoder.no_mask_embed.weight.device) + 0.5) / self.side
+        rows, columns = torch.meshgrid(grid, grid, indexing="ij")
+        encoded: Tensor = self.prompt_encoder.shared_embedding(torch.stack([columns, rows], dim=-1))
+        return encoded.permute(2, 0, 1)[None]
+
+
+class LiteMedSAM:
+    """LiteMedSAM as a `Promptable`.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        weights: SHA-256 of the file that the network's weights are from.
+        device: where to compute.
+        precision: see `engine.device.arithmetic`.
+
+    Attributes:
+        name, signature, recipe, device: see `Promptable`.
+    """
+
+    name = "LiteMedSAM"
+
+    def __init__(
+        self,
+        network: Network,
+        weights: str,
+        device: torch.device,
+        precision: Precision = "auto",
+        recipe: Recipe = RECIPE,
+    ) -> None:
+        self.network = network.to(device).eval().requires_grad_(False)
+        self.recipe = recipe
+        self.device = device
+        self.precision: Precision = precision
+        self.signature = sign(self.name, weights, recipe, arithmetic(precision, device))
+        with torch.no_grad():
+            self.places = self.network.places()
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Embedding:
+        """Framed pictures (B, 3, 256, 256) → {"image": (B, 256, 64, 64) float32}."""
+        with autocast(self.precision, self.device):
+            maps: Tensor = self.network.image_encoder(pixels.to(self.device))
+        return {"image": maps.float().contiguous()}
+
+    @torch.no_grad()
+    def decode(self, embedding: Embedding, prompts: Prompts, several: bool = False) -> Candidates:
+        """See `Promptable`; logits have a resolution of 256, as many as the picture.
+
+        Raises:
+            ValueError: `prompts` hold neither boxes nor points nor masks.
+        """
+        side, wanted = STRIDE * self.network.side, SEVERAL if several else ONE
+
+        def decode(maps: Embedding, part: Prompts) -> tuple[Tensor, Tensor]:
+            sparse, dense = encode_prompts(self.network.prompt_encoder, part, side)
+            tokens = None if sparse is None else sparse[:, 0]
+            with autocast(self.precision, self.device):
+                return decode_masks(self.network.mask_decoder, maps["image"], self.places, tokens, dense, wanted)
+
+        shape, at_once = (len(wanted), side), PROMPTS_AT_ONCE[self.device.type]
+        return decode_in_batches(decode, embedding, prompts, shape, at_once, self.device)
+
+
+def is_litemedsam(path: Path) -> bool:
+    """Whether a file holds LiteMedSAM, by its first layer; its file has 39 MB, so larger ones need not be read.
+
+    Raises:
+        OptionError, RunError: the file is of another type or damaged.
+    """
+    return path.stat().st_size < LARGEST_FILE and "image_encoder.patch_embed.seq.0.c.weight" in read_state_dict(path)
+
+
+def load_litemedsam(path: Path, device: torch.device, precision: Precision = "auto") -> LiteMedSAM:
+    """LiteMedSAM with the weights of its published file. Nothing is unpickled but tensors.
+
+    Raises:
+        OptionError, RunError: the file is of another type, damaged, or of another model; names the first difference.
+    """
+    network = Network(TinyViT())
+    load_all(network, fold_norms(read_state_dict(path)), PUBLISHED_NAMES + PROMPTS_AND_DECODER, path, "LiteMedSAM")
+    return LiteMedSAM(network, sha256(path), device, precision)

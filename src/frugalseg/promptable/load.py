@@ -1,0 +1,71 @@
+"""A promptable model by name, file or folder; the rest of the room never asks which one it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from frugalseg.engine.allocator import keep_freed_memory
+from frugalseg.errors import OptionError
+from frugalseg.options import Precision
+from frugalseg.promptable.protocol import Promptable
+from frugalseg.weights.catalogue import CATALOGUE
+from frugalseg.weights.folder import installed, path_of
+
+
+def load_promptable(name_or_path: str | Path, device: torch.device, precision: Precision = "auto") -> Promptable:
+    """A promptable model, ready to be asked.
+
+    On a CPU the process keeps the memory it frees, see `engine.allocator`.
+
+    Args:
+        name_or_path: a name that `frugalseg weights list` shows, a file as the model's authors publish it, or a Hugging
+            Face folder.
+        device: where to compute.
+        precision: see `engine.device.arithmetic`.
+
+    Raises:
+        OptionError: there is no such name, file or folder.
+        RunError: the weights are not on this machine, are damaged, or of another model than any that is known.
+    """
+    path = find_weights(name_or_path)
+    # transformers takes seconds to import.
+    from frugalseg.promptable.huggingface import load_folder
+    from frugalseg.promptable.litemedsam import is_litemedsam, load_litemedsam
+    from frugalseg.promptable.original_checkpoints import load_checkpoint
+
+    if device.type == "cpu":
+        keep_freed_memory()
+    if path.is_dir():
+        return load_folder(path, device, precision)
+    if is_litemedsam(path):
+        return load_litemedsam(path, device, precision)
+    return load_checkpoint(path, device, precision)
+
+
+def find_weights(name_or_path: str | Path) -> Path:
+    """The file or folder that is meant; names go before files of the working folder.
+
+    Raises:
+        OptionError: there is no such name, file or folder.
+        RunError: weights of this name are known, but not on this machine.
+    """
+    name = str(name_or_path)
+    if name in CATALOGUE or name in installed():
+        return path_of(name)
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        names = ", ".join(dict.fromkeys([*CATALOGUE, *installed()]))
+        raise OptionError(f"there are no weights {name!r}: no such name, file or folder", f"choose one of: {names}")
+    return path
+
+
+def lasting_name(name_or_path: str) -> str:
+    """The same name, or the absolute path: what a record says must be found from another working folder too.
+
+    Raises:
+        OptionError, RunError: as `find_weights`.
+    """
+    found = find_weights(name_or_path)
+    return name_or_path if name_or_path in CATALOGUE or name_or_path in installed() else str(found.absolute())

@@ -1,0 +1,1 @@
+"""Annotated slices propagated through a volume, with a confidence for each slice."""

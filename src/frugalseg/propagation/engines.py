@@ -1,0 +1,115 @@
+"""The two ways of propagating annotated objects along slices, behind one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from frugalseg.options import PropagateOptions
+from frugalseg.promptable.batches import BOXES_AT_ONCE, Batches
+from frugalseg.promptable.embeddings import Embedder, ScanSlices
+from frugalseg.promptable.protocol import Promptable
+from frugalseg.propagation.box_engine import Projector
+from frugalseg.propagation.passes import LIMIT, Bools, Pass, SliceState, nonempty
+from frugalseg.refinement.refiner import overlap
+
+if TYPE_CHECKING:
+    from frugalseg.promptable.sam2_video import VideoModel
+
+LOGITS_A_BELIEF = 2.0
+"""A video model is as sure as can be from a logit of twice `LIMIT` on."""
+
+Propagator = Callable[[Pass, Bools, SliceState | None], Iterator[SliceState]]
+"""A pass, the objects (K, H, W) of its annotated slice, and the last slice that was reached before an interruption (or
+None) → the slices not reached yet, in order."""
+
+
+class Engine(Protocol):
+    """Propagates objects along the slices of scans."""
+
+    def on(self, scan: ScanSlices) -> Propagator:
+        """What propagates objects in this scan."""
+
+
+class Project:
+    """Any promptable model, slice to slice (see `propagation.box_engine`)."""
+
+    def __init__(self, model: Promptable, options: PropagateOptions) -> None:
+        self.model, self.options = model, options
+        self.slices = Batches(1, "slices")  # each is prompted by what was found in the one before
+        self.boxes = Batches(BOXES_AT_ONCE[model.device.type], "boxes")
+
+    def on(self, scan: ScanSlices) -> Propagator:
+        """See `Engine`; embeddings are made slice by slice, as they are reached."""
+        embedder = Embedder(self.model, scan, self.options.cache, self.slices)
+
+        def propagate(pass_: Pass, masks: Bools, state: SliceState | None) -> Iterator[SliceState]:
+            projector = Projector(self.model, scan, embedder, self.boxes, self.options, pass_.start, masks)
+            return projector.propagate(remaining(pass_, state), state)
+
+        return propagate
+
+
+class Video:
+    """The memory of SAM 2 or EdgeTAM (see `promptable.sam2_video`); what it remembers cannot be kept, so a pass starts again."""
+
+    def __init__(self, model: VideoModel) -> None:
+        self.model = model
+        self.objects = Batches(1 << 30, "objects")
+
+    def on(self, scan: ScanSlices) -> Propagator:
+        """See `Engine`; where the memory does not hold all objects, they are propagated in groups."""
+
+        def propagate(pass_: Pass, masks: Bools, state: SliceState | None) -> Iterator[SliceState]:
+            alive = np.flatnonzero(masks.any(axis=(1, 2)))
+            waiting = list(remaining(pass_, state))
+            before = masks if state is None else state.masks()
+            while waiting:
+                groups = [alive[i : i + self.objects.size] for i in range(0, len(alive), self.objects.size)]
+                try:
+                    for z, logits in self._propagated(scan, pass_, masks, groups):
+                        if z in waiting:
+                            found = _believed(z, logits, before)
+                            before = found.masks()
+                            waiting.remove(z)
+                            yield found
+                except (MemoryError, RuntimeError) as error:
+                    self.objects.halve(len(groups[0]), error)
+
+        return propagate
+
+    def _propagated(
+        self, scan: ScanSlices, pass_: Pass, masks: Bools, groups: Sequence[npt.NDArray[np.intp]]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Each slice of a pass with the logits (K, H, W) of all objects; absent ones are sure not to be there."""
+        given, order = torch.from_numpy(masks), [pass_.start, *pass_.order]
+        runs = [self.model.propagate(scan, order, {pass_.start: given[group]}, len(scan)) for group in groups]
+        for found in zip(*runs, strict=True):
+            z = found[0][0]
+            logits = torch.full(masks.shape, -LIMIT * LOGITS_A_BELIEF)
+            for group, (_, own) in zip(groups, found, strict=True):
+                logits[group] = own.float().cpu()
+            yield z, logits
+
+
+def remaining(pass_: Pass, state: SliceState | None) -> Sequence[int]:
+    """The slices of a pass that come after the one that was reached."""
+    return pass_.order if state is None else pass_.order[pass_.order.index(state.z) + 1 :]
+
+
+def _believed(z: int, logits: Tensor, before: Bools) -> SliceState:
+    """A video model's logits (K, H, W); its score is how sure it is of the pixels of the mask, on average."""
+    beliefs = (logits / LOGITS_A_BELIEF).clamp(-LIMIT, LIMIT).numpy()
+    ones = np.ones(len(beliefs))
+    # Rounded first: the figures are those of the masks that are kept, whether a run was interrupted or not.
+    found = SliceState(z, beliefs, nonempty(beliefs > 0), ones, ones, ones).rounded()
+    masks, sure = found.masks(), torch.sigmoid(logits).numpy()
+    score = np.array([float(p[m].mean()) if m.any() else 0.0 for p, m in zip(sure, masks, strict=True)])
+    change = np.array([overlap(a, b) for a, b in zip(masks, before, strict=True)])
+    return replace(found, alive=nonempty(masks), score=score, change=change)

@@ -1,0 +1,165 @@
+"""Where to prompt: the pieces of a mask, and the box around each with a margin in millimetres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from frugalseg.masks.components import TOUCHING
+from frugalseg.options import Pieces
+from frugalseg.promptable.framing import Frame
+from frugalseg.promptable.protocol import Embedding, Promptable, Prompts
+
+Bools = npt.NDArray[np.bool_]
+Classes = npt.NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the slice, the maxima exclusive."""
+
+IN_SLICE = np.ones((3, 3), dtype=bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A part of a mask in one slice, which gets one box.
+
+    Attributes:
+        z: slice.
+        number: class, from 1.
+        rows, columns: where in the slice the piece lies.
+        shape: its pixels (rows, columns), True where it is.
+    """
+
+    z: int
+    number: int
+    rows: slice
+    columns: slice
+    shape: Bools
+
+    def area(self) -> int:
+        """In pixels."""
+        return int(np.count_nonzero(self.shape))
+
+    def box(self, margin_mm: float, pixel_mm: tuple[float, float], slice_shape: tuple[int, int]) -> Box:
+        """The box around the piece, `margin_mm` away on every side, cut off at the border of the slice."""
+        return _widened(self.rows, self.columns, margin_mm, pixel_mm, slice_shape)
+
+    def on(self, slice_shape: tuple[int, int]) -> Bools:
+        """The piece on its slice, (H, W)."""
+        mask = np.zeros(slice_shape, dtype=bool)
+        mask[self.rows, self.columns] = self.shape
+        return mask
+
+
+def box_around(mask: Bools, margin_mm: float, pixel_mm: tuple[float, float]) -> Box:
+    """The box around all of a mask (H, W) that is not empty; see `Piece.box`."""
+    rows, columns = ndimage.find_objects(mask.astype(np.uint8))[0]
+    return _widened(rows, columns, margin_mm, pixel_mm, mask.shape)
+
+
+def _widened(
+    rows: slice, columns: slice, margin_mm: float, pixel_mm: tuple[float, float], slice_shape: tuple[int, ...]
+) -> Box:
+    down, across = margin_mm / pixel_mm[0], margin_mm / pixel_mm[1]
+    return (
+        max(0.0, columns.start - across),
+        max(0.0, rows.start - down),
+        min(float(slice_shape[1]), columns.stop + across),
+        min(float(slice_shape[0]), rows.stop + down),
+    )
+
+
+def solid_parts(classes: Classes, count: int) -> npt.NDArray[np.int32]:
+    """Connected parts of every class in 3D; voxels that touch by a corner belong together.
+
+    Args:
+        classes: (Z, H, W), 0 background, 1…`count`.
+
+    Returns:
+        (Z, H, W) int32, 0 background; every part of every class has a number of its own.
+    """
+    parts = np.zeros(classes.shape, dtype=np.int32)
+    last = 0
+    for number, box in enumerate(ndimage.find_objects(classes)[:count], start=1):
+        if box is None:
+            continue
+        labelled, found = ndimage.label(classes[box] == number, structure=TOUCHING)
+        inside = labelled > 0
+        parts[box][inside] = labelled[inside] + last
+        last += found
+    return parts
+
+
+def pieces_of(z: int, classes: Classes, how: Pieces, parts: npt.NDArray[np.int32] | None = None) -> list[Piece]:
+    """The pieces of one slice, class by class.
+
+    Args:
+        z: which slice it is.
+        classes: (H, W), 0 background.
+        how: slice: all of a class is one piece. component: what touches within the slice. body: what belongs to one
+            part in 3D.
+        parts: (H, W), of `solid_parts`; for body.
+    """
+    pieces = []
+    for number, box in enumerate(ndimage.find_objects(classes), start=1):
+        if box is None:
+            continue
+        mask = classes[box] == number
+        if how == "slice":
+            labelled = mask.astype(np.int32)
+        elif how == "body":
+            if parts is None:
+                raise ValueError("pieces of bodies need the parts of the volume")
+            # Renumbered from 1, so that the search for objects does not walk through all parts of the volume.
+            here = np.unique(parts[box][mask])
+            labelled = np.where(mask, np.searchsorted(here, parts[box]) + 1, 0).astype(np.int32)
+        else:
+            labelled = ndimage.label(mask, structure=IN_SLICE)[0]
+        pieces += _pieces(z, number, box, labelled)
+    return pieces
+
+
+def _pieces(z: int, number: int, box: Sequence[slice], labelled: npt.NDArray[np.int32]) -> list[Piece]:
+    found = []
+    for label, inner in enumerate(ndimage.find_objects(labelled), start=1):
+        if inner is None:
+            continue
+        rows, columns = (
+            slice(outer.start + within.start, outer.start + within.stop)
+            for outer, within in zip(box, inner, strict=True)
+        )
+        found.append(Piece(z, number, rows, columns, labelled[inner] == label))
+    return found
+
+
+@torch.inference_mode()
+def masks_of_boxes(
+    model: Promptable,
+    frame: Frame,
+    embedding: Embedding,
+    picture: Sequence[int],
+    boxes: Sequence[Box],
+    several: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The mask that a model gives each of N boxes, on the slices' own grid.
+
+    Args:
+        model, frame, embedding: of the slices.
+        picture: for each box, which picture of the embedding it is on.
+        boxes: in pixels of the slice.
+        several: the model offers three masks a box, of which the one with the highest score is taken, instead of one.
+
+    Returns:
+        Logits (N, H, W) float32 and the IoU that the model expects of each, (N,); on the model's device.
+    """
+    prompts = Prompts(
+        picture=torch.tensor(list(picture), dtype=torch.int64, device=model.device),
+        boxes=frame.boxes_in(torch.tensor([list(box) for box in boxes], dtype=torch.float32, device=model.device)),
+    )
+    logits, scores = model.decode(embedding, prompts, several).best()
+    return frame.masks_out(logits), scores

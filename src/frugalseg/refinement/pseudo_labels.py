@@ -1,0 +1,62 @@
+"""Pseudo-labels drawn anew by a promptable model, for self-training.
+
+A model that saw a few masks knows where an organ is better than where it ends; a promptable model, the other way round.
+So each part of a pseudo-label gets a box, and what the promptable model outlines there is what the next model learns.
+Not of the papers: PolyCL refines the masks of test scans alone, with SAM at hand. Here it is needed in training only.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from frugalseg.dataset.store import SliceStore
+from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.imaging.volume import Volume, axial_slices
+from frugalseg.options import FinetuneOptions, RefineOptions
+from frugalseg.promptable.embeddings import ScanSlices
+from frugalseg.promptable.load import load_promptable
+from frugalseg.promptable.protocol import Promptable
+from frugalseg.refinement.boxes import Classes
+from frugalseg.refinement.refiner import Refiner
+
+AS_STORED = IntensityScale("ct", 0.0, 1.0)
+"""A store's images are in [0, 1] already."""
+
+
+class Redraw:
+    """Refines masks of a store's slices, as `frugalseg refine` does with its defaults.
+
+    Args:
+        store: whose slices.
+        options: of the training; `refine` names the promptable model, which is loaded at first use.
+        device: where it works.
+    """
+
+    def __init__(self, store: SliceStore, options: FinetuneOptions, device: torch.device) -> None:
+        self.store, self.options, self.device = store, options, device
+        self.scans = {scan["case"]: scan for scan in store.meta["scans"]}
+
+    @cached_property
+    def model(self) -> Promptable:
+        """The promptable model."""
+        assert self.options.refine is not None
+        return load_promptable(self.options.refine, self.device, self.options.precision)
+
+    def __call__(self, case: str, rows: npt.NDArray[np.int64], classes: Classes) -> Classes:
+        """The classes (Z, S, S) of these slices of one scan, refined; `rows` are those of the store, from below."""
+        images = axial_slices(np.asarray(self.store.images[rows], dtype=np.float32))
+        scan = self.scans[case]
+        affine = np.diag([-scan["column_mm"], -scan["row_mm"], scan["z_mm"], 1.0])  # to the left, to the back, upward
+        slices = ScanSlices.of(Volume(images, affine), AS_STORED)
+        folder = self.options.out
+        wanted = RefineOptions(images=folder, masks=folder, out=folder, device=self.options.device)
+        return Refiner(self.model, wanted).refine(slices, classes)[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The model, for the record."""
+        return {"model": self.options.refine, "name": self.model.name, "signature": self.model.signature}

@@ -1,0 +1,268 @@
+"""One scan's mask, refined: each piece of it gets a box, and the model outlines what lies there.
+
+Source: PolyCL, section 3.3.1 (boxes around a coarse mask, Kirillov et al. 2023's box prompt); what the paper leaves
+open is chosen here: a margin in mm, boxes by component, and the coarse piece kept where the model's
+mask overlaps it too little.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from frugalseg.options import RefineOptions
+from frugalseg.promptable.batches import BOXES_AT_ONCE, SLICES_AT_ONCE, Batches
+from frugalseg.promptable.embeddings import Embedder, ScanSlices
+from frugalseg.promptable.protocol import Promptable
+from frugalseg.refinement.boxes import Bools, Classes, Piece, masks_of_boxes, pieces_of, solid_parts
+
+KEPT = 0.5
+"""Score of a piece that stays as it was: a model's mask of another organ wins over it where they overlap."""
+
+
+@dataclass
+class Counts:
+    """What became of one scan's pieces.
+
+    Attributes:
+        refined, kept, small: how many got the model's mask, stayed for want of overlap, or were too small for a box.
+        score, iou: sums over the pieces that were prompted: the IoU the model expects, and that of its mask with the
+            piece.
+    """
+
+    refined: int = 0
+    kept: int = 0
+    small: int = 0
+    score: float = 0.0
+    iou: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the note; means are None where nothing was prompted."""
+        prompted = self.refined + self.kept
+        return {
+            "boxes": prompted,
+            "refined": self.refined,
+            "kept": self.kept,
+            "too_small": self.small,
+            "mean_score": round(self.score / prompted, 4) if prompted else None,
+            "mean_iou_with_given": round(self.iou / prompted, 4) if prompted else None,
+        }
+
+
+@dataclass
+class Refiner:
+    """Refines the masks of scans with one model.
+
+    Attributes:
+        options: margin, pieces, threshold and so on.
+        slices, boxes: how many at once.
+    """
+
+    model: Promptable
+    options: RefineOptions
+    slices: Batches = field(init=False)
+    boxes: Batches = field(init=False)
+
+    def __post_init__(self) -> None:
+        kind = self.model.device.type
+        self.slices = Batches(self.options.batch_size or SLICES_AT_ONCE[kind], "slices")
+        self.boxes = Batches(BOXES_AT_ONCE[kind], "boxes")
+
+    def refine(
+        self,
+        scan: ScanSlices,
+        coarse: Classes,
+        reference: Classes | None = None,
+        cache: Path | None = None,
+        advance: Callable[[int], None] = lambda count: None,
+    ) -> tuple[Classes, dict[str, Any]]:
+        """The refined mask of a scan.
+
+        Args:
+            scan: its slices.
+            coarse: (Z, H, W), classes from 1.
+            reference: (Z, H, W) or None: whose boxes to take instead; all of the model's masks are then taken, and
+                nothing of `coarse`.
+            cache: folder of embeddings.
+            advance: told how many slices are done.
+
+        Returns:
+            (Z, H, W) classes, and counts for the note.
+        """
+        prompting = coarse if reference is None else reference
+        embedder = Embedder(self.model, scan, cache, self.slices)
+        counts: dict[int, Counts] = {number: Counts() for number in range(1, int(prompting.max(initial=0)) + 1)}
+        refined = np.zeros(coarse.shape, dtype=np.uint8)
+        outlined = self._outlined(scan, prompting, reference is not None, embedder, counts)
+        weights = weights_by_distance(scan.thickness_mm) if self.options.consistent else [1.0]
+        for z, neighbours in _windows(outlined, weights):
+            refined[z] = fuse_labels(neighbours, scan.shape)
+            advance(1)
+        told = {"slices": embedder.encoded + embedder.kept, "slices_from_cache": embedder.kept}
+        return refined, told | {"classes": {n: own.to_dict() for n, own in counts.items()}}
+
+    def _outlined(
+        self, scan: ScanSlices, mask: Classes, oracle: bool, embedder: Embedder, counts: dict[int, Counts]
+    ) -> Iterator[dict[int, Outline]]:
+        """The outlines of every slice, from the first to the last."""
+        parts = solid_parts(mask, int(mask.max(initial=0))) if self.options.boxes == "body" else None
+        smallest = 0.0 if oracle else self.options.smallest / (scan.pixel_mm[0] * scan.pixel_mm[1])
+        waiting: list[tuple[int, list[Piece]]] = []
+        for z, classes in enumerate(mask):
+            waiting.append((z, pieces_of(z, classes, self.options.boxes, None if parts is None else parts[z])))
+            if sum(bool(pieces) for _, pieces in waiting) == self.slices.size or z == len(mask) - 1:
+                yield from self._outline_slices(scan, waiting, smallest, oracle, embedder, counts)
+                waiting = []
+
+    def _outline_slices(
+        self,
+        scan: ScanSlices,
+        waiting: Sequence[tuple[int, list[Piece]]],
+        smallest: float,
+        oracle: bool,
+        embedder: Embedder,
+        counts: dict[int, Counts],
+    ) -> list[dict[int, Outline]]:
+        outlines: dict[int, dict[int, Outline]] = {z: {} for z, _ in waiting}
+        prompted = []
+        for piece in (piece for _, pieces in waiting for piece in pieces):
+            if piece.area() < smallest:
+                counts[piece.number].small += 1
+                _add(outlines[piece.z], piece.number, _as_it_was(piece.on(scan.shape)))
+            else:
+                prompted.append(piece)
+        if prompted:
+            order = sorted({piece.z for piece in prompted})
+            embedding = embedder(order)
+            picture = {z: i for i, z in enumerate(order)}
+
+            def decode(batch: Sequence[Piece]) -> tuple[Tensor, Tensor]:
+                boxes = [piece.box(self.options.margin, scan.pixel_mm, scan.shape) for piece in batch]
+                several = self.options.candidates == "several"
+                places = [picture[piece.z] for piece in batch]
+                return masks_of_boxes(self.model, embedder.frame, embedding, places, boxes, several)
+
+            start = 0
+            for logits, scores in self.boxes.run(decode, prompted):
+                for piece, own, score in zip(prompted[start : start + len(scores)], logits, scores, strict=True):
+                    outline = self._judged(piece, own, float(score), scan.shape, oracle, counts[piece.number])
+                    _add(outlines[piece.z], piece.number, outline)
+                start += len(scores)
+        return list(outlines.values())
+
+    def _judged(
+        self, piece: Piece, logits: Tensor, score: float, shape: tuple[int, int], oracle: bool, counts: Counts
+    ) -> Outline:
+        """The model's outline of a piece, or the piece itself where the two hardly overlap."""
+        before = piece.on(shape)
+        iou = overlap((logits > 0).cpu().numpy(), before)
+        counts.score, counts.iou = counts.score + score, counts.iou + iou
+        if not oracle and iou < self.options.min_iou:
+            counts.kept += 1
+            return _as_it_was(before)
+        counts.refined += 1
+        probability = torch.sigmoid(logits).cpu().numpy()
+        return Outline(probability, probability * np.float32(max(score, 1e-6)))
+
+
+def _as_it_was(mask: Bools) -> Outline:
+    probability = mask.astype(np.float32)
+    return Outline(probability, KEPT * probability)
+
+
+def _add(outlines: dict[int, Outline], number: int, outline: Outline) -> None:
+    outlines[number] = outlines[number].joined(outline) if number in outlines else outline
+
+
+def _windows(
+    outlined: Iterator[dict[int, Outline]], weights: Sequence[float]
+) -> Iterator[tuple[int, list[tuple[float, dict[int, Outline]]]]]:
+    """Each slice's number with the outlines of it and its neighbours, weighted; beyond the volume there are none."""
+    reach = len(weights) - 1
+    window: deque[tuple[int, dict[int, Outline]]] = deque(maxlen=2 * reach + 1)
+    last = -1
+
+    def around(z: int) -> list[tuple[float, dict[int, Outline]]]:
+        return [(weights[abs(other - z)], outlines) for other, outlines in window if abs(other - z) <= reach]
+
+    for z, outlines in enumerate(outlined):
+        window.append((z, outlines))
+        last = z
+        if z >= reach:
+            yield z - reach, around(z - reach)
+    for z in range(max(0, last + 1 - reach), last + 1):
+        yield z, around(z)
+
+
+Floats = npt.NDArray[np.float32]
+
+SIGMA_MM = 3.0
+"""Slices so far away count 0.6 of a slice itself where outlines are averaged over slices."""
+MOST_NEIGHBOURS = 3
+"""On each side: memory holds the outlines of so many slices."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What is thought of one organ in one slice.
+
+    Attributes:
+        probability: (H, W), above 0.5 is organ.
+        score: (H, W), probability times how good the model thinks its mask is; decides between organs.
+    """
+
+    probability: Floats
+    score: Floats
+
+    def joined(self, other: Outline) -> Outline:
+        """With another part of the same organ."""
+        return Outline(np.maximum(self.probability, other.probability), np.maximum(self.score, other.score))
+
+
+Outlines = Mapping[int, Outline]
+"""Class → outline, of one slice."""
+
+
+def fuse_labels(neighbours: Sequence[tuple[float, Outlines]], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """The classes of a slice.
+
+    Args:
+        neighbours: weight and outlines of the slice and of those it is averaged with; a class that a slice does not
+            have is nowhere in it.
+        shape: H, W.
+
+    Returns:
+        (H, W), 0 background.
+    """
+    total = sum(weight for weight, _ in neighbours)
+    winner = np.zeros(shape, dtype=np.uint8)
+    highest = np.zeros(shape, dtype=np.float32)
+    for number in sorted({number for _, outlines in neighbours for number in outlines}):
+        probability, score = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        for weight, outlines in neighbours:
+            if number in outlines:
+                probability += np.float32(weight / total) * outlines[number].probability
+                score += np.float32(weight / total) * outlines[number].score
+        wins = (probability > 0.5) & (score > highest)
+        winner[wins], highest[wins] = number, score[wins]
+    return winner
+
+
+def weights_by_distance(thickness_mm: float) -> list[float]:
+    """Weights of the slices 0, 1, 2, … away: a Gaussian in mm, cut off at two sigma."""
+    reach = min(MOST_NEIGHBOURS, int(2 * SIGMA_MM / thickness_mm))
+    return [float(np.exp(-((n * thickness_mm / SIGMA_MM) ** 2) / 2)) for n in range(reach + 1)]
+
+
+def overlap(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
+    """IoU of two masks of one shape, 0…1; 0 where both are empty."""
+    union = int(np.count_nonzero(a | b))
+    return int(np.count_nonzero(a & b)) / union if union else 0.0

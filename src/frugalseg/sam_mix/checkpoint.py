@@ -1,0 +1,160 @@
+"""A trained SAM-Mix on disk: what was learned, apart from the base model, which is named and not copied.
+
+classifier.safetensors   the classification branch
+decoder.safetensors      prompt encoder and mask decoder
+lora.safetensors         LoRA of the image encoder, where it was adapted
+model.json               everything else, written last of all
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from frugalseg.engine.files import atomic_write, sha256, write_json
+from frugalseg.engine.forms import Form
+from frugalseg.errors import OptionError, RunError
+from frugalseg.models.saved import CURE, MADE_FOR, SPEC, fill, load_weights, makes_sense
+from frugalseg.models.saved import KIND as MODEL_KIND
+from frugalseg.promptable.load import load_promptable
+from frugalseg.sam_mix.branch import SamBranch
+from frugalseg.sam_mix.classifier import Classifier
+from frugalseg.sam_mix.lora import is_lora
+from frugalseg.sam_mix.model import MixModel
+from frugalseg.sam_mix.predict_options import KIND
+
+FILES = ("classifier", "decoder", "lora")
+
+FORM = Form(
+    {
+        **MADE_FOR,
+        "base": {"given": str, "name": str, "signature": str},
+        "settings": {
+            "adapt": str,
+            "rank": int,
+            "dense": str,
+            "threshold": float,
+            "classifier_size": int,
+            "organs": int,
+            "size": int,
+        },
+    },
+    RunError,
+    CURE,
+    valid=makes_sense,
+)
+"""model.json."""
+
+
+def part_of(name: str) -> str:
+    """The file that a trained weight goes into."""
+    if name.startswith("classifier."):
+        return "classifier"
+    return "lora" if is_lora(name) else "decoder"
+
+
+def build(settings: dict[str, Any], base: str, device: torch.device) -> MixModel:
+    """A model to be trained, or to be filled with trained weights.
+
+    Args:
+        settings: under "adapt", "rank", "dense", "threshold", "classifier_size", "organs" and "size".
+        base: name, folder or file of the base model.
+        device: where it will work.
+
+    Raises:
+        OptionError, RunError: the base model is not there, damaged, or of a family that cannot be trained.
+    """
+    # In float32: the signature then is the same on every device, and arithmetic is the caller's matter.
+    promptable = load_promptable(base, device, "32")
+    branch = SamBranch(
+        promptable, settings["adapt"], settings["rank"], settings["dense"], threshold=settings["threshold"]
+    )
+    classifier = Classifier(settings["organs"], settings["classifier_size"])
+    return MixModel(classifier, branch, settings["size"], settings["threshold"]).to(device)
+
+
+def save_mix(folder: Path, model: MixModel, spec: dict[str, Any]) -> None:
+    """Write what was learned, then the description: where model.json is, the model is whole."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in model.state_dict().items():
+        parts.setdefault(part_of(name), {})[name] = tensor.detach().cpu().contiguous()
+    for part, weights in parts.items():
+        with atomic_write(folder / f"{part}.safetensors") as file:
+            file.write(save(weights, metadata={"base": spec["base"]["signature"]}))
+    write_json(folder / SPEC, spec)
+
+
+def load_mix_spec(folder: Path) -> dict[str, Any]:
+    """model.json of a finished run.
+
+    Raises:
+        RunError: no such folder, no finished run, or a run of another kind.
+    """
+    if not (folder / SPEC).is_file():
+        started = (folder / "config.yaml").is_file()
+        raise RunError(
+            f"{folder} {'is a run that has not finished' if started else 'holds no trained model (no model.json)'}",
+            "finish it with --resume" if started else "give a run folder of `frugalseg sam-mix train`",
+        )
+    found = MODEL_KIND.read(folder / SPEC)["kind"]
+    if found != KIND:
+        raise RunError(
+            f"{folder} holds a model of kind {found!r}, needed is {KIND!r}",
+            "give a run folder of `frugalseg sam-mix train`, or use `frugalseg predict`",
+        )
+    spec: dict[str, Any] = FORM.read(folder / SPEC)
+    return spec
+
+
+def load_mix(folder: Path, spec: dict[str, Any], base: str | None, device: torch.device) -> MixModel:
+    """The trained model of a run, in evaluation mode.
+
+    Args:
+        folder: the run.
+        spec: its model.json.
+        base: where the base model is now; by default where it was.
+        device: where to work.
+
+    Raises:
+        RunError: the base model is another one than in training, or files are missing or damaged.
+        OptionError: the base model is not there, or cannot be one.
+    """
+    try:
+        model = build(spec["settings"], base or spec["base"]["given"], device)
+    except OptionError as error:
+        raise OptionError(
+            f"the base model of {folder}, {spec['base']['name']}: {error.problem}",
+            "say where it is by `frugalseg sam-mix predict --base`",
+        ) from error
+    check_base(folder, spec, model.branch)
+    weights: dict[str, Tensor] = {}
+    for part in FILES:
+        if part == "lora" and spec["settings"]["adapt"] != "lora":
+            continue
+        weights |= load_weights(folder, f"{part}.safetensors")
+    fill(model, weights, folder)
+    return model.eval()
+
+
+def check_base(folder: Path, spec: dict[str, Any], branch: SamBranch) -> None:
+    """Raise `RunError` unless the base model is the one that was trained on."""
+    if branch.signature != spec["base"]["signature"]:
+        raise RunError(
+            f"{folder} was trained on {spec['base']['name']} with signature {spec['base']['signature']}, "
+            f"given is {branch.name} with {branch.signature}",
+            "give the very same base model by `frugalseg sam-mix predict --base`",
+        )
+
+
+def weights_sha256(folder: Path) -> str:
+    """SHA-256 over all that was learned."""
+    digest = hashlib.sha256()
+    for part in FILES:
+        if (folder / f"{part}.safetensors").is_file():
+            digest.update(f"{part} {sha256(folder / f'{part}.safetensors')}".encode())
+    return digest.hexdigest()

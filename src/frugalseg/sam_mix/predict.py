@@ -1,0 +1,204 @@
+"""`frugalseg sam-mix predict`: masks of whole scans, prompted by what the classifier saw.
+
+No reference mask is read on this path, but by `--oracle`, which says so in the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from frugalseg._version import __version__
+from frugalseg.dataset.modality import expected_of_model
+from frugalseg.dataset.targets import to_classes, to_values
+from frugalseg.engine.device import autocast, describe, find_device
+from frugalseg.engine.files import check_out
+from frugalseg.engine.progress import progress, say
+from frugalseg.engine.threads import with_threads
+from frugalseg.errors import PairingError
+from frugalseg.imaging.find import check_two_files, find_dataset, find_masks
+from frugalseg.imaging.grids import onto_grid
+from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.imaging.read import read_labels, read_volume
+from frugalseg.imaging.square import Square
+from frugalseg.imaging.volume import Volume, axial_slices, canonical
+from frugalseg.masks.components import BRIDGE, clean
+from frugalseg.masks.folder import MaskFolder, Words, chosen
+from frugalseg.options import PredictOptions, SamMixPredictOptions
+from frugalseg.sam_mix.checkpoint import load_mix, load_mix_spec, weights_sha256
+from frugalseg.sam_mix.model import Found, MixModel, claimed
+from frugalseg.sam_mix.prompts import boxes_of_masks
+from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, _written_targets
+
+BATCH = {"cpu": 4, "cuda": 16}
+WORDS = Words("prediction", "segmenting", "segmented", "predict")
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A scan's mask, and what the classifier said of it.
+
+    Attributes:
+        mask: in the users' label values, on the scan's grid.
+        present: (Z, K) probability of each organ in each slice, counted towards the head.
+    """
+
+    mask: Volume
+    present: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class MixPredictor(Predictor):
+    """A trained SAM-Mix with everything that must happen before and after it; `network` is a `MixModel`.
+
+    Attributes:
+        trained: organ → label values of the training, which references hold.
+    """
+
+    trained: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, options: SamMixPredictOptions) -> MixPredictor:
+        """Load the model of a run; raises `RunError`, `OptionError` or `DeviceError`."""
+        spec = load_mix_spec(options.model)
+        device = find_device(options.device)
+        trained = {name: tuple(values) for name, values in spec["targets"].items()}
+        return cls(
+            network=load_mix(options.model, spec, options.base, device),
+            device=device,
+            targets=_written_targets(spec["targets"], options.target),
+            intensity=IntensityScale.from_dict(spec["preprocessing"]["intensity"]),
+            expected=expected_of_model(options.model, spec["preprocessing"], options.modality),
+            size=spec["preprocessing"]["size"],
+            context=0,
+            keep=[spec["keep"][organ] if options.keep == "model" else options.keep for organ in spec["targets"]],
+            scans=spec["scans"],
+            options=PredictOptions(
+                model=options.model,
+                images=options.images,
+                out=options.out,
+                batch_size=options.batch_size,
+                precision=options.precision,
+            ),
+            trained=trained,
+        )
+
+    def segment(self, volume: Volume) -> Volume:
+        """The mask of a scan, in the users' label values and on the scan's grid."""
+        return self.look(volume).mask
+
+    def look(self, volume: Volume, oracle: Volume | None = None) -> Looked:
+        """The mask of a scan, and what the classifier says of its slices.
+
+        Args:
+            volume: the scan.
+            oracle: its reference mask on the same grid, in the label values that are written, whose boxes are the
+                prompts; for the figure of that name.
+        """
+        upright, way = canonical(volume)
+        stack = axial_slices(upright.array)
+        limits = self.intensity.fit(upright.array, upright.padding)
+        square = Square.fit(stack.shape[1:], (upright.spacing[1], upright.spacing[0]), self.size)
+        reference = None
+        if oracle is not None:
+            read = {organ: () if values == NOT_WRITTEN else values for organ, values in self.targets.items()}
+            reference = axial_slices(to_classes(way.apply(oracle).array, read))
+        classes = np.empty(stack.shape, dtype=np.uint8)
+        present = np.empty((len(stack), len(self.trained)), dtype=np.float32)
+        at_once = self.options.batch_size or BATCH[self.device.type]
+        with progress("this scan", len(stack), "slices") as bar:
+            for z in range(0, len(stack), at_once):
+                chunk = slice(z, z + at_once)
+                shown = self.intensity.apply(stack[chunk], limits, upright.padding)
+                images = square.images(torch.from_numpy(shown))
+                boxes = None if reference is None else self._boxes(square, reference[chunk])
+                found = self._find(images[:, None].to(self.device), boxes)
+                planes, scores = found.planes()
+                classes[chunk] = claimed(square.back(planes), scores).cpu().numpy()
+                present[chunk] = found.present.float().cpu().numpy()
+                bar.advance(len(classes[chunk]))
+        clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
+        mask = volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
+        return Looked(mask, present)
+
+    @torch.inference_mode()
+    def _find(self, images: Tensor, oracle: tuple[Tensor, Tensor] | None) -> Found:
+        model = self.network
+        assert isinstance(model, MixModel)
+        with autocast(self.options.precision, self.device):
+            return model.find(images, oracle=oracle)
+
+    def _boxes(self, square: Square, reference: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        """Boxes (B, K, 4) around each organ of reference slices, and which of them there are (B, K)."""
+        labels = square.labels(torch.from_numpy(np.ascontiguousarray(reference)))
+        boxes, there = zip(*(boxes_of_masks(labels == i + 1) for i in range(len(self.trained))), strict=True)
+        return torch.stack(boxes, dim=1).to(self.device), torch.stack(there, dim=1).to(self.device)
+
+
+@with_threads
+def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
+    """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
+
+    Beside the roles, predictions.json tells of each scan the probability of each organ in each slice.
+
+    Raises:
+        ScanError: some scans failed, after all others are written.
+        RunError: the model is not there, the base model is another, `out` is in use, or holds other predictions.
+        OptionError: a `case` that is none of the images, or a `target` that the model does not know.
+        PairingError: `oracle` lacks the mask of a scan.
+        DeviceError: the GPU asked for is not there.
+    """
+    check_out(options.out)
+    predictor = MixPredictor.of(options)
+    images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
+    note: dict[str, Any] = {
+        "version": __version__,
+        "model": str(options.model.resolve()),
+        "weights_sha256": weights_sha256(options.model),
+        "targets": {name: list(values) for name, values in predictor.targets.items() if values != NOT_WRITTEN},
+        "trained": {name: list(values) for name, values in predictor.trained.items()},
+        "settings": {
+            "method": "SAM-Mix",
+            "prompts": "classifier" if options.oracle is None else "oracle: boxes of the reference masks",
+            "keep": dict(zip(predictor.targets, predictor.keep, strict=True)),
+        },
+        "images": {case: str(path.resolve()) for case, path in images.items()},
+        "masks": {},
+        "roles": {},
+        "failed": {},
+    }
+    oracle = None if options.oracle is None else _references(options.oracle, images)
+    folder = MaskFolder.claim(options, images, note, ("model", "weights_sha256", "targets", "settings"), WORDS)
+    if options.oracle is not None:
+        say("oracle: the boxes are those of the reference masks; the figures are not the method's")
+
+    def segment(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
+        scan = read_volume(path)
+        predictor.expected.check(case, path, scan)
+        looked = predictor.look(scan, None if oracle is None else oracle(case, scan))
+        present = {
+            organ: [round(float(p), 4) for p in looked.present[:, i]] for i, organ in enumerate(predictor.trained)
+        }
+        return looked.mask, {"roles": predictor.role(case, scan), "present": present}
+
+    return folder.fill(segment, describe(predictor.device))
+
+
+def _references(folder: Path, images: dict[str, Path]) -> Callable[[str, Volume], Volume]:
+    """Case id and scan → its reference mask."""
+    found = find_masks(folder)
+    check_two_files(images, found)
+    if missing := [case for case in images if case not in found]:
+        raise PairingError(f"--oracle {folder} holds no mask of {missing[0]}", "choose scans with masks by --case")
+
+    def read(case: str, scan: Volume) -> Volume:
+        return onto_grid(read_labels(found[case]), scan, case, ("reference", "scan"), "give the scan's own mask")
+
+    return read

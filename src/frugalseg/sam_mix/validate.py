@@ -1,0 +1,121 @@
+"""Masks and presence on the validation patients: they choose the model, they are no result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from frugalseg.dataset.source import SliceSource
+from frugalseg.dataset.store import SliceStore
+from frugalseg.engine.device import autocast
+from frugalseg.options import Precision
+from frugalseg.sam_mix.evaluate import presence_figures
+from frugalseg.sam_mix.features import Features
+from frugalseg.sam_mix.model import Maps, MixModel
+from frugalseg.segmentation.validate import ValidationSet
+
+CHUNK = 8
+WAYS = (0.75, 0.5, 0.25)
+"""How far the branch may go from the base's weights to the learned ones, other than all the way."""
+
+
+@dataclass(frozen=True)
+class MixValidation(ValidationSet):
+    """The labelled volumes of the validation patients, prompted by the classifier alone.
+
+    Attributes:
+        features: maps of the frozen encoder by row, or None where the encoder changes.
+    """
+
+    features: Features | None = None
+
+    @classmethod
+    def around(
+        cls,
+        store: SliceStore,
+        patients: tuple[str, ...],
+        source: SliceSource,
+        precision: Precision,
+        features: Features | None,
+    ) -> MixValidation:
+        """All labelled scans of `patients`."""
+        plain = ValidationSet.of(store, patients, source, precision)
+        return cls(store, source, plain.cases, precision, features)
+
+    @torch.inference_mode()
+    def predict(self, model: nn.Module, case: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Predicted and reference classes of one volume, (Z, S, S)."""
+        predicted, reference, _ = self._look(model, case)
+        return predicted, reference
+
+    def judge(self, model: MixModel) -> dict[str, float]:
+        """Dice per volume as `ValidationSet.dice` has it, and of each organ how well its slices are told."""
+        looks = [self._look(model, case) for case in self.counted("validation")]
+        if not looks:
+            return {}
+        table = [self._dice(predicted, reference) for predicted, reference, _ in looks]
+        figures = self._means(np.array(table, dtype=float).reshape(-1, len(self.store.targets)))
+        probabilities = np.concatenate([p for _, _, p in looks])
+        for i, organ in enumerate(self.store.targets):
+            shown = np.concatenate([(reference == i + 1).any(axis=(1, 2)) for _, reference, _ in looks])
+            told = presence_figures(probabilities[:, i], shown)
+            for name in ("auroc", "accuracy", "sensitivity", "specificity"):
+                value = told[name]
+                if value is not None:
+                    figures[f"{name}_{organ}"] = float(value)
+        return figures
+
+    def go_back(self, model: MixModel, brought: Mapping[str, Tensor], score: float) -> tuple[float, float]:
+        """Leave the branch where Dice is highest on the straight line from the base's weights to the learned ones.
+
+        A few masks teach a decoder their few scans; what the base knew of all others is still there on the way back
+        (WiSE-FT, arXiv 2109.01903, eq. 1). LoRA's change B·A starts at B = 0, and B alone goes back.
+
+        Args:
+            model: trained; its branch is changed.
+            brought: `model.branch.state_dict()` from before the training.
+            score: the Dice of the model as it is.
+
+        Returns:
+            how far it went, 1 or one of `WAYS`, and the Dice there.
+        """
+        learned = {name: value.clone() for name, value in model.branch.state_dict().items()}
+
+        def go(way: float) -> None:
+            start = {name: learned[name] if "lora_A" in name else brought[name] for name in learned}
+            model.branch.load_state_dict({name: torch.lerp(start[name], learned[name], way) for name in learned})
+
+        scores = {1.0: score}
+        for way in WAYS:
+            go(way)
+            scores[way] = self.judge(model)["score"]
+        best = max(scores, key=scores.__getitem__)
+        go(best)
+        return best, scores[best]
+
+    @torch.inference_mode()
+    def _look(
+        self, model: nn.Module, case: str
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+        """Predicted and reference classes of one volume, and the probability of each organ in each slice (Z, K)."""
+        assert isinstance(model, MixModel)
+        predicted, reference, present = [], [], []
+        for rows in torch.split(self.cases[case], CHUNK):
+            batch = self.source.gather(rows)
+            assert batch.labels is not None
+            with autocast(self.precision, self.source.device):
+                found = model.find(batch.images, None if self.features is None else self._kept(rows))
+            predicted.append(found.classes().cpu().numpy())
+            reference.append(batch.labels.cpu().numpy())
+            present.append(found.present.double().cpu().numpy())
+        return np.concatenate(predicted), np.concatenate(reference), np.concatenate(present)
+
+    def _kept(self, rows: Tensor) -> Maps:
+        features, device = self.features, self.source.device
+        assert features is not None
+        return lambda wanted: features(rows[wanted.cpu()]).to(device)

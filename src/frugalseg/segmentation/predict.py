@@ -1,0 +1,191 @@
+"""`frugalseg predict`: masks of whole scans, each in its scan's own grid.
+
+Slices stream through the network in batches, so memory holds the scan, its mask and one batch. No reference mask
+is read anywhere on this path.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from frugalseg._version import __version__
+from frugalseg.dataset.modality import Expected, expected_of_model
+from frugalseg.dataset.targets import Targets, parse_targets, to_values
+from frugalseg.engine.device import autocast, describe, find_device
+from frugalseg.engine.files import check_out, sha256
+from frugalseg.engine.progress import progress
+from frugalseg.errors import OptionError
+from frugalseg.imaging.find import find_dataset
+from frugalseg.imaging.fingerprint import fingerprint
+from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.imaging.read import read_volume
+from frugalseg.imaging.square import Square
+from frugalseg.imaging.volume import Volume, axial_slices, canonical
+from frugalseg.masks.components import BRIDGE, clean
+from frugalseg.masks.folder import MaskFolder, Words, chosen
+from frugalseg.models.registry import inputs_of
+from frugalseg.models.saved import WEIGHTS, load_spec
+from frugalseg.options import Keep, PredictOptions
+from frugalseg.segmentation.losses import probabilities
+from frugalseg.segmentation.model import load_segmenter
+
+BATCH = {"cpu": 4, "cuda": 32}
+NOT_WRITTEN = (0,)
+WORDS = Words("prediction", "segmenting", "segmented", "predict")
+FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained model with everything that must happen before and after it.
+
+    Attributes:
+        network: the segmenter, on its device, in evaluation mode.
+        targets: organ → label values, in the order of the classes; 0 for an organ that is not written.
+        expected: which modality scans are to be of.
+        context: neighbouring slices on each side that the network sees.
+        keep: for each class what is kept of its mask (see `masks.components`).
+        scans: case, fingerprint and role of each scan of the model's data set.
+    """
+
+    network: nn.Module
+    device: torch.device
+    targets: Targets
+    intensity: IntensityScale
+    expected: Expected
+    size: int
+    context: int
+    keep: list[Keep]
+    scans: list[dict[str, str]]
+    options: PredictOptions
+
+    @classmethod
+    def load(cls, options: PredictOptions) -> Predictor:
+        """Load the model of a fine-tuning run; raises `RunError`, `OptionError` or `DeviceError`."""
+        spec = load_spec(options.model, "segmenter")
+        device = find_device(options.device)
+        return cls(
+            network=load_segmenter(options.model, spec).to(device),
+            device=device,
+            targets=_written_targets(spec["targets"], options.target),
+            intensity=IntensityScale.from_dict(spec["preprocessing"]["intensity"]),
+            expected=expected_of_model(options.model, spec["preprocessing"], options.modality),
+            size=spec["preprocessing"]["size"],
+            context=spec["context"],
+            keep=[spec["keep"][organ] if options.keep == "model" else options.keep for organ in spec["targets"]],
+            scans=spec["scans"],
+            options=options,
+        )
+
+    def segment(self, volume: Volume) -> Volume:
+        """The mask of a scan, in the users' label values and on the scan's grid."""
+        upright, way = canonical(volume)
+        stack = axial_slices(upright.array)
+        limits = self.intensity.fit(upright.array, upright.padding)
+        square = Square.fit(stack.shape[1:], (upright.spacing[1], upright.spacing[0]), self.size)
+        classes = np.empty(stack.shape, dtype=np.uint8)
+        at_once = self.options.batch_size or BATCH[self.device.type]
+        with progress("this scan", len(stack), "slices") as bar:
+            for z in range(0, len(stack), at_once):
+                chunk = slice(z, z + at_once)
+                seen = np.arange(z - self.context, min(z + at_once, len(stack)) + self.context).clip(0, len(stack) - 1)
+                images = torch.from_numpy(self.intensity.apply(stack[seen], limits, upright.padding))
+                classes[chunk] = self._classes(square, square.images(images).unfold(0, inputs_of(self.context), 1))
+                bar.advance(len(classes[chunk]))
+        clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
+        return volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
+
+    def role(self, case: str, volume: Volume) -> str:
+        """What the model saw of this scan (see `finetune.scan_roles`), or "new".
+
+        A scan is known by its voxels. Where they are new but the case id is not, it is taken for the scan of that
+        id, changed on the way: to call a training scan new would be the worse error.
+        """
+        voxels = fingerprint(canonical(volume)[0])
+        for scan in self.scans:
+            if scan["fingerprint"] == voxels:
+                return scan["role"]
+        for scan in self.scans:
+            if scan["case"] == case:
+                warnings.warn(
+                    f"{case} has the name of a scan of the model's data set but other voxels; it is counted as "
+                    f"{scan['role']!r}. Rename it if it is another patient's",
+                    stacklevel=2,
+                )
+                return scan["role"]
+        return "new"
+
+    @torch.inference_mode()
+    def _classes(self, square: Square, images: Tensor) -> npt.NDArray[np.uint8]:
+        """Square slices with their neighbours, (N, S, S, 2·context + 1) → classes on the scan's slices (N, H, W)."""
+        shown = images.movedim(-1, 1).to(self.device).contiguous()
+        views = FLIPS if self.options.flips else FLIPS[:1]
+        with autocast(self.options.precision, self.device):
+            logits = [self.network(shown.flip(axes)).flip(axes) for axes in views]
+        mean = torch.stack([probabilities(one) for one in logits]).mean(dim=0)
+        full = square.back(mean)
+        background = 1 - full.sum(dim=1, keepdim=True)
+        return torch.cat([background, full], dim=1).argmax(dim=1).to(torch.uint8).cpu().numpy()
+
+
+def _written_targets(trained: dict[str, list[int]], wanted: list[str]) -> Targets:
+    """Organ → the values it is written with, in the order of the classes.
+
+    Raises:
+        OptionError: an organ is wanted that the model does not know.
+    """
+    if not wanted:
+        return {name: tuple(values) for name, values in trained.items()}
+    given = parse_targets(wanted)
+    if unknown := [name for name in given if name not in trained]:
+        raise OptionError(f"--target {unknown[0]}: the model was not trained on it", f"choose of: {', '.join(trained)}")
+    return {name: given.get(name, NOT_WRITTEN) for name in trained}
+
+
+def predict(options: PredictOptions) -> dict[str, Path]:
+    """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
+
+    A scan that cannot be read or segmented, or is of another modality than the model's, is reported and left out, the
+    others are done.
+
+    Raises:
+        ScanError: some scans failed, after all others are written.
+        RunError: the model is not there, `out` is in use, or holds no prediction of this model to resume.
+        OptionError: a `case` that is none of the images, or a `target` that the model does not know.
+        DeviceError: the GPU asked for is not there.
+    """
+    if options.refine is not None:
+        raise ValueError("refined masks are made by frugalseg.commands.predict")
+    check_out(options.out)
+    predictor = Predictor.load(options)
+    images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
+    note: dict[str, Any] = {
+        "version": __version__,
+        "model": str(options.model.resolve()),
+        "weights_sha256": sha256(options.model / WEIGHTS),
+        "targets": {name: list(values) for name, values in predictor.targets.items() if values != NOT_WRITTEN},
+        "settings": {
+            "flips": options.flips,
+            "keep": dict(zip(predictor.targets, predictor.keep, strict=True)),
+        },
+        "images": {case: str(path.resolve()) for case, path in images.items()},
+        "masks": {},
+        "roles": {},
+        "failed": {},
+    }
+    folder = MaskFolder.claim(options, images, note, ("model", "weights_sha256", "targets", "settings"), WORDS)
+
+    def segment(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
+        scan = read_volume(path)
+        predictor.expected.check(case, path, scan)
+        return predictor.segment(scan), {"roles": predictor.role(case, scan)}
+
+    return folder.fill(segment, describe(predictor.device))

@@ -1,0 +1,168 @@
+"""The named ways to fine-tune. With few labels they matter more than anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch.nn import Parameter
+
+from frugalseg.dataset.augment import Strength
+from frugalseg.engine.schedules import cosine, warm_restarts
+from frugalseg.errors import OptionError
+from frugalseg.options import FinetuneOptions, Keep, Norm, Semi
+from frugalseg.segmentation.losses import LossName
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything about a fine-tuning that is not data, network or length.
+
+    Attributes:
+        norm: normalisation layers.
+        dropout: share of activations dropped where the backbone drops some, or None for what was published with it.
+        first_logit: what an untrained network says of every class, or None for what its layers give.
+        loss: see `segmentation.losses`.
+        augment: how strongly slices are changed at random, or None.
+        optimizer, lr, weight_decay: lr is the highest of the schedule.
+        schedule: one_cycle rises over the first tenth of the run and falls over the rest; warm_restarts falls
+            along a cosine and starts anew every `restart_epochs`; cosine falls once, to a hundredth. All are stepped
+            once an iteration.
+        clip: largest gradient norm, or None.
+        epochs, steps: length where the person gives none; one of them.
+        decay: of the moving average of the weights, which is then the model that is judged and kept; None for the
+            weights themselves.
+        semi: how unlabelled training slices are used (see `segmentation.pseudo` and `segmentation.consistency`).
+        rounds: of self-training.
+        unlabelled_share: share of a batch that is unlabelled slices, where they are used.
+        keep: what may be kept of a mask (see `masks.components`); of several, validation patients decide, organ by
+            organ.
+        context: neighbouring slices on each side that the network sees.
+    """
+
+    norm: Norm
+    dropout: float | None
+    first_logit: float | None
+    loss: LossName
+    augment: Strength | None
+    optimizer: Literal["adam", "adamw"]
+    lr: float
+    weight_decay: float
+    schedule: Literal["one_cycle", "warm_restarts", "cosine"]
+    clip: float | None
+    epochs: int | None = None
+    steps: int | None = None
+    restart_epochs: int = 10
+    decay: float | None = None
+    semi: Semi = "none"
+    rounds: int = 1
+    unlabelled_share: float = 0.5
+    keep: tuple[Keep, ...] = ("all", "largest")
+    context: int = 0
+
+
+ROBUST = Preset(
+    norm="instance_affine",
+    dropout=0.0,
+    first_logit=-3.0,
+    loss="dice_over_batch+ce",
+    augment="robust",
+    optimizer="adamw",
+    lr=3e-3,
+    weight_decay=1e-2,
+    schedule="one_cycle",
+    clip=1.0,
+    steps=1000,
+)
+
+PRESETS = {
+    "robust": ROBUST,
+    # arXiv 2505.19208, section 4.2, and its code; the restarts step inside an epoch, as the paper says.
+    "paper": Preset(
+        norm="instance",
+        dropout=None,
+        first_logit=None,
+        loss="dice_per_slice",
+        augment=None,
+        optimizer="adam",
+        lr=1e-3,
+        weight_decay=0.0,
+        schedule="warm_restarts",
+        clip=None,
+        epochs=100,
+        keep=("all",),
+    ),
+    # arXiv 2504.14737, and its code: finetune.sh, train_supervised.py.
+    "supercl": Preset(
+        norm="batch",
+        dropout=0.0,
+        first_logit=None,
+        loss="ce",
+        augment="supercl",
+        optimizer="adam",
+        lr=5e-4,
+        weight_decay=1e-5,
+        schedule="cosine",
+        clip=None,
+        epochs=100,
+        keep=("all",),
+    ),
+    # Not settled: docs/explanation/results.md tells what has been measured, and what has not.
+    "best": replace(ROBUST, semi="self-training", decay=0.99, keep=("all", "largest", "core")),
+}
+
+TEACHER_DECAY = 0.99
+"""Of the moving average, where a preset without one is asked for a mean teacher."""
+
+
+def chosen_preset(options: FinetuneOptions, encoder: Mapping[str, Any] | None = None) -> Preset:
+    """The preset with what the person changed about it, and what the encoder's model.json demands.
+
+    Raises:
+        OptionError: --rounds or --refine without self-training, another --context than the encoder's, or a batch too
+            small for labelled and unlabelled slices.
+    """
+    preset = PRESETS[options.preset]
+    context = preset.context if options.context is None else options.context
+    if encoder is not None:
+        context = encoder["context"]
+        if options.context not in (None, context):
+            raise OptionError(
+                f"--context {options.context}: the encoder was pre-trained with {context}", "leave out --context"
+            )
+    preset = replace(preset, semi=options.semi or preset.semi, context=context)
+    if preset.semi != "none" and options.batch_size < 2:
+        raise OptionError(f"--batch-size {options.batch_size} has no room for unlabelled slices", "give 2 or more")
+    if preset.semi == "mean-teacher" and preset.decay is None:
+        preset = replace(preset, decay=TEACHER_DECAY)
+    if options.rounds is not None and preset.semi != "self-training":
+        raise OptionError(f"--rounds {options.rounds} is of use in self-training only", "give --semi self-training too")
+    if options.refine is not None and preset.semi != "self-training":
+        raise OptionError(
+            f"--refine {options.refine} refines the masks of self-training only",
+            "give --semi self-training too, or refine the model's masks: `frugalseg predict --refine`",
+        )
+    return replace(preset, rounds=options.rounds or preset.rounds)
+
+
+def make_optimizer(preset: Preset, parameters: Iterable[Parameter], lr: float | None) -> torch.optim.Optimizer:
+    """The preset's optimiser, with `lr` instead of its own where given."""
+    kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    return kinds[preset.optimizer](parameters, lr=lr or preset.lr, weight_decay=preset.weight_decay)
+
+
+def make_schedule(
+    preset: Preset, optimizer: torch.optim.Optimizer, total_steps: int, steps_per_epoch: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The preset's schedule, to be stepped once an iteration."""
+    if preset.schedule == "one_cycle":
+        highest = optimizer.param_groups[0]["lr"]
+        # One step more: the schedule refuses the step after its last, which the loop takes. And a cycle of fewer
+        # than twenty steps would have no room to rise.
+        length = max(total_steps, 20) + 1
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=length, pct_start=0.1)
+    if preset.schedule == "cosine":
+        return cosine(optimizer, total_steps, lowest=optimizer.param_groups[0]["lr"] / 100)
+    return warm_restarts(optimizer, preset.restart_epochs * steps_per_epoch)

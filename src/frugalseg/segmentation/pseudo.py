@@ -1,0 +1,123 @@
+"""What is known about the training slices: masks a person drew, masks a model drew, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from frugalseg.dataset.source import Slices, SliceSource
+from frugalseg.dataset.store import SliceStore
+from frugalseg.engine.device import autocast
+from frugalseg.masks.components import clean
+from frugalseg.options import Keep, Precision
+from frugalseg.segmentation.losses import with_background
+
+CHUNK = 32
+
+
+class Redraw(Protocol):
+    """Draws masks anew that a model has drawn."""
+
+    def __call__(self, case: str, rows: npt.NDArray[np.int64], classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """New classes (Z, S, S) for those of the slices `rows`, which are those of one scan, from below."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What draws them, for the record."""
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Slices whose masks may not be used, and what stands in their place.
+
+    Attributes:
+        rows: (M,) rows of the store.
+        classes: (M, S, S) uint8, a model's classes; None where none has been asked.
+        confidence: (M, S, S) uint8, 0…255 for 0…1; None with `classes`.
+    """
+
+    rows: npt.NDArray[np.int64]
+    classes: Tensor | None = None
+    confidence: Tensor | None = None
+
+    def annotate(self, rows: Tensor, batch: Slices) -> Slices:
+        """The batch of these rows with the masks that may be used: the store's and weight 1 for labelled slices; the
+        model's with its confidence for unlabelled ones, or weight 0 where no model has been asked."""
+        assert batch.labels is not None
+        at = np.searchsorted(self.rows, rows.numpy())
+        unlabelled = torch.from_numpy(self.rows[np.minimum(at, len(self.rows) - 1)] == rows.numpy())
+        where, place = unlabelled.nonzero().flatten().to(batch.labels.device), torch.from_numpy(at)[unlabelled]
+        labels, weights = batch.labels.clone(), torch.ones_like(batch.labels, dtype=torch.float32)
+        if self.classes is None or self.confidence is None:
+            labels[where], weights[where] = 0, 0.0
+        else:
+            labels[where] = self.classes[place].to(labels.device)
+            weights[where] = self.confidence[place].to(labels.device) / 255
+        return Slices(batch.images, labels, weights)
+
+
+@torch.inference_mode()
+def pseudo_label(
+    model: nn.Module,
+    store: SliceStore,
+    source: SliceSource,
+    rows: npt.NDArray[np.int64],
+    keep: Sequence[Keep],
+    precision: Precision,
+    folder: Path,
+    redraw: Redraw | None = None,
+) -> Unlabelled:
+    """Let a model label these slices, scan by scan.
+
+    A pixel's confidence is the probability of its class less that of the second best, in [0, 1]. What
+    `clean` turns to background, and what `redraw` changes, is taken for certain: that is what there is to learn here.
+
+    Args:
+        model: in evaluation mode, on the source's device.
+        store, source: the data.
+        rows: the slices to label, ascending.
+        keep: for each class what is kept of it in a scan (see `masks.components`).
+        precision: arithmetic.
+        folder: where the result may lie on the disk while it is needed: as much as the store, it may not fit in memory.
+        redraw: draws what is left anew.
+    """
+    classes, confidence = (_on_disk((len(rows), store.size, store.size), folder) for _ in range(2))
+    case = store.slices.loc[rows, "case"].to_numpy(str)
+    for scan in np.unique(case):
+        mine = np.flatnonzero(case == scan)
+        mine = mine[np.argsort(store.slices.loc[rows[mine], "z"].to_numpy())]
+        found, sure = _predict(model, source, torch.from_numpy(rows[mine]), precision)
+        cleaned = clean(found.copy(), keep)
+        if redraw is not None:
+            cleaned = redraw(str(scan), rows[mine], cleaned)
+        sure[cleaned != found] = 255
+        classes[mine], confidence[mine] = cleaned, sure
+    return Unlabelled(rows, torch.from_numpy(classes), torch.from_numpy(confidence))
+
+
+def _on_disk(shape: tuple[int, ...], folder: Path) -> npt.NDArray[np.uint8]:
+    """An array of zeros in a file that goes when the array does."""
+    with TemporaryFile(dir=folder) as file:
+        return np.memmap(file, np.uint8, "w+", shape=shape)
+
+
+def _predict(
+    model: nn.Module, source: SliceSource, rows: Tensor, precision: Precision
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Classes and confidence (0…255) of these slices, each (Z, S, S)."""
+    classes, confidence = [], []
+    for chunk in torch.split(rows, CHUNK):
+        with autocast(precision, source.device):
+            logits = model(source.gather(chunk).images)
+        best = with_background(logits).softmax(dim=1).topk(2, dim=1)
+        classes.append(best.indices[:, 0].to(torch.uint8).cpu())
+        margin = best.values[:, 0] - best.values[:, 1]
+        confidence.append((margin * 255).round().to(torch.uint8).cpu())
+    return torch.cat(classes).numpy(), torch.cat(confidence).numpy()

@@ -1,0 +1,145 @@
+"""Fine-tuning as the training loop sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from frugalseg.dataset.augment import Augment
+from frugalseg.dataset.source import Slices, SliceSource, shuffled_batches
+from frugalseg.dataset.splits import Split
+from frugalseg.dataset.store import SliceStore
+from frugalseg.engine.device import autocast
+from frugalseg.engine.loop import Task, steps_and_interval
+from frugalseg.models.registry import inputs_of
+from frugalseg.options import FinetuneOptions
+from frugalseg.segmentation.consistency import consistency_loss, ramp
+from frugalseg.segmentation.ema import Averaged
+from frugalseg.segmentation.losses import make_loss, probabilities
+from frugalseg.segmentation.presets import Preset, make_optimizer, make_schedule
+from frugalseg.segmentation.pseudo import Unlabelled
+from frugalseg.segmentation.validate import ValidationSet
+
+VALIDATIONS = 20
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What one training learns from.
+
+    Attributes:
+        labelled: (N,) rows of the store whose masks may be used.
+        unlabelled: the other training slices and what stands for their masks; None where they are not used.
+    """
+
+    labelled: npt.NDArray[np.int64]
+    unlabelled: Unlabelled | None = None
+
+
+class FinetuneTask(Task):
+    """Training of encoder and decoder on labelled slices, and on unlabelled ones where the set holds some.
+
+    Labelled and unlabelled slices share a batch and the loss, each pixel with the weight its class deserves. An
+    unlabelled slice without a class then counts in the consistency term alone.
+
+    Args:
+        options: the run's options; `preset` with what the person changed about it.
+        network: the segmenter to train.
+        store, split, source: the data; the source lies on the device and carries labels.
+        training: what may be learned from.
+    """
+
+    def __init__(
+        self,
+        options: FinetuneOptions,
+        preset: Preset,
+        network: nn.Module,
+        store: SliceStore,
+        split: Split,
+        source: SliceSource,
+        training: TrainingSet,
+    ) -> None:
+        self.options, self.preset, self.training, self.source = options, preset, training, source
+        self.averaged = Averaged(network, preset.decay) if preset.decay is not None else None
+        self.network, self.size = network, store.size
+        self.model = self.averaged or network
+        self.judged = self.averaged.average if self.averaged else network
+        self.validation = ValidationSet.of(store, split.validation, source, options.precision)
+        self.augment = Augment(preset.augment) if preset.augment else None
+        self.loss = make_loss(preset.loss)
+        self.steps_per_epoch = len(self._labelled_batches(0))
+        # Lengths in epochs mean those of a training on the labels alone, so that all ways of training are equally long.
+        epoch = len(shuffled_batches(training.labelled, options.batch_size, options.seed, 0))
+        steps = options.steps or (None if options.epochs else preset.steps)
+        self.steps, self.interval = steps_and_interval(
+            epoch, steps, options.epochs or preset.epochs, reports=VALIDATIONS
+        )
+        self.interval = options.validate_every or self.interval
+        self.optimizer = make_optimizer(preset, network.parameters(), options.lr)
+        self.scheduler = make_schedule(preset, self.optimizer, self.steps, epoch)
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        """Batches of rows, each (B,): labelled ones, then unlabelled ones; an epoch is one over the labelled."""
+        labelled = self._labelled_batches(epoch)
+        if self.training.unlabelled is None:
+            return labelled
+        beside = self.options.batch_size - len(labelled[0])
+        rows = self.training.unlabelled.rows
+        order = np.random.default_rng([self.options.seed, epoch, 5]).permutation(len(rows))
+        picked = torch.from_numpy(rows[np.resize(order, (len(labelled), beside))])
+        return [torch.cat(pair) for pair in zip(labelled, picked, strict=True)]
+
+    def _labelled_batches(self, epoch: int) -> list[Tensor]:
+        share = 0.0 if self.training.unlabelled is None else self.preset.unlabelled_share
+        size = max(1, round(self.options.batch_size * (1 - share)))
+        return shuffled_batches(self.training.labelled, size, self.options.seed, epoch)
+
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[Slices]:
+        """Images of each batch with the masks that may be used."""
+        gathered = self.source.stream(batches)
+        if self.training.unlabelled is None:
+            yield from gathered
+        else:
+            for rows, batch in zip(batches, gathered, strict=True):
+                yield self.training.unlabelled.annotate(rows, batch)
+
+    def losses(self, model: nn.Module, batch: Slices) -> dict[str, Tensor]:
+        """The preset's loss on the batch, changed at random where the preset says so; for a mean teacher also how far
+        the network, on recoloured slices, is from the average, which sees the colours as they are."""
+        if self.augment is not None:
+            batch = self.augment.move(batch)
+        taught = self.preset.semi == "mean-teacher" and self.averaged is not None
+        teacher = self._teacher(batch.images) if taught else None
+        if self.augment is not None:
+            batch = self.augment.recolour(batch)
+        assert batch.labels is not None
+        logits = model(batch.images)
+        parts = self.loss(logits, batch.labels, batch.weights)
+        if teacher is not None:
+            weight = ramp(self.scheduler.last_epoch, self.steps)
+            parts["consistency"] = consistency_loss(probabilities(logits), teacher)
+            parts["loss"] = parts["loss"] + weight * parts["consistency"]
+        return parts
+
+    @torch.no_grad()
+    def _teacher(self, images: Tensor) -> Tensor:
+        with autocast(self.options.precision, images.device):
+            return probabilities(self.judged(images))
+
+    def constant_pass(self) -> tuple[nn.Module, tuple[int, ...]]:
+        """The segmenter on a batch."""
+        return self.network, (len(self.batches(0)[0]), inputs_of(self.preset.context), self.size, self.size)
+
+    def after_step(self, step: int) -> None:
+        """Move the average."""
+        if self.averaged is not None:
+            self.averaged.update()
+
+    def validate(self) -> dict[str, float]:
+        """Dice per volume on the validation patients."""
+        return self.validation.dice(self.judged)

@@ -1,0 +1,1 @@
+"""A study's jobs: trials, workers, scheduler."""

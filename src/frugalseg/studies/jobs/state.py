@@ -1,0 +1,133 @@
+"""How far a study's jobs are: one small JSON file a job, and one lock that tells whether someone is at work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from frugalseg.engine.files import sweep, write_json
+from frugalseg.engine.forms import Form
+from frugalseg.errors import RunError, disk_errors
+from frugalseg.evaluation.results import SCORED, SUMMARY
+from frugalseg.models.saved import SPEC
+from frugalseg.studies.jobs.job import EvaluatedJob, Job, ModelJob, PretrainJob
+
+LOCK = ".lock"
+PATIENCE_S = 1
+"""How long to wait for the lock: `someone_at_work` takes it too, for a moment."""
+
+
+@dataclass(frozen=True)
+class JobState:
+    """How a job's last attempt stands.
+
+    Attributes:
+        state: interrupted: it stopped before its end and goes on from its checkpoint with the next run.
+        seconds: how long the attempt took.
+        error: what went wrong and what to do.
+        log: the log file, relative to the study's folder.
+        started: when, in seconds since 1970.
+        threads: CPU threads it computed with.
+    """
+
+    state: Literal["waiting", "running", "done", "failed", "interrupted"] = "waiting"
+    seconds: float = 0.0
+    error: str = ""
+    log: str = ""
+    started: float = 0.0
+    threads: int = 0
+
+
+STATE = Form(
+    {"state": str, "seconds?": float, "error?": str, "log?": str, "started?": float, "threads?": int},
+    RunError,
+    "delete it: the job then counts as not begun, unless its result is there",
+)
+"""A job's file; see `JobState`."""
+
+
+def state_path(folder: Path, job: str) -> Path:
+    """Where a job's state is kept."""
+    return folder / "jobs" / f"{job}.json"
+
+
+def read_state(folder: Path, job: str) -> JobState:
+    """A job's state; `waiting` where it was never tried."""
+    path = state_path(folder, job)
+    if not path.is_file():
+        return JobState()
+    told = STATE.read(path)
+    return JobState(**{field.name: told[field.name] for field in fields(JobState) if field.name in told})
+
+
+def write_state(folder: Path, job: str, state: JobState) -> None:
+    """Keep a job's state."""
+    write_json(state_path(folder, job), asdict(state))
+
+
+def is_done(job: Job) -> bool:
+    """Whether a job's result is there: what counts is the folder, not what was noted about it.
+
+    Preparing is always done again: it finds what is there, and that the scans are still the same.
+    """
+    if isinstance(job, (PretrainJob, ModelJob)) and not (job.options.out / SPEC).is_file():
+        return False
+    if isinstance(job, EvaluatedJob):
+        return all(is_evaluated(test.evaluate.out) for test in job.tests)
+    return isinstance(job, PretrainJob)
+
+
+def is_evaluated(folder: Path) -> bool:
+    """Whether `folder` holds an evaluation in which no scan is missing."""
+    path = folder / SUMMARY
+    return path.is_file() and bool(SCORED.read(path)["complete"])
+
+
+@contextmanager
+def at_work(folder: Path) -> Iterator[None]:
+    """Hold the study's lock; the system lets go of it when the process dies, however it dies.
+
+    A folder that was made for it and has stayed empty is removed afterwards.
+
+    Raises:
+        RunError: another process holds it.
+        DiskError: the folder cannot be made or written.
+    """
+    new = not folder.exists()
+    lock = FileLock(folder / LOCK, timeout=PATIENCE_S)
+    try:
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            held = lock.acquire()
+    except Timeout:
+        raise RunError(
+            f"another process is working on the study in {folder}",
+            "wait for it, or stop it; `frugalseg study status` tells how far it is",
+        ) from None
+    with held:
+        try:
+            sweep(folder)
+            yield
+        finally:
+            if new and [entry.name for entry in folder.iterdir()] == [LOCK]:
+                with suppress(OSError):  # whoever came meanwhile keeps it
+                    (folder / LOCK).unlink()
+                    folder.rmdir()
+
+
+def someone_at_work(folder: Path) -> bool | None:
+    """Whether a process is working on the study; None where that cannot be told, as the lock may only be read."""
+    if not (folder / LOCK).is_file():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return None

@@ -1,0 +1,1 @@
+"""A study's plan: reading and checking."""

@@ -1,0 +1,178 @@
+"""Reading a plan: all of it is checked before anything runs.
+
+Every value is checked by the dataclasses that the commands take, so a plan never holds what a command would refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import get_type_hints
+
+from frugalseg.dataset.targets import parse_targets
+from frugalseg.options import FinetuneOptions, PrepareOptions, PretrainOptions, SamMixTrainOptions
+from frugalseg.phantoms.cohort import LABELS
+from frugalseg.studies.plan.method_parts import Shared, read_backbones, read_budgets
+from frugalseg.studies.plan.methods import check_shared, read_methods, read_source
+from frugalseg.studies.plan.plan import NOT_IN_PLANS, NOWHERE, DataPlan, Plan, TestPlan
+from frugalseg.studies.plan.values import build, checked, chosen, distinct, existing, read_values, some
+from frugalseg.studies.plan.yaml_source import Entry, read_lines
+from frugalseg.text import counted
+
+NEEDED = ("data", "train", "tests", "methods", "budgets")
+OPTIONAL = ("name", "description", "pretrain", "finetune", "sam_mix", "backbones", "draws", "seeds", "baseline")
+STUDIES = "studies"
+PHANTOM_KEYS = ("phantoms", "grid")
+TEST_KEYS = ("data", "patients", "in_domain", "millimetres")
+
+
+def read_plan(path: Path, study: str | None = None) -> Plan:
+    """Read and check a plan; relative paths in it are taken from its folder.
+
+    Args:
+        path: the file.
+        study: of a file that holds several, which one is meant. The others are not looked at.
+
+    Raises:
+        OptionError: naming the file and the line: an unknown key, data set, method, backbone, preset or budget, a
+            value of a wrong type or out of its range, a path that is not there.
+    """
+    whole = read_lines(path.resolve())
+    top = _chosen_study(whole, study)
+    if missing := [name for name in NEEDED if name not in top]:
+        raise whole.error(f"{missing[0]}: is missing", f"add it; a plan needs {', '.join(NEEDED)}")
+    data = {name: _read_data(name, entry) for name, entry in some(top["data"]).items()}
+    train = chosen(top["train"], data, "data set")
+    if not data[train].organs:
+        raise top["train"].error(f"{train} names no target", f"add target: [name=value] to data.{train}")
+    for name, entry in some(top["tests"]).items():
+        _add_own_data(name, entry, data)
+    backbones = read_backbones(top["backbones"]) if "backbones" in top else ("unet",)
+    budgets = read_budgets(top["budgets"])
+    tests = tuple(_read_test(name, entry, data, train) for name, entry in top["tests"].mapping().items())
+    shared = Shared(
+        values={
+            "pretrain": read_values(PretrainOptions, top.get("pretrain"), {}, "data"),
+            "finetune": read_values(FinetuneOptions, top.get("finetune"), {}),
+            "sam_mix": read_values(SamMixTrainOptions, top.get("sam_mix"), {}),
+        },
+        data=data,
+        train=train,
+        pretrain_data=read_source(top.get("pretrain"), train, data, train),
+        tests=tests,
+        backbones=backbones,
+        budgets=tuple(budgets),
+    )
+    methods = read_methods(top["methods"], shared)
+    check_shared(top.get("pretrain"), methods)
+    names = [method.name for method in methods]
+    for budget, entry in budgets.items():
+        if not any(budget in method.budgets for method in methods):
+            raise entry.error(f"no method stands at {budget}", "take it out, or give it to one")
+    return Plan(
+        name=" ".join([top["name"].as_type(str) if "name" in top else path.stem, *([study] if study else [])]),
+        description=top["description"].as_type(str).strip() if "description" in top else "",
+        data=data,
+        train=train,
+        tests=tests,
+        backbones=backbones,
+        methods=methods,
+        budgets=tuple(budgets),
+        budget_entries=budgets,
+        draws=_read_numbers(top["draws"]) if "draws" in top else (0,),
+        seeds=_read_numbers(top["seeds"]) if "seeds" in top else (0,),
+        baseline=chosen(top["baseline"], names, "method") if "baseline" in top else names[0],
+    )
+
+
+def _chosen_study(whole: Entry, study: str | None) -> dict[str, Entry]:
+    """The keys of a plan: those of the file, and in their place those of one of its `studies`."""
+    top = whole.known(*NEEDED, *OPTIONAL, STUDIES)
+    if STUDIES not in top:
+        if study is not None:
+            raise whole.error(f"holds one study, and not one called {study!r}", "leave out --study")
+        return top
+    studies = some(top.pop(STUDIES))
+    if study is None:
+        raise whole.error(f"holds several studies: {', '.join(studies)}", f"add --study {next(iter(studies))}, say")
+    if study not in studies:
+        raise whole.error(f"holds no study {study!r}", f"choose one of: {', '.join(studies)}")
+    return {**top, **studies[study].known(*NEEDED, *OPTIONAL)}
+
+
+def _read_numbers(entry: Entry) -> tuple[int, ...]:
+    numbers = [(one, int(one.as_type(int))) for one in entry.items()]
+    for one, number in numbers:
+        if number < 0:
+            raise one.error(f"{number} is below 0", "give 0, 1, 2, …")
+    return distinct(numbers)
+
+
+def _read_data(name: str, entry: Entry, *more: str) -> DataPlan:
+    """A data set.
+
+    Args:
+        name: its name.
+        entry: the mapping.
+        more: keys that the caller reads itself.
+    """
+    keys = [f.name for f in fields(PrepareOptions) if f.name not in NOT_IN_PLANS[PrepareOptions]]
+    given = {key: e for key, e in entry.known(*more, *PHANTOM_KEYS, *keys).items() if key not in more}
+    hints = get_type_hints(PrepareOptions)
+    values = {key: existing(e, e.as_type(hints[key])) for key, e in given.items() if key in hints}
+    if "target" in given:
+        checked(given["target"], parse_targets, values["target"])
+    if "phantoms" in given:
+        if "images" in given or "labels" in given:
+            raise given["phantoms"].error("stands beside images or labels", "give one or the other")
+        count, grid = given["phantoms"].as_type(int), DataPlan.grid
+        if count < 3:
+            raise given["phantoms"].error(f"{counted(count, 'patient')} cannot be split in three", "give 3 or more")
+        if "grid" in given:
+            grid = given["grid"].as_type(tuple[int, int, int])
+            if min(grid) < 16:
+                raise given["grid"].error(f"{list(grid)}: a phantom that small shows no organs", "give [64, 64, 24]")
+        values = {"target": [f"liver={LABELS['liver']}"], **values, "images": NOWHERE, "labels": NOWHERE}
+        return DataPlan(name, build(PrepareOptions, given, entry, **values), entry, count, grid)
+    if "grid" in given:
+        raise given["grid"].error("is of use for phantoms only", "take it out")
+    if "images" not in values:
+        raise entry.error("names no images", "add images: FOLDER, or phantoms: NUMBER to have some made")
+    return DataPlan(name, build(PrepareOptions, given, entry, **values), entry)
+
+
+def _add_own_data(name: str, entry: Entry, data: dict[str, DataPlan]) -> None:
+    """A test set may bring its scans along: they become a data set of its name."""
+    given = entry.mapping()
+    if "data" in given:
+        if extra := [e for key, e in given.items() if key not in TEST_KEYS]:
+            raise extra[0].error("is unknown beside data:", f"known are: {', '.join(TEST_KEYS)}")
+        return
+    if name in data:
+        raise entry.error("names no data, and a data set has its name already", f"add data: {name}, or rename it")
+    data[name] = _read_data(name, entry, *TEST_KEYS)
+
+
+def _read_test(name: str, entry: Entry, data: Mapping[str, DataPlan], train: str) -> TestPlan:
+    given = entry.mapping()
+    source = chosen(given["data"], data, "data set") if "data" in given else name
+    wanted, there = data[source].organs, data[train].organs
+    if not wanted:
+        raise entry.error("its data set names no target", "add target: [name=value]")
+    if unknown := [organ for organ in wanted if organ not in there]:
+        raise entry.error(
+            f"its target {unknown[0]!r} is none of the training set's ({', '.join(there)})",
+            "call the same organ alike in both data sets",
+        )
+    patients = "test" if source == train else "all"
+    if "patients" in given:
+        patients = chosen(given["patients"], ["test", "all"], "choice")
+    return TestPlan(
+        name=name,
+        data=source,
+        patients=patients,
+        in_domain=given["in_domain"].as_type(bool) if "in_domain" in given else source == train,
+        millimetres=given["millimetres"].as_type(bool) if "millimetres" in given else True,
+        entry=entry,
+    )

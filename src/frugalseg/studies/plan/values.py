@@ -1,0 +1,127 @@
+"""A command's options as a plan gives them: checked by the dataclass that the command takes, each with its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from frugalseg.engine.device import check_name
+from frugalseg.errors import FrugalsegError, OptionError
+from frugalseg.options import PretrainOptions
+from frugalseg.pretraining.methods import OF_SOME_METHODS, chosen_method
+from frugalseg.studies.plan.plan import NOT_IN_PLANS, Values, of_plan
+from frugalseg.studies.plan.yaml_source import Entry, without_flags
+
+INSTEAD = {
+    "seed": "list the seeds under seeds:",
+    "budget": "list the budgets under budgets:",
+    "draw": "list the draws under draws:",
+    "backbone": "list the backbones under backbones:",
+    "split": "give it to the data set",
+    "encoder": "write pretrain: beside finetune:",
+    "transductive": "write it beside pretrain:",
+}
+"""Option that a plan may not hold → where its meaning belongs."""
+
+Name = TypeVar("Name", str, int)
+
+
+def some(entry: Entry) -> dict[str, Entry]:
+    """A mapping that may not be empty."""
+    entries = entry.mapping()
+    if not entries:
+        raise entry.error("is empty", "name at least one")
+    return entries
+
+
+def chosen(entry: Entry, names: Iterable[str], what: str) -> str:
+    """One of `names`; `what` they are."""
+    name, names = str(entry.as_type(str)), list(names)
+    if name not in names:
+        raise entry.error(f"there is no {what} {name!r}", f"choose one of: {', '.join(names)}")
+    return name
+
+
+def distinct(values: list[tuple[Entry, Name]]) -> tuple[Name, ...]:
+    """The values, none of which may stand there twice."""
+    seen: list[Name] = []
+    for entry, value in values:
+        if value in seen:
+            raise entry.error(f"{value} stands here twice", "name each once")
+        seen.append(value)
+    return tuple(seen)
+
+
+def checked(entry: Entry, parse: Callable[[Any], Any], value: Any) -> Any:
+    """What `parse` makes of the value; its complaint names the entry's line."""
+    try:
+        return parse(value)
+    except OptionError as error:
+        raise entry.error(re.sub(r"^--\w+ ", "", error.problem), error.cure.replace("--target ", "")) from None
+
+
+def existing(entry: Entry, value: Any) -> Any:
+    """The value; a path must be there."""
+    if isinstance(value, Path) and not value.exists():
+        raise entry.error(f"{value} does not exist", "correct the path")
+    return value
+
+
+def read_values(kind: type[Any], entry: Entry | None, shared: Values, *more: str) -> dict[str, Any]:
+    """A command's options as the plan gives them, on top of the `shared` ones.
+
+    Args:
+        kind: the command's options.
+        entry: the mapping, or None.
+        shared: what all methods share.
+        more: keys that the caller reads itself.
+    """
+    given = {} if entry is None else {key: e for key, e in entry.mapping().items() if key not in more}
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind) if f.name not in NOT_IN_PLANS[kind]]
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        if key in NOT_IN_PLANS[kind]:
+            raise value.error("is set by the study", f"take it out{'; ' + INSTEAD[key] if key in INSTEAD else ''}")
+        if key not in known:
+            raise value.error("is unknown here", f"known are: {', '.join([*more, *known])}")
+        values[key] = existing(value, value.as_type(hints[key]))
+        if key == "device":  # whether it is there is another question, and maybe another machine's
+            checked(value, check_name, values[key])
+    length = {"steps", "epochs"}
+    if length & values.keys():  # a method's own length takes the place of the shared one
+        shared = {key: value for key, value in shared.items() if key not in length}
+    merged = {**_of_use(kind, shared, values), **values}
+    if entry is not None:
+        build(kind, given, entry, **merged)
+    return merged
+
+
+def _of_use(kind: type[Any], shared: Values, values: Values) -> Values:
+    """The shared options without those that this pre-training method does not read."""
+    if kind is not PretrainOptions:
+        return shared
+    named = {key: v for key, v in {**shared, **values}.items() if key in {"method", "recipe"}}
+    reads = chosen_method(of_plan(PretrainOptions, named)).reads
+    return {key: value for key, value in shared.items() if key in reads or key not in OF_SOME_METHODS}
+
+
+def build(kind: type[Any], given: Mapping[str, Entry], entry: Entry, **values: Any) -> Any:
+    """The command's options; what is wrong with their values is told with the line it stands on."""
+    try:
+        return of_plan(kind, values)
+    except FrugalsegError as error:
+        raise where(given, entry, error) from None
+
+
+def where(given: Mapping[str, Entry], entry: Entry, error: FrugalsegError) -> OptionError:
+    """The error with the line of the option it names, or else of the entry."""
+    flags = {f"--{key.replace('_', '-')}": e for key, e in given.items()}
+    flag = next((flag for flag in flags if flag in error.problem), None)
+    problem = error.problem
+    if flag is not None and problem.count("--") == 1:
+        problem = problem.removeprefix(f"{flag} ")  # the entry's key says it
+    return flags.get(flag or "", entry).error(without_flags(problem), without_flags(error.cure))

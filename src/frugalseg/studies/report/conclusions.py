@@ -1,0 +1,159 @@
+"""What a study's numbers say, in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from frugalseg.evaluation.statistics import FEWEST_PATIENTS
+from frugalseg.studies.report.comparison import Comparison, compare_with_baseline
+from frugalseg.studies.report.formatting import describe, label, p_text, sections_of
+from frugalseg.studies.report.scores import DICE, Group, Question, Scores
+from frugalseg.text import counted, number
+
+FEW_DRAWS = {
+    1: " There is one draw of the labels: what another would change is in no interval.",
+    2: " Two draws of the labels tell little of how draws differ, so where they do these intervals are wide.",
+}
+"""Draws of the labels → what that means for intervals (docs/reference/statistics.md)."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the numbers of a test set and an organ say.
+
+    Attributes:
+        place: organ, test set and how much was measured.
+        lead: the sentences to read first.
+        lines: one a backbone and budget: which method is supported against the baseline there.
+    """
+
+    place: str
+    lead: tuple[str, ...]
+    lines: tuple[str, ...]
+
+
+def answer(scores: Scores, question: Question) -> Answer:
+    """What the Dice of a test set and an organ says.
+
+    A method is supported where the 95% interval of its paired difference to the baseline lies above 0: over runs and
+    patients where both methods have several runs in common, over patients otherwise, which is said. Below six
+    patients nothing is. Whether the signed-rank test agrees after Holm's correction is said too.
+    """
+    comparisons = compare_with_baseline(scores, question, DICE)
+    lead = [_highest(scores, question, backbone) for backbone in scores.results.backbones]
+    lines = [
+        f"{_where(scores, backbone, budget)}: "
+        + _judge(scores, [c for c in comparisons if (c.group.backbone, c.group.budget) == (backbone, budget)])
+        for backbone, budget in sections_of(scores)
+    ]
+    if not comparisons:
+        lines = [f"Only {scores.results.baseline} was planned: there is nothing to compare it with."]
+    lead.append(_summary(scores, comparisons))
+    return Answer(f"{question.organ} on {describe(scores, question)}", tuple(filter(None, lead)), tuple(lines))
+
+
+def _highest(scores: Scores, question: Question, backbone: str) -> str:
+    """How often each method has the highest mean Dice; budgets that some method has not finished do not count."""
+    methods = scores.rows(backbone)
+    budgets = [u for b, u in sections_of(scores) if b == backbone]
+    if len(methods) < 2:
+        return ""
+    start = f"{backbone}: " if len(scores.results.backbones) > 1 else ""
+    whole = [u for u in budgets if all(scores.complete(question, Group(m, backbone, u)) for m in methods)]
+    if not whole:
+        return f"{start}No budget is finished by every method yet."
+    pool = [m for m in methods if not scores.apart(m)] or methods
+    wins = Counter(filter(None, (_winner(scores, question, pool, backbone, budget) for budget in whole)))
+    if not wins:
+        return f"{start}No method alone has the highest mean Dice at any budget."
+    place = f"of {counted(len(whole), 'budget')}"
+    if len(whole) < len(budgets):
+        place += f" that every method has finished ({len(budgets)} are planned)"
+    parts = [f"{label(scores, m)} has the highest mean Dice at {n} {place}" for m, n in wins.most_common(1)]
+    parts += [f"{label(scores, m)} at {n}" for m, n in wins.most_common()[1:]]
+    marks = "".join(dict.fromkeys(mark for m in methods if m not in pool for mark in scores.marks(m)))
+    aside = f" Methods marked {' or '.join(marks)} are left aside here." if marks else ""
+    return f"{start}{', '.join(parts)}.{aside}"
+
+
+def _winner(scores: Scores, question: Question, pool: Sequence[str], backbone: str, budget: str) -> str:
+    """The method with the highest mean; none where several share it."""
+    means = {m: scores.summary(question, Group(m, backbone, budget), DICE).mean for m in pool}
+    highest = max((mean for mean in means.values() if not math.isnan(mean)), default=math.nan)
+    winners = [m for m, mean in means.items() if mean == highest]
+    return winners[0] if len(winners) == 1 else ""
+
+
+def _summary(scores: Scores, comparisons: Sequence[Comparison]) -> str:
+    """At how many of the places compared each method is shown to be better, or worse, than the baseline."""
+    judged = [c for c in comparisons if c.runs and c.difference.patients >= FEWEST_PATIENTS]
+    if not judged:
+        return ""
+    places = len({(c.group.backbone, c.group.budget) for c in judged})
+    parts = []
+    for verdict, side in ((1, "above"), (-1, "below")):
+        shown = [c for c in judged if c.verdict == verdict]
+        by_method = {m: [c for c in shown if c.group.method == m] for m in scores.results.methods}
+        order = sorted(
+            (m for m, cs in by_method.items() if cs),
+            key=lambda m: (scores.apart(m), -len(by_method[m]), -abs(sum(c.difference.mean for c in by_method[m]))),
+        )
+        named = [f"{label(scores, m)} at {len(by_method[m])} ({_span(by_method[m])})" for m in order]
+        if named:
+            parts.append(f"{side} 0 for {', '.join(named)}")
+    what = f"Of {counted(places, 'comparison')} with {scores.results.baseline} each, "
+    caveat = FEW_DRAWS.get(len(scores.results.draws), "")
+    lies = "; ".join(parts) or "around 0 for every method"
+    return f"{what}the 95% interval of the difference in Dice lies {lies}.{caveat}"
+
+
+def _span(comparisons: Sequence[Comparison]) -> str:
+    means = [number(m, 3, sign=True) for m in sorted(c.difference.mean for c in comparisons)]
+    return means[0] if len(means) == 1 else f"{means[0]} to {means[-1]}"
+
+
+def _judge(scores: Scores, comparisons: Sequence[Comparison]) -> str:
+    baseline = scores.results.baseline
+    if not comparisons:
+        return f"only {baseline} is planned, so nothing is compared."
+    if not any(c.planned for c in comparisons):
+        return f"{baseline} is not planned, so not compared."
+    made = [c for c in comparisons if c.runs]
+    if not made:
+        return f"no run is finished by both {baseline} and another method."
+    patients = max(c.difference.patients for c in made)
+    if patients < FEWEST_PATIENTS:
+        return f"{counted(patients, 'patient')} {'is' if patients == 1 else 'are'} too few to support any method."
+    better = [c for c in made if c.verdict > 0]
+    better.sort(key=lambda c: (scores.apart(c.group.method), -c.difference.mean))
+    worse = [c for c in made if c.verdict < 0]
+    text = f"no difference to {baseline} shown"
+    if better:
+        text = f"{_claim(scores, better[0])} is supported against {baseline}"
+        if others := ", ".join(label(scores, c.group.method) for c in better[1:]):
+            text += f"; so {'is' if len(better) == 2 else 'are'} {others}"
+    if worse:
+        text += f"{'; worse than ' + baseline + ': ' if better else ' to the good; worse: '}"
+        text += ", ".join(label(scores, c.group.method) for c in worse)
+    pending = [label(scores, c.group.method) for c in comparisons if c.runs < c.planned]
+    return f"{text}.{' Not all runs are finished: ' + ', '.join(pending) + '.' if pending else ''}"
+
+
+def _claim(scores: Scores, c: Comparison) -> str:
+    assert c.interval.limits is not None
+    low, high = (number(limit, 3, sign=True) for limit in c.interval.limits)
+    over = c.interval.kind + ("; one run, so another seed may differ" if c.runs == 1 else "")
+    agrees = "" if c.p_holm < 0.05 else ", not below 0.05"
+    if c.least_p_holm >= 0.05:
+        agrees = ", which cannot fall below 0.05 in so many comparisons of so few patients"
+    return (
+        f"{label(scores, c.group.method)} ({number(c.difference.mean, 3, sign=True)} Dice, 95% CI {low} to {high}, "
+        f"{over}; p Holm {p_text(c.p_holm)}{agrees})"
+    )
+
+
+def _where(scores: Scores, backbone: str, budget: str) -> str:
+    return f"{backbone}, {budget}" if len(scores.results.backbones) > 1 else budget

@@ -1,0 +1,291 @@
+"""What came of a study, as tables: one row a planned model, one row a scan, organ and model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from frugalseg.dataset.budget import Budget
+from frugalseg.engine.files import atomic_write
+from frugalseg.engine.forms import Form, fault
+from frugalseg.engine.yaml_files import load_yaml
+from frugalseg.errors import RunError
+from frugalseg.evaluation.results import SCORED, SUMMARY
+from frugalseg.models.saved import SPEC
+from frugalseg.studies.jobs.job_progress import training_seconds
+from frugalseg.studies.jobs.state import is_evaluated, read_state, someone_at_work
+
+PLAN, GRID, SETTINGS = "plan.yaml", "grid.json", "study.json"
+"""Files of a study's folder; settings make it one: how it was last started."""
+
+_CURE = "run the same `frugalseg study` command again, which writes it anew"
+CELL = {
+    **{"id": str, "method": str, "backbone": str, "budget": str, "draw": int, "seed": int},
+    **{"folder": str | None, "tests": {str: str}, "transductive": bool, "guided?": bool, "semi?": str},
+    "pretrain": dict | None,
+}
+TEST = {"name": str, "in_domain": bool, "millimetres": bool, "patients": {str: str}}
+
+
+def _pretrainings_told(grid: dict[str, Any]) -> None:
+    for cell in grid["cells"]:
+        if cell["pretrain"] and (wrong := fault(cell["pretrain"], {"id": str, "folder": str}, "pretrain")):
+            raise ValueError(wrong)
+
+
+PLANNED = Form({"cells": [CELL], "tests": [TEST]}, RunError, _CURE, valid=_pretrainings_told)
+"""grid.json."""
+WHERE = Form({"cells": [{"folder": str | None, "tests": {str: str}}]}, RunError, _CURE)
+"""What of it a job reads."""
+RESOLVED = Form(
+    {
+        **{"name": str, "description": str, "baseline": str, "methods": {str: {"note": str}}},
+        **{"backbones": [str], "budgets": [str], "draws": [int], "seeds": [int]},
+    },
+    RunError,
+    _CURE,
+    parse=load_yaml,
+)
+"""plan.yaml."""
+STARTED = Form({"at_once": int}, RunError, _CURE)
+"""study.json."""
+_RUN_CURE = "copy the run folder anew from where it is whole, or delete it and run the study again"
+TRAINED = Form(
+    {
+        "annotation": {"masks": int, "mask_scans": int, "validation_scans": int, "pretraining?": dict | None},
+        "parameters": int,
+        "validation_dice": float | None,
+    },
+    RunError,
+    _RUN_CURE,
+)
+"""What tables tell of a model.json."""
+MACHINE = Form({"device": str, "commit": str | None}, RunError, _RUN_CURE)
+"""What they tell of an environment.json."""
+
+KEYS = ("method", "backbone", "budget", "draw", "seed")
+"""What names a model of the grid."""
+
+CELL_COLUMNS = {
+    **dict.fromkeys(KEYS, "as in the plan"),
+    "draws": "that it stands for: several where they select the same labels, which is one run",
+    "seeds": "that it stands for: all of them where nothing is trained, which is one run",
+    "trained": "whether a model was trained for it",
+    "state": "done, running, failed or waiting",
+    "error": "why it failed",
+    "transductive": "whether its pre-training saw test scans",
+    "guided": "whether references of the test scans gave slices or boxes to it",
+    "external": "whether another program made its masks",
+    "annotation": "what that program learned from, as the plan states it",
+    "test_slices": "slices of test scans whose references were given to it; empty where all of them gave boxes",
+    "masks": "slices whose masks were trained on",
+    "mask_scans": "scans that these slices come from",
+    "validation_masks": "slices whose masks chose the step, and what to keep of a mask",
+    "validation_scans": "scans that these slices come from",
+    "organ_present_labels": "slices whose label `organ present` pre-training used",
+    "pretrain_scans": "scans that pre-training saw",
+    "semi": "how unlabelled slices were asked to be used",
+    "unlabelled_slices": "slices that fine-tuning used without their masks; 0 where none were left",
+    "unlabelled_scans": "scans that these slices come from",
+    "pretrain_minutes": "of training, shared by all models of this pre-training",
+    "finetune_minutes": "of training, all rounds",
+    "parameters": "of the network",
+    "device": "where it was trained",
+    "commit": "of the source tree it was trained with",
+    "validation_dice": "Dice that chose the model",
+}
+"""Columns of `StudyResults.cells`; from `masks` on empty where the model is not done.
+
+One row is one trial: a training, or what comes without one, and what it stands for (see `studies.jobs.trials`).
+"""
+
+CASE_NUMBERS = ("dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
+CASE_METRICS = ("outcome", *CASE_NUMBERS)
+CASE_COLUMNS = (*KEYS, "test", "case", "patient", "organ", *CASE_METRICS)
+"""Columns of `StudyResults.cases`."""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Scans that every model is tested on.
+
+    Attributes:
+        in_domain: whether they come from where the training scans come from.
+        millimetres: False where the spacing in the files is a placeholder: no distance may then be shown.
+        scans: number of scans.
+    """
+
+    name: str
+    in_domain: bool
+    millimetres: bool
+    scans: int
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """A study as far as it is done.
+
+    Attributes:
+        name, description: of the plan.
+        baseline: the method that the others are compared with.
+        methods, backbones, budgets, draws, seeds: in the plan's order.
+        method_notes: method → what it is and what it was given, in one line.
+        cells: every planned model, done or not (see `CELL_COLUMNS`).
+        cases: every measured scan and organ of the done models (see `CASE_COLUMNS`).
+    """
+
+    name: str
+    description: str
+    baseline: str
+    methods: tuple[str, ...]
+    backbones: tuple[str, ...]
+    budgets: tuple[str, ...]
+    draws: tuple[int, ...]
+    seeds: tuple[int, ...]
+    tests: tuple[TestSet, ...]
+    method_notes: dict[str, str]
+    cells: pd.DataFrame
+    cases: pd.DataFrame
+
+
+def collect(folder: Path) -> StudyResults:
+    """The results of the study in `folder`, as far as it is done.
+
+    Raises:
+        RunError: there is no study, or its data are not prepared yet.
+    """
+    if not (folder / SETTINGS).is_file():
+        raise RunError(f"{folder} holds no study", "give the --out of a `frugalseg study`")
+    if not (folder / GRID).is_file():
+        raise RunError(f"the study in {folder} has not got beyond preparing its data", "run it first")
+    plan, grid = RESOLVED.read(folder / PLAN), PLANNED.read(folder / GRID)
+    for cell in grid["cells"]:
+        cell["budget"] = Budget.parse(cell["budget"], none=True).in_words
+    at_work = someone_at_work(folder) is not False  # where it cannot be told, the jobs are believed
+    cells = [_cell(folder, cell, at_work) for cell in grid["cells"]]
+    patients = {test["name"]: test["patients"] for test in grid["tests"]}
+    cases = [
+        _cases(folder, planned, patients)
+        for planned, cell in zip(grid["cells"], cells, strict=True)
+        if cell["state"] == "done"
+    ]
+    return StudyResults(
+        name=plan["name"],
+        description=plan["description"],
+        baseline=plan["baseline"],
+        methods=tuple(plan["methods"]),
+        backbones=tuple(plan["backbones"]),
+        budgets=tuple(Budget.parse(budget, none=True).in_words for budget in plan["budgets"]),
+        draws=tuple(plan["draws"]),
+        seeds=tuple(plan["seeds"]),
+        tests=tuple(TestSet(t["name"], t["in_domain"], t["millimetres"], len(t["patients"])) for t in grid["tests"]),
+        method_notes={name: method["note"] for name, method in plan["methods"].items()},
+        cells=pd.DataFrame(cells, columns=list(CELL_COLUMNS)),
+        cases=pd.concat(cases, ignore_index=True) if cases else pd.DataFrame(columns=list(CASE_COLUMNS)),
+    )
+
+
+def _cell(folder: Path, cell: Mapping[str, Any], at_work: bool) -> dict[str, Any]:
+    """One row of `cells`."""
+    row = {**{key: cell[key] for key in (*KEYS, "transductive")}, "guided": cell.get("guided", False)}
+    for places, one in (("draws", "draw"), ("seeds", "seed")):  # older studies trained every draw
+        row[places] = " ".join(map(str, cell.get(places, [cell[one]])))
+    row |= {"trained": cell["folder"] is not None, "annotation": cell.get("annotation") or ""}
+    row["external"] = row["annotation"] != ""
+    trained = cell["folder"] is None or (folder / cell["folder"] / SPEC).is_file()
+    if trained and all(is_evaluated(folder / test) for test in cell["tests"].values()):
+        facts = _facts(folder, cell) if row["trained"] else UNKNOWN if row["external"] else UNTRAINED
+        return {**row, "state": "done", "error": "", **facts, "test_slices": _test_slices(folder, cell)}
+    state = read_state(folder, cell["id"])
+    told = {"failed": "failed", "running": "running" if at_work else "waiting"}.get(state.state, "waiting")
+    return {**row, "state": told, "error": state.error if told == "failed" else "", "device": "", "commit": ""}
+
+
+def _facts(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
+    """What a finished model was given, and what it cost."""
+    run = folder / cell["folder"]
+    spec, environment = TRAINED.read(run / SPEC), MACHINE.read(run / "environment.json")
+    annotation = spec["annotation"]
+    pretraining = annotation.get("pretraining") or {}
+    pretrain = folder / cell["pretrain"]["folder"] if cell["pretrain"] else None
+    return {
+        "masks": annotation["masks"],
+        "mask_scans": annotation["mask_scans"],
+        "validation_masks": annotation.get("validation_masks", math.nan),  # older records do not tell
+        "validation_scans": annotation["validation_scans"],
+        "organ_present_labels": annotation.get("organ_present_labels", pretraining.get("organ_present_labels", 0)),
+        "pretrain_scans": pretraining.get("scans_seen", 0),
+        "semi": cell.get("semi", ""),
+        "unlabelled_slices": annotation.get("unlabelled_slices", 0),
+        "unlabelled_scans": annotation.get("unlabelled_scans", 0),
+        "pretrain_minutes": training_seconds(pretrain) / 60 if pretrain else 0.0,
+        "finetune_minutes": training_seconds(run) / 60,
+        "parameters": spec["parameters"],
+        "device": environment["device"],
+        "commit": environment["commit"] or "",
+        "validation_dice": spec["validation_dice"],
+    }
+
+
+UNTRAINED = {
+    **dict.fromkeys(("masks", "mask_scans", "validation_masks", "validation_scans", "organ_present_labels"), 0),
+    **dict.fromkeys(("pretrain_scans", "unlabelled_slices", "unlabelled_scans"), 0),
+    **dict.fromkeys(("pretrain_minutes", "finetune_minutes"), 0.0),
+    "semi": "none",
+    "parameters": math.nan,
+    "device": "",
+    "commit": "",
+    "validation_dice": math.nan,
+}
+"""What a method without training was given, and what it cost."""
+
+
+UNKNOWN = {name: value if isinstance(value, str) else math.nan for name, value in {**UNTRAINED, "semi": ""}.items()}
+"""What is known of a method whose masks another program made."""
+
+
+def _test_slices(folder: Path, cell: Mapping[str, Any]) -> float:
+    """How many annotated slices of test scans were used, over all test sets; NaN where every reference was."""
+    if not cell.get("guided", False):
+        return 0
+    summaries = [SCORED.read(folder / test / SUMMARY) for test in cell["tests"].values()]
+    return sum(len(slices) for s in summaries for slices in s["annotated_slices_left_out"].values()) or math.nan
+
+
+def _cases(folder: Path, cell: Mapping[str, Any], patients: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """The rows of `cases` of one model, over all test sets."""
+    tables = []
+    for test, evaluation in cell["tests"].items():
+        table = _read_cases(folder / evaluation / "cases.csv")
+        table["test"], table["patient"] = test, table["case"].map(patients[test])
+        tables.append(table.assign(**{key: cell[key] for key in KEYS}))
+    return pd.concat(tables, ignore_index=True)[list(CASE_COLUMNS)]
+
+
+def _read_cases(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(
+            path,
+            usecols=["case", "organ", *CASE_METRICS],
+            dtype={"case": str, "organ": str, **dict.fromkeys(CASE_NUMBERS, float)},
+            keep_default_na=False,  # a case may be called NA
+            na_values={name: [""] for name in CASE_NUMBERS},
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"{path} is damaged ({reason})", f"delete {path.with_name(SUMMARY)} and run the study again"
+        ) from error
+    return table
+
+
+def write_tables(results: StudyResults, folder: Path) -> None:
+    """Write cells.csv and cases.csv."""
+    for name, table in (("cells", results.cells), ("cases", results.cases)):
+        with atomic_write(folder / f"{name}.csv", "w") as file:
+            table.to_csv(file, index=False)

@@ -1,0 +1,237 @@
+"""A study's scores as (runs × patients) tables, and the figures of each group of runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from frugalseg.evaluation.policy import RANGES, Outcome
+from frugalseg.evaluation.statistics import Range, RunSummary, summarise_runs
+from frugalseg.studies.jobs.trials import Run, pair_trials, standing_for
+from frugalseg.studies.report.results import StudyResults, TestSet
+
+CELL = ["method", "backbone", "budget", "draw", "seed"]
+"""What names a cell."""
+_GROUP, RUN = CELL[:3], CELL[3:]
+"""What names a group, and a run of it."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown.
+
+    Attributes:
+        key: its column in cases.csv.
+        heading, unit, digits: in tables.
+        sign: +1 where more is better, -1 where less is, 0 where neither is.
+        physical: whether it means nothing without the true spacing.
+    """
+
+    key: str
+    heading: str
+    unit: str
+    digits: int
+    sign: int
+    physical: bool
+
+    @property
+    def title(self) -> str:
+        """Heading with unit."""
+        return f"{self.heading}, {self.unit}" if self.unit else self.heading
+
+    @property
+    def scale(self) -> Range:
+        """Its least and greatest value."""
+        return RANGES[self.key]
+
+    @property
+    def scale_of_differences(self) -> Range:
+        """The least and the greatest difference of two of its values."""
+        low, high = self.scale
+        return low - high, high - low
+
+
+DICE = Metric("dice", "Dice", "", 3, 1, physical=False)
+HD95 = Metric("hd95_mm", "HD95", "mm", 1, -1, physical=True)
+METRICS = (
+    DICE,
+    Metric("nsd", "NSD", "", 3, 1, physical=True),  # its tolerance is in mm
+    HD95,
+    Metric("hd_mm", "HD", "mm", 1, -1, physical=True),
+    Metric("assd_mm", "ASSD", "mm", 2, -1, physical=True),
+    Metric("volume_error_ml", "Volume error", "ml", 1, 0, physical=True),
+)
+
+
+def metrics_of(test: TestSet) -> tuple[Metric, ...]:
+    """The metrics that mean something on a test set."""
+    return tuple(m for m in METRICS if test.millimetres or not m.physical)
+
+
+MARKS = {"transductive": "†", "guided": "‡", "external": "§"}
+"""Column of `cells` that says something a reader must know of a method → its mark.
+
+transductive: its pre-training saw scans of test patients, without their masks. guided: references of the test scans
+gave it slices or boxes. external: another program made its masks.
+"""
+APART = ("transductive", "guided")
+"""Those of methods that had more to go by than others."""
+
+
+class Group(NamedTuple):
+    """Runs that differ in the draw of the labels and the seed only."""
+
+    method: str
+    backbone: str
+    budget: str
+
+
+class Question(NamedTuple):
+    """What is measured: an organ on a test set."""
+
+    test: TestSet
+    organ: str
+
+
+class Scores:
+    """The scores of a study's finished runs.
+
+    A run counts for a test set when every scan that any run was measured on has a score from it; runs that lack one
+    are in `lacking` and in no figure, for a mean over fewer scans is not the same mean. Several scans of a patient
+    are averaged first, so that a patient counts once.
+
+    Args:
+        results: of the study.
+        resamples, seed: of the bootstrap.
+    """
+
+    def __init__(self, results: StudyResults, resamples: int = 10_000, seed: int = 0) -> None:
+        self.results = results
+        self.resamples, self.seed = resamples, seed
+        self.planned = {_group(key): len(rows) for key, rows in results.cells.groupby(_GROUP, sort=False)}
+        self._trials = {_group(key): standing_for(rows) for key, rows in results.cells.groupby(_GROUP, sort=False)}
+        self._apart = {
+            column: frozenset(results.cells.loc[results.cells[column].eq(True), "method"]) for column in MARKS
+        }
+        self.questions: list[Question] = []
+        self.lacking: list[dict[str, Any]] = []
+        self._tables: dict[tuple[Question, Group], dict[str, pd.DataFrame]] = {}
+        self._outcomes: dict[tuple[Question, Group], Counter[str]] = {}
+        self._patients: dict[Question, list[str]] = {}
+        self._scans: dict[Question, int] = {}
+        self._summaries: dict[tuple[Question, Group, str], RunSummary] = {}
+        for question, frame in self._split(_of_done_cells(results)):
+            self._add(question, frame)
+
+    def _split(self, cases: pd.DataFrame) -> Iterator[tuple[Question, pd.DataFrame]]:
+        for test in self.results.tests:
+            of_test = cases[cases["test"] == test.name] if len(cases) else cases
+            for organ in of_test["organ"].unique() if len(of_test) else ():
+                yield Question(test, str(organ)), of_test[of_test["organ"] == organ]
+
+    def _add(self, question: Question, frame: pd.DataFrame) -> None:
+        self.questions.append(question)
+        self._patients[question] = sorted(frame["patient"].unique())
+        self._scans[question] = scans = int(frame["case"].nunique())
+        measured = frame.groupby(CELL, sort=False)["case"].nunique()
+        for cell, count in measured[measured < scans].items():
+            assert isinstance(cell, tuple)
+            note = f"{question.test.name}, {question.organ}: {count} of {scans} scans measured"
+            self.lacking.append(dict(zip(CELL, cell, strict=True)) | {"state": "incomplete", "error": note})
+        whole = measured[measured == scans].index
+        frame = frame[pd.MultiIndex.from_frame(frame[CELL]).isin(whole)]
+        scores = frame.groupby([*CELL, "patient"])[[m.key for m in METRICS]].mean()
+        for key, rows in scores.groupby(level=_GROUP):
+            of_runs = rows.reset_index(_GROUP, drop=True)
+            self._tables[question, _group(key)] = {
+                m.key: of_runs[m.key].unstack("patient").reindex(columns=self._patients[question]) for m in METRICS
+            }
+        for key, outcomes in frame.groupby(_GROUP)["outcome"]:
+            self._outcomes[question, _group(key)] = Counter(outcomes)
+
+    def groups(self) -> list[Group]:
+        """Every planned group: backbones, then methods, then budgets, each in the plan's order."""
+        r = self.results
+        grid = (Group(m, b, u) for b in r.backbones for m in r.methods for u in r.budgets)
+        return [group for group in grid if group in self.planned]
+
+    def rows(self, backbone: str) -> list[str]:
+        """The methods planned with a backbone."""
+        return list(dict.fromkeys(g.method for g in self.groups() if g.backbone == backbone))
+
+    def had(self, method: str) -> dict[str, bool]:
+        """What a reader must know of a method: column of `MARKS` → whether it holds for any of its cells."""
+        return {column: method in methods for column, methods in self._apart.items()}
+
+    def apart(self, method: str) -> bool:
+        """Whether a method had more to go by than the others, so that it competes for no place."""
+        return any(self.had(method)[column] for column in APART)
+
+    def marks(self, method: str) -> str:
+        """The marks that say so behind its name."""
+        return "".join(MARKS[column] for column, it_had in self.had(method).items() if it_had)
+
+    def scans(self, question: Question) -> int:
+        """Scans measured."""
+        return self._scans[question]
+
+    def patients(self, question: Question) -> int:
+        """Patients that these scans come from."""
+        return len(self._patients[question])
+
+    def pairs(self, group: Group, other: Group) -> dict[tuple[Run, Run], Run]:
+        """The planned runs of two groups that belong together, each pair once → the (draw, seed) where they meet."""
+        return pair_trials(self._trials.get(group, {}), self._trials.get(other, {}))
+
+    def runs(self, question: Question, group: Group, metric: Metric) -> pd.DataFrame:
+        """(runs, patients): a row a finished run (draw, seed), NaN where the empty-mask policy leaves a score out."""
+        tables = self._tables.get((question, group))
+        if tables is None:
+            runs = pd.MultiIndex.from_arrays([[], []], names=RUN)
+            return pd.DataFrame(index=runs, columns=self._patients[question], dtype=float)
+        return tables[metric.key]
+
+    def finished(self, question: Question, group: Group) -> int:
+        """Runs of a group that count for a test set."""
+        tables = self._tables.get((question, group))
+        return len(tables[DICE.key]) if tables else 0
+
+    def complete(self, question: Question, group: Group) -> bool:
+        """Whether all planned runs of a group count; so they do where none was planned."""
+        return self.finished(question, group) == self.planned.get(group, 0)
+
+    def summary(self, question: Question, group: Group, metric: Metric) -> RunSummary:
+        """Mean, spread over runs and intervals of a group."""
+        key = (question, group, metric.key)
+        if key not in self._summaries:
+            table = self.runs(question, group, metric)
+            self._summaries[key] = summarise_runs(
+                table.to_numpy(), list(table.index), self.resamples, self.seed, metric.scale
+            )
+        return self._summaries[key]
+
+    def missed(self, question: Question, group: Group) -> tuple[int, int]:
+        """How often the organ was missed altogether, and in how many scans × runs it is there."""
+        outcomes = self._outcomes.get((question, group), Counter())
+        missed = outcomes[Outcome.MISSED.value]
+        return missed, missed + outcomes[Outcome.BOTH.value]
+
+
+def _group(key: Any) -> Group:
+    return Group(*(str(part) for part in key))
+
+
+def _of_done_cells(results: StudyResults) -> pd.DataFrame:
+    """The cases of cells that are done now; a case without a patient is a patient of its own."""
+    cases, cells = results.cases, results.cells
+    if not len(cases):
+        return cases
+    done = pd.MultiIndex.from_frame(cells.loc[cells["state"] == "done", CELL])
+    cases = cases[pd.MultiIndex.from_frame(cases[CELL]).isin(done)]
+    patient = cases["patient"].astype(object)
+    named = patient.notna() & patient.ne("")
+    return cases.assign(case=cases["case"].astype(str), patient=patient.where(named, cases["case"]).astype(str))

@@ -1,0 +1,217 @@
+"""`frugalseg study`: run a plan, resumably, and report on it. `frugalseg report`: report again."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+import yaml
+
+from frugalseg._version import __version__
+from frugalseg.dataset.budget import Budget
+from frugalseg.engine.files import atomic_write, check_out, write_json
+from frugalseg.engine.progress import say
+from frugalseg.engine.threads import threads_asked, usable_cores
+from frugalseg.errors import OptionError, RunError, disk_errors
+from frugalseg.options import ReportOptions, StudyOptions
+from frugalseg.studies.jobs.datasets import Source, check_data, locate, locate_masks
+from frugalseg.studies.jobs.grid import Grid, build_grid, write_grid
+from frugalseg.studies.jobs.job import EvaluatedJob, Job, ModelJob, PretrainJob
+from frugalseg.studies.jobs.progress import Board
+from frugalseg.studies.jobs.scheduler import Progress, run_jobs
+from frugalseg.studies.jobs.state import LOCK, at_work, is_done
+from frugalseg.studies.jobs.trial_builder import Cell
+from frugalseg.studies.jobs.workers import LocalWorkers, Workers, visible_gpus
+from frugalseg.studies.plan.plan import Plan
+from frugalseg.studies.plan.reader import read_plan
+from frugalseg.studies.plan.yaml_source import Entry, without_flags
+from frugalseg.studies.report.report import write_report
+from frugalseg.studies.report.results import GRID, PLAN, SETTINGS, collect, write_tables
+from frugalseg.text import counted
+
+
+def study(options: StudyOptions) -> Path:
+    """Run every job of a plan that is not done, and return the path of the report, which is also printed.
+
+    Raises:
+        OptionError: the plan is wrong, or its data cannot be prepared; the line is named, nothing was trained.
+        RunError: another process works on `out`; or jobs failed, after all others are done and reported.
+        DiskError: `out` cannot be made or written.
+        InterruptedRunError: stopped by the person; the same command goes on.
+    """
+    check_out(options.out)
+    plan = read_plan(options.plan, options.study)
+    wanted = _parse_only(options.only, plan)
+    out = options.out.resolve()
+    with disk_errors(out):
+        _check_folder(out)
+    with at_work(out), closing(_make_workers(options, out)) as workers:
+        if not (out / SETTINGS).is_file():
+            _write_settings(out, options, workers)  # from now on the folder is a study's
+        sources = locate(plan, out)
+        _prepare([(source.job, source.entry) for source in sources.values()], out, workers)
+        check_data(plan, sources)
+        _prepare(other_masks(plan, sources, out), out, workers)
+        grid = build_grid(plan, sources, out, workers.threads)
+        _write_settings(out, options, workers)
+        _write_plan(out, plan)  # with the grid and no sooner: a plan that is refused leaves both as they were
+        write_grid(out / GRID, grid, plan)
+        try:
+            progress = _train(grid, [cell for cell in grid.cells if wanted(cell)], out, workers)
+        finally:
+            path = _report(out)
+    print(path)
+    if failed := progress.failed():
+        raise RunError(
+            f"{len(failed)} of {counted(len(progress.jobs), 'job')} failed; the report shows the gaps",
+            f"see `frugalseg study status {options.out}`; the same command tries them again",
+        )
+    return path
+
+
+def report(options: ReportOptions) -> Path:
+    """Write the tables and the report of a study again, from what is done; returns the report's path."""
+    path = _report(options.folder.resolve())
+    print(path)
+    return path
+
+
+def _report(out: Path) -> Path:
+    results = collect(out)
+    write_tables(results, out)
+    return write_report(results, out)
+
+
+def _check_folder(out: Path) -> None:
+    if out.is_dir() and ((out / SETTINGS).is_file() or all(entry.name == LOCK for entry in out.iterdir())):
+        return
+    if out.exists():
+        raise RunError(f"{out} holds other things than a study", "choose another --out")
+
+
+def _parse_only(texts: Sequence[str], plan: Plan) -> Callable[[Cell], bool]:
+    """Which cells `--only` names: those that agree in every key; a key given twice allows both values.
+
+    Raises:
+        OptionError: a key or a value that the plan does not have.
+    """
+    known = {
+        "method": [method.name for method in plan.methods],
+        "backbone": plan.backbones,
+        "budget": plan.budgets,
+        "draw": plan.draws,
+        "seed": plan.seeds,
+    }
+    chosen: dict[str, set[str]] = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        if key not in known:
+            raise OptionError(
+                f"--only {text!r} names no part of the grid", f"write {', '.join(f'{k}=…' for k in known)}"
+            )
+        there = [str(v) for v in known[key]]
+        if key == "budget":  # 1 scan is `1 scans` in a plan
+            with suppress(OptionError):
+                value = str(Budget.parse(value, none=True))
+        if value not in there:
+            raise OptionError(f"--only {text!r}: the plan has no such {key}", f"choose of: {', '.join(there)}")
+        chosen.setdefault(key, set()).add(value)
+    return lambda cell: all(values & _places(cell, key) for key, values in chosen.items())
+
+
+def _places(cell: Cell, key: str) -> set[str]:
+    """Where a cell stands along one axis of the grid."""
+    places = {"draw": cell.trial.draws, "seed": cell.trial.seeds}.get(key) or (getattr(cell, key),)
+    return {str(place) for place in places}
+
+
+def _make_workers(options: StudyOptions, out: Path) -> Workers:
+    threads = options.threads or threads_asked() or max(1, usable_cores() // (options.at_once or 1))
+    if options.ray is not None:
+        from frugalseg.studies.jobs.ray_workers import RayWorkers
+
+        return RayWorkers(out, options.ray, options.at_once, threads if options.ray == "local" else options.threads)
+    return LocalWorkers(out, options.at_once or 1, threads, visible_gpus())
+
+
+def _write_settings(out: Path, options: StudyOptions, workers: Workers) -> None:
+    settings = {
+        "version": __version__,
+        "plan": str(options.plan.resolve()),
+        "at_once": workers.at_once,
+        "threads": workers.threads,
+        "ray": options.ray,
+        "only": options.only,
+        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+    write_json(out / SETTINGS, settings)
+
+
+def _write_plan(out: Path, plan: Plan) -> None:
+    with atomic_write(out / PLAN, "w") as file:
+        file.write("# The plan with every default filled in; `frugalseg study THIS_FILE --out …` runs it again.\n")
+        yaml.safe_dump(plan.resolved(), file, sort_keys=False, allow_unicode=True)
+
+
+def other_masks(plan: Plan, sources: dict[str, Source], out: Path) -> list[tuple[Job, Entry]]:
+    """What looks at the masks that other programs made, and where the plan names them."""
+    return [
+        (locate_masks(method, test, sources, out), method.other.entries[test.name])
+        for method in plan.methods
+        if method.other is not None
+        for test in plan.tests
+    ]
+
+
+def _prepare(jobs: Sequence[tuple[Job, Entry]], out: Path, workers: Workers) -> None:
+    """Do what comes before the grid is known, each named by its place in the plan; what fails ends the study."""
+    if not jobs:
+        return
+    with Board("preparing", workers.at_once) as board:
+        progress = run_jobs([job for job, _ in jobs], out, workers, board)
+    if failed := progress.failed():
+        entries = {job.id: entry for job, entry in jobs}
+        job, state = next(iter(failed.items()))
+        problem, _, cure = without_flags(state.error).partition("\n  → ")
+        raise entries[job].error(f"cannot be prepared: {problem}", cure or f"see {out / state.log}")
+
+
+def _train(grid: Grid, cells: Sequence[Cell], out: Path, workers: Workers) -> Progress:
+    jobs = grid.jobs(cells)
+    done = sum(map(is_done, jobs))
+    kinds = {kind: sum(type(job) is kind for job in jobs) for kind in (PretrainJob, ModelJob, EvaluatedJob)}
+    further = f", {counted(kinds[EvaluatedJob], 'further set')} of masks" if kinds[EvaluatedJob] else ""
+    say(
+        f"{counted(kinds[ModelJob], 'model')}, {counted(kinds[PretrainJob], 'pre-training')}{further}"
+        f"{f', {done} of them done before' if done else ''}; "
+        f"{workers.at_once} at once with {counted(workers.threads, 'thread')} each"
+    )
+    with Board("study", workers.at_once) as board:
+        return run_jobs(jobs, out, workers, _Watchers(board, cells, out))
+
+
+class _Watchers:
+    """The board, and a new report whenever all models of a draw and seed are through."""
+
+    def __init__(self, board: Board, cells: Sequence[Cell], out: Path) -> None:
+        self._board, self._out = board, out
+        self._open: dict[tuple[int, int], set[str]] = {}
+        for cell in cells:
+            self._open.setdefault((cell.draw, cell.seed), set()).add(cell.job.id)
+
+    def __call__(self, progress: Progress, running: list[str]) -> None:
+        self._board(progress, running)
+        through = [run for run, jobs in self._open.items() if jobs <= progress.ended.keys()]
+        for run in through:
+            new = self._open.pop(run) - progress.before
+            if new and self._open:  # the last one is reported at the end anyway
+                self._report_so_far()
+
+    def _report_so_far(self) -> None:
+        try:
+            _report(self._out)
+        except Exception as error:  # a day of training must not end over a table that the end writes again
+            warnings.warn(f"the report could not be written yet ({type(error).__name__}: {error})", stacklevel=2)

@@ -1,0 +1,1 @@
+"""Published weights of promptable models: catalogue, folder, download, verification."""

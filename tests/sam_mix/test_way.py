@@ -1,0 +1,94 @@
+"""How far a trained branch goes from the base's weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from frugalseg.dataset.source import SliceSource
+from frugalseg.dataset.store import SliceStore
+from frugalseg.engine.checkpoint import load_checkpoint
+from frugalseg.sam_mix.branch import SamBranch
+from frugalseg.sam_mix.checkpoint import build, load_mix_spec
+from frugalseg.sam_mix.classifier import Classifier
+from frugalseg.sam_mix.model import MixModel
+from frugalseg.sam_mix.train import sam_mix_train
+from frugalseg.sam_mix.validate import MixValidation
+from tests.sam_mix.test_branch import tiny_sam
+
+CPU = torch.device("cpu")
+
+
+def copied(state):
+    return {name: value.clone() for name, value in state.items()}
+
+
+@pytest.mark.parametrize("best", [0.25, 0.75, 1.0])
+def test_it_stops_where_the_validation_patients_are_served_best(cohort, monkeypatch, best):
+    store = SliceStore.open(cohort / "liver")
+    validation = MixValidation.around(
+        store, store.split().validation, SliceSource(store, CPU, with_labels=True), "32", None
+    )
+    model = MixModel(Classifier(1, 64), SamBranch(tiny_sam(), "lora", 2, "mask", 0.4), 32, 0.4)
+    before, classifier = copied(model.branch.state_dict()), copied(model.classifier.state_dict())
+    with torch.no_grad():
+        for value in model.branch.state_dict().values():
+            value.add_(torch.randn_like(value))
+    learned = copied(model.branch.state_dict())
+
+    def between(way):
+        start = {name: learned[name] if "lora_A" in name else before[name] for name in learned}
+        return {name: start[name] + way * (learned[name] - start[name]) for name in learned}
+
+    def judge(self, judged):
+        state = judged.branch.state_dict()
+        away = sum((state[name] - wanted).abs().sum() for name, wanted in between(best).items())
+        return {"score": -float(away)}
+
+    monkeypatch.setattr(MixValidation, "judge", judge)
+    way, score = validation.go_back(model, before, judge(None, model)["score"])
+    assert way == best
+    assert score == pytest.approx(0, abs=1e-2)
+    for name, value in model.branch.state_dict().items():
+        assert torch.allclose(value, between(best)[name], atol=1e-6), name
+    assert all(torch.equal(value, classifier[name]) for name, value in model.classifier.state_dict().items())
+
+
+@pytest.mark.parametrize("adapt", ["decoder", "lora"])
+def test_the_weights_of_a_run_lie_that_far_from_the_base(options, cohort, tmp_path, monkeypatch, adapt):
+    monkeypatch.setattr("frugalseg.sam_mix.validate.WAYS", (0.5,))
+    monkeypatch.setattr(MixValidation, "judge", lambda self, model: {"score": next(scores)})
+    scores = iter([0.3, 0.4])  # of the only validation, and half-way back
+    settings = options(out=tmp_path / "run", adapt=adapt, steps=3, validate_every=3)
+    run = sam_mix_train(settings)
+    spec = load_mix_spec(run.path)
+    assert (spec["way_from_base"], spec["validation_dice"]) == (0.5, 0.4)
+    torch.manual_seed(settings.seed)
+    start = build(spec["settings"], str(cohort / "sam"), CPU).branch.state_dict()
+    learned = load_checkpoint(run.best)["model"]
+    kept = load_file(run.path / "decoder.safetensors")
+    if adapt == "lora":
+        kept |= load_file(run.path / "lora.safetensors")
+    moved = 0.0
+    for name, value in start.items():
+        end = learned[f"branch.{name}"]
+        expected = end if "lora_A" in name else (value + end) / 2
+        assert torch.allclose(kept[f"branch.{name}"], expected, atol=1e-6), name
+        moved += float((end - value).abs().sum())
+    assert moved > 0
+    assert spec["share_of_map"] == pytest.approx(float(kept["branch.share"]))
+
+
+def test_a_resumed_run_goes_back_to_the_same_base(options, tmp_path, monkeypatch):
+    monkeypatch.setattr("frugalseg.sam_mix.validate.WAYS", (0.5,))
+    scores = iter([0.3, 0.4] * 2)
+    monkeypatch.setattr(MixValidation, "judge", lambda self, model: {"score": next(scores)})
+    run = sam_mix_train(options(out=tmp_path / "run", steps=3, validate_every=3))
+    files = ("model.json", "decoder.safetensors", "lora.safetensors")
+    before = {name: (run.path / name).read_bytes() for name in files}
+    for name in files:  # as if it had been stopped just before the end
+        (run.path / name).unlink()
+    next(scores)
+    again = sam_mix_train(options(out=tmp_path / "run", steps=3, validate_every=3, resume="yes"))
+    assert {name: (again.path / name).read_bytes() for name in files} == before

@@ -1,0 +1,164 @@
+"""The folder of masks: what it says of scans that failed, and of a run that differs from the one begun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from frugalseg.engine.files import read_json, write_json
+from frugalseg.engine.lock import LOCK
+from frugalseg.errors import RunError, ScanError
+from frugalseg.imaging.volume import Volume
+from frugalseg.masks.folder import NOTE, MaskFolder, Words
+from frugalseg.options import Resume
+from tests.processes import lock_held, try_lock
+
+WORDS = Words("prediction", "segmenting", "segmented", "predict")
+SAME = ("model", "promptable", "settings")
+
+
+@dataclass
+class Options:
+    out: Path
+    overwrite: bool = False
+    resume: Resume = "no"
+
+
+def note(**settings):
+    return {"model": "run", "promptable": {"name": "A", "size": 256}, "settings": {"margin": 3.0, **settings}}
+
+
+def make(case, path):
+    if case.startswith("broken"):
+        raise ScanError(f"{case} is damaged", "copy it again")
+    return Volume(np.zeros((4, 4, 2), np.uint8), np.eye(4)), {}
+
+
+def folder(out, *cases):
+    return MaskFolder.claim(Options(out), scans(out, *cases), note(), SAME, WORDS)
+
+
+def again(out, *cases):
+    return MaskFolder.claim(Options(out, resume="yes"), scans(out, *cases), note(), SAME, WORDS)
+
+
+def scans(out, *cases):
+    images = {case: out.parent / "images" / f"{case}.nii.gz" for case in cases}
+    for case, path in images.items():
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            path.write_text(case)
+    return images
+
+
+def test_the_others_are_named_only_where_there_are_some(tmp_path):
+    with pytest.raises(ScanError, match=r"1 of 2 scans not segmented, the others are in .*some"):
+        folder(tmp_path / "some", "a", "broken").fill(make, "CPU")
+    assert (tmp_path / "some" / "a.nii.gz").is_file()
+    with pytest.raises(ScanError) as caught:
+        folder(tmp_path / "none", "broken_1", "broken_2").fill(make, "CPU")
+    assert caught.value.problem.startswith("2 of 2 scans not segmented:\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        (note(margin=9.0), "(margin: 9.0 then, 3.0 now)"),
+        (note(flips=True), "(flips: True then, None now)"),
+        ({**note(), "model": "other"}, "(model: other then, run now)"),
+        ({**note(), "promptable": {"name": "B", "size": 256}}, "(promptable.name: B then, A now)"),
+        ({"model": "run"}, "(promptable: None then, {'name': 'A', 'size': 256} now; settings: None then, "),
+        (
+            {"model": "x", "promptable": {"name": "B", "size": 9}, "settings": {}},
+            "promptable.size: 9 then, 256 now; and 1 more)",
+        ),
+    ],
+)
+def test_what_differs_from_the_run_begun_is_named(tmp_path, before, said):
+    write_json(tmp_path / NOTE, before)
+    with pytest.raises(RunError) as caught:
+        MaskFolder.claim(Options(tmp_path, resume="yes"), {}, note(), SAME, WORDS)
+    assert f"{tmp_path} holds a prediction with other options" in caught.value.problem
+    assert said in caught.value.problem
+
+
+def test_the_same_options_go_on(tmp_path):
+    folder(tmp_path / "out", "a").fill(make, "CPU")
+    assert again(tmp_path / "out", "a").done == {"a": tmp_path / "out" / "a.nii.gz"}
+
+
+def test_only_what_is_there_of_scans_that_are_the_same_is_done(tmp_path, capsys):
+    out = tmp_path / "out"
+    folder(out, "a", "b", "c").fill(make, "CPU")
+    (out / "a.nii.gz").unlink()
+    (tmp_path / "images" / "b.nii.gz").write_text("another patient's")
+    going_on = again(out, "a", "b", "c")
+    assert list(going_on.done) == ["c"]
+    said = capsys.readouterr().err
+    assert "a: its mask is gone; it is done again" in said
+    assert "b: the scan is not the one noted before; it is done again" in said
+    made = []
+    going_on.fill(lambda case, path: made.append(case) or make(case, path), "CPU")
+    assert made == ["a", "b"]
+    assert list(again(out, "a", "b", "c").done) == ["c", "a", "b"]
+
+
+def test_after_a_broken_scan_the_same_command_with_resume_does_it_alone(tmp_path):
+    with pytest.raises(ScanError) as caught:
+        folder(tmp_path / "out", "a", "broken", "c").fill(make, "CPU")
+    assert caught.value.cure == (
+        "mend or remove them, and predict by the same command with --resume: it does those that are missing"
+    )
+    made = []
+
+    def mended(case, path):
+        made.append(case)
+        return make("mended", path)
+
+    again(tmp_path / "out", "a", "broken", "c").fill(mended, "CPU")
+    assert made == ["broken"]
+    assert read_json(tmp_path / "out" / NOTE)["failed"] == {}
+
+
+def test_a_scan_that_does_not_fit_into_the_memory_stops_no_other(tmp_path):
+    def large(case, path):
+        if case == "b":
+            torch.empty(10**15)
+        return make(case, path)
+
+    with pytest.raises(ScanError, match="b: not enough memory for it"):
+        folder(tmp_path / "out", "a", "b", "c").fill(large, "CPU")
+    assert (tmp_path / "out" / "c.nii.gz").is_file()
+
+
+def test_a_second_process_is_kept_out_until_the_masks_are_made(tmp_path):
+    out = tmp_path / "out"
+
+    def looking(case, path):
+        assert try_lock(out) == "another process works"
+        return make(case, path)
+
+    folder(out, "a").fill(looking, "CPU")
+    assert try_lock(out) == "free"
+    with pytest.raises(ScanError):
+        folder(tmp_path / "failed", "broken").fill(make, "CPU")
+    assert try_lock(tmp_path / "failed") == "free"
+    with lock_held(out), pytest.raises(RunError, match=r"another process works in .*out"):
+        again(out, "a")
+
+
+def test_the_lock_of_a_killed_command_is_no_use_of_the_folder(tmp_path):
+    (tmp_path / LOCK).touch()
+    assert folder(tmp_path, "a").done == {}
+
+
+@pytest.mark.parametrize("out", ["file", "file/within"])
+def test_a_file_is_no_folder(tmp_path, out):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"--out .*file is a file") as caught:
+        folder(tmp_path / out)
+    assert caught.value.cure == "give a folder"

@@ -1,0 +1,130 @@
+"""Predicting chosen scans, with other label values, and going on after a kill."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from frugalseg.dataset.prepare import prepare
+from frugalseg.engine.lock import LOCK
+from frugalseg.errors import OptionError, PairingError, RunError
+from frugalseg.evaluation.evaluate import evaluate
+from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.imaging.read import read_volume
+from frugalseg.masks.folder import NOTE
+from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions
+from frugalseg.segmentation.finetune import finetune
+from frugalseg.segmentation.predict import Predictor, predict
+from tests.padded import check_shown, record_shown, write_padded_mr
+from tests.processes import try_lock
+from tests.scans import write_cohort
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A folder with scans and a model of their liver and spleen."""
+    root = tmp_path_factory.mktemp("predict")
+    images, labels = write_cohort(root, 5, shape=(32, 32, 6))
+    target = ["liver=6", "spleen=1"]
+    prepare(PrepareOptions(images=images, labels=labels, target=target, size=32, out=root / "store"))
+    exact = {"device": "cpu", "precision": "32"}
+    finetune(FinetuneOptions(data=root / "store", out=root / "fit", steps=40, budget="3 scans", **exact))
+    return root
+
+
+def options(root, out, **more) -> PredictOptions:
+    return PredictOptions(model=root / "fit", images=root / "images", out=out, device="cpu", precision="32", **more)
+
+
+def values(folder, case="scan_01"):
+    return np.asarray(nib.load(folder / f"{case}.nii.gz").dataobj)
+
+
+def test_chosen_scans_alone_are_predicted_and_compared(model, tmp_path):
+    out = tmp_path / "masks"
+    assert list(predict(options(model, out, case=["scan_03", "scan_01"]))) == ["scan_03", "scan_01"]
+    assert sorted(path.name for path in out.glob("*.nii.gz")) == ["scan_01.nii.gz", "scan_03.nii.gz"]
+    judged = EvaluateOptions(predictions=out, references=model / "labels", out=tmp_path / "eval", target=["liver=6"])
+    with pytest.raises(PairingError, match="3 references .* have no prediction"):
+        evaluate(judged)
+    summary = evaluate(replace(judged, case=["scan_03", "scan_01"], report=False))
+    assert summary["complete"]
+    assert sorted(path.name for path in (tmp_path / "eval").iterdir()) == ["cases.csv", "cases.json", "summary.json"]
+    with pytest.raises(PairingError, match="scan_9"):
+        evaluate(replace(judged, case=["scan_9"]))
+    with pytest.raises(PairingError, match="1 references .* have no prediction"):
+        evaluate(replace(judged, case=["scan_01", "scan_02"]))
+    with pytest.raises(OptionError, match="scan_9"):
+        predict(options(model, tmp_path / "none", case=["scan_9"]))
+
+
+def test_a_finished_training_lets_go_of_its_folder(model, tmp_path):
+    settings = FinetuneOptions(
+        data=model / "store", out=tmp_path / "fit", steps=2, budget="1 scan", semi="self-training", device="cpu"
+    )
+    run = finetune(settings)
+    assert run.finished
+    for folder in (run.path, run.path / "rounds" / "0"):
+        assert (folder / LOCK).is_file()
+        assert try_lock(folder) == "free"
+    with pytest.raises(RunError, match=r"--out .*model.json is a file"):
+        finetune(replace(settings, out=run.path / "model.json"))
+
+
+def test_other_label_values_and_fewer_organs(model, tmp_path):
+    predict(options(model, tmp_path / "all", case=["scan_01"]))
+    predict(options(model, tmp_path / "liver", case=["scan_01"], target=["liver=2,3"]))
+    whole, liver = values(tmp_path / "all"), values(tmp_path / "liver")
+    assert (whole == 6).any()
+    assert np.array_equal(liver == 2, whole == 6)
+    assert set(np.unique(liver)) == {0, 2}
+    assert json.loads((tmp_path / "liver" / NOTE).read_text())["targets"] == {"liver": [2, 3]}
+    with pytest.raises(OptionError, match="kidney: the model was not trained on it"):
+        predict(options(model, tmp_path / "none", target=["kidney=2"]))
+
+
+def test_a_killed_prediction_goes_on_scan_by_scan(model, tmp_path, monkeypatch):
+
+    whole = predict(options(model, tmp_path / "whole"))
+    segmented = []
+    segment = Predictor.segment
+
+    def dying(self, volume):
+        if len(segmented) == 2:
+            raise KeyboardInterrupt
+        segmented.append(volume)
+        return segment(self, volume)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "segment", dying)
+        with pytest.raises(KeyboardInterrupt):
+            predict(options(model, out, resume="auto"))
+    assert len(segmented) == 2
+    kept = {path.name: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
+    with pytest.raises(RunError, match="in use"):
+        predict(options(model, out))
+    with pytest.raises(RunError, match="flips: False then, True now"):
+        predict(options(model, out, resume="yes", flips=True))
+    assert list(predict(options(model, out, resume="yes"))) == list(whole)
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
+    assert kept.items() <= after.items()
+    for case in whole:
+        assert np.array_equal(values(out, case), values(tmp_path / "whole", case))
+    notes = [json.loads((folder / NOTE).read_text()) for folder in (out, tmp_path / "whole")]
+    assert notes[0]["roles"] == notes[1]["roles"]
+    with pytest.raises(RunError, match="holds no prediction to go on with"):
+        predict(options(model, tmp_path / "new", resume="yes"))
+
+
+def test_padding_of_a_series_is_out_of_the_picture(model, tmp_path, monkeypatch):
+    predictor = replace(Predictor.load(options(model, tmp_path)), intensity=IntensityScale("mr", 0.5, 99.5))
+    scan = read_volume(write_padded_mr(tmp_path / "p1"))
+    seen = record_shown(monkeypatch)
+    mask = predictor.segment(scan)
+    check_shown(np.concatenate(seen))
+    assert mask.padding is None

@@ -1,0 +1,90 @@
+"""How far a run is, and what is left."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from frugalseg.engine.run import plain
+from frugalseg.options import FinetuneOptions, PretrainOptions
+from frugalseg.studies.jobs.job_progress import (
+    Advance,
+    advance_of,
+    in_words,
+    last_record,
+    seconds_left,
+    training_seconds,
+)
+
+
+def run_folder(path, options, *records):
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(yaml.safe_dump(plain(options)))
+    if records:
+        (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def finetuning(path, *records, **more):
+    return run_folder(path, FinetuneOptions(data=path, out=path, **more), *records)
+
+
+def at(step, epoch=1.0):
+    return {"step": step, "epoch": epoch, "seconds": 2.0 * step}
+
+
+def test_steps_epochs_and_the_preset_s_own_length(tmp_path):
+    pretraining = PretrainOptions(data=tmp_path, out=tmp_path, epochs=4)
+    assert advance_of(tmp_path / "none") == Advance(0.0, "starting")
+    assert advance_of(finetuning(tmp_path / "a", steps=50)) == Advance(0.0, "starting")
+    assert advance_of(finetuning(tmp_path / "b", at(10), steps=50)) == Advance(0.2, "step 10 of 50")
+    assert advance_of(finetuning(tmp_path / "c", at(10))) == Advance(0.01, "step 10 of 1000")
+    assert advance_of(finetuning(tmp_path / "d", at(10, 25.0), preset="paper")) == Advance(0.25, "epoch 25 of 100")
+    assert advance_of(run_folder(tmp_path / "e", pretraining, at(9, 3.0))) == Advance(0.75, "epoch 3 of 4")
+
+
+def test_rounds_of_self_training_count_together(tmp_path):
+    run = finetuning(tmp_path / "run", steps=10, semi="self-training", rounds=2)
+    assert advance_of(run) == Advance(0.0, "starting")
+    finetuning(run / "rounds" / "0", at(5), steps=10)
+    assert advance_of(run).share == pytest.approx(1 / 6)
+    (run / "rounds" / "0" / "model.json").write_text("{}")
+    finetuning(run / "rounds" / "1", at(10), steps=10)
+    assert advance_of(run) == Advance(pytest.approx(2 / 3), "training 2 of 3, step 10 of 10")
+    (run / "rounds" / "1" / "model.json").write_text("{}")
+    assert advance_of(run) == Advance(pytest.approx(2 / 3), "training 3 of 3, starting")
+    (run / "metrics.jsonl").write_text(json.dumps(at(2)) + "\n")
+    assert training_seconds(run) == 2.0 * (5 + 10 + 2)
+    (run / "model.json").write_text("{}")
+    assert advance_of(run) == Advance(1.0, "testing")
+
+
+def test_self_training_with_nothing_unlabelled_is_one_training(tmp_path):
+    run = finetuning(tmp_path / "run", at(5), steps=10, semi="self-training", rounds=2)
+    assert advance_of(run) == Advance(0.5, "step 5 of 10")
+
+
+def test_the_last_whole_record_counts(tmp_path):
+    run = finetuning(tmp_path / "run", *(at(step) for step in range(500)), steps=900)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 50')  # a line that a kill cut off
+    assert last_record(run) == at(499)
+    (run / "metrics.jsonl").write_text('{"step": 1')
+    assert last_record(run) is None
+
+
+def test_what_is_left():
+    assert seconds_left({}, ["a"], 1) is None
+    assert seconds_left({"a": [2.0, 4.0]}, ["a", "a"], 1) == 6.0
+    assert seconds_left({"a": [2.0, 4.0]}, ["a", "a"], 2) == 3.0
+    assert seconds_left({"a": [2.0], "b": [6.0]}, ["a", "unknown"], 1) == 6.0
+    assert seconds_left({"a": [2.0]}, [], 1) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(None, "unknown"), (4.4, "4 s"), (89, "89 s"), (120, "2 min"), (7200, "2.0 h")]
+)
+def test_times_in_words(seconds, words):
+    assert in_words(seconds) == words

@@ -1,0 +1,383 @@
+"""Rows of a study that go on with the masks of others, refined or carried from slice to slice; SAM-Mix beside them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from frugalseg.dataset.targets import parse_targets
+from frugalseg.engine.files import read_json, write_json
+from frugalseg.errors import OptionError
+from frugalseg.evaluation.results import SUMMARY
+from frugalseg.masks.folder import NOTE
+from frugalseg.options import PropagateOptions, RefineOptions, StudyStatusOptions
+from frugalseg.propagation import propagate as propagation
+from frugalseg.refinement.refine import refine
+from frugalseg.studies.jobs import propagate_middle as room
+from frugalseg.studies.jobs.datasets import locate
+from frugalseg.studies.jobs.grid import build_grid
+from frugalseg.studies.jobs.job import Carry, EvaluatedJob, ModelJob
+from frugalseg.studies.jobs.propagate_middle import carry, middle_slices
+from frugalseg.studies.jobs.runner import _forget_tests, attempt
+from frugalseg.studies.jobs.state import at_work, read_state, write_state
+from frugalseg.studies.plan.reader import read_plan
+from frugalseg.studies.report.results import GRID, collect
+from frugalseg.studies.run import study
+from frugalseg.studies.status import study_status
+from tests.promptable.tiny_networks import sam
+from tests.scans import write_cohort
+from tests.studies.plans import PLAN, options, write_plan
+
+MINE = """\
+  sam-mix:
+    sam_mix: {base: SAM, adapt: decoder, steps: 2, validate_every: 2, classifier_size: 32, device: cpu, precision: "32"}
+  scratch + sam: {of: scratch, refine: {model: SAM, min_iou: 0, device: cpu, precision: "32"}}
+  scratch + carried: {of: scratch, propagate: {model: SAM, device: cpu, precision: "32"}}
+  one slice: {propagate: {model: SAM, device: cpu, precision: "32"}}
+  oracle boxes: {refine: {model: SAM, oracle: true, device: cpu, precision: "32"}}
+  sam-mix oracle: {of: sam-mix, predict: {oracle: true, device: cpu, precision: "32"}}
+budgets:"""
+OTHERS = """\
+  polycl: {pretrain: {method: polycl-s}}
+  polycl again:
+    pretrain: {method: polycl-s}
+    finetune: {lr: 0.001}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Scans, and a tiny SAM as the weights of every model."""
+    root = tmp_path_factory.mktemp("further")
+    write_plan(root)
+    sam().save_pretrained(root / "sam")
+    return root
+
+
+def text(folder, *replacements):
+    plan = PLAN.replace(OTHERS, "").replace("pretrain: {steps: 2", "# pretrain: {steps: 2")
+    plan = plan.replace("finetune: {steps: 2,", "finetune: {steps: 20, lr: 0.01,")  # enough to find the liver
+    plan = plan.replace("budgets:", MINE).replace("SAM", str(folder / "sam"))
+    for old, new in replacements:
+        assert old in plan, old
+        plan = plan.replace(old, new)
+    return plan
+
+
+@pytest.fixture(scope="module")
+def finished(folder):
+    """The first seed of the study, run to its end."""
+    path = write_plan(folder, text(folder), scans=False)
+    study(options(path, folder / "out", at_once=2, only=["seed=0"]))
+    return folder / "out"
+
+
+def cells_of(folder, plan_text):
+    plan = read_plan(write_plan(folder, plan_text, scans=False))
+    sources = locate(plan, folder / "grid")
+    for source in sources.values():
+        assert attempt(source.job, folder / "grid", threads=1).state == "done"
+    return build_grid(plan, sources, folder / "grid", threads=1)
+
+
+def test_every_row_is_done_and_says_what_it_used(finished):
+    cells = collect(finished).cells
+    cells = cells[cells["seed"] == 0].set_index("method")
+    assert (cells["state"] == "done").all()
+    assert set(cells.index[cells["guided"]]) == {"one slice", "oracle boxes", "sam-mix oracle"}
+    assert cells.loc["one slice", "test_slices"] == 3  # of one scan here and of two away
+    assert math.isnan(cells.loc["oracle boxes", "test_slices"])
+    assert math.isnan(cells.loc["sam-mix oracle", "test_slices"])
+    assert cells.loc["scratch + carried", "test_slices"] == 0
+    for method in ("one slice", "oracle boxes"):
+        assert (cells.loc[method, ["masks", "finetune_minutes", "validation_scans"]] == 0).all()
+        assert cells.loc[method, ["draws", "seeds", "trained"]].tolist() == ["0", "0 1", False]
+    trained = ["masks", "mask_scans", "parameters", "finetune_minutes"]
+    for method in ("scratch + sam", "scratch + carried"):
+        assert cells.loc[method, trained].tolist() == cells.loc["scratch", trained].tolist()
+    mix = cells.loc["sam-mix"]
+    assert mix["organ_present_labels"] > mix["masks"] > 0  # of all training slices; masks of one scan
+    assert mix["parameters"] > 0
+
+
+def test_rows_are_marked_in_the_report(finished):
+    page = (finished / "report.html").read_text()
+    assert "oracle boxes‡" in page
+    assert "‡ guided" in page
+    assert "scratch + sam‡" not in page
+
+
+def test_refined_masks_are_those_of_the_command(finished, folder):
+    grid = read_json(finished / "grid.json")
+    by_name = {(cell["method"], cell["seed"]): cell for cell in grid["cells"]}
+    coarse, refined = (by_name[name, 0]["tests"]["away"] for name in ("scratch", "scratch + sam"))
+    made = refine(
+        RefineOptions(
+            images=folder / "away" / "images",
+            masks=(finished / coarse).with_name("masks"),
+            out=folder / "by hand",
+            model=str(folder / "sam"),
+            min_iou=0,
+            target=["liver=6"],
+            device="cpu",
+            precision="32",
+        )
+    )
+    assert made
+    for case, path in made.items():
+        before, theirs = (
+            nib.load((finished / row).with_name("masks") / path.name).dataobj for row in (coarse, refined)
+        )
+        assert np.array_equal(theirs, nib.load(path).dataobj), case
+        assert np.any(before), case
+        assert not np.array_equal(theirs, before), case
+
+
+def test_a_carried_slice_is_the_middle_one_and_is_not_scored(finished, folder):
+    cell = next(c for c in read_json(finished / "grid.json")["cells"] if c["method"] == "one slice")
+    note = read_json((finished / cell["tests"]["away"]).with_name("masks") / NOTE)
+    assert len(note["annotated"]) == 2
+    for case, slices in note["annotated"].items():
+        labels = np.asarray(nib.load(folder / "away" / "labels" / f"{case}.nii.gz").dataobj)
+        shown = np.flatnonzero((labels == 6).any(axis=(0, 1)))
+        assert slices == [shown[len(shown) // 2]]
+    summary = read_json(finished / cell["tests"]["away"] / SUMMARY)
+    assert summary["annotated_slices_left_out"] == note["annotated"]
+
+
+def test_what_is_carried_of_a_predicted_mask_is_scored_on_all_slices(finished):
+    cell = next(c for c in read_json(finished / "grid.json")["cells"] if c["method"] == "scratch + carried")
+    for test in cell["tests"].values():
+        assert any((finished / test).with_name("annotations").iterdir()), "there was nothing to carry"
+        assert read_json(finished / test / SUMMARY)["annotated_slices_left_out"] == {}
+
+
+def test_status_tells_of_a_running_job_without_a_model(finished):
+    cell = next(c for c in read_json(finished / "grid.json")["cells"] if c["method"] == "one slice")
+    before = read_state(finished, cell["id"])
+    write_state(finished, cell["id"], replace(before, state="running"))
+    try:
+        with at_work(finished):
+            told = study_status(StudyStatusOptions(folder=finished))
+    finally:
+        write_state(finished, cell["id"], before)
+    assert f"running: {cell['id']}: making masks" in told
+
+
+def test_what_needs_no_model_is_made_once(finished, folder):
+    cells = [c for c in read_json(finished / "grid.json")["cells"] if c["method"] == "one slice"]
+    assert [(c["draws"], c["seeds"]) for c in cells] == [([0], [0, 1])]  # one trial that stands for both seeds
+    grid = cells_of(folder, text(folder))
+    kinds = [type(job) for job in grid.jobs()]
+    assert kinds.count(ModelJob) == 2 * 2  # scratch and sam-mix, two seeds
+    assert kinds.count(EvaluatedJob) == 3 * 2 + 2
+
+
+def test_a_row_asked_for_alone_brings_the_model_it_goes_on_with(folder):
+    grid = cells_of(folder, text(folder))
+    cell = next(c for c in grid.cells if c.method == "scratch + sam" and c.seed == 1)
+    model, refined = grid.jobs([cell])
+    assert model.id == next(c.job.id for c in grid.cells if c.method == "scratch" and c.seed == 1)
+    assert refined.needs == (model.id,)
+
+
+def test_other_options_or_weights_are_other_masks(folder, tmp_path):
+    def names(*replacements):
+        return {c.method: c.job.id for c in cells_of(folder, text(folder, *replacements)).cells if c.seed == 0}
+
+    before = names()
+    changed = names(("min_iou: 0", "min_iou: 0.1"))
+    assert {m for m in before if before[m] != changed[m]} == {"scratch + sam"}
+    sam(seed=1).save_pretrained(folder / "other")
+    other = names((f"refine: {{model: {folder}/sam, min_iou", f"refine: {{model: {folder}/other, min_iou"))
+    assert other["scratch + sam"] != before["scratch + sam"]
+    windowed = names(("away/labels, target: [liver=6]", "away/labels, window: [0, 100], target: [liver=6]"))
+    assert windowed["scratch + sam"] == before["scratch + sam"]  # but not the folder of that test set's masks
+
+
+def test_masks_shown_otherwise_lie_elsewhere(folder):
+    def where(*replacements):
+        grid = cells_of(folder, text(folder, *replacements))
+        cell = next(c for c in grid.cells if c.method == "scratch + sam")
+        return {test.name: test.evaluate.predictions for test in cell.job.tests}
+
+    before = where()
+    after = where(("away/labels, target: [liver=6]", "away/labels, window: [0, 100], target: [liver=6]"))
+    assert before["held out"] == after["held out"]
+    assert before["away"] != after["away"]
+
+
+def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
+    carried = "carried: {of: scratch, propagate: {"
+    for engine, cache in (("project", folder / "grid" / "embeddings"), ("sam2", None)):
+        grid = cells_of(folder, text(folder, (carried, f"{carried}engine: {engine}, ")))
+        cell = next(c for c in grid.cells if c.method == "scratch + carried")
+        assert {test.make.propagate.cache for test in cell.job.tests} == {cache}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{of: scratch, refine: {model", "{of: nobody, refine: {model", "no method that trains models 'nobody'"),
+        ("{of: scratch, refine: {model", "{of: one slice, refine: {model", "no method that trains models 'one slice'"),
+        ("{of: scratch, refine: {model: SAM, min_iou: 0,", "{refine: {model: SAM,", "refine what is not told"),
+        ("{of: sam-mix, predict", "{of: scratch, predict", "scratch is no sam_mix method"),
+        (
+            "{refine: {model: SAM, oracle",
+            "{of: scratch, refine: {model: SAM, oracle",
+            "take nothing of a method's masks",
+        ),
+        ("{of: sam-mix, predict: {oracle: true,", "{of: sam-mix, finetune: {", "finetune: is unknown here"),
+        ("min_iou: 0,", "min_iou: 2,", "min_iou: 2 is not in 0…1"),
+        ("min_iou: 0,", "masks: here,", "is set by the study"),
+        ("min_iou: 0,", "margins: 3,", "is unknown here"),
+        ("min_iou: 0,", "oracle: maybe,", "not true or false"),
+        ("one slice: {propagate: {model: SAM", "one slice: {propagate: {model: none", "no weights 'none'"),
+        ("one slice: {propagate: {model: SAM,", "one slice: {propagate: {oracle: true,", "is set by the study"),
+        ("base: SAM", "base: none", "no weights 'none'"),
+        ("sam_mix: {base", "finetune: {steps: 2}\n    sam_mix: {base", "finetune: is unknown here"),
+        ("one slice: {propagate", "one slice: {of: scratch, refine: {}, propagate", "refine and propagate"),
+        (
+            'scratch + carried: {of: scratch, propagate: {model: SAM, device: cpu, precision: "32"}}',
+            "scratch + carried: {of: scratch}",
+            "of: stands beside nothing",
+        ),
+    ],
+)
+def test_slips_are_named_with_their_line(folder, old, new, said):
+    old, new = (part.replace("SAM", str(folder / "sam")) for part in (old, new))
+    with pytest.raises(OptionError, match=said) as raised:
+        read_plan(write_plan(folder, text(folder, (old, new)), scans=False))
+    assert "plan.yaml, line " in raised.value.problem
+
+
+def test_weights_beside_the_plan_are_found_from_anywhere(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole = str((folder / "sam").resolve())
+    plan = read_plan(write_plan(folder, text(folder).replace(str(folder / "sam"), "sam"), scans=False))
+    methods = {method.name: method for method in plan.methods}
+    assert methods["sam-mix"].training.values["base"] == whole
+    assert {m.further.values["model"] for m in plan.methods if m.further and m.name != "sam-mix oracle"} == {whole}
+
+
+def test_a_model_trained_anew_takes_along_the_masks_made_of_its_own(tmp_path):
+    def cell(model, *tests):
+        return {"folder": model, "tests": {test: f"tests/{test}/evaluation" for test in tests}}
+
+    cells = [cell("finetune/m", "own"), cell("finetune/m", "refined", "not yet"), cell("finetune/n", "other")]
+    cells.append(cell(None, "untrained"))
+    write_json(tmp_path / GRID, {"cells": cells})
+    for name in ("own", "refined", "other", "untrained"):
+        (tmp_path / "tests" / name / "masks").mkdir(parents=True)
+    _forget_tests(tmp_path / "finetune" / "m")
+    assert {path.name for path in (tmp_path / "tests").iterdir()} == {"other", "untrained"}
+
+
+def test_sam_mix_stands_beside_one_backbone(folder):
+    both = ("backbones: [unet]", "backbones: [unet, resunet]")
+    plan = read_plan(write_plan(folder, text(folder, both), scans=False))
+    assert {m.name: m.backbones for m in plan.methods if len(m.backbones) == 1} == dict.fromkeys(
+        ("sam-mix", "one slice", "oracle boxes", "sam-mix oracle"), ("unet",)
+    )
+    own = ("sam_mix: {base", "backbones: [unet, resunet]\n    sam_mix: {base")
+    with pytest.raises(OptionError, match="a network of its own"):
+        read_plan(write_plan(folder, text(folder, both, own), scans=False))
+
+
+def test_the_resolved_plan_is_itself_a_plan(folder, finished):
+    again = read_plan(finished / "plan.yaml")
+    assert again.resolved() == read_plan(write_plan(folder, text(folder), scans=False)).resolved()
+
+
+def test_each_organ_s_middle_slice():
+    classes = np.zeros((9, 4, 4), int)
+    classes[2:5, 0, 0] = 1  # 2 3 4
+    classes[4:8, 1, 1] = 2  # 4 5 6 7
+    assert middle_slices(classes) == [3, 6]
+    assert middle_slices(classes == 2) == [6]
+    assert middle_slices(np.zeros((3, 2, 2))) == []
+
+
+def test_the_middle_slice_is_one_of_the_scan_whatever_axes_the_mask_has(folder, tmp_path):
+    images, labels = write_cohort(tmp_path, 1, shape=(32, 32, 6))
+    path = labels / "scan_00.nii.gz"
+    nib.save(nib.load(path).as_reoriented(np.array([[2, -1], [0, 1], [1, -1]], float)), path)
+    given = PropagateOptions(
+        images=images,
+        annotations=tmp_path / "annotations",
+        out=tmp_path / "masks",
+        model=str(folder / "sam"),
+        target=["liver=6"],
+        device="cpu",
+        precision="32",
+    )
+    carry(Carry(labels, True, given))
+    scan, drawn = nib.load(images / "scan_00.nii.gz"), nib.load(given.annotations / "scan_00.nii.gz")
+    assert drawn.shape == scan.shape
+    assert np.array_equal(drawn.affine, scan.affine)
+    annotated = read_json(given.out / "predictions.json")["annotated"]["scan_00"]
+    assert np.flatnonzero(drawn.get_fdata().any(axis=(0, 1))).tolist() == annotated
+    assert len(annotated) == 1
+
+
+def test_a_carrying_that_was_stopped_goes_on_and_gives_the_same(folder, tmp_path, monkeypatch):
+    images, labels = write_cohort(tmp_path, 2, shape=(32, 32, 6))
+
+    def carried(out):
+        given = PropagateOptions(
+            images=images,
+            annotations=tmp_path / out / "annotations",
+            out=tmp_path / out / "masks",
+            model=str(folder / "sam"),
+            target=["liver=6"],
+            device="cpu",
+            precision="32",
+            overwrite=True,
+            resume="auto",
+        )
+        carry(Carry(labels, False, given))
+        return {path.name: nib.load(path).get_fdata() for path in given.out.glob("*.nii.gz")}
+
+    def stop(path, rows):
+        if "scan_01" in path.name:
+            raise KeyboardInterrupt
+        write_rows(path, rows)
+
+    write_rows = propagation.write_rows
+    with monkeypatch.context() as stopping:
+        stopping.setattr(propagation, "write_rows", stop)
+        with pytest.raises(KeyboardInterrupt):
+            carried("stopped")
+    first = tmp_path / "stopped" / "masks" / "scan_00.nii.gz"
+    before = first.stat().st_mtime_ns
+    whole, gone_on = carried("whole"), carried("stopped")
+    assert first.stat().st_mtime_ns == before
+    assert whole.keys() == gone_on.keys() == {"scan_00.nii.gz", "scan_01.nii.gz"}
+    for name, mask in whole.items():
+        assert mask.any()
+        assert np.array_equal(mask, gone_on[name]), name
+    assert read_json(tmp_path / "stopped" / "masks" / NOTE)["annotated"] == {}
+
+
+def test_an_empty_mask_stays_empty_and_the_others_are_carried(tmp_path, monkeypatch):
+    images, labels = write_cohort(tmp_path, 2, shape=(32, 32, 6))
+    empty = labels / "scan_01.nii.gz"
+    image = nib.load(empty)
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), empty)
+    asked = []
+    monkeypatch.setattr(room, "propagate", asked.append)
+    given = PropagateOptions(
+        images=images, annotations=tmp_path / "annotations", out=tmp_path / "out", target=["liver=6"]
+    )
+    carry(Carry(labels, True, given))
+    assert [o.case for o in asked] == [["scan_00"]]
+    written = np.asarray(nib.load(tmp_path / "annotations" / "scan_00.nii.gz").dataobj)
+    reference = np.asarray(nib.load(labels / "scan_00.nii.gz").dataobj)
+    (middle,) = np.flatnonzero(written.any(axis=(0, 1)))
+    assert np.array_equal(written[:, :, middle] == 6, reference[:, :, middle] == 6)
+    assert set(np.unique(written)) == {0, *next(iter(parse_targets(["liver=6"]).values()))}
+    assert not np.asarray(nib.load(tmp_path / "out" / "scan_01.nii.gz").dataobj).any()

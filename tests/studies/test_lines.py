@@ -1,0 +1,90 @@
+"""YAML entries that know their line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from frugalseg.errors import OptionError
+from frugalseg.studies.plan.yaml_source import convert, read_lines, without_flags
+
+
+def entry(tmp_path, text):
+    path = tmp_path / "file.yaml"
+    path.write_text(text)
+    return read_lines(path)
+
+
+def test_lines_are_those_of_the_keys_and_of_list_items(tmp_path):
+    top = entry(tmp_path, "a:\n  b: 1\n\n  c:\n    - x\n    - y\n").mapping()["a"].mapping()
+    assert (top["b"].line, top["c"].line) == (2, 4)
+    assert [item.line for item in top["c"].items()] == [5, 6]
+    assert top["b"].key == "a.b"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\nb: 2\na: 3\n", r"line 3: a: stands here and on line 1"),
+        ("a: [1, 2\nb: 3\n", r"line \d: "),
+        ("", "is empty"),
+        ("[1, 2]", "line 1: expected names with values"),
+        ("a: !!python/object:os.system x", "line 1: a: cannot be read"),
+        ("a: &x\n  b: *x\n", "too many values"),
+    ],
+)
+def test_what_is_no_plain_mapping_is_refused(tmp_path, text, said):
+    def walk(e):
+        for inner in e.mapping().values():
+            if inner.key.endswith("b") or "b" not in text:
+                inner.plain() if "*" not in text else walk(inner)
+            else:
+                walk(inner)
+
+    with pytest.raises(OptionError, match=said):
+        walk(entry(tmp_path, text))
+
+
+def test_environment_variables(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRUGAL_DATA", "/scans")
+    top = entry(tmp_path, "a: ${FRUGAL_DATA}/x\nb:\n  - ${FRUGAL_NONE}\n").mapping()
+    assert top["a"].as_type(Path) == Path("/scans/x")
+    with pytest.raises(OptionError, match="line 2: b: the environment variable FRUGAL_NONE is not set"):
+        top["b"].as_type(list[str])
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "wanted"),
+    [
+        (3, int, 3),
+        (3, float, 3.0),
+        ("1e-4", float, 1e-4),  # YAML takes it for a text
+        (None, int | None, None),
+        ("x", Path | None, Path("/plans/x")),
+        ("../x", Path, Path("/x")),
+        ("/y", Path, Path("/y")),
+        ([-40, 160], tuple[float, float], (-40.0, 160.0)),
+        ("liver=6", list[str], ["liver=6"]),
+        ("a", Literal["a", "b"], "a"),
+        (5, str, "5"),
+    ],
+)
+def test_conversion(value, kind, wanted):
+    assert convert(value, kind, Path("/plans")) == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(True, int), (1.5, int), ("x", float), (True, float), ("c", Literal["a", "b"]), (1, bool), ("yes", bool),
+     ([1], tuple[float, float]), (None, int), (3, Path), (True, str)],
+)  # fmt: skip
+def test_wrong_types(value, kind):
+    with pytest.raises(ValueError, match=r"\w"):
+        convert(value, kind, Path("/plans"))
+
+
+def test_options_as_a_plan_writes_them():
+    said = "--batch-size 2 has no room (--slices-per-scan 4) in /data/a--b"
+    assert without_flags(said) == "batch_size 2 has no room (slices_per_scan 4) in /data/a--b"
