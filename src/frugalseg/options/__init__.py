@@ -1,4 +1,4 @@
-"""Every command's options, a file for each room.
+"""Every command's options, one file a command.
 
 Declared once, here: the docstring under a field is its `--help` text, the annotation its check, the default its
 default, and the whole dataclass is what a run folder keeps as `config.yaml`. Nothing here may import torch.
@@ -20,11 +20,14 @@ from frugalseg.options.common import (
 )
 from frugalseg.options.demo import DemoOptions
 from frugalseg.options.evaluate import EvaluateOptions
+from frugalseg.options.finetune import FinetuneOptions
+from frugalseg.options.predict import PredictOptions
 from frugalseg.options.prepare import PrepareOptions, SuperpixelOptions, check_segments
 from frugalseg.options.pretrain import PretrainOptions
-from frugalseg.options.sam import PromptableOptions, PropagateOptions, RefineOptions
+from frugalseg.options.promptable import PromptableOptions
+from frugalseg.options.propagate import PropagateOptions
+from frugalseg.options.refine import RefineOptions
 from frugalseg.options.sam_mix import SamMixEvaluateOptions, SamMixPredictOptions, SamMixTrainOptions
-from frugalseg.options.segment import FinetuneOptions, PredictOptions
 from frugalseg.options.study import ReportOptions, StudyOptions, StudyStatusOptions
 from frugalseg.options.weights import (
     WeightsFetchOptions,

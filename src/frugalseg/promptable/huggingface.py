@@ -25,11 +25,12 @@ from transformers import PreTrainedModel, Sam2Model, SamHQModel, SamModel
 from transformers.utils import logging
 
 from frugalseg.engine.device import arithmetic, autocast
-from frugalseg.errors import OptionError, RunError
+from frugalseg.errors import RunError
 from frugalseg.options import Precision
 from frugalseg.promptable.decoder import ONE, SEVERAL, decode_in_batches, decode_masks, encode_prompts
 from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, sign
 from frugalseg.weights.folder import ORIGIN
+from frugalseg.weights.huggingface_folder import model_type
 
 SAM = Recipe(size=1024, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), scale=255, stretch=False)
 """SAM, SlimSAM and SAM-HQ: 8-bit pictures, the longer side 1024 (segment_anything/modeling/sam.py)."""
@@ -299,22 +300,6 @@ def load_folder(path: Path, device: torch.device, precision: Precision = "auto")
             "give a folder of SAM, SlimSAM, MedSAM, SAM-HQ or SAM 2",
         )
     return as_promptable(read_network(kinds[kind], path), path, device, precision)
-
-
-def model_type(path: Path) -> str:
-    """`model_type` in the config.json of a folder.
-
-    Raises:
-        OptionError: there is no such folder or file.
-        RunError: the file is damaged.
-    """
-    file = path / "config.json"
-    if not file.is_file():
-        raise OptionError(f"{path} is no Hugging Face folder: it has no config.json", _CURE)
-    try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["model_type"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file} is damaged, or tells no model_type", _CURE) from error
 
 
 def read_network(kind: Any, path: Path) -> Any:

@@ -19,9 +19,10 @@ from frugalseg.errors import RunError
 from frugalseg.options import Precision
 from frugalseg.promptable.checkpoint import Checkpoint
 from frugalseg.promptable.framing import Frame
-from frugalseg.promptable.huggingface import model_type, read_network, sam2_recipe, signature, title_of
+from frugalseg.promptable.huggingface import read_network, sam2_recipe, signature, title_of
 from frugalseg.promptable.litemedsam import is_litemedsam
 from frugalseg.promptable.original_checkpoints import sam2_network
+from frugalseg.weights.huggingface_folder import model_type
 
 CERTAIN = 10.0
 """Logit of a given mask: what SAM 2 itself makes of one."""

@@ -1,9 +1,9 @@
 """Propagate objects from slice to slice with any model that takes boxes.
 
 Neighbouring slices are alike. So a slice's masks are expected where the tissue of the slice before has gone
-(`propagation.registration`); a box around that prompts the model, and three things are weighed for every pixel: how far it lies
-inside or outside the expected mask, what the model says, and whether its grey value is the object's or that of its
-surroundings. How much the model and the grey values weigh for an object is calibrated on the annotated slice
+(`propagation.registration`); a box around that prompts the model, and three things are weighed for every pixel: how
+far it lies inside or outside the expected mask, what the model says, and whether its grey value is the object's or that
+of its surroundings. How much the model and the grey values weigh for an object is calibrated on the annotated slice
 itself, where the answer is known. Prompting each slice from the one before is the way of micro-sam (Archit et al.,
 Nature Methods 2025) and others; the displacements, the weighing and the calibration are ours.
 """

@@ -57,7 +57,10 @@ class Project:
 
 
 class Video:
-    """The memory of SAM 2 or EdgeTAM (see `promptable.sam2_video`); what it remembers cannot be kept, so a pass starts again."""
+    """The memory of SAM 2 or EdgeTAM (see `promptable.sam2_video`).
+
+    What it remembers cannot be kept, so an interrupted pass starts again.
+    """
 
     def __init__(self, model: VideoModel) -> None:
         self.model = model

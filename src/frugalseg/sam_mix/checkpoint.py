@@ -18,8 +18,9 @@ from torch import Tensor
 
 from frugalseg.engine.files import atomic_write, sha256, write_json
 from frugalseg.engine.forms import Form
+from frugalseg.engine.run import SPEC
 from frugalseg.errors import OptionError, RunError
-from frugalseg.models.saved import CURE, MADE_FOR, SPEC, fill, load_weights, makes_sense
+from frugalseg.models.saved import CURE, MADE_FOR, fill, load_weights, makes_sense
 from frugalseg.models.saved import KIND as MODEL_KIND
 from frugalseg.promptable.load import load_promptable
 from frugalseg.sam_mix.branch import SamBranch

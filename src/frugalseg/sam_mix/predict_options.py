@@ -9,9 +9,9 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from frugalseg.engine.run import SPEC
 from frugalseg.errors import OptionError
 from frugalseg.models.saved import KIND as MODEL_KIND
-from frugalseg.models.saved import SPEC
 from frugalseg.options import PredictOptions, SamMixPredictOptions
 
 KIND = "sam-mix"

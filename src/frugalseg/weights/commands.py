@@ -27,6 +27,7 @@ from frugalseg.weights.folder import (
     size_of,
     weights_folder,
 )
+from frugalseg.weights.huggingface_folder import model_type
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 UNKNOWN = "not known"
@@ -170,8 +171,6 @@ def _check(weights: Path, source: Path, entry: Entry | None) -> None:
     if entry and entry.sha256:
         require_sha256(weights, entry.sha256, entry.title, source)
     elif weights.is_dir():
-        from frugalseg.promptable.huggingface import model_type
-
         model_type(weights)
     else:
         from frugalseg.models.weight_files import read_state_dict

@@ -11,9 +11,9 @@ from statistics import fmean
 from typing import Any
 
 from frugalseg.engine.forms import Form, fault
+from frugalseg.engine.run import SPEC
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
-from frugalseg.models.saved import SPEC
 from frugalseg.segmentation.presets import PRESETS
 
 TAIL = 4096

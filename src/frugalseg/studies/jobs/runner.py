@@ -21,10 +21,10 @@ from frugalseg.commands.finetune import finetune
 from frugalseg.dataset.prepare import prepare
 from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import never_silent, say, show_warnings
+from frugalseg.engine.run import SPEC
 from frugalseg.engine.threads import using_threads
 from frugalseg.errors import FrugalsegError, InterruptedRunError, RunError, disk_errors
 from frugalseg.evaluation.evaluate import evaluate
-from frugalseg.models.saved import SPEC
 from frugalseg.options import (
     FinetuneOptions,
     PredictOptions,

@@ -12,9 +12,9 @@ from filelock import FileLock, Timeout
 
 from frugalseg.engine.files import sweep, write_json
 from frugalseg.engine.forms import Form
+from frugalseg.engine.run import SPEC
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.evaluation.results import SCORED, SUMMARY
-from frugalseg.models.saved import SPEC
 from frugalseg.studies.jobs.job import EvaluatedJob, Job, ModelJob, PretrainJob
 
 LOCK = ".lock"

@@ -13,10 +13,10 @@ import pandas as pd
 from frugalseg.dataset.budget import Budget
 from frugalseg.engine.files import atomic_write
 from frugalseg.engine.forms import Form, fault
+from frugalseg.engine.run import SPEC
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
 from frugalseg.evaluation.results import SCORED, SUMMARY
-from frugalseg.models.saved import SPEC
 from frugalseg.studies.jobs.job_progress import training_seconds
 from frugalseg.studies.jobs.state import is_evaluated, read_state, someone_at_work
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from frugalseg.cli import main
+from frugalseg.commands import demo as room
 from frugalseg.commands.demo import demo
-from frugalseg.commands.table import demo as room
 from frugalseg.errors import OptionError, RunError, SplitError
 from frugalseg.options import DemoOptions
 from tests.scans import write_cohort

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from frugalseg import cli
-from frugalseg.cli import main
-from frugalseg.commands.table import COMMANDS, closing, command_line
+from frugalseg.commands import closing
+from frugalseg.commands.table import COMMANDS, command_line
 from frugalseg.dataset.prepare import prepare
 from frugalseg.engine.run import plain
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PrepareOptions, PretrainOptions

@@ -1,0 +1,26 @@
+"""What a folder written by `save_pretrained` of Hugging Face `transformers` says that it holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from frugalseg.errors import OptionError, RunError
+
+_CURE = "give a folder as `save_pretrained` of transformers writes it, whole: config.json and its weights"
+
+
+def model_type(path: Path) -> str:
+    """`model_type` in the config.json of a folder.
+
+    Raises:
+        OptionError: there is no such folder or file.
+        RunError: the file is damaged.
+    """
+    file = path / "config.json"
+    if not file.is_file():
+        raise OptionError(f"{path} is no Hugging Face folder: it has no config.json", _CURE)
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["model_type"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{file} is damaged, or tells no model_type", _CURE) from error
