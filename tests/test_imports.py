@@ -20,6 +20,7 @@ ALLOWED: dict[str, str] = {
     "options": "",
     "interrupts": "",
     "engine": "options",
+    "records": "engine",
     "imaging": "engine",
     "phantoms": "engine imaging",
     "dataset": "options engine imaging",

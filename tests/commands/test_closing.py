@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from frugalseg import cli
+from frugalseg.cli import main
 from frugalseg.commands import closing
 from frugalseg.commands.table import COMMANDS, command_line
 from frugalseg.dataset.prepare import prepare

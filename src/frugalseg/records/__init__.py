@@ -1,0 +1,1 @@
+"""The files that packages hand to each other: each one frozen dataclass with FORMAT, read() and write()."""

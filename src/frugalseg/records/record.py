@@ -1,0 +1,127 @@
+"""What all records share: a JSON file as a frozen dataclass, whose annotations say what the file must hold."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+from frugalseg.engine.files import write_json
+from frugalseg.errors import FrugalsegError, RunError, printable
+
+R = TypeVar("R", bound="Record")
+
+Content = dict[str, Any]
+"""A JSON object, before it is known to be right; only this file and the converters of older formats see one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A JSON file of this program.
+
+    A subclass is a frozen dataclass of its fields, nested dataclasses included. Fields with defaults may be missing in
+    the file, names that the class does not know are left alone, everything else is checked. Where a `__post_init__`
+    raises `ValueError`, values of the right types make no sense together.
+
+    Attributes:
+        FORMAT: version of the file, which stands in it under "format".
+        ERROR: the class of the error that tells of a damaged file.
+        CURE: what to do then.
+        OLDER: format → what turns the content of such a file into that of the next format. A file without "format" is
+            of format 0.
+    """
+
+    FORMAT: ClassVar[int] = 1
+    ERROR: ClassVar[type[FrugalsegError]] = RunError
+    CURE: ClassVar[str] = "put back the whole file"
+    OLDER: ClassVar[Mapping[int, Callable[[Content], Content]]] = {}
+
+    @classmethod
+    def read(cls: type[R], path: Path) -> R:
+        """The record in a file.
+
+        Raises:
+            FrugalsegError: of the class `ERROR`: the file is missing, cut off, of an unknown format, or a value is
+                missing or wrong; names the file, the key and what was expected.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise cls.ERROR(f"{printable(path)} is missing", cls.CURE) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise cls._damaged(path, f"it cannot be read ({error})") from error
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            reason = "it is empty" if not text.strip("\x00 \r\n\t") else f"it breaks off or is garbled ({error})"
+            raise cls._damaged(path, reason) from error
+        return cls.parse(content, path)
+
+    @classmethod
+    def parse(cls: type[R], content: Any, path: Path) -> R:
+        """The record in the content of the JSON file at `path`; raises as `read`."""
+        try:
+            if isinstance(content, dict):
+                content = cls._upgraded(content, path)
+            return msgspec.convert(content, cls, strict=True)
+        except msgspec.ValidationError as error:
+            raise cls._damaged(path, _in_words(str(error))) from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # of a converter of older formats
+            raise cls._damaged(path, f"{type(error).__name__}: {error}") from error
+
+    @classmethod
+    def _upgraded(cls, content: Content, path: Path) -> Content:
+        version = content.get("format", 0)
+        if isinstance(version, int) and version > cls.FORMAT:
+            raise cls.ERROR(
+                f"{printable(path)} has format {version}, this version of frugalseg reads up to {cls.FORMAT}",
+                "update frugalseg",
+            )
+        while version != cls.FORMAT:
+            if version not in cls.OLDER:
+                raise ValueError(f"format {version!r}, expected {cls.FORMAT}")
+            content = {**cls.OLDER[version](content), "format": version + 1}
+            version += 1
+        return content
+
+    def to_json(self) -> Content:
+        """As plain values, the format first."""
+        content: Content = msgspec.to_builtins({"format": self.FORMAT, **asdict(self)})
+        return content
+
+    def write(self, path: Path) -> None:
+        """Write the file, whole or not at all; raises `DiskError`."""
+        write_json(path, self.to_json())
+
+    @classmethod
+    def _damaged(cls, path: Path, why: str) -> FrugalsegError:
+        return cls.ERROR(f"{printable(path)} is damaged: {why}", cls.CURE)
+
+
+_MISSING = re.compile(r"Object missing required field `(\w+)`(?: - at `\$\.?(.*)`)?")
+_WRONG = re.compile(r"(.*) - at `\$\.?(.*)`")
+_TYPES = re.compile(r"`(\w+(?: \| \w+)*)`")
+_WORDS = {
+    "object": "names with values",
+    "array": "a list",
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "nothing",
+}
+
+
+def _in_words(message: str) -> str:
+    """What msgspec found wrong, with the key first."""
+    if found := _MISSING.fullmatch(message):
+        return f"it has no {'.'.join(filter(None, (found[2], found[1])))!r}"
+    told = _TYPES.sub(lambda types: " or ".join(_WORDS.get(one, one) for one in types[1].split(" | ")), message)
+    if found := _WRONG.fullmatch(told):
+        return f"{found[2]!r}: {found[1][0].lower()}{found[1][1:]}" if found[2] else found[1]
+    return told
