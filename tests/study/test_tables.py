@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frugalseg.evaluate.metric_table import DICE, HD95
 from frugalseg.evaluate.statistics import holm, signed_rank
 from frugalseg.study import results as study
 from frugalseg.study.comparison import compare_with_baseline
 from frugalseg.study.latex import escape, to_latex
-from frugalseg.study.scores import DICE, HD95, Group, Scores
+from frugalseg.study.scores import Group, Scores
 from frugalseg.study.table import Entry, Section, Table, rank_column
 from frugalseg.study.tables import study_tables
 from tests.study.made_up import made_up_study

@@ -14,6 +14,7 @@ from frugalseg.engine.progress import say
 from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanError
 from frugalseg.evaluate.cases import CaseJob, CaseResult, compare_case
+from frugalseg.evaluate.metric_table import Metric, Place, metrics_in
 from frugalseg.evaluate.pairing import Pairs, find_pairs
 from frugalseg.evaluate.report import render_report
 from frugalseg.evaluate.results import REPORT, claim_folder, write_cases, write_summary
@@ -136,18 +137,20 @@ def _announce(summary: Mapping[str, Any], options: EvaluateOptions) -> None:
         group = summary["groups"][headline]
         say(f"mean over {counted(group['scans'], 'scan')}: {group['meaning']}")
         for organ, figures in group["organs"].items():
-            dice, hd95 = figures["metrics"]["dice"], figures["metrics"]["hd95_mm"]
-            say(f"  {organ}: Dice {_with_interval(dice, 3)}, HD95 {_with_interval(hd95, 1, ' mm')}")
+            headline_figures = (_with_interval(m, figures["metrics"][m.key]) for m in metrics_in(Place.HEADLINE))
+            say(f"  {organ}: {', '.join(headline_figures)}")
     if options.report:
         say(f"report: {options.out / REPORT}")
 
 
-def _with_interval(figures: Mapping[str, Any], digits: int, unit: str = "") -> str:
+def _with_interval(metric: Metric, figures: Mapping[str, Any]) -> str:
     if figures["mean"] is None:
-        return "none"
-    text = f"{figures['mean']:.{digits}f}{unit}"
+        return f"{metric.heading} none"
+    text = f"{metric.heading} {figures['mean']:.{metric.digits}f}"
+    if metric.unit:
+        text += f" {metric.unit}"
     if figures["ci95"]:
-        text += f" [{figures['ci95'][0]:.{digits}f}, {figures['ci95'][1]:.{digits}f}]"
+        text += " [{:.{digits}f}, {:.{digits}f}]".format(*figures["ci95"], digits=metric.digits)
     return f"{text} ({figures['ci95_kind']})"
 
 

@@ -10,11 +10,12 @@ from importlib import metadata
 from typing import Any
 
 from frugalseg._version import __version__
+from frugalseg.evaluate.metric_table import Place, metrics_in, policy_table
 from frugalseg.evaluate.pairing import Pairs
-from frugalseg.evaluate.policy import METRICS, OUTCOMES, RANGES, Outcome, policy_table
+from frugalseg.evaluate.policy import OUTCOMES, Outcome
 from frugalseg.evaluate.roles import GROUPS, group_cases, headline_group
 from frugalseg.evaluate.slicewise import SLICE_METRICS, SLICE_RANGES, pool_slices
-from frugalseg.evaluate.statistics import interval_rule, summarise
+from frugalseg.evaluate.statistics import Range, interval_rule, summarise
 
 FORMAT = 1
 PACKAGES = ("numpy", "scipy", "nibabel", "SimpleITK")
@@ -67,7 +68,8 @@ def build_summary(
         "interval": interval_rule("scan", options["bootstrap"], options["seed"])
         + "; each scan is taken as one patient",
         "empty_mask_policy": policy_table(),
-        "metrics": METRICS | (SLICE_METRICS if options["slicewise"] else {}),
+        "metrics": {m.key: m.description for m in metrics_in(Place.SUMMARY)}
+        | (SLICE_METRICS if options["slicewise"] else {}),
         "options": dict(options),
         "versions": versions(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -82,8 +84,7 @@ def _of(records: Sequence[Record], cases: Iterable[str], organ: str) -> list[dic
 
 
 def _organ(records: list[dict[str, Any]], options: Mapping[str, Any]) -> dict[str, Any]:
-    def summary_of(name: str) -> dict[str, Any]:
-        scale = (RANGES | SLICE_RANGES)[name]
+    def summary_of(name: str, scale: Range) -> dict[str, Any]:
         return summarise([r[name] for r in records], options["bootstrap"], options["seed"], scale).to_dict()
 
     by_outcome = {o: [r for r in records if r["outcome"] == o.value] for o in OUTCOMES}
@@ -92,10 +93,10 @@ def _organ(records: list[dict[str, Any]], options: Mapping[str, Any]) -> dict[st
         "missed": [r["case"] for r in by_outcome[Outcome.MISSED]],
         "false_positive_ml": {r["case"]: r["false_positive_ml"] for r in by_outcome[Outcome.FALSE_POSITIVE]},
         "both_empty": [r["case"] for r in by_outcome[Outcome.BOTH_EMPTY]],
-        "metrics": {name: summary_of(name) for name in METRICS},
+        "metrics": {m.key: summary_of(m.key, m.scale) for m in metrics_in(Place.SUMMARY)},
     }
     if options["slicewise"]:
-        organ["slicewise_mean_over_scans"] = {name: summary_of(name) for name in SLICE_METRICS}
+        organ["slicewise_mean_over_scans"] = {name: summary_of(name, SLICE_RANGES[name]) for name in SLICE_METRICS}
         organ["slicewise_mean_over_slices"] = pool_slices(records)
     return organ
 

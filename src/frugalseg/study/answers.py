@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from frugalseg.engine.words import counted, number
+from frugalseg.evaluate.metric_table import DICE
 from frugalseg.evaluate.statistics import FEWEST_PATIENTS
 from frugalseg.study.comparison import Comparison, compare_with_baseline
-from frugalseg.study.scores import DICE, Group, Question, Scores
+from frugalseg.study.scores import Group, Question, Scores
 from frugalseg.study.wording import describe, label, p_text, sections_of
 
 FEW_DRAWS = {

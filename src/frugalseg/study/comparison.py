@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from frugalseg.evaluate.metric_table import Metric
 from frugalseg.evaluate.statistics import (
     FEWEST_PATIENTS,
     Interval,
@@ -15,7 +16,7 @@ from frugalseg.evaluate.statistics import (
     signed_rank,
     summarise_runs,
 )
-from frugalseg.study.scores import Group, Metric, Question, Scores
+from frugalseg.study.scores import Group, Question, Scores
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Comparison:
         if self.interval.limits is None or self.difference.patients < FEWEST_PATIENTS:
             return 0
         low, high = self.interval.limits
-        return self.metric.sign * ((low > 0) - (high < 0))
+        return self.metric.better * ((low > 0) - (high < 0))
 
 
 def compare_with_baseline(scores: Scores, question: Question, metric: Metric) -> list[Comparison]:
@@ -69,7 +70,7 @@ def compare_with_baseline(scores: Scores, question: Question, metric: Metric) ->
     Args:
         scores: of the study.
         question: test set and organ.
-        metric: any of `scores.METRICS`.
+        metric: any of `scores.metrics_of` the test set.
     """
     baseline = scores.results.baseline
     family = [

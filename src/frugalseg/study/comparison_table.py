@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from frugalseg.engine.words import number
+from frugalseg.evaluate.metric_table import Better, Metric
 from frugalseg.evaluate.statistics import FEWEST_PATIENTS
 from frugalseg.study.comparison import Comparison, compare_with_baseline
-from frugalseg.study.scores import Metric, Question, Scores
+from frugalseg.study.scores import Question, Scores
 from frugalseg.study.table import GAP, Entry, Section, Table
 from frugalseg.study.wording import (
     describe,
@@ -23,6 +24,9 @@ from frugalseg.study.wording import (
     usual_kind,
     usual_note,
 )
+
+READING = {Better.HIGHER: " (above 0 is better)", Better.LOWER: " (below 0 is better)", Better.NEITHER: ""}
+"""Which differences speak for a method, in a title."""
 
 
 def comparison_table(scores: Scores, question: Question, metric: Metric) -> Table | None:
@@ -49,11 +53,10 @@ def comparison_table(scores: Scores, question: Question, metric: Metric) -> Tabl
         )
         for backbone, budget in sections_of(scores)
     )
-    better = {1: "above 0 is better", -1: "below 0 is better"}[metric.sign]
     return Table(
         name=file_name(f"comparison {question.test.name} {question.organ} {metric.key}"),
         title=f"{metric.title} of {question.organ} on {describe(scores, question)}: difference to "
-        f"{scores.results.baseline} ({better})",
+        f"{scores.results.baseline}{READING[metric.better]}",
         words=1,
         spans=(),
         columns=("Method", "Difference", "CI patients", "CI patients and runs", "p", "p Holm", "Patients", "Runs"),

@@ -9,7 +9,8 @@ from typing import Any
 
 from frugalseg.engine.words import counted
 from frugalseg.evaluate.charts import COLOURS, INK, new_chart, to_svg
-from frugalseg.study.scores import DICE, Group, Question, Scores
+from frugalseg.evaluate.metric_table import DICE
+from frugalseg.study.scores import Group, Question, Scores
 from frugalseg.study.wording import label
 
 STYLES = ("-", "--", ":", "-.")
@@ -57,7 +58,7 @@ def dice_curve(scores: Scores, question: Question, backbone: str) -> str:
         groups = [Group(method, backbone, budget) for budget in budgets]
         _draw(axes, scores, question, groups, positions, look)
     axes.set_xlabel("annotated slices" if numeric else "labels used")
-    axes.set_ylabel("Dice")
+    axes.set_ylabel(DICE.title)
     if numeric:
         axes.set_xscale("log")
         axes.minorticks_off()

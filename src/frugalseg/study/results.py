@@ -14,6 +14,7 @@ import yaml
 from frugalseg.dataset.budget import Budget
 from frugalseg.engine.files import atomic_write, read_json
 from frugalseg.errors import RunError
+from frugalseg.evaluate.metric_table import DICE, Place, metrics_in
 from frugalseg.evaluate.results import SUMMARY
 from frugalseg.models.saved import SPEC
 from frugalseg.study.advance import training_seconds
@@ -50,10 +51,15 @@ CELL_COLUMNS = {
 }
 """Columns of `StudyResults.cells`; from `masks` on empty where the model is not done."""
 
-CASE_NUMBERS = ("dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
-CASE_METRICS = ("outcome", *CASE_NUMBERS)
-CASE_COLUMNS = (*KEYS, "test", "case", "patient", "organ", *CASE_METRICS)
-"""Columns of `StudyResults.cases`."""
+
+def case_metrics() -> list[str]:
+    """Columns of `StudyResults.cases` that hold metrics."""
+    return [metric.key for metric in metrics_in(Place.STUDIES)]
+
+
+def case_columns() -> list[str]:
+    """Columns of `StudyResults.cases`."""
+    return [*KEYS, "test", "case", "patient", "organ", "outcome", *case_metrics()]
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class StudyResults:
         methods, backbones, budgets, draws, seeds: in the plan's order.
         method_notes: method → what it is and what it was given, in one line.
         cells: every planned model, done or not (see `CELL_COLUMNS`).
-        cases: every measured scan and organ of the done models (see `CASE_COLUMNS`).
+        cases: every measured scan and organ of the done models (see `case_columns`).
     """
 
     name: str
@@ -133,7 +139,7 @@ def collect(folder: Path) -> StudyResults:
         tests=tuple(TestSet(t["name"], t["in_domain"], t["millimetres"], len(t["patients"])) for t in grid["tests"]),
         method_notes={name: method["note"] for name, method in plan["methods"].items()},
         cells=pd.DataFrame(cells, columns=list(CELL_COLUMNS)),
-        cases=pd.concat(cases, ignore_index=True) if cases else pd.DataFrame(columns=list(CASE_COLUMNS)),
+        cases=pd.concat(cases, ignore_index=True) if cases else pd.DataFrame(columns=case_columns()),
     )
 
 
@@ -200,16 +206,28 @@ def _cases(folder: Path, cell: Mapping[str, Any], patients: Mapping[str, Mapping
     """The rows of `cases` of one model, over all test sets."""
     tables = []
     for test, evaluation in cell["tests"].items():
-        table = pd.read_csv(
-            folder / evaluation / "cases.csv",
-            usecols=["case", "organ", *CASE_METRICS],
-            dtype={"case": str, "organ": str},
-            keep_default_na=False,  # a case may be called NA
-            na_values={name: [""] for name in CASE_NUMBERS},
-        )
+        table = _read_cases(folder / evaluation / "cases.csv")
         table["test"], table["patient"] = test, table["case"].map(patients[test])
         tables.append(table.assign(**{key: cell[key] for key in KEYS}))
-    return pd.concat(tables, ignore_index=True)[list(CASE_COLUMNS)]
+    return pd.concat(tables, ignore_index=True)[case_columns()]
+
+
+def _read_cases(path: Path) -> pd.DataFrame:
+    """The cases of one evaluation; NaN for a metric that was added since."""
+    always, names = ["case", "organ", "outcome", DICE.key], case_metrics()
+    table = pd.read_csv(
+        path,
+        usecols=lambda column: column in (*always, *names),
+        dtype={"case": str, "organ": str},
+        keep_default_na=False,  # a case may be called NA
+        na_values={name: [""] for name in names},
+    )
+    if missing := [column for column in always if column not in table]:
+        raise RunError(
+            f"{path} is damaged: it has no column {missing[0]}",
+            f"delete {path.with_name(SUMMARY)} and run the study again",
+        )
+    return table.reindex(columns=list(dict.fromkeys([*always, *names])))
 
 
 def write_tables(results: StudyResults, folder: Path) -> None:
