@@ -11,6 +11,7 @@ import torch
 from frugalseg.evaluate.metric_table import METRICS, Place, metrics_in, policy_table
 from frugalseg.evaluate.metrics import compare, organ_mask
 from frugalseg.evaluate.policy import Outcome, Rule, policy_line
+from frugalseg.evaluate.surface import SurfaceDistances
 
 from .blobs import SPACING, blob
 
@@ -127,6 +128,15 @@ def test_values_lie_in_the_metric_s_range_or_are_left_out(key):
         ours = compare(*pair, AFFINE)
         value = ours.values[key]
         assert math.isnan(value) if metric.rules.of(ours.outcome) is Rule.LEFT_OUT else low <= value <= high
+
+
+def test_surfaces_are_searched_once_and_only_where_there_are_two(monkeypatch):
+    searches, between = [], SurfaceDistances.between
+    monkeypatch.setattr(SurfaceDistances, "between", lambda *given: searches.append(1) or between(*given))
+    compare(blob(0), np.zeros_like(blob(0)), AFFINE)
+    assert not searches
+    compare(blob(0), blob(1), AFFINE)
+    assert len(searches) == 1
 
 
 def test_cropping_changes_nothing():

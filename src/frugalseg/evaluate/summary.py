@@ -14,7 +14,7 @@ from frugalseg.evaluate.metric_table import Place, metrics_in, policy_table
 from frugalseg.evaluate.pairing import Pairs
 from frugalseg.evaluate.policy import OUTCOMES, Outcome
 from frugalseg.evaluate.roles import GROUPS, group_cases, headline_group
-from frugalseg.evaluate.slicewise import SLICE_METRICS, SLICE_RANGES, pool_slices
+from frugalseg.evaluate.slicewise import SLICE_METRICS, pool_slices
 from frugalseg.evaluate.statistics import Range, interval_rule, summarise
 
 FORMAT = 1
@@ -68,14 +68,18 @@ def build_summary(
         "interval": interval_rule("scan", options["bootstrap"], options["seed"])
         + "; each scan is taken as one patient",
         "empty_mask_policy": policy_table(),
-        "metrics": {m.key: m.description for m in metrics_in(Place.SUMMARY)}
-        | (SLICE_METRICS if options["slicewise"] else {}),
+        "metrics": _descriptions(options["slicewise"]),
         "options": dict(options),
         "versions": versions(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     result: dict[str, Any] = without_nan(summary)
     return result
+
+
+def _descriptions(slicewise: bool) -> dict[str, str]:
+    told = {metric.key: metric.description for metric in metrics_in(Place.SUMMARY)}
+    return told | {name: m.description for name, m in SLICE_METRICS.items()} if slicewise else told
 
 
 def _of(records: Sequence[Record], cases: Iterable[str], organ: str) -> list[dict[str, Any]]:
@@ -96,7 +100,7 @@ def _organ(records: list[dict[str, Any]], options: Mapping[str, Any]) -> dict[st
         "metrics": {m.key: summary_of(m.key, m.scale) for m in metrics_in(Place.SUMMARY)},
     }
     if options["slicewise"]:
-        organ["slicewise_mean_over_scans"] = {name: summary_of(name, SLICE_RANGES[name]) for name in SLICE_METRICS}
+        organ["slicewise_mean_over_scans"] = {name: summary_of(name, m.scale) for name, m in SLICE_METRICS.items()}
         organ["slicewise_mean_over_slices"] = pool_slices(records)
     return organ
 
