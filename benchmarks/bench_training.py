@@ -45,7 +45,7 @@ def _finetune(device, recorded):
     preset = PRESETS["robust"]
     model = build_segmenter("unet", 1, preset.norm).to(device)
     optimizer = make_optimizer(preset, model.parameters(), None)
-    loss, augment = make_loss(preset.loss), Augment("robust", SIZE)
+    loss, augment = make_loss(preset.loss), Augment("robust")
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.random((10, 1, SIZE, SIZE), dtype=np.float32)).to(device)
     batch = Slices(images, (images[:, 0] > 0.8).to(torch.uint8))

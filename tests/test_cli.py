@@ -57,7 +57,14 @@ def test_several_targets(flags):
 def test_negative_numbers_and_pairs():
     options = parse("prepare", "--images", "i", "--out", "o", "--window", "-100", "200.5")
     assert options.window == (-100.0, 200.5)
-    assert parse("prepare", "--images", "i", "--out", "o").window == (-160.0, 240.0)
+    assert parse("prepare", "--images", "i", "--out", "o").window is None
+
+
+def test_a_pair_in_a_config_file_and_one_that_is_not_given(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("images: i\nout: o\nwindow: null\npercentiles: [1, 99]\n")
+    options = parse("prepare", "--config", str(config))
+    assert (options.window, options.percentiles) == (None, (1.0, 99.0))
 
 
 @pytest.mark.parametrize(("flags", "meant"), [([], "no"), (["--resume"], "yes"), (["--resume", "auto"], "auto")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -394,3 +395,34 @@ def test_evaluation_keeps_seen_and_unseen_apart(way):
     report = (way / "eval" / "report.html").read_text()
     assert "polycl-m" in report
     assert "http://" not in report.replace("http://www.w3.org", "")
+
+
+def test_the_config_of_a_run_gives_the_same_model_from_another_folder(way, tmp_path, monkeypatch):
+    monkeypatch.chdir(way)
+    shutil.copy(way / "store" / "split.json", tmp_path / "split.json")
+    given = {"data": "store", "encoder": "pre", "split": os.path.relpath(tmp_path / "split.json"), "steps": 2}
+    assert frugalseg("finetune", out=tmp_path / "a", device="cpu", **given) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert frugalseg("finetune", config="../a/config.yaml", out="again") == 0
+    models = [(run / "model.safetensors").read_bytes() for run in (tmp_path / "a", Path("again"))]
+    assert models[0] == models[1]
+    assert main(["finetune", "--config", "../a/config.yaml", "--resume"]) == 0  # and names the run it belongs to
+
+
+def test_best_without_anything_unlabelled_says_so_and_is_robust(tmp_path, capsys):
+    """Every training patient's scan has a mask here, and the budget is all of them."""
+    store, exact = tmp_path / "store", {"device": "cpu", "steps": 2, "seed": 1}
+    images, labels = write_cohort(tmp_path, 4)
+    assert frugalseg("prepare", images=images, labels=labels, target="liver=6", size=SIZE, out=store) == 0
+    assert frugalseg("finetune", data=store, preset="best", rounds=2, out=tmp_path / "a", **exact) == 0
+    said = capsys.readouterr().err
+    assert "nothing unlabelled to learn from; this is trained as --preset robust" in said
+    assert "round 0" not in said
+    assert frugalseg("finetune", data=store, preset="robust", out=tmp_path / "b", **exact) == 0
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
+    assert models[0] == models[1]
+    assert yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())["preset"] == "robust"
+    assert main(["finetune", "--data", str(store), "--preset", "best", "--out", str(tmp_path / "a"), "--resume"]) == 1
+    again = ["--steps", "2", "--seed", "1", "--device", "cpu", "--resume"]
+    assert main(["finetune", "--data", str(store), "--preset", "best", "--out", str(tmp_path / "a"), *again]) == 0

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from frugalseg._version import __version__
 from frugalseg.commands import COMMANDS, function_of
+from frugalseg.engine.threads import wait_passively
 
 if TYPE_CHECKING:
     from frugalseg.contrast.pretrain import pretrain
@@ -65,6 +66,7 @@ _FUNCTIONS = {function_of(name): command.module for name, command in COMMANDS.it
 
 def __getattr__(name: str) -> Any:
     if name in _FUNCTIONS:
+        wait_passively()  # heard only where PyTorch is not loaded yet
         return getattr(import_module(_FUNCTIONS[name]), name)
     raise AttributeError(f"module 'frugalseg' has no attribute {name!r}")
 

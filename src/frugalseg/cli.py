@@ -5,14 +5,19 @@ Importing this loads neither torch nor anything else heavy, so `frugalseg --help
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import MISSING, fields
 from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from frugalseg._version import __version__
 from frugalseg.commands import COMMANDS, Command, function_of
-from frugalseg.errors import FrugalsegError
+from frugalseg.engine.threads import prepare_environment
+from frugalseg.errors import FrugalsegError, OptionError, printable, unreadable
+from frugalseg.interrupts import STOPPED, as_before, asked, leave_at_once, note_and_raise
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -23,7 +28,14 @@ WITHOUT_VALUE = {"resume": "yes"}
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 for an error the user can mend, 2 for bad options, 130 stopped."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    leave_at_once()
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        as_before()
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in {"-h", "--help"}:
         print(overview())
         return 0
@@ -46,17 +58,28 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(name: str, options: Any) -> int:
     """Call the command's function and turn what a user can mend into a message."""
-    from frugalseg.engine.progress import show_warnings
+    prepare_environment(getattr(options, "threads", None))  # before anything that loads PyTorch
+    from frugalseg.closing import close
+    from frugalseg.engine.progress import never_silent, show_warnings
 
     show_warnings()
     try:
-        getattr(import_module(COMMANDS[name].module), function_of(name))(options)
+        command = getattr(import_module(COMMANDS[name].module), function_of(name))
+        note_and_raise()
+        with never_silent(name):
+            close(name, options, command(options))
     except FrugalsegError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    except (Exception, KeyboardInterrupt) as error:
+        if asked() or isinstance(error, KeyboardInterrupt):
+            print("stopped", file=sys.stderr)
+            return STOPPED
+        vanished = unreadable(error) if isinstance(error, OSError) else None
+        if vanished is None:
+            raise
+        print(f"error: {vanished}", file=sys.stderr)
+        return vanished.exit_code
     finally:
         if "torch" in sys.modules:
             from frugalseg.engine.device import leave_processes
@@ -90,10 +113,40 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
     """
     if command.first and arguments and not arguments[0].startswith("-"):
         arguments = [f"--{command.first}", *arguments]
-    parsed = make_parser(name, command).parse_args(arguments)
+    parsed = make_parser(name, command).parse_args(_checked(arguments))
     values = {field.name: getattr(parsed, field.name) for field in fields(command.options)}
-    pairs = [name for name, kind in get_type_hints(command.options).items() if get_origin(kind) is tuple]
-    return command.options(**values | {name: tuple(values[name]) for name in pairs})
+    pairs = [name for name, kind in get_type_hints(command.options).items() if _tuple_in(kind) is not None]
+    return command.options(**values | {name: tuple(values[name]) for name in pairs if values[name] is not None})
+
+
+def _checked(arguments: list[str]) -> list[str]:
+    """The arguments, which can be written down, and whose configs are of a size that a parser can take.
+
+    Raises:
+        OptionError: they are not.
+    """
+    for argument in arguments:
+        if printable(argument) != argument:
+            raise OptionError(f"{printable(argument)} is no UTF-8", "rename it")
+    for flag, value in pairwise([*arguments, ""]):
+        given = value if flag == "--config" else flag.partition("=")[2] if flag.startswith("--config=") else ""
+        if given and os.path.isfile(given):  # noqa: PTH113 - of a text that is too long for a name too
+            _check_config(Path(given))
+    return arguments
+
+
+def _check_config(path: Path) -> None:
+    import yaml
+
+    from frugalseg.engine.yaml_files import load_yaml
+
+    try:
+        load_yaml(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise OptionError(f"--config {path}, line {line}: {error.problem}", "correct the YAML") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise OptionError(f"--config {path} cannot be read ({error})", "give a YAML file with options") from None
 
 
 def make_parser(name: str, command: Command) -> ArgumentParser:
@@ -124,10 +177,15 @@ def _settings(name: str, kind: Any) -> dict[str, Any]:
     """How a field of this type is written on the command line."""
     if get_origin(kind) is list:
         return {"type": get_args(kind)[0], "nargs": "+", "action": "extend"}
-    if get_origin(kind) is tuple:
-        return {"type": get_args(kind)[0], "nargs": len(get_args(kind))}
+    if (several := _tuple_in(kind)) is not None:
+        return {"type": get_args(several)[0], "nargs": len(get_args(several))}
     if kind is bool:
         return {"type": bool, "nargs": "?", "const": True}
     if name in WITHOUT_VALUE:
         return {"type": kind, "nargs": "?", "const": WITHOUT_VALUE[name]}
     return {"type": kind}
+
+
+def _tuple_in(kind: Any) -> Any:
+    """The tuple that a type is, or may be beside None; else None."""
+    return next((one for one in (kind, *get_args(kind)) if get_origin(one) is tuple), None)

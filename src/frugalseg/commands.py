@@ -5,7 +5,8 @@ A command of a command (`study status`) is a name of two words; its function has
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from frugalseg import options
@@ -34,6 +35,27 @@ class Command:
 def function_of(name: str) -> str:
     """The name of the function that does the command: `sam-mix train` is `sam_mix_train`."""
     return name.replace(" ", "_").replace("-", "_")
+
+
+def command_line(name: str, given: Any) -> str:
+    """The line that runs a command with these options, to be copied into a shell; defaults are left out."""
+    words = ["frugalseg", *name.split()]
+    for field in fields(given):
+        value = getattr(given, field.name)
+        if value == (field.default if field.default_factory is MISSING else field.default_factory()):
+            continue
+        words += _flag("--" + field.name.replace("_", "-"), value)
+    return shlex.join(words)
+
+
+def _flag(flag: str, value: object) -> list[str]:
+    """An option as it is typed."""
+    if isinstance(value, bool):
+        return [flag] if value else [f"{flag}=false"]
+    if isinstance(value, (list, tuple)):
+        return [flag, *map(str, value)]
+    # A value that begins like a flag must hang on its own one.
+    return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
 
 
 COMMANDS = {

@@ -8,6 +8,7 @@ and keeps its traceback.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,20 +71,65 @@ class DiskError(FrugalsegError):
     """The disk is full, or a folder cannot be written."""
 
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (
+    *(errno.EACCES, errno.EROFS, errno.EPERM),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),
+)
+_DISK = {
+    **dict.fromkeys(
+        _FULL,
+        (
+            "no space left while writing {path}",
+            "free some space or choose another --out, then run the same command again",
+        ),
+    ),
+    **dict.fromkeys(_REFUSED, ("{path} cannot be written", "choose another --out")),
+    errno.ENAMETOOLONG: ("the name of {path} is too long for this disk", "give a shorter name"),
+    **dict.fromkeys(
+        (errno.EIO, errno.ESTALE, errno.ENXIO),
+        ("the disk failed while writing {path}", "check the disk, or choose another --out"),
+    ),
+}
+"""What the system says of a failed write → problem and cure."""
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn "no space left", "quota exceeded" and "permission denied" while writing `path` into a `DiskError`."""
+    """Turn what the system says while `path` is written (no space, no permission, no such folder) into a `DiskError`.
+
+    An error of another file, which was read meanwhile, stays as it is; one of space is always the written file's.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise DiskError(
-                f"no space left while writing {path} ({error.strerror})",
-                "free some space or choose another --out, then run the same command again",
-            ) from error
-        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
-            raise DiskError(f"{path} cannot be written ({error.strerror})", "choose another --out") from error
-        raise
+        if error.errno not in _DISK or not (error.errno in _FULL or _is_about(error, path)):
+            raise
+        problem, cure = _DISK[error.errno]
+        raise DiskError(f"{problem.format(path=printable(path))} ({error.strerror})", cure) from error
+
+
+def _is_about(error: OSError, path: Path) -> bool:
+    """Whether the system names no file, or `path`, one around it or one in it."""
+    if error.filename is None:
+        return True
+    named = Path(os.fsdecode(error.filename))
+    return named == path or path.is_relative_to(named) or named.is_relative_to(path.parent)
+
+
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EISDIR}
+
+
+def unreadable(error: OSError) -> ScanError | None:
+    """What to say of a file that was there a moment ago and cannot be read now; None where the error is of no file."""
+    if error.filename is None or error.errno not in _GONE:
+        return None
+    return ScanError(
+        f"{printable(error.filename)} cannot be read any more ({error.strerror})",
+        "see that nothing moves or deletes files while a command runs, then run it again",
+    )
+
+
+def printable(path: object) -> str:
+    """A path as a message can show it: bytes that are no UTF-8 become \\x…."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -15,7 +15,7 @@ from frugalseg.contrast import masks
 from frugalseg.contrast.learners import Classifier, InBatch, Triplets
 from frugalseg.contrast.methods import METHODS, Setting
 from frugalseg.contrast.momentum import BYOL, MoCo, follow
-from frugalseg.models.heads import byol_predictor
+from frugalseg.models.heads import byol_head
 from frugalseg.options import PretrainOptions
 
 from .facts import facts_of
@@ -63,13 +63,14 @@ IN_BATCH = {
 @pytest.mark.parametrize("method", IN_BATCH)
 def test_in_batch_methods_are_the_loss_over_their_rule(method):
     chosen = METHODS[method]
-    learner = chosen.learner(TinyNet(), Setting(options(method=method), chosen.recipe.tau, 10))
+    learner = chosen.learner(TinyNet(), Setting(options(method=method), chosen.recipe.tau, 10, chosen.views))
     assert isinstance(learner, InBatch)
     images, rows = drawn(list(range(8)) * chosen.views)
     outputs = learner(images)
     found = learner.losses(outputs, FACTS, rows)
     positives, compared = IN_BATCH[method](FACTS.at(rows), options())
-    assert found["loss"].item() == pytest.approx(naive(outputs, positives, compared, chosen.recipe.tau), rel=1e-4)
+    expected = naive(outputs, positives, compared, chosen.recipe.tau, one_by_one=method == "gcl")
+    assert found["loss"].item() == pytest.approx(expected, rel=1e-4)
     assert found["anchors"].item() == pytest.approx(positives.any(1).float().mean().item())
     assert found["empty"].item() == 0
     found["loss"].backward()
@@ -78,7 +79,7 @@ def test_in_batch_methods_are_the_loss_over_their_rule(method):
 
 @pytest.mark.parametrize("method", ["polycl-o", "polycl-s", "polycl-m", "random-pairs"])
 def test_triplet_methods_are_polycls_formula(method):
-    learner = METHODS[method].learner(TinyNet(), Setting(options(), 0.05, 10))
+    learner = METHODS[method].learner(TinyNet(), Setting(options(), 0.05, 10, 1))
     assert isinstance(learner, Triplets)
     images, rows = drawn([0, 4, 3, 5, 1, 2])  # two anchors, their positives, their negatives
     z = F.normalize(learner(images).detach().double(), dim=1)
@@ -90,7 +91,7 @@ def test_triplet_methods_are_polycls_formula(method):
 
 
 def test_a_batch_without_pairs_adds_nothing_and_is_counted():
-    learner = InBatch(TinyNet(), masks.both_in_batch, options(), 0.1)
+    learner = InBatch(TinyNet(), masks.both_in_batch, options(), 0.1, 1)
     images, rows = drawn([0, 1, 6, 7])  # in either scan one slice with these organs, one without
     found = learner.losses(learner(images), FACTS, rows)
     found["loss"].backward()
@@ -112,6 +113,30 @@ def test_classify_is_binary_cross_entropy_per_organ():
     assert found["loss"].item() == pytest.approx(sum(terms) / 6, rel=1e-5)
     right = ((logits > 0).float() == FACTS.present[rows]).float().mean()
     assert found["accuracy"].item() == right.item()
+
+
+def test_gcl_is_its_published_formula_and_asks_nothing_of_what_is_gathered_already():
+    """Five scans, whose quarters lie each in one place, 84 degrees from all others: −log e^s+ / (e^s+ + Σ e^s−) is then
+    nearly 0; with the other positives in the denominator it could not fall below log 9."""
+    facts = facts_of([scan for scan in range(5) for _ in range(4)], [[1]] * 20)
+    rows = torch.arange(20).repeat(2)
+    places = torch.linalg.cholesky(0.9 * torch.eye(4) + 0.1)
+    z = places[facts.quarter[rows]]
+    learner = METHODS["gcl"].learner(TinyNet(), Setting(options(method="gcl"), 0.1, 10, 2))
+    found = learner.losses(z, facts, rows)["loss"].item()
+
+    terms = []
+    for a in range(40):
+        same = (facts.quarter[rows] == facts.quarter[rows[a]]).tolist()
+        negatives = sum(math.exp(float(z[a] @ z[b]) / 0.1) for b in range(40) if not same[b])
+        for p in range(40):
+            if p != a and same[p]:
+                own = math.exp(float(z[a] @ z[p]) / 0.1)
+                terms.append(-math.log(own / (own + negatives)))
+    assert found == pytest.approx(sum(terms) / len(terms), abs=1e-6)
+    assert found == pytest.approx(0.0037, abs=5e-5)
+    together = InBatch(TinyNet(), masks.same_quarter, options(), 0.1, 2).losses(z, facts, rows)["loss"]
+    assert together.item() == pytest.approx(2.198, abs=1e-3)
 
 
 def moco(queue=5, momentum=0.9):
@@ -219,9 +244,9 @@ def found_first(network):
 def test_methods_on_views_learn_what_two_views_share(method):
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 32))
     learner = {
-        "simclr": lambda: InBatch(network, masks.same_slice, options(), 0.1),
+        "simclr": lambda: InBatch(network, masks.same_slice, options(), 0.1, 2),
         "moco": lambda: MoCo(network, dim=32, queue=48, momentum=0.9, tau=0.2),
-        "byol": lambda: BYOL(network, byol_predictor(32, 64), 0.9, 400),
+        "byol": lambda: BYOL(network, byol_head(32, 64, 32), 0.9, 400),
     }[method]()
     before = found_first(network)
     optimizer = torch.optim.Adam([p for p in learner.parameters() if p.requires_grad], 3e-3)

@@ -11,30 +11,54 @@ import torch.nn.functional as F
 from frugalseg.contrast.loss import byol_loss, contrastive_loss, triplet_pairs
 
 
-def naive(z, positives, compared, tau):
-    """METHODS: mean over anchors of −1/|P| Σ ( s_ap − log Σ_b exp s_ab ), in float64, entry by entry."""
+def naive(z, positives, compared, tau, one_by_one=False):
+    """Mean over anchors of −1/|P| Σ ( s_ap − log Σ_b exp s_ab ), in float64, entry by entry."""
     z = F.normalize(z.detach().double(), dim=1)
     terms = []
     for a in range(len(z)):
         own = [p for p in range(len(z)) if positives[a, p]]
         if not own:
             continue
-        denominator = sum(math.exp(float(z[a] @ z[b]) / tau) for b in range(len(z)) if compared[a, b])
-        terms.append(-sum(float(z[a] @ z[p]) / tau - math.log(denominator) for p in own) / len(own))
+        parts = {b: math.exp(float(z[a] @ z[b]) / tau) for b in range(len(z)) if compared[a, b]}
+        shares = []
+        for p in own:
+            left_out = [b for b in own if b != p] if one_by_one else []
+            denominator = sum(part for b, part in parts.items() if b not in left_out)
+            shares.append(math.log(parts[p] / denominator))
+        terms.append(-sum(shares) / len(own))
     return sum(terms) / len(terms)
 
 
+@pytest.mark.parametrize("one_by_one", [False, True])
 @pytest.mark.parametrize("tau", [0.05, 0.1, 1.0])
-def test_equals_the_loops_on_random_masks(tau):
+def test_equals_the_loops_on_random_masks(tau, one_by_one):
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(12, 5, generator=generator)
     off_diagonal = ~torch.eye(12, dtype=torch.bool)
     positives = (torch.rand(12, 12, generator=generator) < 0.2) & off_diagonal
     positives[3] = False  # an anchor without a positive is left out of the mean
     compared = (positives | (torch.rand(12, 12, generator=generator) < 0.5)) & off_diagonal
-    assert float(contrastive_loss(z, positives, compared, tau)) == pytest.approx(
-        naive(z, positives, compared, tau), rel=1e-5
+    assert float(contrastive_loss(z, positives, compared, tau, one_by_one=one_by_one)) == pytest.approx(
+        naive(z, positives, compared, tau, one_by_one), rel=1e-5
     )
+
+
+def test_one_by_one_positives_do_not_push_each_other_away():
+    """An anchor that lies on both its positives has nothing to gain; among all it would still be drawn apart."""
+    z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
+    positives = torch.zeros(4, 4, dtype=torch.bool)
+    positives[0, 1:3] = True
+    compared = positives.clone()
+    compared[0, 3] = True
+    assert float(contrastive_loss(z, positives, compared, 0.1, one_by_one=True)) < 1e-6
+    assert float(contrastive_loss(z, positives, compared, 0.1)) == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_with_one_positive_an_anchor_one_by_one_changes_nothing():
+    z = torch.randn(30, 8, generator=torch.Generator().manual_seed(6))
+    pairs = triplet_pairs(10)
+    alone = contrastive_loss(z, *pairs, 0.05, one_by_one=True)
+    assert float(alone) == pytest.approx(float(contrastive_loss(z, *pairs, 0.05)), rel=1e-5)
 
 
 def test_triplets_are_polycls_formula():
@@ -75,13 +99,23 @@ def test_autocast_does_not_coarsen_the_loss():
         assert float(contrastive_loss(z, *triplet_pairs(10), tau=0.05)) == float(exact)
 
 
-def test_no_positives_at_all_is_zero_not_nan():
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_no_positives_at_all_is_zero_not_nan(one_by_one):
     nothing = torch.zeros(4, 4, dtype=torch.bool)
     z = torch.randn(4, 3, requires_grad=True)
-    loss = contrastive_loss(z, nothing, nothing, tau=0.1)
+    loss = contrastive_loss(z, nothing, nothing, tau=0.1, one_by_one=one_by_one)
     loss.backward()
     assert loss.item() == 0.0
     assert torch.isfinite(z.grad).all()
+
+
+def test_one_by_one_without_a_negative_is_zero_and_pulls_nowhere():
+    others = ~torch.eye(4, dtype=torch.bool)
+    z = torch.randn(4, 3, requires_grad=True)
+    loss = contrastive_loss(z, others, others, tau=0.1, one_by_one=True)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert (z.grad == 0).all()
 
 
 def test_gradient_pulls_positives_and_pushes_negatives():

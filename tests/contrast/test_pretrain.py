@@ -94,7 +94,8 @@ def test_every_method_runs_and_its_encoder_fits_a_segmenter(store, tmp_path, met
     }
     assert set(spec["fingerprints"]) == store.fingerprints(set(scans))
     weights = load_file(run.path / "model.safetensors")
-    assert spec["parameters"] == sum(w.numel() for w in weights.values())
+    counted = [name for name in weights if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    assert spec["parameters"] == sum(weights[name].numel() for name in counted)
     assert {name.split(".")[0] for name in weights} == {"encoder", "head"}
     (last,) = records(run)
     assert np.isfinite(last["loss"])
@@ -108,7 +109,7 @@ def test_every_method_runs_and_its_encoder_fits_a_segmenter(store, tmp_path, met
 @pytest.mark.parametrize("method", ["moco", "byol", "polycl-m", "supercl"])
 def test_a_run_broken_off_and_resumed_equals_the_unbroken_one(store, tmp_path, monkeypatch, method):
     """Slow copies, queues, schedules, views, dropout, and drawn pixels all go on where they were, bit for bit."""
-    narrow = replace(METHODS["byol"], head=Head(64, BYOL_DIM))  # 80 MB a checkpoint otherwise
+    narrow = replace(METHODS["byol"], head=Head(64, BYOL_DIM, batch_norm=True))  # 80 MB a checkpoint otherwise
     monkeypatch.setitem(METHODS, "byol", narrow)
     monkeypatch.setattr(methods_module, "BYOL_HIDDEN", 64)
     own = {"moco": {"queue": 24}, "supercl": {"intra_slices": 0.4}}
@@ -139,18 +140,20 @@ def test_a_run_broken_off_and_resumed_equals_the_unbroken_one(store, tmp_path, m
         assert one["model"]["oldest"] == 7 * 8 % 24
 
 
+@pytest.mark.parametrize("norm", ["instance_affine", "batch"])
 @pytest.mark.parametrize("method", METHODS)
-def test_what_a_gpu_records_is_what_every_step_does(store, tmp_path, method):
-    """One call of the network a step, and always on one shape; learners that call it otherwise are not recorded."""
-    task = make_task(store, tmp_path, method=method, context=1)
+def test_what_a_gpu_records_is_what_every_step_does(store, tmp_path, method, norm):
+    """One call a step, and always on one shape, of what embeds the views, however many passes a batch norm makes of
+    it; learners that do otherwise are not recorded."""
+    task = make_task(store, tmp_path, method=method, norm=norm, context=1)
     constant = task.constant_pass()
     assert (constant is None) == (method in {"moco", "byol", "supercl"})
     if constant is None:
         return
-    network, shape = constant
+    recorded, shape = constant
     task.model.train()
     calls = []
-    network.register_forward_pre_hook(lambda module, args: calls.append((module.training, *args)))
+    recorded.register_forward_pre_hook(lambda module, args: calls.append((module.training, *args)))
     for steps, batch in enumerate(task.stream(task.batches(0)[:2] + task.batches(1)[:1]), start=1):
         task.losses(task.model, batch)["loss"].backward()
         assert len(calls) == steps
@@ -405,7 +408,65 @@ def test_an_option_of_another_method_is_refused(store, tmp_path, method, changes
         PretrainTask(options(store, tmp_path, method=method, **changes), store, store.split(), torch.device("cpu"))
 
 
+@pytest.mark.parametrize(("batch_size", "processes"), [(1, 1), (2, 2)])
+def test_a_process_with_one_slice_has_nothing_for_byols_batch_norms(
+    store, tmp_path, monkeypatch, batch_size, processes
+):
+    class Processes:
+        world_size, device, is_global_zero = processes, CPU, True
+
+    monkeypatch.setattr("frugalseg.contrast.pretrain.make_fabric", lambda *_: Processes())
+    with pytest.raises(OptionError, match=f"--batch-size {batch_size}: the batch norms of byol"):
+        pretrain(options(store, tmp_path, method="byol", batch_size=batch_size, steps=2))
+
+
 @pytest.mark.parametrize("method", ["simclr", "supcon", "pcl", "supercl"])
 def test_a_batch_of_one_has_nothing_to_compare(store, tmp_path, method):
     with pytest.raises(OptionError, match="--batch-size 1"):
         PretrainTask(options(store, tmp_path, method=method, batch_size=1), store, store.split(), CPU)
+
+
+def trace(task, steps):
+    """The learning rates of the first steps."""
+    rates = []
+    for _ in range(steps):
+        rates.append(task.optimizer.param_groups[0]["lr"])
+        task.optimizer.step()
+        task.scheduler.step()
+    return rates
+
+
+def test_a_method_is_trained_on_the_recipe_of_another(store, tmp_path):
+    own = make_task(store, tmp_path, method="simclr", epochs=4)
+    task = make_task(store, tmp_path, method="simclr", recipe="polycl-m", epochs=4, restart=2)
+    polycl = make_task(store, tmp_path, method="polycl-s", epochs=4, restart=2)
+    steps = task.steps
+    assert steps == polycl.steps
+    assert trace(task, steps) == trace(polycl, steps)
+    assert trace(own, steps)[0] == 1e-3
+    assert task.optimizer.param_groups[0]["weight_decay"] == 0
+    assert str(task.model.network.head) == str(polycl.model.network.head)
+    assert str(own.model.network.head) != str(polycl.model.network.head)
+    assert (task.method.recipe.tau, task.method.recipe.augment) == (0.1, "strong"), "views and τ stay SimCLR's"
+
+
+def test_a_control_takes_the_recipe_of_what_it_controls(store, tmp_path):
+    task = make_task(store, tmp_path, method="random-pairs", recipe="supercl", augment="strong", epochs=2)
+    supercl = make_task(store, tmp_path, method="supercl", epochs=2)
+    assert isinstance(task.optimizer, torch.optim.SGD)
+    assert trace(task, 4) == trace(supercl, 4)
+    assert str(task.model.network.head) == str(supercl.model.network.head)
+
+
+@pytest.mark.parametrize("method", ["moco", "byol", "classify"])
+def test_a_head_that_the_loss_needs_is_kept(store, tmp_path, method):
+    one, other = (make_task(store, tmp_path, method=method, **more) for more in ({}, {"recipe": "polycl-m"}))
+    assert str(one.model.network.head) == str(other.model.network.head)
+    assert other.optimizer.param_groups[0]["initial_lr"] == 1e-4
+
+
+def test_restarts_are_of_use_where_the_recipe_has_them(store, tmp_path):
+    with pytest.raises(OptionError, match="--restart means nothing to simclr"):
+        make_task(store, tmp_path, method="simclr", restart=2)
+    with pytest.raises(OptionError, match="--restart means nothing to random-pairs"):
+        make_task(store, tmp_path, method="random-pairs", recipe="supercl", restart=2)

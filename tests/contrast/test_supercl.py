@@ -276,7 +276,9 @@ def test_groups_do_not_depend_on_which_slices_are_compared(monkeypatch, training
     assert torch.equal(means[0], means[2])
 
 
-@pytest.mark.parametrize(("share", "expected"), [(1.0, [(16, True)]), (0.5, [(12, True), (8, False)])])
+@pytest.mark.parametrize(
+    ("share", "expected"), [(1.0, [(4, True)] * 4), (0.5, [(4, True)] * 2 + [(2, True)] * 2 + [(4, False)] * 2)]
+)
 def test_slices_that_are_not_compared_have_no_way_back(share, expected):
     model, passes = learner(intra_slices=share), []
     model.network.encoder.register_forward_pre_hook(
@@ -287,7 +289,7 @@ def test_slices_that_are_not_compared_have_no_way_back(share, expected):
 
 
 def test_dropout_blurs_what_is_learned_from_and_not_what_groups_are_found_by():
-    model, images = learner(), torch.rand(16, 1, 32, 32)
+    model, images = learner(intra_slices=0.5), torch.rand(16, 1, 32, 32)
     dropout = torch.nn.Dropout(0.5)
     model.network.encoder.centre.append(dropout)
     first, second = model(images), model(images)
@@ -371,4 +373,4 @@ def test_bad_values(values, told):
 def test_setting_builds_it():
     method = METHODS["supercl"]
     network = build_projection("supercl-unet", "batch", inputs=1)
-    assert isinstance(method.learner(network, Setting(options(), method.recipe.tau, 10)), SuperCL)
+    assert isinstance(method.learner(network, Setting(options(), method.recipe.tau, 10, method.views)), SuperCL)

@@ -72,7 +72,7 @@ def learn(method, rank=0, world=1, half=None):
     torch.manual_seed(0)
     chosen = METHODS[method]
     options = PretrainOptions(data=Path("s"), out=Path("r"), method=method, queue=16, momentum=0.5, intra_slices=0.5)
-    learner = chosen.learner(Net(), Setting(options, chosen.recipe.tau, STEPS))
+    learner = chosen.learner(Net(), Setting(options, chosen.recipe.tau, STEPS, chosen.views))
     wrapped = DistributedDataParallel(learner) if world > 1 else learner
     optimizer = torch.optim.SGD(learner.network.parameters(), 0.1)
     triplets = torch.tensor([[2, 3, 1], [8, 9, 6], [0, 1, 2], [7, 10, 8]])

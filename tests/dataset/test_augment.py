@@ -21,7 +21,7 @@ def blob(batch=8, side=SIZE):
 @pytest.mark.parametrize("strength", ["light", "robust", "supercl"])
 def test_mask_moves_with_the_image(strength):
     torch.manual_seed(0)
-    changed = Augment(strength, SIZE)(blob(batch=32))
+    changed = Augment(strength)(blob(batch=32))
     for image, label in zip(changed.images[:, 0], changed.labels, strict=True):
         inside, outside = image[label == 3].mean(), image[(label == 0) & (image > 0.05)].mean()
         assert inside - outside > 0.1
@@ -31,7 +31,7 @@ def test_mask_moves_with_the_image(strength):
 
 def test_images_stay_in_range_and_every_slice_draws_its_own_change():
     torch.manual_seed(1)
-    changed = Augment("robust", SIZE)(blob())
+    changed = Augment("robust")(blob())
     assert changed.images.min() >= 0
     assert changed.images.max() <= 1
     assert changed.images.shape == (8, 1, 64, 64)
@@ -43,20 +43,20 @@ def test_light_changes_less_than_robust():
     for strength in ("light", "robust"):
         torch.manual_seed(2)
         batch = blob(batch=64)
-        moved[strength] = (Augment(strength, SIZE)(batch).labels != batch.labels).float().mean().item()
+        moved[strength] = (Augment(strength)(batch).labels != batch.labels).float().mean().item()
     assert 0 < moved["light"] < 0.6 * moved["robust"]
 
 
 def test_organs_keep_their_side():
     torch.manual_seed(3)
-    labels = Augment("robust", SIZE)(blob(batch=64)).labels
+    labels = Augment("robust")(blob(batch=64)).labels
     columns = torch.arange(64.0)
     centres = [(label.float().sum(0) * columns).sum() / label.sum() for label in labels]
     assert max(centres) < 36  # the blob's own is 23.5 of 64; a flip would put it at 39.5
 
 
 def test_generator_state_decides_and_the_input_is_left_alone():
-    batch, augment = blob(), Augment("robust", SIZE)
+    batch, augment = blob(), Augment("robust")
     before = batch.images.clone()
     torch.manual_seed(4)
     first = augment(batch)
@@ -68,25 +68,25 @@ def test_generator_state_decides_and_the_input_is_left_alone():
 
 
 def test_without_labels():
-    assert Augment("light", SIZE)(Slices(blob().images, None)).labels is None
+    assert Augment("light")(Slices(blob().images, None)).labels is None
 
 
 def test_weights_move_with_the_labels():
     torch.manual_seed(5)
     batch = blob()
     weighted = Slices(batch.images, batch.labels, torch.where(batch.labels == 3, 0.25, 0.5))
-    changed = Augment("robust", SIZE).move(weighted)
+    changed = Augment("robust").move(weighted)
     assert (changed.weights[changed.labels == 3] == 0.25).all()
     outside = changed.images[:, 0] == 0
     assert outside.any()
     assert (changed.weights[outside] == 1).all()
     assert set(changed.weights.unique().tolist()) == {0.25, 0.5, 1.0}
-    assert Augment("robust", SIZE)(batch).weights is None
+    assert Augment("robust")(batch).weights is None
 
 
 def test_moving_and_recolouring_are_apart():
     torch.manual_seed(6)
-    augment, batch = Augment("robust", SIZE), blob(batch=16)
+    augment, batch = Augment("robust"), blob(batch=16)
     assert torch.equal(augment.recolour(batch).labels, batch.labels)
     moved = augment.move(batch)
     assert not torch.equal(moved.labels, batch.labels)

@@ -20,6 +20,7 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import DiskError, OptionError, PairingError, ScanError, StoreError
 from frugalseg.options import PrepareOptions
 
+from ..padded import check_shown, write_padded_mr
 from ..scans import AFFINE_LPS, tiny_scan, write_cohort
 
 CASES = 6
@@ -79,6 +80,15 @@ def test_orientation_of_the_files_does_not_matter(cohort, tmp_path):
     assert np.array_equal(upright.labels, again.labels)
     prints = [[scan["fingerprint"] for scan in store.meta["scans"]] for store in (upright, again)]
     assert prints[0] == prints[1]
+
+
+def test_masks_with_other_axes_than_their_scans_are_turned(cohort, tmp_path):
+    upright = prepare(options(cohort, tmp_path))
+    for i, path in enumerate(sorted(cohort[1].iterdir())):
+        nib.save(nib.load(path).as_reoriented(np.array([[1, 1], [0, -1], [2, (-1) ** i]], float)), path)
+    again = prepare(options(cohort, tmp_path, out=tmp_path / "store_turned"))
+    assert np.array_equal(upright.labels, again.labels)
+    assert again.labels.any()
 
 
 def test_pairing_is_by_id_not_by_order(cohort, tmp_path):
@@ -242,6 +252,58 @@ def test_killed_for_real(cohort, tmp_path):
     assert len(store.images) == CASES * 12
 
 
+ONE_OF_SEVERAL = """
+import sys
+from pathlib import Path
+from frugalseg.dataset.prepare import prepare
+from frugalseg.errors import RunError, StoreError
+from frugalseg.options import PrepareOptions
+images, labels, out = map(Path, sys.argv[1:4])
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    prepare(PrepareOptions(images=images, labels=labels, target=[sys.argv[4]], size=64, workers=2, out=out))
+    print("done")
+except (RunError, StoreError) as error:
+    print(type(error).__name__, error.problem)
+"""
+
+
+@pytest.mark.parametrize("targets", [["liver=6"] * 3, ["liver=6", "liver=1", "liver=6"]])
+def test_three_at_once_make_one_store_of_one_of_them(cohort, tmp_path, targets):
+    command = [sys.executable, "-c", ONE_OF_SEVERAL, *map(str, cohort), str(tmp_path / "store")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([*command, target], **pipes) for target in targets]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    told = [process.communicate(timeout=120) for process in processes]
+    assert all(process.returncode == 0 for process in processes), told
+    done = [target for target, (out, _) in zip(targets, told, strict=True) if out.startswith("done")]
+    refused = [out for out, _ in told if not out.startswith("done")]
+    assert len(set(done)) == 1
+    assert all("another process works in" in out or "other parameters (targets" in out for out in refused)
+    alone = prepare(options(cohort, tmp_path, target=[done[0]], size=64, out=tmp_path / "alone"))
+    assert everything(SliceStore.open(tmp_path / "store")) == everything(alone)
+    assert not (tmp_path / "store.partial").exists()
+
+
+@pytest.mark.parametrize("name", ["images", "labels", "json"])
+@pytest.mark.parametrize("damage", ["missing", "short", "other"])
+def test_a_part_is_believed_only_when_whole(interrupted, cohort, tmp_path, name, damage):
+    part = next((tmp_path / "store.partial").glob(f"parts-*/scan_00.{name}"))
+    content = part.read_bytes()
+    if damage == "missing":
+        part.unlink()
+    else:
+        part.write_bytes(content[:-7] if damage == "short" else bytes(len(content)))
+    store = prepare(options(cohort, tmp_path, workers=0))
+    assert sorted(interrupted) == ["scan_00", *(f"scan_{i:02d}" for i in range(CASES))]
+    assert everything(store) == everything(prepare(options(cohort, tmp_path, out=tmp_path / "other")))
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -355,7 +417,7 @@ def test_mr_is_scaled_by_its_own_percentiles_and_ct_of_mr_warns(cohort, tmp_path
     assert store.images.max() == 1
     assert store.images.min() == 0
     with pytest.warns(UserWarning, match="hardly look like HU"):
-        prepare(options(cohort, tmp_path, out=tmp_path / "as_ct"))
+        prepare(options(cohort, tmp_path, modality="ct", out=tmp_path / "as_ct"))
 
 
 def test_full_disk_leaves_no_store(cohort, tmp_path):
@@ -378,3 +440,10 @@ def test_middle_of_the_scans(cohort, tmp_path):
     assert (kept.groupby("case")["z"].agg(list).map(tuple) == (4, 5, 6, 7)).all()
     assert store.middle(1.0).all()
     assert (store.slices[store.middle(0.01)].groupby("case").size() == 1).all()
+
+
+def test_padding_of_a_series_is_out_of_the_picture(tmp_path):
+    write_padded_mr(tmp_path / "scans" / "p1")
+    store = prepare(PrepareOptions(images=tmp_path / "scans", modality="mr", size=32, out=tmp_path / "store"))
+    check_shown(np.asarray(store.images, dtype=np.float32))
+    assert store.meta["scans"][0]["limits"] == pytest.approx([7, 454], abs=3)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from frugalseg.cli import main
 from frugalseg.demo import run as room
 from frugalseg.demo.run import demo
-from frugalseg.errors import SplitError
+from frugalseg.errors import OptionError, RunError, SplitError
 from frugalseg.options import DemoOptions
 from tests.scans import write_cohort
+
+TINY = ["--size", "32", "--cases", "5", "--steps", "3", "--pretrain-epochs", "1", "--device", "cpu", "--threads", "1"]
 
 
 class PreTrainingBegunError(Exception):
@@ -46,3 +56,69 @@ def test_of_few_scans_the_demo_takes_what_is_left(given, tmp_path, monkeypatch):
     monkeypatch.setattr(room, "finetune", begin)
     with pytest.raises(FineTuningBegunError, match="2 scans"):
         demo(DemoOptions(out=tmp_path / "demo", **given))
+
+
+def test_the_five_lines_run_in_a_shell_as_they_stand(tmp_path, monkeypatch, capsys):
+    """In a folder with a blank and a quote, and with nothing of the demo but its scans."""
+    out = tmp_path / "it's my demo"
+    assert main(["demo", *TINY, "--out", str(out)]) == 0
+    shown = capsys.readouterr()
+    assert Path(shown.out.splitlines()[-1]) == out / "evaluation" / "report.html"
+    lines = [line for line in shown.err.splitlines() if line.startswith("frugalseg ")]
+    assert [line.split()[1] for line in lines] == ["prepare", "pretrain", "finetune", "predict", "evaluate"]
+    model = (out / "model" / "model.safetensors").read_bytes()
+    for name in room.MADE[1:]:
+        shutil.rmtree(out / name)
+    program = tmp_path / "bin" / "frugalseg"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m frugalseg "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    done = subprocess.run(["sh", "-ec", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (out / "evaluation" / "report.html").is_file()
+    assert (out / "model" / "model.safetensors").read_bytes() == model
+
+
+def test_an_interrupted_demo_is_gone_on_with(tmp_path, monkeypatch, capsys):
+    def stop(options):
+        raise KeyboardInterrupt
+
+    out = ["--out", str(tmp_path / "demo")]
+    with monkeypatch.context() as patched:
+        patched.setattr(room, "predict", stop)
+        assert main(["demo", *TINY, *out]) == 130
+    model = (tmp_path / "demo" / "model" / "model.json").stat().st_mtime_ns
+    assert main(["demo", *TINY, *out]) == 1
+    assert "give --resume or --overwrite" in capsys.readouterr().err
+    assert main(["demo", *TINY, *out, "--steps", "4", "--resume"]) == 1
+    assert "steps: 3 then, 4 now" in capsys.readouterr().err
+    assert main(["demo", *TINY, *out, "--resume"]) == 0
+    assert (tmp_path / "demo" / "evaluation" / "report.html").is_file()
+    assert main(["demo", *TINY, *out, "--resume"]) == 0  # also one that is through
+    assert (tmp_path / "demo" / "model" / "model.json").stat().st_mtime_ns == model
+
+
+def test_phantoms_half_made_are_made_again(tmp_path, monkeypatch):
+    def write_one_and_stop(folder, cases, seed):
+        write_cohort(folder, 1)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "demo"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(room, "write_cohort", write_one_and_stop)
+        demo(DemoOptions(out=out))
+    assert not (out / "scans").exists()
+    made = []
+    monkeypatch.setattr(room, "write_cohort", lambda folder, cases, seed: made.append(folder) or folder.mkdir())
+    shutil.rmtree(out / "scans.partial")
+    assert room._scans(DemoOptions(out=out))[0] == out / "scans" / "images"
+    assert made == [out / "scans.partial"]
+
+
+def test_there_must_be_a_demo_to_resume(tmp_path):
+    with pytest.raises(RunError, match="holds no demo to go on with"):
+        demo(DemoOptions(out=tmp_path / "demo", resume="yes"))
+    assert not (tmp_path / "demo").exists()
+    with pytest.raises(OptionError, match="--overwrite deletes .* --resume yes goes on"):
+        DemoOptions(out=tmp_path, resume="yes", overwrite=True)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from frugalseg.contrast.learners import Triplets
 from frugalseg.engine.graphs import record
 from frugalseg.models.registry import BACKBONES, build_projection, build_segmenter
 
@@ -70,13 +71,14 @@ def test_replayed_passes_are_those_of_the_network(kind):
         ),
         pytest.param(lambda: build_segmenter("unet", 1, "instance_affine", 0.25), id="with dropout"),
         pytest.param(lambda: build_projection("unet", "instance_affine"), id="projection"),
+        pytest.param(lambda: Triplets(build_projection("unet", "batch", 0.0), 0.05), id="a pass a view"),
     ],
 )
 def test_every_backbone_can_be_replayed(build):
     torch.manual_seed(0)
     plain = build().cuda()
     replayed = copy.deepcopy(plain)
-    shape = (4, 1, 64, 64)
+    shape = (6, 1, 64, 64)
     record(replayed, shape)
     images, direction, passes = torch.rand(shape, device="cuda"), None, []
     for model in (plain, replayed):

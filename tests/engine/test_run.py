@@ -179,3 +179,15 @@ def test_unknown_device_and_half_precision_on_a_cpu():
         find_device("tpu")
     with pytest.raises(OptionError, match="needs a GPU"):
         arithmetic("16", torch.device("cpu"))
+
+
+def test_another_number_of_threads_on_resuming_is_said(tmp_path):
+    before = torch.get_num_threads()
+    with pytest.raises(Killed):
+        run_toy(tmp_path / "run", ToyTask(stop_at=15), resume="auto")
+    try:
+        torch.set_num_threads(before + 1)
+        with pytest.warns(UserWarning, match=f"{before} CPU thread.*goes on with {before + 1}.*--threads {before}"):
+            run_toy(tmp_path / "run", ToyTask(), resume="auto")
+    finally:
+        torch.set_num_threads(before)

@@ -159,7 +159,7 @@ def test_a_model_judged_on_seen_scans_only_has_no_headline(tmp_path):
 )
 def test_the_headline_says_over_how_many_scans(tmp_path, capsys, roles, said):
     run(write_masks(tmp_path, {"a": GOOD, "b": GOOD}, roles), report=False)
-    assert said in capsys.readouterr().err
+    assert capsys.readouterr().out.startswith(said)
 
 
 def test_one_case_has_no_interval(tmp_path):
@@ -176,7 +176,7 @@ def test_two_scans_are_not_given_a_narrow_interval_anywhere(tmp_path, capsys):
     assert dice["ci95"][1] == 1.0
     assert dice["ci95_kind"] == "t interval, 2 scans"
     assert "Student's t below 30 scans" in summary["interval"]
-    assert "(t interval, 2 scans)" in capsys.readouterr().err
+    assert "  t interval, 2 scans" in capsys.readouterr().out
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert report.count("t interval, 2 scans") >= 2  # below the headline, and in the table
 
@@ -223,7 +223,7 @@ def test_different_grids_are_an_error_after_the_others_are_done(tmp_path):
     moved = AFFINE.copy()
     moved[0, 3] = 5
     save(tmp_path / "pred" / "b.nii.gz", GOOD, moved)
-    with pytest.raises(PairingError, match="b: reference and prediction lie on different grids"):
+    with pytest.raises(PairingError, match="b: prediction and reference lie on different grids"):
         run(tmp_path)
     assert read(tmp_path, "summary.json")["complete"] is False
     assert [r["case"] for r in read(tmp_path, "cases.json")["cases"]] == ["a", "a"]
@@ -312,3 +312,47 @@ def test_real_masks_against_themselves_and_shifted(shared_data, tmp_path):
     anterior = summary["groups"]["all"]["organs"]["anterior"]["metrics"]
     assert 0.7 < anterior["dice"]["mean"] < 1
     assert anterior["hd_mm"]["maximum"] <= 1.01  # the shift, at 1 mm
+
+
+def test_the_summary_is_on_standard_output_alone(tmp_path, capsys):
+    run(write_masks(tmp_path, {"a": GOOD, "b": NO_SPLEEN}, {"a": "test", "b": "train"}), report=False)
+    shown = capsys.readouterr()
+    table = [line.split() for line in shown.out.splitlines()[1:]]
+    assert table[0] == ["group", "scans", "organ", "Dice", "HD95", "mm", "95%", "interval"]
+    assert table[1] == ["unseen", "1", "liver", "1.000", "0.0", "no", "interval:", "1", "scan"]
+    assert ["train", "1", "spleen", "0.000"] in [row[:4] for row in table]
+    assert "Dice" not in shown.err
+
+
+def test_the_target_is_that_of_the_predictions(tmp_path):
+    root = write_masks(tmp_path, {"a": GOOD}, {"a": "test"}, targets={"both": [6, 1]})
+    run(root, target=[], report=False)
+    summary = read(root, "summary.json")
+    assert list(summary["groups"]["unseen"]["organs"]) == ["both"]
+    assert summary["options"]["target"] == ["both=6,1"]
+
+
+def test_without_a_target_anywhere_nothing_is_written(tmp_path):
+    root = write_masks(tmp_path, {"a": GOOD}, None)
+    with pytest.raises(OptionError, match="no predictions.json beside .*pred tells"):
+        run(root, target=[])
+    assert not (root / "out").exists()
+
+
+def test_two_masks_are_a_pair_whatever_they_are_called(tmp_path):
+    save(tmp_path / "one" / "mine.nii.gz", GOOD)
+    save(tmp_path / "other" / "doctor's.nii.gz", SHIFTED)
+    pair = {"predictions": tmp_path / "one" / "mine.nii.gz", "references": tmp_path / "other" / "doctor's.nii.gz"}
+    summary = run(tmp_path, **pair, report=False)
+    assert summary["groups"]["all"]["cases"] == ["mine"]
+    assert summary["groups"]["all"]["organs"]["liver"]["metrics"]["dice"]["mean"] == pytest.approx(7 / 8)
+    with pytest.raises(PairingError, match="are one file"):
+        run(tmp_path, **pair | {"references": pair["predictions"]}, out=tmp_path / "second")
+
+
+def test_a_file_and_a_folder_are_paired_by_name(tmp_path):
+    root = write_masks(tmp_path, {"a": GOOD, "b": GOOD}, None)
+    assert run(root, predictions=root / "pred" / "a.nii.gz", case=["a"], report=False)["groups"]["all"]["scans"] == 1
+    save(tmp_path / "c.nii.gz", GOOD)
+    with pytest.raises(PairingError, match="no prediction in .*c.nii.gz has a reference"):
+        run(root, predictions=tmp_path / "c.nii.gz", out=tmp_path / "second")

@@ -4,12 +4,17 @@ import base64
 import io
 
 import matplotlib.image
+import nibabel as nib
 import numpy as np
 import pytest
 
-from frugalseg.evaluate.overlays import Cut, choose_cases, draw_panels
+from frugalseg.evaluate.overlays import Cut, choose_cases, draw_cases, draw_panels
+from frugalseg.evaluate.pairing import Pairs
+from frugalseg.imaging.read import read_volume
+from frugalseg.imaging.write import write_mask
 
-from .blobs import LIVER, SHAPE
+from ..padded import check_shown, record_shown, write_padded_mr
+from .blobs import AFFINE, LIVER, SHAPE, labels, save
 
 
 def records(**dice):
@@ -81,3 +86,41 @@ def test_the_closer_view_stays_inside_the_image():
     cut = Cut(None, mask, mask, (1.0, 2.0)).around_masks(6.0)
     assert cut.reference.shape == (9, 5)
     assert cut.reference.sum() == 4
+
+
+def test_a_scan_with_other_axes_than_its_masks_is_shown_with_them(tmp_path):
+    scan = np.random.default_rng(0).integers(0, 200, SHAPE).astype(np.int16)
+    for name, array in (("scan", scan), ("reference", labels()), ("prediction", labels())):
+        save(tmp_path / f"{name}.nii.gz", array)
+
+    def drawn(image):
+        pairs = Pairs({"a": (tmp_path / "reference.nii.gz", tmp_path / "prediction.nii.gz")}, {}, ())
+        return draw_cases([("best", {"case": "a", "organ": "x"})], pairs, {"a": image}, {"x": (6,)}, None)[0]
+
+    straight = drawn(tmp_path / "scan.nii.gz")
+    turned = nib.Nifti1Image(scan, AFFINE).as_reoriented(np.array([[2, -1], [0, 1], [1, -1]], float))
+    nib.save(turned, tmp_path / "turned.nii.gz")
+    assert straight.note == ""
+    assert drawn(tmp_path / "turned.nii.gz") == straight
+    moved = AFFINE.copy()
+    moved[0, 3] = 5
+    save(tmp_path / "moved.nii.gz", scan, moved)
+    assert "lies on another grid" in drawn(tmp_path / "moved.nii.gz").note
+
+
+def test_padding_of_a_series_is_out_of_the_picture(tmp_path, monkeypatch):
+    path, mask = write_padded_mr(tmp_path / "p1"), tmp_path / "p1.nii.gz"
+    scan = read_volume(path)
+    organ = np.zeros(scan.array.shape, np.uint8)
+    organ[10:20, 10:20, 2:4] = 1
+    write_mask(scan.with_array(organ), mask)
+    seen = record_shown(monkeypatch)
+    views = draw_cases(
+        [("best", {"case": "p1", "organ": "liver"})],
+        Pairs({"p1": (mask, mask)}, {}, ()),
+        {"p1": path},
+        {"liver": (1,)},
+        None,
+    )
+    assert views[0].note == ""
+    check_shown(seen[0].transpose(2, 1, 0))

@@ -141,6 +141,30 @@ def test_uneven_gaps(tmp_path: Path) -> None:
     expect(tmp_path, "uneven slices", "1.300 mm", "2.dcm and 3.dcm")
 
 
+def write_at(folder: Path, *heights: float) -> None:
+    for k, z in enumerate(heights):
+        write_slice(folder / f"{k:02d}.dcm", np.zeros((4, 6), np.int16), (0, 0, z))
+
+
+def test_a_scan_of_two_slice_distances_lacks_no_slice(tmp_path: Path) -> None:
+    write_at(tmp_path, *range(0, 27, 3), *range(30, 72, 6))
+    with pytest.raises(ScanError) as caught:
+        load_dicom(tmp_path)
+    assert "uneven slices: 3 mm below 08.dcm, 6 mm above it" in caught.value.problem
+    assert "lacks" not in caught.value.problem
+    assert "dcm2niix" in caught.value.cure
+
+
+def test_a_scan_of_many_slice_distances_counts_them(tmp_path: Path) -> None:
+    write_at(tmp_path, 0, 5, 10, 12.5, 15, 20, 25, 40)
+    expect(tmp_path, "uneven slices", "5.00 mm (4 times)", "2.50 mm (2 times)", "15.00 mm (1 times)")
+
+
+def test_two_missing_slices_among_many(tmp_path: Path) -> None:
+    write_at(tmp_path, *(z for z in range(30) if z not in (7, 20)))
+    expect(tmp_path, "lacks 1 slice at position (0, 0, 7) mm", "1 more such gap")
+
+
 def test_a_slice_off_the_line(tmp_path: Path) -> None:
     for z in range(5):
         write_slice(tmp_path / f"{z}.dcm", np.zeros((4, 6), np.int16), (5 * (z == 2), 0, z))

@@ -3,13 +3,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from frugalseg.errors import PairingError, ScanError
-from frugalseg.imaging.find import case_id, check_same_grid, find_dataset, find_masks, find_scans
-from frugalseg.imaging.volume import Volume
-from tests.imaging.scans import numbered, write_series
+from frugalseg.imaging.find import case_id, find_dataset, find_masks, find_scans
+from frugalseg.imaging.read import read_volume
+from frugalseg.imaging.stored import ScanWarning
+from tests.imaging.scans import write_series
 
 
 def touch(folder: Path, names: Iterable[str]) -> Path:
@@ -28,6 +28,8 @@ def touch(folder: Path, names: Iterable[str]) -> Path:
         ("a.seg.nrrd", "a"),
         ("LIVER.NII.GZ", "LIVER"),
         ("a.mhd", "a"),
+        ("a.mgz", "a"),
+        ("a.b.nii.bz2", "a.b"),
         ("slice.dcm", "slice"),
         ("CT.1.2.840", "CT.1.2.840"),
     ],
@@ -55,6 +57,84 @@ def test_a_mixed_folder(tmp_path: Path) -> None:
         "d": tmp_path / "d",
     }
     assert list(find_scans(tmp_path)) == ["a", "b", "c", "d"]
+
+
+def named(caught: pytest.WarningsRecorder) -> str:
+    return " ".join(str(one.message) for one in caught if one.category is ScanWarning)
+
+
+def test_series_below_are_found_however_deep(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    for series in ("P1", "P2/ST1/SE1", "P3/A/SE1", "P3/A/SE2", "P3/B", "P4/a/b/c/d"):
+        write_series(tmp_path / series)
+    touch(tmp_path / "P2", ["LICENSE.txt", "DICOMDIR"])
+    assert find_scans(tmp_path) == {
+        "P1": tmp_path / "P1",
+        "P2": tmp_path / "P2/ST1/SE1",
+        "P3_A_SE1": tmp_path / "P3/A/SE1",
+        "P3_A_SE2": tmp_path / "P3/A/SE2",
+        "P3_B": tmp_path / "P3/B",
+        "P4": tmp_path / "P4/a/b/c/d",
+    }
+    assert not named(recwarn)
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    write_series(tmp_path / "P1/S")
+    (tmp_path / "P1/again").symlink_to(tmp_path / "P1")
+    assert find_scans(tmp_path) == {"P1": tmp_path / "P1/S"}
+
+
+def test_every_entry_is_read_or_named(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    touch(tmp_path, ["a.nii.gz", "b.mgz", "c.nii.bz2", "d.mhd", "d.zraw", "dataset.json", "slices.csv"])
+    touch(tmp_path, ["e.hdr", "e.img", "f.mnc", "g.png"])
+    write_series(tmp_path / "P1/S")
+    touch(tmp_path / "P1", ["scan.nii.gz"])
+    touch(tmp_path / "P2/deep", ["scan.nrrd"])
+    touch(tmp_path / "notes", ["x.txt"])
+    assert list(find_scans(tmp_path)) == ["P1", "a", "b", "c", "d"]
+    with pytest.warns(ScanWarning) as caught:
+        find_scans(tmp_path)
+    told = named(caught)
+    assert "P1/scan.nii.gz, P2/, e.hdr, e.img, f.mnc, … (6 in all)" in told
+    for read in ("a.nii.gz", "d.zraw", "dataset.json", "notes"):
+        assert read not in told
+
+
+def test_a_folder_that_may_not_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path / "P1/S")
+    inside = Path.iterdir
+
+    def locked(self: Path) -> Iterable[Path]:
+        if self.name == "S":
+            raise PermissionError(13, "Permission denied")
+        return inside(self)
+
+    monkeypatch.setattr(Path, "iterdir", locked)
+    with pytest.raises(ScanError, match=r"P1/S cannot be opened \(Permission denied\)"):
+        find_scans(tmp_path)
+
+
+def test_what_lies_beside_a_series_is_named(tmp_path: Path) -> None:
+    write_series(tmp_path / "P1")
+    touch(tmp_path / "P1/other", ["x.dat"])
+    with pytest.warns(ScanWarning, match=r"P1: not read: other/"):
+        assert find_scans(tmp_path / "P1") == {"P1": tmp_path / "P1"}
+
+
+def test_masks_from_before_their_refinement_are_not_named(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    touch(tmp_path, ["a.nii.gz", "predictions.json"])
+    touch(tmp_path / "coarse", ["a.nii.gz"])
+    assert find_masks(tmp_path) == {"a": tmp_path / "a.nii.gz"}
+    assert not named(recwarn)
+
+
+@pytest.mark.parametrize("name", ["a.hdr", "a.img"])
+def test_analyze_is_refused_with_its_reason(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, [name])
+    for read in (find_scans, read_volume):
+        with pytest.raises(ScanError, match="is an Analyze file") as caught:
+            read(tmp_path / name)
+        assert "left from right" in caught.value.cure
 
 
 def test_single_scans(tmp_path: Path) -> None:
@@ -192,16 +272,6 @@ def test_a_channel_and_a_plain_file_of_one_case(tmp_path: Path) -> None:
     images = touch(tmp_path / "imagesTs", ["a_0000.nii.gz", "a.nii.gz"])
     with pytest.raises(PairingError, match="same case id 'a'"):
         find_dataset(images, None)
-
-
-def test_grids_are_compared_in_words() -> None:
-    image = Volume(numbered(), np.diag([1.0, 1, 2, 1]))
-    check_same_grid(image, Volume(numbered(), np.diag([1.0, 1, 2, 1])), "case_7")
-    for other in (Volume(numbered(), np.diag([1.0, 1, 2.5, 1])), Volume(numbered((3, 4, 6)), image.affine)):
-        with pytest.raises(PairingError, match="case_7") as caught:
-            check_same_grid(image, other, "case_7")
-        assert image.describe_grid() in caught.value.problem
-        assert other.describe_grid() in caught.value.problem
 
 
 def test_real_folders(shared_data: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frugalseg.errors import OptionError
-from frugalseg.imaging.intensity import SAMPLE, IntensityScale, looks_like_hu
+from frugalseg.imaging.intensity import SAMPLE, IntensityScale, looks_like_hu, padding_in
 from frugalseg.imaging.read import read_volume
 
 CT = IntensityScale("ct", -160, 240)
@@ -127,6 +127,52 @@ def test_there_and_back_through_json(scale: IntensityScale) -> None:
 def test_impossible_scales_name_the_option(kind: str, low: float, high: float, words: str) -> None:
     with pytest.raises(OptionError, match=words):
         IntensityScale(kind, low, high)  # type: ignore[arg-type]
+
+
+def test_padding_is_left_out_of_percentiles_and_picture() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(5, 457, (12, 20, 20)).astype(np.int16)
+    array = values.copy()
+    array[:, :8] = -32768
+    limits = MR.fit(array, -32768)
+    assert limits == pytest.approx(np.percentile(values[:, 8:], (0.5, 99.5)))
+    assert MR.fit(array)[0] == -32768
+    shown = MR.apply(array, limits, -32768)
+    assert (shown[:, :8] == 0).all()
+    assert np.array_equal(shown[:, 8:], MR.apply(values[:, 8:], limits))
+    # Even where padding lies within the limits it is dark.
+    assert (CT.apply(np.array([40, 41], np.int16), CT.fit(array), 40) == np.array([0, 0.5025], np.float32)).all()
+
+
+def test_a_scan_of_padding_and_one_value() -> None:
+    array = np.array([[[-9, -9, 7]]], np.int16)
+    low, high = MR.fit(array, -9)
+    assert low < high
+    assert np.isfinite(MR.apply(array, (low, high), -9)).all()
+
+
+@pytest.mark.parametrize("outside", [-32768, -2000, 32767, 65535])
+def test_what_looks_like_padding(outside: int) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(5, 457, (12, 20, 20))
+    assert padding_in(values) is None
+    values[:, :8] = outside
+    found = padding_in(values)
+    assert found is not None
+    assert found == (outside, pytest.approx(0.4), 5, 456)
+
+
+def test_what_does_not_look_like_padding() -> None:
+    rng = np.random.default_rng(0)
+    ct = rng.normal(40, 30, (20, 20, 20))
+    ct[:8] = -1024  # air, clipped
+    assert padding_in(ct) is None
+    assert padding_in(np.where(ct > 40, 1, 0)) is None
+    stripped = np.where(ct < 0, 0, ct + 800)
+    assert padding_in(stripped) is None
+    ct[9, 9, 9] = -5000  # a single voxel is no padding
+    assert padding_in(ct) is None
+    assert padding_in(np.full((3, 3, 3), -2000)) is None
 
 
 def test_what_looks_like_hu() -> None:

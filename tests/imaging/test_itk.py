@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from frugalseg.errors import ScanError
 from frugalseg.imaging.itk import load_itk
 from frugalseg.imaging.nifti import load_nifti
+from frugalseg.imaging.read import read_volume
+from frugalseg.imaging.stored import ScanWarning
 from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import write_mask
 from tests.imaging.scans import affines, numbered
@@ -158,3 +160,55 @@ def test_degenerate_axes_are_refused(tmp_path: Path, directions: str) -> None:
     )
     with pytest.raises(ScanError, match=r"flat\.nrrd (has zero spacing|cannot be read)"):
         load_itk(path)
+
+
+NRRD = (
+    "NRRD0004\ntype: uchar\ndimension: 3\n{space}\nsizes: 3 4 5\nspace directions: (1,0,0) (0,1,0) (0,0,2)\n"
+    "{more}encoding: raw\nspace origin: (0,0,0)\n\n"
+)
+LPS = "space: left-posterior-superior"
+
+
+@pytest.mark.parametrize(
+    ("unit", "told"),
+    [('"um" "um" "um"', "um"), ('"mm" "mm" "micro meter"', "micro meter"), ("cm cm cm", "cm")],
+)
+def test_a_nrrd_in_other_units_is_refused_by_their_name(tmp_path: Path, unit: str, told: str) -> None:
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(NRRD.format(space=LPS, more=f"space units: {unit}\n").encode() + bytes(60))
+    with pytest.raises(ScanError, match=rf"a\.nrrd is measured in '{told}' \(space units\)"):
+        load_itk(path)
+
+
+@pytest.mark.parametrize("more", ['space units: "mm" "mm" "mm"\n', "space units:=cm\n", "# units: cm\n", ""])
+def test_a_nrrd_in_mm_is_read(tmp_path: Path, more: str) -> None:
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(NRRD.format(space=LPS, more=more).encode() + bytes(60))
+    assert load_itk(path).spacing == (1, 1, 2)
+    assert not load_itk(path).frame.doubts
+
+
+def test_units_of_axes_and_of_metaimage_are_looked_at_too(tmp_path: Path) -> None:
+    (tmp_path / "a.nrrd").write_bytes(
+        b'NRRD0004\ntype: uchar\ndimension: 3\nsizes: 3 4 5\nspacings: 1 1 2\nunits: "cm" "cm" "cm"\nencoding: raw\n\n'
+        + bytes(60)
+    )
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(numbered()), str(tmp_path / "a.mha"))
+    content = (tmp_path / "a.mha").read_bytes()
+    (tmp_path / "a.mha").write_bytes(content.replace(b"DimSize", b"DistanceUnits = um\nDimSize"))
+    for name, unit in (("a.nrrd", "cm"), ("a.mha", "um")):
+        with pytest.raises(ScanError, match=f"{name} is measured in '{unit}'"):
+            load_itk(tmp_path / name)
+
+
+@pytest.mark.parametrize("space", ["space dimension: 3", "space: scanner-xyz", "# no space"])
+def test_a_nrrd_without_space_is_said(tmp_path: Path, space: str) -> None:
+    path = tmp_path / "a.nrrd"
+    header = NRRD.format(space=space, more="")
+    if space.startswith("#"):
+        header = header.replace("space directions: (1,0,0) (0,1,0) (0,0,2)\n", "").replace(
+            "space origin: (0,0,0)\n", ""
+        )
+    path.write_bytes(header.encode() + bytes(60))
+    with pytest.warns(ScanWarning, match=r"a\.nrrd does not say how it lies.*no space of the body.*LPS"):
+        read_volume(path)

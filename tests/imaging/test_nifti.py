@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from frugalseg.errors import ScanError
 from frugalseg.imaging.nifti import load_nifti
+from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.stored import ScanWarning
 from tests.imaging.scans import affines, make_affine, numbered
 
@@ -101,8 +102,9 @@ def test_a_scan_without_a_place_is_said(tmp_path: Path) -> None:
     def nowhere(header: nib.Nifti1Header) -> None:
         header["sform_code"] = header["qform_code"] = 0
 
+    path = save(tmp_path / "a.nii", numbered(), change=nowhere)
     with pytest.warns(ScanWarning, match=r"a\.nii does not say how it lies.*LAS"):
-        load_nifti(save(tmp_path / "a.nii", numbered(), change=nowhere))
+        read_volume(path)
 
 
 def _qform_without_spacing(header: nib.Nifti1Header) -> None:
@@ -177,10 +179,30 @@ def damaged_files() -> dict[str, bytes]:
 def test_damaged_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(damaged_files()[name])
-    with pytest.raises(ScanError, match=r"cut short|damaged|no NIfTI file|empty") as caught:
+    with pytest.raises(ScanError, match=r"cut short|damaged|no NIfTI file|empty|compressed") as caught:
         load_nifti(path)
     assert caught.value.problem.startswith(str(path))
     assert caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("name", "times", "words", "cure"),
+    [
+        ("a.nii.gz", 0, "not compressed, though its name ends in .gz", "rename it to a.nii "),
+        ("a.nii", 1, "compressed, though its name does not end in .gz", "rename it to a.nii.gz"),
+        ("a.nii.gz", 2, "compressed twice", "gunzip"),
+    ],
+)
+def test_a_name_that_does_not_fit_the_packing_is_told(
+    tmp_path: Path, name: str, times: int, words: str, cure: str
+) -> None:
+    content = nib.Nifti1Image(numbered(), np.eye(4)).to_bytes()
+    for _ in range(times):
+        content = gzip.compress(content)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ScanError, match=words) as caught:
+        load_nifti(tmp_path / name)
+    assert cure in caught.value.cure
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:

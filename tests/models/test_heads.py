@@ -3,12 +3,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from frugalseg.models.heads import byol_predictor, linear_head, mlp_head
+from frugalseg.models.heads import byol_head, linear_head, mlp_head
 from frugalseg.models.registry import build_projection
 
 
 def test_heads_are_the_published_layers():
-    kinds = [type(layer) for layer in byol_predictor(256, 4096)]
+    kinds = [type(layer) for layer in byol_head(512, 4096, 256)]
     assert kinds == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
     assert [type(layer) for layer in mlp_head(64, 32, 16)] == [nn.Linear, nn.ReLU, nn.Linear]
     assert isinstance(linear_head(64), nn.Linear)
@@ -18,13 +18,13 @@ def test_heads_give_the_length_asked_for():
     x = torch.rand(4, 24)
     assert linear_head(24, 7)(x).shape == (4, 7)
     assert mlp_head(24, 48, 7)(x).shape == (4, 7)
-    assert byol_predictor(24, 48)(x).shape == (4, 24)
+    assert byol_head(24, 48, 7)(x).shape == (4, 7)
 
 
 def test_the_last_layer_keeps_both_signs():
     torch.manual_seed(0)
     x = torch.randn(64, 24)
-    for head in (linear_head(24, 8), mlp_head(24, 48, 8), byol_predictor(24, 48)):
+    for head in (linear_head(24, 8), mlp_head(24, 48, 8), byol_head(24, 48, 8)):
         assert head(x).min() < 0 < head(x).max()
 
 

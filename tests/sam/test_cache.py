@@ -12,11 +12,13 @@ import torch
 
 from frugalseg.errors import DeviceError, StoreError
 from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.sam.batches import Batches
 from frugalseg.sam.cache import EmbeddingCache, facts_of, half, signature_of
 from frugalseg.sam.embed import Embedder
 from frugalseg.sam.slices import ScanSlices
+from tests.padded import check_shown, write_padded_mr
 from tests.sam.fake import Bright
 from tests.scans import AFFINE_LPS, tiny_scan
 
@@ -186,3 +188,9 @@ def test_other_errors_are_no_lack_of_memory():
     with pytest.raises(RuntimeError, match="shape mismatch"):
         list(Batches(4, "slices").run(fails, [1, 2, 3, 4, 5]))
     assert np.array_equal(list(Batches(2, "slices").run(sum, [1, 2, 3])), [3, 3])
+
+
+def test_padding_of_a_series_is_out_of_the_slices(tmp_path):
+    """What `refine` and `propagate` see."""
+    slices = ScanSlices.of(read_volume(write_padded_mr(tmp_path)), IntensityScale("mr", 0.5, 99.5))
+    check_shown(np.stack([slices(z).numpy() for z in range(len(slices))]))

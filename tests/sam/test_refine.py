@@ -343,6 +343,15 @@ def test_a_second_run_takes_every_embedding_from_the_cache(folders):
     assert np.array_equal(load(first["a"]), load(again["a"]))
 
 
+def test_a_mask_with_other_axes_gives_the_same_in_those_of_the_scan(folders):
+    straight = {case: load(path) for case, path in refine(options(folders, "straight")).items()}
+    for path in (folders / "masks").glob("*.nii.gz"):
+        nib.save(nib.load(path).as_reoriented(np.array([[2, -1], [0, 1], [1, -1]], float)), path)
+    for case, path in refine(options(folders, "turned")).items():
+        assert np.array_equal(load(path), straight[case])
+        assert np.array_equal(nib.load(path).affine, nib.load(folders / "images" / path.name).affine)
+
+
 def test_a_mask_on_another_grid_is_reported_and_the_others_are_done(folders):
     moved = AFFINE.copy()
     moved[0, 3] = 5

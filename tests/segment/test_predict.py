@@ -13,10 +13,13 @@ from frugalseg.dataset.prepare import prepare
 from frugalseg.engine.lock import LOCK
 from frugalseg.errors import OptionError, PairingError, RunError
 from frugalseg.evaluate.evaluate import evaluate
+from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.imaging.read import read_volume
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions
 from frugalseg.segment.finetune import finetune
 from frugalseg.segment.note import NOTE
 from frugalseg.segment.predict import Predictor, predict
+from tests.padded import check_shown, record_shown, write_padded_mr
 from tests.processes import try_lock
 from tests.scans import write_cohort
 
@@ -116,3 +119,12 @@ def test_a_killed_prediction_goes_on_scan_by_scan(model, tmp_path, monkeypatch):
     assert notes[0]["roles"] == notes[1]["roles"]
     with pytest.raises(RunError, match="holds no prediction to go on with"):
         predict(options(model, tmp_path / "new", resume="yes"))
+
+
+def test_padding_of_a_series_is_out_of_the_picture(model, tmp_path, monkeypatch):
+    predictor = replace(Predictor.load(options(model, tmp_path)), intensity=IntensityScale("mr", 0.5, 99.5))
+    scan = read_volume(write_padded_mr(tmp_path / "p1"))
+    seen = record_shown(monkeypatch)
+    mask = predictor.segment(scan)
+    check_shown(np.concatenate(seen))
+    assert mask.padding is None

@@ -50,6 +50,12 @@ def test_robust_rises_once_and_ends_near_zero():
     assert rates[-1] < 1e-3 * max(rates)
 
 
+def test_published_presets_clean_no_masks_and_ours_ask_the_validation_patients():
+    assert PRESETS["paper"].keep == PRESETS["supercl"].keep == ("all",)
+    assert len(PRESETS["robust"].keep) > 1
+    assert len(PRESETS["best"].keep) > 1
+
+
 @pytest.mark.parametrize("steps", [1, 2, 9, 10, 19, 20, 21])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_shortest_runs_have_a_schedule(preset, steps):

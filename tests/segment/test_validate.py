@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from frugalseg.engine import progress
 from frugalseg.segment.validate import ValidationSet, dice_per_class
 
 
@@ -45,4 +46,27 @@ def test_validation_decides_what_to_keep_organ_by_organ():
     validation = ValidationSet(store, None, {"a": None, "b": None}, "32")
     object.__setattr__(validation, "predict", known.predict)
     assert validation.worth_keeping(None, ("all", "largest")) == {"liver": "largest", "kidneys": "all"}
-    assert validation.worth_keeping(None, ("all",)) == {"liver": "all", "kidneys": "all"}
+
+
+def test_where_there_is_no_choice_nobody_is_asked():
+    store = SimpleNamespace(targets={"liver": (6,), "kidneys": (2, 3)})
+    asked = ValidationSet(store, None, {"a": None}, "32")  # without a source it could not look at the volume
+    assert asked.worth_keeping(None, ("all",)) == {"liver": "all", "kidneys": "all"}
+
+
+def test_a_validation_tells_how_far_it_is():
+    """Scan by scan, below the training it belongs to."""
+    seen = []
+    empty = np.zeros((2, 3), np.uint8)
+    store = SimpleNamespace(targets={"liver": (6,)})
+    validation = ValidationSet(store, None, {"a": None, "b": None}, "32")
+
+    def predict(_, case):
+        seen.append([line() for line in progress._activities])
+        return empty, empty
+
+    object.__setattr__(validation, "predict", predict)
+    with progress.progress("training", 9, "steps"):
+        validation.dice(None)
+    training = "training: 0 of 9 steps, 0:00"
+    assert seen == [[training, f"validation: {n} of 2 scans, 0:00"] for n in (0, 1)]

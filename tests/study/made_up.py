@@ -25,18 +25,20 @@ def made_up_study(
     organs: Iterable[str] = ("liver",),
     transductive: Iterable[str] = (),
     guided: Iterable[str] = (),
+    external: Iterable[str] = (),
     state: Callable[[str, str, int, int], str] = lambda *_: "done",
 ) -> study.StudyResults:
     """Every test set has as many patients as scans; distances are 100 mm times 1 - Dice."""
     parts = [tuple(part) for part in (methods, backbones, budgets, draws, seeds)]
     tests, organs = tuple(tests), tuple(organs)
-    apart = {"transductive": set(transductive), "guided": set(guided)}
+    apart = {"transductive": set(transductive), "guided": set(guided), "external": set(external)}
     cells: list[dict[str, Any]] = []
     cases: list[dict[str, Any]] = []
     for method, backbone, budget, draw, seed in _grid(parts):
         key = {"method": method, "backbone": backbone, "budget": budget, "draw": draw, "seed": seed}
         cells.append(key | _cell(state(method, budget, draw, seed), parts[2].index(budget)))
         cells[-1] |= {column: method in those for column, those in apart.items()}
+        cells[-1] |= {"draws": str(draw), "seeds": str(seed), "trained": True, "annotation": ""}
         for test in tests if cells[-1]["state"] == "done" else ():
             for organ in organs:
                 for i in range(test.scans):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -73,8 +74,9 @@ def test_evaluations_and_their_report(tmp_path, monkeypatch):
 def test_a_headline_is_printed_and_in_the_list_of_cases(tmp_path, monkeypatch, capsys):
     add(monkeypatch, place=Place.HEADLINE)
     evaluated(tmp_path)
-    printed = capsys.readouterr()
-    assert "Jaccard 0.8" in printed.out + printed.err
+    head, liver, *_ = capsys.readouterr().out.splitlines()[1:]
+    assert re.split(r"\s{2,}", head)[3:6] == ["Dice", "HD95 mm", "Jaccard"]
+    assert len(re.split(r"\s{2,}", liver)) == 7
     html = (tmp_path / "out" / "report.html").read_text()
     assert html.count(">Jaccard</th>") == 2  # of means, and of cases
     assert html.count("Jaccard 0.") >= 2 + 2  # a card an organ, and the pictures

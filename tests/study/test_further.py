@@ -39,7 +39,7 @@ MINE = """\
   scratch + sam: {of: scratch, refine: {model: SAM, min_iou: 0, device: cpu, precision: "32"}}
   scratch + carried: {of: scratch, propagate: {model: SAM, device: cpu, precision: "32"}}
   one slice: {propagate: {model: SAM, device: cpu, precision: "32"}}
-  oracle boxes: {of: scratch, refine: {model: SAM, oracle: true, device: cpu, precision: "32"}}
+  oracle boxes: {refine: {model: SAM, oracle: true, device: cpu, precision: "32"}}
   sam-mix oracle: {of: sam-mix, predict: {oracle: true, device: cpu, precision: "32"}}
 budgets:"""
 OTHERS = """\
@@ -94,9 +94,11 @@ def test_every_row_is_done_and_says_what_it_used(finished):
     assert math.isnan(cells.loc["oracle boxes", "test_slices"])
     assert math.isnan(cells.loc["sam-mix oracle", "test_slices"])
     assert cells.loc["scratch + carried", "test_slices"] == 0
-    assert (cells.loc["one slice", ["masks", "finetune_minutes", "validation_scans"]] == 0).all()
+    for method in ("one slice", "oracle boxes"):
+        assert (cells.loc[method, ["masks", "finetune_minutes", "validation_scans"]] == 0).all()
+        assert cells.loc[method, ["draws", "seeds", "trained"]].tolist() == ["0", "0 1", False]
     trained = ["masks", "mask_scans", "parameters", "finetune_minutes"]
-    for method in ("scratch + sam", "scratch + carried", "oracle boxes"):
+    for method in ("scratch + sam", "scratch + carried"):
         assert cells.loc[method, trained].tolist() == cells.loc["scratch", trained].tolist()
     mix = cells.loc["sam-mix"]
     assert mix["organ_present_labels"] > mix["masks"] > 0  # of all training slices; masks of one scan
@@ -169,12 +171,11 @@ def test_status_tells_of_a_running_job_without_a_model(finished):
 
 def test_what_needs_no_model_is_made_once(finished, folder):
     cells = [c for c in read_json(finished / "grid.json")["cells"] if c["method"] == "one slice"]
-    assert {c["seed"] for c in cells} == {0, 1}
-    assert len({c["id"] for c in cells}) == 1
+    assert [(c["draws"], c["seeds"]) for c in cells] == [([0], [0, 1])]  # one trial that stands for both seeds
     grid = cells_of(folder, text(folder))
     kinds = [type(job) for job in grid.jobs()]
     assert kinds.count(ModelJob) == 2 * 2  # scratch and sam-mix, two seeds
-    assert kinds.count(EvaluatedJob) == 4 * 2 + 1
+    assert kinds.count(EvaluatedJob) == 3 * 2 + 2
 
 
 def test_a_row_asked_for_alone_brings_the_model_it_goes_on_with(folder):
@@ -226,6 +227,11 @@ def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
         ("{of: scratch, refine: {model", "{of: one slice, refine: {model", "no method that trains models 'one slice'"),
         ("{of: scratch, refine: {model: SAM, min_iou: 0,", "{refine: {model: SAM,", "refine what is not told"),
         ("{of: sam-mix, predict", "{of: scratch, predict", "scratch is no sam_mix method"),
+        (
+            "{refine: {model: SAM, oracle",
+            "{of: scratch, refine: {model: SAM, oracle",
+            "take nothing of a method's masks",
+        ),
         ("{of: sam-mix, predict: {oracle: true,", "{of: sam-mix, finetune: {", "finetune: is unknown here"),
         ("min_iou: 0,", "min_iou: 2,", "min_iou: 2 is not in 0…1"),
         ("min_iou: 0,", "masks: here,", "is set by the study"),
@@ -276,7 +282,7 @@ def test_sam_mix_stands_beside_one_backbone(folder):
     both = ("backbones: [unet]", "backbones: [unet, resunet]")
     plan = read_plan(write_plan(folder, text(folder, both), scans=False))
     assert {m.name: m.backbones for m in plan.methods if len(m.backbones) == 1} == dict.fromkeys(
-        ("sam-mix", "one slice", "sam-mix oracle"), ("unet",)
+        ("sam-mix", "one slice", "oracle boxes", "sam-mix oracle"), ("unet",)
     )
     own = ("sam_mix: {base", "backbones: [unet, resunet]\n    sam_mix: {base")
     with pytest.raises(OptionError, match="a network of its own"):
@@ -295,6 +301,28 @@ def test_each_organ_s_middle_slice():
     assert middle_slices(classes) == [3, 6]
     assert middle_slices(classes == 2) == [6]
     assert middle_slices(np.zeros((3, 2, 2))) == []
+
+
+def test_the_middle_slice_is_one_of_the_scan_whatever_axes_the_mask_has(folder, tmp_path):
+    images, labels = write_cohort(tmp_path, 1, shape=(32, 32, 6))
+    path = labels / "scan_00.nii.gz"
+    nib.save(nib.load(path).as_reoriented(np.array([[2, -1], [0, 1], [1, -1]], float)), path)
+    given = PropagateOptions(
+        images=images,
+        annotations=tmp_path / "annotations",
+        out=tmp_path / "masks",
+        model=str(folder / "sam"),
+        target=["liver=6"],
+        device="cpu",
+        precision="32",
+    )
+    carry(Carry(labels, True, given))
+    scan, drawn = nib.load(images / "scan_00.nii.gz"), nib.load(given.annotations / "scan_00.nii.gz")
+    assert drawn.shape == scan.shape
+    assert np.array_equal(drawn.affine, scan.affine)
+    annotated = read_json(given.out / "predictions.json")["annotated"]["scan_00"]
+    assert np.flatnonzero(drawn.get_fdata().any(axis=(0, 1))).tolist() == annotated
+    assert len(annotated) == 1
 
 
 def test_a_carrying_that_was_stopped_goes_on_and_gives_the_same(folder, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from frugalseg.contrast.methods import METHODS
+from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.engine.files import read_json, write_json
 from frugalseg.errors import OptionError
 from frugalseg.segment.presets import PRESETS
@@ -221,3 +222,53 @@ def test_names():
     assert kind_of("pretrain.moco.unet.s0-1234") == "pretrain.moco"
     assert kind_of("scratch.unet.1-scans.d0.s0-1234") == "scratch"
     assert short_hash({"a": 1, "b": 2}) == short_hash({"b": 2, "a": 1}) != short_hash({"a": 1, "b": 3})
+
+
+def places(grid, budget):
+    return [(cell.trial.draws, cell.trial.seeds) for cell in grid.cells if cell.budget == budget]
+
+
+def test_draws_that_select_the_same_labels_are_one_trial(folder):
+    text = changed(
+        ("draws: [0]", "draws: [0, 1, 2, 3, 4, 5]"),
+        ('["1 scans"]', '["1 scans", "4 scans", "100%"]'),
+        ("seeds: [0, 1]", "seeds: [0]"),
+        ("  polycl: {pretrain: {method: polycl-s}}\n", ""),
+        ("  polycl again:\n    pretrain: {method: polycl-s}\n    finetune: {lr: 0.001}\n", ""),
+    )
+    _, sources = prepared(folder, text)
+    grid = grid_of(folder, text)
+    every = tuple(range(6))
+    assert places(grid, "100%") == places(grid, "4 scans") == [(every, (0,))]  # four patients are all there are
+    store = sources["tiny"].store
+    train = store.split().train
+    drawn = {
+        d: draw_labels(store.slices, train, Budget(1, "scans"), d, store.presence_columns).tobytes() for d in every
+    }
+    alike = [tuple(d for d in every if drawn[d] == labels) for labels in dict.fromkeys(drawn.values())]
+    assert 1 < len(alike) < 6, "six draws of one in four scans: some are the same, not all"
+    assert sorted(places(grid, "1 scans")) == sorted((draws, (0,)) for draws in alike)
+    assert len([job for job in grid.jobs() if isinstance(job, ModelJob)]) == len(alike) + 2
+    assert {cell.job.options.draw for cell in grid.cells if cell.budget == "100%"} == {0}
+
+
+def test_a_further_draw_trains_nothing_anew_where_there_is_nothing_to_draw(folder):
+    one = changed(('["1 scans"]', '["100%"]'))
+    assert ids(grid_of(folder, one)) == ids(grid_of(folder, one.replace("draws: [0]", "draws: [0, 1, 2]")))
+
+
+def test_which_draws_are_alike_depends_on_the_slices_that_a_method_trains_on(folder):
+    text = changed(
+        ("draws: [0]", "draws: [0, 1, 2, 3]"), ('["1 scans"]', '["4 slices"]'), ("lr: 0.001", "middle_fraction: 0.1")
+    )
+    plan, sources = prepared(folder, text)
+    by_method = {cell.method: [] for cell in build_grid(plan, sources, folder / "out", threads=1).cells}
+    for cell in build_grid(plan, sources, folder / "out", threads=1).cells:
+        by_method[cell.method].append(cell.trial.draws)
+    assert by_method["polycl again"] == [(0, 1, 2, 3)] * 2  # one slice of each of four patients; two seeds
+    assert len(by_method["scratch"]) > 2
+
+
+def test_budgets_that_are_the_same_labels_are_told_of(folder):
+    with pytest.warns(UserWarning, match="4 scans and 100% of tiny are the same labels"):
+        check_data(*prepared(folder, changed(('["1 scans"]', '["1 scans", "4 scans", "100%"]'))))

@@ -32,7 +32,7 @@ def test_lines_are_those_of_the_keys_and_of_list_items(tmp_path):
         ("", "is empty"),
         ("[1, 2]", "line 1: expected names with values"),
         ("a: !!python/object:os.system x", "line 1: a: cannot be read"),
-        ("a: &x\n  b: *x\n", "too many levels"),
+        ("a: &x\n  b: *x\n", "too many values"),
     ],
 )
 def test_what_is_no_plain_mapping_is_refused(tmp_path, text, said):

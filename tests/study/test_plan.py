@@ -204,7 +204,7 @@ SHIPPED = [
 @pytest.mark.parametrize(("path", "study"), SHIPPED, ids=lambda value: getattr(value, "name", value))
 def test_the_plans_that_are_shipped(path, study, shared_data, tmp_path, monkeypatch):
     for name in re.findall(r"\$\{(\w+)\}", path.read_text(encoding="utf-8")):
-        for part in ("images", "labels"):
+        for part in ("images", "labels", "LiTS", "TotalSegmentator", "MSD"):
             (tmp_path / name / part).mkdir(parents=True, exist_ok=True)
         (tmp_path / name / "resnet18.safetensors").touch()
         monkeypatch.setenv(name, str(tmp_path / name))
@@ -251,3 +251,21 @@ def test_superpixels_that_no_data_set_has_are_missed_before_anything_runs(folder
         read(folder, text)
     assert "superpixels: true to data.tiny" in error.value.cure
     assert read(folder, changed(("method: polycl-s", "method: supercl, superpixels: online")))
+
+
+def test_a_method_may_stand_at_some_of_the_budgets(folder):
+    text = changed(('["1 scans"]', '["1 scans", "2 scans"]'), ("scratch: {}", 'scratch: {budgets: ["2 scan"]}'))
+    plan = read(folder, text)
+    assert [method.budgets for method in plan.methods] == [("2 scans",), ("1 scans", "2 scans"), ("1 scans", "2 scans")]
+    path = folder / "resolved.yaml"
+    path.write_text(yaml.safe_dump(plan.resolved(), sort_keys=False))
+    assert read_plan(path).resolved() == plan.resolved()
+    with pytest.raises(OptionError, match="9 scans is none of its budgets"):
+        read(folder, text.replace("2 scan]", "9 scan]").replace('"2 scan"', '"9 scan"'))
+
+
+def test_a_note_tells_whose_recipe_a_method_has(folder):
+    text = changed(("method: polycl-s}}", "method: simclr, recipe: polycl-m}}"))
+    notes = [method.note for method in read(folder, text).methods]
+    assert "pre-trained by simclr on the recipe of polycl-m on the training" in notes[1]
+    assert "pre-trained by polycl-s on the training" in notes[2]

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from frugalseg.evaluate.metric_table import DICE, HD95
 from frugalseg.evaluate.statistics import holm, signed_rank
 from frugalseg.study import results as study
+from frugalseg.study.answers import answer
 from frugalseg.study.comparison import compare_with_baseline
 from frugalseg.study.latex import escape, to_latex
 from frugalseg.study.scores import Group, Scores
-from frugalseg.study.table import Entry, Section, Table, rank_column
-from frugalseg.study.tables import study_tables
+from frugalseg.study.table import GAP, Entry, Section, Table, rank_column
+from frugalseg.study.tables import in_domain_table, study_tables
 from tests.study.made_up import made_up_study
 
 GAINS = {"scratch": 0.0, "best": 0.1, "moco": 0.2, "simclr": -0.05}
@@ -365,3 +366,65 @@ def test_ranks_are_those_of_the_printed_values(values, sign):
 def test_rows_that_do_not_compete_get_no_rank():
     assert rank_column([0.9, 0.8, 0.7], 3, 1, [False, True, True]) == ["", "best", "second"]
     assert rank_column([0.9, 0.8], 3, 0, [True, True]) == ["", ""]
+
+
+def labelled_wholly(dice, methods=("scratch", "best"), untrained=()):
+    """A made-up study of three draws that are one at 100 %, and of methods that are not trained."""
+    results = made_up_study(dice, methods=methods, budgets=("1 scan", "100%"), draws=(0, 1, 2), seeds=(0, 1, 2, 3, 4))
+    every, seeds = "0 1 2", "0 1 2 3 4"
+
+    def once(frame):
+        whole, alone = frame["budget"].eq("100%"), frame["method"].isin(untrained)
+        return frame[~(whole & frame["draw"].ne(0)) & ~(alone & (frame["draw"].ne(0) | frame["seed"].ne(0)))]
+
+    cells = once(results.cells).copy()
+    cells.loc[cells["budget"].eq("100%") | cells["method"].isin(untrained), "draws"] = every
+    cells.loc[cells["method"].isin(untrained), "seeds"] = seeds
+    cells["trained"] = ~cells["method"].isin(untrained)
+    return dataclasses.replace(results, cells=cells, cases=once(results.cases))
+
+
+def noisy(method, budget, draw, seed, i):
+    return 0.5 + 0.02 * i + 0.01 * seed + 0.03 * draw * (budget != "100%") + 0.1 * (method == "best")
+
+
+def test_what_all_draws_share_is_as_many_runs_as_were_trained():
+    scores = Scores(labelled_wholly(noisy), resamples=200)
+    (question,) = scores.questions
+    counts = {(c.group.budget, c.runs, c.planned) for c in compare_with_baseline(scores, question, DICE)}
+    assert counts == {("1 scan", 15, 15), ("100%", 5, 5)}
+    table = in_domain_table(scores, question)
+    assert dict(zip(table.data["budget"], table.data["runs_planned"], strict=True)) == {"1 scan": 15, "100%": 5}
+    whole = scores.summary(question, Group("best", "unet", "100%"), DICE)
+    by_seed = made_up_study(noisy, budgets=("100%",), draws=(0,), seeds=(0, 1, 2, 3, 4))
+    alone = Scores(by_seed, resamples=200)
+    assert whole == alone.summary(alone.questions[0], Group("best", "unet", "100%"), DICE)
+    assert any("At 100% the draws 0, 1, 2 select the same labels" in note for note in table.notes)
+
+
+def test_what_is_not_trained_is_one_run_and_meets_every_run_of_the_baseline():
+    scores = Scores(labelled_wholly(noisy, ("scratch", "one slice"), untrained=("one slice",)), resamples=200)
+    (question,) = scores.questions
+    group = Group("one slice", "unet", "1 scan")
+    assert (scores.finished(question, group), scores.planned[group]) == (1, 1)
+    assert math.isnan(scores.summary(question, group, DICE).sd)
+    compared = {c.group.budget: c for c in compare_with_baseline(scores, question, DICE)}
+    assert (compared["1 scan"].runs, compared["1 scan"].planned) == (15, 15)
+    assert (compared["100%"].runs, compared["100%"].planned) == (5, 5)
+    # Its one result stands beside those of each draw and seed: what remains is how the baseline's runs differ.
+    assert compared["1 scan"].difference.mean == pytest.approx(-(0.01 * 2 + 0.03 * 1))
+    assert compared["1 scan"].difference.sd > 0
+
+
+def test_a_method_that_does_not_stand_at_a_budget_is_a_dash_and_keeps_nobody_from_being_ranked():
+    results = made_up_study(noisy, methods=("scratch", "best", "elsewhere"), budgets=("1 scan", "3 scans"))
+
+    def without(frame):
+        return frame[~(frame["method"].eq("elsewhere") & frame["budget"].eq("1 scan"))]
+
+    scores = Scores(dataclasses.replace(results, cells=without(results.cells), cases=without(results.cases)), 200)
+    (section,) = in_domain_table(scores, scores.questions[0]).sections
+    by_name = {row[0].text: row for row in section.rows}
+    assert by_name["elsewhere"][1].text == GAP
+    assert by_name["best"][1].rank == "best"
+    assert "2 budgets" in answer(scores, scores.questions[0]).lead[0]

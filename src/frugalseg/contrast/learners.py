@@ -17,6 +17,7 @@ from frugalseg.contrast.facts import Facts
 from frugalseg.contrast.gather import gathered
 from frugalseg.contrast.loss import contrastive_loss, triplet_pairs
 from frugalseg.contrast.masks import PairRule
+from frugalseg.contrast.passes import passes
 from frugalseg.models.blocks import ProjectionNet
 from frugalseg.options import PretrainOptions
 
@@ -26,19 +27,20 @@ class Learner(nn.Module, ABC):
 
     Attributes:
         network: what training is for; its encoder is what fine-tuning takes.
+        views: into how many equal parts the images of a step fall, which a batch norm must not mix.
     """
 
-    def __init__(self, network: ProjectionNet) -> None:
+    def __init__(self, network: ProjectionNet, views: int) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.views = network, views
 
     def forward(self, images: Tensor) -> Any:
-        """(N, C, S, S) in [0, 1] → what `losses` takes; here the network's vectors, (N, D)."""
-        return self.network(images)
+        """(N, C, S, S) in [0, 1], view after view → what `losses` takes; here the network's vectors, (N, D)."""
+        return torch.cat([self.network(part) for part in passes(self.network, images.chunk(self.views))])
 
     @property
-    def one_pass(self) -> bool:
-        """Whether `forward` calls the network once, on all images."""
+    def embeds_alone(self) -> bool:
+        """Whether `forward` turns images into the network's vectors and does nothing else."""
         return type(self).forward is Learner.forward
 
     @abstractmethod
@@ -61,7 +63,7 @@ class Triplets(Learner):
     """PolyCL as published: images stacked as anchors, positives, negatives; nothing else in the batch matters."""
 
     def __init__(self, network: ProjectionNet, tau: float) -> None:
-        super().__init__(network)
+        super().__init__(network, views=3)
         self.tau = tau
 
     def losses(
@@ -80,11 +82,21 @@ class InBatch(Learner):
         rule: gives P and D.
         options: of the rule.
         tau: temperature.
+        views: how many times each slice is seen.
+        one_by_one: whether positives are compared with the negatives alone (`loss.contrastive_loss`).
     """
 
-    def __init__(self, network: ProjectionNet, rule: PairRule, options: PretrainOptions, tau: float) -> None:
-        super().__init__(network)
-        self.rule, self.options, self.tau = rule, options, tau
+    def __init__(
+        self,
+        network: ProjectionNet,
+        rule: PairRule,
+        options: PretrainOptions,
+        tau: float,
+        views: int,
+        one_by_one: bool = False,
+    ) -> None:
+        super().__init__(network, views)
+        self.rule, self.options, self.tau, self.one_by_one = rule, options, tau, one_by_one
 
     def losses(
         self, outputs: Tensor, facts: Facts, rows: Tensor, superpixels: Tensor | None = None
@@ -92,8 +104,9 @@ class InBatch(Learner):
         """The loss, the share of embeddings that had a positive, and whether none had (1 or 0)."""
         positives, compared = self.rule(facts.at(gathered(rows)), self.options)
         anchors = positives.any(dim=1)
+        vectors = gathered(outputs)
         return {
-            "loss": contrastive_loss(gathered(outputs), positives, compared, self.tau),
+            "loss": contrastive_loss(vectors, positives, compared, self.tau, one_by_one=self.one_by_one),
             "anchors": anchors.float().mean(),
             "empty": (~anchors.any()).float(),
         }
@@ -101,6 +114,9 @@ class InBatch(Learner):
 
 class Classifier(Learner):
     """Supervised: the head has one logit an organ. The fair rival of methods that know which organs are present."""
+
+    def __init__(self, network: ProjectionNet) -> None:
+        super().__init__(network, views=1)
 
     def losses(
         self, outputs: Tensor, facts: Facts, rows: Tensor, superpixels: Tensor | None = None

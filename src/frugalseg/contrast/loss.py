@@ -2,11 +2,12 @@
 
     L = mean over anchors a with P_a ≠ ∅ of  −1/|P_a| Σ_{p ∈ P_a} ( z_a·z_p/τ − log Σ_{b ∈ D_a} exp(z_a·z_b/τ) )
 
-z are unit vectors, P_a the positives of a, and D_a ⊇ P_a what they are compared with; a stands in neither.
+z are unit vectors, P_a the positives of a, and D_a ⊇ P_a what they are compared with; a stands in neither. One by one,
+no positive is compared with the others: the sum is then over {p} ∪ (D_a ∖ P_a), another set for every pair.
 SupCon's L_out (arXiv 2004.11362, eq. 2) has D_a = all others. With P_a = {s+} and D_a = {s+, s−} it is PolyCL's
 triplet loss (arXiv 2505.19208, eq. 4) in a form that cannot overflow: softplus((z·z− − z·z+)/τ). With anchors and
 what they are compared with from two networks it is MoCo's (arXiv 1911.05722, eq. 1). Over the pixels of each picture of
-a batch it is SuperCL's L_intra (arXiv 2504.14737).
+a batch it is SuperCL's L_intra (arXiv 2504.14737). One by one it is GCL's G^D (arXiv 2006.10511, its code).
 """
 
 from __future__ import annotations
@@ -17,7 +18,13 @@ from torch import Tensor
 
 
 def contrastive_loss(
-    embeddings: Tensor, positives: Tensor, compared: Tensor, tau: float, keys: Tensor | None = None
+    embeddings: Tensor,
+    positives: Tensor,
+    compared: Tensor,
+    tau: float,
+    keys: Tensor | None = None,
+    *,
+    one_by_one: bool = False,
 ) -> Tensor:
     """The loss above.
 
@@ -28,6 +35,7 @@ def contrastive_loss(
         compared: (…, N, M) boolean, row a marks D_a.
         tau: temperature, above 0.
         keys: (…, M, D), what the anchors are compared with; without them, the anchors themselves.
+        one_by_one: no positive is compared with the other positives of its anchor.
 
     Returns:
         A float32 scalar, the mean over the anchors of all groups; 0 with no gradient path broken when no anchor has a
@@ -38,12 +46,20 @@ def contrastive_loss(
     # Autocast would bring the product back to 16 bits, where cos/τ loses the third digit.
     with torch.autocast(z.device.type, enabled=False):
         similarity = z @ k.mT / tau
-    log_sum = similarity.masked_fill(~compared, -torch.inf).logsumexp(dim=-1, keepdim=True)
-    log_share = (similarity - log_sum).masked_fill(~positives, 0.0)
+    if one_by_one:  # log e^s / (e^s + Σ e^n) = −softplus(log Σ e^n − s)
+        log_share = -F.softplus(_log_sum(similarity, compared & ~positives) - similarity)
+    else:
+        log_share = similarity - _log_sum(similarity, compared)
+    log_share = log_share.masked_fill(~positives, 0.0)
     count = positives.sum(dim=-1)
     # Without indexing by a mask, which would make a GPU wait to learn how many anchors there are.
     per_anchor = -log_share.sum(dim=-1) / count.clamp(min=1)
     return per_anchor.sum() / (count > 0).sum().clamp(min=1)
+
+
+def _log_sum(similarity: Tensor, among: Tensor) -> Tensor:
+    """(…, N, 1): log Σ exp over the marked entries of each row; −∞ where there is none."""
+    return similarity.masked_fill(~among, -torch.inf).logsumexp(dim=-1, keepdim=True)
 
 
 def triplet_pairs(triplets: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ call two copies of one slice a pair.
 | `same_slice` | other view | all others |
 | `same_organs` | same T | all others |
 | `near_position` | positions closer than the threshold, or other view | all others |
-| `same_quarter` | other view, or same quarter of another scan | P and other quarters |
+| `same_quarter` | other view, or same quarter of another scan | P, each alone with other quarters |
 | `organs_in_batch` | same T | all others |
 | `scan_in_batch` | same scan | P and other scans |
 | `both_in_batch` | same scan and T | P and, of the same scan (`neg_scope`), other T |
@@ -59,7 +59,8 @@ def near_position(facts: Facts, options: PretrainOptions) -> Masks:
 
 
 def same_quarter(facts: Facts, _: PretrainOptions) -> Masks:
-    """GCL's global loss G^D (arXiv 2006.10511): same quarters of other scans are never negatives."""
+    """GCL's global loss G^D (arXiv 2006.10511): same quarters of other scans are never negatives. Its positives are
+    compared one by one (`loss.contrastive_loss`), so none of them stands in another's denominator."""
     quarter = _same(facts.quarter)
     positives = (_same(facts.row) | (quarter & ~_same(facts.scan))) & _others(facts)
     return positives, positives | ~quarter

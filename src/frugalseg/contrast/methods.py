@@ -20,7 +20,7 @@ from frugalseg.contrast.supercl import SuperCL
 from frugalseg.contrast.views import ONE_VIEW, TWO_VIEWS, VIEW_GROUPS
 from frugalseg.errors import OptionError
 from frugalseg.models.blocks import ProjectionNet
-from frugalseg.models.heads import byol_predictor, linear_head, mlp_head
+from frugalseg.models.heads import byol_head, linear_head, mlp_head
 from frugalseg.options import PretrainOptions
 
 Annotation = Literal["none", "organ present, every training slice"]
@@ -35,24 +35,30 @@ class Head:
     Attributes:
         hidden: units of the hidden layer; None for a single linear layer.
         dim: length of its vectors; None for one number an organ.
+        batch_norm: whether the hidden layer has a batch norm.
     """
 
     hidden: int | None
     dim: int | None
+    batch_norm: bool = False
 
     def build(self, embedding_dim: int, organs: int) -> nn.Module:
         """From an encoder's embedding of this length."""
         dim = organs if self.dim is None else self.dim
-        return linear_head(embedding_dim, dim) if self.hidden is None else mlp_head(embedding_dim, self.hidden, dim)
+        if self.hidden is None:
+            return linear_head(embedding_dim, dim)
+        make = byol_head if self.batch_norm else mlp_head
+        return make(embedding_dim, self.hidden, dim)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a learner is built for: the options, the temperature, and the steps of the run."""
+    """What a learner is built for: the options, the temperature, the steps of the run, and the views of a slice."""
 
     options: PretrainOptions
     tau: float
     steps: int
+    views: int
 
 
 SUPERCL = (
@@ -98,9 +104,11 @@ class Method:
         changes: how they may be changed at random: name → what makes the changes, given the side of the slices.
         learner: what is trained, with the loss.
         head: its projection head; None for PolyCL's, a linear layer to 256.
+        own_head: whether its loss needs vectors of this head's length, so that it can take no other's.
         recipe: its defaults.
         across: what the training slices must differ in for the method to mean anything.
         least_batch: fewest slices that give each other negatives.
+        least_share: fewest slices of one process, where batch norms of vectors need several.
         reads: of the options that only some methods have (`OF_SOME_METHODS`), those that change this one.
     """
 
@@ -110,11 +118,13 @@ class Method:
     learner: Build
     recipe: Recipe
     head: Head | None = None
+    own_head: bool = False
     annotation: Annotation = "none"
     views: int = 1
     changes: Mapping[Changes, Callable[[int], nn.Module]] = field(default_factory=lambda: ONE_VIEW)
     across: Literal["slices", "scans", "organs", "heights"] = "slices"
     least_batch: int = 1
+    least_share: int = 1
     reads: frozenset[str] = frozenset({"tau"})
 
 
@@ -122,8 +132,11 @@ def _triplets(network: ProjectionNet, setting: Setting) -> Learner:
     return Triplets(network, setting.tau)
 
 
-def _in_batch(rule: masks.PairRule) -> Build:
-    return lambda network, setting: InBatch(network, rule, setting.options, setting.tau)
+def _in_batch(rule: masks.PairRule, one_by_one: bool = False) -> Build:
+    def build(network: ProjectionNet, setting: Setting) -> Learner:
+        return InBatch(network, rule, setting.options, setting.tau, setting.views, one_by_one)
+
+    return build
 
 
 def _moco(network: ProjectionNet, setting: Setting) -> Learner:
@@ -133,7 +146,7 @@ def _moco(network: ProjectionNet, setting: Setting) -> Learner:
 
 
 def _byol(network: ProjectionNet, setting: Setting) -> Learner:
-    predictor = byol_predictor(BYOL_DIM, BYOL_HIDDEN)
+    predictor = byol_head(BYOL_DIM, BYOL_HIDDEN, BYOL_DIM)
     return BYOL(network, predictor, setting.options.momentum, setting.steps)
 
 
@@ -254,7 +267,7 @@ METHODS: dict[str, Method] = {
         sampler=samplers.quarters_of_scans,
         views=2,
         changes=TWO_VIEWS,
-        learner=_in_batch(masks.same_quarter),
+        learner=_in_batch(masks.same_quarter, one_by_one=True),
         head=Head(1024, 128),
         recipe=VIEWS,
         across="scans",
@@ -267,17 +280,20 @@ METHODS: dict[str, Method] = {
         changes=TWO_VIEWS,
         learner=_moco,
         head=MLP,
+        own_head=True,
         recipe=replace(VIEWS, tau=0.2),
         reads=frozenset({"tau", "queue", "momentum"}),
     ),
     "byol": Method(
         summary="a slice predicts how a slow copy of the network sees its other view; no negatives",
         source="BYOL (arXiv 2006.07733)",
+        own_head=True,
         sampler=samplers.shuffled_slices,
         views=2,
         changes=TWO_VIEWS,
         learner=_byol,
-        head=Head(BYOL_HIDDEN, BYOL_DIM),
+        least_share=2,
+        head=Head(BYOL_HIDDEN, BYOL_DIM, batch_norm=True),
         recipe=VIEWS,
         reads=frozenset({"momentum"}),
     ),
@@ -300,6 +316,7 @@ METHODS: dict[str, Method] = {
         sampler=samplers.shuffled_slices,
         learner=_classifier,
         head=Head(None, None),
+        own_head=True,
         recipe=VIEWS,
         across="organs",
         reads=frozenset(),
@@ -315,9 +332,22 @@ METHODS: dict[str, Method] = {
 }
 
 
+def chosen_method(options: PretrainOptions) -> Method:
+    """The method, trained as another one is where `recipe` names it: all but τ, the changes, and heads that are no one
+    else's."""
+    method = METHODS[options.method]
+    if options.recipe is None:
+        return method
+    other = METHODS[options.recipe]
+    recipe = replace(other.recipe, tau=method.recipe.tau, augment=method.recipe.augment)
+    reads = method.reads - {"restart"} | ({"restart"} if recipe.schedule == "warm_restarts" else set())
+    head = method.head if method.own_head or other.own_head else other.head
+    return replace(method, recipe=recipe, head=head, reads=reads)
+
+
 def check_options(options: PretrainOptions) -> None:
     """Raise `OptionError` where an option was changed that the method does not read, or a batch holds no negative."""
-    method, defaults = METHODS[options.method], {field.name: field.default for field in fields(PretrainOptions)}
+    method, defaults = chosen_method(options), {field.name: field.default for field in fields(PretrainOptions)}
     if options.batch_size < method.least_batch:
         raise OptionError(
             f"--batch-size {options.batch_size}: {options.method} compares the slices of a batch with each other",

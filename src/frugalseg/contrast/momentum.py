@@ -50,7 +50,7 @@ class MoCo(Learner):
     oldest: Tensor
 
     def __init__(self, network: ProjectionNet, dim: int, queue: int, momentum: float, tau: float) -> None:
-        super().__init__(network)
+        super().__init__(network, views=2)
         self.slow = slow_copy(network)
         self.momentum, self.tau = momentum, tau
         self.register_buffer("queue", torch.zeros(queue, dim))
@@ -102,16 +102,17 @@ class BYOL(Learner):
     """
 
     def __init__(self, network: ProjectionNet, predictor: nn.Module, momentum: float | None, steps: int) -> None:
-        super().__init__(network)
+        super().__init__(network, views=2)
         self.predictor = predictor
         self.slow = slow_copy(network)
         self.momentum, self.steps = momentum, steps
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(2B, 1, S, S), first views then second → predictions (2B, D) and slow vectors (2B, D), in that order."""
+        views = images.chunk(2)  # the batch norms of projector and predictor take each view for itself
         with torch.no_grad():
-            slow = self.slow(images)
-        return self.predictor(self.network(images)), slow
+            slow = torch.cat([self.slow(view) for view in views])
+        return torch.cat([self.predictor(self.network(view)) for view in views]), slow
 
     def losses(
         self, outputs: tuple[Tensor, Tensor], facts: Facts, rows: Tensor, superpixels: Tensor | None = None

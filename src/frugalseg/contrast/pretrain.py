@@ -7,19 +7,22 @@ from typing import Any
 import torch
 
 from frugalseg._version import __version__
-from frugalseg.contrast.methods import reads_superpixels
+from frugalseg.contrast.methods import METHODS, reads_superpixels
 from frugalseg.contrast.task import PretrainTask
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
+from frugalseg.engine.files import check_out
 from frugalseg.engine.loop import Plan, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
+from frugalseg.engine.threads import with_threads
 from frugalseg.engine.words import counted
 from frugalseg.errors import OptionError
 from frugalseg.models.saved import save_model
 from frugalseg.options import PretrainOptions
 
 
+@with_threads
 def pretrain(options: PretrainOptions) -> RunFolder:
     """Train an encoder and leave it in `options.out`.
 
@@ -27,6 +30,7 @@ def pretrain(options: PretrainOptions) -> RunFolder:
         StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training.
         InterruptedRunError: stopped by the person; resumable.
     """
+    check_out(options.out)
     store = SliceStore.open(options.data)
     split = store.split(options.split)
     fabric = make_fabric(options.device, options.precision)
@@ -34,6 +38,12 @@ def pretrain(options: PretrainOptions) -> RunFolder:
         raise OptionError(
             f"--batch-size {options.batch_size} cannot be shared equally by {fabric.world_size} processes",
             f"give a multiple of {fabric.world_size}",
+        )
+    least = METHODS[options.method].least_share * fabric.world_size
+    if options.batch_size < least:
+        raise OptionError(
+            f"--batch-size {options.batch_size}: the batch norms of {options.method} need several slices a process",
+            f"give 20, or at least {least}",
         )
     torch.manual_seed(options.seed)
     task = PretrainTask(options, store, split, fabric.device)

@@ -15,7 +15,7 @@ The superpixels need not follow V1, V2: nothing looks them up there.
 
 L_intra is a mean over slices, so a share of them drawn anew in every step estimates it, and its gradient, without bias
 (but for the statistics of batch norm), and saves the others' I1, I2 the way back through the encoder (option
-`intra_slices`; 1 is as published).
+`intra_slices`; by default all are compared, as published).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from frugalseg.contrast.gather import gathered
 from frugalseg.contrast.learners import Learner
 from frugalseg.contrast.loss import contrastive_loss
 from frugalseg.contrast.masks import near_position
+from frugalseg.contrast.passes import passes
 from frugalseg.dataset.superpixels import Slic
 from frugalseg.errors import OptionError
 from frugalseg.models.blocks import ProjectionNet, padded_to
@@ -76,7 +77,7 @@ class SuperCL(Learner):
     """
 
     def __init__(self, network: ProjectionNet, options: PretrainOptions, tau: float) -> None:
-        super().__init__(network)
+        super().__init__(network, views=4)
         self.options, self.tau = options, tau
         self.level, self.project = -1, nn.Module()
         if options.pixel_map == "quarter":
@@ -89,27 +90,35 @@ class SuperCL(Learner):
         """(4B, C, S, S): V1, V2, I1, I2 of B slices."""
         encoder, half = self.network.encoder, len(images) // 2
         grown, _ = padded_to(images, encoder.stride)
+        moved, in_place = grown[:half].chunk(2), grown[half:].chunk(2)
         compared = sample_slices(half // 2, self.options.intra_slices, images.device)
         if 2 * len(compared) == half:
-            features = encoder(grown)
-            coarsest = features[-1][half:]
+            vectors, pixels, coarsest = self._look(*moved, *in_place)
+            coarsest = coarsest[half:]
         else:
-            moved, in_place = grown.chunk(2)
-            features = encoder(torch.cat([moved, in_place[torch.cat([compared, half // 2 + compared])]]))
+            vectors, pixels, _ = self._look(*moved, *(view[compared] for view in in_place))
             # All of I1, I2 once more, not only those that are left: batch norm would scale the two parts differently,
             # and ASP find slices alike for having been in the same part.
             with torch.no_grad(), _without_dropout(encoder):
-                coarsest = encoder(in_place)[-1]
+                _, _, coarsest = self._look(*in_place)
         online = None
         if self.options.superpixels == "online":
             online = _superpixels_of(images[half:], self.options)
         return Seen(
-            slices=self.network.head(encoder.embed([level[:half] for level in features])),
+            slices=self.network.head(vectors[:half]),
             compared=compared,
-            pixels=self.project(features[self.level][half:]),
+            pixels=self.project(pixels[half:]),
             means=coarsest.detach().mean(dim=1),
             superpixels=online,
         )
+
+    def _look(self, *views: Tensor) -> tuple[Tensor, ...]:
+        """Embeddings before the head, maps whose pixels are compared, and coarsest maps, view after view."""
+        encoder, seen = self.network.encoder, []
+        for images in passes(encoder, views):
+            features = encoder(images)
+            seen.append((encoder.embed(features), features[self.level], features[-1]))
+        return tuple(torch.cat(parts) for parts in zip(*seen, strict=True))
 
     def losses(self, outputs: Seen, facts: Facts, rows: Tensor, superpixels: Tensor | None = None) -> dict[str, Tensor]:
         """The loss, its three terms, and how many groups CCL finds in the batch."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from frugalseg.contrast.facts import Facts
 from frugalseg.contrast.learners import Learner
-from frugalseg.contrast.methods import METHODS, Method, Setting, check_options, reads_superpixels
+from frugalseg.contrast.methods import Method, Setting, check_options, chosen_method, reads_superpixels
 from frugalseg.contrast.probe import Probe
 from frugalseg.contrast.recipes import make_optimizer, make_schedule
 from frugalseg.contrast.rows import check_variety, training_rows
@@ -63,7 +63,7 @@ class PretrainTask(Task):
     def __init__(self, options: PretrainOptions, store: SliceStore, split: Split, device: torch.device) -> None:
         self.options = options
         check_options(options)
-        self.method = METHODS[options.method]
+        self.method = chosen_method(options)
         recipe = self.method.recipe
         self.size = store.size
         self.rows = training_rows(store, split, options)
@@ -91,11 +91,15 @@ class PretrainTask(Task):
         network, self.published = _network(options, self.norm)
         if self.method.head is not None:
             network.head = self.method.head.build(network.encoder.embedding_dim, len(store.targets))
-        self.model = self.method.learner(network, Setting(options, options.tau or recipe.tau, self.steps))
+        self.model = self.method.learner(network, self._setting())
         self.optimizer = make_optimizer(recipe, self.model.parameters(), options.lr)
         restart = options.restart * self.steps_per_epoch
         self.scheduler = make_schedule(recipe, self.optimizer, self.steps, restart)
         self._empty = torch.zeros((), device=device)
+
+    def _setting(self) -> Setting:
+        tau = self.options.tau or self.method.recipe.tau
+        return Setting(self.options, tau, self.steps, self.method.views)
 
     def batches(self, epoch: int) -> list[Tensor]:
         """The sampler's batches: rows (B,), or (B, 3) of triplets."""
@@ -119,11 +123,12 @@ class PretrainTask(Task):
         return losses
 
     def constant_pass(self) -> tuple[nn.Module, tuple[int, ...]] | None:
-        """The network on all views of a batch, where the learner embeds them all at once."""
-        if not self.model.one_pass:
+        """The learner on all views of a batch, where it does no more than embed them, however many passes through the
+        network that takes."""
+        if not self.model.embeds_alone:
             return None
         views = self.batches(0)[0].numel() * self.method.views
-        return self.model.network, (views, inputs_of(self.options.context or 0), self.size, self.size)
+        return self.model, (views, inputs_of(self.options.context or 0), self.size, self.size)
 
     def after_step(self, step: int) -> None:
         """Let the learner's slow copy and queue follow."""

@@ -55,9 +55,9 @@ class Views(nn.Module):
 class Light(nn.Module):
     """The light changes of `dataset.augment`, to images alone."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.augment = Augment("light", size)
+        self.augment = Augment("light")
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, S, S) in [0, 1] → changed copies, in [0, 1]."""
@@ -72,9 +72,9 @@ class Published(nn.Module):
     grey levels away; flips and rotations turn organs to sides where they never lie.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.augment = Augment("supercl", size)
+        self.augment = Augment("supercl")
         self.blur = K.RandomGaussianBlur((3, 3), (1.0, 3.0), p=1.0)
 
     def move(self, images: Tensor) -> Tensor:
@@ -111,9 +111,9 @@ class Groups(nn.Module):
 Makers = dict[Changes, Callable[[int], nn.Module]]
 """Name → what makes random changes to images of this side; images in, changed images out."""
 
-TWO_VIEWS: Makers = {"light": Light, "strong": Views}
+TWO_VIEWS: Makers = {"light": lambda size: Light(), "strong": Views}
 ONE_VIEW: Makers = {"none": lambda size: nn.Identity(), **TWO_VIEWS}
-VIEW_GROUPS: Makers = {"strong": lambda size: Groups(Views(size)), "published": lambda size: Groups(Published(size))}
+VIEW_GROUPS: Makers = {"strong": lambda size: Groups(Views(size)), "published": lambda size: Groups(Published())}
 
 
 def views_of(images: Tensor, views: int, changes: nn.Module) -> Tensor:

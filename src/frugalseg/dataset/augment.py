@@ -9,6 +9,7 @@ import kornia.augmentation as K
 import torch
 from torch import Tensor, nn
 
+from frugalseg.dataset.deform import RandomDeformation
 from frugalseg.dataset.source import Slices
 
 Strength = Literal["light", "robust", "supercl"]
@@ -23,25 +24,13 @@ class Augment(nn.Module):
     Args:
         strength: light for contrast, where the slice must stay what it is; robust for fine-tuning, where with few
             labelled scans strong changes of contrast and size stand in for other patients and contrast phases; supercl
-            moves slices as SuperCL was published (arXiv 2504.14737): mirrored, bent, rotated all round, scaled.
-        size: side of the slices in pixels.
+            as SuperCL's fine-tuning was published (arXiv 2504.14737): mirrored, bent, rotated all round, scaled, and no
+            intensity changed.
     """
 
-    def __init__(self, strength: Strength, size: int) -> None:
+    def __init__(self, strength: Strength) -> None:
         super().__init__()
-        s = {"light": 0.3, "robust": 1.0, "supercl": 0.5}[strength]
-        geometry: list[nn.Module] = [
-            K.RandomAffine(degrees=30.0 * s, translate=(0.1 * s, 0.1 * s), scale=(1 - 0.3 * s, 1 + 0.4 * s), p=0.95)
-        ]
-        if strength == "supercl":
-            geometry = _supercl_geometry(size)
-        intensity: list[nn.Module] = [
-            K.RandomContrast((1 - 0.4 * s, 1 + 0.5 * s), p=0.7),
-            K.RandomBrightness((1 - 0.3 * s, 1 + 0.3 * s), p=0.7),
-            K.RandomGamma((1 - 0.4 * s, 1 + 0.7 * s), p=0.5),
-            K.RandomGaussianBlur((5, 5), (0.5, 1.0 + 0.5 * s), p=0.2),
-            K.RandomGaussianNoise(std=0.06 * s, p=0.4),
-        ]
+        geometry, intensity = _published() if strength == "supercl" else _ours({"light": 0.3, "robust": 1.0}[strength])
         self.geometry = K.AugmentationSequential(*geometry, data_keys=None)
         self.intensity = nn.Sequential(*intensity)
 
@@ -67,17 +56,21 @@ class Augment(nn.Module):
         return replace(batch, images=self.intensity(batch.images).clamp(0, 1))
 
 
-def _supercl_geometry(size: int) -> list[nn.Module]:
-    """Mirroring, elastic deformation (strength 100…350 and smoothness 14…17 of 512 pixels; here the middle of both),
-    rotation all round and scaling by 0.7…1.3, the last three of two slices in three."""
-    sigma = 15.5 * size / 512
-    kernel = 2 * round(2 * sigma) + 1
-    return [
-        K.RandomHorizontalFlip(p=0.5),
-        K.RandomVerticalFlip(p=0.5),
-        K.RandomElasticTransform(
-            (kernel, kernel), (sigma, sigma), (2 * 225 / 512, 2 * 225 / 512), align_corners=False, p=0.67
-        ),
-        K.RandomAffine(degrees=180.0, p=0.67),
-        K.RandomAffine(degrees=0.0, scale=(0.7, 1.3), p=0.67),
+def _ours(s: float) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Changes of place and of intensity, `s` times as strong as those of robust."""
+    geometry: list[nn.Module] = [
+        K.RandomAffine(degrees=30.0 * s, translate=(0.1 * s, 0.1 * s), scale=(1 - 0.3 * s, 1 + 0.4 * s), p=0.95)
     ]
+    intensity: list[nn.Module] = [
+        K.RandomContrast((1 - 0.4 * s, 1 + 0.5 * s), p=0.7),
+        K.RandomBrightness((1 - 0.3 * s, 1 + 0.3 * s), p=0.7),
+        K.RandomGamma((1 - 0.4 * s, 1 + 0.7 * s), p=0.5),
+        K.RandomGaussianBlur((5, 5), (0.5, 1.0 + 0.5 * s), p=0.2),
+        K.RandomGaussianNoise(std=0.06 * s, p=0.4),
+    ]
+    return geometry, intensity
+
+
+def _published() -> tuple[list[nn.Module], list[nn.Module]]:
+    """SuperCL's changes of place; it has none of intensity in fine-tuning."""
+    return [K.RandomHorizontalFlip(p=0.5), K.RandomVerticalFlip(p=0.5), RandomDeformation()], []

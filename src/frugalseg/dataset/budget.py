@@ -27,10 +27,15 @@ class Budget:
     unit: Unit
 
     @classmethod
-    def parse(cls, text: str) -> Budget:
-        """Read "5%", "3 scans" or "50 slices"; raises `OptionError` on anything else."""
+    def parse(cls, text: str, none: bool = False) -> Budget:
+        """Read "5%", "3 scans" or "50 slices"; raises `OptionError` on anything else.
+
+        Args:
+            text: as a person writes it.
+            none: whether 0 is a budget, as it is for what learns from no mask.
+        """
         match = _PATTERN.fullmatch(text.strip())
-        if match is None or float(match["amount"]) <= 0:
+        if match is None or (float(match["amount"]) == 0 and not none):
             raise OptionError(f"--budget {text!r} is no budget", 'write for example "5%", "3 scans" or "50 slices"')
         amount = float(match["amount"])
         unit = cast(Unit, match["unit"] if match["unit"] == "%" else match["unit"].rstrip("s") + "s")

@@ -1,7 +1,8 @@
 """`frugalseg prepare`: a folder of scans becomes a slice store.
 
 Each scan is read, scaled and made square on its own, into a folder of parts in `<out>.partial`; when all are there,
-they are joined and the folder takes its name. So a killed run leaves nothing that looks finished, and loses one scan.
+they are joined in a folder beside them, which then takes its name. So a killed run leaves nothing that looks finished,
+loses one scan, and can be finished wherever it was killed. One process at a time works on a store (`dataset.place`).
 """
 
 from __future__ import annotations
@@ -11,31 +12,49 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 
 from frugalseg._version import __version__
+from frugalseg.dataset.digest import digest_of
+from frugalseg.dataset.modality import Expected, ModalityError, explicit, scale_of, settle
+from frugalseg.dataset.place import is_there, place_of
 from frugalseg.dataset.splits import PARTS, Split, draw_split, patient_of, read_split
-from frugalseg.dataset.store import COLUMNS, FORMAT, SliceStore, presence_column, same_image_groups
+from frugalseg.dataset.store import (
+    ARRAYS,
+    COLUMNS,
+    DIGESTS,
+    FORMAT,
+    SCAN,
+    SliceStore,
+    index_of,
+    presence_column,
+    same_image_groups,
+)
 from frugalseg.dataset.superpixels import prepare_superpixels
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes
-from frugalseg.engine.files import atomic_write, read_json, sha256, write_joined, write_json
+from frugalseg.engine.files import atomic_write, check_out, sha256, write_joined, write_json
+from frugalseg.engine.forms import Form
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
+from frugalseg.engine.threads import with_threads
+from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, OptionError, ScanError, StoreError, disk_errors
-from frugalseg.imaging.find import check_same_grid, find_dataset
+from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
-from frugalseg.imaging.intensity import IntensityScale, looks_like_hu
+from frugalseg.imaging.grids import onto_grid
+from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.imaging.modality import SPOKEN, Kind, modality_of_values
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import PrepareOptions, SuperpixelOptions
+from frugalseg.options.common import told_modality
 
 PART_PARAMETERS = ("size", "intensity", "targets", "patient_pattern")
 """The parameters that shape a scan's part; the others only shape what is made of the parts."""
@@ -50,11 +69,17 @@ class ScanJob:
     image: Path
     labels: Path | None
     intensity: IntensityScale
+    expected: Expected
     targets: Targets
     size: int
     parts: Path
 
+    def part(self, array: str) -> Path:
+        """The file of its slices of images.npy or labels.npy."""
+        return self.parts / f"{self.case}.{array}"
 
+
+@with_threads
 def prepare(options: PrepareOptions) -> SliceStore:
     """Make the slice store `options.out`, or return it if it is there already, made the same way.
 
@@ -78,18 +103,36 @@ def prepare(options: PrepareOptions) -> SliceStore:
 
 
 def _prepare_slices(options: PrepareOptions) -> SliceStore:
+    check_out(options.out)
     images, labels = find_dataset(options.images, options.labels)
     targets = parse_targets(options.target)
     if targets and not labels:
         raise OptionError("--target was given without --labels", "add --labels FOLDER, or leave out --target")
     if not targets:
         labels = {}
-    parameters = _parameters(options, targets)
+    settled, expected = _settled(options, images)
+    parameters = _parameters(settled, targets)
     sources = {case: _stamp(image, labels.get(case)) for case, image in images.items()}
-    if options.out.exists():
-        return _existing(options.out, parameters, sources, options)
+    with place_of(options.out) as partial:
+        if is_there(options.out):  # asked under the lock: another process may have finished it
+            return _existing(options.out, parameters, sources, options.skip_broken)
+        _make(options, expected, images, labels, targets, parameters, sources, partial)
+    store = SliceStore.open(options.out)
+    _describe(store)
+    return store
 
-    partial = Path(f"{options.out.resolve()}.partial")
+
+def _make(
+    options: PrepareOptions,
+    expected: Expected,
+    images: Mapping[str, Path],
+    labels: Mapping[str, Path],
+    targets: Targets,
+    parameters: Mapping[str, Any],
+    sources: Mapping[str, Any],
+    partial: Path,
+) -> None:
+    """Prepare every scan that is not yet, join them, and let the store appear in one step."""
     parts = partial / f"parts-{_digest(parameters, PART_PARAMETERS)}"
     with disk_errors(partial):
         parts.mkdir(parents=True, exist_ok=True)
@@ -100,48 +143,66 @@ def _prepare_slices(options: PrepareOptions) -> SliceStore:
             image=image,
             labels=labels.get(case),
             intensity=IntensityScale.from_dict(parameters["intensity"]),
+            expected=expected,
             targets=targets,
             size=options.size,
             parts=parts,
         )
         for case, image in images.items()
     }
-    done = {case: entry for case, job in jobs.items() if (entry := _finished_part(job, sources[case]))}
+    done = {case: entry for case, job in jobs.items() if (entry := finished_part(job, sources[case]))}
     if done:
         say(f"{len(done)} of {len(jobs)} scans were prepared before")
     todo = {case: job for case, job in jobs.items() if case not in done}
     made, failures = map_cases(prepare_scan, todo, "preparing", options.workers)
     _report_failures(failures, len(jobs), options.skip_broken)
     scans = [(done | made)[case] for case in jobs if case not in failures]
+    _warn_of_values(scans, expected.kind)
     _check_values(scans, targets)
 
     split = _split(scans, options)
-    slices = _index(scans, targets)
-    _join(scans, parts, partial, options.size)
-    with atomic_write(partial / "slices.parquet") as file:
-        slices.to_parquet(file, index=False)
-    write_json(partial / "split.json", split)
+    whole = partial / "store"
+    if whole.exists():  # of a killed run: perhaps with other scans
+        shutil.rmtree(whole)
+    _join(scans, parts, whole, options.size)
+    with atomic_write(whole / "slices.parquet") as file:
+        index_of(scans, targets).to_parquet(file, index=False)
+    write_json(whole / "split.json", split)
     meta = {"format": FORMAT, "version": __version__, "parameters": parameters, "columns": COLUMNS, "scans": scans}
-    write_json(partial / "store.json", meta)
-    for leftover in partial.glob("parts-*"):
-        shutil.rmtree(leftover)
-    with disk_errors(options.out):
-        partial.rename(options.out)
-    store = SliceStore.open(options.out)
-    _describe(store)
-    return store
+    write_json(whole / "store.json", meta)
+    out = options.out.resolve()
+    with disk_errors(out):
+        if out.is_dir():  # an empty one, which not every system lets a folder replace
+            out.rmdir()
+        whole.rename(out)
+
+
+def _settled(options: PrepareOptions, images: Mapping[str, Path]) -> tuple[PrepareOptions, Expected]:
+    """The options with the modality decided: as a store that is there was made, or by the scans."""
+    if told_modality(options) == "auto" and (options.out / "store.json").is_file():
+        kind = SliceStore.open(options.out).intensity.kind
+        return replace(options, **explicit(options, kind)), Expected(kind, "the store holds")
+    return settle(options, images, options.workers)
+
+
+def _warn_of_values(scans: Sequence[Mapping[str, Any]], kind: Kind) -> None:
+    """Say once where scans that are scaled as CT do not look like it, or the other way round."""
+    odd = [scan["case"] for scan in scans if scan.get("looks_like") not in (None, kind)]
+    if odd:
+        words = "hardly look like HU" if kind == "ct" else "look like HU"
+        other = "mr" if kind == "ct" else "ct"
+        warnings.warn(
+            f"the values of {len(odd)} of {counted(len(scans), 'scan')} {words} ({', '.join(odd[:5])}); they are "
+            f"scaled as {SPOKEN[kind]} nevertheless. If they are {SPOKEN[other]}, give --modality {other}",
+            stacklevel=3,
+        )
 
 
 def _parameters(options: PrepareOptions, targets: Targets) -> dict[str, Any]:
     """Everything that shapes the store's content; two stores are alike when these and the scans are."""
-    scale = (
-        IntensityScale(kind=options.modality, low=options.window[0], high=options.window[1])
-        if options.modality == "ct"
-        else IntensityScale(kind=options.modality, low=options.percentiles[0], high=options.percentiles[1])
-    )
     return {
         "size": options.size,
-        "intensity": scale.to_dict(),
+        "intensity": scale_of(options).to_dict(),
         "targets": {name: list(values) for name, values in targets.items()},
         "patient_pattern": options.patient_pattern,
         "split": {"fractions": list(options.fractions), "seed": options.seed}
@@ -171,13 +232,8 @@ def _made_from(entry: Mapping[str, Any], stamp: list[Any]) -> bool:
     return hashes == [entry["image_sha256"], entry["labels_sha256"]]
 
 
-def _existing(
-    out: Path, parameters: Mapping[str, Any], sources: Mapping[str, Any], options: PrepareOptions
-) -> SliceStore:
+def _existing(out: Path, parameters: Mapping[str, Any], sources: Mapping[str, Any], skip_broken: bool) -> SliceStore:
     """The finished store at `out`, if it was made with these parameters from these scans."""
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
-        return _prepare_slices(options)
     store = SliceStore.open(out)
     before = store.meta["parameters"]
     if differing := [key for key in parameters if parameters[key] != before.get(key)]:
@@ -189,7 +245,7 @@ def _existing(
     changed = [
         case
         for case, stamp in sources.items()
-        if (not _made_from(there[case], stamp) if case in there else not options.skip_broken)
+        if (not _made_from(there[case], stamp) if case in there else not skip_broken)
     ]
     changed += [case for case in there if case not in sources]
     if changed:
@@ -212,39 +268,51 @@ def _digest(parameters: Mapping[str, Any], names: Sequence[str]) -> str:
     return hashlib.sha256(chosen.encode()).hexdigest()[:12]
 
 
-def _finished_part(job: ScanJob, stamp: list[Any]) -> dict[str, Any] | None:
-    path = job.parts / f"{job.case}.json"
-    if not path.is_file():
+PART = Form({"stamp": [[str | None | int]], **SCAN, **DIGESTS}, StoreError, "delete it")
+"""What is noted of a part, which becomes the scan's entry in store.json."""
+
+
+def finished_part(job: ScanJob, stamp: list[Any]) -> dict[str, Any] | None:
+    """The entry of a scan whose part is there: whole, of this job, and made from the files stamped here."""
+    try:
+        entry: dict[str, Any] = PART.read(job.parts / f"{job.case}.json")
+    except StoreError:  # not there, of a version that noted less, or damaged
         return None
-    entry: dict[str, Any] = read_json(path)
-    return entry if _made_from(entry, stamp) else None
+    whole = entry["case"] == job.case and all(_is_whole(job, name, entry) for name in ARRAYS)
+    return entry if whole and _made_from(entry, stamp) else None
+
+
+def _is_whole(job: ScanJob, array: str, entry: Mapping[str, Any]) -> bool:
+    path, slices = job.part(array), entry["slices"]
+    bytes_of_all = slices * job.size**2 * ARRAYS[array].itemsize
+    if not path.is_file() or slices < 1 or path.stat().st_size != bytes_of_all:
+        return False
+    known: str = entry["digests"][array]
+    return _digest_of_part(job, array, slices) == known
+
+
+def _digest_of_part(job: ScanJob, array: str, slices: int) -> str:
+    return digest_of(np.memmap(job.part(array), ARRAYS[array], "r", shape=(slices, job.size, job.size)), array)
 
 
 def prepare_scan(job: ScanJob) -> dict[str, Any]:
     """Read, check, scale and square one scan; write its part; return its entry for store.json."""
     stamp = _stamp(job.image, job.labels)
     image = read_volume(job.image)
-    labels = None if job.labels is None else read_labels(job.labels)
-    if labels is not None:
-        check_same_grid(image, labels, job.case)
+    labels = None if job.labels is None else onto_grid(read_labels(job.labels), image, job.case)
+    job.expected.check(job.case, job.image, image)
     upright, way = canonical(image)
-    if job.intensity.kind == "ct" and not looks_like_hu(image.array):
-        warnings.warn(
-            f"{job.case}: values {image.array.min():g}…{image.array.max():g} hardly look like HU; "
-            "for MR give --modality mr",
-            stacklevel=2,
-        )
-    limits = job.intensity.fit(upright.array)
+    limits = job.intensity.fit(upright.array, upright.padding)
     square = Square.fit(axial_slices(upright.array).shape[1:], (upright.spacing[1], upright.spacing[0]), job.size)
     stack = axial_slices(upright.array)
     classes = np.zeros(stack.shape, np.uint8)
     if labels is not None:
         classes = to_classes(axial_slices(way.apply(labels).array), job.targets)
-    with atomic_write(job.parts / f"{job.case}.images") as file:
+    with atomic_write(job.part("images")) as file:
         for chunk in _chunks(stack):
-            scaled = torch.from_numpy(job.intensity.apply(chunk, limits))
+            scaled = torch.from_numpy(job.intensity.apply(chunk, limits, upright.padding))
             file.write(square.images(scaled).to(torch.float16).numpy().tobytes())
-    with atomic_write(job.parts / f"{job.case}.labels") as file:
+    with atomic_write(job.part("labels")) as file:
         for chunk in _chunks(classes):
             file.write(square.labels(torch.from_numpy(np.ascontiguousarray(chunk))).numpy().tobytes())
     present = [[bool((c == number).any()) for number in range(1, len(job.targets) + 1)] for c in classes]
@@ -258,11 +326,13 @@ def prepare_scan(job: ScanJob) -> dict[str, Any]:
         "fingerprint": fingerprint(upright),
         "grid": image.describe_grid(),
         "limits": [float(v) for v in limits],
+        "looks_like": modality_of_values(image.array).kind,
         "z_mm": upright.spacing[2],
         "row_mm": square.pixel_spacing[0],
         "column_mm": square.pixel_spacing[1],
         "values": [] if labels is None else [int(v) for v in np.unique(labels.array)],
         "present": present,
+        "digests": {array: _digest_of_part(job, array, len(present)) for array in ARRAYS},
     }
     write_json(job.parts / f"{job.case}.json", entry)
     return entry
@@ -278,7 +348,8 @@ def _report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_br
     if not failures:
         return
     told = f"{len(failures)} of {total} scans cannot be prepared:\n{list_failures(failures)}"
-    if not skip_broken or len(failures) == total:
+    odd = any(isinstance(error, ModalityError) for error in failures.values())  # whole, and perhaps the right ones
+    if odd or not skip_broken or len(failures) == total:
         raise ScanError(
             told,
             "mend or remove them and run the same command again (the other scans are kept), "
@@ -311,32 +382,11 @@ def _split(scans: Sequence[Mapping[str, Any]], options: PrepareOptions) -> dict[
     return draw_split(labelled, same_image, options.fractions, options.seed).to_dict()
 
 
-def _index(scans: Sequence[Mapping[str, Any]], targets: Targets) -> pd.DataFrame:
-    """One row a slice (see `COLUMNS`)."""
-    tables = []
-    for scan in scans:
-        z = np.arange(scan["slices"])
-        columns = {
-            "case": scan["case"],
-            "patient": scan["patient"],
-            "z": z,
-            "position": (z + 1) / len(z),
-            "z_mm": z * scan["z_mm"],
-            "row_mm": scan["row_mm"],
-            "column_mm": scan["column_mm"],
-            "labelled": scan["labels_sha256"] is not None,
-        }
-        present = np.array(scan["present"], dtype=bool).reshape(len(z), len(targets))
-        columns |= {presence_column(name): present[:, i] for i, name in enumerate(targets)}
-        tables.append(pd.DataFrame(columns))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _join(scans: Sequence[Mapping[str, Any]], parts: Path, partial: Path, size: int) -> None:
+def _join(scans: Sequence[Mapping[str, Any]], parts: Path, whole: Path, size: int) -> None:
     """Join the parts into images.npy and labels.npy."""
     shape = (sum(scan["slices"] for scan in scans), size, size)
-    for name, dtype in (("images", np.dtype(np.float16)), ("labels", np.dtype(np.uint8))):
-        write_joined(partial / f"{name}.npy", dtype, shape, [parts / f"{scan['case']}.{name}" for scan in scans])
+    for name, dtype in ARRAYS.items():
+        write_joined(whole / f"{name}.npy", dtype, shape, [parts / f"{scan['case']}.{name}" for scan in scans])
 
 
 def _describe(store: SliceStore) -> None:

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from frugalseg.dataset.store import SliceStore
+from frugalseg.engine.host_memory import free_host_memory
 
 RESIDENT_SHARE = 0.5
 """A store lives in memory when it takes at most this share of what is free."""
@@ -75,6 +75,7 @@ class SliceSource:
             # PyTorch hardly knows uint16; there are far fewer than 2¹⁵ in a slice.
             self._arrays["superpixels"] = store.superpixels.view(np.int16)
         kept = None if rows is None else np.unique(around[rows])
+        store.check_content(self._arrays, kept)  # nothing is learned from an array that was exchanged
         count = len(store.images) if kept is None else len(kept)
         self._place = None if kept is None else _places(kept, len(store.images))
         need = sum(array[:1].nbytes for array in self._arrays.values()) * count
@@ -159,11 +160,7 @@ def free_memory(device: torch.device) -> int:
     """Bytes free on the device: of the GPU, or of the machine."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):  # not Linux: assume a small laptop's half
-        return 4 << 30
+    return free_host_memory()
 
 
 def shuffled_batches(rows: npt.NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[Tensor]:

@@ -116,11 +116,13 @@ def read_split(path: Path, patients: Iterable[str], same_image: Sequence[set[str
         split = Split(**{part: tuple(map(str, content.get(part, ()))) for part in PARTS})
     except FileNotFoundError:
         raise SplitError(f"--split {path} is not there", "check the path") from None
-    except (ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise SplitError(
             f"--split {path} cannot be read: {error}",
             'write {"train": ["patient", …], "validation": […], "test": […]}',
         ) from error
+    except SplitError as error:
+        raise SplitError(f"--split {path}: {error.problem}", error.cure) from None
     if unknown := set(split.part_of()) - set(patients):
         raise SplitError(
             f"--split {path} names {_some(unknown)}, no such patient is in the images (there are {_some(patients)})",

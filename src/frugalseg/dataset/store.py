@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,14 +22,71 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pyarrow import ArrowException
 
+from frugalseg.dataset.digest import digest_of
+from frugalseg.dataset.place import unfinished
 from frugalseg.dataset.splits import Split, read_split
-from frugalseg.engine.files import read_json, to_json
+from frugalseg.engine.files import to_json
+from frugalseg.engine.forms import SCALE, Form
 from frugalseg.errors import StoreError
 from frugalseg.imaging.intensity import IntensityScale
 
 FORMAT = 1
 SUPERPIXELS = "superpixels.npy"
+SUPERPIXEL_DIGESTS = "superpixel_digests"
+
+ARRAYS: dict[str, np.dtype[Any]] = {"images": np.dtype(np.float16), "labels": np.dtype(np.uint8)}
+"""What lies in <name>.npy, (N, S, S)."""
+_TYPES = {**ARRAYS, "superpixels": np.dtype(np.uint16)}
+
+CURE = "copy the store anew from where it is whole, or delete it and prepare it again"
+
+SCAN = {
+    "case": str,
+    "patient": str,
+    "slices": int,
+    "fingerprint": str,
+    "image_sha256": str,
+    "labels_sha256": str | None,
+    "stamp": list,
+    "z_mm": float,
+    "row_mm": float,
+    "column_mm": float,
+    "values": [int],
+    "present": [[bool]],
+}
+"""A scan's entry in store.json."""
+
+DIGESTS = {"digests": dict.fromkeys(ARRAYS, str)}
+"""What it holds too, in stores that are made now."""
+
+HEAD = Form({"format": object}, StoreError, CURE)
+
+
+def _makes_sense(meta: dict[str, Any]) -> None:
+    """Raise `ValueError` where the values of store.json cannot be."""
+    if meta["parameters"]["size"] < 1 or any(scan["slices"] < 1 for scan in meta["scans"]) or not meta["scans"]:
+        raise ValueError("a size, or a number of slices, below 1, or no scan")
+    IntensityScale.from_dict(meta["parameters"]["intensity"])
+    organs = len(meta["parameters"]["targets"])
+    for scan in meta["scans"]:
+        if len(scan["present"]) != scan["slices"] or any(len(there) != organs for there in scan["present"]):
+            raise ValueError(f"the scan {scan['case']!r} does not tell of every slice which organs it shows")
+
+
+META = Form(
+    {
+        "parameters": {"size": int, "intensity": SCALE, "targets": {str: [int]}, "patient_pattern": str, "split": dict},
+        "scans": [SCAN | {"digests?": DIGESTS["digests"]}],
+        "superpixels?": {"segments": int, "compactness": float},
+        f"{SUPERPIXEL_DIGESTS}?": {str: str},
+    },
+    StoreError,
+    CURE,
+    valid=_makes_sense,
+)
+"""store.json."""
 
 COLUMNS = {
     "case": "case id",
@@ -70,20 +128,21 @@ class SliceStore:
             StoreError: there is none, it is unfinished, or of another format version.
         """
         if not (folder / "store.json").is_file():
-            unfinished = Path(f"{folder.resolve()}.partial").is_dir()
+            begun = unfinished(folder)
             raise StoreError(
-                f"{folder} is no slice store" + (", only an unfinished one lies beside it" if unfinished else ""),
+                f"{folder} is no slice store" + (", only an unfinished one lies beside it" if begun else ""),
                 "run the same `frugalseg prepare` command again to finish it"
-                if unfinished
+                if begun
                 else "make one with `frugalseg prepare`, or check the path",
             )
-        meta = read_json(folder / "store.json")
-        if meta.get("format") != FORMAT:
+        found = HEAD.read(folder / "store.json")["format"]
+        if found != FORMAT:
             raise StoreError(
-                f"{folder} has store format {meta.get('format')}, this version reads {FORMAT}",
+                f"{folder} has store format {found}, this version reads {FORMAT}",
                 "prepare the store again with this version",
             )
-        return cls(folder, meta, pd.read_parquet(folder / "slices.parquet"))
+        meta = META.read(folder / "store.json")
+        return cls(folder, meta, _read_index(folder / "slices.parquet", meta))
 
     @cached_property
     def images(self) -> npt.NDArray[np.float16]:
@@ -124,13 +183,52 @@ class SliceStore:
             array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
         except (OSError, EOFError, ValueError) as error:  # copied in part, most likely
             why = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-            raise StoreError(f"{path} {why}", "delete the store and prepare it again") from None
-        if len(array) != len(self.slices):
+            raise StoreError(f"{path} {why}", CURE) from None
+        size = self.meta.get("parameters", {}).get("size", array.shape[-1])
+        wanted = ((len(self.slices), size, size), _TYPES[path.stem])
+        if (array.shape, array.dtype) != wanted:
             raise StoreError(
-                f"{path} holds {len(array)} slices, the index {len(self.slices)}",
-                "delete the store and prepare it again",
+                f"{path} is of another store: it holds {array.shape} {array.dtype}, expected {wanted[0]} {wanted[1]}",
+                CURE,
             )
         return array
+
+    def check_content(self, arrays: Iterable[str], rows: npt.NDArray[np.integer[Any]] | None = None) -> None:
+        """Read some slices of the scans that `rows` are of (by default of all), and see that they are what was stored.
+
+        Raises:
+            StoreError: an array was exchanged or changed; names the file and the scan. Older stores cannot tell.
+        """
+        slices = self.slices if rows is None else self.slices.iloc[np.unique(rows)]
+        begins = self.slices.groupby("case", sort=False).indices
+        jobs = [
+            (name, case, begins[case][0], begins[case][-1] + 1)
+            for name in arrays
+            for case in slices["case"].unique()
+            if case in self._digests(name)
+        ]
+
+        def check(job: tuple[str, str, int, int]) -> str | None:
+            name, case, first, end = job
+            stack = getattr(self, name)[first:end]
+            return None if digest_of(stack, name) == self._digests(name)[case] else f"{name}.npy: {case}"
+
+        with ThreadPoolExecutor() as pool:
+            wrong = next(filter(None, pool.map(check, jobs)), None)
+        if wrong:
+            name, _, case = wrong.partition(": ")
+            raise StoreError(
+                f"{self.folder / name} was changed or is of another store: the slices of {case} are not those that "
+                "were stored",
+                CURE,
+            )
+
+    def _digests(self, array: str) -> Mapping[str, str]:
+        """Case → `digest_of` its slices, where they are known."""
+        if array == "superpixels":
+            known: dict[str, str] = self.meta.get(SUPERPIXEL_DIGESTS, {})
+            return known
+        return {scan["case"]: scan["digests"][array] for scan in self.meta.get("scans", ()) if "digests" in scan}
 
     def check_arrays(self) -> None:
         """Raise `StoreError` where images.npy or labels.npy is missing, damaged or too short."""
@@ -153,8 +251,14 @@ class SliceStore:
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """What a scan must go through before a network trained on this store sees it."""
-        return {key: self.meta["parameters"][key] for key in ("size", "intensity")}
+        """What a scan must go through before a network trained on this store sees it, and what it should look like.
+
+        Under "looks_like" the kinds, ct or mr, that the values of the store's scans look like; a store made before
+        that was noted has none.
+        """
+        looks = {scan.get("looks_like") for scan in self.meta["scans"]} - {None}
+        shaping = {key: self.meta["parameters"][key] for key in ("size", "intensity")}
+        return {**shaping, "looks_like": sorted(looks)}
 
     @property
     def presence_columns(self) -> list[str]:
@@ -173,7 +277,10 @@ class SliceStore:
 
     def split(self, other: Path | None = None) -> Split:
         """The store's own split, or the one in the file `other`; checked for leakage either way."""
-        return read_split(other or self.folder / "split.json", self.patients, self.same_image)
+        own = self.folder / "split.json"
+        if other is None and not own.is_file():
+            raise StoreError(f"{own} is missing", CURE)
+        return read_split(other or own, self.patients, self.same_image)
 
     def fingerprints(self, patients: set[str]) -> set[str]:
         """Fingerprints of the scans of these patients."""
@@ -191,7 +298,7 @@ class SliceStore:
         """
         parts = json.dumps(split.to_dict(), sort_keys=True)
         # Superpixels may be added to a store that runs have learned from; that makes it no other.
-        meta = {key: value for key, value in self.meta.items() if key != "superpixels"}
+        meta = {key: value for key, value in self.meta.items() if key not in ("superpixels", SUPERPIXEL_DIGESTS)}
         # Nor do copies of its scans: hashes of their files stay.
         meta["scans"] = [{key: value for key, value in scan.items() if key != "stamp"} for scan in self.meta["scans"]]
         content = to_json(meta)
@@ -229,3 +336,53 @@ def same_image_groups(scans: Sequence[Mapping[str, Any]]) -> list[set[str]]:
     for scan in scans:
         owners.setdefault(scan["fingerprint"], set()).add(scan["patient"])
     return [patients for patients in owners.values() if len(patients) > 1]
+
+
+def index_of(scans: Sequence[Mapping[str, Any]], organs: Iterable[str]) -> pd.DataFrame:
+    """One row a slice (see `COLUMNS`), by what store.json says of the scans."""
+    count = [int(scan["slices"]) for scan in scans]
+    z = np.concatenate([np.arange(slices) for slices in count])
+
+    def each(values: Iterable[Any]) -> pd.Series[Any]:
+        return pd.Series(list(values)).repeat(count).reset_index(drop=True)
+
+    columns = {
+        "case": each(scan["case"] for scan in scans),
+        "patient": each(scan["patient"] for scan in scans),
+        "z": z,
+        "position": (z + 1) / np.repeat(count, count),
+        "z_mm": z * each(float(scan["z_mm"]) for scan in scans),
+        "row_mm": each(float(scan["row_mm"]) for scan in scans),
+        "column_mm": each(float(scan["column_mm"]) for scan in scans),
+        "labelled": each(scan["labels_sha256"] is not None for scan in scans),
+    }
+    names = list(organs)
+    present = np.array([there for scan in scans for there in scan["present"]], bool).reshape(len(z), len(names))
+    return pd.DataFrame(columns | {presence_column(name): present[:, i] for i, name in enumerate(names)})
+
+
+def _read_index(path: Path, meta: Mapping[str, Any]) -> pd.DataFrame:
+    """slices.parquet, in which everything is as store.json says.
+
+    Raises:
+        StoreError: it is missing or damaged, its rows were shuffled, or it is of another store.
+    """
+    try:
+        found = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing", CURE) from None
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError, ArrowException) as error:
+        raise StoreError(f"{path} is damaged: it cannot be read ({str(error).splitlines()[0]})", CURE) from error
+    expected = index_of(meta["scans"], meta["parameters"]["targets"])
+    if len(found) != len(expected):
+        raise StoreError(f"{path} tells of {len(found)} slices, store.json of {len(expected)}", CURE)
+    for name, column in expected.items():
+        if name not in found:
+            raise StoreError(f"{path} is damaged: it has no column {name!r}", CURE)
+        if (differing := np.flatnonzero(found[name].to_numpy() != column.to_numpy())).size:
+            raise StoreError(
+                f"{path} does not belong to its store.json: {name!r} is {found[name].iloc[differing[0]]!r} in row "
+                f"{differing[0]}, expected {column.iloc[differing[0]]!r}",
+                CURE,
+            )
+    return found

@@ -15,15 +15,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from frugalseg.dataset.store import SUPERPIXELS, SliceStore
-from frugalseg.engine.files import atomic_write, read_json, write_joined, write_json
+from frugalseg.dataset.digest import digest_of
+from frugalseg.dataset.place import place_of
+from frugalseg.dataset.store import SUPERPIXEL_DIGESTS, SUPERPIXELS, SliceStore
+from frugalseg.engine.files import atomic_write, write_joined, write_json
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
-from frugalseg.errors import ScanError, StoreError
+from frugalseg.engine.threads import with_threads
+from frugalseg.errors import ScanError, StoreError, disk_errors
 from frugalseg.options import SuperpixelOptions
 
 LIGHTEST = 100.0
 """L* of white."""
+MAP = np.dtype(np.uint16)
 
 
 @dataclass(frozen=True)
@@ -70,22 +74,30 @@ def lightness(image: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class _Job:
-    store: Path
-    rows: tuple[int, int]
+    store: SliceStore
+    rows: slice
     slic: Slic
     part: Path
 
 
+@with_threads
 def prepare_superpixels(options: SuperpixelOptions) -> SliceStore:
     """Add superpixels to the store `options.data`; scans done before an interruption are kept.
 
     Raises:
         StoreError: there is no store, or it has superpixels computed otherwise.
         ScanError: a worker failed; the message says on which scan.
+        RunError: another process works on the store.
     """
-    store = SliceStore.open(options.data)
+    SliceStore.open(options.data)  # before a folder is made beside it
+    with place_of(options.data):
+        return _add(SliceStore.open(options.data), options)
+
+
+def _add(store: SliceStore, options: SuperpixelOptions) -> SliceStore:
     slic = Slic.for_size(store.size, options.segments, options.compactness)
     asked = asdict(slic)
+    parts = store.folder / f"superpixels-{slic.segments}-{slic.compactness:g}.partial"
     if (there := store.superpixels_made) is not None:
         if there != asked:
             raise StoreError(
@@ -93,14 +105,15 @@ def prepare_superpixels(options: SuperpixelOptions) -> SliceStore:
                 f"delete {store.folder / SUPERPIXELS} to have them computed anew",
             )
         say(f"{store.folder} has these superpixels already")
+        shutil.rmtree(parts, ignore_errors=True)  # left where a process was killed while it removed them
         return store
-    parts = store.folder / f"superpixels-{slic.segments}-{slic.compactness:g}.partial"
-    parts.mkdir(exist_ok=True)
+    with disk_errors(parts):
+        parts.mkdir(exist_ok=True)
     jobs = {
-        str(case): _Job(store.folder, (of.index[0], of.index[-1] + 1), slic, parts / f"{case}.map")
+        str(case): _Job(store, slice(of.index[0], of.index[-1] + 1), slic, parts / f"{case}.map")
         for case, of in store.slices.groupby("case", sort=False)
     }
-    todo = {case: job for case, job in jobs.items() if not job.part.is_file()}
+    todo = {case: job for case, job in jobs.items() if not _is_whole(job)}
     _, failures = map_cases(_superpixels_of_scan, todo, "superpixels", options.workers)
     if failures:
         raise ScanError(
@@ -108,13 +121,23 @@ def prepare_superpixels(options: SuperpixelOptions) -> SliceStore:
             "run the same command again; the other scans are kept",
         )
     shape = (len(store.slices), store.size, store.size)
-    write_joined(store.folder / SUPERPIXELS, np.dtype(np.uint16), shape, [job.part for job in jobs.values()])
+    digests = {case: digest_of(_mapped(job), "superpixels") for case, job in jobs.items()}
+    write_joined(store.folder / SUPERPIXELS, MAP, shape, [job.part for job in jobs.values()])
     # Told last: what store.json does not name is not there.
-    meta = read_json(store.folder / "store.json")
-    write_json(store.folder / "store.json", meta | {"superpixels": asked})
-    shutil.rmtree(parts)
+    write_json(store.folder / "store.json", store.meta | {"superpixels": asked, SUPERPIXEL_DIGESTS: digests})
+    shutil.rmtree(parts, ignore_errors=True)
     say(f"{store.folder}: superpixels of {len(store.slices)} slices, {_told(asked)}")
     return SliceStore.open(store.folder)
+
+
+def _is_whole(job: _Job) -> bool:
+    """Whether a scan's part is there; it is renamed when whole, and cut only by a disk that failed."""
+    pixels = job.store.images[job.rows].size
+    return job.part.is_file() and job.part.stat().st_size == pixels * MAP.itemsize
+
+
+def _mapped(job: _Job) -> npt.NDArray[np.uint16]:
+    return np.memmap(job.part, MAP, "r", shape=job.store.images[job.rows].shape)
 
 
 def _told(made: dict[str, Any]) -> str:
@@ -122,7 +145,7 @@ def _told(made: dict[str, Any]) -> str:
 
 
 def _superpixels_of_scan(job: _Job) -> int:
-    images = SliceStore.open(job.store).images[slice(*job.rows)]
+    images = job.store.images[job.rows]
     with atomic_write(job.part) as file:
         for image in images:
             file.write(job.slic(image).tobytes())

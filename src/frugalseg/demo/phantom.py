@@ -20,6 +20,7 @@ from frugalseg.demo.phantom_canvas import BLUR_MM, Canvas
 from frugalseg.demo.phantom_noise import correlated_noise, photon_loss
 from frugalseg.demo.phantom_patient import Patient, draw_patient
 from frugalseg.demo.phantom_tissue import LABELS, TISSUES
+from frugalseg.engine.progress import progress
 from frugalseg.errors import OptionError, disk_errors
 from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import write_mask
@@ -176,12 +177,14 @@ def write_cohort(folder: Path, cases: int, seed: int, options: PhantomOptions | 
     with disk_errors(folder):
         images.mkdir(parents=True, exist_ok=True)
         labels.mkdir(parents=True, exist_ok=True)
-    for case in range(cases):
-        image, mask = make_phantom(cohort_seed(seed, case), options)
-        name = f"phantom_{case:02d}.nii.gz"
-        with disk_errors(images / name):
-            nib.save(_nifti(image), images / name)
-        write_mask(mask, labels / name)
+    with progress("making phantoms", cases, "scans") as bar:
+        for case in range(cases):
+            image, mask = make_phantom(cohort_seed(seed, case), options)
+            name = f"phantom_{case:02d}.nii.gz"
+            with disk_errors(images / name):
+                nib.save(_nifti(image), images / name)
+            write_mask(mask, labels / name)
+            bar.advance()
     return images, labels
 
 

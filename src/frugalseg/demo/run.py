@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from filelock import BaseFileLock
+
+from frugalseg.commands import command_line
 from frugalseg.contrast.pretrain import pretrain
 from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.demo.phantom import LABELS, write_cohort
 from frugalseg.engine.device import find_device
-from frugalseg.engine.files import refuse_file, write_json
+from frugalseg.engine.files import check_out, write_json
+from frugalseg.engine.forms import Form
+from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.engine.progress import say
+from frugalseg.engine.run import plain
+from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, SplitError
 from frugalseg.evaluate.evaluate import evaluate
 from frugalseg.options import (
@@ -29,72 +37,71 @@ from frugalseg.segment.finetune import finetune
 from frugalseg.segment.predict import predict
 
 MARK = ".frugalseg-demo"
+NOT_SCIENCE = {"out", "device", "threads", "overwrite", "resume"}
+"""Options that may differ when a demo is gone on with."""
+MARKED = Form({"options?": {str: object}}, RunError, "start anew with --overwrite")
+"""What `MARK` holds; a demo of an older version did not note its options."""
 SCANS = 3
 """Labelled scans to train on, unless told otherwise or fewer are there."""
 MADE = ("scans", "store", "pretrained", "model", "predictions", "evaluation")
 
 
+@with_threads
 def demo(options: DemoOptions) -> Path:
     """Run the whole way and return the path of the report, which is also printed.
 
     Raises:
-        RunError: the folder is in use and `overwrite` was not given.
+        RunError: the folder is in use and neither `overwrite` nor `resume` was given; or there is nothing to resume, or
+            a demo with other options.
         SplitError: the budget asks for more labels than the split leaves to train on.
     """
-    out = options.out
+    check_out(options.out)
     if options.budget is not None:
         Budget.parse(options.budget)  # these two would otherwise be found wrong minutes later
     find_device(options.device)
-    _claim(options)
+    lock = _claim(options)
+    try:
+        return _run(options)
+    finally:
+        lock.release()
+
+
+def _run(options: DemoOptions) -> Path:
+    """Command after command; returns the path of the report."""
+    out = options.out
     begun = time.perf_counter()
     images, labels, target = _scans(options)
 
-    _announce("prepare", f"--images {images} --labels {labels} --target {' '.join(target)} --size {options.size}")
-    store = prepare(
-        PrepareOptions(
-            images=images,
-            labels=labels,
-            target=target,
-            size=options.size,
-            modality=options.modality,
-            out=out / "store",
-            seed=options.seed,
-        )
+    made = PrepareOptions(
+        images=images,
+        labels=labels,
+        target=target,
+        size=options.size,
+        modality=options.modality,
+        out=out / "store",
+        seed=options.seed,
     )
+    store: SliceStore = _step("prepare", prepare, made)
     budget = _budget(options, store)
-    _announce("pretrain", f"--data {out / 'store'} --method polycl-m --epochs {options.pretrain_epochs}")
-    pretrain(
-        PretrainOptions(
-            data=out / "store",
-            out=out / "pretrained",
-            epochs=options.pretrain_epochs,
-            device=options.device,
-            seed=options.seed,
-        )
+    shared: dict[str, Any] = {"device": options.device, "resume": "auto"}
+    learned = {"data": out / "store", "seed": options.seed, **shared}
+    _step("pretrain", pretrain, PretrainOptions(out=out / "pretrained", epochs=options.pretrain_epochs, **learned))
+    _step(
+        "finetune",
+        finetune,
+        FinetuneOptions(encoder=out / "pretrained", budget=budget, steps=options.steps, out=out / "model", **learned),
     )
-    _announce("finetune", f"--encoder {out / 'pretrained'} --budget {shlex.quote(budget)}")
-    finetune(
-        FinetuneOptions(
-            data=out / "store",
-            encoder=out / "pretrained",
-            budget=budget,
-            steps=options.steps,
-            out=out / "model",
-            device=options.device,
-            seed=options.seed,
-        )
-    )
-    _announce("predict", f"--model {out / 'model'} --images {images}")
-    predict(PredictOptions(model=out / "model", images=images, out=out / "predictions", device=options.device))
-    _announce("evaluate", f"--predictions {out / 'predictions'} --references {labels}")
-    evaluate(
+    _step("predict", predict, PredictOptions(model=out / "model", images=images, out=out / "predictions", **shared))
+    _step(
+        "evaluate",
+        evaluate,
         EvaluateOptions(
             predictions=out / "predictions",
             references=labels,
-            target=target,
             out=out / "evaluation",
             seed=options.seed,
-        )
+            overwrite=True,
+        ),
     )
     report = (out / "evaluation" / "report.html").resolve()
     say(f"\ndone in {time.perf_counter() - begun:.0f} s; open the report:")
@@ -102,22 +109,45 @@ def demo(options: DemoOptions) -> Path:
     return report
 
 
-def _claim(options: DemoOptions) -> None:
+def _claim(options: DemoOptions) -> BaseFileLock:
     """Take the folder; only what a demo made, as its mark says, is ever deleted, and never the user's scans."""
     out, mark = options.out, options.out / MARK
-    refuse_file(out)
-    if out.exists() and any(out.iterdir()):
+    if in_use(out):
         if not mark.is_file():
             raise RunError(f"{out} holds other things than a demo", "choose another --out")
+        if options.resume != "no":
+            _check_same(options, mark)
+            return lock_folder(out)
         if not options.overwrite:
-            raise RunError(f"{out} holds an earlier demo", "choose another --out, or give --overwrite")
-        made = [out / name for name in (*MADE, "store.partial") if (out / name).exists()]
+            raise RunError(f"{out} holds an earlier demo", "choose another --out, or give --resume or --overwrite")
+        made = [out / name for name in (*MADE, "scans.partial", "store.partial") if (out / name).exists()]
         given = [path.resolve() for path in (options.images, options.labels) if path is not None]
         if inside := [path for path in given for folder in made if path.is_relative_to(folder.resolve())]:
             raise RunError(f"{inside[0]} lies in the demo folder that would be overwritten", "choose another --out")
+        lock = lock_folder(out)
         for folder in made:
             shutil.rmtree(folder)
-    write_json(mark, {"made_by": "frugalseg demo"})
+    else:
+        if options.resume == "yes":
+            raise RunError(f"--resume: {out} holds no demo to go on with", "leave out --resume")
+        lock = lock_folder(out)
+    write_json(mark, {"made_by": "frugalseg demo", "options": _science(options)})
+    return lock
+
+
+def _science(options: DemoOptions) -> dict[str, Any]:
+    """What an interrupted demo and the one that goes on with it must have in common."""
+    return {name: value for name, value in plain(options, lasting=True).items() if name not in NOT_SCIENCE}
+
+
+def _check_same(options: DemoOptions, mark: Path) -> None:
+    before, now = MARKED.read(mark).get("options", {}), _science(options)
+    if differing := [name for name in now if before.get(name) != now[name]]:
+        told = "; ".join(f"{name}: {before.get(name)} then, {now[name]} now" for name in differing)
+        raise RunError(
+            f"the demo in {options.out} had other options ({told})",
+            "resume with the same options, choose another --out, or start anew with --overwrite",
+        )
 
 
 def _budget(options: DemoOptions, store: SliceStore) -> str:
@@ -138,10 +168,15 @@ def _budget(options: DemoOptions, store: SliceStore) -> str:
 def _scans(options: DemoOptions) -> tuple[Path, Path, list[str]]:
     if options.images is not None and options.labels is not None:
         return options.images, options.labels, options.target
-    say(f"making {options.cases} phantoms of the abdomen")
-    images, labels = write_cohort(options.out / "scans", options.cases, options.seed)
-    return images, labels, [f"liver={LABELS['liver']}"]
+    scans, partial = options.out / "scans", options.out / "scans.partial"
+    if not scans.is_dir():
+        say(f"making {options.cases} phantoms of the abdomen")
+        write_cohort(partial, options.cases, options.seed)
+        partial.rename(scans)
+    return scans / "images", scans / "labels", [f"liver={LABELS['liver']}"]
 
 
-def _announce(command: str, flags: str) -> None:
-    say(f"\nfrugalseg {command} {flags}")
+def _step(name: str, command: Callable[[Any], Any], given: Any) -> Any:
+    """Say the line that does the same, and do it."""
+    say(f"\n{command_line(name, given)}")
+    return command(given)

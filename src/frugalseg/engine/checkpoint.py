@@ -4,13 +4,41 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
+import struct
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from frugalseg.engine.files import atomic_write
-from frugalseg.errors import RunError
+from frugalseg.engine.files import atomic_write, temporary_name
+from frugalseg.engine.forms import fault
+from frugalseg.errors import RunError, disk_errors
+
+CURE = "start the training again in another --out"
+NEEDED = {
+    "step": int,
+    "seconds": float,
+    "best": float,
+    "best_step": int,
+    "sums": dict,
+    "summed": int,
+    "model": dict,
+    "optimizer": dict,
+    "scheduler": dict,
+    "scaler": dict,
+}
+"""What a checkpoint of a training holds; see `engine.loop`."""
+
+_UNREADABLE = (
+    *(RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError),
+    *(OverflowError, RecursionError, AssertionError, struct.error),
+    *(pickle.UnpicklingError, zipfile.BadZipFile),
+)
+"""What torch.load lets through when a file is damaged."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -26,20 +54,47 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         RunError: the file is missing or damaged.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise RunError(f"there is no checkpoint {path}", "check the path") from None
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        raise RunError(f"checkpoint {path} is damaged ({error})", "start the run again in another --out") from error
+    except _UNREADABLE as error:
+        raise RunError(f"checkpoint {path} is damaged ({error})", CURE) from error
+    if not isinstance(state, dict):
+        raise RunError(f"checkpoint {path} is damaged (it holds {type(state).__name__}, no training)", CURE)
     return state
+
+
+def check_checkpoint(path: Path, state: dict[str, Any], steps: int) -> None:
+    """Raise `RunError` unless a training of so many steps can go on from what was read, or take its model from it.
+
+    Noticed are keys that are missing or of another type, a step beyond the end, and weights that are not finite.
+    """
+    if wrong := fault(state, NEEDED):
+        raise RunError(f"checkpoint {path} is damaged: {wrong}", CURE)
+    if not 0 <= state["step"] <= steps:
+        raise RunError(f"checkpoint {path} is damaged: it stands at step {state['step']} of {steps}", CURE)
+    for name, value in state["model"].items():
+        if isinstance(value, torch.Tensor) and not bool(torch.isfinite(value).all()):
+            raise RunError(f"checkpoint {path} is damaged: {name} holds values that are not finite", CURE)
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Turn what PyTorch says of a state that is not this network's or this optimiser's into a `RunError`."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise RunError(f"checkpoint {path} is not of this training ({reason})", CURE) from error
 
 
 def keep_as_best(last: Path, best: Path) -> None:
     """Let `best` name the checkpoint that `last` names now; a hard link, so it costs nothing."""
-    temporary = best.with_name(f".{best.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(last, temporary)
-    except OSError:  # file systems without hard links
-        temporary.write_bytes(last.read_bytes())
-    temporary.replace(best)
+    temporary = temporary_name(best)
+    with disk_errors(best):
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(last, temporary)
+        except OSError:  # file systems without hard links
+            shutil.copyfile(last, temporary)
+        temporary.replace(best)

@@ -3,24 +3,130 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from frugalseg.errors import RunError, disk_errors
+from frugalseg.errors import DiskError, OptionError, RunError, disk_errors, printable
+
+LONGEST_NAME = 40
+"""Characters of a file's name that its temporary neighbour keeps: with the rest no longer than a disk takes."""
+
+_TEMPORARY = re.compile(r"\..*\.(?P<process>\d+)\.tmp(\..+)?")
 
 
-def refuse_file(out: Path) -> None:
-    """Raise `RunError` where a folder is asked for that is a file, or would lie in one."""
-    there = next((path for path in (out, *out.parents) if path.exists()), None)
-    if there is not None and not there.is_dir():
-        raise RunError(f"--out {there} is a file", "give a folder")
+def check_out(out: Path, name: str = "--out") -> None:
+    """Find out, before any work, whether `out` is a folder or can become one.
+
+    Raises:
+        RunError: it is a file or lies below one, is a link that leads nowhere, or its name is no UTF-8.
+        DiskError: the name is too long, or the folder it would lie in cannot be written.
+    """
+    _check_place(out, name)
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{name} {out} is a file", "give a folder")
+
+
+def check_out_file(out: Path, name: str = "--out") -> None:
+    """The same for a file.
+
+    Raises:
+        RunError, DiskError: see `check_out`; or it is a folder.
+    """
+    _check_place(out, name)
+    if out.is_dir():
+        raise RunError(f"{name} {out} is a folder", "give a file")
+
+
+def _check_place(out: Path, name: str) -> None:
+    check_utf8(out, name)
+    for path in (out, *out.parents):
+        with disk_errors(out):
+            try:
+                path.lstat()  # of the whole path first: a name that is too long is told here
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        if not path.exists():
+            raise RunError(f"{name} {path} is a link that leads nowhere", "give another folder, or remove the link")
+        if path != out and not path.is_dir():
+            raise RunError(f"{name} {path} is a file", "give a folder")
+        if path != out and not os.access(path, os.W_OK | os.X_OK):  # what is there may be finished, and only be read
+            raise DiskError(f"{path} cannot be written (no permission)", f"choose another {name}")
+        return
+
+
+def check_utf8(path: Path, name: str) -> None:
+    """Raise `OptionError` where a path cannot stand in the files that tell of it."""
+    if printable(path) != str(path):
+        raise OptionError(f"{name} {printable(path)} is no UTF-8", "rename it")
+
+
+def temporary_name(path: Path, suffix: str = "") -> Path:
+    """The neighbour of `path` that takes its name when it is whole; `sweep` knows it by its own."""
+    name = path.name
+    if len(name) > LONGEST_NAME:
+        name = f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return path.with_name(f".{name}.{os.getpid()}.tmp{suffix}")
+
+
+def sweep(folder: Path, beginning: str = "") -> None:
+    """Remove what killed processes of this program left half-written in `folder` and below.
+
+    To be called by whoever holds the folder's lock; what a process that still runs is writing stays.
+
+    Args:
+        folder: where to look.
+        beginning: of the names of what is meant, where the lock is only of that.
+    """
+    for path in [found for found in folder.rglob(f".{beginning}*.tmp*") if _is_orphan(found)]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):  # what cannot be removed does no harm
+                path.unlink()
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file or folder is called like those of `temporary_name`."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def _is_orphan(path: Path) -> bool:
+    match = _TEMPORARY.fullmatch(path.name)
+    return match is not None and not _runs(int(match["process"]))
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":  # os.kill would end it there
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return process != os.getpid()  # this process has not begun to write: it is a namesake's
+
+
+class _Watched(io.FileIO):
+    """A file that remembers why a write failed: some libraries tell something else of it, or nothing."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            self.failure = error
+            raise
 
 
 @contextmanager
@@ -29,21 +135,45 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
     On any error the temporary file is removed and `path` stays as it was.
 
+    Args:
+        path: of the file; its folder is made where it is missing.
+        mode: "wb", or "w" for text in UTF-8.
+
     Raises:
-        DiskError: the disk is full or the folder cannot be written.
+        DiskError: the disk is full or the folder cannot be written, whatever the writing library makes of that.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
+    temporary = temporary_name(path)
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            raw = _Watched(temporary, "w")
+        with _told_by(raw, path), _opened(raw, mode) as file:
+            yield file
+            file.flush()
+            with disk_errors(path):
+                os.fsync(raw.fileno())
+        with disk_errors(path):
             temporary.replace(path)
             _sync_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told_by(raw: _Watched, path: Path) -> Iterator[None]:
+    """Where a write failed, raise that, whatever came of it."""
+    try:
+        yield
+    except Exception:
+        if raw.failure is None:
+            raise
+        with disk_errors(path):
+            raise raw.failure from None
+
+
+def _opened(raw: io.FileIO, mode: str) -> IO[Any]:
+    buffered = io.BufferedWriter(raw)
+    return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding="utf-8")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -78,7 +208,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
+    """The content of a JSON file that is known to be whole; see `engine.forms` for those that may not be."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from frugalseg.engine.files import is_temporary, sweep
 from frugalseg.engine.progress import say
 from frugalseg.errors import RunError, disk_errors
 
@@ -17,7 +18,7 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 
 def lock_folder(folder: Path) -> BaseFileLock:
-    """Make the folder and keep other processes out of it until `release()`.
+    """Make the folder, keep other processes out of it until `release()`, and sweep up what killed ones left.
 
     The system lets go of it when this process ends, however it ends. Within a process whoever asks gets the same
     lock, which counts: a process does not shut itself out.
@@ -40,4 +41,14 @@ def lock_folder(folder: Path) -> BaseFileLock:
         if error.errno not in NO_LOCKS:
             raise
         say(f"{folder} lies on a file system without locks: see to it that no other process works there")
+    else:
+        if lock.lock_counter == 1:  # not where this process is at work there already
+            sweep(folder)
     return lock
+
+
+def in_use(folder: Path, *beside: str) -> bool:
+    """Whether a folder holds anything but a lock, what a killed process left half-written, and what is named."""
+    return folder.is_dir() and any(
+        entry.name not in (LOCK, *beside) and not is_temporary(entry) for entry in folder.iterdir()
+    )

@@ -11,9 +11,9 @@ import math
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from frugalseg.engine import graphs
-from frugalseg.engine.checkpoint import keep_as_best, load_checkpoint, save_checkpoint
+from frugalseg.engine.checkpoint import check_checkpoint, fitting, keep_as_best, load_checkpoint, save_checkpoint
 from frugalseg.engine.memory import out_of_memory
-from frugalseg.engine.progress import TrainingBar, say
+from frugalseg.engine.progress import Work, console, progress, say
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import InterruptedRunError, RunError
 
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 Batch = TypeVar("Batch")
+
+NOTE_EVERY_S = 0.5
+VALIDATED = {"dice": "validation Dice", "probe_auroc": "probe AUROC"}
+"""Figure of a validation that a training's bar shows → what it is called."""
 
 
 class Task(ABC):
@@ -144,7 +148,7 @@ def train(task: Task, plan: Plan, fabric: Fabric, run: RunFolder) -> None:
         RunError: the loss is no longer finite, or the checkpoint is damaged.
     """
     trainer = _Trainer(task, plan, fabric, run)
-    with _stop_requests() as stop, TrainingBar(plan.steps, enabled=fabric.is_global_zero) as bar:
+    with _stop_requests() as stop, progress("training", plan.steps, "steps") as bar:
         trainer.run_steps(bar, stop)
 
 
@@ -155,6 +159,8 @@ class _Trainer:
         self._record_passes()
         self.state = _State()
         self.watch = _Stopwatch()
+        self.noted_at = 0.0
+        self.figures: list[str] = []
         self.saved_at = time.perf_counter()
         resuming = run.last.is_file()
         fabric.barrier()  # every process has looked before the first one writes
@@ -176,9 +182,9 @@ class _Trainer:
                 raise
             say("too little GPU memory to record the network's passes: every step asks for them anew, which is slower")
 
-    def run_steps(self, bar: TrainingBar, stop: list[str]) -> None:
+    def run_steps(self, bar: Work, stop: list[str]) -> None:
         state, plan, per_epoch = self.state, self.plan, self.task.steps_per_epoch
-        bar.update(state.step)
+        bar.go_on_from(state.step)
         self.watch.restart()
         while state.step < plan.steps:
             epoch, done = divmod(state.step, per_epoch)
@@ -187,9 +193,10 @@ class _Trainer:
             for batch, rows in zip(self.watch.timed(self.task.stream(share)), batches, strict=True):
                 self._step(batch)
                 self.watch.samples += len(rows)
-                bar.update(state.step, self._note)
+                bar.update(state.step)
+                self._note(bar)
                 if state.step % plan.report_every == 0 or state.step == plan.steps:
-                    self._report(bar)
+                    self._report()
                 elif stop or time.perf_counter() - self.saved_at > 60 * plan.checkpoint_minutes:
                     self._save()
                 if stop and state.step < plan.steps:
@@ -215,12 +222,27 @@ class _Trainer:
             value = value.detach().double()  # summed on the device: reading it here would make a GPU wait
             self.state.sums[name] = self.state.sums[name] + value if name in self.state.sums else value
 
-    def _note(self) -> str:
-        loss = float(self.state.sums["loss"]) / self.state.summed if self.state.summed else math.nan
-        wait = self.watch.waited / self.watch.seconds
-        return f"loss {loss:.3f} · {self.watch.samples / self.watch.seconds:.0f} samples/s · {wait:.0%} waiting"
+    def _note(self, bar: Work) -> None:
+        """Tell on the bar how it goes; at most twice a second, since a GPU must be waited for to know the loss."""
+        if time.perf_counter() - self.noted_at < NOTE_EVERY_S or not self.state.summed:
+            return
+        self.noted_at = time.perf_counter()
+        loss = float(self.state.sums["loss"]) / self.state.summed
+        best = [f"best {self.state.best:.3f} at step {self.state.best_step}"] if self.state.best_step >= 0 else []
+        speed = f"{self.watch.samples / self.watch.seconds:.0f} samples/s"
+        wait = f"{self.watch.waited / self.watch.seconds:.0%} waiting"
+        bar.note = " · ".join([f"loss {loss:.3f}", *self.figures, *best, speed, wait])
 
-    def _report(self, bar: TrainingBar) -> None:
+    def _tell(self, record: dict[str, Any]) -> None:
+        """Say a record of metrics.jsonl where no bar shows it."""
+        if not console.is_interactive:
+            numbers = {k: v for k, v in record.items() if isinstance(v, float) and k != "epoch"}
+            if self.state.best_step >= 0:
+                numbers["best"] = self.state.best
+            figures = " ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+            say(f"step {record['step']}/{self.plan.steps} {figures}")
+
+    def _report(self) -> None:
         """Log the interval's means, validate, and write a checkpoint."""
         state = self.state
         record: dict[str, Any] = {"step": state.step, "epoch": round(state.step / self.task.steps_per_epoch, 3)}
@@ -239,13 +261,14 @@ class _Trainer:
             self.task.model.eval()
             with torch.no_grad():
                 record |= self.task.validate()
+            self.figures = _figures(record)
             state.seconds += time.perf_counter() - begun
             record["seconds"] = round(state.seconds, 3)
             better = "score" in record and record["score"] >= state.best
             if better:
                 state.best, state.best_step = record["score"], state.step
             self.run.log(record)
-            bar.report(record)
+            self._tell(record)
         state.sums, state.summed = {}, 0
         self._save()
         if self.fabric.is_global_zero and better:  # a kill just before is mended by `_restore`
@@ -269,17 +292,38 @@ class _Trainer:
         )
 
     def _restore(self, saved: dict[str, Any]) -> None:
-        self.task.model.load_state_dict(saved.pop("model"))
-        self.optimizer.load_state_dict(saved.pop("optimizer"))
-        self.task.scheduler.load_state_dict(saved.pop("scheduler"))
-        self.fabric.strategy.precision.load_state_dict(saved.pop("scaler"))
-        self.state = _State(**saved)
+        check_checkpoint(self.run.last, saved, self.plan.steps)
+        with fitting(self.run.last):
+            self.task.model.load_state_dict(saved["model"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.task.scheduler.load_state_dict(saved["scheduler"])
+            self.fabric.strategy.precision.load_state_dict(saved["scaler"])
+        self.state = _State(**{field.name: saved[field.name] for field in fields(_State)})
         if self.fabric.is_global_zero:
             if self.state.best_step == self.state.step:
                 keep_as_best(self.run.last, self.run.best)
             self.run.forget_after(self.state.step)
             say(f"continuing {self.run.path} after step {self.state.step} of {self.plan.steps}")
         self.fabric.barrier()
+
+
+def _figures(record: Mapping[str, Any]) -> list[str]:
+    """What the last validation found, in words."""
+    return [f"{words} {record[name]:.3f}" for name, words in VALIDATED.items() if name in record]
+
+
+def load_best(run: RunFolder, task: Task, steps: int) -> dict[str, Any]:
+    """Load the best checkpoint of a training that has ended, or its last, into the task's model; returns all it says.
+
+    Raises:
+        RunError: it is missing, damaged, or of another training.
+    """
+    path = run.best if run.best.is_file() else run.last
+    best = load_checkpoint(path)
+    check_checkpoint(path, best, steps)
+    with fitting(path):
+        task.model.load_state_dict(best["model"])
+    return best
 
 
 def seed_step(seed: int, step: int, process: int = 0) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 from frugalseg.engine.memory import out_of_memory
-from frugalseg.engine.progress import scan_progress
+from frugalseg.engine.progress import progress
+from frugalseg.engine.threads import cores_to_use, using_threads
 from frugalseg.engine.words import counted
-from frugalseg.errors import FrugalsegError, PairingError, ScanError
+from frugalseg.errors import FrugalsegError, PairingError, ScanError, unreadable
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -28,13 +28,13 @@ def map_cases(
         work: the work on one scan.
         jobs: case id → what `work` takes.
         title: what the progress bar says.
-        workers: scans at a time; by default one a core; 0 works in the calling thread.
+        workers: scans at a time; by default one a thread; 0 works in the calling thread. They share the threads.
 
     Returns:
         Results, and the errors that lie in a scan or its mask, both by case id in the order of `jobs`. Any other
         exception is raised, with the case id named; jobs not yet started are then dropped.
     """
-    at_once = os.cpu_count() or 1 if workers is None else workers
+    at_once = min(cores_to_use() if workers is None else workers, max(1, len(jobs)))
     results: dict[str, Result] = {}
     failures: dict[str, FrugalsegError] = {}
 
@@ -45,24 +45,28 @@ def map_cases(
             failures[case] = error
         except FrugalsegError:  # a full disk, say, is no fault of this scan
             raise
+        except OSError as error:
+            if (vanished := unreadable(error)) is None:
+                raise RuntimeError(f"unexpected error in case {case}: {error}") from error
+            failures[case] = vanished
         except Exception as error:
             if out_of_memory(error):
                 failures[case] = _too_large(case, at_once)
                 return
             raise RuntimeError(f"unexpected error in case {case}: {error}") from error
 
-    with scan_progress(title, len(jobs)) as advance:
+    with progress(title, len(jobs), "scans") as bar:
         if at_once == 0:
             for case, job in jobs.items():
                 attempt(case, job)
-                advance()
+                bar.advance()
         else:
-            with ThreadPoolExecutor(at_once) as pool:
+            with using_threads(max(1, cores_to_use() // at_once)), ThreadPoolExecutor(at_once) as pool:
                 futures: list[Future[None]] = [pool.submit(attempt, case, job) for case, job in jobs.items()]
                 try:
                     for future in as_completed(futures):
                         future.result()
-                        advance()
+                        bar.advance()
                 except BaseException:
                     pool.shutdown(cancel_futures=True)
                     raise

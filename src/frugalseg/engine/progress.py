@@ -1,26 +1,24 @@
-"""What a person sees while waiting, and the lines a command says."""
+"""What a person sees while waiting, and the lines a command says.
+
+On a terminal counted work has a bar. In a log file it has a line at its end, and whatever a command does, it has one
+every half minute that tells how far it is.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
+
+from frugalseg.engine.words import counted
 
 console = Console(stderr=True, highlight=False, quiet=int(os.environ.get("RANK", "0")) > 0)
 """Progress, hints and warnings go to standard error; results a program may read go to standard output.
@@ -28,101 +26,231 @@ console = Console(stderr=True, highlight=False, quiet=int(os.environ.get("RANK",
 Of several processes the first speaks for all.
 """
 
+SILENCE_S = 25.0
+"""Longest silence in a log file."""
+SETTLED_S, SETTLED_ITEMS, PATIENCE_S = 2.0, 3, 10.0
+"""A speed is told after so many seconds and so many items, or one item where they take long: the first ones of a bar
+warm up caches, and say nothing of the others."""
+
+_spoken_at = time.monotonic()
+_activities: list[Callable[[], str]] = []
+"""What is being done, in words; the outermost first."""
+
 
 def say(message: str) -> None:
     """One line for the person at the terminal."""
-    console.print(message, markup=False, soft_wrap=True)
+    _print(message)
 
 
 def show_warnings() -> None:
     """Print warnings as one line each, without the code they came from."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+        _print(f"warning: {message}", style="yellow")
 
     warnings.showwarning = show
 
 
-class _Speed(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f} {task.fields['unit']}/s", style="cyan")
+def _print(message: str, style: str | None = None) -> None:
+    global _spoken_at
+    console.print(message, style=style, markup=False, soft_wrap=True)
+    _spoken_at = time.monotonic()
 
 
-def progress_bar(title: str, total: int, unit: str, *extra: ProgressColumn) -> tuple[Progress, TaskID]:
-    """A bar with count, speed, time passed and time left; `extra` columns stand behind."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        _Speed(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        *extra,
-        console=console,
-    )
-    return bar, bar.add_task(title, total=total, unit=unit, note="")
+def duration(seconds: float) -> str:
+    """Seconds as a clock shows them: 0:07, 12:40, 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-_shown: list[Progress] = []
-"""The bar over scans that is on the screen, if one is; a terminal shows only one at a time."""
+@dataclass
+class Work:
+    """A piece of work that is counted.
+
+    Attributes:
+        title: what is being done.
+        total, unit: how much there is of what, in the plural.
+        completed: how much is done.
+        already: how much was done before it began.
+        note: what else there is to tell.
+        indent: before the title of a bar below another one.
+        begun: when, by the monotonic clock.
+        show: called after every change.
+    """
+
+    title: str
+    total: int
+    unit: str
+    completed: int = 0
+    already: int = 0
+    note: str = ""
+    indent: str = ""
+    begun: float = field(default_factory=time.monotonic)
+    show: Callable[[], None] = lambda: None
+
+    def advance(self, count: int = 1) -> None:
+        """So many more are done."""
+        self.update(self.completed + count)
+
+    def update(self, completed: int) -> None:
+        """So many are done."""
+        self.completed = completed
+        self.show()
+
+    def go_on_from(self, completed: int) -> None:
+        """So many were done in an earlier run, which tells nothing of the speed of this one."""
+        self.already = completed
+        self.update(completed)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.begun
+
+    @property
+    def per_second(self) -> float | None:
+        """The mean speed; None where it is too early to tell."""
+        done = self.completed - self.already
+        early = done < 1 or (done < SETTLED_ITEMS and self.seconds < PATIENCE_S)
+        return None if early or self.seconds < SETTLED_S else done / self.seconds
+
+    @property
+    def speed(self) -> str:
+        """The same in words."""
+        if (speed := self.per_second) is None:
+            return ""
+        return f"{speed:.1f} {self.unit}/s" if speed >= 1 else f"{1 / speed:.1f} s/{self.unit.removesuffix('s')}"
+
+    @property
+    def left(self) -> str:
+        """Time left, in words."""
+        speed = self.per_second
+        return "" if speed is None else duration(max(0, self.total - self.completed) / speed)
+
+    def line(self) -> str:
+        """How far it is, for a log file."""
+        parts = [f"{self.completed} of {self.total} {self.unit}", duration(self.seconds), self.speed]
+        parts += [f"about {self.left} left" if self.left else "", self.note]
+        return f"{self.title}: {', '.join(filter(None, parts))}"
 
 
 @contextmanager
-def scan_progress(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar over scans; the yielded function counts one as done."""
-    bar, task = progress_bar(title, total, "scans")
-    with bar:
-        _shown.append(bar)
-        try:
-            yield lambda: bar.advance(task)
-        finally:
-            _shown.remove(bar)
+def progress(title: str, total: int, unit: str) -> Iterator[Work]:
+    """Show how far a piece of work is; within another one, below it.
+
+    Args:
+        title: what is being done.
+        total, unit: how much there is of what, in the plural.
+    """
+    work = Work(title, total, unit)
+    within = bool(_activities)
+    with activity(work.line), never_silent(title):
+        if console.is_interactive:
+            with _bar_of(work):
+                yield work
+            return
+        yield work
+        if not within:
+            say(f"{title}: {counted(work.completed, unit.removesuffix('s'))} in {duration(work.seconds)}")
 
 
 @contextmanager
-def slice_progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar over the slices of one scan, under that of the scans; the yielded function counts some as done."""
-    if not _shown:
-        bar, task = progress_bar(title, total, "slices")
-        with bar:
-            yield lambda count: bar.advance(task, count)
-        return
-    bar = _shown[-1]
-    task = bar.add_task(f"  {title}", total=total, unit="slices", note="")
+def activity(line: Callable[[], str]) -> Iterator[None]:
+    """While inside, `line` tells a log file how far things are."""
+    _activities.append(line)
     try:
-        yield lambda count: bar.advance(task, count)
+        yield
     finally:
-        bar.remove_task(task)
+        _activities.remove(line)
 
 
-class TrainingBar:
-    """Progress of a training: a bar on a terminal, one line a report elsewhere."""
+_beating: list[str] = []
+"""The command that a thread speaks for, if one does."""
 
-    def __init__(self, steps: int, enabled: bool = True) -> None:
-        self._bar, self._task = progress_bar("training", steps, "steps", TextColumn("{task.fields[note]}"))
-        self._bar.disable = not (enabled and console.is_terminal)
-        self._steps, self._lines, self._noted_at = steps, enabled and not console.is_terminal, 0.0
 
-    def __enter__(self) -> TrainingBar:
-        self._bar.start()
-        return self
+@contextmanager
+def never_silent(title: str) -> Iterator[None]:
+    """While inside, a log file hears of it at least every half minute."""
+    if console.is_interactive or _beating:
+        yield
+        return
+    ended = threading.Event()
+    _beating.append(title)
+    thread = threading.Thread(target=_beat, args=(title, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        _beating.remove(title)
 
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
 
-    def update(self, step: int, note: Callable[[], str] | None = None) -> None:
-        """Stand at `step`; the note is made at most twice a second."""
-        if note is not None and time.perf_counter() - self._noted_at > 0.5:
-            self._noted_at = time.perf_counter()
-            self._bar.update(self._task, note=note())
-        self._bar.update(self._task, completed=step)
+def _beat(title: str, ended: threading.Event) -> None:
+    begun = time.monotonic()
+    while not ended.wait(min(1.0, SILENCE_S / 5)):
+        now = time.monotonic()
+        if now - max(_spoken_at, begun) >= SILENCE_S:
+            say("; ".join(line() for line in list(_activities)) or f"{title}: at work for {duration(now - begun)}")
 
-    def report(self, record: Mapping[str, object]) -> None:
-        """Say a record of metrics.jsonl where there is no bar."""
-        if self._lines:
-            figures = " ".join(
-                f"{name} {value:.4g}" for name, value in record.items() if isinstance(value, float) and name != "epoch"
-            )
-            say(f"step {record['step']}/{self._steps} {figures}")
+
+class _Told(ProgressColumn):
+    """A column of what `Work` says of itself."""
+
+    def __init__(self, tell: Callable[[Work], str], style: str | None = "cyan") -> None:
+        super().__init__()
+        self._tell, self._style = tell, style or ""
+
+    def render(self, task: Task) -> Text:
+        return Text(self._tell(task.fields["work"]), style=self._style, no_wrap=True)
+
+
+class _Screen(Progress):
+    """Bars; what else there is to tell stands below, so that 80 columns are enough."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            _Told(lambda work: work.indent + work.title, style=None),
+            BarColumn(bar_width=18),
+            _Told(lambda work: f"{work.completed}/{work.total}", style="green"),
+            _Told(lambda work: work.speed or work.unit),
+            _Told(lambda work: duration(work.seconds)),
+            _Told(lambda work: f"ETA {work.left}" if work.left else ""),
+            console=console,
+        )
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            if note := task.fields["work"].note:
+                yield Text(f"  {note}", no_wrap=True, overflow="ellipsis")
+
+
+_screen: list[_Screen] = []
+"""The bars on the screen, if there are some; a terminal shows only one live display at a time."""
+
+
+@contextmanager
+def _bar_of(work: Work) -> Iterator[None]:
+    if _screen:
+        screen, work.indent = _screen[0], "  "
+        task = _add_bar(work, screen)
+        try:
+            yield
+        finally:
+            screen.remove_task(task)
+        return
+    with _Screen() as screen:
+        _screen.append(screen)
+        _add_bar(work, screen)
+        try:
+            yield
+        finally:
+            _screen.remove(screen)
+
+
+def _add_bar(work: Work, screen: _Screen) -> TaskID:
+    task = screen.add_task(work.title, total=work.total, work=work)
+    work.show = lambda: screen.update(task, completed=work.completed)
+    return task

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import metadata
@@ -30,8 +30,12 @@ from filelock import BaseFileLock
 
 from frugalseg._version import __version__
 from frugalseg.engine.device import describe
-from frugalseg.engine.files import atomic_write, read_json, refuse_file, write_json
-from frugalseg.engine.lock import LOCK, lock_folder
+from frugalseg.engine.files import atomic_write, check_out, write_json
+from frugalseg.engine.forms import Form
+from frugalseg.engine.lock import in_use, lock_folder
+from frugalseg.engine.threads import usable_cores
+from frugalseg.engine.words import counted
+from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.models.saved import SPEC
 from frugalseg.options import Resume
@@ -39,10 +43,16 @@ from frugalseg.options import Resume
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-NOT_SCIENCE = {"resume", "checkpoint_minutes", "out"}
+NOT_SCIENCE = {"resume", "checkpoint_minutes", "out", "threads"}
 """Options that may differ when a run is resumed: they change nothing in the result."""
 KNOWN_BY_CONTENT = {"data", "split", "encoder"}
 """Options that are paths of what environment.json knows by hashes, under `data`: it may have moved, and the run too."""
+
+_CURE = "put back the whole file, or delete the run folder and start anew"
+CONFIG = Form({}, RunError, _CURE, parse=load_yaml)
+ENVIRONMENT = Form({"data?": {str: str}, "threads?": int}, RunError, _CURE)
+RECORD = Form({"step": int}, RunError, "delete the damaged lines, or the file: only curves are drawn from it")
+"""A line of metrics.jsonl."""
 
 PACKAGES = ("torch", "lightning", "kornia", "numpy", "nibabel")
 
@@ -102,23 +112,25 @@ class RunFolder:
         return run
 
     def _claim(self, command: str, options: RunOptions, device: torch.device, data: dict[str, str]) -> None:
-        config = plain(options)
+        config = plain(options, lasting=True)
         begun = self._check_free(config, data, options.resume)
         if self.finished:
             return
         self._lock = lock_folder(self.path)  # only now: a folder that is refused stays as it was
         if begun:
+            self._compare_threads(device)
             return
-        with disk_errors(self.path):
-            self.last.parent.mkdir(parents=True, exist_ok=True)
+        # First of all: a folder without it that holds something is not known to be a run's.
         with atomic_write(self.path / "config.yaml", "w") as file:
             file.write(f"# frugalseg {command} --config THIS_FILE --out ANOTHER_FOLDER runs the same again\n")
             yaml.safe_dump(config, file, sort_keys=False, allow_unicode=True)
         write_json(self.path / "environment.json", {"command": command, "data": data, **environment(device)})
+        with disk_errors(self.path):
+            self.last.parent.mkdir(parents=True, exist_ok=True)
 
     def _check_free(self, config: dict[str, Any], data: dict[str, str], resume: Resume) -> bool:
         """Whether there is a checkpoint to go on from; raises `RunError` where the folder must not be taken."""
-        refuse_file(self.path)
+        check_out(self.path)
         if self.last.is_file() and resume != "no":
             if not (self.path / "config.yaml").is_file() or not (self.path / "environment.json").is_file():
                 raise RunError(
@@ -137,7 +149,7 @@ class RunFolder:
             self._check_same(config)
             if (self.path / "environment.json").is_file():
                 self._check_same_data(data)
-        elif self.path.exists() and any(entry.name != LOCK for entry in self.path.iterdir()):
+        elif in_use(self.path):
             if self.finished:
                 raise RunError(f"{self.path} holds a finished run", "choose another --out")
             run = (self.path / "config.yaml").is_file()
@@ -153,7 +165,7 @@ class RunFolder:
         return (self.path / SPEC).is_file()
 
     def _check_same(self, config: dict[str, Any]) -> None:
-        before = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        before = CONFIG.read(self.path / "config.yaml")
         differing = [
             k
             for k in config.keys() | before.keys()
@@ -167,21 +179,31 @@ class RunFolder:
             )
 
     def _check_same_data(self, data: dict[str, str]) -> None:
-        before = read_json(self.path / "environment.json").get("data", {})
+        before = ENVIRONMENT.read(self.path / "environment.json").get("data", {})
         if differing := sorted(name for name in data if data[name] != before.get(name)):
             raise RunError(
                 f"the run in {self.path} was started on other data (changed: {', '.join(differing)})",
                 "resume with the store and split it was started on, or start a new run in another --out",
             )
 
+    def _compare_threads(self, device: torch.device) -> None:
+        before, now = ENVIRONMENT.read(self.path / "environment.json").get("threads"), torch.get_num_threads()
+        if before not in (None, now) and device.type == "cpu":
+            warnings.warn(
+                f"the run in {self.path} was begun with {counted(before, 'CPU thread')} and goes on with {now}: the "
+                f"result then differs in the last digits (--threads {before} for the same)",
+                stacklevel=2,
+            )
+
     def log(self, record: dict[str, Any]) -> None:
         """Append one record to metrics.jsonl, and to TensorBoard's events where TensorBoard is installed."""
-        with disk_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        if self._events is not None:
-            for name, value in record.items():
-                self._events.add_scalar(name, value, record["step"])
-            self._events.flush()
+        with disk_errors(self.metrics):
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+            if self._events is not None:
+                for name, value in record.items():
+                    self._events.add_scalar(name, value, record["step"])
+                self._events.flush()
 
     @cached_property
     def _events(self) -> Any:
@@ -197,32 +219,41 @@ class RunFolder:
         """Drop the records of steps that a resumed run will do again, and a line a kill cut off."""
         if not self.metrics.is_file():
             return
-        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        kept = [line for line, record in self._lines() if record["step"] <= step]
         with atomic_write(self.metrics, "w") as file:
             file.writelines(kept)
 
     def records(self) -> list[dict[str, Any]]:
         """All of metrics.jsonl."""
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        return [record for _, record in self._lines()]
+
+    def _lines(self) -> list[tuple[str, dict[str, Any]]]:
+        """Every whole line of metrics.jsonl, and what it says."""
+        try:
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        except (OSError, UnicodeDecodeError) as error:
+            raise RECORD.damaged(self.metrics, f"it cannot be read ({error})") from error
+        whole = [line for line in lines if line.endswith("\n")]  # a kill cuts off the last
+        return [(line, RECORD.parsed(self.metrics, line)) for line in whole]
 
 
-PATHS = {"weights"}
+PATHS = {"weights", "base", "refine"}
 
 
 def _same(name: str, one: Any, other: Any) -> bool:
-    """Whether two values of an option mean the same; a path may be written relative or absolute."""
+    """Whether two values of an option mean the same; a path may be written relative or absolute. The name of
+    a promptable model is like a path here: the same from one folder is the same."""
     if name in PATHS and one is not None and other is not None:
         return Path(one).resolve() == Path(other).resolve()
     return bool(one == other)
 
 
-def plain(options: object) -> dict[str, Any]:
-    """A dataclass of options as YAML keeps it."""
+def plain(options: object, lasting: bool = False) -> dict[str, Any]:
+    """A dataclass of options as YAML keeps it; a `lasting` one has paths that lead there from any folder."""
 
     def simple(value: Any) -> Any:
         if isinstance(value, Path):
-            return str(value)
+            return str(value.absolute() if lasting else value)
         if isinstance(value, (list, tuple)):
             return [simple(v) for v in value]
         return value
@@ -239,7 +270,8 @@ def environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "device": describe(device),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
 

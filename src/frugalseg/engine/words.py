@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def counted(amount: int, noun: str) -> str:
     """A number with its noun, in the plural unless there is one: 1 scan, 0 scans, 3 scans."""
     return f"{amount} {noun}{'' if amount == 1 else 's'}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of words in columns that start below each other, at any width of the terminal."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def number(value: float | None, digits: int = 3, sign: bool = False) -> str:

@@ -13,6 +13,7 @@ from frugalseg.dataset.targets import Targets
 from frugalseg.errors import PairingError
 from frugalseg.evaluate.metrics import compare, organ_mask
 from frugalseg.evaluate.slicewise import compare_slices
+from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import Array, Volume, axial_slices, canonical
 
@@ -78,16 +79,14 @@ def compare_case(job: CaseJob) -> CaseResult:
 
 
 def read_pair(case: str, reference: Path, prediction: Path) -> tuple[Volume, Volume]:
-    """Both masks of a case; raises `PairingError` where they lie on different grids."""
-    a, b = read_labels(reference), read_labels(prediction)
-    if not a.same_grid(b):
-        raise PairingError(
-            f"{case}: reference and prediction lie on different grids\n"
-            f"    reference  {a.describe_grid()}\n"
-            f"    prediction {b.describe_grid()}",
-            "compare masks on the grid of the scan; resample the prediction to it with nearest neighbour",
-        )
-    return a, b
+    """Both masks of a case, on the prediction's grid and axes, which are those of its scan.
+
+    Raises:
+        PairingError: they lie on different grids.
+    """
+    made = read_labels(prediction)
+    cure = "compare masks on the grid of the scan; resample the prediction to it with nearest neighbour"
+    return onto_grid(read_labels(reference), made, case, ("reference", "prediction"), cure), made
 
 
 def _without(job: CaseJob, mask: Volume) -> Volume:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from frugalseg.dataset.targets import Targets, parse_targets
+from frugalseg.engine.files import check_out
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
-from frugalseg.engine.words import counted
+from frugalseg.engine.threads import cores_to_use, with_threads
+from frugalseg.engine.words import aligned, counted
 from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanError
 from frugalseg.evaluate.cases import CaseJob, CaseResult, compare_case
 from frugalseg.evaluate.metric_table import Metric, Place, metrics_in
 from frugalseg.evaluate.pairing import Pairs, find_pairs
 from frugalseg.evaluate.report import render_report
-from frugalseg.evaluate.results import REPORT, claim_folder, write_cases, write_summary
+from frugalseg.evaluate.results import claimed, write_cases, write_summary
 from frugalseg.evaluate.roles import PredictionNote, read_note, roles_of
 from frugalseg.evaluate.summary import build_summary
 from frugalseg.imaging.find import find_dataset
 from frugalseg.options import EvaluateOptions
 
 
+@with_threads
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """Compare every prediction with its reference and write `options.out`.
 
@@ -37,13 +40,26 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         OptionError: a `--target` value that no reference holds, or targets that no prediction uses.
         RunError: `out` is in use.
     """
-    targets = parse_targets(options.target)
+    check_out(options.out)
     note = read_note(options.predictions)
+    options = replace(options, target=options.target or _targets_of(note, options))
+    targets = parse_targets(options.target)
     pairs = find_pairs(options.references, options.predictions, note, options.case)
     roles = roles_of(pairs.masks, note)
     images = {} if options.images is None else find_dataset(options.images, None)[0]
     images = {**(note.images if note else {}), **images}
-    claim_folder(options.out, options.overwrite)
+    with claimed(options.out, options.overwrite):
+        return _evaluate(options, targets, note, pairs, roles, images)
+
+
+def _evaluate(
+    options: EvaluateOptions,
+    targets: Targets,
+    note: PredictionNote | None,
+    pairs: Pairs,
+    roles: Mapping[str, str],
+    images: Mapping[str, Path],
+) -> dict[str, Any]:
     annotated = {case: slices for case, slices in (note.annotated if note else {}).items() if case in pairs.masks}
     if annotated:
         say(f"left out, as a person had drawn them: {counted(sum(map(len, annotated.values())), 'annotated slice')}")
@@ -68,9 +84,19 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         write_cases(options.out, records, summary)
         report = render_report(summary, records, pairs, images, note) if options.report else None
         write_summary(options.out, summary, report)
-        _announce(summary, options)
+        _announce(summary)
     _raise_failures(failures, len(pairs.masks), bool(results))
     return summary
+
+
+def _targets_of(note: PredictionNote | None, options: EvaluateOptions) -> list[str]:
+    """What the note beside the predictions says they hold, as `--target` takes it."""
+    if note is None or not note.targets:
+        raise OptionError(
+            f"--target is missing, and no predictions.json beside {options.predictions} tells what the masks hold",
+            "name what is compared, for example --target liver=6",
+        )
+    return [f"{organ}={','.join(map(str, values))}" for organ, values in note.targets.items()]
 
 
 def _jobs(
@@ -80,7 +106,7 @@ def _jobs(
     targets: Targets,
     annotated: Mapping[str, tuple[int, ...]],
 ) -> dict[str, CaseJob]:
-    cores = os.cpu_count() or 1
+    cores = cores_to_use()
     at_once = max(1, min(cores if options.workers is None else options.workers, len(pairs.masks)))
     return {
         case: CaseJob(
@@ -129,29 +155,39 @@ def _list(values: object) -> str:
     return ", ".join(str(v) for v in sorted(values))
 
 
-def _announce(summary: Mapping[str, Any], options: EvaluateOptions) -> None:
-    headline = summary["headline"]
+def _announce(summary: Mapping[str, Any]) -> None:
+    """The summary, on standard output: means of every group, the headline first."""
+    headline, groups = summary["headline"], summary["groups"]
     if headline is None:
         say("every scan was seen in training: there is no headline figure")
     else:
-        group = summary["groups"][headline]
-        say(f"mean over {counted(group['scans'], 'scan')}: {group['meaning']}")
+        print(f"mean over {counted(groups[headline]['scans'], 'scan')}: {groups[headline]['meaning']}")
+    metrics = metrics_in(Place.HEADLINE)
+    rows = [("group", "scans", "organ", *(f"{m.heading} {m.unit}".rstrip() for m in metrics), "95% interval")]
+    for name, group in sorted(groups.items(), key=lambda item: item[0] != headline):
         for organ, figures in group["organs"].items():
-            headline_figures = (_with_interval(m, figures["metrics"][m.key]) for m in metrics_in(Place.HEADLINE))
-            say(f"  {organ}: {', '.join(headline_figures)}")
-    if options.report:
-        say(f"report: {options.out / REPORT}")
+            of_organ = figures["metrics"]
+            shown = (_limits(of_organ[m.key], m.digits) for m in metrics)
+            rows.append((name, str(group["scans"]), organ, *shown, _kinds(metrics, of_organ)))
+    print(aligned(rows))
 
 
-def _with_interval(metric: Metric, figures: Mapping[str, Any]) -> str:
+def _limits(figures: Mapping[str, Any], digits: int) -> str:
+    """A mean, and the limits of its interval where it has one."""
     if figures["mean"] is None:
-        return f"{metric.heading} none"
-    text = f"{metric.heading} {figures['mean']:.{metric.digits}f}"
-    if metric.unit:
-        text += f" {metric.unit}"
+        return "none"
+    text = f"{figures['mean']:.{digits}f}"
     if figures["ci95"]:
-        text += " [{:.{digits}f}, {:.{digits}f}]".format(*figures["ci95"], digits=metric.digits)
-    return f"{text} ({figures['ci95_kind']})"
+        text += f" [{figures['ci95'][0]:.{digits}f}, {figures['ci95'][1]:.{digits}f}]"
+    return text
+
+
+def _kinds(metrics: Sequence[Metric], figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Which interval the metrics have, or why they have none."""
+    kinds = {metric.heading: str(figures[metric.key]["ci95_kind"]) for metric in metrics}
+    if len(set(kinds.values())) == 1:
+        return next(iter(kinds.values()))
+    return "; ".join(f"{heading}: {kind}" for heading, kind in kinds.items())
 
 
 def _raise_failures(failures: Mapping[str, FrugalsegError], total: int, written: bool) -> None:

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from frugalseg.dataset.targets import Targets
-from frugalseg.errors import FrugalsegError
+from frugalseg.errors import FrugalsegError, PairingError
 from frugalseg.evaluate.cases import read_pair
 from frugalseg.evaluate.metrics import organ_mask
 from frugalseg.evaluate.pairing import Pairs
 from frugalseg.evaluate.surface import Mask
+from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume, canonical
@@ -92,9 +93,9 @@ def draw_cases(
         other = way.apply(prediction.with_array(organ_mask(prediction.array, values)))
         shown = None
         if image is not None:
-            grey = way.apply(image).array
+            grey = way.apply(image)
             fitted = scale or PERCENTILES
-            shown = fitted.apply(grey, fitted.fit(grey))
+            shown = fitted.apply(grey.array, fitted.fit(grey.array, grey.padding), grey.padding)
         views.append(CaseView(label, record, draw_panels(shown, upright.array, other.array, upright.spacing), note))
     return views
 
@@ -106,9 +107,10 @@ def _image(path: Path | None, mask: Volume) -> tuple[Volume | None, str]:
         image = read_volume(path)
     except FrugalsegError as error:
         return None, f"The scan cannot be shown ({error.problem}): outlines on black."
-    if not image.same_grid(mask):
+    try:
+        return onto_grid(image, mask, path.name, ("scan", "masks")), ""
+    except PairingError:
         return None, f"The scan {path.name} lies on another grid than the masks: outlines on black."
-    return image, ""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ def find_pairs(references: Path, predictions: Path, note: PredictionNote | None,
     only where the note says that the scan could not be segmented.
 
     Args:
-        references, predictions: the folders of masks (see `find_masks`).
+        references, predictions: the folders of masks (see `find_masks`), or two masks, which are then a pair whatever
+            they are called; the case id is that of the prediction.
         note: what `frugalseg predict` noted beside its masks.
         only: case ids to compare; all where empty.
 
@@ -45,6 +46,8 @@ def find_pairs(references: Path, predictions: Path, note: PredictionNote | None,
         ScanError: a folder does not exist or holds no masks.
     """
     given, made = find_masks(references), find_masks(predictions)
+    if references.is_file() and predictions.is_file():  # two files are a pair, whatever they are called
+        given = dict(zip(made, given.values(), strict=True))
     if only:
         if unknown := [case for case in only if case not in given]:
             raise PairingError(f"--case {unknown[0]}: {references} holds no reference of it", "correct the case id")

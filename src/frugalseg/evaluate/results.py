@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from frugalseg.engine.files import atomic_write, refuse_file, write_json
+from frugalseg.engine.files import atomic_write, check_out, write_json
+from frugalseg.engine.forms import Form
+from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.evaluate.policy import policy_line
 from frugalseg.evaluate.summary import without_nan
 
 SUMMARY, REPORT = "summary.json", "report.html"
 
+SCORED = Form(
+    {"complete": bool, "annotated_slices_left_out?": {str: list}},
+    RunError,
+    "delete it, and evaluate again (a study does so by itself)",
+)
+"""What of summary.json is read again."""
 
-def claim_folder(out: Path, overwrite: bool) -> None:
-    """Make the folder, or make sure that it may be written into.
+
+@contextmanager
+def claimed(out: Path, overwrite: bool) -> Iterator[None]:
+    """Make the folder, or make sure that it may be written into, and keep other processes out of it meanwhile.
 
     With `overwrite` an older summary.json is removed at once, so that a killed evaluation never looks finished.
 
     Raises:
-        RunError: it is a file, or it holds something and `overwrite` is not given.
+        RunError: it is a file, it holds something and `overwrite` is not given, or another process works there.
         DiskError: it cannot be made.
     """
-    refuse_file(out)
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
+    check_out(out)
+    if in_use(out) and not overwrite:
         raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-        (out / SUMMARY).unlink(missing_ok=True)
+    lock = lock_folder(out)
+    try:
+        with disk_errors(out):
+            (out / SUMMARY).unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
 
 
 def write_cases(out: Path, records: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:

@@ -6,14 +6,13 @@ trained on says nothing about new patients, so those never enter the headline.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from frugalseg.errors import PairingError
-from frugalseg.segment.note import NOTE
+from frugalseg.segment.note import NOTE, NOTED
 
 ROLES = {
     "test": "held out; never touched",
@@ -82,7 +81,7 @@ def read_note(predictions: Path) -> PredictionNote | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = NOTED.read(path)
         note = PredictionNote(
             model=_locate(content["model"], folder) if content.get("model") else None,
             images={case: _locate(image, folder) for case, image in content.get("images", {}).items()},

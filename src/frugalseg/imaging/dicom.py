@@ -8,61 +8,87 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from pydicom import Dataset, dcmread
 
+from frugalseg.errors import FrugalsegError
+from frugalseg.imaging.bounded import BoundedReader
+from frugalseg.imaging.claims import require_plausible
+from frugalseg.imaging.dicom_jpeg import JPEG, decode_jpeg
 from frugalseg.imaging.dicom_series import Slice, list_slices, series_affine, sort_slices
 from frugalseg.imaging.stored import broken
 from frugalseg.imaging.volume import Array, Volume
 
 _INT16 = np.iinfo(np.int16)
 
+Mask = npt.NDArray[np.bool_]
+
 
 def load_dicom(path: Path) -> Volume:
     """The volume of a folder that holds one DICOM series, or of one DICOM file.
 
     Axes are those of dcm2niix: columns, rows from the bottom up (towards anterior in axial slices), slices along
-    their normal (towards superior). Rescale slope and intercept are applied file by file. The array is int16 where
-    they are integral and the values fit, else float32. The step between slices comes from their positions, so the
-    tilt of a gantry stays as shear in the affine; a single slice is as thick as its SliceThickness.
+    their normal (towards superior). Rescale slope and intercept, or the Modality LUT, are applied file by file. The
+    array is int16 where all values are whole and fit, else float32. Pixels that the header calls padding all get one
+    value just below the others, and `Volume.padding` names it. The step between slices comes from their positions, so
+    the tilt of a gantry stays as shear in the affine; a single slice is as thick as its SliceThickness.
 
     Raises:
-        ScanError: files of several series, sizes or orientations; missing or double slices; colours; multi-frame
-            files; files that are damaged or no DICOM.
+        ScanError: files of several series, sizes, orientations or kinds of rescaling; missing, uneven or double
+            slices; colours; multi-frame files; nothing but padding; files that are damaged or no DICOM.
     """
     slices = sort_slices(list_slices(path), path)
-    return Volume(_voxels(slices), series_affine(slices, path), path)
+    require_plausible(path, (*slices[0].shape, len(slices)), 4, 0, "other")
+    stack, padding = _stack(slices, path)
+    return Volume(stack.transpose(2, 1, 0), series_affine(slices, path), path, padding=padding)
 
 
-def _voxels(slices: list[Slice]) -> Array:
-    """Decoded slices, shape (columns, rows from the bottom up, slices)."""
-    rows, columns = slices[0].shape
-    stack: Array = np.empty((len(slices), rows, columns), dtype=np.int16 if _integral(slices) else np.float32)
+def _stack(slices: list[Slice], path: Path) -> tuple[Array, float | None]:
+    """Decoded slices, shape (slices, rows from the bottom up, columns), and the value of padding where there is any."""
+    stack: Array = np.empty((len(slices), *slices[0].shape), dtype=np.int16)
+    hidden: dict[int, Mask] = {}
+    lowest = np.inf
     for z, one in enumerate(slices):
-        plane = _rescaled(one, _pixels(one))
-        if stack.dtype == np.int16 and (plane.min() < _INT16.min or plane.max() > _INT16.max):
-            stack = stack.astype(np.float32)
+        plane, mask = _plane(one)
+        if mask is not None:
+            hidden[z] = mask[::-1]
+            # Padding must not decide the type of the whole: 65535, say, does not fit int16.
+            plane[mask] = np.min(plane, initial=0 if mask.all() else plane.max(), where=~mask)
+        if mask is None or not mask.all():
+            lowest = min(lowest, float(plane.min()))
+        stack = _with_room(stack, plane)
         stack[z] = plane[::-1]
-    return stack.transpose(2, 1, 0)
+    if lowest == np.inf:
+        raise broken(path, "holds nothing but padding (PixelPaddingValue)", "leave it out, or export the series again")
+    if not hidden:
+        return stack, None
+    fill = _below(lowest)
+    stack = _with_room(stack, np.array(round(fill)))
+    for z, mask in hidden.items():
+        stack[z][mask] = fill
+    return stack, fill
 
 
-def _integral(slices: list[Slice]) -> bool:
-    return all(s.whole_numbers and s.slope == int(s.slope) and s.intercept == int(s.intercept) for s in slices)
+def _with_room(stack: Array, values: Array) -> Array:
+    """The stack in a type that holds these values too: int16 while all are whole and small, else float32."""
+    whole = values.dtype.kind != "f" and _INT16.min <= values.min() and values.max() <= _INT16.max
+    return stack if whole else stack.astype(np.float32, copy=False)
 
 
-def _rescaled(one: Slice, pixels: Array) -> Array:
-    """Stored pixels (rows, columns) in the scan's unit, as int64 where the scaling is integral, else float32."""
-    if one.whole_numbers and one.slope == int(one.slope) and one.intercept == int(one.intercept):
-        return pixels.astype(np.int64) * int(one.slope) + int(one.intercept)
-    return pixels.astype(np.float32) * np.float32(one.slope) + np.float32(one.intercept)
+def _below(lowest: float) -> float:
+    """A value that no voxel holds, just below the lowest, and another than it in float32 too."""
+    return float(np.float32(lowest - max(1.0, abs(lowest) * 1e-6)))
 
 
-def _pixels(one: Slice) -> Array:
-    """The stored pixels of one file, decompressed, shape (rows, columns)."""
+def _plane(one: Slice) -> tuple[Array, Mask | None]:
+    """One slice in the scan's unit, shape (rows, columns), and where it is padding, or None."""
     try:
-        dataset = dcmread(one.path, force=True)
+        with BoundedReader(one.path) as file:
+            dataset = dcmread(file, force=True)
         _name_syntax(dataset)
-        pixels: Array = dataset.pixel_array
-    except MemoryError:
+        pixels = _pixels(dataset)
+        values = one.stored.values(pixels, dataset)
+    except (MemoryError, FrugalsegError):
         raise
     except Exception as error:  # decoders raise whatever comes to their mind on damaged bytes
         raise broken(
@@ -72,6 +98,14 @@ def _pixels(one: Slice) -> Array:
         ) from error
     if pixels.shape != one.shape:
         raise broken(one.path, f"holds pixels of shape {pixels.shape}, its header says {one.shape}")
+    return values, one.stored.padding_in(pixels)
+
+
+def _pixels(dataset: Dataset) -> Array:
+    """The stored pixels of one file, decompressed, shape (rows, columns)."""
+    if dataset.file_meta.TransferSyntaxUID in JPEG:
+        return decode_jpeg(dataset)
+    pixels: Array = dataset.pixel_array
     return pixels
 
 

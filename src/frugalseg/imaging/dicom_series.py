@@ -12,33 +12,21 @@ import numpy.typing as npt
 from pydicom import Dataset, dcmread
 
 from frugalseg.errors import ScanError
-from frugalseg.imaging.formats import DICOM_INDEX, is_dicom_file, visible
+from frugalseg.imaging.bounded import BoundedReader
+from frugalseg.imaging.dicom_header import check_dicom_header
+from frugalseg.imaging.dicom_values import StoredValues, read_meaning
+from frugalseg.imaging.formats import DICOM_INDEX, DOCUMENTS, PICTURES, is_dicom_file, visible
 from frugalseg.imaging.itk import LPS_TO_RAS
-from frugalseg.imaging.stored import broken
+from frugalseg.imaging.stored import broken, some
 
 Vector = npt.NDArray[np.float64]
-
-NOTES = {
-    ".txt",
-    ".md",
-    ".xml",
-    ".json",
-    ".csv",
-    ".tsv",
-    ".pdf",
-    ".html",
-    ".htm",
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".db",
-    ".ini",
-}
-"""Files that may lie beside the slices and are passed over."""
 
 SAME_PLACE_MM = 1e-3
 EVEN_GAP = 0.05
 """Gaps between slices may differ from the usual one by this share of it (positions are rounded when written)."""
+
+MISSING_SHARE = 0.1
+"""Where more than this share of the gaps is too wide, slices are not missing: the scan was made so."""
 
 ONE_SERIES = "keep one series per folder, or convert them with dcm2niix and give the NIfTI files"
 
@@ -54,8 +42,7 @@ class Slice:
         position: centre of the first pixel, mm, LPS.
         along_row, along_column: unit vectors in LPS: where columns are counted to, where rows are counted to.
         thickness: mm, None where not told.
-        slope, intercept: value = stored · slope + intercept.
-        whole_numbers: pixels are stored as integers.
+        stored: what its numbers mean.
     """
 
     path: Path
@@ -66,9 +53,7 @@ class Slice:
     along_row: Vector
     along_column: Vector
     thickness: float | None
-    slope: float
-    intercept: float
-    whole_numbers: bool
+    stored: StoredValues
 
     @property
     def normal(self) -> Vector:
@@ -87,8 +72,9 @@ def list_slices(path: Path) -> list[Slice]:
     """
     if path.is_file():
         return [read_header(path)]
+    beside = DOCUMENTS | PICTURES
     files = [
-        f for f in visible(path) if f.is_file() and f.name.upper() != DICOM_INDEX and f.suffix.lower() not in NOTES
+        f for f in visible(path) if f.is_file() and f.name.upper() != DICOM_INDEX and f.suffix.lower() not in beside
     ]
     for file in files:
         if not is_dicom_file(file):
@@ -99,14 +85,26 @@ def list_slices(path: Path) -> list[Slice]:
 def read_header(path: Path) -> Slice:
     """The header of one DICOM file; raises `ScanError` if it is not one grey-value slice with a place."""
     try:
+        check_dicom_header(path)
         # Forced: files without the preamble, or without SOPClassUID, are still images.
-        dataset = dcmread(path, force=True, stop_before_pixels=True)
+        with BoundedReader(path) as file:
+            dataset = dcmread(file, force=True, stop_before_pixels=True)
         _require_slice(path, dataset)
         return _slice(path, dataset)
     except ScanError:
         raise
     except Exception as error:  # pydicom lets through what its parsers happen to raise on damaged bytes
         raise broken(path, f"has a damaged DICOM header ({type(error).__name__}: {error})") from error
+
+
+def read_modality(path: Path) -> str:
+    """What the file's Modality says, CT or MR say; "" where it says nothing, or cannot be read."""
+    try:
+        with BoundedReader(path) as file:
+            dataset = dcmread(file, force=True, stop_before_pixels=True, specific_tags=["Modality"])
+        return str(dataset.get("Modality") or "").strip().upper()
+    except Exception:  # damaged; whoever reads the voxels says so
+        return ""
 
 
 def _require_slice(path: Path, dataset: Dataset) -> None:
@@ -119,8 +117,6 @@ def _require_slice(path: Path, dataset: Dataset) -> None:
     if not dataset.get("Rows") or not dataset.get("Columns"):
         what = dataset.get("Modality") or "unknown"
         raise broken(path, f"holds no image (modality {what})", "leave only the files of one scan in the folder")
-    if int(dataset.get("SamplesPerPixel") or 1) != 1:
-        raise broken(path, "holds colours (RGB), expected grey values", "export grey values, not a picture")
     needed = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
     missing = [tag for tag, length in needed.items() if len(dataset.get(tag) or ()) != length]
     if missing:
@@ -134,10 +130,8 @@ def _require_slice(path: Path, dataset: Dataset) -> None:
 def _slice(path: Path, dataset: Dataset) -> Slice:
     orientation = np.array([float(v) for v in dataset.ImageOrientationPatient])
     position = np.array([float(v) for v in dataset.ImagePositionPatient])
-    slope = dataset.get("RescaleSlope")
-    scaling = (1.0 if slope in (None, "") else float(slope), float(dataset.get("RescaleIntercept") or 0))
-    if not np.isfinite([*position, *scaling]).all():
-        raise broken(path, "has a position or a rescale slope that is no finite number")
+    if not np.isfinite(position).all():
+        raise broken(path, "has a position that is no finite number")
     # Two unit vectors at a right angle span an area of 1; NaN fails too.
     if not np.linalg.norm(np.cross(orientation[:3], orientation[3:])) > 0.9:
         raise broken(path, f"has an impossible ImageOrientationPatient {_told(orientation)}")
@@ -155,9 +149,7 @@ def _slice(path: Path, dataset: Dataset) -> Slice:
         along_row=orientation[:3],
         along_column=orientation[3:],
         thickness=_thickness(dataset),
-        slope=scaling[0],
-        intercept=scaling[1],
-        whole_numbers="FloatPixelData" not in dataset and "DoubleFloatPixelData" not in dataset,
+        stored=read_meaning(path, dataset),
     )
 
 
@@ -181,10 +173,12 @@ def sort_slices(slices: Sequence[Slice], path: Path) -> list[Slice]:
     """One series in order along its normal.
 
     Raises:
-        ScanError: several series, a file of another size, orientation or pixel spacing than the others, double
-            positions, or a missing slice.
+        ScanError: several series, a file of another size, orientation or pixel spacing than the others, values
+            that only some slices tell how to read, double positions, uneven gaps, or a missing slice.
     """
     _require_one_series(slices, path)
+    _require_one_meaning(slices, "rescaling", lambda s: s.stored.told_by)
+    _require_one_meaning(slices, "unit (RescaleType)", lambda s: s.stored.unit or "not told")
     _require_alike(slices, "size in pixels", lambda s: s.shape, tolerance=0)
     _require_alike(slices, "pixel spacing", lambda s: s.spacing, tolerance=1e-3)
     _require_alike(slices, "orientation", lambda s: (*s.along_row, *s.along_column), tolerance=1e-3)
@@ -222,6 +216,20 @@ def _require_alike(
         )
 
 
+def _require_one_meaning(slices: Sequence[Slice], what: str, key: Callable[[Slice], str]) -> None:
+    """Within a series every slice tells how its numbers are to be read, or none does; how may differ (PET, MR)."""
+    found = Counter(key(one) for one in slices)
+    if len(found) < 2:
+        return
+    (usual, _), (other, count) = found.most_common(2)
+    odd = [one.path.name for one in slices if key(one) != usual]
+    raise broken(
+        slices[0].path.parent,
+        f"holds slices with another {what} ({other}: {count}) than most ({usual}: {found[usual]}): {some(odd)}",
+        "export the whole series again: some of its slices have lost tags without which their values mean nothing",
+    )
+
+
 def _require_even(ordered: Sequence[Slice], normal: Vector) -> None:
     """Neighbours lie one step apart, all the same step, along one line."""
     places = np.array([one.position for one in ordered])
@@ -234,9 +242,9 @@ def _require_even(ordered: Sequence[Slice], normal: Vector) -> None:
             f"lies at the same position as {before.path.name}, {_told(before.position)} mm",
             "leave out the copy; of a series over time or with several echoes, keep one time or echo per folder",
         )
-    for before, after, gap in zip(ordered, ordered[1:], gaps, strict=False):
-        if abs(gap - usual) > EVEN_GAP * usual:
-            raise _uneven(before, after, float(gap), usual)
+    odd = np.flatnonzero(np.abs(gaps - usual) > EVEN_GAP * usual)
+    if len(odd):
+        raise _uneven(ordered, gaps, usual, odd)
     step = (places[-1] - places[0]) / (len(places) - 1)
     off = np.linalg.norm(places - (places[0] + np.arange(len(places))[:, None] * step), axis=1)
     worst = int(off.argmax())
@@ -248,22 +256,45 @@ def _require_even(ordered: Sequence[Slice], normal: Vector) -> None:
         )
 
 
-def _uneven(before: Slice, after: Slice, gap: float, usual: float) -> ScanError:
-    between = f"between {before.path.name} and {after.path.name}"
+def _uneven(ordered: Sequence[Slice], gaps: Vector, usual: float, odd: npt.NDArray[np.intp]) -> ScanError:
+    """A few gaps of twice the usual size are missing slices; other gaps, or many, are how the scan was made."""
+    folder, at = ordered[0].path.parent, int(odd[0])
+    multiples = gaps[odd] / usual
+    whole = np.abs(multiples - np.rint(multiples)) < EVEN_GAP * multiples
+    if (whole & (multiples > 1.5)).all() and len(odd) <= max(1, MISSING_SHARE * len(gaps)):
+        return _missing(ordered[at], ordered[at + 1], float(gaps[at]), usual, len(odd))
+    return broken(
+        folder,
+        f"has uneven slices: {_told_gaps(ordered, gaps, usual, odd)}",
+        "convert the series with dcm2niix, which evens the gaps out, and give the NIfTI file",
+    )
+
+
+def _missing(before: Slice, after: Slice, gap: float, usual: float, places: int) -> ScanError:
     lacking = round(gap / usual) - 1
-    if lacking < 1:
-        return broken(
-            after.path.parent,
-            f"has uneven slices: {gap:.3f} mm {between}, {usual:.3f} mm elsewhere",
-            "convert the series with dcm2niix, which evens the gaps out, and give the NIfTI file",
-        )
-    place = before.position + (after.position - before.position) / (lacking + 1)
+    position = before.position + (after.position - before.position) / (lacking + 1)
+    elsewhere = f"; {places - 1} more such gaps" if places > 1 else ""
     return broken(
         after.path.parent,
-        f"lacks {lacking} slice{'s' if lacking > 1 else ''} at position {_told(place)} mm ({between}: {gap:.3f} mm, "
-        f"{usual:.3f} mm elsewhere)",
+        f"lacks {lacking} slice{'s' if lacking > 1 else ''} at position {_told(position)} mm (between "
+        f"{before.path.name} and {after.path.name}: {gap:.3f} mm, {usual:.3f} mm elsewhere{elsewhere})",
         "export the whole series again",
     )
+
+
+def _told_gaps(ordered: Sequence[Slice], gaps: Vector, usual: float, odd: npt.NDArray[np.intp]) -> str:
+    """Gaps in words: one that differs by its files, two ranges as below and above, any others by their number."""
+    at = int(odd[0])
+    if len(odd) == 1:
+        between = f"between {ordered[at].path.name} and {ordered[at + 1].path.name}"
+        return f"{gaps[at]:.3f} mm {between}, {usual:.3f} mm elsewhere"
+    change = np.flatnonzero(np.abs(np.diff(gaps)) > EVEN_GAP * usual)
+    if len(change) == 1:
+        turn = ordered[int(change[0]) + 1]
+        low, high = ("below", "above") if np.argmax(np.abs(turn.normal)) == 2 else ("before", "after")
+        return f"{gaps[0]:.3g} mm {low} {turn.path.name}, {gaps[-1]:.3g} mm {high} it"
+    sizes = Counter(f"{gap:.2f}" for gap in gaps)
+    return "gaps of " + some(f"{size} mm ({count} times)" for size, count in sizes.most_common())
 
 
 def _told(values: Iterable[float]) -> str:

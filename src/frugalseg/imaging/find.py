@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from frugalseg.errors import PairingError, ScanError
+from frugalseg.imaging.folders import look_through
 from frugalseg.imaging.formats import EXPECTED, case_id, is_dicom_file, is_dicom_folder, scan_suffix, visible
-from frugalseg.imaging.stored import broken
-from frugalseg.imaging.volume import Volume
+from frugalseg.imaging.stored import ScanWarning, broken, some, unknown_format
 
-__all__ = ["case_id", "check_same_grid", "check_two_files", "find_dataset", "find_masks", "find_scans"]
-
-SHOWN = 5
-"""How many names a message lists."""
+__all__ = ["case_id", "check_two_files", "find_dataset", "find_masks", "find_scans"]
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
@@ -23,30 +21,36 @@ def find_scans(path: Path) -> dict[str, Path]:
     """The scans at `path`: case id → file or DICOM folder, sorted by id. No scan is opened.
 
     `path` may be one scan file, one DICOM file, a folder of DICOM files, or a folder that holds scan files and
-    sub-folders of DICOM files. Hidden entries are passed over, and so is all that is no scan.
+    sub-folders. Of a sub-folder the DICOM series are read, however deep they lie: the only one has the name of the
+    sub-folder, several have the names on their way, joined by `_`. Hidden entries and documents are passed over.
 
     Raises:
         ScanError: the path does not exist, holds no scan, or holds loose DICOM files beside other scans.
         PairingError: two scans have the same case id.
+
+    Warns:
+        ScanWarning: entries that are neither read nor documents, by name.
     """
     if not path.exists():
         raise broken(path, "does not exist", "check the path")
     if path.is_file():
         if scan_suffix(path) is None and not is_dicom_file(path):
-            raise broken(path, "is of no known format", f"give scans: {EXPECTED}")
+            raise unknown_format(path)
         return {case_id(path): path}
     entries = visible(path)
-    scans = [entry for entry in entries if _holds_scan(entry)]
+    below = look_through(path, entries)
     if is_dicom_folder(path):
-        if scans:
+        _note_unread(path, below.unread)
+        if below.scans:
             raise ScanError(
-                f"{path} holds loose DICOM files beside other scans ({_some(s.name for s in scans)})",
+                f"{path} holds loose DICOM files beside other scans ({some(s.name for _, s in below.scans)})",
                 "put the DICOM files of each scan into a sub-folder of their own",
             )
         return {case_id(path): path}
-    if not scans:
+    if not below.scans:
         raise _nothing(path, entries)
-    return _by_case((case_id(scan), scan) for scan in scans)
+    _note_unread(path, below.unread)
+    return _by_case(below.scans)
 
 
 def find_masks(path: Path) -> dict[str, Path]:
@@ -84,17 +88,6 @@ def find_dataset(images: Path, labels: Path | None) -> tuple[dict[str, Path], di
     return scans, masks
 
 
-def check_same_grid(image: Volume, labels: Volume, case: str) -> None:
-    """Raise `PairingError` unless image and labels lie on one grid (shape, and place in the patient)."""
-    if not image.same_grid(labels):
-        raise PairingError(
-            f"{case}: image and labels lie on different grids\n"
-            f"    image  {image.describe_grid()}\n"
-            f"    labels {labels.describe_grid()}",
-            "resample the labels to the image with nearest neighbour, or give the image they were drawn on",
-        )
-
-
 def check_two_files(first: Mapping[str, Path], second: Mapping[str, Path], what: str = "image and label") -> None:
     """Raise `PairingError` where a case has the same file in both: then one folder was given twice."""
     one = [case for case, path in second.items() if case in first and path.resolve() == first[case].resolve()]
@@ -105,8 +98,10 @@ def check_two_files(first: Mapping[str, Path], second: Mapping[str, Path], what:
         )
 
 
-def _holds_scan(entry: Path) -> bool:
-    return is_dicom_folder(entry) if entry.is_dir() else scan_suffix(entry) is not None
+def _note_unread(folder: Path, unread: Sequence[Path]) -> None:
+    if unread:
+        names = [f"{entry.relative_to(folder)}{'/' * entry.is_dir()}" for entry in unread]
+        warnings.warn(f"{folder}: not read: {some(names)}. Scans are {EXPECTED}", ScanWarning, stacklevel=3)
 
 
 def _by_case(scans: Iterable[tuple[str, Path]]) -> dict[str, Path]:
@@ -114,8 +109,9 @@ def _by_case(scans: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for case, path in scans:
         if case in found:
+            other = path.name if path.parent == found[case].parent else path
             raise PairingError(
-                f"{found[case]} and {path.name} have the same case id {case!r}",
+                f"{found[case]} and {other} have the same case id {case!r}",
                 "rename one or move it elsewhere: every scan needs an id of its own",
             )
         found[case] = path
@@ -123,7 +119,7 @@ def _by_case(scans: Iterable[tuple[str, Path]]) -> dict[str, Path]:
 
 
 def _nothing(folder: Path, entries: list[Path]) -> ScanError:
-    there = f"it holds {_some(e.name + '/' * e.is_dir() for e in entries)}" if entries else "it is empty"
+    there = f"it holds {some(e.name + '/' * e.is_dir() for e in entries)}" if entries else "it is empty"
     return ScanError(
         f"{folder} holds no scans ({there})",
         f"give a folder that directly holds scans: {EXPECTED}",
@@ -153,18 +149,12 @@ def _require_pairs(scans: Mapping[str, Path], masks: Mapping[str, Path], images:
     if len(lost) == len(masks):
         channel = any(f"{case}_0000" in scans for case in lost)
         raise PairingError(
-            f"no label in {labels} has the case id of an image in {images}: "
-            f"labels {_some(masks)}; images {_some(scans)}",
+            f"no label in {labels} has the case id of an image in {images}: labels {some(masks)}; images {some(scans)}",
             "the images carry nnU-Net's channel number: name their folder imagesTr"
             if channel
             else "name image and label of a case alike (the suffix may differ)",
         )
     raise PairingError(
-        f"{labels} holds {len(lost)} labels without an image in {images}: {_some(lost)}",
+        f"{labels} holds {len(lost)} labels without an image in {images}: {some(lost)}",
         "add the images, or take these labels out",
     )
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    return ", ".join(listed[:SHOWN]) + (f", … ({len(listed)} in all)" if len(listed) > SHOWN else "")

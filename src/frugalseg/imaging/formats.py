@@ -4,24 +4,37 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NIFTI = (".nii.gz", ".nii")
+from frugalseg.errors import ScanError, printable
+
+NIFTI = (".nii.gz", ".nii", ".nii.bz2")
+MGH = (".mgz", ".mgh")
 ITK = (".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
+SCANS = NIFTI + MGH + ITK
+"""Suffixes of the files that hold a scan each; `DICOM` files are told by what is in them."""
+
 DICOM = (".dcm", ".dicom", ".ima")
 
-EXPECTED = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), or a folder of DICOM files"
+EXPECTED = (
+    "NIfTI (.nii, .nii.gz, .nii.bz2), FreeSurfer (.mgz, .mgh), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), "
+    "or a folder of DICOM files"
+)
 """The accepted formats, for messages."""
+
+DOCUMENTS = {".txt", ".md", ".xml", ".json", ".yaml", ".csv", ".tsv", ".pdf", ".html", ".htm", ".log", ".db", ".ini"}
+PICTURES = {".jpg", ".jpeg", ".png"}
+"""Suffixes of files that may lie beside scans and slices, and hold none."""
 
 DICOM_INDEX = "DICOMDIR"
 """A file with DICOM's mark that lists scans and holds none."""
 
 
 def scan_suffix(path: Path) -> str | None:
-    """The suffix, in lower case, that makes `path` a NIfTI, NRRD or MetaImage file; None for everything else.
+    """The suffix, in lower case, that makes `path` a NIfTI, MGH, NRRD or MetaImage file; None for everything else.
 
     Only the name counts. Of `.seg.nrrd` and `.nrrd`, the longest that fits.
     """
     name = path.name.lower()
-    return next((suffix for suffix in NIFTI + ITK if name.endswith(suffix) and name != suffix), None)
+    return next((suffix for suffix in SCANS if name.endswith(suffix) and name != suffix), None)
 
 
 def is_dicom_file(path: Path) -> bool:
@@ -45,15 +58,27 @@ def is_dicom_folder(path: Path) -> bool:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What lies in the folder, by name, hidden entries left out (macOS writes `._scan.nii.gz` beside scans)."""
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    """What lies in the folder, by name, hidden entries left out (macOS writes `._scan.nii.gz` beside scans).
+
+    Raises:
+        ScanError: the folder may not be opened.
+    """
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise ScanError(f"{folder} cannot be opened ({error.strerror})", "check its permissions") from error
 
 
 def case_id(path: Path) -> str:
     """The case a scan belongs to: the name without its suffix, or the name of a DICOM folder.
 
     `liver_0.nii.gz` → `liver_0`, `a.b.nrrd` → `a.b`, folder `patient.7/` → `patient.7`.
+
+    Raises:
+        ScanError: the name is no UTF-8: it could not stand in any file that tells of the case.
     """
+    if printable(path.name) != path.name:
+        raise ScanError(f"the name of {printable(path)} is no UTF-8", "rename it")
     if path.is_dir():
         return path.name if path.name not in ("", "..") else path.resolve().name
     suffix = scan_suffix(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK
 
+from frugalseg.imaging.formats import scan_suffix
+from frugalseg.imaging.header import check_header
 from frugalseg.imaging.stored import broken, require_3d, require_file, require_plain, slim
-from frugalseg.imaging.volume import Array, Volume
+from frugalseg.imaging.volume import Array, Frame, Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """ITK and DICOM count to the patient's left and posterior, our affines to right and anterior."""
+
+_UNIT = re.compile(rb"^(space units|units|DistanceUnits)\s*(?::(?!=)|=)\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
+_OF_PATIENT = re.compile(rb"^space\s*:\s*([lr][ap]s|(left|right)-)", re.MULTILINE | re.IGNORECASE)
+_MM = {"mm", "millimeter", "millimetre", "millimeters", "millimetres", "", "?", "???", "none"}
+_HEAD = 1 << 16
 
 
 def load_itk(path: Path) -> Volume:
@@ -22,9 +30,13 @@ def load_itk(path: Path) -> Volume:
     The array keeps the stored integer type, or is float32; the affine holds the stored directions, sheared or not.
 
     Raises:
-        ScanError: the file is missing, damaged, not 3D, holds several numbers per voxel, or has zero spacing.
+        ScanError: the file is missing, damaged, not 3D, holds several numbers per voxel, has zero spacing, or is not
+            measured in mm.
     """
     require_file(path)
+    check_header(path, scan_suffix(path))
+    header = _header(path)
+    _require_mm(path, header)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -41,7 +53,9 @@ def load_itk(path: Path) -> Volume:
         raise broken(path, f"cannot be read: it is cut short, damaged, or no {_kind(path)} file") from error
     array: Array = SimpleITK.GetArrayFromImage(image)
     require_plain(path, array.dtype)
-    return Volume(slim(array.reshape(shape[::-1])).transpose(2, 1, 0), _affine(image), path)
+    return Volume(
+        slim(array.reshape(shape[::-1])).transpose(2, 1, 0), _affine(image), path, _frame(path, header, image)
+    )
 
 
 def itk_image(volume: Volume) -> Any:
@@ -56,6 +70,34 @@ def itk_image(volume: Volume) -> Any:
 
 def _kind(path: Path) -> str:
     return "NRRD" if path.suffix.lower() in (".nrrd", ".nhdr") else "MetaImage"
+
+
+def _header(path: Path) -> bytes:
+    """The text before the voxels, or its beginning."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    return re.split(rb"\r?\n\r?\n|ElementDataFile", head, maxsplit=1)[0]
+
+
+def _require_mm(path: Path, header: bytes) -> None:
+    """ITK takes all lengths for mm; refuse a header that says something else."""
+    for name, told in _UNIT.findall(header):
+        units = [unit.strip('"') for unit in re.findall(r'"[^"]*"|\S+', told.decode("latin-1"))]
+        # A fourth axis of length 1 may have a unit of time.
+        if other := [unit for unit in units[:3] if unit.lower() not in _MM]:
+            raise broken(
+                path,
+                f"is measured in {other[0]!r} ({name.decode('latin-1')}), expected mm",
+                "convert spacing and origin in its header to mm",
+            )
+
+
+def _frame(path: Path, header: bytes, image: Any) -> Frame:
+    if _kind(path) != "NRRD" or _OF_PATIENT.search(header):
+        return Frame()
+    axes = Volume(np.zeros(image.GetSize()[:3], np.bool_), _affine(image)).axes
+    doubt = f"does not say how it lies in the patient (no space of the body in its header); axes {axes} are assumed"
+    return Frame(doubts=(doubt,))
 
 
 def _require_volume(path: Path, reader: Any) -> tuple[int, int, int]:

@@ -1,39 +1,50 @@
-"""NIfTI files, through nibabel."""
+"""NIfTI and FreeSurfer files, through nibabel."""
 
 from __future__ import annotations
 
 import gzip
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.freesurfer.mghformat import MGHError
 from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from frugalseg.errors import ScanError
-from frugalseg.imaging.stored import ScanWarning, broken, require_3d, require_file, require_plain, slim
-from frugalseg.imaging.volume import Array, Volume
+from frugalseg.imaging.formats import scan_suffix
+from frugalseg.imaging.header import check_header
+from frugalseg.imaging.nifti_place import frame_of, in_mm, place, unit_mm
+from frugalseg.imaging.stored import broken, require_3d, require_file, require_plain, slim
+from frugalseg.imaging.volume import Array, Frame, Volume
 
 _CHUNK = 1 << 20
+_MOST_AFTER = 1 << 26
+_GZIP = b"\x1f\x8b"
+_RAS_FLAG = slice(28, 30)
+"""Where the header of an MGH file says that its axes are told."""
 
 
 def load_nifti(path: Path) -> Volume:
-    """The volume of a `.nii` or `.nii.gz` file.
+    """The volume of a `.nii`, `.nii.gz` or `.nii.bz2` file.
 
     The array keeps the stored integer type where the header holds no scaling, and is float32 otherwise; the affine
-    is the file's own. Warns (`ScanWarning`) where the header does not say how the scan lies in the patient.
+    is the file's own, in mm whatever unit the header has. The frame tells what is doubtful in the header.
 
     Raises:
-        ScanError: the file is missing, damaged, no NIfTI, not 3D, in colours or complex, or has zero spacing.
+        ScanError: the file is missing, damaged, no NIfTI, not 3D, in colours or complex, or has zero spacing or an
+            unknown unit of length; or it is not compressed as its name says.
     """
     require_file(path)
     with _told(path), ExitStack() as stack:
+        _require_packing(path)
+        check_header(path, scan_suffix(path))
         image = nib.load(path, mmap=False)
         if not isinstance(image, nib.Nifti1Image):
             raise broken(path, f"is no NIfTI file but {type(image).__name__}", "convert it to .nii.gz")
@@ -45,16 +56,72 @@ def load_nifti(path: Path) -> Volume:
             data = type(image).from_file_map(type(image).make_file_map({"image": stream}), mmap=False).dataobj
             array = _voxels(data).reshape(shape, order="A")
             # Reading on to the end makes gzip compare its checksum: flipped bits are found, not segmented.
-            while stream.read(_CHUNK):
-                pass
+            after = 0
+            while more := len(stream.read(_CHUNK)):
+                after += more
+                if after > _MOST_AFTER:
+                    raise broken(path, "unpacks to far more than the voxels that its header tells of")
         else:
             array = _voxels(image.dataobj).reshape(shape, order="A")
-    _note_unplaced(path, image)
-    return Volume(array, image.affine, path)
+    volume = Volume(array, in_mm(image.affine, unit_mm(path, image.header)), path)
+    return replace(volume, frame=frame_of(volume, image.header))
+
+
+def nifti_image(mask: Volume) -> nib.Nifti1Image:
+    """`mask` as a NIfTI image that lies where its scan lies, for every program (see `nifti_place.place`)."""
+    header = nib.Nifti1Header()
+    header.set_data_dtype(mask.array.dtype)
+    header.set_data_shape(mask.array.shape)
+    place(mask, header)
+    return nib.Nifti1Image(mask.array, None, header)
+
+
+def _require_packing(path: Path) -> None:
+    """Refuse a file that is not compressed as its name says: the libraries go by the name and say little."""
+    named = path.name.lower().endswith(".gz")
+    with path.open("rb") as file:
+        packed = file.read(2) == _GZIP
+    if packed and not named:
+        raise broken(path, "is compressed, though its name does not end in .gz", f"rename it to {path.name}.gz")
+    if named and not packed:
+        raise broken(
+            path,
+            "is damaged or not compressed, though its name ends in .gz",
+            f"rename it to {path.name[:-3]} if it is a NIfTI file, else copy or export it again",
+        )
+    if packed:
+        with gzip.open(path) as stream:
+            twice = stream.read(2) == _GZIP
+        if twice:
+            raise broken(path, "is compressed twice", "decompress it once with gunzip, and name the result .nii.gz")
+
+
+def load_mgh(path: Path) -> Volume:
+    """The volume of a FreeSurfer file, `.mgz` or `.mgh`; the affine leads to scanner RAS, not to FreeSurfer's own.
+
+    The frame tells where the header does not say how the scan lies in the patient.
+
+    Raises:
+        ScanError: the file is missing, damaged, no MGH, not 3D, or has zero spacing.
+    """
+    require_file(path)
+    with _told(path, "MGH"):
+        # Whole: so gzip compares its checksum, and these files are small.
+        stored = gzip.decompress(path.read_bytes()) if path.name.lower().endswith("z") else path.read_bytes()
+        image = nib.MGHImage.from_bytes(stored)
+        shape = require_3d(path, image.shape)
+        require_plain(path, image.get_data_dtype())
+        array = slim(np.asanyarray(image.dataobj)).reshape(shape, order="A")
+    volume = Volume(array, image.affine, path)
+    if any(stored[_RAS_FLAG]):
+        return volume
+    # nibabel fills in what is missing, and keeps silent.
+    doubt = f"does not say how it lies in the patient (the RAS flag is unset); axes {volume.axes} are assumed"
+    return replace(volume, frame=Frame(doubts=(doubt,)))
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path, kind: str = "NIfTI") -> Iterator[None]:
     """Turn what nibabel and gzip raise on a broken file into a `ScanError`."""
     try:
         yield
@@ -67,13 +134,13 @@ def _told(path: Path) -> Iterator[None]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise broken(path, f"is cut short or damaged ({_first_line(error)})") from error
     except ImageFileError as error:
-        raise broken(path, f"is no NIfTI file, or its header is damaged ({_first_line(error)})") from error
+        raise broken(path, f"is no {kind} file, or its header is damaged ({_first_line(error)})") from error
     except OSError as error:
         # nibabel says "Expected N bytes, got M" so; a real trouble of the disk has an errno.
         what = error.strerror or f"it is cut short: {_first_line(error)}"
         raise broken(path, f"cannot be read ({what})") from error
-    except (HeaderDataError, ValueError, ArithmeticError) as error:
-        raise broken(path, f"has a damaged NIfTI header ({_first_line(error)})") from error
+    except (HeaderDataError, MGHError, ValueError, TypeError, KeyError, ArithmeticError) as error:
+        raise broken(path, f"has a damaged {kind} header ({_first_line(error)})") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -103,14 +170,4 @@ def _require_spacing(path: Path, image: nib.Nifti1Image) -> None:
     if 0 in spacing:
         raise broken(
             path, f"has zero spacing {spacing}", "correct the header: spacing must be positive in mm on every axis"
-        )
-
-
-def _note_unplaced(path: Path, image: nib.Nifti1Image) -> None:
-    if int(image.header["sform_code"]) <= 0 and int(image.header["qform_code"]) <= 0:
-        warnings.warn(
-            f"{path} does not say how it lies in the patient (sform and qform are unset); "
-            f"axes {''.join(nib.aff2axcodes(image.affine))} are assumed",
-            ScanWarning,
-            stacklevel=4,
         )

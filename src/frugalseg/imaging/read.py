@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from frugalseg.imaging.formats import EXPECTED, ITK, NIFTI, is_dicom_file, is_dicom_folder, scan_suffix
-from frugalseg.imaging.stored import ScanWarning, broken
-from frugalseg.imaging.volume import Array, Volume
+from frugalseg.imaging.formats import EXPECTED, ITK, MGH, NIFTI, is_dicom_file, is_dicom_folder, scan_suffix
+from frugalseg.imaging.intensity import padding_in
+from frugalseg.imaging.stored import ScanWarning, broken, unknown_format
+from frugalseg.imaging.volume import TOLERATED, Array, Volume
 
 __all__ = ["ScanWarning", "read_labels", "read_volume"]
 
@@ -21,7 +22,7 @@ EXACT_IN_FLOAT32 = 1 << 24
 
 
 def read_volume(path: Path) -> Volume:
-    """Read one scan: a NIfTI, NRRD or MetaImage file, a folder of DICOM files, or one DICOM file.
+    """Read one scan: a NIfTI, FreeSurfer, NRRD or MetaImage file, a folder of DICOM files, or one DICOM file.
 
     Returns:
         The scan in the axes of its file. The array keeps the stored integer type where no scaling is stored, and is
@@ -31,10 +32,15 @@ def read_volume(path: Path) -> Volume:
         ScanError: the file is missing, damaged, of another format, or not one 3D volume of real numbers.
 
     Warns:
-        ScanWarning: voxels that were NaN or infinite got the lowest finite value of the scan.
+        ScanWarning: voxels that were NaN or infinite got the lowest finite value of the scan; all voxels hold one
+            value; many hold a value far from the others, as padding does; the header leaves doubt where the scan lies,
+            or its axes are not at right angles.
     """
     volume = _load(path)
-    return replace(volume, array=_finite(volume.array, path))
+    _say_doubts(volume, path)
+    volume = replace(volume, array=_finite(volume.array, path))
+    _note_oddities(volume, path)
+    return volume
 
 
 def read_labels(path: Path) -> Volume:
@@ -47,6 +53,9 @@ def read_labels(path: Path) -> Volume:
         ScanError: as `read_volume`, or a value is NaN, infinite or no integer.
     """
     volume = _load(path)
+    if volume.padding is not None:  # padding of a mask kept as DICOM is no organ
+        volume.array[volume.array == volume.padding] = 0
+        volume = replace(volume, padding=None)
     array = _integers(volume.array, path) if volume.array.dtype.kind == "f" else volume.array
     low, high = int(array.min()), int(array.max())
     return replace(volume, array=array.astype(_smallest_type(low, high), copy=False))
@@ -65,13 +74,31 @@ def _load(path: Path) -> Volume:
         from frugalseg.imaging.nifti import load_nifti
 
         return load_nifti(path)
+    if suffix in MGH:
+        from frugalseg.imaging.nifti import load_mgh
+
+        return load_mgh(path)
     if suffix in ITK:
         from frugalseg.imaging.itk import load_itk
 
         return load_itk(path)
     if not path.exists():
         raise broken(path, "does not exist", "check the path")
-    raise broken(path, "is of no known format", f"give a scan: {EXPECTED}")
+    raise unknown_format(path)
+
+
+def _say_doubts(volume: Volume, path: Path) -> None:
+    """Warn once of all that is doubtful in the place of a scan. Of masks nothing is said: they go by their scan."""
+    doubts = list(volume.frame.doubts)
+    voxels, mm = volume.apart(volume.straightened())
+    if voxels > TOLERATED:
+        doubts.append(
+            f"has axes that are not at right angles (a tilted gantry?), by {mm:.3g} mm at its end; its masks do too, "
+            "but programs that know only right angles (many on ITK, such as 3D Slicer) show both straightened"
+        )
+    if doubts:
+        # Named after this line, whoever reads: so each text is shown once.
+        warnings.warn(f"{path} {'; it '.join(doubts)}", ScanWarning, stacklevel=1)
 
 
 def _finite(array: Array, path: Path) -> Array:
@@ -94,6 +121,22 @@ def _finite(array: Array, path: Path) -> Array:
         stacklevel=3,
     )
     return mended
+
+
+def _note_oddities(volume: Volume, path: Path) -> None:
+    """Warn where a scan can be read but hardly be of use."""
+    low, high = float(volume.array.min()), float(volume.array.max())
+    if low == high:
+        warnings.warn(f"{path}: every voxel is {low:g}; the scan shows nothing", ScanWarning, stacklevel=3)
+    elif volume.padding is None and (odd := padding_in(volume.array)) is not None:
+        value, share, least, greatest = odd
+        warnings.warn(
+            f"{path}: {share:.0%} of its voxels are {value:g}, the others {least:g}…{greatest:g}. This looks like "
+            "padding outside the field of view; it shifts the percentiles of MR. Set it to the lowest real value, "
+            "or give the DICOM series, which names its padding",
+            ScanWarning,
+            stacklevel=3,
+        )
 
 
 def _integers(array: Array, path: Path) -> Array:

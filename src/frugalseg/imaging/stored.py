@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from frugalseg.errors import ScanError
+from frugalseg.imaging.formats import EXPECTED
 from frugalseg.imaging.volume import Array
+
+PAIR_CURE = "convert it to .nii.gz: Analyze does not tell left from right, and of a pair one file is easily lost"
+
+SHOWN = 5
+"""How many names a message lists."""
 
 COPY_AGAIN = "copy or export the file again, or leave it out"
 
@@ -20,6 +26,19 @@ class ScanWarning(UserWarning):
 def broken(path: Path, what: str, cure: str = COPY_AGAIN) -> ScanError:
     """The error for a file that cannot be read; `what` continues the sentence that its name begins."""
     return ScanError(f"{path} {what}", cure)
+
+
+def some(names: Iterable[str]) -> str:
+    """The first names of a list, and how many there are, for a message."""
+    listed = list(names)
+    return ", ".join(listed[:SHOWN]) + (f", … ({len(listed)} in all)" if len(listed) > SHOWN else "")
+
+
+def unknown_format(path: Path) -> ScanError:
+    """The error for a file of a format that is not read."""
+    if path.suffix.lower() in (".hdr", ".img"):
+        return broken(path, "is an Analyze file or half of a NIfTI pair", PAIR_CURE)
+    return broken(path, "is of no known format", f"give a scan: {EXPECTED}")
 
 
 def require_file(path: Path) -> None:

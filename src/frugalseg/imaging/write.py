@@ -11,24 +11,28 @@ import nibabel as nib
 import numpy as np
 import SimpleITK
 
+from frugalseg.engine.files import temporary_name
 from frugalseg.errors import DiskError, ScanError, disk_errors
 from frugalseg.imaging.formats import ITK, NIFTI, scan_suffix
 from frugalseg.imaging.itk import itk_image, load_itk
+from frugalseg.imaging.nifti import nifti_image
 from frugalseg.imaging.stored import broken
 from frugalseg.imaging.volume import Array, Volume
 
-_WRITTEN_AS = {".mhd": ".mha", ".nhdr": ".nrrd", ".seg.nrrd": ".nrrd"}
-_SCANNER = 1
+_WRITTEN_AS = {".mhd": ".mha", ".nhdr": ".nrrd", ".seg.nrrd": ".nrrd"} | dict.fromkeys(
+    (".nii.bz2", ".mgz", ".mgh"), ".nii.gz"
+)
+"""Other suffixes of masks than of their scans: one file, of a type that every viewer opens and that holds any grid."""
 
 
 def mask_path(folder: Path, case: str, source: Path) -> Path:
-    """Where the mask of a case goes: the file type of its scan, in one file (`.mhd` → `.mha`, DICOM → `.nii.gz`)."""
+    """Where the mask of a case goes: the file type of its scan, or the one file of `_WRITTEN_AS`; DICOM → `.nii.gz`."""
     suffix = scan_suffix(source) or ".nii.gz"
     return folder / f"{case}{_WRITTEN_AS.get(suffix, suffix)}"
 
 
 def write_mask(volume: Volume, path: Path) -> None:
-    """Write a mask in exactly its grid, compressed where the format can, and whole or not at all.
+    """Write a mask in exactly its grid and its scan's frame, compressed where the format can, and whole or not at all.
 
     Args:
         volume: label values 0…65535; stored as uint8, or uint16 where a value needs it.
@@ -45,7 +49,7 @@ def write_mask(volume: Volume, path: Path) -> None:
         raise broken(path, "is no file type for masks", "name it .nii.gz, .nii, .nrrd or .mha")
     with _whole(path, suffix) as temporary:
         if suffix in NIFTI:
-            nib.save(_nifti(mask), temporary)
+            nib.save(nifti_image(mask), temporary)
         else:
             _save_itk(mask, path, temporary)
 
@@ -66,7 +70,7 @@ def _stored(volume: Volume, path: Path) -> Array:
 @contextmanager
 def _whole(path: Path, suffix: str) -> Iterator[Path]:
     """A temporary neighbour of `path` with the same suffix, which takes its name when all went well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{suffix}")
+    temporary = temporary_name(path, suffix)
     with disk_errors(path):
         try:
             # Opened by us first: the libraries say little about a folder that cannot be written.
@@ -78,17 +82,6 @@ def _whole(path: Path, suffix: str) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def _nifti(mask: Volume) -> nib.Nifti1Image:
-    """The mask with its affine as sform, and as qform too where a rotation and zooms can say the same."""
-    image = nib.Nifti1Image(mask.array, mask.affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(mask.affine, code=_SCANNER)
-    image.set_qform(mask.affine, code=_SCANNER, strip_shears=True)
-    if not Volume(mask.array, image.get_qform(), mask.source).same_grid(mask):
-        image.set_qform(None, code=0)
-    return image
 
 
 def _save_itk(mask: Volume, path: Path, temporary: Path) -> None:

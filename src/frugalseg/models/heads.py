@@ -15,6 +15,6 @@ def mlp_head(embedding_dim: int, hidden: int, dim: int) -> nn.Module:
     return nn.Sequential(nn.Linear(embedding_dim, hidden), nn.ReLU(), nn.Linear(hidden, dim))
 
 
-def byol_predictor(dim: int, hidden: int) -> nn.Module:
-    """BYOL's predictor: linear, batch norm, ReLU, linear, back to `dim` (arXiv 2006.07733, section 3.3)."""
-    return nn.Sequential(nn.Linear(dim, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, dim))
+def byol_head(inputs: int, hidden: int, dim: int) -> nn.Module:
+    """BYOL's projector, and its predictor: linear, batch norm, ReLU, linear (arXiv 2006.07733, section 3.3)."""
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, dim))

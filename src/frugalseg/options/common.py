@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from frugalseg.errors import OptionError
 
-Modality = Literal["ct", "mr"]
+Modality = Literal["auto", "ct", "mr"]
 Norm = Literal["instance", "instance_affine", "batch"]
 Resume = Literal["no", "yes", "auto"]
 Precision = Literal["auto", "32", "bf16", "16"]
@@ -17,13 +17,58 @@ Keep = Literal["all", "largest", "core"]
 Pieces = Literal["slice", "component", "body"]
 
 
+WINDOW = (-160.0, 240.0)
+"""HU shown as 0 and 1, where no other window is given; the abdomen's."""
+PERCENTILES = (0.5, 99.5)
+"""Percentiles shown as 0 and 1, where no others are given."""
+
+
+class IntensityOptions(Protocol):
+    """The options of a command that scales intensities."""
+
+    @property
+    def modality(self) -> Modality:
+        """What the scans are."""
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """HU, for CT."""
+
+    @property
+    def percentiles(self) -> tuple[float, float] | None:
+        """Percentiles of each scan, for MR."""
+
+
+def told_modality(options: IntensityOptions) -> Modality:
+    """What the person says the scans are: by --modality, or by giving a window or percentiles; else auto."""
+    if options.modality != "auto":
+        return options.modality
+    if options.window is not None:
+        return "ct"
+    return "auto" if options.percentiles is None else "mr"
+
+
+def check_intensity(options: IntensityOptions) -> None:
+    """Raise `OptionError` where window or percentiles make no sense, or contradict each other."""
+    for name, limits in (("window", options.window), ("percentiles", options.percentiles)):
+        if limits is not None and not limits[0] < limits[1]:
+            raise OptionError(f"--{name} {limits[0]:g} {limits[1]:g}: the first must be below the second", "swap them")
+    if options.percentiles is not None and not (0 <= options.percentiles[0] and options.percentiles[1] <= 100):
+        raise OptionError("--percentiles must lie in 0…100", "give for example 0.5 99.5")
+    if options.modality == "auto" and options.window is not None and options.percentiles is not None:
+        raise OptionError(
+            "--window (for CT) and --percentiles (for MR) were both given", "give one, or say --modality ct or mr"
+        )
+
+
 def positive(options: object, *names: str) -> None:
-    """Raise `OptionError` unless each named option is unset or above zero, and --seed and --workers not below."""
+    """Raise `OptionError` unless each named option, and --threads, is unset or above zero, and --seed and --workers are
+    not below."""
     for name in ("seed", "workers"):
         if (getattr(options, name, None) or 0) < 0:
             raise OptionError(f"--{name} {getattr(options, name)} is below 0", "give 0 or more")
-    for name in names:
-        value = getattr(options, name)
+    for name in (*names, "threads"):
+        value = getattr(options, name, None)
         if value is not None and not value > 0:  # NaN is not above 0 either
             raise OptionError(f"--{name.replace('_', '-')} {value}: expected a number above 0", "give a larger number")
 
@@ -54,6 +99,9 @@ class TrainingOptions:
     """Share of each scan's slices, around its middle, that is trained on; the PolyCL paper used 0.3."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
+    threads: int | None = None
+    """CPU threads; by default OMP_NUM_THREADS, or one a physical core that may be used. The same number gives the same
+    figures."""
     precision: Precision = "auto"
     """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
     context: int | None = None

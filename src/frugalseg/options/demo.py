@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Modality, positive
+from frugalseg.options.common import Modality, Resume, positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class DemoOptions:
     """Masks of your scans."""
     target: list[str] = field(default_factory=list)
     """What is segmented in your scans, for example liver=6."""
-    modality: Modality = "ct"
-    """ct or mr."""
+    modality: Modality = "auto"
+    """ct, mr, or auto: what your scans say or look like."""
     size: int = 128
     """Side of the square slices, in pixels."""
     budget: str | None = None
@@ -36,13 +36,22 @@ class DemoOptions:
     """Number of phantoms."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
+    threads: int | None = None
+    """CPU threads; by default OMP_NUM_THREADS, or one a physical core that may be used. The same number gives the same
+    figures."""
     seed: int = 0
     """Seed of everything that is drawn."""
     overwrite: bool = False
     """Delete what an earlier demo left in the folder."""
+    resume: Resume = "no"
+    """--resume goes on with an interrupted demo; --resume auto starts it or goes on with it."""
 
     def __post_init__(self) -> None:
         positive(self, "size", "pretrain_epochs", "steps", "cases")
+        if self.overwrite and self.resume != "no":
+            raise OptionError(
+                f"--overwrite deletes an earlier demo, and --resume {self.resume} goes on with it", "give one of them"
+            )
         if (self.images is None) != (self.labels is None) or (self.images is None) != (not self.target):
             raise OptionError(
                 "your own scans need --images, --labels and --target together",

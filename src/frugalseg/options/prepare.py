@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Modality, positive
+from frugalseg.options.common import Modality, check_intensity, positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,8 @@ class PrepareOptions:
     """Turn a folder of scans into a slice store, which every training command reads."""
 
     images: Path
-    """Folder of scans: NIfTI, NRRD, MHA, DICOM series, or an nnU-Net raw dataset (with imagesTr/)."""
+    """Folder of scans: NIfTI, NRRD, MHA, FreeSurfer, DICOM series (however deep), or an nnU-Net raw dataset (with
+    imagesTr/)."""
     out: Path
     """The store to write. Re-running after an interruption skips the scans already done."""
     labels: Path | None = None
@@ -24,12 +25,13 @@ class PrepareOptions:
     """What is segmented: name=value, or name=value,value to merge several label values. Repeat for several organs."""
     size: int = 256
     """Side of the square slices, in pixels."""
-    modality: Modality = "ct"
-    """How intensities become [0, 1]: ct by a window in HU, mr by percentiles of each scan."""
-    window: tuple[float, float] = (-160.0, 240.0)
-    """CT only: lower and upper HU, shown as 0 and 1."""
-    percentiles: tuple[float, float] = (0.5, 99.5)
-    """MR only: percentiles of the scan shown as 0 and 1."""
+    modality: Modality = "auto"
+    """How intensities become [0, 1]: ct by a window in HU, mr by percentiles of each scan. auto: what --window or
+    --percentiles imply, or DICOM's Modality, or nnU-Net's dataset.json, or whether the values look like HU."""
+    window: tuple[float, float] | None = None
+    """CT only: lower and upper HU, shown as 0 and 1; by default −160 240."""
+    percentiles: tuple[float, float] | None = None
+    """MR only: percentiles of the scan shown as 0 and 1; by default 0.5 99.5."""
     split: Path | None = None
     """A JSON file {"train": [patients], "validation": [...], "test": [...]}. Without it, one is drawn."""
     fractions: tuple[float, float] = (0.15, 0.25)
@@ -40,7 +42,9 @@ class PrepareOptions:
     skip_broken: bool = False
     """Leave out scans that cannot be read instead of stopping with the list of them."""
     workers: int | None = None
-    """Scans read at the same time; by default one a core. 0 works in the main thread alone."""
+    """Scans read at the same time; by default one a thread. 0 works in the main thread alone."""
+    threads: int | None = None
+    """CPU threads, shared by these scans; by default OMP_NUM_THREADS, or one a core that may be used."""
     seed: int = 0
     """Seed of the split."""
     superpixels: bool = False
@@ -55,12 +59,7 @@ class PrepareOptions:
         check_segments(self.segments)
         if self.size < 32:
             raise OptionError(f"--size {self.size}: slices under 32 pixels hold no anatomy", "give 128 or 256")
-        for name in ("window", "percentiles"):
-            low, high = getattr(self, name)
-            if not low < high:
-                raise OptionError(f"--{name} {low:g} {high:g}: the first must be below the second", "swap them")
-        if not (0 <= self.percentiles[0] and self.percentiles[1] <= 100):
-            raise OptionError("--percentiles must lie in 0…100", "give for example 0.5 99.5")
+        check_intensity(self)
         if min(self.fractions) < 0 or sum(self.fractions) >= 1:
             raise OptionError(
                 f"--fractions {self.fractions[0]:g} {self.fractions[1]:g} leave no patient for training",
@@ -89,7 +88,9 @@ class SuperpixelOptions:
     compactness: float = 10.0
     """Weight of nearness against likeness, in units of lightness (0 to 100)."""
     workers: int | None = None
-    """Scans worked on at the same time; by default one a core. 0 works in the main thread alone."""
+    """Scans worked on at the same time; by default one a thread. 0 works in the main thread alone."""
+    threads: int | None = None
+    """CPU threads, shared by these scans; by default OMP_NUM_THREADS, or one a core that may be used."""
 
     def __post_init__(self) -> None:
         positive(self, "compactness")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Modality, Pieces, Precision, Resume, numbers, positive
+from frugalseg.options.common import Modality, Pieces, Precision, Resume, check_intensity, numbers, positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +20,13 @@ class PromptableOptions:
     """Folder for the masks, each in its scan's own grid and file type."""
     model: str = "litemedsam"
     """The promptable model: litemedsam, another name of `frugalseg weights list`, a folder or a file."""
-    modality: Modality = "ct"
-    """How intensities become grey values: ct by a window in HU, mr by percentiles of each scan."""
-    window: tuple[float, float] = (-160.0, 240.0)
-    """CT only: lower and upper HU, shown as black and white."""
-    percentiles: tuple[float, float] = (0.5, 99.5)
-    """MR only: percentiles of the scan shown as black and white."""
+    modality: Modality = "auto"
+    """How intensities become grey values: ct by a window in HU, mr by percentiles of each scan. auto: what --window or
+    --percentiles imply, or DICOM's Modality, or nnU-Net's dataset.json, or whether the values look like HU."""
+    window: tuple[float, float] | None = None
+    """CT only: lower and upper HU, shown as black and white; by default −160 240."""
+    percentiles: tuple[float, float] | None = None
+    """MR only: percentiles of the scan shown as black and white; by default 0.5 99.5."""
     margin: float = 3.0
     """Distance in mm between a mask and the box around it."""
     candidates: Literal["one", "several"] = "one"
@@ -41,6 +42,9 @@ class PromptableOptions:
     """Only these scans, by case id."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
+    threads: int | None = None
+    """CPU threads; by default OMP_NUM_THREADS, or one a physical core that may be used. The same number gives the same
+    figures."""
     precision: Precision = "auto"
     """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
     overwrite: bool = False
@@ -49,10 +53,8 @@ class PromptableOptions:
     """--resume goes on with an interrupted run; --resume auto starts it or goes on with it."""
 
     def __post_init__(self) -> None:
-        for name in ("window", "percentiles"):
-            low, high = getattr(self, name)
-            if not low < high:
-                raise OptionError(f"--{name} {low:g} {high:g}: the first must be below the second", "swap them")
+        positive(self)
+        check_intensity(self)
         if not 0 <= self.margin < float("inf"):  # nor NaN
             raise OptionError(f"--margin {self.margin:g} is no distance from 0 on", "give one in mm")
 

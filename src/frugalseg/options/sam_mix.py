@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Precision, Resume, TrainingOptions, positive
+from frugalseg.options.common import Modality, Precision, Resume, TrainingOptions, positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,9 @@ class SamMixTrainOptions(TrainingOptions):
     map_weight: float = 1.0
     """How much the masks of the budget also teach the classifier's map where the organ is; 0 for not at all, as
     published."""
+    mask_loss: Literal["dice+ce", "dice"] = "dice+ce"
+    """What the SAM branch learns of the masks by: dice+ce, Dice and cross-entropy, as MedSAM was trained; dice, Dice
+    alone, as the authors' later code has it."""
     focal_gamma: float = 2.0
     """How much the classification loss looks away from easy slices; 0 for not."""
     focal_alpha: float | None = None
@@ -91,6 +94,8 @@ class SamMixPredictOptions:
     """A scan, a DICOM folder, or a folder of scans."""
     out: Path
     """Folder for the masks, each in its scan's own grid and file type."""
+    modality: Modality = "auto"
+    """What the scans are, as for `frugalseg predict`."""
     base: str | None = None
     """Where the base model is now, if not where it was in training."""
     keep: Literal["model", "all", "largest", "core"] = "model"
@@ -102,6 +107,9 @@ class SamMixPredictOptions:
     """Slices looked at at once; by default 4 on a CPU and 16 on a GPU."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
+    threads: int | None = None
+    """CPU threads; by default OMP_NUM_THREADS, or one a physical core that may be used. The same number gives the same
+    figures."""
     precision: Precision = "auto"
     """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
     case: list[str] = field(default_factory=list)

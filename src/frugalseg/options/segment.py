@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Norm, Precision, Resume, Semi, TrainingOptions, positive
+from frugalseg.options.common import Modality, Norm, Precision, Resume, Semi, TrainingOptions, positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class FinetuneOptions(TrainingOptions):
     weights: Path | None = None
     """A file with published weights for the backbone's encoder, ImageNet's for example (see the backbones' page)."""
     preset: Literal["robust", "paper", "supercl", "best"] = "robust"
-    """robust: what works with few labels. paper, supercl: as PolyCL and SuperCL were published. best: robust, and
-    self-training on the unlabelled scans; it takes twice as long."""
+    """robust: what works with few labels. paper, supercl: as PolyCL and SuperCL were published, masks not cleaned
+    either. best: robust, and self-training on the unlabelled scans; it takes twice as long."""
     norm: Norm | None = None
     """Normalisation layers, instead of the preset's; an encoder needs those it was pre-trained with."""
     semi: Semi | None = None
@@ -66,6 +66,9 @@ class PredictOptions:
     """A scan, a DICOM folder, or a folder of scans."""
     out: Path
     """Folder for the masks, each in its scan's own grid and file type."""
+    modality: Modality = "auto"
+    """What the scans are. auto refuses those that are CT where the model learned from MR, or the other way round. The
+    model's own, ct or mr, takes every scan for that."""
     flips: bool = False
     """Average over left-right and up-down flips: slower, sometimes better. Not for SAM-Mix."""
     keep: Literal["model", "all", "largest", "core"] = "model"
@@ -76,6 +79,9 @@ class PredictOptions:
     (SAM-Mix: 16)."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
+    threads: int | None = None
+    """CPU threads; by default OMP_NUM_THREADS, or one a physical core that may be used. The same number gives the same
+    figures."""
     precision: Precision = "auto"
     """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
     case: list[str] = field(default_factory=list)

@@ -19,8 +19,8 @@ class StudyOptions:
     at_once: int | None = None
     """Jobs done at the same time; by default 1, and on a Ray cluster as many as fit."""
     threads: int | None = None
-    """CPU threads of each job; by default this machine's cores shared out, or with Ray those of its largest
-    machine. The same number gives the same figures."""
+    """CPU threads of each job; by default OMP_NUM_THREADS, or this machine's usable cores shared out, or with Ray those
+    of its largest machine. The same number gives the same figures."""
     ray: str | None = None
     """Do the jobs as tasks of Ray: local, auto (the cluster that runs here), or a cluster's address."""
     study: str | None = None

@@ -21,7 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from frugalseg.engine.files import atomic_write, read_json, write_json
+from frugalseg.engine.files import atomic_write, write_json
+from frugalseg.engine.forms import Form
 from frugalseg.errors import StoreError
 from frugalseg.sam.protocol import Embedding, Promptable
 from frugalseg.sam.slices import ScanSlices
@@ -123,7 +124,4 @@ class EmbeddingCache:
 
 
 def _label(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except ValueError as error:
-        raise StoreError(f"{path} is damaged ({error})", "delete its folder, or give another --cache") from error
+    return Form({}, StoreError, "delete its folder, or give another --cache").read(path)

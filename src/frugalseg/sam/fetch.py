@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 from frugalseg.engine.files import sha256
-from frugalseg.engine.progress import progress_bar, say
+from frugalseg.engine.progress import progress, say
 from frugalseg.errors import RunError
 from frugalseg.sam.catalogue import Entry, Package
 from frugalseg.sam.weights_folder import by_hand_of, weights_folder
@@ -100,13 +100,16 @@ def _download(entry: Entry, path: Path, have: int) -> None:
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
         goes_on = answer.status == http.client.PARTIAL_CONTENT
         left = int(answer.headers.get("Content-Length") or entry.megabytes * 10**6)
-        bar, task = progress_bar(f"fetching {entry.file}", (left + have * goes_on) // 10**6, "MB")
-        got = have if goes_on else 0
-        with bar, path.open("ab" if goes_on else "wb") as target:
+        total, got = (left + have * goes_on) // 10**6, have if goes_on else 0
+        with (
+            progress(f"fetching {entry.file}", total, "MB") as bar,
+            path.open("ab" if goes_on else "wb") as target,
+        ):
+            bar.go_on_from(got // 10**6)
             while chunk := answer.read(CHUNK):
                 target.write(chunk)
                 got += len(chunk)
-                bar.update(task, completed=got // 10**6)
+                bar.update(got // 10**6)
         expected = answer.headers.get("Content-Length")
         if expected is not None and got != int(expected) + have * goes_on:
             raise http.client.IncompleteRead(b"", int(expected) + have * goes_on - got)

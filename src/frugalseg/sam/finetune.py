@@ -5,11 +5,15 @@ It lies here because segment/ knows nothing of this room.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from frugalseg.engine.run import RunFolder
+from frugalseg.engine.threads import with_threads
 from frugalseg.options import FinetuneOptions
 from frugalseg.segment.finetune import finetune as finetune_segmenter
 
 
+@with_threads
 def finetune(options: FinetuneOptions) -> RunFolder:
     """Train a segmentation model and leave it in `options.out`.
 
@@ -19,8 +23,8 @@ def finetune(options: FinetuneOptions) -> RunFolder:
     """
     if options.refine is None:
         return finetune_segmenter(options)
-    from frugalseg.sam.load import find_weights
+    from frugalseg.sam.load import lasting_name
     from frugalseg.sam.redraw import Redraw
 
-    find_weights(options.refine)  # before hours of training
+    options = replace(options, refine=lasting_name(options.refine))  # not found missing after hours of training
     return finetune_segmenter(options, lambda store, device: Redraw(store, options, device))

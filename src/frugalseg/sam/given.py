@@ -11,7 +11,8 @@ from frugalseg.dataset.targets import MAX_TARGETS, MAX_VALUE, Targets
 from frugalseg.engine.files import sha256
 from frugalseg.engine.progress import say
 from frugalseg.errors import PairingError, RunError, ScanError
-from frugalseg.imaging.find import check_same_grid, check_two_files, find_dataset, find_scans
+from frugalseg.imaging.find import check_two_files, find_dataset, find_scans
+from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import mask_path
@@ -46,14 +47,13 @@ def check_kept(masks: Mapping[str, Path], images: Mapping[str, Path], out: Path)
 
 
 def read_given(case: str, scan: Volume, path: Path) -> Volume:
-    """The mask of a case.
+    """The mask of a case, on the grid of its scan.
 
     Raises:
         PairingError: scan and mask lie on different grids.
         ScanError: it cannot be read, or holds values that masks are not written with.
     """
-    mask = read_labels(path)
-    check_same_grid(scan, mask, case)
+    mask = onto_grid(read_labels(path), scan, case)
     for value in (int(mask.array.min()), int(mask.array.max())):
         if not 0 <= value <= MAX_VALUE:
             problem = f"{path} holds the label value {value}, expected 0…{MAX_VALUE}"

@@ -59,3 +59,13 @@ def find_weights(name_or_path: str | Path) -> Path:
         names = ", ".join(dict.fromkeys([*CATALOGUE, *installed()]))
         raise OptionError(f"there are no weights {name!r}: no such name, file or folder", f"choose one of: {names}")
     return path
+
+
+def lasting_name(name_or_path: str) -> str:
+    """The same name, or the absolute path: what a record says must be found from another working folder too.
+
+    Raises:
+        OptionError, RunError: as `find_weights`.
+    """
+    found = find_weights(name_or_path)
+    return name_or_path if name_or_path in CATALOGUE or name_or_path in installed() else str(found.absolute())

@@ -9,15 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from frugalseg.engine.files import read_json, refuse_file
-from frugalseg.engine.lock import LOCK
+from frugalseg.engine.files import check_out
+from frugalseg.engine.forms import SCALE, Form
+from frugalseg.engine.lock import in_use
+from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, ScanError
-from frugalseg.models.saved import SPEC
+from frugalseg.models.saved import CURE, SPEC
 from frugalseg.options import PredictOptions, RefineOptions
 from frugalseg.sam.mix.handover import is_sam_mix, sam_mix_options
 from frugalseg.segment.predict import predict as predict_segmenter
 
 
+@with_threads
 def predict(options: PredictOptions) -> dict[str, Path]:
     """Segment every scan, and refine the masks where --refine names a model; returns case id → mask.
 
@@ -28,6 +31,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
         RunError, OptionError, DeviceError: see `segment.predict.predict`, `sam.mix.predict.sam_mix_predict` and
             `sam.refine.refine`; an option that the model knows nothing of.
     """
+    check_out(options.out)
     if options.refine is None:
         return _predict_alone(options)
     from frugalseg.sam.load import find_weights
@@ -35,9 +39,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
 
     find_weights(options.refine)  # before hours of predicting
     coarse = options.out / COARSE
-    refuse_file(options.out)
-    used = options.out.is_dir() and any(entry.name not in (COARSE, LOCK) for entry in options.out.iterdir())
-    if used and options.resume == "no" and not options.overwrite:
+    if in_use(options.out, COARSE) and options.resume == "no" and not options.overwrite:
         raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
     broken: ScanError | None = None
     try:
@@ -77,8 +79,12 @@ def _predict_alone(options: PredictOptions) -> dict[str, Path]:
     return predict_segmenter(options)
 
 
+SHOWN = Form({"preprocessing": {"intensity": SCALE}}, RunError, CURE)
+"""What every kind's model.json says of how it sees scans."""
+
+
 def _as_trained(run: Path) -> dict[str, Any]:
     """The intensities that the trained model was shown, as options of `refine`; every kind notes them alike."""
-    intensity = read_json(run / SPEC)["preprocessing"]["intensity"]
+    intensity = SHOWN.read(run / SPEC)["preprocessing"]["intensity"]
     limits = (float(intensity["low"]), float(intensity["high"]))
     return {"modality": intensity["kind"], "window" if intensity["kind"] == "ct" else "percentiles": limits}

@@ -6,20 +6,15 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.dataset.modality import scale_of
 from frugalseg.options import PromptableOptions
 from frugalseg.sam.protocol import Recipe
 
 
-def intensity_of(options: PromptableOptions) -> IntensityScale:
-    """How a scan's intensities become grey values."""
-    low, high = options.window if options.modality == "ct" else options.percentiles
-    return IntensityScale(options.modality, low, high)
-
-
 def settings_of(options: PromptableOptions, *apart: str) -> dict[str, Any]:
     """The options that change the result, for the note; `apart` are noted elsewhere."""
-    no_matter = {"images", "out", "case", "target", "model", "device", "batch_size", "cache", "overwrite", "resume"}
+    no_matter = {"images", "out", "case", "target", "model", "device", "threads", "batch_size", "cache"}
+    no_matter |= {"overwrite", "resume"}
     left = {name: value for name, value in asdict(options).items() if name not in no_matter | set(apart)}
     told: dict[str, Any] = json.loads(json.dumps(left, default=str))
     return told
@@ -33,5 +28,5 @@ def promptable_of(options: PromptableOptions, model: Any) -> dict[str, Any]:
         "name": model.name,
         "signature": model.signature,
         "recipe": json.loads(json.dumps(asdict(recipe))),
-        "shown": intensity_of(options).to_dict(),
+        "shown": scale_of(options).to_dict(),
     }

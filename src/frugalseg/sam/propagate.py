@@ -14,10 +14,12 @@ from typing import Any
 import torch
 
 from frugalseg._version import __version__
+from frugalseg.dataset.modality import scale_of, settle
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import describe, find_device
-from frugalseg.engine.files import sha256
-from frugalseg.engine.progress import say, slice_progress
+from frugalseg.engine.files import check_out, sha256
+from frugalseg.engine.progress import progress, say
+from frugalseg.engine.threads import with_threads
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.options import PropagateOptions
@@ -25,7 +27,7 @@ from frugalseg.sam.engines import Engine, Project, Video
 from frugalseg.sam.given import check_kept, forget_changed, pair, read_given
 from frugalseg.sam.load import find_weights, load_promptable
 from frugalseg.sam.passes import as_ranges
-from frugalseg.sam.prompted import intensity_of, promptable_of, settings_of
+from frugalseg.sam.prompted import promptable_of, settings_of
 from frugalseg.sam.propagation import Task, assemble, keep_or_clear, run_passes
 from frugalseg.sam.refine import note_beside
 from frugalseg.sam.review import ANNOTATED, CARRIED, Row, to_review, write_rows
@@ -36,6 +38,7 @@ WORDS = Words("propagation", "propagating", "propagated", "propagate")
 SAME = ("method", "promptable", "settings", "targets")
 
 
+@with_threads
 def propagate(options: PropagateOptions) -> dict[str, Path]:
     """Propagate the annotated slices of every scan through it; returns case id → mask.
 
@@ -51,10 +54,12 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         OptionError: an unknown case, model or target.
         DeviceError: the GPU asked for is not there, or too small for one slice.
     """
+    check_out(options.out)
     device = find_device(options.device)
     images, annotations = pair(options.images, options.annotations, options.case)
     check_kept(annotations, images, options.out)
-    wanted, intensity = parse_targets(options.target), intensity_of(options)
+    options, expected = settle(options, images)
+    wanted, intensity = parse_targets(options.target), scale_of(options)
     known = note_beside(options.annotations).get("targets", {})
     engine, model = _engine(options, device)
     note = _note(options, images, model, wanted or known)
@@ -63,14 +68,15 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
 
     def work(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
         volume = read_volume(path)
+        expected.check(case, path, volume)
         scan = ScanSlices.of(volume, intensity)
         given = read_given(case, volume, annotations[case])
         task = Task.of(case, scan, given, options, wanted, known)
         source = {"mask": str(annotations[case].resolve()), "sha256": sha256(annotations[case])}
         store = _store(options, case)
         keep_or_clear(store, [note[key] for key in SAME], scan.fingerprint, source["sha256"], task.annotated)
-        with slice_progress(case, sum(len(pass_.order) for pass_ in task.passes)) as advance:
-            run_passes(engine, task, store, advance)
+        with progress(case, sum(len(pass_.order) for pass_ in task.passes), "slices") as bar:
+            run_passes(engine, task, store, bar.advance)
         classes, rows = assemble(task, store, options.review_below)
         write_rows(options.out / f"{case}.slices.csv", rows)
         _announce(case, task, rows)

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from frugalseg.dataset.targets import Targets, to_classes
-from frugalseg.engine.files import read_json, write_json
-from frugalseg.errors import disk_errors
+from frugalseg.engine.files import write_json
+from frugalseg.engine.forms import Form
+from frugalseg.errors import RunError, disk_errors
 from frugalseg.imaging.volume import Volume
 from frugalseg.options import PropagateOptions, numbers
 from frugalseg.sam.boxes import Classes
@@ -33,6 +34,9 @@ from frugalseg.sam.slices import ScanSlices
 
 NO_BELIEFS: Beliefs = np.empty((0, 0, 0), np.float32)
 """Those of all slices of a scan would fill the memory (a view of none of them too: it keeps them all)."""
+
+
+SIGNATURE = Form(str, RunError, "delete its folder")
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,10 +144,19 @@ def keep_or_clear(store: Path, *facts: Any) -> None:
     signature = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     label = store / "signature.json"
     with disk_errors(store):
-        if store.is_dir() and not (label.is_file() and read_json(label) == signature):
+        if store.is_dir() and _label(label) != signature:
             shutil.rmtree(store)
         store.mkdir(parents=True, exist_ok=True)
     write_json(label, signature)
+
+
+def _label(path: Path) -> str | None:
+    """The signature of the slices in a folder; None where there is none that can be read."""
+    try:
+        told: str = SIGNATURE.read(path)
+    except RunError:
+        return None
+    return told
 
 
 def _believed(task: Task, store: Path, z: int) -> SliceState:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from frugalseg._version import __version__
+from frugalseg.dataset.modality import scale_of, settle
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.device import describe, find_device
-from frugalseg.engine.files import read_json, sha256
-from frugalseg.engine.progress import say, slice_progress
+from frugalseg.engine.files import check_out, sha256
+from frugalseg.engine.progress import progress, say
+from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.read import read_volume
@@ -23,12 +25,12 @@ from frugalseg.imaging.volume import Volume
 from frugalseg.options import RefineOptions
 from frugalseg.sam.given import check_kept, forget_changed, organs_in, pair, read_given
 from frugalseg.sam.load import load_promptable
-from frugalseg.sam.prompted import intensity_of, promptable_of, settings_of
+from frugalseg.sam.prompted import promptable_of, settings_of
 from frugalseg.sam.protocol import Promptable
 from frugalseg.sam.refiner import Refiner
 from frugalseg.sam.slices import ScanSlices
 from frugalseg.segment.mask_folder import MaskFolder, Words
-from frugalseg.segment.note import NOTE
+from frugalseg.segment.note import NOTE, NOTED
 
 WORDS = Words("refinement", "refining", "refined", "refine")
 COARSE = "coarse"
@@ -38,6 +40,7 @@ BY_CASE = ("roles", "annotated")
 SAME = ("method", "promptable", "settings", "targets", "model", "weights_sha256")
 
 
+@with_threads
 def refine(options: RefineOptions) -> dict[str, Path]:
     """Refine every mask of `options.masks`; returns case id → new mask.
 
@@ -51,11 +54,13 @@ def refine(options: RefineOptions) -> dict[str, Path]:
         OptionError: an unknown case, model or target.
         DeviceError: the GPU asked for is not there, or too small for one slice.
     """
+    check_out(options.out)
     device = find_device(options.device)
     images, masks = pair(options.images, options.masks, options.case)
     check_kept(masks, images, options.out)
     references = {} if options.oracle is None else _references(options, images)
-    intensity = intensity_of(options)
+    options, expected = settle(options, images)
+    intensity = scale_of(options)
     wanted = parse_targets(options.target)
     source = note_beside(options.masks)
     known = {str(name): tuple(values) for name, values in source.get("targets", {}).items()}
@@ -66,6 +71,7 @@ def refine(options: RefineOptions) -> dict[str, Path]:
 
     def work(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
         volume = read_volume(path)
+        expected.check(case, path, volume)
         scan, given = ScanSlices.of(volume, intensity), read_given(case, volume, masks[case])
         reference = read_given(case, volume, references[case]) if references else None
         organs = organs_in(given if reference is None else reference, wanted, known)
@@ -73,8 +79,8 @@ def refine(options: RefineOptions) -> dict[str, Path]:
         prompting = None
         if reference is not None:
             prompting, others = to_classes(scan.stack(reference), organs), np.zeros_like(others)
-        with slice_progress(case, len(scan)) as advance:
-            refined, counts = refiner.refine(scan, classes, prompting, options.cache, advance)
+        with progress(case, len(scan), "slices") as bar:
+            refined, counts = refiner.refine(scan, classes, prompting, options.cache, bar.advance)
         names = dict(enumerate(organs, start=1))
         counts["organs"] = {names[number]: told for number, told in counts.pop("classes").items()}
         told = {"refinement": counts, "given": {"mask": str(masks[case].resolve()), "sha256": sha256(masks[case])}}
@@ -95,11 +101,8 @@ def note_beside(masks: Path) -> dict[str, Any]:
     path = (masks if masks.is_dir() else masks.parent) / NOTE
     if not path.is_file():
         return {}
-    try:
-        note = read_json(path)
-    except ValueError as error:
-        raise PairingError(f"{path} is damaged ({error})", "predict again, or delete it") from error
-    return note if isinstance(note, dict) else {}
+    note: dict[str, Any] = NOTED.read(path)
+    return note
 
 
 def _note(

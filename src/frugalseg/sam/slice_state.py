@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frugalseg.engine.files import atomic_write
+from frugalseg.errors import RunError
 
 Beliefs = npt.NDArray[np.float32]
 Figures = npt.NDArray[np.float64]
@@ -67,10 +70,20 @@ class SliceState:
 
     @classmethod
     def load(cls, path: Path) -> SliceState:
-        """What was saved."""
-        with np.load(path, allow_pickle=False) as stored:
-            figures = [stored[name] for name in ("alive", "score", "agreement", "change")]
-            return cls(int(stored["z"]), _floats(stored["beliefs"]), *figures)
+        """What was saved.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                figures = [stored[name] for name in ("alive", "score", "agreement", "change")]
+                return cls(int(stored["z"]), _floats(stored["beliefs"]), *figures)
+        except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            raise RunError(
+                f"{path} is damaged ({error})",
+                f"delete the folder {path.parents[1]}, and give --resume: the scan is propagated again",
+            ) from error
 
     def rounded(self) -> SliceState:
         """As it would be after `save` and `load`: what every next step starts from, so that a resumed run is exact."""

@@ -42,14 +42,15 @@ class ScanSlices:
                 f"pixels, at least {SMALLEST}×{SMALLEST} are needed",
                 "check the orientation in its header; slices are taken across the body's long axis",
             )
-        return cls(upright, way, intensity.fit(upright.array), intensity)
+        return cls(upright, way, intensity.fit(upright.array, upright.padding), intensity)
 
     def __len__(self) -> int:
         return int(self.volume.array.shape[2])
 
     def __call__(self, z: int) -> Tensor:
         """Slice `z`, counted from 0 at the inferior end: (H, W) float32 in [0, 1]."""
-        return torch.from_numpy(self.intensity.apply(axial_slices(self.volume.array)[z], self.limits))
+        plane = axial_slices(self.volume.array)[z]
+        return torch.from_numpy(self.intensity.apply(plane, self.limits, self.volume.padding))
 
     @property
     def shape(self) -> tuple[int, int]:

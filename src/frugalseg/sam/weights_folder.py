@@ -15,12 +15,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import get_type_hints
 
 from filelock import FileLock
 
-from frugalseg.engine.files import read_json, write_json
+from frugalseg.engine.files import check_out, sweep, temporary_name, write_json
+from frugalseg.engine.forms import Form
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.sam.catalogue import CATALOGUE, Entry
 
@@ -66,11 +68,14 @@ def weights_folder() -> Path:
 
 def installed() -> dict[str, Origin]:
     """What is there, by name."""
-    return {
-        path.parent.name: Origin(**read_json(path))
-        for path in sorted(weights_folder().glob(f"[!.]*/{ORIGIN}"))
-        if (path.parent / read_json(path)["file"]).exists()
-    }
+    noted = {path.parent: _origin(path) for path in sorted(weights_folder().glob(f"[!.]*/{ORIGIN}"))}
+    return {folder.name: origin for folder, origin in noted.items() if (folder / origin.file).exists()}
+
+
+def _origin(path: Path) -> Origin:
+    cure = f"remove the folder {path.parent}, and fetch or import these weights again"
+    told = Form(get_type_hints(Origin), RunError, cure).read(path)
+    return Origin(**{field.name: told[field.name] for field in fields(Origin)})
 
 
 def path_of(name: str) -> Path:
@@ -114,16 +119,18 @@ def arriving(name: str) -> Iterator[Path]:
     To be used within `one_at_a_time`.
     """
     folder = weights_folder()
-    waiting = folder / f".{name}.{os.getpid()}.tmp"
+    waiting, older = temporary_name(folder / name), temporary_name(folder / f"{name}.older")
     with disk_errors(folder):
-        shutil.rmtree(waiting, ignore_errors=True)
+        sweep(folder, f"{name}.")
         waiting.mkdir(parents=True)
         try:
             yield waiting
-            shutil.rmtree(folder / name, ignore_errors=True)
+            if (folder / name).exists():
+                (folder / name).rename(older)  # as one: half of it would count as there
             waiting.rename(folder / name)
         finally:
-            shutil.rmtree(waiting, ignore_errors=True)
+            for left in (waiting, older):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def note(folder: Path, origin: Origin) -> None:
@@ -135,10 +142,15 @@ def note(folder: Path, origin: Origin) -> None:
 def one_at_a_time(name: str) -> Iterator[None]:
     """Keep other processes from changing these weights meanwhile."""
     folder = weights_folder()
+    check_out(folder, "the folder of weights")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{name}.lock"):
-            yield
+        lock = FileLock(folder / f".{name}.lock")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def size_of(path: Path) -> int:

@@ -21,10 +21,9 @@ from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
-from frugalseg.engine.checkpoint import load_checkpoint
 from frugalseg.engine.device import make_fabric
-from frugalseg.engine.files import sha256
-from frugalseg.engine.loop import Plan, train
+from frugalseg.engine.files import check_out, sha256
+from frugalseg.engine.loop import Plan, load_best, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.words import counted
@@ -59,8 +58,10 @@ def finetune(
     """
     if options.refine is not None and make_redraw is None:
         raise ValueError("sam.finetune.finetune refines pseudo-labels")
+    check_out(options.out)
     work = _Work.prepare(options)
-    if make_redraw is not None:
+    options = work.options
+    if make_redraw is not None and options.refine is not None:
         work = replace(work, redraw=make_redraw(work.store, work.fabric.device))
     work.start_network(options)  # weights that do not fit are told before the folder is taken
     with work.claim(_resumable(options)) as run:
@@ -84,6 +85,7 @@ class _Work:
     """Everything that the rounds of one fine-tuning share.
 
     Attributes:
+        options: what was asked for; without self-training where there is nothing unlabelled for a preset's.
         labelled: rows whose masks may be used.
         unlabelled: the other rows of the training patients.
         backbone: the encoder's, or the one asked for.
@@ -91,6 +93,7 @@ class _Work:
         redraw: draws pseudo-labels anew.
     """
 
+    options: FinetuneOptions
     preset: Preset
     store: SliceStore
     split: Split
@@ -122,14 +125,21 @@ class _Work:
         labelled = draw_labels(usable, split.train, budget, options.draw, store.presence_columns)
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
         unlabelled = np.setdiff1d(others, labelled)
-        if preset.semi != "none" and len(unlabelled) == 0:
+        if options.preset == "best" and options.semi is None and len(unlabelled) == 0:
+            say(
+                "--preset best: every slice of the training patients is labelled and used, so there is nothing "
+                "unlabelled to learn from; this is trained as --preset robust"
+            )
+            options = replace(options, preset="robust", rounds=None, refine=None)
+            preset = chosen_preset(options, encoder)
+        elif preset.semi != "none" and len(unlabelled) == 0:
             warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
         validation = store.slices.index[store.slices["patient"].isin(split.validation)].to_numpy(np.int64)
         trained = labelled if preset.semi == "none" else others
         rows = np.concatenate([trained, validation])
         source = SliceSource(store, fabric.device, with_labels=True, rows=rows, context=preset.context)
         backbone = encoder["backbone"] if encoder else options.backbone
-        return cls(preset, store, split, source, labelled, unlabelled, backbone, encoder, fabric)
+        return cls(options, preset, store, split, source, labelled, unlabelled, backbone, encoder, fabric)
 
     def claim(self, options: FinetuneOptions) -> RunFolder:
         """The run folder of these options."""
@@ -220,13 +230,13 @@ class _Work:
         self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: dict[str, Any] | None
     ) -> None:
         """Write the best model, and with it what predicting and judging it needs to know."""
-        best = load_checkpoint(run.best if run.best.is_file() else run.last)
-        task.model.load_state_dict(best["model"])
+        best = load_best(run, task, task.steps)
         task.judged.eval()
         chosen = math.isfinite(best["best"])
         if chosen:
             keep = task.validation.worth_keeping(task.judged, task.preset.keep)
-            say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
+            if len(task.preset.keep) > 1:
+                say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
         else:
             keep = dict.fromkeys(self.store.targets, "all")
             warnings.warn(

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from filelock import BaseFileLock
 
-from frugalseg.engine.files import read_json, refuse_file, sha256, write_json
-from frugalseg.engine.lock import LOCK, lock_folder
+from frugalseg.engine.files import check_out, sha256, write_json
+from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.words import counted
@@ -21,7 +21,7 @@ from frugalseg.errors import OptionError, RunError, ScanError, disk_errors
 from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.options import Resume
-from frugalseg.segment.note import NOTE
+from frugalseg.segment.note import NOTE, NOTED
 
 SHOWN = 3
 """So many differences are told: another model differs in a dozen values."""
@@ -98,16 +98,16 @@ class MaskFolder:
             DiskError: the folder cannot be made.
         """
         out = options.out
-        refuse_file(out)
+        check_out(out)
         scans = {path.resolve() for path in images.values()}
         if over := [case for case, path in images.items() if mask_path(out, case, path).resolve() in scans]:
             raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
-        before = read_json(out / NOTE) if options.resume != "no" and (out / NOTE).is_file() else None
+        before = NOTED.read(out / NOTE) if options.resume != "no" and (out / NOTE).is_file() else None
         if before is not None:
             _check_same(out, before, note, same, words)
         elif options.resume == "yes":
             raise RunError(f"--resume: {out} holds no {words.noun} to go on with", "leave out --resume")
-        elif not options.overwrite and out.exists() and {entry.name for entry in out.iterdir()} - {LOCK, *beside}:
+        elif not options.overwrite and in_use(out, *beside):
             raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
         folder = cls(out, images, note, words, lock_folder(out))
         if before is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from frugalseg.models.blocks import Segmenter
 from frugalseg.models.registry import build_segmenter, inputs_of
-from frugalseg.models.saved import load_weights
+from frugalseg.models.saved import WEIGHTS, fill, load_weights
 
 
 def load_segmenter(run: Path, spec: dict[str, Any]) -> Segmenter:
@@ -18,9 +18,9 @@ def load_segmenter(run: Path, spec: dict[str, Any]) -> Segmenter:
         spec: its model.json.
 
     Raises:
-        RunError: the weights cannot be read.
+        RunError: the weights cannot be read, or are not this network's.
     """
     inputs = inputs_of(spec["context"])
     network = build_segmenter(spec["backbone"], len(spec["targets"]), spec["norm"], inputs=inputs)
-    network.load_state_dict(load_weights(run))
+    fill(network, load_weights(run), run / WEIGHTS)
     return network.eval()

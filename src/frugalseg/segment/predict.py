@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from frugalseg._version import __version__
+from frugalseg.dataset.modality import Expected, expected_of_model
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import autocast, describe, find_device
-from frugalseg.engine.files import sha256
+from frugalseg.engine.files import check_out, sha256
+from frugalseg.engine.progress import progress
 from frugalseg.errors import OptionError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
@@ -48,6 +50,7 @@ class Predictor:
     Attributes:
         network: the segmenter, on its device, in evaluation mode.
         targets: organ → label values, in the order of the classes; 0 for an organ that is not written.
+        expected: which modality scans are to be of.
         context: neighbouring slices on each side that the network sees.
         keep: for each class what is kept of its mask (see `segment.components`).
         scans: case, fingerprint and role of each scan of the model's data set.
@@ -57,6 +60,7 @@ class Predictor:
     device: torch.device
     targets: Targets
     intensity: IntensityScale
+    expected: Expected
     size: int
     context: int
     keep: list[Keep]
@@ -65,7 +69,7 @@ class Predictor:
 
     @classmethod
     def load(cls, options: PredictOptions) -> Predictor:
-        """Load the model of a fine-tuning run; raises `RunError` or `DeviceError`."""
+        """Load the model of a fine-tuning run; raises `RunError`, `OptionError` or `DeviceError`."""
         spec = load_spec(options.model, "segmenter")
         device = find_device(options.device)
         return cls(
@@ -73,6 +77,7 @@ class Predictor:
             device=device,
             targets=_written_targets(spec["targets"], options.target),
             intensity=IntensityScale.from_dict(spec["preprocessing"]["intensity"]),
+            expected=expected_of_model(options.model, spec["preprocessing"], options.modality),
             size=spec["preprocessing"]["size"],
             context=spec["context"],
             keep=[spec["keep"][organ] if options.keep == "model" else options.keep for organ in spec["targets"]],
@@ -84,15 +89,17 @@ class Predictor:
         """The mask of a scan, in the users' label values and on the scan's grid."""
         upright, way = canonical(volume)
         stack = axial_slices(upright.array)
-        limits = self.intensity.fit(upright.array)
+        limits = self.intensity.fit(upright.array, upright.padding)
         square = Square.fit(stack.shape[1:], (upright.spacing[1], upright.spacing[0]), self.size)
         classes = np.empty(stack.shape, dtype=np.uint8)
         at_once = self.options.batch_size or BATCH[self.device.type]
-        for z in range(0, len(stack), at_once):
-            chunk = slice(z, z + at_once)
-            seen = np.arange(z - self.context, min(z + at_once, len(stack)) + self.context).clip(0, len(stack) - 1)
-            images = torch.from_numpy(self.intensity.apply(stack[seen], limits))
-            classes[chunk] = self._classes(square, square.images(images).unfold(0, inputs_of(self.context), 1))
+        with progress("this scan", len(stack), "slices") as bar:
+            for z in range(0, len(stack), at_once):
+                chunk = slice(z, z + at_once)
+                seen = np.arange(z - self.context, min(z + at_once, len(stack)) + self.context).clip(0, len(stack) - 1)
+                images = torch.from_numpy(self.intensity.apply(stack[seen], limits, upright.padding))
+                classes[chunk] = self._classes(square, square.images(images).unfold(0, inputs_of(self.context), 1))
+                bar.advance(len(classes[chunk]))
         clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
         return volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
 
@@ -146,7 +153,8 @@ def _written_targets(trained: dict[str, list[int]], wanted: list[str]) -> Target
 def predict(options: PredictOptions) -> dict[str, Path]:
     """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
 
-    A scan that cannot be read or segmented is reported and left out, the others are done.
+    A scan that cannot be read or segmented, or is of another modality than the model's, is reported and left out, the
+    others are done.
 
     Raises:
         ScanError: some scans failed, after all others are written.
@@ -156,6 +164,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
     """
     if options.refine is not None:
         raise ValueError("refined masks are made by frugalseg.sam.predict")
+    check_out(options.out)
     predictor = Predictor.load(options)
     images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
     note: dict[str, Any] = {
@@ -176,6 +185,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
 
     def segment(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
         scan = read_volume(path)
+        predictor.expected.check(case, path, scan)
         return predictor.segment(scan), {"roles": predictor.role(case, scan)}
 
     return folder.fill(segment, describe(predictor.device))

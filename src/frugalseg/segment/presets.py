@@ -37,7 +37,8 @@ class Preset:
         semi: how unlabelled training slices are used (see `segment.pseudo` and `segment.consistency`).
         rounds: of self-training.
         unlabelled_share: share of a batch that is unlabelled slices, where they are used.
-        keep: what may be kept of a mask (see `segment.components`); validation patients decide, organ by organ.
+        keep: what may be kept of a mask (see `segment.components`); of several, validation patients decide, organ by
+            organ.
         context: neighbouring slices on each side that the network sees.
     """
 
@@ -91,6 +92,7 @@ PRESETS = {
         schedule="warm_restarts",
         clip=None,
         epochs=100,
+        keep=("all",),
     ),
     # arXiv 2504.14737, and its code: finetune.sh, train_supervised.py.
     "supercl": Preset(
@@ -105,6 +107,7 @@ PRESETS = {
         schedule="cosine",
         clip=None,
         epochs=100,
+        keep=("all",),
     ),
     # Not settled: docs/explanation/results.md tells what has been measured, and what has not.
     "best": replace(ROBUST, semi="self-training", decay=0.99, keep=("all", "largest", "core")),

@@ -70,7 +70,7 @@ class FinetuneTask(Task):
         self.model = self.averaged or network
         self.judged = self.averaged.average if self.averaged else network
         self.validation = ValidationSet.of(store, split.validation, source, options.precision)
-        self.augment = Augment(preset.augment, store.size) if preset.augment else None
+        self.augment = Augment(preset.augment) if preset.augment else None
         self.loss = make_loss(preset.loss)
         self.steps_per_epoch = len(self._labelled_batches(0))
         # Lengths in epochs mean those of a training on the labels alone, so that all ways of training are equally long.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
+from frugalseg.engine.progress import progress
 from frugalseg.options import Keep, Precision
 from frugalseg.segment.components import clean
 from frugalseg.segment.losses import with_background
@@ -72,16 +73,25 @@ class ValidationSet:
             reference.append(batch.labels.cpu().numpy())
         return np.concatenate(predicted), np.concatenate(reference)
 
+    def counted(self, title: str) -> Iterator[str]:
+        """The cases, one after the other, and how far it is."""
+        with progress(title, len(self.cases), "scans") as bar:
+            for case in self.cases:
+                yield case
+                bar.advance()
+
     def dice(self, model: nn.Module) -> dict[str, float]:
         """Mean Dice of each organ over the volumes that hold or are given it, and "dice", their mean."""
-        table = [self._dice(*self.predict(model, case)) for case in self.cases]
+        table = [self._dice(*self.predict(model, case)) for case in self.counted("validation")]
         return self._means(np.array(table, dtype=float).reshape(-1, len(self.store.targets)))
 
     def worth_keeping(self, model: nn.Module, candidates: Sequence[Keep]) -> dict[str, Keep]:
         """Organ → the candidate with the highest mean Dice on these volumes; of equals the first."""
         organs = list(self.store.targets)
+        if len(candidates) == 1:
+            return dict.fromkeys(organs, candidates[0])
         dice = np.zeros((len(candidates), len(organs)))
-        for case in self.cases:
+        for case in self.counted("choosing what to keep of masks"):
             predicted, reference = self.predict(model, case)
             for row, keep in zip(dice, candidates, strict=True):
                 row += np.nan_to_num(self._dice(clean(predicted.copy(), [keep] * len(organs)), reference))

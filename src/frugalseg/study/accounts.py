@@ -25,7 +25,17 @@ def cost_table(scores: Scores) -> Table:
         )
         if rows:
             sections.append(Section(backbone, rows))
-    keep = [*CELL, "state", *MARKS, "semi", "unlabelled_slices", *(column for column, _, _ in COST)]
+    keep = [
+        *CELL,
+        "draws",
+        "seeds",
+        "state",
+        *MARKS,
+        "annotation",
+        "semi",
+        "unlabelled_slices",
+        *(column for column, _, _ in COST),
+    ]
     return Table(
         name="cost",
         title="What every method used",
@@ -41,6 +51,7 @@ def cost_table(scores: Scores) -> Table:
             "each of them. Slices of test scans: how many of them were annotated for the method; a dash where their "
             "references gave boxes.",
             *_nothing_unlabelled(scores, done),
+            *_stated(scores),
         ),
         data=cells[keep],
     )
@@ -100,6 +111,15 @@ def _nothing_unlabelled(scores: Scores, done: pd.DataFrame) -> list[str]:
     if not places:
         return []
     return [f"No slice was left unlabelled, so these learned from their masks alone: {', '.join(places)}."]
+
+
+def _stated(scores: Scores) -> list[str]:
+    """What the plan states of methods whose masks another program made."""
+    external = scores.results.cells[scores.results.cells["external"].eq(True)]
+    stated = dict(zip(external["method"], external["annotation"], strict=True))
+    return [
+        f"{label(scores, str(method))} was given, as the plan states it: {text}." for method, text in stated.items()
+    ]
 
 
 def _cost_row(cells: pd.DataFrame) -> list[Entry]:

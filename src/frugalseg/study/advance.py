@@ -10,12 +10,26 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import yaml
-
+from frugalseg.engine.forms import Form, fault
+from frugalseg.engine.yaml_files import load_yaml
+from frugalseg.errors import RunError
 from frugalseg.models.saved import SPEC
 from frugalseg.segment.presets import PRESETS
 
 TAIL = 4096
+
+PROGRESS = {"step": int, "epoch?": float, "seconds?": float}
+LENGTH = Form(
+    {
+        **{"steps": int | None, "epochs": int | None},
+        **{"preset?": str, "rounds?": int | None, "semi?": str | None},
+    },
+    RunError,
+    "wait until the run is through, or put back the whole file",
+    parse=load_yaml,
+    valid=lambda options: PRESETS[options.get("preset", "robust")],
+)
+"""What of a training's config.yaml tells how long it is."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,7 @@ def advance_of(run: Path) -> Advance:
         return Advance(1.0, "testing")
     if not (run / "config.yaml").is_file():
         return Advance(0.0, "starting")
-    length = _length(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
+    length = _length(LENGTH.read(run / "config.yaml"))
     if not (run / "rounds").is_dir():  # with nothing unlabelled, self-training has no rounds
         length = replace(length, rounds=0)
     finished = sum((run / "rounds" / str(n) / SPEC).is_file() for n in range(length.rounds))
@@ -48,7 +62,7 @@ def advance_of(run: Path) -> Advance:
     elif length.steps:
         share, text = record["step"] / length.steps, f"step {record['step']} of {length.steps}"
     elif length.epochs:
-        share, text = record["epoch"] / length.epochs, f"epoch {record['epoch']:.0f} of {length.epochs}"
+        share, text = record.get("epoch", 0) / length.epochs, f"epoch {record['epoch']:.0f} of {length.epochs}"
     else:
         return Advance(None, f"{prefix}step {record['step']}")
     return Advance(min(1.0, (finished + share) / (length.rounds + 1)), prefix + text)
@@ -87,7 +101,7 @@ def last_record(run: Path) -> dict[str, Any] | None:
             record = json.loads(line)
         except ValueError:  # its beginning was cut off
             continue
-        return record if isinstance(record, dict) else None
+        return record if fault(record, PROGRESS) is None else None
     return None
 
 

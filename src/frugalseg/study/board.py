@@ -7,7 +7,7 @@ from types import TracebackType
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from frugalseg.engine.progress import console, say
+from frugalseg.engine.progress import activity, console, say
 from frugalseg.engine.words import counted
 from frugalseg.study.advance import Advance, advance_of, in_words, seconds_left
 from frugalseg.study.jobs import Job, ModelJob, PretrainJob, kind_of
@@ -36,15 +36,18 @@ class Board:
         )
         self._lines: dict[str, TaskID] = {}
         self._told: set[str] = set()
-        self._looked = 0.0
+        self._looked, self._how_far = 0.0, title
+        self._for_the_log = activity(lambda: self._how_far)
 
     def __enter__(self) -> Board:
+        self._for_the_log.__enter__()
         self._bar.start()
         self._all = self._bar.add_task(self._title, total=None, note="")
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._bar.stop()
+        self._for_the_log.__exit__(None, None, None)
 
     def __call__(self, schedule: Schedule, running: list[str]) -> None:
         """Show where the schedule stands; at most once a second, and at its end."""
@@ -59,9 +62,9 @@ class Board:
                 self._lines[job] = self._bar.add_task(f"  {job}", total=1.0, note="")
             how_far = _advance(schedule.jobs[job])
             self._bar.update(self._lines[job], completed=how_far.share or 0.0, note=how_far.text)
-        self._bar.update(
-            self._all, total=len(schedule.jobs), completed=len(schedule.ended), note=self._summary(schedule, running)
-        )
+        summary = self._summary(schedule, running)
+        self._bar.update(self._all, total=len(schedule.jobs), completed=len(schedule.ended), note=summary)
+        self._how_far = f"{self._title}: {', '.join([summary, *(f'running {job}' for job in running)])}"
 
     def _tell_ended(self, schedule: Schedule) -> None:
         for job, state in schedule.ended.items():

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from frugalseg.dataset.targets import parse_targets, to_classes, to_values
-from frugalseg.engine.files import read_json, write_json
+from frugalseg.engine.files import write_json
 from frugalseg.engine.progress import say
-from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.grids import onto_grid
+from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.volume import Array, axial_slices, canonical
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.sam.given import pair
 from frugalseg.sam.propagate import propagate
-from frugalseg.segment.note import NOTE
+from frugalseg.segment.note import NOTE, NOTED
 from frugalseg.study.jobs import Carry
 
 
@@ -37,7 +38,7 @@ def carry(job: Carry) -> None:
     options.annotations.mkdir(parents=True)
     empty, shown = {}, []
     for case, path in masks.items():
-        mask = read_labels(path)
+        mask = onto_grid(read_labels(path), read_volume(images[case]), case)
         upright, way = canonical(mask)
         classes = to_classes(axial_slices(upright.array), targets)
         kept = np.zeros_like(classes)
@@ -61,7 +62,7 @@ def carry(job: Carry) -> None:
 def _score_all_slices(folder: Path) -> None:
     """Take the slices that were carried out of the note as annotated ones, which `evaluate` leaves out: here they are
     the model's own, and without them the scores would be of other slices than those of the masks they come from."""
-    write_json(folder / NOTE, {**read_json(folder / NOTE), "annotated": {}})
+    write_json(folder / NOTE, {**NOTED.read(folder / NOTE), "annotated": {}})
 
 
 def middle_slices(classes: Array) -> list[int]:

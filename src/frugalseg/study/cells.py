@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg._version import __version__
-from frugalseg.contrast.methods import METHODS, reads_superpixels
+from frugalseg.contrast.methods import chosen_method, reads_superpixels
 from frugalseg.engine.files import sha256, write_json
 from frugalseg.engine.run import NOT_SCIENCE, plain
+from frugalseg.errors import OptionError
 from frugalseg.options import (
     EvaluateOptions,
     FinetuneOptions,
@@ -22,11 +23,14 @@ from frugalseg.options import (
     SamMixPredictOptions,
     SamMixTrainOptions,
 )
+from frugalseg.options.common import Modality, told_modality
 from frugalseg.sam.load import find_weights
 from frugalseg.segment.presets import PRESETS
-from frugalseg.study.jobs import Carry, EvaluatedJob, Make, ModelJob, PretrainJob, TestJob, short_hash, slug
-from frugalseg.study.plan import SHOWN, Further, MethodPlan, Plan, TestPlan, Training, of_plan
-from frugalseg.study.sources import Source, tested_scans
+from frugalseg.study.jobs import Carry, EvaluatedJob, Make, ModelJob, PretrainJob, Take, TestJob, short_hash, slug
+from frugalseg.study.other_masks import LISTED
+from frugalseg.study.plan import SHOWN, Further, MethodPlan, OtherMasks, Plan, TestPlan, Training, of_plan
+from frugalseg.study.sources import Source, locate_masks, tested_scans
+from frugalseg.study.trials import Trial
 
 CHECKPOINT_MINUTES = 0.5
 
@@ -36,7 +40,9 @@ class Cell:
     """One place of the grid.
 
     Attributes:
+        trial: the draws and seeds that it stands for; `draw` and `seed` name it.
         guided: whether references of the test scans are used, so that it is no method among others.
+        annotation: of masks that another program made: what it learned from, as the plan states it.
         job: what makes and evaluates its masks.
         model: what trains its model: `job` itself, or what `job` goes on with; None where there is none.
         pretrain: what makes the model's encoder, or None.
@@ -45,13 +51,23 @@ class Cell:
     method: str
     backbone: str
     budget: str
-    draw: int
-    seed: int
+    trial: Trial
     transductive: bool
     guided: bool
+    annotation: str | None
     job: EvaluatedJob
     model: ModelJob | None
     pretrain: PretrainJob | None
+
+    @property
+    def draw(self) -> int:
+        """The first of the draws that it stands for."""
+        return self.trial.draws[0]
+
+    @property
+    def seed(self) -> int:
+        """The first of the seeds that it stands for."""
+        return self.trial.seeds[0]
 
 
 class CellBuilder:
@@ -73,8 +89,9 @@ class CellBuilder:
         self.stores = {name: source.store for name, source in sources.items() if not source.job.look}
         self.identities: dict[tuple[str, bool, bool], dict[str, str]] = {}
 
-    def cell(self, method: MethodPlan, backbone: str, budget: str, draw: int, seed: int) -> Cell:
-        """The cell of a method at a place."""
+    def cell(self, method: MethodPlan, backbone: str, budget: str, trial: Trial) -> Cell:
+        """The cell of a trial of a method."""
+        draw, seed = trial.run
         place = (backbone, budget, f"d{draw}", f"s{seed}")
         pretrain = None if method.pretrain is None else self._pretrain(method, method.pretrain, backbone, seed)
         model = None
@@ -84,15 +101,17 @@ class CellBuilder:
         job: EvaluatedJob | None = model
         if method.further is not None:
             job = self._further(method, method.further, model, place)
-        assert job is not None  # a method trains, or goes on with masks
+        if method.other is not None:
+            job = self._others(method, method.other)
+        assert job is not None  # a method trains, goes on with masks, or takes those of another program
         return Cell(
             method=method.name,
             backbone=backbone,
             budget=budget,
-            draw=draw,
-            seed=seed,
+            trial=trial,
             transductive=method.transductive,
-            guided=method.further is not None and method.further.guided,
+            guided=method.guided,
+            annotation=None if method.other is None else method.other.annotation,
             job=job,
             model=model,
             pretrain=pretrain,
@@ -100,6 +119,7 @@ class CellBuilder:
 
     def _pretrain(self, method: MethodPlan, values: Mapping[str, Any], backbone: str, seed: int) -> PretrainJob:
         source = method.pretrain_data
+        self._check_scaling(source)
         options = PretrainOptions(
             data=self.sources[source].job.options.out,
             out=self.out,
@@ -114,6 +134,16 @@ class CellBuilder:
         whole = ("whole",) if method.transductive else ()
         name = f"{slug(options.method, *whole, backbone, f's{seed}')}-{short_hash(science)}"
         return PretrainJob(id=f"pretrain.{name}", options=replace(options, out=self.out / "pretrain" / name))
+
+    def _check_scaling(self, source: str) -> None:
+        """Refuse, before days of pre-training, an encoder that would see other intensities than it learned from."""
+        scales = [self.stores[name].intensity for name in (source, self.plan.train)]
+        if scales[0] != scales[1]:
+            told = [f"{scale.kind} {scale.low:g}…{scale.high:g}" for scale in scales]
+            raise OptionError(
+                f"{source} is scaled by {told[0]}, {self.plan.train} by {told[1]}",
+                "give both the same modality and window (or percentiles) in the plan",
+            )
 
     def _training(
         self, method: MethodPlan, training: Training, pretrain: PretrainJob | None, grid: Mapping[str, Any]
@@ -147,7 +177,8 @@ class CellBuilder:
         again = PredictOptions if isinstance(options, FinetuneOptions) else SamMixPredictOptions
 
         def make(test: TestPlan, common: Mapping[str, Any]) -> Make:
-            return again(model=options.out, device=options.device, precision=options.precision, **common)
+            values = {"modality": self._modality(test), **common}
+            return again(model=options.out, device=options.device, precision=options.precision, **values)
 
         return ModelJob(
             id=name,
@@ -180,7 +211,7 @@ class CellBuilder:
         values = {**common, **oracle, **further.values}
         if further.kind is SamMixPredictOptions:
             assert model is not None
-            return SamMixPredictOptions(model=model.options.out, **values)
+            return SamMixPredictOptions(model=model.options.out, **{"modality": self._modality(test), **values})
         values = {**_shown(source), **values}
         if values.get("engine") != "sam2":  # whose memory no cache can stand in for
             values["cache"] = self.out / "embeddings"
@@ -192,6 +223,25 @@ class CellBuilder:
             return RefineOptions(masks=masks, **values)
         annotations = common["out"].with_name("annotations")
         return Carry(masks, model is None, PropagateOptions(annotations=annotations, **values))
+
+    def _modality(self, test: TestPlan) -> Modality:
+        """What models are told that a test set is: what they know, where the plan says what its scans are."""
+        if told_modality(self.sources[test.data].job.options) == "auto":
+            return "auto"
+        return self.stores[self.plan.train].intensity.kind
+
+    def _others(self, method: MethodPlan, other: OtherMasks) -> EvaluatedJob:
+        """Masks that another program made, known by their content; the same for every budget, draw and seed."""
+        jobs = {test.name: locate_masks(method, test, self.sources, self.out) for test in self.plan.tests}
+        listed = {name: [[m["case"], m["sha256"]] for m in LISTED.read(job.out)["masks"]] for name, job in jobs.items()}
+        science = {"masks": listed, "target": [job.target for job in jobs.values()], "frugalseg": __version__}
+        name = f"{slug(method.name)}-{short_hash(science)}"
+
+        def make(test: TestPlan, common: Mapping[str, Any]) -> Make:
+            job = jobs[test.name]
+            return Take(job.images, job.masks, job.case, job.target, tuple(common["target"]), common["out"])
+
+        return EvaluatedJob(id=name, tests=tuple(self._test(test, name, {}, make) for test in self.plan.tests))
 
     def _whole_split(self, source: str) -> Path:
         """A split whose training part is every patient."""
@@ -220,7 +270,9 @@ class CellBuilder:
         elif options.weights is not None:
             science["weights"] = sha256(options.weights)
         if isinstance(options, PretrainOptions):
-            science["recipe"] = asdict(METHODS[options.method].recipe)
+            method = chosen_method(options)
+            science["recipe"] = asdict(method.recipe)
+            science["head"] = None if method.head is None else asdict(method.head)
         elif isinstance(options, FinetuneOptions):
             if options.refine is not None:
                 science["refine_weights"] = _weights_sha256(options.refine)

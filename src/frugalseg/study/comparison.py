@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from frugalseg.evaluate.metric_table import Metric
 from frugalseg.evaluate.statistics import (
@@ -17,6 +22,7 @@ from frugalseg.evaluate.statistics import (
     summarise_runs,
 )
 from frugalseg.study.scores import Group, Question, Scores
+from frugalseg.study.trials import Run
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,9 @@ class Comparison:
 
     Attributes:
         question, metric, group: what is compared.
-        runs: runs that both have.
-        planned: runs that both should have.
+        runs: pairs of runs, one of each, that are finished. What is trained once (100 % of the labels, whichever draw)
+            or not at all meets every run of the other, and is paired with each.
+        planned: pairs that there should be.
         difference: the method's score minus the baseline's.
         rank: signed-rank test over patients on scores averaged over the runs.
         family: comparisons with a p on this test set, organ and metric, but for guided methods, which are no rivals:
@@ -86,19 +93,28 @@ def compare_with_baseline(scores: Scores, question: Question, metric: Metric) ->
 
 def _compare(scores: Scores, question: Question, metric: Metric, group: Group, baseline: Group) -> Comparison:
     mine, theirs = scores.runs(question, group, metric), scores.runs(question, baseline, metric)
-    common = mine.index.intersection(theirs.index)
-    differences = (mine.loc[common] - theirs.loc[common]).to_numpy(dtype=float)
+    planned = scores.pairs(group, baseline)
+    met = {pair: place for pair, place in planned.items() if pair[0] in mine.index and pair[1] in theirs.index}
+    ours, others = ([pair[side] for pair in met] for side in (0, 1))
+    differences = _rows(mine, ours) - _rows(theirs, others)
     return Comparison(
         question=question,
         metric=metric,
         group=group,
-        runs=len(common),
-        planned=min(scores.planned[group], scores.planned.get(baseline, 0)),
+        runs=len(met),
+        planned=len(planned),
         difference=summarise_runs(
-            differences, list(common), scores.resamples, scores.seed, metric.scale_of_differences
+            differences, list(met.values()), scores.resamples, scores.seed, metric.scale_of_differences
         ),
         rank=signed_rank(mean_without_nan(differences, axis=0)),
         family=0,
         p_holm=math.nan,
         least_p_holm=math.nan,
     )
+
+
+def _rows(scores: pd.DataFrame, runs: Sequence[Run]) -> npt.NDArray[np.float64]:
+    """(runs, patients): the scores of these runs, in this order."""
+    row = {run: i for i, run in enumerate(scores.index)}
+    rows: npt.NDArray[np.float64] = scores.to_numpy(dtype=np.float64)[[row[run] for run in runs]]
+    return rows

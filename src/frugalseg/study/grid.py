@@ -18,11 +18,12 @@ from frugalseg.study.cells import Cell, CellBuilder
 from frugalseg.study.jobs import Job, ModelJob
 from frugalseg.study.plan import Plan
 from frugalseg.study.sources import Scan, Source
+from frugalseg.study.trials import Trials
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Every place, in the order in which it is filled: methods and budgets of a draw, then the next draw, then seed.
+    """Every trial, in the order in which they are done: methods and budgets of a draw, then the next draw, then seed.
 
     A study that is stopped early has seen several draws then, which differ more than seeds do.
 
@@ -46,12 +47,14 @@ class Grid:
 def build_grid(plan: Plan, sources: Mapping[str, Source], out: Path, threads: int) -> Grid:
     """The grid of a plan whose data sets are prepared; nothing is written but splits."""
     builder = CellBuilder(plan, sources, out, threads)
+    trials = Trials(plan, sources[plan.train].store)
     runs = itertools.product(plan.seeds, plan.draws)
     grid = itertools.product(runs, plan.budgets, plan.backbones, plan.methods)
     cells = (
-        builder.cell(method, backbone, budget, draw, seed)
+        builder.cell(method, backbone, budget, trial)
         for (seed, draw), budget, backbone, method in grid
         if backbone in method.backbones
+        if (trial := trials.at(method, budget, draw, seed)) is not None
     )
     return Grid(tuple(cells), builder.scans)
 
@@ -71,8 +74,11 @@ def write_grid(path: Path, grid: Grid, plan: Plan) -> None:
             "budget": cell.budget,
             "draw": cell.draw,
             "seed": cell.seed,
+            "draws": cell.trial.draws,
+            "seeds": cell.trial.seeds,
             "transductive": cell.transductive,
             "guided": cell.guided,
+            "annotation": cell.annotation,
             "semi": _semi(cell.model),
             "folder": None if cell.model is None else inside(cell.model.options.out),
             "pretrain": None

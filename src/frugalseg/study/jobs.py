@@ -68,6 +68,28 @@ class PrepareJob(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MasksJob(Job):
+    """Look at the masks that another program made of a test set.
+
+    Attributes:
+        images, masks: folders.
+        case: the test scans.
+        target: organs and the label values they have in these masks.
+        stated: whether the plan says so; else they should be those of the references.
+        out: the JSON file that lists them.
+        workers: masks looked at at the same time.
+    """
+
+    images: Path
+    masks: Path
+    case: tuple[str, ...]
+    target: tuple[str, ...]
+    stated: bool
+    out: Path
+    workers: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainJob(Job):
     """Pre-train an encoder, for all cells that share it."""
 
@@ -89,7 +111,27 @@ class Carry:
     propagate: PropagateOptions
 
 
-Make = PredictOptions | SamMixPredictOptions | RefineOptions | Carry
+@dataclass(frozen=True)
+class Take:
+    """Take the masks that another program made.
+
+    Attributes:
+        images, masks: folders.
+        case: the scans.
+        written: organs and the label values they have in these masks.
+        target: organs and the label values they get.
+        out: folder for them.
+    """
+
+    images: Path
+    masks: Path
+    case: tuple[str, ...]
+    written: tuple[str, ...]
+    target: tuple[str, ...]
+    out: Path
+
+
+Make = PredictOptions | SamMixPredictOptions | RefineOptions | Carry | Take
 """What makes masks of a test set."""
 
 

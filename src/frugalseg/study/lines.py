@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
+from frugalseg.engine.yaml_files import check_size
 from frugalseg.errors import OptionError
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -79,6 +80,11 @@ class Entry:
         return [Entry(n, self.file, self.key, n.start_mark.line + 1) for n in self.node.value]
 
     @property
+    def is_text(self) -> bool:
+        """Whether a single value stands behind the key, no list and no mapping."""
+        return isinstance(self.node, yaml.ScalarNode) and not self.is_empty
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing is written behind the key."""
         return isinstance(self.node, yaml.ScalarNode) and self.plain() is None
@@ -136,6 +142,8 @@ def read_lines(path: Path) -> Entry:
     """
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        if node is not None:
+            check_size(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise OptionError(f"{path}, line {line}: {error.problem}", "correct the YAML") from error
@@ -143,7 +151,7 @@ def read_lines(path: Path) -> Entry:
         raise OptionError(f"{path} is a folder", "give a plan, a YAML file") from None
     except FileNotFoundError:
         raise OptionError(f"{path} does not exist", "check the path; the folder plans/ holds some plans") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise OptionError(f"{path} cannot be read ({error})", "give a plan, a YAML file") from error
     if node is None:
         raise OptionError(f"{path} is empty", "write a plan; the folder plans/ holds some")

@@ -10,15 +10,29 @@ import numpy as np
 from frugalseg.dataset.splits import draw_split, patient_of, read_split
 from frugalseg.dataset.store import same_image_groups
 from frugalseg.dataset.targets import parse_targets
-from frugalseg.engine.files import read_json, sha256, write_json
+from frugalseg.engine.files import sha256, write_json
+from frugalseg.engine.forms import Form
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.words import counted
-from frugalseg.errors import OptionError, ScanError
-from frugalseg.imaging.find import check_same_grid, find_dataset
+from frugalseg.errors import OptionError, ScanError, StoreError
+from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
+from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.volume import canonical
 from frugalseg.options import PrepareOptions
+
+LIST = Form(
+    {
+        "scans": [
+            {"case": str, "patient": str, "fingerprint": str, "labels_sha256?": str, "values": [int], "stamp": list}
+        ],
+        "split": {"train": [str], "validation": [str], "test": [str]},
+    },
+    StoreError,
+    "delete it, and run the study again: the scans are then looked at once more",
+)
+"""The list of the scans that are only tested on."""
 
 
 def look(options: PrepareOptions) -> None:
@@ -34,10 +48,10 @@ def look(options: PrepareOptions) -> None:
     if not labels:
         raise ScanError(f"{options.images} has no masks to test with", "give labels:")
     patient = {case: patient_of(case, options.patient_pattern) for case in labels}
-    before = {s["case"]: s for s in read_json(options.out)["scans"]} if options.out.is_file() else {}
+    before = {s["case"]: s for s in LIST.read(options.out)["scans"]} if options.out.is_file() else {}
     jobs = {case: (case, images[case], mask) for case, mask in labels.items()}
     whole = {c: scan for c, scan in before.items() if "labels_sha256" in scan}  # older lists lack it
-    known = {c: whole[c] for c, job in jobs.items() if c in whole and whole[c]["stamp"] == _stamp(*job[1:])}
+    known = {c: whole[c] for c, job in jobs.items() if c in whole and whole[c]["stamp"] == stamp_of(*job[1:])}
     todo = {case: job for case, job in jobs.items() if case not in known}
     made, failures = map_cases(_look, todo, "looking", options.workers)
     if failures and (not options.skip_broken or len(failures) == len(jobs)):
@@ -66,9 +80,9 @@ def look(options: PrepareOptions) -> None:
 
 def _look(job: tuple[str, Path, Path]) -> dict[str, Any]:
     case, image_path, mask_path = job
-    stamp = _stamp(image_path, mask_path)
-    image, mask = read_volume(image_path), read_labels(mask_path)
-    check_same_grid(image, mask, case)
+    stamp = stamp_of(image_path, mask_path)
+    image = read_volume(image_path)
+    mask = onto_grid(read_labels(mask_path), image, case)
     return {
         "case": case,
         "fingerprint": fingerprint(canonical(image)[0]),
@@ -78,7 +92,7 @@ def _look(job: tuple[str, Path, Path]) -> dict[str, Any]:
     }
 
 
-def _stamp(*paths: Path) -> list[list[Any]]:
+def stamp_of(*paths: Path) -> list[list[Any]]:
     """Path, size and time of the files behind a scan: enough to see that they were exchanged."""
     files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]

@@ -10,6 +10,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from frugalseg.dataset.budget import Budget
 from frugalseg.dataset.targets import parse_targets
 from frugalseg.models.registry import choose_norm
 from frugalseg.options import (
@@ -22,16 +23,17 @@ from frugalseg.options import (
     SamMixPredictOptions,
     SamMixTrainOptions,
 )
+from frugalseg.options.common import PERCENTILES, WINDOW, told_modality
 from frugalseg.segment.presets import PRESETS
 from frugalseg.study.lines import Entry
 
 Values = Mapping[str, Any]
 
-_RUN = ("data", "out", "split", "seed", "resume", "checkpoint_minutes", "backbone")
-_MASKS = ("images", "out", "case", "target", "cache", "overwrite", "resume", "oracle")
+_RUN = ("data", "out", "split", "seed", "resume", "checkpoint_minutes", "backbone", "threads")
+_MASKS = ("images", "out", "case", "target", "cache", "overwrite", "resume", "oracle", "threads")
 
 NOT_IN_PLANS: dict[type, tuple[str, ...]] = {
-    PrepareOptions: ("out", "workers"),
+    PrepareOptions: ("out", "workers", "threads"),
     PretrainOptions: _RUN,
     FinetuneOptions: (*_RUN, "encoder", "budget", "draw", "transductive"),
     SamMixTrainOptions: (*_RUN, "budget", "draw"),
@@ -49,6 +51,11 @@ SHOWN = ("modality", "window", "percentiles")
 
 NOWHERE = Path("-")
 """Stands for a path that is not known yet, where options are only checked."""
+
+
+def has_labels(budget: str) -> bool:
+    """Whether a plan's budget holds any masks."""
+    return Budget.parse(budget, none=True).amount > 0
 
 
 def of_plan(kind: type[Any], values: Values) -> Any:
@@ -84,10 +91,11 @@ class DataPlan:
         return list(parse_targets(self.options.target))
 
     @property
-    def intensity(self) -> str:
-        """How intensities become [0, 1]."""
-        low, high = self.options.window if self.options.modality == "ct" else self.options.percentiles
-        return f"{self.options.modality} {low:g}…{high:g}"
+    def intensities(self) -> tuple[str, ...]:
+        """How intensities become [0, 1]; both ways in which they may, where the scans will tell."""
+        ways = {"ct": self.options.window or WINDOW, "mr": self.options.percentiles or PERCENTILES}
+        told = told_modality(self.options)
+        return tuple(f"{kind} {low:g}…{high:g}" for kind, (low, high) in ways.items() if told in ("auto", kind))
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,8 @@ class Further:
     Attributes:
         kind: one of `FURTHER`.
         values: as the plan gives them.
-        of: the method; None where annotated slices of the references are carried through the scans.
+        of: the method; None where no model's masks are needed: annotated slices of the references are carried through
+            the scans, or boxes of the references are outlined.
         oracle: whether the references give the boxes.
     """
 
@@ -146,6 +155,25 @@ class Further:
 
 
 @dataclass(frozen=True)
+class OtherMasks:
+    """Masks of the test scans that another program made.
+
+    Attributes:
+        folders: test set → folder.
+        entries: test set → where the plan says so.
+        target: organs and their label values in these masks; None where they are those of each test set.
+        annotation: what that program learned from, as the plan states it.
+        guided: whether references of the test scans gave it slices or boxes.
+    """
+
+    folders: Mapping[str, Path]
+    entries: Mapping[str, Entry] = field(compare=False)
+    target: tuple[str, ...] | None
+    annotation: str
+    guided: bool
+
+
+@dataclass(frozen=True)
 class MethodPlan:
     """One way to get masks of test scans.
 
@@ -155,9 +183,11 @@ class MethodPlan:
         training: how its models are trained; None where it needs none.
         transductive: whether its pre-training may see test patients; it then sees every scan of its data set.
         backbones: those it is run with; what has none of them stands beside the first.
+        budgets: those of the plan that it stands at.
         note: what it is, in one line.
         entry: where the plan says so.
         further: what becomes of its models' masks. Pre-training and training are then those of the method it names.
+        other: its masks, where another program made them.
     """
 
     name: str
@@ -166,9 +196,16 @@ class MethodPlan:
     training: Training | None
     transductive: bool
     backbones: tuple[str, ...]
+    budgets: tuple[str, ...]
     note: str
     entry: Entry
     further: Further | None = None
+    other: OtherMasks | None = None
+
+    @property
+    def guided(self) -> bool:
+        """Whether references of the test scans gave it slices or boxes."""
+        return (self.further is not None and self.further.guided) or (self.other is not None and self.other.guided)
 
     @property
     def trained_as(self) -> str:
@@ -195,7 +232,7 @@ class Plan:
 
     Attributes:
         train: the data set that is fine-tuned on.
-        budgets: as `finetune --budget` takes them.
+        budgets: as `finetune --budget` takes them, and 0 for what learns from no mask.
         budget_entries: budget → where the plan says so.
     """
 
@@ -247,7 +284,9 @@ def _resolved_data(data: DataPlan) -> dict[str, Any]:
 
 
 def _resolved_method(method: MethodPlan) -> dict[str, Any]:
-    content: dict[str, Any] = {"note": method.note}
+    content: dict[str, Any] = {"note": method.note, "budgets": list(method.budgets)}
+    if method.other is not None:
+        return content | {"backbones": list(method.backbones), **_resolved_other(method.other, method.transductive)}
     if method.further is not None:
         return content | _resolved_further(method.further)
     assert method.training is not None  # a method trains, or goes on with masks
@@ -259,6 +298,13 @@ def _resolved_method(method: MethodPlan) -> dict[str, Any]:
     if method.pretrain is not None:
         content["pretrain"] = {"data": method.pretrain_data, **_filled(PretrainOptions, method.pretrain)}
     return content | {"finetune": trained}
+
+
+def _resolved_other(other: OtherMasks, transductive: bool) -> dict[str, Any]:
+    target = {} if other.target is None else {"target": list(other.target)}
+    masks = {test: str(folder) for test, folder in other.folders.items()}
+    stated = {"annotation": other.annotation, "guided": other.guided, "transductive": transductive}
+    return {"masks": masks, **stated, **target}
 
 
 def _resolved_further(further: Further) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from frugalseg.contrast.methods import METHODS, OF_SOME_METHODS
+from frugalseg.contrast.methods import OF_SOME_METHODS, chosen_method
 from frugalseg.engine.device import check_name
 from frugalseg.errors import FrugalsegError, OptionError
 from frugalseg.options import PretrainOptions
@@ -104,8 +104,8 @@ def _of_use(kind: type[Any], shared: Values, values: Values) -> Values:
     """The shared options without those that this pre-training method does not read."""
     if kind is not PretrainOptions:
         return shared
-    named = {key: v for key, v in {**shared, **values}.items() if key == "method"}
-    reads = METHODS[of_plan(PretrainOptions, named).method].reads
+    named = {key: v for key, v in {**shared, **values}.items() if key in {"method", "recipe"}}
+    reads = chosen_method(of_plan(PretrainOptions, named)).reads
     return {key: value for key, value in shared.items() if key in reads or key not in OF_SOME_METHODS}
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from frugalseg.contrast.methods import METHODS, OF_SOME_METHODS, check_options, reads_superpixels
+from frugalseg.contrast.methods import METHODS, OF_SOME_METHODS, check_options, chosen_method, reads_superpixels
 from frugalseg.errors import FrugalsegError, OptionError
 from frugalseg.models.registry import BACKBONES
 from frugalseg.options import (
@@ -19,37 +19,24 @@ from frugalseg.options import (
 )
 from frugalseg.segment.presets import chosen_preset
 from frugalseg.study.lines import Entry, without_flags
+from frugalseg.study.method_parts import Shared, own_backbones, own_budgets, own_note
 from frugalseg.study.plan import FURTHER, DataPlan, Further, MethodPlan, Training, Values, of_plan
-from frugalseg.study.plan_values import chosen, distinct, read_values, some, where
+from frugalseg.study.plan_values import chosen, read_values, some, where
+from frugalseg.study.read_masks import read_masks
 
-OWN = ("note", "pretrain", "finetune", "sam_mix", "transductive", "backbones")
-OF_ANOTHER = ("note", "of", *FURTHER)
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What a plan says outside its methods.
-
-    Attributes:
-        values: "pretrain", "finetune" and "sam_mix" → options that all methods share.
-        data: the data sets.
-        train: the one that is fine-tuned on.
-        pretrain_data: the one that is pre-trained on.
-        backbones: of the plan.
-    """
-
-    values: Mapping[str, Values]
-    data: Mapping[str, DataPlan]
-    train: str
-    pretrain_data: str
-    backbones: tuple[str, ...]
+OWN = ("note", "pretrain", "finetune", "sam_mix", "transductive", "backbones", "budgets")
+OF_ANOTHER = ("note", "of", *FURTHER, "budgets")
 
 
 def read_methods(entry: Entry, shared: Shared) -> tuple[MethodPlan, ...]:
     """The methods in the order of the file; one may go on with the masks of another, wherever that stands."""
     entries = some(entry)
     further = {name for name, one in entries.items() if {"of", *FURTHER} & one.mapping().keys()}
-    own = {name: _read_own(name, one, shared) for name, one in entries.items() if name not in further}
+    own = {
+        name: (read_masks if "masks" in one.mapping() else _read_own)(name, one, shared)
+        for name, one in entries.items()
+        if name not in further
+    }
     return tuple(
         _read_further(name, one, own, shared) if name in further else own[name] for name, one in entries.items()
     )
@@ -58,7 +45,8 @@ def read_methods(entry: Entry, shared: Shared) -> tuple[MethodPlan, ...]:
 def _read_own(name: str, entry: Entry, shared: Shared) -> MethodPlan:
     """A method that trains models."""
     given = entry.known(*OWN)
-    mine = _own_backbones(given, shared.backbones)
+    mine = own_backbones(given, shared.backbones)
+    budgets = own_budgets(given, shared.budgets, trained=True)
     if "sam_mix" in given:
         return _read_sam_mix(name, entry, shared, mine)
     pretrain, source = None, shared.pretrain_data
@@ -76,8 +64,9 @@ def _read_own(name: str, entry: Entry, shared: Shared) -> MethodPlan:
     _check_finetuning(given.get("finetune"), entry, finetune, pretrain)
     if pretrain is not None and finetune.get("weights") is not None:
         raise entry.error("starts from a pre-training and from weights", "give one, or give the weights to pretrain:")
-    note = _note(given, _training_note(pretrain, source, finetune, transductive))
-    method = MethodPlan(name, pretrain, source, Training(FinetuneOptions, finetune), transductive, mine, note, entry)
+    note = own_note(given, _training_note(pretrain, source, finetune, transductive))
+    training = Training(FinetuneOptions, finetune)
+    method = MethodPlan(name, pretrain, source, training, transductive, mine, budgets, note, entry)
     for backbone in mine:
         _check_norms(method, backbone)
         published = any((values or {}).get("weights") for values in (pretrain, finetune))
@@ -86,26 +75,18 @@ def _read_own(name: str, entry: Entry, shared: Shared) -> MethodPlan:
     return method
 
 
-def _own_backbones(given: Mapping[str, Entry], known: tuple[str, ...]) -> tuple[str, ...]:
-    mine = read_backbones(given["backbones"]) if "backbones" in given else known
-    if foreign := [backbone for backbone in mine if backbone not in known]:
-        raise given["backbones"].error(
-            f"{foreign[0]} is not among the plan's backbones", f"choose of: {', '.join(known)}"
-        )
-    return mine
-
-
 def _read_sam_mix(name: str, entry: Entry, shared: Shared, backbones: tuple[str, ...]) -> MethodPlan:
     """SAM-Mix: its network is the base model and a classifier, so it stands beside one backbone only."""
-    given = entry.known("note", "sam_mix", "backbones")
+    given = entry.known("note", "sam_mix", "backbones", "budgets")
     if "backbones" in given and len(backbones) > 1:
         raise given["backbones"].error("SAM-Mix has a network of its own", "name one, which it then stands beside")
     values: Values = read_values(SamMixTrainOptions, given["sam_mix"], shared.values["sam_mix"])
     options: SamMixTrainOptions = of_plan(SamMixTrainOptions, values)
     values = _with_weights(given["sam_mix"], "base", options.base, values)
-    note = _note(given, f"SAM-Mix on {options.base}, {options.adapt} adapted; prompted by its classifier alone")
+    note = own_note(given, f"SAM-Mix on {options.base}, {options.adapt} adapted; prompted by its classifier alone")
     training = Training(SamMixTrainOptions, values)
-    return MethodPlan(name, None, shared.pretrain_data, training, False, backbones[:1], note, entry)
+    budgets = own_budgets(given, shared.budgets, trained=True)
+    return MethodPlan(name, None, shared.pretrain_data, training, False, backbones[:1], budgets, note, entry)
 
 
 def _read_further(name: str, entry: Entry, own: Mapping[str, MethodPlan], shared: Shared) -> MethodPlan:
@@ -115,6 +96,8 @@ def _read_further(name: str, entry: Entry, own: Mapping[str, MethodPlan], shared
     if len(keys) != 1:
         raise entry.error(f"of: stands beside {' and '.join(keys) or 'nothing'}", f"give one of: {', '.join(FURTHER)}")
     (key,) = keys
+    trained = {method: plan for method, plan in own.items() if plan.training is not None}
+    of = chosen(given["of"], trained, "method that trains models") if "of" in given else None
     guide = ("oracle",) if key != "propagate" else ()
     values: Values = read_values(FURTHER[key], given[key], {}, *guide)
     options, oracle = of_plan(FURTHER[key], values), given[key].mapping().get("oracle")
@@ -123,18 +106,25 @@ def _read_further(name: str, entry: Entry, own: Mapping[str, MethodPlan], shared
     further = Further(
         kind=FURTHER[key],
         values=values,
-        of=chosen(given["of"], own, "method that trains models") if "of" in given else None,
+        of=of,
         oracle=bool(oracle is not None and oracle.as_type(bool)),
     )
-    if further.of is None and key != "propagate":
+    if key == "refine" and further.oracle and "of" in given:
+        raise given["of"].error(
+            "boxes of the references take nothing of a method's masks", "take it out: it is one run"
+        )
+    if further.of is None and key != "propagate" and not (key == "refine" and further.oracle):
         raise entry.error(f"{key} what is not told", "add of: METHOD")
     before = None if further.of is None else own[further.of]
     if key == "predict":
         _check_predicted_again(given[key], before, further)
-    note = _note(given, _further_note(further, options))
+    note = own_note(given, _further_note(further, options))
     if before is None:
-        return MethodPlan(name, None, shared.pretrain_data, None, False, shared.backbones[:1], note, entry, further)
-    return replace(before, name=name, note=note, entry=entry, further=further)
+        budgets = own_budgets(given, shared.budgets, trained=False)
+        alone = shared.backbones[:1]
+        return MethodPlan(name, None, shared.pretrain_data, None, False, alone, budgets, note, entry, further)
+    budgets = own_budgets(given, before.budgets, trained=True)
+    return replace(before, name=name, budgets=budgets, note=note, entry=entry, further=further)
 
 
 def _check_predicted_again(entry: Entry, before: MethodPlan | None, further: Further) -> None:
@@ -161,33 +151,25 @@ def _with_weights(entry: Entry, key: str, name: str, values: Values) -> Values:
     return values
 
 
-def _note(given: Mapping[str, Entry], otherwise: str) -> str:
-    return str(given["note"].as_type(str)) if "note" in given else otherwise
-
-
 def read_source(pretrain: Entry | None, usual: str, data: Mapping[str, DataPlan], train: str) -> str:
     """The data set that is pre-trained on: what stands under `pretrain: data`, or the usual one."""
     given = {} if pretrain is None else pretrain.mapping()
     if "data" not in given:
         return usual
     source = chosen(given["data"], data, "data set")
-    if data[source].intensity != data[train].intensity:
+    there, here = data[source].intensities, data[train].intensities
+    if not set(there) & set(here):
         raise given["data"].error(
-            f"{source} is scaled by {data[source].intensity}, {train} by {data[train].intensity}",
+            f"{source} is scaled by {' or '.join(there)}, {train} by {' or '.join(here)}",
             "give both the same modality and window (or percentiles)",
         )
     return source
 
 
-def read_backbones(entry: Entry) -> tuple[str, ...]:
-    """A list of backbones."""
-    return distinct([(one, chosen(one, BACKBONES, "backbone")) for one in entry.items()])
-
-
 def check_shared(entry: Entry | None, methods: Iterable[MethodPlan]) -> None:
     """Refuse a shared pre-training option that no method reads, and so would change nothing."""
-    named = [of_plan(PretrainOptions, m.pretrain).method for m in methods if m.pretrain is not None]
-    read = {name for method in named for name in METHODS[method].reads}
+    pretrained = [of_plan(PretrainOptions, m.pretrain) for m in methods if m.pretrain is not None]
+    read = {name for options in pretrained for name in chosen_method(options).reads}
     for name, value in ({} if entry is None else entry.mapping()).items():
         if name in OF_SOME_METHODS and name not in read:
             raise value.error("means nothing to any of the plan's methods", "take it out")
@@ -236,9 +218,10 @@ def _training_note(pretrain: Values | None, source: str, finetune: Values, trans
     options = of_plan(FinetuneOptions, finetune)
     begun = "from scratch"
     if pretrain is not None:
-        method = of_plan(PretrainOptions, pretrain).method
+        before = of_plan(PretrainOptions, pretrain)
+        recipe = "" if before.recipe in (None, before.method) else f" on the recipe of {before.recipe}"
         seen = "every scan, test patients' too" if transductive else "the training patients' scans"
-        begun = f"pre-trained by {method} on {seen} of {source}"
+        begun = f"pre-trained by {before.method}{recipe} on {seen} of {source}"
     elif options.weights is not None:
         begun = f"from the published weights {options.weights.name}"
     semi = "" if options.semi in (None, "none") else f", unlabelled slices used by {options.semi}"
@@ -251,8 +234,11 @@ def _further_note(further: Further, options: Any) -> str:
         begun = f"models of {further.of}, predicting again"
         return f"{begun} from boxes of the references: an oracle, no method" if further.oracle else begun
     if isinstance(options, RefineOptions):
-        boxes = "the references' boxes: an oracle, no method" if further.oracle else "boxes around them"
-        return f"masks of {further.of}, refined by {options.model} from {boxes}"
+        if further.of is None:
+            return (
+                f"nothing is trained: {options.model} outlines what is in the references' boxes: an oracle, no method"
+            )
+        return f"masks of {further.of}, refined by {options.model} from boxes around them"
     carried = f"carried through the scan by {options.model} (engine {options.engine})"
     if further.of is None:
         return f"nothing is trained: of each test scan the reference's middle slice is given, and {carried}"

@@ -10,15 +10,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
-from frugalseg.dataset.budget import Budget
 from frugalseg.dataset.targets import parse_targets
 from frugalseg.demo.phantom import LABELS
 from frugalseg.engine.words import counted
 from frugalseg.options import FinetuneOptions, PrepareOptions, PretrainOptions, SamMixTrainOptions
 from frugalseg.study.lines import Entry, read_lines
+from frugalseg.study.method_parts import Shared, read_backbones, read_budgets
 from frugalseg.study.plan import NOT_IN_PLANS, NOWHERE, DataPlan, Plan, TestPlan
 from frugalseg.study.plan_values import build, checked, chosen, distinct, existing, read_values, some
-from frugalseg.study.read_method import Shared, check_shared, read_backbones, read_methods, read_source
+from frugalseg.study.read_method import check_shared, read_methods, read_source
 
 NEEDED = ("data", "train", "tests", "methods", "budgets")
 OPTIONAL = ("name", "description", "pretrain", "finetune", "sam_mix", "backbones", "draws", "seeds", "baseline")
@@ -49,6 +49,8 @@ def read_plan(path: Path, study: str | None = None) -> Plan:
     for name, entry in some(top["tests"]).items():
         _add_own_data(name, entry, data)
     backbones = read_backbones(top["backbones"]) if "backbones" in top else ("unet",)
+    budgets = read_budgets(top["budgets"])
+    tests = tuple(_read_test(name, entry, data, train) for name, entry in top["tests"].mapping().items())
     shared = Shared(
         values={
             "pretrain": read_values(PretrainOptions, top.get("pretrain"), {}, "data"),
@@ -58,18 +60,22 @@ def read_plan(path: Path, study: str | None = None) -> Plan:
         data=data,
         train=train,
         pretrain_data=read_source(top.get("pretrain"), train, data, train),
+        tests=tests,
         backbones=backbones,
+        budgets=tuple(budgets),
     )
     methods = read_methods(top["methods"], shared)
     check_shared(top.get("pretrain"), methods)
     names = [method.name for method in methods]
-    budgets = _read_budgets(top["budgets"])
+    for budget, entry in budgets.items():
+        if not any(budget in method.budgets for method in methods):
+            raise entry.error(f"no method stands at {budget}", "take it out, or give it to one")
     return Plan(
         name=" ".join([top["name"].as_type(str) if "name" in top else path.stem, *([study] if study else [])]),
         description=top["description"].as_type(str).strip() if "description" in top else "",
         data=data,
         train=train,
-        tests=tuple(_read_test(name, entry, data, train) for name, entry in top["tests"].mapping().items()),
+        tests=tests,
         backbones=backbones,
         methods=methods,
         budgets=tuple(budgets),
@@ -93,16 +99,6 @@ def _chosen_study(whole: Entry, study: str | None) -> dict[str, Entry]:
     if study not in studies:
         raise whole.error(f"holds no study {study!r}", f"choose one of: {', '.join(studies)}")
     return {**top, **studies[study].known(*NEEDED, *OPTIONAL)}
-
-
-def _read_budgets(entry: Entry) -> dict[str, Entry]:
-    budgets = [(one, _read_budget(one)) for one in entry.items()]
-    distinct(budgets)
-    return {text: one for one, text in budgets}
-
-
-def _read_budget(entry: Entry) -> str:
-    return str(checked(entry, Budget.parse, entry.as_type(str)))
 
 
 def _read_numbers(entry: Entry) -> tuple[int, ...]:

@@ -6,7 +6,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from frugalseg._version import __version__
-from frugalseg.engine.files import atomic_write, read_json, write_json
+from frugalseg.engine.files import atomic_write, write_json
+from frugalseg.engine.forms import Form
+from frugalseg.errors import RunError
 from frugalseg.evaluate.page import page_environment
 from frugalseg.evaluate.statistics import interval_rule
 from frugalseg.study.answers import answer
@@ -16,9 +18,11 @@ from frugalseg.study.results import StudyResults
 from frugalseg.study.scores import Scores
 from frugalseg.study.table import Table
 from frugalseg.study.tables import StudyTables, study_tables
+from frugalseg.study.trials import told_once
 from frugalseg.study.wording import describe, label, meanings
 
 REPORT, TABLES, INDEX, PLAN = "report.html", "tables", "tables.json", "plan.yaml"
+LISTED = Form({str: str}, RunError, "delete it, and the tables beside it that this report does not have")
 STATES = ("done", "running", "failed", "waiting")
 
 
@@ -54,7 +58,7 @@ def write_table_files(tables: list[Table], folder: Path) -> None:
         DiskError: the folder cannot be written.
     """
     index = folder / INDEX
-    older = set(read_json(index)) if index.exists() else set()
+    older = set(LISTED.read(index)) if index.exists() else set()
     named = {table.name: table for table in tables}
     for name, table in named.items():
         with atomic_write(folder / f"{name}.csv", "w") as file:
@@ -85,6 +89,7 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
         planned=len(results.cells),
         labels={method: label(scores, method) for method in results.methods},
         meanings=meanings(scores),
+        told_once=told_once(results.cells),
         answers=[answer(scores, question) for question in scores.questions],
         measured={q.test.name: describe(scores, q) for q in scores.questions},
         tables=tables,

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from frugalseg.dataset.budget import Budget
-from frugalseg.engine.files import atomic_write, read_json
+from frugalseg.engine.files import atomic_write
+from frugalseg.engine.forms import Form, fault
+from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
 from frugalseg.evaluate.metric_table import DICE, Place, metrics_in
-from frugalseg.evaluate.results import SUMMARY
+from frugalseg.evaluate.results import SCORED, SUMMARY
 from frugalseg.models.saved import SPEC
 from frugalseg.study.advance import training_seconds
 from frugalseg.study.state import is_evaluated, read_state, someone_at_work
@@ -23,15 +24,65 @@ from frugalseg.study.state import is_evaluated, read_state, someone_at_work
 PLAN, GRID, SETTINGS = "plan.yaml", "grid.json", "study.json"
 """Files of a study's folder; settings make it one: how it was last started."""
 
+_CURE = "run the same `frugalseg study` command again, which writes it anew"
+CELL = {
+    **{"id": str, "method": str, "backbone": str, "budget": str, "draw": int, "seed": int},
+    **{"folder": str | None, "tests": {str: str}, "transductive": bool, "guided?": bool, "semi?": str},
+    "pretrain": dict | None,
+}
+TEST = {"name": str, "in_domain": bool, "millimetres": bool, "patients": {str: str}}
+
+
+def _pretrainings_told(grid: dict[str, Any]) -> None:
+    for cell in grid["cells"]:
+        if cell["pretrain"] and (wrong := fault(cell["pretrain"], {"id": str, "folder": str}, "pretrain")):
+            raise ValueError(wrong)
+
+
+PLANNED = Form({"cells": [CELL], "tests": [TEST]}, RunError, _CURE, valid=_pretrainings_told)
+"""grid.json."""
+WHERE = Form({"cells": [{"folder": str | None, "tests": {str: str}}]}, RunError, _CURE)
+"""What of it a job reads."""
+RESOLVED = Form(
+    {
+        **{"name": str, "description": str, "baseline": str, "methods": {str: {"note": str}}},
+        **{"backbones": [str], "budgets": [str], "draws": [int], "seeds": [int]},
+    },
+    RunError,
+    _CURE,
+    parse=load_yaml,
+)
+"""plan.yaml."""
+STARTED = Form({"at_once": int}, RunError, _CURE)
+"""study.json."""
+_RUN_CURE = "copy the run folder anew from where it is whole, or delete it and run the study again"
+TRAINED = Form(
+    {
+        "annotation": {"masks": int, "mask_scans": int, "validation_scans": int, "pretraining?": dict | None},
+        "parameters": int,
+        "validation_dice": float | None,
+    },
+    RunError,
+    _RUN_CURE,
+)
+"""What tables tell of a model.json."""
+MACHINE = Form({"device": str, "commit": str | None}, RunError, _RUN_CURE)
+"""What they tell of an environment.json."""
+
 KEYS = ("method", "backbone", "budget", "draw", "seed")
 """What names a model of the grid."""
 
 CELL_COLUMNS = {
     **dict.fromkeys(KEYS, "as in the plan"),
+    "draws": "that it stands for: several where they select the same labels, which is one run",
+    "seeds": "that it stands for: all of them where nothing is trained, which is one run",
+    "trained": "whether a model was trained for it",
     "state": "done, running, failed or waiting",
     "error": "why it failed",
     "transductive": "whether its pre-training saw test scans",
     "guided": "whether references of the test scans gave slices or boxes to it",
+    "external": "whether another program made its masks",
+    "annotation": "what that program learned from, as the plan states it",
     "test_slices": "slices of test scans whose references were given to it; empty where all of them gave boxes",
     "masks": "slices whose masks were trained on",
     "mask_scans": "scans that these slices come from",
@@ -49,7 +100,10 @@ CELL_COLUMNS = {
     "commit": "of the source tree it was trained with",
     "validation_dice": "Dice that chose the model",
 }
-"""Columns of `StudyResults.cells`; from `masks` on empty where the model is not done."""
+"""Columns of `StudyResults.cells`; from `masks` on empty where the model is not done.
+
+One row is one trial: a training, or what comes without one, and what it stands for (see `study.trials`).
+"""
 
 
 def case_metrics() -> list[str]:
@@ -115,10 +169,9 @@ def collect(folder: Path) -> StudyResults:
         raise RunError(f"{folder} holds no study", "give the --out of a `frugalseg study`")
     if not (folder / GRID).is_file():
         raise RunError(f"the study in {folder} has not got beyond preparing its data", "run it first")
-    plan = yaml.safe_load((folder / PLAN).read_text(encoding="utf-8"))
-    grid = read_json(folder / GRID)
+    plan, grid = RESOLVED.read(folder / PLAN), PLANNED.read(folder / GRID)
     for cell in grid["cells"]:
-        cell["budget"] = Budget.parse(cell["budget"]).in_words
+        cell["budget"] = Budget.parse(cell["budget"], none=True).in_words
     at_work = someone_at_work(folder) is not False  # where it cannot be told, the jobs are believed
     cells = [_cell(folder, cell, at_work) for cell in grid["cells"]]
     patients = {test["name"]: test["patients"] for test in grid["tests"]}
@@ -133,7 +186,7 @@ def collect(folder: Path) -> StudyResults:
         baseline=plan["baseline"],
         methods=tuple(plan["methods"]),
         backbones=tuple(plan["backbones"]),
-        budgets=tuple(Budget.parse(budget).in_words for budget in plan["budgets"]),
+        budgets=tuple(Budget.parse(budget, none=True).in_words for budget in plan["budgets"]),
         draws=tuple(plan["draws"]),
         seeds=tuple(plan["seeds"]),
         tests=tuple(TestSet(t["name"], t["in_domain"], t["millimetres"], len(t["patients"])) for t in grid["tests"]),
@@ -146,9 +199,13 @@ def collect(folder: Path) -> StudyResults:
 def _cell(folder: Path, cell: Mapping[str, Any], at_work: bool) -> dict[str, Any]:
     """One row of `cells`."""
     row = {**{key: cell[key] for key in (*KEYS, "transductive")}, "guided": cell.get("guided", False)}
+    for places, one in (("draws", "draw"), ("seeds", "seed")):  # older studies trained every draw
+        row[places] = " ".join(map(str, cell.get(places, [cell[one]])))
+    row |= {"trained": cell["folder"] is not None, "annotation": cell.get("annotation") or ""}
+    row["external"] = row["annotation"] != ""
     trained = cell["folder"] is None or (folder / cell["folder"] / SPEC).is_file()
     if trained and all(is_evaluated(folder / test) for test in cell["tests"].values()):
-        facts = UNTRAINED if cell["folder"] is None else _facts(folder, cell)
+        facts = _facts(folder, cell) if row["trained"] else UNKNOWN if row["external"] else UNTRAINED
         return {**row, "state": "done", "error": "", **facts, "test_slices": _test_slices(folder, cell)}
     state = read_state(folder, cell["id"])
     told = {"failed": "failed", "running": "running" if at_work else "waiting"}.get(state.state, "waiting")
@@ -158,7 +215,7 @@ def _cell(folder: Path, cell: Mapping[str, Any], at_work: bool) -> dict[str, Any
 def _facts(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
     """What a finished model was given, and what it cost."""
     run = folder / cell["folder"]
-    spec, environment = read_json(run / SPEC), read_json(run / "environment.json")
+    spec, environment = TRAINED.read(run / SPEC), MACHINE.read(run / "environment.json")
     annotation = spec["annotation"]
     pretraining = annotation.get("pretraining") or {}
     pretrain = folder / cell["pretrain"]["folder"] if cell["pretrain"] else None
@@ -194,11 +251,15 @@ UNTRAINED = {
 """What a method without training was given, and what it cost."""
 
 
+UNKNOWN = {name: value if isinstance(value, str) else math.nan for name, value in {**UNTRAINED, "semi": ""}.items()}
+"""What is known of a method whose masks another program made."""
+
+
 def _test_slices(folder: Path, cell: Mapping[str, Any]) -> float:
     """How many annotated slices of test scans were used, over all test sets; NaN where every reference was."""
     if not cell.get("guided", False):
         return 0
-    summaries = [read_json(folder / test / SUMMARY) for test in cell["tests"].values()]
+    summaries = [SCORED.read(folder / test / SUMMARY) for test in cell["tests"].values()]
     return sum(len(slices) for s in summaries for slices in s["annotated_slices_left_out"].values()) or math.nan
 
 
@@ -214,20 +275,23 @@ def _cases(folder: Path, cell: Mapping[str, Any], patients: Mapping[str, Mapping
 
 def _read_cases(path: Path) -> pd.DataFrame:
     """The cases of one evaluation; NaN for a metric that was added since."""
-    always, names = ["case", "organ", "outcome", DICE.key], case_metrics()
-    table = pd.read_csv(
-        path,
-        usecols=lambda column: column in (*always, *names),
-        dtype={"case": str, "organ": str},
-        keep_default_na=False,  # a case may be called NA
-        na_values={name: [""] for name in names},
-    )
-    if missing := [column for column in always if column not in table]:
-        raise RunError(
-            f"{path} is damaged: it has no column {missing[0]}",
-            f"delete {path.with_name(SUMMARY)} and run the study again",
+    always, metrics = ["case", "organ", "outcome", DICE.key], case_metrics()
+    try:
+        table = pd.read_csv(
+            path,
+            usecols=lambda column: column in (*always, *metrics),
+            dtype={"case": str, "organ": str, **dict.fromkeys(metrics, float)},
+            keep_default_na=False,  # a case may be called NA
+            na_values={name: [""] for name in metrics},
         )
-    return table.reindex(columns=list(dict.fromkeys([*always, *names])))
+        if missing := [column for column in always if column not in table]:
+            raise ValueError(f"it has no column {missing[0]}")
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"{path} is damaged ({reason})", f"delete {path.with_name(SUMMARY)} and run the study again"
+        ) from error
+    return table.reindex(columns=list(dict.fromkeys([*always, *metrics])))
 
 
 def write_tables(results: StudyResults, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,22 +12,23 @@ import yaml
 
 from frugalseg._version import __version__
 from frugalseg.dataset.budget import Budget
-from frugalseg.engine.files import atomic_write, write_json
+from frugalseg.engine.files import atomic_write, check_out, write_json
 from frugalseg.engine.progress import say
+from frugalseg.engine.threads import threads_asked, usable_cores
 from frugalseg.engine.words import counted
 from frugalseg.errors import OptionError, RunError, disk_errors
 from frugalseg.options import ReportOptions, StudyOptions
 from frugalseg.study.board import Board
 from frugalseg.study.cells import Cell
 from frugalseg.study.grid import Grid, build_grid, write_grid
-from frugalseg.study.jobs import EvaluatedJob, ModelJob, PretrainJob
-from frugalseg.study.lines import without_flags
+from frugalseg.study.jobs import EvaluatedJob, Job, ModelJob, PretrainJob
+from frugalseg.study.lines import Entry, without_flags
 from frugalseg.study.plan import Plan
 from frugalseg.study.read_plan import read_plan
 from frugalseg.study.report import write_report
 from frugalseg.study.results import GRID, PLAN, SETTINGS, collect, write_tables
 from frugalseg.study.schedule import Progress, run_jobs
-from frugalseg.study.sources import Source, check_data, locate
+from frugalseg.study.sources import Source, check_data, locate, locate_masks
 from frugalseg.study.state import LOCK, at_work, is_done
 from frugalseg.study.workers import LocalWorkers, Workers, visible_gpus
 
@@ -42,6 +42,7 @@ def study(options: StudyOptions) -> Path:
         DiskError: `out` cannot be made or written.
         InterruptedRunError: stopped by the person; the same command goes on.
     """
+    check_out(options.out)
     plan = read_plan(options.plan, options.study)
     wanted = _parse_only(options.only, plan)
     out = options.out.resolve()
@@ -51,8 +52,9 @@ def study(options: StudyOptions) -> Path:
         if not (out / SETTINGS).is_file():
             _write_settings(out, options, workers)  # from now on the folder is a study's
         sources = locate(plan, out)
-        _prepare(sources, out, workers)
+        _prepare([(source.job, source.entry) for source in sources.values()], out, workers)
         check_data(plan, sources)
+        _prepare(other_masks(plan, sources, out), out, workers)
         grid = build_grid(plan, sources, out, workers.threads)
         _write_settings(out, options, workers)
         _write_plan(out, plan)  # with the grid and no sooner: a plan that is refused leaves both as they were
@@ -113,25 +115,26 @@ def _parse_only(texts: Sequence[str], plan: Plan) -> Callable[[Cell], bool]:
         there = [str(v) for v in known[key]]
         if key == "budget":  # 1 scan is `1 scans` in a plan
             with suppress(OptionError):
-                value = str(Budget.parse(value))
+                value = str(Budget.parse(value, none=True))
         if value not in there:
             raise OptionError(f"--only {text!r}: the plan has no such {key}", f"choose of: {', '.join(there)}")
         chosen.setdefault(key, set()).add(value)
-    return lambda cell: all(str(getattr(cell, key)) in values for key, values in chosen.items())
+    return lambda cell: all(values & _places(cell, key) for key, values in chosen.items())
+
+
+def _places(cell: Cell, key: str) -> set[str]:
+    """Where a cell stands along one axis of the grid."""
+    places = {"draw": cell.trial.draws, "seed": cell.trial.seeds}.get(key) or (getattr(cell, key),)
+    return {str(place) for place in places}
 
 
 def _make_workers(options: StudyOptions, out: Path) -> Workers:
-    threads = options.threads or max(1, _cores() // (options.at_once or 1))
+    threads = options.threads or threads_asked() or max(1, usable_cores() // (options.at_once or 1))
     if options.ray is not None:
         from frugalseg.study.ray_workers import RayWorkers
 
         return RayWorkers(out, options.ray, options.at_once, threads if options.ray == "local" else options.threads)
     return LocalWorkers(out, options.at_once or 1, threads, visible_gpus())
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_settings(out: Path, options: StudyOptions, workers: Workers) -> None:
@@ -153,12 +156,24 @@ def _write_plan(out: Path, plan: Plan) -> None:
         yaml.safe_dump(plan.resolved(), file, sort_keys=False, allow_unicode=True)
 
 
-def _prepare(sources: dict[str, Source], out: Path, workers: Workers) -> None:
-    jobs = [source.job for source in sources.values()]
+def other_masks(plan: Plan, sources: dict[str, Source], out: Path) -> list[tuple[Job, Entry]]:
+    """What looks at the masks that other programs made, and where the plan names them."""
+    return [
+        (locate_masks(method, test, sources, out), method.other.entries[test.name])
+        for method in plan.methods
+        if method.other is not None
+        for test in plan.tests
+    ]
+
+
+def _prepare(jobs: Sequence[tuple[Job, Entry]], out: Path, workers: Workers) -> None:
+    """Do what comes before the grid is known, each named by its place in the plan; what fails ends the study."""
+    if not jobs:
+        return
     with Board("preparing", workers.at_once) as board:
-        progress = run_jobs(jobs, out, workers, board)
+        progress = run_jobs([job for job, _ in jobs], out, workers, board)
     if failed := progress.failed():
-        entries = {source.job.id: source.entry for source in sources.values()}
+        entries = {job.id: entry for job, entry in jobs}
         job, state = next(iter(failed.items()))
         problem, _, cure = without_flags(state.error).partition("\n  → ")
         raise entries[job].error(f"cannot be prepared: {problem}", cure or f"see {out / state.log}")

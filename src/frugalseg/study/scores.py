@@ -12,6 +12,7 @@ from frugalseg.evaluate.metric_table import DICE, Metric, Place, metrics_in
 from frugalseg.evaluate.policy import Outcome
 from frugalseg.evaluate.statistics import RunSummary, summarise_runs
 from frugalseg.study.results import StudyResults, TestSet, case_metrics
+from frugalseg.study.trials import Run, pair_trials, standing_for
 
 CELL = ["method", "backbone", "budget", "draw", "seed"]
 """What names a cell."""
@@ -24,12 +25,14 @@ def metrics_of(test: TestSet) -> tuple[Metric, ...]:
     return tuple(m for m in metrics_in(Place.STUDIES) if test.millimetres or not m.physical)
 
 
-MARKS = {"transductive": "†", "guided": "‡"}
-"""Column of `cells` that sets a method apart → its mark.
+MARKS = {"transductive": "†", "guided": "‡", "external": "§"}
+"""Column of `cells` that says something a reader must know of a method → its mark.
 
 transductive: its pre-training saw scans of test patients, without their masks. guided: references of the test scans
-gave it slices or boxes.
+gave it slices or boxes. external: another program made its masks.
 """
+APART = ("transductive", "guided")
+"""Those of methods that had more to go by than others."""
 
 
 class Group(NamedTuple):
@@ -63,6 +66,7 @@ class Scores:
         self.results = results
         self.resamples, self.seed = resamples, seed
         self.planned = {_group(key): len(rows) for key, rows in results.cells.groupby(_GROUP, sort=False)}
+        self._trials = {_group(key): standing_for(rows) for key, rows in results.cells.groupby(_GROUP, sort=False)}
         self._apart = {
             column: frozenset(results.cells.loc[results.cells[column].eq(True), "method"]) for column in MARKS
         }
@@ -114,12 +118,12 @@ class Scores:
         return list(dict.fromkeys(g.method for g in self.groups() if g.backbone == backbone))
 
     def had(self, method: str) -> dict[str, bool]:
-        """What a method had to go by, and the others have not: column of `MARKS` → whether any of its cells had it."""
+        """What a reader must know of a method: column of `MARKS` → whether it holds for any of its cells."""
         return {column: method in methods for column, methods in self._apart.items()}
 
     def apart(self, method: str) -> bool:
         """Whether a method had more to go by than the others, so that it competes for no place."""
-        return any(self.had(method).values())
+        return any(self.had(method)[column] for column in APART)
 
     def marks(self, method: str) -> str:
         """The marks that say so behind its name."""
@@ -132,6 +136,10 @@ class Scores:
     def patients(self, question: Question) -> int:
         """Patients that these scans come from."""
         return len(self._patients[question])
+
+    def pairs(self, group: Group, other: Group) -> dict[tuple[Run, Run], Run]:
+        """The planned runs of two groups that belong together, each pair once → the (draw, seed) where they meet."""
+        return pair_trials(self._trials.get(group, {}), self._trials.get(other, {}))
 
     def runs(self, question: Question, group: Group, metric: Metric) -> pd.DataFrame:
         """(runs, patients): a row a finished run (draw, seed), NaN where the empty-mask policy leaves a score out."""
@@ -147,8 +155,8 @@ class Scores:
         return len(tables[DICE.key]) if tables else 0
 
     def complete(self, question: Question, group: Group) -> bool:
-        """Whether all planned runs of a group count."""
-        return self.finished(question, group) == self.planned[group]
+        """Whether all planned runs of a group count; so they do where none was planned."""
+        return self.finished(question, group) == self.planned.get(group, 0)
 
     def summary(self, question: Question, group: Group, metric: Metric) -> RunSummary:
         """Mean, spread over runs and intervals of a group."""

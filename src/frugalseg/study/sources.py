@@ -13,12 +13,12 @@ from frugalseg.contrast.methods import METHODS
 from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
-from frugalseg.engine.files import read_json
 from frugalseg.engine.words import counted
 from frugalseg.errors import SplitError
 from frugalseg.options import PretrainOptions
-from frugalseg.study.jobs import Phantoms, PrepareJob, short_hash, slug
+from frugalseg.study.jobs import MasksJob, Phantoms, PrepareJob, short_hash, slug
 from frugalseg.study.lines import Entry
+from frugalseg.study.look import LIST
 from frugalseg.study.plan import NOWHERE, DataPlan, MethodPlan, Plan, TestPlan
 
 
@@ -64,7 +64,7 @@ class Source:
     def scans(self) -> list[Scan]:
         """The labelled scans, by case id; there once the job is done."""
         if self.job.look:
-            scans = read_json(self.job.options.out)["scans"]
+            scans = LIST.read(self.job.options.out)["scans"]
         else:
             scans = [s for s in self.store.meta["scans"] if s["labels_sha256"] is not None]
         return [Scan(s["case"], s["patient"], s["fingerprint"], s["labels_sha256"]) for s in scans]
@@ -111,11 +111,27 @@ def tested_scans(test: TestPlan, sources: Mapping[str, Source]) -> list[Scan]:
     return scans
 
 
+def locate_masks(method: MethodPlan, test: TestPlan, sources: Mapping[str, Source], out: Path) -> MasksJob:
+    """What looks at the masks that another program made of a test set, for a method that takes such."""
+    assert method.other is not None
+    options = sources[test.data].job.options
+    target = method.other.target
+    wanted: dict[str, Any] = {
+        "images": options.images,
+        "masks": method.other.folders[test.name],
+        "case": tuple(scan.case for scan in tested_scans(test, sources)),
+        "target": tuple(options.target if target is None else target),
+        "stated": target is not None,
+    }
+    name = f"{slug(method.name, test.name)}-{short_hash(wanted)}"
+    return MasksJob(id=f"prepare.{name}", out=out / "stores" / f"{name}.json", **wanted)
+
+
 def _split(test: TestPlan, sources: Mapping[str, Source]) -> Split:
     job = sources[test.data].job
     if not job.look:
         return sources[test.data].store.split()
-    content: dict[str, Any] = read_json(job.options.out)["split"]
+    content: dict[str, Any] = LIST.read(job.options.out)["split"]
     return Split(**{part: tuple(patients) for part, patients in content.items()})
 
 
@@ -162,14 +178,19 @@ def _check_budgets(plan: Plan, method: MethodPlan, store: SliceStore, split: Spl
         return
     usable = store.slices[store.middle(method.training.values.get("middle_fraction", 1.0))]
 
-    def check(text: str, entry: Entry, draw: int) -> None:
+    def labels(text: str, entry: Entry, draw: int) -> bytes:
         try:
-            draw_labels(usable, split.train, Budget.parse(text), draw, store.presence_columns)
+            return draw_labels(usable, split.train, Budget.parse(text), draw, store.presence_columns).tobytes()
         except SplitError as error:
             raise entry.error(error.problem.removeprefix("--budget "), error.cure) from None
 
-    for (text, entry), draw in itertools.product(plan.budget_entries.items(), plan.draws):
-        check(text, entry, draw)
+    drawn: dict[bytes, str] = {}
+    for text, draw in itertools.product(method.budgets, plan.draws):
+        other = drawn.setdefault(labels(text, plan.budget_entries[text], draw), text)
+        if other != text:
+            warnings.warn(
+                f"{other} and {text} of {plan.train} are the same labels: both columns tell the same", stacklevel=2
+            )
 
 
 def _check_pretraining(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from frugalseg.engine.files import read_json, write_json
+from frugalseg.engine.files import sweep, write_json
+from frugalseg.engine.forms import Form
 from frugalseg.errors import RunError, disk_errors
-from frugalseg.evaluate.results import SUMMARY
+from frugalseg.evaluate.results import SCORED, SUMMARY
 from frugalseg.models.saved import SPEC
 from frugalseg.study.jobs import EvaluatedJob, Job, ModelJob, PretrainJob
 
@@ -42,6 +43,14 @@ class JobState:
     threads: int = 0
 
 
+STATE = Form(
+    {"state": str, "seconds?": float, "error?": str, "log?": str, "started?": float, "threads?": int},
+    RunError,
+    "delete it: the job then counts as not begun, unless its result is there",
+)
+"""A job's file; see `JobState`."""
+
+
 def state_path(folder: Path, job: str) -> Path:
     """Where a job's state is kept."""
     return folder / "jobs" / f"{job}.json"
@@ -50,7 +59,10 @@ def state_path(folder: Path, job: str) -> Path:
 def read_state(folder: Path, job: str) -> JobState:
     """A job's state; `waiting` where it was never tried."""
     path = state_path(folder, job)
-    return JobState(**read_json(path)) if path.is_file() else JobState()
+    if not path.is_file():
+        return JobState()
+    told = STATE.read(path)
+    return JobState(**{field.name: told[field.name] for field in fields(JobState) if field.name in told})
 
 
 def write_state(folder: Path, job: str, state: JobState) -> None:
@@ -73,11 +85,7 @@ def is_done(job: Job) -> bool:
 def is_evaluated(folder: Path) -> bool:
     """Whether `folder` holds an evaluation in which no scan is missing."""
     path = folder / SUMMARY
-    return path.is_file() and _is_complete(read_json(path))
-
-
-def _is_complete(summary: dict[str, Any]) -> bool:
-    return bool(summary["complete"])
+    return path.is_file() and bool(SCORED.read(path)["complete"])
 
 
 @contextmanager
@@ -103,6 +111,7 @@ def at_work(folder: Path) -> Iterator[None]:
         ) from None
     with held:
         try:
+            sweep(folder)
             yield
         finally:
             if new and [entry.name for entry in folder.iterdir()] == [LOCK]:

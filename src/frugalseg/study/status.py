@@ -10,12 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from frugalseg.engine.files import read_json
 from frugalseg.engine.words import counted
 from frugalseg.options import StudyStatusOptions
 from frugalseg.study.advance import advance_of, in_words, seconds_left
 from frugalseg.study.jobs import kind_of
-from frugalseg.study.results import GRID, SETTINGS, StudyResults, collect
+from frugalseg.study.results import GRID, PLANNED, SETTINGS, STARTED, StudyResults, collect
 from frugalseg.study.state import LOCK, JobState, read_state, someone_at_work
 
 STATES = ("done", "running", "failed", "waiting")
@@ -41,7 +40,7 @@ def study_status(options: StudyStatusOptions) -> str:
 def describe_status(folder: Path) -> list[str | Table]:
     """The status as lines and a table: what is done of what, what runs, what failed, how long it will take."""
     results = collect(folder)
-    grid = read_json(folder / GRID)
+    grid = PLANNED.read(folder / GRID)
     at_work = someone_at_work(folder)
     states = {job: read_state(folder, job) for job in _jobs(grid)}
     counts = results.cells["state"].value_counts()
@@ -98,4 +97,4 @@ def _left(folder: Path, states: Mapping[str, JobState]) -> float | None:
         if state.state == "done":
             took.setdefault(kind_of(job), []).append(state.seconds)
     to_do = [kind_of(job) for job, state in states.items() if state.state not in {"done", "failed"}]
-    return seconds_left(took, to_do, read_json(folder / SETTINGS)["at_once"])
+    return seconds_left(took, to_do, STARTED.read(folder / SETTINGS)["at_once"])

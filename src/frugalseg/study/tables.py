@@ -199,7 +199,7 @@ def _column(
     """The entries of a column; ranked only where nothing is missing from it."""
     groups = [Group(method, backbone, budget) for backbone, method in rows]
     entries = [show(scores, question, group, metric) for group in groups]
-    if not all(group in scores.planned and scores.complete(question, group) for group in groups):
+    if not all(scores.complete(question, group) for group in groups):
         return entries
     # Marked methods answer another question, so they neither win nor push another off its place.
     alike = [not scores.apart(method) for _, method in rows]

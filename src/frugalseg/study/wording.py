@@ -12,6 +12,7 @@ from frugalseg.engine.words import counted, number
 from frugalseg.evaluate.statistics import Interval, RunSummary
 from frugalseg.study.scores import MARKS, Group, Question, Scores
 from frugalseg.study.table import GAP
+from frugalseg.study.trials import told_once
 
 MEANING = {
     MARKS["transductive"]: "transductive: its pre-training saw the scans of test patients, without masks or labels "
@@ -19,6 +20,10 @@ MEANING = {
     MARKS["guided"]: "guided: references of the test scans themselves gave it annotated slices (which are then left "
     "out of its scores, so these are of fewer slices than those of the others) or boxes. That is another task, or an "
     "oracle; it competes for no best or second place.",
+    MARKS[
+        "external"
+    ]: "external: another program made these masks. What it learned from is what the plan states; it was "
+    "not checked, and there is one run.",
 }
 """What a mark behind a method's name says."""
 
@@ -89,8 +94,8 @@ def sections_of(scores: Scores) -> list[tuple[str, str]]:
 
 
 def notes_of(scores: Scores, *notes: str) -> tuple[str, ...]:
-    """The notes, and what the marks mean that methods have."""
-    return (*notes, *meanings(scores))
+    """The notes, which draws and seeds are one run, and what the marks mean that methods have."""
+    return (*notes, *told_once(scores.results.cells), *meanings(scores))
 
 
 def meanings(scores: Scores) -> list[str]:

@@ -15,15 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 
 from frugalseg.contrast.pretrain import pretrain
 from frugalseg.dataset.prepare import prepare
 from frugalseg.demo.phantom import PhantomOptions, write_cohort
-from frugalseg.engine.files import read_json
 from frugalseg.engine.memory import out_of_memory
-from frugalseg.engine.progress import say, show_warnings
+from frugalseg.engine.progress import never_silent, say, show_warnings
+from frugalseg.engine.threads import using_threads
 from frugalseg.engine.words import counted
 from frugalseg.errors import FrugalsegError, InterruptedRunError, RunError, disk_errors
 from frugalseg.evaluate.evaluate import evaluate
@@ -41,9 +40,20 @@ from frugalseg.sam.mix.train import sam_mix_train
 from frugalseg.sam.refine import refine
 from frugalseg.segment.predict import predict
 from frugalseg.study.carry import carry
-from frugalseg.study.jobs import Carry, EvaluatedJob, Job, ModelJob, Phantoms, PrepareJob, PretrainJob
+from frugalseg.study.jobs import (
+    Carry,
+    EvaluatedJob,
+    Job,
+    MasksJob,
+    ModelJob,
+    Phantoms,
+    PrepareJob,
+    PretrainJob,
+    Take,
+)
 from frugalseg.study.look import look
-from frugalseg.study.results import GRID
+from frugalseg.study.other_masks import look_at_masks, take
+from frugalseg.study.results import GRID, WHERE
 from frugalseg.study.state import JobState, is_evaluated, state_path, write_state
 
 PATIENCE_S = 60
@@ -57,11 +67,10 @@ def attempt(job: Job, folder: Path, threads: int) -> JobState:
         folder: the study's folder.
         threads: CPU threads to compute with; the same number gives the same figures.
     """
-    torch.set_num_threads(threads)
     log = Path("logs") / f"{job.id}.log"
     state = JobState("running", log=log.as_posix(), started=time.time(), threads=threads)
     begun = time.perf_counter()
-    with _output_to(folder / log), _stoppable():
+    with using_threads(threads), _output_to(folder / log), never_silent(job.id), _stoppable():
         try:
             with _alone(folder, job):
                 write_state(folder, job.id, state)
@@ -92,6 +101,10 @@ def _prepare(job: PrepareJob, threads: int) -> None:
         look(options)
     else:
         prepare(options)
+
+
+def _look_at_masks(job: MasksJob, threads: int) -> None:
+    look_at_masks(replace(job, workers=threads))
 
 
 def _make_phantoms(phantoms: Phantoms) -> None:
@@ -125,7 +138,7 @@ def _forget_tests(run: Path) -> None:
     """Delete the masks of an older model of this name, and those that others made of them. Before the new one is
     trained: a kill in between would leave them beside it."""
     out = run.parents[1]
-    for cell in read_json(out / GRID)["cells"]:
+    for cell in WHERE.read(out / GRID)["cells"]:
         if cell["folder"] is not None and out / cell["folder"] == run:
             for folder in ((out / test).parent for test in cell["tests"].values()):
                 if folder.is_dir():
@@ -146,6 +159,7 @@ MAKE: dict[type[Any], Callable[[Any], object]] = {
     SamMixPredictOptions: sam_mix_predict,
     RefineOptions: refine,
     Carry: carry,
+    Take: take,
 }
 
 
@@ -157,6 +171,7 @@ def _drop_checkpoints(run: Path) -> None:
 
 WORK: dict[type[Job], Callable[[Any, int], None]] = {
     PrepareJob: _prepare,
+    MasksJob: _look_at_masks,
     PretrainJob: _pretrain,
     ModelJob: _train_and_test,
     EvaluatedJob: _test,

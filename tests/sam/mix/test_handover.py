@@ -53,11 +53,13 @@ def test_every_option_that_both_have_arrives():
         "keep": "core",
         "batch_size": 3,
         "device": "cuda:1",
+        "threads": 3,
         "precision": "bf16",
         "case": ["a"],
         "target": ["liver=2"],
         "overwrite": True,
         "resume": "auto",
+        "modality": "ct",
     }
     shared = PredictOptions.__dataclass_fields__.keys() & SamMixPredictOptions.__dataclass_fields__.keys()
     assert given.keys() == shared

@@ -142,6 +142,8 @@ def test_loss_of_the_mask_with_the_highest_score():
     assert true_iou(logits, target).tolist() == [[0, 1, 0]]
     assert torch.allclose(parts["score_loss"], torch.tensor((0.01 + 0.01 + 0.04) / 3))
     assert torch.allclose(parts["loss"], parts["dice_loss"] + parts["ce_loss"] + 0.05 * parts["score_loss"])
+    alone = mask_losses(logits, scores, target, "dice")
+    assert torch.allclose(alone["loss"], parts["dice_loss"] + 0.05 * parts["score_loss"])
     assert mask_losses(logits, torch.tensor([[0.9, 0.1, 0.2]]), target)["dice_loss"] > 0.8
 
 

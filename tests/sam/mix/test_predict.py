@@ -13,13 +13,15 @@ import torch
 
 from frugalseg.cli import main
 from frugalseg.commands import COMMANDS
-from frugalseg.errors import OptionError, PairingError, RunError
+from frugalseg.errors import OptionError, PairingError, RunError, ScanError
 from frugalseg.evaluate.evaluate import evaluate
+from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
 from frugalseg.options import EvaluateOptions, SamMixEvaluateOptions, SamMixPredictOptions
 from frugalseg.sam.mix.judge import sam_mix_evaluate
 from frugalseg.sam.mix.predict import MixPredictor, sam_mix_predict
 from frugalseg.segment.note import NOTE
+from tests.padded import check_shown, record_shown, write_padded_mr
 
 
 def wish(trained, cohort, out, **more):
@@ -35,7 +37,7 @@ def test_the_call_has_no_place_for_ground_truth_but_the_oracle_s():
     names = set(COMMANDS["sam-mix predict"].options.__dataclass_fields__)
     assert names == {
         *("model", "images", "out", "base", "keep", "oracle", "batch_size", "device", "precision", "case", "target"),
-        *("overwrite", "resume"),
+        *("overwrite", "resume", "threads", "modality"),
     }
     assert COMMANDS["sam-mix predict"].options.__dataclass_fields__["oracle"].default is None
 
@@ -71,6 +73,15 @@ def test_an_organ_that_the_classifier_does_not_see_has_an_empty_mask(trained, co
     with torch.no_grad():
         predictor.network.classifier.head.bias.fill_(-5.0)
     assert not predictor.segment(scan).array.any()
+
+
+def test_padding_of_a_series_is_out_of_the_picture(trained, cohort, tmp_path, monkeypatch):
+    predictor = MixPredictor.of(wish(trained, cohort, tmp_path))
+    predictor = replace(predictor, intensity=IntensityScale("mr", 0.5, 99.5))
+    scan = read_volume(write_padded_mr(tmp_path / "p1"))
+    seen = record_shown(monkeypatch)
+    assert predictor.segment(scan).padding is None
+    check_shown(np.concatenate(seen))
 
 
 def test_the_batch_size_changes_nothing(trained, cohort):
@@ -138,6 +149,14 @@ def test_the_classifier_is_judged_by_slice_and_by_scan(trained, cohort, tmp_path
     there = np.concatenate([(values(cohort / "labels", case) == 6).any(axis=(0, 1)) for case in told])
     p = np.concatenate([told[case]["liver"] for case in told])
     assert slices["sensitivity"] == pytest.approx((p[there] >= 0.5).mean())
+    (tmp_path / "turned").mkdir()
+    for case in told:
+        mask = nib.load(cohort / "labels" / f"{case}.nii.gz")
+        nib.save(
+            mask.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]], float)), tmp_path / "turned" / f"{case}.nii.gz"
+        )
+    again = replace(wanted, references=tmp_path / "turned", out=tmp_path / "turned.json")
+    assert sam_mix_evaluate(again) == figures
     with pytest.raises(RunError, match="is there"):
         sam_mix_evaluate(wanted)
     with pytest.raises(RunError, match="no prediction of SAM-Mix"):
@@ -192,3 +211,16 @@ def test_the_command_line(trained, cohort, tmp_path, capsys):
     assert (tmp_path / "out" / "scan_02.nii.gz").is_file()
     assert main(["sam-mix"]) == 2
     assert "sam-mix train" in capsys.readouterr().err
+
+
+def test_scans_of_another_modality_are_refused(trained, cohort, tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    image = nib.load(cohort / "images" / "scan_02.nii.gz")
+    nib.save(nib.Nifti1Image((np.asarray(image.dataobj) + 1024).clip(0), image.affine), scans / "x.nii.gz")
+    with pytest.raises(ScanError, match="x is MR, for values from 0 .*; the model learned from CT"):
+        sam_mix_predict(wish(trained, cohort, tmp_path / "out", images=scans))
+    told = wish(trained, cohort, tmp_path / "out", images=scans, modality="ct", resume="auto")
+    assert list(sam_mix_predict(told)) == ["x"]
+    with pytest.raises(OptionError, match="--modality mr"):
+        sam_mix_predict(replace(told, modality="mr"))

@@ -76,6 +76,7 @@ def test_lora_decoder_and_classifier_have_moved_and_the_base_has_not(options, co
         {"adapt": "lora", "precision": "bf16", "dense": "added"},
         {"adapt": "decoder", "self_training": True, "dense": "none"},
         {"adapt": "decoder", "map_weight": 0.0},
+        {"adapt": "decoder", "mask_loss": "dice"},
     ],
 )
 def test_other_ways_of_training(options, tmp_path, more, monkeypatch):
@@ -87,6 +88,9 @@ def test_other_ways_of_training(options, tmp_path, more, monkeypatch):
     if "self_training" in more:
         assert record["self_loss"] > 0
     assert (record["map_loss"] > 0) == ("map_weight" not in more)
+    counted = record["dice_loss"] + 0.05 * record["score_loss"]
+    counted += record["ce_loss"] if more.get("mask_loss") != "dice" else 0
+    assert record["mask_loss"] == pytest.approx(counted, rel=1e-5)
 
 
 def test_two_organs_have_one_classifier_output_and_one_prompt_each(options, cohort, tmp_path):
@@ -206,6 +210,8 @@ def test_what_starts_from_nothing_learns_at_its_own_rate(options, cohort, tmp_pa
     task = MixTask(settings, model, store, store.split(), source, training, None)
     new, brought = (group["params"] for group in task.optimizer.param_groups)
     assert [group["max_lr"] for group in task.optimizer.param_groups] == [settings.classifier_lr, settings.lr]
+    assert type(task.optimizer) is torch.optim.Adam
+    assert {group["weight_decay"] for group in task.optimizer.param_groups} == {0}
     assert len(new) == len(list(model.classifier.parameters())) + (dense == "mask")
     assert any(p is model.branch.share for p in new) == (dense == "mask")
     learning = [p for p in model.parameters() if p.requires_grad]

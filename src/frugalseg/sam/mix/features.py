@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frugalseg.errors import RunError, disk_errors
+from frugalseg.errors import DiskError, RunError, disk_errors
 
 
 class Features:
@@ -55,7 +55,10 @@ class Features:
                 # Plain writes: with a mapped file a full disk would be a crash.
                 written = os.pwrite(self._file.fileno(), content, row * len(content))
             if written != len(content):
-                raise OSError(f"only {written} of {len(content)} bytes written in {self.folder}")
+                raise DiskError(
+                    f"no space left while writing in {self.folder} ({written} of {len(content)} bytes were written)",
+                    "free some space or choose another --out, then run the same command again",
+                )
             self.known[row] = True
             return maps
         assert self._shape is not None

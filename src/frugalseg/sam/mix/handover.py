@@ -9,8 +9,8 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from frugalseg.engine.files import read_json
 from frugalseg.errors import OptionError
+from frugalseg.models.saved import KIND as MODEL_KIND
 from frugalseg.models.saved import SPEC
 from frugalseg.options import PredictOptions, SamMixPredictOptions
 
@@ -20,7 +20,7 @@ KIND = "sam-mix"
 
 def is_sam_mix(run: Path) -> bool:
     """Whether a folder holds a finished SAM-Mix; a folder without a model does not."""
-    return (run / SPEC).is_file() and read_json(run / SPEC).get("kind") == KIND
+    return (run / SPEC).is_file() and MODEL_KIND.read(run / SPEC)["kind"] == KIND
 
 
 def sam_mix_options(options: PredictOptions) -> SamMixPredictOptions:

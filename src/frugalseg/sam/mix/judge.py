@@ -13,18 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from frugalseg.dataset.targets import to_classes
-from frugalseg.engine.files import read_json, write_json
-from frugalseg.engine.progress import say
-from frugalseg.engine.words import counted, number
+from frugalseg.engine.files import check_out_file, write_json
+from frugalseg.engine.forms import fault
+from frugalseg.engine.words import aligned, number
 from frugalseg.errors import PairingError, RunError
 from frugalseg.imaging.find import find_masks
+from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import SamMixEvaluateOptions
 from frugalseg.sam.mix.presence import of_scan, presence_figures
-from frugalseg.segment.note import NOTE
+from frugalseg.segment.note import NOTE, NOTED
 
 UNSEEN = ("test", "new")
+SHOWN = ("auroc", "sensitivity", "specificity")
 
 Seen = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
 """Of a scan's slices the probability of an organ, and whether it is there; both (Z,)."""
@@ -42,6 +44,7 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
         PairingError: no prediction has a reference, or one has another number of slices.
         ScanError: a reference cannot be read.
     """
+    check_out_file(options.out)
     note = _note(options.predictions)
     if options.out.exists() and not options.overwrite:
         raise RunError(f"{options.out} is there", "choose another --out, or give --overwrite")
@@ -52,7 +55,7 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
             f"no prediction in {options.predictions} has a reference in {options.references}",
             "name prediction and reference of a case alike",
         )
-    seen = {case: _look(case, references[case], note) for case in cases}
+    seen = {case: _look(case, references[case], options.predictions, note) for case in cases}
     groups = {"unseen": [case for case in cases if note["roles"][case] in UNSEEN], "all": cases}
     result: dict[str, dict[str, Any]] = {
         group: {"cases": members, **{organ: _figures(seen, members, organ) for organ in note["trained"]}}
@@ -60,29 +63,39 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
         if members
     }
     write_json(options.out, result)
+    rows = [("group", "scans", "organ", *SHOWN)]
     for group, told in result.items():
         for organ in note["trained"]:
-            slices = told[organ]["slices"]
-            say(
-                f"{organ}, slices of {counted(len(groups[group]), 'scan')} ({group}): "
-                + ", ".join(f"{name} {number(slices[name])}" for name in ("auroc", "sensitivity", "specificity"))
-            )
+            figures = told[organ]["slices"]
+            rows.append((group, str(len(groups[group])), organ, *(number(figures[name]) for name in SHOWN)))
+    print("how well slices with and without an organ are told apart:")
+    print(aligned(rows))
     return result
 
 
 def _note(folder: Path) -> dict[str, Any]:
     path = folder / NOTE
-    content: dict[str, Any] = read_json(path) if path.is_file() else {}
+    content: dict[str, Any] = NOTED.read(path) if path.is_file() else {}
     if "present" not in content or "trained" not in content:
         raise RunError(
             f"{folder} holds no prediction of SAM-Mix", "give the folder that `frugalseg sam-mix predict` wrote"
         )
+    if wrong := fault(content, {"present": {str: {str: [float]}}, "trained": {str: [int]}, "roles": {str: str}}):
+        raise NOTED.damaged(path, wrong)
+    untold = [
+        c for c, told in content["present"].items() if c not in content["roles"] or {*content["trained"]} - {*told}
+    ]
+    if untold:
+        raise NOTED.damaged(path, f"it does not tell the role of {untold[0]}, or not of all organs where they are")
     return content
 
 
-def _look(case: str, reference: Path, note: Mapping[str, Any]) -> dict[str, Seen]:
+def _look(case: str, reference: Path, predictions: Path, note: Mapping[str, Any]) -> dict[str, Seen]:
     """Organ → what was said of each slice, and what is so."""
-    stack = axial_slices(canonical(read_labels(reference))[0].array)
+    # The slices are those of the prediction, which has its scan's axes; the reference may have others.
+    prediction = read_labels(predictions / note["masks"][case])
+    mask = onto_grid(read_labels(reference), prediction, case, ("reference", "prediction"))
+    stack = axial_slices(canonical(mask)[0].array)
     classes = to_classes(stack, {organ: tuple(values) for organ, values in note["trained"].items()})
     told = note["present"][case]
     found: dict[str, Seen] = {}

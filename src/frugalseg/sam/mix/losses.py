@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,17 +16,20 @@ SCORES = 0.05
 """Weight of the scores' error within the segmentation loss."""
 
 
-def mask_losses(logits: Tensor, scores: Tensor, targets: Tensor) -> dict[str, Tensor]:
+def mask_losses(
+    logits: Tensor, scores: Tensor, targets: Tensor, kind: Literal["dice+ce", "dice"] = "dice+ce"
+) -> dict[str, Tensor]:
     """Dice and cross-entropy of the mask with the highest score, and how far all scores are from the true IoU.
 
     Args:
         logits: (N, M, S, S), N above 0.
         scores: (N, M).
         targets: (N, S, S), 1 on the organ.
+        kind: whether the cross-entropy counts.
 
     Returns:
         "dice_loss", 1 − (2 Σ p t + 1) / (Σ p + Σ t + 1) of each mask, averaged; "ce_loss"; "score_loss", the mean
-        squared error; and "loss", Dice + CE + `SCORES` · score_loss.
+        squared error; and "loss", Dice + CE + `SCORES` · score_loss, or the same without CE.
     """
     logits, scores, targets = logits.float(), scores.float(), targets.float()
     final, _ = best_of(logits, scores)
@@ -35,7 +40,8 @@ def mask_losses(logits: Tensor, scores: Tensor, targets: Tensor) -> dict[str, Te
         "ce_loss": F.binary_cross_entropy_with_logits(final, targets),
         "score_loss": (scores - true_iou(logits, targets)).square().mean(),
     }
-    return {**parts, "loss": parts["dice_loss"] + parts["ce_loss"] + SCORES * parts["score_loss"]}
+    loss = parts["dice_loss"] + SCORES * parts["score_loss"]
+    return {**parts, "loss": loss + parts["ce_loss"] if kind == "dice+ce" else loss}
 
 
 def map_loss(cams: Tensor, labels: Tensor) -> Tensor:

@@ -16,11 +16,15 @@ import torch
 from torch import Tensor
 
 from frugalseg._version import __version__
+from frugalseg.dataset.modality import expected_of_model
 from frugalseg.dataset.targets import to_classes, to_values
 from frugalseg.engine.device import autocast, describe, find_device
-from frugalseg.engine.progress import say
+from frugalseg.engine.files import check_out
+from frugalseg.engine.progress import progress, say
+from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import check_two_files, find_dataset, find_masks
+from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
@@ -71,6 +75,7 @@ class MixPredictor(Predictor):
             device=device,
             targets=_written_targets(spec["targets"], options.target),
             intensity=IntensityScale.from_dict(spec["preprocessing"]["intensity"]),
+            expected=expected_of_model(options.model, spec["preprocessing"], options.modality),
             size=spec["preprocessing"]["size"],
             context=0,
             keep=[spec["keep"][organ] if options.keep == "model" else options.keep for organ in spec["targets"]],
@@ -99,23 +104,26 @@ class MixPredictor(Predictor):
         """
         upright, way = canonical(volume)
         stack = axial_slices(upright.array)
-        limits = self.intensity.fit(upright.array)
+        limits = self.intensity.fit(upright.array, upright.padding)
         square = Square.fit(stack.shape[1:], (upright.spacing[1], upright.spacing[0]), self.size)
         reference = None
         if oracle is not None:
             read = {organ: () if values == NOT_WRITTEN else values for organ, values in self.targets.items()}
-            reference = axial_slices(to_classes(canonical(oracle)[0].array, read))
+            reference = axial_slices(to_classes(way.apply(oracle).array, read))
         classes = np.empty(stack.shape, dtype=np.uint8)
         present = np.empty((len(stack), len(self.trained)), dtype=np.float32)
         at_once = self.options.batch_size or BATCH[self.device.type]
-        for z in range(0, len(stack), at_once):
-            chunk = slice(z, z + at_once)
-            images = square.images(torch.from_numpy(self.intensity.apply(stack[chunk], limits)))
-            boxes = None if reference is None else self._boxes(square, reference[chunk])
-            found = self._find(images[:, None].to(self.device), boxes)
-            planes, scores = found.planes()
-            classes[chunk] = claimed(square.back(planes), scores).cpu().numpy()
-            present[chunk] = found.present.float().cpu().numpy()
+        with progress("this scan", len(stack), "slices") as bar:
+            for z in range(0, len(stack), at_once):
+                chunk = slice(z, z + at_once)
+                shown = self.intensity.apply(stack[chunk], limits, upright.padding)
+                images = square.images(torch.from_numpy(shown))
+                boxes = None if reference is None else self._boxes(square, reference[chunk])
+                found = self._find(images[:, None].to(self.device), boxes)
+                planes, scores = found.planes()
+                classes[chunk] = claimed(square.back(planes), scores).cpu().numpy()
+                present[chunk] = found.present.float().cpu().numpy()
+                bar.advance(len(classes[chunk]))
         clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
         mask = volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
         return Looked(mask, present)
@@ -134,6 +142,7 @@ class MixPredictor(Predictor):
         return torch.stack(boxes, dim=1).to(self.device), torch.stack(there, dim=1).to(self.device)
 
 
+@with_threads
 def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
     """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
 
@@ -146,6 +155,7 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
         PairingError: `oracle` lacks the mask of a scan.
         DeviceError: the GPU asked for is not there.
     """
+    check_out(options.out)
     predictor = MixPredictor.of(options)
     images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
     note: dict[str, Any] = {
@@ -171,6 +181,7 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
 
     def segment(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
         scan = read_volume(path)
+        predictor.expected.check(case, path, scan)
         looked = predictor.look(scan, None if oracle is None else oracle(case, scan))
         present = {
             organ: [round(float(p), 4) for p in looked.present[:, i]] for i, organ in enumerate(predictor.trained)
@@ -188,12 +199,6 @@ def _references(folder: Path, images: dict[str, Path]) -> Callable[[str, Volume]
         raise PairingError(f"--oracle {folder} holds no mask of {missing[0]}", "choose scans with masks by --case")
 
     def read(case: str, scan: Volume) -> Volume:
-        mask = read_labels(found[case])
-        if not mask.same_grid(scan):
-            raise PairingError(
-                f"{found[case]} ({mask.describe_grid()}) is not on the grid of its scan ({scan.describe_grid()})",
-                "give the mask that belongs to the scan",
-            )
-        return mask
+        return onto_grid(read_labels(found[case]), scan, case, ("reference", "scan"), "give the scan's own mask")
 
     return read

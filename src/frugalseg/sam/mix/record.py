@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
-from frugalseg.engine.files import atomic_write, read_json, sha256, write_json
+from frugalseg.engine.files import atomic_write, sha256, write_json
+from frugalseg.engine.forms import Form
 from frugalseg.errors import OptionError, RunError
-from frugalseg.models.saved import SPEC
+from frugalseg.models.saved import CURE, MADE_FOR, SPEC, fill, load_weights, makes_sense
+from frugalseg.models.saved import KIND as MODEL_KIND
 from frugalseg.sam.load import load_promptable
 from frugalseg.sam.mix.branch import SamBranch
 from frugalseg.sam.mix.classifier import Classifier
@@ -28,6 +29,26 @@ from frugalseg.sam.mix.lora import is_lora
 from frugalseg.sam.mix.model import MixModel
 
 FILES = ("classifier", "decoder", "lora")
+
+FORM = Form(
+    {
+        **MADE_FOR,
+        "base": {"given": str, "name": str, "signature": str},
+        "settings": {
+            "adapt": str,
+            "rank": int,
+            "dense": str,
+            "threshold": float,
+            "classifier_size": int,
+            "organs": int,
+            "size": int,
+        },
+    },
+    RunError,
+    CURE,
+    valid=makes_sense,
+)
+"""model.json."""
 
 
 def part_of(name: str) -> str:
@@ -80,12 +101,13 @@ def load_mix_spec(folder: Path) -> dict[str, Any]:
             f"{folder} {'is a run that has not finished' if started else 'holds no trained model (no model.json)'}",
             "finish it with --resume" if started else "give a run folder of `frugalseg sam-mix train`",
         )
-    spec: dict[str, Any] = read_json(folder / SPEC)
-    if spec.get("kind") != KIND:
+    found = MODEL_KIND.read(folder / SPEC)["kind"]
+    if found != KIND:
         raise RunError(
-            f"{folder} holds a model of kind {spec.get('kind')!r}, needed is {KIND!r}",
+            f"{folder} holds a model of kind {found!r}, needed is {KIND!r}",
             "give a run folder of `frugalseg sam-mix train`, or use `frugalseg predict`",
         )
+    spec: dict[str, Any] = FORM.read(folder / SPEC)
     return spec
 
 
@@ -114,15 +136,8 @@ def load_mix(folder: Path, spec: dict[str, Any], base: str | None, device: torch
     for part in FILES:
         if part == "lora" and spec["settings"]["adapt"] != "lora":
             continue
-        path = folder / f"{part}.safetensors"
-        try:
-            weights |= load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"{path} cannot be read ({error})", "run the training again") from error
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise RunError(f"{folder} does not fit its base model ({error})", "run the training again") from error
+        weights |= load_weights(folder, f"{part}.safetensors")
+    fill(model, weights, folder)
     return model.eval()
 
 

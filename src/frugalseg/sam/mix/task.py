@@ -102,7 +102,7 @@ class MixTask(Task):
         self.free = torch.ones(len(store.slices), dtype=torch.bool)
         self.free[torch.from_numpy(training.labelled)] = False
         self.validation = MixValidation.around(store, split.validation, source, options.precision, features)
-        self.augment = Augment("light", store.size) if options.augment else None
+        self.augment = Augment("light") if options.augment else None
         self.steps_per_epoch = len(shuffled_batches(training.taught, options.batch_size, options.seed, 0))
         self.steps, self.interval = steps_and_interval(
             self.steps_per_epoch, options.steps, options.epochs or EPOCHS, reports=REPORTS
@@ -111,7 +111,7 @@ class MixTask(Task):
         rates = [options.classifier_lr, options.lr]
         parts = zip(_new_and_brought(model), rates, strict=True)
         # The classifier has 20 million weights: one pass over them takes half the time of several.
-        self.optimizer = torch.optim.AdamW([{"params": part, "lr": rate} for part, rate in parts], fused=True)
+        self.optimizer = torch.optim.Adam([{"params": part, "lr": rate} for part, rate in parts], fused=True)
         # As `presets.make_schedule`: a step more than it is asked for, and room to rise in.
         length = max(self.steps, 20) + 1
         self.scheduler = OneCycleLR(self.optimizer, rates, total_steps=length, pct_start=0.1)
@@ -147,7 +147,8 @@ class MixTask(Task):
         shown, pointed, pointed_at = self._shown(batch)
         out = model(shown, pointed, both)
         count = len(targets)
-        masks = mask_losses(out["masks"][:count], out["scores"][:count], targets)
+        kind = self.options.mask_loss
+        masks = mask_losses(out["masks"][:count], out["scores"][:count], targets, kind)
         parts = {
             "class_loss": focal_loss(
                 out["present"], batch.present, self.training.alpha, gamma=self.options.focal_gamma
@@ -161,7 +162,7 @@ class MixTask(Task):
         if self.options.self_training:
             parts["self_loss"] = torch.zeros_like(parts["loss"])
             if believed is not None:
-                parts["self_loss"] = mask_losses(out["masks"][count:], out["scores"][count:], believed[1])["loss"]
+                parts["self_loss"] = mask_losses(out["masks"][count:], out["scores"][count:], believed[1], kind)["loss"]
             weight = SELF_TRAINING * ramp(self.scheduler.last_epoch, self.steps)
             parts["loss"] = parts["loss"] + weight * parts["self_loss"]
         return parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +17,16 @@ from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore, presence_column
-from frugalseg.engine.checkpoint import load_checkpoint
 from frugalseg.engine.device import autocast, make_fabric
-from frugalseg.engine.loop import Plan, train
+from frugalseg.engine.files import check_out
+from frugalseg.engine.loop import Plan, load_best, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
+from frugalseg.engine.threads import with_threads
 from frugalseg.engine.words import counted
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.options import Keep, SamMixTrainOptions
+from frugalseg.sam.load import lasting_name
 from frugalseg.sam.mix.branch import trained_parts
 from frugalseg.sam.mix.classifier import balanced_alpha
 from frugalseg.sam.mix.features import Features
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 KEEP: tuple[Keep, ...] = ("all", "largest", "core")
 
 
+@with_threads
 def sam_mix_train(options: SamMixTrainOptions) -> RunFolder:
     """Train both branches and leave them in `options.out`.
 
@@ -47,6 +50,8 @@ def sam_mix_train(options: SamMixTrainOptions) -> RunFolder:
         StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training.
         InterruptedRunError: stopped by the person; resumable.
     """
+    options = replace(options, base=lasting_name(options.base))
+    check_out(options.out)
     work = _Work.prepare(options)
     torch.manual_seed(options.seed)
     # A base model that does not fit is told before the folder is taken.
@@ -166,8 +171,7 @@ def _save(
 ) -> None:
     """Write the best model, as near to the base as validation patients want it, and with it what predicting and judging
     it needs to know."""
-    best = load_checkpoint(run.best if run.best.is_file() else run.last)
-    task.model.load_state_dict(best["model"])
+    best = load_best(run, task, task.steps)
     task.mix.eval()
     store, training = work.store, work.training
     chosen = math.isfinite(best["best"])

@@ -55,7 +55,7 @@ class MixValidation(ValidationSet):
 
     def judge(self, model: MixModel) -> dict[str, float]:
         """Dice per volume as `ValidationSet.dice` has it, and of each organ how well its slices are told."""
-        looks = [self._look(model, case) for case in self.cases]
+        looks = [self._look(model, case) for case in self.counted("validation")]
         if not looks:
             return {}
         table = [self._dice(predicted, reference) for predicted, reference, _ in looks]

@@ -1,0 +1,191 @@
+"""The last lines of a command: where its result lies, and the command that usually comes next.
+
+The command line says them; a function called from Python, and a job of a study, do not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from frugalseg.commands import command_line
+from frugalseg.engine.files import read_json
+from frugalseg.engine.progress import console, say
+from frugalseg.engine.words import counted
+from frugalseg.errors import FrugalsegError
+from frugalseg.options import (
+    EvaluateOptions,
+    FinetuneOptions,
+    PredictOptions,
+    PrepareOptions,
+    PretrainOptions,
+    PropagateOptions,
+    RefineOptions,
+    SamMixEvaluateOptions,
+    SamMixPredictOptions,
+    SamMixTrainOptions,
+    SuperpixelOptions,
+)
+
+SCANS, MASKS, TARGET = Path("SCANS"), Path("MASKS"), "ORGAN=VALUE"
+STAND_INS = {
+    str(SCANS): "a folder of scans",
+    str(MASKS): "a folder of reference masks",
+    TARGET: "an organ and its label value",
+}
+"""What stands for something that only the person knows → what that is."""
+
+
+def close(name: str, options: Any, result: Any) -> None:
+    """Say where the result of a command lies, and what may come next."""
+    if (
+        name in CLOSINGS and not console.quiet
+    ):  # of several processes the first speaks, and has written what is read here
+        for line in CLOSINGS[name](options, result):
+            say(line)
+
+
+def _prepare(options: PrepareOptions | SuperpixelOptions, store: Any) -> list[str]:
+    if options.superpixels if isinstance(options, PrepareOptions) else True:
+        further = _pretrain_with(store.folder, "supercl")
+    elif store.targets:
+        out = _beside(store.folder, "model")
+        further = command_line("finetune", FinetuneOptions(data=store.folder, out=out))
+    else:
+        further = _pretrain_with(store.folder, "simclr")
+    return [f"slice store: {store.folder}", _next(further)]
+
+
+def _pretrain_with(store: Path, method: Any) -> str:
+    out = _beside(store, "encoder")
+    return command_line("pretrain", PretrainOptions(data=store, method=method, out=out))
+
+
+def _pretrain(options: PretrainOptions, run: Any) -> list[str]:
+    spec = read_json(run.path / "model.json")
+    done = f"encoder: {run.path} ({spec['method']})"
+    if not (_meta(options.data).get("parameters", {}).get("targets")):
+        return [done, "next: prepare scans with masks, and give `frugalseg finetune` this encoder by --encoder"]
+    further = FinetuneOptions(
+        data=options.data,
+        split=options.split,
+        encoder=run.path,
+        out=_beside(run.path, "model"),
+        device=options.device,
+        threads=options.threads,
+    )
+    return [done, _next(command_line("finetune", further))]
+
+
+def _trained(options: FinetuneOptions | SamMixTrainOptions, run: Any) -> list[str]:
+    spec = read_json(run.path / "model.json")
+    dice = spec["validation_dice"]
+    judged = "never validated" if dice is None else f"validation Dice {dice:.3f}"
+    given = {
+        "model": run.path,
+        "images": _folder_of(_files(options.data, 0).values()) or SCANS,
+        "out": _beside(run.path, "predictions"),
+        "device": options.device,
+        "threads": options.threads,
+    }
+    if isinstance(options, SamMixTrainOptions):
+        further = command_line("sam-mix predict", SamMixPredictOptions(**given))
+    else:
+        further = command_line("predict", PredictOptions(**given))
+    return [f"model: {run.path} ({judged}, of step {spec['step']})", _next(further)]
+
+
+def _masks(
+    options: PredictOptions | RefineOptions | PropagateOptions | SamMixPredictOptions, written: Mapping[str, Path]
+) -> list[str]:
+    note = read_json(options.out / "predictions.json")
+    further = EvaluateOptions(
+        predictions=options.out,
+        references=_references(note, written) or MASKS,
+        target=[] if note.get("targets") else [TARGET],
+        out=_beside(options.out, "evaluation"),
+    )
+    return [f"{counted(len(written), 'mask')}: {options.out}", _next(command_line("evaluate", further))]
+
+
+def _references(note: Mapping[str, Any], written: Iterable[str]) -> Path | None:
+    """The masks of the scans that the model's slice store was made from, where all these scans were segmented."""
+    try:
+        config = yaml.safe_load((Path(note["model"]) / "config.yaml").read_text(encoding="utf-8"))
+        known = _files(Path(config["data"]), 1)
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # no such run any more, or none of ours
+        return None
+    return _folder_of(known.values()) if known and known.keys() <= set(written) else None
+
+
+def _evaluated(options: EvaluateOptions, summary: Mapping[str, Any]) -> list[str]:
+    lines = [f"figures: {options.out} (cases.csv, cases.json, summary.json)"]
+    return lines + ([f"report: {options.out / 'report.html'}"] if options.report else [])
+
+
+def _judged(options: SamMixEvaluateOptions, figures: Mapping[str, Any]) -> list[str]:
+    return [f"figures: {options.out}"]
+
+
+CLOSINGS: dict[str, Callable[[Any, Any], list[str]]] = {
+    "prepare": _prepare,
+    "prepare superpixels": _prepare,
+    "pretrain": _pretrain,
+    "finetune": _trained,
+    "predict": _masks,
+    "refine": _masks,
+    "propagate": _masks,
+    "evaluate": _evaluated,
+    "sam-mix train": _trained,
+    "sam-mix predict": _masks,
+    "sam-mix evaluate": _judged,
+}
+"""Command → its options and its result → lines. The other commands say it themselves."""
+
+
+def _next(command: str) -> str:
+    """The command, and what must be put into it."""
+    filled = [f"{word} stands for {meaning}" for word, meaning in STAND_INS.items() if f" {word}" in command]
+    return f"next: {command}" + (f"\n      ({', '.join(filled)})" if filled else "")
+
+
+def _beside(path: Path, word: str) -> Path:
+    """A free name beside a folder: model-predictions, model-predictions-2, …"""
+    path = path if path.name not in ("", "..") else path.resolve()
+    free = path.with_name(f"{path.name}-{word}")
+    number = 2
+    while free.exists():
+        free = path.with_name(f"{path.name}-{word}-{number}")
+        number += 1
+    return free
+
+
+def _meta(store: Path) -> dict[str, Any]:
+    """store.json, or nothing where it cannot be read any more: what comes next is a hint, no result."""
+    try:
+        content = read_json(store / "store.json")
+    except (OSError, ValueError, FrugalsegError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _files(store: Path, which: int) -> dict[str, Path]:
+    """Case id → the scan (0) or mask (1) that a slice store was made from."""
+    scans = _meta(store).get("scans", [])
+    return {scan["case"]: Path(path) for scan in scans if (path := scan["stamp"][which][0]) is not None}
+
+
+def _folder_of(files: Iterable[Path]) -> Path | None:
+    """The folder that holds these files, as short as it can be said; None where it is gone."""
+    given = list(files)
+    if not given:
+        return None
+    folder = given[0] if len(given) == 1 else Path(os.path.commonpath([file.parent for file in given]))
+    if not folder.exists():
+        return None
+    below = os.path.relpath(folder)
+    return folder if below.startswith("..") else Path(below)

@@ -1,0 +1,158 @@
+"""Reading this program's own files, which half-copied folders and full disks damage: what is wrong is named at once.
+
+A `Form` says what a file must hold to be read, and no more: keys that only some versions wrote are not asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any
+
+import yaml
+
+from frugalseg.errors import FrugalsegError, printable
+
+SHOWN = 60
+"""Characters of a wrong value that a message shows."""
+
+Needed = Any
+"""What a value must be: a type (`object`: anything), or several (`str | None`); `float` takes whole numbers too, and no
+number is a bool. `[x]`, a list of x; `{str: x}`, x under any names; `{"name": x, "other?": y}`, these, one of them
+perhaps, and perhaps others."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a file of this program holds.
+
+    Attributes:
+        needed: what whoever reads it relies on.
+        error: the class of the error that tells of a damaged one.
+        cure: what to do then.
+        parse: text → content.
+        valid: raises where values of the right types make no sense.
+    """
+
+    needed: Needed
+    error: type[FrugalsegError]
+    cure: str
+    parse: Callable[[str], Any] = json.loads
+    valid: Callable[[Any], object] | None = None
+
+    def read(self, path: Path) -> Any:
+        """The content of a file, of which everything in `needed` is there and of its type.
+
+        Raises:
+            FrugalsegError: of the class `error`; names the file, the key, and what is wrong.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise self.error(f"{printable(path)} is missing", self.cure) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise self.damaged(path, f"it cannot be read: {_reason(error)}") from error
+        return self.parsed(path, text)
+
+    def parsed(self, path: Path, text: str) -> Any:
+        """The same of a part of a file, a line of metrics.jsonl say."""
+        if not text.strip("\x00 \n\r\t"):
+            raise self.damaged(path, "it is empty")
+        try:
+            content = self.parse(text)
+        except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+            raise self.damaged(path, f"it breaks off or is garbled: {_reason(error)}") from error
+        if wrong := fault(content, self.needed):
+            raise self.damaged(path, wrong)
+        try:
+            if self.valid is not None:
+                self.valid(content)
+        except FrugalsegError as error:
+            raise self.damaged(path, error.problem) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise self.damaged(path, _reason(error)) from error
+        return content
+
+    def damaged(self, path: Path, why: str) -> FrugalsegError:
+        """The error that tells of damage."""
+        return self.error(f"{printable(path)} is damaged: {why}", self.cure)
+
+
+def fault(content: Any, needed: Needed, key: str = "") -> str | None:
+    """The first thing that is wrong with a value, in words; None where it is as needed.
+
+    Args:
+        content: of JSON or YAML.
+        needed: see `Needed`.
+        key: where the value stands.
+    """
+    if isinstance(needed, dict):
+        return _not_of(content, dict, key) or _fault_in_mapping(content, needed, key)
+    if isinstance(needed, list):
+        found = (
+            fault(value, needed[0], f"{key}[{i}]") for i, value in enumerate(content if _is(content, list) else ())
+        )
+        return _not_of(content, list, key) or next(filter(None, found), None)
+    return _not_of(content, needed, key)
+
+
+def _fault_in_mapping(content: Mapping[str, Any], needed: Mapping[Any, Needed], key: str) -> str | None:
+    for name, what in needed.items():
+        if name is str:
+            found = (fault(value, what, _join(key, str(k))) for k, value in content.items())
+            if wrong := next(filter(None, found), None):
+                return wrong
+        elif (plain := name.removesuffix("?")) not in content:
+            if plain == name:
+                return f"it has no {_join(key, name)!r}"
+        elif wrong := fault(content[plain], what, _join(key, plain)):
+            return wrong
+    return None
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}".lstrip(".")
+
+
+def _not_of(value: Any, kind: type | UnionType, key: str) -> str | None:
+    if _is(value, kind):
+        return None
+    text = repr(value)
+    shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return f"{f'{key!r}' if key else 'its content'} is {shown}, expected {_named(kind)}"
+
+
+def _is(value: Any, kind: type | UnionType) -> bool:
+    kinds = kind.__args__ if isinstance(kind, UnionType) else (kind,)
+    if isinstance(value, bool):
+        return bool in kinds or object in kinds
+    return isinstance(value, kinds) or (float in kinds and isinstance(value, int))
+
+
+_WORDS: dict[type, str] = {
+    dict: "names with values",
+    list: "a list",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "nothing",
+}
+
+
+def _named(kind: type | UnionType) -> str:
+    kinds = kind.__args__ if isinstance(kind, UnionType) else (kind,)
+    return " or ".join(_WORDS[one] for one in kinds)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an exception's text, or its class where there is none."""
+    text = str(error).strip().split("\n")[0]
+    return f"no {text}" if isinstance(error, KeyError) else text or type(error).__name__
+
+
+SCALE = {"kind": str, "low": float, "high": float}
+"""`imaging.intensity.IntensityScale` as files keep it."""

@@ -1,0 +1,50 @@
+"""How much of the machine's memory is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+UNKNOWN = 4 << 30
+"""Assumed where the system does not say: half of a small laptop's."""
+
+
+def free_host_memory() -> int:
+    """Bytes that this process may still take: what the machine has free, within the limits of process and group."""
+    limits = [*_machine(), *_group(), *_process()]
+    return max(0, min(limits)) if limits else UNKNOWN
+
+
+def _machine() -> Iterator[int]:
+    try:
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        yield int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):  # not Linux
+        return
+
+
+def _group() -> Iterator[int]:
+    """What a container may still take (cgroup 2); files in its cache count as free."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (folder / "memory.max").read_text().strip(), int((folder / "memory.current").read_text())
+        told = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return
+    if limit != "max":
+        yield int(limit) - used + int(told.get("inactive_file", 0)) + int(told.get("active_file", 0))
+
+
+def _process() -> Iterator[int]:
+    """What is left under `ulimit -v`."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    try:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except (OSError, ValueError):
+        return
+    if limit != resource.RLIM_INFINITY:
+        yield limit - used

@@ -1,0 +1,131 @@
+"""Headers of MetaImage files (.mha, .mhd), checked before ITK reads them.
+
+Format: https://itk.org/Wiki/ITK/MetaIO/Documentation
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from frugalseg.imaging.claims import require_plausible
+from frugalseg.imaging.header_text import MOST_LINES, damaged, data_file, integers, numbers, read_line, shown
+from frugalseg.imaging.stored import broken
+
+BYTES = {
+    "MET_CHAR": 1,
+    "MET_UCHAR": 1,
+    "MET_SHORT": 2,
+    "MET_USHORT": 2,
+    "MET_INT": 4,
+    "MET_UINT": 4,
+    "MET_LONG": 4,
+    "MET_ULONG": 4,
+    "MET_LONG_LONG": 8,
+    "MET_ULONG_LONG": 8,
+    "MET_FLOAT": 4,
+    "MET_DOUBLE": 8,
+}
+"""Element type → bytes. MET_LONG has 8 on some systems; 4 is the least it claims."""
+
+MOST_AXES = 5
+
+VECTORS = {
+    name: power
+    for power, names in {
+        1: ("Offset", "Position", "Origin", "CenterOfRotation", "ElementSpacing", "ElementSize"),
+        2: ("TransformMatrix", "Rotation", "Orientation"),
+    }.items()
+    for name in names
+}
+"""Key → power of the number of axes that it holds numbers of."""
+
+COUNTS = ("NDims", "HeaderSize", "ElementNumberOfChannels", "CompressedDataSize", "CompressionLevel", "ElementNBits")
+FLAGS = ("BinaryData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB", "CompressedData")
+NEEDED = ("NDims", "DimSize", "ElementType", "ElementDataFile")
+
+_LINE = re.compile(r"\s*(?P<key>[A-Za-z][\w ./-]{0,99}?)\s*=\s*(?P<value>.*?)\s*")
+_LONGEST_VALUE = 4000
+
+
+def check_metaimage_header(path: Path) -> None:
+    """Raise `ScanError` unless the header of a `.mha` or `.mhd` file is plain, and its voxels can be there."""
+    fields, start = _fields(path)
+    if missing := [key for key in NEEDED if key not in fields]:
+        raise damaged(path, f"{missing[0]} is missing")
+    axes = integers(path, "NDims", fields["NDims"], 1)[0]
+    shape = integers(path, "DimSize", fields["DimSize"], axes)
+    _check_values(path, fields, axes)
+    kind = fields["ElementType"]
+    if kind not in BYTES:
+        raise damaged(path, f"ElementType is {shown(kind)}, expected one of {', '.join(BYTES)}")
+    channels = integers(path, "ElementNumberOfChannels", fields.get("ElementNumberOfChannels", "1"), 1)[0]
+    if not 1 <= channels <= 1000:
+        raise damaged(path, f"ElementNumberOfChannels is {channels}")
+    _check_size(path, fields, start, shape, BYTES[kind] * channels)
+
+
+def _fields(path: Path) -> tuple[dict[str, str], int]:
+    """Key → value of the lines up to the voxels, and the byte at which those begin."""
+    fields: dict[str, str] = {}
+    with path.open("rb") as file:
+        for _ in range(MOST_LINES):
+            line = read_line(path, file)
+            if line is None:
+                break
+            if not line.strip():
+                continue
+            match = _LINE.fullmatch(line)
+            if match is None:
+                if not fields:
+                    raise broken(path, "cannot be read: it is no MetaImage file")
+                raise damaged(path, f"the line {shown(line)} is no 'key = value'")
+            key, value = match["key"], match["value"]
+            if key in fields:
+                raise damaged(path, f"{key} is there twice")
+            if key != "NDims" and key in (*VECTORS, "DimSize") and "NDims" not in fields:
+                raise damaged(path, f"{key} stands before NDims")
+            if len(value) > _LONGEST_VALUE:
+                raise damaged(path, f"the value of {key} is longer than {_LONGEST_VALUE} bytes")
+            fields[key] = value
+            if key == "NDims" and not 1 <= integers(path, key, value, 1)[0] <= MOST_AXES:
+                raise damaged(path, f"NDims is {shown(value)}, expected 3")
+            if key == "ElementDataFile":
+                return fields, file.tell()
+    if not fields:
+        raise broken(path, "cannot be read: it is no MetaImage file")
+    raise damaged(path, "ElementDataFile is missing")
+
+
+def _check_values(path: Path, fields: dict[str, str], axes: int) -> None:
+    for key, power in VECTORS.items():
+        if key in fields:
+            numbers(path, key, fields[key], axes**power)
+    for key in COUNTS:
+        if key in fields:
+            integers(path, key, fields[key], 1)
+    for key in FLAGS:
+        if key in fields and fields[key] not in ("True", "False", "1", "0"):
+            raise damaged(path, f"{key} is {shown(fields[key])}, expected True or False")
+    if fields.get("ObjectType", "Image") != "Image":
+        raise damaged(path, f"ObjectType is {shown(fields['ObjectType'])}, expected Image")
+
+
+def _check_size(path: Path, fields: dict[str, str], start: int, shape: tuple[int, ...], voxel_bytes: int) -> None:
+    name = fields["ElementDataFile"]
+    skipped = integers(path, "HeaderSize", fields.get("HeaderSize", "0"), 1)[0]
+    if name in ("LOCAL", "Local", "local"):
+        stored = path.stat().st_size - start
+    else:
+        stored = data_file(path, name).stat().st_size
+    if skipped < -1 or skipped > stored:
+        raise damaged(path, f"HeaderSize is {skipped}")
+    stored -= max(0, skipped)
+    packed = integers(path, "CompressedDataSize", fields.get("CompressedDataSize", "0"), 1)[0]
+    if not 0 <= packed <= stored:
+        raise damaged(path, f"CompressedDataSize is {packed}, the file holds {stored} bytes of voxels")
+    if fields.get("CompressedData") in ("True", "1"):
+        packing = "gzip"
+    else:
+        packing = "text" if fields.get("BinaryData") in ("False", "0") else "raw"
+    require_plausible(path, shape, voxel_bytes, stored, packing)

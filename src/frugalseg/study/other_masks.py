@@ -1,0 +1,116 @@
+"""Masks that another program made of the test scans: looked at before anything is trained, then taken like predictions.
+
+All that is known of them is what lies in their folder. What the program learned from, the plan states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
+from frugalseg.engine.files import sha256, write_json
+from frugalseg.engine.forms import Form
+from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.engine.words import counted
+from frugalseg.errors import OptionError, PairingError, RunError, ScanError
+from frugalseg.imaging.find import find_dataset, find_masks
+from frugalseg.imaging.grids import onto_grid
+from frugalseg.imaging.read import read_labels, read_volume
+from frugalseg.imaging.write import mask_path, write_mask
+from frugalseg.study.jobs import MasksJob, Take
+from frugalseg.study.look import stamp_of
+
+LISTED = Form(
+    {"masks": [{"case": str, "sha256": str, "values": [int], "stamp": object}]}, RunError, "delete it: it is made again"
+)
+"""What the list of masks holds."""
+SHOWN = 20
+"""How many scans a message names."""
+
+
+def look_at_masks(job: MasksJob) -> None:
+    """Write `job.out`, a JSON file of the masks: case, hash and label values; those that did not change are not read.
+
+    Raises:
+        PairingError: scans without a mask, which are named, or a mask on another grid than its scan.
+        ScanError: masks that cannot be read.
+        OptionError: label values that are none of the targets', or an organ that no mask holds.
+    """
+    images, masks = find_dataset(job.images, None)[0], find_masks(job.masks)
+    if missing := [case for case in job.case if case not in masks]:
+        raise PairingError(
+            f"{job.masks} holds no mask of {len(missing)} of the {counted(len(job.case), 'test scan')}: "
+            f"{_some(missing)}",
+            "add them under the scans' case ids; an organ that was not found is a mask of zeros",
+        )
+    before = {mask["case"]: mask for mask in LISTED.read(job.out)["masks"]} if job.out.is_file() else {}
+    pairs = {case: (case, images[case], masks[case]) for case in job.case}
+    known = {c: before[c] for c, pair in pairs.items() if c in before and before[c]["stamp"] == stamp_of(*pair[1:])}
+    made, failures = map_cases(_look, {c: pair for c, pair in pairs.items() if c not in known}, "looking", job.workers)
+    if failures:
+        raise ScanError(
+            f"{len(failures)} of {counted(len(pairs), 'mask')} cannot be used:\n{list_failures(failures)}",
+            "mend or replace them",
+        )
+    found = {case: (known | made)[case] for case in job.case}
+    _check_values(parse_targets(job.target), {c: set(mask["values"]) for c, mask in found.items()}, job)
+    write_json(job.out, {"masks": list(found.values())})
+
+
+def _look(pair: tuple[str, Path, Path]) -> dict[str, Any]:
+    case, image, path = pair
+    stamp = stamp_of(image, path)
+    mask = onto_grid(read_labels(path), read_volume(image), case)
+    values = [int(value) for value in np.unique(mask.array)]
+    return {"case": case, "sha256": sha256(path), "values": values, "stamp": stamp}
+
+
+def _check_values(targets: Targets, values: Mapping[str, set[int]], job: MasksJob) -> None:
+    """Masks in other label values than the targets' would score as if nothing had been found.
+
+    An organ that no mask holds was missed everywhere, unless there are values that no target names: then it is one of
+    these, most likely.
+    """
+    wanted = {value for of_organ in targets.values() for value in of_organ}
+    every = set().union(*values.values()) - {0}
+    foreign = every - wanted
+    if foreign and not job.stated:
+        cases = [case for case, own in values.items() if own & foreign]
+        raise OptionError(
+            f"the masks in {job.masks} hold the label value {_some(sorted(foreign))} ({_some(cases)}), none of "
+            f"the test set's target ({', '.join(job.target)})",
+            "say what the masks' label values mean: target: [ORGAN=VALUE]; what it leaves out is background",
+        )
+    for organ, own in targets.items():
+        if foreign and not every & set(own):
+            raise OptionError(
+                f"no mask in {job.masks} holds {organ} ({_some(own)}); they hold {_some(sorted(every))}",
+                "correct target:",
+            )
+
+
+def take(job: Take) -> None:
+    """Write the masks of another program into the study, in the label values of the references.
+
+    Raises:
+        PairingError, ScanError: a mask is not there, not readable, or on another grid than its scan.
+    """
+    images, masks = find_dataset(job.images, None)[0], find_masks(job.masks)
+    written, wanted = parse_targets(job.written), parse_targets(job.target)
+    written = {organ: written[organ] for organ in wanted}  # classes are numbered in this order
+    for case in job.case:
+        if case not in masks:
+            raise PairingError(f"{job.masks} holds no mask of {case} any more", "run the same command again")
+        scan = read_volume(images[case])
+        mask = onto_grid(read_labels(masks[case]), scan, case)
+        values = to_values(to_classes(mask.array, written), wanted)
+        write_mask(scan.with_array(values), mask_path(job.out, case, images[case]))
+
+
+def _some(names: Iterable[object]) -> str:
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:SHOWN]) + (f", … ({len(listed)} in all)" if len(listed) > SHOWN else "")

@@ -1,0 +1,140 @@
+"""What a person sees of a running command: bars on a terminal, lines in a log file."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import textwrap
+import time
+from importlib import import_module
+
+import pytest
+
+from frugalseg import cli, closing
+from frugalseg.commands import COMMANDS, function_of
+from frugalseg.engine import progress as room
+from frugalseg.engine.progress import Work, duration, never_silent, progress
+
+
+@pytest.mark.parametrize(
+    ("completed", "already", "seconds", "speed", "left"),
+    [
+        (3, 0, 0.5, "", ""),  # too early
+        (2, 0, 5, "", ""),  # too few
+        (1, 0, 20, "20.0 s/scan", "33:00"),  # few, but they take long
+        (50, 0, 10, "5.0 scans/s", "0:10"),
+        (50, 50, 10, "", ""),  # done by an earlier run
+        (70, 50, 10, "2.0 scans/s", "0:15"),
+        (100, 0, 10, "10.0 scans/s", "0:00"),
+    ],
+)
+def test_speed_and_time_left_are_told_when_they_mean_something(completed, already, seconds, speed, left):
+    made = Work("w", 100, "scans", completed, already, begun=time.monotonic() - seconds)
+    assert (made.speed, made.left) == (speed, left)
+
+
+def test_durations():
+    assert [duration(s) for s in (0, 7.4, 61, 3723)] == ["0:00", "0:07", "1:01", "1:02:03"]
+
+
+SCRIPT = """
+    import time
+    from frugalseg.engine.progress import progress, say
+    with progress("training", 4, "steps") as bar:
+        for step in range(4):
+            bar.advance()
+            bar.note = "loss 0.5 · validation Dice 0.812 · best 0.833 at step 2"
+            with progress("validation [a/b]", 2, "scans") as inner:
+                inner.advance()
+                time.sleep(0.3)
+    say("the end")
+"""
+
+
+def on_a_terminal(code, columns=80):
+    """What a terminal shows of a program, as text; control codes are taken out."""
+    main, side = pty.openpty()
+    environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm", "LINES": "24"}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=side, stderr=side, env=environment)
+    os.close(side)
+    shown = b""
+    try:
+        while chunk := os.read(main, 4096):
+            shown += chunk
+    except OSError:  # the other end is closed
+        pass
+    assert process.wait() == 0, shown.decode()
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+
+
+def test_on_80_columns_the_bar_and_what_it_tells_fit_and_the_inner_bar_goes():
+    shown = on_a_terminal(textwrap.dedent(SCRIPT))
+    lines = [line.rstrip("\r") for line in re.split(r"[\r\n]+", shown) if line.strip()]
+    assert max(map(len, lines)) <= 80
+    assert any(re.match(r"training +━.* 2/4 steps 0:0", line) for line in lines)
+    assert "  loss 0.5 · validation Dice 0.812 · best 0.833 at step 2" in lines
+    assert any(line.startswith("  validation [a/b] ━") for line in lines)
+    assert lines[-1] == "the end"
+    assert not lines[-2].startswith("  validation")
+
+
+def test_in_a_log_file_work_has_one_line_and_that_within_it_none():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT)], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stderr.splitlines() == ["training: 4 steps in 0:01", "the end"]
+    assert not done.stdout
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(room, "SILENCE_S", 0.2)
+
+
+def test_a_log_file_is_never_long_without_a_line(impatient, capsys):
+    with progress("segmenting", 9, "scans") as bar, progress("this scan", 40, "slices") as inner:
+        bar.advance()
+        inner.advance(12)
+        time.sleep(0.9)
+    lines = capsys.readouterr().err.splitlines()
+    assert 2 <= len(lines) - 1 <= 5
+    assert set(lines[:-1]) <= {
+        "segmenting: 1 of 9 scans, 0:0" + s + "; this scan: 12 of 40 slices, 0:0" + s for s in "01"
+    }
+
+
+def test_nor_where_nothing_is_counted_and_it_ends_with_the_work(impatient, capsys):
+    with never_silent("weights fetch"):
+        time.sleep(0.5)
+    first = capsys.readouterr().err
+    assert "weights fetch: at work for 0:0" in first
+    time.sleep(0.5)
+    assert capsys.readouterr().err == ""
+
+
+def test_lines_of_the_command_itself_are_heard_as_well(impatient, capsys):
+    with never_silent("evaluate"):
+        for _ in range(8):
+            room.say("something")
+            time.sleep(0.1)
+    assert "at work" not in capsys.readouterr().err
+
+
+def test_work_that_fails_has_no_line_of_success_and_leaves_nothing(impatient, capsys):
+    with pytest.raises(ValueError, match="broken"), progress("comparing", 3, "scans"):
+        raise ValueError("broken")
+    time.sleep(0.5)
+    assert capsys.readouterr().err == ""
+    assert not room._activities
+
+
+@pytest.mark.parametrize("name", ["evaluate", "weights verify", "sam-mix train", "study status"])
+def test_the_command_line_is_never_silent(impatient, monkeypatch, capsys, name):
+    command = COMMANDS[name]
+    monkeypatch.setattr(import_module(command.module), function_of(name), lambda options: time.sleep(0.5))
+    monkeypatch.setattr(closing, "CLOSINGS", {})
+    assert cli.run(name, None) == 0
+    assert f"{name}: at work for 0:0" in capsys.readouterr().err
