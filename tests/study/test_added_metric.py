@@ -37,7 +37,7 @@ def union_share(pair):
 
 def add(monkeypatch, **more):
     """A throw-away metric in the table."""
-    metric = Metric("jaccard", "Jaccard", union_share, OVERLAP, "Jaccard index, TP / (TP + FP + FN)", **more)
+    metric = Metric("throw_away", "Throw-away", union_share, OVERLAP, "Throw-away: TP / (TP + FP + FN)", **more)
     monkeypatch.setitem(METRICS, metric.key, metric)
 
 
@@ -58,16 +58,16 @@ def test_evaluations_and_their_report(tmp_path, monkeypatch):
     add(monkeypatch)
     summary = evaluated(tmp_path)
     liver = summary["groups"]["all"]["organs"]["liver"]["metrics"]
-    assert 0 < liver["jaccard"]["mean"] < liver["dice"]["mean"]
-    assert liver["jaccard"]["ci95"][1] == 1.0  # inside its range
-    assert summary["metrics"]["jaccard"] == "Jaccard index, TP / (TP + FP + FN)"
-    assert summary["empty_mask_policy"]["missed"]["jaccard"] == "0"
+    assert 0 < liver["throw_away"]["mean"] < liver["dice"]["mean"]
+    assert liver["throw_away"]["ci95"][1] == 1.0  # inside its range
+    assert summary["metrics"]["throw_away"] == "Throw-away: TP / (TP + FP + FN)"
+    assert summary["empty_mask_policy"]["missed"]["throw_away"] == "0"
     rows = list(csv.DictReader((tmp_path / "out" / "cases.csv").open(newline="")))
-    assert [float(row["jaccard"]) for row in rows] == pytest.approx([of_dice(float(row["dice"])) for row in rows])
+    assert [float(row["throw_away"]) for row in rows] == pytest.approx([of_dice(float(row["dice"])) for row in rows])
     of_json = json.loads((tmp_path / "out" / "cases.json").read_text())["cases"]
-    assert [float(row["jaccard"]) for row in rows] == [record["jaccard"] for record in of_json]
+    assert [float(row["throw_away"]) for row in rows] == [record["throw_away"] for record in of_json]
     html = (tmp_path / "out" / "report.html").read_text()
-    for part in (">Jaccard</th>", "<td>jaccard</td>", "Jaccard index, TP", "Dice, NSD, Jaccard"):
+    for part in (">Throw-away</th>", "<td>throw_away</td>", "Throw-away: TP", "Dice, NSD, Throw-away"):
         assert part in html
 
 
@@ -75,11 +75,11 @@ def test_a_headline_is_printed_and_in_the_list_of_cases(tmp_path, monkeypatch, c
     add(monkeypatch, place=Place.HEADLINE)
     evaluated(tmp_path)
     head, liver, *_ = capsys.readouterr().out.splitlines()[1:]
-    assert re.split(r"\s{2,}", head)[3:6] == ["Dice", "HD95 mm", "Jaccard"]
+    assert re.split(r"\s{2,}", head)[3:6] == ["Dice", "HD95 mm", "Throw-away"]
     assert len(re.split(r"\s{2,}", liver)) == 7
     html = (tmp_path / "out" / "report.html").read_text()
-    assert html.count(">Jaccard</th>") == 2  # of means, and of cases
-    assert html.count("Jaccard 0.") >= 2 + 2  # a card an organ, and the pictures
+    assert html.count(">Throw-away</th>") == 2  # of means, and of cases
+    assert html.count("Throw-away 0.") >= 2 + 2  # a card an organ, and the pictures
 
 
 @pytest.fixture(scope="module")
@@ -107,29 +107,29 @@ def reported(folder: Path) -> str:
 
 def test_studies_their_tables_and_comparisons(finished, monkeypatch):
     add(monkeypatch, place=Place.HEADLINE, better=Better.NEITHER)
-    assert pd.read_csv(finished / "cases.csv").get("jaccard") is None
-    assert ">Jaccard</th>" in reported(finished)  # though no evaluation has it yet
-    assert pd.read_csv(finished / "cases.csv")["jaccard"].isna().all()
+    assert pd.read_csv(finished / "cases.csv").get("throw_away") is None
+    assert ">Throw-away</th>" in reported(finished)  # though no evaluation has it yet
+    assert pd.read_csv(finished / "cases.csv")["throw_away"].isna().all()
 
     evaluate_again(finished)
-    assert ">Jaccard</th>" in reported(finished)
+    assert ">Throw-away</th>" in reported(finished)
     cases = pd.read_csv(finished / "cases.csv")
-    assert cases["jaccard"].to_numpy() == pytest.approx(of_dice(cases["dice"]).to_numpy())
+    assert cases["throw_away"].to_numpy() == pytest.approx(of_dice(cases["dice"]).to_numpy())
     for name in ("in-domain-held-out-liver", "cross-domain-liver-1-scan", "other-metrics-away-liver"):
         figures = pd.read_csv(finished / "tables" / f"{name}.csv").set_index("metric")
-        assert figures.loc["jaccard", "mean"].notna().all()
-    compared = pd.read_csv(finished / "tables" / "comparison-held-out-liver-jaccard.csv")
+        assert figures.loc["throw_away", "mean"].notna().all()
+    compared = pd.read_csv(finished / "tables" / "comparison-held-out-liver-throw_away.csv")
     assert compared["method"].tolist() == ["again"]
 
 
 def test_one_that_is_no_headline_is_among_a_study_s_other_metrics(finished, monkeypatch):
     add(monkeypatch, physical=True)
     evaluate_again(finished)
-    assert ">Jaccard</th>" in reported(finished)
+    assert ">Throw-away</th>" in reported(finished)
     tables = finished / "tables"
-    assert "Jaccard" in (tables / "other-metrics-held-out-liver.tex").read_text()
-    assert "Jaccard" not in (tables / "other-metrics-away-liver.tex").read_text()  # its spacing is a placeholder
-    assert not (tables / "comparison-held-out-liver-jaccard.csv").exists()
+    assert "Throw-away" in (tables / "other-metrics-held-out-liver.tex").read_text()
+    assert "Throw-away" not in (tables / "other-metrics-away-liver.tex").read_text()  # its spacing is a placeholder
+    assert not (tables / "comparison-held-out-liver-throw_away.csv").exists()
 
 
 def test_an_evaluation_without_dice_is_damaged(finished):
