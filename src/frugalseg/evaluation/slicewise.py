@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frugalseg.evaluation.surface import Mask, SurfaceDistances, bounding_box
+from frugalseg.imaging.volume import middle_slices
 
 POLYCL_MIDDLE = 0.3
 """The share of slices around the middle of a scan that PolyCL (arXiv 2505.19208) and SAM-Mix test on."""
@@ -57,13 +58,6 @@ class SliceMetrics:
     def to_dict(self) -> dict[str, Any]:
         """As a flat record."""
         return asdict(self)
-
-
-def middle_slices(count: int, fraction: float) -> slice:
-    """The middle `fraction` (0…1] of `count` slices, at least one; the same slices `--middle-fraction` trains on."""
-    kept = max(1, round(count * fraction))
-    first = (count - kept) // 2
-    return slice(first, first + kept)
 
 
 def dice_slice_smooth1(reference: Mask, prediction: Mask) -> npt.NDArray[np.float64]:
