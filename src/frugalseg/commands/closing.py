@@ -124,7 +124,7 @@ def _references(note: Mapping[str, Any], written: Iterable[str]) -> Path | None:
     return _folder_of(known.values()) if known and known.keys() <= set(written) else None
 
 
-def _evaluated(options: EvaluateOptions, summary: Mapping[str, Any]) -> list[str]:
+def _evaluated(options: EvaluateOptions, summary: object) -> list[str]:
     lines = [f"figures: {options.out} (cases.csv, cases.json, summary.json)"]
     return lines + ([f"report: {options.out / 'report.html'}"] if options.report else [])
 

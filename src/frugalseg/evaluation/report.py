@@ -16,6 +16,7 @@ from frugalseg.evaluation.pairing import Pairs
 from frugalseg.evaluation.policy import EMPTY_MASK_POLICY, OUTCOMES, Outcome
 from frugalseg.evaluation.roles import ALL, GROUPS, PredictionNote
 from frugalseg.evaluation.runs import RunFacts, intensity_of, read_runs
+from frugalseg.records.summary import SummaryRecord
 from frugalseg.text import number
 
 HEADLINE_METRICS = {
@@ -45,7 +46,7 @@ _CURVE_NAME = re.compile(r"[\w .-]+")
 
 
 def render_report(
-    summary: Mapping[str, Any],
+    summary: SummaryRecord,
     records: Sequence[Mapping[str, Any]],
     pairs: Pairs,
     images: Mapping[str, Path],
@@ -61,9 +62,9 @@ def render_report(
         note: what predictions.json told, or None.
     """
     runs = read_runs(note.model if note else None)
-    first = summary["headline"] or next(iter(summary["groups"]))
-    shown = set(summary["groups"][first]["cases"])
-    targets = {organ: tuple(values) for organ, values in summary["targets"].items()}
+    first = summary.headline or next(iter(summary.groups))
+    shown = set(summary.groups[first].cases)
+    targets = summary.targets
     of_group = {o: [r for r in records if r["organ"] == o and r["case"] in shown] for o in targets}
     scale = intensity_of(runs)
     page: str = _template().render(
@@ -72,7 +73,7 @@ def render_report(
         others=_other_groups(summary, first),
         groups=GROUPS,
         columns=HEADLINE_METRICS,
-        roles_known=summary["headline"] != ALL,
+        roles_known=summary.headline != ALL,
         histograms=_histograms(of_group),
         views={o: draw_cases(choose_cases(rs), pairs, images, targets, scale) for o, rs in of_group.items()},
         scale=scale,
@@ -118,10 +119,10 @@ def describe_view(view: CaseView) -> str:
     return ", ".join(parts)
 
 
-def _other_groups(summary: Mapping[str, Any], first: str) -> list[str]:
+def _other_groups(summary: SummaryRecord, first: str) -> list[str]:
     """Groups shown beside the first, without those that hold no scan that is not in it."""
-    shown = set(summary["groups"][first]["cases"])
-    return [name for name, group in summary["groups"].items() if not shown.issuperset(group["cases"])]
+    shown = set(summary.groups[first].cases)
+    return [name for name, group in summary.groups.items() if not shown.issuperset(group.cases)]
 
 
 def _histograms(of_group: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ R = TypeVar("R", bound="Record")
 
 Content = dict[str, Any]
 """A JSON object, before it is known to be right; only this file and the converters of older formats see one."""
+
+
+def finite_or_none(value: float) -> float | None:
+    """None for a NaN or an infinity, which JSON cannot hold."""
+    return value if math.isfinite(value) else None
 
 
 def as_plain(part: object) -> Content:
