@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Template
 
+from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.charts import histogram, line_chart
 from frugalseg.evaluation.overlays import PREDICTION_COLOUR, REFERENCE_COLOUR, CaseView, choose_cases, draw_cases
 from frugalseg.evaluation.page import page_environment
@@ -47,7 +47,7 @@ _CURVE_NAME = re.compile(r"[\w .-]+")
 
 def render_report(
     summary: SummaryRecord,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[CaseRow],
     pairs: Pairs,
     images: Mapping[str, Path],
     note: PredictionNote | None,
@@ -65,7 +65,7 @@ def render_report(
     first = summary.headline or next(iter(summary.groups))
     shown = set(summary.groups[first].cases)
     targets = summary.targets
-    of_group = {o: [r for r in records if r["organ"] == o and r["case"] in shown] for o in targets}
+    of_group = {o: [r for r in records if r.organ == o and r.case in shown] for o in targets}
     scale = intensity_of(runs)
     page: str = _template().render(
         summary=summary,
@@ -78,7 +78,7 @@ def render_report(
         views={o: draw_cases(choose_cases(rs), pairs, images, targets, scale) for o, rs in of_group.items()},
         scale=scale,
         records=records,
-        flags={outcome.value: text for outcome, text in FLAGS.items()},
+        flags=FLAGS,
         policy=EMPTY_MASK_POLICY,
         outcomes=OUTCOMES,
         runs=[(run, _curves(run)) for run in runs],
@@ -125,7 +125,7 @@ def _other_groups(summary: SummaryRecord, first: str) -> list[str]:
     return [name for name, group in summary.groups.items() if not shown.issuperset(group.cases)]
 
 
-def _histograms(of_group: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+def _histograms(of_group: Mapping[str, Sequence[CaseRow]]) -> list[str]:
     values = {organ: [r["dice"] for r in rs if r["dice"] == r["dice"]] for organ, rs in of_group.items()}
     return [histogram(v, organ) for organ, v in values.items() if v]
 

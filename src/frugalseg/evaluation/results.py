@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from frugalseg.engine.files import atomic_write, check_out
 from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.errors import RunError, disk_errors
+from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.policy import policy_line
 from frugalseg.records.record import finite_or_none
 from frugalseg.records.summary import CasesRecord, SummaryRecord
@@ -41,9 +41,10 @@ def claimed(out: Path, overwrite: bool) -> Iterator[None]:
         lock.release()
 
 
-def write_cases(out: Path, records: Sequence[Mapping[str, Any]], summary: SummaryRecord) -> None:
+def write_cases(out: Path, records: Sequence[CaseRow], summary: SummaryRecord) -> None:
     """Write cases.csv and cases.json; the policy and the tolerance stand in both."""
-    table = pd.DataFrame(list(records))
+    rows = [record.columns() for record in records]
+    table = pd.DataFrame(rows)
     table["tolerance_mm"] = summary.tolerance_mm
     table["empty_mask_policy"] = policy_line()
     with atomic_write(out / "cases.csv", "w") as file:
@@ -54,7 +55,7 @@ def write_cases(out: Path, records: Sequence[Mapping[str, Any]], summary: Summar
         targets=summary.targets,
         metrics=summary.metrics,
         cases=tuple(
-            {name: finite_or_none(v) if isinstance(v, float) else v for name, v in row.items()} for row in records
+            {name: finite_or_none(v) if isinstance(v, float) else v for name, v in row.items()} for row in rows
         ),
     )
     cases.write(out / "cases.json")

@@ -8,12 +8,13 @@ and a Hausdorff distance that skips missed organs gets better when the model fin
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.surface import Mask, SurfaceDistances, bounding_box
 from frugalseg.imaging.volume import middle_slices
 
@@ -55,7 +56,7 @@ class SliceMetrics:
     slices_reference: int
     slices_prediction: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, float]:
         """As a flat record."""
         return asdict(self)
 
@@ -139,7 +140,7 @@ WEIGHTS = {
 """Figure of a scan → how many slices stand behind it."""
 
 
-def pool_slices(records: list[dict[str, Any]]) -> dict[str, float]:
+def pool_slices(records: Sequence[CaseRow]) -> dict[str, float]:
     """Each figure over all slices of all scans together, as the papers average; NaN where no slice counts."""
     pooled = {}
     for name, weight in WEIGHTS.items():

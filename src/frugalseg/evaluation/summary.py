@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import metadata
-from typing import Any
 
 from frugalseg._version import __version__
 from frugalseg.engine.run import plain
+from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.pairing import Pairs
 from frugalseg.evaluation.policy import METRICS, OUTCOMES, RANGES, Outcome, policy_table
 from frugalseg.evaluation.roles import GROUPS, group_cases, headline_group
@@ -22,11 +22,9 @@ from frugalseg.records.summary import Figures, GroupSummary, OrganSummary, Summa
 
 PACKAGES = ("numpy", "scipy", "nibabel", "SimpleITK")
 
-Record = Mapping[str, Any]
-
 
 def build_summary(
-    records: Sequence[Record],
+    records: Sequence[CaseRow],
     targets: Mapping[str, tuple[int, ...]],
     options: EvaluateOptions,
     pairs: Pairs,
@@ -36,7 +34,7 @@ def build_summary(
     """Everything of summary.json.
 
     Args:
-        records: one a case and organ (see `cases.CaseResult`).
+        records: one a case and organ (see `case_row.CaseRow`).
         targets: organ → label values.
         options: the evaluation's options.
         pairs: what was compared, and which cases have no partner.
@@ -47,7 +45,7 @@ def build_summary(
         The record, in which numbers that do not exist are None. `groups[group].organs[organ]` holds the figures, and
         `headline` names the group whose means are the result (None where every scan was seen before).
     """
-    groups = group_cases({r["case"]: r["role"] for r in records})
+    groups = group_cases({r.case: r.role for r in records})
     return SummaryRecord(
         complete=not broken,
         headline=headline_group(groups),
@@ -75,22 +73,22 @@ def build_summary(
     )
 
 
-def _of(records: Sequence[Record], cases: Iterable[str], organ: str) -> list[dict[str, Any]]:
+def _of(records: Sequence[CaseRow], cases: Iterable[str], organ: str) -> list[CaseRow]:
     wanted = set(cases)
-    return [dict(r) for r in records if r["case"] in wanted and r["organ"] == organ]
+    return [r for r in records if r.case in wanted and r.organ == organ]
 
 
-def _organ(records: list[dict[str, Any]], options: EvaluateOptions) -> OrganSummary:
+def _organ(records: Sequence[CaseRow], options: EvaluateOptions) -> OrganSummary:
     def figures_of(name: str) -> Figures:
         scale = (RANGES | SLICE_RANGES)[name]
         return summarise([r[name] for r in records], options.bootstrap, options.seed, scale).figures()
 
-    by_outcome = {o: [r for r in records if r["outcome"] == o.value] for o in OUTCOMES}
+    by_outcome = {o: [r for r in records if r.outcome is o] for o in OUTCOMES}
     organ = OrganSummary(
         counts={o.value: len(held) for o, held in by_outcome.items()},
-        missed=tuple(r["case"] for r in by_outcome[Outcome.MISSED]),
-        false_positive_ml={r["case"]: r["false_positive_ml"] for r in by_outcome[Outcome.FALSE_POSITIVE]},
-        both_empty=tuple(r["case"] for r in by_outcome[Outcome.BOTH_EMPTY]),
+        missed=tuple(r.case for r in by_outcome[Outcome.MISSED]),
+        false_positive_ml={r.case: r["false_positive_ml"] for r in by_outcome[Outcome.FALSE_POSITIVE]},
+        both_empty=tuple(r.case for r in by_outcome[Outcome.BOTH_EMPTY]),
         metrics={name: figures_of(name) for name in METRICS},
     )
     if not options.slicewise:
