@@ -12,6 +12,7 @@ import torch
 
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
+from stores import store_record
 from tables import median_seconds, show
 
 SLICES, SIZE, BATCH = 2000, 256, 20
@@ -22,7 +23,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "images.npy", rng.random((SLICES, SIZE, SIZE), dtype=np.float32).astype(np.float16))
         np.save(Path(folder) / "labels.npy", rng.integers(0, 2, (SLICES, SIZE, SIZE), dtype=np.uint8))
-        store = SliceStore(Path(folder), {}, pd.DataFrame({"case": "scan", "z": np.arange(SLICES)}))
+        store = SliceStore(Path(folder), store_record(SIZE), pd.DataFrame({"case": "scan", "z": np.arange(SLICES)}))
         batches = [torch.from_numpy(rng.integers(0, SLICES, BATCH)) for _ in range(50)]
         rows = []
         for resident, name in ((True, "resident in memory"), (False, "from disk, warm, read ahead")):

@@ -33,6 +33,7 @@ from frugalseg.models.registry import build_projection
 from frugalseg.options import Precision
 from frugalseg.pretraining.loss import contrastive_loss, triplet_pairs
 from frugalseg.pretraining.probe import Probe
+from stores import store_record
 from tables import show, timed
 
 SLICES, PATIENTS, TRIPLETS, TAU = 240, 12, 20, 0.05
@@ -71,7 +72,8 @@ def _open(folder: Path) -> SliceStore:
     patient = np.repeat(np.arange(PATIENTS), SLICES // PATIENTS).astype(str)
     z = np.tile(np.arange(SLICES // PATIENTS), PATIENTS)
     table = {"case": patient, "patient": patient, "z": z, "labelled": True, "has_organ": z % 2 == 0}
-    return SliceStore(folder, {"parameters": {"targets": {"organ": [1]}}}, pd.DataFrame(table))
+    size = np.load(folder / "images.npy", mmap_mode="r").shape[-1]
+    return SliceStore(folder, store_record(size, ("organ",)), pd.DataFrame(table))
 
 
 class TripletSet(Dataset):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def counted(amount: int, noun: str) -> str:
     """A number with its noun, in the plural unless there is one: 1 scan, 0 scans, 3 scans."""
     return f"{amount} {noun}{'' if amount == 1 else 's'}"
+
+
+def name_some(names: Iterable[str], most: int = 5) -> str:
+    """The first names in order, and how many more there are: a, b, c, d, e and 3 more."""
+    ordered = sorted(names)
+    return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from msgspec import UNSET
 
 from frugalseg.dataset.modality import ModalityError, expected_of_model
 from frugalseg.dataset.prepare import prepare
@@ -127,10 +128,10 @@ def test_where_nothing_tells_percentiles_are_taken_and_a_warning_says_so(ct: Pat
 def test_a_store_that_is_there_is_taken_as_it_was_made(ct: Path, mr: Path) -> None:
     with pytest.warns(UserWarning, match="hardly look like HU"):
         made = prepare(options(mr, modality="ct"))
-    assert prepare(options(mr)).meta == made.meta
+    assert prepare(options(mr)).record == made.record
     # Stores of before did not note what their scans look like.
-    meta = made.meta | {"scans": [{k: v for k, v in s.items() if k != "looks_like"} for s in made.meta["scans"]]}
-    (made.folder / "store.json").write_text(json.dumps(meta))
+    scans = tuple(replace(scan, looks_like=UNSET) for scan in made.record.scans)
+    replace(made.record, scans=scans).write(made.folder / "store.json")
     old = prepare(options(mr))
     assert old.preprocessing["looks_like"] == []
     assert old.identity(old.split())

@@ -19,6 +19,7 @@ from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import DiskError, OptionError, PairingError, ScanError, StoreError
 from frugalseg.options import PrepareOptions
+from frugalseg.records.record import as_plain
 from tests.padded import check_shown, write_padded_mr
 from tests.scans import AFFINE_LPS, tiny_scan, write_cohort
 
@@ -77,7 +78,7 @@ def test_orientation_of_the_files_does_not_matter(cohort, tmp_path):
     again = prepare(options((turned / "images", turned / "labels"), tmp_path, out=tmp_path / "store_turned"))
     assert np.array_equal(upright.images, again.images)
     assert np.array_equal(upright.labels, again.labels)
-    prints = [[scan["fingerprint"] for scan in store.meta["scans"]] for store in (upright, again)]
+    prints = [[scan.fingerprint for scan in store.record.scans] for store in (upright, again)]
     assert prints[0] == prints[1]
 
 
@@ -257,6 +258,7 @@ from pathlib import Path
 from frugalseg.dataset.prepare import prepare
 from frugalseg.errors import RunError, StoreError
 from frugalseg.options import PrepareOptions
+from frugalseg.records.record import as_plain
 images, labels, out = map(Path, sys.argv[1:4])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -371,7 +373,7 @@ def test_split_from_a_file(cohort, tmp_path):
     split = {"train": ["scan_00", "scan_01"], "validation": ["scan_02"], "test": ["scan_03"]}
     (tmp_path / "split.json").write_text(json.dumps(split))
     store = prepare(options(cohort, tmp_path, split=tmp_path / "split.json"))
-    assert store.split().to_dict() == split
+    assert as_plain(store.split()) == {part: tuple(patients) for part, patients in split.items()}
 
 
 @pytest.mark.parametrize(
@@ -445,4 +447,4 @@ def test_padding_of_a_series_is_out_of_the_picture(tmp_path):
     write_padded_mr(tmp_path / "scans" / "p1")
     store = prepare(PrepareOptions(images=tmp_path / "scans", modality="mr", size=32, out=tmp_path / "store"))
     check_shown(np.asarray(store.images, dtype=np.float32))
-    assert store.meta["scans"][0]["limits"] == pytest.approx([7, 454], abs=3)
+    assert store.record.scans[0].limits == pytest.approx([7, 454], abs=3)

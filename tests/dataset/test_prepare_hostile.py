@@ -49,4 +49,4 @@ def test_broken_files_are_named_all_at_once(cohort: tuple[Path, Path], tmp_path:
 def test_broken_files_are_left_out_on_demand(cohort: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="7 of 11 scans cannot be prepared"):
         store = prepare(options(cohort, tmp_path / "store", skip_broken=True))
-    assert [scan["case"] for scan in store.meta["scans"]] == [f"scan_{i:02d}" for i in range(4)]
+    assert [scan.case for scan in store.record.scans] == [f"scan_{i:02d}" for i in range(4)]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from frugalseg.dataset.source import SliceSource, shuffled_batches
 from frugalseg.dataset.store import SliceStore
+from tests.stores import store_record
 
 CPU = torch.device("cpu")
 ROWS = [0, 7, 24, 25, 39]
@@ -22,7 +23,7 @@ def store(tmp_path):
     np.save(tmp_path / "images.npy", rng.random((40, 8, 8)).astype(np.float16))
     np.save(tmp_path / "labels.npy", rng.integers(0, 3, (40, 8, 8)).astype(np.uint8))
     scans = pd.DataFrame({"case": ["a"] * 25 + ["b"] * 15, "z": [*range(25), *range(15)]})
-    return SliceStore(tmp_path, {}, scans)
+    return SliceStore(tmp_path, store_record(size=8), scans)
 
 
 @pytest.mark.parametrize("with_labels", [True, False])

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from frugalseg.dataset.splits import Split, check_leakage, draw_split, patient_of, read_split
+from frugalseg.dataset.splits import check_leakage, draw_split, patient_of, read_split
 from frugalseg.errors import OptionError, SplitError
+from frugalseg.records.split import Split
 
 PATIENTS = {f"p{i:02d}": True for i in range(16)}
 
@@ -65,8 +66,8 @@ def test_reads_a_file(tmp_path):
     [
         ({"train": ["p00", "nobody"]}, "nobody"),
         ({"train": ["p00"], "test": ["p00"]}, "both in train and in test"),
-        ("{", "cannot be read"),
-        ("[1]", "cannot be read"),
+        ("{", "is damaged: it breaks off"),
+        ("[1]", "Expected names with values"),
     ],
 )
 def test_refuses_a_wrong_file(tmp_path, content, said):
@@ -75,7 +76,7 @@ def test_refuses_a_wrong_file(tmp_path, content, said):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(SplitError, match="is not there"):
+    with pytest.raises(SplitError, match="--split .*none.json is missing"):
         read_split(tmp_path / "none.json", PATIENTS)
 
 

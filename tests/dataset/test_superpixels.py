@@ -14,6 +14,7 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.dataset.superpixels import Slic, lightness, prepare_superpixels
 from frugalseg.errors import OptionError, StoreError
 from frugalseg.options import PrepareOptions, SuperpixelOptions
+from frugalseg.records.store import SuperpixelParameters
 from tests.scans import write_cohort
 
 
@@ -63,7 +64,7 @@ def test_prepare_computes_them_of_every_slice(asked):
     store = prepare(replace(asked, superpixels=True, segments=12))
     assert store.superpixels.shape == store.images.shape
     assert store.superpixels.dtype == np.uint16
-    assert store.superpixels_made == {"segments": 12, "compactness": 10.0}
+    assert store.superpixels_made == SuperpixelParameters(segments=12, compactness=10.0)
     for row in (0, 17, 30, len(store.slices) - 1):
         np.testing.assert_array_equal(store.superpixels[row], Slic(12, 10.0)(store.images[row]))
 
@@ -110,7 +111,7 @@ def test_other_superpixels_are_refused_until_the_old_ones_are_gone(asked):
         prepare_superpixels(other)
     assert "superpixels.npy" in error.value.cure
     (store.folder / "superpixels.npy").unlink()
-    assert prepare_superpixels(other).superpixels_made["segments"] == 9
+    assert prepare_superpixels(other).superpixels_made.segments == 9
 
 
 def test_a_store_without_them_says_how_to_add_them(asked):

@@ -11,6 +11,7 @@ import pytest
 from frugalseg.errors import OptionError, PairingError, RunError, ScanError
 from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.options import EvaluateOptions
+from frugalseg.records.summary import SummaryRecord
 from tests.accessible import assert_accessible
 from tests.evaluation.blobs import AFFINE, LIVER, SHAPE, SPLEEN, labels, save, write_masks
 
@@ -64,47 +65,47 @@ def whole(tmp_path_factory):
 
 def test_the_headline_is_over_unseen_scans_only(whole):
     _, summary = whole
-    assert summary["headline"] == "unseen"
-    assert summary["groups"]["unseen"]["cases"] == ["fresh_6", "test_4", "test_5"]
-    assert summary["groups"]["masks_not_used"]["cases"] == ["fresh_6", "seen_3", "test_4", "test_5"]
+    assert summary.headline == "unseen"
+    assert summary.groups["unseen"].cases == ("fresh_6", "test_4", "test_5")
+    assert summary.groups["masks_not_used"].cases == ("fresh_6", "seen_3", "test_4", "test_5")
     shifted = 7 / 8  # of 8 columns one moved out
-    liver = summary["groups"]["unseen"]["organs"]["liver"]["metrics"]["dice"]
-    assert liver["mean"] == pytest.approx((2 * shifted + 1) / 3)
-    assert summary["groups"]["train"]["organs"]["liver"]["metrics"]["dice"]["mean"] == 1.0
+    liver = summary.groups["unseen"].organs["liver"].metrics["dice"]
+    assert liver.mean == pytest.approx((2 * shifted + 1) / 3)
+    assert summary.groups["train"].organs["liver"].metrics["dice"].mean == 1.0
 
 
 def test_a_missed_organ_is_counted_and_named(whole):
     _, summary = whole
-    spleen = summary["groups"]["unseen"]["organs"]["spleen"]
-    assert spleen["counts"] == {"both": 2, "missed": 1, "false_positive": 0, "both_empty": 0}
-    assert spleen["missed"] == ["test_5"]
+    spleen = summary.groups["unseen"].organs["spleen"]
+    assert spleen.counts == {"both": 2, "missed": 1, "false_positive": 0, "both_empty": 0}
+    assert spleen.missed == ("test_5",)
     diagonal = float(np.linalg.norm(np.array(SHAPE) * np.abs(np.diag(AFFINE)[:3])))
-    assert spleen["metrics"]["hd95_mm"]["maximum"] == pytest.approx(diagonal)
-    assert spleen["metrics"]["dice"]["mean"] == pytest.approx(2 / 3)
+    assert spleen.metrics["hd95_mm"].maximum == pytest.approx(diagonal)
+    assert spleen.metrics["dice"].mean == pytest.approx(2 / 3)
 
 
 def test_every_file_holds_every_case_the_policy_and_the_tolerance(whole):
     root, summary = whole
-    assert read(root, "summary.json") == summary
+    assert SummaryRecord.read(root / "out" / "summary.json") == summary
     cases = read(root, "cases.json")
     assert [(r["case"], r["organ"]) for r in cases["cases"][:3]] == [
         ("chosen_2", "liver"),
         ("chosen_2", "spleen"),
         ("fresh_6", "liver"),
     ]
-    assert cases["empty_mask_policy"] == summary["empty_mask_policy"]
+    assert cases["empty_mask_policy"] == summary.empty_mask_policy
     rows = list(csv.DictReader((root / "out" / "cases.csv").open(newline="")))
     assert len(rows) == len(cases["cases"]) == 12
     assert {row["tolerance_mm"] for row in rows} == {"3.0"}
     assert "missed: dice 0" in rows[0]["empty_mask_policy"]
-    assert {"numpy", "scipy", "frugalseg"} <= summary["versions"].keys()
+    assert {"numpy", "scipy", "frugalseg"} <= summary.versions.keys()
 
 
 def test_slicewise_figures_stand_apart(whole):
     _, summary = whole
-    organ = summary["groups"]["unseen"]["organs"]["liver"]
-    assert "dice_slice_smooth1" not in organ["metrics"]
-    assert organ["slicewise_mean_over_slices"]["dice_slice_smooth1"] > organ["metrics"]["dice"]["mean"]
+    organ = summary.groups["unseen"].organs["liver"]
+    assert "dice_slice_smooth1" not in organ.metrics
+    assert organ.slicewise_mean_over_slices["dice_slice_smooth1"] > organ.metrics["dice"].mean
 
 
 def test_the_report_is_one_file_that_names_every_case_and_escapes_what_users_wrote(whole):
@@ -135,8 +136,8 @@ def test_trained_cases_are_not_among_the_pictures(whole):
 
 def test_without_a_note_all_cases_are_one_group_and_the_pictures_are_black(tmp_path):
     summary = run(write_masks(tmp_path, {"a": GOOD, "b": SHIFTED}))
-    assert summary["headline"] == "all"
-    assert list(summary["groups"]) == ["all"]
+    assert summary.headline == "all"
+    assert list(summary.groups) == ["all"]
     html = (tmp_path / "out" / "report.html").read_text()
     assert "outlines on black" in html
     assert "Make sure yourself" in html
@@ -144,7 +145,7 @@ def test_without_a_note_all_cases_are_one_group_and_the_pictures_are_black(tmp_p
 
 def test_a_model_judged_on_seen_scans_only_has_no_headline(tmp_path):
     summary = run(write_masks(tmp_path, {"a": GOOD, "b": GOOD}, {"a": "train", "b": "validation"}))
-    assert summary["headline"] is None
+    assert summary.headline is None
     assert "There is no headline figure" in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -162,19 +163,19 @@ def test_the_headline_says_over_how_many_scans(tmp_path, capsys, roles, said):
 
 
 def test_one_case_has_no_interval(tmp_path):
-    dice = run(write_masks(tmp_path, {"a": SHIFTED}))["groups"]["all"]["organs"]["liver"]["metrics"]["dice"]
-    assert (dice["n"], dice["ci95"], dice["sd"]) == (1, None, None)
-    assert dice["ci95_kind"] == "no interval: 1 scan"
+    dice = run(write_masks(tmp_path, {"a": SHIFTED})).groups["all"].organs["liver"].metrics["dice"]
+    assert (dice.n, dice.ci95, dice.sd) == (1, None, None)
+    assert dice.ci95_kind == "no interval: 1 scan"
 
 
 def test_two_scans_are_not_given_a_narrow_interval_anywhere(tmp_path, capsys):
     folder = write_masks(tmp_path, {"a": SHIFTED, "b": SHIFTED_MORE})
     summary = run(folder)
-    dice = summary["groups"]["all"]["organs"]["liver"]["metrics"]["dice"]
-    assert dice["minimum"] > dice["ci95"][0]  # a percentile bootstrap of two ends at their two values
-    assert dice["ci95"][1] == 1.0
-    assert dice["ci95_kind"] == "t interval, 2 scans"
-    assert "Student's t below 30 scans" in summary["interval"]
+    dice = summary.groups["all"].organs["liver"].metrics["dice"]
+    assert dice.minimum > dice.ci95[0]  # a percentile bootstrap of two ends at their two values
+    assert dice.ci95[1] == 1.0
+    assert dice.ci95_kind == "t interval, 2 scans"
+    assert "Student's t below 30 scans" in summary.interval
     assert "  t interval, 2 scans" in capsys.readouterr().out
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert report.count("t interval, 2 scans") >= 2  # below the headline, and in the table
@@ -184,7 +185,7 @@ def test_workers_do_not_change_the_result(tmp_path):
     write_masks(tmp_path, {c: SHIFTED if c in "bd" else GOOD for c in "abcde"})
     one = run(tmp_path, workers=0, out=tmp_path / "one")
     many = run(tmp_path, workers=4, out=tmp_path / "many")
-    assert one["groups"] == many["groups"]
+    assert one.groups == many.groups
     assert (tmp_path / "one" / "cases.csv").read_bytes() == (tmp_path / "many" / "cases.csv").read_bytes()
 
 
@@ -197,7 +198,7 @@ def test_a_missing_prediction_is_an_error(tmp_path):
 
 def test_a_scan_that_could_not_be_predicted_is_named_in_every_result(tmp_path):
     write_masks(tmp_path, {"a": GOOD, "b": None}, {"a": "test"}, failed={"b": "truncated <gzip>"})
-    assert run(tmp_path)["not_predicted"] == {"b": "truncated <gzip>"}
+    assert run(tmp_path).not_predicted == {"b": "truncated <gzip>"}
     assert "truncated &lt;gzip&gt;" in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -205,8 +206,8 @@ def test_predictions_without_reference_are_named_and_change_no_figure(tmp_path):
     write_masks(tmp_path, {"a": GOOD})
     save(tmp_path / "pred" / "zebra.nii.gz", SHIFTED)
     summary = run(tmp_path)
-    assert summary["no_reference"] == ["zebra"]
-    assert summary["groups"]["all"]["cases"] == ["a"]
+    assert summary.no_reference == ("zebra",)
+    assert summary.groups["all"].cases == ("a",)
     assert "1 prediction without a reference, in no figure: zebra" in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -242,7 +243,7 @@ def test_a_target_that_no_reference_holds_is_an_error_that_names_what_they_hold(
     with pytest.raises(OptionError, match="label value 7 is in none of the references .they hold 1, 6."):
         run(tmp_path, target=["liver=6,7"])
     write_masks(tmp_path, {"a": GOOD}, {"a": "new"}, targets={"liver": [6, 7]})
-    assert run(tmp_path, target=["liver=6,7"])["headline"] == "unseen"
+    assert run(tmp_path, target=["liver=6,7"]).headline == "unseen"
 
 
 def test_predictions_in_other_label_values_are_an_error(tmp_path):
@@ -253,16 +254,16 @@ def test_predictions_in_other_label_values_are_an_error(tmp_path):
 
 def test_a_model_that_finds_nothing_is_a_result_not_an_error(tmp_path):
     summary = run(write_masks(tmp_path, {"a": np.zeros(SHAPE, np.uint8)}))
-    assert summary["groups"]["all"]["organs"]["liver"]["counts"]["missed"] == 1
+    assert summary.groups["all"].organs["liver"].counts["missed"] == 1
 
 
 def test_a_false_positive_has_its_volume_reported(tmp_path):
     write_masks(tmp_path, {"a": GOOD, "b": GOOD})
     save(tmp_path / "ref" / "b.nii.gz", NO_SPLEEN)
-    spleen = run(tmp_path)["groups"]["all"]["organs"]["spleen"]
-    assert spleen["false_positive_ml"] == {"b": pytest.approx(SPLEEN.sum() * 16 / 1000)}
-    assert spleen["metrics"]["dice"]["mean"] == 0.5
-    assert (spleen["metrics"]["hd95_mm"]["n"], spleen["metrics"]["hd95_mm"]["left_out"]) == (1, 1)
+    spleen = run(tmp_path).groups["all"].organs["spleen"]
+    assert spleen.false_positive_ml == {"b": pytest.approx(SPLEEN.sum() * 16 / 1000)}
+    assert spleen.metrics["dice"].mean == 0.5
+    assert (spleen.metrics["hd95_mm"].n, spleen.metrics["hd95_mm"].left_out) == (1, 1)
     assert "predicted where the reference holds none" in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -270,7 +271,7 @@ def test_references_of_a_raw_data_set(tmp_path):
     write_masks(tmp_path, {"a": GOOD})
     (tmp_path / "raw").mkdir()
     (tmp_path / "ref").rename(tmp_path / "raw" / "labelsTr")
-    assert run(tmp_path, references=tmp_path / "raw")["complete"]
+    assert run(tmp_path, references=tmp_path / "raw").complete
 
 
 def test_masks_are_not_compared_with_themselves(tmp_path):
@@ -285,7 +286,7 @@ def test_a_used_folder_is_refused_unless_overwritten(tmp_path):
     run(tmp_path)
     with pytest.raises(RunError, match="in use"):
         run(tmp_path)
-    assert run(tmp_path, overwrite=True)["complete"]
+    assert run(tmp_path, overwrite=True).complete
 
 
 def test_pictures_come_from_the_folder_given_and_a_wrong_scan_is_told(tmp_path):
@@ -308,9 +309,9 @@ def test_real_masks_against_themselves_and_shifted(shared_data, tmp_path):
         (tmp_path / "ref" / path.name).symlink_to(path)
         save(tmp_path / "pred" / path.name, np.roll(array, 1, axis=0), scan.affine)
     summary = run(tmp_path, target=["anterior=1", "posterior=2"], images=folder / "images")
-    anterior = summary["groups"]["all"]["organs"]["anterior"]["metrics"]
-    assert 0.7 < anterior["dice"]["mean"] < 1
-    assert anterior["hd_mm"]["maximum"] <= 1.01  # the shift, at 1 mm
+    anterior = summary.groups["all"].organs["anterior"].metrics
+    assert 0.7 < anterior["dice"].mean < 1
+    assert anterior["hd_mm"].maximum <= 1.01  # the shift, at 1 mm
 
 
 def test_the_summary_is_on_standard_output_alone(tmp_path, capsys):
@@ -343,15 +344,15 @@ def test_two_masks_are_a_pair_whatever_they_are_called(tmp_path):
     save(tmp_path / "other" / "doctor's.nii.gz", SHIFTED)
     pair = {"predictions": tmp_path / "one" / "mine.nii.gz", "references": tmp_path / "other" / "doctor's.nii.gz"}
     summary = run(tmp_path, **pair, report=False)
-    assert summary["groups"]["all"]["cases"] == ["mine"]
-    assert summary["groups"]["all"]["organs"]["liver"]["metrics"]["dice"]["mean"] == pytest.approx(7 / 8)
+    assert summary.groups["all"].cases == ("mine",)
+    assert summary.groups["all"].organs["liver"].metrics["dice"].mean == pytest.approx(7 / 8)
     with pytest.raises(PairingError, match="are one file"):
         run(tmp_path, **pair | {"references": pair["predictions"]}, out=tmp_path / "second")
 
 
 def test_a_file_and_a_folder_are_paired_by_name(tmp_path):
     root = write_masks(tmp_path, {"a": GOOD, "b": GOOD}, None)
-    assert run(root, predictions=root / "pred" / "a.nii.gz", case=["a"], report=False)["groups"]["all"]["scans"] == 1
+    assert run(root, predictions=root / "pred" / "a.nii.gz", case=["a"], report=False).groups["all"].scans == 1
     save(tmp_path / "c.nii.gz", GOOD)
     with pytest.raises(PairingError, match="no prediction in .*c.nii.gz has a reference"):
         run(root, predictions=tmp_path / "c.nii.gz", out=tmp_path / "second")

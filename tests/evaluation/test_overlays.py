@@ -8,8 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.overlays import Cut, choose_cases, draw_cases, draw_panels
 from frugalseg.evaluation.pairing import Pairs
+from frugalseg.evaluation.policy import Outcome
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.write import write_mask
 from tests.evaluation.blobs import AFFINE, LIVER, SHAPE, labels, save
@@ -17,12 +19,12 @@ from tests.padded import check_shown, record_shown, write_padded_mr
 
 
 def records(**dice):
-    return [{"case": case, "dice": value} for case, value in dice.items()]
+    return [CaseRow(case, "test", "liver", Outcome.BOTH, {"dice": value}) for case, value in dice.items()]
 
 
 def test_best_median_and_worst_are_chosen_by_dice():
     chosen = choose_cases(records(a=0.5, b=0.9, c=float("nan"), d=0.7, e=0.1, f=0.8))
-    assert [(label, r["case"]) for label, r in chosen] == [("best", "b"), ("median", "d"), ("worst", "e")]
+    assert [(label, r.case) for label, r in chosen] == [("best", "b"), ("median", "d"), ("worst", "e")]
 
 
 def test_few_cases_are_shown_once():
@@ -94,7 +96,9 @@ def test_a_scan_with_other_axes_than_its_masks_is_shown_with_them(tmp_path):
 
     def drawn(image):
         pairs = Pairs({"a": (tmp_path / "reference.nii.gz", tmp_path / "prediction.nii.gz")}, {}, ())
-        return draw_cases([("best", {"case": "a", "organ": "x"})], pairs, {"a": image}, {"x": (6,)}, None)[0]
+        return draw_cases(
+            [("best", CaseRow("a", "test", "x", Outcome.BOTH, {}))], pairs, {"a": image}, {"x": (6,)}, None
+        )[0]
 
     straight = drawn(tmp_path / "scan.nii.gz")
     turned = nib.Nifti1Image(scan, AFFINE).as_reoriented(np.array([[2, -1], [0, 1], [1, -1]], float))
@@ -115,7 +119,7 @@ def test_padding_of_a_series_is_out_of_the_picture(tmp_path, monkeypatch):
     write_mask(scan.with_array(organ), mask)
     seen = record_shown(monkeypatch)
     views = draw_cases(
-        [("best", {"case": "p1", "organ": "liver"})],
+        [("best", CaseRow("p1", "test", "liver", Outcome.BOTH, {}))],
         Pairs({"p1": (mask, mask)}, {}, ()),
         {"p1": path},
         {"liver": (1,)},

@@ -187,7 +187,7 @@ def test_only_training_patients_are_drawn_and_organ_methods_use_labelled_scans(s
 def test_methods_without_annotation_never_learn_from_labels(store, tmp_path, method):
     """The same scans with other labels, or none, give the same batches and facts."""
     told = make_task(store, tmp_path, method=method)
-    turned = SliceStore(store.folder, store.meta, store.slices.assign(has_liver=~store.slices["has_liver"]))
+    turned = SliceStore(store.folder, store.record, store.slices.assign(has_liver=~store.slices["has_liver"]))
     blind = PretrainTask(options(store, tmp_path, method=method), turned, store.split(), CPU)
     assert torch.equal(torch.stack(told.batches(1)), torch.stack(blind.batches(1)))
     assert told.facts.present.shape[1] == 0
@@ -223,7 +223,7 @@ def test_slices_without_a_partner_are_mentioned_once(store, tmp_path, monkeypatc
     lonely.loc[first, "case"] = "a scan of one slice"
     task = PretrainTask(
         options(store, tmp_path, method="polycl-s"),
-        SliceStore(store.folder, store.meta, lonely),
+        SliceStore(store.folder, store.record, lonely),
         store.split(),
         CPU,
     )
@@ -323,7 +323,7 @@ def test_organ_methods_without_any_label_or_with_one_kind_are_refused(store, tmp
     unlabelled = type(split)(tuple(p for p in split.train if p >= "scan_06"), split.validation, split.test)
     with pytest.raises(SplitError, match=f"{method} needs to know"):
         PretrainTask(options(store, tmp_path, method=method), store, unlabelled, CPU)
-    everywhere = SliceStore(store.folder, store.meta, store.slices.assign(has_liver=True))
+    everywhere = SliceStore(store.folder, store.record, store.slices.assign(has_liver=True))
     with pytest.raises(SplitError, match="all slices hold the same organs"):
         PretrainTask(options(store, tmp_path, method=method), everywhere, split, CPU)
 
@@ -350,16 +350,16 @@ def test_scans_of_one_slice_give_scans_nothing_to_be_told_apart_by(store, tmp_pa
     table = store.slices.copy()
     single = table.index[(table["patient"] != split.train[0])]
     table.loc[single, "case"] = [f"slice {i}" for i in single]
-    torn = SliceStore(store.folder, store.meta, table)
+    torn = SliceStore(store.folder, store.record, table)
     with pytest.raises(SplitError, match="one scan only of two slices or more"):
         PretrainTask(options(store, tmp_path, method="polycl-s-batch"), torn, split, CPU)
 
 
 def test_min_dz_needs_heights(store, tmp_path):
-    flat = SliceStore(store.folder, store.meta, store.slices.assign(z_mm=0.0))
+    flat = SliceStore(store.folder, store.record, store.slices.assign(z_mm=0.0))
     with pytest.raises(OptionError, match="--min-dz needs the distance between slices"):
         PretrainTask(options(store, tmp_path, method="polycl-s", min_dz=3.0), flat, store.split(), CPU)
-    unknown = SliceStore(store.folder, store.meta, store.slices.assign(z_mm=np.nan))
+    unknown = SliceStore(store.folder, store.record, store.slices.assign(z_mm=np.nan))
     with pytest.raises(OptionError, match="--min-dz needs"):
         PretrainTask(options(store, tmp_path, method="polycl-m-batch", min_dz=3.0), unknown, store.split(), CPU)
 

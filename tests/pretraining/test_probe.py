@@ -14,6 +14,7 @@ from frugalseg.models.blocks import ProjectionNet
 from frugalseg.models.registry import build_projection
 from frugalseg.pretraining.embedding_metrics import alignment, collapsed, embedding_rank, uniformity
 from frugalseg.pretraining.probe import CHUNK, LABELLED, PAIRS, Probe, auroc, linear_probe
+from tests.stores import store_record
 
 CPU = torch.device("cpu")
 ORGANS = {"liver": (6,), "spleen": (1,)}
@@ -59,7 +60,7 @@ def make_store(folder, patients=8, slices=30, labelled=8, seed=0):
             presence_column("spleen"): (patient == 0) & (z < 5) & has_mask,
         }
     )
-    return SliceStore(folder, {"parameters": {"targets": ORGANS}}, table)
+    return SliceStore(folder, store_record(ORGANS, size=8), table)
 
 
 def make_probe(store, rows=None, seed=0):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.promptable.batches import Batches
-from frugalseg.promptable.embeddings import Embedder, EmbeddingCache, ScanSlices, facts_of, half, signature_of
+from frugalseg.promptable.embeddings import Embedder, EmbeddingCache, ScanSlices, digest_of, half, signature_of
 from tests.padded import check_shown, write_padded_mr
 from tests.promptable.fake import Bright
 from tests.scans import AFFINE_LPS, tiny_scan
@@ -54,14 +53,14 @@ def test_only_what_is_missing_is_encoded_and_the_order_stays(scan, tmp_path):
 
 @pytest.mark.parametrize("other", ["voxel", "window", "model", "recipe"])
 def test_whatever_changes_the_embedding_changes_the_signature(scan, other):
-    before = signature_of(facts_of(scan, Bright()))
+    before = digest_of(signature_of(scan, Bright()))
     model = Bright(signature="another" if other == "model" else "bright")
     if other == "recipe":
         model.recipe = replace(model.recipe, stretch=True)
     array = scan.volume.array.copy()
     array[3, 4, 5] += other == "voxel"
     changed = ScanSlices.of(Volume(array, AFFINE_LPS), IntensityScale("ct", -160, 200 if other == "window" else 240))
-    assert signature_of(facts_of(changed, model)) != before
+    assert digest_of(signature_of(changed, model)) != before
 
 
 def test_another_image_or_model_never_finds_these_embeddings(scan, tmp_path):
@@ -73,19 +72,19 @@ def test_another_image_or_model_never_finds_these_embeddings(scan, tmp_path):
 
 
 def test_a_wrong_signature_is_refused(scan, tmp_path):
-    facts = facts_of(scan, Bright())
-    here, there = EmbeddingCache(tmp_path, facts), EmbeddingCache(tmp_path, facts | {"model": "another"})
+    right = signature_of(scan, Bright())
+    here, there = EmbeddingCache(tmp_path, right), EmbeddingCache(tmp_path, replace(right, model="another"))
     there.put(0, {"image": torch.ones(1, 2)})
     (there.folder / "0000.safetensors").rename(here.folder / "0000.safetensors")
     with pytest.raises(StoreError, match="another image, model or window"):
         here.get(0)
     label = here.folder / "signature.json"
-    label.write_text(json.dumps(facts | {"image": "another"}))
+    replace(right, image="another").write(label)
     with pytest.raises(StoreError, match="its image is another"):
-        EmbeddingCache(tmp_path, facts)
+        EmbeddingCache(tmp_path, right)
     label.write_text("{")
     with pytest.raises(StoreError, match="damaged"):
-        EmbeddingCache(tmp_path, facts)
+        EmbeddingCache(tmp_path, right)
 
 
 def test_a_damaged_file_is_encoded_again_and_said(scan, tmp_path):
@@ -103,7 +102,7 @@ def test_a_damaged_file_is_encoded_again_and_said(scan, tmp_path):
 
 
 def test_a_killed_write_leaves_no_file_that_is_read(scan, tmp_path, monkeypatch):
-    cache = EmbeddingCache(tmp_path, facts_of(scan, Bright()))
+    cache = EmbeddingCache(tmp_path, signature_of(scan, Bright()))
 
     def dies(*_):
         raise KeyboardInterrupt

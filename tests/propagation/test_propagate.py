@@ -185,7 +185,7 @@ def test_annotated_slices_are_never_scored(root, case, affine):
     folders = {"predictions": root / "out", "references": root / "labels"}
     summary = evaluate(EvaluateOptions(**folders, out=root / "e", target=["liver=6"], case=[case]))
     assert mean_dice(summary) == 0
-    assert summary["annotated_slices_left_out"] == {case: [5]}
+    assert summary.annotated_slices_left_out == {case: (5,)}
     assert f"annotated are in no figure: {case} 5" in (root / "e" / "report.html").read_text()
     # Nor does an error there count.
     labels = anatomy()[1]
@@ -196,7 +196,7 @@ def test_annotated_slices_are_never_scored(root, case, affine):
 
 
 def mean_dice(summary):
-    return summary["groups"]["all"]["organs"]["liver"]["metrics"]["dice"]["mean"]
+    return summary.groups["all"].organs["liver"].metrics["dice"].mean
 
 
 def test_several_annotated_slices_meet(root):

@@ -284,9 +284,9 @@ def test_what_the_predicting_model_knew_of_the_scans_stays_known(folders):
     judged = EvaluateOptions(
         predictions=folders / "out", references=folders / "labels", out=folders / "e", target=["liver=6"], report=False
     )
-    groups = evaluate(judged)["groups"]
-    assert groups["unseen"]["scans"] == 2
-    assert groups["unseen"]["organs"]["liver"]["metrics"]["dice"]["mean"] == 1
+    groups = evaluate(judged).groups
+    assert groups["unseen"].scans == 2
+    assert groups["unseen"].organs["liver"].metrics["dice"].mean == 1
 
 
 def test_carried_masks_are_refined_and_their_annotated_slices_still_not_scored(folders):
@@ -307,8 +307,8 @@ def test_carried_masks_are_refined_and_their_annotated_slices_still_not_scored(f
         report=False,
     )
     summary = evaluate(judged)
-    assert summary["annotated_slices_left_out"] == {"a": [2]}
-    assert list(summary["groups"]) == ["all"]
+    assert summary.annotated_slices_left_out == {"a": (2,)}
+    assert list(summary.groups) == ["all"]
 
 
 def test_masks_from_anywhere_can_be_evaluated(folders):
@@ -318,7 +318,7 @@ def test_masks_from_anywhere_can_be_evaluated(folders):
     judged = EvaluateOptions(
         predictions=folders / "out", references=folders / "labels", out=folders / "e", target=["liver=6"], report=False
     )
-    assert list(evaluate(judged)["groups"]) == ["all"]
+    assert list(evaluate(judged).groups) == ["all"]
 
 
 def test_an_oracle_is_called_so_and_needs_all_references(folders, capsys):

@@ -127,9 +127,9 @@ def test_evaluate_takes_the_masks_and_keeps_the_oracle_apart(trained, cohort, tm
                 report=name == "cam",
             )
         )
-        assert judged["complete"]
-        assert judged["headline"] == "unseen"
-        assert judged["groups"]["unseen"]["scans"] == 2
+        assert judged.complete
+        assert judged.headline == "unseen"
+        assert judged.groups["unseen"].scans == 2
     with pytest.raises(RunError, match="prompts: classifier then, oracle"):
         sam_mix_predict(wish(trained, cohort, tmp_path / "cam", oracle=cohort / "labels", resume="yes"))
 

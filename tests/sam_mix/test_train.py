@@ -13,10 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from frugalseg.dataset.source import SliceSource
-from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import InterruptedRunError, OptionError, RunError, SplitError
+from frugalseg.records.split import Split
 from frugalseg.sam_mix.checkpoint import build, load_mix, load_mix_spec
 from frugalseg.sam_mix.task import MixTask, TrainingSet
 from frugalseg.sam_mix.train import sam_mix_train
@@ -153,7 +153,7 @@ def test_slices_of_one_kind_alone_teach_no_classifier(options, cohort, tmp_path,
     opened = SliceStore.open(cohort / "liver")
     table = opened.slices.copy()
     table["has_liver"] = kept == "positive"
-    monkeypatch.setattr(SliceStore, "open", lambda folder: SliceStore(folder, opened.meta, table))
+    monkeypatch.setattr(SliceStore, "open", lambda folder: SliceStore(folder, opened.record, table))
     told = "all of the 30 training slices show liver" if kept == "positive" else "hold a target|none of the"
     with pytest.raises(SplitError, match=told):
         sam_mix_train(options(out=tmp_path / "run"))

@@ -52,7 +52,7 @@ def test_chosen_scans_alone_are_predicted_and_compared(model, tmp_path):
     with pytest.raises(PairingError, match="3 references .* have no prediction"):
         evaluate(judged)
     summary = evaluate(replace(judged, case=["scan_03", "scan_01"], report=False))
-    assert summary["complete"]
+    assert summary.complete
     made = {path.name for path in (tmp_path / "eval").iterdir()} - {".lock"}
     assert made == {"cases.csv", "cases.json", "summary.json"}
     with pytest.raises(PairingError, match="scan_9"):

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from frugalseg.dataset.source import SliceSource
-from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.models.registry import build_segmenter
 from frugalseg.options import FinetuneOptions
+from frugalseg.records.split import Split
 from frugalseg.segmentation.presets import PRESETS, make_optimizer, make_schedule
 from frugalseg.segmentation.pseudo import Unlabelled
 from frugalseg.segmentation.task import FinetuneTask, TrainingSet
+from tests.stores import store_record
 
 
 def trace(preset, steps, per_epoch):
@@ -88,4 +89,4 @@ def tiny_store(folder):
     np.save(folder / "images.npy", np.zeros((50, 16, 16), np.float16))
     np.save(folder / "labels.npy", np.zeros((50, 16, 16), np.uint8))
     index = pd.DataFrame({"case": "a", "patient": "a", "z": range(50), "labelled": True, "has_liver": True})
-    return SliceStore(folder, {"parameters": {"targets": {"liver": [6]}, "size": 16}}, index)
+    return SliceStore(folder, store_record({"liver": (6,)}, size=16), index)

@@ -29,6 +29,7 @@ from frugalseg.options import (
     SamMixTrainOptions,
     SuperpixelOptions,
 )
+from frugalseg.records.store import StoreRecord
 from frugalseg.text import counted
 
 SCANS, MASKS, TARGET = Path("SCANS"), Path("MASKS"), "ORGAN=VALUE"
@@ -68,7 +69,8 @@ def _pretrain_with(store: Path, method: Any) -> str:
 def _pretrain(options: PretrainOptions, run: Any) -> list[str]:
     spec = read_json(run.path / "model.json")
     done = f"encoder: {run.path} ({spec['method']})"
-    if not (_meta(options.data).get("parameters", {}).get("targets")):
+    record = _record(options.data)
+    if record is None or not record.parameters.targets:
         return [done, "next: prepare scans with masks, and give `frugalseg finetune` this encoder by --encoder"]
     further = FinetuneOptions(
         data=options.data,
@@ -87,7 +89,7 @@ def _trained(options: FinetuneOptions | SamMixTrainOptions, run: Any) -> list[st
     judged = "never validated" if dice is None else f"validation Dice {dice:.3f}"
     given = {
         "model": run.path,
-        "images": _folder_of(_files(options.data, 0).values()) or SCANS,
+        "images": _folder_of(_images(_record(options.data)).values()) or SCANS,
         "out": _beside(run.path, "predictions"),
         "device": options.device,
         "threads": options.threads,
@@ -116,13 +118,13 @@ def _references(note: Mapping[str, Any], written: Iterable[str]) -> Path | None:
     """The masks of the scans that the model's slice store was made from, where all these scans were segmented."""
     try:
         config = yaml.safe_load((Path(note["model"]) / "config.yaml").read_text(encoding="utf-8"))
-        known = _files(Path(config["data"]), 1)
+        known = _masks_of(_record(Path(config["data"])))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # no such run any more, or none of ours
         return None
     return _folder_of(known.values()) if known and known.keys() <= set(written) else None
 
 
-def _evaluated(options: EvaluateOptions, summary: Mapping[str, Any]) -> list[str]:
+def _evaluated(options: EvaluateOptions, summary: object) -> list[str]:
     lines = [f"figures: {options.out} (cases.csv, cases.json, summary.json)"]
     return lines + ([f"report: {options.out / 'report.html'}"] if options.report else [])
 
@@ -164,19 +166,22 @@ def _beside(path: Path, word: str) -> Path:
     return free
 
 
-def _meta(store: Path) -> dict[str, Any]:
-    """store.json, or nothing where it cannot be read any more: what comes next is a hint, no result."""
+def _record(store: Path) -> StoreRecord | None:
+    """store.json, or None where it cannot be read any more: what comes next is a hint, no result."""
     try:
-        content = read_json(store / "store.json")
-    except (OSError, ValueError, FrugalsegError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return StoreRecord.read(store / "store.json")
+    except FrugalsegError:
+        return None
 
 
-def _files(store: Path, which: int) -> dict[str, Path]:
-    """Case id → the scan (0) or mask (1) that a slice store was made from."""
-    scans = _meta(store).get("scans", [])
-    return {scan["case"]: Path(path) for scan in scans if (path := scan["stamp"][which][0]) is not None}
+def _images(record: StoreRecord | None) -> dict[str, Path]:
+    """Case id → the scan that a slice store was made from."""
+    return {scan.case: Path(scan.image) for scan in record.scans} if record else {}
+
+
+def _masks_of(record: StoreRecord | None) -> dict[str, Path]:
+    """Case id → the mask that a slice store was made from."""
+    return {scan.case: Path(scan.mask) for scan in record.scans if scan.mask} if record else {}
 
 
 def _folder_of(files: Iterable[Path]) -> Path | None:

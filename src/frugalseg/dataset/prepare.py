@@ -19,27 +19,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from msgspec import UNSET
 
 from frugalseg._version import __version__
 from frugalseg.dataset.digest import digest_of
 from frugalseg.dataset.modality import Expected, ModalityError, explicit, scale_of, settle
 from frugalseg.dataset.place import is_there, place_of
-from frugalseg.dataset.splits import PARTS, Split, draw_split, patient_of, read_split
+from frugalseg.dataset.splits import draw_split, patient_of, read_split
+from frugalseg.dataset.stamp import Stamps, stamp_scan
 from frugalseg.dataset.store import (
     ARRAYS,
     COLUMNS,
-    DIGESTS,
-    FORMAT,
-    SCAN,
     SliceStore,
     index_of,
     presence_column,
     same_image_groups,
 )
 from frugalseg.dataset.superpixels import prepare_superpixels
-from frugalseg.dataset.targets import Targets, parse_targets, to_classes
-from frugalseg.engine.files import atomic_write, check_out, sha256, write_joined, write_json
-from frugalseg.engine.forms import Form
+from frugalseg.dataset.targets import Targets, check_held, parse_targets, to_classes
+from frugalseg.engine.files import atomic_write, check_out, sha256, write_joined
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import with_threads
@@ -54,10 +52,10 @@ from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import PrepareOptions, SuperpixelOptions
 from frugalseg.options.common import told_modality
+from frugalseg.records.record import as_plain
+from frugalseg.records.split import PARTS, Split
+from frugalseg.records.store import Digests, ScanEntry, SplitParameters, StoreParameters, StoreRecord
 from frugalseg.text import counted
-
-PART_PARAMETERS = ("size", "intensity", "targets", "patient_pattern")
-"""The parameters that shape a scan's part; the others only shape what is made of the parts."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def _prepare_slices(options: PrepareOptions) -> SliceStore:
         labels = {}
     settled, expected = _settled(options, images)
     parameters = _parameters(settled, targets)
-    sources = {case: _stamp(image, labels.get(case)) for case, image in images.items()}
+    sources = {case: stamp_scan(image, labels.get(case)) for case, image in images.items()}
     with place_of(options.out) as partial:
         if is_there(options.out):  # asked under the lock: another process may have finished it
             return _existing(options.out, parameters, sources, options.skip_broken)
@@ -128,12 +126,12 @@ def _make(
     images: Mapping[str, Path],
     labels: Mapping[str, Path],
     targets: Targets,
-    parameters: Mapping[str, Any],
-    sources: Mapping[str, Any],
+    parameters: StoreParameters,
+    sources: Mapping[str, Stamps],
     partial: Path,
 ) -> None:
     """Prepare every scan that is not yet, join them, and let the store appear in one step."""
-    parts = partial / f"parts-{_digest(parameters, PART_PARAMETERS)}"
+    parts = partial / f"parts-{_digest(parameters)}"
     with disk_errors(partial):
         parts.mkdir(parents=True, exist_ok=True)
     jobs = {
@@ -142,7 +140,7 @@ def _make(
             patient=patient_of(case, options.patient_pattern),
             image=image,
             labels=labels.get(case),
-            intensity=IntensityScale.from_dict(parameters["intensity"]),
+            intensity=parameters.intensity,
             expected=expected,
             targets=targets,
             size=options.size,
@@ -158,7 +156,7 @@ def _make(
     _report_failures(failures, len(jobs), options.skip_broken)
     scans = [(done | made)[case] for case in jobs if case not in failures]
     _warn_of_values(scans, expected.kind)
-    _check_values(scans, targets)
+    check_held(targets, (value for scan in scans for value in scan.values))
 
     split = _split(scans, options)
     whole = partial / "store"
@@ -167,9 +165,9 @@ def _make(
     _join(scans, parts, whole, options.size)
     with atomic_write(whole / "slices.parquet") as file:
         index_of(scans, targets).to_parquet(file, index=False)
-    write_json(whole / "split.json", split)
-    meta = {"format": FORMAT, "version": __version__, "parameters": parameters, "columns": COLUMNS, "scans": scans}
-    write_json(whole / "store.json", meta)
+    split.write(whole / "split.json")
+    record = StoreRecord(version=__version__, parameters=parameters, columns=COLUMNS, scans=tuple(scans))
+    record.write(whole / "store.json")
     out = options.out.resolve()
     with disk_errors(out):
         if out.is_dir():  # an empty one, which not every system lets a folder replace
@@ -185,9 +183,9 @@ def _settled(options: PrepareOptions, images: Mapping[str, Path]) -> tuple[Prepa
     return settle(options, images, options.workers)
 
 
-def _warn_of_values(scans: Sequence[Mapping[str, Any]], kind: Kind) -> None:
+def _warn_of_values(scans: Sequence[ScanEntry], kind: Kind) -> None:
     """Say once where scans that are scaled as CT do not look like it, or the other way round."""
-    odd = [scan["case"] for scan in scans if scan.get("looks_like") not in (None, kind)]
+    odd = [scan.case for scan in scans if scan.looks_like and scan.looks_like != kind]
     if odd:
         words = "hardly look like HU" if kind == "ct" else "look like HU"
         other = "mr" if kind == "ct" else "ct"
@@ -198,50 +196,38 @@ def _warn_of_values(scans: Sequence[Mapping[str, Any]], kind: Kind) -> None:
         )
 
 
-def _parameters(options: PrepareOptions, targets: Targets) -> dict[str, Any]:
-    """Everything that shapes the store's content; two stores are alike when these and the scans are."""
-    return {
-        "size": options.size,
-        "intensity": scale_of(options).to_dict(),
-        "targets": {name: list(values) for name, values in targets.items()},
-        "patient_pattern": options.patient_pattern,
-        "split": {"fractions": list(options.fractions), "seed": options.seed}
+def _parameters(options: PrepareOptions, targets: Targets) -> StoreParameters:
+    validation, test = options.fractions
+    return StoreParameters(
+        size=options.size,
+        intensity=scale_of(options),
+        targets=dict(targets),
+        patient_pattern=options.patient_pattern,
+        split=SplitParameters(fractions=(validation, test), seed=options.seed)
         if options.split is None
-        else {"file_sha256": sha256(options.split) if options.split.is_file() else None},
-    }
+        else SplitParameters(file_sha256=sha256(options.split) if options.split.is_file() else None),
+    )
 
 
-def _stamp(*paths: Path | None) -> list[Any]:
-    """Path, size and time of the files behind a scan: while they stay, so do its contents."""
-    stamps: list[Any] = []
-    for path in paths:
-        files = [] if path is None else sorted(path.iterdir()) if path.is_dir() else [path]
-        stats = [file.stat() for file in files]
-        newest = max((s.st_mtime_ns for s in stats), default=0)
-        stamps.append([str(path.resolve()) if path else None, sum(s.st_size for s in stats), newest])
-    return stamps
-
-
-def _made_from(entry: Mapping[str, Any], stamp: list[Any]) -> bool:
+def _made_from(entry: ScanEntry, stamps: Stamps) -> bool:
     """Whether a scan's entry was made from the files stamped here. Copied or moved files are read to know."""
-    if entry["stamp"] == stamp:
+    if entry.stamp == stamps:
         return True
-    if [size for _, size, _ in entry["stamp"]] != [size for _, size, _ in stamp]:
+    if [stamp.bytes for stamp in entry.stamp] != [stamp.bytes for stamp in stamps]:
         return False
-    hashes = [sha256(Path(path)) if path else None for path, _, _ in stamp]
-    return hashes == [entry["image_sha256"], entry["labels_sha256"]]
+    hashes = [sha256(Path(stamp.path)) if stamp.path else None for stamp in stamps]
+    return hashes == [entry.image_sha256, entry.labels_sha256]
 
 
-def _existing(out: Path, parameters: Mapping[str, Any], sources: Mapping[str, Any], skip_broken: bool) -> SliceStore:
+def _existing(out: Path, parameters: StoreParameters, sources: Mapping[str, Stamps], skip_broken: bool) -> SliceStore:
     """The finished store at `out`, if it was made with these parameters from these scans."""
     store = SliceStore.open(out)
-    before = store.meta["parameters"]
-    if differing := [key for key in parameters if parameters[key] != before.get(key)]:
-        told = "; ".join(f"{key}: {before.get(key)} there, {parameters[key]} asked" for key in differing)
+    if differing := store.record.parameters.differences(parameters):
         raise StoreError(
-            f"{out} is a store made with other parameters ({told})", "choose another --out, or delete the old store"
+            f"{out} is a store made with other parameters ({'; '.join(differing)})",
+            "choose another --out, or delete the old store",
         )
-    there = {scan["case"]: scan for scan in store.meta["scans"]}
+    there = {scan.case: scan for scan in store.record.scans}
     changed = [
         case
         for case, stamp in sources.items()
@@ -255,49 +241,45 @@ def _existing(out: Path, parameters: Mapping[str, Any], sources: Mapping[str, An
         )
     store.check_arrays()
     say(f"{out} is there already, made with the same parameters from the same scans")
-    scans = [{**scan, "stamp": sources[case]} for case, scan in there.items()]
-    if scans != store.meta["scans"]:  # so that files which were copied or moved need not be read again next time
-        write_json(out / "store.json", {**store.meta, "scans": scans})
+    scans = tuple(replace(scan, stamp=sources[case]) for case, scan in there.items())
+    if scans != store.record.scans:  # so that files which were copied or moved need not be read again next time
+        replace(store.record, scans=scans).write(out / "store.json")
         return SliceStore.open(out)
     return store
 
 
-def _digest(parameters: Mapping[str, Any], names: Sequence[str]) -> str:
-    """A short name for these parameters, so that parts made with others are never mixed in."""
-    chosen = json.dumps({name: parameters[name] for name in names}, sort_keys=True)
-    return hashlib.sha256(chosen.encode()).hexdigest()[:12]
+def _digest(parameters: StoreParameters) -> str:
+    """A short name for what shapes a scan's part, so that parts made otherwise are never mixed in."""
+    shaping = {name: value for name, value in as_plain(parameters).items() if name != "split"}
+    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
 
 
-PART = Form({"stamp": [[str | None | int]], **SCAN, **DIGESTS}, StoreError, "delete it")
-"""What is noted of a part, which becomes the scan's entry in store.json."""
-
-
-def finished_part(job: ScanJob, stamp: list[Any]) -> dict[str, Any] | None:
+def finished_part(job: ScanJob, stamps: Stamps) -> ScanEntry | None:
     """The entry of a scan whose part is there: whole, of this job, and made from the files stamped here."""
     try:
-        entry: dict[str, Any] = PART.read(job.parts / f"{job.case}.json")
-    except StoreError:  # not there, of a version that noted less, or damaged
+        entry = ScanEntry.read(job.parts / f"{job.case}.json")
+    except StoreError:  # not there, or damaged
         return None
-    whole = entry["case"] == job.case and all(_is_whole(job, name, entry) for name in ARRAYS)
-    return entry if whole and _made_from(entry, stamp) else None
+    whole = entry.case == job.case and all(_is_whole(job, name, entry) for name in ARRAYS)
+    return entry if whole and _made_from(entry, stamps) else None
 
 
-def _is_whole(job: ScanJob, array: str, entry: Mapping[str, Any]) -> bool:
-    path, slices = job.part(array), entry["slices"]
-    bytes_of_all = slices * job.size**2 * ARRAYS[array].itemsize
-    if not path.is_file() or slices < 1 or path.stat().st_size != bytes_of_all:
+def _is_whole(job: ScanJob, array: str, entry: ScanEntry) -> bool:
+    path = job.part(array)
+    bytes_of_all = entry.slices * job.size**2 * ARRAYS[array].itemsize
+    if entry.digests is UNSET or not path.is_file() or path.stat().st_size != bytes_of_all:
         return False
-    known: str = entry["digests"][array]
-    return _digest_of_part(job, array, slices) == known
+    known: str = getattr(entry.digests, array)
+    return _digest_of_part(job, array, entry.slices) == known
 
 
 def _digest_of_part(job: ScanJob, array: str, slices: int) -> str:
     return digest_of(np.memmap(job.part(array), ARRAYS[array], "r", shape=(slices, job.size, job.size)), array)
 
 
-def prepare_scan(job: ScanJob) -> dict[str, Any]:
+def prepare_scan(job: ScanJob) -> ScanEntry:
     """Read, check, scale and square one scan; write its part; return its entry for store.json."""
-    stamp = _stamp(job.image, job.labels)
+    stamp = stamp_scan(job.image, job.labels)
     image = read_volume(job.image)
     labels = None if job.labels is None else onto_grid(read_labels(job.labels), image, job.case)
     job.expected.check(job.case, job.image, image)
@@ -315,26 +297,26 @@ def prepare_scan(job: ScanJob) -> dict[str, Any]:
     with atomic_write(job.part("labels")) as file:
         for chunk in _chunks(classes):
             file.write(square.labels(torch.from_numpy(np.ascontiguousarray(chunk))).numpy().tobytes())
-    present = [[bool((c == number).any()) for number in range(1, len(job.targets) + 1)] for c in classes]
-    entry = {
-        "case": job.case,
-        "patient": job.patient,
-        "slices": len(present),
-        "stamp": stamp,
-        "image_sha256": sha256(job.image),
-        "labels_sha256": None if job.labels is None else sha256(job.labels),
-        "fingerprint": fingerprint(upright),
-        "grid": image.describe_grid(),
-        "limits": [float(v) for v in limits],
-        "looks_like": modality_of_values(image.array).kind,
-        "z_mm": upright.spacing[2],
-        "row_mm": square.pixel_spacing[0],
-        "column_mm": square.pixel_spacing[1],
-        "values": [] if labels is None else [int(v) for v in np.unique(labels.array)],
-        "present": present,
-        "digests": {array: _digest_of_part(job, array, len(present)) for array in ARRAYS},
-    }
-    write_json(job.parts / f"{job.case}.json", entry)
+    present = tuple(tuple(bool((c == number).any()) for number in range(1, len(job.targets) + 1)) for c in classes)
+    entry = ScanEntry(
+        case=job.case,
+        patient=job.patient,
+        slices=len(present),
+        stamp=stamp,
+        image_sha256=sha256(job.image),
+        labels_sha256=None if job.labels is None else sha256(job.labels),
+        fingerprint=fingerprint(upright),
+        grid=image.describe_grid(),
+        limits=limits,
+        looks_like=modality_of_values(image.array).kind,
+        z_mm=upright.spacing[2],
+        row_mm=square.pixel_spacing[0],
+        column_mm=square.pixel_spacing[1],
+        values=() if labels is None else tuple(int(v) for v in np.unique(labels.array)),
+        present=present,
+        digests=Digests(**{array: _digest_of_part(job, array, len(present)) for array in ARRAYS}),
+    )
+    entry.write(job.parts / f"{job.case}.json")
     return entry
 
 
@@ -358,35 +340,23 @@ def _report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_br
     warnings.warn(f"{told}\n  they are left out", stacklevel=2)
 
 
-def _check_values(scans: Sequence[Mapping[str, Any]], targets: Targets) -> None:
-    """A target value that no mask holds is a slip of the user's."""
-    found = sorted({value for scan in scans for value in scan["values"]} - {0})
-    for name, values in targets.items():
-        if missing := [value for value in values if value not in found]:
-            raise OptionError(
-                f"--target {name}: label value {', '.join(map(str, missing))} is in none of the masks "
-                f"(they hold {', '.join(map(str, found)) or 'only 0'})",
-                "correct the value",
-            )
-
-
-def _split(scans: Sequence[Mapping[str, Any]], options: PrepareOptions) -> dict[str, list[str]]:
+def _split(scans: Sequence[ScanEntry], options: PrepareOptions) -> Split:
     same_image = same_image_groups(scans)
     labelled: dict[str, bool] = {}
     for scan in scans:
-        labelled[scan["patient"]] = labelled.get(scan["patient"], False) or scan["labels_sha256"] is not None
+        labelled[scan.patient] = labelled.get(scan.patient, False) or scan.labelled
     for group in same_image:
         warnings.warn(f"patients {', '.join(sorted(group))} have an identical scan; kept in one part", stacklevel=2)
     if options.split is not None:
-        return read_split(options.split, labelled, same_image).to_dict()
-    return draw_split(labelled, same_image, options.fractions, options.seed).to_dict()
+        return read_split(options.split, labelled, same_image)
+    return draw_split(labelled, same_image, options.fractions, options.seed)
 
 
-def _join(scans: Sequence[Mapping[str, Any]], parts: Path, whole: Path, size: int) -> None:
+def _join(scans: Sequence[ScanEntry], parts: Path, whole: Path, size: int) -> None:
     """Join the parts into images.npy and labels.npy."""
-    shape = (sum(scan["slices"] for scan in scans), size, size)
+    shape = (sum(scan.slices for scan in scans), size, size)
     for name, dtype in ARRAYS.items():
-        write_joined(whole / f"{name}.npy", dtype, shape, [parts / f"{scan['case']}.{name}" for scan in scans])
+        write_joined(whole / f"{name}.npy", dtype, shape, [parts / f"{scan.case}.{name}" for scan in scans])
 
 
 def _describe(store: SliceStore) -> None:

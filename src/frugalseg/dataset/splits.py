@@ -2,53 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from frugalseg.errors import OptionError, SplitError
-
-PARTS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Split:
-    """Patients by part; no patient stands in two.
-
-    Raises:
-        SplitError: a patient stands in two parts, or none is left for training.
-    """
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        for i, one in enumerate(PARTS):
-            for other in PARTS[i + 1 :]:
-                if both := set(getattr(self, one)) & set(getattr(self, other)):
-                    raise SplitError(
-                        f"the split has {_some(both)} both in {one} and in {other}", "give each patient to one part"
-                    )
-        if not self.train:
-            raise SplitError("the split leaves no patient for training", "move patients to train, or lower --fractions")
-
-    def part_of(self) -> dict[str, str]:
-        """Patient → train, validation or test."""
-        return {patient: part for part in PARTS for patient in getattr(self, part)}
-
-    def to_dict(self) -> dict[str, list[str]]:
-        """As JSON keeps it."""
-        return {part: list(patients) for part, patients in asdict(self).items()}
-
-
-def _some(names: Iterable[str], most: int = 5) -> str:
-    ordered = sorted(names)
-    return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
+from frugalseg.records.split import Split
+from frugalseg.text import name_some
 
 
 def patient_of(case: str, pattern: str) -> str:
@@ -112,20 +74,13 @@ def read_split(path: Path, patients: Iterable[str], same_image: Sequence[set[str
     patient, or one scan in two parts under two names.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        split = Split(**{part: tuple(map(str, content.get(part, ()))) for part in PARTS})
-    except FileNotFoundError:
-        raise SplitError(f"--split {path} is not there", "check the path") from None
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise SplitError(
-            f"--split {path} cannot be read: {error}",
-            'write {"train": ["patient", …], "validation": […], "test": […]}',
-        ) from error
+        split = Split.read(path)
     except SplitError as error:
-        raise SplitError(f"--split {path}: {error.problem}", error.cure) from None
+        raise SplitError(f"--split {error.problem}", error.cure) from None
     if unknown := set(split.part_of()) - set(patients):
         raise SplitError(
-            f"--split {path} names {_some(unknown)}, no such patient is in the images (there are {_some(patients)})",
+            f"--split {path} names {name_some(unknown)}, no such patient is in the images (there are "
+            f"{name_some(patients)})",
             "correct the names, or set --patient-pattern",
         )
     check_leakage(split, same_image)
@@ -139,6 +94,6 @@ def check_leakage(split: Split, same_image: Sequence[set[str]]) -> None:
         parts = sorted({part_of[patient] for patient in group if patient in part_of})
         if len(parts) > 1:
             raise SplitError(
-                f"patients {_some(group)} have an identical scan, but the split puts it in {' and '.join(parts)}",
+                f"patients {name_some(group)} have an identical scan, but the split puts it in {' and '.join(parts)}",
                 "put them in one part, or remove the copy",
             )

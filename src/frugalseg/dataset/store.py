@@ -17,76 +17,29 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from msgspec import UNSET
 from pyarrow import ArrowException
 
 from frugalseg.dataset.digest import digest_of
 from frugalseg.dataset.place import unfinished
-from frugalseg.dataset.splits import Split, read_split
-from frugalseg.engine.files import to_json
-from frugalseg.engine.forms import SCALE, Form
+from frugalseg.dataset.splits import read_split
 from frugalseg.errors import StoreError
 from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.imaging.volume import middle_slices
+from frugalseg.records.record import as_plain
+from frugalseg.records.split import Split
+from frugalseg.records.store import CURE, ScanEntry, StoreRecord, SuperpixelParameters
 
-FORMAT = 1
 SUPERPIXELS = "superpixels.npy"
-SUPERPIXEL_DIGESTS = "superpixel_digests"
 
 ARRAYS: dict[str, np.dtype[Any]] = {"images": np.dtype(np.float16), "labels": np.dtype(np.uint8)}
 """What lies in <name>.npy, (N, S, S)."""
 _TYPES = {**ARRAYS, "superpixels": np.dtype(np.uint16)}
-
-CURE = "copy the store anew from where it is whole, or delete it and prepare it again"
-
-SCAN = {
-    "case": str,
-    "patient": str,
-    "slices": int,
-    "fingerprint": str,
-    "image_sha256": str,
-    "labels_sha256": str | None,
-    "stamp": list,
-    "z_mm": float,
-    "row_mm": float,
-    "column_mm": float,
-    "values": [int],
-    "present": [[bool]],
-}
-"""A scan's entry in store.json."""
-
-DIGESTS = {"digests": dict.fromkeys(ARRAYS, str)}
-"""What it holds too, in stores that are made now."""
-
-HEAD = Form({"format": object}, StoreError, CURE)
-
-
-def _makes_sense(meta: dict[str, Any]) -> None:
-    """Raise `ValueError` where the values of store.json cannot be."""
-    if meta["parameters"]["size"] < 1 or any(scan["slices"] < 1 for scan in meta["scans"]) or not meta["scans"]:
-        raise ValueError("a size, or a number of slices, below 1, or no scan")
-    IntensityScale.from_dict(meta["parameters"]["intensity"])
-    organs = len(meta["parameters"]["targets"])
-    for scan in meta["scans"]:
-        if len(scan["present"]) != scan["slices"] or any(len(there) != organs for there in scan["present"]):
-            raise ValueError(f"the scan {scan['case']!r} does not tell of every slice which organs it shows")
-
-
-META = Form(
-    {
-        "parameters": {"size": int, "intensity": SCALE, "targets": {str: [int]}, "patient_pattern": str, "split": dict},
-        "scans": [SCAN | {"digests?": DIGESTS["digests"]}],
-        "superpixels?": {"segments": int, "compactness": float},
-        f"{SUPERPIXEL_DIGESTS}?": {str: str},
-    },
-    StoreError,
-    CURE,
-    valid=_makes_sense,
-)
-"""store.json."""
 
 COLUMNS = {
     "case": "case id",
@@ -112,12 +65,12 @@ class SliceStore:
 
     Attributes:
         folder: where it lies.
-        meta: the content of store.json.
+        record: store.json.
         slices: the content of slices.parquet; the row number is the index into the arrays.
     """
 
     folder: Path
-    meta: dict[str, Any]
+    record: StoreRecord
     slices: pd.DataFrame
 
     @classmethod
@@ -125,7 +78,7 @@ class SliceStore:
         """Open a finished store.
 
         Raises:
-            StoreError: there is none, it is unfinished, or of another format version.
+            StoreError: there is none, it is unfinished, damaged, or of a newer format.
         """
         if not (folder / "store.json").is_file():
             begun = unfinished(folder)
@@ -135,14 +88,8 @@ class SliceStore:
                 if begun
                 else "make one with `frugalseg prepare`, or check the path",
             )
-        found = HEAD.read(folder / "store.json")["format"]
-        if found != FORMAT:
-            raise StoreError(
-                f"{folder} has store format {found}, this version reads {FORMAT}",
-                "prepare the store again with this version",
-            )
-        meta = META.read(folder / "store.json")
-        return cls(folder, meta, _read_index(folder / "slices.parquet", meta))
+        record = StoreRecord.read(folder / "store.json")
+        return cls(folder, record, _read_index(folder / "slices.parquet", record))
 
     @cached_property
     def images(self) -> npt.NDArray[np.float16]:
@@ -164,7 +111,7 @@ class SliceStore:
         self._need_superpixels()
         return self._map(SUPERPIXELS)
 
-    def _need_superpixels(self) -> dict[str, Any]:
+    def _need_superpixels(self) -> SuperpixelParameters:
         if self.superpixels_made is None:
             raise StoreError(
                 f"{self.folder} has no superpixels",
@@ -173,9 +120,10 @@ class SliceStore:
         return self.superpixels_made
 
     @property
-    def superpixels_made(self) -> dict[str, Any] | None:
+    def superpixels_made(self) -> SuperpixelParameters | None:
         """How the superpixels were computed, or None where there are none."""
-        return self.meta.get("superpixels") if (self.folder / SUPERPIXELS).is_file() else None
+        made = self.record.superpixels
+        return made if made is not UNSET and (self.folder / SUPERPIXELS).is_file() else None
 
     def _map(self, name: str) -> npt.NDArray[Any]:
         path = self.folder / name
@@ -184,8 +132,7 @@ class SliceStore:
         except (OSError, EOFError, ValueError) as error:  # copied in part, most likely
             why = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
             raise StoreError(f"{path} {why}", CURE) from None
-        size = self.meta.get("parameters", {}).get("size", array.shape[-1])
-        wanted = ((len(self.slices), size, size), _TYPES[path.stem])
+        wanted = ((len(self.slices), self.size, self.size), _TYPES[path.stem])
         if (array.shape, array.dtype) != wanted:
             raise StoreError(
                 f"{path} is of another store: it holds {array.shape} {array.dtype}, expected {wanted[0]} {wanted[1]}",
@@ -226,9 +173,8 @@ class SliceStore:
     def _digests(self, array: str) -> Mapping[str, str]:
         """Case → `digest_of` its slices, where they are known."""
         if array == "superpixels":
-            known: dict[str, str] = self.meta.get(SUPERPIXEL_DIGESTS, {})
-            return known
-        return {scan["case"]: scan["digests"][array] for scan in self.meta.get("scans", ()) if "digests" in scan}
+            return self.record.superpixel_digests or {}
+        return {scan.case: getattr(scan.digests, array) for scan in self.record.scans if scan.digests is not UNSET}
 
     def check_arrays(self) -> None:
         """Raise `StoreError` where images.npy or labels.npy is missing, damaged or too short."""
@@ -237,17 +183,17 @@ class SliceStore:
     @property
     def targets(self) -> dict[str, tuple[int, ...]]:
         """Organ → label values in the users' files; the classes 1…C in order."""
-        return {name: tuple(values) for name, values in self.meta["parameters"]["targets"].items()}
+        return self.record.parameters.targets
 
     @property
     def size(self) -> int:
         """Side of the square slices in pixels."""
-        return int(self.meta["parameters"]["size"])
+        return self.record.parameters.size
 
     @property
     def intensity(self) -> IntensityScale:
         """How intensities became [0, 1]."""
-        return IntensityScale.from_dict(self.meta["parameters"]["intensity"])
+        return self.record.parameters.intensity
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -256,9 +202,8 @@ class SliceStore:
         Under "looks_like" the kinds, ct or mr, that the values of the store's scans look like; a store made before
         that was noted has none.
         """
-        looks = {scan.get("looks_like") for scan in self.meta["scans"]} - {None}
-        shaping = {key: self.meta["parameters"][key] for key in ("size", "intensity")}
-        return {**shaping, "looks_like": sorted(looks)}
+        looks = {scan.looks_like for scan in self.record.scans if scan.looks_like}
+        return {"size": self.size, "intensity": self.intensity.to_dict(), "looks_like": sorted(looks)}
 
     @property
     def presence_columns(self) -> list[str]:
@@ -268,7 +213,7 @@ class SliceStore:
     @property
     def same_image(self) -> list[set[str]]:
         """Groups of patients who share an identical scan."""
-        return same_image_groups(self.meta["scans"])
+        return same_image_groups(self.record.scans)
 
     @property
     def patients(self) -> list[str]:
@@ -284,7 +229,12 @@ class SliceStore:
 
     def fingerprints(self, patients: set[str]) -> set[str]:
         """Fingerprints of the scans of these patients."""
-        return {scan["fingerprint"] for scan in self.meta["scans"] if scan["patient"] in patients}
+        return {scan.fingerprint for scan in self.record.scans if scan.patient in patients}
+
+    def fingerprints_of(self, cases: Iterable[str]) -> set[str]:
+        """Fingerprints of these scans."""
+        wanted = set(cases)
+        return {scan.fingerprint for scan in self.record.scans if scan.case in wanted}
 
     def identity(self, split: Split, superpixels: bool = False) -> dict[str, str]:
         """Hashes of the store and of the split used: a run is resumed on the same data or not at all.
@@ -296,16 +246,11 @@ class SliceStore:
         Raises:
             StoreError: superpixels are read, and there are none.
         """
-        parts = json.dumps(split.to_dict(), sort_keys=True)
-        # Superpixels may be added to a store that runs have learned from; that makes it no other.
-        meta = {key: value for key, value in self.meta.items() if key not in ("superpixels", SUPERPIXEL_DIGESTS)}
-        # Nor do copies of its scans: hashes of their files stay.
-        meta["scans"] = [{key: value for key, value in scan.items() if key != "stamp"} for scan in self.meta["scans"]]
-        content = to_json(meta)
+        made = {"superpixels": json.dumps(as_plain(self._need_superpixels()), sort_keys=True)} if superpixels else {}
         return {
-            "store_sha256": hashlib.sha256(content.encode()).hexdigest(),
-            "split_sha256": hashlib.sha256(parts.encode()).hexdigest(),
-            **({"superpixels": json.dumps(self._need_superpixels(), sort_keys=True)} if superpixels else {}),
+            "store_sha256": hashlib.sha256(self.record.identity().encode()).hexdigest(),
+            "split_sha256": hashlib.sha256(json.dumps(as_plain(split), sort_keys=True).encode()).hexdigest(),
+            **made,
         }
 
     def around(self, context: int) -> npt.NDArray[np.int64]:
@@ -323,45 +268,60 @@ class SliceStore:
     def middle(self, fraction: float) -> npt.NDArray[np.bool_]:
         """Mask over the rows: the middle `fraction` of each scan's slices, at least one a scan."""
         count = self.slices.groupby("case")["z"].transform("size").to_numpy()
-        kept = np.maximum(1, np.round(count * fraction)).astype(int)
-        first = (count - kept) // 2
+        middle = {slices: middle_slices(slices, fraction) for slices in np.unique(count).tolist()}
+        first, end = (
+            np.array([getattr(middle[slices], bound) for slices in count.tolist()], np.int64)
+            for bound in ("start", "stop")
+        )
         z = self.slices["z"].to_numpy()
-        inside: npt.NDArray[np.bool_] = (z >= first) & (z < first + kept)
+        inside: npt.NDArray[np.bool_] = (z >= first) & (z < end)
         return inside
 
 
-def same_image_groups(scans: Sequence[Mapping[str, Any]]) -> list[set[str]]:
-    """Groups of two or more patients among `scans` (entries of store.json) with an identical fingerprint."""
+class KnownScan(Protocol):
+    """A scan of a slice store, or of a study's list of scans."""
+
+    @property
+    def patient(self) -> str:
+        """Of whom it is."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its voxels."""
+
+
+def same_image_groups(scans: Iterable[KnownScan]) -> list[set[str]]:
+    """Groups of two or more patients among `scans` with an identical fingerprint."""
     owners: dict[str, set[str]] = {}
     for scan in scans:
-        owners.setdefault(scan["fingerprint"], set()).add(scan["patient"])
+        owners.setdefault(scan.fingerprint, set()).add(scan.patient)
     return [patients for patients in owners.values() if len(patients) > 1]
 
 
-def index_of(scans: Sequence[Mapping[str, Any]], organs: Iterable[str]) -> pd.DataFrame:
+def index_of(scans: Sequence[ScanEntry], organs: Iterable[str]) -> pd.DataFrame:
     """One row a slice (see `COLUMNS`), by what store.json says of the scans."""
-    count = [int(scan["slices"]) for scan in scans]
+    count = [scan.slices for scan in scans]
     z = np.concatenate([np.arange(slices) for slices in count])
 
     def each(values: Iterable[Any]) -> pd.Series[Any]:
         return pd.Series(list(values)).repeat(count).reset_index(drop=True)
 
     columns = {
-        "case": each(scan["case"] for scan in scans),
-        "patient": each(scan["patient"] for scan in scans),
+        "case": each(scan.case for scan in scans),
+        "patient": each(scan.patient for scan in scans),
         "z": z,
         "position": (z + 1) / np.repeat(count, count),
-        "z_mm": z * each(float(scan["z_mm"]) for scan in scans),
-        "row_mm": each(float(scan["row_mm"]) for scan in scans),
-        "column_mm": each(float(scan["column_mm"]) for scan in scans),
-        "labelled": each(scan["labels_sha256"] is not None for scan in scans),
+        "z_mm": z * each(scan.z_mm for scan in scans),
+        "row_mm": each(scan.row_mm for scan in scans),
+        "column_mm": each(scan.column_mm for scan in scans),
+        "labelled": each(scan.labelled for scan in scans),
     }
     names = list(organs)
-    present = np.array([there for scan in scans for there in scan["present"]], bool).reshape(len(z), len(names))
+    present = np.array([there for scan in scans for there in scan.present], bool).reshape(len(z), len(names))
     return pd.DataFrame(columns | {presence_column(name): present[:, i] for i, name in enumerate(names)})
 
 
-def _read_index(path: Path, meta: Mapping[str, Any]) -> pd.DataFrame:
+def _read_index(path: Path, record: StoreRecord) -> pd.DataFrame:
     """slices.parquet, in which everything is as store.json says.
 
     Raises:
@@ -373,7 +333,7 @@ def _read_index(path: Path, meta: Mapping[str, Any]) -> pd.DataFrame:
         raise StoreError(f"{path} is missing", CURE) from None
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError, ArrowException) as error:
         raise StoreError(f"{path} is damaged: it cannot be read ({str(error).splitlines()[0]})", CURE) from error
-    expected = index_of(meta["scans"], meta["parameters"]["targets"])
+    expected = index_of(record.scans, record.parameters.targets)
     if len(found) != len(expected):
         raise StoreError(f"{path} tells of {len(found)} slices, store.json of {len(expected)}", CURE)
     for name, column in expected.items():

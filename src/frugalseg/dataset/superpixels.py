@@ -8,7 +8,7 @@ the same superpixels.
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ import numpy.typing as npt
 
 from frugalseg.dataset.digest import digest_of
 from frugalseg.dataset.place import place_of
-from frugalseg.dataset.store import SUPERPIXEL_DIGESTS, SUPERPIXELS, SliceStore
-from frugalseg.engine.files import atomic_write, write_joined, write_json
+from frugalseg.dataset.store import SUPERPIXELS, SliceStore
+from frugalseg.engine.files import atomic_write, write_joined
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import ScanError, StoreError, disk_errors
 from frugalseg.options import SuperpixelOptions
+from frugalseg.records.store import SuperpixelParameters
 
 LIGHTEST = 100.0
 """L* of white."""
@@ -96,12 +97,12 @@ def prepare_superpixels(options: SuperpixelOptions) -> SliceStore:
 
 def _add(store: SliceStore, options: SuperpixelOptions) -> SliceStore:
     slic = Slic.for_size(store.size, options.segments, options.compactness)
-    asked = asdict(slic)
+    asked = SuperpixelParameters(segments=slic.segments, compactness=slic.compactness)
     parts = store.folder / f"superpixels-{slic.segments}-{slic.compactness:g}.partial"
     if (there := store.superpixels_made) is not None:
         if there != asked:
             raise StoreError(
-                f"{store.folder} has superpixels made otherwise ({_told(there)} there, {_told(asked)} asked)",
+                f"{store.folder} has superpixels made otherwise ({there} there, {asked} asked)",
                 f"delete {store.folder / SUPERPIXELS} to have them computed anew",
             )
         say(f"{store.folder} has these superpixels already")
@@ -124,9 +125,9 @@ def _add(store: SliceStore, options: SuperpixelOptions) -> SliceStore:
     digests = {case: digest_of(_mapped(job), "superpixels") for case, job in jobs.items()}
     write_joined(store.folder / SUPERPIXELS, MAP, shape, [job.part for job in jobs.values()])
     # Told last: what store.json does not name is not there.
-    write_json(store.folder / "store.json", store.meta | {"superpixels": asked, SUPERPIXEL_DIGESTS: digests})
+    replace(store.record, superpixels=asked, superpixel_digests=digests).write(store.folder / "store.json")
     shutil.rmtree(parts, ignore_errors=True)
-    say(f"{store.folder}: superpixels of {len(store.slices)} slices, {_told(asked)}")
+    say(f"{store.folder}: superpixels of {len(store.slices)} slices, {asked}")
     return SliceStore.open(store.folder)
 
 
@@ -138,10 +139,6 @@ def _is_whole(job: _Job) -> bool:
 
 def _mapped(job: _Job) -> npt.NDArray[np.uint16]:
     return np.memmap(job.part, MAP, "r", shape=job.store.images[job.rows].shape)
-
-
-def _told(made: dict[str, Any]) -> str:
-    return f"{made['segments']} segments of compactness {made['compactness']:g}"
 
 
 def _superpixels_of_scan(job: _Job) -> int:

@@ -72,3 +72,31 @@ def to_values(classes: npt.NDArray[np.uint8], targets: Targets) -> npt.NDArray[A
     smallest = np.result_type(np.min_scalar_type(int(table.min())), np.min_scalar_type(int(table.max())))
     values: npt.NDArray[Any] = table.astype(smallest)[classes]
     return values
+
+
+def check_held(targets: Targets, found: Iterable[int], known: Targets | None = None, where: str = "the masks") -> None:
+    """A target value that no mask holds is a slip of the user's.
+
+    Args:
+        targets: what was asked for.
+        found: the values that the masks hold.
+        known: values that are taken on trust.
+        where: what was looked at.
+
+    Raises:
+        OptionError: names the values found.
+    """
+    held = sorted({*found} - {0})
+    for organ, values in targets.items():
+        trusted = (known or {}).get(organ, ())
+        if missing := [value for value in values if value not in held and value not in trusted]:
+            raise OptionError(
+                f"--target {organ}: label value {list_values(missing)} is in none of {where} "
+                f"(they hold {list_values(held) or 'only 0'})",
+                "correct the value",
+            )
+
+
+def list_values(values: Iterable[int]) -> str:
+    """Label values in order, for messages."""
+    return ", ".join(map(str, sorted(values)))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from frugalseg.dataset.targets import Targets
 from frugalseg.errors import PairingError
+from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.metrics import compare, organ_mask
 from frugalseg.evaluation.slicewise import compare_slices
 from frugalseg.imaging.grids import onto_grid
@@ -46,11 +46,11 @@ class CaseResult:
     """One scan's figures.
 
     Attributes:
-        records: one an organ: case, role, organ, and everything of `OrganMetrics` (and `SliceMetrics`).
+        records: one an organ.
         reference_values, prediction_values: the label values of the two masks, 0 left out.
     """
 
-    records: list[dict[str, Any]]
+    records: list[CaseRow]
     reference_values: frozenset[int]
     prediction_values: frozenset[int]
 
@@ -68,13 +68,13 @@ def compare_case(job: CaseJob) -> CaseResult:
     records = []
     for organ, values in job.targets.items():
         a, b = organ_mask(reference.array, values), organ_mask(prediction.array, values)
-        record = {"case": job.case, "role": job.role, "organ": organ}
-        record |= compare(a, b, reference.affine, job.tolerance, job.threads).to_dict()
+        metrics = compare(a, b, reference.affine, job.tolerance, job.threads)
+        figures = dict(metrics.values)
         if job.slicewise:
             upright, way = canonical(reference.with_array(a))
             other = way.apply(prediction.with_array(b))
-            record |= compare_slices(axial_slices(upright.array), axial_slices(other.array)).to_dict()
-        records.append(record)
+            figures |= compare_slices(axial_slices(upright.array), axial_slices(other.array)).to_dict()
+        records.append(CaseRow(job.case, job.role, organ, metrics.outcome, figures))
     return CaseResult(records, _values(reference.array), _values(prediction.array))
 
 

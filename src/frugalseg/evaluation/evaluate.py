@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from frugalseg.dataset.targets import Targets, parse_targets
+from frugalseg.dataset.targets import Targets, check_held, list_values, parse_targets
 from frugalseg.engine.files import check_out
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
@@ -23,15 +21,16 @@ from frugalseg.evaluation.roles import PredictionNote, read_note, roles_of
 from frugalseg.evaluation.summary import build_summary
 from frugalseg.imaging.find import find_dataset
 from frugalseg.options import EvaluateOptions
+from frugalseg.records.summary import Figures, SummaryRecord
 from frugalseg.text import aligned, counted
 
 
 @with_threads
-def evaluate(options: EvaluateOptions) -> dict[str, Any]:
+def evaluate(options: EvaluateOptions) -> SummaryRecord:
     """Compare every prediction with its reference and write `options.out`.
 
     Returns:
-        The content of summary.json (see `summary.build_summary`).
+        summary.json (see `summary.build_summary`).
 
     Raises:
         PairingError: a reference without prediction, no pair at all, or masks of a case on different grids.
@@ -59,7 +58,7 @@ def _evaluate(
     pairs: Pairs,
     roles: Mapping[str, str],
     images: Mapping[str, Path],
-) -> dict[str, Any]:
+) -> SummaryRecord:
     annotated = {case: slices for case, slices in (note.annotated if note else {}).items() if case in pairs.masks}
     if annotated:
         say(f"left out, as a person had drawn them: {counted(sum(map(len, annotated.values())), 'annotated slice')}")
@@ -76,7 +75,7 @@ def _evaluate(
         summary = build_summary(
             records,
             targets,
-            json.loads(json.dumps(asdict(options), default=str)),
+            options,
             pairs,
             {case: error.problem for case, error in failures.items()},
             annotated,
@@ -134,57 +133,44 @@ def check_targets(targets: Targets, results: Mapping[str, CaseResult], note: Pre
     """
     found = frozenset().union(*(r.reference_values for r in results.values()))
     predicted = frozenset().union(*(r.prediction_values for r in results.values()))
-    for organ, values in targets.items():
-        known = note.targets.get(organ, ()) if note else ()
-        if missing := [v for v in values if v not in found and v not in known]:
-            raise OptionError(
-                f"--target {organ}: label value {_list(missing)} is in none of the references "
-                f"(they hold {_list(found) or 'only 0'})",
-                "correct the value",
-            )
+    check_held(targets, found, note.targets if note else None, where="the references")
     wanted = {v for values in targets.values() for v in values}
     if predicted and not predicted & wanted:
         raise OptionError(
-            f"no prediction holds a value of --target ({_list(wanted)}); they hold {_list(predicted)}",
+            f"no prediction holds a value of --target ({list_values(wanted)}); they hold {list_values(predicted)}",
             "write predictions and references with the same label values",
         )
 
 
-def _list(values: object) -> str:
-    assert isinstance(values, (list, set, frozenset))
-    return ", ".join(str(v) for v in sorted(values))
-
-
-def _announce(summary: Mapping[str, Any]) -> None:
+def _announce(summary: SummaryRecord) -> None:
     """The summary, on standard output: means of every group, the headline first."""
-    headline, groups = summary["headline"], summary["groups"]
+    headline, groups = summary.headline, summary.groups
     if headline is None:
         say("every scan was seen in training: there is no headline figure")
     else:
-        print(f"mean over {counted(groups[headline]['scans'], 'scan')}: {groups[headline]['meaning']}")
+        print(f"mean over {counted(groups[headline].scans, 'scan')}: {groups[headline].meaning}")
     metrics = metrics_in(Place.HEADLINE)
     rows = [("group", "scans", "organ", *(f"{m.heading} {m.unit}".rstrip() for m in metrics), "95% interval")]
     for name, group in sorted(groups.items(), key=lambda item: item[0] != headline):
-        for organ, figures in group["organs"].items():
-            of_organ = figures["metrics"]
-            shown = (_limits(of_organ[m.key], m.digits) for m in metrics)
-            rows.append((name, str(group["scans"]), organ, *shown, _kinds(metrics, of_organ)))
+        for organ, figures in group.organs.items():
+            shown = (_limits(figures.metrics[m.key], m.digits) for m in metrics)
+            rows.append((name, str(group.scans), organ, *shown, _kinds(metrics, figures.metrics)))
     print(aligned(rows))
 
 
-def _limits(figures: Mapping[str, Any], digits: int) -> str:
+def _limits(figures: Figures, digits: int) -> str:
     """A mean, and the limits of its interval where it has one."""
-    if figures["mean"] is None:
+    if figures.mean is None:
         return "none"
-    text = f"{figures['mean']:.{digits}f}"
-    if figures["ci95"]:
-        text += f" [{figures['ci95'][0]:.{digits}f}, {figures['ci95'][1]:.{digits}f}]"
+    text = f"{figures.mean:.{digits}f}"
+    if figures.ci95:
+        text += f" [{figures.ci95[0]:.{digits}f}, {figures.ci95[1]:.{digits}f}]"
     return text
 
 
-def _kinds(metrics: Sequence[Metric], figures: Mapping[str, Mapping[str, Any]]) -> str:
+def _kinds(metrics: Sequence[Metric], figures: Mapping[str, Figures]) -> str:
     """Which interval the metrics have, or why they have none."""
-    kinds = {metric.heading: str(figures[metric.key]["ci95_kind"]) for metric in metrics}
+    kinds = {metric.heading: str(figures[metric.key].ci95_kind) for metric in metrics}
     if len(set(kinds.values())) == 1:
         return next(iter(kinds.values()))
     return "; ".join(f"{heading}: {kind}" for heading, kind in kinds.items())

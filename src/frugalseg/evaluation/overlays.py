@@ -7,13 +7,14 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from frugalseg.dataset.targets import Targets
 from frugalseg.errors import FrugalsegError, PairingError
+from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.cases import read_pair
 from frugalseg.evaluation.metrics import organ_mask
 from frugalseg.evaluation.pairing import Pairs
@@ -53,23 +54,23 @@ class CaseView:
     """
 
     label: str
-    record: Mapping[str, Any]
+    record: CaseRow
     panels: list[Panel]
     note: str
 
 
-def choose_cases(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+def choose_cases(records: Sequence[CaseRow]) -> list[tuple[str, CaseRow]]:
     """The best, the median and the worst record by Dice, as far as they differ; ties go by case id."""
-    ranked = sorted((r for r in records if not np.isnan(r["dice"])), key=lambda r: (-r["dice"], r["case"]))
-    picked: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    ranked = sorted((r for r in records if not np.isnan(r["dice"])), key=lambda r: (-r["dice"], r.case))
+    picked: dict[str, tuple[str, CaseRow]] = {}
     for label, i in (("best", 0), ("worst", len(ranked) - 1), ("median", len(ranked) // 2)):
         if ranked:
-            picked.setdefault(ranked[i]["case"], (label, ranked[i]))
+            picked.setdefault(ranked[i].case, (label, ranked[i]))
     return sorted(picked.values(), key=lambda pair: ("best", "median", "worst").index(pair[0]))
 
 
 def draw_cases(
-    chosen: Sequence[tuple[str, Mapping[str, Any]]],
+    chosen: Sequence[tuple[str, CaseRow]],
     pairs: Pairs,
     images: Mapping[str, Path],
     targets: Targets,
@@ -86,7 +87,7 @@ def draw_cases(
     """
     views = []
     for label, record in chosen:
-        case, values = record["case"], targets[record["organ"]]
+        case, values = record.case, targets[record.organ]
         reference, prediction = read_pair(case, *pairs.masks[case])
         image, note = _image(images.get(case), reference)
         upright, way = canonical(reference.with_array(organ_mask(reference.array, values)))

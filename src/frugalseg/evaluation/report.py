@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Template
 
+from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.charts import histogram, line_chart
 from frugalseg.evaluation.metric_table import METRICS, Place, group_by_rules, metrics_in
 from frugalseg.evaluation.overlays import PREDICTION_COLOUR, REFERENCE_COLOUR, CaseView, choose_cases, draw_cases
@@ -18,6 +18,7 @@ from frugalseg.evaluation.pairing import Pairs
 from frugalseg.evaluation.policy import OUTCOMES, Outcome
 from frugalseg.evaluation.roles import ALL, GROUPS, PredictionNote
 from frugalseg.evaluation.runs import RunFacts, intensity_of, read_runs
+from frugalseg.records.summary import SummaryRecord
 from frugalseg.text import number
 
 FLAGS = {
@@ -38,8 +39,8 @@ _CURVE_NAME = re.compile(r"[\w .-]+")
 
 
 def render_report(
-    summary: Mapping[str, Any],
-    records: Sequence[Mapping[str, Any]],
+    summary: SummaryRecord,
+    records: Sequence[CaseRow],
     pairs: Pairs,
     images: Mapping[str, Path],
     note: PredictionNote | None,
@@ -54,10 +55,10 @@ def render_report(
         note: what predictions.json told, or None.
     """
     runs = read_runs(note.model if note else None)
-    first = summary["headline"] or next(iter(summary["groups"]))
-    shown = set(summary["groups"][first]["cases"])
-    targets = {organ: tuple(values) for organ, values in summary["targets"].items()}
-    of_group = {o: [r for r in records if r["organ"] == o and r["case"] in shown] for o in targets}
+    first = summary.headline or next(iter(summary.groups))
+    shown = set(summary.groups[first].cases)
+    targets = summary.targets
+    of_group = {o: [r for r in records if r.organ == o and r.case in shown] for o in targets}
     scale = intensity_of(runs)
     page: str = _template().render(
         summary=summary,
@@ -67,12 +68,12 @@ def render_report(
         metrics=METRICS,
         columns=metrics_in(Place.REPORT),
         headline=metrics_in(Place.HEADLINE),
-        roles_known=summary["headline"] != ALL,
+        roles_known=summary.headline != ALL,
         histograms=_histograms(of_group),
         views={o: draw_cases(choose_cases(rs), pairs, images, targets, scale) for o, rs in of_group.items()},
         scale=scale,
         records=records,
-        flags={outcome.value: text for outcome, text in FLAGS.items()},
+        flags=FLAGS,
         rules=group_by_rules(metrics_in(Place.STUDIES)),
         outcomes=OUTCOMES,
         runs=[(run, _curves(run)) for run in runs],
@@ -112,13 +113,13 @@ def describe_view(view: CaseView) -> str:
     return ", ".join(parts)
 
 
-def _other_groups(summary: Mapping[str, Any], first: str) -> list[str]:
+def _other_groups(summary: SummaryRecord, first: str) -> list[str]:
     """Groups shown beside the first, without those that hold no scan that is not in it."""
-    shown = set(summary["groups"][first]["cases"])
-    return [name for name, group in summary["groups"].items() if not shown.issuperset(group["cases"])]
+    shown = set(summary.groups[first].cases)
+    return [name for name, group in summary.groups.items() if not shown.issuperset(group.cases)]
 
 
-def _histograms(of_group: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+def _histograms(of_group: Mapping[str, Sequence[CaseRow]]) -> list[str]:
     values = {organ: [r["dice"] for r in rs if r["dice"] == r["dice"]] for organ, rs in of_group.items()}
     return [histogram(v, organ) for organ, v in values.items() if v]
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from frugalseg.engine.files import atomic_write, check_out, write_json
-from frugalseg.engine.forms import Form
+from frugalseg.engine.files import atomic_write, check_out
 from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.errors import RunError, disk_errors
+from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.policy import policy_line
-from frugalseg.evaluation.summary import without_nan
+from frugalseg.records.record import finite_or_none
+from frugalseg.records.summary import CasesRecord, SummaryRecord
 
 SUMMARY, REPORT = "summary.json", "report.html"
-
-SCORED = Form(
-    {"complete": bool, "annotated_slices_left_out?": {str: list}},
-    RunError,
-    "delete it, and evaluate again (a study does so by itself)",
-)
-"""What of summary.json is read again."""
 
 
 @contextmanager
@@ -48,20 +41,33 @@ def claimed(out: Path, overwrite: bool) -> Iterator[None]:
         lock.release()
 
 
-def write_cases(out: Path, records: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
+def write_cases(out: Path, records: Sequence[CaseRow], summary: SummaryRecord) -> None:
     """Write cases.csv and cases.json; the policy and the tolerance stand in both."""
-    table = pd.DataFrame(list(records))
-    table["tolerance_mm"] = summary["tolerance_mm"]
+    rows = [record.columns() for record in records]
+    table = pd.DataFrame(rows)
+    table["tolerance_mm"] = summary.tolerance_mm
     table["empty_mask_policy"] = policy_line()
     with atomic_write(out / "cases.csv", "w") as file:
         table.to_csv(file, index=False)
-    shared = {key: summary[key] for key in ("tolerance_mm", "empty_mask_policy", "targets", "metrics")}
-    write_json(out / "cases.json", without_nan({**shared, "cases": list(records)}))
+    cases = CasesRecord(
+        tolerance_mm=summary.tolerance_mm,
+        empty_mask_policy=summary.empty_mask_policy,
+        targets=summary.targets,
+        metrics=summary.metrics,
+        cases=tuple(
+            {name: finite_or_none(v) if isinstance(v, float) else v for name, v in row.items()} for row in rows
+        ),
+    )
+    cases.write(out / "cases.json")
 
 
-def write_summary(out: Path, summary: Mapping[str, Any], report: str | None) -> None:
+def write_summary(out: Path, summary: SummaryRecord, report: str | None) -> None:
     """Write report.html, where there is one, then summary.json: where that is, the evaluation is whole."""
     if report is not None:
         with atomic_write(out / REPORT, "w") as file:
             file.write(report)
-    write_json(out / SUMMARY, summary)
+    summary.write(out / SUMMARY)
+
+
+def _plain(value: str | int | float) -> str | int | float | None:
+    return finite_or_none(value) if isinstance(value, float) else value

@@ -8,14 +8,16 @@ and a Hausdorff distance that skips missed organs gets better when the model fin
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.statistics import Range
 from frugalseg.evaluation.surface import Mask, SurfaceDistances, bounding_box
+from frugalseg.imaging.volume import middle_slices
 
 POLYCL_MIDDLE = 0.3
 """The share of slices around the middle of a scan that PolyCL (arXiv 2505.19208) and SAM-Mix test on."""
@@ -76,16 +78,9 @@ class SliceMetrics:
     slices_reference: int
     slices_prediction: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, float]:
         """As a flat record."""
         return asdict(self)
-
-
-def middle_slices(count: int, fraction: float) -> slice:
-    """The middle `fraction` (0…1] of `count` slices, at least one; the same slices `--middle-fraction` trains on."""
-    kept = max(1, round(count * fraction))
-    first = (count - kept) // 2
-    return slice(first, first + kept)
 
 
 def dice_slice_smooth1(reference: Mask, prediction: Mask) -> npt.NDArray[np.float64]:
@@ -157,7 +152,7 @@ def compare_slices(reference: Mask, prediction: Mask) -> SliceMetrics:
     )
 
 
-def pool_slices(records: list[dict[str, Any]]) -> dict[str, float]:
+def pool_slices(records: Sequence[CaseRow]) -> dict[str, float]:
     """Each figure over all slices of all scans together, as the papers average; NaN where no slice counts."""
     pooled = {}
     for name, metric in SLICE_METRICS.items():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from frugalseg.records.record import finite_or_none
+from frugalseg.records.summary import Figures
 from frugalseg.text import counted
 
 Run = tuple[int, int]
@@ -171,9 +172,19 @@ class Summary:
     ci95: tuple[float, float] | None
     ci95_kind: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain data."""
-        return asdict(self)
+    def figures(self) -> Figures:
+        """As files keep it."""
+        return Figures(
+            n=self.n,
+            left_out=self.left_out,
+            mean=finite_or_none(self.mean),
+            sd=finite_or_none(self.sd),
+            median=finite_or_none(self.median),
+            minimum=finite_or_none(self.minimum),
+            maximum=finite_or_none(self.maximum),
+            ci95=self.ci95,
+            ci95_kind=self.ci95_kind,
+        )
 
 
 def summarise(

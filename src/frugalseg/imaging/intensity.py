@@ -36,8 +36,8 @@ class IntensityScale:
     """
 
     kind: Literal["ct", "mr"]
-    low: float
-    high: float
+    low: int | float  # of both kinds, as files keep what was given
+    high: int | float
 
     def __post_init__(self) -> None:
         if self.kind not in ("ct", "mr"):

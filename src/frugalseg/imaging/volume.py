@@ -213,3 +213,10 @@ def canonical(volume: Volume) -> tuple[Volume, Reorientation]:
 def axial_slices(array: Array) -> Array:
     """A canonical array (X, Y, Z) as a stack of slices (Z, H, W) in radiological view; a view, its own inverse."""
     return array.transpose(2, 1, 0)
+
+
+def middle_slices(count: int, fraction: float) -> slice:
+    """The middle `fraction` (0…1] of `count` slices, at least one; those that `--middle-fraction` trains on."""
+    kept = max(1, round(count * fraction))
+    first = (count - kept) // 2
+    return slice(first, first + kept)

@@ -82,5 +82,5 @@ def describe(options: PretrainOptions, store: SliceStore, task: PretrainTask) ->
             "scans_seen": int(seen["case"].nunique()),
         },
         "probe": task.probe.record,
-        "fingerprints": sorted(s["fingerprint"] for s in store.meta["scans"] if s["case"] in set(seen["case"])),
+        "fingerprints": sorted(store.fingerprints_of(seen["case"])),
     }

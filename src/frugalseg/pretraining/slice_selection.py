@@ -7,12 +7,12 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
-from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.methods import METHODS
 from frugalseg.pretraining.slice_metadata import Facts
+from frugalseg.records.split import Split
 
 Ints = npt.NDArray[np.int64]
 

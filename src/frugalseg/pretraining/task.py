@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from frugalseg.dataset.source import SliceSource
-from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.loop import Task, steps_and_interval
 from frugalseg.engine.progress import say
@@ -27,6 +26,7 @@ from frugalseg.pretraining.samplers import Pool
 from frugalseg.pretraining.slice_metadata import Facts
 from frugalseg.pretraining.slice_selection import check_variety, training_rows
 from frugalseg.pretraining.views import views_of
+from frugalseg.records.split import Split
 
 EPOCHS = 100
 

@@ -9,15 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from frugalseg.engine.files import atomic_write, write_json
-from frugalseg.engine.forms import Form
+from frugalseg.engine.files import atomic_write
 from frugalseg.errors import ScanError, StoreError
 from frugalseg.imaging.fingerprint import fingerprint
 from frugalseg.imaging.intensity import IntensityScale
@@ -25,6 +23,7 @@ from frugalseg.imaging.volume import Array, Reorientation, Volume, axial_slices,
 from frugalseg.promptable.batches import Batches
 from frugalseg.promptable.framing import Frame
 from frugalseg.promptable.protocol import Embedding, Promptable
+from frugalseg.records.signatures import EmbeddingSignature
 
 
 class Embedder:
@@ -44,7 +43,7 @@ class Embedder:
     def __init__(self, model: Promptable, scan: ScanSlices, folder: Path | None, batches: Batches) -> None:
         self.model, self.scan, self.batches = model, scan, batches
         self.frame = Frame.of(scan.shape, model.recipe)
-        self.cache = None if folder is None else EmbeddingCache(folder, facts_of(scan, model))
+        self.cache = None if folder is None else EmbeddingCache(folder, signature_of(scan, model))
         self.encoded, self.kept = 0, 0
 
     def __call__(self, wanted: Sequence[int]) -> Embedding:
@@ -79,9 +78,6 @@ def _length(embedding: Embedding) -> int:
     return len(next(iter(embedding.values())))
 
 
-FORMAT = 1
-"""Of the files; part of the signature, so that a later program leaves older files alone."""
-
 FOLDER_CHARACTERS = 20
 
 HALF_MAXIMUM = 65504.0
@@ -97,20 +93,20 @@ def half(embedding: Mapping[str, Tensor]) -> Embedding:
     return {name: features.detach().to(dtype) for name, features in embedding.items()}
 
 
-def facts_of(scan: ScanSlices, model: Promptable) -> dict[str, Any]:
+def signature_of(scan: ScanSlices, model: Promptable) -> EmbeddingSignature:
     """All that an embedding of a slice depends on: voxels, window, the model with its weights, its recipe."""
-    return {
-        "format": FORMAT,
-        "image": scan.fingerprint,
-        "shown": {"0": scan.limits[0], "1": scan.limits[1]},
-        "model": model.signature,
-        "recipe": json.loads(json.dumps(asdict(model.recipe))),
-    }
+    return EmbeddingSignature(
+        image=scan.fingerprint,
+        shown={"0": scan.limits[0], "1": scan.limits[1]},
+        model=model.signature,
+        recipe=json.loads(json.dumps(asdict(model.recipe))),
+    )
 
 
-def signature_of(facts: Mapping[str, Any]) -> str:
-    """SHA-256 of `facts_of`."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def digest_of(signature: EmbeddingSignature) -> str:
+    """SHA-256 of a signature, which the files bear; its format is part of it, so that later programs leave older files
+    alone."""
+    return hashlib.sha256(json.dumps(signature.to_json(), sort_keys=True).encode()).hexdigest()
 
 
 class EmbeddingCache:
@@ -118,24 +114,23 @@ class EmbeddingCache:
 
     Args:
         folder: of all embeddings, of any scans and models.
-        facts: see `facts_of`.
+        signature: see `signature_of`.
 
     Raises:
-        StoreError: `folder` is a file, or the place of these embeddings holds those of other facts.
+        StoreError: `folder` is a file, or the place of these embeddings holds those of another one.
         DiskError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, signature: EmbeddingSignature) -> None:
         if folder.exists() and not folder.is_dir():
             raise StoreError(f"--cache {folder} is a file", "name a folder")
-        self.signature = signature_of(facts)
-        self.folder = folder / self.signature[:FOLDER_CHARACTERS]
+        self.digest = digest_of(signature)
+        self.folder = folder / self.digest[:FOLDER_CHARACTERS]
         label = self.folder / "signature.json"
         if not label.is_file():
-            write_json(label, dict(facts))
-        elif (there := _label(label)) != facts:
-            differing = sorted(key for key in facts if not isinstance(there, dict) or there.get(key) != facts[key])
-            raise self._refused(label, f"its {differing[0]} is another" if differing else "it says more")
+            signature.write(label)
+        elif differing := EmbeddingSignature.read(label).difference(signature):
+            raise self._refused(label, f"its {differing} is another")
 
     def get(self, z: int) -> Embedding | None:
         """The embedding of slice `z`, each tensor (1, …) on the CPU; None where it is not kept.
@@ -155,7 +150,7 @@ class EmbeddingCache:
         except SafetensorError as error:
             warnings.warn(f"{path} is damaged ({error}); the slice is encoded again", stacklevel=2)
             return None
-        if signature != self.signature:
+        if signature != self.digest:
             raise self._refused(path, f"it carries signature {signature}")
         return embedding
 
@@ -163,20 +158,16 @@ class EmbeddingCache:
         """Keep the embedding of slice `z`, each tensor (1, …)."""
         content = {name: features.cpu().contiguous() for name, features in embedding.items()}
         with atomic_write(self._path(z)) as file:
-            file.write(save(content, metadata={"signature": self.signature}))
+            file.write(save(content, metadata={"signature": self.digest}))
 
     def _path(self, z: int) -> Path:
         return self.folder / f"{z:04d}.safetensors"
 
     def _refused(self, path: Path, why: str) -> StoreError:
         return StoreError(
-            f"{path} was made from another image, model or window ({why}), expected {self.signature}",
+            f"{path} was made from another image, model or window ({why}), expected {self.digest}",
             "delete its folder, or give another --cache",
         )
-
-
-def _label(path: Path) -> Any:
-    return Form({}, StoreError, "delete its folder, or give another --cache").read(path)
 
 
 SMALLEST = 8

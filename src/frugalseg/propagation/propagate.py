@@ -22,8 +22,7 @@ from frugalseg._version import __version__
 from frugalseg.dataset.modality import scale_of, settle
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.device import describe, find_device
-from frugalseg.engine.files import check_out, sha256, write_json
-from frugalseg.engine.forms import Form
+from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.progress import progress, say
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, disk_errors
@@ -48,6 +47,7 @@ from frugalseg.propagation.passes import (
     passes,
 )
 from frugalseg.propagation.review import ANNOTATED, CARRIED, Row, judge, to_review, write_rows
+from frugalseg.records.signatures import SlicesSignature
 from frugalseg.refinement.boxes import Classes
 from frugalseg.refinement.refine import note_beside, promptable_of, settings_of
 
@@ -171,9 +171,6 @@ NO_BELIEFS: Beliefs = np.empty((0, 0, 0), np.float32)
 """Those of all slices of a scan would fill the memory (a view of none of them too: it keeps them all)."""
 
 
-SIGNATURE = Form(str, RunError, "delete its folder")
-
-
 @dataclass(frozen=True, eq=False)
 class Task:
     """What is to be done in one scan.
@@ -276,22 +273,22 @@ def assemble(task: Task, store: Path, review_below: float) -> tuple[Classes, lis
 
 def keep_or_clear(store: Path, *facts: Any) -> None:
     """Make the folder of the slices reached; what was reached under other circumstances is deleted."""
-    signature = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    text = json.dumps(facts, sort_keys=True)
+    signature = SlicesSignature(sha256=hashlib.sha256(text.encode()).hexdigest())
     label = store / "signature.json"
     with disk_errors(store):
-        if store.is_dir() and _label(label) != signature:
+        if store.is_dir() and _signature_in(label) != signature:
             shutil.rmtree(store)
         store.mkdir(parents=True, exist_ok=True)
-    write_json(label, signature)
+    signature.write(label)
 
 
-def _label(path: Path) -> str | None:
-    """The signature of the slices in a folder; None where there is none that can be read."""
+def _signature_in(path: Path) -> SlicesSignature | None:
+    """That of the slices in a folder; None where there is none that can be read."""
     try:
-        told: str = SIGNATURE.read(path)
+        return SlicesSignature.read(path)
     except RunError:
         return None
-    return told
 
 
 def _believed(task: Task, store: Path, z: int) -> SliceState:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -20,13 +21,25 @@ Content = dict[str, Any]
 """A JSON object, before it is known to be right; only this file and the converters of older formats see one."""
 
 
+def finite_or_none(value: float) -> float | None:
+    """None for a NaN or an infinity, which JSON cannot hold."""
+    return value if math.isfinite(value) else None
+
+
+def as_plain(part: object) -> Content:
+    """A dataclass as names with plain values, ready for JSON, in the order of its fields."""
+    content: Content = msgspec.to_builtins(part)
+    return content
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """A JSON file of this program.
 
     A subclass is a frozen dataclass of its fields, nested dataclasses included. Fields with defaults may be missing in
-    the file, names that the class does not know are left alone, everything else is checked. Where a `__post_init__`
-    raises `ValueError`, values of the right types make no sense together.
+    the file, names that the class does not know are left alone, everything else is checked. A field that is
+    `msgspec.UNSET` is not written. Where a `__post_init__` raises `ValueError` or a `FrugalsegError`, values of the
+    right types make no sense together.
 
     Attributes:
         FORMAT: version of the file, which stands in it under "format".
@@ -69,6 +82,10 @@ class Record:
             if isinstance(content, dict):
                 content = cls._upgraded(content, path)
             return msgspec.convert(content, cls, strict=True)
+        except FrugalsegError as error:
+            if type(error) is cls.ERROR:  # of the record itself, which knows what to do
+                raise cls.ERROR(f"{printable(path)}: {error.problem}", error.cure) from None
+            raise cls._damaged(path, error.problem) from error
         except msgspec.ValidationError as error:
             raise cls._damaged(path, _in_words(str(error))) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:  # of a converter of older formats
@@ -91,8 +108,7 @@ class Record:
 
     def to_json(self) -> Content:
         """As plain values, the format first."""
-        content: Content = msgspec.to_builtins({"format": self.FORMAT, **asdict(self)})
-        return content
+        return {"format": self.FORMAT, **as_plain(self)}
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all; raises `DiskError`."""

@@ -39,7 +39,7 @@ class Redraw:
 
     def __init__(self, store: SliceStore, options: FinetuneOptions, device: torch.device) -> None:
         self.store, self.options, self.device = store, options, device
-        self.scans = {scan["case"]: scan for scan in store.meta["scans"]}
+        self.scans = {scan.case: scan for scan in store.record.scans}
 
     @cached_property
     def model(self) -> Promptable:
@@ -51,7 +51,7 @@ class Redraw:
         """The classes (Z, S, S) of these slices of one scan, refined; `rows` are those of the store, from below."""
         images = axial_slices(np.asarray(self.store.images[rows], dtype=np.float32))
         scan = self.scans[case]
-        affine = np.diag([-scan["column_mm"], -scan["row_mm"], scan["z_mm"], 1.0])  # to the left, to the back, upward
+        affine = np.diag([-scan.column_mm, -scan.row_mm, scan.z_mm, 1.0])  # to the left, to the back, upward
         slices = ScanSlices.of(Volume(images, affine), AS_STORED)
         folder = self.options.out
         wanted = RefineOptions(images=folder, masks=folder, out=folder, device=self.options.device)

@@ -13,11 +13,11 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices, SliceSource, shuffled_batches
-from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
 from frugalseg.engine.loop import Task, steps_and_interval
 from frugalseg.options import SamMixTrainOptions
+from frugalseg.records.split import Split
 from frugalseg.sam_mix.classifier import focal_loss
 from frugalseg.sam_mix.features import Features
 from frugalseg.sam_mix.losses import SEGMENTATION, map_loss, mask_losses

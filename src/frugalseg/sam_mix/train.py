@@ -15,7 +15,6 @@ from torch import Tensor
 from frugalseg._version import __version__
 from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.source import SliceSource
-from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore, presence_column
 from frugalseg.engine.device import autocast, make_fabric
 from frugalseg.engine.files import check_out
@@ -26,6 +25,7 @@ from frugalseg.engine.threads import with_threads
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.options import Keep, SamMixTrainOptions
 from frugalseg.promptable.load import lasting_name
+from frugalseg.records.split import Split
 from frugalseg.sam_mix.branch import trained_parts
 from frugalseg.sam_mix.checkpoint import build, save_mix
 from frugalseg.sam_mix.classifier import balanced_alpha
@@ -198,7 +198,7 @@ def _save(
             **trained_parts(task.mix.branch),
         },
         "parameters": sum(p.numel() for p in task.mix.parameters()),
-        "targets": store.meta["parameters"]["targets"],
+        "targets": store.targets,
         "preprocessing": store.preprocessing,
         "keep": keep,
         "way_from_base": way,
@@ -216,10 +216,6 @@ def _save(
             "validation_scans": len(task.validation.cases),
             "validation_masks": sum(len(rows) for rows in task.validation.cases.values()),
         },
-        "scans": scan_roles(store, work.split, set(used["case"]), _fingerprints(store, seen)),
+        "scans": scan_roles(store, work.split, set(used["case"]), store.fingerprints_of(seen)),
     }
     save_mix(run.path, task.mix, spec)
-
-
-def _fingerprints(store: SliceStore, cases: set[str]) -> set[str]:
-    return {scan["fingerprint"] for scan in store.meta["scans"] if scan["case"] in cases}

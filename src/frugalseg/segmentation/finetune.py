@@ -19,7 +19,6 @@ import torch
 from frugalseg._version import __version__
 from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.source import SliceSource
-from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
 from frugalseg.engine.files import check_out, sha256
@@ -32,6 +31,7 @@ from frugalseg.models.pretrained_weights import load_published
 from frugalseg.models.registry import build_segmenter, choose_norm, inputs_of
 from frugalseg.models.saved import WEIGHTS, load_encoder, load_spec, save_model
 from frugalseg.options import FinetuneOptions
+from frugalseg.records.split import Split
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.presets import Preset, chosen_preset
 from frugalseg.segmentation.pseudo import Redraw, Unlabelled, pseudo_label
@@ -247,8 +247,7 @@ class _Work:
         semi = task.training.unlabelled is not None
         seen = set(self.encoder["fingerprints"]) if self.encoder else set()
         if semi:
-            cases = set(self.store.slices.loc[self.unlabelled, "case"])
-            seen |= {scan["fingerprint"] for scan in self.store.meta["scans"] if scan["case"] in cases}
+            seen |= self.store.fingerprints_of(self.store.slices.loc[self.unlabelled, "case"])
         spec = {
             "kind": "segmenter",
             "version": __version__,
@@ -257,7 +256,7 @@ class _Work:
             "context": task.preset.context,
             "published_weights": published or (self.encoder or {}).get("published_weights"),
             "parameters": sum(p.numel() for p in task.judged.parameters()),
-            "targets": self.store.meta["parameters"]["targets"],
+            "targets": self.store.targets,
             "preprocessing": self.store.preprocessing,
             "keep": keep,
             "step": best["step"],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import OptionError, SplitError
+from frugalseg.records.split import Split
 
 
 def check_encoder(encoder: dict[str, Any] | None, store: SliceStore, split: Split, transductive: bool) -> None:
@@ -23,7 +23,7 @@ def check_encoder(encoder: dict[str, Any] | None, store: SliceStore, split: Spli
     leaked = store.fingerprints(held_out) & set(encoder["fingerprints"])
     taught = encoder["annotation"]["organ_present_labels"]
     if leaked and (taught or not transductive):
-        names = sorted(scan["case"] for scan in store.meta["scans"] if scan["fingerprint"] in leaked)
+        names = sorted(scan.case for scan in store.record.scans if scan.fingerprint in leaked)
         raise SplitError(
             f"the encoder was pre-trained on scans that are held out here: {', '.join(names[:5])}",
             "pre-train and fine-tune with the same split"
@@ -50,14 +50,14 @@ def scan_roles(store: SliceStore, split: Split, trained_on: set[str], pretrained
         pretrained_on: fingerprints of the scans that were seen without their masks.
     """
     part_of = split.part_of()
-    trained = {scan["fingerprint"] for scan in store.meta["scans"] if scan["case"] in trained_on}
+    trained = store.fingerprints_of(trained_on)
     scans = []
-    for scan in store.meta["scans"]:
-        role = part_of.get(scan["patient"], "unused")
-        if role == "train" and scan["fingerprint"] not in trained:
+    for scan in store.record.scans:
+        role = part_of.get(scan.patient, "unused")
+        if role == "train" and scan.fingerprint not in trained:
             role = "unused"
-        if role in ("unused", "test") and scan["fingerprint"] in pretrained_on:
+        if role in ("unused", "test") and scan.fingerprint in pretrained_on:
             role = "pretrain"
-        scans.append({"case": scan["case"], "fingerprint": scan["fingerprint"], "role": role})
+        scans.append({"case": scan.case, "fingerprint": scan.fingerprint, "role": role})
     elsewhere = pretrained_on - {scan["fingerprint"] for scan in scans}
     return scans + [{"case": "", "fingerprint": seen, "role": "pretrain"} for seen in sorted(elsewhere)]

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices, SliceSource, shuffled_batches
-from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
 from frugalseg.engine.loop import Task, steps_and_interval
 from frugalseg.models.registry import inputs_of
 from frugalseg.options import FinetuneOptions
+from frugalseg.records.split import Split
 from frugalseg.segmentation.consistency import consistency_loss, ramp
 from frugalseg.segmentation.ema import Averaged
 from frugalseg.segmentation.losses import make_loss, probabilities

@@ -13,11 +13,11 @@ from frugalseg.engine.files import sha256
 from frugalseg.engine.progress import say
 from frugalseg.errors import DiskError, FrugalsegError, OptionError, RunError
 from frugalseg.options import WeightsFetchOptions, WeightsImportOptions, WeightsListOptions, WeightsVerifyOptions
+from frugalseg.records.origin import Origin
 from frugalseg.text import counted
 from frugalseg.weights.catalogue import CATALOGUE, Entry
 from frugalseg.weights.download import fetch_file, fetch_package, forget, require_sha256, take_out
 from frugalseg.weights.folder import (
-    Origin,
     arriving,
     by_hand_of,
     installed,

@@ -15,39 +15,16 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import get_type_hints
 
 from filelock import FileLock
 
-from frugalseg.engine.files import check_out, sweep, temporary_name, write_json
-from frugalseg.engine.forms import Form
+from frugalseg.engine.files import check_out, sweep, temporary_name
 from frugalseg.errors import RunError, disk_errors
+from frugalseg.records.origin import Origin
 from frugalseg.weights.catalogue import CATALOGUE, Entry
 
 ORIGIN = "origin.json"
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What is known of weights that are there.
-
-    Attributes:
-        file: name of the file or folder beside origin.json.
-        bytes: of the file, or of all files in the folder.
-        sha256: when it came; see `engine.files.sha256` for that of a folder.
-        source: where it came from.
-        licence: of the weights; empty where nobody told.
-        checked: whether the SHA-256 was known before, and agreed.
-    """
-
-    file: str
-    bytes: int
-    sha256: str
-    source: str
-    licence: str
-    checked: bool
 
 
 def home() -> Path:
@@ -68,14 +45,8 @@ def weights_folder() -> Path:
 
 def installed() -> dict[str, Origin]:
     """What is there, by name."""
-    noted = {path.parent: _origin(path) for path in sorted(weights_folder().glob(f"[!.]*/{ORIGIN}"))}
+    noted = {path.parent: Origin.read(path) for path in sorted(weights_folder().glob(f"[!.]*/{ORIGIN}"))}
     return {folder.name: origin for folder, origin in noted.items() if (folder / origin.file).exists()}
-
-
-def _origin(path: Path) -> Origin:
-    cure = f"remove the folder {path.parent}, and fetch or import these weights again"
-    told = Form(get_type_hints(Origin), RunError, cure).read(path)
-    return Origin(**{field.name: told[field.name] for field in fields(Origin)})
 
 
 def path_of(name: str) -> Path:
@@ -135,7 +106,7 @@ def arriving(name: str) -> Iterator[Path]:
 
 def note(folder: Path, origin: Origin) -> None:
     """Write origin.json, which makes weights count as there."""
-    write_json(folder / ORIGIN, asdict(origin))
+    origin.write(folder / ORIGIN)
 
 
 @contextmanager

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from frugalseg.dataset.budget import Budget, draw_labels
-from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import SplitError
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.methods import METHODS
-from frugalseg.studies.jobs.index_test_scans import LIST
+from frugalseg.records.scan_index import IndexedScan, ScanIndex
+from frugalseg.records.split import Split
+from frugalseg.records.store import ScanEntry
 from frugalseg.studies.jobs.job import MasksJob, Phantoms, PrepareJob, short_hash, slug
 from frugalseg.studies.plan.plan import NOWHERE, DataPlan, MethodPlan, Plan, TestPlan
 from frugalseg.studies.plan.yaml_source import Entry
@@ -64,10 +65,10 @@ class Source:
     def scans(self) -> list[Scan]:
         """The labelled scans, by case id; there once the job is done."""
         if self.job.look:
-            scans = LIST.read(self.job.options.out)["scans"]
+            scans: Sequence[IndexedScan | ScanEntry] = ScanIndex.read(self.job.options.out).scans
         else:
-            scans = [s for s in self.store.meta["scans"] if s["labels_sha256"] is not None]
-        return [Scan(s["case"], s["patient"], s["fingerprint"], s["labels_sha256"]) for s in scans]
+            scans = self.store.record.scans
+        return [Scan(s.case, s.patient, s.fingerprint, s.labels_sha256) for s in scans if s.labels_sha256 is not None]
 
 
 def locate(plan: Plan, out: Path) -> dict[str, Source]:
@@ -131,8 +132,7 @@ def _split(test: TestPlan, sources: Mapping[str, Source]) -> Split:
     job = sources[test.data].job
     if not job.look:
         return sources[test.data].store.split()
-    content: dict[str, Any] = LIST.read(job.options.out)["split"]
-    return Split(**{part: tuple(patients) for part, patients in content.items()})
+    return ScanIndex.read(job.options.out).split
 
 
 def check_data(plan: Plan, sources: Mapping[str, Source]) -> None:
@@ -147,7 +147,7 @@ def check_data(plan: Plan, sources: Mapping[str, Source]) -> None:
     for method in plan.methods:
         _check_budgets(plan, method, store, split)
     learned = store.fingerprints({*split.train, *split.validation})
-    names = {scan["case"] for scan in store.meta["scans"] if scan["patient"] in {*split.train, *split.validation}}
+    names = {scan.case for scan in store.record.scans if scan.patient in {*split.train, *split.validation}}
     for test in plan.tests:
         scans = {scan.fingerprint: scan.case for scan in tested_scans(test, sources)}
         if leaked := sorted(scans[seen] for seen in learned & scans.keys()):

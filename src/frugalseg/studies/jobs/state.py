@@ -14,7 +14,8 @@ from frugalseg.engine.files import sweep, write_json
 from frugalseg.engine.forms import Form
 from frugalseg.engine.run import SPEC
 from frugalseg.errors import RunError, disk_errors
-from frugalseg.evaluation.results import SCORED, SUMMARY
+from frugalseg.evaluation.results import SUMMARY
+from frugalseg.records.summary import EvaluationState
 from frugalseg.studies.jobs.job import EvaluatedJob, Job, ModelJob, PretrainJob
 
 LOCK = ".lock"
@@ -85,7 +86,7 @@ def is_done(job: Job) -> bool:
 def is_evaluated(folder: Path) -> bool:
     """Whether `folder` holds an evaluation in which no scan is missing."""
     path = folder / SUMMARY
-    return path.is_file() and bool(SCORED.read(path)["complete"])
+    return path.is_file() and EvaluationState.read(path).complete
 
 
 @contextmanager

@@ -25,10 +25,10 @@ from frugalseg.options import (
 from frugalseg.options.common import Modality, told_modality
 from frugalseg.pretraining.methods import chosen_method, reads_superpixels
 from frugalseg.promptable.load import find_weights
+from frugalseg.records.scan_index import MaskIndex
 from frugalseg.segmentation.presets import PRESETS
 from frugalseg.studies.jobs.datasets import Source, locate_masks, tested_scans
 from frugalseg.studies.jobs.job import Carry, EvaluatedJob, Make, ModelJob, PretrainJob, Take, TestJob, short_hash, slug
-from frugalseg.studies.jobs.other_masks import LISTED
 from frugalseg.studies.jobs.trials import Trial
 from frugalseg.studies.plan.plan import SHOWN, Further, MethodPlan, OtherMasks, Plan, TestPlan, Training, of_plan
 
@@ -233,7 +233,7 @@ class CellBuilder:
     def _others(self, method: MethodPlan, other: OtherMasks) -> EvaluatedJob:
         """Masks that another program made, known by their content; the same for every budget, draw and seed."""
         jobs = {test.name: locate_masks(method, test, self.sources, self.out) for test in self.plan.tests}
-        listed = {name: [[m["case"], m["sha256"]] for m in LISTED.read(job.out)["masks"]] for name, job in jobs.items()}
+        listed = {name: [[m.case, m.sha256] for m in MaskIndex.read(job.out).masks] for name, job in jobs.items()}
         science = {"masks": listed, "target": [job.target for job in jobs.values()], "frugalseg": __version__}
         name = f"{slug(method.name)}-{short_hash(science)}"
 

@@ -17,7 +17,8 @@ from frugalseg.engine.run import SPEC
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
 from frugalseg.evaluation.metric_table import DICE, Place, metrics_in
-from frugalseg.evaluation.results import SCORED, SUMMARY
+from frugalseg.evaluation.results import SUMMARY
+from frugalseg.records.summary import EvaluationState
 from frugalseg.studies.jobs.job_progress import training_seconds
 from frugalseg.studies.jobs.state import is_evaluated, read_state, someone_at_work
 
@@ -259,8 +260,8 @@ def _test_slices(folder: Path, cell: Mapping[str, Any]) -> float:
     """How many annotated slices of test scans were used, over all test sets; NaN where every reference was."""
     if not cell.get("guided", False):
         return 0
-    summaries = [SCORED.read(folder / test / SUMMARY) for test in cell["tests"].values()]
-    return sum(len(slices) for s in summaries for slices in s["annotated_slices_left_out"].values()) or math.nan
+    summaries = [EvaluationState.read(folder / test / SUMMARY) for test in cell["tests"].values()]
+    return sum(len(slices) for s in summaries for slices in s.annotated_slices_left_out.values()) or math.nan
 
 
 def _cases(folder: Path, cell: Mapping[str, Any], patients: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:

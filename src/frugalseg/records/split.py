@@ -1,0 +1,48 @@
+"""split.json: which patients are for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from frugalseg.errors import FrugalsegError, SplitError
+from frugalseg.records.record import Content, Record
+from frugalseg.text import name_some
+
+PARTS = ("train", "validation", "test")
+
+
+def _written_by_hand(content: Content) -> Content:
+    """Splits of users have no format, may leave a part out, and name patients by numbers."""
+    return {part: [str(patient) for patient in content.get(part, ())] for part in PARTS}
+
+
+@dataclass(frozen=True)
+class Split(Record):
+    """Patients by part; no patient stands in two.
+
+    Raises:
+        SplitError: a patient stands in two parts, or none is left for training.
+    """
+
+    ERROR: ClassVar[type[FrugalsegError]] = SplitError
+    CURE: ClassVar[str] = 'write {"train": ["patient", …], "validation": […], "test": […]}'
+    OLDER: ClassVar = {0: _written_by_hand}
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for i, one in enumerate(PARTS):
+            for other in PARTS[i + 1 :]:
+                if both := set(getattr(self, one)) & set(getattr(self, other)):
+                    raise SplitError(
+                        f"the split has {name_some(both)} both in {one} and in {other}", "give each patient to one part"
+                    )
+        if not self.train:
+            raise SplitError("the split leaves no patient for training", "move patients to train, or lower --fractions")
+
+    def part_of(self) -> dict[str, str]:
+        """Patient → train, validation or test."""
+        return {patient: part for part in PARTS for patient in getattr(self, part)}

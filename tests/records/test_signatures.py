@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from frugalseg.errors import RunError
+from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.imaging.volume import Volume
+from frugalseg.promptable.embeddings import EmbeddingCache, ScanSlices, digest_of, signature_of
+from frugalseg.propagation.propagate import keep_or_clear
+from frugalseg.records.origin import Origin
+from frugalseg.records.signatures import EmbeddingSignature, SlicesSignature
+from tests.promptable.fake import Bright
+from tests.records.test_store import FIXTURES, TIMES
+from tests.scans import AFFINE_LPS, tiny_scan
+
+
+@pytest.mark.parametrize("time", TIMES)
+def test_embeddings_of_before_are_found_again(tmp_path, time):
+    path = FIXTURES / time / "embedding_signature.json"
+    there = EmbeddingSignature.read(path)
+    digest = json.loads((FIXTURES / time / "embedding_digest.json").read_text())
+    assert digest_of(there) == digest
+    scan = ScanSlices.of(Volume(tiny_scan()[0], AFFINE_LPS), IntensityScale("ct", -160, 240))
+    assert signature_of(scan, Bright()) == there
+    EmbeddingCache(tmp_path, there)
+    assert (tmp_path / digest[:20] / "signature.json").read_text() == path.read_text()
+
+
+def test_the_part_that_differs_is_told():
+    one = EmbeddingSignature.read(FIXTURES / "before_records" / "embedding_signature.json")
+    assert one.difference(one) is None
+    assert replace(one, shown={"0": 0.0, "1": 1.0}).difference(one) == "shown"
+    assert replace(one, recipe={}, image="another").difference(one) == "image"
+
+
+@pytest.mark.parametrize("time", TIMES)
+def test_slices_that_a_propagation_of_before_reached_are_kept(tmp_path, time):
+    store = tmp_path / ".a.partial"
+    store.mkdir()
+    (store / "signature.json").write_bytes((FIXTURES / time / "slices_signature.json").read_bytes())
+    (store / "0003.npz").touch()
+    keep_or_clear(store, ["a", 1], "b")
+    assert (store / "0003.npz").exists()
+    keep_or_clear(store, ["a", 1], "b")
+    assert (store / "0003.npz").exists()
+    keep_or_clear(store, ["a", 2], "b")
+    assert not (store / "0003.npz").exists()
+
+
+def test_a_damaged_signature_keeps_nothing(tmp_path):
+    (tmp_path / "signature.json").write_text("[1]")
+    (tmp_path / "0003.npz").touch()
+    with pytest.raises(RunError, match="is damaged"):
+        SlicesSignature.read(tmp_path / "signature.json")
+    keep_or_clear(tmp_path, "a")
+    assert not (tmp_path / "0003.npz").exists()
+
+
+@pytest.mark.parametrize("time", TIMES)
+def test_an_origin_of_before_is_read(time):
+    origin = Origin.read(FIXTURES / time / "origin.json")
+    source = "https://example.org/lite_medsam.pth"
+    assert origin == Origin("lite_medsam.pth", 12, "0" * 64, source, "Apache-2.0", True)
