@@ -87,7 +87,7 @@ def test_values_that_cannot_be_are_named(tmp_path, keys, value, told):
     with pytest.raises(StoreError) as error:
         StoreRecord.read(tmp_path / "store.json")
     assert told in error.value.problem
-    assert str(tmp_path / "store.json") in error.value.problem
+    assert error.value.problem.count(str(tmp_path / "store.json")) == 1
 
 
 def test_differences_of_parameters_are_told():

@@ -129,7 +129,7 @@ def _evaluated(options: EvaluateOptions, summary: object) -> list[str]:
     return lines + ([f"report: {options.out / 'report.html'}"] if options.report else [])
 
 
-def _judged(options: SamMixEvaluateOptions, figures: Mapping[str, Any]) -> list[str]:
+def _judged(options: SamMixEvaluateOptions, figures: object) -> list[str]:
     return [f"figures: {options.out}"]
 
 

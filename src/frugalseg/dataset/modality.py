@@ -90,7 +90,7 @@ def settle(options: Options, images: Mapping[str, Path], workers: int | None = N
     """
     told = told_modality(options)
     expected = _find(images, workers) if told == "auto" else Expected(told, "all scans are said to be", certain=True)
-    return replace(options, **explicit(options, expected.kind)), expected  # type: ignore[type-var]
+    return decide(options, expected.kind), expected
 
 
 def scale_of(options: IntensityOptions) -> IntensityScale:
@@ -101,13 +101,10 @@ def scale_of(options: IntensityOptions) -> IntensityScale:
     return IntensityScale(options.modality, *limits)
 
 
-def explicit(options: IntensityOptions, kind: Kind) -> dict[str, Any]:
-    """Modality, window and percentiles as options without a gap."""
-    return {
-        "modality": kind,
-        "window": options.window or WINDOW,
-        "percentiles": options.percentiles or PERCENTILES,
-    }
+def decide(options: Options, kind: Kind) -> Options:
+    """The options of scans of one kind, with modality, window and percentiles filled in."""
+    window, percentiles = options.window or WINDOW, options.percentiles or PERCENTILES
+    return replace(options, modality=kind, window=window, percentiles=percentiles)  # type: ignore[type-var]
 
 
 def _find(images: Mapping[str, Path], workers: int | None) -> Expected:

@@ -23,7 +23,7 @@ from msgspec import UNSET
 
 from frugalseg._version import __version__
 from frugalseg.dataset.digest import digest_of
-from frugalseg.dataset.modality import Expected, ModalityError, explicit, scale_of, settle
+from frugalseg.dataset.modality import Expected, ModalityError, decide, scale_of, settle
 from frugalseg.dataset.place import is_there, place_of
 from frugalseg.dataset.splits import draw_split, patient_of, read_split
 from frugalseg.dataset.stamp import Stamps, stamp_scan
@@ -179,7 +179,7 @@ def _settled(options: PrepareOptions, images: Mapping[str, Path]) -> tuple[Prepa
     """The options with the modality decided: as a store that is there was made, or by the scans."""
     if told_modality(options) == "auto" and (options.out / "store.json").is_file():
         kind = SliceStore.open(options.out).intensity.kind
-        return replace(options, **explicit(options, kind)), Expected(kind, "the store holds")
+        return decide(options, kind), Expected(kind, "the store holds")
     return settle(options, images, options.workers)
 
 

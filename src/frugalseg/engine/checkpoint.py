@@ -41,13 +41,17 @@ _UNREADABLE = (
 """What torch.load lets through when a file is damaged."""
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+State = dict[str, Any]
+"""A checkpoint: what PyTorch's modules, optimisers and schedules call their state, and numbers."""
+
+
+def save_checkpoint(path: Path, state: State) -> None:
     """Write `state` (tensors and plain Python values) so that `path` is always a whole checkpoint."""
     with atomic_write(path) as file:
         torch.save(state, file)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> State:
     """Read a checkpoint on the CPU; never runs code from the file.
 
     Raises:
@@ -64,7 +68,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def check_checkpoint(path: Path, state: dict[str, Any], steps: int) -> None:
+def check_checkpoint(path: Path, state: State, steps: int) -> None:
     """Raise `RunError` unless a training of so many steps can go on from what was read, or take its model from it.
 
     Noticed are keys that are missing or of another type, a step beyond the end, and weights that are not finite.

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from frugalseg.engine import cuda_graphs as graphs
-from frugalseg.engine.checkpoint import check_checkpoint, fitting, keep_as_best, load_checkpoint, save_checkpoint
+from frugalseg.engine.checkpoint import State, check_checkpoint, fitting, keep_as_best, load_checkpoint, save_checkpoint
 from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import Work, console, progress, say
 from frugalseg.engine.run import RunFolder
@@ -233,7 +233,7 @@ class _Trainer:
         wait = f"{self.watch.waited / self.watch.seconds:.0%} waiting"
         bar.note = " · ".join([f"loss {loss:.3f}", *self.figures, *best, speed, wait])
 
-    def _tell(self, record: dict[str, Any]) -> None:
+    def _tell(self, record: Mapping[str, float]) -> None:
         """Say a record of metrics.jsonl where no bar shows it."""
         if not console.is_interactive:
             numbers = {k: v for k, v in record.items() if isinstance(v, float) and k != "epoch"}
@@ -245,7 +245,7 @@ class _Trainer:
     def _report(self) -> None:
         """Log the interval's means, validate, and write a checkpoint."""
         state = self.state
-        record: dict[str, Any] = {"step": state.step, "epoch": round(state.step / self.task.steps_per_epoch, 3)}
+        record: dict[str, float] = {"step": state.step, "epoch": round(state.step / self.task.steps_per_epoch, 3)}
         record |= {name: float(total) / state.summed for name, total in state.sums.items()}
         record["lr"] = self.optimizer.param_groups[0]["lr"]
         record["samples_per_s"] = self.watch.samples / self.watch.seconds
@@ -291,7 +291,7 @@ class _Trainer:
             },
         )
 
-    def _restore(self, saved: dict[str, Any]) -> None:
+    def _restore(self, saved: State) -> None:
         check_checkpoint(self.run.last, saved, self.plan.steps)
         with fitting(self.run.last):
             self.task.model.load_state_dict(saved["model"])
@@ -307,12 +307,12 @@ class _Trainer:
         self.fabric.barrier()
 
 
-def _figures(record: Mapping[str, Any]) -> list[str]:
+def _figures(record: Mapping[str, float]) -> list[str]:
     """What the last validation found, in words."""
     return [f"{words} {record[name]:.3f}" for name, words in VALIDATED.items() if name in record]
 
 
-def load_best(run: RunFolder, task: Task, steps: int) -> dict[str, Any]:
+def load_best(run: RunFolder, task: Task, steps: int) -> State:
     """Load the best checkpoint of a training that has ended, or its last, into the task's model; returns all it says.
 
     Raises:

@@ -196,7 +196,7 @@ class RunFolder:
                 stacklevel=2,
             )
 
-    def log(self, record: dict[str, Any]) -> None:
+    def log(self, record: Mapping[str, float]) -> None:
         """Append one record to metrics.jsonl, and to TensorBoard's events where TensorBoard is installed."""
         with disk_errors(self.metrics):
             with self.metrics.open("a", encoding="utf-8") as file:
@@ -224,11 +224,11 @@ class RunFolder:
         with atomic_write(self.metrics, "w") as file:
             file.writelines(kept)
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[dict[str, float]]:
         """All of metrics.jsonl."""
         return [record for _, record in self._lines()]
 
-    def _lines(self) -> list[tuple[str, dict[str, Any]]]:
+    def _lines(self) -> list[tuple[str, dict[str, float]]]:
         """Every whole line of metrics.jsonl, and what it says."""
         try:
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -78,9 +78,11 @@ class Record:
     @classmethod
     def parse(cls: type[R], content: Any, path: Path) -> R:
         """The record in the content of the JSON file at `path`; raises as `read`."""
+        if isinstance(content, dict):
+            cls._check_version(content, path)
         try:
             if isinstance(content, dict):
-                content = cls._upgraded(content, path)
+                content = cls._upgraded(content)
             return msgspec.convert(content, cls, strict=True)
         except FrugalsegError as error:
             if type(error) is cls.ERROR:  # of the record itself, which knows what to do
@@ -92,13 +94,17 @@ class Record:
             raise cls._damaged(path, f"{type(error).__name__}: {error}") from error
 
     @classmethod
-    def _upgraded(cls, content: Content, path: Path) -> Content:
+    def _check_version(cls, content: Content, path: Path) -> None:
         version = content.get("format", 0)
         if isinstance(version, int) and version > cls.FORMAT:
             raise cls.ERROR(
                 f"{printable(path)} has format {version}, this version of frugalseg reads up to {cls.FORMAT}",
                 "update frugalseg",
             )
+
+    @classmethod
+    def _upgraded(cls, content: Content) -> Content:
+        version = content.get("format", 0)
         while version != cls.FORMAT:
             if version not in cls.OLDER:
                 raise ValueError(f"format {version!r}, expected {cls.FORMAT}")
