@@ -20,24 +20,24 @@ ALLOWED: dict[str, str] = {
     "options": "",
     "interrupts": "",
     "engine": "options",
-    "records": "engine",
     "imaging": "engine",
+    "records": "options engine imaging",
     "phantoms": "engine imaging",
-    "dataset": "options engine imaging",
-    "models": "options engine imaging",
+    "dataset": "options engine imaging records",
+    "models": "options engine records",
     "weights": "options engine models",
     "masks": "options engine imaging dataset",
     "promptable": "options engine imaging models weights",
-    "pretraining": "options engine dataset models",
-    "segmentation": "options engine imaging dataset models masks",
-    "refinement": "options engine imaging dataset masks promptable",
+    "pretraining": "options engine records dataset models",
+    "segmentation": "options engine imaging records dataset models masks",
+    "refinement": "options engine imaging records dataset masks promptable",
     "propagation": "options engine imaging dataset masks promptable refinement",
-    "sam_mix": "options engine imaging dataset models masks promptable segmentation",
-    "evaluation": "options engine imaging dataset masks pretraining",
-    "commands": "options engine phantoms dataset models promptable pretraining segmentation refinement sam_mix "
+    "sam_mix": "options engine imaging records dataset models masks promptable segmentation",
+    "evaluation": "options engine imaging records dataset masks pretraining",
+    "commands": "options engine phantoms records dataset promptable pretraining segmentation refinement sam_mix "
     "evaluation",
-    "studies": "options engine imaging phantoms dataset models weights masks promptable pretraining segmentation "
-    "refinement propagation sam_mix evaluation commands",
+    "studies": "options engine imaging phantoms records dataset models weights masks promptable pretraining "
+    "segmentation refinement propagation sam_mix evaluation commands",
     "cli": "interrupts engine commands",
 }
 """Package → what it may import, beside itself and `EVERYWHERE`, from the first step of the data to the last."""

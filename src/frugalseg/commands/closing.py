@@ -29,6 +29,7 @@ from frugalseg.options import (
     SamMixTrainOptions,
     SuperpixelOptions,
 )
+from frugalseg.records.model import EncoderRecord, SamMixRecord, SegmenterRecord
 from frugalseg.text import counted
 
 SCANS, MASKS, TARGET = Path("SCANS"), Path("MASKS"), "ORGAN=VALUE"
@@ -66,8 +67,7 @@ def _pretrain_with(store: Path, method: Any) -> str:
 
 
 def _pretrain(options: PretrainOptions, run: Any) -> list[str]:
-    spec = read_json(run.path / "model.json")
-    done = f"encoder: {run.path} ({spec['method']})"
+    done = f"encoder: {run.path} ({EncoderRecord.of_run(run.path).method})"
     if not (_meta(options.data).get("parameters", {}).get("targets")):
         return [done, "next: prepare scans with masks, and give `frugalseg finetune` this encoder by --encoder"]
     further = FinetuneOptions(
@@ -82,8 +82,9 @@ def _pretrain(options: PretrainOptions, run: Any) -> list[str]:
 
 
 def _trained(options: FinetuneOptions | SamMixTrainOptions, run: Any) -> list[str]:
-    spec = read_json(run.path / "model.json")
-    dice = spec["validation_dice"]
+    kind = SamMixRecord if isinstance(options, SamMixTrainOptions) else SegmenterRecord
+    record = kind.of_run(run.path)
+    dice = record.validation_dice
     judged = "never validated" if dice is None else f"validation Dice {dice:.3f}"
     given = {
         "model": run.path,
@@ -96,7 +97,7 @@ def _trained(options: FinetuneOptions | SamMixTrainOptions, run: Any) -> list[st
         further = command_line("sam-mix predict", SamMixPredictOptions(**given))
     else:
         further = command_line("predict", PredictOptions(**given))
-    return [f"model: {run.path} ({judged}, of step {spec['step']})", _next(further)]
+    return [f"model: {run.path} ({judged}, of step {record.step})", _next(further)]
 
 
 def _masks(

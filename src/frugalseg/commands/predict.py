@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from frugalseg.engine.files import check_out
-from frugalseg.engine.forms import SCALE, Form
 from frugalseg.engine.lock import in_use
-from frugalseg.engine.run import SPEC
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, ScanError
-from frugalseg.models.saved import CURE
 from frugalseg.options import PredictOptions, RefineOptions
+from frugalseg.records.model import read_model
 from frugalseg.sam_mix.predict_options import is_sam_mix, sam_mix_options
 from frugalseg.segmentation.predict import predict as predict_segmenter
 
@@ -52,6 +49,8 @@ def predict(options: PredictOptions) -> dict[str, Path]:
         if not there:
             raise
         broken = error  # the other scans are there, and are refined first
+    shown = read_model(options.model).preprocessing.intensity
+    limits = (shown.low, shown.high)
     refined = refine(
         RefineOptions(
             images=options.images,
@@ -63,7 +62,9 @@ def predict(options: PredictOptions) -> dict[str, Path]:
             precision=options.precision,
             overwrite=options.overwrite,
             resume="no" if options.resume == "no" else "auto",
-            **_as_trained(options.model),
+            modality=shown.kind,
+            window=limits if shown.kind == "ct" else None,
+            percentiles=limits if shown.kind == "mr" else None,
         )
     )
     if broken is not None:
@@ -78,14 +79,3 @@ def _predict_alone(options: PredictOptions) -> dict[str, Path]:
 
         return sam_mix_predict(sam_mix_options(options))
     return predict_segmenter(options)
-
-
-SHOWN = Form({"preprocessing": {"intensity": SCALE}}, RunError, CURE)
-"""What every kind's model.json says of how it sees scans."""
-
-
-def _as_trained(run: Path) -> dict[str, Any]:
-    """The intensities that the trained model was shown, as options of `refine`; every kind notes them alike."""
-    intensity = SHOWN.read(run / SPEC)["preprocessing"]["intensity"]
-    limits = (float(intensity["low"]), float(intensity["high"]))
-    return {"modality": intensity["kind"], "window" if intensity["kind"] == "ct" else "percentiles": limits}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +31,7 @@ from frugalseg.engine.files import to_json
 from frugalseg.engine.forms import SCALE, Form
 from frugalseg.errors import StoreError
 from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.records.model import Preprocessing
 
 FORMAT = 1
 SUPERPIXELS = "superpixels.npy"
@@ -250,15 +251,10 @@ class SliceStore:
         return IntensityScale.from_dict(self.meta["parameters"]["intensity"])
 
     @property
-    def preprocessing(self) -> dict[str, Any]:
-        """What a scan must go through before a network trained on this store sees it, and what it should look like.
-
-        Under "looks_like" the kinds, ct or mr, that the values of the store's scans look like; a store made before
-        that was noted has none.
-        """
+    def preprocessing(self) -> Preprocessing:
+        """What a scan must go through before a network trained on this store sees it, and what it should look like."""
         looks = {scan.get("looks_like") for scan in self.meta["scans"]} - {None}
-        shaping = {key: self.meta["parameters"][key] for key in ("size", "intensity")}
-        return {**shaping, "looks_like": sorted(looks)}
+        return Preprocessing(self.size, self.intensity, tuple(sorted(looks)))
 
     @property
     def presence_columns(self) -> list[str]:
@@ -285,6 +281,10 @@ class SliceStore:
     def fingerprints(self, patients: set[str]) -> set[str]:
         """Fingerprints of the scans of these patients."""
         return {scan["fingerprint"] for scan in self.meta["scans"] if scan["patient"] in patients}
+
+    def fingerprints_of(self, cases: Collection[str]) -> set[str]:
+        """Fingerprints of the scans of these ids."""
+        return {scan["fingerprint"] for scan in self.meta["scans"] if scan["case"] in cases}
 
     def identity(self, split: Split, superpixels: bool = False) -> dict[str, str]:
         """Hashes of the store and of the split used: a run is resumed on the same data or not at all.

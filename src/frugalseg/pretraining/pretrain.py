@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from frugalseg._version import __version__
@@ -19,6 +17,7 @@ from frugalseg.models.saved import save_model
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.methods import METHODS, reads_superpixels
 from frugalseg.pretraining.task import PretrainTask
+from frugalseg.records.model import EncoderAnnotation, EncoderRecord
 from frugalseg.text import counted
 
 
@@ -63,24 +62,24 @@ def pretrain(options: PretrainOptions) -> RunFolder:
         return run
 
 
-def describe(options: PretrainOptions, store: SliceStore, task: PretrainTask) -> dict[str, Any]:
-    """model.json of a pre-training run."""
+def describe(options: PretrainOptions, store: SliceStore, task: PretrainTask) -> EncoderRecord:
+    """What a pre-training learned, and from what."""
     seen = store.slices.loc[task.rows]
-    return {
-        "kind": "encoder",
-        "version": __version__,
-        "backbone": options.backbone,
-        "norm": task.norm,
-        "context": options.context or 0,
-        "method": options.method,
-        "published_weights": task.published,
-        "parameters": sum(p.numel() for p in task.model.network.parameters()),
-        "preprocessing": store.preprocessing,
-        "annotation": {
-            "masks": 0,
-            "organ_present_labels": len(seen) if task.method.annotation != "none" else 0,
-            "scans_seen": int(seen["case"].nunique()),
-        },
-        "probe": task.probe.record,
-        "fingerprints": sorted(s["fingerprint"] for s in store.meta["scans"] if s["case"] in set(seen["case"])),
-    }
+    cases = set(seen["case"])
+    return EncoderRecord(
+        version=__version__,
+        backbone=options.backbone,
+        norm=task.norm,
+        context=options.context or 0,
+        method=options.method,
+        published_weights=task.published,
+        parameters=sum(p.numel() for p in task.model.network.parameters()),
+        preprocessing=store.preprocessing,
+        annotation=EncoderAnnotation(
+            masks=0,
+            organ_present_labels=len(seen) if task.method.annotation != "none" else 0,
+            scans_seen=len(cases),
+        ),
+        probe=task.probe.record,
+        fingerprints=tuple(sorted(store.fingerprints_of(cases))),
+    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.models.blocks import ProjectionNet
 from frugalseg.pretraining.embedding_metrics import Vectors, alignment, collapsed, embedding_rank, uniformity
+from frugalseg.records.model import ProbeRecord
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -71,14 +71,9 @@ class Probe:
         self._warned = False
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> ProbeRecord:
         """What is looked at, for the run's record: the labels too, though nothing is learned from them."""
-        return {
-            "slices": len(self._rows),
-            "labelled_slices": len(self._labelled),
-            "labelled_scans": self._labelled_scans,
-            "organs": self.organs,
-        }
+        return ProbeRecord(len(self._rows), len(self._labelled), self._labelled_scans, tuple(self.organs))
 
     def __call__(self, model: ProjectionNet) -> dict[str, float]:
         """Look at the encoder as it is now; leaves it and all random states as they were.

@@ -65,23 +65,31 @@ class Record:
     @classmethod
     def parse(cls: type[R], content: Any, path: Path) -> R:
         """The record in the content of the JSON file at `path`; raises as `read`."""
+        if isinstance(content, dict):
+            cls._check_version(content, path)
         try:
             if isinstance(content, dict):
-                content = cls._upgraded(content, path)
+                content = cls._upgraded(content)
             return msgspec.convert(content, cls, strict=True)
+        except FrugalsegError as error:  # of a part that is no record, as an option's value would be refused
+            raise cls._damaged(path, error.problem) from error
         except msgspec.ValidationError as error:
             raise cls._damaged(path, _in_words(str(error))) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:  # of a converter of older formats
             raise cls._damaged(path, f"{type(error).__name__}: {error}") from error
 
     @classmethod
-    def _upgraded(cls, content: Content, path: Path) -> Content:
+    def _check_version(cls, content: Content, path: Path) -> None:
         version = content.get("format", 0)
         if isinstance(version, int) and version > cls.FORMAT:
             raise cls.ERROR(
                 f"{printable(path)} has format {version}, this version of frugalseg reads up to {cls.FORMAT}",
                 "update frugalseg",
             )
+
+    @classmethod
+    def _upgraded(cls, content: Content) -> Content:
+        version = content.get("format", 0)
         while version != cls.FORMAT:
             if version not in cls.OLDER:
                 raise ValueError(f"format {version!r}, expected {cls.FORMAT}")

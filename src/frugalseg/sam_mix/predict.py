@@ -17,7 +17,7 @@ from torch import Tensor
 
 from frugalseg._version import __version__
 from frugalseg.dataset.modality import expected_of_model
-from frugalseg.dataset.targets import to_classes, to_values
+from frugalseg.dataset.targets import Targets, to_classes, to_values
 from frugalseg.engine.device import autocast, describe, find_device
 from frugalseg.engine.files import check_out
 from frugalseg.engine.progress import progress, say
@@ -25,14 +25,14 @@ from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import check_two_files, find_dataset, find_masks
 from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE, clean
 from frugalseg.masks.folder import MaskFolder, Words, chosen
 from frugalseg.options import PredictOptions, SamMixPredictOptions
-from frugalseg.sam_mix.checkpoint import load_mix, load_mix_spec, weights_sha256
+from frugalseg.records.model import SamMixRecord
+from frugalseg.sam_mix.checkpoint import load_mix, weights_sha256
 from frugalseg.sam_mix.model import Found, MixModel, claimed
 from frugalseg.sam_mix.prompts import boxes_of_masks
 from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, _written_targets
@@ -62,24 +62,23 @@ class MixPredictor(Predictor):
         trained: organ → label values of the training, which references hold.
     """
 
-    trained: dict[str, tuple[int, ...]]
+    trained: Targets
 
     @classmethod
     def of(cls, options: SamMixPredictOptions) -> MixPredictor:
         """Load the model of a run; raises `RunError`, `OptionError` or `DeviceError`."""
-        spec = load_mix_spec(options.model)
+        record = SamMixRecord.of_run(options.model)
         device = find_device(options.device)
-        trained = {name: tuple(values) for name, values in spec["targets"].items()}
         return cls(
-            network=load_mix(options.model, spec, options.base, device),
+            network=load_mix(options.model, record, options.base, device),
             device=device,
-            targets=_written_targets(spec["targets"], options.target),
-            intensity=IntensityScale.from_dict(spec["preprocessing"]["intensity"]),
-            expected=expected_of_model(options.model, spec["preprocessing"], options.modality),
-            size=spec["preprocessing"]["size"],
+            targets=_written_targets(record.targets, options.target),
+            intensity=record.preprocessing.intensity,
+            expected=expected_of_model(options.model, record.preprocessing, options.modality),
+            size=record.preprocessing.size,
             context=0,
-            keep=[spec["keep"][organ] if options.keep == "model" else options.keep for organ in spec["targets"]],
-            scans=spec["scans"],
+            keep=[record.keep[organ] if options.keep == "model" else options.keep for organ in record.targets],
+            scans=record.scans,
             options=PredictOptions(
                 model=options.model,
                 images=options.images,
@@ -87,7 +86,7 @@ class MixPredictor(Predictor):
                 batch_size=options.batch_size,
                 precision=options.precision,
             ),
-            trained=trained,
+            trained=record.targets,
         )
 
     def segment(self, volume: Volume) -> Volume:

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,12 +26,12 @@ from frugalseg.engine.threads import with_threads
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.options import Keep, SamMixTrainOptions
 from frugalseg.promptable.load import lasting_name
+from frugalseg.records.model import BaseModel, FocalLoss, SamMixAnnotation, SamMixRecord, SamMixSettings
 from frugalseg.sam_mix.branch import trained_parts
 from frugalseg.sam_mix.checkpoint import build, save_mix
 from frugalseg.sam_mix.classifier import balanced_alpha
 from frugalseg.sam_mix.features import Features
 from frugalseg.sam_mix.model import MixModel
-from frugalseg.sam_mix.predict_options import KIND
 from frugalseg.sam_mix.task import MixTask, TrainingSet
 from frugalseg.segmentation.record import scan_roles
 from frugalseg.text import counted
@@ -107,17 +107,17 @@ class _Work:
         source = SliceSource(store, fabric.device, with_labels=True, rows=rows)
         return cls(store, split, source, training, fabric)
 
-    def settings(self, options: SamMixTrainOptions) -> dict[str, Any]:
-        """What `record.build` needs to build the model again."""
-        return {
-            "adapt": options.adapt,
-            "rank": options.rank,
-            "dense": options.dense,
-            "threshold": options.threshold,
-            "classifier_size": options.classifier_size,
-            "organs": len(self.store.targets),
-            "size": self.store.size,
-        }
+    def settings(self, options: SamMixTrainOptions) -> SamMixSettings:
+        """What is needed to build the model again."""
+        return SamMixSettings(
+            adapt=options.adapt,
+            rank=options.rank,
+            dense=options.dense,
+            threshold=options.threshold,
+            classifier_size=options.classifier_size,
+            organs=len(self.store.targets),
+            size=self.store.size,
+        )
 
     def identity(self, model: MixModel) -> dict[str, str]:
         """What a resumed run must have in common with the interrupted one."""
@@ -173,7 +173,6 @@ def _save(
     it needs to know."""
     best = load_best(run, task, task.steps)
     task.mix.eval()
-    store, training = work.store, work.training
     chosen = math.isfinite(best["best"])
     way, dice = 1.0, None
     if chosen:
@@ -182,44 +181,50 @@ def _save(
         keep = task.validation.worth_keeping(task.mix, KEEP)
         say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
     else:
-        keep = dict.fromkeys(store.targets, "all")
+        keep = dict.fromkeys(work.store.targets, "all")
         warnings.warn(
             "no validation patient has labels of a target: the last step's model is kept, and nothing was chosen",
             stacklevel=2,
         )
-    used, seen = store.slices.loc[training.labelled], set(store.slices.loc[training.taught, "case"])
-    spec = {
-        "kind": KIND,
-        "version": __version__,
-        "base": {"given": options.base, "name": task.mix.branch.name, "signature": task.mix.branch.signature},
-        "settings": work.settings(options),
-        "trained": {
-            "classifier": sum(p.numel() for p in task.mix.classifier.parameters()),
-            **trained_parts(task.mix.branch),
-        },
-        "parameters": sum(p.numel() for p in task.mix.parameters()),
-        "targets": store.meta["parameters"]["targets"],
-        "preprocessing": store.preprocessing,
-        "keep": keep,
-        "way_from_base": way,
-        "share_of_map": None if task.mix.branch.share is None else float(task.mix.branch.share.detach()),
-        "step": best["step"],
-        "validation_dice": dice,
-        "focal": {"alpha": dict(zip(store.targets, training.alpha, strict=True)), "gamma": options.focal_gamma},
-        "annotation": {
-            "budget": options.budget,
-            "draw": options.draw,
-            "masks": len(used),
-            "mask_scans": int(used["case"].nunique()),
-            "organ_present_labels": len(training.taught),
-            "organ_present_scans": len(seen),
-            "validation_scans": len(task.validation.cases),
-            "validation_masks": sum(len(rows) for rows in task.validation.cases.values()),
-        },
-        "scans": scan_roles(store, work.split, set(used["case"]), _fingerprints(store, seen)),
-    }
-    save_mix(run.path, task.mix, spec)
+    save_mix(run.path, task.mix, _record(options, work, task, keep, best["step"], dice, way))
 
 
-def _fingerprints(store: SliceStore, cases: set[str]) -> set[str]:
-    return {scan["fingerprint"] for scan in store.meta["scans"] if scan["case"] in cases}
+def _record(
+    options: SamMixTrainOptions,
+    work: _Work,
+    task: MixTask,
+    keep: dict[str, Keep],
+    step: int,
+    dice: float | None,
+    way: float,
+) -> SamMixRecord:
+    """What predicting with the model and judging it needs to know."""
+    store, training, branch = work.store, work.training, task.mix.branch
+    used, seen = (set(store.slices.loc[rows, "case"]) for rows in (training.labelled, training.taught))
+    classifier = sum(p.numel() for p in task.mix.classifier.parameters())
+    return SamMixRecord(
+        version=__version__,
+        base=BaseModel(options.base, branch.name, branch.signature),
+        settings=work.settings(options),
+        trained={"classifier": classifier, **trained_parts(branch)},
+        parameters=sum(p.numel() for p in task.mix.parameters()),
+        targets=store.targets,
+        preprocessing=store.preprocessing,
+        keep=keep,
+        way_from_base=way,
+        share_of_map=None if branch.share is None else float(branch.share.detach()),
+        step=step,
+        validation_dice=dice,
+        focal=FocalLoss(dict(zip(store.targets, training.alpha, strict=True)), options.focal_gamma),
+        annotation=SamMixAnnotation(
+            budget=options.budget,
+            draw=options.draw,
+            masks=len(training.labelled),
+            mask_scans=len(used),
+            organ_present_labels=len(training.taught),
+            organ_present_scans=len(seen),
+            validation_scans=len(task.validation.cases),
+            validation_masks=sum(len(rows) for rows in task.validation.cases.values()),
+        ),
+        scans=scan_roles(store, work.split, used, store.fingerprints_of(seen)),
+    )

@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +30,9 @@ from frugalseg.errors import OptionError
 from frugalseg.models.blocks import Segmenter
 from frugalseg.models.pretrained_weights import load_published
 from frugalseg.models.registry import build_segmenter, choose_norm, inputs_of
-from frugalseg.models.saved import WEIGHTS, load_encoder, load_spec, save_model
-from frugalseg.options import FinetuneOptions
+from frugalseg.models.saved import WEIGHTS, load_encoder, read_network, save_model
+from frugalseg.options import FinetuneOptions, Keep
+from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.presets import Preset, chosen_preset
 from frugalseg.segmentation.pseudo import Redraw, Unlabelled, pseudo_label
@@ -101,7 +102,7 @@ class _Work:
     labelled: npt.NDArray[np.int64]
     unlabelled: npt.NDArray[np.int64]
     backbone: str
-    encoder: dict[str, Any] | None
+    encoder: EncoderRecord | None
     fabric: Fabric
     redraw: Redraw | None = None
 
@@ -113,14 +114,14 @@ class _Work:
             raise OptionError(f"{store.folder} has no labels", "prepare it again with --labels and --target")
         budget = Budget.parse(options.budget)
         split = store.split(options.split)
-        encoder = load_spec(options.encoder, "encoder") if options.encoder else None
+        encoder = read_network(EncoderRecord, options.encoder) if options.encoder else None
         check_encoder(encoder, store, split, options.transductive)
-        if encoder and options.backbone not in (FinetuneOptions.backbone, encoder["backbone"]):
+        if encoder and options.backbone not in (FinetuneOptions.backbone, encoder.backbone):
             raise OptionError(
-                f"--backbone {options.backbone}: the encoder is one of {encoder['backbone']}", "leave out --backbone"
+                f"--backbone {options.backbone}: the encoder is one of encoder.backbone", "leave out --backbone"
             )
         fabric = make_fabric(options.device, options.precision)
-        preset = chosen_preset(options, encoder)
+        preset = chosen_preset(options, encoder.context if encoder else None)
         usable = store.slices[store.middle(options.middle_fraction)]
         labelled = draw_labels(usable, split.train, budget, options.draw, store.presence_columns)
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
@@ -131,14 +132,14 @@ class _Work:
                 "unlabelled to learn from; this is trained as --preset robust"
             )
             options = replace(options, preset="robust", rounds=None, refine=None)
-            preset = chosen_preset(options, encoder)
+            preset = chosen_preset(options, encoder.context if encoder else None)
         elif preset.semi != "none" and len(unlabelled) == 0:
             warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
         validation = store.slices.index[store.slices["patient"].isin(split.validation)].to_numpy(np.int64)
         trained = labelled if preset.semi == "none" else others
         rows = np.concatenate([trained, validation])
         source = SliceSource(store, fabric.device, with_labels=True, rows=rows, context=preset.context)
-        backbone = encoder["backbone"] if encoder else options.backbone
+        backbone = encoder.backbone if encoder else options.backbone
         return cls(options, preset, store, split, source, labelled, unlabelled, backbone, encoder, fabric)
 
     def claim(self, options: FinetuneOptions) -> RunFolder:
@@ -171,7 +172,7 @@ class _Work:
 
     def train(self, options: FinetuneOptions, run: RunFolder, teacher: RunFolder | None) -> None:
         """One training, from the labels and what `teacher` makes of the rest."""
-        preset = chosen_preset(options, self.encoder)
+        preset = chosen_preset(options, self.encoder.context if self.encoder else None)
         training = TrainingSet(self.labelled, self._unlabelled(options, preset, teacher))
         torch.manual_seed(options.seed)
         network, published = self.start_network(options)
@@ -193,13 +194,13 @@ class _Work:
             self._save(run, options, task, published)
         self.fabric.barrier()
 
-    def start_network(self, options: FinetuneOptions) -> tuple[Segmenter, dict[str, Any] | None]:
+    def start_network(self, options: FinetuneOptions) -> tuple[Segmenter, PublishedWeights | None]:
         """The network to start from, and where published weights came from.
 
         Raises:
             RunError, OptionError: an encoder or published weights that do not fit the network.
         """
-        preset = chosen_preset(options, self.encoder)
+        preset = chosen_preset(options, self.encoder.context if self.encoder else None)
         norm = choose_norm(self.backbone, options.norm, preset.norm)
         classes, inputs = len(self.store.targets), inputs_of(preset.context)
         network = build_segmenter(self.backbone, classes, norm, preset.dropout, inputs=inputs)
@@ -216,9 +217,9 @@ class _Work:
             return None
         if teacher is None:
             return Unlabelled(self.unlabelled)
-        spec = load_spec(teacher.path, "segmenter")
-        model = load_segmenter(teacher.path, spec)
-        keep = [spec["keep"][organ] for organ in spec["targets"]]
+        record = read_network(SegmenterRecord, teacher.path)
+        model = load_segmenter(teacher.path, record)
+        keep = [record.keep[organ] for organ in record.targets]
         anew = "" if self.redraw is None else f", drawn anew by {options.refine}"
         say(f"labelling {counted(len(self.unlabelled), 'slice')} with {teacher.path}{anew}")
         model = model.to(self.source.device)
@@ -227,13 +228,13 @@ class _Work:
         )
 
     def _save(
-        self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: dict[str, Any] | None
+        self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: PublishedWeights | None
     ) -> None:
         """Write the best model, and with it what predicting and judging it needs to know."""
         best = load_best(run, task, task.steps)
         task.judged.eval()
-        chosen = math.isfinite(best["best"])
-        if chosen:
+        dice: float | None = best["best"] if math.isfinite(best["best"]) else None
+        if dice is not None:
             keep = task.validation.worth_keeping(task.judged, task.preset.keep)
             if len(task.preset.keep) > 1:
                 say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
@@ -243,37 +244,49 @@ class _Work:
                 "no validation patient has labels of a target: the last step's model is kept, and nothing was chosen",
                 stacklevel=2,
             )
-        used = self.store.slices.loc[self.labelled]
+        save_model(
+            run.path,
+            task.judged,
+            self._record(options, task, published, keep, best["step"], dice),
+        )
+
+    def _record(
+        self,
+        options: FinetuneOptions,
+        task: FinetuneTask,
+        published: PublishedWeights | None,
+        keep: dict[str, Keep],
+        step: int,
+        dice: float | None,
+    ) -> SegmenterRecord:
+        """What predicting with the model and judging it needs to know."""
         semi = task.training.unlabelled is not None
-        seen = set(self.encoder["fingerprints"]) if self.encoder else set()
-        if semi:
-            cases = set(self.store.slices.loc[self.unlabelled, "case"])
-            seen |= {scan["fingerprint"] for scan in self.store.meta["scans"] if scan["case"] in cases}
-        spec = {
-            "kind": "segmenter",
-            "version": __version__,
-            "backbone": self.backbone,
-            "norm": choose_norm(self.backbone, options.norm, task.preset.norm),
-            "context": task.preset.context,
-            "published_weights": published or (self.encoder or {}).get("published_weights"),
-            "parameters": sum(p.numel() for p in task.judged.parameters()),
-            "targets": self.store.meta["parameters"]["targets"],
-            "preprocessing": self.store.preprocessing,
-            "keep": keep,
-            "step": best["step"],
-            "validation_dice": best["best"] if chosen else None,
-            "pseudo_labels_refined_by": self.redraw.to_dict() if self.redraw and semi else None,
-            "annotation": {
-                "budget": options.budget,
-                "draw": options.draw,
-                "masks": len(used),
-                "mask_scans": int(used["case"].nunique()),
-                "validation_scans": len(task.validation.cases),
-                "validation_masks": sum(len(rows) for rows in task.validation.cases.values()),
-                "unlabelled_slices": len(self.unlabelled) if semi else 0,
-                "unlabelled_scans": int(self.store.slices.loc[self.unlabelled, "case"].nunique()) if semi else 0,
-                "pretraining": self.encoder["annotation"] if self.encoder else None,
-            },
-            "scans": scan_roles(self.store, self.split, set(used["case"]), seen),
-        }
-        save_model(run.path, task.judged, spec)
+        unseen = set(self.store.slices.loc[self.unlabelled, "case"]) if semi else set()
+        seen = set(self.encoder.fingerprints if self.encoder else ()) | self.store.fingerprints_of(unseen)
+        used = set(self.store.slices.loc[self.labelled, "case"])
+        return SegmenterRecord(
+            version=__version__,
+            backbone=self.backbone,
+            norm=choose_norm(self.backbone, options.norm, task.preset.norm),
+            context=task.preset.context,
+            published_weights=published or (self.encoder.published_weights if self.encoder else None),
+            parameters=sum(p.numel() for p in task.judged.parameters()),
+            targets=self.store.targets,
+            preprocessing=self.store.preprocessing,
+            keep=keep,
+            step=step,
+            validation_dice=dice,
+            pseudo_labels_refined_by=self.redraw.record if self.redraw and semi else None,
+            annotation=SegmenterAnnotation(
+                budget=options.budget,
+                draw=options.draw,
+                masks=len(self.labelled),
+                mask_scans=len(used),
+                validation_scans=len(task.validation.cases),
+                validation_masks=sum(len(rows) for rows in task.validation.cases.values()),
+                unlabelled_slices=len(self.unlabelled) if semi else 0,
+                unlabelled_scans=len(unseen),
+                pretraining=self.encoder.annotation if self.encoder else None,
+            ),
+            scans=scan_roles(self.store, self.split, used, seen),
+        )

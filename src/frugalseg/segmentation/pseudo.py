@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
 from frugalseg.masks.components import clean
 from frugalseg.options import Keep, Precision
+from frugalseg.records.model import PromptableModel
 from frugalseg.segmentation.losses import with_background
 
 CHUNK = 32
@@ -29,8 +30,9 @@ class Redraw(Protocol):
     def __call__(self, case: str, rows: npt.NDArray[np.int64], classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """New classes (Z, S, S) for those of the slices `rows`, which are those of one scan, from below."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """What draws them, for the record."""
+    @property
+    def record(self) -> PromptableModel:
+        """What draws them."""
 
 
 @dataclass(frozen=True)
