@@ -26,14 +26,14 @@ ALLOWED: dict[str, str] = {
     "dataset": "options engine imaging records",
     "models": "options engine records",
     "weights": "options engine models",
-    "masks": "options engine imaging dataset",
+    "masks": "options engine imaging records dataset",
     "promptable": "options engine imaging models weights",
     "pretraining": "options engine records dataset models",
     "segmentation": "options engine imaging records dataset models masks",
     "refinement": "options engine imaging records dataset masks promptable",
-    "propagation": "options engine imaging dataset masks promptable refinement",
+    "propagation": "options engine imaging records dataset masks promptable refinement",
     "sam_mix": "options engine imaging records dataset models masks promptable segmentation",
-    "evaluation": "options engine imaging records dataset masks pretraining",
+    "evaluation": "options engine imaging records dataset pretraining",
     "commands": "options engine phantoms records dataset promptable pretraining segmentation refinement sam_mix "
     "evaluation",
     "studies": "options engine imaging phantoms records dataset models weights masks promptable pretraining "

@@ -30,6 +30,7 @@ from frugalseg.options import (
     SuperpixelOptions,
 )
 from frugalseg.records.model import EncoderRecord, SamMixRecord, SegmenterRecord
+from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.text import counted
 
 SCANS, MASKS, TARGET = Path("SCANS"), Path("MASKS"), "ORGAN=VALUE"
@@ -103,20 +104,20 @@ def _trained(options: FinetuneOptions | SamMixTrainOptions, run: Any) -> list[st
 def _masks(
     options: PredictOptions | RefineOptions | PropagateOptions | SamMixPredictOptions, written: Mapping[str, Path]
 ) -> list[str]:
-    note = read_json(options.out / "predictions.json")
+    record = PredictionRecord.read(options.out / PREDICTIONS_FILE)
     further = EvaluateOptions(
         predictions=options.out,
-        references=_references(note, written) or MASKS,
-        target=[] if note.get("targets") else [TARGET],
+        references=_references(record, written) or MASKS,
+        target=[] if record.targets else [TARGET],
         out=_beside(options.out, "evaluation"),
     )
     return [f"{counted(len(written), 'mask')}: {options.out}", _next(command_line("evaluate", further))]
 
 
-def _references(note: Mapping[str, Any], written: Iterable[str]) -> Path | None:
+def _references(record: PredictionRecord, written: Iterable[str]) -> Path | None:
     """The masks of the scans that the model's slice store was made from, where all these scans were segmented."""
     try:
-        config = yaml.safe_load((Path(note["model"]) / "config.yaml").read_text(encoding="utf-8"))
+        config = yaml.safe_load((Path(record.model or "") / "config.yaml").read_text(encoding="utf-8"))
         known = _files(Path(config["data"]), 1)
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # no such run any more, or none of ours
         return None

@@ -14,6 +14,7 @@ from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, ScanError
 from frugalseg.options import PredictOptions, RefineOptions
 from frugalseg.records.model import read_model
+from frugalseg.records.predictions import PredictionRecord
 from frugalseg.sam_mix.predict_options import is_sam_mix, sam_mix_options
 from frugalseg.segmentation.predict import predict as predict_segmenter
 
@@ -33,7 +34,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
     if options.refine is None:
         return _predict_alone(options)
     from frugalseg.promptable.load import find_weights
-    from frugalseg.refinement.refine import COARSE, note_beside, refine
+    from frugalseg.refinement.refine import COARSE, refine
 
     find_weights(options.refine)  # before hours of predicting
     coarse = options.out / COARSE
@@ -43,7 +44,8 @@ def predict(options: PredictOptions) -> dict[str, Path]:
     try:
         there = list(_predict_alone(replace(options, refine=None, out=coarse)))
     except ScanError as error:
-        made = note_beside(coarse).get("masks", {})
+        record = PredictionRecord.beside(coarse)
+        made = record.masks if record else {}
         # Not those left there by an older prediction, nor any that were not asked for.
         there = [case for case in options.case or made if case in made]
         if not there:

@@ -14,8 +14,9 @@ from frugalseg.evaluation.overlays import PREDICTION_COLOUR, REFERENCE_COLOUR, C
 from frugalseg.evaluation.page import page_environment
 from frugalseg.evaluation.pairing import Pairs
 from frugalseg.evaluation.policy import EMPTY_MASK_POLICY, OUTCOMES, Outcome
-from frugalseg.evaluation.roles import ALL, GROUPS, PredictionNote
+from frugalseg.evaluation.roles import ALL, GROUPS
 from frugalseg.evaluation.runs import RunFacts, intensity_of, read_runs
+from frugalseg.records.predictions import PredictionRecord
 from frugalseg.text import number
 
 HEADLINE_METRICS = {
@@ -49,7 +50,7 @@ def render_report(
     records: Sequence[Mapping[str, Any]],
     pairs: Pairs,
     images: Mapping[str, Path],
-    note: PredictionNote | None,
+    record: PredictionRecord | None,
 ) -> str:
     """The report as one HTML document.
 
@@ -58,9 +59,9 @@ def render_report(
         records: one a case and organ.
         pairs: where the masks lie.
         images: case id → scan, for the pictures.
-        note: what predictions.json told, or None.
+        record: what predictions.json tells, or None.
     """
-    runs = read_runs(note.model if note else None)
+    runs = read_runs(Path(record.model) if record and record.model else None)
     first = summary["headline"] or next(iter(summary["groups"]))
     shown = set(summary["groups"][first]["cases"])
     targets = {organ: tuple(values) for organ, values in summary["targets"].items()}
@@ -81,7 +82,7 @@ def render_report(
         policy=EMPTY_MASK_POLICY,
         outcomes=OUTCOMES,
         runs=[(run, _curves(run)) for run in runs],
-        note=note,
+        prediction=record,
         reference_colour=REFERENCE_COLOUR,
         prediction_colour=PREDICTION_COLOUR,
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +34,7 @@ from frugalseg.models.registry import inputs_of
 from frugalseg.models.saved import WEIGHTS, read_network
 from frugalseg.options import Keep, PredictOptions
 from frugalseg.records.model import ScanRole, SegmenterRecord
+from frugalseg.records.predictions import CaseRecord, PredictionRecord
 from frugalseg.segmentation.losses import probabilities
 from frugalseg.segmentation.model import load_segmenter
 
@@ -151,6 +151,11 @@ def _written_targets(trained: Targets, wanted: list[str]) -> Targets:
     return {name: given.get(name, NOT_WRITTEN) for name in trained}
 
 
+def written(targets: Targets) -> Targets:
+    """Those organs of `_written_targets` that are written."""
+    return {name: values for name, values in targets.items() if values != NOT_WRITTEN}
+
+
 def predict(options: PredictOptions) -> dict[str, Path]:
     """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
 
@@ -168,25 +173,20 @@ def predict(options: PredictOptions) -> dict[str, Path]:
     check_out(options.out)
     predictor = Predictor.load(options)
     images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
-    note: dict[str, Any] = {
-        "version": __version__,
-        "model": str(options.model.resolve()),
-        "weights_sha256": sha256(options.model / WEIGHTS),
-        "targets": {name: list(values) for name, values in predictor.targets.items() if values != NOT_WRITTEN},
-        "settings": {
-            "flips": options.flips,
-            "keep": dict(zip(predictor.targets, predictor.keep, strict=True)),
-        },
-        "images": {case: str(path.resolve()) for case, path in images.items()},
-        "masks": {},
-        "roles": {},
-        "failed": {},
-    }
-    folder = MaskFolder.claim(options, images, note, ("model", "weights_sha256", "targets", "settings"), WORDS)
+    record = PredictionRecord(
+        version=__version__,
+        model=str(options.model.resolve()),
+        weights_sha256=sha256(options.model / WEIGHTS),
+        targets=written(predictor.targets),
+        settings={"flips": options.flips, "keep": dict(zip(predictor.targets, predictor.keep, strict=True))},
+        images={case: str(path.resolve()) for case, path in images.items()},
+        roles={},
+    )
+    folder = MaskFolder.claim(options, images, record, ("model", "weights_sha256", "targets", "settings"), WORDS)
 
-    def segment(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
+    def segment(case: str, path: Path) -> tuple[Volume, CaseRecord]:
         scan = read_volume(path)
         predictor.expected.check(case, path, scan)
-        return predictor.segment(scan), {"roles": predictor.role(case, scan)}
+        return predictor.segment(scan), CaseRecord(role=predictor.role(case, scan))
 
     return folder.fill(segment, describe(predictor.device))
