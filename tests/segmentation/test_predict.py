@@ -9,6 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from frugalseg.commands.finetune import finetune
+from frugalseg.commands.predict import predict
 from frugalseg.dataset.prepare import prepare
 from frugalseg.engine.lock import LOCK
 from frugalseg.errors import OptionError, PairingError, RunError
@@ -17,8 +19,7 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions
 from frugalseg.records.predictions import PREDICTIONS_FILE
-from frugalseg.segmentation.finetune import finetune
-from frugalseg.segmentation.predict import Predictor, predict
+from frugalseg.segmentation.predict import Predictor
 from tests.padded import check_shown, record_shown, write_padded_mr
 from tests.processes import try_lock
 from tests.scans import write_cohort

@@ -10,12 +10,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from frugalseg.commands.finetune import finetune
+from frugalseg.commands.predict import predict
 from frugalseg.dataset.prepare import prepare
 from frugalseg.errors import OptionError, ScanError
 from frugalseg.options import FinetuneOptions, PredictOptions, PrepareOptions
 from frugalseg.records.predictions import PREDICTIONS_FILE
-from frugalseg.segmentation.finetune import finetune
-from frugalseg.segmentation.predict import predict
 from tests.scans import AFFINE_LPS, tiny_scan, write_cohort
 
 

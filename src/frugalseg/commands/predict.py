@@ -1,6 +1,6 @@
 """`frugalseg predict`, whatever the model, with or without refinement.
 
-It lies here because segment/ knows nothing of this room.
+It lies here because `segmentation` knows nothing of promptable models.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from frugalseg.options import PredictOptions, RefineOptions
 from frugalseg.records.model import read_model
 from frugalseg.records.predictions import PredictionRecord
 from frugalseg.sam_mix.predict_options import is_sam_mix, sam_mix_options
-from frugalseg.segmentation.predict import predict as predict_segmenter
+from frugalseg.segmentation.predict import segment_scans
 
 
 @with_threads
@@ -27,8 +27,8 @@ def predict(options: PredictOptions) -> dict[str, Path]:
 
     Raises:
         ScanError: some scans failed, after all others are written.
-        RunError, OptionError, DeviceError: see `segmentation.predict.predict`, `sam_mix.predict.sam_mix_predict` and
-            `refinement.refine.refine`; an option that the model knows nothing of.
+        RunError, OptionError, DeviceError: see `segmentation.predict.segment_scans`, `sam_mix_predict` and `refine`; an
+            option that the model knows nothing of.
     """
     check_out(options.out)
     if options.refine is None:
@@ -80,4 +80,4 @@ def _predict_alone(options: PredictOptions) -> dict[str, Path]:
         from frugalseg.sam_mix.predict import sam_mix_predict  # it imports transformers, which takes seconds
 
         return sam_mix_predict(sam_mix_options(options))
-    return predict_segmenter(options)
+    return segment_scans(options)

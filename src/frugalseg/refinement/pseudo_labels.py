@@ -28,7 +28,7 @@ AS_STORED = IntensityScale("ct", 0.0, 1.0)
 """A store's images are in [0, 1] already."""
 
 
-class Redraw:
+class PseudoLabelRefiner:
     """Refines masks of a store's slices, as `frugalseg refine` does with its defaults.
 
     Args:

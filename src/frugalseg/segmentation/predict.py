@@ -156,7 +156,7 @@ def written(targets: Targets) -> Targets:
     return {name: values for name, values in targets.items() if values != NOT_WRITTEN}
 
 
-def predict(options: PredictOptions) -> dict[str, Path]:
+def segment_scans(options: PredictOptions) -> dict[str, Path]:
     """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
 
     A scan that cannot be read or segmented, or is of another modality than the model's, is reported and left out, the
@@ -168,8 +168,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
         OptionError: a `case` that is none of the images, or a `target` that the model does not know.
         DeviceError: the GPU asked for is not there.
     """
-    if options.refine is not None:
-        raise ValueError("refined masks are made by frugalseg.commands.predict")
+    assert options.refine is None, "refined masks are made by frugalseg.commands.predict"
     check_out(options.out)
     predictor = Predictor.load(options)
     images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
