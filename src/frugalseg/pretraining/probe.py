@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from scipy.stats import rankdata
 from torch import nn
 
+from frugalseg.dataset.auroc import auroc
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.models.blocks import ProjectionNet
@@ -136,18 +136,7 @@ def linear_probe(vectors: Vectors, present: Flags, half: Flags) -> float:
         wanted = present[fitted] - present[fitted].mean(axis=0)
         weights = fit.T @ np.linalg.solve(gram + penalty * np.eye(len(fit)), wanted)
         areas += [auroc(scores, truth) for scores, truth in zip((score @ weights).T, present[~fitted].T, strict=True)]
-    return float(np.mean(areas))
-
-
-def auroc(scores: npt.NDArray[np.float64], truth: Flags) -> float:
-    """Share of (true, false) pairs in which the true one scores higher, ties counting half (Mann and Whitney's U).
-
-    Args:
-        scores, truth: (N,); both kinds must be there.
-    """
-    hits = int(truth.sum())
-    above = rankdata(scores)[truth].sum() - hits * (hits + 1) / 2
-    return float(above / (hits * (len(truth) - hits)))
+    return float(np.mean([area for area in areas if area is not None]))
 
 
 def _neighbours(table: pd.DataFrame, rng: np.random.Generator) -> tuple[Ints, Ints]:

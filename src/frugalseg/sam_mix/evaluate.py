@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
+from frugalseg.dataset.auroc import auroc
 from frugalseg.dataset.targets import to_classes
 from frugalseg.engine.files import check_out_file, write_json
 from frugalseg.errors import PairingError, RunError
@@ -118,19 +118,6 @@ def _figures(seen: Mapping[str, Mapping[str, Seen]], cases: Sequence[str], organ
 
 Numbers = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-
-
-def auroc(probabilities: Numbers, present: Bools) -> float | None:
-    """Area under the ROC curve: the chance that one that shows the organ ranks above one that does not.
-
-    By ranks (Mann-Whitney), equal ones counted half. None where all show it, or none does.
-    """
-    positives = int(np.count_nonzero(present))
-    negatives = len(present) - positives
-    if not positives or not negatives:
-        return None
-    ranks = rankdata(probabilities)
-    return float((ranks[present].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def presence_figures(probabilities: Numbers, present: Bools, cut: float = 0.5) -> dict[str, float | int | None]:

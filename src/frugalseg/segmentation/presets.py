@@ -10,7 +10,7 @@ import torch
 from torch.nn import Parameter
 
 from frugalseg.dataset.augment import Strength
-from frugalseg.engine.schedules import cosine, warm_restarts
+from frugalseg.engine.schedules import cosine, one_cycle, warm_restarts
 from frugalseg.errors import OptionError
 from frugalseg.options import FinetuneOptions, Keep, Norm, Semi
 from frugalseg.segmentation.losses import LossName
@@ -159,11 +159,7 @@ def make_schedule(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """The preset's schedule, to be stepped once an iteration."""
     if preset.schedule == "one_cycle":
-        highest = optimizer.param_groups[0]["lr"]
-        # One step more: the schedule refuses the step after its last, which the loop takes. And a cycle of fewer
-        # than twenty steps would have no room to rise.
-        length = max(total_steps, 20) + 1
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=length, pct_start=0.1)
+        return one_cycle(optimizer, total_steps)
     if preset.schedule == "cosine":
         return cosine(optimizer, total_steps, lowest=optimizer.param_groups[0]["lr"] / 100)
     return warm_restarts(optimizer, preset.restart_epochs * steps_per_epoch)
