@@ -9,9 +9,12 @@ import tempfile
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.models.registry import build_segmenter
 from frugalseg.models.saved import save_model
+from frugalseg.records.model import Preprocessing, SegmenterAnnotation, SegmenterRecord
 from tables import show
 
 SHAPE = (512, 512, 200)
@@ -34,20 +37,9 @@ def main() -> None:
             run = folder / f"model_{classes}"
             run.mkdir()
             torch.manual_seed(0)
-            targets = {f"organ {i}": [i] for i in range(1, classes + 1)}
-            save_model(
-                run,
-                build_segmenter("unet", classes, "instance_affine"),
-                {
-                    "kind": "segmenter",
-                    "backbone": "unet",
-                    "norm": "instance_affine",
-                    "targets": targets,
-                    "preprocessing": {"size": 256, "intensity": {"kind": "ct", "low": -160, "high": 240}},
-                    "keep": dict.fromkeys(targets, "largest"),
-                    "scans": [],
-                },
-            )
+            targets = {f"organ {i}": (i,) for i in range(1, classes + 1)}
+            network = build_segmenter("unet", classes, "instance_affine")
+            save_model(run, network, record_of(network, targets))
             flags = ["--model", run, "--images", folder / "scan.nii.gz", "--out", folder / f"out_{classes}"]
             command = [sys.executable, "-c", MEASURE, "predict", *map(str, flags)]
             result = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -55,6 +47,23 @@ def main() -> None:
             rows.append((f"peak memory, {classes} classes", f"{peak_mb:.0f} MB", f"≤ {3 * volume_mb + 500:.0f} MB"))
             rows.append((f"time, {classes} classes", f"{seconds:.1f} s", ""))
     show(f"predict on one scan of {'×'.join(map(str, SHAPE))}, slices of 256²", rows)
+
+
+def record_of(network: nn.Module, targets: dict[str, tuple[int, ...]]) -> SegmenterRecord:
+    """What `predict` needs to know of an untrained network."""
+    return SegmenterRecord(
+        backbone="unet",
+        norm="instance_affine",
+        context=0,
+        parameters=sum(p.numel() for p in network.parameters()),
+        targets=targets,
+        preprocessing=Preprocessing(256, IntensityScale("ct", -160, 240)),
+        keep=dict.fromkeys(targets, "largest"),
+        step=0,
+        validation_dice=None,
+        annotation=SegmenterAnnotation(budget="0 slices", draw=0, masks=0, mask_scans=0, validation_scans=0),
+        scans=(),
+    )
 
 
 def _write_scan(path: Path) -> None:

@@ -7,10 +7,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from frugalseg.commands.finetune import finetune
+from frugalseg.commands.predict import predict
 from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.options import StudyOptions
-from frugalseg.segmentation.finetune import finetune
-from frugalseg.segmentation.predict import predict
 from frugalseg.studies.jobs.datasets import locate
 from frugalseg.studies.jobs.grid import build_grid
 from frugalseg.studies.plan.reader import read_plan

@@ -19,8 +19,8 @@ from matplotlib.axes import Axes
 from frugalseg.evaluation.overlays import PREDICTION_COLOUR, REFERENCE_COLOUR
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_labels, read_volume
-from frugalseg.masks.folder import NOTE
 from frugalseg.promptable.embeddings import ScanSlices
+from frugalseg.records.predictions import PREDICTIONS_FILE
 
 MARGIN = 12
 
@@ -35,7 +35,7 @@ def main(kind: str, scan: str, reference: str, value: str, *rest: str) -> None:
         columns = holding[(np.linspace(0.15, 0.85, 3) * (len(holding) - 1)).astype(int)]
         titles, annotated = ["as predicted", "refined"], []
     else:
-        note = json.loads((Path(masks[0]).parent / NOTE).read_text())
+        note = json.loads((Path(masks[0]).parent / PREDICTIONS_FILE).read_text())
         annotated = next(iter(note["annotated"].values()))
         columns = np.unique(np.linspace(holding[0], holding[-1], 5).astype(int).tolist() + annotated)
         titles = [""]

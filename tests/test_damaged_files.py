@@ -21,8 +21,9 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.checkpoint import load_checkpoint, save_checkpoint
 from frugalseg.errors import FrugalsegError
-from frugalseg.models.saved import load_spec
+from frugalseg.models.saved import read_network
 from frugalseg.options import PredictOptions
+from frugalseg.records.model import EncoderRecord
 from frugalseg.segmentation.predict import Predictor
 from frugalseg.weights.folder import installed
 from tests.scans import write_cohort
@@ -168,7 +169,7 @@ WRONG = [None, -7, 10**9, 0.5, float("nan"), "x", [], {}, [[]], True]
 USES = {
     "store/store.json": lambda root: SliceSource(SliceStore.open(root / "store"), torch.device("cpu"), True),
     "store/split.json": lambda root: SliceStore.open(root / "store").split(),
-    "pre/model.json": lambda root: load_spec(root / "pre", "encoder"),
+    "pre/model.json": lambda root: read_network(EncoderRecord, root / "pre"),
     "fit/model.json": lambda root: Predictor.load(
         PredictOptions(model=root / "fit", images=root / "images", out=root / "new", device="cpu")
     ),

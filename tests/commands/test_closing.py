@@ -115,7 +115,7 @@ def test_what_only_the_person_knows_is_said_to_be_missing(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text("- no run\n")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "predictions.json").write_text(json.dumps(note))
+    (tmp_path / "out" / "predictions.json").write_text(json.dumps({"roles": None, **note}))
     options = closing.PropagateOptions(images=Path("i"), annotations=Path("a"), out=Path("out"))
     told, following = closing.CLOSINGS["propagate"](options, {"a": Path("out/a.nii.gz")})
     assert told == "1 mask: out"

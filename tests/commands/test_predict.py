@@ -9,15 +9,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from frugalseg.commands.finetune import finetune
 from frugalseg.commands.predict import predict
 from frugalseg.dataset.prepare import prepare
 from frugalseg.errors import OptionError, RunError, ScanError
 from frugalseg.imaging.formats import visible
-from frugalseg.masks.folder import NOTE
 from frugalseg.options import FinetuneOptions, PredictOptions, PrepareOptions
+from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.refinement import refine as refining
-from frugalseg.segmentation.finetune import finetune
-from frugalseg.segmentation.predict import predict as predict_coarse
+from frugalseg.segmentation.predict import segment_scans as predict_coarse
 from tests.promptable.fake import Bright
 from tests.scans import write_cohort
 
@@ -50,13 +50,13 @@ def mask(folder, case="scan_01"):
 
 
 def note_of(folder):
-    return json.loads((folder / NOTE).read_text())
+    return json.loads((folder / PREDICTIONS_FILE).read_text())
 
 
 def test_without_refine_nothing_is_refined(model, tmp_path):
     predict(options(model, tmp_path / "out"))
     files = [path.name for path in visible(tmp_path / "out")]
-    assert files == [NOTE, *(f"scan_{i:02d}.nii.gz" for i in range(4))]
+    assert files == [PREDICTIONS_FILE, *(f"scan_{i:02d}.nii.gz" for i in range(4))]
 
 
 def test_coarse_and_refined_masks_lie_side_by_side(model, tmp_path):
@@ -161,5 +161,5 @@ def test_what_is_missing_is_said_before_anything_is_predicted(trained, tmp_path)
 
 
 def test_the_coarse_command_never_passes_over_a_wish_to_refine(trained, tmp_path):
-    with pytest.raises(ValueError, match="refined masks"):
+    with pytest.raises(AssertionError, match="refined masks"):
         predict_coarse(options(trained, tmp_path / "out", refine="litemedsam"))

@@ -16,9 +16,11 @@ from frugalseg.dataset.modality import ModalityError, expected_of_model
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import OptionError, ScanError
+from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
 from frugalseg.options import PrepareOptions
 from frugalseg.phantoms.cohort import write_cohort as write_phantoms
+from frugalseg.records.model import Preprocessing
 from tests.imaging.scans import write_series
 from tests.scans import AFFINE_LPS, tiny_scan, write_cohort
 
@@ -133,7 +135,7 @@ def test_a_store_that_is_there_is_taken_as_it_was_made(ct: Path, mr: Path) -> No
     scans = tuple(replace(scan, looks_like=UNSET) for scan in made.record.scans)
     replace(made.record, scans=scans).write(made.folder / "store.json")
     old = prepare(options(mr))
-    assert old.preprocessing["looks_like"] == []
+    assert old.preprocessing.looks_like == ()
     assert old.identity(old.split())
 
 
@@ -163,7 +165,7 @@ def test_phantoms_look_like_what_they_are(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_model_takes(ct: Path, mr: Path, kind: str, looks: list[str], refused: str | None) -> None:
-    preprocessing = {"intensity": {"kind": kind}, "looks_like": looks}
+    preprocessing = Preprocessing(32, IntensityScale(kind, 0, 100), tuple(looks))  # type: ignore[arg-type]
     expected = expected_of_model(Path("run"), preprocessing, "auto")
     insisting = expected_of_model(Path("run"), preprocessing, kind)  # type: ignore[arg-type]
     for name, folder in (("ct", ct), ("mr", mr)):
@@ -184,5 +186,5 @@ def test_what_a_model_takes(ct: Path, mr: Path, kind: str, looks: list[str], ref
 def test_a_store_remembers_what_its_scans_look_like(mr: Path) -> None:
     with pytest.warns(UserWarning, match="hardly look like HU"):
         store = prepare(options(mr, modality="ct"))
-    assert store.preprocessing["looks_like"] == ["mr"]
-    assert prepare(replace(options(mr), out=mr.with_name("as_mr"))).preprocessing["looks_like"] == ["mr"]
+    assert store.preprocessing.looks_like == ("mr",)
+    assert prepare(replace(options(mr), out=mr.with_name("as_mr"))).preprocessing.looks_like == ("mr",)

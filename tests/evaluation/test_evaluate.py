@@ -14,6 +14,7 @@ from frugalseg.options import EvaluateOptions
 from frugalseg.records.summary import SummaryRecord
 from tests.accessible import assert_accessible
 from tests.evaluation.blobs import AFFINE, LIVER, SHAPE, SPLEEN, labels, save, write_masks
+from tests.records.files import old_file
 
 GOOD = labels()
 SHIFTED = labels(np.roll(LIVER, 1, axis=0))
@@ -57,7 +58,10 @@ def whole(tmp_path_factory):
     (model / "config.yaml").write_text("budget: 3 scans\nencoder: null\nnote: <script>alert(1)</script>\n")
     (model / "environment.json").write_text(json.dumps({"command_line": ["frugalseg", "finetune", "--steps", "9"]}))
     (model / "metrics.jsonl").write_text('{"step": 1, "loss": 0.9}\n{"step": 2, "loss": 0.4, "dice": 0.8}\n')
-    (model / "model.json").write_text('{"preprocessing": {"intensity": {"kind": "ct", "low": -100, "high": 250}}}')
+    scale = {"kind": "ct", "low": -100, "high": 250}
+    (model / "model.json").write_text(
+        json.dumps(old_file("segmenter.model", preprocessing={"size": 32, "intensity": scale}))
+    )
     images = {case: str(root / "images" / f"{case}.nii.gz") for case in masks}
     write_masks(root, masks, roles, images=images, model=str(model), settings={"flips": True})
     return root, run(root, slicewise=True)

@@ -5,14 +5,22 @@ import json
 import pytest
 
 from frugalseg.errors import PairingError
-from frugalseg.evaluation.roles import ALL, MASKS_NOT_USED, UNSEEN, group_cases, headline_group, read_note, roles_of
+from frugalseg.evaluation.roles import (
+    ALL,
+    MASKS_NOT_USED,
+    UNSEEN,
+    group_cases,
+    headline_group,
+    read_predictions,
+    roles_of,
+)
 
 ROLES = {"a": "train", "b": "validation", "c": "pretrain", "d": "test", "e": "new", "f": "unused"}
 
 
 def note_in(folder, content):
     (folder / "predictions.json").write_text(content if isinstance(content, str) else json.dumps(content))
-    return read_note(folder)
+    return read_predictions(folder)
 
 
 def test_only_scans_the_model_never_saw_are_in_the_headline():
@@ -28,7 +36,7 @@ def test_without_unseen_scans_there_is_no_headline():
 
 
 def test_without_a_note_all_scans_are_one_group(tmp_path):
-    assert read_note(tmp_path) is None
+    assert read_predictions(tmp_path) is None
     roles = roles_of(["a", "b"], None)
     assert group_cases(roles) == {ALL: ["a", "b"]}
     assert headline_group(group_cases(roles)) == ALL
@@ -37,7 +45,7 @@ def test_without_a_note_all_scans_are_one_group(tmp_path):
 def test_a_note_is_read_with_paths_relative_to_it(tmp_path):
     (tmp_path / "scan.nii").touch()
     note = note_in(tmp_path, {"model": "m", "roles": ROLES, "images": {"a": "scan.nii"}, "targets": {"liver": [1, 2]}})
-    assert note.images == {"a": tmp_path / "scan.nii"}
+    assert note.images == {"a": str(tmp_path / "scan.nii")}
     assert note.targets == {"liver": (1, 2)}
     assert roles_of(["a", "e"], note) == {"a": "train", "e": "new"}
 

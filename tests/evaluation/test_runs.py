@@ -9,6 +9,7 @@ from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.evaluation.runs import intensity_of, read_runs
 from frugalseg.options import EvaluateOptions
 from tests.evaluation.blobs import labels, write_masks
+from tests.records.files import old_file
 
 
 def write_run(folder, config, records=(), model=None):
@@ -24,12 +25,12 @@ def write_run(folder, config, records=(), model=None):
 
 def test_the_pretraining_run_is_found_through_the_config(tmp_path):
     scale = {"kind": "ct", "low": -100.0, "high": 200.0}
-    write_run(tmp_path / "pre", {"tau": 0.05}, [{"step": 5, "loss": 0.7}], {"preprocessing": {}})
+    write_run(tmp_path / "pre", {"tau": 0.05}, [{"step": 5, "loss": 0.7}], old_file("encoder.model"))
     write_run(
         tmp_path / "fit",
         {"encoder": str(tmp_path / "pre")},
         [{"step": 1, "loss": 0.9}, {"step": 2, "loss": 0.5, "dice": 0.8}],
-        {"preprocessing": {"intensity": scale}},
+        old_file("segmenter.model", preprocessing={"size": 32, "intensity": scale}),
     )
     pre, fit = read_runs(tmp_path / "fit")
     assert (pre.title, pre.options) == ("Pre-training", {"tau": 0.05})
@@ -76,7 +77,8 @@ def report_of(root, records, model=None):
 
 
 def test_the_report_shows_what_the_probe_saw(tmp_path):
-    html = report_of(tmp_path, HEALTHY, {"probe": {"slices": 180, "labelled_slices": 77}})
+    probe = {"slices": 180, "labelled_slices": 77, "labelled_scans": 3, "organs": ["liver"]}
+    html = report_of(tmp_path, HEALTHY, old_file("encoder.model", probe=probe))
     for chart in ("organ present, AUROC", "alignment and uniformity", "rank of the embedding"):
         assert f"Pre-training: {chart}" in html
     assert "embedding of 180 training slices" in html

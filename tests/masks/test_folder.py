@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from frugalseg.engine.files import read_json, write_json
+from frugalseg.engine.files import read_json
 from frugalseg.engine.lock import LOCK
 from frugalseg.errors import RunError, ScanError
+from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
-from frugalseg.masks.folder import NOTE, MaskFolder, Words
+from frugalseg.masks.folder import MaskFolder, Words
 from frugalseg.options import Resume
+from frugalseg.records.predictions import PREDICTIONS_FILE, CaseRecord, PredictionRecord, PromptableUse
 from tests.processes import lock_held, try_lock
 
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
@@ -28,22 +30,28 @@ class Options:
     resume: Resume = "no"
 
 
-def note(**settings):
-    return {"model": "run", "promptable": {"name": "A", "size": 256}, "settings": {"margin": 3.0, **settings}}
+SHOWN = IntensityScale("ct", 0, 100)
+A = PromptableUse("a", "A", "a", {"size": 256}, SHOWN)
+B = replace(A, name="B")
+NONE = PredictionRecord(roles=None)
+
+
+def record(**settings):
+    return PredictionRecord(model="run", promptable=A, settings={"margin": 3.0, **settings}, roles=None)
 
 
 def make(case, path):
     if case.startswith("broken"):
         raise ScanError(f"{case} is damaged", "copy it again")
-    return Volume(np.zeros((4, 4, 2), np.uint8), np.eye(4)), {}
+    return Volume(np.zeros((4, 4, 2), np.uint8), np.eye(4)), CaseRecord()
 
 
 def folder(out, *cases):
-    return MaskFolder.claim(Options(out), scans(out, *cases), note(), SAME, WORDS)
+    return MaskFolder.claim(Options(out), scans(out, *cases), record(), SAME, WORDS)
 
 
 def again(out, *cases):
-    return MaskFolder.claim(Options(out, resume="yes"), scans(out, *cases), note(), SAME, WORDS)
+    return MaskFolder.claim(Options(out, resume="yes"), scans(out, *cases), record(), SAME, WORDS)
 
 
 def scans(out, *cases):
@@ -67,21 +75,21 @@ def test_the_others_are_named_only_where_there_are_some(tmp_path):
 @pytest.mark.parametrize(
     ("before", "said"),
     [
-        (note(margin=9.0), "(margin: 9.0 then, 3.0 now)"),
-        (note(flips=True), "(flips: True then, None now)"),
-        ({**note(), "model": "other"}, "(model: other then, run now)"),
-        ({**note(), "promptable": {"name": "B", "size": 256}}, "(promptable.name: B then, A now)"),
-        ({"model": "run"}, "(promptable: None then, {'name': 'A', 'size': 256} now; settings: None then, "),
+        (record(margin=9.0), "(margin: 9.0 then, 3.0 now)"),
+        (record(flips=True), "(flips: True then, None now)"),
+        (replace(record(), model="other"), "(model: other then, run now)"),
+        (replace(record(), promptable=B), "(promptable.name: B then, A now)"),
+        (replace(NONE, model="run"), "(promptable: None then, {'model': 'a', 'name': 'A', "),
         (
-            {"model": "x", "promptable": {"name": "B", "size": 9}, "settings": {}},
-            "promptable.size: 9 then, 256 now; and 1 more)",
+            replace(NONE, model="x", promptable=replace(B, recipe={"size": 9})),
+            "promptable.recipe.size: 9 then, 256 now; and 1 more)",
         ),
     ],
 )
 def test_what_differs_from_the_run_begun_is_named(tmp_path, before, said):
-    write_json(tmp_path / NOTE, before)
+    before.write(tmp_path / PREDICTIONS_FILE)
     with pytest.raises(RunError) as caught:
-        MaskFolder.claim(Options(tmp_path, resume="yes"), {}, note(), SAME, WORDS)
+        MaskFolder.claim(Options(tmp_path, resume="yes"), {}, record(), SAME, WORDS)
     assert f"{tmp_path} holds a prediction with other options" in caught.value.problem
     assert said in caught.value.problem
 
@@ -121,7 +129,7 @@ def test_after_a_broken_scan_the_same_command_with_resume_does_it_alone(tmp_path
 
     again(tmp_path / "out", "a", "broken", "c").fill(mended, "CPU")
     assert made == ["broken"]
-    assert read_json(tmp_path / "out" / NOTE)["failed"] == {}
+    assert read_json(tmp_path / "out" / PREDICTIONS_FILE)["failed"] == {}
 
 
 def test_a_scan_that_does_not_fit_into_the_memory_stops_no_other(tmp_path):

@@ -9,6 +9,8 @@ from torch import nn
 from frugalseg.errors import OptionError
 from frugalseg.models.registry import BACKBONES, build_projection, build_segmenter, choose_norm
 from frugalseg.models.saved import load_encoder, save_model
+from frugalseg.records.model import EncoderRecord
+from tests.records.files import FORMAT_0
 
 PARAMETERS = {
     "unet": (1_178_480, 783_857),
@@ -163,7 +165,7 @@ def test_norms_are_asked_for_owned_or_preferred():
 
 def test_a_pre_trained_encoder_starts_a_segmenter(tmp_path):
     projection = build_projection("transunet-small", "batch", head="mlp")
-    save_model(tmp_path, projection, {"kind": "encoder"})
+    save_model(tmp_path, projection, EncoderRecord.read(FORMAT_0 / "encoder.model.json"))
     segmenter = build_segmenter("transunet-small", 3, "batch")
     load_encoder(segmenter.encoder, tmp_path)
     for name, tensor in projection.encoder.state_dict().items():

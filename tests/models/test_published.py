@@ -17,6 +17,7 @@ from frugalseg.models.pretrained_weights import load_published
 from frugalseg.models.registry import build_projection
 from frugalseg.models.resnet import ResNetEncoder, ResNetShape
 from frugalseg.models.transunet import TransUNetEncoder, TransUNetShape
+from frugalseg.records.model import PublishedWeights
 
 TINY = ResNetShape(name="resnet10", depths=(1, 1, 1, 1))
 TINY50 = ResNetShape(name="resnet50", depths=(1, 1, 1, 1), bottleneck=True)
@@ -52,7 +53,7 @@ def test_the_folded_stem_is_the_colour_stem_on_a_normalised_grey_image(tmp_path,
     colour = colour_resnet()
     grey = ResNetEncoder(TINY, "batch", inputs).eval()
     facts = load_imagenet(TINY, grey, torchvision_file(tmp_path, colour))
-    assert facts["mean"] == [0.485, 0.456, 0.406]
+    assert facts.mean == (0.485, 0.456, 0.406)
     x = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
         expected = colour.bn1(colour.conv1(normalised(x, IMAGENET)))
@@ -78,7 +79,7 @@ def test_caffe_s_order_scale_and_bias_are_folded(tmp_path):
     save_file({**weights, "conv1.bias": bias}, tmp_path / "caffe.safetensors")
     grey = ResNetEncoder(TINY50_CAFFE, "batch").eval()
     facts = load_imagenet(TINY50_CAFFE, grey, tmp_path / "caffe.safetensors")
-    assert "Caffe" in facts["kind"]
+    assert "Caffe" in facts.kind
     x = torch.rand(1, 1, 32, 32)
     blue_green_red = x.repeat(1, 3, 1, 1) * 255 - torch.tensor([103.53, 116.28, 123.675]).reshape(1, 3, 1, 1)
     assert torch.allclose(normalised(x, CAFFE), blue_green_red, atol=1e-3)
@@ -105,7 +106,7 @@ def test_timm_s_config_tells_architecture_and_normalisation(tmp_path):
     config = {"architecture": "resnet10", "pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.25, 0.5]}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     grey = ResNetEncoder(TINY, "batch").eval()
-    assert load_imagenet(TINY, grey, path)["std"] == [0.5, 0.25, 0.5]
+    assert load_imagenet(TINY, grey, path).std == (0.5, 0.25, 0.5)
     with pytest.raises(RunError, match="is of resnet10, .* needed is resnet18"):
         load_imagenet(ResNetShape(name="resnet18", depths=(2, 2, 2, 2)), grey, path)
     config["pretrained_cfg"]["std"] = [0.5]
@@ -116,21 +117,21 @@ def test_timm_s_config_tells_architecture_and_normalisation(tmp_path):
     with pytest.raises(RunError, match=r"config.json, beside the weights, cannot be read"):
         load_imagenet(TINY, grey, path)
     (tmp_path / "config.json").write_text('{"model_type": "sam"}')
-    assert load_imagenet(TINY, grey, path)["std"] == [0.229, 0.224, 0.225]
+    assert load_imagenet(TINY, grey, path).std == (0.229, 0.224, 0.225)
 
 
 def test_the_record_of_a_whole_resnet18(tmp_path):
     shape = ResNetShape(name="resnet18", depths=(2, 2, 2, 2))
     path = torchvision_file(tmp_path, colour_resnet(shape))
     encoder = build_projection("resnet18-unet", "batch").encoder
-    assert load_published(encoder, "resnet18-unet", path) == {
-        "file": "resnet.pth",
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "kind": "ImageNet resnet18 (torchvision, v1.5)",
-        "mean": [0.485, 0.456, 0.406],
-        "std": [0.229, 0.224, 0.225],
-        "parameters": 11_170_240,
-    }
+    assert load_published(encoder, "resnet18-unet", path) == PublishedWeights(
+        file="resnet.pth",
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        kind="ImageNet resnet18 (torchvision, v1.5)",
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        parameters=11_170_240,
+    )
 
 
 def test_wrappers_and_old_files_are_read(tmp_path):
@@ -277,8 +278,8 @@ def loaded_vit(tmp_path, arrays, inputs=1):
 def test_google_s_block_computes_what_its_arrays_say(tmp_path):
     arrays = google_arrays()
     encoder, facts = loaded_vit(tmp_path, arrays)
-    assert facts["kind"] == "Google's R50+ViT-B_16"
-    assert facts["parameters"] == sum(p.numel() for p in encoder.parameters())
+    assert facts.kind == "Google's R50+ViT-B_16"
+    assert facts.parameters == sum(p.numel() for p in encoder.parameters())
 
     def norm(x, at):
         scale, bias = arrays[f"{at}/scale"], arrays[f"{at}/bias"]
@@ -336,7 +337,7 @@ def test_positions_of_another_grid_keep_their_corners(tmp_path):
     given = arrays["Transformer/posembed_input/pos_embedding"][0, 1:].reshape(14, 14, 24)
     for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
         np.testing.assert_allclose(found[corner], given[corner], atol=1e-6)
-    assert facts["positions"] == [197, 24]
+    assert facts.positions == (197, 24)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from frugalseg.pretraining.methods import BYOL_DIM, METHODS, Head
 from frugalseg.pretraining.pretrain import pretrain
 from frugalseg.pretraining.slice_selection import training_rows
 from frugalseg.pretraining.task import PretrainTask
+from frugalseg.records.model import PublishedWeights
 from tests.scans import write_cohort
 
 CPU = torch.device("cpu")
@@ -162,14 +163,14 @@ def test_what_a_gpu_records_is_what_every_step_does(store, tmp_path, method, nor
 def test_backbones_bring_their_own_norm_and_published_weights_are_noted(store, tmp_path, monkeypatch):
     def load(encoder, backbone, path):
         torch.nn.init.constant_(next(encoder.parameters()), 0.5)
-        return {"file": path.name, "kind": backbone}
+        return PublishedWeights(path.name, "0" * 64, backbone, 7)
 
     monkeypatch.setattr(task_module, "load_published", load)
     chosen = options(store, tmp_path, method="simclr", backbone="resunet", weights=tmp_path / "w.pth", steps=1)
     run = pretrain(chosen)
     spec = json.loads((run.path / "model.json").read_text())
     assert spec["norm"] == "batch"
-    assert spec["published_weights"] == {"file": "w.pth", "kind": "resunet"}
+    assert (spec["published_weights"]["file"], spec["published_weights"]["kind"]) == ("w.pth", "resunet")
     first = next(iter(PretrainTask(chosen, store, store.split(), CPU).model.network.encoder.parameters()))
     assert (first == 0.5).all()
 

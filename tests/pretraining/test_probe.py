@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from frugalseg.dataset.auroc import auroc
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore, presence_column
 from frugalseg.models.blocks import ProjectionNet
 from frugalseg.models.registry import build_projection
 from frugalseg.pretraining.embedding_metrics import alignment, collapsed, embedding_rank, uniformity
-from frugalseg.pretraining.probe import CHUNK, LABELLED, PAIRS, Probe, auroc, linear_probe
+from frugalseg.pretraining.probe import CHUNK, LABELLED, PAIRS, Probe, linear_probe
+from frugalseg.records.model import ProbeRecord
 from tests.stores import store_record
 
 CPU = torch.device("cpu")
@@ -79,10 +81,10 @@ def test_an_embedding_that_shows_the_organ_scores_and_one_that_does_not_is_at_ch
 def test_only_organs_that_both_halves_can_tell_are_scored_and_the_record_says_what_was_looked_at(tmp_path):
     probe = make_probe(make_store(tmp_path, labelled=5))
     record = probe.record
-    assert record["organs"] == ["liver"]  # one patient has a spleen
-    assert record["labelled_scans"] == 5
-    assert record["labelled_slices"] == LABELLED
-    assert record["labelled_slices"] <= record["slices"] <= LABELLED + 2 * PAIRS
+    assert record.organs == ("liver",)  # one patient has a spleen
+    assert record.labelled_scans == 5
+    assert record.labelled_slices == LABELLED
+    assert record.labelled_slices <= record.slices <= LABELLED + 2 * PAIRS
 
 
 def test_without_labels_the_geometry_remains(tmp_path):
@@ -90,12 +92,7 @@ def test_without_labels_the_geometry_remains(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         probe = make_probe(make_store(folder, labelled=store))
-        assert probe.record == {
-            "slices": probe.record["slices"],
-            "labelled_slices": 0,
-            "labelled_scans": 0,
-            "organs": [],
-        }
+        assert probe.record == ProbeRecord(probe.record.slices, 0, 0, ())
         assert probe(picked()).keys() == {"alignment", "uniformity", "embedding_rank"}
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from frugalseg.errors import ScanError
-from frugalseg.masks.folder import NOTE
 from frugalseg.options import PropagateOptions, RefineOptions
 from frugalseg.propagation import propagate as propagating
+from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.refinement import refine as refining
 from tests.promptable.fake import Bright
 from tests.scans import AFFINE_LPS, tiny_scan, write_cohort
@@ -30,7 +30,7 @@ def run(request, monkeypatch):
             refining.refine(RefineOptions(masks=root / "labels", **given))
         else:
             propagating.propagate(PropagateOptions(annotations=root / "labels", slices="3", **given))
-        return json.loads((root / out / NOTE).read_text())
+        return json.loads((root / out / PREDICTIONS_FILE).read_text())
 
     return work
 
@@ -68,7 +68,7 @@ def test_an_odd_scan_is_refused_and_the_others_are_done(run, cohort):
     as_mr(cohort / "images" / "scan_01.nii.gz")
     with pytest.raises(ScanError, match="scan_01 is MR, for values .*; the other scans are CT"):
         run(cohort, "out")
-    assert len(json.loads((cohort / "out" / NOTE).read_text())["masks"]) == 4
+    assert len(json.loads((cohort / "out" / PREDICTIONS_FILE).read_text())["masks"]) == 4
     shutil.rmtree(cohort / "out")
     assert len(run(cohort, "out", case=["scan_00", "scan_02"])["masks"]) == 2
 

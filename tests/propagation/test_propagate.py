@@ -18,7 +18,6 @@ from frugalseg.errors import DeviceError, OptionError, RunError, ScanError
 from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
-from frugalseg.masks.folder import NOTE
 from frugalseg.options import EvaluateOptions, PropagateOptions, RefineOptions
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.propagation import propagate as command
@@ -27,6 +26,7 @@ from frugalseg.propagation.box_engine import Projector
 from frugalseg.propagation.engines import Video
 from frugalseg.propagation.passes import Pass, SliceState
 from frugalseg.propagation.propagate import propagate
+from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.refinement.refiner import overlap
 from tests.promptable.fake import Bright
 from tests.propagation.test_project import disc
@@ -100,7 +100,7 @@ def options(root, out="out", **more):
 
 
 def note_of(folder):
-    return json.loads((folder / NOTE).read_text())
+    return json.loads((folder / PREDICTIONS_FILE).read_text())
 
 
 def rows_of(path):

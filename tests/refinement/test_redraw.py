@@ -9,14 +9,15 @@ import torch
 from frugalseg.commands.finetune import finetune
 from frugalseg.dataset.prepare import prepare
 from frugalseg.engine.files import read_json
+from frugalseg.engine.training import run_training
 from frugalseg.errors import OptionError
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.options import FinetuneOptions, PrepareOptions, RefineOptions
 from frugalseg.refinement import pseudo_labels as room
-from frugalseg.refinement.pseudo_labels import Redraw
+from frugalseg.refinement.pseudo_labels import PseudoLabelRefiner
 from frugalseg.refinement.refine import refine
 from frugalseg.segmentation import finetune as segment
-from frugalseg.segmentation.finetune import finetune as finetune_segmenter
+from frugalseg.segmentation.finetune import FineTuning
 from tests.promptable.fake import Bright
 from tests.scans import write_cohort
 
@@ -65,8 +66,10 @@ def test_slices_of_a_store_are_refined_as_the_command_refines_scans(cohort, tmp_
     )
     rows = store.slices.index[store.slices["case"] == "scan_01"].to_numpy(np.int64)
     drawn = np.array(store.labels[rows])
-    redraw = Redraw(store, options(cohort, tmp_path, semi="self-training", refine="any"), torch.device("cpu"))
-    refined = redraw("scan_01", rows, drawn)
+    refiner = PseudoLabelRefiner(
+        store, options(cohort, tmp_path, semi="self-training", refine="any"), torch.device("cpu")
+    )
+    refined = refiner("scan_01", rows, drawn)
     made = refine(
         RefineOptions(
             images=cohort / "images",
@@ -123,5 +126,5 @@ def test_a_model_that_is_not_there_is_told_before_any_training(cohort, tmp_path,
 
 
 def test_the_room_that_cannot_refine_never_passes_over_the_wish(cohort, tmp_path):
-    with pytest.raises(ValueError, match="refines pseudo-labels"):
-        finetune_segmenter(options(cohort, tmp_path / "out", semi="self-training", refine="any"))
+    with pytest.raises(AssertionError, match="pseudo-labels are to be refined"):
+        run_training(FineTuning.open(options(cohort, tmp_path / "out", semi="self-training", refine="any")))

@@ -12,9 +12,9 @@ import pytest
 from frugalseg.errors import OptionError, PairingError, RunError, ScanError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
-from frugalseg.masks.folder import NOTE
 from frugalseg.options import EvaluateOptions, RefineOptions
 from frugalseg.promptable.embeddings import ScanSlices
+from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.refinement import refine as command
 from frugalseg.refinement.refine import refine
 from frugalseg.refinement.refiner import Outline, Refiner, fuse_labels, weights_by_distance
@@ -50,8 +50,8 @@ def test_the_model_s_mask_replaces_the_given_one_in_the_box_around_it():
     given = mask_of((1, 22, 25, 9, 8))  # too small on all sides, by at most 2 pixels
     result, counts = refined(image, given, margin=4.0)
     assert np.array_equal(result, truth)
-    assert counts["classes"][1] | {"mean_score": 0.9} == counts["classes"][1]
-    assert (counts["classes"][1]["boxes"], counts["classes"][1]["kept"]) == (4, 0)
+    assert counts.organs["1"].mean_score == 0.9
+    assert (counts.organs["1"].boxes, counts.organs["1"].kept) == (4, 0)
     # Without a margin the box ends where the given mask does, in millimetres: 2 mm is one pixel.
     assert refined(image, given, margin=0.0)[0].sum() == given.sum()
     assert refined(image, given, margin=2.0)[0].sum() == 4 * 11 * 10
@@ -70,11 +70,11 @@ def test_the_given_piece_is_kept_where_the_model_finds_something_else():
     given = mask_of((1, 20, 24, 12, 10))  # the model outlines 40% of it
     result, counts = refined(image, given, min_iou=0.5)
     assert np.array_equal(result, given)
-    assert (counts["classes"][1]["kept"], counts["classes"][1]["refined"]) == (4, 0)
-    assert counts["classes"][1]["mean_iou_with_given"] == pytest.approx(0.4)
+    assert (counts.organs["1"].kept, counts.organs["1"].refined) == (4, 0)
+    assert counts.organs["1"].mean_iou_with_given == pytest.approx(0.4)
     result, counts = refined(image, given, min_iou=0.35)
     assert np.array_equal(result, mask_of((1, 20, 24, 12, 4)))
-    assert counts["classes"][1]["kept"] == 0
+    assert counts.organs["1"].kept == 0
 
 
 def test_each_component_gets_its_box_and_small_ones_stay_as_they_are():
@@ -83,14 +83,14 @@ def test_each_component_gets_its_box_and_small_ones_stay_as_they_are():
     model = Bright()
     result, counts = refined(image, given, model, margin=3.0)
     assert np.array_equal(result, mask_of((1, 5, 5, 10, 10), (1, 40, 40, 10, 10)))
-    assert len(model.boxes) == counts["classes"][1]["boxes"] == 8
+    assert len(model.boxes) == counts.organs["1"].boxes == 8
     # One box for all holds what lies between them too.
     joined = refined(image, given, boxes="slice", margin=3.0, min_iou=0.3)[0]
     assert joined[25, 25, 0] == 1
     # 64 pixels of 4 mm² are 256 mm².
     result, counts = refined(image, given, smallest=257.0)
     assert np.array_equal(result, given)
-    assert (counts["classes"][1]["boxes"], counts["classes"][1]["too_small"]) == (0, 8)
+    assert (counts.organs["1"].boxes, counts.organs["1"].too_small) == (0, 8)
 
 
 def test_several_masks_are_chosen_from_by_score():
@@ -118,7 +118,7 @@ def test_organs_never_overlap_and_the_higher_score_wins():
     # A kept piece gives way to what the model outlines with a better score than a coin's.
     image.array[21:] = 0
     result, counts = refined(image, mask_of((1, 10, 10, 9, 10), (2, 19, 10, 11, 10)), margin=4.0)
-    assert counts["classes"][2]["kept"] == 4
+    assert counts.organs["2"].kept == 4
     assert (result[10:21, 10:20] == 1).all()
     assert (result[21:30, 10:20] == 2).all()
 
@@ -141,9 +141,9 @@ def test_slices_without_mask_are_not_looked_at():
     model = Bright()
     result, counts = refined(image, given, model)
     assert np.array_equal(result, given)
-    assert (sum(model.encoded), counts["slices"]) == (3, 3)
+    assert (sum(model.encoded), counts.slices) == (3, 3)
     empty, counts = refined(image, np.zeros_like(given), model)
-    assert (empty.sum(), sum(model.encoded), counts["classes"]) == (0, 3, {})
+    assert (empty.sum(), sum(model.encoded), counts.organs) == (0, 3, {})
 
 
 def test_oracle_boxes_come_from_the_reference_and_nothing_of_the_given_mask_stays():
@@ -157,7 +157,7 @@ def test_oracle_boxes_come_from_the_reference_and_nothing_of_the_given_mask_stay
     speck = mask_of((1, 21, 21, 2, 2))
     result, counts = refined(image, given, reference=speck, margin=20.0, smallest=100.0)
     assert np.array_equal(result, mask_of((1, 20, 20, 10, 10)))
-    assert counts["classes"][1]["too_small"] == 0
+    assert counts.organs["1"].too_small == 0
 
 
 def test_consistency_drops_what_neighbours_deny_and_fills_what_they_agree_on():
@@ -229,7 +229,7 @@ def options(root, out="out", **more):
 
 
 def note_of(folder):
-    return json.loads((folder / NOTE).read_text())
+    return json.loads((folder / PREDICTIONS_FILE).read_text())
 
 
 def test_a_folder_of_masks_is_refined_with_a_note_beside(folders, capsys):
@@ -271,7 +271,7 @@ def test_what_the_predicting_model_knew_of_the_scans_stays_known(folders):
         "roles": {"a": "test", "b": "train", "c": "new"},
         "failed": {"d": "broken"},
     }
-    (folders / "masks" / NOTE).write_text(json.dumps(source))
+    (folders / "masks" / PREDICTIONS_FILE).write_text(json.dumps(source))
     refine(options(folders))
     note = note_of(folders / "out")
     assert note["roles"] == source["roles"]
@@ -294,7 +294,7 @@ def test_carried_masks_are_refined_and_their_annotated_slices_still_not_scored(f
     from frugalseg.evaluation.evaluate import evaluate
 
     source = {"method": "propagate", "settings": {}, "targets": {}, "roles": None, "annotated": {"a": [2], "b": [0, 3]}}
-    (folders / "masks" / NOTE).write_text(json.dumps(source))
+    (folders / "masks" / PREDICTIONS_FILE).write_text(json.dumps(source))
     refine(options(folders, case=["a", "c"]))
     note = note_of(folders / "out")
     assert note["annotated"] == {"a": [2]}

@@ -14,8 +14,8 @@ import pytest
 from frugalseg.cli import main
 from frugalseg.commands.predict import predict
 from frugalseg.errors import OptionError, RunError
-from frugalseg.masks.folder import NOTE
 from frugalseg.options import PredictOptions, SamMixPredictOptions
+from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.refinement import refine as refining
 from frugalseg.sam_mix.predict import sam_mix_predict
 from frugalseg.sam_mix.predict_options import is_sam_mix, sam_mix_options
@@ -32,7 +32,7 @@ def mask(folder, case="scan_02"):
 
 
 def note_of(folder):
-    return json.loads((folder / NOTE).read_text())
+    return json.loads((folder / PREDICTIONS_FILE).read_text())
 
 
 def test_predict_is_sam_mix_predict_for_a_run_of_it(trained, cohort, tmp_path):

@@ -17,8 +17,8 @@ from frugalseg.errors import OptionError, PairingError, RunError, ScanError
 from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
-from frugalseg.masks.folder import NOTE
 from frugalseg.options import EvaluateOptions, SamMixEvaluateOptions, SamMixPredictOptions
+from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.sam_mix.evaluate import sam_mix_evaluate
 from frugalseg.sam_mix.predict import MixPredictor, sam_mix_predict
 from tests.padded import check_shown, record_shown, write_padded_mr
@@ -52,7 +52,7 @@ def test_masks_from_images_alone_on_the_scans_own_grid(trained, cohort, tmp_path
     assert mask.shape == scan.shape
     assert np.array_equal(mask.affine, scan.affine)
     assert set(np.unique(values(tmp_path / "out"))) <= {0, 1, 6}
-    note = json.loads((tmp_path / "out" / NOTE).read_text())
+    note = json.loads((tmp_path / "out" / PREDICTIONS_FILE).read_text())
     assert note["settings"]["prompts"] == "classifier"
     assert note["roles"] == {"scan_02": "test"}
     present = note["present"]["scan_02"]
@@ -113,7 +113,7 @@ def test_the_oracle_reads_references_by_the_label_values_that_are_written(traine
 def test_evaluate_takes_the_masks_and_keeps_the_oracle_apart(trained, cohort, tmp_path):
     sam_mix_predict(wish(trained, cohort, tmp_path / "cam"))
     sam_mix_predict(wish(trained, cohort, tmp_path / "oracle", oracle=cohort / "labels", keep="all"))
-    note = json.loads((tmp_path / "oracle" / NOTE).read_text())
+    note = json.loads((tmp_path / "oracle" / PREDICTIONS_FILE).read_text())
     assert note["settings"]["prompts"].startswith("oracle")
     for name in ("cam", "oracle"):
         judged = evaluate(
@@ -145,7 +145,7 @@ def test_the_classifier_is_judged_by_slice_and_by_scan(trained, cohort, tmp_path
     slices, scans = figures["all"]["liver"]["slices"], figures["all"]["liver"]["scans"]
     assert slices["positives"] + slices["negatives"] == 30
     assert (scans["positives"], scans["negatives"], scans["specificity"]) == (3, 0, None)
-    told = json.loads((tmp_path / "cam" / NOTE).read_text())["present"]
+    told = json.loads((tmp_path / "cam" / PREDICTIONS_FILE).read_text())["present"]
     there = np.concatenate([(values(cohort / "labels", case) == 6).any(axis=(0, 1)) for case in told])
     p = np.concatenate([told[case]["liver"] for case in told])
     assert slices["sensitivity"] == pytest.approx((p[there] >= 0.5).mean())

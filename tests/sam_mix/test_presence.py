@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frugalseg.sam_mix.evaluate import auroc, of_scan, presence_figures
+from frugalseg.dataset.auroc import auroc
+from frugalseg.sam_mix.evaluate import of_scan, presence_figures
 
 
 def by_pairs(probabilities, present):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import InterruptedRunError, OptionError, RunError, SplitError
+from frugalseg.records.model import SamMixRecord, SamMixSettings
 from frugalseg.records.split import Split
-from frugalseg.sam_mix.checkpoint import build, load_mix, load_mix_spec
+from frugalseg.sam_mix.checkpoint import build, load_mix
 from frugalseg.sam_mix.task import MixTask, TrainingSet
 from frugalseg.sam_mix.train import sam_mix_train
 
@@ -29,12 +31,12 @@ def test_the_run_folder_holds_what_was_learned_apart_from_the_base(options, coho
     files = {path.name for path in run.path.iterdir()}
     assert {"classifier.safetensors", "decoder.safetensors", "lora.safetensors", "model.json"} <= files
     assert not (run.path / "model.safetensors").exists()
-    spec = load_mix_spec(run.path)
+    record = SamMixRecord.of_run(run.path)
     lora = load_file(run.path / "lora.safetensors")
-    assert sum(tensor.numel() for tensor in lora.values()) == spec["trained"]["lora"] == 2 * 2 * 4 * 2 * 16
+    assert sum(tensor.numel() for tensor in lora.values()) == record.trained["lora"] == 2 * 2 * 4 * 2 * 16
     with safe_open(run.path / "lora.safetensors", framework="pt") as file:
-        assert file.metadata() == {"base": spec["base"]["signature"]}
-    assert spec["annotation"] == {
+        assert file.metadata() == {"base": record.base.signature}
+    assert asdict(record.annotation) == {
         "budget": "5 slices",
         "draw": 0,
         "masks": 5,
@@ -44,19 +46,19 @@ def test_the_run_folder_holds_what_was_learned_apart_from_the_base(options, coho
         "validation_scans": 1,
         "validation_masks": 10,
     }
-    roles = [scan["role"] for scan in spec["scans"]]
+    roles = [scan.role for scan in record.scans]
     assert sorted(roles) == ["test", "test", "train", "train", "train", "validation"]
     records = run.records()
     assert [record["step"] for record in records] == [3, 6]
     assert {"class_loss", "mask_loss", "score_loss", "dice", "auroc_liver", "specificity_liver"} <= records[0].keys()
     weights = sum((run.path / f"{part}.safetensors").stat().st_size for part in ("classifier", "decoder", "lora"))
-    assert weights < 1.2 * 4 * sum(spec["trained"].values()) + 30_000
+    assert weights < 1.2 * 4 * sum(record.trained.values()) + 30_000
 
 
 def test_lora_decoder_and_classifier_have_moved_and_the_base_has_not(options, cohort, tmp_path):
     run = sam_mix_train(options(out=tmp_path / "run", steps=2))
-    spec = load_mix_spec(run.path)
-    trained = load_mix(run.path, spec, None, CPU)
+    record = SamMixRecord.of_run(run.path)
+    trained = load_mix(run.path, record, None, CPU)
     lora = load_file(run.path / "lora.safetensors")
     assert all(tensor.abs().sum() > 0 for name, tensor in lora.items() if "lora_B" in name)
     base = load_file(cohort / "sam" / "model.safetensors")
@@ -95,9 +97,9 @@ def test_other_ways_of_training(options, tmp_path, more, monkeypatch):
 
 def test_two_organs_have_one_classifier_output_and_one_prompt_each(options, cohort, tmp_path):
     run = sam_mix_train(options(out=tmp_path / "run", data=cohort / "store", steps=2, adapt="decoder"))
-    spec = load_mix_spec(run.path)
-    assert spec["settings"]["organs"] == 2
-    assert set(spec["keep"]) == set(spec["focal"]["alpha"]) == {"liver", "spleen"}
+    record = SamMixRecord.of_run(run.path)
+    assert record.settings.organs == 2
+    assert set(record.keep) == set(record.focal.alpha) == {"liver", "spleen"}
     assert load_file(run.path / "classifier.safetensors")["classifier.head.weight"].shape[0] == 2
     assert "auroc_spleen" in run.records()[-1]
 
@@ -121,7 +123,7 @@ def test_a_run_that_is_stopped_and_resumed_is_the_unbroken_one(options, tmp_path
             sam_mix_train(broken)
     assert not (tmp_path / "broken" / "model.json").exists()
     with pytest.raises(RunError, match="has not finished"):
-        load_mix_spec(tmp_path / "broken")
+        SamMixRecord.of_run(tmp_path / "broken")
     resumed = sam_mix_train(options(out=tmp_path / "broken", adapt=adapt, steps=4, validate_every=2, resume="yes"))
     for part in ("classifier", "decoder", *(["lora"] if adapt == "lora" else [])):
         one, other = (load_file(run.path / f"{part}.safetensors") for run in (whole, resumed))
@@ -142,10 +144,10 @@ def test_the_base_must_be_the_one_of_the_training(options, cohort, tmp_path):
     run = sam_mix_train(options(out=tmp_path / "run", steps=1, adapt="decoder"))
     sam(seed=1).save_pretrained(tmp_path / "other")
     with pytest.raises(RunError, match="the very same base model|trained on SAM"):
-        load_mix(run.path, load_mix_spec(run.path), str(tmp_path / "other"), CPU)
+        load_mix(run.path, SamMixRecord.of_run(run.path), str(tmp_path / "other"), CPU)
     (run.path / "decoder.safetensors").write_bytes(b"damaged")
     with pytest.raises(RunError, match="decoder.safetensors cannot be read"):
-        load_mix(run.path, load_mix_spec(run.path), None, CPU)
+        load_mix(run.path, SamMixRecord.of_run(run.path), None, CPU)
 
 
 @pytest.mark.parametrize("kept", ["positive", "negative"])
@@ -195,15 +197,7 @@ def test_options_that_make_no_sense(options, tmp_path, more, told):
 def test_what_starts_from_nothing_learns_at_its_own_rate(options, cohort, tmp_path, dense):
     settings = options(out=tmp_path, dense=dense)
     store = SliceStore.open(Path(settings.data))
-    built = {
-        "adapt": "lora",
-        "rank": 2,
-        "dense": dense,
-        "threshold": 0.4,
-        "classifier_size": 64,
-        "organs": 1,
-        "size": 32,
-    }
+    built = SamMixSettings(adapt="lora", rank=2, dense=dense, threshold=0.4, classifier_size=64, organs=1, size=32)
     model = build(built, str(cohort / "sam"), CPU)
     source = SliceSource(store, CPU, with_labels=True)
     training = TrainingSet(np.arange(len(store.slices)), np.arange(2), (0.5,))

@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.checkpoint import load_checkpoint
+from frugalseg.records.model import SamMixRecord
 from frugalseg.sam_mix.branch import SamBranch
-from frugalseg.sam_mix.checkpoint import build, load_mix_spec
+from frugalseg.sam_mix.checkpoint import build
 from frugalseg.sam_mix.classifier import Classifier
 from frugalseg.sam_mix.model import MixModel
 from frugalseg.sam_mix.train import sam_mix_train
@@ -62,10 +63,10 @@ def test_the_weights_of_a_run_lie_that_far_from_the_base(options, cohort, tmp_pa
     scores = iter([0.3, 0.4])  # of the only validation, and half-way back
     settings = options(out=tmp_path / "run", adapt=adapt, steps=3, validate_every=3)
     run = sam_mix_train(settings)
-    spec = load_mix_spec(run.path)
-    assert (spec["way_from_base"], spec["validation_dice"]) == (0.5, 0.4)
+    record = SamMixRecord.of_run(run.path)
+    assert (record.way_from_base, record.validation_dice) == (0.5, 0.4)
     torch.manual_seed(settings.seed)
-    start = build(spec["settings"], str(cohort / "sam"), CPU).branch.state_dict()
+    start = build(record.settings, str(cohort / "sam"), CPU).branch.state_dict()
     learned = load_checkpoint(run.best)["model"]
     kept = load_file(run.path / "decoder.safetensors")
     if adapt == "lora":
@@ -77,7 +78,7 @@ def test_the_weights_of_a_run_lie_that_far_from_the_base(options, cohort, tmp_pa
         assert torch.allclose(kept[f"branch.{name}"], expected, atol=1e-6), name
         moved += float((end - value).abs().sum())
     assert moved > 0
-    assert spec["share_of_map"] == pytest.approx(float(kept["branch.share"]))
+    assert record.share_of_map == pytest.approx(float(kept["branch.share"]))
 
 
 def test_a_resumed_run_goes_back_to_the_same_base(options, tmp_path, monkeypatch):

@@ -9,16 +9,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from frugalseg.commands.finetune import finetune
+from frugalseg.commands.predict import predict
 from frugalseg.dataset.prepare import prepare
 from frugalseg.engine.lock import LOCK
 from frugalseg.errors import OptionError, PairingError, RunError
 from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
-from frugalseg.masks.folder import NOTE
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions
-from frugalseg.segmentation.finetune import finetune
-from frugalseg.segmentation.predict import Predictor, predict
+from frugalseg.records.predictions import PREDICTIONS_FILE
+from frugalseg.segmentation.predict import Predictor
 from tests.padded import check_shown, record_shown, write_padded_mr
 from tests.processes import try_lock
 from tests.scans import write_cohort
@@ -83,7 +84,7 @@ def test_other_label_values_and_fewer_organs(model, tmp_path):
     assert (whole == 6).any()
     assert np.array_equal(liver == 2, whole == 6)
     assert set(np.unique(liver)) == {0, 2}
-    assert json.loads((tmp_path / "liver" / NOTE).read_text())["targets"] == {"liver": [2, 3]}
+    assert json.loads((tmp_path / "liver" / PREDICTIONS_FILE).read_text())["targets"] == {"liver": [2, 3]}
     with pytest.raises(OptionError, match="kidney: the model was not trained on it"):
         predict(options(model, tmp_path / "none", target=["kidney=2"]))
 
@@ -116,7 +117,7 @@ def test_a_killed_prediction_goes_on_scan_by_scan(model, tmp_path, monkeypatch):
     assert kept.items() <= after.items()
     for case in whole:
         assert np.array_equal(values(out, case), values(tmp_path / "whole", case))
-    notes = [json.loads((folder / NOTE).read_text()) for folder in (out, tmp_path / "whole")]
+    notes = [json.loads((folder / PREDICTIONS_FILE).read_text()) for folder in (out, tmp_path / "whole")]
     assert notes[0]["roles"] == notes[1]["roles"]
     with pytest.raises(RunError, match="holds no prediction to go on with"):
         predict(options(model, tmp_path / "new", resume="yes"))

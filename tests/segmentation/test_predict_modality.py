@@ -10,12 +10,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from frugalseg.commands.finetune import finetune
+from frugalseg.commands.predict import predict
 from frugalseg.dataset.prepare import prepare
 from frugalseg.errors import OptionError, ScanError
-from frugalseg.masks.folder import NOTE
 from frugalseg.options import FinetuneOptions, PredictOptions, PrepareOptions
-from frugalseg.segmentation.finetune import finetune
-from frugalseg.segmentation.predict import predict
+from frugalseg.records.predictions import PREDICTIONS_FILE
 from tests.scans import AFFINE_LPS, tiny_scan, write_cohort
 
 
@@ -52,7 +52,7 @@ def test_the_scan_of_another_modality_is_refused_and_the_others_are_done(ct, mix
     assert "scan_01 is MR, for values from 0" in caught.value.problem
     assert "the model learned from CT" in caught.value.problem
     assert "insist with --modality ct" in caught.value.problem
-    assert sorted(json.loads((tmp_path / "out" / NOTE).read_text())["masks"]) == ["scan_00", "scan_02"]
+    assert sorted(json.loads((tmp_path / "out" / PREDICTIONS_FILE).read_text())["masks"]) == ["scan_00", "scan_02"]
     with pytest.raises(OptionError, match="--modality mr: .*fit learned from CT"):
         predict(PredictOptions(**wish, modality="mr", resume="yes"))
     assert len(predict(PredictOptions(**wish, modality="ct", resume="yes"))) == 3

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from frugalseg.commands.finetune import finetune
 from frugalseg.dataset.prepare import prepare
 from frugalseg.options import FinetuneOptions, PrepareOptions
-from frugalseg.segmentation.finetune import finetune
 from frugalseg.segmentation.task import FinetuneTask
 from tests.scans import write_cohort
 

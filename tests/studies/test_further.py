@@ -13,9 +13,9 @@ from frugalseg.dataset.targets import parse_targets
 from frugalseg.engine.files import read_json, write_json
 from frugalseg.errors import OptionError
 from frugalseg.evaluation.results import SUMMARY
-from frugalseg.masks.folder import NOTE
 from frugalseg.options import PropagateOptions, RefineOptions, StudyStatusOptions
 from frugalseg.propagation import propagate as propagation
+from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.refinement.refine import refine
 from frugalseg.studies.jobs import propagate_middle as room
 from frugalseg.studies.jobs.datasets import locate
@@ -139,7 +139,7 @@ def test_refined_masks_are_those_of_the_command(finished, folder):
 
 def test_a_carried_slice_is_the_middle_one_and_is_not_scored(finished, folder):
     cell = next(c for c in read_json(finished / "grid.json")["cells"] if c["method"] == "one slice")
-    note = read_json((finished / cell["tests"]["away"]).with_name("masks") / NOTE)
+    note = read_json((finished / cell["tests"]["away"]).with_name("masks") / PREDICTIONS_FILE)
     assert len(note["annotated"]) == 2
     for case, slices in note["annotated"].items():
         labels = np.asarray(nib.load(folder / "away" / "labels" / f"{case}.nii.gz").dataobj)
@@ -360,7 +360,7 @@ def test_a_carrying_that_was_stopped_goes_on_and_gives_the_same(folder, tmp_path
     for name, mask in whole.items():
         assert mask.any()
         assert np.array_equal(mask, gone_on[name]), name
-    assert read_json(tmp_path / "stopped" / "masks" / NOTE)["annotated"] == {}
+    assert read_json(tmp_path / "stopped" / "masks" / PREDICTIONS_FILE)["annotated"] == {}
 
 
 def test_an_empty_mask_stays_empty_and_the_others_are_carried(tmp_path, monkeypatch):

@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 
 from frugalseg.commands.table import command_line
-from frugalseg.engine.files import read_json
 from frugalseg.engine.progress import console, say
 from frugalseg.errors import FrugalsegError
 from frugalseg.options import (
@@ -29,6 +28,8 @@ from frugalseg.options import (
     SamMixTrainOptions,
     SuperpixelOptions,
 )
+from frugalseg.records.model import EncoderRecord, SamMixRecord, SegmenterRecord
+from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.records.store import StoreRecord
 from frugalseg.text import counted
 
@@ -67,8 +68,7 @@ def _pretrain_with(store: Path, method: Any) -> str:
 
 
 def _pretrain(options: PretrainOptions, run: Any) -> list[str]:
-    spec = read_json(run.path / "model.json")
-    done = f"encoder: {run.path} ({spec['method']})"
+    done = f"encoder: {run.path} ({EncoderRecord.of_run(run.path).method})"
     record = _record(options.data)
     if record is None or not record.parameters.targets:
         return [done, "next: prepare scans with masks, and give `frugalseg finetune` this encoder by --encoder"]
@@ -84,8 +84,9 @@ def _pretrain(options: PretrainOptions, run: Any) -> list[str]:
 
 
 def _trained(options: FinetuneOptions | SamMixTrainOptions, run: Any) -> list[str]:
-    spec = read_json(run.path / "model.json")
-    dice = spec["validation_dice"]
+    kind = SamMixRecord if isinstance(options, SamMixTrainOptions) else SegmenterRecord
+    record = kind.of_run(run.path)
+    dice = record.validation_dice
     judged = "never validated" if dice is None else f"validation Dice {dice:.3f}"
     given = {
         "model": run.path,
@@ -98,26 +99,26 @@ def _trained(options: FinetuneOptions | SamMixTrainOptions, run: Any) -> list[st
         further = command_line("sam-mix predict", SamMixPredictOptions(**given))
     else:
         further = command_line("predict", PredictOptions(**given))
-    return [f"model: {run.path} ({judged}, of step {spec['step']})", _next(further)]
+    return [f"model: {run.path} ({judged}, of step {record.step})", _next(further)]
 
 
 def _masks(
     options: PredictOptions | RefineOptions | PropagateOptions | SamMixPredictOptions, written: Mapping[str, Path]
 ) -> list[str]:
-    note = read_json(options.out / "predictions.json")
+    record = PredictionRecord.read(options.out / PREDICTIONS_FILE)
     further = EvaluateOptions(
         predictions=options.out,
-        references=_references(note, written) or MASKS,
-        target=[] if note.get("targets") else [TARGET],
+        references=_references(record, written) or MASKS,
+        target=[] if record.targets else [TARGET],
         out=_beside(options.out, "evaluation"),
     )
     return [f"{counted(len(written), 'mask')}: {options.out}", _next(command_line("evaluate", further))]
 
 
-def _references(note: Mapping[str, Any], written: Iterable[str]) -> Path | None:
+def _references(record: PredictionRecord, written: Iterable[str]) -> Path | None:
     """The masks of the scans that the model's slice store was made from, where all these scans were segmented."""
     try:
-        config = yaml.safe_load((Path(note["model"]) / "config.yaml").read_text(encoding="utf-8"))
+        config = yaml.safe_load((Path(record.model or "") / "config.yaml").read_text(encoding="utf-8"))
         known = _masks_of(_record(Path(config["data"])))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # no such run any more, or none of ours
         return None

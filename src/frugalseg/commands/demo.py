@@ -10,6 +10,8 @@ from typing import Any
 
 from filelock import BaseFileLock
 
+from frugalseg.commands.finetune import finetune
+from frugalseg.commands.predict import predict
 from frugalseg.commands.table import command_line
 from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.prepare import prepare
@@ -33,8 +35,6 @@ from frugalseg.options import (
 )
 from frugalseg.phantoms.cohort import LABELS, write_cohort
 from frugalseg.pretraining.pretrain import pretrain
-from frugalseg.segmentation.finetune import finetune
-from frugalseg.segmentation.predict import predict
 
 MARK = ".frugalseg-demo"
 NOT_SCIENCE = {"out", "device", "threads", "overwrite", "resume"}

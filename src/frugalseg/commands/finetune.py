@@ -1,6 +1,6 @@
 """`frugalseg finetune`, with or without a promptable model that refines pseudo-labels.
 
-It lies here because segment/ knows nothing of this room.
+It lies here because `segmentation` knows nothing of promptable models.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.threads import with_threads
+from frugalseg.engine.training import run_training
 from frugalseg.options import FinetuneOptions
-from frugalseg.segmentation.finetune import finetune as finetune_segmenter
+from frugalseg.segmentation.finetune import FineTuning
 
 
 @with_threads
@@ -18,13 +19,18 @@ def finetune(options: FinetuneOptions) -> RunFolder:
     """Train a segmentation model and leave it in `options.out`.
 
     Raises:
-        FrugalsegError: what `segmentation.finetune.finetune` raises.
-        OptionError, RunError: there is no promptable model of the name `options.refine`, or it is not on this machine.
+        StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training; also
+            where there is no promptable model of the name `options.refine`, or it is not on this machine.
+        InterruptedRunError: stopped by the person; resumable.
     """
     if options.refine is None:
-        return finetune_segmenter(options)
+        return run_training(FineTuning.open(options))
     from frugalseg.promptable.load import lasting_name
-    from frugalseg.refinement.pseudo_labels import Redraw
+    from frugalseg.refinement.pseudo_labels import PseudoLabelRefiner
 
     options = replace(options, refine=lasting_name(options.refine))  # not found missing after hours of training
-    return finetune_segmenter(options, lambda store, device: Redraw(store, options, device))
+    training = FineTuning.open(options)
+    if training.options.refine is not None:
+        refiner = PseudoLabelRefiner(training.store, training.options, training.fabric.device)
+        training = replace(training, refiner=refiner)
+    return run_training(training)

@@ -1,24 +1,22 @@
 """`frugalseg predict`, whatever the model, with or without refinement.
 
-It lies here because segment/ knows nothing of this room.
+It lies here because `segmentation` knows nothing of promptable models.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from frugalseg.engine.files import check_out
-from frugalseg.engine.forms import SCALE, Form
 from frugalseg.engine.lock import in_use
-from frugalseg.engine.run import SPEC
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, ScanError
-from frugalseg.models.saved import CURE
 from frugalseg.options import PredictOptions, RefineOptions
+from frugalseg.records.model import read_model
+from frugalseg.records.predictions import PredictionRecord
 from frugalseg.sam_mix.predict_options import is_sam_mix, sam_mix_options
-from frugalseg.segmentation.predict import predict as predict_segmenter
+from frugalseg.segmentation.predict import segment_scans
 
 
 @with_threads
@@ -29,14 +27,14 @@ def predict(options: PredictOptions) -> dict[str, Path]:
 
     Raises:
         ScanError: some scans failed, after all others are written.
-        RunError, OptionError, DeviceError: see `segmentation.predict.predict`, `sam_mix.predict.sam_mix_predict` and
-            `refinement.refine.refine`; an option that the model knows nothing of.
+        RunError, OptionError, DeviceError: see `segmentation.predict.segment_scans`, `sam_mix_predict` and `refine`; an
+            option that the model knows nothing of.
     """
     check_out(options.out)
     if options.refine is None:
         return _predict_alone(options)
     from frugalseg.promptable.load import find_weights
-    from frugalseg.refinement.refine import COARSE, note_beside, refine
+    from frugalseg.refinement.refine import COARSE, refine
 
     find_weights(options.refine)  # before hours of predicting
     coarse = options.out / COARSE
@@ -46,12 +44,15 @@ def predict(options: PredictOptions) -> dict[str, Path]:
     try:
         there = list(_predict_alone(replace(options, refine=None, out=coarse)))
     except ScanError as error:
-        made = note_beside(coarse).get("masks", {})
+        record = PredictionRecord.beside(coarse)
+        made = record.masks if record else {}
         # Not those left there by an older prediction, nor any that were not asked for.
         there = [case for case in options.case or made if case in made]
         if not there:
             raise
         broken = error  # the other scans are there, and are refined first
+    shown = read_model(options.model).preprocessing.intensity
+    limits = (shown.low, shown.high)
     refined = refine(
         RefineOptions(
             images=options.images,
@@ -63,7 +64,9 @@ def predict(options: PredictOptions) -> dict[str, Path]:
             precision=options.precision,
             overwrite=options.overwrite,
             resume="no" if options.resume == "no" else "auto",
-            **_as_trained(options.model),
+            modality=shown.kind,
+            window=limits if shown.kind == "ct" else None,
+            percentiles=limits if shown.kind == "mr" else None,
         )
     )
     if broken is not None:
@@ -77,15 +80,4 @@ def _predict_alone(options: PredictOptions) -> dict[str, Path]:
         from frugalseg.sam_mix.predict import sam_mix_predict  # it imports transformers, which takes seconds
 
         return sam_mix_predict(sam_mix_options(options))
-    return predict_segmenter(options)
-
-
-SHOWN = Form({"preprocessing": {"intensity": SCALE}}, RunError, CURE)
-"""What every kind's model.json says of how it sees scans."""
-
-
-def _as_trained(run: Path) -> dict[str, Any]:
-    """The intensities that the trained model was shown, as options of `refine`; every kind notes them alike."""
-    intensity = SHOWN.read(run / SPEC)["preprocessing"]["intensity"]
-    limits = (float(intensity["low"]), float(intensity["high"]))
-    return {"modality": intensity["kind"], "window" if intensity["kind"] == "ct" else "percentiles": limits}
+    return segment_scans(options)

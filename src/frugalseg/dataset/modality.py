@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from frugalseg.engine.parallel import map_cases
 from frugalseg.engine.progress import say
@@ -16,6 +16,7 @@ from frugalseg.imaging.modality import SPOKEN, Finding, Kind, declared_modality,
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.options.common import PERCENTILES, WINDOW, IntensityOptions, Modality, told_modality
+from frugalseg.records.model import Preprocessing
 
 Options = TypeVar("Options", bound=IntensityOptions)
 
@@ -59,7 +60,7 @@ class Expected:
         )
 
 
-def expected_of_model(model: Path, preprocessing: Mapping[str, Any], modality: Modality) -> Expected:
+def expected_of_model(model: Path, preprocessing: Preprocessing, modality: Modality) -> Expected:
     """What scans a trained model expects.
 
     Args:
@@ -70,13 +71,13 @@ def expected_of_model(model: Path, preprocessing: Mapping[str, Any], modality: M
     Raises:
         OptionError: the person says that they are of the other kind.
     """
-    kind: Kind = preprocessing["intensity"]["kind"]
+    kind: Kind = preprocessing.intensity.kind
     if modality not in ("auto", kind):
         raise OptionError(
             f"--modality {modality}: {model} learned from {SPOKEN[kind]}",
             f"give a model that learned from {SPOKEN[modality]}, or --modality {kind} to try this one on them",
         )
-    return Expected(kind, "the model learned from", preprocessing.get("looks_like", ()), certain=modality == kind)
+    return Expected(kind, "the model learned from", preprocessing.looks_like, certain=modality == kind)
 
 
 def settle(options: Options, images: Mapping[str, Path], workers: int | None = None) -> tuple[Options, Expected]:

@@ -31,6 +31,7 @@ from frugalseg.dataset.splits import read_split
 from frugalseg.errors import StoreError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import middle_slices
+from frugalseg.records.model import Preprocessing
 from frugalseg.records.record import as_plain
 from frugalseg.records.split import Split
 from frugalseg.records.store import CURE, ScanEntry, StoreRecord, SuperpixelParameters
@@ -196,14 +197,10 @@ class SliceStore:
         return self.record.parameters.intensity
 
     @property
-    def preprocessing(self) -> dict[str, Any]:
-        """What a scan must go through before a network trained on this store sees it, and what it should look like.
-
-        Under "looks_like" the kinds, ct or mr, that the values of the store's scans look like; a store made before
-        that was noted has none.
-        """
+    def preprocessing(self) -> Preprocessing:
+        """What a scan must go through before a network trained on this store sees it, and what it should look like."""
         looks = {scan.looks_like for scan in self.record.scans if scan.looks_like}
-        return {"size": self.size, "intensity": self.intensity.to_dict(), "looks_like": sorted(looks)}
+        return Preprocessing(self.size, self.intensity, tuple(sorted(looks)))
 
     @property
     def presence_columns(self) -> list[str]:

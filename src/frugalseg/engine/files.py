@@ -17,6 +17,9 @@ import numpy as np
 
 from frugalseg.errors import DiskError, OptionError, RunError, disk_errors, printable
 
+SPEC = "model.json"
+"""The description of what a run has learned; where it is, the run is finished."""
+
 LONGEST_NAME = 40
 """Characters of a file's name that its temporary neighbour keeps: with the rest no longer than a disk takes."""
 

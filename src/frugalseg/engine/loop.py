@@ -312,8 +312,21 @@ def _figures(record: Mapping[str, float]) -> list[str]:
     return [f"{words} {record[name]:.3f}" for name, words in VALIDATED.items() if name in record]
 
 
-def load_best(run: RunFolder, task: Task, steps: int) -> State:
-    """Load the best checkpoint of a training that has ended, or its last, into the task's model; returns all it says.
+@dataclass(frozen=True)
+class Best:
+    """The step whose weights are kept.
+
+    Attributes:
+        step: the best of the validation, or the last.
+        score: its figure; None where nothing was validated.
+    """
+
+    step: int
+    score: float | None
+
+
+def load_best(run: RunFolder, task: Task, steps: int) -> Best:
+    """Load the best checkpoint of a training that has ended, or its last, into the task's model.
 
     Raises:
         RunError: it is missing, damaged, or of another training.
@@ -323,7 +336,7 @@ def load_best(run: RunFolder, task: Task, steps: int) -> State:
     check_checkpoint(path, best, steps)
     with fitting(path):
         task.model.load_state_dict(best["model"])
-    return best
+    return Best(best["step"], best["best"] if math.isfinite(best["best"]) else None)
 
 
 def seed_step(seed: int, step: int, process: int = 0) -> None:

@@ -30,6 +30,7 @@ from filelock import BaseFileLock
 
 from frugalseg._version import __version__
 from frugalseg.engine.device import describe
+from frugalseg.engine.files import SPEC as SPEC
 from frugalseg.engine.files import atomic_write, check_out, write_json
 from frugalseg.engine.forms import Form
 from frugalseg.engine.lock import in_use, lock_folder
@@ -42,8 +43,6 @@ from frugalseg.text import counted
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-SPEC = "model.json"
-"""The description of what a run has learned; where it is, the run is finished."""
 NOT_SCIENCE = {"resume", "checkpoint_minutes", "out", "threads"}
 """Options that may differ when a run is resumed: they change nothing in the result."""
 KNOWN_BY_CONTENT = {"data", "split", "encoder"}

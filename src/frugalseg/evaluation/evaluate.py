@@ -17,10 +17,11 @@ from frugalseg.evaluation.metric_table import Metric, Place, metrics_in
 from frugalseg.evaluation.pairing import Pairs, find_pairs
 from frugalseg.evaluation.report import render_report
 from frugalseg.evaluation.results import claimed, write_cases, write_summary
-from frugalseg.evaluation.roles import PredictionNote, read_note, roles_of
+from frugalseg.evaluation.roles import read_predictions, roles_of
 from frugalseg.evaluation.summary import build_summary
 from frugalseg.imaging.find import find_dataset
 from frugalseg.options import EvaluateOptions
+from frugalseg.records.predictions import PredictionRecord
 from frugalseg.records.summary import Figures, SummaryRecord
 from frugalseg.text import aligned, counted
 
@@ -40,26 +41,27 @@ def evaluate(options: EvaluateOptions) -> SummaryRecord:
         RunError: `out` is in use.
     """
     check_out(options.out)
-    note = read_note(options.predictions)
-    options = replace(options, target=options.target or _targets_of(note, options))
+    record = read_predictions(options.predictions)
+    options = replace(options, target=options.target or _targets_of(record, options))
     targets = parse_targets(options.target)
-    pairs = find_pairs(options.references, options.predictions, note, options.case)
-    roles = roles_of(pairs.masks, note)
+    pairs = find_pairs(options.references, options.predictions, record, options.case)
+    roles = roles_of(pairs.masks, record)
     images = {} if options.images is None else find_dataset(options.images, None)[0]
-    images = {**(note.images if note else {}), **images}
+    known = {case: Path(image) for case, image in record.images.items()} if record else {}
+    images = {**known, **images}
     with claimed(options.out, options.overwrite):
-        return _evaluate(options, targets, note, pairs, roles, images)
+        return _evaluate(options, targets, record, pairs, roles, images)
 
 
 def _evaluate(
     options: EvaluateOptions,
     targets: Targets,
-    note: PredictionNote | None,
+    record: PredictionRecord | None,
     pairs: Pairs,
     roles: Mapping[str, str],
     images: Mapping[str, Path],
 ) -> SummaryRecord:
-    annotated = {case: slices for case, slices in (note.annotated if note else {}).items() if case in pairs.masks}
+    annotated = {case: slices for case, slices in (record.annotated if record else {}).items() if case in pairs.masks}
     if annotated:
         say(f"left out, as a person had drawn them: {counted(sum(map(len, annotated.values())), 'annotated slice')}")
     if pairs.no_reference:
@@ -70,7 +72,7 @@ def _evaluate(
     )
     if results:
         if not failures:  # the values of masks that could not be read are not known
-            check_targets(targets, results, note)
+            check_targets(targets, results, record)
         records = [record for result in results.values() for record in result.records]
         summary = build_summary(
             records,
@@ -81,21 +83,21 @@ def _evaluate(
             annotated,
         )
         write_cases(options.out, records, summary)
-        report = render_report(summary, records, pairs, images, note) if options.report else None
+        report = render_report(summary, records, pairs, images, record) if options.report else None
         write_summary(options.out, summary, report)
         _announce(summary)
     _raise_failures(failures, len(pairs.masks), bool(results))
     return summary
 
 
-def _targets_of(note: PredictionNote | None, options: EvaluateOptions) -> list[str]:
+def _targets_of(record: PredictionRecord | None, options: EvaluateOptions) -> list[str]:
     """What the note beside the predictions says they hold, as `--target` takes it."""
-    if note is None or not note.targets:
+    if record is None or not record.targets:
         raise OptionError(
             f"--target is missing, and no predictions.json beside {options.predictions} tells what the masks hold",
             "name what is compared, for example --target liver=6",
         )
-    return [f"{organ}={','.join(map(str, values))}" for organ, values in note.targets.items()]
+    return [f"{organ}={','.join(map(str, values))}" for organ, values in record.targets.items()]
 
 
 def _jobs(
@@ -123,7 +125,7 @@ def _jobs(
     }
 
 
-def check_targets(targets: Targets, results: Mapping[str, CaseResult], note: PredictionNote | None) -> None:
+def check_targets(targets: Targets, results: Mapping[str, CaseResult], record: PredictionRecord | None) -> None:
     """A target value that no reference holds is a slip of the user's, and so are predictions in other values.
 
     A value that the model was trained with is taken on trust: a few scans may all lack the tumour of liver=1,2.
@@ -133,7 +135,7 @@ def check_targets(targets: Targets, results: Mapping[str, CaseResult], note: Pre
     """
     found = frozenset().union(*(r.reference_values for r in results.values()))
     predicted = frozenset().union(*(r.prediction_values for r in results.values()))
-    check_held(targets, found, note.targets if note else None, where="the references")
+    check_held(targets, found, record.targets if record else None, where="the references")
     wanted = {v for values in targets.values() for v in values}
     if predicted and not predicted & wanted:
         raise OptionError(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frugalseg.errors import PairingError
-from frugalseg.evaluation.roles import PredictionNote
 from frugalseg.imaging.find import check_two_files, find_masks
+from frugalseg.records.predictions import PredictionRecord
 
 SHOWN = 10
 
@@ -28,16 +28,16 @@ class Pairs:
     no_reference: tuple[str, ...]
 
 
-def find_pairs(references: Path, predictions: Path, note: PredictionNote | None, only: Sequence[str] = ()) -> Pairs:
+def find_pairs(references: Path, predictions: Path, record: PredictionRecord | None, only: Sequence[str] = ()) -> Pairs:
     """Pair by case id; no case goes missing without being named.
 
     Where labels are few, most predictions have no reference: they are listed. A reference may lack its prediction
-    only where the note says that the scan could not be segmented.
+    only where the record says that the scan could not be segmented.
 
     Args:
         references, predictions: the folders of masks (see `find_masks`), or two masks, which are then a pair whatever
             they are called; the case id is that of the prediction.
-        note: what `frugalseg predict` noted beside its masks.
+        record: what `frugalseg predict` left beside its masks.
         only: case ids to compare; all where empty.
 
     Raises:
@@ -59,7 +59,7 @@ def find_pairs(references: Path, predictions: Path, note: PredictionNote | None,
             "name prediction and reference of a case alike (the suffix may differ)",
         )
     check_two_files(made, given, "prediction and reference")
-    excused = {} if note is None else {case: note.failed[case] for case in given if case in note.failed}
+    excused = {} if record is None else {case: record.failed[case] for case in given if case in record.failed}
     not_predicted = {case: why for case, why in excused.items() if case not in made}
     lost = [case for case in given if case not in made and case not in not_predicted]
     if lost:

@@ -16,8 +16,9 @@ from frugalseg.evaluation.overlays import PREDICTION_COLOUR, REFERENCE_COLOUR, C
 from frugalseg.evaluation.page import page_environment
 from frugalseg.evaluation.pairing import Pairs
 from frugalseg.evaluation.policy import OUTCOMES, Outcome
-from frugalseg.evaluation.roles import ALL, GROUPS, PredictionNote
+from frugalseg.evaluation.roles import ALL, GROUPS
 from frugalseg.evaluation.runs import RunFacts, intensity_of, read_runs
+from frugalseg.records.predictions import PredictionRecord
 from frugalseg.records.summary import SummaryRecord
 from frugalseg.text import number
 
@@ -43,7 +44,7 @@ def render_report(
     records: Sequence[CaseRow],
     pairs: Pairs,
     images: Mapping[str, Path],
-    note: PredictionNote | None,
+    record: PredictionRecord | None,
 ) -> str:
     """The report as one HTML document.
 
@@ -52,9 +53,9 @@ def render_report(
         records: one a case and organ.
         pairs: where the masks lie.
         images: case id → scan, for the pictures.
-        note: what predictions.json told, or None.
+        record: what predictions.json tells, or None.
     """
-    runs = read_runs(note.model if note else None)
+    runs = read_runs(Path(record.model) if record and record.model else None)
     first = summary.headline or next(iter(summary.groups))
     shown = set(summary.groups[first].cases)
     targets = summary.targets
@@ -77,7 +78,7 @@ def render_report(
         rules=group_by_rules(metrics_in(Place.STUDIES)),
         outcomes=OUTCOMES,
         runs=[(run, _curves(run)) for run in runs],
-        note=note,
+        prediction=record,
         reference_colour=REFERENCE_COLOUR,
         prediction_colour=PREDICTION_COLOUR,
     )

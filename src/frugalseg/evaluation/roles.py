@@ -7,12 +7,11 @@ trained on says nothing about new patients, so those never enter the headline.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from frugalseg.errors import PairingError
-from frugalseg.masks.folder import NOTE, NOTED
+from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 
 ROLES = {
     "test": "held out; never touched",
@@ -44,88 +43,49 @@ GROUPS = {
 """Group → what it means."""
 
 
-@dataclass(frozen=True)
-class PredictionNote:
-    """predictions.json.
-
-    Attributes:
-        model: the run folder of the model, or None.
-        images: case id → the scan that was segmented.
-        roles: case id → role (see `ROLES`); None where nothing is known of what the model saw.
-        failed: case id → why it could not be segmented.
-        targets: organ → label values the masks were written with.
-        settings: how the masks were made.
-        annotated: case id → slices that a person had annotated and that were copied, which say nothing of the method.
-    """
-
-    model: Path | None = None
-    images: Mapping[str, Path] = field(default_factory=dict)
-    roles: Mapping[str, str] | None = field(default_factory=dict)
-    failed: Mapping[str, str] = field(default_factory=dict)
-    targets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    annotated: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-
-
-def read_note(predictions: Path) -> PredictionNote | None:
-    """The note beside the masks, or None where there is none.
+def read_predictions(predictions: Path) -> PredictionRecord | None:
+    """The record beside the masks with its paths as seen from here, or None where there is none.
 
     Args:
         predictions: the folder of masks, or one mask.
 
     Raises:
-        PairingError: the note is damaged or names an unknown role.
+        PairingError: the record is damaged or names an unknown role.
     """
-    folder = predictions if predictions.is_dir() else predictions.parent
-    path = folder / NOTE
-    if not path.is_file():
+    record = PredictionRecord.beside(predictions)
+    if record is None:
         return None
-    try:
-        content = NOTED.read(path)
-        note = PredictionNote(
-            model=_locate(content["model"], folder) if content.get("model") else None,
-            images={case: _locate(image, folder) for case, image in content.get("images", {}).items()},
-            roles=_roles(content["roles"]),
-            failed={str(case): str(why) for case, why in content.get("failed", {}).items()},
-            targets={name: tuple(int(v) for v in values) for name, values in content.get("targets", {}).items()},
-            settings=dict(content.get("settings", {})),
-            annotated={case: tuple(int(z) for z in slices) for case, slices in content.get("annotated", {}).items()},
-        )
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    folder = predictions if predictions.is_dir() else predictions.parent
+    if unknown := sorted(set((record.roles or {}).values()) - set(ROLES)):
         raise PairingError(
-            f"{path} is damaged ({type(error).__name__}: {error})",
-            "predict again, or delete it: all scans then count as one group",
-        ) from error
-    if unknown := sorted(set((note.roles or {}).values()) - set(ROLES)):
-        raise PairingError(
-            f"{path} gives a scan the role {unknown[0]!r}, expected one of {', '.join(ROLES)}",
+            f"{folder / PREDICTIONS_FILE} gives a scan the role {unknown[0]!r}, expected one of {', '.join(ROLES)}",
             "predict again with this version of frugalseg",
         )
-    return note
+    return replace(
+        record,
+        model=_locate(record.model, folder) if record.model else None,
+        images={case: _locate(image, folder) for case, image in record.images.items()},
+    )
 
 
-def _roles(told: Mapping[str, str] | None) -> dict[str, str] | None:
-    return None if told is None else {str(case): str(role) for case, role in told.items()}
-
-
-def _locate(text: str, folder: Path) -> Path:
-    """A path of the note; a relative one is sought from here, then from the note's folder."""
+def _locate(text: str, folder: Path) -> str:
+    """A path of the record; a relative one is sought from here, then from the record's folder."""
     path = Path(text)
-    return path if path.exists() or path.is_absolute() else folder / path
+    return str(path if path.exists() or path.is_absolute() else folder / path)
 
 
-def roles_of(cases: Iterable[str], note: PredictionNote | None) -> dict[str, str]:
+def roles_of(cases: Iterable[str], record: PredictionRecord | None) -> dict[str, str]:
     """Case id → role, or `ALL` for every case where nothing is known.
 
     Raises:
-        PairingError: a note is there but does not tell the role of a case.
+        PairingError: a record is there but does not tell the role of a case.
     """
-    if note is None or note.roles is None:
+    if record is None or record.roles is None:
         return dict.fromkeys(cases, ALL)
-    roles = {case: note.roles.get(case) for case in cases}
+    roles = {case: record.roles.get(case) for case in cases}
     if untold := [case for case, role in roles.items() if role is None]:
         raise PairingError(
-            f"{NOTE} tells nothing of {', '.join(untold[:5])}{', …' * (len(untold) > 5)}: "
+            f"{PREDICTIONS_FILE} tells nothing of {', '.join(untold[:5])}{', …' * (len(untold) > 5)}: "
             "whether the model was trained on them is unknown",
             "keep masks that were made otherwise in a folder of their own",
         )

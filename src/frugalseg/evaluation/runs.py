@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import yaml
 from frugalseg.errors import FrugalsegError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.pretraining.embedding_metrics import collapsed
+from frugalseg.records.model import EncoderRecord, ProbeRecord, SamMixRecord, SegmenterRecord, read_model
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class RunFacts:
     path: Path
     options: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
-    model: dict[str, Any] = field(default_factory=dict)
+    model: EncoderRecord | SegmenterRecord | SamMixRecord | None = None
     records: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -62,10 +63,14 @@ class RunFacts:
         return bool(values) and collapsed({"uniformity": values[-1]})
 
     @property
-    def probe(self) -> dict[str, Any]:
-        """What the probe of a pre-training looked at, as model.json tells; empty where there was none."""
-        told = self.model.get("probe")
-        return told if isinstance(told, dict) else {}
+    def probe(self) -> ProbeRecord | None:
+        """What the probe of a pre-training looked at; None where there was none."""
+        return self.model.probe if isinstance(self.model, EncoderRecord) else None
+
+    @property
+    def annotation(self) -> dict[str, object]:
+        """The annotation that the model used, by name; empty where model.json does not tell."""
+        return asdict(self.model.annotation) if self.model else {}
 
 
 def _number(value: object) -> bool:
@@ -88,26 +93,29 @@ def read_runs(model: Path | None) -> list[RunFacts]:
 
 def intensity_of(runs: list[RunFacts]) -> IntensityScale | None:
     """How the model's images are scaled, or None where its run does not tell."""
-    if not runs:
-        return None
-    try:
-        return IntensityScale.from_dict(runs[-1].model["preprocessing"]["intensity"])
-    except (KeyError, TypeError, ValueError, FrugalsegError):  # no model.json, or another program's
-        return None
+    model = runs[-1].model if runs else None
+    return model.preprocessing.intensity if model else None
 
 
 def _read_run(title: str, path: Path) -> RunFacts:
-    facts = RunFacts(title, path)
     if not path.is_dir():
-        facts.problems.append("The run folder is not there.")
-        return facts
+        return RunFacts(title, path, problems=["The run folder is not there."])
+    problems: list[str] = []
+    facts = RunFacts(title, path, model=_model(path, problems), problems=problems)
     facts.options.update(_mapping(path / "config.yaml", yaml.safe_load, facts.problems))
     facts.environment.update(_mapping(path / "environment.json", json.loads, facts.problems))
-    facts.model.update(_mapping(path / "model.json", json.loads, facts.problems))
     facts.records.extend(_lines(path / "metrics.jsonl"))
     if not facts.records:
         facts.problems.append("metrics.jsonl holds no records.")
     return facts
+
+
+def _model(run: Path, problems: list[str]) -> EncoderRecord | SegmenterRecord | SamMixRecord | None:
+    try:
+        return read_model(run)
+    except FrugalsegError as error:
+        problems.append(f"{error.problem[:1].upper()}{error.problem[1:]}.")
+        return None
 
 
 def _mapping(path: Path, parse: Callable[[str], Any], problems: list[str]) -> dict[str, Any]:

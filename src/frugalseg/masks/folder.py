@@ -6,28 +6,28 @@ Used by every command that writes masks of whole scans.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from filelock import BaseFileLock
 
-from frugalseg.engine.files import check_out, sha256, write_json
-from frugalseg.engine.forms import Form
+from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.lock import in_use, lock_folder
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
-from frugalseg.errors import OptionError, PairingError, RunError, ScanError, disk_errors
+from frugalseg.errors import OptionError, RunError, ScanError, disk_errors
 from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.options import Resume
+from frugalseg.records.predictions import PREDICTIONS_FILE, CaseRecord, PredictionRecord
 from frugalseg.text import counted
 
 SHOWN = 3
 """So many differences are told: another model differs in a dozen values."""
 
-Make = Callable[[str, Path], tuple[Volume, Mapping[str, Any]]]
-"""Case id and scan → its mask, and what the note says of it: key → value."""
+Make = Callable[[str, Path], tuple[Volume, CaseRecord]]
+"""Case id and scan → its mask, and what is recorded of it."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class MaskFolder:
     Attributes:
         out: the folder.
         images: case id → scan.
-        note: what `NOTE` says; of what is told scan by scan, what is known by now.
+        record: how the masks are made; of what is told scan by scan, what is known by now.
         done: case id → mask, of an interrupted run that is gone on with.
     """
 
     def __init__(
-        self, out: Path, images: Mapping[str, Path], note: dict[str, Any], words: Words, lock: BaseFileLock
+        self, out: Path, images: Mapping[str, Path], record: PredictionRecord, words: Words, lock: BaseFileLock
     ) -> None:
-        self.out, self.images, self.note, self.words, self._lock = out, dict(images), note, words, lock
+        self.out, self.images, self.record, self.words, self._lock = out, dict(images), record, words, lock
         self.done: dict[str, Path] = {}
 
     @classmethod
@@ -77,7 +77,7 @@ class MaskFolder:
         cls,
         options: FolderOptions,
         images: Mapping[str, Path],
-        note: dict[str, Any],
+        record: PredictionRecord,
         same: Sequence[str],
         words: Words,
         beside: Sequence[str] = (),
@@ -87,8 +87,8 @@ class MaskFolder:
         Args:
             options: where, and whether it may be in use.
             images: case id → scan.
-            note: what is known before the first scan; what is told of each scan is a dictionary by case id.
-            same: what must be the same in the note of a run that is gone on with.
+            record: what is known before the first scan.
+            same: what must be the same in the record of a run that is gone on with.
             words: for messages.
             beside: files and folders in it that do not count as use.
 
@@ -102,20 +102,20 @@ class MaskFolder:
         scans = {path.resolve() for path in images.values()}
         if over := [case for case, path in images.items() if mask_path(out, case, path).resolve() in scans]:
             raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
-        before = NOTED.read(out / NOTE) if options.resume != "no" and (out / NOTE).is_file() else None
+        before = None if options.resume == "no" else PredictionRecord.beside(out)
         if before is not None:
-            _check_same(out, before, note, same, words)
+            _check_same(out, before, record, same, words)
         elif options.resume == "yes":
             raise RunError(f"--resume: {out} holds no {words.noun} to go on with", "leave out --resume")
         elif not options.overwrite and in_use(out, *beside):
             raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
-        folder = cls(out, images, note, words, lock_folder(out))
+        folder = cls(out, images, record, words, lock_folder(out))
         if before is not None:
-            folder._go_on(before, same)
+            folder._go_on(before)
         else:
             with disk_errors(out):
-                # An older note would speak for these masks until the new one is there.
-                (out / NOTE).unlink(missing_ok=True)
+                # An older record would speak for these masks until the new one is there.
+                (out / PREDICTIONS_FILE).unlink(missing_ok=True)
         return folder
 
     def path(self, case: str) -> Path:
@@ -146,19 +146,19 @@ class MaskFolder:
         def work(case: str) -> Path:
             mask, told = make(case, self.images[case])
             write_mask(mask, self.path(case))
-            known = {"masks": self.path(case).name, "scans": sha256(self.images[case])}
-            for key, value in {**known, **told}.items():
-                self.note.setdefault(key, {})[case] = value
-            write_json(self.out / NOTE, self.note)  # after every scan, so that a killed run can go on
+            told = replace(told, mask=self.path(case).name, scan=sha256(self.images[case]))
+            self.record = self.record.with_case(case, told)
+            self._write()  # after every scan, so that a killed run can go on
             return self.path(case)
 
-        write_json(self.out / NOTE, self.note)  # what a run that is killed in its first scan goes on with
+        self._write()  # what a run that is killed in its first scan goes on with
         jobs = {case: case for case in self.images if case not in self.done}
         # One scan at a time: the networks use every core, and memory holds one scan.
         made, failures = map_cases(work, jobs, self.words.doing, workers=0)
-        # Those that failed before the masks came to this command are in the note already.
-        self.note["failed"] = {**self.note.get("failed", {}), **{c: error.problem for c, error in failures.items()}}
-        write_json(self.out / NOTE, self.note)
+        # Those that failed before the masks came to this command are in the record already.
+        failed = {**self.record.failed, **{case: error.problem for case, error in failures.items()}}
+        self.record = replace(self.record, failed=failed)
+        self._write()
         if failures:
             others = f", the others are in {self.out}" if len(failures) < total else ""
             not_done = f"{len(failures)} of {counted(total, 'scan')} not {self.words.done}{others}"
@@ -169,29 +169,34 @@ class MaskFolder:
             )
         return {case: (self.done | made)[case] for case in self.images}
 
-    def _go_on(self, before: Mapping[str, Any], same: Sequence[str]) -> None:
+    def forget(self, case: str) -> None:
+        """Do a scan again whose mask is there."""
+        del self.done[case]
+        self.record = self.record.only(self.done)
+
+    def _write(self) -> None:
+        self.record.write(self.out / PREDICTIONS_FILE)
+
+    def _go_on(self, before: PredictionRecord) -> None:
         """Take over what an interrupted run noted of the masks that are there, of scans that are still the same."""
-        noted = {case: self.out / name for case, name in before.get("masks", {}).items() if case in self.images}
+        noted = {case: self.out / name for case, name in before.masks.items() if case in self.images}
         there = {case: self.images[case] for case, mask in noted.items() if mask.is_file()}
         scans = map_cases(sha256, there, "comparing scans")[0] if there else {}
         for case, mask in noted.items():
             if case not in there:
                 say(f"{case}: its mask is gone; it is done again")
-            elif scans[case] != before.get("scans", {}).get(case):
+            elif scans[case] != before.scans.get(case):
                 say(f"{case}: the scan is not the one noted before; it is done again")
             else:
                 self.done[case] = mask
-        for key, told in before.items():
-            if isinstance(told, dict) and key not in same and key not in ("images", "failed"):
-                kept = {case: value for case, value in told.items() if case in self.done}
-                self.note[key] = {**self.note.get(key, {}), **kept}
+        for case in self.done:
+            self.record = self.record.with_case(case, before.of_case(case))
 
 
-def _check_same(
-    out: Path, before: Mapping[str, Any], now: Mapping[str, Any], same: Sequence[str], words: Words
-) -> None:
+def _check_same(out: Path, before: PredictionRecord, now: PredictionRecord, same: Sequence[str], words: Words) -> None:
     """Raise `RunError` where the masks in `out` are made otherwise than is asked for now."""
-    if differing := [told for key in same for told in _differing(key, before.get(key), now.get(key))]:
+    then, wanted = before.to_json(), now.to_json()
+    if differing := [told for key in same for told in _differing(key, then[key], wanted[key])]:
         more = f"; and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
         raise RunError(
             f"{out} holds a {words.noun} with other options ({'; '.join(differing[:SHOWN])}{more})",
@@ -199,8 +204,8 @@ def _check_same(
         )
 
 
-def _differing(name: str, before: Any, now: Any) -> Iterator[str]:
-    """Each value of a note that is another now, by its name; those of the settings are called like the options."""
+def _differing(name: str, before: object, now: object) -> Iterator[str]:
+    """Each value of a record that is another now, by its name; those of the settings are called like the options."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in before | now:
             yield from _differing(key if name == "settings" else f"{name}.{key}", before.get(key), now.get(key))
@@ -217,26 +222,3 @@ def chosen(images: Mapping[str, Path], cases: Sequence[str], folder: Path) -> di
     if unknown := [case for case in cases if case not in images]:
         raise OptionError(f"--case {unknown[0]}: no such scan is in {folder}", "correct the case id")
     return {case: images[case] for case in cases or images}
-
-
-NOTE = "predictions.json"
-"""File with the model, its settings, where the scans lie, and what the model knew of each."""
-
-NOTED = Form(
-    {
-        "model?": str | None,
-        "weights_sha256?": str,
-        "settings?": dict,
-        "targets?": {str: [int]},
-        "images?": {str: str},
-        "masks?": {str: str},
-        "scans?": {str: str},
-        "roles?": dict | None,
-        "annotated?": {str: [int]},
-        "given?": {str: {"sha256": str}},
-        "failed?": {str: str},
-    },
-    PairingError,
-    "make the masks again in another --out, or delete it: nothing is then known of what the model was trained on",
-)
-"""Its content; each command notes its own part of it."""

@@ -63,11 +63,11 @@ def read_given(case: str, scan: Volume, path: Path) -> Volume:
 
 def forget_changed(folder: MaskFolder, masks: Mapping[str, Path]) -> None:
     """Of an interrupted run, do the scans again whose given mask was changed since."""
-    given = folder.note["given"]
-    for case in [case for case in folder.done if given[case]["sha256"] != sha256(masks[case])]:
-        say(f"{case}: the given mask is another than before; it is done again")
-        for known in (folder.done, folder.note["masks"], given):
-            del known[case]
+    for case in list(folder.done):
+        given = folder.record.given.get(case)
+        if given is None or given.sha256 != sha256(masks[case]):
+            say(f"{case}: the given mask is another than before; it is done again")
+            folder.forget(case)
 
 
 def organs_in(mask: Volume, wanted: Targets, known: Targets) -> Targets:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from frugalseg.models.blocks import Decoder, Encoder
 from frugalseg.options import Norm
+from frugalseg.records.model import WeightsKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,4 +32,4 @@ class Backbone:
     own_norm: Norm | None
     dropout: float
     source: str
-    load_published: Callable[[Encoder, Path], dict[str, Any]] | None = None
+    load_published: Callable[[Encoder, Path], WeightsKind] | None = None

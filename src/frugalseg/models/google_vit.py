@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from frugalseg.errors import RunError
 from frugalseg.models.blocks import Encoder
 from frugalseg.models.vit import resampled
 from frugalseg.models.weight_files import load_strictly, read_arrays
+from frugalseg.records.model import WeightsKind
 
 ROOT = "conv_root/kernel"
 POSITIONS = "Transformer/posembed_input/pos_embedding"
@@ -34,7 +34,7 @@ class Origin:
     convert: Callable[..., Tensor]
 
 
-def load_google_vit(encoder: Encoder, path: Path) -> dict[str, Any]:
+def load_google_vit(encoder: Encoder, path: Path) -> WeightsKind:
     """Load Google's hybrid ViT into TransUNet's encoder, its positions resampled to the encoder's grid.
 
     Raises:
@@ -61,7 +61,7 @@ def load_google_vit(encoder: Encoder, path: Path) -> dict[str, Any]:
     # What is left over goes along, for load_strictly to name.
     weights |= {n: array for n, array in arrays.items() if n not in used and not n.startswith(CLASSIFIER)}
     load_strictly(encoder, weights, path, told={ours: origin.names[0] for ours, origin in origins.items()})
-    return {"kind": "Google's R50+ViT-B_16", "positions": list(arrays[POSITIONS].shape[1:])}
+    return WeightsKind("Google's R50+ViT-B_16", positions=tuple(arrays[POSITIONS].shape[1:]))
 
 
 def _origins(encoder: nn.Module) -> dict[str, Origin]:

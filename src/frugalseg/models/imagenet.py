@@ -26,6 +26,7 @@ from frugalseg.errors import OptionError, RunError
 from frugalseg.models.blocks import Encoder
 from frugalseg.models.resnet import ResNetEncoder, ResNetShape
 from frugalseg.models.weight_files import load_strictly, read_state_dict
+from frugalseg.records.model import WeightsKind
 
 Three = tuple[float, float, float]
 
@@ -43,7 +44,7 @@ CAFFE = Normalisation((103.53 / 255, 116.28 / 255, 123.675 / 255), (1 / 255, 1 /
 """Blue, green, red from 0 to 255, with the mean taken off."""
 
 
-def load_imagenet(shape: ResNetShape, encoder: Encoder, path: Path) -> dict[str, Any]:
+def load_imagenet(shape: ResNetShape, encoder: Encoder, path: Path) -> WeightsKind:
     """Load torchvision's, timm's or (into a v1 ResNet) Caffe's ImageNet weights of `shape` into `encoder`.
 
     The classifier is left out. A config.json of timm beside the file tells the architecture and the normalisation.
@@ -74,11 +75,8 @@ def load_imagenet(shape: ResNetShape, encoder: Encoder, path: Path) -> dict[str,
         mean = mean - weights.pop("conv1.bias")
     weights["bn1.running_mean"] = mean - shift if mean.shape == shift.shape else mean
     load_strictly(encoder, weights, path, told={})
-    return {
-        "kind": f"ImageNet {shape.name} ({'Caffe, v1' if caffe else 'torchvision, v1.5'})",
-        "mean": list(normalisation.mean),
-        "std": list(normalisation.std),
-    }
+    kind = f"ImageNet {shape.name} ({'Caffe, v1' if caffe else 'torchvision, v1.5'})"
+    return WeightsKind(kind, normalisation.mean, normalisation.std)
 
 
 def fold(kernel: Tensor, normalisation: Normalisation, inputs: int) -> tuple[Tensor, Tensor]:

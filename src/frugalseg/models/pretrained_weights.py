@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from frugalseg.engine.files import sha256
 from frugalseg.errors import OptionError
 from frugalseg.models.blocks import Encoder
 from frugalseg.models.registry import BACKBONES, find_backbone
+from frugalseg.records.model import PublishedWeights
 
 
-def load_published(encoder: Encoder, backbone: str, path: Path) -> dict[str, Any]:
+def load_published(encoder: Encoder, backbone: str, path: Path) -> PublishedWeights:
     """Load weights that others published into an encoder. Nothing is unpickled; on an error the encoder is as it was.
 
     Args:
@@ -20,8 +21,7 @@ def load_published(encoder: Encoder, backbone: str, path: Path) -> dict[str, Any
         path: for the ResNets a .safetensors or PyTorch file of ImageNet weights, for transunet an .npz of Google's.
 
     Returns:
-        For the record: file (its name), sha256, kind (what the weights are), parameters (how many were loaded), and
-        what else their kind has to tell.
+        What they are, for the record.
 
     Raises:
         OptionError: no weights exist for the backbone, the file is missing or of another type, or they need another
@@ -34,10 +34,6 @@ def load_published(encoder: Encoder, backbone: str, path: Path) -> dict[str, Any
         raise OptionError(f"--weights: nobody published any for --backbone {backbone}", f"choose one of: {having}")
     if not path.is_file():
         raise OptionError(f"--weights {path}: no such file", "give a file on this machine; nothing is downloaded")
-    facts = load(encoder, path)
-    return {
-        "file": path.name,
-        "sha256": sha256(path),
-        **facts,
-        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
-    }
+    kind = load(encoder, path)
+    parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    return PublishedWeights(path.name, sha256(path), parameters=parameters, **asdict(kind))

@@ -7,106 +7,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from frugalseg.engine.files import atomic_write, write_json
-from frugalseg.engine.forms import SCALE, Form
-from frugalseg.engine.run import SPEC
-from frugalseg.errors import RunError
-from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.engine.files import SPEC, atomic_write
+from frugalseg.errors import OptionError, RunError
 from frugalseg.models.registry import choose_norm
-from frugalseg.options import Keep
+from frugalseg.records.model import NetworkRecord
 
 WEIGHTS = "model.safetensors"
 
-CURE = "copy the run folder anew from where it is whole, or run the training again in another --out"
-
-KIND = Form({"kind": str}, RunError, CURE)
-"""What every model.json says; the rest depends on it."""
-
-MOST_CONTEXT = 1000
-"""No network sees more neighbours: a larger number is damage, and a network for it would not fit into memory."""
-
-SHOWN_TO_IT = {"size": int, "intensity": SCALE}
-MADE_FOR = {
-    "targets": {str: [int]},
-    "preprocessing": SHOWN_TO_IT,
-    "keep": {str: str},
-    "scans": [{"case": str, "fingerprint": str, "role": str}],
-}
-"""What a model that makes masks says of them, whichever kind it is."""
+CURE = NetworkRecord.CURE
+N = TypeVar("N", bound=NetworkRecord)
 
 
-def makes_sense(spec: dict[str, Any]) -> None:
-    """Raise where the values of a model.json that holds `MADE_FOR` cannot be."""
-    IntensityScale.from_dict(spec["preprocessing"]["intensity"])
-    if spec["preprocessing"]["size"] < 1 or not spec["targets"]:
-        raise ValueError("a size below 1, or no organ")
-    if missing := [organ for organ in spec["targets"] if spec["keep"].get(organ) not in get_args(Keep)]:
-        raise ValueError(f"'keep' does not tell what to keep of the mask of {missing[0]}")
-
-
-def _network_makes_sense(spec: dict[str, Any]) -> None:
-    choose_norm(spec["backbone"], spec["norm"], spec["norm"])
-    IntensityScale.from_dict(spec["preprocessing"]["intensity"])
-    if not 0 <= spec["context"] <= MOST_CONTEXT:
-        raise ValueError(f"'context' is {spec['context']}")
-    if "keep" in spec:
-        makes_sense(spec)
-
-
-_NETWORK = {"backbone": str, "norm": str, "context": int}
-FORMS = {
-    "encoder": Form(
-        {
-            **_NETWORK,
-            "preprocessing": {"intensity": SCALE},
-            "annotation": {"organ_present_labels": int},
-            "fingerprints": [str],
-        },
-        RunError,
-        CURE,
-        valid=_network_makes_sense,
-    ),
-    "segmenter": Form({**_NETWORK, **MADE_FOR}, RunError, CURE, valid=_network_makes_sense),
-}
-"""Kind → what its model.json holds."""
-
-
-def save_model(folder: Path, model: nn.Module, spec: dict[str, Any]) -> None:
+def save_model(folder: Path, model: nn.Module, record: NetworkRecord) -> None:
     """Write the weights, then the description: where model.json is, the model is whole."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_write(folder / WEIGHTS) as file:
         file.write(save(weights))
-    write_json(folder / SPEC, spec)
+    record.write(folder / SPEC)
 
 
-def load_spec(folder: Path, kind: str) -> dict[str, Any]:
-    """The description of a finished run of `kind` ("encoder" or "segmenter").
+def read_network(kind: type[N], folder: Path) -> N:
+    """The record of a finished run, of a network that can be built.
+
+    Args:
+        kind: of record.
+        folder: the run.
 
     Raises:
-        RunError: no such folder, no finished run, or a run of the other kind.
+        RunError: no such folder, no finished run, or one of another kind; the file is damaged, or names no backbone
+            or norm there is.
     """
-    made_by = {"encoder": "frugalseg pretrain", "segmenter": "frugalseg finetune"}
-    if not (folder / SPEC).is_file():
-        started = (folder / "config.yaml").is_file()
-        raise RunError(
-            f"{folder} {'is a run that has not finished' if started else 'holds no trained model (no model.json)'}",
-            "finish it with --resume" if started else f"give a run folder of `{made_by[kind]}`",
-        )
-    found = KIND.read(folder / SPEC)["kind"]
-    if found != kind:
-        raise RunError(
-            f"{folder} holds a model of kind {found!r}, needed is {kind!r}",
-            f"give a run folder of `{made_by[kind]}`",
-        )
-    spec: dict[str, Any] = FORMS[kind].read(folder / SPEC)
-    return spec
+    record = kind.of_run(folder)
+    try:
+        choose_norm(record.backbone, record.norm, record.norm)
+    except OptionError as error:
+        raise RunError(f"{folder / SPEC} is damaged: {error.problem}", CURE) from error
+    return record
 
 
 def load_weights(folder: Path, name: str = WEIGHTS) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -10,16 +11,22 @@ from frugalseg._version import __version__
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
 from frugalseg.engine.files import check_out
-from frugalseg.engine.loop import Plan, train
+from frugalseg.engine.loop import Plan
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.threads import with_threads
+from frugalseg.engine.training import run_training, train_and_save
 from frugalseg.errors import OptionError
 from frugalseg.models.saved import save_model
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.methods import METHODS, reads_superpixels
 from frugalseg.pretraining.task import PretrainTask
+from frugalseg.records.model import EncoderAnnotation, EncoderRecord
+from frugalseg.records.split import Split
 from frugalseg.text import counted
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 @with_threads
@@ -30,57 +37,82 @@ def pretrain(options: PretrainOptions) -> RunFolder:
         StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training.
         InterruptedRunError: stopped by the person; resumable.
     """
-    check_out(options.out)
-    store = SliceStore.open(options.data)
-    split = store.split(options.split)
-    fabric = make_fabric(options.device, options.precision)
-    if options.batch_size % fabric.world_size:
-        raise OptionError(
-            f"--batch-size {options.batch_size} cannot be shared equally by {fabric.world_size} processes",
-            f"give a multiple of {fabric.world_size}",
-        )
-    least = METHODS[options.method].least_share * fabric.world_size
-    if options.batch_size < least:
-        raise OptionError(
-            f"--batch-size {options.batch_size}: the batch norms of {options.method} need several slices a process",
-            f"give 20, or at least {least}",
-        )
-    torch.manual_seed(options.seed)
-    task = PretrainTask(options, store, split, fabric.device)
-    with RunFolder.claim("pretrain", options, fabric, store.identity(split, reads_superpixels(options))) as run:
-        if run.finished:
-            say(f"{run.path} is finished")
-            return run
+    return run_training(PreTraining.open(options))
+
+
+@dataclass(frozen=True)
+class PreTraining:
+    """A pre-training, opened and checked."""
+
+    options: PretrainOptions
+    store: SliceStore
+    split: Split
+    fabric: Fabric
+    task: PretrainTask
+    command: str = "pretrain"
+
+    @classmethod
+    def open(cls, options: PretrainOptions) -> PreTraining:
+        """Open and check everything that is given."""
+        check_out(options.out)
+        store = SliceStore.open(options.data)
+        split = store.split(options.split)
+        fabric = make_fabric(options.device, options.precision)
+        _check_batch(options, fabric.world_size)
+        torch.manual_seed(options.seed)
+        return cls(options, store, split, fabric, PretrainTask(options, store, split, fabric.device))
+
+    def identity(self) -> dict[str, str]:
+        """Hashes of the store, the split, and the superpixels where they are read."""
+        return self.store.identity(self.split, reads_superpixels(self.options))
+
+    def learn(self, run: RunFolder) -> None:
+        """Train and save."""
+        options, task = self.options, self.task
         samples = "slices" if task.batches(0)[0].ndim == 1 else "triplets"
         say(
             f"pre-training by {options.method} on {counted(len(task.rows), 'slice')}: "
             f"{counted(task.steps, 'step')} of {options.batch_size} {samples}"
         )
         plan = Plan(task.steps, task.interval, options.seed, clip=None, checkpoint_minutes=options.checkpoint_minutes)
-        train(task, plan, fabric, run)
-        if fabric.is_global_zero:
-            save_model(run.path, task.model.network, describe(options, store, task))
-        return run
+        train_and_save(task, plan, self.fabric, run, lambda: self._save(run))
+
+    def _save(self, run: RunFolder) -> None:
+        save_model(run.path, self.task.model.network, describe(self.options, self.store, self.task))
 
 
-def describe(options: PretrainOptions, store: SliceStore, task: PretrainTask) -> dict[str, Any]:
-    """model.json of a pre-training run."""
+def _check_batch(options: PretrainOptions, processes: int) -> None:
+    if options.batch_size % processes:
+        raise OptionError(
+            f"--batch-size {options.batch_size} cannot be shared equally by {processes} processes",
+            f"give a multiple of {processes}",
+        )
+    least = METHODS[options.method].least_share * processes
+    if options.batch_size < least:
+        raise OptionError(
+            f"--batch-size {options.batch_size}: the batch norms of {options.method} need several slices a process",
+            f"give 20, or at least {least}",
+        )
+
+
+def describe(options: PretrainOptions, store: SliceStore, task: PretrainTask) -> EncoderRecord:
+    """What a pre-training learned, and from what."""
     seen = store.slices.loc[task.rows]
-    return {
-        "kind": "encoder",
-        "version": __version__,
-        "backbone": options.backbone,
-        "norm": task.norm,
-        "context": options.context or 0,
-        "method": options.method,
-        "published_weights": task.published,
-        "parameters": sum(p.numel() for p in task.model.network.parameters()),
-        "preprocessing": store.preprocessing,
-        "annotation": {
-            "masks": 0,
-            "organ_present_labels": len(seen) if task.method.annotation != "none" else 0,
-            "scans_seen": int(seen["case"].nunique()),
-        },
-        "probe": task.probe.record,
-        "fingerprints": sorted(store.fingerprints_of(seen["case"])),
-    }
+    cases = set(seen["case"])
+    return EncoderRecord(
+        version=__version__,
+        backbone=options.backbone,
+        norm=task.norm,
+        context=options.context or 0,
+        method=options.method,
+        published_weights=task.published,
+        parameters=sum(p.numel() for p in task.model.network.parameters()),
+        preprocessing=store.preprocessing,
+        annotation=EncoderAnnotation(
+            masks=0,
+            organ_present_labels=len(seen) if task.method.annotation != "none" else 0,
+            scans_seen=len(cases),
+        ),
+        probe=task.probe.record,
+        fingerprints=tuple(sorted(store.fingerprints_of(cases))),
+    )

@@ -9,19 +9,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from scipy.stats import rankdata
 from torch import nn
 
+from frugalseg.dataset.auroc import auroc
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.models.blocks import ProjectionNet
 from frugalseg.pretraining.embedding_metrics import Vectors, alignment, collapsed, embedding_rank, uniformity
+from frugalseg.records.model import ProbeRecord
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -71,14 +71,9 @@ class Probe:
         self._warned = False
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> ProbeRecord:
         """What is looked at, for the run's record: the labels too, though nothing is learned from them."""
-        return {
-            "slices": len(self._rows),
-            "labelled_slices": len(self._labelled),
-            "labelled_scans": self._labelled_scans,
-            "organs": self.organs,
-        }
+        return ProbeRecord(len(self._rows), len(self._labelled), self._labelled_scans, tuple(self.organs))
 
     def __call__(self, model: ProjectionNet) -> dict[str, float]:
         """Look at the encoder as it is now; leaves it and all random states as they were.
@@ -141,18 +136,7 @@ def linear_probe(vectors: Vectors, present: Flags, half: Flags) -> float:
         wanted = present[fitted] - present[fitted].mean(axis=0)
         weights = fit.T @ np.linalg.solve(gram + penalty * np.eye(len(fit)), wanted)
         areas += [auroc(scores, truth) for scores, truth in zip((score @ weights).T, present[~fitted].T, strict=True)]
-    return float(np.mean(areas))
-
-
-def auroc(scores: npt.NDArray[np.float64], truth: Flags) -> float:
-    """Share of (true, false) pairs in which the true one scores higher, ties counting half (Mann and Whitney's U).
-
-    Args:
-        scores, truth: (N,); both kinds must be there.
-    """
-    hits = int(truth.sum())
-    above = rankdata(scores)[truth].sum() - hits * (hits + 1) / 2
-    return float(above / (hits * (len(truth) - hits)))
+    return float(np.mean([area for area in areas if area is not None]))
 
 
 def _neighbours(table: pd.DataFrame, rng: np.random.Generator) -> tuple[Ints, Ints]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +25,7 @@ from frugalseg.pretraining.samplers import Pool
 from frugalseg.pretraining.slice_metadata import Facts
 from frugalseg.pretraining.slice_selection import check_variety, training_rows
 from frugalseg.pretraining.views import views_of
+from frugalseg.records.model import PublishedWeights
 from frugalseg.records.split import Split
 
 EPOCHS = 100
@@ -157,7 +157,7 @@ def _changes(options: PretrainOptions, method: Method, size: int) -> nn.Module:
     return method.changes[kind](size)
 
 
-def _network(options: PretrainOptions, norm: Norm) -> tuple[ProjectionNet, dict[str, Any] | None]:
+def _network(options: PretrainOptions, norm: Norm) -> tuple[ProjectionNet, PublishedWeights | None]:
     """A network with PolyCL's head, and what the published weights are that its encoder has, if any."""
     network = build_projection(options.backbone, norm, inputs=inputs_of(options.context or 0))
     if options.weights is None:

@@ -47,9 +47,10 @@ from frugalseg.propagation.passes import (
     passes,
 )
 from frugalseg.propagation.review import ANNOTATED, CARRIED, Row, judge, to_review, write_rows
+from frugalseg.records.predictions import CaseRecord, GivenMask, PredictionRecord, Propagation
 from frugalseg.records.signatures import SlicesSignature
 from frugalseg.refinement.boxes import Classes
-from frugalseg.refinement.refine import note_beside, promptable_of, settings_of
+from frugalseg.refinement.refine import promptable_of, settings_of
 
 WORDS = Words("propagation", "propagating", "propagated", "propagate")
 SAME = ("method", "promptable", "settings", "targets")
@@ -77,33 +78,36 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
     check_kept(annotations, images, options.out)
     options, expected = settle(options, images)
     wanted, intensity = parse_targets(options.target), scale_of(options)
-    known = note_beside(options.annotations).get("targets", {})
+    given_record = PredictionRecord.beside(options.annotations)
+    known = given_record.targets if given_record else {}
     engine, model = _engine(options, device)
-    note = _note(options, images, model, wanted or known)
-    folder = MaskFolder.claim(options, images, note, SAME, WORDS)
+    record = _record(options, images, model, wanted or known)
+    made_so = [record.to_json()[key] for key in SAME]
+    folder = MaskFolder.claim(options, images, record, SAME, WORDS)
     forget_changed(folder, annotations)
 
-    def work(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
+    def work(case: str, path: Path) -> tuple[Volume, CaseRecord]:
         volume = read_volume(path)
         expected.check(case, path, volume)
         scan = ScanSlices.of(volume, intensity)
         given = read_given(case, volume, annotations[case])
         task = Task.of(case, scan, given, options, wanted, known)
-        source = {"mask": str(annotations[case].resolve()), "sha256": sha256(annotations[case])}
+        source = GivenMask(str(annotations[case].resolve()), sha256(annotations[case]))
         store = _store(options, case)
-        keep_or_clear(store, [note[key] for key in SAME], scan.fingerprint, source["sha256"], task.annotated)
+        keep_or_clear(store, made_so, scan.fingerprint, source.sha256, task.annotated)
         with progress(case, sum(len(pass_.order) for pass_ in task.passes), "slices") as bar:
             run_passes(engine, task, store, bar.advance)
         classes, rows = assemble(task, store, options.review_below)
         write_rows(options.out / f"{case}.slices.csv", rows)
         _announce(case, task, rows)
         mask = volume.with_array(scan.unstack(to_values(classes, task.organs)))
-        return mask, {"annotated": task.annotated, "given": source, "propagation": _told(task, rows)}
+        annotated = tuple(task.annotated)
+        return mask, CaseRecord(annotated=annotated, given=source, propagation=_told(task, rows))
 
     try:
         return folder.fill(work, describe(device))
     finally:
-        for case in folder.note["masks"]:  # only now: until its mask is written, a scan can go on from these
+        for case in folder.record.masks:  # only now: until its mask is written, a scan can go on from these
             shutil.rmtree(_store(options, case), ignore_errors=True)
 
 
@@ -112,22 +116,17 @@ def _store(options: PropagateOptions, case: str) -> Path:
     return options.out / f".{case}.partial"
 
 
-def _note(options: PropagateOptions, images: Mapping[str, Path], model: Any, targets: Targets) -> dict[str, Any]:
+def _record(options: PropagateOptions, images: Mapping[str, Path], model: Any, targets: Targets) -> PredictionRecord:
     """What is known beforehand."""
-    return {
-        "version": __version__,
-        "method": "propagate",
-        "promptable": promptable_of(options, model),
-        "settings": settings_of(options, "annotations"),
-        "targets": {name: list(values) for name, values in targets.items()},
-        "images": {case: str(path.resolve()) for case, path in images.items()},
-        "masks": {},
-        "annotated": {},
-        "given": {},
-        "roles": None,
-        "propagation": {},
-        "failed": {},
-    }
+    return PredictionRecord(
+        version=__version__,
+        method="propagate",
+        promptable=promptable_of(options, model),
+        settings=settings_of(options, "annotations"),
+        targets=targets,
+        images={case: str(path.resolve()) for case, path in images.items()},
+        roles=None,
+    )
 
 
 def _engine(options: PropagateOptions, device: torch.device) -> tuple[Engine, Any]:
@@ -141,14 +140,14 @@ def _engine(options: PropagateOptions, device: torch.device) -> tuple[Engine, An
     return Video(video), video
 
 
-def _told(task: Task, rows: Sequence[Row]) -> dict[str, Any]:
-    """What the note says of a scan."""
-    return {
-        "slices": [task.first, task.last],
-        "annotated_slices": {organ: _at(rows, organ, ANNOTATED) for organ in task.organs},
-        "carried_slices": {organ: len(_at(rows, organ, CARRIED)) for organ in task.organs},
-        "needs_review": to_review(rows),
-    }
+def _told(task: Task, rows: Sequence[Row]) -> Propagation:
+    """What is recorded of a scan."""
+    return Propagation(
+        slices=(task.first, task.last),
+        annotated_slices={organ: tuple(_at(rows, organ, ANNOTATED)) for organ in task.organs},
+        carried_slices={organ: len(_at(rows, organ, CARRIED)) for organ in task.organs},
+        needs_review={organ: tuple(slices) for organ, slices in to_review(rows).items()},
+    )
 
 
 def _at(rows: Sequence[Row], organ: str, source: str) -> list[int]:

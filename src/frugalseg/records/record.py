@@ -87,6 +87,7 @@ class Record:
         except FrugalsegError as error:
             if type(error) is cls.ERROR:  # of the record itself, which knows what to do
                 raise cls.ERROR(f"{printable(path)}: {error.problem}", error.cure) from None
+            # Of a part that is no record, as an option's value would be refused.
             raise cls._damaged(path, error.problem) from error
         except msgspec.ValidationError as error:
             raise cls._damaged(path, _in_words(str(error))) from error

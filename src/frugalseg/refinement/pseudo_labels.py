@@ -8,7 +8,6 @@ Not of the papers: PolyCL refines the masks of test scans alone, with SAM at han
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from frugalseg.options import FinetuneOptions, RefineOptions
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.promptable.load import load_promptable
 from frugalseg.promptable.protocol import Promptable
+from frugalseg.records.model import PromptableModel
 from frugalseg.refinement.boxes import Classes
 from frugalseg.refinement.refiner import Refiner
 
@@ -28,7 +28,7 @@ AS_STORED = IntensityScale("ct", 0.0, 1.0)
 """A store's images are in [0, 1] already."""
 
 
-class Redraw:
+class PseudoLabelRefiner:
     """Refines masks of a store's slices, as `frugalseg refine` does with its defaults.
 
     Args:
@@ -57,6 +57,8 @@ class Redraw:
         wanted = RefineOptions(images=folder, masks=folder, out=folder, device=self.options.device)
         return Refiner(self.model, wanted).refine(slices, classes)[0]
 
-    def to_dict(self) -> dict[str, Any]:
-        """The model, for the record."""
-        return {"model": self.options.refine, "name": self.model.name, "signature": self.model.signature}
+    @property
+    def record(self) -> PromptableModel:
+        """The model."""
+        assert self.options.refine is not None
+        return PromptableModel(self.options.refine, self.model.name, self.model.signature)

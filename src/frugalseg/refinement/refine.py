@@ -1,6 +1,6 @@
 """`frugalseg refine`: boxes around the given masks prompt a model that outlines the organs anew.
 
-No reference is read on this way, except with --oracle, which says so in the note.
+No reference is read on this way, except with --oracle, which says so in predictions.json.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from frugalseg.errors import PairingError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
-from frugalseg.masks.folder import NOTE, NOTED, MaskFolder, Words
+from frugalseg.masks.folder import MaskFolder, Words
 from frugalseg.masks.inputs import check_kept, forget_changed, organs_in, pair, read_given
 from frugalseg.options import PromptableOptions, RefineOptions
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.promptable.load import load_promptable
-from frugalseg.promptable.protocol import Promptable, Recipe
+from frugalseg.promptable.protocol import Promptable
+from frugalseg.records.predictions import CaseRecord, GivenMask, PredictionRecord, PromptableUse, Refinement
 from frugalseg.refinement.refiner import Refiner
 
 WORDS = Words("refinement", "refining", "refined", "refine")
 COARSE = "coarse"
 """Folder beside refined masks with what `predict --refine` had predicted."""
-BY_CASE = ("roles", "annotated")
-"""What the note beside the given masks says of each scan, and `evaluate` needs to know of refined ones too."""
+NOTHING_KNOWN = PredictionRecord(roles=None)
 SAME = ("method", "promptable", "settings", "targets", "model", "weights_sha256")
 
 
@@ -62,70 +62,52 @@ def refine(options: RefineOptions) -> dict[str, Path]:
     options, expected = settle(options, images)
     intensity = scale_of(options)
     wanted = parse_targets(options.target)
-    source = note_beside(options.masks)
-    known = {str(name): tuple(values) for name, values in source.get("targets", {}).items()}
+    source = PredictionRecord.beside(options.masks) or NOTHING_KNOWN
     model = load_promptable(options.model, device, options.precision)
-    folder = MaskFolder.claim(options, images, _note(options, images, model, source, wanted), SAME, WORDS, (COARSE,))
+    folder = MaskFolder.claim(options, images, _record(options, images, model, source, wanted), SAME, WORDS, (COARSE,))
     forget_changed(folder, masks)
     refiner = Refiner(model, options)
 
-    def work(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
+    def work(case: str, path: Path) -> tuple[Volume, CaseRecord]:
         volume = read_volume(path)
         expected.check(case, path, volume)
         scan, given = ScanSlices.of(volume, intensity), read_given(case, volume, masks[case])
         reference = read_given(case, volume, references[case]) if references else None
-        organs = organs_in(given if reference is None else reference, wanted, known)
+        organs = organs_in(given if reference is None else reference, wanted, source.targets)
         classes, others = _split(scan, given, organs)
         prompting = None
         if reference is not None:
             prompting, others = to_classes(scan.stack(reference), organs), np.zeros_like(others)
         with progress(case, len(scan), "slices") as bar:
-            refined, counts = refiner.refine(scan, classes, prompting, options.cache, bar.advance)
-        names = dict(enumerate(organs, start=1))
-        counts["organs"] = {names[number]: told for number, told in counts.pop("classes").items()}
-        told = {"refinement": counts, "given": {"mask": str(masks[case].resolve()), "sha256": sha256(masks[case])}}
-        known_before = {key: source[key][case] for key in BY_CASE if case in (source.get(key) or {})}
-        return volume.with_array(scan.unstack(_joined(refined, others, organs))), told | known_before
+            names = dict(enumerate(organs, start=1))
+            refined, done = refiner.refine(scan, classes, prompting, options.cache, bar.advance, names)
+        given_mask = GivenMask(str(masks[case].resolve()), sha256(masks[case]))
+        known = source.of_case(case)  # `evaluate` needs to know this of refined masks too
+        told = CaseRecord(role=known.role, annotated=known.annotated, given=given_mask, refinement=done)
+        return volume.with_array(scan.unstack(_joined(refined, others, organs))), told
 
     written = folder.fill(work, describe(device))
-    _announce(folder.note["refinement"], options, wanted)
+    _announce(folder.record.refinement, options, wanted)
     return written
 
 
-def note_beside(masks: Path) -> dict[str, Any]:
-    """What `predict` noted beside the given masks, or nothing.
-
-    Raises:
-        PairingError: the note is damaged.
-    """
-    path = (masks if masks.is_dir() else masks.parent) / NOTE
-    if not path.is_file():
-        return {}
-    note: dict[str, Any] = NOTED.read(path)
-    return note
-
-
-def _note(
-    options: RefineOptions, images: Mapping[str, Path], model: Promptable, source: Mapping[str, Any], wanted: Targets
-) -> dict[str, Any]:
-    """What is known beforehand; what the given masks' own note says of their model and its scans stays true."""
-    inherited = {key: source[key] for key in ("model", "weights_sha256") if key in source}
-    settings = {"before": source["settings"]} if "settings" in source else {}
-    return {
-        "version": __version__,
-        "method": "refine" if options.oracle is None else "oracle",
-        **inherited,
-        "promptable": promptable_of(options, model),
-        "settings": settings | settings_of(options, "masks"),
-        "targets": {name: list(values) for name, values in wanted.items()} or dict(source.get("targets", {})),
-        "images": {case: str(path.resolve()) for case, path in images.items()},
-        "masks": {},
-        "given": {},
-        "roles": None if source.get("roles") is None else {},
-        "annotated": {},
-        "refinement": {},
-        "failed": dict(source.get("failed", {})),
-    }
+def _record(
+    options: RefineOptions, images: Mapping[str, Path], model: Promptable, source: PredictionRecord, wanted: Targets
+) -> PredictionRecord:
+    """What is known beforehand; what the given masks' own record says of their model and its scans stays true."""
+    before = {"before": source.settings} if source.settings else {}
+    return PredictionRecord(
+        version=__version__,
+        method="refine" if options.oracle is None else "oracle",
+        model=source.model,
+        weights_sha256=source.weights_sha256,
+        promptable=promptable_of(options, model),
+        settings={**before, **settings_of(options, "masks")},
+        targets=wanted or source.targets,
+        images={case: str(path.resolve()) for case, path in images.items()},
+        roles=None if source.roles is None else {},
+        failed=source.failed,
+    )
 
 
 def _references(options: RefineOptions, images: Mapping[str, Path]) -> dict[str, Path]:
@@ -149,13 +131,11 @@ def _joined(refined: Any, others: Any, organs: Targets) -> Any:
     return np.where(others > 0, others, values).astype(np.result_type(values, others), copy=False)
 
 
-def _announce(refinement: Mapping[str, Any], options: RefineOptions, wanted: Targets) -> None:
-    organs = [told for counts in refinement.values() for told in counts["organs"].values()]
-    boxes, kept = sum(told["boxes"] for told in organs), sum(told["kept"] for told in organs)
-    small = sum(told["too_small"] for told in organs)
-    found = {
-        organ for counts in refinement.values() for organ, n in counts["organs"].items() if n["boxes"] + n["too_small"]
-    }
+def _announce(refinement: Mapping[str, Refinement], options: RefineOptions, wanted: Targets) -> None:
+    organs = [told for counts in refinement.values() for told in counts.organs.values()]
+    boxes, kept = sum(told.boxes for told in organs), sum(told.kept for told in organs)
+    small = sum(told.too_small for told in organs)
+    found = {organ for counts in refinement.values() for organ, n in counts.organs.items() if n.boxes + n.too_small}
     for organ in wanted:
         if organ not in found:
             say(f"{organ}: in none of the masks")
@@ -170,22 +150,16 @@ def _announce(refinement: Mapping[str, Any], options: RefineOptions, wanted: Tar
         say("oracle: the boxes came from references; this is no result of the method")
 
 
-def settings_of(options: PromptableOptions, *apart: str) -> dict[str, Any]:
-    """The options that change the result, for the note; `apart` are noted elsewhere."""
+def settings_of(options: PromptableOptions, *apart: str) -> dict[str, object]:
+    """The options that change the result, for predictions.json; `apart` are noted elsewhere."""
     no_matter = {"images", "out", "case", "target", "model", "device", "threads", "batch_size", "cache"}
     no_matter |= {"overwrite", "resume"}
     left = {name: value for name, value in asdict(options).items() if name not in no_matter | set(apart)}
-    told: dict[str, Any] = json.loads(json.dumps(left, default=str))
+    told: dict[str, object] = json.loads(json.dumps(left, default=str))
     return told
 
 
-def promptable_of(options: PromptableOptions, model: Any) -> dict[str, Any]:
-    """The model, its recipe and how scans are shown to it, for the note."""
-    recipe: Recipe = model.recipe
-    return {
-        "model": options.model,
-        "name": model.name,
-        "signature": model.signature,
-        "recipe": json.loads(json.dumps(asdict(recipe))),
-        "shown": scale_of(options).to_dict(),
-    }
+def promptable_of(options: PromptableOptions, model: Promptable) -> PromptableUse:
+    """The model, its recipe and how scans are shown to it, for predictions.json."""
+    recipe = json.loads(json.dumps(asdict(model.recipe)))
+    return PromptableUse(options.model, model.name, model.signature, recipe, scale_of(options))

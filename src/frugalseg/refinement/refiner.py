@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ from frugalseg.options import RefineOptions
 from frugalseg.promptable.batches import BOXES_AT_ONCE, SLICES_AT_ONCE, Batches
 from frugalseg.promptable.embeddings import Embedder, ScanSlices
 from frugalseg.promptable.protocol import Promptable
+from frugalseg.records.predictions import OrganRefinement, Refinement
 from frugalseg.refinement.boxes import Bools, Classes, Piece, masks_of_boxes, pieces_of, solid_parts
 
 KEPT = 0.5
@@ -44,17 +44,18 @@ class Counts:
     score: float = 0.0
     iou: float = 0.0
 
-    def to_dict(self) -> dict[str, Any]:
-        """For the note; means are None where nothing was prompted."""
+    @property
+    def record(self) -> OrganRefinement:
+        """For predictions.json; means are None where nothing was prompted."""
         prompted = self.refined + self.kept
-        return {
-            "boxes": prompted,
-            "refined": self.refined,
-            "kept": self.kept,
-            "too_small": self.small,
-            "mean_score": round(self.score / prompted, 4) if prompted else None,
-            "mean_iou_with_given": round(self.iou / prompted, 4) if prompted else None,
-        }
+        return OrganRefinement(
+            boxes=prompted,
+            refined=self.refined,
+            kept=self.kept,
+            too_small=self.small,
+            mean_score=round(self.score / prompted, 4) if prompted else None,
+            mean_iou_with_given=round(self.iou / prompted, 4) if prompted else None,
+        )
 
 
 @dataclass
@@ -83,7 +84,8 @@ class Refiner:
         reference: Classes | None = None,
         cache: Path | None = None,
         advance: Callable[[int], None] = lambda count: None,
-    ) -> tuple[Classes, dict[str, Any]]:
+        names: Mapping[int, str] | None = None,
+    ) -> tuple[Classes, Refinement]:
         """The refined mask of a scan.
 
         Args:
@@ -93,9 +95,10 @@ class Refiner:
                 nothing of `coarse`.
             cache: folder of embeddings.
             advance: told how many slices are done.
+            names: class → organ; by default its number is its name.
 
         Returns:
-            (Z, H, W) classes, and counts for the note.
+            (Z, H, W) classes, and what was done.
         """
         prompting = coarse if reference is None else reference
         embedder = Embedder(self.model, scan, cache, self.slices)
@@ -106,8 +109,8 @@ class Refiner:
         for z, neighbours in _windows(outlined, weights):
             refined[z] = fuse_labels(neighbours, scan.shape)
             advance(1)
-        told = {"slices": embedder.encoded + embedder.kept, "slices_from_cache": embedder.kept}
-        return refined, told | {"classes": {n: own.to_dict() for n, own in counts.items()}}
+        organs = {(names or {}).get(number, str(number)): own.record for number, own in counts.items()}
+        return refined, Refinement(embedder.encoded + embedder.kept, embedder.kept, organs)
 
     def _outlined(
         self, scan: ScanSlices, mask: Classes, oracle: bool, embedder: Embedder, counts: dict[int, Counts]

@@ -10,46 +10,22 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from frugalseg.engine.files import atomic_write, sha256, write_json
-from frugalseg.engine.forms import Form
-from frugalseg.engine.run import SPEC
+from frugalseg.engine.files import SPEC, atomic_write, sha256
 from frugalseg.errors import OptionError, RunError
-from frugalseg.models.saved import CURE, MADE_FOR, fill, load_weights, makes_sense
-from frugalseg.models.saved import KIND as MODEL_KIND
+from frugalseg.models.saved import fill, load_weights
 from frugalseg.promptable.load import load_promptable
+from frugalseg.records.model import SamMixRecord, SamMixSettings
 from frugalseg.sam_mix.branch import SamBranch
 from frugalseg.sam_mix.classifier import Classifier
 from frugalseg.sam_mix.lora import is_lora
 from frugalseg.sam_mix.model import MixModel
-from frugalseg.sam_mix.predict_options import KIND
 
 FILES = ("classifier", "decoder", "lora")
-
-FORM = Form(
-    {
-        **MADE_FOR,
-        "base": {"given": str, "name": str, "signature": str},
-        "settings": {
-            "adapt": str,
-            "rank": int,
-            "dense": str,
-            "threshold": float,
-            "classifier_size": int,
-            "organs": int,
-            "size": int,
-        },
-    },
-    RunError,
-    CURE,
-    valid=makes_sense,
-)
-"""model.json."""
 
 
 def part_of(name: str) -> str:
@@ -59,11 +35,11 @@ def part_of(name: str) -> str:
     return "lora" if is_lora(name) else "decoder"
 
 
-def build(settings: dict[str, Any], base: str, device: torch.device) -> MixModel:
+def build(settings: SamMixSettings, base: str, device: torch.device) -> MixModel:
     """A model to be trained, or to be filled with trained weights.
 
     Args:
-        settings: under "adapt", "rank", "dense", "threshold", "classifier_size", "organs" and "size".
+        settings: what it is made of.
         base: name, folder or file of the base model.
         device: where it will work.
 
@@ -72,52 +48,28 @@ def build(settings: dict[str, Any], base: str, device: torch.device) -> MixModel
     """
     # In float32: the signature then is the same on every device, and arithmetic is the caller's matter.
     promptable = load_promptable(base, device, "32")
-    branch = SamBranch(
-        promptable, settings["adapt"], settings["rank"], settings["dense"], threshold=settings["threshold"]
-    )
-    classifier = Classifier(settings["organs"], settings["classifier_size"])
-    return MixModel(classifier, branch, settings["size"], settings["threshold"]).to(device)
+    branch = SamBranch(promptable, settings.adapt, settings.rank, settings.dense, threshold=settings.threshold)
+    classifier = Classifier(settings.organs, settings.classifier_size)
+    return MixModel(classifier, branch, settings.size, settings.threshold).to(device)
 
 
-def save_mix(folder: Path, model: MixModel, spec: dict[str, Any]) -> None:
+def save_mix(folder: Path, model: MixModel, record: SamMixRecord) -> None:
     """Write what was learned, then the description: where model.json is, the model is whole."""
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in model.state_dict().items():
         parts.setdefault(part_of(name), {})[name] = tensor.detach().cpu().contiguous()
     for part, weights in parts.items():
         with atomic_write(folder / f"{part}.safetensors") as file:
-            file.write(save(weights, metadata={"base": spec["base"]["signature"]}))
-    write_json(folder / SPEC, spec)
+            file.write(save(weights, metadata={"base": record.base.signature}))
+    record.write(folder / SPEC)
 
 
-def load_mix_spec(folder: Path) -> dict[str, Any]:
-    """model.json of a finished run.
-
-    Raises:
-        RunError: no such folder, no finished run, or a run of another kind.
-    """
-    if not (folder / SPEC).is_file():
-        started = (folder / "config.yaml").is_file()
-        raise RunError(
-            f"{folder} {'is a run that has not finished' if started else 'holds no trained model (no model.json)'}",
-            "finish it with --resume" if started else "give a run folder of `frugalseg sam-mix train`",
-        )
-    found = MODEL_KIND.read(folder / SPEC)["kind"]
-    if found != KIND:
-        raise RunError(
-            f"{folder} holds a model of kind {found!r}, needed is {KIND!r}",
-            "give a run folder of `frugalseg sam-mix train`, or use `frugalseg predict`",
-        )
-    spec: dict[str, Any] = FORM.read(folder / SPEC)
-    return spec
-
-
-def load_mix(folder: Path, spec: dict[str, Any], base: str | None, device: torch.device) -> MixModel:
+def load_mix(folder: Path, record: SamMixRecord, base: str | None, device: torch.device) -> MixModel:
     """The trained model of a run, in evaluation mode.
 
     Args:
         folder: the run.
-        spec: its model.json.
+        record: its model.json.
         base: where the base model is now; by default where it was.
         device: where to work.
 
@@ -126,27 +78,27 @@ def load_mix(folder: Path, spec: dict[str, Any], base: str | None, device: torch
         OptionError: the base model is not there, or cannot be one.
     """
     try:
-        model = build(spec["settings"], base or spec["base"]["given"], device)
+        model = build(record.settings, base or record.base.given, device)
     except OptionError as error:
         raise OptionError(
-            f"the base model of {folder}, {spec['base']['name']}: {error.problem}",
+            f"the base model of {folder}, {record.base.name}: {error.problem}",
             "say where it is by `frugalseg sam-mix predict --base`",
         ) from error
-    check_base(folder, spec, model.branch)
+    check_base(folder, record, model.branch)
     weights: dict[str, Tensor] = {}
     for part in FILES:
-        if part == "lora" and spec["settings"]["adapt"] != "lora":
+        if part == "lora" and record.settings.adapt != "lora":
             continue
         weights |= load_weights(folder, f"{part}.safetensors")
     fill(model, weights, folder)
     return model.eval()
 
 
-def check_base(folder: Path, spec: dict[str, Any], branch: SamBranch) -> None:
+def check_base(folder: Path, record: SamMixRecord, branch: SamBranch) -> None:
     """Raise `RunError` unless the base model is the one that was trained on."""
-    if branch.signature != spec["base"]["signature"]:
+    if branch.signature != record.base.signature:
         raise RunError(
-            f"{folder} was trained on {spec['base']['name']} with signature {spec['base']['signature']}, "
+            f"{folder} was trained on {record.base.name} with signature {record.base.signature}, "
             f"given is {branch.name} with {branch.signature}",
             "give the very same base model by `frugalseg sam-mix predict --base`",
         )

@@ -11,18 +11,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
+from frugalseg.dataset.auroc import auroc
 from frugalseg.dataset.targets import to_classes
 from frugalseg.engine.files import check_out_file, write_json
-from frugalseg.engine.forms import fault
 from frugalseg.errors import PairingError, RunError
 from frugalseg.imaging.find import find_masks
 from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import axial_slices, canonical
-from frugalseg.masks.folder import NOTE, NOTED
 from frugalseg.options import SamMixEvaluateOptions
+from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.text import aligned, number
 
 UNSEEN = ("test", "new")
@@ -45,27 +44,27 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
         ScanError: a reference cannot be read.
     """
     check_out_file(options.out)
-    note = _note(options.predictions)
+    record = _read(options.predictions)
     if options.out.exists() and not options.overwrite:
         raise RunError(f"{options.out} is there", "choose another --out, or give --overwrite")
     references = find_masks(options.references)
-    cases = [case for case in note["present"] if case in references]
+    cases = [case for case in record.present if case in references]
     if not cases:
         raise PairingError(
             f"no prediction in {options.predictions} has a reference in {options.references}",
             "name prediction and reference of a case alike",
         )
-    seen = {case: _look(case, references[case], options.predictions, note) for case in cases}
-    groups = {"unseen": [case for case in cases if note["roles"][case] in UNSEEN], "all": cases}
+    seen = {case: _look(case, references[case], options.predictions, record) for case in cases}
+    groups = {"unseen": [case for case in cases if (record.roles or {})[case] in UNSEEN], "all": cases}
     result: dict[str, dict[str, Any]] = {
-        group: {"cases": members, **{organ: _figures(seen, members, organ) for organ in note["trained"]}}
+        group: {"cases": members, **{organ: _figures(seen, members, organ) for organ in record.trained}}
         for group, members in groups.items()
         if members
     }
     write_json(options.out, result)
-    rows = [("group", "scans", "organ", *SHOWN)]
+    rows: list[tuple[str, ...]] = [("group", "scans", "organ", *SHOWN)]
     for group, told in result.items():
-        for organ in note["trained"]:
+        for organ in record.trained:
             figures = told[organ]["slices"]
             rows.append((group, str(len(groups[group])), organ, *(number(figures[name]) for name in SHOWN)))
     print("how well slices with and without an organ are told apart:")
@@ -73,33 +72,32 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
     return result
 
 
-def _note(folder: Path) -> dict[str, Any]:
-    path = folder / NOTE
-    content: dict[str, Any] = NOTED.read(path) if path.is_file() else {}
-    if "present" not in content or "trained" not in content:
+def _read(folder: Path) -> PredictionRecord:
+    record = PredictionRecord.beside(folder)
+    if record is None or not record.trained:
         raise RunError(
             f"{folder} holds no prediction of SAM-Mix", "give the folder that `frugalseg sam-mix predict` wrote"
         )
-    if wrong := fault(content, {"present": {str: {str: [float]}}, "trained": {str: [int]}, "roles": {str: str}}):
-        raise NOTED.damaged(path, wrong)
-    untold = [
-        c for c, told in content["present"].items() if c not in content["roles"] or {*content["trained"]} - {*told}
-    ]
-    if untold:
-        raise NOTED.damaged(path, f"it does not tell the role of {untold[0]}, or not of all organs where they are")
-    return content
+    roles = record.roles or {}
+    if untold := [c for c, told in record.present.items() if c not in roles or record.trained.keys() - told.keys()]:
+        raise PairingError(
+            f"{folder / PREDICTIONS_FILE} is damaged: it does not tell the role of {untold[0]}, or not of all organs "
+            "where they are",
+            PredictionRecord.CURE,
+        )
+    return record
 
 
-def _look(case: str, reference: Path, predictions: Path, note: Mapping[str, Any]) -> dict[str, Seen]:
+def _look(case: str, reference: Path, predictions: Path, record: PredictionRecord) -> dict[str, Seen]:
     """Organ → what was said of each slice, and what is so."""
     # The slices are those of the prediction, which has its scan's axes; the reference may have others.
-    prediction = read_labels(predictions / note["masks"][case])
+    prediction = read_labels(predictions / record.masks[case])
     mask = onto_grid(read_labels(reference), prediction, case, ("reference", "prediction"))
     stack = axial_slices(canonical(mask)[0].array)
-    classes = to_classes(stack, {organ: tuple(values) for organ, values in note["trained"].items()})
-    told = note["present"][case]
+    classes = to_classes(stack, record.trained)
+    told = record.present[case]
     found: dict[str, Seen] = {}
-    for i, organ in enumerate(note["trained"]):
+    for i, organ in enumerate(record.trained):
         if len(told[organ]) != len(stack):
             raise PairingError(
                 f"{reference} has {len(stack)} slices, the prediction of {case} {len(told[organ])}",
@@ -120,19 +118,6 @@ def _figures(seen: Mapping[str, Mapping[str, Seen]], cases: Sequence[str], organ
 
 Numbers = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-
-
-def auroc(probabilities: Numbers, present: Bools) -> float | None:
-    """Area under the ROC curve: the chance that one that shows the organ ranks above one that does not.
-
-    By ranks (Mann-Whitney), equal ones counted half. None where all show it, or none does.
-    """
-    positives = int(np.count_nonzero(present))
-    negatives = len(present) - positives
-    if not positives or not negatives:
-        return None
-    ranks = rankdata(probabilities)
-    return float((ranks[present].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def presence_figures(probabilities: Numbers, present: Bools, cut: float = 0.5) -> dict[str, float | int | None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from frugalseg._version import __version__
 from frugalseg.dataset.modality import expected_of_model
-from frugalseg.dataset.targets import to_classes, to_values
+from frugalseg.dataset.targets import Targets, to_classes, to_values
 from frugalseg.engine.device import autocast, describe, find_device
 from frugalseg.engine.files import check_out
 from frugalseg.engine.progress import progress, say
@@ -25,17 +24,18 @@ from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import check_two_files, find_dataset, find_masks
 from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE, clean
 from frugalseg.masks.folder import MaskFolder, Words, chosen
 from frugalseg.options import PredictOptions, SamMixPredictOptions
-from frugalseg.sam_mix.checkpoint import load_mix, load_mix_spec, weights_sha256
+from frugalseg.records.model import SamMixRecord
+from frugalseg.records.predictions import CaseRecord, PredictionRecord
+from frugalseg.sam_mix.checkpoint import load_mix, weights_sha256
 from frugalseg.sam_mix.model import Found, MixModel, claimed
 from frugalseg.sam_mix.prompts import boxes_of_masks
-from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, _written_targets
+from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, _written_targets, written
 
 BATCH = {"cpu": 4, "cuda": 16}
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
@@ -62,24 +62,23 @@ class MixPredictor(Predictor):
         trained: organ → label values of the training, which references hold.
     """
 
-    trained: dict[str, tuple[int, ...]]
+    trained: Targets
 
     @classmethod
     def of(cls, options: SamMixPredictOptions) -> MixPredictor:
         """Load the model of a run; raises `RunError`, `OptionError` or `DeviceError`."""
-        spec = load_mix_spec(options.model)
+        record = SamMixRecord.of_run(options.model)
         device = find_device(options.device)
-        trained = {name: tuple(values) for name, values in spec["targets"].items()}
         return cls(
-            network=load_mix(options.model, spec, options.base, device),
+            network=load_mix(options.model, record, options.base, device),
             device=device,
-            targets=_written_targets(spec["targets"], options.target),
-            intensity=IntensityScale.from_dict(spec["preprocessing"]["intensity"]),
-            expected=expected_of_model(options.model, spec["preprocessing"], options.modality),
-            size=spec["preprocessing"]["size"],
+            targets=_written_targets(record.targets, options.target),
+            intensity=record.preprocessing.intensity,
+            expected=expected_of_model(options.model, record.preprocessing, options.modality),
+            size=record.preprocessing.size,
             context=0,
-            keep=[spec["keep"][organ] if options.keep == "model" else options.keep for organ in spec["targets"]],
-            scans=spec["scans"],
+            keep=[record.keep[organ] if options.keep == "model" else options.keep for organ in record.targets],
+            scans=record.scans,
             options=PredictOptions(
                 model=options.model,
                 images=options.images,
@@ -87,7 +86,7 @@ class MixPredictor(Predictor):
                 batch_size=options.batch_size,
                 precision=options.precision,
             ),
-            trained=trained,
+            trained=record.targets,
         )
 
     def segment(self, volume: Volume) -> Volume:
@@ -158,35 +157,33 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
     check_out(options.out)
     predictor = MixPredictor.of(options)
     images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
-    note: dict[str, Any] = {
-        "version": __version__,
-        "model": str(options.model.resolve()),
-        "weights_sha256": weights_sha256(options.model),
-        "targets": {name: list(values) for name, values in predictor.targets.items() if values != NOT_WRITTEN},
-        "trained": {name: list(values) for name, values in predictor.trained.items()},
-        "settings": {
+    record = PredictionRecord(
+        version=__version__,
+        model=str(options.model.resolve()),
+        weights_sha256=weights_sha256(options.model),
+        targets=written(predictor.targets),
+        trained=predictor.trained,
+        settings={
             "method": "SAM-Mix",
             "prompts": "classifier" if options.oracle is None else "oracle: boxes of the reference masks",
             "keep": dict(zip(predictor.targets, predictor.keep, strict=True)),
         },
-        "images": {case: str(path.resolve()) for case, path in images.items()},
-        "masks": {},
-        "roles": {},
-        "failed": {},
-    }
+        images={case: str(path.resolve()) for case, path in images.items()},
+        roles={},
+    )
     oracle = None if options.oracle is None else _references(options.oracle, images)
-    folder = MaskFolder.claim(options, images, note, ("model", "weights_sha256", "targets", "settings"), WORDS)
+    folder = MaskFolder.claim(options, images, record, ("model", "weights_sha256", "targets", "settings"), WORDS)
     if options.oracle is not None:
         say("oracle: the boxes are those of the reference masks; the figures are not the method's")
 
-    def segment(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
+    def segment(case: str, path: Path) -> tuple[Volume, CaseRecord]:
         scan = read_volume(path)
         predictor.expected.check(case, path, scan)
         looked = predictor.look(scan, None if oracle is None else oracle(case, scan))
         present = {
-            organ: [round(float(p), 4) for p in looked.present[:, i]] for i, organ in enumerate(predictor.trained)
+            organ: tuple(round(float(p), 4) for p in looked.present[:, i]) for i, organ in enumerate(predictor.trained)
         }
-        return looked.mask, {"roles": predictor.role(case, scan), "present": present}
+        return looked.mask, CaseRecord(role=predictor.role(case, scan), present=present)
 
     return folder.fill(segment, describe(predictor.device))
 

@@ -9,18 +9,15 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from frugalseg.engine.run import SPEC
+from frugalseg.engine.files import SPEC
 from frugalseg.errors import OptionError
-from frugalseg.models.saved import KIND as MODEL_KIND
 from frugalseg.options import PredictOptions, SamMixPredictOptions
-
-KIND = "sam-mix"
-"""What model.json calls itself."""
+from frugalseg.records.model import SamMixRecord, kind_of
 
 
 def is_sam_mix(run: Path) -> bool:
     """Whether a folder holds a finished SAM-Mix; a folder without a model does not."""
-    return (run / SPEC).is_file() and MODEL_KIND.read(run / SPEC)["kind"] == KIND
+    return (run / SPEC).is_file() and kind_of(run) == SamMixRecord.KIND
 
 
 def sam_mix_options(options: PredictOptions) -> SamMixPredictOptions:

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import OneCycleLR
 
 from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices, SliceSource, shuffled_batches
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
 from frugalseg.engine.loop import Task, steps_and_interval
+from frugalseg.engine.schedules import one_cycle
 from frugalseg.options import SamMixTrainOptions
 from frugalseg.records.split import Split
 from frugalseg.sam_mix.classifier import focal_loss
@@ -112,9 +112,7 @@ class MixTask(Task):
         parts = zip(_new_and_brought(model), rates, strict=True)
         # The classifier has 20 million weights: one pass over them takes half the time of several.
         self.optimizer = torch.optim.Adam([{"params": part, "lr": rate} for part, rate in parts], fused=True)
-        # As `presets.make_schedule`: a step more than it is asked for, and room to rise in.
-        length = max(self.steps, 20) + 1
-        self.scheduler = OneCycleLR(self.optimizer, rates, total_steps=length, pct_start=0.1)
+        self.scheduler = one_cycle(self.optimizer, self.steps)
 
     def batches(self, epoch: int) -> list[Tensor]:
         """Batches of rows, each (B + N,): those for the classifier, then labelled ones."""

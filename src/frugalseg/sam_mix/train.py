@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,21 +17,23 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore, presence_column
 from frugalseg.engine.device import autocast, make_fabric
 from frugalseg.engine.files import check_out
-from frugalseg.engine.loop import Plan, load_best, train
+from frugalseg.engine.loop import Best, Plan, load_best
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.threads import with_threads
+from frugalseg.engine.training import run_training, train_and_save
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.options import Keep, SamMixTrainOptions
 from frugalseg.promptable.load import lasting_name
+from frugalseg.records.model import BaseModel, FocalLoss, SamMixAnnotation, SamMixRecord, SamMixSettings
 from frugalseg.records.split import Split
 from frugalseg.sam_mix.branch import trained_parts
 from frugalseg.sam_mix.checkpoint import build, save_mix
 from frugalseg.sam_mix.classifier import balanced_alpha
 from frugalseg.sam_mix.features import Features
 from frugalseg.sam_mix.model import MixModel
-from frugalseg.sam_mix.predict_options import KIND
 from frugalseg.sam_mix.task import MixTask, TrainingSet
+from frugalseg.segmentation.labels import masks_used, nothing_chosen, open_labelled, tell_kept, validation_rows
 from frugalseg.segmentation.record import scan_roles
 from frugalseg.text import counted
 
@@ -50,78 +51,59 @@ def sam_mix_train(options: SamMixTrainOptions) -> RunFolder:
         StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training.
         InterruptedRunError: stopped by the person; resumable.
     """
-    options = replace(options, base=lasting_name(options.base))
-    check_out(options.out)
-    work = _Work.prepare(options)
-    torch.manual_seed(options.seed)
-    # A base model that does not fit is told before the folder is taken.
-    model = build(work.settings(options), options.base, work.fabric.device)
-    with RunFolder.claim("sam-mix train", options, work.fabric, work.identity(model)) as run:
-        if run.finished:
-            say(f"{run.path} is finished")
-        else:
-            _train(options, work, model, run)
-        return run
-
-
-def _train(options: SamMixTrainOptions, work: _Work, model: MixModel, run: RunFolder) -> None:
-    brought = {name: value.clone() for name, value in model.branch.state_dict().items()}
-    features = work.features(options, model, run) if options.adapt == "decoder" else None
-    task = MixTask(options, model, work.store, work.split, work.source, work.training, features)
-    told = trained_parts(model.branch)
-    say(
-        f"SAM-Mix on {counted(len(work.training.taught), 'slice')} with image-level labels and "
-        f"{counted(len(work.training.labelled), 'mask')} ({Budget.parse(options.budget).in_words}, draw {options.draw})"
-        f"; {model.branch.name}, trained: "
-        + ", ".join(f"{part} {count:,}" for part, count in told.items())
-        + f"; {counted(task.steps, 'step')}"
-    )
-    plan = Plan(task.steps, task.interval, options.seed, None, options.checkpoint_minutes)
-    train(task, plan, work.fabric, run)
-    _save(run, options, work, task, brought)
+    return run_training(SamMixTraining.open(options))
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What is given, opened and checked."""
+class SamMixTraining:
+    """A training of SAM-Mix, opened and checked."""
 
+    options: SamMixTrainOptions
     store: SliceStore
     split: Split
     source: SliceSource
     training: TrainingSet
     fabric: Fabric
+    model: MixModel
+    command: str = "sam-mix train"
 
     @classmethod
-    def prepare(cls, options: SamMixTrainOptions) -> _Work:
-        store = SliceStore.open(options.data)
-        if not store.targets:
-            raise OptionError(f"{store.folder} has no labels", "prepare it again with --labels and --target")
-        budget = Budget.parse(options.budget)
-        split = store.split(options.split)
+    def open(cls, options: SamMixTrainOptions) -> SamMixTraining:
+        """Open and check everything that is given."""
+        options = replace(options, base=lasting_name(options.base))
+        check_out(options.out)
+        store, budget, split = open_labelled(options)
         fabric = make_fabric(options.device, options.precision)
         if fabric.world_size > 1:
             raise OptionError("SAM-Mix trains in one process", "start it without torchrun")
         training = training_set(store, split, options, budget)
-        validation = store.slices.index[store.slices["patient"].isin(split.validation)].to_numpy(np.int64)
-        rows = np.concatenate([training.taught, training.labelled, validation])
+        rows = np.concatenate([training.taught, training.labelled, validation_rows(store, split)])
         source = SliceSource(store, fabric.device, with_labels=True, rows=rows)
-        return cls(store, split, source, training, fabric)
+        torch.manual_seed(options.seed)
+        # A base model that does not fit is told before the folder is taken.
+        model = build(_settings(options, store), options.base, fabric.device)
+        return cls(options, store, split, source, training, fabric, model)
 
-    def settings(self, options: SamMixTrainOptions) -> dict[str, Any]:
-        """What `record.build` needs to build the model again."""
-        return {
-            "adapt": options.adapt,
-            "rank": options.rank,
-            "dense": options.dense,
-            "threshold": options.threshold,
-            "classifier_size": options.classifier_size,
-            "organs": len(self.store.targets),
-            "size": self.store.size,
-        }
+    def identity(self) -> dict[str, str]:
+        """Hashes of the store and the split, and the signature of the base model."""
+        return {**self.store.identity(self.split), "base": self.model.branch.signature}
 
-    def identity(self, model: MixModel) -> dict[str, str]:
-        """What a resumed run must have in common with the interrupted one."""
-        return {**self.store.identity(self.split), "base": model.branch.signature}
+    def learn(self, run: RunFolder) -> None:
+        """Train and save."""
+        options, model, training = self.options, self.model, self.training
+        brought = {name: value.clone() for name, value in model.branch.state_dict().items()}
+        features = self.features(options, model, run) if options.adapt == "decoder" else None
+        task = MixTask(options, model, self.store, self.split, self.source, training, features)
+        told = trained_parts(model.branch)
+        say(
+            f"SAM-Mix on {counted(len(training.taught), 'slice')} with image-level labels and "
+            f"{counted(len(training.labelled), 'mask')} ({Budget.parse(options.budget).in_words}, draw {options.draw})"
+            f"; {model.branch.name}, trained: "
+            + ", ".join(f"{part} {count:,}" for part, count in told.items())
+            + f"; {counted(task.steps, 'step')}"
+        )
+        plan = Plan(task.steps, task.interval, options.seed, None, options.checkpoint_minutes)
+        train_and_save(task, plan, self.fabric, run, lambda: self._save(run, task, brought))
 
     def features(self, options: SamMixTrainOptions, model: MixModel, run: RunFolder) -> Features:
         """The frozen encoder's maps, computed when first needed."""
@@ -132,6 +114,61 @@ class _Work:
                 return model.encode(self.source.gather(torch.tensor([row])).images)[0]
 
         return Features(encode, len(self.store.slices), run.path)
+
+    def _save(self, run: RunFolder, task: MixTask, brought: Mapping[str, Tensor]) -> None:
+        """Write the best model, as near to the base as validation patients want it, and what is known of it."""
+        best = load_best(run, task, task.steps)
+        task.mix.eval()
+        way = 1.0
+        if best.score is None:
+            keep = nothing_chosen(self.store.targets)
+        else:
+            way, dice = task.validation.go_back(task.mix, brought, best.score)
+            best = replace(best, score=dice)
+            say(f"from the base's weights to the learned ones: {way:.0%} of the way")
+            keep = task.validation.worth_keeping(task.mix, KEEP)
+            tell_kept(keep)
+        save_mix(run.path, task.mix, self._record(task, keep, best, way))
+
+    def _record(self, task: MixTask, keep: dict[str, Keep], best: Best, way: float) -> SamMixRecord:
+        """What predicting with the model and judging it needs to know."""
+        options, store, training, branch = self.options, self.store, self.training, task.mix.branch
+        used, seen = (set(store.slices.loc[rows, "case"]) for rows in (training.labelled, training.taught))
+        classifier = sum(p.numel() for p in task.mix.classifier.parameters())
+        return SamMixRecord(
+            version=__version__,
+            base=BaseModel(options.base, branch.name, branch.signature),
+            settings=_settings(options, store),
+            trained={"classifier": classifier, **trained_parts(branch)},
+            parameters=sum(p.numel() for p in task.mix.parameters()),
+            targets=store.targets,
+            preprocessing=store.preprocessing,
+            keep=keep,
+            way_from_base=way,
+            share_of_map=None if branch.share is None else float(branch.share.detach()),
+            step=best.step,
+            validation_dice=best.score,
+            focal=FocalLoss(dict(zip(store.targets, training.alpha, strict=True)), options.focal_gamma),
+            annotation=SamMixAnnotation(
+                **asdict(masks_used(options, store, training.labelled, task.validation.cases)),
+                organ_present_labels=len(training.taught),
+                organ_present_scans=len(seen),
+            ),
+            scans=scan_roles(store, self.split, used, store.fingerprints_of(seen)),
+        )
+
+
+def _settings(options: SamMixTrainOptions, store: SliceStore) -> SamMixSettings:
+    """What is needed to build the model again."""
+    return SamMixSettings(
+        adapt=options.adapt,
+        rank=options.rank,
+        dense=options.dense,
+        threshold=options.threshold,
+        classifier_size=options.classifier_size,
+        organs=len(store.targets),
+        size=store.size,
+    )
 
 
 def training_set(store: SliceStore, split: Split, options: SamMixTrainOptions, budget: Budget) -> TrainingSet:
@@ -164,58 +201,3 @@ def training_set(store: SliceStore, split: Split, options: SamMixTrainOptions, b
         share = float(column.mean())
         alpha.append(balanced_alpha(share) if options.focal_alpha is None else options.focal_alpha)
     return TrainingSet(taught.index.to_numpy(np.int64), labelled, tuple(alpha))
-
-
-def _save(
-    run: RunFolder, options: SamMixTrainOptions, work: _Work, task: MixTask, brought: Mapping[str, Tensor]
-) -> None:
-    """Write the best model, as near to the base as validation patients want it, and with it what predicting and judging
-    it needs to know."""
-    best = load_best(run, task, task.steps)
-    task.mix.eval()
-    store, training = work.store, work.training
-    chosen = math.isfinite(best["best"])
-    way, dice = 1.0, None
-    if chosen:
-        way, dice = task.validation.go_back(task.mix, brought, best["best"])
-        say(f"from the base's weights to the learned ones: {way:.0%} of the way")
-        keep = task.validation.worth_keeping(task.mix, KEEP)
-        say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
-    else:
-        keep = dict.fromkeys(store.targets, "all")
-        warnings.warn(
-            "no validation patient has labels of a target: the last step's model is kept, and nothing was chosen",
-            stacklevel=2,
-        )
-    used, seen = store.slices.loc[training.labelled], set(store.slices.loc[training.taught, "case"])
-    spec = {
-        "kind": KIND,
-        "version": __version__,
-        "base": {"given": options.base, "name": task.mix.branch.name, "signature": task.mix.branch.signature},
-        "settings": work.settings(options),
-        "trained": {
-            "classifier": sum(p.numel() for p in task.mix.classifier.parameters()),
-            **trained_parts(task.mix.branch),
-        },
-        "parameters": sum(p.numel() for p in task.mix.parameters()),
-        "targets": store.targets,
-        "preprocessing": store.preprocessing,
-        "keep": keep,
-        "way_from_base": way,
-        "share_of_map": None if task.mix.branch.share is None else float(task.mix.branch.share.detach()),
-        "step": best["step"],
-        "validation_dice": dice,
-        "focal": {"alpha": dict(zip(store.targets, training.alpha, strict=True)), "gamma": options.focal_gamma},
-        "annotation": {
-            "budget": options.budget,
-            "draw": options.draw,
-            "masks": len(used),
-            "mask_scans": int(used["case"].nunique()),
-            "organ_present_labels": len(training.taught),
-            "organ_present_scans": len(seen),
-            "validation_scans": len(task.validation.cases),
-            "validation_masks": sum(len(rows) for rows in task.validation.cases.values()),
-        },
-        "scans": scan_roles(store, work.split, set(used["case"]), store.fingerprints_of(seen)),
-    }
-    save_mix(run.path, task.mix, spec)

@@ -6,11 +6,9 @@ and every later one also from what the one before it makes of the unlabelled sli
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,19 +20,22 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
 from frugalseg.engine.files import check_out, sha256
-from frugalseg.engine.loop import Plan, load_best, train
+from frugalseg.engine.loop import Best, Plan, load_best
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
+from frugalseg.engine.training import train_and_save
 from frugalseg.errors import OptionError
 from frugalseg.models.blocks import Segmenter
 from frugalseg.models.pretrained_weights import load_published
 from frugalseg.models.registry import build_segmenter, choose_norm, inputs_of
-from frugalseg.models.saved import WEIGHTS, load_encoder, load_spec, save_model
-from frugalseg.options import FinetuneOptions
+from frugalseg.models.saved import WEIGHTS, load_encoder, read_network, save_model
+from frugalseg.options import FinetuneOptions, Keep
+from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
+from frugalseg.segmentation.labels import masks_used, nothing_chosen, open_labelled, tell_kept, validation_rows
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.presets import Preset, chosen_preset
-from frugalseg.segmentation.pseudo import Redraw, Unlabelled, pseudo_label
+from frugalseg.segmentation.pseudo import MaskRefiner, Unlabelled, pseudo_label
 from frugalseg.segmentation.record import check_encoder, scan_roles
 from frugalseg.segmentation.task import FinetuneTask, TrainingSet
 from frugalseg.text import counted
@@ -43,46 +44,9 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
-def finetune(
-    options: FinetuneOptions, make_redraw: Callable[[SliceStore, torch.device], Redraw] | None = None
-) -> RunFolder:
-    """Train a segmentation model and leave it in `options.out`.
-
-    Args:
-        options: of the training. Of `refine` this room only knows whether it was asked for.
-        make_redraw: store and device → what draws pseudo-labels anew; needed with `refine`.
-
-    Raises:
-        StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training.
-        InterruptedRunError: stopped by the person; resumable.
-    """
-    if options.refine is not None and make_redraw is None:
-        raise ValueError("sam.finetune.finetune refines pseudo-labels")
-    check_out(options.out)
-    work = _Work.prepare(options)
-    options = work.options
-    if make_redraw is not None and options.refine is not None:
-        work = replace(work, redraw=make_redraw(work.store, work.fabric.device))
-    work.start_network(options)  # weights that do not fit are told before the folder is taken
-    with work.claim(_resumable(options)) as run:
-        if run.finished:
-            say(f"{run.path} is finished")
-        elif work.preset.semi == "self-training" and len(work.unlabelled):
-            work.train(options, run, work.train_teacher(options))
-        else:
-            work.train(options, run, None)
-    return run
-
-
-def _resumable(options: FinetuneOptions) -> FinetuneOptions:
-    """A self-training stopped in an early round has a checkpoint there, and none of its own to be resumed from."""
-    begun = options.resume == "yes" and (options.out / "rounds").is_dir()
-    return replace(options, resume="auto") if begun else options
-
-
 @dataclass(frozen=True)
-class _Work:
-    """Everything that the rounds of one fine-tuning share.
+class FineTuning:
+    """A fine-tuning with everything that its rounds share; `engine.training.run_training` carries it out.
 
     Attributes:
         options: what was asked for; without self-training where there is nothing unlabelled for a preset's.
@@ -90,7 +54,7 @@ class _Work:
         unlabelled: the other rows of the training patients.
         backbone: the encoder's, or the one asked for.
         encoder: model.json of the pre-training run, or None.
-        redraw: draws pseudo-labels anew.
+        refiner: refines pseudo-labels; needed where the options ask for it.
     """
 
     options: FinetuneOptions
@@ -101,26 +65,28 @@ class _Work:
     labelled: npt.NDArray[np.int64]
     unlabelled: npt.NDArray[np.int64]
     backbone: str
-    encoder: dict[str, Any] | None
+    encoder: EncoderRecord | None
     fabric: Fabric
-    redraw: Redraw | None = None
+    refiner: MaskRefiner | None = None
+    command: str = "finetune"
 
     @classmethod
-    def prepare(cls, options: FinetuneOptions) -> _Work:
-        """Open and check everything that is given."""
-        store = SliceStore.open(options.data)
-        if not store.targets:
-            raise OptionError(f"{store.folder} has no labels", "prepare it again with --labels and --target")
-        budget = Budget.parse(options.budget)
-        split = store.split(options.split)
-        encoder = load_spec(options.encoder, "encoder") if options.encoder else None
+    def open(cls, options: FinetuneOptions) -> FineTuning:
+        """Open and check everything that is given.
+
+        Raises:
+            StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say.
+        """
+        check_out(options.out)
+        store, budget, split = open_labelled(options)
+        encoder = read_network(EncoderRecord, options.encoder) if options.encoder else None
         check_encoder(encoder, store, split, options.transductive)
-        if encoder and options.backbone not in (FinetuneOptions.backbone, encoder["backbone"]):
+        if encoder and options.backbone not in (FinetuneOptions.backbone, encoder.backbone):
             raise OptionError(
-                f"--backbone {options.backbone}: the encoder is one of {encoder['backbone']}", "leave out --backbone"
+                f"--backbone {options.backbone}: the encoder is one of {encoder.backbone}", "leave out --backbone"
             )
         fabric = make_fabric(options.device, options.precision)
-        preset = chosen_preset(options, encoder)
+        preset = chosen_preset(options, encoder.context if encoder else None)
         usable = store.slices[store.middle(options.middle_fraction)]
         labelled = draw_labels(usable, split.train, budget, options.draw, store.presence_columns)
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
@@ -131,22 +97,29 @@ class _Work:
                 "unlabelled to learn from; this is trained as --preset robust"
             )
             options = replace(options, preset="robust", rounds=None, refine=None)
-            preset = chosen_preset(options, encoder)
+            preset = chosen_preset(options, encoder.context if encoder else None)
         elif preset.semi != "none" and len(unlabelled) == 0:
             warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
-        validation = store.slices.index[store.slices["patient"].isin(split.validation)].to_numpy(np.int64)
         trained = labelled if preset.semi == "none" else others
-        rows = np.concatenate([trained, validation])
+        rows = np.concatenate([trained, validation_rows(store, split)])
         source = SliceSource(store, fabric.device, with_labels=True, rows=rows, context=preset.context)
-        backbone = encoder["backbone"] if encoder else options.backbone
-        return cls(options, preset, store, split, source, labelled, unlabelled, backbone, encoder, fabric)
+        backbone = encoder.backbone if encoder else options.backbone
+        training = cls(options, preset, store, split, source, labelled, unlabelled, backbone, encoder, fabric)
+        training.start_network(options)  # weights that do not fit are told before the folder is taken
+        return replace(training, options=_resumable(options))
 
-    def claim(self, options: FinetuneOptions) -> RunFolder:
-        """The run folder of these options."""
+    def identity(self) -> dict[str, str]:
+        """Hashes of the store, the split and the encoder."""
         data = self.store.identity(self.split)
-        if options.encoder is not None:
-            data["encoder_sha256"] = sha256(options.encoder / WEIGHTS)
-        return RunFolder.claim("finetune", options, self.fabric, data)
+        if self.options.encoder is not None:
+            data["encoder_sha256"] = sha256(self.options.encoder / WEIGHTS)
+        return data
+
+    def learn(self, run: RunFolder) -> None:
+        """Train, in several rounds where a model teaches the next, and save."""
+        assert self.options.refine is None or self.refiner is not None, "pseudo-labels are to be refined"
+        rounds = self.preset.semi == "self-training" and len(self.unlabelled) > 0
+        self.train(self.options, run, self.train_teacher(self.options) if rounds else None)
 
     def train_teacher(self, options: FinetuneOptions) -> RunFolder | None:
         """The rounds of a self-training before the last, each taught by the one before; returns the last of them."""
@@ -162,7 +135,7 @@ class _Work:
                 resume="auto",
             )
             say(f"round {n} of {rounds}: {'the labels alone' if teacher is None else 'with pseudo-labels'}")
-            with self.claim(earlier) as stage:
+            with RunFolder.claim(self.command, earlier, self.fabric, self.identity()) as stage:
                 if not stage.finished:
                     self.train(earlier, stage, teacher)
             teacher = stage
@@ -171,7 +144,7 @@ class _Work:
 
     def train(self, options: FinetuneOptions, run: RunFolder, teacher: RunFolder | None) -> None:
         """One training, from the labels and what `teacher` makes of the rest."""
-        preset = chosen_preset(options, self.encoder)
+        preset = chosen_preset(options, self.encoder.context if self.encoder else None)
         training = TrainingSet(self.labelled, self._unlabelled(options, preset, teacher))
         torch.manual_seed(options.seed)
         network, published = self.start_network(options)
@@ -183,23 +156,16 @@ class _Work:
             f"({Budget.parse(options.budget).in_words}, draw {options.draw}){beside}: "
             f"{counted(task.steps, 'step')} of {counted(options.batch_size, 'slice')}"
         )
-        train(
-            task,
-            Plan(task.steps, task.interval, options.seed, preset.clip, options.checkpoint_minutes),
-            self.fabric,
-            run,
-        )
-        if self.fabric.is_global_zero:
-            self._save(run, options, task, published)
-        self.fabric.barrier()
+        plan = Plan(task.steps, task.interval, options.seed, preset.clip, options.checkpoint_minutes)
+        train_and_save(task, plan, self.fabric, run, lambda: self._save(run, options, task, published))
 
-    def start_network(self, options: FinetuneOptions) -> tuple[Segmenter, dict[str, Any] | None]:
+    def start_network(self, options: FinetuneOptions) -> tuple[Segmenter, PublishedWeights | None]:
         """The network to start from, and where published weights came from.
 
         Raises:
             RunError, OptionError: an encoder or published weights that do not fit the network.
         """
-        preset = chosen_preset(options, self.encoder)
+        preset = chosen_preset(options, self.encoder.context if self.encoder else None)
         norm = choose_norm(self.backbone, options.norm, preset.norm)
         classes, inputs = len(self.store.targets), inputs_of(preset.context)
         network = build_segmenter(self.backbone, classes, norm, preset.dropout, inputs=inputs)
@@ -216,63 +182,67 @@ class _Work:
             return None
         if teacher is None:
             return Unlabelled(self.unlabelled)
-        spec = load_spec(teacher.path, "segmenter")
-        model = load_segmenter(teacher.path, spec)
-        keep = [spec["keep"][organ] for organ in spec["targets"]]
-        anew = "" if self.redraw is None else f", drawn anew by {options.refine}"
+        record = read_network(SegmenterRecord, teacher.path)
+        model = load_segmenter(teacher.path, record)
+        keep = [record.keep[organ] for organ in record.targets]
+        anew = "" if self.refiner is None else f", refined by {options.refine}"
         say(f"labelling {counted(len(self.unlabelled), 'slice')} with {teacher.path}{anew}")
         model = model.to(self.source.device)
         return pseudo_label(
-            *(model, self.store, self.source, self.unlabelled, keep, options.precision, options.out, self.redraw)
+            *(model, self.store, self.source, self.unlabelled, keep, options.precision, options.out, self.refiner)
         )
 
     def _save(
-        self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: dict[str, Any] | None
+        self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: PublishedWeights | None
     ) -> None:
         """Write the best model, and with it what predicting and judging it needs to know."""
         best = load_best(run, task, task.steps)
         task.judged.eval()
-        chosen = math.isfinite(best["best"])
-        if chosen:
+        if best.score is None:
+            keep = nothing_chosen(self.store.targets)
+        else:
             keep = task.validation.worth_keeping(task.judged, task.preset.keep)
             if len(task.preset.keep) > 1:
-                say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
-        else:
-            keep = dict.fromkeys(self.store.targets, "all")
-            warnings.warn(
-                "no validation patient has labels of a target: the last step's model is kept, and nothing was chosen",
-                stacklevel=2,
-            )
-        used = self.store.slices.loc[self.labelled]
+                tell_kept(keep)
+        save_model(run.path, task.judged, self._record(options, task, published, keep, best))
+
+    def _record(
+        self,
+        options: FinetuneOptions,
+        task: FinetuneTask,
+        published: PublishedWeights | None,
+        keep: dict[str, Keep],
+        best: Best,
+    ) -> SegmenterRecord:
+        """What predicting with the model and judging it needs to know."""
         semi = task.training.unlabelled is not None
-        seen = set(self.encoder["fingerprints"]) if self.encoder else set()
-        if semi:
-            seen |= self.store.fingerprints_of(self.store.slices.loc[self.unlabelled, "case"])
-        spec = {
-            "kind": "segmenter",
-            "version": __version__,
-            "backbone": self.backbone,
-            "norm": choose_norm(self.backbone, options.norm, task.preset.norm),
-            "context": task.preset.context,
-            "published_weights": published or (self.encoder or {}).get("published_weights"),
-            "parameters": sum(p.numel() for p in task.judged.parameters()),
-            "targets": self.store.targets,
-            "preprocessing": self.store.preprocessing,
-            "keep": keep,
-            "step": best["step"],
-            "validation_dice": best["best"] if chosen else None,
-            "pseudo_labels_refined_by": self.redraw.to_dict() if self.redraw and semi else None,
-            "annotation": {
-                "budget": options.budget,
-                "draw": options.draw,
-                "masks": len(used),
-                "mask_scans": int(used["case"].nunique()),
-                "validation_scans": len(task.validation.cases),
-                "validation_masks": sum(len(rows) for rows in task.validation.cases.values()),
-                "unlabelled_slices": len(self.unlabelled) if semi else 0,
-                "unlabelled_scans": int(self.store.slices.loc[self.unlabelled, "case"].nunique()) if semi else 0,
-                "pretraining": self.encoder["annotation"] if self.encoder else None,
-            },
-            "scans": scan_roles(self.store, self.split, set(used["case"]), seen),
-        }
-        save_model(run.path, task.judged, spec)
+        unseen = set(self.store.slices.loc[self.unlabelled, "case"]) if semi else set()
+        seen = set(self.encoder.fingerprints if self.encoder else ()) | self.store.fingerprints_of(unseen)
+        used = set(self.store.slices.loc[self.labelled, "case"])
+        return SegmenterRecord(
+            version=__version__,
+            backbone=self.backbone,
+            norm=choose_norm(self.backbone, options.norm, task.preset.norm),
+            context=task.preset.context,
+            published_weights=published or (self.encoder.published_weights if self.encoder else None),
+            parameters=sum(p.numel() for p in task.judged.parameters()),
+            targets=self.store.targets,
+            preprocessing=self.store.preprocessing,
+            keep=keep,
+            step=best.step,
+            validation_dice=best.score,
+            pseudo_labels_refined_by=self.refiner.record if self.refiner and semi else None,
+            annotation=SegmenterAnnotation(
+                **asdict(masks_used(options, self.store, self.labelled, task.validation.cases)),
+                unlabelled_slices=len(self.unlabelled) if semi else 0,
+                unlabelled_scans=len(unseen),
+                pretraining=self.encoder.annotation if self.encoder else None,
+            ),
+            scans=scan_roles(self.store, self.split, used, seen),
+        )
+
+
+def _resumable(options: FinetuneOptions) -> FinetuneOptions:
+    """A self-training stopped in an early round has a checkpoint there, and none of its own to be resumed from."""
+    begun = options.resume == "yes" and (options.out / "rounds").is_dir()
+    return replace(options, resume="auto") if begun else options

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from frugalseg.models.blocks import Segmenter
 from frugalseg.models.registry import build_segmenter, inputs_of
 from frugalseg.models.saved import WEIGHTS, fill, load_weights
+from frugalseg.records.model import SegmenterRecord
 
 
-def load_segmenter(run: Path, spec: dict[str, Any]) -> Segmenter:
+def load_segmenter(run: Path, record: SegmenterRecord) -> Segmenter:
     """The network of a finished run, in evaluation mode, on the CPU.
 
     Args:
         run: the run folder.
-        spec: its model.json.
+        record: its model.json.
 
     Raises:
         RunError: the weights cannot be read, or are not this network's.
     """
-    inputs = inputs_of(spec["context"])
-    network = build_segmenter(spec["backbone"], len(spec["targets"]), spec["norm"], inputs=inputs)
+    inputs = inputs_of(record.context)
+    network = build_segmenter(record.backbone, len(record.targets), record.norm, inputs=inputs)
     fill(network, load_weights(run), run / WEIGHTS)
     return network.eval()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +31,10 @@ from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE, clean
 from frugalseg.masks.folder import MaskFolder, Words, chosen
 from frugalseg.models.registry import inputs_of
-from frugalseg.models.saved import WEIGHTS, load_spec
+from frugalseg.models.saved import WEIGHTS, read_network
 from frugalseg.options import Keep, PredictOptions
+from frugalseg.records.model import ScanRole, SegmenterRecord
+from frugalseg.records.predictions import CaseRecord, PredictionRecord
 from frugalseg.segmentation.losses import probabilities
 from frugalseg.segmentation.model import load_segmenter
 
@@ -64,24 +65,24 @@ class Predictor:
     size: int
     context: int
     keep: list[Keep]
-    scans: list[dict[str, str]]
+    scans: tuple[ScanRole, ...]
     options: PredictOptions
 
     @classmethod
     def load(cls, options: PredictOptions) -> Predictor:
         """Load the model of a fine-tuning run; raises `RunError`, `OptionError` or `DeviceError`."""
-        spec = load_spec(options.model, "segmenter")
+        record = read_network(SegmenterRecord, options.model)
         device = find_device(options.device)
         return cls(
-            network=load_segmenter(options.model, spec).to(device),
+            network=load_segmenter(options.model, record).to(device),
             device=device,
-            targets=_written_targets(spec["targets"], options.target),
-            intensity=IntensityScale.from_dict(spec["preprocessing"]["intensity"]),
-            expected=expected_of_model(options.model, spec["preprocessing"], options.modality),
-            size=spec["preprocessing"]["size"],
-            context=spec["context"],
-            keep=[spec["keep"][organ] if options.keep == "model" else options.keep for organ in spec["targets"]],
-            scans=spec["scans"],
+            targets=_written_targets(record.targets, options.target),
+            intensity=record.preprocessing.intensity,
+            expected=expected_of_model(options.model, record.preprocessing, options.modality),
+            size=record.preprocessing.size,
+            context=record.context,
+            keep=[record.keep[organ] if options.keep == "model" else options.keep for organ in record.targets],
+            scans=record.scans,
             options=options,
         )
 
@@ -111,16 +112,16 @@ class Predictor:
         """
         voxels = fingerprint(canonical(volume)[0])
         for scan in self.scans:
-            if scan["fingerprint"] == voxels:
-                return scan["role"]
+            if scan.fingerprint == voxels:
+                return scan.role
         for scan in self.scans:
-            if scan["case"] == case:
+            if scan.case == case:
                 warnings.warn(
                     f"{case} has the name of a scan of the model's data set but other voxels; it is counted as "
-                    f"{scan['role']!r}. Rename it if it is another patient's",
+                    f"{scan.role!r}. Rename it if it is another patient's",
                     stacklevel=2,
                 )
-                return scan["role"]
+                return scan.role
         return "new"
 
     @torch.inference_mode()
@@ -136,21 +137,26 @@ class Predictor:
         return torch.cat([background, full], dim=1).argmax(dim=1).to(torch.uint8).cpu().numpy()
 
 
-def _written_targets(trained: dict[str, list[int]], wanted: list[str]) -> Targets:
+def _written_targets(trained: Targets, wanted: list[str]) -> Targets:
     """Organ → the values it is written with, in the order of the classes.
 
     Raises:
         OptionError: an organ is wanted that the model does not know.
     """
     if not wanted:
-        return {name: tuple(values) for name, values in trained.items()}
+        return trained
     given = parse_targets(wanted)
     if unknown := [name for name in given if name not in trained]:
         raise OptionError(f"--target {unknown[0]}: the model was not trained on it", f"choose of: {', '.join(trained)}")
     return {name: given.get(name, NOT_WRITTEN) for name in trained}
 
 
-def predict(options: PredictOptions) -> dict[str, Path]:
+def written(targets: Targets) -> Targets:
+    """Those organs of `_written_targets` that are written."""
+    return {name: values for name, values in targets.items() if values != NOT_WRITTEN}
+
+
+def segment_scans(options: PredictOptions) -> dict[str, Path]:
     """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
 
     A scan that cannot be read or segmented, or is of another modality than the model's, is reported and left out, the
@@ -162,30 +168,24 @@ def predict(options: PredictOptions) -> dict[str, Path]:
         OptionError: a `case` that is none of the images, or a `target` that the model does not know.
         DeviceError: the GPU asked for is not there.
     """
-    if options.refine is not None:
-        raise ValueError("refined masks are made by frugalseg.commands.predict")
+    assert options.refine is None, "refined masks are made by frugalseg.commands.predict"
     check_out(options.out)
     predictor = Predictor.load(options)
     images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
-    note: dict[str, Any] = {
-        "version": __version__,
-        "model": str(options.model.resolve()),
-        "weights_sha256": sha256(options.model / WEIGHTS),
-        "targets": {name: list(values) for name, values in predictor.targets.items() if values != NOT_WRITTEN},
-        "settings": {
-            "flips": options.flips,
-            "keep": dict(zip(predictor.targets, predictor.keep, strict=True)),
-        },
-        "images": {case: str(path.resolve()) for case, path in images.items()},
-        "masks": {},
-        "roles": {},
-        "failed": {},
-    }
-    folder = MaskFolder.claim(options, images, note, ("model", "weights_sha256", "targets", "settings"), WORDS)
+    record = PredictionRecord(
+        version=__version__,
+        model=str(options.model.resolve()),
+        weights_sha256=sha256(options.model / WEIGHTS),
+        targets=written(predictor.targets),
+        settings={"flips": options.flips, "keep": dict(zip(predictor.targets, predictor.keep, strict=True))},
+        images={case: str(path.resolve()) for case, path in images.items()},
+        roles={},
+    )
+    folder = MaskFolder.claim(options, images, record, ("model", "weights_sha256", "targets", "settings"), WORDS)
 
-    def segment(case: str, path: Path) -> tuple[Volume, dict[str, Any]]:
+    def segment(case: str, path: Path) -> tuple[Volume, CaseRecord]:
         scan = read_volume(path)
         predictor.expected.check(case, path, scan)
-        return predictor.segment(scan), {"roles": predictor.role(case, scan)}
+        return predictor.segment(scan), CaseRecord(role=predictor.role(case, scan))
 
     return folder.fill(segment, describe(predictor.device))

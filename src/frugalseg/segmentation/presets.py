@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch.nn import Parameter
 
 from frugalseg.dataset.augment import Strength
-from frugalseg.engine.schedules import cosine, warm_restarts
+from frugalseg.engine.schedules import cosine, one_cycle, warm_restarts
 from frugalseg.errors import OptionError
 from frugalseg.options import FinetuneOptions, Keep, Norm, Semi
 from frugalseg.segmentation.losses import LossName
@@ -117,8 +117,8 @@ TEACHER_DECAY = 0.99
 """Of the moving average, where a preset without one is asked for a mean teacher."""
 
 
-def chosen_preset(options: FinetuneOptions, encoder: Mapping[str, Any] | None = None) -> Preset:
-    """The preset with what the person changed about it, and what the encoder's model.json demands.
+def chosen_preset(options: FinetuneOptions, encoder_context: int | None = None) -> Preset:
+    """The preset with what the person changed about it, and the context that the encoder was trained with.
 
     Raises:
         OptionError: --rounds or --refine without self-training, another --context than the encoder's, or a batch too
@@ -126,12 +126,13 @@ def chosen_preset(options: FinetuneOptions, encoder: Mapping[str, Any] | None = 
     """
     preset = PRESETS[options.preset]
     context = preset.context if options.context is None else options.context
-    if encoder is not None:
-        context = encoder["context"]
-        if options.context not in (None, context):
+    if encoder_context is not None:
+        if options.context not in (None, encoder_context):
             raise OptionError(
-                f"--context {options.context}: the encoder was pre-trained with {context}", "leave out --context"
+                f"--context {options.context}: the encoder was pre-trained with {encoder_context}",
+                "leave out --context",
             )
+        context = encoder_context
     preset = replace(preset, semi=options.semi or preset.semi, context=context)
     if preset.semi != "none" and options.batch_size < 2:
         raise OptionError(f"--batch-size {options.batch_size} has no room for unlabelled slices", "give 2 or more")
@@ -158,11 +159,7 @@ def make_schedule(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """The preset's schedule, to be stepped once an iteration."""
     if preset.schedule == "one_cycle":
-        highest = optimizer.param_groups[0]["lr"]
-        # One step more: the schedule refuses the step after its last, which the loop takes. And a cycle of fewer
-        # than twenty steps would have no room to rise.
-        length = max(total_steps, 20) + 1
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=length, pct_start=0.1)
+        return one_cycle(optimizer, total_steps)
     if preset.schedule == "cosine":
         return cosine(optimizer, total_steps, lowest=optimizer.param_groups[0]["lr"] / 100)
     return warm_restarts(optimizer, preset.restart_epochs * steps_per_epoch)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +18,21 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
 from frugalseg.masks.components import clean
 from frugalseg.options import Keep, Precision
+from frugalseg.records.model import PromptableModel
 from frugalseg.segmentation.losses import with_background
 
 CHUNK = 32
 
 
-class Redraw(Protocol):
-    """Draws masks anew that a model has drawn."""
+class MaskRefiner(Protocol):
+    """Refines masks that a model has made."""
 
     def __call__(self, case: str, rows: npt.NDArray[np.int64], classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """New classes (Z, S, S) for those of the slices `rows`, which are those of one scan, from below."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """What draws them, for the record."""
+    @property
+    def record(self) -> PromptableModel:
+        """What refines them."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,12 @@ def pseudo_label(
     keep: Sequence[Keep],
     precision: Precision,
     folder: Path,
-    redraw: Redraw | None = None,
+    refiner: MaskRefiner | None = None,
 ) -> Unlabelled:
     """Let a model label these slices, scan by scan.
 
     A pixel's confidence is the probability of its class less that of the second best, in [0, 1]. What
-    `clean` turns to background, and what `redraw` changes, is taken for certain: that is what there is to learn here.
+    `clean` turns to background, and what `refiner` changes, is taken for certain: that is what there is to learn here.
 
     Args:
         model: in evaluation mode, on the source's device.
@@ -86,7 +88,7 @@ def pseudo_label(
         keep: for each class what is kept of it in a scan (see `masks.components`).
         precision: arithmetic.
         folder: where the result may lie on the disk while it is needed: as much as the store, it may not fit in memory.
-        redraw: draws what is left anew.
+        refiner: refines what is left.
     """
     classes, confidence = (_on_disk((len(rows), store.size, store.size), folder) for _ in range(2))
     case = store.slices.loc[rows, "case"].to_numpy(str)
@@ -95,8 +97,8 @@ def pseudo_label(
         mine = mine[np.argsort(store.slices.loc[rows[mine], "z"].to_numpy())]
         found, sure = _predict(model, source, torch.from_numpy(rows[mine]), precision)
         cleaned = clean(found.copy(), keep)
-        if redraw is not None:
-            cleaned = redraw(str(scan), rows[mine], cleaned)
+        if refiner is not None:
+            cleaned = refiner(str(scan), rows[mine], cleaned)
         sure[cleaned != found] = 255
         classes[mine], confidence[mine] = cleaned, sure
     return Unlabelled(rows, torch.from_numpy(classes), torch.from_numpy(confidence))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import OptionError, SplitError
+from frugalseg.records.model import EncoderRecord, ScanRole
 from frugalseg.records.split import Split
 
 
-def check_encoder(encoder: dict[str, Any] | None, store: SliceStore, split: Split, transductive: bool) -> None:
+def check_encoder(encoder: EncoderRecord | None, store: SliceStore, split: Split, transductive: bool) -> None:
     """Refuse an encoder that has seen validation or test scans, or that expects other input.
 
     Raises:
@@ -20,8 +19,8 @@ def check_encoder(encoder: dict[str, Any] | None, store: SliceStore, split: Spli
     if encoder is None:
         return
     held_out = {*split.validation, *split.test}
-    leaked = store.fingerprints(held_out) & set(encoder["fingerprints"])
-    taught = encoder["annotation"]["organ_present_labels"]
+    leaked = store.fingerprints(held_out) & set(encoder.fingerprints)
+    taught = encoder.annotation.organ_present_labels
     if leaked and (taught or not transductive):
         names = sorted(scan.case for scan in store.record.scans if scan.fingerprint in leaked)
         raise SplitError(
@@ -29,15 +28,15 @@ def check_encoder(encoder: dict[str, Any] | None, store: SliceStore, split: Spli
             "pre-train and fine-tune with the same split"
             + (", since the encoder knows which of their slices hold the organ" if taught else ", or --transductive"),
         )
-    if encoder["preprocessing"]["intensity"] != store.preprocessing["intensity"]:
+    if encoder.preprocessing.intensity != store.intensity:
         raise OptionError(
-            f"the encoder expects intensities scaled by {encoder['preprocessing']['intensity']}, "
-            f"the store has {store.preprocessing['intensity']}",
+            f"the encoder expects intensities scaled by {encoder.preprocessing.intensity.to_dict()}, "
+            f"the store has {store.intensity.to_dict()}",
             "prepare the store with the same window",
         )
 
 
-def scan_roles(store: SliceStore, split: Split, trained_on: set[str], pretrained_on: set[str]) -> list[dict[str, str]]:
+def scan_roles(store: SliceStore, split: Split, trained_on: set[str], pretrained_on: set[str]) -> tuple[ScanRole, ...]:
     """What the model knows of each scan of its store: case, fingerprint and role.
 
     train: its mask was trained on. validation: it chose the model. pretrain: it was seen without its mask, by the
@@ -58,6 +57,6 @@ def scan_roles(store: SliceStore, split: Split, trained_on: set[str], pretrained
             role = "unused"
         if role in ("unused", "test") and scan.fingerprint in pretrained_on:
             role = "pretrain"
-        scans.append({"case": scan.case, "fingerprint": scan.fingerprint, "role": role})
-    elsewhere = pretrained_on - {scan["fingerprint"] for scan in scans}
-    return scans + [{"case": "", "fingerprint": seen, "role": "pretrain"} for seen in sorted(elsewhere)]
+        scans.append(ScanRole(scan.case, scan.fingerprint, role))
+    elsewhere = pretrained_on - {scan.fingerprint for scan in scans}
+    return (*scans, *(ScanRole("", seen, "pretrain") for seen in sorted(elsewhere)))

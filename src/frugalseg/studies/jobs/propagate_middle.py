@@ -13,15 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from frugalseg.dataset.targets import parse_targets, to_classes, to_values
-from frugalseg.engine.files import write_json
 from frugalseg.engine.progress import say
 from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.volume import Array, axial_slices, canonical
 from frugalseg.imaging.write import mask_path, write_mask
-from frugalseg.masks.folder import NOTE, NOTED
 from frugalseg.masks.inputs import pair
 from frugalseg.propagation.propagate import propagate
+from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.studies.jobs.job import Carry
 
 
@@ -62,7 +61,8 @@ def carry(job: Carry) -> None:
 def _score_all_slices(folder: Path) -> None:
     """Take the slices that were carried out of the note as annotated ones, which `evaluate` leaves out: here they are
     the model's own, and without them the scores would be of other slices than those of the masks they come from."""
-    write_json(folder / NOTE, {**NOTED.read(folder / NOTE), "annotated": {}})
+    path = folder / PREDICTIONS_FILE
+    replace(PredictionRecord.read(path), annotated={}).write(path)
 
 
 def middle_slices(classes: Array) -> list[int]:

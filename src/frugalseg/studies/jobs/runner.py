@@ -37,7 +37,7 @@ from frugalseg.pretraining.pretrain import pretrain
 from frugalseg.refinement.refine import refine
 from frugalseg.sam_mix.predict import sam_mix_predict
 from frugalseg.sam_mix.train import sam_mix_train
-from frugalseg.segmentation.predict import predict
+from frugalseg.segmentation.predict import segment_scans
 from frugalseg.studies.jobs.index_test_scans import look
 from frugalseg.studies.jobs.job import (
     Carry,
@@ -155,7 +155,7 @@ def _test(job: EvaluatedJob, threads: int) -> None:
 TRAIN: dict[type[Any], Callable[[Any], object]] = {FinetuneOptions: finetune, SamMixTrainOptions: sam_mix_train}
 
 MAKE: dict[type[Any], Callable[[Any], object]] = {
-    PredictOptions: predict,
+    PredictOptions: segment_scans,
     SamMixPredictOptions: sam_mix_predict,
     RefineOptions: refine,
     Carry: carry,

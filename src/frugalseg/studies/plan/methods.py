@@ -195,9 +195,9 @@ def _check_pretraining(given: Mapping[str, Entry], pretrain: Values, transductiv
 
 def _check_finetuning(given: Entry | None, entry: Entry, finetune: Values, pretrain: Values | None) -> None:
     """What `finetune` would only find when the job runs; `given` are the method's own options, `entry` the method."""
-    encoder = None if pretrain is None else {"context": pretrain.get("context") or 0}
+    context = None if pretrain is None else pretrain.get("context") or 0
     try:
-        chosen_preset(of_plan(FinetuneOptions, finetune), encoder)
+        chosen_preset(of_plan(FinetuneOptions, finetune), context)
     except OptionError as error:
         raise where({} if given is None else given.mapping(), entry, error) from None
 

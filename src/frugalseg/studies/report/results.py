@@ -18,6 +18,7 @@ from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
 from frugalseg.evaluation.metric_table import DICE, Place, metrics_in
 from frugalseg.evaluation.results import SUMMARY
+from frugalseg.records.model import read_mask_model
 from frugalseg.records.summary import EvaluationState
 from frugalseg.studies.jobs.job_progress import training_seconds
 from frugalseg.studies.jobs.state import is_evaluated, read_state, someone_at_work
@@ -57,16 +58,6 @@ RESOLVED = Form(
 STARTED = Form({"at_once": int}, RunError, _CURE)
 """study.json."""
 _RUN_CURE = "copy the run folder anew from where it is whole, or delete it and run the study again"
-TRAINED = Form(
-    {
-        "annotation": {"masks": int, "mask_scans": int, "validation_scans": int, "pretraining?": dict | None},
-        "parameters": int,
-        "validation_dice": float | None,
-    },
-    RunError,
-    _RUN_CURE,
-)
-"""What tables tell of a model.json."""
 MACHINE = Form({"device": str, "commit": str | None}, RunError, _RUN_CURE)
 """What they tell of an environment.json."""
 
@@ -216,26 +207,25 @@ def _cell(folder: Path, cell: Mapping[str, Any], at_work: bool) -> dict[str, Any
 def _facts(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
     """What a finished model was given, and what it cost."""
     run = folder / cell["folder"]
-    spec, environment = TRAINED.read(run / SPEC), MACHINE.read(run / "environment.json")
-    annotation = spec["annotation"]
-    pretraining = annotation.get("pretraining") or {}
+    model, environment = read_mask_model(run), MACHINE.read(run / "environment.json")
+    annotation = model.annotation
     pretrain = folder / cell["pretrain"]["folder"] if cell["pretrain"] else None
     return {
-        "masks": annotation["masks"],
-        "mask_scans": annotation["mask_scans"],
-        "validation_masks": annotation.get("validation_masks", math.nan),  # older records do not tell
-        "validation_scans": annotation["validation_scans"],
-        "organ_present_labels": annotation.get("organ_present_labels", pretraining.get("organ_present_labels", 0)),
-        "pretrain_scans": pretraining.get("scans_seen", 0),
+        "masks": annotation.masks,
+        "mask_scans": annotation.mask_scans,
+        "validation_masks": math.nan if annotation.validation_masks is None else annotation.validation_masks,
+        "validation_scans": annotation.validation_scans,
+        "organ_present_labels": annotation.organ_present_labels,
+        "pretrain_scans": annotation.pretrain_scans,
         "semi": cell.get("semi", ""),
-        "unlabelled_slices": annotation.get("unlabelled_slices", 0),
-        "unlabelled_scans": annotation.get("unlabelled_scans", 0),
+        "unlabelled_slices": annotation.unlabelled_slices,
+        "unlabelled_scans": annotation.unlabelled_scans,
         "pretrain_minutes": training_seconds(pretrain) / 60 if pretrain else 0.0,
         "finetune_minutes": training_seconds(run) / 60,
-        "parameters": spec["parameters"],
+        "parameters": model.parameters,
         "device": environment["device"],
         "commit": environment["commit"] or "",
-        "validation_dice": spec["validation_dice"],
+        "validation_dice": model.validation_dice,
     }
 
 

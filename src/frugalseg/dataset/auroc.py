@@ -1,0 +1,22 @@
+"""How well scores tell apart what shows an organ and what does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+
+def auroc(scores: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_]) -> float | None:
+    """Area under the ROC curve: share of (true, false) pairs in which the true one scores higher.
+
+    By ranks (Mann and Whitney's U), equal scores counted half. None where all are true, or none is.
+
+    Args:
+        scores, truth: (N,).
+    """
+    hits = int(np.count_nonzero(truth))
+    misses = len(truth) - hits
+    if not hits or not misses:
+        return None
+    return float((rankdata(scores)[truth].sum() - hits * (hits + 1) / 2) / (hits * misses))

@@ -1,0 +1,92 @@
+"""The labels that a training may use, and what its record tells of them: the same for every model that makes masks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sized
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from frugalseg.dataset.budget import Budget
+from frugalseg.dataset.store import SliceStore
+from frugalseg.engine.progress import say
+from frugalseg.errors import OptionError
+from frugalseg.options import Keep
+from frugalseg.records.model import AnnotationUse
+from frugalseg.records.split import Split
+
+
+class LabelOptions(Protocol):
+    """The options of a training from a budget of labels."""
+
+    @property
+    def data(self) -> Path:
+        """The slice store."""
+
+    @property
+    def split(self) -> Path | None:
+        """Another split than the store's."""
+
+    @property
+    def budget(self) -> str:
+        """How many labels."""
+
+    @property
+    def draw(self) -> int:
+        """Which of them."""
+
+
+def open_labelled(options: LabelOptions) -> tuple[SliceStore, Budget, Split]:
+    """The store, the budget and the split of a training from labels.
+
+    Raises:
+        StoreError, SplitError: as their docstrings say.
+        OptionError: the store has no labels, or the budget is none.
+    """
+    store = SliceStore.open(options.data)
+    if not store.targets:
+        raise OptionError(f"{store.folder} has no labels", "prepare it again with --labels and --target")
+    return store, Budget.parse(options.budget), store.split(options.split)
+
+
+def validation_rows(store: SliceStore, split: Split) -> npt.NDArray[np.int64]:
+    """All slices of the validation patients."""
+    return store.slices.index[store.slices["patient"].isin(split.validation)].to_numpy(np.int64)
+
+
+def nothing_chosen(targets: Iterable[str]) -> dict[str, Keep]:
+    """What is kept of each mask where no validation patient could choose; warns of it."""
+    warnings.warn(
+        "no validation patient has labels of a target: the last step's model is kept, and nothing was chosen",
+        stacklevel=3,
+    )
+    return dict.fromkeys(targets, "all")
+
+
+def tell_kept(keep: Mapping[str, Keep]) -> None:
+    """Say what validation patients chose to keep of each mask."""
+    say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
+
+
+def masks_used(
+    options: LabelOptions, store: SliceStore, labelled: npt.NDArray[np.int64], validation: Mapping[str, Sized]
+) -> AnnotationUse:
+    """The masks that a training used, for its record.
+
+    Args:
+        options: of the training.
+        store: the slices.
+        labelled: rows whose masks were trained on.
+        validation: case id → slices that the model was validated on.
+    """
+    return AnnotationUse(
+        budget=options.budget,
+        draw=options.draw,
+        masks=len(labelled),
+        mask_scans=int(store.slices.loc[labelled, "case"].nunique()),
+        validation_scans=len(validation),
+        validation_masks=sum(len(rows) for rows in validation.values()),
+    )
