@@ -352,3 +352,8 @@ def test_the_fixture_reads_what_it_says(way):
         if command not in ("predict on", "weights verify", "finetune", "predict", "evaluate"):
             assert work(way) == 0, command
             shutil.rmtree(way / "new", ignore_errors=True)
+
+
+def test_another_backbone_than_the_encoders_is_refused_naming_both(way, capsys):
+    assert finetune(way, backbone="resunet") == 1
+    assert "--backbone resunet: the encoder is one of unet" in capsys.readouterr().err
