@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from frugalseg.errors import OptionError
-from frugalseg.studies.jobs.datasets import locate
+from frugalseg.studies.jobs.datasets import resolve_datasets
 from frugalseg.studies.jobs.grid import build_grid
-from frugalseg.studies.jobs.runner import attempt
+from frugalseg.studies.jobs.runner import run_job
 from frugalseg.studies.plan.reader import read_plan
 from tests.studies.plans import PLAN, write_plan
 
@@ -28,14 +28,14 @@ def cells_of(folder, *replacements):
         assert old in text, old
         text = text.replace(old, new)
     plan = read_plan(write_plan(folder, text, scans=False))
-    sources = locate(plan, folder / "grid")
-    for source in sources.values():
-        assert attempt(source.job, folder / "grid", threads=1).state == "done"
-    return build_grid(plan, sources, folder / "grid", threads=1).cells
+    datasets = resolve_datasets(plan, folder / "grid")
+    for source in datasets.values():
+        assert run_job(source.job, folder / "grid", threads=1).state == "done"
+    return build_grid(plan, datasets, folder / "grid", threads=1).trials
 
 
-def told(cells):
-    return {test.name: test.make.modality for test in cells[0].job.tests}
+def told(trials):
+    return {test.name: test.make.modality for test in trials[0].job.tests}
 
 
 def test_models_take_test_scans_as_the_plan_says(folder):

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from frugalseg.options import StudyStatusOptions
 from frugalseg.studies.jobs.job import kind_of
-from frugalseg.studies.jobs.job_progress import advance_of, in_words, seconds_left
+from frugalseg.studies.jobs.job_progress import in_words, read_job_progress, seconds_left
 from frugalseg.studies.jobs.state import LOCK, JobState, read_state, someone_at_work
 from frugalseg.studies.report.results import GRID, PLANNED, SETTINGS, STARTED, StudyResults, collect
 from frugalseg.text import counted
@@ -43,9 +43,9 @@ def describe_status(folder: Path) -> list[str | Table]:
     grid = PLANNED.read(folder / GRID)
     at_work = someone_at_work(folder)
     states = {job: read_state(folder, job) for job in _jobs(grid)}
-    counts = results.cells["state"].value_counts()
+    counts = results.trials["state"].value_counts()
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if state in counts)
-    models = counted(len(results.cells), "model")
+    models = counted(len(results.trials), "model")
     parts: list[str | Table] = [f"{results.name}: {told} of {models}", _done_table(results)]
     if at_work is not False:
         parts += [
@@ -55,7 +55,7 @@ def describe_status(folder: Path) -> list[str | Table]:
         ]
     if at_work:
         parts.append(f"about {in_words(_left(folder, states))} left")
-    elif (results.cells["state"] != "done").any():
+    elif (results.trials["state"] != "done").any():
         parts.append(NOBODY if at_work is False else f"{UNKNOWN} ({folder / LOCK} cannot be opened)")
     parts += [
         f"failed: {job}: {state.error.splitlines()[0]} ({state.log})"
@@ -66,14 +66,14 @@ def describe_status(folder: Path) -> list[str | Table]:
 
 
 def _running_line(run: Path | None, job: str, state: JobState) -> str:
-    how_far = "making masks" if run is None else advance_of(run).text
+    how_far = "making masks" if run is None else read_job_progress(run).text
     return f"running: {job}: {how_far}, for {in_words(time.time() - state.started)}"
 
 
 def _done_table(results: StudyResults) -> Table:
     """Methods × budgets: models done of models planned."""
     table = Table("method", *results.budgets, title="done / planned", title_justify="left")
-    done = results.cells.assign(done=results.cells["state"] == "done")
+    done = results.trials.assign(done=results.trials["state"] == "done")
     for method in results.methods:
         mine = done[done["method"] == method]
         per_budget = (mine[mine["budget"] == budget]["done"] for budget in results.budgets)
@@ -84,10 +84,10 @@ def _done_table(results: StudyResults) -> Table:
 def _jobs(grid: Mapping[str, Any]) -> dict[str, str | None]:
     """Job id → folder of its training (of the model it goes on with; None without one), of all jobs but preparing."""
     jobs: dict[str, str | None] = {}
-    for cell in grid["cells"]:
-        if cell["pretrain"]:
-            jobs[cell["pretrain"]["id"]] = cell["pretrain"]["folder"]
-        jobs[cell["id"]] = cell["folder"]
+    for trial in grid["trials"]:
+        if trial["pretrain"]:
+            jobs[trial["pretrain"]["id"]] = trial["pretrain"]["folder"]
+        jobs[trial["id"]] = trial["folder"]
     return jobs
 
 

@@ -35,7 +35,7 @@ LIST = Form(
 """The list of the scans that are only tested on."""
 
 
-def look(options: PrepareOptions) -> None:
+def index_test_scans(options: PrepareOptions) -> None:
     """Write `options.out`, a JSON file of every labelled scan: case, patient, fingerprint, its mask's hash and values.
 
     Scans that have not changed since the last look are not read again.

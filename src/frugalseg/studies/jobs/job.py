@@ -60,11 +60,11 @@ class Phantoms:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareJob(Job):
-    """Make a slice store; of a data set that is only tested on (`look`), no more than a list of its labelled scans."""
+    """Make a slice store; of a data set that is only tested on (`test_only`), only a list of its labelled scans."""
 
     options: PrepareOptions
     phantoms: Phantoms | None = None
-    look: bool = False
+    test_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +91,14 @@ class MasksJob(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainJob(Job):
-    """Pre-train an encoder, for all cells that share it."""
+    """Pre-train an encoder, for all trials that share it."""
 
     options: PretrainOptions
 
 
 @dataclass(frozen=True)
-class Carry:
-    """Carry the middle slice of each mask through its scan.
+class PropagateMiddleSlice:
+    """PropagateMiddleSlice the middle slice of each mask through its scan.
 
     Attributes:
         masks: the folder of masks.
@@ -131,7 +131,7 @@ class Take:
     out: Path
 
 
-Make = PredictOptions | SamMixPredictOptions | RefineOptions | Carry | Take
+Make = PredictOptions | SamMixPredictOptions | RefineOptions | PropagateMiddleSlice | Take
 """What makes masks of a test set."""
 
 

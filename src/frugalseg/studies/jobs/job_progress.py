@@ -33,7 +33,7 @@ LENGTH = Form(
 
 
 @dataclass(frozen=True)
-class Advance:
+class JobProgress:
     """How far a training is.
 
     Attributes:
@@ -45,12 +45,12 @@ class Advance:
     text: str
 
 
-def advance_of(run: Path) -> Advance:
+def read_job_progress(run: Path) -> JobProgress:
     """How far the training in this run folder is, by its metrics.jsonl; of several rounds, all of them together."""
     if (run / SPEC).is_file():
-        return Advance(1.0, "testing")
+        return JobProgress(1.0, "testing")
     if not (run / "config.yaml").is_file():
-        return Advance(0.0, "starting")
+        return JobProgress(0.0, "starting")
     length = _length(LENGTH.read(run / "config.yaml"))
     if not (run / "rounds").is_dir():  # with nothing unlabelled, self-training has no rounds
         length = replace(length, rounds=0)
@@ -64,8 +64,8 @@ def advance_of(run: Path) -> Advance:
     elif length.epochs:
         share, text = record.get("epoch", 0) / length.epochs, f"epoch {record['epoch']:.0f} of {length.epochs}"
     else:
-        return Advance(None, f"{prefix}step {record['step']}")
-    return Advance(min(1.0, (finished + share) / (length.rounds + 1)), prefix + text)
+        return JobProgress(None, f"{prefix}step {record['step']}")
+    return JobProgress(min(1.0, (finished + share) / (length.rounds + 1)), prefix + text)
 
 
 @dataclass(frozen=True)

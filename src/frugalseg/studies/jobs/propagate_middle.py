@@ -1,4 +1,4 @@
-"""Carrying the middle slice of each mask through its scan.
+"""Propagating the middle slice of each mask through its scan.
 
 Source: PolyCL, section 3.3.2, whose reference slice is the middle one of those that show the organ. With references of
 the test scans this is interactive segmentation, one annotated slice a scan; with predicted masks nobody annotates.
@@ -22,10 +22,10 @@ from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.masks.folder import NOTE, NOTED
 from frugalseg.masks.inputs import pair
 from frugalseg.propagation.propagate import propagate
-from frugalseg.studies.jobs.job import Carry
+from frugalseg.studies.jobs.job import PropagateMiddleSlice
 
 
-def carry(job: Carry) -> None:
+def propagate_middle_slices(job: PropagateMiddleSlice) -> None:
     """Make a mask of every scan that `job` names, of each organ's middle slice alone; an empty mask stays empty.
 
     Raises:
@@ -55,13 +55,13 @@ def carry(job: Carry) -> None:
         if not job.drawn:
             _score_all_slices(options.out)
     for case, mask in empty.items():
-        say(f"{case}: the mask is empty, so nothing is carried")
+        say(f"{case}: the mask is empty, so nothing is propagated")
         write_mask(mask, mask_path(options.out, case, images[case]))
 
 
 def _score_all_slices(folder: Path) -> None:
-    """Take the slices that were carried out of the note as annotated ones, which `evaluate` leaves out: here they are
-    the model's own, and without them the scores would be of other slices than those of the masks they come from."""
+    """Do not list the propagated slices as annotated ones, which `evaluate` leaves out: they are the model's own, and
+    without them the scores would be of other slices than those of the masks they come from."""
     write_json(folder / NOTE, {**NOTED.read(folder / NOTE), "annotated": {}})
 
 

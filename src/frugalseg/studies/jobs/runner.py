@@ -38,9 +38,8 @@ from frugalseg.refinement.refine import refine
 from frugalseg.sam_mix.predict import sam_mix_predict
 from frugalseg.sam_mix.train import sam_mix_train
 from frugalseg.segmentation.predict import predict
-from frugalseg.studies.jobs.index_test_scans import look
+from frugalseg.studies.jobs.index_test_scans import index_test_scans
 from frugalseg.studies.jobs.job import (
-    Carry,
     EvaluatedJob,
     Job,
     MasksJob,
@@ -48,10 +47,11 @@ from frugalseg.studies.jobs.job import (
     Phantoms,
     PrepareJob,
     PretrainJob,
+    PropagateMiddleSlice,
     Take,
 )
 from frugalseg.studies.jobs.other_masks import look_at_masks, take
-from frugalseg.studies.jobs.propagate_middle import carry
+from frugalseg.studies.jobs.propagate_middle import propagate_middle_slices
 from frugalseg.studies.jobs.state import JobState, is_evaluated, state_path, write_state
 from frugalseg.studies.report.results import GRID, WHERE
 from frugalseg.text import counted
@@ -59,7 +59,7 @@ from frugalseg.text import counted
 PATIENCE_S = 60
 
 
-def attempt(job: Job, folder: Path, threads: int) -> JobState:
+def run_job(job: Job, folder: Path, threads: int) -> JobState:
     """Do a job of the study in `folder` and keep how it ended; raises nothing but what ends the process.
 
     Args:
@@ -74,7 +74,7 @@ def attempt(job: Job, folder: Path, threads: int) -> JobState:
         try:
             with _alone(folder, job):
                 write_state(folder, job.id, state)
-                WORK[type(job)](job, threads)
+                JOB_HANDLERS[type(job)](job, threads)
             state = replace(state, state="done")
         except (InterruptedRunError, KeyboardInterrupt) as error:
             state = replace(state, state="interrupted", error=str(error))
@@ -97,8 +97,8 @@ def _prepare(job: PrepareJob, threads: int) -> None:
     if job.phantoms is not None:
         _make_phantoms(job.phantoms)
     options = replace(job.options, workers=threads)
-    if job.look:
-        look(options)
+    if job.test_only:
+        index_test_scans(options)
     else:
         prepare(options)
 
@@ -138,9 +138,9 @@ def _forget_tests(run: Path) -> None:
     """Delete the masks of an older model of this name, and those that others made of them. Before the new one is
     trained: a kill in between would leave them beside it."""
     out = run.parents[1]
-    for cell in WHERE.read(out / GRID)["cells"]:
-        if cell["folder"] is not None and out / cell["folder"] == run:
-            for folder in ((out / test).parent for test in cell["tests"].values()):
+    for trial in WHERE.read(out / GRID)["trials"]:
+        if trial["folder"] is not None and out / trial["folder"] == run:
+            for folder in ((out / test).parent for test in trial["tests"].values()):
                 if folder.is_dir():
                     shutil.rmtree(folder)
 
@@ -148,17 +148,17 @@ def _forget_tests(run: Path) -> None:
 def _test(job: EvaluatedJob, threads: int) -> None:
     for test in job.tests:
         if not is_evaluated(test.evaluate.out):
-            MAKE[type(test.make)](test.make)
+            MASK_MAKERS[type(test.make)](test.make)
             evaluate(test.evaluate)
 
 
 TRAIN: dict[type[Any], Callable[[Any], object]] = {FinetuneOptions: finetune, SamMixTrainOptions: sam_mix_train}
 
-MAKE: dict[type[Any], Callable[[Any], object]] = {
+MASK_MAKERS: dict[type[Any], Callable[[Any], object]] = {
     PredictOptions: predict,
     SamMixPredictOptions: sam_mix_predict,
     RefineOptions: refine,
-    Carry: carry,
+    PropagateMiddleSlice: propagate_middle_slices,
     Take: take,
 }
 
@@ -169,7 +169,7 @@ def _drop_checkpoints(run: Path) -> None:
         shutil.rmtree(checkpoints)
 
 
-WORK: dict[type[Job], Callable[[Any, int], None]] = {
+JOB_HANDLERS: dict[type[Job], Callable[[Any, int], None]] = {
     PrepareJob: _prepare,
     MasksJob: _look_at_masks,
     PretrainJob: _pretrain,

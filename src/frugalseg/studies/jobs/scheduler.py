@@ -18,7 +18,7 @@ from frugalseg.studies.jobs.workers import Workers
 
 
 @dataclass
-class Progress:
+class Schedule:
     """How far a schedule is.
 
     Attributes:
@@ -37,8 +37,8 @@ class Progress:
 
 
 def run_jobs(
-    jobs: Sequence[Job], folder: Path, workers: Workers, watch: Callable[[Progress, list[str]], None]
-) -> Progress:
+    jobs: Sequence[Job], folder: Path, workers: Workers, watch: Callable[[Schedule, list[str]], None]
+) -> Schedule:
     """Do every job that is not done, each after those it needs; the first in the list first.
 
     A job that fails leaves the others going; what needs it fails with it. One that somebody else interrupts has failed,
@@ -53,7 +53,7 @@ def run_jobs(
     Raises:
         InterruptedRunError: the person stopped the study; the jobs were asked to write checkpoints and have ended.
     """
-    progress = Progress({job.id: job for job in jobs})
+    progress = Schedule({job.id: job for job in jobs})
     waiting = {job.id: job for job in jobs}
     for job in jobs:
         if is_done(job) and not _goes_on_with(job, waiting):
@@ -110,14 +110,14 @@ def _final_state(folder: Path, job: str, stopping: bool) -> JobState:
     return failed
 
 
-def _ready(waiting: Mapping[str, Job], progress: Progress) -> list[Job]:
+def _ready(waiting: Mapping[str, Job], progress: Schedule) -> list[Job]:
     def met(job: Job) -> bool:
         return all(need in progress.ended and progress.ended[need].state == "done" for need in job.needs)
 
     return [job for job in waiting.values() if met(job)]
 
 
-def _fail_dependents(waiting: dict[str, Job], folder: Path, progress: Progress) -> None:
+def _fail_dependents(waiting: dict[str, Job], folder: Path, progress: Schedule) -> None:
     failed = progress.failed()
     for job in list(waiting.values()):
         if broken := [need for need in job.needs if need in failed]:

@@ -26,22 +26,32 @@ from frugalseg.options.common import Modality, told_modality
 from frugalseg.pretraining.methods import chosen_method, reads_superpixels
 from frugalseg.promptable.load import find_weights
 from frugalseg.segmentation.presets import PRESETS
-from frugalseg.studies.jobs.datasets import Source, locate_masks, tested_scans
-from frugalseg.studies.jobs.job import Carry, EvaluatedJob, Make, ModelJob, PretrainJob, Take, TestJob, short_hash, slug
+from frugalseg.studies.jobs.datasets import StudyDataset, locate_masks, tested_scans
+from frugalseg.studies.jobs.equivalent_runs import EquivalentRuns
+from frugalseg.studies.jobs.job import (
+    EvaluatedJob,
+    Make,
+    ModelJob,
+    PretrainJob,
+    PropagateMiddleSlice,
+    Take,
+    TestJob,
+    short_hash,
+    slug,
+)
 from frugalseg.studies.jobs.other_masks import LISTED
-from frugalseg.studies.jobs.trials import Trial
-from frugalseg.studies.plan.plan import SHOWN, Further, MethodPlan, OtherMasks, Plan, TestPlan, Training, of_plan
+from frugalseg.studies.plan.plan import SHOWN, FollowUp, MethodPlan, OtherMasks, Plan, TestPlan, Training, of_plan
 
 CHECKPOINT_MINUTES = 0.5
 
 
 @dataclass(frozen=True)
-class Cell:
+class Trial:
     """One place of the grid.
 
     Attributes:
-        trial: the draws and seeds that it stands for; `draw` and `seed` name it.
-        guided: whether references of the test scans are used, so that it is no method among others.
+        runs: the draws and seeds that it stands for; `draw` and `seed` name it.
+        uses_test_references: whether references of the test scans are used, so that it is no method among others.
         annotation: of masks that another program made: what it learned from, as the plan states it.
         job: what makes and evaluates its masks.
         model: what trains its model: `job` itself, or what `job` goes on with; None where there is none.
@@ -51,9 +61,9 @@ class Cell:
     method: str
     backbone: str
     budget: str
-    trial: Trial
+    runs: EquivalentRuns
     transductive: bool
-    guided: bool
+    uses_test_references: bool
     annotation: str | None
     job: EvaluatedJob
     model: ModelJob | None
@@ -62,20 +72,20 @@ class Cell:
     @property
     def draw(self) -> int:
         """The first of the draws that it stands for."""
-        return self.trial.draws[0]
+        return self.runs.draws[0]
 
     @property
     def seed(self) -> int:
         """The first of the seeds that it stands for."""
-        return self.trial.seeds[0]
+        return self.runs.seeds[0]
 
 
-class CellBuilder:
-    """Makes the cells of a plan whose data sets are prepared.
+class TrialBuilder:
+    """Makes the trials of a plan whose data sets are prepared.
 
     Args:
         plan: of the study.
-        sources: its data sets.
+        datasets: its data sets.
         out: the study's folder.
         threads: CPU threads of a job.
 
@@ -83,15 +93,15 @@ class CellBuilder:
         scans: test set → its scans.
     """
 
-    def __init__(self, plan: Plan, sources: Mapping[str, Source], out: Path, threads: int) -> None:
-        self.plan, self.sources, self.out, self.threads = plan, sources, out, threads
-        self.scans = {test.name: tested_scans(test, sources) for test in plan.tests}
-        self.stores = {name: source.store for name, source in sources.items() if not source.job.look}
+    def __init__(self, plan: Plan, datasets: Mapping[str, StudyDataset], out: Path, threads: int) -> None:
+        self.plan, self.datasets, self.out, self.threads = plan, datasets, out, threads
+        self.scans = {test.name: tested_scans(test, datasets) for test in plan.tests}
+        self.stores = {name: source.store for name, source in datasets.items() if not source.job.test_only}
         self.identities: dict[tuple[str, bool, bool], dict[str, str]] = {}
 
-    def cell(self, method: MethodPlan, backbone: str, budget: str, trial: Trial) -> Cell:
-        """The cell of a trial of a method."""
-        draw, seed = trial.run
+    def trial(self, method: MethodPlan, backbone: str, budget: str, runs: EquivalentRuns) -> Trial:
+        """The trial that stands for these runs of a method."""
+        draw, seed = runs.run
         place = (backbone, budget, f"d{draw}", f"s{seed}")
         pretrain = None if method.pretrain is None else self._pretrain(method, method.pretrain, backbone, seed)
         model = None
@@ -99,18 +109,18 @@ class CellBuilder:
             grid = {"budget": budget, "draw": draw, "seed": seed, "backbone": backbone}
             model = self._model(method, self._training(method, method.training, pretrain, grid), pretrain, place)
         job: EvaluatedJob | None = model
-        if method.further is not None:
-            job = self._further(method, method.further, model, place)
+        if method.follow_up is not None:
+            job = self._follow_up(method, method.follow_up, model, place)
         if method.other is not None:
             job = self._others(method, method.other)
         assert job is not None  # a method trains, goes on with masks, or takes those of another program
-        return Cell(
+        return Trial(
             method=method.name,
             backbone=backbone,
             budget=budget,
-            trial=trial,
+            runs=runs,
             transductive=method.transductive,
-            guided=method.guided,
+            uses_test_references=method.uses_test_references,
             annotation=None if method.other is None else method.other.annotation,
             job=job,
             model=model,
@@ -121,7 +131,7 @@ class CellBuilder:
         source = method.pretrain_data
         self._check_scaling(source)
         options = PretrainOptions(
-            data=self.sources[source].job.options.out,
+            data=self.datasets[source].job.options.out,
             out=self.out,
             split=self._whole_split(source) if method.transductive else None,
             backbone=backbone,
@@ -150,7 +160,7 @@ class CellBuilder:
     ) -> FinetuneOptions | SamMixTrainOptions:
         """The options of a training, but for its folder, whose name tells them."""
         options = training.kind(
-            data=self.sources[self.plan.train].job.options.out,
+            data=self.datasets[self.plan.train].job.options.out,
             out=self.out,
             resume="auto",
             checkpoint_minutes=CHECKPOINT_MINUTES,
@@ -187,29 +197,33 @@ class CellBuilder:
             tests=tuple(self._test(test, name, {}, make) for test in self.plan.tests),
         )
 
-    def _further(
-        self, method: MethodPlan, further: Further, model: ModelJob | None, place: tuple[str, ...]
+    def _follow_up(
+        self, method: MethodPlan, follow_up: FollowUp, model: ModelJob | None, place: tuple[str, ...]
     ) -> EvaluatedJob:
         """New masks of a model's masks; without a model they are the same for every budget, draw and seed."""
-        options = of_plan(further.kind, further.values)
-        science: dict[str, Any] = {"command": further.kind.__name__, "values": plain(options), "oracle": further.oracle}
+        options = of_plan(follow_up.kind, follow_up.values)
+        science: dict[str, Any] = {
+            "command": follow_up.kind.__name__,
+            "values": plain(options),
+            "oracle": follow_up.oracle,
+        }
         science |= {"of": None if model is None else model.id, "frugalseg": __version__}
         if not isinstance(options, SamMixPredictOptions):
             science["weights"] = _weights_sha256(options.model)
         name = f"{slug(method.name, *(() if model is None else place))}-{short_hash(science)}"
-        make = partial(self._remake, further, model)
+        make = partial(self._remake, follow_up, model)
         return EvaluatedJob(
             id=name,
             needs=() if model is None else (model.id,),
-            tests=tuple(self._test(t, name, _shown(self.sources[t.data]), make) for t in self.plan.tests),
+            tests=tuple(self._test(t, name, _shown(self.datasets[t.data]), make) for t in self.plan.tests),
         )
 
-    def _remake(self, further: Further, model: ModelJob | None, test: TestPlan, common: Mapping[str, Any]) -> Make:
+    def _remake(self, follow_up: FollowUp, model: ModelJob | None, test: TestPlan, common: Mapping[str, Any]) -> Make:
         """What makes those masks of a test set."""
-        source = self.sources[test.data]
-        oracle = {"oracle": source.references} if further.oracle else {}
-        values = {**common, **oracle, **further.values}
-        if further.kind is SamMixPredictOptions:
+        source = self.datasets[test.data]
+        oracle = {"oracle": source.references} if follow_up.oracle else {}
+        values = {**common, **oracle, **follow_up.values}
+        if follow_up.kind is SamMixPredictOptions:
             assert model is not None
             return SamMixPredictOptions(model=model.options.out, **{"modality": self._modality(test), **values})
         values = {**_shown(source), **values}
@@ -219,20 +233,20 @@ class CellBuilder:
             masks = source.references
         else:
             (masks,) = (one.evaluate.predictions for one in model.tests if one.name == test.name)
-        if further.kind is RefineOptions:
+        if follow_up.kind is RefineOptions:
             return RefineOptions(masks=masks, **values)
         annotations = common["out"].with_name("annotations")
-        return Carry(masks, model is None, PropagateOptions(annotations=annotations, **values))
+        return PropagateMiddleSlice(masks, model is None, PropagateOptions(annotations=annotations, **values))
 
     def _modality(self, test: TestPlan) -> Modality:
         """What models are told that a test set is: what they know, where the plan says what its scans are."""
-        if told_modality(self.sources[test.data].job.options) == "auto":
+        if told_modality(self.datasets[test.data].job.options) == "auto":
             return "auto"
         return self.stores[self.plan.train].intensity.kind
 
     def _others(self, method: MethodPlan, other: OtherMasks) -> EvaluatedJob:
         """Masks that another program made, known by their content; the same for every budget, draw and seed."""
-        jobs = {test.name: locate_masks(method, test, self.sources, self.out) for test in self.plan.tests}
+        jobs = {test.name: locate_masks(method, test, self.datasets, self.out) for test in self.plan.tests}
         listed = {name: [[m["case"], m["sha256"]] for m in LISTED.read(job.out)["masks"]] for name, job in jobs.items()}
         science = {"masks": listed, "target": [job.target for job in jobs.values()], "frugalseg": __version__}
         name = f"{slug(method.name)}-{short_hash(science)}"
@@ -282,7 +296,7 @@ class CellBuilder:
     def _test(
         self,
         test: TestPlan,
-        cell: str,
+        trial: str,
         more: Mapping[str, Any],
         make: Callable[[TestPlan, Mapping[str, Any]], Make],
     ) -> TestJob:
@@ -290,14 +304,14 @@ class CellBuilder:
 
         Args:
             test: the test set.
-            cell: id of the job.
+            trial: id of the job.
             more: what else shapes the masks, and is not in that id.
             make: what makes them, given the test set and the options that are common to all that make masks.
         """
-        source = self.sources[test.data]
+        source = self.datasets[test.data]
         scans, target = self.scans[test.name], source.job.options.target
         science = {"target": target, "scans": [[s.case, s.fingerprint, s.mask] for s in scans], **more}
-        folder = self.out / "tests" / cell / f"{slug(test.name)}-{short_hash(science)}"
+        folder = self.out / "tests" / trial / f"{slug(test.name)}-{short_hash(science)}"
         common: dict[str, Any] = {
             "images": source.job.options.images,
             "out": folder / "masks",
@@ -319,7 +333,7 @@ class CellBuilder:
         return TestJob(test.name, make(test, common), evaluate)
 
 
-def _shown(source: Source) -> dict[str, Any]:
+def _shown(source: StudyDataset) -> dict[str, Any]:
     """How a data set's intensities become grey values."""
     return {name: getattr(source.job.options, name) for name in SHOWN}
 

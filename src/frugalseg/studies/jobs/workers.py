@@ -177,9 +177,9 @@ def _process(job: Job, folder: Path, threads: int, gpu: str | None) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    from frugalseg.studies.jobs.runner import attempt
+    from frugalseg.studies.jobs.runner import run_job
 
-    attempt(job, folder, threads)
+    run_job(job, folder, threads)
 
 
 def _end_with_parent() -> None:

@@ -20,29 +20,29 @@ from frugalseg.pretraining.methods import METHODS, OF_SOME_METHODS, check_option
 from frugalseg.segmentation.presets import chosen_preset
 from frugalseg.studies.plan.method_parts import Shared, own_backbones, own_budgets, own_note
 from frugalseg.studies.plan.other_masks import read_masks
-from frugalseg.studies.plan.plan import FURTHER, DataPlan, Further, MethodPlan, Training, Values, of_plan
+from frugalseg.studies.plan.plan import FOLLOW_UPS, DataPlan, FollowUp, MethodPlan, Training, Values, of_plan
 from frugalseg.studies.plan.values import chosen, read_values, some, where
-from frugalseg.studies.plan.yaml_source import Entry, without_flags
+from frugalseg.studies.plan.yaml_source import YamlValue, without_flags
 
 OWN = ("note", "pretrain", "finetune", "sam_mix", "transductive", "backbones", "budgets")
-OF_ANOTHER = ("note", "of", *FURTHER, "budgets")
+OF_ANOTHER = ("note", "of", *FOLLOW_UPS, "budgets")
 
 
-def read_methods(entry: Entry, shared: Shared) -> tuple[MethodPlan, ...]:
+def read_methods(entry: YamlValue, shared: Shared) -> tuple[MethodPlan, ...]:
     """The methods in the order of the file; one may go on with the masks of another, wherever that stands."""
     entries = some(entry)
-    further = {name for name, one in entries.items() if {"of", *FURTHER} & one.mapping().keys()}
+    follow_up = {name for name, one in entries.items() if {"of", *FOLLOW_UPS} & one.mapping().keys()}
     own = {
         name: (read_masks if "masks" in one.mapping() else _read_own)(name, one, shared)
         for name, one in entries.items()
-        if name not in further
+        if name not in follow_up
     }
     return tuple(
-        _read_further(name, one, own, shared) if name in further else own[name] for name, one in entries.items()
+        _read_follow_up(name, one, own, shared) if name in follow_up else own[name] for name, one in entries.items()
     )
 
 
-def _read_own(name: str, entry: Entry, shared: Shared) -> MethodPlan:
+def _read_own(name: str, entry: YamlValue, shared: Shared) -> MethodPlan:
     """A method that trains models."""
     given = entry.known(*OWN)
     mine = own_backbones(given, shared.backbones)
@@ -75,7 +75,7 @@ def _read_own(name: str, entry: Entry, shared: Shared) -> MethodPlan:
     return method
 
 
-def _read_sam_mix(name: str, entry: Entry, shared: Shared, backbones: tuple[str, ...]) -> MethodPlan:
+def _read_sam_mix(name: str, entry: YamlValue, shared: Shared, backbones: tuple[str, ...]) -> MethodPlan:
     """SAM-Mix: its network is the base model and a classifier, so it stands beside one backbone only."""
     given = entry.known("note", "sam_mix", "backbones", "budgets")
     if "backbones" in given and len(backbones) > 1:
@@ -89,50 +89,52 @@ def _read_sam_mix(name: str, entry: Entry, shared: Shared, backbones: tuple[str,
     return MethodPlan(name, None, shared.pretrain_data, training, False, backbones[:1], budgets, note, entry)
 
 
-def _read_further(name: str, entry: Entry, own: Mapping[str, MethodPlan], shared: Shared) -> MethodPlan:
+def _read_follow_up(name: str, entry: YamlValue, own: Mapping[str, MethodPlan], shared: Shared) -> MethodPlan:
     """A method that goes on with the masks of another, or with annotated slices of the references."""
     given = entry.known(*OF_ANOTHER)
-    keys = [key for key in FURTHER if key in given]
+    keys = [key for key in FOLLOW_UPS if key in given]
     if len(keys) != 1:
-        raise entry.error(f"of: stands beside {' and '.join(keys) or 'nothing'}", f"give one of: {', '.join(FURTHER)}")
+        raise entry.error(
+            f"of: stands beside {' and '.join(keys) or 'nothing'}", f"give one of: {', '.join(FOLLOW_UPS)}"
+        )
     (key,) = keys
     trained = {method: plan for method, plan in own.items() if plan.training is not None}
     of = chosen(given["of"], trained, "method that trains models") if "of" in given else None
     guide = ("oracle",) if key != "propagate" else ()
-    values: Values = read_values(FURTHER[key], given[key], {}, *guide)
-    options, oracle = of_plan(FURTHER[key], values), given[key].mapping().get("oracle")
+    values: Values = read_values(FOLLOW_UPS[key], given[key], {}, *guide)
+    options, oracle = of_plan(FOLLOW_UPS[key], values), given[key].mapping().get("oracle")
     if key != "predict":
         values = _with_weights(given[key], "model", options.model, values)
-    further = Further(
-        kind=FURTHER[key],
+    follow_up = FollowUp(
+        kind=FOLLOW_UPS[key],
         values=values,
         of=of,
         oracle=bool(oracle is not None and oracle.as_type(bool)),
     )
-    if key == "refine" and further.oracle and "of" in given:
+    if key == "refine" and follow_up.oracle and "of" in given:
         raise given["of"].error(
             "boxes of the references take nothing of a method's masks", "take it out: it is one run"
         )
-    if further.of is None and key != "propagate" and not (key == "refine" and further.oracle):
+    if follow_up.of is None and key != "propagate" and not (key == "refine" and follow_up.oracle):
         raise entry.error(f"{key} what is not told", "add of: METHOD")
-    before = None if further.of is None else own[further.of]
+    before = None if follow_up.of is None else own[follow_up.of]
     if key == "predict":
-        _check_predicted_again(given[key], before, further)
-    note = own_note(given, _further_note(further, options))
+        _check_predicted_again(given[key], before, follow_up)
+    note = own_note(given, _follow_up_note(follow_up, options))
     if before is None:
         budgets = own_budgets(given, shared.budgets, trained=False)
         alone = shared.backbones[:1]
-        return MethodPlan(name, None, shared.pretrain_data, None, False, alone, budgets, note, entry, further)
+        return MethodPlan(name, None, shared.pretrain_data, None, False, alone, budgets, note, entry, follow_up)
     budgets = own_budgets(given, before.budgets, trained=True)
-    return replace(before, name=name, budgets=budgets, note=note, entry=entry, further=further)
+    return replace(before, name=name, budgets=budgets, note=note, entry=entry, follow_up=follow_up)
 
 
-def _check_predicted_again(entry: Entry, before: MethodPlan | None, further: Further) -> None:
+def _check_predicted_again(entry: YamlValue, before: MethodPlan | None, follow_up: FollowUp) -> None:
     if before is None or before.training is None or before.training.kind is not SamMixTrainOptions:
-        raise entry.error(f"{further.of} is no sam_mix method", "write refine: {oracle: true}, say")
+        raise entry.error(f"{follow_up.of} is no sam_mix method", "write refine: {oracle: true}, say")
 
 
-def _with_weights(entry: Entry, key: str, name: str, values: Values) -> Values:
+def _with_weights(entry: YamlValue, key: str, name: str, values: Values) -> Values:
     """The values, a path of weights taken from the plan's folder as all other paths are; names go before files.
 
     Weights that are not here end a study before its first run.
@@ -151,7 +153,7 @@ def _with_weights(entry: Entry, key: str, name: str, values: Values) -> Values:
     return values
 
 
-def read_source(pretrain: Entry | None, usual: str, data: Mapping[str, DataPlan], train: str) -> str:
+def read_source(pretrain: YamlValue | None, usual: str, data: Mapping[str, DataPlan], train: str) -> str:
     """The data set that is pre-trained on: what stands under `pretrain: data`, or the usual one."""
     given = {} if pretrain is None else pretrain.mapping()
     if "data" not in given:
@@ -166,7 +168,7 @@ def read_source(pretrain: Entry | None, usual: str, data: Mapping[str, DataPlan]
     return source
 
 
-def check_shared(entry: Entry | None, methods: Iterable[MethodPlan]) -> None:
+def check_shared(entry: YamlValue | None, methods: Iterable[MethodPlan]) -> None:
     """Refuse a shared pre-training option that no method reads, and so would change nothing."""
     pretrained = [of_plan(PretrainOptions, m.pretrain) for m in methods if m.pretrain is not None]
     read = {name for options in pretrained for name in chosen_method(options).reads}
@@ -175,7 +177,7 @@ def check_shared(entry: Entry | None, methods: Iterable[MethodPlan]) -> None:
             raise value.error("means nothing to any of the plan's methods", "take it out")
 
 
-def _check_pretraining(given: Mapping[str, Entry], pretrain: Values, transductive: bool, source: DataPlan) -> None:
+def _check_pretraining(given: Mapping[str, YamlValue], pretrain: Values, transductive: bool, source: DataPlan) -> None:
     options = of_plan(PretrainOptions, pretrain)
     if reads_superpixels(options) and not source.options.superpixels:
         raise given["pretrain"].error(
@@ -193,7 +195,7 @@ def _check_pretraining(given: Mapping[str, Entry], pretrain: Values, transductiv
         )
 
 
-def _check_finetuning(given: Entry | None, entry: Entry, finetune: Values, pretrain: Values | None) -> None:
+def _check_finetuning(given: YamlValue | None, entry: YamlValue, finetune: Values, pretrain: Values | None) -> None:
     """What `finetune` would only find when the job runs; `given` are the method's own options, `entry` the method."""
     encoder = None if pretrain is None else {"context": pretrain.get("context") or 0}
     try:
@@ -229,17 +231,17 @@ def _training_note(pretrain: Values | None, source: str, finetune: Values, trans
     return f"{begun}; fine-tuned with the {options.preset} preset{semi}"
 
 
-def _further_note(further: Further, options: Any) -> str:
+def _follow_up_note(follow_up: FollowUp, options: Any) -> str:
     if isinstance(options, SamMixPredictOptions):
-        begun = f"models of {further.of}, predicting again"
-        return f"{begun} from boxes of the references: an oracle, no method" if further.oracle else begun
+        begun = f"models of {follow_up.of}, predicting again"
+        return f"{begun} from boxes of the references: an oracle, no method" if follow_up.oracle else begun
     if isinstance(options, RefineOptions):
-        if further.of is None:
+        if follow_up.of is None:
             return (
                 f"nothing is trained: {options.model} outlines what is in the references' boxes: an oracle, no method"
             )
-        return f"masks of {further.of}, refined by {options.model} from boxes around them"
+        return f"masks of {follow_up.of}, refined by {options.model} from boxes around them"
     carried = f"carried through the scan by {options.model} (engine {options.engine})"
-    if further.of is None:
+    if follow_up.of is None:
         return f"nothing is trained: of each test scan the reference's middle slice is given, and {carried}"
-    return f"of each mask of {further.of} the middle slice, {carried}"
+    return f"of each mask of {follow_up.of} the middle slice, {carried}"

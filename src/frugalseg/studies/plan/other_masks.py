@@ -9,9 +9,9 @@ from frugalseg.dataset.targets import parse_targets
 from frugalseg.studies.plan.method_parts import Shared, own_backbones, own_budgets, own_note
 from frugalseg.studies.plan.plan import MethodPlan, OtherMasks
 from frugalseg.studies.plan.values import checked, existing
-from frugalseg.studies.plan.yaml_source import Entry
+from frugalseg.studies.plan.yaml_source import YamlValue
 
-KEYS = ("note", "masks", "annotation", "budgets", "target", "guided", "transductive", "backbones")
+KEYS = ("note", "masks", "annotation", "budgets", "target", "uses_test_references", "transductive", "backbones")
 NEEDED = {
     "annotation": "say in words which masks, and how many, that program learned from: no table can tell it otherwise",
     "budgets": "name the budgets of the plan that this annotation stands for",
@@ -19,13 +19,15 @@ NEEDED = {
 """Key that must be there → what to write."""
 
 
-def read_masks(name: str, entry: Entry, shared: Shared) -> MethodPlan:
+def read_masks(name: str, entry: YamlValue, shared: Shared) -> MethodPlan:
     """A method whose masks of every test set lie in folders.
 
     Raises:
         OptionError: naming the line: a key that is missing or unknown, a test set without a folder, a folder that is
             not there, an organ of a test set that `target` does not name.
     """
+    if "guided" in entry.mapping():
+        raise entry.mapping()["guided"].error("has another name now", "call it uses_test_references")
     given = entry.known(*KEYS)
     for key, cure in NEEDED.items():
         if key not in given or given[key].is_empty:
@@ -53,12 +55,12 @@ def read_masks(name: str, entry: Entry, shared: Shared) -> MethodPlan:
             entries=folders,
             target=None if target is None else tuple(target),
             annotation=annotation,
-            guided=_flag(given, "guided"),
+            uses_test_references=_flag(given, "uses_test_references"),
         ),
     )
 
 
-def _folders(entry: Entry, tests: list[str]) -> Mapping[str, Entry]:
+def _folders(entry: YamlValue, tests: list[str]) -> Mapping[str, YamlValue]:
     """Test set → where its folder is written; a single test set needs no name."""
     if len(tests) == 1 and entry.is_text:
         return {tests[0]: entry}
@@ -68,12 +70,12 @@ def _folders(entry: Entry, tests: list[str]) -> Mapping[str, Entry]:
     return folders
 
 
-def _check_organs(entry: Entry, target: list[str], shared: Shared) -> None:
+def _check_organs(entry: YamlValue, target: list[str], shared: Shared) -> None:
     named = checked(entry, parse_targets, target)
     for test in shared.tests:
         if missing := [organ for organ in shared.data[test.data].organs if organ not in named]:
             raise entry.error(f"does not name {missing[0]}, which {test.name} is tested on", f"add {missing[0]}=VALUE")
 
 
-def _flag(given: Mapping[str, Entry], key: str) -> bool:
+def _flag(given: Mapping[str, YamlValue], key: str) -> bool:
     return bool(given[key].as_type(bool)) if key in given else False

@@ -25,7 +25,7 @@ from frugalseg.options import (
 )
 from frugalseg.options.common import PERCENTILES, WINDOW, told_modality
 from frugalseg.segmentation.presets import PRESETS
-from frugalseg.studies.plan.yaml_source import Entry
+from frugalseg.studies.plan.yaml_source import YamlValue
 
 Values = Mapping[str, Any]
 
@@ -43,7 +43,7 @@ NOT_IN_PLANS: dict[type, tuple[str, ...]] = {
 }
 """Options that the study itself sets, from the grid, the data sets and the output folder."""
 
-FURTHER: dict[str, type] = {"refine": RefineOptions, "propagate": PropagateOptions, "predict": SamMixPredictOptions}
+FOLLOW_UPS: dict[str, type] = {"refine": RefineOptions, "propagate": PropagateOptions, "predict": SamMixPredictOptions}
 """Key of a plan → options of the command that makes new masks of test scans."""
 
 SHOWN = ("modality", "window", "percentiles")
@@ -81,7 +81,7 @@ class DataPlan:
 
     name: str
     options: PrepareOptions
-    entry: Entry = field(compare=False)
+    entry: YamlValue = field(compare=False)
     phantoms: int | None = None
     grid: tuple[int, int, int] = (96, 96, 40)
 
@@ -115,7 +115,7 @@ class TestPlan:
     patients: str
     in_domain: bool
     millimetres: bool
-    entry: Entry
+    entry: YamlValue
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,11 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Further:
+class FollowUp:
     """What becomes of the masks that a method's models predict of test scans.
 
     Attributes:
-        kind: one of `FURTHER`.
+        kind: one of `FOLLOW_UPS`.
         values: as the plan gives them.
         of: the method; None where no model's masks are needed: annotated slices of the references are carried through
             the scans, or boxes of the references are outlined.
@@ -149,7 +149,7 @@ class Further:
     oracle: bool
 
     @property
-    def guided(self) -> bool:
+    def uses_test_references(self) -> bool:
         """Whether it uses references of the test scans, so that it is no method among others."""
         return self.oracle or self.of is None
 
@@ -163,14 +163,14 @@ class OtherMasks:
         entries: test set → where the plan says so.
         target: organs and their label values in these masks; None where they are those of each test set.
         annotation: what that program learned from, as the plan states it.
-        guided: whether references of the test scans gave it slices or boxes.
+        uses_test_references: whether references of the test scans gave it slices or boxes.
     """
 
     folders: Mapping[str, Path]
-    entries: Mapping[str, Entry] = field(compare=False)
+    entries: Mapping[str, YamlValue] = field(compare=False)
     target: tuple[str, ...] | None
     annotation: str
-    guided: bool
+    uses_test_references: bool
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class MethodPlan:
         budgets: those of the plan that it stands at.
         note: what it is, in one line.
         entry: where the plan says so.
-        further: what becomes of its models' masks. Pre-training and training are then those of the method it names.
+        follow_up: what becomes of its models' masks. Pre-training and training are then those of the method it names.
         other: its masks, where another program made them.
     """
 
@@ -198,19 +198,21 @@ class MethodPlan:
     backbones: tuple[str, ...]
     budgets: tuple[str, ...]
     note: str
-    entry: Entry
-    further: Further | None = None
+    entry: YamlValue
+    follow_up: FollowUp | None = None
     other: OtherMasks | None = None
 
     @property
-    def guided(self) -> bool:
+    def uses_test_references(self) -> bool:
         """Whether references of the test scans gave it slices or boxes."""
-        return (self.further is not None and self.further.guided) or (self.other is not None and self.other.guided)
+        return (self.follow_up is not None and self.follow_up.uses_test_references) or (
+            self.other is not None and self.other.uses_test_references
+        )
 
     @property
     def trained_as(self) -> str:
         """Name of the method whose models it uses."""
-        return (self.further and self.further.of) or self.name
+        return (self.follow_up and self.follow_up.of) or self.name
 
     def norms(self, backbone: str) -> tuple[Norm, Norm]:
         """Normalisation layers of the pre-training and of the fine-tuning with this backbone.
@@ -244,7 +246,7 @@ class Plan:
     backbones: tuple[str, ...]
     methods: tuple[MethodPlan, ...]
     budgets: tuple[str, ...]
-    budget_entries: dict[str, Entry]
+    budget_entries: dict[str, YamlValue]
     draws: tuple[int, ...]
     seeds: tuple[int, ...]
     baseline: str
@@ -287,8 +289,8 @@ def _resolved_method(method: MethodPlan) -> dict[str, Any]:
     content: dict[str, Any] = {"note": method.note, "budgets": list(method.budgets)}
     if method.other is not None:
         return content | {"backbones": list(method.backbones), **_resolved_other(method.other, method.transductive)}
-    if method.further is not None:
-        return content | _resolved_further(method.further)
+    if method.follow_up is not None:
+        return content | _resolved_follow_up(method.follow_up)
     assert method.training is not None  # a method trains, or goes on with masks
     content["backbones"] = list(method.backbones)
     trained = _filled(method.training.kind, method.training.values)
@@ -303,16 +305,22 @@ def _resolved_method(method: MethodPlan) -> dict[str, Any]:
 def _resolved_other(other: OtherMasks, transductive: bool) -> dict[str, Any]:
     target = {} if other.target is None else {"target": list(other.target)}
     masks = {test: str(folder) for test, folder in other.folders.items()}
-    stated = {"annotation": other.annotation, "guided": other.guided, "transductive": transductive}
+    stated = {
+        "annotation": other.annotation,
+        "uses_test_references": other.uses_test_references,
+        "transductive": transductive,
+    }
     return {"masks": masks, **stated, **target}
 
 
-def _resolved_further(further: Further) -> dict[str, Any]:
-    name = next(name for name, kind in FURTHER.items() if kind is further.kind)
-    values = {k: v for k, v in _filled(further.kind, further.values).items() if k in further.values or k not in SHOWN}
-    if further.oracle:
+def _resolved_follow_up(follow_up: FollowUp) -> dict[str, Any]:
+    name = next(name for name, kind in FOLLOW_UPS.items() if kind is follow_up.kind)
+    values = {
+        k: v for k, v in _filled(follow_up.kind, follow_up.values).items() if k in follow_up.values or k not in SHOWN
+    }
+    if follow_up.oracle:
         values["oracle"] = True
-    return {**({} if further.of is None else {"of": further.of}), name: values}
+    return {**({} if follow_up.of is None else {"of": follow_up.of}), name: values}
 
 
 def _filled(kind: type[Any], values: Values) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from frugalseg.studies.plan.method_parts import Shared, read_backbones, read_bud
 from frugalseg.studies.plan.methods import check_shared, read_methods, read_source
 from frugalseg.studies.plan.plan import NOT_IN_PLANS, NOWHERE, DataPlan, Plan, TestPlan
 from frugalseg.studies.plan.values import build, checked, chosen, distinct, existing, read_values, some
-from frugalseg.studies.plan.yaml_source import Entry, read_lines
+from frugalseg.studies.plan.yaml_source import YamlValue, read_lines
 from frugalseg.text import counted
 
 NEEDED = ("data", "train", "tests", "methods", "budgets")
@@ -86,7 +86,7 @@ def read_plan(path: Path, study: str | None = None) -> Plan:
     )
 
 
-def _chosen_study(whole: Entry, study: str | None) -> dict[str, Entry]:
+def _chosen_study(whole: YamlValue, study: str | None) -> dict[str, YamlValue]:
     """The keys of a plan: those of the file, and in their place those of one of its `studies`."""
     top = whole.known(*NEEDED, *OPTIONAL, STUDIES)
     if STUDIES not in top:
@@ -101,7 +101,7 @@ def _chosen_study(whole: Entry, study: str | None) -> dict[str, Entry]:
     return {**top, **studies[study].known(*NEEDED, *OPTIONAL)}
 
 
-def _read_numbers(entry: Entry) -> tuple[int, ...]:
+def _read_numbers(entry: YamlValue) -> tuple[int, ...]:
     numbers = [(one, int(one.as_type(int))) for one in entry.items()]
     for one, number in numbers:
         if number < 0:
@@ -109,7 +109,7 @@ def _read_numbers(entry: Entry) -> tuple[int, ...]:
     return distinct(numbers)
 
 
-def _read_data(name: str, entry: Entry, *more: str) -> DataPlan:
+def _read_data(name: str, entry: YamlValue, *more: str) -> DataPlan:
     """A data set.
 
     Args:
@@ -142,7 +142,7 @@ def _read_data(name: str, entry: Entry, *more: str) -> DataPlan:
     return DataPlan(name, build(PrepareOptions, given, entry, **values), entry)
 
 
-def _add_own_data(name: str, entry: Entry, data: dict[str, DataPlan]) -> None:
+def _add_own_data(name: str, entry: YamlValue, data: dict[str, DataPlan]) -> None:
     """A test set may bring its scans along: they become a data set of its name."""
     given = entry.mapping()
     if "data" in given:
@@ -154,7 +154,7 @@ def _add_own_data(name: str, entry: Entry, data: dict[str, DataPlan]) -> None:
     data[name] = _read_data(name, entry, *TEST_KEYS)
 
 
-def _read_test(name: str, entry: Entry, data: Mapping[str, DataPlan], train: str) -> TestPlan:
+def _read_test(name: str, entry: YamlValue, data: Mapping[str, DataPlan], train: str) -> TestPlan:
     given = entry.mapping()
     source = chosen(given["data"], data, "data set") if "data" in given else name
     wanted, there = data[source].organs, data[train].organs

@@ -13,7 +13,7 @@ from frugalseg.errors import FrugalsegError, OptionError
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.methods import OF_SOME_METHODS, chosen_method
 from frugalseg.studies.plan.plan import NOT_IN_PLANS, Values, of_plan
-from frugalseg.studies.plan.yaml_source import Entry, without_flags
+from frugalseg.studies.plan.yaml_source import YamlValue, without_flags
 
 INSTEAD = {
     "seed": "list the seeds under seeds:",
@@ -29,7 +29,7 @@ INSTEAD = {
 Name = TypeVar("Name", str, int)
 
 
-def some(entry: Entry) -> dict[str, Entry]:
+def some(entry: YamlValue) -> dict[str, YamlValue]:
     """A mapping that may not be empty."""
     entries = entry.mapping()
     if not entries:
@@ -37,7 +37,7 @@ def some(entry: Entry) -> dict[str, Entry]:
     return entries
 
 
-def chosen(entry: Entry, names: Iterable[str], what: str) -> str:
+def chosen(entry: YamlValue, names: Iterable[str], what: str) -> str:
     """One of `names`; `what` they are."""
     name, names = str(entry.as_type(str)), list(names)
     if name not in names:
@@ -45,7 +45,7 @@ def chosen(entry: Entry, names: Iterable[str], what: str) -> str:
     return name
 
 
-def distinct(values: list[tuple[Entry, Name]]) -> tuple[Name, ...]:
+def distinct(values: list[tuple[YamlValue, Name]]) -> tuple[Name, ...]:
     """The values, none of which may stand there twice."""
     seen: list[Name] = []
     for entry, value in values:
@@ -55,7 +55,7 @@ def distinct(values: list[tuple[Entry, Name]]) -> tuple[Name, ...]:
     return tuple(seen)
 
 
-def checked(entry: Entry, parse: Callable[[Any], Any], value: Any) -> Any:
+def checked(entry: YamlValue, parse: Callable[[Any], Any], value: Any) -> Any:
     """What `parse` makes of the value; its complaint names the entry's line."""
     try:
         return parse(value)
@@ -63,14 +63,14 @@ def checked(entry: Entry, parse: Callable[[Any], Any], value: Any) -> Any:
         raise entry.error(re.sub(r"^--\w+ ", "", error.problem), error.cure.replace("--target ", "")) from None
 
 
-def existing(entry: Entry, value: Any) -> Any:
+def existing(entry: YamlValue, value: Any) -> Any:
     """The value; a path must be there."""
     if isinstance(value, Path) and not value.exists():
         raise entry.error(f"{value} does not exist", "correct the path")
     return value
 
 
-def read_values(kind: type[Any], entry: Entry | None, shared: Values, *more: str) -> dict[str, Any]:
+def read_values(kind: type[Any], entry: YamlValue | None, shared: Values, *more: str) -> dict[str, Any]:
     """A command's options as the plan gives them, on top of the `shared` ones.
 
     Args:
@@ -89,7 +89,7 @@ def read_values(kind: type[Any], entry: Entry | None, shared: Values, *more: str
         if key not in known:
             raise value.error("is unknown here", f"known are: {', '.join([*more, *known])}")
         values[key] = existing(value, value.as_type(hints[key]))
-        if key == "device":  # whether it is there is another question, and maybe another machine's
+        if key == "device":  # whether it is there is another endpoint, and maybe another machine's
             checked(value, check_name, values[key])
     length = {"steps", "epochs"}
     if length & values.keys():  # a method's own length takes the place of the shared one
@@ -109,7 +109,7 @@ def _of_use(kind: type[Any], shared: Values, values: Values) -> Values:
     return {key: value for key, value in shared.items() if key in reads or key not in OF_SOME_METHODS}
 
 
-def build(kind: type[Any], given: Mapping[str, Entry], entry: Entry, **values: Any) -> Any:
+def build(kind: type[Any], given: Mapping[str, YamlValue], entry: YamlValue, **values: Any) -> Any:
     """The command's options; what is wrong with their values is told with the line it stands on."""
     try:
         return of_plan(kind, values)
@@ -117,7 +117,7 @@ def build(kind: type[Any], given: Mapping[str, Entry], entry: Entry, **values: A
         raise where(given, entry, error) from None
 
 
-def where(given: Mapping[str, Entry], entry: Entry, error: FrugalsegError) -> OptionError:
+def where(given: Mapping[str, YamlValue], entry: YamlValue, error: FrugalsegError) -> OptionError:
     """The error with the line of the option it names, or else of the entry."""
     flags = {f"--{key.replace('_', '-')}": e for key, e in given.items()}
     flag = next((flag for flag in flags if flag in error.problem), None)

@@ -20,14 +20,14 @@ from frugalseg.studies.report.formatting import (
     usual_kind,
     usual_note,
 )
-from frugalseg.studies.report.scores import Metric, Question, Scores
+from frugalseg.studies.report.scores import Endpoint, Metric, Scores
 from frugalseg.studies.report.table import GAP, Entry, Section, Table
 from frugalseg.text import number
 
 
-def comparison_table(scores: Scores, question: Question, metric: Metric) -> Table | None:
+def comparison_table(scores: Scores, endpoint: Endpoint, metric: Metric) -> Table | None:
     """Every method against the baseline: difference, intervals, p; None where only the baseline was planned."""
-    comparisons = compare_with_baseline(scores, question, metric)
+    comparisons = compare_with_baseline(scores, endpoint, metric)
     if not comparisons:
         return None
     first = comparisons[0]
@@ -51,8 +51,8 @@ def comparison_table(scores: Scores, question: Question, metric: Metric) -> Tabl
     )
     better = {1: "above 0 is better", -1: "below 0 is better"}[metric.sign]
     return Table(
-        name=file_name(f"comparison {question.test.name} {question.organ} {metric.key}"),
-        title=f"{metric.title} of {question.organ} on {describe(scores, question)}: difference to "
+        name=file_name(f"comparison {endpoint.test.name} {endpoint.organ} {metric.key}"),
+        title=f"{metric.title} of {endpoint.organ} on {describe(scores, endpoint)}: difference to "
         f"{scores.results.baseline} ({better})",
         words=1,
         spans=(),
@@ -97,11 +97,11 @@ def _comparison_row(scores: Scores, c: Comparison, metric: Metric, of_patients: 
 
 def _comparison_record(scores: Scores, c: Comparison) -> dict[str, Any]:
     return {
-        "test": c.question.test.name,
-        "organ": c.question.organ,
+        "test": c.endpoint.test.name,
+        "organ": c.endpoint.organ,
         "metric": c.metric.key,
         **c.group._asdict(),
-        **scores.had(c.group.method),
+        **scores.privileges(c.group.method),
         "baseline": scores.results.baseline,
         "runs": c.runs,
         "runs_planned": c.planned,

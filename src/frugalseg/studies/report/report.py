@@ -11,8 +11,8 @@ from frugalseg.engine.forms import Form
 from frugalseg.errors import RunError
 from frugalseg.evaluation.page import page_environment
 from frugalseg.evaluation.statistics import interval_rule
-from frugalseg.studies.jobs.trials import told_once
-from frugalseg.studies.report.conclusions import answer
+from frugalseg.studies.jobs.equivalent_runs import told_once
+from frugalseg.studies.report.conclusions import conclude
 from frugalseg.studies.report.curves import bands_note, dice_curves
 from frugalseg.studies.report.formatting import describe, label, meanings
 from frugalseg.studies.report.latex import to_latex
@@ -80,18 +80,18 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
         plan: text of plan.yaml, or None.
     """
     results = scores.results
-    states = results.cells["state"].value_counts()
+    states = results.trials["state"].value_counts()
     template = page_environment().get_template("studies/report/report.html.j2")
     page: str = template.render(
         results=results,
         commits=_commits(results),
         states={state: int(states.get(state, 0)) for state in STATES},
-        planned=len(results.cells),
+        planned=len(results.trials),
         labels={method: label(scores, method) for method in results.methods},
         meanings=meanings(scores),
-        told_once=told_once(results.cells),
-        answers=[answer(scores, question) for question in scores.questions],
-        measured={q.test.name: describe(scores, q) for q in scores.questions},
+        told_once=told_once(results.trials),
+        conclusions=[conclude(scores, endpoint) for endpoint in scores.endpoints],
+        measured={q.test.name: describe(scores, q) for q in scores.endpoints},
         tables=tables,
         curves=dice_curves(scores),
         bands=bands_note(scores),
@@ -105,7 +105,7 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
 
 def _commits(results: StudyResults) -> list[str]:
     """The commits that the finished models were trained with."""
-    done = results.cells.loc[results.cells["state"] == "done", "commit"]
+    done = results.trials.loc[results.trials["state"] == "done", "commit"]
     return sorted({str(commit) or "unknown" for commit in done})
 
 

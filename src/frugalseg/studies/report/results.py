@@ -24,23 +24,23 @@ PLAN, GRID, SETTINGS = "plan.yaml", "grid.json", "study.json"
 """Files of a study's folder; settings make it one: how it was last started."""
 
 _CURE = "run the same `frugalseg study` command again, which writes it anew"
-CELL = {
+TRIAL = {
     **{"id": str, "method": str, "backbone": str, "budget": str, "draw": int, "seed": int},
-    **{"folder": str | None, "tests": {str: str}, "transductive": bool, "guided?": bool, "semi?": str},
+    **{"folder": str | None, "tests": {str: str}, "transductive": bool, "uses_test_references?": bool, "semi?": str},
     "pretrain": dict | None,
 }
 TEST = {"name": str, "in_domain": bool, "millimetres": bool, "patients": {str: str}}
 
 
 def _pretrainings_told(grid: dict[str, Any]) -> None:
-    for cell in grid["cells"]:
-        if cell["pretrain"] and (wrong := fault(cell["pretrain"], {"id": str, "folder": str}, "pretrain")):
+    for trial in grid["trials"]:
+        if trial["pretrain"] and (wrong := fault(trial["pretrain"], {"id": str, "folder": str}, "pretrain")):
             raise ValueError(wrong)
 
 
-PLANNED = Form({"cells": [CELL], "tests": [TEST]}, RunError, _CURE, valid=_pretrainings_told)
+PLANNED = Form({"trials": [TRIAL], "tests": [TEST]}, RunError, _CURE, valid=_pretrainings_told)
 """grid.json."""
-WHERE = Form({"cells": [{"folder": str | None, "tests": {str: str}}]}, RunError, _CURE)
+WHERE = Form({"trials": [{"folder": str | None, "tests": {str: str}}]}, RunError, _CURE)
 """What of it a job reads."""
 RESOLVED = Form(
     {
@@ -71,7 +71,7 @@ MACHINE = Form({"device": str, "commit": str | None}, RunError, _RUN_CURE)
 KEYS = ("method", "backbone", "budget", "draw", "seed")
 """What names a model of the grid."""
 
-CELL_COLUMNS = {
+TRIAL_COLUMNS = {
     **dict.fromkeys(KEYS, "as in the plan"),
     "draws": "that it stands for: several where they select the same labels, which is one run",
     "seeds": "that it stands for: all of them where nothing is trained, which is one run",
@@ -79,7 +79,7 @@ CELL_COLUMNS = {
     "state": "done, running, failed or waiting",
     "error": "why it failed",
     "transductive": "whether its pre-training saw test scans",
-    "guided": "whether references of the test scans gave slices or boxes to it",
+    "uses_test_references": "whether references of the test scans gave slices or boxes to it",
     "external": "whether another program made its masks",
     "annotation": "what that program learned from, as the plan states it",
     "test_slices": "slices of test scans whose references were given to it; empty where all of them gave boxes",
@@ -99,9 +99,9 @@ CELL_COLUMNS = {
     "commit": "of the source tree it was trained with",
     "validation_dice": "Dice that chose the model",
 }
-"""Columns of `StudyResults.cells`; from `masks` on empty where the model is not done.
+"""Columns of `StudyResults.trials`; from `masks` on empty where the model is not done.
 
-One row is one trial: a training, or what comes without one, and what it stands for (see `studies.jobs.trials`).
+One row is one trial: a training, or what comes without one, and what it stands for (`studies.jobs.equivalent_runs`).
 """
 
 CASE_NUMBERS = ("dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
@@ -135,7 +135,7 @@ class StudyResults:
         baseline: the method that the others are compared with.
         methods, backbones, budgets, draws, seeds: in the plan's order.
         method_notes: method → what it is and what it was given, in one line.
-        cells: every planned model, done or not (see `CELL_COLUMNS`).
+        trials: every planned model, done or not (see `TRIAL_COLUMNS`).
         cases: every measured scan and organ of the done models (see `CASE_COLUMNS`).
     """
 
@@ -149,7 +149,7 @@ class StudyResults:
     seeds: tuple[int, ...]
     tests: tuple[TestSet, ...]
     method_notes: dict[str, str]
-    cells: pd.DataFrame
+    trials: pd.DataFrame
     cases: pd.DataFrame
 
 
@@ -164,15 +164,15 @@ def collect(folder: Path) -> StudyResults:
     if not (folder / GRID).is_file():
         raise RunError(f"the study in {folder} has not got beyond preparing its data", "run it first")
     plan, grid = RESOLVED.read(folder / PLAN), PLANNED.read(folder / GRID)
-    for cell in grid["cells"]:
-        cell["budget"] = Budget.parse(cell["budget"], none=True).in_words
+    for trial in grid["trials"]:
+        trial["budget"] = Budget.parse(trial["budget"], none=True).in_words
     at_work = someone_at_work(folder) is not False  # where it cannot be told, the jobs are believed
-    cells = [_cell(folder, cell, at_work) for cell in grid["cells"]]
+    trials = [_trial(folder, trial, at_work) for trial in grid["trials"]]
     patients = {test["name"]: test["patients"] for test in grid["tests"]}
     cases = [
         _cases(folder, planned, patients)
-        for planned, cell in zip(grid["cells"], cells, strict=True)
-        if cell["state"] == "done"
+        for planned, trial in zip(grid["trials"], trials, strict=True)
+        if trial["state"] == "done"
     ]
     return StudyResults(
         name=plan["name"],
@@ -185,34 +185,37 @@ def collect(folder: Path) -> StudyResults:
         seeds=tuple(plan["seeds"]),
         tests=tuple(TestSet(t["name"], t["in_domain"], t["millimetres"], len(t["patients"])) for t in grid["tests"]),
         method_notes={name: method["note"] for name, method in plan["methods"].items()},
-        cells=pd.DataFrame(cells, columns=list(CELL_COLUMNS)),
+        trials=pd.DataFrame(trials, columns=list(TRIAL_COLUMNS)),
         cases=pd.concat(cases, ignore_index=True) if cases else pd.DataFrame(columns=list(CASE_COLUMNS)),
     )
 
 
-def _cell(folder: Path, cell: Mapping[str, Any], at_work: bool) -> dict[str, Any]:
-    """One row of `cells`."""
-    row = {**{key: cell[key] for key in (*KEYS, "transductive")}, "guided": cell.get("guided", False)}
+def _trial(folder: Path, trial: Mapping[str, Any], at_work: bool) -> dict[str, Any]:
+    """One row of `trials`."""
+    row = {
+        **{key: trial[key] for key in (*KEYS, "transductive")},
+        "uses_test_references": trial.get("uses_test_references", False),
+    }
     for places, one in (("draws", "draw"), ("seeds", "seed")):  # older studies trained every draw
-        row[places] = " ".join(map(str, cell.get(places, [cell[one]])))
-    row |= {"trained": cell["folder"] is not None, "annotation": cell.get("annotation") or ""}
+        row[places] = " ".join(map(str, trial.get(places, [trial[one]])))
+    row |= {"trained": trial["folder"] is not None, "annotation": trial.get("annotation") or ""}
     row["external"] = row["annotation"] != ""
-    trained = cell["folder"] is None or (folder / cell["folder"] / SPEC).is_file()
-    if trained and all(is_evaluated(folder / test) for test in cell["tests"].values()):
-        facts = _facts(folder, cell) if row["trained"] else UNKNOWN if row["external"] else UNTRAINED
-        return {**row, "state": "done", "error": "", **facts, "test_slices": _test_slices(folder, cell)}
-    state = read_state(folder, cell["id"])
+    trained = trial["folder"] is None or (folder / trial["folder"] / SPEC).is_file()
+    if trained and all(is_evaluated(folder / test) for test in trial["tests"].values()):
+        facts = _facts(folder, trial) if row["trained"] else UNKNOWN if row["external"] else UNTRAINED
+        return {**row, "state": "done", "error": "", **facts, "test_slices": _test_slices(folder, trial)}
+    state = read_state(folder, trial["id"])
     told = {"failed": "failed", "running": "running" if at_work else "waiting"}.get(state.state, "waiting")
     return {**row, "state": told, "error": state.error if told == "failed" else "", "device": "", "commit": ""}
 
 
-def _facts(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(folder: Path, trial: Mapping[str, Any]) -> dict[str, Any]:
     """What a finished model was given, and what it cost."""
-    run = folder / cell["folder"]
+    run = folder / trial["folder"]
     spec, environment = TRAINED.read(run / SPEC), MACHINE.read(run / "environment.json")
     annotation = spec["annotation"]
     pretraining = annotation.get("pretraining") or {}
-    pretrain = folder / cell["pretrain"]["folder"] if cell["pretrain"] else None
+    pretrain = folder / trial["pretrain"]["folder"] if trial["pretrain"] else None
     return {
         "masks": annotation["masks"],
         "mask_scans": annotation["mask_scans"],
@@ -220,7 +223,7 @@ def _facts(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
         "validation_scans": annotation["validation_scans"],
         "organ_present_labels": annotation.get("organ_present_labels", pretraining.get("organ_present_labels", 0)),
         "pretrain_scans": pretraining.get("scans_seen", 0),
-        "semi": cell.get("semi", ""),
+        "semi": trial.get("semi", ""),
         "unlabelled_slices": annotation.get("unlabelled_slices", 0),
         "unlabelled_scans": annotation.get("unlabelled_scans", 0),
         "pretrain_minutes": training_seconds(pretrain) / 60 if pretrain else 0.0,
@@ -249,21 +252,21 @@ UNKNOWN = {name: value if isinstance(value, str) else math.nan for name, value i
 """What is known of a method whose masks another program made."""
 
 
-def _test_slices(folder: Path, cell: Mapping[str, Any]) -> float:
+def _test_slices(folder: Path, trial: Mapping[str, Any]) -> float:
     """How many annotated slices of test scans were used, over all test sets; NaN where every reference was."""
-    if not cell.get("guided", False):
+    if not trial.get("uses_test_references", False):
         return 0
-    summaries = [SCORED.read(folder / test / SUMMARY) for test in cell["tests"].values()]
+    summaries = [SCORED.read(folder / test / SUMMARY) for test in trial["tests"].values()]
     return sum(len(slices) for s in summaries for slices in s["annotated_slices_left_out"].values()) or math.nan
 
 
-def _cases(folder: Path, cell: Mapping[str, Any], patients: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+def _cases(folder: Path, trial: Mapping[str, Any], patients: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
     """The rows of `cases` of one model, over all test sets."""
     tables = []
-    for test, evaluation in cell["tests"].items():
+    for test, evaluation in trial["tests"].items():
         table = _read_cases(folder / evaluation / "cases.csv")
         table["test"], table["patient"] = test, table["case"].map(patients[test])
-        tables.append(table.assign(**{key: cell[key] for key in KEYS}))
+        tables.append(table.assign(**{key: trial[key] for key in KEYS}))
     return pd.concat(tables, ignore_index=True)[list(CASE_COLUMNS)]
 
 
@@ -285,7 +288,7 @@ def _read_cases(path: Path) -> pd.DataFrame:
 
 
 def write_tables(results: StudyResults, folder: Path) -> None:
-    """Write cells.csv and cases.csv."""
-    for name, table in (("cells", results.cells), ("cases", results.cases)):
+    """Write trials.csv and cases.csv."""
+    for name, table in (("trials", results.trials), ("cases", results.cases)):
         with atomic_write(folder / f"{name}.csv", "w") as file:
             table.to_csv(file, index=False)
