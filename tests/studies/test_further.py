@@ -261,7 +261,7 @@ def test_weights_beside_the_plan_are_found_from_anywhere(folder, tmp_path, monke
     plan = read_plan(write_plan(folder, text(folder).replace(str(folder / "sam"), "sam"), scans=False))
     methods = {method.name: method for method in plan.methods}
     assert methods["sam-mix"].training.values["base"] == whole
-    assert {m.follow_up.values["model"] for m in plan.methods if m.follow_up and m.name != "sam-mix oracle"} == {whole}
+    assert {m.masks.values["model"] for m in plan.methods if m.masks and m.name != "sam-mix oracle"} == {whole}
 
 
 def test_a_model_trained_anew_takes_along_the_masks_made_of_its_own(tmp_path):

@@ -15,8 +15,7 @@ import yaml
 
 from frugalseg.errors import OptionError
 from frugalseg.options import StudyStatusOptions
-from frugalseg.studies.jobs.job import MasksJob
-from frugalseg.studies.jobs.other_masks import _check_values
+from frugalseg.studies.jobs.other_masks import MasksToCheck, _check_values
 from frugalseg.studies.plan.reader import read_plan
 from frugalseg.studies.report.results import collect
 from frugalseg.studies.run import study
@@ -152,7 +151,7 @@ def test_masks_in_other_label_values_are_refused_not_scored_as_missed(folder):
 
 
 def test_an_organ_that_was_missed_everywhere_is_no_error():
-    job = MasksJob(id="prepare.x", images=Path(), masks=Path("m"), case=(), target=(), stated=True, out=Path("m.json"))
+    job = MasksToCheck(images=Path(), masks=Path("m"), case=(), target=(), stated=True, out=Path("m.json"))
     targets = {"liver": (1, 2), "spleen": (3,)}
     _check_values(targets, {"a": {0, 1}, "b": {0, 2}}, job)
     _check_values(targets, {"a": {0}}, replace(job, stated=False))
@@ -223,8 +222,8 @@ def test_a_single_test_set_needs_no_name(scans):
             ("{held out: theirs/here, away: theirs/away}", "theirs/here"),
         )
     )
-    (method,) = (m for m in read_plan(path).methods if m.other)
-    assert method.other.folders == {"held out": (scans / "theirs" / "here").resolve()}
+    (method,) = (m for m in read_plan(path).methods if m.masks)
+    assert method.masks.folders == {"held out": (scans / "theirs" / "here").resolve()}
 
 
 def test_the_resolved_plan_is_itself_a_plan(scans, tmp_path):

@@ -15,6 +15,7 @@ from frugalseg.studies.jobs.job import EvaluatedJob, Job, ModelJob
 from frugalseg.studies.jobs.scheduler import run_jobs
 from frugalseg.studies.jobs.state import JobState, read_state, write_state
 from frugalseg.studies.jobs.workers import Workers
+from frugalseg.studies.trainings.finetune import Finetune
 
 
 class Told(Workers):
@@ -74,7 +75,7 @@ def test_a_cell_interrupted_alone_is_no_success(tmp_path):
 
 
 def test_masks_made_of_a_lost_model_s_are_made_again_and_a_model_outlives_its_pretraining(tmp_path):
-    model = ModelJob(id="model", tests=(), options=FinetuneOptions(data=tmp_path, out=tmp_path / "model"))
+    model = ModelJob(id="model", training=Finetune, options=FinetuneOptions(data=tmp_path, out=tmp_path / "model"))
     refined = EvaluatedJob(id="refined", tests=(), needs=("model",))
     workers = Told(tmp_path, {})
     assert not run_jobs([model, refined], tmp_path, workers, lambda *_: None).before

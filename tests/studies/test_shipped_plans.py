@@ -17,14 +17,14 @@ from frugalseg.options import FinetuneOptions, PretrainOptions
 from frugalseg.pretraining.methods import chosen_method
 from frugalseg.pretraining.task import PretrainTask
 from frugalseg.segmentation.presets import chosen_preset, make_optimizer, make_schedule
-from frugalseg.studies.jobs import trial_builder as cells_module
 from frugalseg.studies.jobs.datasets import check_data, resolve_datasets
 from frugalseg.studies.jobs.grid import build_grid
 from frugalseg.studies.jobs.job import ModelJob, PretrainJob
 from frugalseg.studies.jobs.runner import run_job
-from frugalseg.studies.plan.plan import of_plan
+from frugalseg.studies.plan.options import of_plan
 from frugalseg.studies.plan.reader import read_plan
-from frugalseg.studies.run import other_masks
+from frugalseg.studies.plan.weights import weights_sha256
+from frugalseg.studies.run import mask_preparations
 from tests.scans import AFFINE_LPS
 
 PLANS = Path(__file__).resolve().parents[2] / "plans"
@@ -65,10 +65,9 @@ def weights(monkeypatch, tmp_path):
     path = tmp_path / "weights"
     path.write_bytes(b"weights")
     monkeypatch.setattr("frugalseg.promptable.load.find_weights", lambda name: path)
-    monkeypatch.setattr(cells_module, "find_weights", lambda name: path)
-    cells_module._weights_sha256.cache_clear()
+    weights_sha256.cache_clear()
     yield
-    cells_module._weights_sha256.cache_clear()
+    weights_sha256.cache_clear()
 
 
 def small_plan(path, study, tmp_path, monkeypatch):
@@ -104,7 +103,7 @@ def test_every_trial_of_a_shipped_plan_can_be_made(path, study, tmp_path, monkey
     for job in (source.job for source in datasets.values()):
         assert run_job(job, out, threads=1).state == "done"
     check_data(plan, datasets)
-    for job, _ in other_masks(plan, datasets, out):
+    for job, _ in mask_preparations(plan, datasets, out):
         ended = run_job(job, out, threads=1)
         assert ended.state == "done", ended.error
     grid = build_grid(plan, datasets, out, threads=1)

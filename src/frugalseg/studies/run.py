@@ -17,7 +17,7 @@ from frugalseg.engine.progress import say
 from frugalseg.engine.threads import threads_asked, usable_cores
 from frugalseg.errors import OptionError, RunError, disk_errors
 from frugalseg.options import ReportOptions, StudyOptions
-from frugalseg.studies.jobs.datasets import StudyDataset, check_data, locate_masks, resolve_datasets
+from frugalseg.studies.jobs.datasets import StudyDataset, check_data, resolve_datasets, test_scans
 from frugalseg.studies.jobs.grid import Grid, build_grid, write_grid
 from frugalseg.studies.jobs.job import EvaluatedJob, Job, ModelJob, PretrainJob
 from frugalseg.studies.jobs.progress import ProgressDisplay
@@ -54,7 +54,7 @@ def study(options: StudyOptions) -> Path:
         datasets = resolve_datasets(plan, out)
         _prepare([(source.job, source.entry) for source in datasets.values()], out, workers)
         check_data(plan, datasets)
-        _prepare(other_masks(plan, datasets, out), out, workers)
+        _prepare(mask_preparations(plan, datasets, out), out, workers)
         grid = build_grid(plan, datasets, out, workers.threads)
         _write_settings(out, options, workers)
         _write_plan(out, plan)  # with the grid and no sooner: a plan that is refused leaves both as they were
@@ -156,14 +156,15 @@ def _write_plan(out: Path, plan: Plan) -> None:
         yaml.safe_dump(plan.resolved(), file, sort_keys=False, allow_unicode=True)
 
 
-def other_masks(plan: Plan, datasets: dict[str, StudyDataset], out: Path) -> list[tuple[Job, YamlValue]]:
-    """What looks at the masks that other programs made, and where the plan names them."""
-    return [
-        (locate_masks(method, test, datasets, out), method.other.entries[test.name])
+def mask_preparations(plan: Plan, datasets: dict[str, StudyDataset], out: Path) -> list[tuple[Job, YamlValue]]:
+    """What mask makers need before the grid is known, each with its place in the plan."""
+    prepared = (
+        method.masks.preparation(method.name, test_scans(plan, test, datasets, out))
         for method in plan.methods
-        if method.other is not None
+        if method.masks is not None
         for test in plan.tests
-    ]
+    )
+    return [preparation for preparation in prepared if preparation is not None]
 
 
 def _prepare(jobs: Sequence[tuple[Job, YamlValue]], out: Path, workers: Workers) -> None:

@@ -7,17 +7,20 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.splits import Split
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import SplitError
 from frugalseg.options import PretrainOptions
+from frugalseg.options.common import Modality, told_modality
 from frugalseg.pretraining.methods import METHODS
 from frugalseg.studies.jobs.index_test_scans import LIST
-from frugalseg.studies.jobs.job import MasksJob, Phantoms, PrepareJob, short_hash, slug
-from frugalseg.studies.plan.plan import NOWHERE, DataPlan, MethodPlan, Plan, TestPlan
+from frugalseg.studies.jobs.job import Phantoms, PrepareJob, short_hash, slug
+from frugalseg.studies.plan.data import DataPlan, TestPlan, TestScans
+from frugalseg.studies.plan.method import MethodPlan
+from frugalseg.studies.plan.options import NOWHERE, SHOWN
+from frugalseg.studies.plan.plan import Plan
 from frugalseg.studies.plan.yaml_source import YamlValue
 from frugalseg.text import counted
 
@@ -111,27 +114,34 @@ def tested_scans(test: TestPlan, datasets: Mapping[str, StudyDataset]) -> list[S
     return scans
 
 
-def locate_masks(method: MethodPlan, test: TestPlan, datasets: Mapping[str, StudyDataset], out: Path) -> MasksJob:
-    """What looks at the masks that another program made of a test set, for a method that takes such."""
-    assert method.other is not None
+def test_scans(plan: Plan, test: TestPlan, datasets: Mapping[str, StudyDataset], out: Path) -> TestScans:
+    """The scans of a test set as mask makers are given them.
+
+    Raises:
+        OptionError: there are none.
+    """
     options = datasets[test.data].job.options
-    target = method.other.target
-    wanted: dict[str, Any] = {
-        "images": options.images,
-        "masks": method.other.folders[test.name],
-        "case": tuple(scan.case for scan in tested_scans(test, datasets)),
-        "target": tuple(options.target if target is None else target),
-        "stated": target is not None,
-    }
-    name = f"{slug(method.name, test.name)}-{short_hash(wanted)}"
-    return MasksJob(id=f"prepare.{name}", out=out / "stores" / f"{name}.json", **wanted)
+    # Models are told what they know, where the plan says what the scans are.
+    modality: Modality = "auto"
+    if told_modality(options) != "auto":
+        modality = datasets[plan.train].store.intensity.kind
+    return TestScans(
+        name=test.name,
+        images=options.images,
+        references=datasets[test.data].references,
+        case=tuple(scan.case for scan in tested_scans(test, datasets)),
+        target=tuple(options.target),
+        modality=modality,
+        grey={name: getattr(options, name) for name in SHOWN},
+        study=out,
+    )
 
 
 def _split(test: TestPlan, datasets: Mapping[str, StudyDataset]) -> Split:
     job = datasets[test.data].job
     if not job.test_only:
         return datasets[test.data].store.split()
-    content: dict[str, Any] = LIST.read(job.options.out)["split"]
+    content = LIST.read(job.options.out)["split"]
     return Split(**{part: tuple(patients) for part, patients in content.items()})
 
 

@@ -13,7 +13,8 @@ import pandas as pd
 
 from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.store import SliceStore
-from frugalseg.studies.plan.plan import MethodPlan, Plan
+from frugalseg.studies.plan.method import MethodPlan
+from frugalseg.studies.plan.plan import Plan
 
 Run = tuple[int, int]
 """A draw of the labels and a seed."""

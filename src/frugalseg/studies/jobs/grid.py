@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frugalseg.engine.files import write_json
-from frugalseg.options import FinetuneOptions
-from frugalseg.segmentation.presets import PRESETS
 from frugalseg.studies.jobs.datasets import Scan, StudyDataset
 from frugalseg.studies.jobs.equivalent_runs import RunGroups
-from frugalseg.studies.jobs.job import Job, ModelJob
+from frugalseg.studies.jobs.job import Job
 from frugalseg.studies.jobs.trial_builder import Trial, TrialBuilder
 from frugalseg.studies.plan.plan import Plan
 
@@ -79,7 +77,7 @@ def write_grid(path: Path, grid: Grid, plan: Plan) -> None:
             "transductive": trial.transductive,
             "uses_test_references": trial.uses_test_references,
             "annotation": trial.annotation,
-            "semi": _semi(trial.model),
+            "semi": "none" if trial.model is None else trial.model.training.unlabelled(trial.model.options),
             "folder": None if trial.model is None else inside(trial.model.options.out),
             "pretrain": None
             if trial.pretrain is None
@@ -98,10 +96,3 @@ def write_grid(path: Path, grid: Grid, plan: Plan) -> None:
         for test in plan.tests
     ]
     write_json(path, {"trials": trials, "tests": tests})
-
-
-def _semi(model: ModelJob | None) -> str:
-    """How the training uses unlabelled slices."""
-    if model is None or not isinstance(model.options, FinetuneOptions):
-        return "none"
-    return model.options.semi or PRESETS[model.options.preset].semi

@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from frugalseg.engine.progress import activity, console, say
-from frugalseg.studies.jobs.job import Job, ModelJob, PretrainJob, kind_of
+from frugalseg.studies.jobs.job import Job, kind_of
 from frugalseg.studies.jobs.job_progress import JobProgress, in_words, read_job_progress, seconds_left
 from frugalseg.studies.jobs.scheduler import Schedule
 from frugalseg.text import counted
@@ -88,6 +88,4 @@ class ProgressDisplay:
 
 
 def _progress_of(job: Job) -> JobProgress:
-    if isinstance(job, (PretrainJob, ModelJob)):
-        return read_job_progress(job.options.out)
-    return JobProgress(None, "")
+    return JobProgress(None, "") if job.run is None else read_job_progress(job.run)

@@ -7,7 +7,7 @@ the test scans this is interactive segmentation, one annotated slice a scan; wit
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,23 @@ from frugalseg.imaging.volume import Array, axial_slices, canonical
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.masks.folder import NOTE, NOTED
 from frugalseg.masks.inputs import pair
+from frugalseg.options import PropagateOptions
 from frugalseg.propagation.propagate import propagate
-from frugalseg.studies.jobs.job import PropagateMiddleSlice
+
+
+@dataclass(frozen=True)
+class PropagateMiddleSlice:
+    """Propagate the middle slice of each mask through its scan.
+
+    Attributes:
+        masks: the folder of masks.
+        drawn: whether a person drew them. The middle slices are then no result, and are not scored.
+        propagate: how; its `annotations` are made here, of these masks.
+    """
+
+    masks: Path
+    drawn: bool
+    propagate: PropagateOptions
 
 
 def propagate_middle_slices(job: PropagateMiddleSlice) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg.errors import OptionError, RunError
-from frugalseg.studies.jobs.job import Job, MasksJob, PrepareJob
+from frugalseg.studies.jobs.job import Job
 from frugalseg.studies.jobs.workers import POLL_S, Workers
 
 KNOCK_S = 10
@@ -104,7 +104,7 @@ class RayWorkers(Workers):
 
         self._note_start(job)
         remote = self._ray.remote(max_retries=0)(run_job)
-        gpus = 0 if isinstance(job, (PrepareJob, MasksJob)) else self._gpus
+        gpus = self._gpus if job.LASTS else 0
         task = remote.options(num_cpus=self.threads, num_gpus=gpus, name=job.id)
         self._tasks[task.remote(job, self.folder, self.threads)] = job.id
 

@@ -17,7 +17,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from frugalseg.commands.finetune import finetune
 from frugalseg.dataset.prepare import prepare
 from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import never_silent, say, show_warnings
@@ -25,33 +24,18 @@ from frugalseg.engine.run import SPEC
 from frugalseg.engine.threads import using_threads
 from frugalseg.errors import FrugalsegError, InterruptedRunError, RunError, disk_errors
 from frugalseg.evaluation.evaluate import evaluate
-from frugalseg.options import (
-    FinetuneOptions,
-    PredictOptions,
-    RefineOptions,
-    SamMixPredictOptions,
-    SamMixTrainOptions,
-)
 from frugalseg.phantoms.cohort import PhantomOptions, write_cohort
 from frugalseg.pretraining.pretrain import pretrain
-from frugalseg.refinement.refine import refine
-from frugalseg.sam_mix.predict import sam_mix_predict
-from frugalseg.sam_mix.train import sam_mix_train
-from frugalseg.segmentation.predict import predict
 from frugalseg.studies.jobs.index_test_scans import index_test_scans
 from frugalseg.studies.jobs.job import (
     EvaluatedJob,
     Job,
-    MasksJob,
+    MaskPreparationJob,
     ModelJob,
     Phantoms,
     PrepareJob,
     PretrainJob,
-    PropagateMiddleSlice,
-    Take,
 )
-from frugalseg.studies.jobs.other_masks import look_at_masks, take
-from frugalseg.studies.jobs.propagate_middle import propagate_middle_slices
 from frugalseg.studies.jobs.state import JobState, is_evaluated, state_path, write_state
 from frugalseg.studies.report.results import GRID, WHERE
 from frugalseg.text import counted
@@ -103,8 +87,8 @@ def _prepare(job: PrepareJob, threads: int) -> None:
         prepare(options)
 
 
-def _look_at_masks(job: MasksJob, threads: int) -> None:
-    look_at_masks(replace(job, workers=threads))
+def _prepare_masks(job: MaskPreparationJob, threads: int) -> None:
+    job.maker.prepare(job.options, threads)
 
 
 def _make_phantoms(phantoms: Phantoms) -> None:
@@ -129,7 +113,7 @@ def _pretrain(job: PretrainJob, threads: int) -> None:
 def _train_and_test(job: ModelJob, threads: int) -> None:
     if not (job.options.out / SPEC).is_file():
         _forget_tests(job.options.out)
-        TRAIN[type(job.options)](job.options)
+        job.training.train(job.options)
     _test(job, threads)
     _drop_checkpoints(job.options.out)
 
@@ -148,19 +132,8 @@ def _forget_tests(run: Path) -> None:
 def _test(job: EvaluatedJob, threads: int) -> None:
     for test in job.tests:
         if not is_evaluated(test.evaluate.out):
-            MASK_MAKERS[type(test.make)](test.make)
+            test.maker.make(test.make)
             evaluate(test.evaluate)
-
-
-TRAIN: dict[type[Any], Callable[[Any], object]] = {FinetuneOptions: finetune, SamMixTrainOptions: sam_mix_train}
-
-MASK_MAKERS: dict[type[Any], Callable[[Any], object]] = {
-    PredictOptions: predict,
-    SamMixPredictOptions: sam_mix_predict,
-    RefineOptions: refine,
-    PropagateMiddleSlice: propagate_middle_slices,
-    Take: take,
-}
 
 
 def _drop_checkpoints(run: Path) -> None:
@@ -171,7 +144,7 @@ def _drop_checkpoints(run: Path) -> None:
 
 JOB_HANDLERS: dict[type[Job], Callable[[Any, int], None]] = {
     PrepareJob: _prepare,
-    MasksJob: _look_at_masks,
+    MaskPreparationJob: _prepare_masks,
     PretrainJob: _pretrain,
     ModelJob: _train_and_test,
     EvaluatedJob: _test,

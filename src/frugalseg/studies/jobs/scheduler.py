@@ -12,7 +12,7 @@ from pathlib import Path
 
 from frugalseg.engine.progress import say
 from frugalseg.errors import InterruptedRunError
-from frugalseg.studies.jobs.job import Job, ModelJob
+from frugalseg.studies.jobs.job import Job
 from frugalseg.studies.jobs.state import JobState, is_done, read_state, write_state
 from frugalseg.studies.jobs.workers import Workers
 
@@ -85,7 +85,7 @@ def run_jobs(
 
 def _goes_on_with(job: Job, waiting: Mapping[str, Job]) -> bool:
     """Whether a job's masks are made of those of a model that is not done; a model outlives its pre-training."""
-    return not isinstance(job, ModelJob) and any(need in waiting for need in job.needs)
+    return job.run is None and any(need in waiting for need in job.needs)
 
 
 def _kept_state(folder: Path, job: Job) -> JobState:

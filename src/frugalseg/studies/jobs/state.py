@@ -15,7 +15,7 @@ from frugalseg.engine.forms import Form
 from frugalseg.engine.run import SPEC
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.evaluation.results import SCORED, SUMMARY
-from frugalseg.studies.jobs.job import EvaluatedJob, Job, ModelJob, PretrainJob
+from frugalseg.studies.jobs.job import Job
 
 LOCK = ".lock"
 PATIENCE_S = 1
@@ -75,11 +75,9 @@ def is_done(job: Job) -> bool:
 
     Preparing is always done again: it finds what is there, and that the scans are still the same.
     """
-    if isinstance(job, (PretrainJob, ModelJob)) and not (job.options.out / SPEC).is_file():
+    if not job.LASTS or (job.run is not None and not (job.run / SPEC).is_file()):
         return False
-    if isinstance(job, EvaluatedJob):
-        return all(is_evaluated(test.evaluate.out) for test in job.tests)
-    return isinstance(job, PretrainJob)
+    return all(is_evaluated(test.evaluate.out) for test in job.tests)
 
 
 def is_evaluated(folder: Path) -> bool:

@@ -21,7 +21,14 @@ from frugalseg.studies.jobs.job import Job
 from frugalseg.studies.jobs.state import JobState, read_state, write_state
 
 POLL_S = 0.25
-HEAVY = ["frugalseg.studies.jobs.runner", "lightning.fabric", "kornia.augmentation", "pyarrow.parquet"]
+HEAVY = [
+    "frugalseg.studies.jobs.runner",
+    "frugalseg.commands.finetune",
+    "frugalseg.segmentation.predict",
+    "lightning.fabric",
+    "kornia.augmentation",
+    "pyarrow.parquet",
+]
 """Imported once, in the process that all jobs are forked from, instead of by every job anew."""
 
 

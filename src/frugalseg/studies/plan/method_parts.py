@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from frugalseg.dataset.budget import Budget
 from frugalseg.models.registry import BACKBONES
-from frugalseg.studies.plan.plan import DataPlan, TestPlan, Values, has_labels
+from frugalseg.studies.plan.data import DataPlan, TestPlan
+from frugalseg.studies.plan.options import Values
 from frugalseg.studies.plan.values import checked, chosen, distinct
 from frugalseg.studies.plan.yaml_source import YamlValue
 
@@ -17,7 +18,7 @@ class Shared:
     """What a plan says outside its methods.
 
     Attributes:
-        values: "pretrain", "finetune" and "sam_mix" → options that all methods share.
+        values: "pretrain" and the key of each training → options that all methods share.
         data: the data sets.
         train: the one that is fine-tuned on.
         pretrain_data: the one that is pre-trained on.
@@ -80,3 +81,8 @@ def own_budgets(given: Mapping[str, YamlValue], known: tuple[str, ...], trained:
 
 def _read_budget(entry: YamlValue) -> str:
     return str(checked(entry, lambda text: Budget.parse(text, none=True), entry.as_type(str)))
+
+
+def has_labels(budget: str) -> bool:
+    """Whether a plan's budget holds any masks."""
+    return Budget.parse(budget, none=True).amount > 0

@@ -6,22 +6,25 @@ Every value is checked by the dataclasses that the commands take, so a plan neve
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
 from frugalseg.dataset.targets import parse_targets
-from frugalseg.options import FinetuneOptions, PrepareOptions, PretrainOptions, SamMixTrainOptions
+from frugalseg.options import PrepareOptions
 from frugalseg.phantoms.cohort import LABELS
+from frugalseg.studies.plan.data import DataPlan, TestPlan
 from frugalseg.studies.plan.method_parts import Shared, read_backbones, read_budgets
-from frugalseg.studies.plan.methods import check_shared, read_methods, read_source
-from frugalseg.studies.plan.plan import NOT_IN_PLANS, NOWHERE, DataPlan, Plan, TestPlan
+from frugalseg.studies.plan.methods import read_methods
+from frugalseg.studies.plan.options import NOWHERE, PREPARE, PRETRAIN
+from frugalseg.studies.plan.plan import Plan
+from frugalseg.studies.plan.pretraining import check_shared, read_source
 from frugalseg.studies.plan.values import build, checked, chosen, distinct, existing, read_values, some
 from frugalseg.studies.plan.yaml_source import YamlValue, read_lines
+from frugalseg.studies.trainings.table import TRAININGS
 from frugalseg.text import counted
 
 NEEDED = ("data", "train", "tests", "methods", "budgets")
-OPTIONAL = ("name", "description", "pretrain", "finetune", "sam_mix", "backbones", "draws", "seeds", "baseline")
+OPTIONAL = ("name", "description", "pretrain", *TRAININGS, "backbones", "draws", "seeds", "baseline")
 STUDIES = "studies"
 PHANTOM_KEYS = ("phantoms", "grid")
 TEST_KEYS = ("data", "patients", "in_domain", "millimetres")
@@ -53,9 +56,8 @@ def read_plan(path: Path, study: str | None = None) -> Plan:
     tests = tuple(_read_test(name, entry, data, train) for name, entry in top["tests"].mapping().items())
     shared = Shared(
         values={
-            "pretrain": read_values(PretrainOptions, top.get("pretrain"), {}, "data"),
-            "finetune": read_values(FinetuneOptions, top.get("finetune"), {}),
-            "sam_mix": read_values(SamMixTrainOptions, top.get("sam_mix"), {}),
+            "pretrain": read_values(PRETRAIN, top.get("pretrain"), {}, "data"),
+            **{key: read_values(training.OPTIONS, top.get(key), {}) for key, training in TRAININGS.items()},
         },
         data=data,
         train=train,
@@ -117,8 +119,7 @@ def _read_data(name: str, entry: YamlValue, *more: str) -> DataPlan:
         entry: the mapping.
         more: keys that the caller reads itself.
     """
-    keys = [f.name for f in fields(PrepareOptions) if f.name not in NOT_IN_PLANS[PrepareOptions]]
-    given = {key: e for key, e in entry.known(*more, *PHANTOM_KEYS, *keys).items() if key not in more}
+    given = {key: e for key, e in entry.known(*more, *PHANTOM_KEYS, *PREPARE.in_plans).items() if key not in more}
     hints = get_type_hints(PrepareOptions)
     values = {key: existing(e, e.as_type(hints[key])) for key, e in given.items() if key in hints}
     if "target" in given:

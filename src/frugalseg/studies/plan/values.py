@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -12,7 +11,7 @@ from frugalseg.engine.device import check_name
 from frugalseg.errors import FrugalsegError, OptionError
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.methods import OF_SOME_METHODS, chosen_method
-from frugalseg.studies.plan.plan import NOT_IN_PLANS, Values, of_plan
+from frugalseg.studies.plan.options import PRETRAIN, CommandOptions, Values, of_plan
 from frugalseg.studies.plan.yaml_source import YamlValue, without_flags
 
 INSTEAD = {
@@ -70,21 +69,20 @@ def existing(entry: YamlValue, value: Any) -> Any:
     return value
 
 
-def read_values(kind: type[Any], entry: YamlValue | None, shared: Values, *more: str) -> dict[str, Any]:
+def read_values(command: CommandOptions, entry: YamlValue | None, shared: Values, *more: str) -> Values:
     """A command's options as the plan gives them, on top of the `shared` ones.
 
     Args:
-        kind: the command's options.
+        command: whose options.
         entry: the mapping, or None.
         shared: what all methods share.
         more: keys that the caller reads itself.
     """
     given = {} if entry is None else {key: e for key, e in entry.mapping().items() if key not in more}
-    hints = get_type_hints(kind)
-    known = [f.name for f in fields(kind) if f.name not in NOT_IN_PLANS[kind]]
+    hints, known = get_type_hints(command.kind), command.in_plans
     values: dict[str, Any] = {}
     for key, value in given.items():
-        if key in NOT_IN_PLANS[kind]:
+        if key in command.set_by_study:
             raise value.error("is set by the study", f"take it out{'; ' + INSTEAD[key] if key in INSTEAD else ''}")
         if key not in known:
             raise value.error("is unknown here", f"known are: {', '.join([*more, *known])}")
@@ -94,15 +92,15 @@ def read_values(kind: type[Any], entry: YamlValue | None, shared: Values, *more:
     length = {"steps", "epochs"}
     if length & values.keys():  # a method's own length takes the place of the shared one
         shared = {key: value for key, value in shared.items() if key not in length}
-    merged = {**_of_use(kind, shared, values), **values}
+    merged = {**_of_use(command, shared, values), **values}
     if entry is not None:
-        build(kind, given, entry, **merged)
+        build(command.kind, given, entry, **merged)
     return merged
 
 
-def _of_use(kind: type[Any], shared: Values, values: Values) -> Values:
+def _of_use(command: CommandOptions, shared: Values, values: Values) -> Values:
     """The shared options without those that this pre-training method does not read."""
-    if kind is not PretrainOptions:
+    if command is not PRETRAIN:
         return shared
     named = {key: v for key, v in {**shared, **values}.items() if key in {"method", "recipe"}}
     reads = chosen_method(of_plan(PretrainOptions, named)).reads
