@@ -20,8 +20,8 @@ from frugalseg.refinement.refine import refine
 from frugalseg.studies.jobs import propagate_middle as room
 from frugalseg.studies.jobs.datasets import resolve_datasets
 from frugalseg.studies.jobs.grid import build_grid
-from frugalseg.studies.jobs.job import EvaluatedJob, ModelJob, PropagateMiddleSlice
-from frugalseg.studies.jobs.propagate_middle import middle_slices, propagate_middle_slices
+from frugalseg.studies.jobs.job import EvaluatedJob, ModelJob
+from frugalseg.studies.jobs.propagate_middle import PropagateMiddleSlice, middle_slices, propagate_middle_slices
 from frugalseg.studies.jobs.runner import _forget_tests, run_job
 from frugalseg.studies.jobs.state import at_work, read_state, write_state
 from frugalseg.studies.plan.reader import read_plan
