@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from frugalseg.dataset.targets import parse_targets
-from frugalseg.engine.files import read_json, write_json
+from frugalseg.engine.files import read_json
 from frugalseg.errors import OptionError
 from frugalseg.evaluation.results import SUMMARY
 from frugalseg.masks.folder import NOTE
 from frugalseg.options import PropagateOptions, RefineOptions, StudyStatusOptions
 from frugalseg.propagation import propagate as propagation
+from frugalseg.records.study import GridRecord, PlannedTrial
 from frugalseg.refinement.refine import refine
 from frugalseg.studies.jobs import propagate_middle as room
 from frugalseg.studies.jobs.datasets import resolve_datasets
@@ -23,9 +24,9 @@ from frugalseg.studies.jobs.grid import build_grid
 from frugalseg.studies.jobs.job import EvaluatedJob, ModelJob
 from frugalseg.studies.jobs.propagate_middle import PropagateMiddleSlice, middle_slices, propagate_middle_slices
 from frugalseg.studies.jobs.runner import _forget_tests, run_job
-from frugalseg.studies.jobs.state import at_work, read_state, write_state
+from frugalseg.studies.jobs.state import GRID, at_work, read_state, write_state
 from frugalseg.studies.plan.reader import read_plan
-from frugalseg.studies.report.results import GRID, collect
+from frugalseg.studies.report.results import collect
 from frugalseg.studies.run import study
 from frugalseg.studies.status import study_status
 from tests.promptable.tiny_networks import sam
@@ -266,11 +267,12 @@ def test_weights_beside_the_plan_are_found_from_anywhere(folder, tmp_path, monke
 
 def test_a_model_trained_anew_takes_along_the_masks_made_of_its_own(tmp_path):
     def trial(model, *tests):
-        return {"folder": model, "tests": {test: f"tests/{test}/evaluation" for test in tests}}
+        paths = {test: f"tests/{test}/evaluation" for test in tests}
+        return PlannedTrial("m", "m", "unet", "1 scan", 0, 0, (0,), (0,), False, False, None, "", model, None, paths)
 
     trials = [trial("finetune/m", "own"), trial("finetune/m", "refined", "not yet"), trial("finetune/n", "other")]
     trials.append(trial(None, "untrained"))
-    write_json(tmp_path / GRID, {"trials": trials})
+    GridRecord(tuple(trials), ()).write(tmp_path / GRID)
     for name in ("own", "refined", "other", "untrained"):
         (tmp_path / "tests" / name / "masks").mkdir(parents=True)
     _forget_tests(tmp_path / "finetune" / "m")

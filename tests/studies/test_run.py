@@ -17,8 +17,9 @@ import pytest
 from frugalseg.cli import main
 from frugalseg.errors import OptionError, RunError
 from frugalseg.options import ReportOptions, StudyStatusOptions
+from frugalseg.records.study import JobState
 from frugalseg.studies.jobs import state
-from frugalseg.studies.jobs.state import JobState, at_work, read_state, write_state
+from frugalseg.studies.jobs.state import at_work, read_state, write_state
 from frugalseg.studies.report.results import collect
 from frugalseg.studies.run import report, study
 from frugalseg.studies.status import study_status

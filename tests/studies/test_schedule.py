@@ -11,9 +11,10 @@ import pytest
 from frugalseg.errors import InterruptedRunError
 from frugalseg.models.saved import SPEC
 from frugalseg.options import FinetuneOptions
+from frugalseg.records.study import JobState
 from frugalseg.studies.jobs.job import EvaluatedJob, Job, ModelJob
 from frugalseg.studies.jobs.scheduler import run_jobs
-from frugalseg.studies.jobs.state import JobState, read_state, write_state
+from frugalseg.studies.jobs.state import read_state, write_state
 from frugalseg.studies.jobs.workers import Workers
 from frugalseg.studies.trainings.finetune import Finetune
 

@@ -12,24 +12,25 @@ import yaml
 
 from frugalseg._version import __version__
 from frugalseg.dataset.budget import Budget
-from frugalseg.engine.files import atomic_write, check_out, write_json
+from frugalseg.engine.files import atomic_write, check_out
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import threads_asked, usable_cores
 from frugalseg.errors import OptionError, RunError, disk_errors
 from frugalseg.options import ReportOptions, StudyOptions
-from frugalseg.studies.jobs.datasets import StudyDataset, check_data, resolve_datasets, test_scans
+from frugalseg.records.study import StudyRecord
+from frugalseg.studies.jobs.datasets import StudyDataset, check_data, resolve_datasets, scans_to_segment
 from frugalseg.studies.jobs.grid import Grid, build_grid, write_grid
 from frugalseg.studies.jobs.job import EvaluatedJob, Job, ModelJob, PretrainJob
 from frugalseg.studies.jobs.progress import ProgressDisplay
 from frugalseg.studies.jobs.scheduler import Schedule, run_jobs
-from frugalseg.studies.jobs.state import LOCK, at_work, is_done
+from frugalseg.studies.jobs.state import GRID, LOCK, SETTINGS, at_work, is_done
 from frugalseg.studies.jobs.trial_builder import Trial
 from frugalseg.studies.jobs.workers import LocalWorkers, Workers, visible_gpus
 from frugalseg.studies.plan.plan import Plan
 from frugalseg.studies.plan.reader import read_plan
 from frugalseg.studies.plan.yaml_source import YamlValue, without_flags
 from frugalseg.studies.report.report import write_report
-from frugalseg.studies.report.results import GRID, PLAN, SETTINGS, collect, write_tables
+from frugalseg.studies.report.results import PLAN, collect, write_tables
 from frugalseg.text import counted
 
 
@@ -138,16 +139,15 @@ def _make_workers(options: StudyOptions, out: Path) -> Workers:
 
 
 def _write_settings(out: Path, options: StudyOptions, workers: Workers) -> None:
-    settings = {
-        "version": __version__,
-        "plan": str(options.plan.resolve()),
-        "at_once": workers.at_once,
-        "threads": workers.threads,
-        "ray": options.ray,
-        "only": options.only,
-        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }
-    write_json(out / SETTINGS, settings)
+    StudyRecord(
+        jobs=workers.at_once,
+        version=__version__,
+        plan=str(options.plan.resolve()),
+        threads=workers.threads,
+        ray=options.ray,
+        only=tuple(options.only),
+        started=time.strftime("%Y-%m-%d %H:%M:%S"),
+    ).write(out / SETTINGS)
 
 
 def _write_plan(out: Path, plan: Plan) -> None:
@@ -159,7 +159,7 @@ def _write_plan(out: Path, plan: Plan) -> None:
 def mask_preparations(plan: Plan, datasets: dict[str, StudyDataset], out: Path) -> list[tuple[Job, YamlValue]]:
     """What mask makers need before the grid is known, each with its place in the plan."""
     prepared = (
-        method.masks.preparation(method.name, test_scans(plan, test, datasets, out))
+        method.masks.preparation(method.name, scans_to_segment(plan, test, datasets, out))
         for method in plan.methods
         if method.masks is not None
         for test in plan.tests

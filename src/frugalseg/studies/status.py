@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from frugalseg.options import StudyStatusOptions
+from frugalseg.records.study import GridRecord, JobState, StudyRecord
 from frugalseg.studies.jobs.job import kind_of
 from frugalseg.studies.jobs.job_progress import in_words, read_job_progress, seconds_left
-from frugalseg.studies.jobs.state import LOCK, JobState, read_state, someone_at_work
-from frugalseg.studies.report.results import GRID, PLANNED, SETTINGS, STARTED, StudyResults, collect
+from frugalseg.studies.jobs.state import GRID, LOCK, SETTINGS, read_state, someone_at_work
+from frugalseg.studies.report.results import StudyResults, collect
 from frugalseg.text import counted
 
 STATES = ("done", "running", "failed", "waiting")
@@ -40,7 +40,7 @@ def study_status(options: StudyStatusOptions) -> str:
 def describe_status(folder: Path) -> list[str | Table]:
     """The status as lines and a table: what is done of what, what runs, what failed, how long it will take."""
     results = collect(folder)
-    grid = PLANNED.read(folder / GRID)
+    grid = GridRecord.read(folder / GRID)
     at_work = someone_at_work(folder)
     states = {job: read_state(folder, job) for job in _jobs(grid)}
     counts = results.trials["state"].value_counts()
@@ -81,13 +81,13 @@ def _done_table(results: StudyResults) -> Table:
     return table
 
 
-def _jobs(grid: Mapping[str, Any]) -> dict[str, str | None]:
+def _jobs(grid: GridRecord) -> dict[str, str | None]:
     """Job id → folder of its training (of the model it goes on with; None without one), of all jobs but preparing."""
     jobs: dict[str, str | None] = {}
-    for trial in grid["trials"]:
-        if trial["pretrain"]:
-            jobs[trial["pretrain"]["id"]] = trial["pretrain"]["folder"]
-        jobs[trial["id"]] = trial["folder"]
+    for trial in grid.trials:
+        if trial.pretrain is not None:
+            jobs[trial.pretrain.id] = trial.pretrain.folder
+        jobs[trial.id] = trial.folder
     return jobs
 
 
@@ -97,4 +97,4 @@ def _left(folder: Path, states: Mapping[str, JobState]) -> float | None:
         if state.state == "done":
             took.setdefault(kind_of(job), []).append(state.seconds)
     to_do = [kind_of(job) for job, state in states.items() if state.state not in {"done", "failed"}]
-    return seconds_left(took, to_do, STARTED.read(folder / SETTINGS)["at_once"])
+    return seconds_left(took, to_do, StudyRecord.read(folder / SETTINGS).jobs)

@@ -17,7 +17,7 @@ from frugalseg.options.common import Modality, told_modality
 from frugalseg.pretraining.methods import METHODS
 from frugalseg.studies.jobs.index_test_scans import LIST
 from frugalseg.studies.jobs.job import Phantoms, PrepareJob, short_hash, slug
-from frugalseg.studies.plan.data import DataPlan, TestPlan, TestScans
+from frugalseg.studies.plan.data import DataPlan, ScansToSegment, TestPlan
 from frugalseg.studies.plan.method import MethodPlan
 from frugalseg.studies.plan.options import NOWHERE, SHOWN
 from frugalseg.studies.plan.plan import Plan
@@ -114,7 +114,7 @@ def tested_scans(test: TestPlan, datasets: Mapping[str, StudyDataset]) -> list[S
     return scans
 
 
-def test_scans(plan: Plan, test: TestPlan, datasets: Mapping[str, StudyDataset], out: Path) -> TestScans:
+def scans_to_segment(plan: Plan, test: TestPlan, datasets: Mapping[str, StudyDataset], out: Path) -> ScansToSegment:
     """The scans of a test set as mask makers are given them.
 
     Raises:
@@ -125,7 +125,7 @@ def test_scans(plan: Plan, test: TestPlan, datasets: Mapping[str, StudyDataset],
     modality: Modality = "auto"
     if told_modality(options) != "auto":
         modality = datasets[plan.train].store.intensity.kind
-    return TestScans(
+    return ScansToSegment(
         name=test.name,
         images=options.images,
         references=datasets[test.data].references,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from frugalseg.engine.files import write_json
+from frugalseg.records.study import GridRecord, PlannedPretraining, PlannedTest, PlannedTrial
 from frugalseg.studies.jobs.datasets import Scan, StudyDataset
 from frugalseg.studies.jobs.equivalent_runs import RunGroups
 from frugalseg.studies.jobs.job import Job
@@ -65,34 +65,34 @@ def write_grid(path: Path, grid: Grid, plan: Plan) -> None:
         return target.relative_to(folder).as_posix()
 
     trials = [
-        {
-            "id": trial.job.id,
-            "method": trial.method,
-            "backbone": trial.backbone,
-            "budget": trial.budget,
-            "draw": trial.draw,
-            "seed": trial.seed,
-            "draws": trial.runs.draws,
-            "seeds": trial.runs.seeds,
-            "transductive": trial.transductive,
-            "uses_test_references": trial.uses_test_references,
-            "annotation": trial.annotation,
-            "semi": "none" if trial.model is None else trial.model.training.unlabelled(trial.model.options),
-            "folder": None if trial.model is None else inside(trial.model.options.out),
-            "pretrain": None
+        PlannedTrial(
+            id=trial.job.id,
+            method=trial.method,
+            backbone=trial.backbone,
+            budget=trial.budget,
+            draw=trial.draw,
+            seed=trial.seed,
+            draws=trial.runs.draws,
+            seeds=trial.runs.seeds,
+            transductive=trial.transductive,
+            uses_test_references=trial.uses_test_references,
+            annotation=trial.annotation,
+            semi="none" if trial.model is None else trial.model.training.unlabelled(trial.model.options),
+            folder=None if trial.model is None else inside(trial.model.run),
+            pretrain=None
             if trial.pretrain is None
-            else {"id": trial.pretrain.id, "folder": inside(trial.pretrain.options.out)},
-            "tests": {test.name: inside(test.evaluate.out) for test in trial.job.tests},
-        }
+            else PlannedPretraining(trial.pretrain.id, inside(trial.pretrain.run)),
+            tests={test.name: inside(test.evaluate.out) for test in trial.job.tests},
+        )
         for trial in grid.trials
     ]
     tests = [
-        {
-            "name": test.name,
-            "in_domain": test.in_domain,
-            "millimetres": test.millimetres,
-            "patients": {scan.case: scan.patient for scan in grid.tests[test.name]},
-        }
+        PlannedTest(
+            name=test.name,
+            in_domain=test.in_domain,
+            millimetres=test.millimetres,
+            patients={scan.case: scan.patient for scan in grid.tests[test.name]},
+        )
         for test in plan.tests
     ]
-    write_json(path, {"trials": trials, "tests": tests})
+    GridRecord(trials=tuple(trials), tests=tuple(tests)).write(path)

@@ -8,26 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
-from frugalseg.engine.files import sha256, write_json
-from frugalseg.engine.forms import Form
+from frugalseg.engine.files import sha256
 from frugalseg.engine.parallel import list_failures, map_cases
-from frugalseg.errors import OptionError, PairingError, RunError, ScanError
+from frugalseg.errors import OptionError, PairingError, ScanError
 from frugalseg.imaging.find import find_dataset, find_masks
 from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.write import mask_path, write_mask
+from frugalseg.records.study import CheckedMask, CheckedMasks
 from frugalseg.studies.jobs.index_test_scans import stamp_of
 from frugalseg.text import counted
 
-LISTED = Form(
-    {"masks": [{"case": str, "sha256": str, "values": [int], "stamp": object}]}, RunError, "delete it: it is made again"
-)
-"""What the list of masks holds."""
 SHOWN = 20
 """How many scans a message names."""
 
@@ -87,9 +82,9 @@ def check_masks(job: MasksToCheck, workers: int) -> None:
             f"{_some(missing)}",
             "add them under the scans' case ids; an organ that was not found is a mask of zeros",
         )
-    before = {mask["case"]: mask for mask in LISTED.read(job.out)["masks"]} if job.out.is_file() else {}
+    before = {mask.case: mask for mask in CheckedMasks.read(job.out).masks} if job.out.is_file() else {}
     pairs = {case: (case, images[case], masks[case]) for case in job.case}
-    known = {c: before[c] for c, pair in pairs.items() if c in before and before[c]["stamp"] == stamp_of(*pair[1:])}
+    known = {c: before[c] for c, pair in pairs.items() if c in before and before[c].stamp == stamp_of(*pair[1:])}
     made, failures = map_cases(_look, {c: pair for c, pair in pairs.items() if c not in known}, "looking", workers)
     if failures:
         raise ScanError(
@@ -97,16 +92,15 @@ def check_masks(job: MasksToCheck, workers: int) -> None:
             "mend or replace them",
         )
     found = {case: (known | made)[case] for case in job.case}
-    _check_values(parse_targets(job.target), {c: set(mask["values"]) for c, mask in found.items()}, job)
-    write_json(job.out, {"masks": list(found.values())})
+    _check_values(parse_targets(job.target), {c: set(mask.values) for c, mask in found.items()}, job)
+    CheckedMasks(tuple(found.values())).write(job.out)
 
 
-def _look(pair: tuple[str, Path, Path]) -> dict[str, Any]:
+def _look(pair: tuple[str, Path, Path]) -> CheckedMask:
     case, image, path = pair
     stamp = stamp_of(image, path)
     mask = onto_grid(read_labels(path), read_volume(image), case)
-    values = [int(value) for value in np.unique(mask.array)]
-    return {"case": case, "sha256": sha256(path), "values": values, "stamp": stamp}
+    return CheckedMask(case, sha256(path), tuple(int(value) for value in np.unique(mask.array)), stamp)
 
 
 def _check_values(targets: Targets, values: Mapping[str, set[int]], job: MasksToCheck) -> None:

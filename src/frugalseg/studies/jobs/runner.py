@@ -26,6 +26,7 @@ from frugalseg.errors import FrugalsegError, InterruptedRunError, RunError, disk
 from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.phantoms.cohort import PhantomOptions, write_cohort
 from frugalseg.pretraining.pretrain import pretrain
+from frugalseg.records.study import GridRecord, JobState
 from frugalseg.studies.jobs.index_test_scans import index_test_scans
 from frugalseg.studies.jobs.job import (
     EvaluatedJob,
@@ -36,8 +37,7 @@ from frugalseg.studies.jobs.job import (
     PrepareJob,
     PretrainJob,
 )
-from frugalseg.studies.jobs.state import JobState, is_evaluated, state_path, write_state
-from frugalseg.studies.report.results import GRID, WHERE
+from frugalseg.studies.jobs.state import GRID, is_evaluated, state_path, write_state
 from frugalseg.text import counted
 
 PATIENCE_S = 60
@@ -122,9 +122,9 @@ def _forget_tests(run: Path) -> None:
     """Delete the masks of an older model of this name, and those that others made of them. Before the new one is
     trained: a kill in between would leave them beside it."""
     out = run.parents[1]
-    for trial in WHERE.read(out / GRID)["trials"]:
-        if trial["folder"] is not None and out / trial["folder"] == run:
-            for folder in ((out / test).parent for test in trial["tests"].values()):
+    for trial in GridRecord.read(out / GRID).trials:
+        if trial.folder is not None and out / trial.folder == run:
+            for folder in ((out / test).parent for test in trial.tests.values()):
                 if folder.is_dir():
                     shutil.rmtree(folder)
 

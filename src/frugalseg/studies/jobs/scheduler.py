@@ -12,8 +12,9 @@ from pathlib import Path
 
 from frugalseg.engine.progress import say
 from frugalseg.errors import InterruptedRunError
+from frugalseg.records.study import JobState
 from frugalseg.studies.jobs.job import Job
-from frugalseg.studies.jobs.state import JobState, is_done, read_state, write_state
+from frugalseg.studies.jobs.state import is_done, read_state, write_state
 from frugalseg.studies.jobs.workers import Workers
 
 

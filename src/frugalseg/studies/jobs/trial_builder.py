@@ -13,10 +13,10 @@ from frugalseg.engine.run import NOT_SCIENCE, plain
 from frugalseg.errors import OptionError
 from frugalseg.options import EvaluateOptions, PretrainOptions
 from frugalseg.pretraining.methods import chosen_method, reads_superpixels
-from frugalseg.studies.jobs.datasets import StudyDataset, test_scans, tested_scans
+from frugalseg.studies.jobs.datasets import StudyDataset, scans_to_segment, tested_scans
 from frugalseg.studies.jobs.equivalent_runs import EquivalentRuns
 from frugalseg.studies.jobs.job import EvaluatedJob, MakesMasks, ModelJob, PretrainJob, TestJob, short_hash, slug
-from frugalseg.studies.plan.data import TestPlan, TestScans
+from frugalseg.studies.plan.data import ScansToSegment, TestPlan
 from frugalseg.studies.plan.method import MaskMaker, MethodPlan, Training
 from frugalseg.studies.plan.options import Values
 from frugalseg.studies.plan.plan import Plan
@@ -165,7 +165,7 @@ class TrialBuilder:
         name = f"{slug(method.trained_as, *place)}-{short_hash(science)}"
         options = replace(options, out=self.out / "finetune" / name)
 
-        def predict(scans: TestScans, out: Path) -> Any:
+        def predict(scans: ScansToSegment, out: Path) -> Any:
             return training.prediction(options, scans, out)
 
         return ModelJob(
@@ -184,7 +184,7 @@ class TrialBuilder:
         science = {**maker.content(method.name, tests, model), "frugalseg": __version__}
         name = f"{slug(method.name, *(() if model is None else place))}-{short_hash(science)}"
 
-        def options(scans: TestScans, out: Path) -> Any:
+        def options(scans: ScansToSegment, out: Path) -> Any:
             return maker.options(method.name, scans, model, out)
 
         return EvaluatedJob(
@@ -196,8 +196,8 @@ class TrialBuilder:
             ),
         )
 
-    def _scans_of(self, test: TestPlan) -> TestScans:
-        return test_scans(self.plan, test, self.datasets, self.out)
+    def _scans_of(self, test: TestPlan) -> ScansToSegment:
+        return scans_to_segment(self.plan, test, self.datasets, self.out)
 
     def _whole_split(self, source: str) -> Path:
         """A split whose training part is every patient."""
@@ -227,7 +227,7 @@ class TrialBuilder:
         trial: str,
         content: Mapping[str, object],
         maker: MakesMasks,
-        options: Callable[[TestScans, Path], Any],
+        options: Callable[[ScansToSegment, Path], Any],
     ) -> TestJob:
         """Masks of a test set, and their evaluation.
 

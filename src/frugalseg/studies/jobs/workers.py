@@ -17,8 +17,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from frugalseg.records.study import JobState
 from frugalseg.studies.jobs.job import Job
-from frugalseg.studies.jobs.state import JobState, read_state, write_state
+from frugalseg.studies.jobs.state import read_state, write_state
 
 POLL_S = 0.25
 HEAVY = [

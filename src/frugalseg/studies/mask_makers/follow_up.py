@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 from frugalseg.engine.run import plain
 from frugalseg.studies.jobs.job import ModelJob
-from frugalseg.studies.plan.data import TestScans
+from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MaskMaker, MethodPlan
 from frugalseg.studies.plan.method_parts import Shared, own_budgets, own_note
 from frugalseg.studies.plan.options import SHOWN, CommandOptions, Values, of_plan
@@ -77,23 +77,23 @@ class FollowUp(MaskMaker):
         """See `MaskMaker.uses_test_references`."""
         return self.oracle or self.of is None
 
-    def content(self, method: str, tests: Sequence[TestScans], model: ModelJob | None) -> dict[str, object]:
+    def content(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
         """See `MaskMaker.content`; without a model the masks are the same for every budget, draw and seed."""
         options = of_plan(self.OPTIONS.kind, self.values)
         told = {"command": self.OPTIONS.kind.__name__, "values": plain(options), "oracle": self.oracle}
         return {**told, "of": None if model is None else model.id}
 
-    def content_of_test(self, scans: TestScans) -> dict[str, object]:
+    def content_of_test(self, scans: ScansToSegment) -> dict[str, object]:
         """See `MaskMaker.content_of_test`."""
         return dict(scans.grey)
 
-    def given(self, scans: TestScans, out: Path) -> Values:
+    def given(self, scans: ScansToSegment, out: Path) -> Values:
         """The options that the study and the plan give its command."""
         oracle = {"oracle": scans.references} if self.oracle else {}
         return {**scans.options(out), **oracle, **self.values}
 
 
-def masks_of(model: ModelJob | None, scans: TestScans) -> Path:
+def masks_of(model: ModelJob | None, scans: ScansToSegment) -> Path:
     """The folder of masks that is gone on with: those of a model, or the references."""
     if model is None:
         return scans.references

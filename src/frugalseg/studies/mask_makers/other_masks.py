@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from frugalseg.dataset.targets import parse_targets
+from frugalseg.records.study import CheckedMasks
 from frugalseg.studies.jobs.job import Job, MaskPreparationJob, ModelJob, short_hash, slug
-from frugalseg.studies.jobs.other_masks import LISTED, MasksToCheck, TakenMasks, check_masks, take_masks
-from frugalseg.studies.plan.data import TestScans
+from frugalseg.studies.jobs.other_masks import MasksToCheck, TakenMasks, check_masks, take_masks
+from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MaskMaker, MethodPlan
 from frugalseg.studies.plan.method_parts import Shared, own_backbones, own_budgets, own_note
 from frugalseg.studies.plan.options import Values
@@ -105,13 +106,13 @@ class OtherMasks(MaskMaker):
         """See `MaskMaker.annotation`."""
         return self.stated_annotation
 
-    def preparation(self, method: str, scans: TestScans) -> tuple[Job, YamlValue]:
+    def preparation(self, method: str, scans: ScansToSegment) -> tuple[Job, YamlValue]:
         """See `MaskMaker.preparation`: the masks are looked at before anything is trained."""
         to_check = self._to_check(method, scans)
         job = MaskPreparationJob(id=f"prepare.{to_check.out.stem}", maker=type(self), options=to_check)
         return job, self.entries[scans.name]
 
-    def _to_check(self, method: str, scans: TestScans) -> MasksToCheck:
+    def _to_check(self, method: str, scans: ScansToSegment) -> MasksToCheck:
         target = scans.target if self.target is None else self.target
         wanted = {
             "images": scans.images,
@@ -128,16 +129,16 @@ class OtherMasks(MaskMaker):
         """See `MaskMaker.prepare`."""
         check_masks(options, threads)
 
-    def content(self, method: str, tests: Sequence[TestScans], model: ModelJob | None) -> dict[str, object]:
+    def content(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
         """See `MaskMaker.content`: they are known by what lies in the folders."""
         checked_masks = {scans.name: self._to_check(method, scans) for scans in tests}
         listed = {
-            test: [[mask["case"], mask["sha256"]] for mask in LISTED.read(masks.out)["masks"]]
+            test: [[mask.case, mask.sha256] for mask in CheckedMasks.read(masks.out).masks]
             for test, masks in checked_masks.items()
         }
         return {"masks": listed, "target": [masks.target for masks in checked_masks.values()]}
 
-    def options(self, method: str, scans: TestScans, model: ModelJob | None, out: Path) -> TakenMasks:
+    def options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> TakenMasks:
         """See `MaskMaker.options`."""
         masks = self._to_check(method, scans)
         return TakenMasks(masks.images, masks.masks, masks.case, masks.target, scans.target, out)

@@ -9,7 +9,7 @@ from pathlib import Path
 from frugalseg.options import SamMixPredictOptions
 from frugalseg.studies.jobs.job import ModelJob
 from frugalseg.studies.mask_makers.follow_up import F, FollowUp
-from frugalseg.studies.plan.data import TestScans
+from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MethodPlan
 from frugalseg.studies.plan.options import OF_MASKS, CommandOptions
 from frugalseg.studies.plan.yaml_source import YamlValue
@@ -36,7 +36,7 @@ class PredictAgain(FollowUp):
         begun = f"models of {self.of}, predicting again"
         return f"{begun} from boxes of the references: an oracle, no method" if self.oracle else begun
 
-    def options(self, method: str, scans: TestScans, model: ModelJob | None, out: Path) -> SamMixPredictOptions:
+    def options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> SamMixPredictOptions:
         """See `MaskMaker.options`."""
         assert model is not None  # `checked` saw to it
         given = {"modality": scans.modality, **self.given(scans, out)}

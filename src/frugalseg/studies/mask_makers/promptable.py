@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frugalseg.studies.jobs.job import ModelJob
 from frugalseg.studies.mask_makers.follow_up import F, FollowUp
-from frugalseg.studies.plan.data import TestScans
+from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MethodPlan
 from frugalseg.studies.plan.options import Values, of_plan
 from frugalseg.studies.plan.weights import weights_sha256, with_weights
@@ -24,12 +24,12 @@ class PromptableFollowUp(FollowUp):
         model = of_plan(self.OPTIONS.kind, self.values).model
         return replace(self, values=with_weights(given[self.KEY], "model", model, self.values))
 
-    def content(self, method: str, tests: Sequence[TestScans], model: ModelJob | None) -> dict[str, object]:
+    def content(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
         """See `MaskMaker.content`."""
         weights = weights_sha256(of_plan(self.OPTIONS.kind, self.values).model)
         return {**super().content(method, tests, model), "weights": weights}
 
-    def given(self, scans: TestScans, out: Path) -> Values:
+    def given(self, scans: ScansToSegment, out: Path) -> Values:
         """See `FollowUp.given`; with the cache of embeddings that all such jobs share."""
         values = {**scans.grey, **super().given(scans, out)}
         if values.get("engine") != "sam2":  # whose memory no cache can stand in for

@@ -10,7 +10,7 @@ from frugalseg.studies.jobs.job import ModelJob
 from frugalseg.studies.jobs.propagate_middle import PropagateMiddleSlice, propagate_middle_slices
 from frugalseg.studies.mask_makers.follow_up import masks_of
 from frugalseg.studies.mask_makers.promptable import PromptableFollowUp
-from frugalseg.studies.plan.data import TestScans
+from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.options import OF_MASKS, CommandOptions
 
 
@@ -29,7 +29,7 @@ class Propagate(PromptableFollowUp):
             return f"nothing is trained: of each test scan the reference's middle slice is given, and {through}"
         return f"of each mask of {self.of} the middle slice, {through}"
 
-    def options(self, method: str, scans: TestScans, model: ModelJob | None, out: Path) -> PropagateMiddleSlice:
+    def options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> PropagateMiddleSlice:
         """See `MaskMaker.options`."""
         options = PropagateOptions(annotations=out.with_name("annotations"), **self.given(scans, out))
         return PropagateMiddleSlice(masks_of(model, scans), model is None, options)

@@ -10,7 +10,7 @@ from frugalseg.options import RefineOptions
 from frugalseg.studies.jobs.job import ModelJob
 from frugalseg.studies.mask_makers.follow_up import F, masks_of
 from frugalseg.studies.mask_makers.promptable import PromptableFollowUp
-from frugalseg.studies.plan.data import TestScans
+from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MethodPlan
 from frugalseg.studies.plan.options import OF_MASKS, CommandOptions
 from frugalseg.studies.plan.yaml_source import YamlValue
@@ -42,7 +42,7 @@ class Refine(PromptableFollowUp):
             )
         return f"masks of {self.of}, refined by {options.model} from boxes around them"
 
-    def options(self, method: str, scans: TestScans, model: ModelJob | None, out: Path) -> RefineOptions:
+    def options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> RefineOptions:
         """See `MaskMaker.options`."""
         return RefineOptions(masks=masks_of(model, scans), **self.given(scans, out))
 

@@ -76,7 +76,7 @@ class TestPlan:
 
 
 @dataclass(frozen=True)
-class TestScans:
+class ScansToSegment:
     """The scans of a test set where they lie: what masks are made of.
 
     Attributes:

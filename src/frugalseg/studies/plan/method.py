@@ -16,7 +16,7 @@ from frugalseg.models.registry import choose_norm
 from frugalseg.options import Norm
 from frugalseg.segmentation.presets import PRESETS
 from frugalseg.studies.jobs.job import Job, ModelJob
-from frugalseg.studies.plan.data import TestScans
+from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method_parts import Shared
 from frugalseg.studies.plan.options import PRETRAIN, CommandOptions, Values
 from frugalseg.studies.plan.yaml_source import YamlValue
@@ -51,7 +51,7 @@ class Training(ABC):
         """What shapes the model beside its options, as their names do not tell it: hashes of weights, a preset."""
 
     @abstractmethod
-    def prediction(self, options: Any, scans: TestScans, out: Path) -> Any:
+    def prediction(self, options: Any, scans: ScansToSegment, out: Path) -> Any:
         """What `make` is given to predict `scans` into `out` with the model of these training options."""
 
     @staticmethod
@@ -106,7 +106,7 @@ class MaskMaker(ABC):
         """What was learned from, as the plan states it; None where the study knows."""
         return None
 
-    def preparation(self, method: str, scans: TestScans) -> tuple[Job, YamlValue] | None:
+    def preparation(self, method: str, scans: ScansToSegment) -> tuple[Job, YamlValue] | None:
         """A job to be done before the grid is known, and the place in the plan that it is about; None for none."""
         return None
 
@@ -116,15 +116,15 @@ class MaskMaker(ABC):
         return None
 
     @abstractmethod
-    def content(self, method: str, tests: Sequence[TestScans], model: ModelJob | None) -> dict[str, object]:
+    def content(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
         """All that shapes the masks, beside the test scans: a job whose content is another is another job."""
 
-    def content_of_test(self, scans: TestScans) -> dict[str, object]:
+    def content_of_test(self, scans: ScansToSegment) -> dict[str, object]:
         """What of a test set shapes its masks, beside its scans."""
         return {}
 
     @abstractmethod
-    def options(self, method: str, scans: TestScans, model: ModelJob | None, out: Path) -> Any:
+    def options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> Any:
         """What `make` is given to write masks of `scans` into `out`; `model` is the one it goes on with, or None."""
 
     @staticmethod

@@ -6,11 +6,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from frugalseg._version import __version__
-from frugalseg.engine.files import atomic_write, write_json
-from frugalseg.engine.forms import Form
-from frugalseg.errors import RunError
+from frugalseg.engine.files import atomic_write
 from frugalseg.evaluation.page import page_environment
 from frugalseg.evaluation.statistics import interval_rule
+from frugalseg.records.study import TableList
 from frugalseg.studies.jobs.equivalent_runs import told_once
 from frugalseg.studies.report.conclusions import conclude
 from frugalseg.studies.report.curves import bands_note, dice_curves
@@ -22,7 +21,6 @@ from frugalseg.studies.report.table import Table
 from frugalseg.studies.report.tables import StudyTables, study_tables
 
 REPORT, TABLES, INDEX, PLAN = "report.html", "tables", "tables.json", "plan.yaml"
-LISTED = Form({str: str}, RunError, "delete it, and the tables beside it that this report does not have")
 STATES = ("done", "running", "failed", "waiting")
 
 
@@ -58,14 +56,14 @@ def write_table_files(tables: list[Table], folder: Path) -> None:
         DiskError: the folder cannot be written.
     """
     index = folder / INDEX
-    older = set(LISTED.read(index)) if index.exists() else set()
+    older = set(TableList.read(index).tables) if index.exists() else set()
     named = {table.name: table for table in tables}
     for name, table in named.items():
         with atomic_write(folder / f"{name}.csv", "w") as file:
             table.data.to_csv(file, index=False)
         with atomic_write(folder / f"{name}.tex", "w") as file:
             file.write(to_latex(table))
-    write_json(index, {name: table.title for name, table in named.items()})
+    TableList({name: table.title for name, table in named.items()}).write(index)
     for name in older - set(named):
         for ending in (".csv", ".tex"):
             (folder / f"{Path(name).name}{ending}").unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from frugalseg.errors import OptionError
 from frugalseg.models.registry import BACKBONES
 from frugalseg.options import FinetuneOptions, PredictOptions, PretrainOptions
 from frugalseg.segmentation.presets import PRESETS, chosen_preset
-from frugalseg.studies.plan.data import TestScans
+from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MethodPlan, Training
 from frugalseg.studies.plan.method_parts import Shared, own_backbones, own_budgets, own_note
 from frugalseg.studies.plan.options import OF_RUNS, PRETRAIN, CommandOptions, Values, of_plan
@@ -74,7 +74,7 @@ class Finetune(Training):
             content["refine_weights"] = weights_sha256(options.refine)
         return content
 
-    def prediction(self, options: FinetuneOptions, scans: TestScans, out: Path) -> PredictOptions:
+    def prediction(self, options: FinetuneOptions, scans: ScansToSegment, out: Path) -> PredictOptions:
         """See `Training.prediction`."""
         given = {"modality": scans.modality, **scans.options(out)}
         return PredictOptions(model=options.out, device=options.device, precision=options.precision, **given)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frugalseg.options import SamMixPredictOptions, SamMixTrainOptions
-from frugalseg.studies.plan.data import TestScans
+from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MethodPlan, Training
 from frugalseg.studies.plan.method_parts import Shared, own_backbones, own_budgets, own_note
 from frugalseg.studies.plan.options import OF_RUNS, CommandOptions, of_plan
@@ -41,7 +41,7 @@ class SamMix(Training):
         """See `Training.content`."""
         return {"base_weights": weights_sha256(options.base)}
 
-    def prediction(self, options: SamMixTrainOptions, scans: TestScans, out: Path) -> SamMixPredictOptions:
+    def prediction(self, options: SamMixTrainOptions, scans: ScansToSegment, out: Path) -> SamMixPredictOptions:
         """See `Training.prediction`."""
         given = {"modality": scans.modality, **scans.options(out)}
         return SamMixPredictOptions(model=options.out, device=options.device, precision=options.precision, **given)
