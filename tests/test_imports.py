@@ -19,7 +19,7 @@ EVERYWHERE = {"_version", "errors", "text"}
 ALLOWED: dict[str, str] = {
     "options": "",
     "interrupts": "",
-    "engine": "options",
+    "engine": "interrupts options",
     "records": "engine",
     "imaging": "engine",
     "phantoms": "engine imaging",
@@ -37,7 +37,7 @@ ALLOWED: dict[str, str] = {
     "commands": "options engine phantoms dataset models promptable pretraining segmentation refinement sam_mix "
     "evaluation",
     "studies": "options engine imaging phantoms dataset models weights masks promptable pretraining segmentation "
-    "refinement propagation sam_mix evaluation commands records",
+    "refinement propagation sam_mix evaluation commands records interrupts",
     "cli": "interrupts engine commands",
 }
 """Package → what it may import, beside itself and `EVERYWHERE`, from the first step of the data to the last."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import os
 import shutil
-import signal
 import sys
 import time
 import traceback
@@ -24,6 +23,7 @@ from frugalseg.engine.run import SPEC
 from frugalseg.engine.threads import using_threads
 from frugalseg.errors import FrugalsegError, InterruptedRunError, RunError, disk_errors
 from frugalseg.evaluation.evaluate import evaluate
+from frugalseg.interrupts import sigterm_as_ctrl_c
 from frugalseg.phantoms.cohort import PhantomOptions, write_cohort
 from frugalseg.pretraining.pretrain import pretrain
 from frugalseg.records.study import GridRecord, JobState
@@ -54,7 +54,7 @@ def run_job(job: Job, folder: Path, threads: int) -> JobState:
     log = Path("logs") / f"{job.id}.log"
     state = JobState("running", log=log.as_posix(), started=time.time(), threads=threads)
     begun = time.perf_counter()
-    with using_threads(threads), _output_to(folder / log), never_silent(job.id), _stoppable():
+    with using_threads(threads), _output_to(folder / log), never_silent(job.id), sigterm_as_ctrl_c():
         try:
             with _alone(folder, job):
                 write_state(folder, job.id, state)
@@ -186,18 +186,3 @@ def _output_to(path: Path) -> Iterator[None]:
             for number, before in zip((1, 2), kept, strict=True):
                 os.dup2(before, number)
                 os.close(before)
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM ends this job as Ctrl-C would; a training takes both over, to write a checkpoint first."""
-
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not break off what the first one began
-        raise KeyboardInterrupt("stopped")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from frugalseg.engine.progress import say
 from frugalseg.errors import InterruptedRunError
+from frugalseg.interrupts import stop_requests
 from frugalseg.records.study import JobState
 from frugalseg.studies.jobs.job import Job
 from frugalseg.studies.jobs.state import is_done, read_state, write_state
@@ -61,7 +59,7 @@ def run_jobs(
             progress.ended[job.id] = _kept_state(folder, job)
             progress.before.add(job.id)
             del waiting[job.id]
-    with _stop_requests() as asked:
+    with stop_requests(_tell_stopping) as asked:
         told = 0
         while waiting or workers.running():
             if len(asked) > told:
@@ -130,24 +128,5 @@ def _fail_dependents(waiting: dict[str, Job], folder: Path, progress: Schedule) 
             del waiting[job.id]
 
 
-@contextmanager
-def _stop_requests() -> Iterator[list[str]]:
-    """Collect Ctrl-C and SIGTERM; the first lets jobs write checkpoints, a Ctrl-C after it ends them."""
-    asked: list[str] = []
-
-    def note(number: int, _: object) -> None:
-        if asked and number == signal.SIGTERM:
-            return
-        asked.append("Ctrl-C" if number == signal.SIGINT else "SIGTERM")
-        if len(asked) == 1:
-            say("stopping: running jobs write their checkpoints (Ctrl-C again to end them at once)")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # signals reach the main thread only
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _tell_stopping() -> None:
+    say("stopping: running jobs write their checkpoints (Ctrl-C again to end them at once)")
