@@ -22,7 +22,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def cells_of(folder, *replacements):
+def grid_of(folder, *replacements):
     text = PLAN
     for old, new in replacements:
         assert old in text, old
@@ -39,9 +39,9 @@ def told(trials):
 
 
 def test_models_take_test_scans_as_the_plan_says(folder):
-    assert told(cells_of(folder)) == {"held out": "auto", "away": "auto"}
+    assert told(grid_of(folder)) == {"held out": "auto", "away": "auto"}
     # The plan crosses the modalities on purpose: the model's own is insisted on.
-    assert told(cells_of(folder, (AWAY, f"{AWAY}, modality: mr"))) == {"held out": "auto", "away": "ct"}
+    assert told(grid_of(folder, (AWAY, f"{AWAY}, modality: mr"))) == {"held out": "auto", "away": "ct"}
 
 
 def test_an_encoder_of_other_intensities_is_found_before_it_is_trained(folder):
@@ -49,4 +49,4 @@ def test_an_encoder_of_other_intensities_is_found_before_it_is_trained(folder):
         image = nib.load(path)
         nib.save(nib.Nifti1Image((np.asarray(image.dataobj) + 1024).clip(0), image.affine), path)
     with pytest.raises(OptionError, match="away is scaled by mr 0.5…99.5, tiny by ct -160…240"):
-        cells_of(folder, ("method: polycl-s}}", "method: polycl-s, data: away}}"))
+        grid_of(folder, ("method: polycl-s}}", "method: polycl-s, data: away}}"))

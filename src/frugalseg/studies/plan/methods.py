@@ -22,6 +22,8 @@ def read_methods(entry: YamlValue, shared: Shared) -> tuple[MethodPlan, ...]:
 
 
 def _maker(entry: YamlValue) -> type[MaskMaker]:
+    if "of" in entry.mapping():
+        entry.known("note", "of", *MASK_MAKERS, "budgets")
     keys = [key for key in MASK_MAKERS if key in entry.mapping()]
     if len(keys) != 1:
         stated = (

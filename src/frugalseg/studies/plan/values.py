@@ -80,7 +80,7 @@ def read_values(command: CommandOptions, entry: YamlValue | None, shared: Values
     """
     given = {} if entry is None else {key: e for key, e in entry.mapping().items() if key not in more}
     hints, known = get_type_hints(command.kind), command.in_plans
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for key, value in given.items():
         if key in command.set_by_study:
             raise value.error("is set by the study", f"take it out{'; ' + INSTEAD[key] if key in INSTEAD else ''}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from frugalseg.evaluation.statistics import FEWEST_PATIENTS
@@ -95,7 +93,7 @@ def _comparison_row(scores: Scores, c: Comparison, metric: Metric, of_patients: 
     )
 
 
-def _comparison_record(scores: Scores, c: Comparison) -> dict[str, Any]:
+def _comparison_record(scores: Scores, c: Comparison) -> dict[str, object]:
     return {
         "test": c.endpoint.test.name,
         "organ": c.endpoint.organ,

@@ -6,7 +6,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 from frugalseg.evaluation.statistics import Interval, RunSummary
 from frugalseg.studies.jobs.equivalent_runs import told_once
@@ -76,9 +75,9 @@ def p_text(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def summary_record(summary: RunSummary, name: str) -> dict[str, Any]:
+def summary_record(summary: RunSummary, name: str) -> dict[str, object]:
     """A summary as columns of a CSV; `name` is what its mean is called there."""
-    record: dict[str, Any] = {"patients": summary.patients, name: summary.mean, "sd_runs": summary.sd}
+    record: dict[str, object] = {"patients": summary.patients, name: summary.mean, "sd_runs": summary.sd}
     for key, interval in (("ci95", summary.ci95), ("ci95_runs", summary.ci95_runs)):
         record[f"{key}_low"], record[f"{key}_high"] = interval.limits or (math.nan, math.nan)
         record[f"{key}_kind"] = interval.kind

@@ -118,7 +118,7 @@ class Scores:
             column: frozenset(results.trials.loc[results.trials[column].eq(True), "method"]) for column in MARKS
         }
         self.endpoints: list[Endpoint] = []
-        self.incomplete: list[dict[str, Any]] = []
+        self.incomplete: list[dict[str, object]] = []
         self._tables: dict[tuple[Endpoint, Group], dict[str, pd.DataFrame]] = {}
         self._outcomes: dict[tuple[Endpoint, Group], Counter[str]] = {}
         self._patients: dict[Endpoint, list[str]] = {}

@@ -70,7 +70,7 @@ def test_a_job_interrupted_alone_is_a_failure_and_fails_what_needs_it(tmp_path, 
     assert workers.started == ["pretrain", "alone"]
 
 
-def test_a_cell_interrupted_alone_is_no_success(tmp_path):
+def test_a_trial_interrupted_alone_is_no_success(tmp_path):
     progress = run_jobs(JOBS, tmp_path, Told(tmp_path, {"alone": INTERRUPTED}), lambda *_: None)
     assert set(progress.failed()) == {"alone"}
 

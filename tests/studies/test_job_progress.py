@@ -11,6 +11,7 @@ from frugalseg.engine.run import plain
 from frugalseg.options import FinetuneOptions, PretrainOptions
 from frugalseg.studies.jobs.job_progress import (
     JobProgress,
+    ProgressRecord,
     in_words,
     last_record,
     read_job_progress,
@@ -72,7 +73,7 @@ def test_the_last_whole_record_counts(tmp_path):
     run = finetuning(tmp_path / "run", *(at(step) for step in range(500)), steps=900)
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 50')  # a line that a kill cut off
-    assert last_record(run) == at(499)
+    assert last_record(run) == ProgressRecord(step=499, epoch=1.0, seconds=998.0)
     (run / "metrics.jsonl").write_text('{"step": 1')
     assert last_record(run) is None
 

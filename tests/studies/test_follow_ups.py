@@ -77,7 +77,7 @@ def finished(folder):
     return folder / "out"
 
 
-def cells_of(folder, plan_text):
+def grid_of(folder, plan_text):
     plan = read_plan(write_plan(folder, plan_text, scans=False))
     datasets = resolve_datasets(plan, folder / "grid")
     for source in datasets.values():
@@ -172,14 +172,14 @@ def test_status_tells_of_a_running_job_without_a_model(finished):
 def test_what_needs_no_model_is_made_once(finished, folder):
     trials = [c for c in read_json(finished / "grid.json")["trials"] if c["method"] == "one slice"]
     assert [(c["draws"], c["seeds"]) for c in trials] == [([0], [0, 1])]  # one trial that stands for both seeds
-    grid = cells_of(folder, text(folder))
+    grid = grid_of(folder, text(folder))
     kinds = [type(job) for job in grid.jobs()]
     assert kinds.count(ModelJob) == 2 * 2  # scratch and sam-mix, two seeds
     assert kinds.count(EvaluatedJob) == 3 * 2 + 2
 
 
 def test_a_row_asked_for_alone_brings_the_model_it_goes_on_with(folder):
-    grid = cells_of(folder, text(folder))
+    grid = grid_of(folder, text(folder))
     trial = next(c for c in grid.trials if c.method == "scratch + sam" and c.seed == 1)
     model, refined = grid.jobs([trial])
     assert model.id == next(c.job.id for c in grid.trials if c.method == "scratch" and c.seed == 1)
@@ -188,7 +188,7 @@ def test_a_row_asked_for_alone_brings_the_model_it_goes_on_with(folder):
 
 def test_other_options_or_weights_are_other_masks(folder, tmp_path):
     def names(*replacements):
-        return {c.method: c.job.id for c in cells_of(folder, text(folder, *replacements)).trials if c.seed == 0}
+        return {c.method: c.job.id for c in grid_of(folder, text(folder, *replacements)).trials if c.seed == 0}
 
     before = names()
     changed = names(("min_iou: 0", "min_iou: 0.1"))
@@ -202,7 +202,7 @@ def test_other_options_or_weights_are_other_masks(folder, tmp_path):
 
 def test_masks_shown_otherwise_lie_elsewhere(folder):
     def where(*replacements):
-        grid = cells_of(folder, text(folder, *replacements))
+        grid = grid_of(folder, text(folder, *replacements))
         trial = next(c for c in grid.trials if c.method == "scratch + sam")
         return {test.name: test.evaluate.predictions for test in trial.job.tests}
 
@@ -215,7 +215,7 @@ def test_masks_shown_otherwise_lie_elsewhere(folder):
 def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
     carried = "carried: {of: scratch, propagate: {"
     for engine, cache in (("project", folder / "grid" / "embeddings"), ("sam2", None)):
-        grid = cells_of(folder, text(folder, (carried, f"{carried}engine: {engine}, ")))
+        grid = grid_of(folder, text(folder, (carried, f"{carried}engine: {engine}, ")))
         trial = next(c for c in grid.trials if c.method == "scratch + carried")
         assert {test.make.propagate.cache for test in trial.job.tests} == {cache}
 
