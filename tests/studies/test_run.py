@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from frugalseg.cli import main
+from frugalseg.engine.files import read_json, write_json
 from frugalseg.errors import OptionError, RunError
 from frugalseg.options import ReportOptions, StudyStatusOptions
 from frugalseg.records.study import JobState
@@ -51,7 +52,7 @@ def test_every_model_is_tested_on_every_set(folder):
     assert table["dice"].between(0, 1).all()
 
 
-def test_cells_tell_what_each_model_was_given_and_cost(folder):
+def test_trials_tell_what_each_model_was_given_and_cost(folder):
     results = collect(folder / "out")
     trials = results.trials.set_index(["method", "seed"])
     assert (trials["state"] == "done").all()
@@ -88,6 +89,29 @@ def test_a_second_run_does_nothing_again(folder):
     assert study(options(folder / "plan.yaml", folder / "out")) == folder / "out" / "report.html"
     assert finished(folder / "out") == before
     assert (folder / "out" / "cases.csv").read_bytes() == table
+
+
+def test_a_study_begun_before_the_records_goes_on(folder, tmp_path):
+    """Its files had no format, trials were cells, jobs at a time at_once, tables a plain list, trials.csv cells.csv."""
+    out = tmp_path / "out"
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    for path in [*(out / "jobs").glob("*.json"), out / "grid.json", out / "study.json", out / "tables" / "tables.json"]:
+        content = {key: value for key, value in read_json(path).items() if key != "format"}
+        if path.name == "grid.json":
+            content["cells"] = content.pop("trials")
+            for cell in content["cells"]:
+                cell["guided"] = cell.pop("uses_test_references")
+        if path.name == "study.json":
+            content["at_once"] = content.pop("jobs")
+        write_json(path, content.get("tables", content))
+    (out / "trials.csv").rename(out / "cells.csv")
+    before = finished(out)
+    assert "6 done of 6 models" in study_status(StudyStatusOptions(folder=out))
+    study(options(tmp_path / "plan.yaml", out))
+    assert finished(out) == before
+    assert read_json(out / "grid.json") == read_json(folder / "out" / "grid.json")
+    assert not (out / "cells.csv").exists()
+    assert len(pd.read_csv(out / "trials.csv")) == 6
 
 
 def test_status_and_report_of_a_finished_study(folder, capsys):
