@@ -56,11 +56,11 @@ def evaluated(root, **more):
 def test_evaluations_and_their_report(tmp_path, monkeypatch):
     add(monkeypatch)
     summary = evaluated(tmp_path)
-    liver = summary["groups"]["all"]["organs"]["liver"]["metrics"]
-    assert 0 < liver["throw_away"]["mean"] < liver["dice"]["mean"]
-    assert liver["throw_away"]["ci95"][1] == 1.0  # inside its range
-    assert summary["metrics"]["throw_away"] == "Throw-away: TP / (TP + FP + FN)"
-    assert summary["empty_mask_policy"]["missed"]["throw_away"] == "0"
+    liver = summary.groups["all"].organs["liver"].metrics
+    assert 0 < liver["throw_away"].mean < liver["dice"].mean
+    assert liver["throw_away"].ci95[1] == 1.0  # inside its range
+    assert summary.metrics["throw_away"] == "Throw-away: TP / (TP + FP + FN)"
+    assert summary.empty_mask_policy["missed"]["throw_away"] == "0"
     rows = list(csv.DictReader((tmp_path / "out" / "cases.csv").open(newline="")))
     assert [float(row["throw_away"]) for row in rows] == pytest.approx([of_dice(float(row["dice"])) for row in rows])
     of_json = json.loads((tmp_path / "out" / "cases.json").read_text())["cases"]
