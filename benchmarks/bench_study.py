@@ -11,7 +11,7 @@ from frugalseg.commands.finetune import finetune
 from frugalseg.commands.predict import predict
 from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.options import StudyOptions
-from frugalseg.studies.jobs.datasets import locate
+from frugalseg.studies.jobs.datasets import resolve_datasets
 from frugalseg.studies.jobs.grid import build_grid
 from frugalseg.studies.plan.reader import read_plan
 from frugalseg.studies.run import study
@@ -52,10 +52,10 @@ def main() -> None:
 def _alone(path: Path, prepared: Path, out: Path) -> None:
     """The same trainings, predictions and evaluations, one after the other."""
     plan = read_plan(path)
-    for cell in build_grid(plan, locate(plan, prepared), prepared, THREADS).cells:
-        folder = out / cell.job.id
-        finetune(replace(cell.job.options, out=folder / "model"))
-        for test in cell.job.tests:
+    for trial in build_grid(plan, resolve_datasets(plan, prepared), prepared, THREADS).trials:
+        folder = out / trial.job.id
+        finetune(replace(trial.job.options, out=folder / "model"))
+        for test in trial.job.tests:
             predict(replace(test.make, model=folder / "model", out=folder / "masks"))
             evaluate(replace(test.evaluate, predictions=folder / "masks", out=folder / "evaluation"))
 

@@ -19,7 +19,7 @@ EVERYWHERE = {"_version", "errors", "text"}
 ALLOWED: dict[str, str] = {
     "options": "",
     "interrupts": "",
-    "engine": "options",
+    "engine": "options interrupts",
     "imaging": "engine",
     "records": "options engine imaging",
     "phantoms": "engine imaging",
@@ -36,8 +36,8 @@ ALLOWED: dict[str, str] = {
     "evaluation": "options engine imaging records dataset pretraining",
     "commands": "options engine records phantoms dataset promptable pretraining segmentation refinement sam_mix "
     "evaluation",
-    "studies": "options engine imaging records phantoms dataset models weights masks promptable pretraining "
-    "segmentation refinement propagation sam_mix evaluation commands",
+    "studies": "options interrupts engine imaging records phantoms dataset models weights masks promptable "
+    "pretraining segmentation refinement propagation sam_mix evaluation commands",
     "cli": "interrupts engine commands",
 }
 """Package → what it may import, beside itself and `EVERYWHERE`, from the first step of the data to the last."""

@@ -2,7 +2,8 @@
 
 Inside an import a KeyboardInterrupt comes out as any error (NumPy's half-imported module has no `dtype`). So until the
 command begins, Ctrl-C ends the process on the spot, which leaves nothing behind; from then on it is noted, and whatever
-comes of it is told as what it was. Imports nothing heavy.
+comes of it is told as what it was. Trainings and studies collect Ctrl-C and SIGTERM meanwhile (`stop_requests`), to
+write their checkpoints first. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 
 STOPPED = 130
 """Exit code of a program that Ctrl-C ended."""
+
+Handler = Callable[[int, FrameType | None], None]
 
 _asked: list[int] = []
 
@@ -59,3 +64,63 @@ def _leave(_: int, __: FrameType | None) -> None:
 def _note(number: int, _: FrameType | None) -> None:
     _asked.append(number)
     raise KeyboardInterrupt
+
+
+@contextmanager
+def stop_requests(tell: Callable[[], object], again: Callable[[], object] | None = None) -> Iterator[list[str]]:
+    """Collect Ctrl-C and SIGTERM instead of dying of them.
+
+    A second SIGTERM changes nothing: a batch system may send one to every process, and a study then hands on its own.
+    In another thread than the main one, which no signal reaches, nothing is collected.
+
+    Args:
+        tell: called at the first request.
+        again: called at a Ctrl-C after it; by default that is collected, too.
+
+    Yields:
+        what was asked so far, "Ctrl-C" or "SIGTERM" each.
+    """
+    requests: list[str] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if requests and number == signal.SIGTERM:
+            return
+        if requests and again is not None:
+            again()
+        requests.append("Ctrl-C" if number == signal.SIGINT else "SIGTERM")
+        if len(requests) == 1:
+            tell()
+
+    with _handling({signal.SIGINT: note, signal.SIGTERM: note}):
+        yield requests
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM ends what runs meanwhile as Ctrl-C would; `stop_requests` inside takes both over."""
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not break off what the first one began
+        raise KeyboardInterrupt("stopped")
+
+    with _handling({signal.SIGTERM: stop}):
+        yield
+
+
+def interrupt() -> None:
+    """End at once, as Ctrl-C does by itself."""
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _handling(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+    """Handle these signals so, and afterwards as before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -137,12 +137,12 @@ def test_the_note_and_the_table_tell_what_was_done(root, capsys):
     rows = rows_of(root / "out" / "a.slices.csv")
     livers = [row for row in rows if row["organ"] == "label 6"]
     assert [int(row["slice"]) for row in livers] == list(range(DEPTH))
-    assert [row["source"] for row in livers] == ["carried"] * 5 + ["annotated"] + ["carried"] * 6
+    assert [row["source"] for row in livers] == ["propagated"] * 5 + ["annotated"] + ["propagated"] * 6
     assert float(livers[5]["confidence"]) == 1
     assert float(livers[0]["distance_mm"]) == 15
     area = float(livers[5]["area_mm2"])
     assert area == np.count_nonzero(liver(5)) * 4
-    assert all(0.7 < float(row["confidence"]) <= 0.95 for row in livers if row["source"] == "carried")
+    assert all(0.7 < float(row["confidence"]) <= 0.95 for row in livers if row["source"] == "propagated")
     # The spleen ends: where it was found no more is to be looked at.
     ended = [row for row in rows if row["organ"] == "label 1" and row["source"] == "ended"]
     assert all(row["review"] == "the organ seems to end here" for row in ended)
@@ -205,7 +205,7 @@ def test_several_annotated_slices_meet(root):
     found = slices_of(propagate(options(root, case=["a"]))["a"])
     assert min(overlap(found[z] == 6, liver(z)) for z in range(DEPTH)) > 0.9
     rows = {int(r["slice"]): r for r in rows_of(root / "out" / "a.slices.csv") if r["organ"] == "label 6"}
-    assert (rows[1]["carried_from"], rows[5]["carried_from"], rows[11]["carried_from"]) == ("2", "2 9", "9")
+    assert (rows[1]["propagated_from"], rows[5]["propagated_from"], rows[11]["propagated_from"]) == ("2", "2 9", "9")
     assert float(rows[4]["distance_mm"]) == 6
     assert rows[2]["source"] == rows[9]["source"] == "annotated"
 

@@ -25,7 +25,7 @@ def made_up_study(
     tests: Iterable[study.TestSet] = (study.TestSet("held-out", True, True, 8),),
     organs: Iterable[str] = ("liver",),
     transductive: Iterable[str] = (),
-    guided: Iterable[str] = (),
+    uses_test_references: Iterable[str] = (),
     external: Iterable[str] = (),
     state: Callable[[str, str, int, int], str] = lambda *_: "done",
 ) -> study.StudyResults:
@@ -33,15 +33,19 @@ def made_up_study(
     less is, 100 times 1 - Dice."""
     parts = [tuple(part) for part in (methods, backbones, budgets, draws, seeds)]
     tests, organs = tuple(tests), tuple(organs)
-    apart = {"transductive": set(transductive), "guided": set(guided), "external": set(external)}
-    cells: list[dict[str, Any]] = []
+    apart = {
+        "transductive": set(transductive),
+        "uses_test_references": set(uses_test_references),
+        "external": set(external),
+    }
+    trials: list[dict[str, Any]] = []
     cases: list[dict[str, Any]] = []
     for method, backbone, budget, draw, seed in _grid(parts):
         key = {"method": method, "backbone": backbone, "budget": budget, "draw": draw, "seed": seed}
-        cells.append(key | _cell(state(method, budget, draw, seed), parts[2].index(budget)))
-        cells[-1] |= {column: method in those for column, those in apart.items()}
-        cells[-1] |= {"draws": str(draw), "seeds": str(seed), "trained": True, "annotation": ""}
-        for test in tests if cells[-1]["state"] == "done" else ():
+        trials.append(key | _trial(state(method, budget, draw, seed), parts[2].index(budget)))
+        trials[-1] |= {column: method in those for column, those in apart.items()}
+        trials[-1] |= {"draws": str(draw), "seeds": str(seed), "trained": True, "annotation": ""}
+        for test in tests if trials[-1]["state"] == "done" else ():
             for organ in organs:
                 for i in range(test.scans):
                     score = dice(method, budget, draw, seed, i)
@@ -57,7 +61,7 @@ def made_up_study(
         seeds=parts[4],
         tests=tests,
         method_notes={m: f"what {m} is" for m in parts[0]},
-        cells=pd.DataFrame(cells),
+        trials=pd.DataFrame(trials),
         cases=pd.DataFrame(cases),
     )
 
@@ -68,7 +72,7 @@ def _grid(parts: list[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
     return itertools.product(*parts)
 
 
-def _cell(state: str, step: int) -> dict[str, Any]:
+def _trial(state: str, step: int) -> dict[str, Any]:
     done = state == "done"
     return {
         "state": state,

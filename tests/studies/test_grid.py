@@ -16,10 +16,10 @@ from frugalseg.errors import OptionError
 from frugalseg.pretraining.methods import METHODS
 from frugalseg.segmentation.presets import PRESETS
 from frugalseg.studies.jobs import trial_builder as cells_module
-from frugalseg.studies.jobs.datasets import check_data, locate
+from frugalseg.studies.jobs.datasets import check_data, resolve_datasets
 from frugalseg.studies.jobs.grid import build_grid
 from frugalseg.studies.jobs.job import ModelJob, PretrainJob, kind_of, short_hash, slug
-from frugalseg.studies.jobs.runner import attempt
+from frugalseg.studies.jobs.runner import run_job
 from frugalseg.studies.plan.reader import read_plan
 from tests.studies.plans import PLAN, changed, write_plan
 
@@ -34,16 +34,16 @@ def folder(tmp_path_factory):
 def prepared(folder, text=PLAN):
     """A plan and its data sets, prepared in folder/out."""
     plan = read_plan(write_plan(folder, text, scans=False))
-    sources = locate(plan, folder / "out")
-    for source in sources.values():
-        assert attempt(source.job, folder / "out", threads=1).state == "done"
-    return plan, sources
+    datasets = resolve_datasets(plan, folder / "out")
+    for source in datasets.values():
+        assert run_job(source.job, folder / "out", threads=1).state == "done"
+    return plan, datasets
 
 
 def grid_of(folder, text=PLAN):
-    plan, sources = prepared(folder, text)
-    check_data(plan, sources)
-    return build_grid(plan, sources, folder / "out", threads=1)
+    plan, datasets = prepared(folder, text)
+    check_data(plan, datasets)
+    return build_grid(plan, datasets, folder / "out", threads=1)
 
 
 def ids(grid):
@@ -52,12 +52,12 @@ def ids(grid):
 
 def test_a_study_stopped_early_has_all_methods_and_every_draw_of_the_first_seed(folder):
     grid = grid_of(folder, changed(("draws: [0]", "draws: [0, 1]"), ('["1 scans"]', '["1 scans", "2 scans"]')))
-    runs = [(cell.seed, cell.draw) for cell in grid.cells]
+    runs = [(trial.seed, trial.draw) for trial in grid.trials]
     assert runs == sorted(runs)
-    assert len(grid.cells) == 3 * 2 * 2 * 2
-    first = grid.cells[:6]
-    assert [cell.budget for cell in first] == ["1 scans"] * 3 + ["2 scans"] * 3
-    assert {cell.method for cell in first} == {"scratch", "polycl", "polycl again"}
+    assert len(grid.trials) == 3 * 2 * 2 * 2
+    first = grid.trials[:6]
+    assert [trial.budget for trial in first] == ["1 scans"] * 3 + ["2 scans"] * 3
+    assert {trial.method for trial in first} == {"scratch", "polycl", "polycl again"}
 
 
 def test_methods_with_the_same_pre_training_share_it(folder):
@@ -68,7 +68,7 @@ def test_methods_with_the_same_pre_training_share_it(folder):
     for job in jobs:
         if isinstance(job, ModelJob):
             assert all(ids(grid).index(need) < ids(grid).index(job.id) for need in job.needs)
-    by_method = {cell.method: cell for cell in grid.cells if cell.seed == 1}
+    by_method = {trial.method: trial for trial in grid.trials if trial.seed == 1}
     assert by_method["polycl"].pretrain == by_method["polycl again"].pretrain
     assert by_method["polycl"].job.options.encoder == by_method["polycl"].pretrain.options.out
     assert by_method["scratch"].job.needs == ()
@@ -104,7 +104,7 @@ def test_changed_test_scans_are_tested_anew_without_training_anew(folder, tmp_pa
     after = grid_of(tmp_path / "copy")
     assert ids(before) == ids(after)
     assert len(after.tests["away"]) == 1
-    one, other = (grid.cells[0].job.tests for grid in (before, after))
+    one, other = (grid.trials[0].job.tests for grid in (before, after))
     assert one[0].evaluate.out == other[0].evaluate.out
     assert one[1].evaluate.out != other[1].evaluate.out
 
@@ -119,7 +119,7 @@ def test_a_corrected_test_mask_is_scored_anew(folder, tmp_path):
     nibabel.save(nibabel.Nifti1Image(array, other.affine, other.header), mask)
     after = grid_of(tmp_path / "copy")
     assert ids(before) == ids(after)
-    one, other = (grid.cells[0].job.tests for grid in (before, after))
+    one, other = (grid.trials[0].job.tests for grid in (before, after))
     assert one[0] == other[0]
     assert one[1].evaluate.out != other[1].evaluate.out
 
@@ -133,7 +133,7 @@ def test_a_list_of_scans_that_lacks_the_masks_hashes_is_made_anew(folder, tmp_pa
         for scan in content["scans"]:
             del scan["labels_sha256"]
         write_json(listed, content)
-    assert grid_of(tmp_path / "copy").cells == before.cells
+    assert grid_of(tmp_path / "copy").trials == before.trials
 
 
 @pytest.mark.parametrize("what", ["version", "preset", "recipe"])
@@ -152,12 +152,12 @@ def test_models_of_changed_code_are_new(folder, monkeypatch, what):
 
 
 def test_test_sets_hold_the_patients_they_should(folder):
-    plan, sources = prepared(folder)
-    grid = build_grid(plan, sources, folder / "out", threads=1)
-    held_out = set(sources["tiny"].store.split().test)
+    plan, datasets = prepared(folder)
+    grid = build_grid(plan, datasets, folder / "out", threads=1)
+    held_out = set(datasets["tiny"].store.split().test)
     assert {scan.case for scan in grid.tests["held out"]} == held_out
     assert [scan.case for scan in grid.tests["away"]] == ["scan_06", "scan_07"]
-    test = grid.cells[0].job.tests[1]
+    test = grid.trials[0].job.tests[1]
     assert test.make.case == test.evaluate.case == ["scan_06", "scan_07"]
 
 
@@ -208,11 +208,11 @@ def test_a_transductive_method_sees_every_scan_and_says_so(folder):
         ("polycl: {pretrain: {method: polycl-s}}", "polycl: {pretrain: {method: polycl-s}, transductive: true}")
     )
     grid = grid_of(folder, text)
-    cell = next(cell for cell in grid.cells if cell.method == "polycl")
-    assert cell.transductive
-    assert cell.job.options.transductive
+    trial = next(trial for trial in grid.trials if trial.method == "polycl")
+    assert trial.transductive
+    assert trial.job.options.transductive
     store = prepared(folder, text)[1]["tiny"].store
-    assert set(store.split(cell.pretrain.options.split).train) == set(store.patients)
+    assert set(store.split(trial.pretrain.options.split).train) == set(store.patients)
     assert len([job for job in grid.jobs() if isinstance(job, PretrainJob)]) == 4  # not shared with the inductive one
 
 
@@ -225,7 +225,7 @@ def test_names():
 
 
 def places(grid, budget):
-    return [(cell.trial.draws, cell.trial.seeds) for cell in grid.cells if cell.budget == budget]
+    return [(trial.runs.draws, trial.runs.seeds) for trial in grid.trials if trial.budget == budget]
 
 
 def test_draws_that_select_the_same_labels_are_one_trial(folder):
@@ -236,11 +236,11 @@ def test_draws_that_select_the_same_labels_are_one_trial(folder):
         ("  polycl: {pretrain: {method: polycl-s}}\n", ""),
         ("  polycl again:\n    pretrain: {method: polycl-s}\n    finetune: {lr: 0.001}\n", ""),
     )
-    _, sources = prepared(folder, text)
+    _, datasets = prepared(folder, text)
     grid = grid_of(folder, text)
     every = tuple(range(6))
     assert places(grid, "100%") == places(grid, "4 scans") == [(every, (0,))]  # four patients are all there are
-    store = sources["tiny"].store
+    store = datasets["tiny"].store
     train = store.split().train
     drawn = {
         d: draw_labels(store.slices, train, Budget(1, "scans"), d, store.presence_columns).tobytes() for d in every
@@ -249,7 +249,7 @@ def test_draws_that_select_the_same_labels_are_one_trial(folder):
     assert 1 < len(alike) < 6, "six draws of one in four scans: some are the same, not all"
     assert sorted(places(grid, "1 scans")) == sorted((draws, (0,)) for draws in alike)
     assert len([job for job in grid.jobs() if isinstance(job, ModelJob)]) == len(alike) + 2
-    assert {cell.job.options.draw for cell in grid.cells if cell.budget == "100%"} == {0}
+    assert {trial.job.options.draw for trial in grid.trials if trial.budget == "100%"} == {0}
 
 
 def test_a_further_draw_trains_nothing_anew_where_there_is_nothing_to_draw(folder):
@@ -261,15 +261,15 @@ def test_which_draws_are_alike_depends_on_the_slices_that_a_method_trains_on(fol
     text = changed(
         ("draws: [0]", "draws: [0, 1, 2, 3]"), ('["1 scans"]', '["4 slices"]'), ("lr: 0.001", "middle_fraction: 0.1")
     )
-    plan, sources = prepared(folder, text)
-    by_method = {cell.method: [] for cell in build_grid(plan, sources, folder / "out", threads=1).cells}
-    for cell in build_grid(plan, sources, folder / "out", threads=1).cells:
-        by_method[cell.method].append(cell.trial.draws)
+    plan, datasets = prepared(folder, text)
+    by_method = {trial.method: [] for trial in build_grid(plan, datasets, folder / "out", threads=1).trials}
+    for trial in build_grid(plan, datasets, folder / "out", threads=1).trials:
+        by_method[trial.method].append(trial.runs.draws)
     assert by_method["polycl again"] == [(0, 1, 2, 3)] * 2  # one slice of each of four patients; two seeds
     assert len(by_method["scratch"]) > 2
 
 
 def test_budgets_that_are_the_same_labels_are_told_of(folder):
-    plan, sources = prepared(folder, changed(('["1 scans"]', '["1 scans", "4 scans", "100%"]')))
+    plan, datasets = prepared(folder, changed(('["1 scans"]', '["1 scans", "4 scans", "100%"]')))
     with pytest.warns(UserWarning, match="4 scans and 100% of tiny are the same labels"):
-        check_data(plan, sources)
+        check_data(plan, datasets)

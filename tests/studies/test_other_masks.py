@@ -15,8 +15,7 @@ import yaml
 
 from frugalseg.errors import OptionError
 from frugalseg.options import StudyStatusOptions
-from frugalseg.studies.jobs.job import MasksJob
-from frugalseg.studies.jobs.other_masks import _check_values
+from frugalseg.studies.jobs.other_masks import MasksToCheck, _check_values
 from frugalseg.studies.plan.reader import read_plan
 from frugalseg.studies.report.results import collect
 from frugalseg.studies.run import study
@@ -79,10 +78,10 @@ def finished(scans):
 
 def test_the_row_stands_where_the_plan_says_and_is_scored_like_any_other(finished, scans):
     results = collect(finished)
-    cells = results.cells.set_index(["method", "budget"]).sort_index()
-    assert (cells["state"] == "done").all()
-    assert cells.loc["nnU-Net"].index.tolist() == ["100%"]
-    row = cells.loc[("nnU-Net", "100%")]
+    trials = results.trials.set_index(["method", "budget"]).sort_index()
+    assert (trials["state"] == "done").all()
+    assert trials.loc["nnU-Net"].index.tolist() == ["100%"]
+    row = trials.loc[("nnU-Net", "100%")]
     assert (row["draws"], row["seeds"], row["external"], row["trained"]) == ("0", "0 1", True, False)
     assert row["annotation"] == "all masks of the four training scans"
     assert math.isnan(row["masks"]), "nothing but what the plan states is known of it"
@@ -152,7 +151,7 @@ def test_masks_in_other_label_values_are_refused_not_scored_as_missed(folder):
 
 
 def test_an_organ_that_was_missed_everywhere_is_no_error():
-    job = MasksJob(id="prepare.x", images=Path(), masks=Path("m"), case=(), target=(), stated=True, out=Path("m.json"))
+    job = MasksToCheck(images=Path(), masks=Path("m"), case=(), target=(), stated=True, out=Path("m.json"))
     targets = {"liver": (1, 2), "spleen": (3,)}
     _check_values(targets, {"a": {0, 1}, "b": {0, 2}}, job)
     _check_values(targets, {"a": {0}}, replace(job, stated=False))
@@ -196,7 +195,8 @@ def test_an_organ_that_was_found_nowhere_is_a_score_of_zero(folder):
         ("away: theirs/away", "away: theirs/nowhere", "nowhere does not exist"),
         ("target: [liver=1]", "target: [spleen=1]", "does not name liver, which held out is tested on"),
         ("target: [liver=1]", "finetune: {}", "finetune: is unknown here"),
-        ("target: [liver=1]", "guided: maybe", "not true or false"),
+        ("target: [liver=1]", "uses_test_references: maybe", "not true or false"),
+        ("target: [liver=1]", "guided: true", "call it uses_test_references"),
         ("scratch: {}", 'scratch: {budgets: ["0 slices"]}', "trains from masks, and 0 slices are none"),
         ('["1 scans", "100%"]', '["0 slices", "1 scans", "100%"]', "no method stands at 0 slices"),
         ("scratch: {}", "scratch + SAM: {of: nnU-Net, refine: {}}\n  scratch: {}", "no method that trains models"),
@@ -222,8 +222,8 @@ def test_a_single_test_set_needs_no_name(scans):
             ("{held out: theirs/here, away: theirs/away}", "theirs/here"),
         )
     )
-    (method,) = (m for m in read_plan(path).methods if m.other)
-    assert method.other.folders == {"held out": (scans / "theirs" / "here").resolve()}
+    (method,) = (m for m in read_plan(path).methods if m.masks)
+    assert method.masks.folders == {"held out": (scans / "theirs" / "here").resolve()}
 
 
 def test_the_resolved_plan_is_itself_a_plan(scans, tmp_path):
@@ -234,8 +234,10 @@ def test_the_resolved_plan_is_itself_a_plan(scans, tmp_path):
 
 
 def test_a_row_that_was_given_references_is_marked_and_takes_no_place(folder):
-    guided = text(("target: [liver=1]", "target: [liver=1]\n    guided: true\n    transductive: true"))
-    study(options(write_plan(folder, guided, scans=False), folder / "out", only=["method=nnU-Net"]))
+    given_references = text(
+        ("target: [liver=1]", "target: [liver=1]\n    uses_test_references: true\n    transductive: true")
+    )
+    study(options(write_plan(folder, given_references, scans=False), folder / "out", only=["method=nnU-Net"]))
     assert "nnU-Net†‡§" in (folder / "out" / "report.html").read_text()
 
 

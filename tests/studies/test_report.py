@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from frugalseg.studies.report import results as study
-from frugalseg.studies.report.conclusions import answer
+from frugalseg.studies.report.conclusions import conclude
 from frugalseg.studies.report.curves import dice_curve, dice_curves
 from frugalseg.studies.report.report import write_report
 from frugalseg.studies.report.scores import Scores
@@ -22,7 +22,7 @@ HOSTILE = '<script>alert("x")</script> & $a_b$'
 
 
 class Page(HTMLParser):
-    """Checks that tags are closed in order, and keeps the text, the tags and the tables' cells."""
+    """Checks that tags are closed in order, and keeps the text, the tags and the tables' trials."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -117,8 +117,8 @@ def test_what_people_called_things_is_shown_and_never_run(tmp_path):
         tests=[study.TestSet(HOSTILE, True, True, 6)],
         state=lambda m, b, d, s: "failed" if (m, s) == (HOSTILE, 0) else "done",
     )
-    cells = results.cells.assign(error=HOSTILE)
-    results = dataclasses.replace(results, name=HOSTILE, description=HOSTILE, cells=cells)
+    trials = results.trials.assign(error=HOSTILE)
+    results = dataclasses.replace(results, name=HOSTILE, description=HOSTILE, trials=trials)
     page = report_of(results, tmp_path)
     assert "script" not in page.tags
     assert page.text.count(HOSTILE) > 10
@@ -157,10 +157,10 @@ def test_studies_of_every_shape_have_a_report(tmp_path, change, said):
 
 def test_a_backbone_without_the_baseline_is_not_called_unfinished(tmp_path):
     results = made_up_study(gains(best=0.1), backbones=["unet", "resnet18-unet", "vit"], budgets=["5%"])
-    cells = results.cells
-    lone = (cells["backbone"] == "resnet18-unet") & (cells["method"] == "scratch")
-    alone = (cells["backbone"] == "vit") & (cells["method"] == "best")
-    results = dataclasses.replace(results, cells=cells[~lone & ~alone])
+    trials = results.trials
+    lone = (trials["backbone"] == "resnet18-unet") & (trials["method"] == "scratch")
+    alone = (trials["backbone"] == "vit") & (trials["method"] == "best")
+    results = dataclasses.replace(results, trials=trials[~lone & ~alone])
     text = report_of(results, tmp_path).text
     assert "resnet18-unet, 5%: scratch is not planned, so not compared." in text
     assert "vit, 5%: only scratch is planned, so nothing is compared." in text
@@ -171,11 +171,11 @@ def test_a_backbone_without_the_baseline_is_not_called_unfinished(tmp_path):
 def test_models_of_different_commits_are_warned_of(tmp_path):
     results = made_up_study(gains())
     assert "trained with the same code" not in report_of(results, tmp_path).text
-    commit = results.cells["seed"].map({0: "abc", 1: "def", 2: "def-dirty"})
-    text = report_of(dataclasses.replace(results, cells=results.cells.assign(commit=commit)), tmp_path).text
+    commit = results.trials["seed"].map({0: "abc", 1: "def", 2: "def-dirty"})
+    text = report_of(dataclasses.replace(results, trials=results.trials.assign(commit=commit)), tmp_path).text
     assert "Not all models were trained with the same code. Commits: abc, def, def-dirty." in text
-    waiting = results.cells.assign(commit=commit, state=["done" if c == "abc" else "waiting" for c in commit])
-    assert "the same code" not in report_of(dataclasses.replace(results, cells=waiting), tmp_path).text
+    waiting = results.trials.assign(commit=commit, state=["done" if c == "abc" else "waiting" for c in commit])
+    assert "the same code" not in report_of(dataclasses.replace(results, trials=waiting), tmp_path).text
 
 
 def test_what_validation_and_intervals_assume_is_said(tmp_path):
@@ -197,7 +197,7 @@ def test_tables_are_written_and_those_of_an_older_report_go(tmp_path):
     tables = tmp_path / "tables"
     report_of(made_up_study(gains(), organs=["liver", "spleen"]), tmp_path)
     (tables / "mine.csv").write_text("a note of mine")
-    names = set(json.loads((tables / "tables.json").read_text()))
+    names = set(json.loads((tables / "tables.json").read_text())["tables"])
     assert (
         {p.stem for p in tables.glob("*.csv")} == {p.stem for p in tables.glob("*.tex")} | {"mine"} == names | {"mine"}
     )
@@ -218,7 +218,7 @@ def test_one_seed_gives_one_report(tmp_path):
 
 def answered(results, resamples=10_000):
     scores = Scores(results, resamples=resamples)
-    return answer(scores, scores.questions[0])
+    return conclude(scores, scores.endpoints[0])
 
 
 def test_supported_worse_and_undecided_methods_are_told_apart():
@@ -290,25 +290,25 @@ def texts(svg):
 
 def test_curves_stand_on_masks_where_these_rise_and_in_the_plans_order_otherwise():
     scores = Scores(made_up_study(gains(), budgets=["1 scan", "5 scans"]), resamples=100)
-    words = texts(dice_curve(scores, scores.questions[0], "unet"))
+    words = texts(dice_curve(scores, scores.endpoints[0], "unet"))
     assert "annotated slices" in words
     assert {"scratch", "best", "40 masks", "80 masks", "liver on held-out"} <= set(words)
     results = made_up_study(gains())
-    falling = dataclasses.replace(results, cells=results.cells.assign(masks=100 - results.cells["masks"]))
+    falling = dataclasses.replace(results, trials=results.trials.assign(masks=100 - results.trials["masks"]))
     scores = Scores(falling, resamples=100)
-    assert "labels used" in texts(dice_curve(scores, scores.questions[0], "unet"))
+    assert "labels used" in texts(dice_curve(scores, scores.endpoints[0], "unet"))
 
 
 def test_curves_show_any_name_and_leave_out_backbones_without_a_run():
     results = made_up_study(gains(), methods=["scratch", "_a $x_1$ <b>"], backbones=["unet", "resunet"])
-    done = results.cells.assign(state=results.cells["backbone"].map({"unet": "done", "resunet": "waiting"}))
-    (chart,) = dice_curves(Scores(dataclasses.replace(results, cells=done), resamples=100))
+    done = results.trials.assign(state=results.trials["backbone"].map({"unet": "done", "resunet": "waiting"}))
+    (chart,) = dice_curves(Scores(dataclasses.replace(results, trials=done), resamples=100))
     assert any(word.endswith("_a $x_1$ <b>") for word in texts(chart))
 
 
 def test_many_methods_look_different():
     methods = ["scratch", *(f"m{i}" for i in range(14))]
     scores = Scores(made_up_study(gains(), methods=methods, draws=[0], seeds=[0]), resamples=100)
-    svg = dice_curve(scores, scores.questions[0], "unet")
+    svg = dice_curve(scores, scores.endpoints[0], "unet")
     lines = re.findall(r'style="fill: none; (stroke[^"]*stroke-width: 1\.7[^"]*)"', svg)
     assert len(set(lines)) == len(methods)

@@ -15,10 +15,12 @@ import pandas as pd
 import pytest
 
 from frugalseg.cli import main
+from frugalseg.engine.files import read_json, write_json
 from frugalseg.errors import OptionError, RunError
 from frugalseg.options import ReportOptions, StudyStatusOptions
+from frugalseg.records.study import JobState
 from frugalseg.studies.jobs import state
-from frugalseg.studies.jobs.state import JobState, at_work, read_state, write_state
+from frugalseg.studies.jobs.state import at_work, read_state, write_state
 from frugalseg.studies.report.results import collect
 from frugalseg.studies.run import report, study
 from frugalseg.studies.status import study_status
@@ -50,20 +52,20 @@ def test_every_model_is_tested_on_every_set(folder):
     assert table["dice"].between(0, 1).all()
 
 
-def test_cells_tell_what_each_model_was_given_and_cost(folder):
+def test_trials_tell_what_each_model_was_given_and_cost(folder):
     results = collect(folder / "out")
-    cells = results.cells.set_index(["method", "seed"])
-    assert (cells["state"] == "done").all()
-    assert (cells["mask_scans"] == 1).all()
-    assert (cells["validation_scans"] == 1).all()
-    assert (cells["validation_masks"] == 6).all()  # a scan of six slices
-    assert (cells["semi"] == "none").all()
-    assert (cells.loc["scratch", "pretrain_scans"] == 0).all()
-    assert (cells.loc["polycl", "pretrain_scans"] == 4).all()
-    assert (cells["organ_present_labels"] == 0).all()
-    assert (cells["finetune_minutes"] > 0).all()
-    assert cells.loc[("polycl", 0), "pretrain_minutes"] > 0 == cells.loc[("scratch", 0), "pretrain_minutes"]
-    assert cells["device"].str.startswith("CPU, 1 thread,").all()
+    trials = results.trials.set_index(["method", "seed"])
+    assert (trials["state"] == "done").all()
+    assert (trials["mask_scans"] == 1).all()
+    assert (trials["validation_scans"] == 1).all()
+    assert (trials["validation_masks"] == 6).all()  # a scan of six slices
+    assert (trials["semi"] == "none").all()
+    assert (trials.loc["scratch", "pretrain_scans"] == 0).all()
+    assert (trials.loc["polycl", "pretrain_scans"] == 4).all()
+    assert (trials["organ_present_labels"] == 0).all()
+    assert (trials["finetune_minutes"] > 0).all()
+    assert trials.loc[("polycl", 0), "pretrain_minutes"] > 0 == trials.loc[("scratch", 0), "pretrain_minutes"]
+    assert trials["device"].str.startswith("CPU, 1 thread,").all()
     assert [(t.name, t.in_domain, t.millimetres, t.scans) for t in results.tests] == [
         ("held out", True, True, 1),
         ("away", False, False, 2),
@@ -89,6 +91,29 @@ def test_a_second_run_does_nothing_again(folder):
     assert (folder / "out" / "cases.csv").read_bytes() == table
 
 
+def test_a_study_begun_before_the_records_goes_on(folder, tmp_path):
+    """Its files had no format, trials were cells, jobs at a time at_once, tables a plain list, trials.csv cells.csv."""
+    out = tmp_path / "out"
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    for path in [*(out / "jobs").glob("*.json"), out / "grid.json", out / "study.json", out / "tables" / "tables.json"]:
+        content = {key: value for key, value in read_json(path).items() if key != "format"}
+        if path.name == "grid.json":
+            content["cells"] = content.pop("trials")
+            for cell in content["cells"]:
+                cell["guided"] = cell.pop("uses_test_references")
+        if path.name == "study.json":
+            content["at_once"] = content.pop("jobs")
+        write_json(path, content.get("tables", content))
+    (out / "trials.csv").rename(out / "cells.csv")
+    before = finished(out)
+    assert "6 done of 6 models" in study_status(StudyStatusOptions(folder=out))
+    study(options(tmp_path / "plan.yaml", out))
+    assert finished(out) == before
+    assert read_json(out / "grid.json") == read_json(folder / "out" / "grid.json")
+    assert not (out / "cells.csv").exists()
+    assert len(pd.read_csv(out / "trials.csv")) == 6
+
+
 def test_status_and_report_of_a_finished_study(folder, capsys):
     text = study_status(StudyStatusOptions(folder=folder / "out"))
     assert "6 done of 6 models" in text
@@ -102,9 +127,9 @@ def test_status_and_report_of_a_finished_study(folder, capsys):
 
 def test_status_for_who_may_only_read(folder, tmp_path, monkeypatch):
     shutil.copytree(folder / "out", tmp_path / "out")
-    cell = next(cell for cell in json.loads((tmp_path / "out" / "grid.json").read_text())["cells"])
-    (tmp_path / "out" / cell["folder"] / "model.json").unlink()
-    write_state(tmp_path / "out", cell["id"], JobState("running", started=time.time()))
+    trial = next(trial for trial in json.loads((tmp_path / "out" / "grid.json").read_text())["trials"])
+    (tmp_path / "out" / trial["folder"] / "model.json").unlink()
+    write_state(tmp_path / "out", trial["id"], JobState("running", started=time.time()))
 
     def refuse(*_given, **_more):
         raise PermissionError(13, "Permission denied")
@@ -113,7 +138,7 @@ def test_status_for_who_may_only_read(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(state, "FileLock", refuse)
     told = study_status(StudyStatusOptions(folder=tmp_path / "out"))
     assert "5 done, 1 running of 6 models" in told
-    assert f"running: {cell['id']}" in told
+    assert f"running: {trial['id']}" in told
     assert "whether somebody is at work cannot be told" in told
     assert "whether" not in study_status(StudyStatusOptions(folder=folder / "out"))  # it is finished
 
@@ -140,10 +165,10 @@ def test_a_raw_data_set_as_labels_and_a_case_called_na(tmp_path):
 def test_a_part_of_the_grid(folder, tmp_path):
     only = ["method=scratch", "method=polycl", "seed=1"]
     study(options(folder / "plan.yaml", tmp_path / "part", at_once=2, only=only))
-    cells = collect(tmp_path / "part").cells
-    done = cells[cells["state"] == "done"]
+    trials = collect(tmp_path / "part").trials
+    done = trials[trials["state"] == "done"]
     assert set(zip(done["method"], done["seed"], strict=True)) == {("scratch", 1), ("polycl", 1)}
-    assert set(cells["state"]) == {"done", "waiting"}
+    assert set(trials["state"]) == {"done", "waiting"}
     whole = cases(folder / "out")
     whole = whole[(whole["seed"] == 1) & (whole["method"] != "polycl again")]
     pd.testing.assert_frame_equal(cases(tmp_path / "part"), whole.reset_index(drop=True))  # in another company
@@ -164,7 +189,7 @@ def test_draws_that_select_the_same_labels_are_trained_and_told_of_once(folder, 
     study(options(plan, out))
     assert first in finished(out).items()
     assert len(finished(out)) == 3  # two models and an encoder
-    table = pd.read_csv(out / "cells.csv")
+    table = pd.read_csv(out / "trials.csv")
     assert table["draws"].tolist() == ["0 1 2"] * 2
     assert len(cases(out)) == 2 * (1 + 2)
     status = study_status(StudyStatusOptions(folder=out))
@@ -198,7 +223,7 @@ def test_a_folder_with_other_things_is_left_alone(folder):
 
 def test_a_plan_that_is_refused_leaves_the_study_as_it_was(folder, tmp_path):
     out = folder / "out"
-    kept = {name: (out / name).read_bytes() for name in ("plan.yaml", "grid.json", "study.json", "cells.csv")}
+    kept = {name: (out / name).read_bytes() for name in ("plan.yaml", "grid.json", "study.json", "trials.csv")}
     text = changed(("{data: tiny}", "{data: tiny, patients: all}"))
     refused = tmp_path / "leaking.yaml"
     refused.write_text(text.replace("images: ", f"images: {folder}/").replace("labels: ", f"labels: {folder}/"))
@@ -243,12 +268,12 @@ def test_a_failing_job_leaves_the_others_going_and_is_tried_again(tmp_path):
     out = tmp_path / "out"
     with pytest.raises(RunError, match="3 of 5 jobs failed"):
         study(options(plan, out, at_once=2))
-    cells = collect(out).cells.set_index("method")
-    assert cells["state"].to_dict() == {"scratch": "done", "polycl": "failed", "polycl again": "failed"}
-    assert "the loss is" in cells.loc["polycl again", "error"]
-    assert "it needs pretrain.polycl-s" in cells.loc["polycl", "error"]
-    assert "which failed: the loss is" in cells.loc["polycl", "error"]
-    assert (cells["error"] == "").tolist() == [True, False, False]
+    trials = collect(out).trials.set_index("method")
+    assert trials["state"].to_dict() == {"scratch": "done", "polycl": "failed", "polycl again": "failed"}
+    assert "the loss is" in trials.loc["polycl again", "error"]
+    assert "it needs pretrain.polycl-s" in trials.loc["polycl", "error"]
+    assert "which failed: the loss is" in trials.loc["polycl", "error"]
+    assert (trials["error"] == "").tolist() == [True, False, False]
     text = study_status(StudyStatusOptions(folder=out))
     assert "1 done, 2 failed of 3 models" in text
     assert text.count("failed: ") == 4  # two pre-trainings and models, one reason named twice

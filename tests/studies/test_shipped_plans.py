@@ -17,14 +17,14 @@ from frugalseg.options import FinetuneOptions, PretrainOptions
 from frugalseg.pretraining.methods import chosen_method
 from frugalseg.pretraining.task import PretrainTask
 from frugalseg.segmentation.presets import chosen_preset, make_optimizer, make_schedule
-from frugalseg.studies.jobs import trial_builder as cells_module
-from frugalseg.studies.jobs.datasets import check_data, locate
+from frugalseg.studies.jobs.datasets import check_data, resolve_datasets
 from frugalseg.studies.jobs.grid import build_grid
 from frugalseg.studies.jobs.job import ModelJob, PretrainJob
-from frugalseg.studies.jobs.runner import attempt
-from frugalseg.studies.plan.plan import of_plan
+from frugalseg.studies.jobs.runner import run_job
+from frugalseg.studies.plan.options import of_plan
 from frugalseg.studies.plan.reader import read_plan
-from frugalseg.studies.run import other_masks
+from frugalseg.studies.plan.weights import weights_sha256
+from frugalseg.studies.run import mask_preparations
 from tests.scans import AFFINE_LPS
 
 PLANS = Path(__file__).resolve().parents[2] / "plans"
@@ -65,10 +65,9 @@ def weights(monkeypatch, tmp_path):
     path = tmp_path / "weights"
     path.write_bytes(b"weights")
     monkeypatch.setattr("frugalseg.promptable.load.find_weights", lambda name: path)
-    monkeypatch.setattr(cells_module, "find_weights", lambda name: path)
-    cells_module._weights_sha256.cache_clear()
+    weights_sha256.cache_clear()
     yield
-    cells_module._weights_sha256.cache_clear()
+    weights_sha256.cache_clear()
 
 
 def small_plan(path, study, tmp_path, monkeypatch):
@@ -100,15 +99,15 @@ def small_plan(path, study, tmp_path, monkeypatch):
 def test_every_trial_of_a_shipped_plan_can_be_made(path, study, tmp_path, monkeypatch, weights):
     plan = small_plan(path, study, tmp_path, monkeypatch)
     out = tmp_path / "out"
-    sources = locate(plan, out)
-    for job in (source.job for source in sources.values()):
-        assert attempt(job, out, threads=1).state == "done"
-    check_data(plan, sources)
-    for job, _ in other_masks(plan, sources, out):
-        ended = attempt(job, out, threads=1)
+    datasets = resolve_datasets(plan, out)
+    for job in (source.job for source in datasets.values()):
+        assert run_job(job, out, threads=1).state == "done"
+    check_data(plan, datasets)
+    for job, _ in mask_preparations(plan, datasets, out):
+        ended = run_job(job, out, threads=1)
         assert ended.state == "done", ended.error
-    grid = build_grid(plan, sources, out, threads=1)
-    assert {(c.method, c.backbone, c.budget) for c in grid.cells} == {
+    grid = build_grid(plan, datasets, out, threads=1)
+    assert {(c.method, c.backbone, c.budget) for c in grid.trials} == {
         (m.name, backbone, budget) for m in plan.methods for backbone in m.backbones for budget in m.budgets
     }
     for job in grid.jobs():
@@ -117,8 +116,8 @@ def test_every_trial_of_a_shipped_plan_can_be_made(path, study, tmp_path, monkey
             assert PretrainTask(job.options, store, store.split(), torch.device("cpu")).steps > 0
         if isinstance(job, ModelJob) and isinstance(job.options, FinetuneOptions) and job.options.encoder is None:
             assert chosen_preset(job.options)
-    whole = [c for c in grid.cells if c.budget == "100%" and c.model is not None]
-    assert all(c.trial.draws == plan.draws for c in whole)
+    whole = [c for c in grid.trials if c.budget == "100%" and c.model is not None]
+    assert all(c.runs.draws == plan.draws for c in whole)
     runs = {(c.method, c.backbone) for c in whole}
     assert len(whole) == len(runs) * len(plan.seeds), "one run a seed where there is nothing to draw"
 
@@ -218,6 +217,6 @@ def test_sam_mix_stands_at_the_budgets_of_its_paper(tmp_path, monkeypatch, weigh
     slices = ("5 slices", "50 slices", "100 slices")
     assert methods["SAM-Mix"].budgets == methods["SAM-Mix, boxes of references"].budgets == slices
     assert methods["SAM, boxes of references"].budgets == ("0 slices",)
-    assert methods["SAM, boxes of references"].guided
+    assert methods["SAM, boxes of references"].uses_test_references
     assert methods["nnU-Net"].budgets == ("100%",)
     assert methods["supervised"].budgets == (*slices, "100%")

@@ -14,7 +14,7 @@ from frugalseg.evaluation.metric_table import DICE, HD95
 from frugalseg.evaluation.statistics import holm, signed_rank
 from frugalseg.studies.report import results as study
 from frugalseg.studies.report.comparison import compare_with_baseline
-from frugalseg.studies.report.conclusions import answer
+from frugalseg.studies.report.conclusions import conclude
 from frugalseg.studies.report.latex import escape, to_latex
 from frugalseg.studies.report.scores import Group, Scores
 from frugalseg.studies.report.table import GAP, Entry, Section, Table, rank_column
@@ -66,7 +66,7 @@ def test_a_column_with_a_missing_run_says_so_and_ranks_nobody():
     assert rows["best"][2].text == f"{0.6 + 0.035 - 0.005 + 0.01:.3f} ± {np.std([-0.01, 0, 0.01, 0.02], ddof=1):.3f}"
     assert [rows[m][2].rank for m in rows] == ["", ""]
     assert [rows[m][0].rank for m in rows] == ["second", "best"]
-    (gaps,) = tables.gaps
+    (gaps,) = tables.missing_runs
     assert texts(gaps, 3) == ["draw 0, seed 2", "draw 1, seed 2"]
     assert texts(gaps, 5) == ["CUDA out of memory"] * 2
     assert gaps.data["error"].str.contains("Traceback").all()
@@ -78,7 +78,7 @@ def test_a_group_without_runs_is_a_dash_not_a_number():
     assert (entry.text, entry.note) == ("–", "0 of 6 runs")
     comparison = rows_of(tables.comparisons[0])["best"]
     assert [e.text for e in comparison] == ["–"] * 6 + ["0 of 6"]
-    assert texts(tables.gaps[0], 3) == ["6 runs", "6 runs"]
+    assert texts(tables.missing_runs[0], 3) == ["6 runs", "6 runs"]
     cost = rows_of(tables.cost[0])["best"]
     assert {e.text for e in cost[1:]} == {"–"}
 
@@ -105,7 +105,7 @@ def test_p_values_are_those_of_scores_averaged_over_runs_and_corrected_over_the_
         return 0.7 + noise[methods.index(method), budgets.index(budget), draw, seed, patient]
 
     scores = Scores(made_up_study(noisy, methods=methods, budgets=budgets), resamples=200)
-    comparisons = compare_with_baseline(scores, scores.questions[0], DICE)
+    comparisons = compare_with_baseline(scores, scores.endpoints[0], DICE)
     differences = (noise[1:] - noise[0]).mean(axis=(2, 3)).reshape(4, 8)
     expected = [signed_rank(d).p for d in differences]
     assert [c.rank.p for c in comparisons] == pytest.approx(expected)
@@ -130,7 +130,7 @@ def test_fewer_is_better_for_distances():
 
     nine = [study.TestSet("held-out", True, True, 9)]
     scores = Scores(made_up_study(unequal, tests=nine), resamples=200)
-    dices, distances = (compare_with_baseline(scores, scores.questions[0], m) for m in (DICE, HD95))
+    dices, distances = (compare_with_baseline(scores, scores.endpoints[0], m) for m in (DICE, HD95))
     assert all(c.difference.mean == pytest.approx(0.1) and c.verdict == 1 for c in dices)
     assert all(c.difference.mean == pytest.approx(-10) and c.verdict == 1 for c in distances)
 
@@ -139,10 +139,10 @@ def test_several_scans_of_a_patient_count_once():
     results = made_up_study(dice, methods=["scratch"], draws=[0], seeds=[1], budgets=["all"])
     cases = results.cases.assign(patient=["a", "a", "a", "b", "c", "", "", float("nan")])
     scores = Scores(dataclasses.replace(results, cases=cases), resamples=200)
-    question, group = scores.questions[0], Group("scratch", "unet", "all")
-    assert scores.patients(question) == 6  # a, b, c, and three scans that name no patient
-    assert scores.scans(question) == 8
-    assert scores.summary(question, group, DICE).mean == pytest.approx(
+    endpoint, group = scores.endpoints[0], Group("scratch", "unet", "all")
+    assert scores.patients(endpoint) == 6  # a, b, c, and three scans that name no patient
+    assert scores.scans(endpoint) == 8
+    assert scores.summary(endpoint, group, DICE).mean == pytest.approx(
         0.5 + np.mean([0.01, 0.03, 0.04, 0.05, 0.06, 0.07])
     )
     assert "8 scans of 6 patients" in study_tables(scores).in_domain[0].title
@@ -153,8 +153,8 @@ def test_a_run_that_lacks_a_scan_is_a_gap_not_a_mean_over_fewer():
     lost = (results.cases["method"] == "best") & (results.cases["seed"] == 0) & (results.cases["case"] == "held-out-00")
     tables = tables_of(dataclasses.replace(results, cases=results.cases[~lost]))
     assert rows_of(tables.in_domain[0])["best"][0].note == "4 of 6 runs"
-    assert set(texts(tables.gaps[0], 4)) == {"incomplete"}
-    assert texts(tables.gaps[0], 5)[0] == "held-out, liver: 7 of 8 scans measured"
+    assert set(texts(tables.missing_runs[0], 4)) == {"incomplete"}
+    assert texts(tables.missing_runs[0], 5)[0] == "held-out, liver: 7 of 8 scans measured"
 
 
 def test_a_scan_that_no_run_measured_is_told():
@@ -165,15 +165,15 @@ def test_a_scan_that_no_run_measured_is_told():
 
 def test_cells_that_are_not_done_any_more_bring_no_scores():
     results = made_up_study(dice)
-    cells = results.cells.assign(state=np.where(results.cells["seed"] == 0, "running", "done"))
-    assert rows_of(tables_of(dataclasses.replace(results, cells=cells)).in_domain[0])["best"][0].note == "4 of 6 runs"
+    trials = results.trials.assign(state=np.where(results.trials["seed"] == 0, "running", "done"))
+    assert rows_of(tables_of(dataclasses.replace(results, trials=trials)).in_domain[0])["best"][0].note == "4 of 6 runs"
 
 
 def test_guided_methods_weaken_no_other_method_s_p():
     alone = made_up_study(dice, methods=["scratch", "best"])
-    beside = made_up_study(dice, methods=["scratch", "moco", "best"], guided=["moco"])
+    beside = made_up_study(dice, methods=["scratch", "moco", "best"], uses_test_references=["moco"])
     compared = [
-        {c.group: c for c in compare_with_baseline(scores, scores.questions[0], DICE)}
+        {c.group: c for c in compare_with_baseline(scores, scores.endpoints[0], DICE)}
         for scores in (Scores(results, resamples=200) for results in (alone, beside))
     ]
     for group, comparison in compared[1].items():
@@ -185,7 +185,9 @@ def test_guided_methods_weaken_no_other_method_s_p():
             assert comparison.p_holm == compared[0][group].p_holm
 
 
-@pytest.mark.parametrize(("column", "mark", "command"), [("transductive", "†", "dagger"), ("guided", "‡", "ddagger")])
+@pytest.mark.parametrize(
+    ("column", "mark", "command"), [("transductive", "†", "dagger"), ("uses_test_references", "‡", "ddagger")]
+)
 def test_methods_that_had_more_are_marked_everywhere_and_take_no_place(column, mark, command):
     results = made_up_study(
         dice,
@@ -200,7 +202,7 @@ def test_methods_that_had_more_are_marked_everywhere_and_take_no_place(column, m
         names = {row[0].text for section in table.sections for row in section.rows}
         assert f"moco{mark}" in names
         assert "moco" not in names
-        assert any(note.startswith(f"{mark} {column}") for note in table.notes)
+        assert any(note.startswith(f"{mark} {column.replace('_', ' ')}") for note in table.notes)
         assert rf"moco$^\{command}$" in to_latex(table)
     first = {name: row[0].rank for name, row in rows_of(tables.in_domain[0]).items()}
     assert first == {"scratch": "second", f"moco{mark}": "", "best": "best"}  # moco has the highest mean
@@ -239,8 +241,8 @@ def test_each_organ_has_tables_of_its_own_and_missed_organs_are_counted():
 
 def test_costs_are_ranges_where_draws_differ():
     results = made_up_study(dice, methods=["scratch"], budgets=["3 scans"])
-    cells = results.cells.assign(masks=[38, 38, 38, 41, 41, 41], finetune_minutes=[1, 2, 3, 1, 2, 3])
-    (cost,) = tables_of(dataclasses.replace(results, cells=cells)).cost
+    trials = results.trials.assign(masks=[38, 38, 38, 41, 41, 41], finetune_minutes=[1, 2, 3, 1, 2, 3])
+    (cost,) = tables_of(dataclasses.replace(results, trials=trials)).cost
     row = dict(zip(cost.columns[1:], (e.text for e in rows_of(cost)["scratch"]), strict=True))
     assert row["Masks"] == "38 – 41"
     assert row["from scans"] == "1"
@@ -252,12 +254,12 @@ def test_costs_are_ranges_where_draws_differ():
 
 def test_methods_that_found_nothing_unlabelled_are_named():
     results = made_up_study(dice, methods=["scratch", "best"])
-    asked = results.cells["method"] == "best"
-    cells = results.cells.assign(
+    asked = results.trials["method"] == "best"
+    trials = results.trials.assign(
         semi=np.where(asked, "self-training", "none"),
-        unlabelled_slices=np.where(asked & (results.cells["budget"] == "1 scan"), 300, 0),
+        unlabelled_slices=np.where(asked & (results.trials["budget"] == "1 scan"), 300, 0),
     )
-    (cost,) = tables_of(dataclasses.replace(results, cells=cells)).cost
+    (cost,) = tables_of(dataclasses.replace(results, trials=trials)).cost
     assert cost.notes[-1] == (
         "No slice was left unlabelled, so these learned from their masks alone: best at 3 scans (self-training)."
     )
@@ -269,11 +271,11 @@ def test_intervals_know_which_runs_share_a_draw():
         return 0.5 + 0.1 * draw * (method == "best")
 
     scores = Scores(made_up_study(by_draw, budgets=["5%"]))
-    (question,) = scores.questions
-    best = scores.summary(question, Group("best", "unet", "5%"), DICE).ci95_runs
+    (endpoint,) = scores.endpoints
+    best = scores.summary(endpoint, Group("best", "unet", "5%"), DICE).ci95_runs
     assert best.kind == "t interval, 2 draws, 3 seeds, 8 patients"
     assert best.limits == (0.0, 1.0)
-    (comparison,) = compare_with_baseline(scores, question, DICE)
+    (comparison,) = compare_with_baseline(scores, endpoint, DICE)
     half = 12.706 * 0.05  # Student's t of one degree of freedom times the standard error of two draws
     assert comparison.difference.ci95_runs.limits == pytest.approx((0.05 - half, 0.05 + half), abs=1e-4)
 
@@ -297,7 +299,7 @@ def test_every_printed_interval_says_its_kind_and_its_patients():
 def test_one_method_alone_has_no_comparison_and_one_run_no_spread():
     tables = tables_of(made_up_study(dice, methods=["scratch"], draws=[0], seeds=[0], budgets=["5%"]))
     assert not tables.comparisons
-    assert not tables.gaps
+    assert not tables.missing_runs
     assert rows_of(tables.in_domain[0])["scratch"][0] == Entry("0.525")
 
 
@@ -377,11 +379,11 @@ def labelled_wholly(dice, methods=("scratch", "best"), untrained=()):
         whole, alone = frame["budget"].eq("100%"), frame["method"].isin(untrained)
         return frame[~(whole & frame["draw"].ne(0)) & ~(alone & (frame["draw"].ne(0) | frame["seed"].ne(0)))]
 
-    cells = once(results.cells).copy()
-    cells.loc[cells["budget"].eq("100%") | cells["method"].isin(untrained), "draws"] = every
-    cells.loc[cells["method"].isin(untrained), "seeds"] = seeds
-    cells["trained"] = ~cells["method"].isin(untrained)
-    return dataclasses.replace(results, cells=cells, cases=once(results.cases))
+    trials = once(results.trials).copy()
+    trials.loc[trials["budget"].eq("100%") | trials["method"].isin(untrained), "draws"] = every
+    trials.loc[trials["method"].isin(untrained), "seeds"] = seeds
+    trials["trained"] = ~trials["method"].isin(untrained)
+    return dataclasses.replace(results, trials=trials, cases=once(results.cases))
 
 
 def noisy(method, budget, draw, seed, i):
@@ -390,25 +392,25 @@ def noisy(method, budget, draw, seed, i):
 
 def test_what_all_draws_share_is_as_many_runs_as_were_trained():
     scores = Scores(labelled_wholly(noisy), resamples=200)
-    (question,) = scores.questions
-    counts = {(c.group.budget, c.runs, c.planned) for c in compare_with_baseline(scores, question, DICE)}
+    (endpoint,) = scores.endpoints
+    counts = {(c.group.budget, c.runs, c.planned) for c in compare_with_baseline(scores, endpoint, DICE)}
     assert counts == {("1 scan", 15, 15), ("100%", 5, 5)}
-    table = in_domain_table(scores, question)
+    table = in_domain_table(scores, endpoint)
     assert dict(zip(table.data["budget"], table.data["runs_planned"], strict=True)) == {"1 scan": 15, "100%": 5}
-    whole = scores.summary(question, Group("best", "unet", "100%"), DICE)
+    whole = scores.summary(endpoint, Group("best", "unet", "100%"), DICE)
     by_seed = made_up_study(noisy, budgets=("100%",), draws=(0,), seeds=(0, 1, 2, 3, 4))
     alone = Scores(by_seed, resamples=200)
-    assert whole == alone.summary(alone.questions[0], Group("best", "unet", "100%"), DICE)
+    assert whole == alone.summary(alone.endpoints[0], Group("best", "unet", "100%"), DICE)
     assert any("At 100% the draws 0, 1, 2 select the same labels" in note for note in table.notes)
 
 
 def test_what_is_not_trained_is_one_run_and_meets_every_run_of_the_baseline():
     scores = Scores(labelled_wholly(noisy, ("scratch", "one slice"), untrained=("one slice",)), resamples=200)
-    (question,) = scores.questions
+    (endpoint,) = scores.endpoints
     group = Group("one slice", "unet", "1 scan")
-    assert (scores.finished(question, group), scores.planned[group]) == (1, 1)
-    assert math.isnan(scores.summary(question, group, DICE).sd)
-    compared = {c.group.budget: c for c in compare_with_baseline(scores, question, DICE)}
+    assert (scores.finished(endpoint, group), scores.planned[group]) == (1, 1)
+    assert math.isnan(scores.summary(endpoint, group, DICE).sd)
+    compared = {c.group.budget: c for c in compare_with_baseline(scores, endpoint, DICE)}
     assert (compared["1 scan"].runs, compared["1 scan"].planned) == (15, 15)
     assert (compared["100%"].runs, compared["100%"].planned) == (5, 5)
     # Its one result stands beside those of each draw and seed: what remains is how the baseline's runs differ.
@@ -422,9 +424,9 @@ def test_a_method_that_does_not_stand_at_a_budget_is_a_dash_and_keeps_nobody_fro
     def without(frame):
         return frame[~(frame["method"].eq("elsewhere") & frame["budget"].eq("1 scan"))]
 
-    scores = Scores(dataclasses.replace(results, cells=without(results.cells), cases=without(results.cases)), 200)
-    (section,) = in_domain_table(scores, scores.questions[0]).sections
+    scores = Scores(dataclasses.replace(results, trials=without(results.trials), cases=without(results.cases)), 200)
+    (section,) = in_domain_table(scores, scores.endpoints[0]).sections
     by_name = {row[0].text: row for row in section.rows}
     assert by_name["elsewhere"][1].text == GAP
     assert by_name["best"][1].rank == "best"
-    assert "2 budgets" in answer(scores, scores.questions[0]).lead[0]
+    assert "2 budgets" in conclude(scores, scores.endpoints[0]).lead[0]

@@ -8,11 +8,9 @@ therefore equals the unbroken one, from any checkpoint, without generator states
 from __future__ import annotations
 
 import math
-import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +24,7 @@ from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import Work, console, progress, say
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import InterruptedRunError, RunError
+from frugalseg.interrupts import interrupt, stop_requests
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -148,7 +147,7 @@ def train(task: Task, plan: Plan, fabric: Fabric, run: RunFolder) -> None:
         RunError: the loss is no longer finite, or the checkpoint is damaged.
     """
     trainer = _Trainer(task, plan, fabric, run)
-    with _stop_requests() as stop, progress("training", plan.steps, "steps") as bar:
+    with stop_requests(_tell_stopping, again=interrupt) as stop, progress("training", plan.steps, "steps") as bar:
         trainer.run_steps(bar, stop)
 
 
@@ -344,30 +343,8 @@ def seed_step(seed: int, step: int, process: int = 0) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0]))
 
 
-@contextmanager
-def _stop_requests() -> Iterator[list[str]]:
-    """Collect Ctrl-C and SIGTERM instead of dying of them; a second Ctrl-C stops at once. A second SIGTERM does not: a
-    batch system may send one to every process, and a study then hands on its own."""
-    asked: list[str] = []
-
-    def note(number: int, _: object) -> None:
-        if asked and number == signal.SIGTERM:
-            return
-        if asked:
-            raise KeyboardInterrupt
-        asked.append("Ctrl-C" if number == signal.SIGINT else "SIGTERM")
-        say("stopping after this step; a checkpoint will be written (Ctrl-C again to stop at once)")
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # signals reach the main thread only; a training inside another thread is stopped from there
-        yield asked
-        return
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _tell_stopping() -> None:
+    say("stopping after this step; a checkpoint will be written (Ctrl-C again to stop at once)")
 
 
 def steps_and_interval(

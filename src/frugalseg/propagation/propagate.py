@@ -46,7 +46,7 @@ from frugalseg.propagation.passes import (
     nonempty,
     passes,
 )
-from frugalseg.propagation.review import ANNOTATED, CARRIED, Row, judge, to_review, write_rows
+from frugalseg.propagation.review import ANNOTATED, PROPAGATED, Row, judge, to_review, write_rows
 from frugalseg.records.predictions import CaseRecord, GivenMask, PredictionRecord, Propagation
 from frugalseg.records.signatures import SlicesSignature
 from frugalseg.refinement.boxes import Classes
@@ -145,7 +145,7 @@ def _told(task: Task, rows: Sequence[Row]) -> Propagation:
     return Propagation(
         slices=(task.first, task.last),
         annotated_slices={organ: tuple(_at(rows, organ, ANNOTATED)) for organ in task.organs},
-        carried_slices={organ: len(_at(rows, organ, CARRIED)) for organ in task.organs},
+        carried_slices={organ: len(_at(rows, organ, PROPAGATED)) for organ in task.organs},
         needs_review={organ: tuple(slices) for organ, slices in to_review(rows).items()},
     )
 
@@ -158,12 +158,12 @@ def _announce(case: str, task: Task, rows: Sequence[Row]) -> None:
     if not task.passes:
         say(f"{case}: there is no slice beside the annotated one")
     for organ in task.organs:
-        given, carried = _at(rows, organ, ANNOTATED), _at(rows, organ, CARRIED)
+        given, propagated = _at(rows, organ, ANNOTATED), _at(rows, organ, PROPAGATED)
         if not given:
             say(f"{case}, {organ}: in no annotated slice")
             continue
         review = as_ranges(to_review(rows).get(organ, [])) or "none"
-        say(f"{case}, {organ}: {as_ranges(given)} → {as_ranges(given + carried)}; slices that need review: {review}")
+        say(f"{case}, {organ}: {as_ranges(given)} → {as_ranges(given + propagated)}; slices that need review: {review}")
 
 
 NO_BELIEFS: Beliefs = np.empty((0, 0, 0), np.float32)

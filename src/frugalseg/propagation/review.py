@@ -12,8 +12,8 @@ import numpy as np
 from frugalseg.engine.files import atomic_write
 from frugalseg.propagation.passes import Bools, SliceState
 
-ANNOTATED, CARRIED, ENDED = "annotated", "carried", "ended"
-"""Where a slice's mask is from; ended: the object was carried to the slice before, and found no more."""
+ANNOTATED, PROPAGATED, ENDED = "annotated", "propagated", "ended"
+"""Where a slice's mask is from; ended: the object was propagated to the slice before, and found no more."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Row:
         slice: counted from 0 at the inferior end.
         organ: its name.
         source: see `ANNOTATED`.
-        carried_from: the annotated slices it was carried from.
+        propagated_from: the annotated slices it was propagated from.
         distance_mm: to the nearest of them.
         area_mm2: of its mask.
         score, agreement, change: see `SliceState`.
@@ -35,7 +35,7 @@ class Row:
     slice: int
     organ: str
     source: str
-    carried_from: str
+    propagated_from: str
     distance_mm: float
     area_mm2: float
     score: float
@@ -61,7 +61,7 @@ def judge(
         state: what was believed of it.
         settled: (K, H, W) its masks.
         organs: names of the K objects.
-        annotated: the annotated slices it was carried from; itself, where it is one.
+        annotated: the annotated slices it was propagated from; itself, where it is one.
         before: (K,) whether each object is there in the slice before it, on the way from an annotated one.
         denied: (K,) whether the next slice is annotated and lacks the object.
         voxel_mm: between slices, rows and columns.
@@ -86,8 +86,8 @@ def judge(
             Row(
                 slice=state.z,
                 organ=organ,
-                source=ANNOTATED if here else CARRIED if there else ENDED,
-                carried_from=" ".join(map(str, annotated)),
+                source=ANNOTATED if here else PROPAGATED if there else ENDED,
+                propagated_from=" ".join(map(str, annotated)),
                 distance_mm=round(distance, 3),
                 area_mm2=round(int(np.count_nonzero(settled[k])) * voxel_mm[1] * voxel_mm[2], 2),
                 score=round(float(state.score[k]), 3),

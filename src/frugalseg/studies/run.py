@@ -12,24 +12,25 @@ import yaml
 
 from frugalseg._version import __version__
 from frugalseg.dataset.budget import Budget
-from frugalseg.engine.files import atomic_write, check_out, write_json
+from frugalseg.engine.files import atomic_write, check_out
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import threads_asked, usable_cores
 from frugalseg.errors import OptionError, RunError, disk_errors
 from frugalseg.options import ReportOptions, StudyOptions
-from frugalseg.studies.jobs.datasets import Source, check_data, locate, locate_masks
+from frugalseg.records.study import StudyRecord
+from frugalseg.studies.jobs.datasets import StudyDataset, check_data, resolve_datasets, scans_to_segment
 from frugalseg.studies.jobs.grid import Grid, build_grid, write_grid
 from frugalseg.studies.jobs.job import EvaluatedJob, Job, ModelJob, PretrainJob
-from frugalseg.studies.jobs.progress import Board
-from frugalseg.studies.jobs.scheduler import Progress, run_jobs
-from frugalseg.studies.jobs.state import LOCK, at_work, is_done
-from frugalseg.studies.jobs.trial_builder import Cell
+from frugalseg.studies.jobs.progress import ProgressDisplay
+from frugalseg.studies.jobs.scheduler import Schedule, run_jobs
+from frugalseg.studies.jobs.state import GRID, LOCK, SETTINGS, at_work, is_done
+from frugalseg.studies.jobs.trial_builder import Trial
 from frugalseg.studies.jobs.workers import LocalWorkers, Workers, visible_gpus
 from frugalseg.studies.plan.plan import Plan
 from frugalseg.studies.plan.reader import read_plan
-from frugalseg.studies.plan.yaml_source import Entry, without_flags
+from frugalseg.studies.plan.yaml_source import YamlValue, without_flags
 from frugalseg.studies.report.report import write_report
-from frugalseg.studies.report.results import GRID, PLAN, SETTINGS, collect, write_tables
+from frugalseg.studies.report.results import PLAN, collect, write_tables
 from frugalseg.text import counted
 
 
@@ -51,16 +52,16 @@ def study(options: StudyOptions) -> Path:
     with at_work(out), closing(_make_workers(options, out)) as workers:
         if not (out / SETTINGS).is_file():
             _write_settings(out, options, workers)  # from now on the folder is a study's
-        sources = locate(plan, out)
-        _prepare([(source.job, source.entry) for source in sources.values()], out, workers)
-        check_data(plan, sources)
-        _prepare(other_masks(plan, sources, out), out, workers)
-        grid = build_grid(plan, sources, out, workers.threads)
+        datasets = resolve_datasets(plan, out)
+        _prepare([(source.job, source.entry) for source in datasets.values()], out, workers)
+        check_data(plan, datasets)
+        _prepare(mask_preparations(plan, datasets, out), out, workers)
+        grid = build_grid(plan, datasets, out, workers.threads)
         _write_settings(out, options, workers)
         _write_plan(out, plan)  # with the grid and no sooner: a plan that is refused leaves both as they were
         write_grid(out / GRID, grid, plan)
         try:
-            progress = _train(grid, [cell for cell in grid.cells if wanted(cell)], out, workers)
+            progress = _train(grid, [trial for trial in grid.trials if wanted(trial)], out, workers)
         finally:
             path = _report(out)
     print(path)
@@ -92,8 +93,8 @@ def _check_folder(out: Path) -> None:
         raise RunError(f"{out} holds other things than a study", "choose another --out")
 
 
-def _parse_only(texts: Sequence[str], plan: Plan) -> Callable[[Cell], bool]:
-    """Which cells `--only` names: those that agree in every key; a key given twice allows both values.
+def _parse_only(texts: Sequence[str], plan: Plan) -> Callable[[Trial], bool]:
+    """Which trials `--only` names: those that agree in every key; a key given twice allows both values.
 
     Raises:
         OptionError: a key or a value that the plan does not have.
@@ -119,12 +120,12 @@ def _parse_only(texts: Sequence[str], plan: Plan) -> Callable[[Cell], bool]:
         if value not in there:
             raise OptionError(f"--only {text!r}: the plan has no such {key}", f"choose of: {', '.join(there)}")
         chosen.setdefault(key, set()).add(value)
-    return lambda cell: all(values & _places(cell, key) for key, values in chosen.items())
+    return lambda trial: all(values & _places(trial, key) for key, values in chosen.items())
 
 
-def _places(cell: Cell, key: str) -> set[str]:
-    """Where a cell stands along one axis of the grid."""
-    places = {"draw": cell.trial.draws, "seed": cell.trial.seeds}.get(key) or (getattr(cell, key),)
+def _places(trial: Trial, key: str) -> set[str]:
+    """Where a trial stands along one axis of the grid."""
+    places = {"draw": trial.runs.draws, "seed": trial.runs.seeds}.get(key) or (getattr(trial, key),)
     return {str(place) for place in places}
 
 
@@ -138,16 +139,15 @@ def _make_workers(options: StudyOptions, out: Path) -> Workers:
 
 
 def _write_settings(out: Path, options: StudyOptions, workers: Workers) -> None:
-    settings = {
-        "version": __version__,
-        "plan": str(options.plan.resolve()),
-        "at_once": workers.at_once,
-        "threads": workers.threads,
-        "ray": options.ray,
-        "only": options.only,
-        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }
-    write_json(out / SETTINGS, settings)
+    StudyRecord(
+        jobs=workers.at_once,
+        version=__version__,
+        plan=str(options.plan.resolve()),
+        threads=workers.threads,
+        ray=options.ray,
+        only=tuple(options.only),
+        started=time.strftime("%Y-%m-%d %H:%M:%S"),
+    ).write(out / SETTINGS)
 
 
 def _write_plan(out: Path, plan: Plan) -> None:
@@ -156,22 +156,23 @@ def _write_plan(out: Path, plan: Plan) -> None:
         yaml.safe_dump(plan.resolved(), file, sort_keys=False, allow_unicode=True)
 
 
-def other_masks(plan: Plan, sources: dict[str, Source], out: Path) -> list[tuple[Job, Entry]]:
-    """What looks at the masks that other programs made, and where the plan names them."""
-    return [
-        (locate_masks(method, test, sources, out), method.other.entries[test.name])
+def mask_preparations(plan: Plan, datasets: dict[str, StudyDataset], out: Path) -> list[tuple[Job, YamlValue]]:
+    """What mask makers need before the grid is known, each with its place in the plan."""
+    prepared = (
+        method.masks.preparation(method.name, scans_to_segment(plan, test, datasets, out))
         for method in plan.methods
-        if method.other is not None
+        if method.masks is not None
         for test in plan.tests
-    ]
+    )
+    return [preparation for preparation in prepared if preparation is not None]
 
 
-def _prepare(jobs: Sequence[tuple[Job, Entry]], out: Path, workers: Workers) -> None:
+def _prepare(jobs: Sequence[tuple[Job, YamlValue]], out: Path, workers: Workers) -> None:
     """Do what comes before the grid is known, each named by its place in the plan; what fails ends the study."""
     if not jobs:
         return
-    with Board("preparing", workers.at_once) as board:
-        progress = run_jobs([job for job, _ in jobs], out, workers, board)
+    with ProgressDisplay("preparing", workers.at_once) as display:
+        progress = run_jobs([job for job, _ in jobs], out, workers, display)
     if failed := progress.failed():
         entries = {job.id: entry for job, entry in jobs}
         job, state = next(iter(failed.items()))
@@ -179,8 +180,8 @@ def _prepare(jobs: Sequence[tuple[Job, Entry]], out: Path, workers: Workers) -> 
         raise entries[job].error(f"cannot be prepared: {problem}", cure or f"see {out / state.log}")
 
 
-def _train(grid: Grid, cells: Sequence[Cell], out: Path, workers: Workers) -> Progress:
-    jobs = grid.jobs(cells)
+def _train(grid: Grid, trials: Sequence[Trial], out: Path, workers: Workers) -> Schedule:
+    jobs = grid.jobs(trials)
     done = sum(map(is_done, jobs))
     kinds = {kind: sum(type(job) is kind for job in jobs) for kind in (PretrainJob, ModelJob, EvaluatedJob)}
     further = f", {counted(kinds[EvaluatedJob], 'further set')} of masks" if kinds[EvaluatedJob] else ""
@@ -189,21 +190,21 @@ def _train(grid: Grid, cells: Sequence[Cell], out: Path, workers: Workers) -> Pr
         f"{f', {done} of them done before' if done else ''}; "
         f"{workers.at_once} at once with {counted(workers.threads, 'thread')} each"
     )
-    with Board("study", workers.at_once) as board:
-        return run_jobs(jobs, out, workers, _Watchers(board, cells, out))
+    with ProgressDisplay("study", workers.at_once) as display:
+        return run_jobs(jobs, out, workers, _Watchers(display, trials, out))
 
 
 class _Watchers:
-    """The board, and a new report whenever all models of a draw and seed are through."""
+    """The display, and a new report whenever all models of a draw and seed are through."""
 
-    def __init__(self, board: Board, cells: Sequence[Cell], out: Path) -> None:
-        self._board, self._out = board, out
+    def __init__(self, display: ProgressDisplay, trials: Sequence[Trial], out: Path) -> None:
+        self._display, self._out = display, out
         self._open: dict[tuple[int, int], set[str]] = {}
-        for cell in cells:
-            self._open.setdefault((cell.draw, cell.seed), set()).add(cell.job.id)
+        for trial in trials:
+            self._open.setdefault((trial.draw, trial.seed), set()).add(trial.job.id)
 
-    def __call__(self, progress: Progress, running: list[str]) -> None:
-        self._board(progress, running)
+    def __call__(self, progress: Schedule, running: list[str]) -> None:
+        self._display(progress, running)
         through = [run for run, jobs in self._open.items() if jobs <= progress.ended.keys()]
         for run in through:
             new = self._open.pop(run) - progress.before

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from frugalseg.options import StudyStatusOptions
+from frugalseg.records.study import GridRecord, JobState, StudyRecord
 from frugalseg.studies.jobs.job import kind_of
-from frugalseg.studies.jobs.job_progress import advance_of, in_words, seconds_left
-from frugalseg.studies.jobs.state import LOCK, JobState, read_state, someone_at_work
-from frugalseg.studies.report.results import GRID, PLANNED, SETTINGS, STARTED, StudyResults, collect
+from frugalseg.studies.jobs.job_progress import in_words, read_job_progress, seconds_left
+from frugalseg.studies.jobs.state import GRID, LOCK, SETTINGS, read_state, someone_at_work
+from frugalseg.studies.report.results import StudyResults, collect
 from frugalseg.text import counted
 
 STATES = ("done", "running", "failed", "waiting")
@@ -40,12 +40,12 @@ def study_status(options: StudyStatusOptions) -> str:
 def describe_status(folder: Path) -> list[str | Table]:
     """The status as lines and a table: what is done of what, what runs, what failed, how long it will take."""
     results = collect(folder)
-    grid = PLANNED.read(folder / GRID)
+    grid = GridRecord.read(folder / GRID)
     at_work = someone_at_work(folder)
     states = {job: read_state(folder, job) for job in _jobs(grid)}
-    counts = results.cells["state"].value_counts()
+    counts = results.trials["state"].value_counts()
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if state in counts)
-    models = counted(len(results.cells), "model")
+    models = counted(len(results.trials), "model")
     parts: list[str | Table] = [f"{results.name}: {told} of {models}", _done_table(results)]
     if at_work is not False:
         parts += [
@@ -55,7 +55,7 @@ def describe_status(folder: Path) -> list[str | Table]:
         ]
     if at_work:
         parts.append(f"about {in_words(_left(folder, states))} left")
-    elif (results.cells["state"] != "done").any():
+    elif (results.trials["state"] != "done").any():
         parts.append(NOBODY if at_work is False else f"{UNKNOWN} ({folder / LOCK} cannot be opened)")
     parts += [
         f"failed: {job}: {state.error.splitlines()[0]} ({state.log})"
@@ -66,14 +66,14 @@ def describe_status(folder: Path) -> list[str | Table]:
 
 
 def _running_line(run: Path | None, job: str, state: JobState) -> str:
-    how_far = "making masks" if run is None else advance_of(run).text
+    how_far = "making masks" if run is None else read_job_progress(run).text
     return f"running: {job}: {how_far}, for {in_words(time.time() - state.started)}"
 
 
 def _done_table(results: StudyResults) -> Table:
     """Methods × budgets: models done of models planned."""
     table = Table("method", *results.budgets, title="done / planned", title_justify="left")
-    done = results.cells.assign(done=results.cells["state"] == "done")
+    done = results.trials.assign(done=results.trials["state"] == "done")
     for method in results.methods:
         mine = done[done["method"] == method]
         per_budget = (mine[mine["budget"] == budget]["done"] for budget in results.budgets)
@@ -81,13 +81,13 @@ def _done_table(results: StudyResults) -> Table:
     return table
 
 
-def _jobs(grid: Mapping[str, Any]) -> dict[str, str | None]:
+def _jobs(grid: GridRecord) -> dict[str, str | None]:
     """Job id → folder of its training (of the model it goes on with; None without one), of all jobs but preparing."""
     jobs: dict[str, str | None] = {}
-    for cell in grid["cells"]:
-        if cell["pretrain"]:
-            jobs[cell["pretrain"]["id"]] = cell["pretrain"]["folder"]
-        jobs[cell["id"]] = cell["folder"]
+    for trial in grid.trials:
+        if trial.pretrain is not None:
+            jobs[trial.pretrain.id] = trial.pretrain.folder
+        jobs[trial.id] = trial.folder
     return jobs
 
 
@@ -97,4 +97,4 @@ def _left(folder: Path, states: Mapping[str, JobState]) -> float | None:
         if state.state == "done":
             took.setdefault(kind_of(job), []).append(state.seconds)
     to_do = [kind_of(job) for job, state in states.items() if state.state not in {"done", "failed"}]
-    return seconds_left(took, to_do, STARTED.read(folder / SETTINGS)["at_once"])
+    return seconds_left(took, to_do, StudyRecord.read(folder / SETTINGS).jobs)

@@ -7,19 +7,22 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import SplitError
 from frugalseg.options import PretrainOptions
+from frugalseg.options.common import Modality, told_modality
 from frugalseg.pretraining.methods import METHODS
 from frugalseg.records.scan_index import IndexedScan, ScanIndex
 from frugalseg.records.split import Split
 from frugalseg.records.store import ScanEntry
-from frugalseg.studies.jobs.job import MasksJob, Phantoms, PrepareJob, short_hash, slug
-from frugalseg.studies.plan.plan import NOWHERE, DataPlan, MethodPlan, Plan, TestPlan
-from frugalseg.studies.plan.yaml_source import Entry
+from frugalseg.studies.jobs.job import Phantoms, PrepareJob, short_hash, slug
+from frugalseg.studies.plan.data import DataPlan, ScansToSegment, TestPlan
+from frugalseg.studies.plan.method import MethodPlan
+from frugalseg.studies.plan.options import NOWHERE, SHOWN
+from frugalseg.studies.plan.plan import Plan
+from frugalseg.studies.plan.yaml_source import YamlValue
 from frugalseg.text import counted
 
 
@@ -39,7 +42,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class Source:
+class StudyDataset:
     """A data set.
 
     Attributes:
@@ -49,7 +52,7 @@ class Source:
 
     name: str
     job: PrepareJob
-    entry: Entry
+    entry: YamlValue
 
     @property
     def store(self) -> SliceStore:
@@ -64,24 +67,24 @@ class Source:
 
     def scans(self) -> list[Scan]:
         """The labelled scans, by case id; there once the job is done."""
-        if self.job.look:
+        if self.job.test_only:
             scans: Sequence[IndexedScan | ScanEntry] = ScanIndex.read(self.job.options.out).scans
         else:
             scans = self.store.record.scans
         return [Scan(s.case, s.patient, s.fingerprint, s.labels_sha256) for s in scans if s.labels_sha256 is not None]
 
 
-def locate(plan: Plan, out: Path) -> dict[str, Source]:
+def resolve_datasets(plan: Plan, out: Path) -> dict[str, StudyDataset]:
     """Every data set that the plan uses, with the job that prepares it.
 
     A folder's name tells the options it was made with, so a changed plan never meets an old store.
     """
     trained = {plan.train, *(m.pretrain_data for m in plan.methods if m.pretrain is not None)}
     used = trained | {test.data for test in plan.tests}
-    return {name: _locate(data, out, name not in trained) for name, data in plan.data.items() if name in used}
+    return {name: _resolve(data, out, name not in trained) for name, data in plan.data.items() if name in used}
 
 
-def _locate(data: DataPlan, out: Path, look: bool) -> Source:
+def _resolve(data: DataPlan, out: Path, test_only: bool) -> StudyDataset:
     options, phantoms = data.options, None
     if data.phantoms is not None:
         made = {"count": data.phantoms, "grid": data.grid, "seed": options.seed}
@@ -89,20 +92,20 @@ def _locate(data: DataPlan, out: Path, look: bool) -> Source:
         phantoms = Phantoms(folder, slug(data.name), data.phantoms, data.grid, options.seed)
         options = replace(options, images=folder / "images", labels=folder / "labels")
     name = f"{slug(data.name)}-{short_hash(asdict(options))}"
-    path = out / "stores" / (f"{name}.json" if look else name)
-    job = PrepareJob(id=f"prepare.{name}", options=replace(options, out=path), phantoms=phantoms, look=look)
-    return Source(data.name, job, data.entry)
+    path = out / "stores" / (f"{name}.json" if test_only else name)
+    job = PrepareJob(id=f"prepare.{name}", options=replace(options, out=path), phantoms=phantoms, test_only=test_only)
+    return StudyDataset(data.name, job, data.entry)
 
 
-def tested_scans(test: TestPlan, sources: Mapping[str, Source]) -> list[Scan]:
+def tested_scans(test: TestPlan, datasets: Mapping[str, StudyDataset]) -> list[Scan]:
     """The scans of a test set.
 
     Raises:
         OptionError: there are none.
     """
-    scans = sources[test.data].scans()
+    scans = datasets[test.data].scans()
     if test.patients == "test":
-        held_out = set(_split(test, sources).test)
+        held_out = set(_split(test, datasets).test)
         scans = [scan for scan in scans if scan.patient in held_out]
     if not scans:
         raise test.entry.error(
@@ -112,44 +115,51 @@ def tested_scans(test: TestPlan, sources: Mapping[str, Source]) -> list[Scan]:
     return scans
 
 
-def locate_masks(method: MethodPlan, test: TestPlan, sources: Mapping[str, Source], out: Path) -> MasksJob:
-    """What looks at the masks that another program made of a test set, for a method that takes such."""
-    assert method.other is not None
-    options = sources[test.data].job.options
-    target = method.other.target
-    wanted: dict[str, Any] = {
-        "images": options.images,
-        "masks": method.other.folders[test.name],
-        "case": tuple(scan.case for scan in tested_scans(test, sources)),
-        "target": tuple(options.target if target is None else target),
-        "stated": target is not None,
-    }
-    name = f"{slug(method.name, test.name)}-{short_hash(wanted)}"
-    return MasksJob(id=f"prepare.{name}", out=out / "stores" / f"{name}.json", **wanted)
+def scans_to_segment(plan: Plan, test: TestPlan, datasets: Mapping[str, StudyDataset], out: Path) -> ScansToSegment:
+    """The scans of a test set as mask makers are given them.
+
+    Raises:
+        OptionError: there are none.
+    """
+    options = datasets[test.data].job.options
+    # Models are told what they know, where the plan says what the scans are.
+    modality: Modality = "auto"
+    if told_modality(options) != "auto":
+        modality = datasets[plan.train].store.intensity.kind
+    return ScansToSegment(
+        name=test.name,
+        images=options.images,
+        references=datasets[test.data].references,
+        case=tuple(scan.case for scan in tested_scans(test, datasets)),
+        target=tuple(options.target),
+        modality=modality,
+        grey={name: getattr(options, name) for name in SHOWN},
+        study=out,
+    )
 
 
-def _split(test: TestPlan, sources: Mapping[str, Source]) -> Split:
-    job = sources[test.data].job
-    if not job.look:
-        return sources[test.data].store.split()
+def _split(test: TestPlan, datasets: Mapping[str, StudyDataset]) -> Split:
+    job = datasets[test.data].job
+    if not job.test_only:
+        return datasets[test.data].store.split()
     return ScanIndex.read(job.options.out).split
 
 
-def check_data(plan: Plan, sources: Mapping[str, Source]) -> None:
+def check_data(plan: Plan, datasets: Mapping[str, StudyDataset]) -> None:
     """What can only be known once the scans are read, and must be before anything is trained.
 
     Raises:
         OptionError: a budget asks for more than there is; a test set holds scans that models are trained, chosen or
             (unless the method is transductive) pre-trained on. Each names the line of the plan.
     """
-    store = sources[plan.train].store
+    store = datasets[plan.train].store
     split = store.split()
     for method in plan.methods:
         _check_budgets(plan, method, store, split)
     learned = store.fingerprints({*split.train, *split.validation})
     names = {scan.case for scan in store.record.scans if scan.patient in {*split.train, *split.validation}}
     for test in plan.tests:
-        scans = {scan.fingerprint: scan.case for scan in tested_scans(test, sources)}
+        scans = {scan.fingerprint: scan.case for scan in tested_scans(test, datasets)}
         if leaked := sorted(scans[seen] for seen in learned & scans.keys()):
             raise test.entry.error(
                 f"models are trained or chosen on {len(leaked)} of its {counted(len(scans), 'scan')} "
@@ -163,10 +173,10 @@ def check_data(plan: Plan, sources: Mapping[str, Source]) -> None:
                 stacklevel=2,
             )
         for method in plan.methods:
-            _check_pretraining(method, test, scans, sources)
+            _check_pretraining(method, test, scans, datasets)
     held_out = store.fingerprints({*split.validation, *split.test})
     for method in plan.methods:
-        if method.pretrain is not None and not method.transductive and held_out & _seen(method, sources):
+        if method.pretrain is not None and not method.transductive and held_out & _seen(method, datasets):
             raise method.entry.error(
                 f"its pre-training on {method.pretrain_data} sees scans that {plan.train} holds out",
                 _way_out(method),
@@ -178,7 +188,7 @@ def _check_budgets(plan: Plan, method: MethodPlan, store: SliceStore, split: Spl
         return
     usable = store.slices[store.middle(method.training.values.get("middle_fraction", 1.0))]
 
-    def labels(text: str, entry: Entry, draw: int) -> bytes:
+    def labels(text: str, entry: YamlValue, draw: int) -> bytes:
         try:
             return draw_labels(usable, split.train, Budget.parse(text), draw, store.presence_columns).tobytes()
         except SplitError as error:
@@ -194,11 +204,11 @@ def _check_budgets(plan: Plan, method: MethodPlan, store: SliceStore, split: Spl
 
 
 def _check_pretraining(
-    method: MethodPlan, test: TestPlan, scans: Mapping[str, str], sources: Mapping[str, Source]
+    method: MethodPlan, test: TestPlan, scans: Mapping[str, str], datasets: Mapping[str, StudyDataset]
 ) -> None:
     if method.pretrain is None or method.transductive:
         return
-    if leaked := sorted(scans[seen] for seen in _seen(method, sources) & scans.keys()):
+    if leaked := sorted(scans[seen] for seen in _seen(method, datasets) & scans.keys()):
         raise method.entry.error(
             f"its pre-training on {method.pretrain_data} sees {counted(len(leaked), 'scan')} of the test set "
             f"{test.name} ({', '.join(leaked[:5])})",
@@ -213,7 +223,7 @@ def _way_out(method: MethodPlan) -> str:
     return "say transductive: true to do so knowingly; every table then marks the method"
 
 
-def _seen(method: MethodPlan, sources: Mapping[str, Source]) -> set[str]:
+def _seen(method: MethodPlan, datasets: Mapping[str, StudyDataset]) -> set[str]:
     """Fingerprints of the scans that the method's pre-training may see."""
-    store = sources[method.pretrain_data].store
+    store = datasets[method.pretrain_data].store
     return store.fingerprints(set(store.patients if method.transductive else store.split().train))

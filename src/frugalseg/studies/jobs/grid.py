@@ -1,7 +1,7 @@
 """The grid of a study: every place, and the jobs that fill it.
 
 A job's id ends in a hash of everything that shapes its result: options, data, and the pre-training it starts from. So
-cells that agree share a pre-training, a changed plan keeps what is still asked for, and nothing is mixed up.
+trials that agree share a pre-training, a changed plan keeps what is still asked for, and nothing is mixed up.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from frugalseg.engine.files import write_json
-from frugalseg.options import FinetuneOptions
-from frugalseg.segmentation.presets import PRESETS
-from frugalseg.studies.jobs.datasets import Scan, Source
-from frugalseg.studies.jobs.job import Job, ModelJob
-from frugalseg.studies.jobs.trial_builder import Cell, CellBuilder
-from frugalseg.studies.jobs.trials import Trials
+from frugalseg.records.study import GridRecord, PlannedPretraining, PlannedTest, PlannedTrial
+from frugalseg.studies.jobs.datasets import Scan, StudyDataset
+from frugalseg.studies.jobs.equivalent_runs import RunGroups
+from frugalseg.studies.jobs.job import Job
+from frugalseg.studies.jobs.trial_builder import Trial, TrialBuilder
 from frugalseg.studies.plan.plan import Plan
 
 
@@ -31,32 +29,32 @@ class Grid:
         tests: test set → its scans.
     """
 
-    cells: tuple[Cell, ...]
+    trials: tuple[Trial, ...]
     tests: dict[str, list[Scan]]
 
-    def jobs(self, cells: Sequence[Cell] | None = None) -> list[Job]:
-        """The jobs of these cells (of all by default), each once, and after those that it needs."""
+    def jobs(self, trials: Sequence[Trial] | None = None) -> list[Job]:
+        """The jobs of these trials (of all by default), each once, and after those that it needs."""
         jobs: dict[str, Job] = {}
-        for cell in self.cells if cells is None else cells:
-            for job in (cell.pretrain, cell.model, cell.job):
+        for trial in self.trials if trials is None else trials:
+            for job in (trial.pretrain, trial.model, trial.job):
                 if job is not None:
                     jobs.setdefault(job.id, job)
         return list(jobs.values())
 
 
-def build_grid(plan: Plan, sources: Mapping[str, Source], out: Path, threads: int) -> Grid:
+def build_grid(plan: Plan, datasets: Mapping[str, StudyDataset], out: Path, threads: int) -> Grid:
     """The grid of a plan whose data sets are prepared; nothing is written but splits."""
-    builder = CellBuilder(plan, sources, out, threads)
-    trials = Trials(plan, sources[plan.train].store)
+    builder = TrialBuilder(plan, datasets, out, threads)
+    groups = RunGroups(plan, datasets[plan.train].store)
     runs = itertools.product(plan.seeds, plan.draws)
     grid = itertools.product(runs, plan.budgets, plan.backbones, plan.methods)
-    cells = (
-        builder.cell(method, backbone, budget, trial)
+    trials = (
+        builder.trial(method, backbone, budget, equivalent)
         for (seed, draw), budget, backbone, method in grid
         if backbone in method.backbones
-        if (trial := trials.at(method, budget, draw, seed)) is not None
+        if (equivalent := groups.at(method, budget, draw, seed)) is not None
     )
-    return Grid(tuple(cells), builder.scans)
+    return Grid(tuple(trials), builder.scans)
 
 
 def write_grid(path: Path, grid: Grid, plan: Plan) -> None:
@@ -66,42 +64,35 @@ def write_grid(path: Path, grid: Grid, plan: Plan) -> None:
     def inside(target: Path) -> str:
         return target.relative_to(folder).as_posix()
 
-    cells = [
-        {
-            "id": cell.job.id,
-            "method": cell.method,
-            "backbone": cell.backbone,
-            "budget": cell.budget,
-            "draw": cell.draw,
-            "seed": cell.seed,
-            "draws": cell.trial.draws,
-            "seeds": cell.trial.seeds,
-            "transductive": cell.transductive,
-            "guided": cell.guided,
-            "annotation": cell.annotation,
-            "semi": _semi(cell.model),
-            "folder": None if cell.model is None else inside(cell.model.options.out),
-            "pretrain": None
-            if cell.pretrain is None
-            else {"id": cell.pretrain.id, "folder": inside(cell.pretrain.options.out)},
-            "tests": {test.name: inside(test.evaluate.out) for test in cell.job.tests},
-        }
-        for cell in grid.cells
+    trials = [
+        PlannedTrial(
+            id=trial.job.id,
+            method=trial.method,
+            backbone=trial.backbone,
+            budget=trial.budget,
+            draw=trial.draw,
+            seed=trial.seed,
+            draws=trial.runs.draws,
+            seeds=trial.runs.seeds,
+            transductive=trial.transductive,
+            uses_test_references=trial.uses_test_references,
+            annotation=trial.annotation,
+            semi="none" if trial.model is None else trial.model.training.unlabelled(trial.model.options),
+            folder=None if trial.model is None else inside(trial.model.run),
+            pretrain=None
+            if trial.pretrain is None
+            else PlannedPretraining(trial.pretrain.id, inside(trial.pretrain.run)),
+            tests={test.name: inside(test.evaluate.out) for test in trial.job.tests},
+        )
+        for trial in grid.trials
     ]
     tests = [
-        {
-            "name": test.name,
-            "in_domain": test.in_domain,
-            "millimetres": test.millimetres,
-            "patients": {scan.case: scan.patient for scan in grid.tests[test.name]},
-        }
+        PlannedTest(
+            name=test.name,
+            in_domain=test.in_domain,
+            millimetres=test.millimetres,
+            patients={scan.case: scan.patient for scan in grid.tests[test.name]},
+        )
         for test in plan.tests
     ]
-    write_json(path, {"cells": cells, "tests": tests})
-
-
-def _semi(model: ModelJob | None) -> str:
-    """How the training uses unlabelled slices."""
-    if model is None or not isinstance(model.options, FinetuneOptions):
-        return "none"
-    return model.options.semi or PRESETS[model.options.preset].semi
+    GridRecord(trials=tuple(trials), tests=tuple(tests)).write(path)

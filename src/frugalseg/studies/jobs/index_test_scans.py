@@ -24,7 +24,7 @@ from frugalseg.records.scan_index import IndexedScan, ScanIndex
 from frugalseg.text import counted
 
 
-def look(options: PrepareOptions) -> None:
+def index_test_scans(options: PrepareOptions) -> None:
     """Write `options.out`, a JSON file of every labelled scan: case, patient, fingerprint, its mask's hash and values.
 
     Scans that have not changed since the last look are not read again.

@@ -11,19 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
-from frugalseg.options import (
-    EvaluateOptions,
-    FinetuneOptions,
-    PredictOptions,
-    PrepareOptions,
-    PretrainOptions,
-    PropagateOptions,
-    RefineOptions,
-    SamMixPredictOptions,
-    SamMixTrainOptions,
-)
+from frugalseg.options import EvaluateOptions, PrepareOptions, PretrainOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +23,20 @@ class Job:
     Attributes:
         id: also the name of its state, its log and its folder.
         needs: ids of the jobs that must be done before.
+        tests: the masks that it makes and evaluates.
+        LASTS: whether its result counts as done in later runs of the study. What only reads scans and masks is done
+            anew, to find that they are still the same, and needs no GPU.
     """
 
+    LASTS: ClassVar[bool] = False
     id: str
     needs: tuple[str, ...] = ()
+    tests: tuple[TestJob, ...] = ()
+
+    @property
+    def run(self) -> Path | None:
+        """The run folder of its training; None where it trains nothing."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -58,81 +58,67 @@ class Phantoms:
     seed: int
 
 
+class MakesMasks(Protocol):
+    """Makes masks of test scans, in the job's process."""
+
+    @staticmethod
+    def make(options: Any) -> object:
+        """Write the masks."""
+
+
+class Prepares(Protocol):
+    """Does what a mask maker needs before the grid is known, in the job's process."""
+
+    @staticmethod
+    def prepare(options: Any, threads: int) -> object:
+        """Do it, or raise what is wrong."""
+
+
+class Trains(Protocol):
+    """Trains a model, in the job's process."""
+
+    @staticmethod
+    def train(options: Any) -> object:
+        """Train, into the run folder `options.out`."""
+
+    @staticmethod
+    def unlabelled(options: Any) -> str:
+        """How it uses unlabelled slices."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrepareJob(Job):
-    """Make a slice store; of a data set that is only tested on (`look`), no more than a list of its labelled scans."""
+    """Make a slice store; of a data set that is only tested on (`test_only`), only a list of its labelled scans."""
 
     options: PrepareOptions
     phantoms: Phantoms | None = None
-    look: bool = False
+    test_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class MasksJob(Job):
-    """Look at the masks that another program made of a test set.
+class MaskPreparationJob(Job):
+    """What a mask maker needs of a test set before anything is trained.
 
     Attributes:
-        images, masks: folders.
-        case: the test scans.
-        target: organs and the label values they have in these masks.
-        stated: whether the plan says so; else they should be those of the references.
-        out: the JSON file that lists them.
-        workers: masks looked at at the same time.
+        maker: the class whose `prepare` does it.
+        options: what that is given.
     """
 
-    images: Path
-    masks: Path
-    case: tuple[str, ...]
-    target: tuple[str, ...]
-    stated: bool
-    out: Path
-    workers: int | None = None
+    maker: Prepares
+    options: Any
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainJob(Job):
-    """Pre-train an encoder, for all cells that share it."""
+    """Pre-train an encoder, for all trials that share it."""
 
+    LASTS: ClassVar[bool] = True
     options: PretrainOptions
 
-
-@dataclass(frozen=True)
-class Carry:
-    """Carry the middle slice of each mask through its scan.
-
-    Attributes:
-        masks: the folder of masks.
-        drawn: whether a person drew them. The middle slices are then no result, and are not scored.
-        propagate: how; its `annotations` are made here, of these masks.
-    """
-
-    masks: Path
-    drawn: bool
-    propagate: PropagateOptions
-
-
-@dataclass(frozen=True)
-class Take:
-    """Take the masks that another program made.
-
-    Attributes:
-        images, masks: folders.
-        case: the scans.
-        written: organs and the label values they have in these masks.
-        target: organs and the label values they get.
-        out: folder for them.
-    """
-
-    images: Path
-    masks: Path
-    case: tuple[str, ...]
-    written: tuple[str, ...]
-    target: tuple[str, ...]
-    out: Path
-
-
-Make = PredictOptions | SamMixPredictOptions | RefineOptions | Carry | Take
-"""What makes masks of a test set."""
+    @property
+    def run(self) -> Path:
+        """See `Job.run`."""
+        return self.options.out
 
 
 @dataclass(frozen=True)
@@ -141,12 +127,14 @@ class TestJob:
 
     Attributes:
         name: of the test set.
-        make: what makes the masks.
+        maker: the class whose `make` makes the masks: a mask maker, or the training whose model predicts.
+        make: what that is given.
         evaluate: their evaluation.
     """
 
     name: str
-    make: Make
+    maker: MakesMasks
+    make: Any
     evaluate: EvaluateOptions
 
 
@@ -154,17 +142,29 @@ class TestJob:
 class EvaluatedJob(Job):
     """Masks of every test set, and their evaluation."""
 
-    tests: tuple[TestJob, ...]
+    LASTS: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelJob(EvaluatedJob):
-    """Train one model, and test it."""
+    """Train one model, and test it.
 
-    options: FinetuneOptions | SamMixTrainOptions
+    Attributes:
+        training: the class whose `train` does it.
+        options: what that is given; `options.out` is the run folder.
+    """
+
+    training: Trains
+    options: Any
+
+    @property
+    def run(self) -> Path:
+        """See `Job.run`."""
+        out: Path = self.options.out
+        return out
 
 
-def short_hash(content: Mapping[str, Any]) -> str:
+def short_hash(content: Mapping[str, object]) -> str:
     """Eight characters that differ where the content does."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -33,7 +33,7 @@ LENGTH = Form(
 
 
 @dataclass(frozen=True)
-class Advance:
+class JobProgress:
     """How far a training is.
 
     Attributes:
@@ -45,12 +45,12 @@ class Advance:
     text: str
 
 
-def advance_of(run: Path) -> Advance:
+def read_job_progress(run: Path) -> JobProgress:
     """How far the training in this run folder is, by its metrics.jsonl; of several rounds, all of them together."""
     if (run / SPEC).is_file():
-        return Advance(1.0, "testing")
+        return JobProgress(1.0, "testing")
     if not (run / "config.yaml").is_file():
-        return Advance(0.0, "starting")
+        return JobProgress(0.0, "starting")
     length = _length(LENGTH.read(run / "config.yaml"))
     if not (run / "rounds").is_dir():  # with nothing unlabelled, self-training has no rounds
         length = replace(length, rounds=0)
@@ -60,12 +60,12 @@ def advance_of(run: Path) -> Advance:
     if record is None:
         share, text = 0.0, "starting"
     elif length.steps:
-        share, text = record["step"] / length.steps, f"step {record['step']} of {length.steps}"
+        share, text = record.step / length.steps, f"step {record.step} of {length.steps}"
     elif length.epochs:
-        share, text = record.get("epoch", 0) / length.epochs, f"epoch {record['epoch']:.0f} of {length.epochs}"
+        share, text = record.epoch / length.epochs, f"epoch {record.epoch:.0f} of {length.epochs}"
     else:
-        return Advance(None, f"{prefix}step {record['step']}")
-    return Advance(min(1.0, (finished + share) / (length.rounds + 1)), prefix + text)
+        return JobProgress(None, f"{prefix}step {record.step}")
+    return JobProgress(min(1.0, (finished + share) / (length.rounds + 1)), prefix + text)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,22 @@ def _length(options: Mapping[str, Any]) -> _Length:
     return _Length(preset.steps, preset.epochs, rounds)
 
 
-def last_record(run: Path) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class ProgressRecord:
+    """One line of metrics.jsonl, as far as it tells how far a training is.
+
+    Attributes:
+        step: steps done.
+        epoch: epochs done.
+        seconds: of training.
+    """
+
+    step: int
+    epoch: float = 0.0
+    seconds: float = 0.0
+
+
+def last_record(run: Path) -> ProgressRecord | None:
     """The last whole record of a run's metrics.jsonl, or None; only the file's end is read."""
     path = run / "metrics.jsonl"
     if not path.is_file():
@@ -101,14 +116,16 @@ def last_record(run: Path) -> dict[str, Any] | None:
             record = json.loads(line)
         except ValueError:  # its beginning was cut off
             continue
-        return record if fault(record, PROGRESS) is None else None
+        if fault(record, PROGRESS) is not None:
+            return None
+        return ProgressRecord(record["step"], record.get("epoch", 0.0), record.get("seconds", 0.0))
     return None
 
 
 def training_seconds(run: Path) -> float:
     """Seconds a finished run trained, over all its rounds and resumptions."""
     folders = [*(run / "rounds").glob("*"), run] if (run / "rounds").is_dir() else [run]
-    return float(sum((record or {}).get("seconds", 0.0) for record in map(last_record, folders)))
+    return float(sum(record.seconds for record in map(last_record, folders) if record is not None))
 
 
 def seconds_left(took: Mapping[str, list[float]], to_do: Iterable[str], at_once: int) -> float | None:

@@ -6,6 +6,7 @@ All that is known of them is what lies in their folder. What the program learned
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,53 @@ from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.records.scan_index import IndexedMask, MaskIndex
-from frugalseg.studies.jobs.job import MasksJob, Take
 from frugalseg.text import counted
 
 SHOWN = 20
 """How many scans a message names."""
 
 
-def look_at_masks(job: MasksJob) -> None:
+@dataclass(frozen=True)
+class MasksToCheck:
+    """Masks that another program made of a test set.
+
+    Attributes:
+        images, masks: folders.
+        case: the test scans.
+        target: organs and the label values they have in these masks.
+        stated: whether the plan says so; else they should be those of the references.
+        out: the JSON file that lists them.
+    """
+
+    images: Path
+    masks: Path
+    case: tuple[str, ...]
+    target: tuple[str, ...]
+    stated: bool
+    out: Path
+
+
+@dataclass(frozen=True)
+class TakenMasks:
+    """Masks of another program that a study takes.
+
+    Attributes:
+        images, masks: folders.
+        case: the scans.
+        written: organs and the label values they have in these masks.
+        target: organs and the label values they get.
+        out: folder for them.
+    """
+
+    images: Path
+    masks: Path
+    case: tuple[str, ...]
+    written: tuple[str, ...]
+    target: tuple[str, ...]
+    out: Path
+
+
+def check_masks(job: MasksToCheck, workers: int) -> None:
     """Write `job.out`, a JSON file of the masks: case, hash and label values; those that did not change are not read.
 
     Raises:
@@ -45,7 +85,7 @@ def look_at_masks(job: MasksJob) -> None:
     before = {mask.case: mask for mask in MaskIndex.read(job.out).masks} if job.out.is_file() else {}
     pairs = {case: (case, images[case], masks[case]) for case in job.case}
     known = {c: before[c] for c, pair in pairs.items() if c in before and before[c].stamp == stamp_scan(*pair[1:])}
-    made, failures = map_cases(_look, {c: pair for c, pair in pairs.items() if c not in known}, "looking", job.workers)
+    made, failures = map_cases(_look, {c: pair for c, pair in pairs.items() if c not in known}, "looking", workers)
     if failures:
         raise ScanError(
             f"{len(failures)} of {counted(len(pairs), 'mask')} cannot be used:\n{list_failures(failures)}",
@@ -64,7 +104,7 @@ def _look(pair: tuple[str, Path, Path]) -> IndexedMask:
     return IndexedMask(case=case, sha256=sha256(path), values=values, stamp=stamp)
 
 
-def _check_values(targets: Targets, values: Mapping[str, set[int]], job: MasksJob) -> None:
+def _check_values(targets: Targets, values: Mapping[str, set[int]], job: MasksToCheck) -> None:
     """Masks in other label values than the targets' would score as if nothing had been found.
 
     An organ that no mask holds was missed everywhere, unless there are values that no target names: then it is one of
@@ -88,7 +128,7 @@ def _check_values(targets: Targets, values: Mapping[str, set[int]], job: MasksJo
             )
 
 
-def take(job: Take) -> None:
+def take_masks(job: TakenMasks) -> None:
     """Write the masks of another program into the study, in the label values of the references.
 
     Raises:

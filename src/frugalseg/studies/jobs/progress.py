@@ -8,15 +8,15 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from frugalseg.engine.progress import activity, console, say
-from frugalseg.studies.jobs.job import Job, ModelJob, PretrainJob, kind_of
-from frugalseg.studies.jobs.job_progress import Advance, advance_of, in_words, seconds_left
-from frugalseg.studies.jobs.scheduler import Progress as Schedule
+from frugalseg.studies.jobs.job import Job, kind_of
+from frugalseg.studies.jobs.job_progress import JobProgress, in_words, read_job_progress, seconds_left
+from frugalseg.studies.jobs.scheduler import Schedule
 from frugalseg.text import counted
 
 EVERY_S = 1.0
 
 
-class Board:
+class ProgressDisplay:
     """Lines that follow the jobs on a terminal; elsewhere, one line for each job that ends.
 
     Args:
@@ -39,7 +39,7 @@ class Board:
         self._looked, self._how_far = 0.0, title
         self._for_the_log = activity(lambda: self._how_far)
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> ProgressDisplay:
         self._for_the_log.__enter__()
         self._bar.start()
         self._all = self._bar.add_task(self._title, total=None, note="")
@@ -60,7 +60,7 @@ class Board:
         for job in running:
             if job not in self._lines:
                 self._lines[job] = self._bar.add_task(f"  {job}", total=1.0, note="")
-            how_far = _advance(schedule.jobs[job])
+            how_far = _progress_of(schedule.jobs[job])
             self._bar.update(self._lines[job], completed=how_far.share or 0.0, note=how_far.text)
         summary = self._summary(schedule, running)
         self._bar.update(self._all, total=len(schedule.jobs), completed=len(schedule.ended), note=summary)
@@ -87,7 +87,5 @@ class Board:
         return text + (f", about {in_words(seconds_left(took, to_do, self._at_once))} left" if running else "")
 
 
-def _advance(job: Job) -> Advance:
-    if isinstance(job, (PretrainJob, ModelJob)):
-        return advance_of(job.options.out)
-    return Advance(None, "")
+def _progress_of(job: Job) -> JobProgress:
+    return JobProgress(None, "") if job.run is None else read_job_progress(job.run)

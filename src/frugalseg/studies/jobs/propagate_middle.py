@@ -1,4 +1,4 @@
-"""Carrying the middle slice of each mask through its scan.
+"""Propagating the middle slice of each mask through its scan.
 
 Source: PolyCL, section 3.3.2, whose reference slice is the middle one of those that show the organ. With references of
 the test scans this is interactive segmentation, one annotated slice a scan; with predicted masks nobody annotates.
@@ -7,7 +7,7 @@ the test scans this is interactive segmentation, one annotated slice a scan; wit
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,27 @@ from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.volume import Array, axial_slices, canonical
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.masks.inputs import pair
+from frugalseg.options import PropagateOptions
 from frugalseg.propagation.propagate import propagate
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
-from frugalseg.studies.jobs.job import Carry
 
 
-def carry(job: Carry) -> None:
+@dataclass(frozen=True)
+class PropagateMiddleSlice:
+    """Propagate the middle slice of each mask through its scan.
+
+    Attributes:
+        masks: the folder of masks.
+        drawn: whether a person drew them. The middle slices are then no result, and are not scored.
+        propagate: how; its `annotations` are made here, of these masks.
+    """
+
+    masks: Path
+    drawn: bool
+    propagate: PropagateOptions
+
+
+def propagate_middle_slices(job: PropagateMiddleSlice) -> None:
     """Make a mask of every scan that `job` names, of each organ's middle slice alone; an empty mask stays empty.
 
     Raises:
@@ -54,13 +69,13 @@ def carry(job: Carry) -> None:
         if not job.drawn:
             _score_all_slices(options.out)
     for case, mask in empty.items():
-        say(f"{case}: the mask is empty, so nothing is carried")
+        say(f"{case}: the mask is empty, so nothing is propagated")
         write_mask(mask, mask_path(options.out, case, images[case]))
 
 
 def _score_all_slices(folder: Path) -> None:
-    """Take the slices that were carried out of the note as annotated ones, which `evaluate` leaves out: here they are
-    the model's own, and without them the scores would be of other slices than those of the masks they come from."""
+    """Do not list the propagated slices as annotated ones, which `evaluate` leaves out: they are the model's own, and
+    without them the scores would be of other slices than those of the masks they come from."""
     path = folder / PREDICTIONS_FILE
     replace(PredictionRecord.read(path), annotated={}).write(path)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg.errors import OptionError, RunError
-from frugalseg.studies.jobs.job import Job, MasksJob, PrepareJob
+from frugalseg.studies.jobs.job import Job
 from frugalseg.studies.jobs.workers import POLL_S, Workers
 
 KNOCK_S = 10
@@ -81,7 +81,7 @@ class RayWorkers(Workers):
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except (OSError, ValueError, RuntimeError) as error:
                 raise RunError(
-                    f"--ray {address}: no cluster answers ({error})", "start one with `ray start`"
+                    f"--ray {address}: no cluster conclusions ({error})", "start one with `ray start`"
                 ) from error
         machines = [_Machine.of(node["Resources"]) for node in ray.nodes() if node["Alive"]]
         machines = [m for m in machines if m.gpus] or machines  # where there are GPUs, they train
@@ -100,11 +100,11 @@ class RayWorkers(Workers):
 
     def start(self, job: Job) -> None:
         """Hand a job to the cluster."""
-        from frugalseg.studies.jobs.runner import attempt
+        from frugalseg.studies.jobs.runner import run_job
 
         self._note_start(job)
-        remote = self._ray.remote(max_retries=0)(attempt)
-        gpus = 0 if isinstance(job, (PrepareJob, MasksJob)) else self._gpus
+        remote = self._ray.remote(max_retries=0)(run_job)
+        gpus = self._gpus if job.LASTS else 0
         task = remote.options(num_cpus=self.threads, num_gpus=gpus, name=job.id)
         self._tasks[task.remote(job, self.folder, self.threads)] = job.id
 

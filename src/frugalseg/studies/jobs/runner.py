@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import os
 import shutil
-import signal
 import sys
 import time
 import traceback
@@ -17,7 +16,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from frugalseg.commands.finetune import finetune
 from frugalseg.dataset.prepare import prepare
 from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import never_silent, say, show_warnings
@@ -25,41 +23,27 @@ from frugalseg.engine.run import SPEC
 from frugalseg.engine.threads import using_threads
 from frugalseg.errors import FrugalsegError, InterruptedRunError, RunError, disk_errors
 from frugalseg.evaluation.evaluate import evaluate
-from frugalseg.options import (
-    FinetuneOptions,
-    PredictOptions,
-    RefineOptions,
-    SamMixPredictOptions,
-    SamMixTrainOptions,
-)
+from frugalseg.interrupts import sigterm_as_ctrl_c
 from frugalseg.phantoms.cohort import PhantomOptions, write_cohort
 from frugalseg.pretraining.pretrain import pretrain
-from frugalseg.refinement.refine import refine
-from frugalseg.sam_mix.predict import sam_mix_predict
-from frugalseg.sam_mix.train import sam_mix_train
-from frugalseg.segmentation.predict import segment_scans
-from frugalseg.studies.jobs.index_test_scans import look
+from frugalseg.records.study import GridRecord, JobState
+from frugalseg.studies.jobs.index_test_scans import index_test_scans
 from frugalseg.studies.jobs.job import (
-    Carry,
     EvaluatedJob,
     Job,
-    MasksJob,
+    MaskPreparationJob,
     ModelJob,
     Phantoms,
     PrepareJob,
     PretrainJob,
-    Take,
 )
-from frugalseg.studies.jobs.other_masks import look_at_masks, take
-from frugalseg.studies.jobs.propagate_middle import carry
-from frugalseg.studies.jobs.state import JobState, is_evaluated, state_path, write_state
-from frugalseg.studies.report.results import GRID, WHERE
+from frugalseg.studies.jobs.state import GRID, is_evaluated, state_path, write_state
 from frugalseg.text import counted
 
 PATIENCE_S = 60
 
 
-def attempt(job: Job, folder: Path, threads: int) -> JobState:
+def run_job(job: Job, folder: Path, threads: int) -> JobState:
     """Do a job of the study in `folder` and keep how it ended; raises nothing but what ends the process.
 
     Args:
@@ -70,11 +54,11 @@ def attempt(job: Job, folder: Path, threads: int) -> JobState:
     log = Path("logs") / f"{job.id}.log"
     state = JobState("running", log=log.as_posix(), started=time.time(), threads=threads)
     begun = time.perf_counter()
-    with using_threads(threads), _output_to(folder / log), never_silent(job.id), _stoppable():
+    with using_threads(threads), _output_to(folder / log), never_silent(job.id), sigterm_as_ctrl_c():
         try:
             with _alone(folder, job):
                 write_state(folder, job.id, state)
-                WORK[type(job)](job, threads)
+                JOB_HANDLERS[type(job)](job, threads)
             state = replace(state, state="done")
         except (InterruptedRunError, KeyboardInterrupt) as error:
             state = replace(state, state="interrupted", error=str(error))
@@ -97,14 +81,14 @@ def _prepare(job: PrepareJob, threads: int) -> None:
     if job.phantoms is not None:
         _make_phantoms(job.phantoms)
     options = replace(job.options, workers=threads)
-    if job.look:
-        look(options)
+    if job.test_only:
+        index_test_scans(options)
     else:
         prepare(options)
 
 
-def _look_at_masks(job: MasksJob, threads: int) -> None:
-    look_at_masks(replace(job, workers=threads))
+def _prepare_masks(job: MaskPreparationJob, threads: int) -> None:
+    job.maker.prepare(job.options, threads)
 
 
 def _make_phantoms(phantoms: Phantoms) -> None:
@@ -129,7 +113,7 @@ def _pretrain(job: PretrainJob, threads: int) -> None:
 def _train_and_test(job: ModelJob, threads: int) -> None:
     if not (job.options.out / SPEC).is_file():
         _forget_tests(job.options.out)
-        TRAIN[type(job.options)](job.options)
+        job.training.train(job.options)
     _test(job, threads)
     _drop_checkpoints(job.options.out)
 
@@ -138,9 +122,9 @@ def _forget_tests(run: Path) -> None:
     """Delete the masks of an older model of this name, and those that others made of them. Before the new one is
     trained: a kill in between would leave them beside it."""
     out = run.parents[1]
-    for cell in WHERE.read(out / GRID)["cells"]:
-        if cell["folder"] is not None and out / cell["folder"] == run:
-            for folder in ((out / test).parent for test in cell["tests"].values()):
+    for trial in GridRecord.read(out / GRID).trials:
+        if trial.folder is not None and out / trial.folder == run:
+            for folder in ((out / test).parent for test in trial.tests.values()):
                 if folder.is_dir():
                     shutil.rmtree(folder)
 
@@ -148,19 +132,8 @@ def _forget_tests(run: Path) -> None:
 def _test(job: EvaluatedJob, threads: int) -> None:
     for test in job.tests:
         if not is_evaluated(test.evaluate.out):
-            MAKE[type(test.make)](test.make)
+            test.maker.make(test.make)
             evaluate(test.evaluate)
-
-
-TRAIN: dict[type[Any], Callable[[Any], object]] = {FinetuneOptions: finetune, SamMixTrainOptions: sam_mix_train}
-
-MAKE: dict[type[Any], Callable[[Any], object]] = {
-    PredictOptions: segment_scans,
-    SamMixPredictOptions: sam_mix_predict,
-    RefineOptions: refine,
-    Carry: carry,
-    Take: take,
-}
 
 
 def _drop_checkpoints(run: Path) -> None:
@@ -169,9 +142,9 @@ def _drop_checkpoints(run: Path) -> None:
         shutil.rmtree(checkpoints)
 
 
-WORK: dict[type[Job], Callable[[Any, int], None]] = {
+JOB_HANDLERS: dict[type[Job], Callable[[Any, int], None]] = {
     PrepareJob: _prepare,
-    MasksJob: _look_at_masks,
+    MaskPreparationJob: _prepare_masks,
     PretrainJob: _pretrain,
     ModelJob: _train_and_test,
     EvaluatedJob: _test,
@@ -213,18 +186,3 @@ def _output_to(path: Path) -> Iterator[None]:
             for number, before in zip((1, 2), kept, strict=True):
                 os.dup2(before, number)
                 os.close(before)
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM ends this job as Ctrl-C would; a training takes both over, to write a checkpoint first."""
-
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not break off what the first one began
-        raise KeyboardInterrupt("stopped")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

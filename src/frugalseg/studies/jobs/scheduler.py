@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from frugalseg.engine.progress import say
 from frugalseg.errors import InterruptedRunError
-from frugalseg.studies.jobs.job import Job, ModelJob
-from frugalseg.studies.jobs.state import JobState, is_done, read_state, write_state
+from frugalseg.interrupts import stop_requests
+from frugalseg.records.study import JobState
+from frugalseg.studies.jobs.job import Job
+from frugalseg.studies.jobs.state import is_done, read_state, write_state
 from frugalseg.studies.jobs.workers import Workers
 
 
 @dataclass
-class Progress:
+class Schedule:
     """How far a schedule is.
 
     Attributes:
@@ -37,8 +36,8 @@ class Progress:
 
 
 def run_jobs(
-    jobs: Sequence[Job], folder: Path, workers: Workers, watch: Callable[[Progress, list[str]], None]
-) -> Progress:
+    jobs: Sequence[Job], folder: Path, workers: Workers, watch: Callable[[Schedule, list[str]], None]
+) -> Schedule:
     """Do every job that is not done, each after those it needs; the first in the list first.
 
     A job that fails leaves the others going; what needs it fails with it. One that somebody else interrupts has failed,
@@ -53,14 +52,14 @@ def run_jobs(
     Raises:
         InterruptedRunError: the person stopped the study; the jobs were asked to write checkpoints and have ended.
     """
-    progress = Progress({job.id: job for job in jobs})
+    progress = Schedule({job.id: job for job in jobs})
     waiting = {job.id: job for job in jobs}
     for job in jobs:
         if is_done(job) and not _goes_on_with(job, waiting):
             progress.ended[job.id] = _kept_state(folder, job)
             progress.before.add(job.id)
             del waiting[job.id]
-    with _stop_requests() as asked:
+    with stop_requests(_tell_stopping) as asked:
         told = 0
         while waiting or workers.running():
             if len(asked) > told:
@@ -85,7 +84,7 @@ def run_jobs(
 
 def _goes_on_with(job: Job, waiting: Mapping[str, Job]) -> bool:
     """Whether a job's masks are made of those of a model that is not done; a model outlives its pre-training."""
-    return not isinstance(job, ModelJob) and any(need in waiting for need in job.needs)
+    return job.run is None and any(need in waiting for need in job.needs)
 
 
 def _kept_state(folder: Path, job: Job) -> JobState:
@@ -110,14 +109,14 @@ def _final_state(folder: Path, job: str, stopping: bool) -> JobState:
     return failed
 
 
-def _ready(waiting: Mapping[str, Job], progress: Progress) -> list[Job]:
+def _ready(waiting: Mapping[str, Job], progress: Schedule) -> list[Job]:
     def met(job: Job) -> bool:
         return all(need in progress.ended and progress.ended[need].state == "done" for need in job.needs)
 
     return [job for job in waiting.values() if met(job)]
 
 
-def _fail_dependents(waiting: dict[str, Job], folder: Path, progress: Progress) -> None:
+def _fail_dependents(waiting: dict[str, Job], folder: Path, progress: Schedule) -> None:
     failed = progress.failed()
     for job in list(waiting.values()):
         if broken := [need for need in job.needs if need in failed]:
@@ -129,24 +128,5 @@ def _fail_dependents(waiting: dict[str, Job], folder: Path, progress: Progress) 
             del waiting[job.id]
 
 
-@contextmanager
-def _stop_requests() -> Iterator[list[str]]:
-    """Collect Ctrl-C and SIGTERM; the first lets jobs write checkpoints, a Ctrl-C after it ends them."""
-    asked: list[str] = []
-
-    def note(number: int, _: object) -> None:
-        if asked and number == signal.SIGTERM:
-            return
-        asked.append("Ctrl-C" if number == signal.SIGINT else "SIGTERM")
-        if len(asked) == 1:
-            say("stopping: running jobs write their checkpoints (Ctrl-C again to end them at once)")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # signals reach the main thread only
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _tell_stopping() -> None:
+    say("stopping: running jobs write their checkpoints (Ctrl-C again to end them at once)")

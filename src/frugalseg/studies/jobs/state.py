@@ -4,52 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from frugalseg.engine.files import sweep, write_json
-from frugalseg.engine.forms import Form
+from frugalseg.engine.files import sweep
 from frugalseg.engine.run import SPEC
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.evaluation.results import SUMMARY
+from frugalseg.records.study import JobState
 from frugalseg.records.summary import EvaluationState
-from frugalseg.studies.jobs.job import EvaluatedJob, Job, ModelJob, PretrainJob
+from frugalseg.studies.jobs.job import Job
 
-LOCK = ".lock"
+GRID, SETTINGS, LOCK = "grid.json", "study.json", ".lock"
+"""Files of a study's folder; settings make it one: how it was last started."""
 PATIENCE_S = 1
 """How long to wait for the lock: `someone_at_work` takes it too, for a moment."""
-
-
-@dataclass(frozen=True)
-class JobState:
-    """How a job's last attempt stands.
-
-    Attributes:
-        state: interrupted: it stopped before its end and goes on from its checkpoint with the next run.
-        seconds: how long the attempt took.
-        error: what went wrong and what to do.
-        log: the log file, relative to the study's folder.
-        started: when, in seconds since 1970.
-        threads: CPU threads it computed with.
-    """
-
-    state: Literal["waiting", "running", "done", "failed", "interrupted"] = "waiting"
-    seconds: float = 0.0
-    error: str = ""
-    log: str = ""
-    started: float = 0.0
-    threads: int = 0
-
-
-STATE = Form(
-    {"state": str, "seconds?": float, "error?": str, "log?": str, "started?": float, "threads?": int},
-    RunError,
-    "delete it: the job then counts as not begun, unless its result is there",
-)
-"""A job's file; see `JobState`."""
 
 
 def state_path(folder: Path, job: str) -> Path:
@@ -60,15 +30,12 @@ def state_path(folder: Path, job: str) -> Path:
 def read_state(folder: Path, job: str) -> JobState:
     """A job's state; `waiting` where it was never tried."""
     path = state_path(folder, job)
-    if not path.is_file():
-        return JobState()
-    told = STATE.read(path)
-    return JobState(**{field.name: told[field.name] for field in fields(JobState) if field.name in told})
+    return JobState.read(path) if path.is_file() else JobState()
 
 
 def write_state(folder: Path, job: str, state: JobState) -> None:
     """Keep a job's state."""
-    write_json(state_path(folder, job), asdict(state))
+    state.write(state_path(folder, job))
 
 
 def is_done(job: Job) -> bool:
@@ -76,11 +43,9 @@ def is_done(job: Job) -> bool:
 
     Preparing is always done again: it finds what is there, and that the scans are still the same.
     """
-    if isinstance(job, (PretrainJob, ModelJob)) and not (job.options.out / SPEC).is_file():
+    if not job.LASTS or (job.run is not None and not (job.run / SPEC).is_file()):
         return False
-    if isinstance(job, EvaluatedJob):
-        return all(is_evaluated(test.evaluate.out) for test in job.tests)
-    return isinstance(job, PretrainJob)
+    return all(is_evaluated(test.evaluate.out) for test in job.tests)
 
 
 def is_evaluated(folder: Path) -> bool:

@@ -17,11 +17,19 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from frugalseg.records.study import JobState
 from frugalseg.studies.jobs.job import Job
-from frugalseg.studies.jobs.state import JobState, read_state, write_state
+from frugalseg.studies.jobs.state import read_state, write_state
 
 POLL_S = 0.25
-HEAVY = ["frugalseg.studies.jobs.runner", "lightning.fabric", "kornia.augmentation", "pyarrow.parquet"]
+HEAVY = [
+    "frugalseg.studies.jobs.runner",
+    "frugalseg.commands.finetune",
+    "frugalseg.segmentation.predict",
+    "lightning.fabric",
+    "kornia.augmentation",
+    "pyarrow.parquet",
+]
 """Imported once, in the process that all jobs are forked from, instead of by every job anew."""
 
 
@@ -177,9 +185,9 @@ def _process(job: Job, folder: Path, threads: int, gpu: str | None) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    from frugalseg.studies.jobs.runner import attempt
+    from frugalseg.studies.jobs.runner import run_job
 
-    attempt(job, folder, threads)
+    run_job(job, folder, threads)
 
 
 def _end_with_parent() -> None:

@@ -6,22 +6,25 @@ Every value is checked by the dataclasses that the commands take, so a plan neve
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
 from frugalseg.dataset.targets import parse_targets
-from frugalseg.options import FinetuneOptions, PrepareOptions, PretrainOptions, SamMixTrainOptions
+from frugalseg.options import PrepareOptions
 from frugalseg.phantoms.cohort import LABELS
+from frugalseg.studies.plan.data import DataPlan, TestPlan
 from frugalseg.studies.plan.method_parts import Shared, read_backbones, read_budgets
-from frugalseg.studies.plan.methods import check_shared, read_methods, read_source
-from frugalseg.studies.plan.plan import NOT_IN_PLANS, NOWHERE, DataPlan, Plan, TestPlan
+from frugalseg.studies.plan.methods import read_methods
+from frugalseg.studies.plan.options import NOWHERE, PREPARE, PRETRAIN
+from frugalseg.studies.plan.plan import Plan
+from frugalseg.studies.plan.pretraining import check_shared, read_source
 from frugalseg.studies.plan.values import build, checked, chosen, distinct, existing, read_values, some
-from frugalseg.studies.plan.yaml_source import Entry, read_lines
+from frugalseg.studies.plan.yaml_source import YamlValue, read_lines
+from frugalseg.studies.trainings.table import TRAININGS
 from frugalseg.text import counted
 
 NEEDED = ("data", "train", "tests", "methods", "budgets")
-OPTIONAL = ("name", "description", "pretrain", "finetune", "sam_mix", "backbones", "draws", "seeds", "baseline")
+OPTIONAL = ("name", "description", "pretrain", *TRAININGS, "backbones", "draws", "seeds", "baseline")
 STUDIES = "studies"
 PHANTOM_KEYS = ("phantoms", "grid")
 TEST_KEYS = ("data", "patients", "in_domain", "millimetres")
@@ -53,9 +56,8 @@ def read_plan(path: Path, study: str | None = None) -> Plan:
     tests = tuple(_read_test(name, entry, data, train) for name, entry in top["tests"].mapping().items())
     shared = Shared(
         values={
-            "pretrain": read_values(PretrainOptions, top.get("pretrain"), {}, "data"),
-            "finetune": read_values(FinetuneOptions, top.get("finetune"), {}),
-            "sam_mix": read_values(SamMixTrainOptions, top.get("sam_mix"), {}),
+            "pretrain": read_values(PRETRAIN, top.get("pretrain"), {}, "data"),
+            **{key: read_values(training.OPTIONS, top.get(key), {}) for key, training in TRAININGS.items()},
         },
         data=data,
         train=train,
@@ -86,7 +88,7 @@ def read_plan(path: Path, study: str | None = None) -> Plan:
     )
 
 
-def _chosen_study(whole: Entry, study: str | None) -> dict[str, Entry]:
+def _chosen_study(whole: YamlValue, study: str | None) -> dict[str, YamlValue]:
     """The keys of a plan: those of the file, and in their place those of one of its `studies`."""
     top = whole.known(*NEEDED, *OPTIONAL, STUDIES)
     if STUDIES not in top:
@@ -101,7 +103,7 @@ def _chosen_study(whole: Entry, study: str | None) -> dict[str, Entry]:
     return {**top, **studies[study].known(*NEEDED, *OPTIONAL)}
 
 
-def _read_numbers(entry: Entry) -> tuple[int, ...]:
+def _read_numbers(entry: YamlValue) -> tuple[int, ...]:
     numbers = [(one, int(one.as_type(int))) for one in entry.items()]
     for one, number in numbers:
         if number < 0:
@@ -109,7 +111,7 @@ def _read_numbers(entry: Entry) -> tuple[int, ...]:
     return distinct(numbers)
 
 
-def _read_data(name: str, entry: Entry, *more: str) -> DataPlan:
+def _read_data(name: str, entry: YamlValue, *more: str) -> DataPlan:
     """A data set.
 
     Args:
@@ -117,8 +119,7 @@ def _read_data(name: str, entry: Entry, *more: str) -> DataPlan:
         entry: the mapping.
         more: keys that the caller reads itself.
     """
-    keys = [f.name for f in fields(PrepareOptions) if f.name not in NOT_IN_PLANS[PrepareOptions]]
-    given = {key: e for key, e in entry.known(*more, *PHANTOM_KEYS, *keys).items() if key not in more}
+    given = {key: e for key, e in entry.known(*more, *PHANTOM_KEYS, *PREPARE.in_plans).items() if key not in more}
     hints = get_type_hints(PrepareOptions)
     values = {key: existing(e, e.as_type(hints[key])) for key, e in given.items() if key in hints}
     if "target" in given:
@@ -142,7 +143,7 @@ def _read_data(name: str, entry: Entry, *more: str) -> DataPlan:
     return DataPlan(name, build(PrepareOptions, given, entry, **values), entry)
 
 
-def _add_own_data(name: str, entry: Entry, data: dict[str, DataPlan]) -> None:
+def _add_own_data(name: str, entry: YamlValue, data: dict[str, DataPlan]) -> None:
     """A test set may bring its scans along: they become a data set of its name."""
     given = entry.mapping()
     if "data" in given:
@@ -154,7 +155,7 @@ def _add_own_data(name: str, entry: Entry, data: dict[str, DataPlan]) -> None:
     data[name] = _read_data(name, entry, *TEST_KEYS)
 
 
-def _read_test(name: str, entry: Entry, data: Mapping[str, DataPlan], train: str) -> TestPlan:
+def _read_test(name: str, entry: YamlValue, data: Mapping[str, DataPlan], train: str) -> TestPlan:
     given = entry.mapping()
     source = chosen(given["data"], data, "data set") if "data" in given else name
     wanted, there = data[source].organs, data[train].organs

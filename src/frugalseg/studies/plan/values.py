@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -12,8 +11,8 @@ from frugalseg.engine.device import check_name
 from frugalseg.errors import FrugalsegError, OptionError
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.methods import OF_SOME_METHODS, chosen_method
-from frugalseg.studies.plan.plan import NOT_IN_PLANS, Values, of_plan
-from frugalseg.studies.plan.yaml_source import Entry, without_flags
+from frugalseg.studies.plan.options import PRETRAIN, CommandOptions, Values, of_plan
+from frugalseg.studies.plan.yaml_source import YamlValue, without_flags
 
 INSTEAD = {
     "seed": "list the seeds under seeds:",
@@ -29,7 +28,7 @@ INSTEAD = {
 Name = TypeVar("Name", str, int)
 
 
-def some(entry: Entry) -> dict[str, Entry]:
+def some(entry: YamlValue) -> dict[str, YamlValue]:
     """A mapping that may not be empty."""
     entries = entry.mapping()
     if not entries:
@@ -37,7 +36,7 @@ def some(entry: Entry) -> dict[str, Entry]:
     return entries
 
 
-def chosen(entry: Entry, names: Iterable[str], what: str) -> str:
+def chosen(entry: YamlValue, names: Iterable[str], what: str) -> str:
     """One of `names`; `what` they are."""
     name, names = str(entry.as_type(str)), list(names)
     if name not in names:
@@ -45,7 +44,7 @@ def chosen(entry: Entry, names: Iterable[str], what: str) -> str:
     return name
 
 
-def distinct(values: list[tuple[Entry, Name]]) -> tuple[Name, ...]:
+def distinct(values: list[tuple[YamlValue, Name]]) -> tuple[Name, ...]:
     """The values, none of which may stand there twice."""
     seen: list[Name] = []
     for entry, value in values:
@@ -55,7 +54,7 @@ def distinct(values: list[tuple[Entry, Name]]) -> tuple[Name, ...]:
     return tuple(seen)
 
 
-def checked(entry: Entry, parse: Callable[[Any], Any], value: Any) -> Any:
+def checked(entry: YamlValue, parse: Callable[[Any], Any], value: Any) -> Any:
     """What `parse` makes of the value; its complaint names the entry's line."""
     try:
         return parse(value)
@@ -63,53 +62,52 @@ def checked(entry: Entry, parse: Callable[[Any], Any], value: Any) -> Any:
         raise entry.error(re.sub(r"^--\w+ ", "", error.problem), error.cure.replace("--target ", "")) from None
 
 
-def existing(entry: Entry, value: Any) -> Any:
+def existing(entry: YamlValue, value: Any) -> Any:
     """The value; a path must be there."""
     if isinstance(value, Path) and not value.exists():
         raise entry.error(f"{value} does not exist", "correct the path")
     return value
 
 
-def read_values(kind: type[Any], entry: Entry | None, shared: Values, *more: str) -> dict[str, Any]:
+def read_values(command: CommandOptions, entry: YamlValue | None, shared: Values, *more: str) -> Values:
     """A command's options as the plan gives them, on top of the `shared` ones.
 
     Args:
-        kind: the command's options.
+        command: whose options.
         entry: the mapping, or None.
         shared: what all methods share.
         more: keys that the caller reads itself.
     """
     given = {} if entry is None else {key: e for key, e in entry.mapping().items() if key not in more}
-    hints = get_type_hints(kind)
-    known = [f.name for f in fields(kind) if f.name not in NOT_IN_PLANS[kind]]
-    values: dict[str, Any] = {}
+    hints, known = get_type_hints(command.kind), command.in_plans
+    values: dict[str, object] = {}
     for key, value in given.items():
-        if key in NOT_IN_PLANS[kind]:
+        if key in command.set_by_study:
             raise value.error("is set by the study", f"take it out{'; ' + INSTEAD[key] if key in INSTEAD else ''}")
         if key not in known:
             raise value.error("is unknown here", f"known are: {', '.join([*more, *known])}")
         values[key] = existing(value, value.as_type(hints[key]))
-        if key == "device":  # whether it is there is another question, and maybe another machine's
+        if key == "device":  # whether it is there is another endpoint, and maybe another machine's
             checked(value, check_name, values[key])
     length = {"steps", "epochs"}
     if length & values.keys():  # a method's own length takes the place of the shared one
         shared = {key: value for key, value in shared.items() if key not in length}
-    merged = {**_of_use(kind, shared, values), **values}
+    merged = {**_of_use(command, shared, values), **values}
     if entry is not None:
-        build(kind, given, entry, **merged)
+        build(command.kind, given, entry, **merged)
     return merged
 
 
-def _of_use(kind: type[Any], shared: Values, values: Values) -> Values:
+def _of_use(command: CommandOptions, shared: Values, values: Values) -> Values:
     """The shared options without those that this pre-training method does not read."""
-    if kind is not PretrainOptions:
+    if command is not PRETRAIN:
         return shared
     named = {key: v for key, v in {**shared, **values}.items() if key in {"method", "recipe"}}
     reads = chosen_method(of_plan(PretrainOptions, named)).reads
     return {key: value for key, value in shared.items() if key in reads or key not in OF_SOME_METHODS}
 
 
-def build(kind: type[Any], given: Mapping[str, Entry], entry: Entry, **values: Any) -> Any:
+def build(kind: type[Any], given: Mapping[str, YamlValue], entry: YamlValue, **values: Any) -> Any:
     """The command's options; what is wrong with their values is told with the line it stands on."""
     try:
         return of_plan(kind, values)
@@ -117,7 +115,7 @@ def build(kind: type[Any], given: Mapping[str, Entry], entry: Entry, **values: A
         raise where(given, entry, error) from None
 
 
-def where(given: Mapping[str, Entry], entry: Entry, error: FrugalsegError) -> OptionError:
+def where(given: Mapping[str, YamlValue], entry: YamlValue, error: FrugalsegError) -> OptionError:
     """The error with the line of the option it names, or else of the entry."""
     flags = {f"--{key.replace('_', '-')}": e for key, e in given.items()}
     flag = next((flag for flag in flags if flag in error.problem), None)

@@ -20,7 +20,7 @@ _DEEPEST = 20
 
 
 @dataclass(frozen=True)
-class Entry:
+class YamlValue:
     """One value of a YAML file.
 
     Attributes:
@@ -40,7 +40,7 @@ class Entry:
         where = f"{self.file}, line {self.line}"
         return OptionError(f"{where}: {self.key + ': ' if self.key else ''}{problem}", cure)
 
-    def mapping(self) -> dict[str, Entry]:
+    def mapping(self) -> dict[str, YamlValue]:
         """Key → value; an empty value is an empty mapping.
 
         Raises:
@@ -50,10 +50,10 @@ class Entry:
             return {}
         if not isinstance(self.node, yaml.MappingNode):
             raise self.error("expected names with values", "write them as `name: value`, one a line")
-        entries: dict[str, Entry] = {}
+        entries: dict[str, YamlValue] = {}
         for name_node, value_node in self.node.value:
             name = str(name_node.value)
-            entry = Entry(value_node, self.file, f"{self.key}.{name}".lstrip("."), name_node.start_mark.line + 1)
+            entry = YamlValue(value_node, self.file, f"{self.key}.{name}".lstrip("."), name_node.start_mark.line + 1)
             if name in entries:
                 raise entry.error(f"stands here and on line {entries[name].line}", "keep one of them")
             if entry.key.count(".") > _DEEPEST:
@@ -61,7 +61,7 @@ class Entry:
             entries[name] = entry
         return entries
 
-    def known(self, *names: str) -> dict[str, Entry]:
+    def known(self, *names: str) -> dict[str, YamlValue]:
         """The mapping, all of whose keys must be among `names`."""
         entries = self.mapping()
         for name, entry in entries.items():
@@ -69,7 +69,7 @@ class Entry:
                 raise entry.error("is unknown here", f"known are: {', '.join(names)}")
         return entries
 
-    def items(self) -> list[Entry]:
+    def items(self) -> list[YamlValue]:
         """The values of a list.
 
         Raises:
@@ -77,7 +77,7 @@ class Entry:
         """
         if not isinstance(self.node, yaml.SequenceNode) or not self.node.value:
             raise self.error("expected a list", "write it as [one, another]")
-        return [Entry(n, self.file, self.key, n.start_mark.line + 1) for n in self.node.value]
+        return [YamlValue(n, self.file, self.key, n.start_mark.line + 1) for n in self.node.value]
 
     @property
     def is_text(self) -> bool:
@@ -134,7 +134,7 @@ def without_flags(text: str) -> str:
     return _FLAG.sub(lambda flag: flag[1].replace("-", "_"), text)
 
 
-def read_lines(path: Path) -> Entry:
+def read_lines(path: Path) -> YamlValue:
     """The whole of a YAML file as one entry.
 
     Raises:
@@ -155,7 +155,7 @@ def read_lines(path: Path) -> Entry:
         raise OptionError(f"{path} cannot be read ({error})", "give a plan, a YAML file") from error
     if node is None:
         raise OptionError(f"{path} is empty", "write a plan; the folder plans/ holds some")
-    return Entry(node, path, "", 1)
+    return YamlValue(node, path, "", 1)
 
 
 def convert(value: Any, kind: Any, folder: Path) -> Any:

@@ -21,8 +21,8 @@ from frugalseg.evaluation.statistics import (
     signed_rank,
     summarise_runs,
 )
-from frugalseg.studies.jobs.trials import Run
-from frugalseg.studies.report.scores import Group, Question, Scores
+from frugalseg.studies.jobs.equivalent_runs import Run
+from frugalseg.studies.report.scores import Endpoint, Group, Scores
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,19 @@ class Comparison:
     """A method against the baseline at one budget, on the runs (draw, seed) that both have finished.
 
     Attributes:
-        question, metric, group: what is compared.
+        endpoint, metric, group: what is compared.
         runs: pairs of runs, one of each, that are finished. What is trained once (100 % of the labels, whichever draw)
             or not at all meets every run of the other, and is paired with each.
         planned: pairs that there should be.
         difference: the method's score minus the baseline's.
         rank: signed-rank test over patients on scores averaged over the runs.
-        family: comparisons with a p on this test set, organ and metric, but for guided methods, which are no rivals:
-            what Holm's correction runs over.
+        family: comparisons with a p on this test set, organ and metric, but for methods that use test references, which
+            are no rivals: what Holm's correction runs over.
         p_holm: the corrected p; NaN without a p.
         least_p_holm: the least corrected p that a family of so many comparisons on so many patients can give.
     """
 
-    question: Question
+    endpoint: Endpoint
     metric: Metric
     group: Group
     runs: int
@@ -71,34 +71,36 @@ class Comparison:
         return self.metric.better * ((low > 0) - (high < 0))
 
 
-def compare_with_baseline(scores: Scores, question: Question, metric: Metric) -> list[Comparison]:
+def compare_with_baseline(scores: Scores, endpoint: Endpoint, metric: Metric) -> list[Comparison]:
     """All comparisons of one family, in the order of `Scores.groups`; empty where only the baseline was planned.
 
     Args:
         scores: of the study.
-        question: test set and organ.
+        endpoint: test set and organ.
         metric: any of `scores.metrics_of` the test set.
     """
     baseline = scores.results.baseline
     family = [
-        _compare(scores, question, metric, group, Group(baseline, group.backbone, group.budget))
+        _compare(scores, endpoint, metric, group, Group(baseline, group.backbone, group.budget))
         for group in scores.groups()
         if group.method != baseline
     ]
-    corrected = holm([math.nan if scores.had(c.group.method)["guided"] else c.rank.p for c in family])
+    corrected = holm(
+        [math.nan if scores.privileges(c.group.method)["uses_test_references"] else c.rank.p for c in family]
+    )
     tested = sum(not math.isnan(p) for p in corrected)
     least = min(1.0, tested * min((c.rank.least_p for c in family), default=1.0))
     return [replace(c, family=tested, p_holm=p, least_p_holm=least) for c, p in zip(family, corrected, strict=True)]
 
 
-def _compare(scores: Scores, question: Question, metric: Metric, group: Group, baseline: Group) -> Comparison:
-    mine, theirs = scores.runs(question, group, metric), scores.runs(question, baseline, metric)
+def _compare(scores: Scores, endpoint: Endpoint, metric: Metric, group: Group, baseline: Group) -> Comparison:
+    mine, theirs = scores.runs(endpoint, group, metric), scores.runs(endpoint, baseline, metric)
     planned = scores.pairs(group, baseline)
     met = {pair: place for pair, place in planned.items() if pair[0] in mine.index and pair[1] in theirs.index}
     ours, others = ([pair[side] for pair in met] for side in (0, 1))
     differences = _rows(mine, ours) - _rows(theirs, others)
     return Comparison(
-        question=question,
+        endpoint=endpoint,
         metric=metric,
         group=group,
         runs=len(met),

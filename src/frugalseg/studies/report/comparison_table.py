@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from frugalseg.evaluation.metric_table import Better, Metric
@@ -21,7 +19,7 @@ from frugalseg.studies.report.formatting import (
     usual_kind,
     usual_note,
 )
-from frugalseg.studies.report.scores import Question, Scores
+from frugalseg.studies.report.scores import Endpoint, Scores
 from frugalseg.studies.report.table import GAP, Entry, Section, Table
 from frugalseg.text import number
 
@@ -29,9 +27,9 @@ READING = {Better.HIGHER: " (above 0 is better)", Better.LOWER: " (below 0 is be
 """Which differences speak for a method, in a title."""
 
 
-def comparison_table(scores: Scores, question: Question, metric: Metric) -> Table | None:
+def comparison_table(scores: Scores, endpoint: Endpoint, metric: Metric) -> Table | None:
     """Every method against the baseline: difference, intervals, p; None where only the baseline was planned."""
-    comparisons = compare_with_baseline(scores, question, metric)
+    comparisons = compare_with_baseline(scores, endpoint, metric)
     if not comparisons:
         return None
     first = comparisons[0]
@@ -54,8 +52,8 @@ def comparison_table(scores: Scores, question: Question, metric: Metric) -> Tabl
         for backbone, budget in sections_of(scores)
     )
     return Table(
-        name=file_name(f"comparison {question.test.name} {question.organ} {metric.key}"),
-        title=f"{metric.title} of {question.organ} on {describe(scores, question)}: difference to "
+        name=file_name(f"comparison {endpoint.test.name} {endpoint.organ} {metric.key}"),
+        title=f"{metric.title} of {endpoint.organ} on {describe(scores, endpoint)}: difference to "
         f"{scores.results.baseline}{READING[metric.better]}",
         words=1,
         spans=(),
@@ -98,13 +96,13 @@ def _comparison_row(scores: Scores, c: Comparison, metric: Metric, of_patients: 
     )
 
 
-def _comparison_record(scores: Scores, c: Comparison) -> dict[str, Any]:
+def _comparison_record(scores: Scores, c: Comparison) -> dict[str, object]:
     return {
-        "test": c.question.test.name,
-        "organ": c.question.organ,
+        "test": c.endpoint.test.name,
+        "organ": c.endpoint.organ,
         "metric": c.metric.key,
         **c.group._asdict(),
-        **scores.had(c.group.method),
+        **scores.privileges(c.group.method),
         "baseline": scores.results.baseline,
         "runs": c.runs,
         "runs_planned": c.planned,

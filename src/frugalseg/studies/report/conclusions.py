@@ -11,7 +11,7 @@ from frugalseg.evaluation.metric_table import DICE
 from frugalseg.evaluation.statistics import FEWEST_PATIENTS
 from frugalseg.studies.report.comparison import Comparison, compare_with_baseline
 from frugalseg.studies.report.formatting import describe, label, p_text, sections_of
-from frugalseg.studies.report.scores import Group, Question, Scores
+from frugalseg.studies.report.scores import Endpoint, Group, Scores
 from frugalseg.text import counted, number
 
 FEW_DRAWS = {
@@ -22,7 +22,7 @@ FEW_DRAWS = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class Conclusion:
     """What the numbers of a test set and an organ say.
 
     Attributes:
@@ -36,15 +36,15 @@ class Answer:
     lines: tuple[str, ...]
 
 
-def answer(scores: Scores, question: Question) -> Answer:
+def conclude(scores: Scores, endpoint: Endpoint) -> Conclusion:
     """What the Dice of a test set and an organ says.
 
     A method is supported where the 95% interval of its paired difference to the baseline lies above 0: over runs and
     patients where both methods have several runs in common, over patients otherwise, which is said. Below six
     patients nothing is. Whether the signed-rank test agrees after Holm's correction is said too.
     """
-    comparisons = compare_with_baseline(scores, question, DICE)
-    lead = [_highest(scores, question, backbone) for backbone in scores.results.backbones]
+    comparisons = compare_with_baseline(scores, endpoint, DICE)
+    lead = [_highest(scores, endpoint, backbone) for backbone in scores.results.backbones]
     lines = [
         f"{_where(scores, backbone, budget)}: "
         + _judge(scores, [c for c in comparisons if (c.group.backbone, c.group.budget) == (backbone, budget)])
@@ -53,21 +53,21 @@ def answer(scores: Scores, question: Question) -> Answer:
     if not comparisons:
         lines = [f"Only {scores.results.baseline} was planned: there is nothing to compare it with."]
     lead.append(_summary(scores, comparisons))
-    return Answer(f"{question.organ} on {describe(scores, question)}", tuple(filter(None, lead)), tuple(lines))
+    return Conclusion(f"{endpoint.organ} on {describe(scores, endpoint)}", tuple(filter(None, lead)), tuple(lines))
 
 
-def _highest(scores: Scores, question: Question, backbone: str) -> str:
+def _highest(scores: Scores, endpoint: Endpoint, backbone: str) -> str:
     """How often each method has the highest mean Dice; budgets that some method has not finished do not count."""
     methods = scores.rows(backbone)
     budgets = [u for b, u in sections_of(scores) if b == backbone]
     if len(methods) < 2:
         return ""
     start = f"{backbone}: " if len(scores.results.backbones) > 1 else ""
-    whole = [u for u in budgets if all(scores.complete(question, Group(m, backbone, u)) for m in methods)]
+    whole = [u for u in budgets if all(scores.complete(endpoint, Group(m, backbone, u)) for m in methods)]
     if not whole:
         return f"{start}No budget is finished by every method yet."
-    pool = [m for m in methods if not scores.apart(m)] or methods
-    wins = Counter(filter(None, (_winner(scores, question, pool, backbone, budget) for budget in whole)))
+    pool = [m for m in methods if not scores.is_privileged(m)] or methods
+    wins = Counter(filter(None, (_winner(scores, endpoint, pool, backbone, budget) for budget in whole)))
     if not wins:
         return f"{start}No method alone has the highest mean Dice at any budget."
     place = f"of {counted(len(whole), 'budget')}"
@@ -80,9 +80,9 @@ def _highest(scores: Scores, question: Question, backbone: str) -> str:
     return f"{start}{', '.join(parts)}.{aside}"
 
 
-def _winner(scores: Scores, question: Question, pool: Sequence[str], backbone: str, budget: str) -> str:
+def _winner(scores: Scores, endpoint: Endpoint, pool: Sequence[str], backbone: str, budget: str) -> str:
     """The method with the highest mean; none where several share it."""
-    means = {m: scores.summary(question, Group(m, backbone, budget), DICE).mean for m in pool}
+    means = {m: scores.summary(endpoint, Group(m, backbone, budget), DICE).mean for m in pool}
     highest = max((mean for mean in means.values() if not math.isnan(mean)), default=math.nan)
     winners = [m for m, mean in means.items() if mean == highest]
     return winners[0] if len(winners) == 1 else ""
@@ -100,7 +100,11 @@ def _summary(scores: Scores, comparisons: Sequence[Comparison]) -> str:
         by_method = {m: [c for c in shown if c.group.method == m] for m in scores.results.methods}
         order = sorted(
             (m for m, cs in by_method.items() if cs),
-            key=lambda m: (scores.apart(m), -len(by_method[m]), -abs(sum(c.difference.mean for c in by_method[m]))),
+            key=lambda m: (
+                scores.is_privileged(m),
+                -len(by_method[m]),
+                -abs(sum(c.difference.mean for c in by_method[m])),
+            ),
         )
         named = [f"{label(scores, m)} at {len(by_method[m])} ({_span(by_method[m])})" for m in order]
         if named:
@@ -129,7 +133,7 @@ def _judge(scores: Scores, comparisons: Sequence[Comparison]) -> str:
     if patients < FEWEST_PATIENTS:
         return f"{counted(patients, 'patient')} {'is' if patients == 1 else 'are'} too few to support any method."
     better = [c for c in made if c.verdict > 0]
-    better.sort(key=lambda c: (scores.apart(c.group.method), -c.difference.mean))
+    better.sort(key=lambda c: (scores.is_privileged(c.group.method), -c.difference.mean))
     worse = [c for c in made if c.verdict < 0]
     text = f"no difference to {baseline} shown"
     if better:

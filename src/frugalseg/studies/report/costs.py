@@ -7,26 +7,26 @@ from typing import Any
 import pandas as pd
 
 from frugalseg.studies.report.formatting import label, notes_of
-from frugalseg.studies.report.scores import CELL, MARKS, Group, Scores
+from frugalseg.studies.report.scores import MARKS, TRIAL, Group, Scores
 from frugalseg.studies.report.table import GAP, Entry, Section, Table
 from frugalseg.text import counted
 
 
 def cost_table(scores: Scores) -> Table:
     """What every method used: annotation, scans, minutes, parameters, device."""
-    cells = scores.results.cells
-    done = cells[cells["state"] == "done"]
+    trials = scores.results.trials
+    done = trials[trials["state"] == "done"]
     sections = []
     for backbone in scores.results.backbones:
         rows = tuple(
-            (Entry(label(scores, group.method)), Entry(group.budget), *_cost_row(_cells_of(done, group)))
+            (Entry(label(scores, group.method)), Entry(group.budget), *_cost_row(_trials_of(done, group)))
             for group in scores.groups()
             if group.backbone == backbone
         )
         if rows:
             sections.append(Section(backbone, rows))
     keep = [
-        *CELL,
+        *TRIAL,
         "draws",
         "seeds",
         "state",
@@ -53,7 +53,7 @@ def cost_table(scores: Scores) -> Table:
             *_nothing_unlabelled(scores, done),
             *_stated(scores),
         ),
-        data=cells[keep],
+        data=trials[keep],
     )
 
 
@@ -71,26 +71,26 @@ COST: tuple[tuple[str, str, int], ...] = (
     ("test_slices", "Slices of test scans", 0),
     ("device", "Device", 0),
 )
-"""Column of cells.csv, heading, decimals."""
+"""Column of trials.csv, heading, decimals."""
 
 
-def gaps_table(scores: Scores) -> Table | None:
+def missing_runs_table(scores: Scores) -> Table | None:
     """What is missing and why: a row a failed or incomplete run, one for all waiting runs of a group; None without."""
-    cells = scores.results.cells
-    missing = cells.loc[cells["state"] != "done", [*CELL, "state", "error"]]
-    every = pd.concat([missing, pd.DataFrame(scores.lacking, columns=[*CELL, "state", "error"])], ignore_index=True)
+    trials = scores.results.trials
+    missing = trials.loc[trials["state"] != "done", [*TRIAL, "state", "error"]]
+    every = pd.concat([missing, pd.DataFrame(scores.incomplete, columns=[*TRIAL, "state", "error"])], ignore_index=True)
     if not len(every):
         return None
     failed = every[every["state"].isin(["failed", "incomplete"])]
     others = every.drop(failed.index)
     rows = [
-        _gap_row(scores, row, f"draw {row['draw']}, seed {row['seed']}", _first_line(row["error"]))
+        _missing_row(scores, row, f"draw {row['draw']}, seed {row['seed']}", _first_line(row["error"]))
         for row in failed.to_dict("records")
     ]
     for _, group in others.groupby(["method", "backbone", "budget", "state"], sort=False):
-        rows.append(_gap_row(scores, group.iloc[0].to_dict(), counted(len(group), "run"), GAP))
+        rows.append(_missing_row(scores, group.iloc[0].to_dict(), counted(len(group), "run"), GAP))
     return Table(
-        name="gaps",
+        name="missing-runs",
         title="Runs that are in no figure",
         words=6,
         spans=(),
@@ -115,15 +115,15 @@ def _nothing_unlabelled(scores: Scores, done: pd.DataFrame) -> list[str]:
 
 def _stated(scores: Scores) -> list[str]:
     """What the plan states of methods whose masks another program made."""
-    external = scores.results.cells[scores.results.cells["external"].eq(True)]
+    external = scores.results.trials[scores.results.trials["external"].eq(True)]
     stated = dict(zip(external["method"], external["annotation"], strict=True))
     return [
         f"{label(scores, str(method))} was given, as the plan states it: {text}." for method, text in stated.items()
     ]
 
 
-def _cost_row(cells: pd.DataFrame) -> list[Entry]:
-    return [Entry(_spent(cells[column], digits, "minutes" in column)) for column, _, digits in COST]
+def _cost_row(trials: pd.DataFrame) -> list[Entry]:
+    return [Entry(_spent(trials[column], digits, "minutes" in column)) for column, _, digits in COST]
 
 
 def _spent(values: pd.Series[Any], digits: int, averaged: bool) -> str:
@@ -140,12 +140,12 @@ def _spent(values: pd.Series[Any], digits: int, averaged: bool) -> str:
     return low if low == high else f"{low} – {high}"
 
 
-def _cells_of(cells: pd.DataFrame, group: Group) -> pd.DataFrame:
-    wanted = (cells["method"] == group.method) & (cells["backbone"] == group.backbone)
-    return cells[wanted & (cells["budget"] == group.budget)]
+def _trials_of(trials: pd.DataFrame, group: Group) -> pd.DataFrame:
+    wanted = (trials["method"] == group.method) & (trials["backbone"] == group.backbone)
+    return trials[wanted & (trials["budget"] == group.budget)]
 
 
-def _gap_row(scores: Scores, row: dict[Any, Any], run: str, reason: str) -> tuple[Entry, ...]:
+def _missing_row(scores: Scores, row: dict[Any, Any], run: str, reason: str) -> tuple[Entry, ...]:
     name = label(scores, str(row["method"]))
     return tuple(Entry(str(part)) for part in (name, row["backbone"], row["budget"], run, row["state"], reason))
 

@@ -10,7 +10,7 @@ from typing import Any
 from frugalseg.evaluation.charts import COLOURS, INK, new_chart, to_svg
 from frugalseg.evaluation.metric_table import DICE
 from frugalseg.studies.report.formatting import label
-from frugalseg.studies.report.scores import Group, Question, Scores
+from frugalseg.studies.report.scores import Endpoint, Group, Scores
 from frugalseg.text import counted
 
 STYLES = ("-", "--", ":", "-.")
@@ -20,21 +20,21 @@ MARKERS = ("o", "s", "^", "D")
 def dice_curves(scores: Scores) -> list[str]:
     """Every chart that has a point to show, as SVG."""
     return [
-        dice_curve(scores, question, backbone)
-        for question in scores.questions
+        dice_curve(scores, endpoint, backbone)
+        for endpoint in scores.endpoints
         for backbone in scores.results.backbones
-        if any(scores.finished(question, group) for group in scores.planned if group.backbone == backbone)
+        if any(scores.finished(endpoint, group) for group in scores.planned if group.backbone == backbone)
     ]
 
 
 def bands_note(scores: Scores) -> str:
     """What the bands of all charts are: the kinds of interval that they show, and why a point has none."""
-    summaries = (scores.summary(q, g, DICE) for q in scores.questions for g in scores.groups() if scores.finished(q, g))
+    summaries = (scores.summary(q, g, DICE) for q in scores.endpoints for g in scores.groups() if scores.finished(q, g))
     kinds = dict.fromkeys(summary.ci95_runs.kind for summary in summaries)
     return f"Bands: 95% interval over runs and patients ({'; '.join(kinds)})."
 
 
-def dice_curve(scores: Scores, question: Question, backbone: str) -> str:
+def dice_curve(scores: Scores, endpoint: Endpoint, backbone: str) -> str:
     """Mean Dice of every method over the budgets, with its 95% interval over runs and patients as a band.
 
     Budgets stand in the plan's order at equal distances, or on a logarithmic axis of annotated slices where their
@@ -48,7 +48,7 @@ def dice_curve(scores: Scores, question: Question, backbone: str) -> str:
     masks = [_masks(scores, backbone, budget) for budget in budgets]
     numeric = len(budgets) > 1 and all(a < b for a, b in pairwise(masks))
     positions = masks if numeric else [float(i) for i in range(len(budgets))]
-    title = f"{question.organ} on {question.test.name}"
+    title = f"{endpoint.organ} on {endpoint.test.name}"
     if len(scores.results.backbones) > 1:
         title += f", {backbone}"
     figure, axes = new_chart(_plain(title), 7.6, 3.4)
@@ -56,7 +56,7 @@ def dice_curve(scores: Scores, question: Question, backbone: str) -> str:
     for method in scores.rows(backbone):
         look = _look(others.index(method) if method in others else None)
         groups = [Group(method, backbone, budget) for budget in budgets]
-        _draw(axes, scores, question, groups, positions, look)
+        _draw(axes, scores, endpoint, groups, positions, look)
     axes.set_xlabel("annotated slices" if numeric else "labels used")
     axes.set_ylabel(DICE.title)
     if numeric:
@@ -70,14 +70,14 @@ def dice_curve(scores: Scores, question: Question, backbone: str) -> str:
 def _draw(
     axes: Any,
     scores: Scores,
-    question: Question,
+    endpoint: Endpoint,
     groups: Sequence[Group],
     positions: Sequence[float],
     look: dict[str, Any],
 ) -> None:
-    summaries = [scores.summary(question, group, DICE) for group in groups]
+    summaries = [scores.summary(endpoint, group, DICE) for group in groups]
     means = [s.mean for s in summaries]
-    whole = [group in scores.planned and scores.complete(question, group) for group in groups]
+    whole = [group in scores.planned and scores.complete(endpoint, group) for group in groups]
     axes.plot(positions, means, lw=1.7, markevery=whole, label=_plain(label(scores, groups[0].method)), **look)
     hollow = {"marker": look["marker"], "ms": look["ms"], "color": look["color"], "mfc": "none", "ls": ""}
     axes.plot(positions, means, markevery=[not w for w in whole], **hollow)
@@ -99,9 +99,9 @@ def _look(index: int | None) -> dict[str, Any]:
 
 def _masks(scores: Scores, backbone: str, budget: str) -> float:
     """Annotated slices of a budget, on average over its finished runs; NaN where not known."""
-    cells = scores.results.cells
-    wanted = (cells["backbone"] == backbone) & (cells["budget"] == budget) & (cells["state"] == "done")
-    counts = [float(v) for v in cells.loc[wanted, "masks"] if isinstance(v, (int, float)) and v == v and v > 0]
+    trials = scores.results.trials
+    wanted = (trials["backbone"] == backbone) & (trials["budget"] == budget) & (trials["state"] == "done")
+    counts = [float(v) for v in trials.loc[wanted, "masks"] if isinstance(v, (int, float)) and v == v and v > 0]
     return sum(counts) / len(counts) if counts else math.nan
 
 

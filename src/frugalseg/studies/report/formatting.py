@@ -6,20 +6,19 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 from frugalseg.evaluation.statistics import Interval, RunSummary
-from frugalseg.studies.jobs.trials import told_once
-from frugalseg.studies.report.scores import MARKS, Group, Question, Scores
+from frugalseg.studies.jobs.equivalent_runs import told_once
+from frugalseg.studies.report.scores import MARKS, Endpoint, Group, Scores
 from frugalseg.studies.report.table import GAP
 from frugalseg.text import counted, number
 
 MEANING = {
     MARKS["transductive"]: "transductive: its pre-training saw the scans of test patients, without masks or labels "
     "made of them; beside methods that did not see them, it competes for no best or second place.",
-    MARKS["guided"]: "guided: references of the test scans themselves gave it annotated slices (which are then left "
-    "out of its scores, so these are of fewer slices than those of the others) or boxes. That is another task, or an "
-    "oracle; it competes for no best or second place.",
+    MARKS["uses_test_references"]: "uses test references: references of the test scans themselves gave it annotated "
+    "slices (which are then left out of its scores, so these are of fewer slices than those of the others) or boxes. "
+    "That is another task, or an oracle; it competes for no best or second place.",
     MARKS[
         "external"
     ]: "external: another program made these masks. What it learned from is what the plan states; it was "
@@ -33,18 +32,18 @@ def label(scores: Scores, method: str) -> str:
     return method + scores.marks(method)
 
 
-def describe(scores: Scores, question: Question) -> str:
+def describe(scores: Scores, endpoint: Endpoint) -> str:
     """A test set and how much was measured of it."""
-    scans, patients, all_scans = scores.scans(question), scores.patients(question), question.test.scans
+    scans, patients, all_scans = scores.scans(endpoint), scores.patients(endpoint), endpoint.test.scans
     text = ("" if scans == all_scans else f"{scans} of ") + counted(all_scans, "scan")
     if patients != scans:
         text += f" of {counted(patients, 'patient')}"
-    return f"{question.test.name} ({text})"
+    return f"{endpoint.test.name} ({text})"
 
 
-def runs_note(scores: Scores, question: Question, group: Group, summary: RunSummary) -> str:
+def runs_note(scores: Scores, endpoint: Endpoint, group: Group, summary: RunSummary) -> str:
     """Says so where runs are missing, or where finished runs have no value of this metric."""
-    planned, finished = scores.planned.get(group, 0), scores.finished(question, group)
+    planned, finished = scores.planned.get(group, 0), scores.finished(endpoint, group)
     if finished < planned:
         return f"{finished} of {counted(planned, 'run')}"
     return f"a value in {summary.runs} of {counted(finished, 'run')}" if summary.runs < finished else ""
@@ -76,9 +75,9 @@ def p_text(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def summary_record(summary: RunSummary, name: str) -> dict[str, Any]:
+def summary_record(summary: RunSummary, name: str) -> dict[str, object]:
     """A summary as columns of a CSV; `name` is what its mean is called there."""
-    record: dict[str, Any] = {"patients": summary.patients, name: summary.mean, "sd_runs": summary.sd}
+    record: dict[str, object] = {"patients": summary.patients, name: summary.mean, "sd_runs": summary.sd}
     for key, interval in (("ci95", summary.ci95), ("ci95_runs", summary.ci95_runs)):
         record[f"{key}_low"], record[f"{key}_high"] = interval.limits or (math.nan, math.nan)
         record[f"{key}_kind"] = interval.kind
@@ -95,7 +94,7 @@ def sections_of(scores: Scores) -> list[tuple[str, str]]:
 
 def notes_of(scores: Scores, *notes: str) -> tuple[str, ...]:
     """The notes, which draws and seeds are one run, and what the marks mean that methods have."""
-    return (*notes, *told_once(scores.results.cells), *meanings(scores))
+    return (*notes, *told_once(scores.results.trials), *meanings(scores))
 
 
 def meanings(scores: Scores) -> list[str]:

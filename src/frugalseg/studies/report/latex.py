@@ -69,12 +69,12 @@ def to_latex(table: Table) -> str:
 def _spans(table: Table) -> list[str]:
     if not table.spans:
         return []
-    cells, rules, column = [""] * table.words, [], table.words + 1
+    trials, rules, column = [""] * table.words, [], table.words + 1
     for heading, width in table.spans:
-        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(heading)}}}")
+        trials.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(heading)}}}")
         rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
         column += width
-    return [_row(cells), "".join(rules)]
+    return [_row(trials), "".join(rules)]
 
 
 def _section(section: Section, width: int) -> list[str]:
@@ -89,6 +89,6 @@ def _entry(entry: Entry) -> str:
     return rf"{text} {{\scriptsize ({escape(entry.note)})}}" if entry.note else text
 
 
-def _row(cells: list[str]) -> str:
+def _row(trials: list[str]) -> str:
     # In braces: what begins a row with [ or * would be read as an argument of the \\ before it.
-    return " & ".join(f"{{{cell}}}" if cell.startswith(("[", "*")) else cell for cell in cells) + r" \\"
+    return " & ".join(f"{{{trial}}}" if trial.startswith(("[", "*")) else trial for trial in trials) + r" \\"

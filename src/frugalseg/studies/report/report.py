@@ -6,13 +6,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from frugalseg._version import __version__
-from frugalseg.engine.files import atomic_write, write_json
-from frugalseg.engine.forms import Form
-from frugalseg.errors import RunError
+from frugalseg.engine.files import atomic_write
 from frugalseg.evaluation.page import page_environment
 from frugalseg.evaluation.statistics import interval_rule
-from frugalseg.studies.jobs.trials import told_once
-from frugalseg.studies.report.conclusions import answer
+from frugalseg.records.study import TableList
+from frugalseg.studies.jobs.equivalent_runs import told_once
+from frugalseg.studies.report.conclusions import conclude
 from frugalseg.studies.report.curves import bands_note, dice_curves
 from frugalseg.studies.report.formatting import describe, label, meanings
 from frugalseg.studies.report.latex import to_latex
@@ -22,7 +21,6 @@ from frugalseg.studies.report.table import Table
 from frugalseg.studies.report.tables import StudyTables, study_tables
 
 REPORT, TABLES, INDEX, PLAN = "report.html", "tables", "tables.json", "plan.yaml"
-LISTED = Form({str: str}, RunError, "delete it, and the tables beside it that this report does not have")
 STATES = ("done", "running", "failed", "waiting")
 
 
@@ -58,14 +56,14 @@ def write_table_files(tables: list[Table], folder: Path) -> None:
         DiskError: the folder cannot be written.
     """
     index = folder / INDEX
-    older = set(LISTED.read(index)) if index.exists() else set()
+    older = set(TableList.read(index).tables) if index.exists() else set()
     named = {table.name: table for table in tables}
     for name, table in named.items():
         with atomic_write(folder / f"{name}.csv", "w") as file:
             table.data.to_csv(file, index=False)
         with atomic_write(folder / f"{name}.tex", "w") as file:
             file.write(to_latex(table))
-    write_json(index, {name: table.title for name, table in named.items()})
+    TableList({name: table.title for name, table in named.items()}).write(index)
     for name in older - set(named):
         for ending in (".csv", ".tex"):
             (folder / f"{Path(name).name}{ending}").unlink(missing_ok=True)
@@ -80,18 +78,18 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
         plan: text of plan.yaml, or None.
     """
     results = scores.results
-    states = results.cells["state"].value_counts()
+    states = results.trials["state"].value_counts()
     template = page_environment().get_template("studies/report/report.html.j2")
     page: str = template.render(
         results=results,
         commits=_commits(results),
         states={state: int(states.get(state, 0)) for state in STATES},
-        planned=len(results.cells),
+        planned=len(results.trials),
         labels={method: label(scores, method) for method in results.methods},
         meanings=meanings(scores),
-        told_once=told_once(results.cells),
-        answers=[answer(scores, question) for question in scores.questions],
-        measured={q.test.name: describe(scores, q) for q in scores.questions},
+        told_once=told_once(results.trials),
+        conclusions=[conclude(scores, endpoint) for endpoint in scores.endpoints],
+        measured={q.test.name: describe(scores, q) for q in scores.endpoints},
         tables=tables,
         curves=dice_curves(scores),
         bands=bands_note(scores),
@@ -105,7 +103,7 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
 
 def _commits(results: StudyResults) -> list[str]:
     """The commits that the finished models were trained with."""
-    done = results.cells.loc[results.cells["state"] == "done", "commit"]
+    done = results.trials.loc[results.trials["state"] == "done", "commit"]
     return sorted({str(commit) or "unknown" for commit in done})
 
 

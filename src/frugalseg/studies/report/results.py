@@ -4,59 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from frugalseg.dataset.budget import Budget
 from frugalseg.engine.files import atomic_write
-from frugalseg.engine.forms import Form, fault
+from frugalseg.engine.forms import Form
 from frugalseg.engine.run import SPEC
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
 from frugalseg.evaluation.metric_table import DICE, Place, metrics_in
 from frugalseg.evaluation.results import SUMMARY
 from frugalseg.records.model import read_mask_model
+from frugalseg.records.study import RUN_AGAIN, GridRecord, PlannedTrial
 from frugalseg.records.summary import EvaluationState
 from frugalseg.studies.jobs.job_progress import training_seconds
-from frugalseg.studies.jobs.state import is_evaluated, read_state, someone_at_work
+from frugalseg.studies.jobs.state import GRID, SETTINGS, is_evaluated, read_state, someone_at_work
 
-PLAN, GRID, SETTINGS = "plan.yaml", "grid.json", "study.json"
-"""Files of a study's folder; settings make it one: how it was last started."""
+PLAN = "plan.yaml"
 
-_CURE = "run the same `frugalseg study` command again, which writes it anew"
-CELL = {
-    **{"id": str, "method": str, "backbone": str, "budget": str, "draw": int, "seed": int},
-    **{"folder": str | None, "tests": {str: str}, "transductive": bool, "guided?": bool, "semi?": str},
-    "pretrain": dict | None,
-}
-TEST = {"name": str, "in_domain": bool, "millimetres": bool, "patients": {str: str}}
-
-
-def _pretrainings_told(grid: dict[str, Any]) -> None:
-    for cell in grid["cells"]:
-        if cell["pretrain"] and (wrong := fault(cell["pretrain"], {"id": str, "folder": str}, "pretrain")):
-            raise ValueError(wrong)
-
-
-PLANNED = Form({"cells": [CELL], "tests": [TEST]}, RunError, _CURE, valid=_pretrainings_told)
-"""grid.json."""
-WHERE = Form({"cells": [{"folder": str | None, "tests": {str: str}}]}, RunError, _CURE)
-"""What of it a job reads."""
 RESOLVED = Form(
     {
         **{"name": str, "description": str, "baseline": str, "methods": {str: {"note": str}}},
         **{"backbones": [str], "budgets": [str], "draws": [int], "seeds": [int]},
     },
     RunError,
-    _CURE,
+    RUN_AGAIN,
     parse=load_yaml,
 )
 """plan.yaml."""
-STARTED = Form({"at_once": int}, RunError, _CURE)
-"""study.json."""
 _RUN_CURE = "copy the run folder anew from where it is whole, or delete it and run the study again"
 MACHINE = Form({"device": str, "commit": str | None}, RunError, _RUN_CURE)
 """What they tell of an environment.json."""
@@ -64,7 +42,7 @@ MACHINE = Form({"device": str, "commit": str | None}, RunError, _RUN_CURE)
 KEYS = ("method", "backbone", "budget", "draw", "seed")
 """What names a model of the grid."""
 
-CELL_COLUMNS = {
+TRIAL_COLUMNS = {
     **dict.fromkeys(KEYS, "as in the plan"),
     "draws": "that it stands for: several where they select the same labels, which is one run",
     "seeds": "that it stands for: all of them where nothing is trained, which is one run",
@@ -72,7 +50,7 @@ CELL_COLUMNS = {
     "state": "done, running, failed or waiting",
     "error": "why it failed",
     "transductive": "whether its pre-training saw test scans",
-    "guided": "whether references of the test scans gave slices or boxes to it",
+    "uses_test_references": "whether references of the test scans gave slices or boxes to it",
     "external": "whether another program made its masks",
     "annotation": "what that program learned from, as the plan states it",
     "test_slices": "slices of test scans whose references were given to it; empty where all of them gave boxes",
@@ -92,9 +70,9 @@ CELL_COLUMNS = {
     "commit": "of the source tree it was trained with",
     "validation_dice": "Dice that chose the model",
 }
-"""Columns of `StudyResults.cells`; from `masks` on empty where the model is not done.
+"""Columns of `StudyResults.trials`; from `masks` on empty where the model is not done.
 
-One row is one trial: a training, or what comes without one, and what it stands for (see `studies.jobs.trials`).
+One row is one trial: a training, or what comes without one, and what it stands for (`studies.jobs.equivalent_runs`).
 """
 
 
@@ -133,7 +111,7 @@ class StudyResults:
         baseline: the method that the others are compared with.
         methods, backbones, budgets, draws, seeds: in the plan's order.
         method_notes: method → what it is and what it was given, in one line.
-        cells: every planned model, done or not (see `CELL_COLUMNS`).
+        trials: every planned model, done or not (see `TRIAL_COLUMNS`).
         cases: every measured scan and organ of the done models (see `case_columns`).
     """
 
@@ -147,7 +125,7 @@ class StudyResults:
     seeds: tuple[int, ...]
     tests: tuple[TestSet, ...]
     method_notes: dict[str, str]
-    cells: pd.DataFrame
+    trials: pd.DataFrame
     cases: pd.DataFrame
 
 
@@ -161,16 +139,13 @@ def collect(folder: Path) -> StudyResults:
         raise RunError(f"{folder} holds no study", "give the --out of a `frugalseg study`")
     if not (folder / GRID).is_file():
         raise RunError(f"the study in {folder} has not got beyond preparing its data", "run it first")
-    plan, grid = RESOLVED.read(folder / PLAN), PLANNED.read(folder / GRID)
-    for cell in grid["cells"]:
-        cell["budget"] = Budget.parse(cell["budget"], none=True).in_words
+    plan, grid = RESOLVED.read(folder / PLAN), GridRecord.read(folder / GRID)
+    planned = [replace(trial, budget=Budget.parse(trial.budget, none=True).in_words) for trial in grid.trials]
     at_work = someone_at_work(folder) is not False  # where it cannot be told, the jobs are believed
-    cells = [_cell(folder, cell, at_work) for cell in grid["cells"]]
-    patients = {test["name"]: test["patients"] for test in grid["tests"]}
+    trials = [_trial(folder, trial, at_work) for trial in planned]
+    patients = {test.name: test.patients for test in grid.tests}
     cases = [
-        _cases(folder, planned, patients)
-        for planned, cell in zip(grid["cells"], cells, strict=True)
-        if cell["state"] == "done"
+        _cases(folder, trial, patients) for trial, row in zip(planned, trials, strict=True) if row["state"] == "done"
     ]
     return StudyResults(
         name=plan["name"],
@@ -181,35 +156,35 @@ def collect(folder: Path) -> StudyResults:
         budgets=tuple(Budget.parse(budget, none=True).in_words for budget in plan["budgets"]),
         draws=tuple(plan["draws"]),
         seeds=tuple(plan["seeds"]),
-        tests=tuple(TestSet(t["name"], t["in_domain"], t["millimetres"], len(t["patients"])) for t in grid["tests"]),
+        tests=tuple(TestSet(t.name, t.in_domain, t.millimetres, len(t.patients)) for t in grid.tests),
         method_notes={name: method["note"] for name, method in plan["methods"].items()},
-        cells=pd.DataFrame(cells, columns=list(CELL_COLUMNS)),
+        trials=pd.DataFrame(trials, columns=list(TRIAL_COLUMNS)),
         cases=pd.concat(cases, ignore_index=True) if cases else pd.DataFrame(columns=case_columns()),
     )
 
 
-def _cell(folder: Path, cell: Mapping[str, Any], at_work: bool) -> dict[str, Any]:
-    """One row of `cells`."""
-    row = {**{key: cell[key] for key in (*KEYS, "transductive")}, "guided": cell.get("guided", False)}
-    for places, one in (("draws", "draw"), ("seeds", "seed")):  # older studies trained every draw
-        row[places] = " ".join(map(str, cell.get(places, [cell[one]])))
-    row |= {"trained": cell["folder"] is not None, "annotation": cell.get("annotation") or ""}
+def _trial(folder: Path, trial: PlannedTrial, at_work: bool) -> dict[str, object]:
+    """One row of `trials`."""
+    row: dict[str, object] = {key: getattr(trial, key) for key in (*KEYS, "transductive", "uses_test_references")}
+    row |= {"draws": " ".join(map(str, trial.draws)), "seeds": " ".join(map(str, trial.seeds))}
+    row |= {"trained": trial.folder is not None, "annotation": trial.annotation or ""}
     row["external"] = row["annotation"] != ""
-    trained = cell["folder"] is None or (folder / cell["folder"] / SPEC).is_file()
-    if trained and all(is_evaluated(folder / test) for test in cell["tests"].values()):
-        facts = _facts(folder, cell) if row["trained"] else UNKNOWN if row["external"] else UNTRAINED
-        return {**row, "state": "done", "error": "", **facts, "test_slices": _test_slices(folder, cell)}
-    state = read_state(folder, cell["id"])
+    trained = trial.folder is None or (folder / trial.folder / SPEC).is_file()
+    if trained and all(is_evaluated(folder / test) for test in trial.tests.values()):
+        facts = _facts(folder, trial) if row["trained"] else UNKNOWN if row["external"] else UNTRAINED
+        return {**row, "state": "done", "error": "", **facts, "test_slices": _test_slices(folder, trial)}
+    state = read_state(folder, trial.id)
     told = {"failed": "failed", "running": "running" if at_work else "waiting"}.get(state.state, "waiting")
     return {**row, "state": told, "error": state.error if told == "failed" else "", "device": "", "commit": ""}
 
 
-def _facts(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(folder: Path, trial: PlannedTrial) -> dict[str, object]:
     """What a finished model was given, and what it cost."""
-    run = folder / cell["folder"]
+    assert trial.folder is not None
+    run = folder / trial.folder
     model, environment = read_mask_model(run), MACHINE.read(run / "environment.json")
     annotation = model.annotation
-    pretrain = folder / cell["pretrain"]["folder"] if cell["pretrain"] else None
+    pretrain = folder / trial.pretrain.folder if trial.pretrain else None
     return {
         "masks": annotation.masks,
         "mask_scans": annotation.mask_scans,
@@ -217,7 +192,7 @@ def _facts(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
         "validation_scans": annotation.validation_scans,
         "organ_present_labels": annotation.organ_present_labels,
         "pretrain_scans": annotation.pretrain_scans,
-        "semi": cell.get("semi", ""),
+        "semi": trial.semi,
         "unlabelled_slices": annotation.unlabelled_slices,
         "unlabelled_scans": annotation.unlabelled_scans,
         "pretrain_minutes": training_seconds(pretrain) / 60 if pretrain else 0.0,
@@ -246,21 +221,21 @@ UNKNOWN = {name: value if isinstance(value, str) else math.nan for name, value i
 """What is known of a method whose masks another program made."""
 
 
-def _test_slices(folder: Path, cell: Mapping[str, Any]) -> float:
+def _test_slices(folder: Path, trial: PlannedTrial) -> float:
     """How many annotated slices of test scans were used, over all test sets; NaN where every reference was."""
-    if not cell.get("guided", False):
+    if not trial.uses_test_references:
         return 0
-    summaries = [EvaluationState.read(folder / test / SUMMARY) for test in cell["tests"].values()]
+    summaries = [EvaluationState.read(folder / test / SUMMARY) for test in trial.tests.values()]
     return sum(len(slices) for s in summaries for slices in s.annotated_slices_left_out.values()) or math.nan
 
 
-def _cases(folder: Path, cell: Mapping[str, Any], patients: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+def _cases(folder: Path, trial: PlannedTrial, patients: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
     """The rows of `cases` of one model, over all test sets."""
     tables = []
-    for test, evaluation in cell["tests"].items():
+    for test, evaluation in trial.tests.items():
         table = _read_cases(folder / evaluation / "cases.csv")
         table["test"], table["patient"] = test, table["case"].map(patients[test])
-        tables.append(table.assign(**{key: cell[key] for key in KEYS}))
+        tables.append(table.assign(**{key: getattr(trial, key) for key in KEYS}))
     return pd.concat(tables, ignore_index=True)[case_columns()]
 
 
@@ -286,7 +261,8 @@ def _read_cases(path: Path) -> pd.DataFrame:
 
 
 def write_tables(results: StudyResults, folder: Path) -> None:
-    """Write cells.csv and cases.csv."""
-    for name, table in (("cells", results.cells), ("cases", results.cases)):
+    """Write trials.csv and cases.csv."""
+    (folder / "cells.csv").unlink(missing_ok=True)  # as older versions called trials.csv
+    for name, table in (("trials", results.trials), ("cases", results.cases)):
         with atomic_write(folder / f"{name}.csv", "w") as file:
             table.to_csv(file, index=False)

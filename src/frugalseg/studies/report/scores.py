@@ -11,12 +11,12 @@ import pandas as pd
 from frugalseg.evaluation.metric_table import DICE, Metric, Place, metrics_in
 from frugalseg.evaluation.policy import Outcome
 from frugalseg.evaluation.statistics import RunSummary, summarise_runs
-from frugalseg.studies.jobs.trials import Run, pair_trials, standing_for
+from frugalseg.studies.jobs.equivalent_runs import Run, pair_runs, standing_for
 from frugalseg.studies.report.results import StudyResults, TestSet, case_metrics
 
-CELL = ["method", "backbone", "budget", "draw", "seed"]
-"""What names a cell."""
-_GROUP, RUN = CELL[:3], CELL[3:]
+TRIAL = ["method", "backbone", "budget", "draw", "seed"]
+"""What names a trial."""
+_GROUP, RUN = TRIAL[:3], TRIAL[3:]
 """What names a group, and a run of it."""
 
 
@@ -25,13 +25,13 @@ def metrics_of(test: TestSet) -> tuple[Metric, ...]:
     return tuple(m for m in metrics_in(Place.STUDIES) if test.millimetres or not m.physical)
 
 
-MARKS = {"transductive": "†", "guided": "‡", "external": "§"}
-"""Column of `cells` that says something a reader must know of a method → its mark.
+MARKS = {"transductive": "†", "uses_test_references": "‡", "external": "§"}
+"""Column of `trials` that says something a reader must know of a method → its mark.
 
-transductive: its pre-training saw scans of test patients, without their masks. guided: references of the test scans
-gave it slices or boxes. external: another program made its masks.
+transductive: its pre-training saw scans of test patients, without their masks. uses_test_references: references of the
+test scans gave it slices or boxes. external: another program made its masks.
 """
-APART = ("transductive", "guided")
+PRIVILEGES = ("transductive", "uses_test_references")
 """Those of methods that had more to go by than others."""
 
 
@@ -43,7 +43,7 @@ class Group(NamedTuple):
     budget: str
 
 
-class Question(NamedTuple):
+class Endpoint(NamedTuple):
     """What is measured: an organ on a test set."""
 
     test: TestSet
@@ -54,7 +54,7 @@ class Scores:
     """The scores of a study's finished runs.
 
     A run counts for a test set when every scan that any run was measured on has a score from it; runs that lack one
-    are in `lacking` and in no figure, for a mean over fewer scans is not the same mean. Several scans of a patient
+    are in `incomplete` and in no figure, for a mean over fewer scans is not the same mean. Several scans of a patient
     are averaged first, so that a patient counts once.
 
     Args:
@@ -65,47 +65,47 @@ class Scores:
     def __init__(self, results: StudyResults, resamples: int = 10_000, seed: int = 0) -> None:
         self.results = results
         self.resamples, self.seed = resamples, seed
-        self.planned = {_group(key): len(rows) for key, rows in results.cells.groupby(_GROUP, sort=False)}
-        self._trials = {_group(key): standing_for(rows) for key, rows in results.cells.groupby(_GROUP, sort=False)}
-        self._apart = {
-            column: frozenset(results.cells.loc[results.cells[column].eq(True), "method"]) for column in MARKS
+        self.planned = {_group(key): len(rows) for key, rows in results.trials.groupby(_GROUP, sort=False)}
+        self._trials = {_group(key): standing_for(rows) for key, rows in results.trials.groupby(_GROUP, sort=False)}
+        self._privileged = {
+            column: frozenset(results.trials.loc[results.trials[column].eq(True), "method"]) for column in MARKS
         }
-        self.questions: list[Question] = []
-        self.lacking: list[dict[str, Any]] = []
-        self._tables: dict[tuple[Question, Group], dict[str, pd.DataFrame]] = {}
-        self._outcomes: dict[tuple[Question, Group], Counter[str]] = {}
-        self._patients: dict[Question, list[str]] = {}
-        self._scans: dict[Question, int] = {}
-        self._summaries: dict[tuple[Question, Group, str], RunSummary] = {}
-        for question, frame in self._split(_of_done_cells(results)):
-            self._add(question, frame)
+        self.endpoints: list[Endpoint] = []
+        self.incomplete: list[dict[str, object]] = []
+        self._tables: dict[tuple[Endpoint, Group], dict[str, pd.DataFrame]] = {}
+        self._outcomes: dict[tuple[Endpoint, Group], Counter[str]] = {}
+        self._patients: dict[Endpoint, list[str]] = {}
+        self._scans: dict[Endpoint, int] = {}
+        self._summaries: dict[tuple[Endpoint, Group, str], RunSummary] = {}
+        for endpoint, frame in self._split(_of_done_trials(results)):
+            self._add(endpoint, frame)
 
-    def _split(self, cases: pd.DataFrame) -> Iterator[tuple[Question, pd.DataFrame]]:
+    def _split(self, cases: pd.DataFrame) -> Iterator[tuple[Endpoint, pd.DataFrame]]:
         for test in self.results.tests:
             of_test = cases[cases["test"] == test.name] if len(cases) else cases
             for organ in of_test["organ"].unique() if len(of_test) else ():
-                yield Question(test, str(organ)), of_test[of_test["organ"] == organ]
+                yield Endpoint(test, str(organ)), of_test[of_test["organ"] == organ]
 
-    def _add(self, question: Question, frame: pd.DataFrame) -> None:
-        self.questions.append(question)
-        self._patients[question] = sorted(frame["patient"].unique())
-        self._scans[question] = scans = int(frame["case"].nunique())
-        measured = frame.groupby(CELL, sort=False)["case"].nunique()
-        for cell, count in measured[measured < scans].items():
-            assert isinstance(cell, tuple)
-            note = f"{question.test.name}, {question.organ}: {count} of {scans} scans measured"
-            self.lacking.append(dict(zip(CELL, cell, strict=True)) | {"state": "incomplete", "error": note})
+    def _add(self, endpoint: Endpoint, frame: pd.DataFrame) -> None:
+        self.endpoints.append(endpoint)
+        self._patients[endpoint] = sorted(frame["patient"].unique())
+        self._scans[endpoint] = scans = int(frame["case"].nunique())
+        measured = frame.groupby(TRIAL, sort=False)["case"].nunique()
+        for trial, count in measured[measured < scans].items():
+            assert isinstance(trial, tuple)
+            note = f"{endpoint.test.name}, {endpoint.organ}: {count} of {scans} scans measured"
+            self.incomplete.append(dict(zip(TRIAL, trial, strict=True)) | {"state": "incomplete", "error": note})
         whole = measured[measured == scans].index
-        frame = frame[pd.MultiIndex.from_frame(frame[CELL]).isin(whole)]
+        frame = frame[pd.MultiIndex.from_frame(frame[TRIAL]).isin(whole)]
         names = case_metrics()
-        scores = frame.groupby([*CELL, "patient"])[names].mean()
+        scores = frame.groupby([*TRIAL, "patient"])[names].mean()
         for key, rows in scores.groupby(level=_GROUP):
             of_runs = rows.reset_index(_GROUP, drop=True)
-            self._tables[question, _group(key)] = {
-                name: of_runs[name].unstack("patient").reindex(columns=self._patients[question]) for name in names
+            self._tables[endpoint, _group(key)] = {
+                name: of_runs[name].unstack("patient").reindex(columns=self._patients[endpoint]) for name in names
             }
         for key, outcomes in frame.groupby(_GROUP)["outcome"]:
-            self._outcomes[question, _group(key)] = Counter(outcomes)
+            self._outcomes[endpoint, _group(key)] = Counter(outcomes)
 
     def groups(self) -> list[Group]:
         """Every planned group: backbones, then methods, then budgets, each in the plan's order."""
@@ -117,60 +117,60 @@ class Scores:
         """The methods planned with a backbone."""
         return list(dict.fromkeys(g.method for g in self.groups() if g.backbone == backbone))
 
-    def had(self, method: str) -> dict[str, bool]:
-        """What a reader must know of a method: column of `MARKS` → whether it holds for any of its cells."""
-        return {column: method in methods for column, methods in self._apart.items()}
+    def privileges(self, method: str) -> dict[str, bool]:
+        """What a reader must know of a method: column of `MARKS` → whether it holds for any of its trials."""
+        return {column: method in methods for column, methods in self._privileged.items()}
 
-    def apart(self, method: str) -> bool:
+    def is_privileged(self, method: str) -> bool:
         """Whether a method had more to go by than the others, so that it competes for no place."""
-        return any(self.had(method)[column] for column in APART)
+        return any(self.privileges(method)[column] for column in PRIVILEGES)
 
     def marks(self, method: str) -> str:
         """The marks that say so behind its name."""
-        return "".join(MARKS[column] for column, it_had in self.had(method).items() if it_had)
+        return "".join(MARKS[column] for column, it_had in self.privileges(method).items() if it_had)
 
-    def scans(self, question: Question) -> int:
+    def scans(self, endpoint: Endpoint) -> int:
         """Scans measured."""
-        return self._scans[question]
+        return self._scans[endpoint]
 
-    def patients(self, question: Question) -> int:
+    def patients(self, endpoint: Endpoint) -> int:
         """Patients that these scans come from."""
-        return len(self._patients[question])
+        return len(self._patients[endpoint])
 
     def pairs(self, group: Group, other: Group) -> dict[tuple[Run, Run], Run]:
         """The planned runs of two groups that belong together, each pair once → the (draw, seed) where they meet."""
-        return pair_trials(self._trials.get(group, {}), self._trials.get(other, {}))
+        return pair_runs(self._trials.get(group, {}), self._trials.get(other, {}))
 
-    def runs(self, question: Question, group: Group, metric: Metric) -> pd.DataFrame:
+    def runs(self, endpoint: Endpoint, group: Group, metric: Metric) -> pd.DataFrame:
         """(runs, patients): a row a finished run (draw, seed), NaN where the empty-mask policy leaves a score out."""
-        tables = self._tables.get((question, group))
+        tables = self._tables.get((endpoint, group))
         if tables is None:
             runs = pd.MultiIndex.from_arrays([[], []], names=RUN)
-            return pd.DataFrame(index=runs, columns=self._patients[question], dtype=float)
+            return pd.DataFrame(index=runs, columns=self._patients[endpoint], dtype=float)
         return tables[metric.key]
 
-    def finished(self, question: Question, group: Group) -> int:
+    def finished(self, endpoint: Endpoint, group: Group) -> int:
         """Runs of a group that count for a test set."""
-        tables = self._tables.get((question, group))
+        tables = self._tables.get((endpoint, group))
         return len(tables[DICE.key]) if tables else 0
 
-    def complete(self, question: Question, group: Group) -> bool:
+    def complete(self, endpoint: Endpoint, group: Group) -> bool:
         """Whether all planned runs of a group count; so they do where none was planned."""
-        return self.finished(question, group) == self.planned.get(group, 0)
+        return self.finished(endpoint, group) == self.planned.get(group, 0)
 
-    def summary(self, question: Question, group: Group, metric: Metric) -> RunSummary:
+    def summary(self, endpoint: Endpoint, group: Group, metric: Metric) -> RunSummary:
         """Mean, spread over runs and intervals of a group."""
-        key = (question, group, metric.key)
+        key = (endpoint, group, metric.key)
         if key not in self._summaries:
-            table = self.runs(question, group, metric)
+            table = self.runs(endpoint, group, metric)
             self._summaries[key] = summarise_runs(
                 table.to_numpy(), list(table.index), self.resamples, self.seed, metric.scale
             )
         return self._summaries[key]
 
-    def missed(self, question: Question, group: Group) -> tuple[int, int]:
+    def missed(self, endpoint: Endpoint, group: Group) -> tuple[int, int]:
         """How often the organ was missed altogether, and in how many scans × runs it is there."""
-        outcomes = self._outcomes.get((question, group), Counter())
+        outcomes = self._outcomes.get((endpoint, group), Counter())
         missed = outcomes[Outcome.MISSED.value]
         return missed, missed + outcomes[Outcome.BOTH.value]
 
@@ -179,13 +179,13 @@ def _group(key: Any) -> Group:
     return Group(*(str(part) for part in key))
 
 
-def _of_done_cells(results: StudyResults) -> pd.DataFrame:
-    """The cases of cells that are done now; a case without a patient is a patient of its own."""
-    cases, cells = results.cases, results.cells
+def _of_done_trials(results: StudyResults) -> pd.DataFrame:
+    """The cases of trials that are done now; a case without a patient is a patient of its own."""
+    cases, trials = results.cases, results.trials
     if not len(cases):
         return cases
-    done = pd.MultiIndex.from_frame(cells.loc[cells["state"] == "done", CELL])
-    cases = cases[pd.MultiIndex.from_frame(cases[CELL]).isin(done)]
+    done = pd.MultiIndex.from_frame(trials.loc[trials["state"] == "done", TRIAL])
+    cases = cases[pd.MultiIndex.from_frame(cases[TRIAL]).isin(done)]
     patient = cases["patient"].astype(object)
     named = patient.notna() & patient.ne("")
     return cases.assign(case=cases["case"].astype(str), patient=patient.where(named, cases["case"]).astype(str))

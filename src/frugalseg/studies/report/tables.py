@@ -10,7 +10,7 @@ import pandas as pd
 
 from frugalseg.evaluation.metric_table import DICE, Metric
 from frugalseg.studies.report.comparison_table import comparison_table
-from frugalseg.studies.report.costs import cost_table, gaps_table
+from frugalseg.studies.report.costs import cost_table, missing_runs_table
 from frugalseg.studies.report.formatting import (
     describe,
     file_name,
@@ -23,7 +23,7 @@ from frugalseg.studies.report.formatting import (
     usual_kind,
     usual_note,
 )
-from frugalseg.studies.report.scores import Group, Question, Scores, metrics_of
+from frugalseg.studies.report.scores import Endpoint, Group, Scores, metrics_of
 from frugalseg.studies.report.table import GAP, Entry, Section, Table, rank_column
 from frugalseg.text import number
 
@@ -41,7 +41,7 @@ class StudyTables:
     comparisons: tuple[Table, ...]
     others: tuple[Table, ...]
     cost: tuple[Table, ...]
-    gaps: tuple[Table, ...]
+    missing_runs: tuple[Table, ...]
 
     def every(self) -> list[Table]:
         """All of them, in the report's order."""
@@ -49,9 +49,9 @@ class StudyTables:
 
 
 def study_tables(scores: Scores) -> StudyTables:
-    """Build every table that the finished cells allow."""
-    inside = [q for q in scores.questions if q.test.in_domain]
-    across = [q for q in scores.questions if not q.test.in_domain]
+    """Build every table that the finished trials allow."""
+    inside = [q for q in scores.endpoints if q.test.in_domain]
+    across = [q for q in scores.endpoints if not q.test.in_domain]
     organs = list(dict.fromkeys(q.organ for q in across))
     budgets = scores.results.budgets if scores.planned else ()
     tables = StudyTables(
@@ -61,55 +61,55 @@ def study_tables(scores: Scores) -> StudyTables:
             for organ in organs
             for budget in budgets
         ),
-        labels=tuple(labels_table(scores, q) for q in scores.questions),
+        labels=tuple(labels_table(scores, q) for q in scores.endpoints),
         comparisons=tuple(
-            table for q in scores.questions for metric in _headline(q) if (table := comparison_table(scores, q, metric))
+            table for q in scores.endpoints for metric in _headline(q) if (table := comparison_table(scores, q, metric))
         ),
-        others=tuple(other_metrics_table(scores, q) for q in scores.questions),
-        cost=(cost_table(scores),) if len(scores.results.cells) else (),
-        gaps=(gaps,) if (gaps := gaps_table(scores)) else (),
+        others=tuple(other_metrics_table(scores, q) for q in scores.endpoints),
+        cost=(cost_table(scores),) if len(scores.results.trials) else (),
+        missing_runs=(missing,) if (missing := missing_runs_table(scores)) else (),
     )
     return _told_apart(tables)
 
 
-def in_domain_table(scores: Scores, question: Question) -> Table:
+def in_domain_table(scores: Scores, endpoint: Endpoint) -> Table:
     """Methods in rows, grouped by backbone; the headline metrics at every budget in columns."""
-    columns = [(budget, question, metric) for budget in scores.results.budgets for metric in _headline(question)]
+    columns = [(budget, endpoint, metric) for budget in scores.results.budgets for metric in _headline(endpoint)]
     return _results_table(
         scores,
-        name=f"in-domain {question.test.name} {question.organ}",
-        title=f"{question.organ} on {describe(scores, question)}, in the training scans' domain",
-        spans=tuple((budget, len(_headline(question))) for budget in scores.results.budgets),
+        name=f"in-domain {endpoint.test.name} {endpoint.organ}",
+        title=f"{endpoint.organ} on {describe(scores, endpoint)}, in the training scans' domain",
+        spans=tuple((budget, len(_headline(endpoint))) for budget in scores.results.budgets),
         columns=columns,
         notes=(_MEAN, _RANKED),
         show=_mean_and_sd,
     )
 
 
-def cross_domain_table(scores: Scores, questions: Sequence[Question], budget: str) -> Table:
+def cross_domain_table(scores: Scores, endpoints: Sequence[Endpoint], budget: str) -> Table:
     """Methods in rows, grouped by backbone; the headline metrics on every test set of another domain in columns."""
-    organ = questions[0].organ
-    places = "; ".join(describe(scores, q) for q in questions)
+    organ = endpoints[0].organ
+    places = "; ".join(describe(scores, q) for q in endpoints)
     return _results_table(
         scores,
         name=f"cross-domain {organ} {budget}",
         title=f"{organ} in other domains, trained on {budget}: {places}",
-        spans=tuple((q.test.name, len(_headline(q))) for q in questions),
-        columns=[(budget, q, metric) for q in questions for metric in _headline(q)],
+        spans=tuple((q.test.name, len(_headline(q))) for q in endpoints),
+        columns=[(budget, q, metric) for q in endpoints for metric in _headline(q)],
         notes=(_MEAN, _RANKED),
         show=_mean_and_sd,
     )
 
 
-def labels_table(scores: Scores, question: Question) -> Table:
+def labels_table(scores: Scores, endpoint: Endpoint) -> Table:
     """Dice against labels: methods in rows, budgets in columns, with intervals over patients."""
-    usual = usual_kind(scores.summary(question, group, DICE).ci95 for group in scores.groups())
+    usual = usual_kind(scores.summary(endpoint, group, DICE).ci95 for group in scores.groups())
     return _results_table(
         scores,
-        name=f"dice-versus-labels {question.test.name} {question.organ}",
-        title=f"Dice of {question.organ} on {describe(scores, question)}, by what was annotated",
+        name=f"dice-versus-labels {endpoint.test.name} {endpoint.organ}",
+        title=f"Dice of {endpoint.organ} on {describe(scores, endpoint)}, by what was annotated",
         spans=(),
-        columns=[(budget, question, DICE) for budget in scores.results.budgets],
+        columns=[(budget, endpoint, DICE) for budget in scores.results.budgets],
         notes=(
             "Mean over patients and runs, with the 95% interval over patients of the score averaged over the runs."
             + usual_note(usual),
@@ -119,31 +119,31 @@ def labels_table(scores: Scores, question: Question) -> Table:
     )
 
 
-def other_metrics_table(scores: Scores, question: Question) -> Table:
+def other_metrics_table(scores: Scores, endpoint: Endpoint) -> Table:
     """The metrics that the other tables leave out, and how often the organ was missed altogether."""
-    metrics = [m for m in metrics_of(question.test) if m not in _headline(question)]
+    metrics = [m for m in metrics_of(endpoint.test) if m not in _headline(endpoint)]
     sections = []
     for backbone, budget in sections_of(scores):
         rows = []
         for method in scores.rows(backbone):
             group = Group(method, backbone, budget)
-            missed, present = scores.missed(question, group)
-            entries = [_mean_and_sd(scores, question, group, metric) for metric in metrics]
+            missed, present = scores.missed(endpoint, group)
+            entries = [_mean_and_sd(scores, endpoint, group, metric) for metric in metrics]
             rows.append((Entry(label(scores, method)), *entries, Entry(f"{missed} of {present}" if present else GAP)))
         sections.append(Section(f"{backbone}, {budget}", tuple(rows)))
     return Table(
-        name=file_name(f"other-metrics {question.test.name} {question.organ}"),
-        title=f"{question.organ} on {describe(scores, question)}: other metrics",
+        name=file_name(f"other-metrics {endpoint.test.name} {endpoint.organ}"),
+        title=f"{endpoint.organ} on {describe(scores, endpoint)}: other metrics",
         words=1,
         spans=(),
         columns=("Method", *(m.title for m in metrics), "organ missed"),
         sections=tuple(sections),
         notes=notes_of(scores, _MEAN, "Organ missed: in how many of the scans × runs that hold it nothing was found."),
-        data=_figures(scores, [question], scores.groups()),
+        data=_figures(scores, [endpoint], scores.groups()),
     )
 
 
-Show = Callable[[Scores, Question, Group, Metric], Entry]
+Show = Callable[[Scores, Endpoint, Group, Metric], Entry]
 
 
 def _told_apart(tables: StudyTables) -> StudyTables:
@@ -166,7 +166,7 @@ def _results_table(
     name: str,
     title: str,
     spans: tuple[tuple[str, int], ...],
-    columns: Sequence[tuple[str, Question, Metric]],
+    columns: Sequence[tuple[str, Endpoint, Metric]],
     notes: Sequence[str],
     show: Show,
 ) -> Table:
@@ -179,7 +179,7 @@ def _results_table(
         for backbone in scores.results.backbones
         if scores.rows(backbone)
     )
-    questions = list(dict.fromkeys(question for _, question, _ in columns))
+    endpoints = list(dict.fromkeys(endpoint for _, endpoint, _ in columns))
     shown = {budget for budget, _, _ in columns}
     return Table(
         name=file_name(name),
@@ -189,64 +189,64 @@ def _results_table(
         columns=("Method", *(metric.title if spans else budget for budget, _, metric in columns)),
         sections=sections,
         notes=notes_of(scores, *notes),
-        data=_figures(scores, questions, [g for g in scores.groups() if g.budget in shown]),
+        data=_figures(scores, endpoints, [g for g in scores.groups() if g.budget in shown]),
     )
 
 
 def _column(
-    scores: Scores, rows: Sequence[tuple[str, str]], budget: str, question: Question, metric: Metric, show: Show
+    scores: Scores, rows: Sequence[tuple[str, str]], budget: str, endpoint: Endpoint, metric: Metric, show: Show
 ) -> list[Entry]:
     """The entries of a column; ranked only where nothing is missing from it."""
     groups = [Group(method, backbone, budget) for backbone, method in rows]
-    entries = [show(scores, question, group, metric) for group in groups]
-    if not all(scores.complete(question, group) for group in groups):
+    entries = [show(scores, endpoint, group, metric) for group in groups]
+    if not all(scores.complete(endpoint, group) for group in groups):
         return entries
     # Marked methods answer another question, so they neither win nor push another off its place.
-    alike = [not scores.apart(method) for _, method in rows]
-    means = [scores.summary(question, group, metric).mean for group in groups]
+    alike = [not scores.is_privileged(method) for _, method in rows]
+    means = [scores.summary(endpoint, group, metric).mean for group in groups]
     ranks = rank_column(means, metric.digits, metric.better, alike if any(alike) else [True] * len(rows))
     return [Entry(entry.text, entry.note, rank) for entry, rank in zip(entries, ranks, strict=True)]
 
 
-def _mean_and_sd(scores: Scores, question: Question, group: Group, metric: Metric) -> Entry:
-    summary = scores.summary(question, group, metric)
+def _mean_and_sd(scores: Scores, endpoint: Endpoint, group: Group, metric: Metric) -> Entry:
+    summary = scores.summary(endpoint, group, metric)
     text = number(summary.mean, metric.digits)
     if summary.runs > 1:
         text += f" ± {number(summary.sd, metric.digits)}"
-    return Entry(text, runs_note(scores, question, group, summary))
+    return Entry(text, runs_note(scores, endpoint, group, summary))
 
 
-def _mean_and_interval(usual: str, scores: Scores, question: Question, group: Group, metric: Metric) -> Entry:
-    summary = scores.summary(question, group, metric)
+def _mean_and_interval(usual: str, scores: Scores, endpoint: Endpoint, group: Group, metric: Metric) -> Entry:
+    summary = scores.summary(endpoint, group, metric)
     notes = [interval_text(summary.ci95, metric.digits, usual)] if summary.patients else []
-    if missing := runs_note(scores, question, group, summary):
+    if missing := runs_note(scores, endpoint, group, summary):
         notes.append(missing)
     return Entry(number(summary.mean, metric.digits), "; ".join(notes))
 
 
-def _figures(scores: Scores, questions: Iterable[Question], groups: Sequence[Group]) -> pd.DataFrame:
+def _figures(scores: Scores, endpoints: Iterable[Endpoint], groups: Sequence[Group]) -> pd.DataFrame:
     """Every figure in full precision, one row a test set, organ, group and metric."""
     records = []
-    for question in questions:
+    for endpoint in endpoints:
         for group in groups:
-            missed, present = scores.missed(question, group)
+            missed, present = scores.missed(endpoint, group)
             facts = {
-                "test": question.test.name,
-                "organ": question.organ,
+                "test": endpoint.test.name,
+                "organ": endpoint.organ,
                 **group._asdict(),
-                **scores.had(group.method),
-                "runs": scores.finished(question, group),
+                **scores.privileges(group.method),
+                "runs": scores.finished(endpoint, group),
                 "runs_planned": scores.planned[group],
                 "missed": missed,
                 "missed_of": present,
             }
-            for metric in metrics_of(question.test):
-                summary = scores.summary(question, group, metric)
+            for metric in metrics_of(endpoint.test):
+                summary = scores.summary(endpoint, group, metric)
                 records.append(
                     facts | {"metric": metric.key, "runs_with_value": summary.runs} | summary_record(summary, "mean")
                 )
     return pd.DataFrame(records)
 
 
-def _headline(question: Question) -> tuple[Metric, ...]:
-    return tuple(metric for metric in metrics_of(question.test) if metric.headline)
+def _headline(endpoint: Endpoint) -> tuple[Metric, ...]:
+    return tuple(metric for metric in metrics_of(endpoint.test) if metric.headline)

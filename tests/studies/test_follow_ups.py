@@ -10,22 +10,23 @@ import numpy as np
 import pytest
 
 from frugalseg.dataset.targets import parse_targets
-from frugalseg.engine.files import read_json, write_json
+from frugalseg.engine.files import read_json
 from frugalseg.errors import OptionError
 from frugalseg.evaluation.results import SUMMARY
 from frugalseg.options import PropagateOptions, RefineOptions, StudyStatusOptions
 from frugalseg.propagation import propagate as propagation
 from frugalseg.records.predictions import PREDICTIONS_FILE
+from frugalseg.records.study import GridRecord, PlannedTrial
 from frugalseg.refinement.refine import refine
 from frugalseg.studies.jobs import propagate_middle as room
-from frugalseg.studies.jobs.datasets import locate
+from frugalseg.studies.jobs.datasets import resolve_datasets
 from frugalseg.studies.jobs.grid import build_grid
-from frugalseg.studies.jobs.job import Carry, EvaluatedJob, ModelJob
-from frugalseg.studies.jobs.propagate_middle import carry, middle_slices
-from frugalseg.studies.jobs.runner import _forget_tests, attempt
-from frugalseg.studies.jobs.state import at_work, read_state, write_state
+from frugalseg.studies.jobs.job import EvaluatedJob, ModelJob
+from frugalseg.studies.jobs.propagate_middle import PropagateMiddleSlice, middle_slices, propagate_middle_slices
+from frugalseg.studies.jobs.runner import _forget_tests, run_job
+from frugalseg.studies.jobs.state import GRID, at_work, read_state, write_state
 from frugalseg.studies.plan.reader import read_plan
-from frugalseg.studies.report.results import GRID, collect
+from frugalseg.studies.report.results import collect
 from frugalseg.studies.run import study
 from frugalseg.studies.status import study_status
 from tests.promptable.tiny_networks import sam
@@ -76,30 +77,30 @@ def finished(folder):
     return folder / "out"
 
 
-def cells_of(folder, plan_text):
+def grid_of(folder, plan_text):
     plan = read_plan(write_plan(folder, plan_text, scans=False))
-    sources = locate(plan, folder / "grid")
-    for source in sources.values():
-        assert attempt(source.job, folder / "grid", threads=1).state == "done"
-    return build_grid(plan, sources, folder / "grid", threads=1)
+    datasets = resolve_datasets(plan, folder / "grid")
+    for source in datasets.values():
+        assert run_job(source.job, folder / "grid", threads=1).state == "done"
+    return build_grid(plan, datasets, folder / "grid", threads=1)
 
 
 def test_every_row_is_done_and_says_what_it_used(finished):
-    cells = collect(finished).cells
-    cells = cells[cells["seed"] == 0].set_index("method")
-    assert (cells["state"] == "done").all()
-    assert set(cells.index[cells["guided"]]) == {"one slice", "oracle boxes", "sam-mix oracle"}
-    assert cells.loc["one slice", "test_slices"] == 3  # of one scan here and of two away
-    assert math.isnan(cells.loc["oracle boxes", "test_slices"])
-    assert math.isnan(cells.loc["sam-mix oracle", "test_slices"])
-    assert cells.loc["scratch + carried", "test_slices"] == 0
+    trials = collect(finished).trials
+    trials = trials[trials["seed"] == 0].set_index("method")
+    assert (trials["state"] == "done").all()
+    assert set(trials.index[trials["uses_test_references"]]) == {"one slice", "oracle boxes", "sam-mix oracle"}
+    assert trials.loc["one slice", "test_slices"] == 3  # of one scan here and of two away
+    assert math.isnan(trials.loc["oracle boxes", "test_slices"])
+    assert math.isnan(trials.loc["sam-mix oracle", "test_slices"])
+    assert trials.loc["scratch + carried", "test_slices"] == 0
     for method in ("one slice", "oracle boxes"):
-        assert (cells.loc[method, ["masks", "finetune_minutes", "validation_scans"]] == 0).all()
-        assert cells.loc[method, ["draws", "seeds", "trained"]].tolist() == ["0", "0 1", False]
+        assert (trials.loc[method, ["masks", "finetune_minutes", "validation_scans"]] == 0).all()
+        assert trials.loc[method, ["draws", "seeds", "trained"]].tolist() == ["0", "0 1", False]
     trained = ["masks", "mask_scans", "parameters", "finetune_minutes"]
     for method in ("scratch + sam", "scratch + carried"):
-        assert cells.loc[method, trained].tolist() == cells.loc["scratch", trained].tolist()
-    mix = cells.loc["sam-mix"]
+        assert trials.loc[method, trained].tolist() == trials.loc["scratch", trained].tolist()
+    mix = trials.loc["sam-mix"]
     assert mix["organ_present_labels"] > mix["masks"] > 0  # of all training slices; masks of one scan
     assert mix["parameters"] > 0
 
@@ -107,13 +108,13 @@ def test_every_row_is_done_and_says_what_it_used(finished):
 def test_rows_are_marked_in_the_report(finished):
     page = (finished / "report.html").read_text()
     assert "oracle boxes‡" in page
-    assert "‡ guided" in page
+    assert "‡ uses test references" in page
     assert "scratch + sam‡" not in page
 
 
 def test_refined_masks_are_those_of_the_command(finished, folder):
     grid = read_json(finished / "grid.json")
-    by_name = {(cell["method"], cell["seed"]): cell for cell in grid["cells"]}
+    by_name = {(trial["method"], trial["seed"]): trial for trial in grid["trials"]}
     coarse, refined = (by_name[name, 0]["tests"]["away"] for name in ("scratch", "scratch + sam"))
     made = refine(
         RefineOptions(
@@ -138,56 +139,56 @@ def test_refined_masks_are_those_of_the_command(finished, folder):
 
 
 def test_a_carried_slice_is_the_middle_one_and_is_not_scored(finished, folder):
-    cell = next(c for c in read_json(finished / "grid.json")["cells"] if c["method"] == "one slice")
-    note = read_json((finished / cell["tests"]["away"]).with_name("masks") / PREDICTIONS_FILE)
+    trial = next(c for c in read_json(finished / "grid.json")["trials"] if c["method"] == "one slice")
+    note = read_json((finished / trial["tests"]["away"]).with_name("masks") / PREDICTIONS_FILE)
     assert len(note["annotated"]) == 2
     for case, slices in note["annotated"].items():
         labels = np.asarray(nib.load(folder / "away" / "labels" / f"{case}.nii.gz").dataobj)
         shown = np.flatnonzero((labels == 6).any(axis=(0, 1)))
         assert slices == [shown[len(shown) // 2]]
-    summary = read_json(finished / cell["tests"]["away"] / SUMMARY)
+    summary = read_json(finished / trial["tests"]["away"] / SUMMARY)
     assert summary["annotated_slices_left_out"] == note["annotated"]
 
 
 def test_what_is_carried_of_a_predicted_mask_is_scored_on_all_slices(finished):
-    cell = next(c for c in read_json(finished / "grid.json")["cells"] if c["method"] == "scratch + carried")
-    for test in cell["tests"].values():
+    trial = next(c for c in read_json(finished / "grid.json")["trials"] if c["method"] == "scratch + carried")
+    for test in trial["tests"].values():
         assert any((finished / test).with_name("annotations").iterdir()), "there was nothing to carry"
         assert read_json(finished / test / SUMMARY)["annotated_slices_left_out"] == {}
 
 
 def test_status_tells_of_a_running_job_without_a_model(finished):
-    cell = next(c for c in read_json(finished / "grid.json")["cells"] if c["method"] == "one slice")
-    before = read_state(finished, cell["id"])
-    write_state(finished, cell["id"], replace(before, state="running"))
+    trial = next(c for c in read_json(finished / "grid.json")["trials"] if c["method"] == "one slice")
+    before = read_state(finished, trial["id"])
+    write_state(finished, trial["id"], replace(before, state="running"))
     try:
         with at_work(finished):
             told = study_status(StudyStatusOptions(folder=finished))
     finally:
-        write_state(finished, cell["id"], before)
-    assert f"running: {cell['id']}: making masks" in told
+        write_state(finished, trial["id"], before)
+    assert f"running: {trial['id']}: making masks" in told
 
 
 def test_what_needs_no_model_is_made_once(finished, folder):
-    cells = [c for c in read_json(finished / "grid.json")["cells"] if c["method"] == "one slice"]
-    assert [(c["draws"], c["seeds"]) for c in cells] == [([0], [0, 1])]  # one trial that stands for both seeds
-    grid = cells_of(folder, text(folder))
+    trials = [c for c in read_json(finished / "grid.json")["trials"] if c["method"] == "one slice"]
+    assert [(c["draws"], c["seeds"]) for c in trials] == [([0], [0, 1])]  # one trial that stands for both seeds
+    grid = grid_of(folder, text(folder))
     kinds = [type(job) for job in grid.jobs()]
     assert kinds.count(ModelJob) == 2 * 2  # scratch and sam-mix, two seeds
     assert kinds.count(EvaluatedJob) == 3 * 2 + 2
 
 
 def test_a_row_asked_for_alone_brings_the_model_it_goes_on_with(folder):
-    grid = cells_of(folder, text(folder))
-    cell = next(c for c in grid.cells if c.method == "scratch + sam" and c.seed == 1)
-    model, refined = grid.jobs([cell])
-    assert model.id == next(c.job.id for c in grid.cells if c.method == "scratch" and c.seed == 1)
+    grid = grid_of(folder, text(folder))
+    trial = next(c for c in grid.trials if c.method == "scratch + sam" and c.seed == 1)
+    model, refined = grid.jobs([trial])
+    assert model.id == next(c.job.id for c in grid.trials if c.method == "scratch" and c.seed == 1)
     assert refined.needs == (model.id,)
 
 
 def test_other_options_or_weights_are_other_masks(folder, tmp_path):
     def names(*replacements):
-        return {c.method: c.job.id for c in cells_of(folder, text(folder, *replacements)).cells if c.seed == 0}
+        return {c.method: c.job.id for c in grid_of(folder, text(folder, *replacements)).trials if c.seed == 0}
 
     before = names()
     changed = names(("min_iou: 0", "min_iou: 0.1"))
@@ -201,9 +202,9 @@ def test_other_options_or_weights_are_other_masks(folder, tmp_path):
 
 def test_masks_shown_otherwise_lie_elsewhere(folder):
     def where(*replacements):
-        grid = cells_of(folder, text(folder, *replacements))
-        cell = next(c for c in grid.cells if c.method == "scratch + sam")
-        return {test.name: test.evaluate.predictions for test in cell.job.tests}
+        grid = grid_of(folder, text(folder, *replacements))
+        trial = next(c for c in grid.trials if c.method == "scratch + sam")
+        return {test.name: test.evaluate.predictions for test in trial.job.tests}
 
     before = where()
     after = where(("away/labels, target: [liver=6]", "away/labels, window: [0, 100], target: [liver=6]"))
@@ -214,9 +215,9 @@ def test_masks_shown_otherwise_lie_elsewhere(folder):
 def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
     carried = "carried: {of: scratch, propagate: {"
     for engine, cache in (("project", folder / "grid" / "embeddings"), ("sam2", None)):
-        grid = cells_of(folder, text(folder, (carried, f"{carried}engine: {engine}, ")))
-        cell = next(c for c in grid.cells if c.method == "scratch + carried")
-        assert {test.make.propagate.cache for test in cell.job.tests} == {cache}
+        grid = grid_of(folder, text(folder, (carried, f"{carried}engine: {engine}, ")))
+        trial = next(c for c in grid.trials if c.method == "scratch + carried")
+        assert {test.make.propagate.cache for test in trial.job.tests} == {cache}
 
 
 @pytest.mark.parametrize(
@@ -261,16 +262,17 @@ def test_weights_beside_the_plan_are_found_from_anywhere(folder, tmp_path, monke
     plan = read_plan(write_plan(folder, text(folder).replace(str(folder / "sam"), "sam"), scans=False))
     methods = {method.name: method for method in plan.methods}
     assert methods["sam-mix"].training.values["base"] == whole
-    assert {m.further.values["model"] for m in plan.methods if m.further and m.name != "sam-mix oracle"} == {whole}
+    assert {m.masks.values["model"] for m in plan.methods if m.masks and m.name != "sam-mix oracle"} == {whole}
 
 
 def test_a_model_trained_anew_takes_along_the_masks_made_of_its_own(tmp_path):
-    def cell(model, *tests):
-        return {"folder": model, "tests": {test: f"tests/{test}/evaluation" for test in tests}}
+    def trial(model, *tests):
+        paths = {test: f"tests/{test}/evaluation" for test in tests}
+        return PlannedTrial("m", "m", "unet", "1 scan", 0, 0, (0,), (0,), False, False, None, "", model, None, paths)
 
-    cells = [cell("finetune/m", "own"), cell("finetune/m", "refined", "not yet"), cell("finetune/n", "other")]
-    cells.append(cell(None, "untrained"))
-    write_json(tmp_path / GRID, {"cells": cells})
+    trials = [trial("finetune/m", "own"), trial("finetune/m", "refined", "not yet"), trial("finetune/n", "other")]
+    trials.append(trial(None, "untrained"))
+    GridRecord(tuple(trials), ()).write(tmp_path / GRID)
     for name in ("own", "refined", "other", "untrained"):
         (tmp_path / "tests" / name / "masks").mkdir(parents=True)
     _forget_tests(tmp_path / "finetune" / "m")
@@ -315,7 +317,7 @@ def test_the_middle_slice_is_one_of_the_scan_whatever_axes_the_mask_has(folder, 
         device="cpu",
         precision="32",
     )
-    carry(Carry(labels, True, given))
+    propagate_middle_slices(PropagateMiddleSlice(labels, True, given))
     scan, drawn = nib.load(images / "scan_00.nii.gz"), nib.load(given.annotations / "scan_00.nii.gz")
     assert drawn.shape == scan.shape
     assert np.array_equal(drawn.affine, scan.affine)
@@ -339,7 +341,7 @@ def test_a_carrying_that_was_stopped_goes_on_and_gives_the_same(folder, tmp_path
             overwrite=True,
             resume="auto",
         )
-        carry(Carry(labels, False, given))
+        propagate_middle_slices(PropagateMiddleSlice(labels, False, given))
         return {path.name: nib.load(path).get_fdata() for path in given.out.glob("*.nii.gz")}
 
     def stop(path, rows):
@@ -373,7 +375,7 @@ def test_an_empty_mask_stays_empty_and_the_others_are_carried(tmp_path, monkeypa
     given = PropagateOptions(
         images=images, annotations=tmp_path / "annotations", out=tmp_path / "out", target=["liver=6"]
     )
-    carry(Carry(labels, True, given))
+    propagate_middle_slices(PropagateMiddleSlice(labels, True, given))
     assert [o.case for o in asked] == [["scan_00"]]
     written = np.asarray(nib.load(tmp_path / "annotations" / "scan_00.nii.gz").dataobj)
     reference = np.asarray(nib.load(labels / "scan_00.nii.gz").dataobj)

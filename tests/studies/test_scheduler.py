@@ -11,10 +11,12 @@ import pytest
 from frugalseg.errors import InterruptedRunError
 from frugalseg.models.saved import SPEC
 from frugalseg.options import FinetuneOptions
+from frugalseg.records.study import JobState
 from frugalseg.studies.jobs.job import EvaluatedJob, Job, ModelJob
 from frugalseg.studies.jobs.scheduler import run_jobs
-from frugalseg.studies.jobs.state import JobState, read_state, write_state
+from frugalseg.studies.jobs.state import read_state, write_state
 from frugalseg.studies.jobs.workers import Workers
+from frugalseg.studies.trainings.finetune import Finetune
 
 
 class Told(Workers):
@@ -68,13 +70,13 @@ def test_a_job_interrupted_alone_is_a_failure_and_fails_what_needs_it(tmp_path, 
     assert workers.started == ["pretrain", "alone"]
 
 
-def test_a_cell_interrupted_alone_is_no_success(tmp_path):
+def test_a_trial_interrupted_alone_is_no_success(tmp_path):
     progress = run_jobs(JOBS, tmp_path, Told(tmp_path, {"alone": INTERRUPTED}), lambda *_: None)
     assert set(progress.failed()) == {"alone"}
 
 
 def test_masks_made_of_a_lost_model_s_are_made_again_and_a_model_outlives_its_pretraining(tmp_path):
-    model = ModelJob(id="model", tests=(), options=FinetuneOptions(data=tmp_path, out=tmp_path / "model"))
+    model = ModelJob(id="model", training=Finetune, options=FinetuneOptions(data=tmp_path, out=tmp_path / "model"))
     refined = EvaluatedJob(id="refined", tests=(), needs=("model",))
     workers = Told(tmp_path, {})
     assert not run_jobs([model, refined], tmp_path, workers, lambda *_: None).before

@@ -10,10 +10,11 @@ import yaml
 from frugalseg.engine.run import plain
 from frugalseg.options import FinetuneOptions, PretrainOptions
 from frugalseg.studies.jobs.job_progress import (
-    Advance,
-    advance_of,
+    JobProgress,
+    ProgressRecord,
     in_words,
     last_record,
+    read_job_progress,
     seconds_left,
     training_seconds,
 )
@@ -37,40 +38,42 @@ def at(step, epoch=1.0):
 
 def test_steps_epochs_and_the_preset_s_own_length(tmp_path):
     pretraining = PretrainOptions(data=tmp_path, out=tmp_path, epochs=4)
-    assert advance_of(tmp_path / "none") == Advance(0.0, "starting")
-    assert advance_of(finetuning(tmp_path / "a", steps=50)) == Advance(0.0, "starting")
-    assert advance_of(finetuning(tmp_path / "b", at(10), steps=50)) == Advance(0.2, "step 10 of 50")
-    assert advance_of(finetuning(tmp_path / "c", at(10))) == Advance(0.01, "step 10 of 1000")
-    assert advance_of(finetuning(tmp_path / "d", at(10, 25.0), preset="paper")) == Advance(0.25, "epoch 25 of 100")
-    assert advance_of(run_folder(tmp_path / "e", pretraining, at(9, 3.0))) == Advance(0.75, "epoch 3 of 4")
+    assert read_job_progress(tmp_path / "none") == JobProgress(0.0, "starting")
+    assert read_job_progress(finetuning(tmp_path / "a", steps=50)) == JobProgress(0.0, "starting")
+    assert read_job_progress(finetuning(tmp_path / "b", at(10), steps=50)) == JobProgress(0.2, "step 10 of 50")
+    assert read_job_progress(finetuning(tmp_path / "c", at(10))) == JobProgress(0.01, "step 10 of 1000")
+    assert read_job_progress(finetuning(tmp_path / "d", at(10, 25.0), preset="paper")) == JobProgress(
+        0.25, "epoch 25 of 100"
+    )
+    assert read_job_progress(run_folder(tmp_path / "e", pretraining, at(9, 3.0))) == JobProgress(0.75, "epoch 3 of 4")
 
 
 def test_rounds_of_self_training_count_together(tmp_path):
     run = finetuning(tmp_path / "run", steps=10, semi="self-training", rounds=2)
-    assert advance_of(run) == Advance(0.0, "starting")
+    assert read_job_progress(run) == JobProgress(0.0, "starting")
     finetuning(run / "rounds" / "0", at(5), steps=10)
-    assert advance_of(run).share == pytest.approx(1 / 6)
+    assert read_job_progress(run).share == pytest.approx(1 / 6)
     (run / "rounds" / "0" / "model.json").write_text("{}")
     finetuning(run / "rounds" / "1", at(10), steps=10)
-    assert advance_of(run) == Advance(pytest.approx(2 / 3), "training 2 of 3, step 10 of 10")
+    assert read_job_progress(run) == JobProgress(pytest.approx(2 / 3), "training 2 of 3, step 10 of 10")
     (run / "rounds" / "1" / "model.json").write_text("{}")
-    assert advance_of(run) == Advance(pytest.approx(2 / 3), "training 3 of 3, starting")
+    assert read_job_progress(run) == JobProgress(pytest.approx(2 / 3), "training 3 of 3, starting")
     (run / "metrics.jsonl").write_text(json.dumps(at(2)) + "\n")
     assert training_seconds(run) == 2.0 * (5 + 10 + 2)
     (run / "model.json").write_text("{}")
-    assert advance_of(run) == Advance(1.0, "testing")
+    assert read_job_progress(run) == JobProgress(1.0, "testing")
 
 
 def test_self_training_with_nothing_unlabelled_is_one_training(tmp_path):
     run = finetuning(tmp_path / "run", at(5), steps=10, semi="self-training", rounds=2)
-    assert advance_of(run) == Advance(0.5, "step 5 of 10")
+    assert read_job_progress(run) == JobProgress(0.5, "step 5 of 10")
 
 
 def test_the_last_whole_record_counts(tmp_path):
     run = finetuning(tmp_path / "run", *(at(step) for step in range(500)), steps=900)
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 50')  # a line that a kill cut off
-    assert last_record(run) == at(499)
+    assert last_record(run) == ProgressRecord(step=499, epoch=1.0, seconds=998.0)
     (run / "metrics.jsonl").write_text('{"step": 1')
     assert last_record(run) is None
 

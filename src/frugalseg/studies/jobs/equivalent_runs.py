@@ -1,4 +1,4 @@
-"""Which places of a grid are one trial: what would be the same training again is done once, and counts once.
+"""Which places of a grid are equivalent: what would be the same training again is one trial, done and counted once.
 
 Draws that select the same labels (all of them at 100 %) differ in nothing, and what is not trained differs in no
 place. Counted anew at every place, one result would pass for several that agree.
@@ -13,14 +13,15 @@ import pandas as pd
 
 from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.store import SliceStore
-from frugalseg.studies.plan.plan import MethodPlan, Plan
+from frugalseg.studies.plan.method import MethodPlan
+from frugalseg.studies.plan.plan import Plan
 
 Run = tuple[int, int]
 """A draw of the labels and a seed."""
 
 
 @dataclass(frozen=True)
-class Trial:
+class EquivalentRuns:
     """The places of the grid, of one method, backbone and budget, that one result stands for.
 
     Attributes:
@@ -36,8 +37,8 @@ class Trial:
         return self.draws[0], self.seeds[0]
 
 
-class Trials:
-    """The trials of a plan.
+class RunGroups:
+    """Which draws and seeds of a plan are equivalent.
 
     Args:
         plan: of the study.
@@ -48,16 +49,16 @@ class Trials:
         self._plan, self._store = plan, store
         self._draws: dict[tuple[str, float], list[tuple[int, ...]]] = {}
 
-    def at(self, method: MethodPlan, budget: str, draw: int, seed: int) -> Trial | None:
-        """The trial of a method at a place; None where one that is named after another place stands there."""
+    def at(self, method: MethodPlan, budget: str, draw: int, seed: int) -> EquivalentRuns | None:
+        """The runs that a method's trial at a place stands for; None where the trial is named after another place."""
         if budget not in method.budgets:
             return None
         if method.training is None:
-            trial = Trial(self._plan.draws, self._plan.seeds)
+            runs = EquivalentRuns(self._plan.draws, self._plan.seeds)
         else:
             groups = self.alike(budget, method.training.values.get("middle_fraction", 1.0))
-            trial = Trial(next(draws for draws in groups if draw in draws), (seed,))
-        return trial if trial.run == (draw, seed) else None
+            runs = EquivalentRuns(next(draws for draws in groups if draw in draws), (seed,))
+        return runs if runs.run == (draw, seed) else None
 
     def alike(self, budget: str, middle_fraction: float) -> list[tuple[int, ...]]:
         """The plan's draws, together where they select the same labels.
@@ -81,21 +82,21 @@ class Trials:
         return draw_labels(slices, patients, Budget.parse(budget), draw, self._store.presence_columns).tobytes()
 
 
-def standing_for(cells: pd.DataFrame) -> dict[Run, Run]:
+def standing_for(trials: pd.DataFrame) -> dict[Run, Run]:
     """(draw, seed) → the (draw, seed) that names the trial which stands there.
 
     Args:
-        cells: rows of `StudyResults.cells` of one method, backbone and budget.
+        trials: rows of `StudyResults.trials` of one method, backbone and budget.
     """
     return {
-        (draw, seed): (int(cell["draw"]), int(cell["seed"]))
-        for cell in cells[["draw", "seed", "draws", "seeds"]].to_dict("records")
-        for draw in listed(cell["draws"])
-        for seed in listed(cell["seeds"])
+        (draw, seed): (int(trial["draw"]), int(trial["seed"]))
+        for trial in trials[["draw", "seed", "draws", "seeds"]].to_dict("records")
+        for draw in listed(trial["draws"])
+        for seed in listed(trial["seeds"])
     }
 
 
-def pair_trials(mine: Mapping[Run, Run], theirs: Mapping[Run, Run]) -> dict[tuple[Run, Run], Run]:
+def pair_runs(mine: Mapping[Run, Run], theirs: Mapping[Run, Run]) -> dict[tuple[Run, Run], Run]:
     """The trials of two methods that belong together, each pair once → the first place where both stand.
 
     Args:
@@ -109,24 +110,24 @@ def pair_trials(mine: Mapping[Run, Run], theirs: Mapping[Run, Run]) -> dict[tupl
 
 
 def listed(numbers: object) -> tuple[int, ...]:
-    """The numbers of "0 1 2", as cells.csv lists draws and seeds."""
+    """The numbers of "0 1 2", as trials.csv lists draws and seeds."""
     return tuple(int(number) for number in str(numbers).split())
 
 
-def told_once(cells: pd.DataFrame) -> list[str]:
+def told_once(trials: pd.DataFrame) -> list[str]:
     """Sentences that say which draws and seeds are one run.
 
     Args:
-        cells: of `StudyResults`.
+        trials: of `StudyResults`.
     """
-    trained = cells["trained"].eq(True)
-    draws = {(str(b), str(d)): True for b, d in cells.loc[trained, ["budget", "draws"]].itertuples(index=False)}
+    trained = trials["trained"].eq(True)
+    draws = {(str(b), str(d)): True for b, d in trials.loc[trained, ["budget", "draws"]].itertuples(index=False)}
     said = [
         f"At {budget} the draws {', '.join(numbers.split())} select the same labels: they are one run for each seed."
         for budget, numbers in draws
         if len(listed(numbers)) > 1
     ]
     places = [
-        len(listed(d)) * len(listed(s)) for d, s in cells.loc[~trained, ["draws", "seeds"]].itertuples(index=False)
+        len(listed(d)) * len(listed(s)) for d, s in trials.loc[~trained, ["draws", "seeds"]].itertuples(index=False)
     ]
     return [*said, *(["What is not trained is one run, whatever draw and seed."] if max(places, default=1) > 1 else [])]

@@ -7,7 +7,7 @@ import torch
 
 from frugalseg.studies.jobs import runner as room
 from frugalseg.studies.jobs.job import Job
-from frugalseg.studies.jobs.runner import attempt
+from frugalseg.studies.jobs.runner import run_job
 
 
 def _full():
@@ -23,7 +23,7 @@ def _full():
     ],
 )
 def test_too_little_memory_is_told_with_what_helps(tmp_path, monkeypatch, fail, told):
-    monkeypatch.setitem(room.WORK, Job, lambda job, threads: fail())
-    state = attempt(Job(id="large"), tmp_path, threads=1)
+    monkeypatch.setitem(room.JOB_HANDLERS, Job, lambda job, threads: fail())
+    state = run_job(Job(id="large"), tmp_path, threads=1)
     assert state.state == "failed"
     assert state.error.startswith(told)

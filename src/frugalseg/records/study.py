@@ -1,0 +1,156 @@
+"""The JSON files of a study's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from frugalseg.records.record import Content, Record
+
+RUN_AGAIN = "run the same `frugalseg study` command again, which writes it anew"
+Converters = Mapping[int, Callable[[Content], Content]]
+
+
+@dataclass(frozen=True)
+class PlannedPretraining:
+    """The pre-training that a trial's encoder comes from.
+
+    Attributes:
+        id: of its job.
+        folder: its run folder, relative to the study's folder.
+    """
+
+    id: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One trial of the grid.
+
+    Attributes:
+        id: of the job that makes and evaluates its masks.
+        method, backbone, budget: as in the plan.
+        draw, seed: the first of `draws` and of `seeds`.
+        draws, seeds: what it stands for.
+        transductive: whether its pre-training saw test scans.
+        uses_test_references: whether references of the test scans gave slices or boxes to it.
+        annotation: what another program learned from, as the plan states it; None for what is trained here.
+        semi: how its training was asked to use unlabelled slices; empty where an older study does not tell.
+        folder: run folder of its training, relative to the study's folder; None where nothing is trained.
+        pretrain: of its encoder, or None.
+        tests: test set → folder of its evaluation, relative to the study's folder.
+    """
+
+    id: str
+    method: str
+    backbone: str
+    budget: str
+    draw: int
+    seed: int
+    draws: tuple[int, ...]
+    seeds: tuple[int, ...]
+    transductive: bool
+    uses_test_references: bool
+    annotation: str | None
+    semi: str
+    folder: str | None
+    pretrain: PlannedPretraining | None
+    tests: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PlannedTest:
+    """A test set.
+
+    Attributes:
+        in_domain: whether its scans come from where the training scans come from.
+        millimetres: False where the spacing in the files is a placeholder.
+        patients: scan → patient.
+    """
+
+    name: str
+    in_domain: bool
+    millimetres: bool
+    patients: dict[str, str]
+
+
+def _trials_of_cells(content: Content) -> Content:
+    """Format 0 called trials cells, knew no draws that select the same labels, and no other masks at first."""
+    trials = [
+        {
+            **{"draws": [cell["draw"]], "seeds": [cell["seed"]], "annotation": None, "semi": ""},
+            "uses_test_references": cell.get("guided", False),
+            **cell,
+        }
+        for cell in content["cells"]
+    ]
+    return {"trials": trials, "tests": content["tests"]}
+
+
+@dataclass(frozen=True)
+class GridRecord(Record):
+    """grid.json: every trial of a study, and its test sets, in the plan's order."""
+
+    CURE: ClassVar[str] = RUN_AGAIN
+    OLDER: ClassVar[Converters] = {0: _trials_of_cells}
+    trials: tuple[PlannedTrial, ...]
+    tests: tuple[PlannedTest, ...]
+
+
+@dataclass(frozen=True)
+class StudyRecord(Record):
+    """study.json: how a study was last started; the file that makes a folder a study's.
+
+    Attributes:
+        jobs: jobs at a time.
+        version: of frugalseg.
+        plan: path of the plan.
+        threads: CPU threads of each job.
+        ray: address of the Ray cluster; None for this machine.
+        only: what of the grid was asked for; empty for all of it.
+        started: date and time.
+    """
+
+    CURE: ClassVar[str] = RUN_AGAIN
+    OLDER: ClassVar[Converters] = {0: lambda content: {**content, "jobs": content["at_once"]}}
+    jobs: int
+    version: str = ""
+    plan: str = ""
+    threads: int = 0
+    ray: str | None = None
+    only: tuple[str, ...] = ()
+    started: str = ""
+
+
+@dataclass(frozen=True)
+class JobState(Record):
+    """jobs/ID.json: how a job's last run stands.
+
+    Attributes:
+        state: interrupted: it stopped before its end and goes on from its checkpoint with the next run.
+        seconds: how long it took.
+        error: what went wrong and what to do.
+        log: the log file, relative to the study's folder.
+        started: when, in seconds since 1970.
+        threads: CPU threads it computed with.
+    """
+
+    CURE: ClassVar[str] = "delete it: the job then counts as not begun, unless its result is there"
+    OLDER: ClassVar[Converters] = {0: dict}
+    state: Literal["waiting", "running", "done", "failed", "interrupted"] = "waiting"
+    seconds: float = 0.0
+    error: str = ""
+    log: str = ""
+    started: float = 0.0
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class TableList(Record):
+    """tables/tables.json: name of each table of the report → its title."""
+
+    CURE: ClassVar[str] = "delete it, and the tables beside it that this report does not have"
+    OLDER: ClassVar[Converters] = {0: lambda content: {"tables": content}}
+    tables: dict[str, str]

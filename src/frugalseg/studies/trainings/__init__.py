@@ -1,0 +1,1 @@
+"""How a study's models are trained: one class a training, and their table."""
