@@ -124,7 +124,7 @@ def test_prediction_needs_no_reference_and_flips_change_little(way, tmp_path):
     scan = tmp_path / "alone.nii.gz"
     shutil.copy(way / "images" / "scan_09.nii.gz", scan)
     assert frugalseg("predict", model=way / "fit", images=scan, out=tmp_path / "a") == 0
-    assert frugalseg("predict", "--flips", model=way / "fit", images=scan, out=tmp_path / "b") == 0
+    assert frugalseg("predict", "--tta", model=way / "fit", images=scan, out=tmp_path / "b") == 0
     plain, flipped = (np.asarray(nib.load(tmp_path / n / "alone.nii.gz").dataobj) for n in "ab")
     assert 0.5 < dice(plain == 6, flipped == 6) <= 1
 

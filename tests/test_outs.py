@@ -143,7 +143,7 @@ class Find:
             sys.meta_path.remove(self)
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Find())
-sys.argv = ["frugalseg", "demo", "--out", {str(tmp_path / "out")!r}, "--cases", "3"]
+sys.argv = ["frugalseg", "demo", "--out", {str(tmp_path / "out")!r}, "--phantoms", "3"]
 import runpy
 runpy.run_module("frugalseg", run_name="__main__")
 """

@@ -18,7 +18,20 @@ from frugalseg.errors import OptionError, RunError, SplitError
 from frugalseg.options import DemoOptions
 from tests.scans import write_cohort
 
-TINY = ["--size", "32", "--cases", "5", "--steps", "3", "--pretrain-epochs", "1", "--device", "cpu", "--threads", "1"]
+TINY = [
+    "--size",
+    "32",
+    "--phantoms",
+    "5",
+    "--steps",
+    "3",
+    "--pretrain-epochs",
+    "1",
+    "--device",
+    "cpu",
+    "--threads",
+    "1",
+]
 
 
 class PreTrainingBegunError(Exception):

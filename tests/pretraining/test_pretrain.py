@@ -111,7 +111,7 @@ def test_a_run_broken_off_and_resumed_equals_the_unbroken_one(store, tmp_path, m
     narrow = replace(METHODS["byol"], head=Head(64, BYOL_DIM, batch_norm=True))  # 80 MB a checkpoint otherwise
     monkeypatch.setitem(METHODS, "byol", narrow)
     monkeypatch.setattr(methods_module, "BYOL_HIDDEN", 64)
-    own = {"moco": {"queue": 24}, "supercl": {"intra_slices": 0.4}}
+    own = {"moco": {"queue_size": 24}, "supercl": {"intra_slices": 0.4}}
     chosen = {"method": method, "steps": 7, "checkpoint_minutes": 1e-9} | own.get(method, {})
     whole = pretrain(options(store, tmp_path, **chosen, out=tmp_path / "whole"))
     left = 4
@@ -272,7 +272,7 @@ def test_defaults_are_the_methods_own_and_options_go_first(store, tmp_path):
     assert make_task(store, tmp_path, method="polycl-m").model.tau == 0.05
     assert make_task(store, tmp_path, method="simclr").model.tau == 0.1
     assert make_task(store, tmp_path, method="moco").model.tau == 0.2
-    changed = make_task(store, tmp_path, method="simclr", tau=0.5, lr=0.03)
+    changed = make_task(store, tmp_path, method="simclr", temperature=0.5, lr=0.03)
     assert changed.model.tau == 0.5
     assert changed.optimizer.param_groups[0]["lr"] == 0.03
 
@@ -287,7 +287,7 @@ def test_schedules_move_within_an_epoch_polycl_restarts_and_the_others_end_at_no
             task.scheduler.step()
         return task, found
 
-    task, found = rates(method="polycl-s", epochs=4, restart=2)
+    task, found = rates(method="polycl-s", epochs=4, restart_epochs=2)
     period = 2 * task.steps_per_epoch
     assert all(b < a for a, b in pairwise(found[:period]))
     assert found[period] == found[0] == 1e-4
@@ -354,13 +354,15 @@ def test_scans_of_one_slice_give_scans_nothing_to_be_told_apart_by(store, tmp_pa
         PretrainTask(options(store, tmp_path, method="polycl-s-batch"), torn, split, CPU)
 
 
-def test_min_dz_needs_heights(store, tmp_path):
+def test_min_distance_needs_heights(store, tmp_path):
     flat = SliceStore(store.folder, store.meta, store.slices.assign(z_mm=0.0))
-    with pytest.raises(OptionError, match="--min-dz needs the distance between slices"):
-        PretrainTask(options(store, tmp_path, method="polycl-s", min_dz=3.0), flat, store.split(), CPU)
+    with pytest.raises(OptionError, match="--min-distance-mm needs the distance between slices"):
+        PretrainTask(options(store, tmp_path, method="polycl-s", min_distance_mm=3.0), flat, store.split(), CPU)
     unknown = SliceStore(store.folder, store.meta, store.slices.assign(z_mm=np.nan))
-    with pytest.raises(OptionError, match="--min-dz needs"):
-        PretrainTask(options(store, tmp_path, method="polycl-m-batch", min_dz=3.0), unknown, store.split(), CPU)
+    with pytest.raises(OptionError, match="--min-distance-mm needs"):
+        PretrainTask(
+            options(store, tmp_path, method="polycl-m-batch", min_distance_mm=3.0), unknown, store.split(), CPU
+        )
 
 
 def test_a_damaged_number_of_processes_is_no_excuse_for_unequal_shares(store, tmp_path, monkeypatch):
@@ -392,10 +394,10 @@ def test_a_store_moved_elsewhere_trains_the_same(store, tmp_path):
     ("method", "changes"),
     [
         ("simclr", {"neg_scope": "other"}),
-        ("polycl-m", {"queue": 7}),
-        ("byol", {"tau": 0.2}),
-        ("classify", {"restart": 3}),
-        ("pcl", {"min_dz": 5.0}),
+        ("polycl-m", {"queue_size": 7}),
+        ("byol", {"temperature": 0.2}),
+        ("classify", {"restart_epochs": 3}),
+        ("pcl", {"min_distance_mm": 5.0}),
         ("polycl-o", {"slices_per_scan": 9}),
         ("moco", {"position_threshold": 0.3}),
         ("random-pairs", {"momentum": 0.3}),
@@ -437,8 +439,8 @@ def trace(task, steps):
 
 def test_a_method_is_trained_on_the_recipe_of_another(store, tmp_path):
     own = make_task(store, tmp_path, method="simclr", epochs=4)
-    task = make_task(store, tmp_path, method="simclr", recipe="polycl-m", epochs=4, restart=2)
-    polycl = make_task(store, tmp_path, method="polycl-s", epochs=4, restart=2)
+    task = make_task(store, tmp_path, method="simclr", recipe="polycl-m", epochs=4, restart_epochs=2)
+    polycl = make_task(store, tmp_path, method="polycl-s", epochs=4, restart_epochs=2)
     steps = task.steps
     assert steps == polycl.steps
     assert trace(task, steps) == trace(polycl, steps)
@@ -465,7 +467,7 @@ def test_a_head_that_the_loss_needs_is_kept(store, tmp_path, method):
 
 
 def test_restarts_are_of_use_where_the_recipe_has_them(store, tmp_path):
-    with pytest.raises(OptionError, match="--restart means nothing to simclr"):
-        make_task(store, tmp_path, method="simclr", restart=2)
-    with pytest.raises(OptionError, match="--restart means nothing to random-pairs"):
-        make_task(store, tmp_path, method="random-pairs", recipe="supercl", restart=2)
+    with pytest.raises(OptionError, match="--restart-epochs means nothing to simclr"):
+        make_task(store, tmp_path, method="simclr", restart_epochs=2)
+    with pytest.raises(OptionError, match="--restart-epochs means nothing to random-pairs"):
+        make_task(store, tmp_path, method="random-pairs", recipe="supercl", restart_epochs=2)

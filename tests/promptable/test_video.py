@@ -266,7 +266,7 @@ def test_a_video_model_from_sam_2s_own_file(tmp_path: Path, monkeypatch: pytest.
     torch.save({"image_encoder.patch_embed.seq.0.c.weight": torch.zeros(1)}, tmp_path / "lite_medsam.pth")
     with pytest.raises(RunError, match="is LiteMedSAM, which knows single pictures only") as error:
         load_video(tmp_path / "lite_medsam.pth", CPU)
-    assert "--engine project" in error.value.cure
+    assert "--engine box" in error.value.cure
     with pytest.raises(OptionError, match="no such file"):
         load_video(tmp_path / "nothing.pt", CPU)
 

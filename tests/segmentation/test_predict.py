@@ -109,7 +109,7 @@ def test_a_killed_prediction_goes_on_scan_by_scan(model, tmp_path, monkeypatch):
     with pytest.raises(RunError, match="in use"):
         predict(options(model, out))
     with pytest.raises(RunError, match="flips: False then, True now"):
-        predict(options(model, out, resume="yes", flips=True))
+        predict(options(model, out, resume="yes", tta=True))
     assert list(predict(options(model, out, resume="yes"))) == list(whole)
     after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
     assert kept.items() <= after.items()

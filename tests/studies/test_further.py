@@ -72,7 +72,7 @@ def text(folder, *replacements):
 def finished(folder):
     """The first seed of the study, run to its end."""
     path = write_plan(folder, text(folder), scans=False)
-    study(options(path, folder / "out", at_once=2, only=["seed=0"]))
+    study(options(path, folder / "out", jobs=2, only=["seed=0"]))
     return folder / "out"
 
 
@@ -213,7 +213,7 @@ def test_masks_shown_otherwise_lie_elsewhere(folder):
 
 def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
     carried = "carried: {of: scratch, propagate: {"
-    for engine, cache in (("project", folder / "grid" / "embeddings"), ("sam2", None)):
+    for engine, cache in (("box", folder / "grid" / "embeddings"), ("sam2", None)):
         grid = cells_of(folder, text(folder, (carried, f"{carried}engine: {engine}, ")))
         cell = next(c for c in grid.cells if c.method == "scratch + carried")
         assert {test.make.propagate.cache for test in cell.job.tests} == {cache}

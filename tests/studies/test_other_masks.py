@@ -73,7 +73,7 @@ def folder(scans, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(scans):
-    study(options(scans / "plan.yaml", scans / "out", at_once=2))
+    study(options(scans / "plan.yaml", scans / "out", jobs=2))
     return scans / "out"
 
 

@@ -156,7 +156,7 @@ def _budget(options: DemoOptions, store: SliceStore) -> str:
     left = slices.loc[slices["labelled"] & slices["patient"].isin(train), "case"].nunique()
     budget = options.budget or f"{max(1, min(SCANS, left))} scans"
     try:
-        draw_labels(slices, train, Budget.parse(budget), FinetuneOptions.draw, store.presence_columns)
+        draw_labels(slices, train, Budget.parse(budget), FinetuneOptions.label_draw, store.presence_columns)
     except SplitError as error:
         raise SplitError(
             error.problem,
@@ -170,8 +170,8 @@ def _scans(options: DemoOptions) -> tuple[Path, Path, list[str]]:
         return options.images, options.labels, options.target
     scans, partial = options.out / "scans", options.out / "scans.partial"
     if not scans.is_dir():
-        say(f"making {options.cases} phantoms of the abdomen")
-        write_cohort(partial, options.cases, options.seed)
+        say(f"making {options.phantoms} phantoms of the abdomen")
+        write_cohort(partial, options.phantoms, options.seed)
         partial.rename(scans)
     return scans / "images", scans / "labels", [f"liver={LABELS['liver']}"]
 

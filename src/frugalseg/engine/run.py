@@ -37,6 +37,7 @@ from frugalseg.engine.threads import usable_cores
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.options import Resume
+from frugalseg.options.renamed import present_name
 from frugalseg.text import counted
 
 if TYPE_CHECKING:
@@ -167,6 +168,12 @@ class RunFolder:
 
     def _check_same(self, config: dict[str, Any]) -> None:
         before = CONFIG.read(self.path / "config.yaml")
+        for name in before:
+            if (present := present_name(str(name), config)) != name:
+                raise RunError(
+                    f"{self.path / 'config.yaml'} has the option {name}, which was renamed to {present}",
+                    f"write {present} in that file, or start a new run in another --out",
+                )
         differing = [
             k
             for k in config.keys() | before.keys()

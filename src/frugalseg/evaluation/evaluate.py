@@ -114,7 +114,7 @@ def _jobs(
             reference=reference,
             prediction=prediction,
             targets=targets,
-            tolerance=options.tolerance,
+            tolerance=options.tolerance_mm,
             slicewise=options.slicewise,
             threads=max(1, cores // at_once),
             annotated=annotated.get(case, ()),

@@ -63,7 +63,7 @@ def build_summary(
         "broken": dict(broken),
         "annotated_slices_left_out": dict(annotated or {}),
         "targets": {organ: list(values) for organ, values in targets.items()},
-        "tolerance_mm": options["tolerance"],
+        "tolerance_mm": options["tolerance_mm"],
         "interval": interval_rule("scan", options["bootstrap"], options["seed"])
         + "; each scan is taken as one patient",
         "empty_mask_policy": policy_table(),

@@ -72,7 +72,7 @@ def triplets(rule: Rule) -> Sampler:
     """Every slice once as an anchor, with a positive and a negative of `rule`; batches (B, 3)."""
 
     def draw(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tensor]:
-        drawn = pool.pairs.draw(rule, _rng(options, epoch), options.neg_scope, options.min_dz)
+        drawn = pool.pairs.draw(rule, _rng(options, epoch), options.neg_scope, options.min_distance_mm)
         if epoch == 0 and len(drawn) < len(pool.rows):
             alone = counted(len(pool.rows) - len(drawn), "slice")
             say(f"left out as anchors: {alone} to which no other slice can be the positive")

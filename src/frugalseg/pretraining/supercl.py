@@ -128,7 +128,7 @@ class SuperCL(Learner):
             maps = superpixels.repeat(2, 1, 1)
         stride = self.network.encoder.stride
         first, second = outputs.pixels.chunk(2)
-        chosen = sample_cells(first, self.options.pixels, self.options.pixel_sample)
+        chosen = sample_cells(first, self.options.max_pixels, self.options.pixel_sample)
         labels = cells_of(maps[outputs.compared], stride, first.shape[-2:])
         intra = pixel_loss(first, second, labels, chosen, self.tau)
 
@@ -145,7 +145,7 @@ class SuperCL(Learner):
         inter = contrastive_loss(slices, alike, others, self.tau)
 
         return {
-            "loss": instance + self.options.intra * intra + self.options.inter * inter,
+            "loss": instance + self.options.intra_weight * intra + self.options.inter_weight * inter,
             "instance_loss": instance,
             "intra_loss": intra,
             "inter_loss": inter,

@@ -194,7 +194,7 @@ def load_video(path: Path, device: torch.device, precision: Precision = "auto") 
     return VideoModel(sam2_network(checkpoint), f"SAM 2 ({title_of(path)})", device, precision)
 
 
-_CURE = "name SAM 2 or 2.1 with its memory by --model, or take --engine project, for any model of boxes"
+_CURE = "name SAM 2 or 2.1 with its memory by --model, or take --engine box, for any model of boxes"
 
 
 def _from_folder(path: Path, device: torch.device, precision: Precision) -> VideoModel:

@@ -165,7 +165,7 @@ def _announce(refinement: Mapping[str, Any], options: RefineOptions, wanted: Tar
             f"by less than {options.min_iou:g} (IoU), and the given one was kept"
         )
     if small:
-        say(f"{small} parts smaller than {options.smallest:g} mm² stayed as they were")
+        say(f"{small} parts smaller than {options.min_area_mm2:g} mm² stayed as they were")
     if options.oracle is not None:
         say("oracle: the boxes came from references; this is no result of the method")
 

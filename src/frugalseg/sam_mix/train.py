@@ -71,8 +71,8 @@ def _train(options: SamMixTrainOptions, work: _Work, model: MixModel, run: RunFo
     told = trained_parts(model.branch)
     say(
         f"SAM-Mix on {counted(len(work.training.taught), 'slice')} with image-level labels and "
-        f"{counted(len(work.training.labelled), 'mask')} ({Budget.parse(options.budget).in_words}, draw {options.draw})"
-        f"; {model.branch.name}, trained: "
+        f"{counted(len(work.training.labelled), 'mask')} ({Budget.parse(options.budget).in_words}, "
+        f"draw {options.label_draw}); {model.branch.name}, trained: "
         + ", ".join(f"{part} {count:,}" for part, count in told.items())
         + f"; {counted(task.steps, 'step')}"
     )
@@ -111,9 +111,9 @@ class _Work:
         """What `record.build` needs to build the model again."""
         return {
             "adapt": options.adapt,
-            "rank": options.rank,
-            "dense": options.dense,
-            "threshold": options.threshold,
+            "rank": options.lora_rank,
+            "dense": options.dense_prompt,
+            "threshold": options.map_threshold,
             "classifier_size": options.classifier_size,
             "organs": len(self.store.targets),
             "size": self.store.size,
@@ -141,7 +141,7 @@ def training_set(store: SliceStore, split: Split, options: SamMixTrainOptions, b
         SplitError: the budget asks for more than there is, or all slices show an organ, or none does.
     """
     usable = store.slices[store.middle(options.middle_fraction)]
-    labelled = draw_labels(usable, split.train, budget, options.draw, store.presence_columns)
+    labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
     shows_something = store.slices.loc[labelled, store.presence_columns].any(axis=1).to_numpy()
     labelled = labelled[shows_something]  # a scan's empty slices have no mask to learn from
     taught = usable[usable["labelled"] & usable["patient"].isin(split.train)]
@@ -208,7 +208,7 @@ def _save(
         "focal": {"alpha": dict(zip(store.targets, training.alpha, strict=True)), "gamma": options.focal_gamma},
         "annotation": {
             "budget": options.budget,
-            "draw": options.draw,
+            "draw": options.label_draw,
             "masks": len(used),
             "mask_scans": int(used["case"].nunique()),
             "organ_present_labels": len(training.taught),

@@ -122,7 +122,7 @@ class _Work:
         fabric = make_fabric(options.device, options.precision)
         preset = chosen_preset(options, encoder)
         usable = store.slices[store.middle(options.middle_fraction)]
-        labelled = draw_labels(usable, split.train, budget, options.draw, store.presence_columns)
+        labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
         unlabelled = np.setdiff1d(others, labelled)
         if options.preset == "best" and options.semi is None and len(unlabelled) == 0:
@@ -180,7 +180,7 @@ class _Work:
         beside = f" and {counted(len(self.unlabelled), 'unlabelled one')}" if training.unlabelled is not None else ""
         say(
             f"fine-tuning on {counted(len(self.labelled), 'labelled slice')} of {counted(scans, 'scan')} "
-            f"({Budget.parse(options.budget).in_words}, draw {options.draw}){beside}: "
+            f"({Budget.parse(options.budget).in_words}, draw {options.label_draw}){beside}: "
             f"{counted(task.steps, 'step')} of {counted(options.batch_size, 'slice')}"
         )
         train(
@@ -265,7 +265,7 @@ class _Work:
             "pseudo_labels_refined_by": self.redraw.to_dict() if self.redraw and semi else None,
             "annotation": {
                 "budget": options.budget,
-                "draw": options.draw,
+                "draw": options.label_draw,
                 "masks": len(used),
                 "mask_scans": int(used["case"].nunique()),
                 "validation_scans": len(task.validation.cases),

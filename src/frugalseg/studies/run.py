@@ -129,12 +129,12 @@ def _places(cell: Cell, key: str) -> set[str]:
 
 
 def _make_workers(options: StudyOptions, out: Path) -> Workers:
-    threads = options.threads or threads_asked() or max(1, usable_cores() // (options.at_once or 1))
+    threads = options.threads or threads_asked() or max(1, usable_cores() // (options.jobs or 1))
     if options.ray is not None:
         from frugalseg.studies.jobs.ray_workers import RayWorkers
 
-        return RayWorkers(out, options.ray, options.at_once, threads if options.ray == "local" else options.threads)
-    return LocalWorkers(out, options.at_once or 1, threads, visible_gpus())
+        return RayWorkers(out, options.ray, options.jobs, threads if options.ray == "local" else options.threads)
+    return LocalWorkers(out, options.jobs or 1, threads, visible_gpus())
 
 
 def _write_settings(out: Path, options: StudyOptions, workers: Workers) -> None:

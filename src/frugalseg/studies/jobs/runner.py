@@ -82,7 +82,7 @@ def attempt(job: Job, folder: Path, threads: int) -> JobState:
             state = replace(state, state="failed", error=str(error))
         except Exception as error:
             traceback.print_exc()
-            full = "not enough memory\n  → run with a smaller --at-once"
+            full = "not enough memory\n  → run with a smaller --jobs"
             state = replace(
                 state, state="failed", error=full if out_of_memory(error) else f"{type(error).__name__}: {error}"
             )

@@ -124,11 +124,10 @@ class CellBuilder:
             data=self.sources[source].job.options.out,
             out=self.out,
             split=self._whole_split(source) if method.transductive else None,
-            backbone=backbone,
             seed=seed,
             resume="auto",
             checkpoint_minutes=CHECKPOINT_MINUTES,
-            **{**values, "norm": method.norms(backbone)[0]},
+            **{**values, "backbone": backbone, "norm": method.norms(backbone)[0]},
         )
         science = self._science(options, self._identity(source, method.transductive, reads_superpixels(options)))
         whole = ("whole",) if method.transductive else ()

@@ -164,7 +164,7 @@ def _sigterm_held() -> Iterator[None]:
 def _cause(code: int | None) -> str:
     """A process's end in words."""
     if code == -getattr(signal, "SIGKILL", 9):
-        return "the process was killed, most likely because memory ran out (a smaller --at-once may help)"
+        return "the process was killed, most likely because memory ran out (a smaller --jobs may help)"
     if code is not None and code < 0:
         return f"the process crashed ({signal.Signals(-code).name})"
     return f"the process ended with code {code}"

@@ -35,8 +35,8 @@ _MASKS = ("images", "out", "case", "target", "cache", "overwrite", "resume", "or
 NOT_IN_PLANS: dict[type, tuple[str, ...]] = {
     PrepareOptions: ("out", "workers", "threads"),
     PretrainOptions: _RUN,
-    FinetuneOptions: (*_RUN, "encoder", "budget", "draw", "transductive"),
-    SamMixTrainOptions: (*_RUN, "budget", "draw"),
+    FinetuneOptions: (*_RUN, "encoder", "budget", "label_draw", "transductive"),
+    SamMixTrainOptions: (*_RUN, "budget", "label_draw"),
     RefineOptions: (*_MASKS, "masks"),
     PropagateOptions: (*_MASKS, "annotations", "slices"),
     SamMixPredictOptions: (*_MASKS, "model", "base"),

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 from frugalseg.engine.device import check_name
 from frugalseg.errors import FrugalsegError, OptionError
 from frugalseg.options import PretrainOptions
+from frugalseg.options.renamed import present_name, present_value
 from frugalseg.pretraining.methods import OF_SOME_METHODS, chosen_method
 from frugalseg.studies.plan.plan import NOT_IN_PLANS, Values, of_plan
 from frugalseg.studies.plan.yaml_source import Entry, without_flags
@@ -18,7 +19,7 @@ from frugalseg.studies.plan.yaml_source import Entry, without_flags
 INSTEAD = {
     "seed": "list the seeds under seeds:",
     "budget": "list the budgets under budgets:",
-    "draw": "list the draws under draws:",
+    "label_draw": "list the draws under draws:",
     "backbone": "list the backbones under backbones:",
     "split": "give it to the data set",
     "encoder": "write pretrain: beside finetune:",
@@ -84,10 +85,15 @@ def read_values(kind: type[Any], entry: Entry | None, shared: Values, *more: str
     known = [f.name for f in fields(kind) if f.name not in NOT_IN_PLANS[kind]]
     values: dict[str, Any] = {}
     for key, value in given.items():
-        if key in NOT_IN_PLANS[kind]:
-            raise value.error("is set by the study", f"take it out{'; ' + INSTEAD[key] if key in INSTEAD else ''}")
+        present = present_name(key, hints)
+        if present in NOT_IN_PLANS[kind]:
+            instead = f"; {INSTEAD[present]}" if present in INSTEAD else ""
+            raise value.error("is set by the study", f"take it out{instead}")
+        if present != key:
+            raise value.error("was renamed", f"write {present}")
         if key not in known:
             raise value.error("is unknown here", f"known are: {', '.join([*more, *known])}")
+        _check_value(key, value)
         values[key] = existing(value, value.as_type(hints[key]))
         if key == "device":  # whether it is there is another question, and maybe another machine's
             checked(value, check_name, values[key])
@@ -98,6 +104,12 @@ def read_values(kind: type[Any], entry: Entry | None, shared: Values, *more: str
     if entry is not None:
         build(kind, given, entry, **merged)
     return merged
+
+
+def _check_value(key: str, entry: Entry) -> None:
+    given = entry.plain() if entry.is_text else None
+    if (present := present_value(key, given)) != given:
+        raise entry.error(f"{given} was renamed", f"write {present}")
 
 
 def _of_use(kind: type[Any], shared: Values, values: Values) -> Values:
