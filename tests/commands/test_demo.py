@@ -130,7 +130,7 @@ def test_phantoms_half_made_are_made_again(tmp_path, monkeypatch):
 
 
 def test_there_must_be_a_demo_to_resume(tmp_path):
-    with pytest.raises(RunError, match="holds no demo to go on with"):
+    with pytest.raises(RunError, match="holds no demo to resume"):
         demo(DemoOptions(out=tmp_path / "demo", resume="yes"))
     assert not (tmp_path / "demo").exists()
     with pytest.raises(OptionError, match="--overwrite deletes .* --resume yes goes on"):

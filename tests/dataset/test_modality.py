@@ -125,7 +125,7 @@ def test_where_nothing_tells_percentiles_are_taken_and_a_warning_says_so(ct: Pat
 
 
 def test_a_store_that_is_there_is_taken_as_it_was_made(ct: Path, mr: Path) -> None:
-    with pytest.warns(UserWarning, match="hardly look like HU"):
+    with pytest.warns(UserWarning, match="do not look like HU"):
         made = prepare(options(mr, modality="ct"))
     assert prepare(options(mr)).meta == made.meta
     # Stores of before did not note what their scans look like.
@@ -181,7 +181,7 @@ def test_what_a_model_takes(ct: Path, mr: Path, kind: str, looks: list[str], ref
 
 
 def test_a_store_remembers_what_its_scans_look_like(mr: Path) -> None:
-    with pytest.warns(UserWarning, match="hardly look like HU"):
+    with pytest.warns(UserWarning, match="do not look like HU"):
         store = prepare(options(mr, modality="ct"))
     assert store.preprocessing["looks_like"] == ["mr"]
     assert prepare(replace(options(mr), out=mr.with_name("as_mr"))).preprocessing["looks_like"] == ["mr"]

@@ -415,7 +415,7 @@ def test_mr_is_scaled_by_its_own_percentiles_and_ct_of_mr_warns(cohort, tmp_path
     store = prepare(options(cohort, tmp_path, modality="mr"))
     assert store.images.max() == 1
     assert store.images.min() == 0
-    with pytest.warns(UserWarning, match="hardly look like HU"):
+    with pytest.warns(UserWarning, match="do not look like HU"):
         prepare(options(cohort, tmp_path, modality="ct", out=tmp_path / "as_ct"))
 
 

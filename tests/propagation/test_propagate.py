@@ -375,7 +375,7 @@ def test_a_volume_of_one_slice_is_its_annotation(root, capsys):
     save(root / "annotations" / "a.nii.gz", labels[5:6])
     found = slices_of(propagate(options(root, case=["a"]))["a"])
     assert np.array_equal(found, labels[5:6])
-    assert "there is no slice beside the annotated one" in capsys.readouterr().err
+    assert "there is no slice besides the annotated one" in capsys.readouterr().err
 
 
 def test_too_little_memory_for_all_boxes_is_halved(root, monkeypatch):

@@ -62,7 +62,7 @@ def test_a_model_that_learned_on_purpose_from_such_scans_takes_them(mixed, tmp_p
     write_cohort(tmp_path, 3, shape=(32, 32, 6))
     for path in (tmp_path / "images").iterdir():
         shutil.copy(mixed / "scan_01.nii.gz", path)
-    with pytest.warns(UserWarning, match="hardly look like HU"):
+    with pytest.warns(UserWarning, match="do not look like HU"):
         _train(tmp_path, modality="ct")
     predict(PredictOptions(model=tmp_path / "fit", images=mixed, out=tmp_path / "out", device="cpu"))
 

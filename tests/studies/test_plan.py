@@ -98,13 +98,13 @@ def test_the_resolved_plan_is_a_plan_and_means_the_same(folder, tmp_path):
             "polycl: {pretrain: {method: polycl-s}}",
             "polycl:\n    pretrain: {method: classify}\n    transductive: true",
             "transductive:",
-            "classify learns from labels that are made of masks, here those of test patients",
+            "classify uses image-level labels made from masks, here those of test patients",
         ),
         (
             "method: polycl-s}}",
             "method: polycl-s, queue_size: 9}}",
             "polycl: {",
-            "queue_size: means nothing to polycl-s",
+            "queue_size: is not used by polycl-s",
         ),
         (
             "pretrain: {steps: 2,",
@@ -123,7 +123,7 @@ def test_the_resolved_plan_is_a_plan_and_means_the_same(folder, tmp_path):
         ("scratch: {}", "scratch: {finetune: {weights: no.npz}}", "no.npz", "does not exist"),
         ("lr: 0.001", "device: tpu", "device: tpu", "device: 'tpu' is unknown"),
         ("lr: 0.001", "semi: mean-teacher, batch_size: 1", "semi: mean", "batch_size: 1 has no room"),
-        ("lr: 0.001", "rounds: 2", "rounds: 2", "rounds: 2 is of use in self-training only"),
+        ("lr: 0.001", "rounds: 2", "rounds: 2", "rounds: 2 applies to self-training only"),
         ("lr: 0.001", "context: 1", "context: 1", "context: 1: the encoder was pre-trained with 0"),
         ("finetune: {steps: 2,", "finetune: {steps: 2, rounds: 2,", "scratch: {}", "scratch: rounds 2 is of use"),
         (

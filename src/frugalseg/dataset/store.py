@@ -40,7 +40,7 @@ ARRAYS: dict[str, np.dtype[Any]] = {"images": np.dtype(np.float16), "labels": np
 """What lies in <name>.npy, (N, S, S)."""
 _TYPES = {**ARRAYS, "superpixels": np.dtype(np.uint16)}
 
-CURE = "copy the store anew from where it is whole, or delete it and prepare it again"
+CURE = "copy the store again from an intact copy, or delete it and prepare it again"
 
 SCAN = {
     "case": str,
@@ -72,7 +72,7 @@ def _makes_sense(meta: dict[str, Any]) -> None:
     organs = len(meta["parameters"]["targets"])
     for scan in meta["scans"]:
         if len(scan["present"]) != scan["slices"] or any(len(there) != organs for there in scan["present"]):
-            raise ValueError(f"the scan {scan['case']!r} does not tell of every slice which organs it shows")
+            raise ValueError(f"the scan {scan['case']!r} does not state for every slice which organs it shows")
 
 
 META = Form(
@@ -130,7 +130,7 @@ class SliceStore:
         if not (folder / "store.json").is_file():
             begun = unfinished(folder)
             raise StoreError(
-                f"{folder} is no slice store" + (", only an unfinished one lies beside it" if begun else ""),
+                f"{folder} is no slice store" + (", only an unfinished one is beside it" if begun else ""),
                 "run the same `frugalseg prepare` command again to finish it"
                 if begun
                 else "make one with `frugalseg prepare`, or check the path",
@@ -218,7 +218,7 @@ class SliceStore:
         if wrong:
             name, _, case = wrong.partition(": ")
             raise StoreError(
-                f"{self.folder / name} was changed or is of another store: the slices of {case} are not those that "
+                f"{self.folder / name} changed or is of another store: the slices of {case} are not those that "
                 "were stored",
                 CURE,
             )
@@ -375,7 +375,7 @@ def _read_index(path: Path, meta: Mapping[str, Any]) -> pd.DataFrame:
         raise StoreError(f"{path} is damaged: it cannot be read ({str(error).splitlines()[0]})", CURE) from error
     expected = index_of(meta["scans"], meta["parameters"]["targets"])
     if len(found) != len(expected):
-        raise StoreError(f"{path} tells of {len(found)} slices, store.json of {len(expected)}", CURE)
+        raise StoreError(f"{path} lists {len(found)} slices, store.json {len(expected)}", CURE)
     for name, column in expected.items():
         if name not in found:
             raise StoreError(f"{path} is damaged: it has no column {name!r}", CURE)

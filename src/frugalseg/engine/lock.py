@@ -40,7 +40,7 @@ def lock_folder(folder: Path) -> BaseFileLock:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        say(f"{folder} lies on a file system without locks: see to it that no other process works there")
+        say(f"{folder} is on a file system without locks: make sure that no other process works there")
     else:
         if lock.lock_counter == 1:  # not where this process is at work there already
             sweep(folder)

@@ -180,7 +180,7 @@ class _Trainer:
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            say("too little GPU memory to record the network's passes: every step asks for them anew, which is slower")
+            say("too little GPU memory for CUDA graphs: steps are not replayed, which is slower")
 
     def run_steps(self, bar: Work, stop: list[str]) -> None:
         state, plan, per_epoch = self.state, self.plan, self.task.steps_per_epoch
@@ -202,7 +202,7 @@ class _Trainer:
                 if stop and state.step < plan.steps:
                     raise InterruptedRunError(
                         f"stopped by {stop[0]} after step {state.step} of {plan.steps}; the checkpoint is written",
-                        "run the same command with --resume to go on from there",
+                        "run the same command with --resume to continue from there",
                     )
 
     def _step(self, batch: Any) -> None:

@@ -26,7 +26,7 @@ def load_yaml(text: str) -> Any:
 def check_size(node: yaml.Node) -> None:
     """Raise `yaml.MarkedYAMLError` where a document stands for more than `MOST` values, or holds itself."""
     if _size(node, {}) > MOST:
-        raise yaml.MarkedYAMLError(problem="its aliases stand for too many values", problem_mark=node.start_mark)
+        raise yaml.MarkedYAMLError(problem="its aliases expand to too many values", problem_mark=node.start_mark)
 
 
 def _size(node: yaml.Node, known: dict[int, float]) -> float:

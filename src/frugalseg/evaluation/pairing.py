@@ -56,7 +56,7 @@ def find_pairs(references: Path, predictions: Path, note: PredictionNote | None,
         raise PairingError(
             f"no prediction in {predictions} has a reference in {references}: "
             f"predictions {_some(made)}; references {_some(given)}",
-            "name prediction and reference of a case alike (the suffix may differ)",
+            "give prediction and reference of a case the same name (the suffix may differ)",
         )
     check_two_files(made, given, "prediction and reference")
     excused = {} if note is None else {case: note.failed[case] for case in given if case in note.failed}

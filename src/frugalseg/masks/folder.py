@@ -106,7 +106,7 @@ class MaskFolder:
         if before is not None:
             _check_same(out, before, note, same, words)
         elif options.resume == "yes":
-            raise RunError(f"--resume: {out} holds no {words.noun} to go on with", "leave out --resume")
+            raise RunError(f"--resume: {out} holds no {words.noun} to resume", "leave out --resume")
         elif not options.overwrite and in_use(out, *beside):
             raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
         folder = cls(out, images, note, words, lock_folder(out))
@@ -164,7 +164,7 @@ class MaskFolder:
             not_done = f"{len(failures)} of {counted(total, 'scan')} not {self.words.done}{others}"
             raise ScanError(
                 f"{not_done}:\n{list_failures(failures)}",
-                f"mend or remove them, and {self.words.command} by the same command with --resume: "
+                f"repair or remove them, and {self.words.command} by the same command with --resume: "
                 "it does those that are missing",
             )
         return {case: (self.done | made)[case] for case in self.images}
@@ -237,6 +237,6 @@ NOTED = Form(
         "failed?": {str: str},
     },
     PairingError,
-    "make the masks again in another --out, or delete it: nothing is then known of what the model was trained on",
+    "make the masks again in another --out, or delete it: it is then unknown what the model was trained on",
 )
 """Its content; each command notes its own part of it."""

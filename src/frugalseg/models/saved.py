@@ -24,7 +24,7 @@ from frugalseg.options import Keep
 
 WEIGHTS = "model.safetensors"
 
-CURE = "copy the run folder anew from where it is whole, or run the training again in another --out"
+CURE = "copy the run folder again from an intact copy, or run the training again in another --out"
 
 KIND = Form({"kind": str}, RunError, CURE)
 """What every model.json says; the rest depends on it."""

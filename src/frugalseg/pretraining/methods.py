@@ -358,7 +358,7 @@ def check_options(options: PretrainOptions) -> None:
         if name not in method.reads and getattr(options, name) != defaults[name]:
             users = ", ".join(other for other, entry in METHODS.items() if name in entry.reads)
             raise OptionError(
-                f"--{name.replace('_', '-')} means nothing to {options.method}", f"leave it out; it is of {users}"
+                f"--{name.replace('_', '-')} is not used by {options.method}", f"leave it out; it applies to {users}"
             )
 
 

@@ -102,13 +102,13 @@ def scan_balanced(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tens
     once before any comes again.
 
     Raises:
-        OptionError: the batch has no room for two scans.
+        OptionError: the batch is too small for two scans.
         SplitError: no scan has two slices.
     """
     size, least = options.batch_size, options.slices_per_scan
     if size < 2 * least:
         raise OptionError(
-            f"--batch-size {size} has no room for {least} slices of each of two scans (--slices-per-scan {least})",
+            f"--batch-size {size} is too small for {least} slices of each of two scans (--slices-per-scan {least})",
             f"give --batch-size {2 * least} or more",
         )
     rng = _rng(options, epoch)

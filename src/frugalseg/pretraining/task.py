@@ -140,7 +140,7 @@ class PretrainTask(Task):
         Says how many batches since the last report held no pair; they added 0 to the loss and taught nothing.
         """
         if empty := int(self._empty):
-            say(f"{empty} of the last batches held no two slices that belong together, and taught nothing")
+            say(f"{empty} of the last batches had no positive pair, and contributed no gradient")
             self._empty.zero_()
         return self.probe(self.model.network)
 

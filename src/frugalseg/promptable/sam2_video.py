@@ -187,10 +187,10 @@ def load_video(path: Path, device: torch.device, precision: Precision = "auto") 
     if path.is_dir():
         return _from_folder(path, device, precision)
     if path.is_file() and is_litemedsam(path):
-        raise RunError(f"{path} is LiteMedSAM, which knows single pictures only", _CURE)
+        raise RunError(f"{path} is LiteMedSAM, which has no memory for several slices", _CURE)
     checkpoint = Checkpoint(path)
     if checkpoint.family != "SAM 2":
-        raise RunError(f"{path} is {checkpoint.family}, which knows single pictures only", _CURE)
+        raise RunError(f"{path} is {checkpoint.family}, which has no memory for several slices", _CURE)
     return VideoModel(sam2_network(checkpoint), f"SAM 2 ({title_of(path)})", device, precision)
 
 

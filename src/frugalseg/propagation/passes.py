@@ -80,7 +80,7 @@ def annotated_slices(meant: npt.NDArray[np.bool_], named: Sequence[int], span: S
         )
     if len(chosen) == last - first + 1 > 1:
         raise ScanError(
-            f"{case}: all {len(chosen)} slices hold foreground, so there is nothing to carry",
+            f"{case}: all {len(chosen)} slices hold foreground, so there is nothing to propagate",
             "name the annotated slices with --slices; the others are then not read",
         )
     return chosen

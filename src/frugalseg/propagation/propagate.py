@@ -157,7 +157,7 @@ def _at(rows: Sequence[Row], organ: str, source: str) -> list[int]:
 
 def _announce(case: str, task: Task, rows: Sequence[Row]) -> None:
     if not task.passes:
-        say(f"{case}: there is no slice beside the annotated one")
+        say(f"{case}: there is no slice besides the annotated one")
     for organ in task.organs:
         given, carried = _at(rows, organ, ANNOTATED), _at(rows, organ, CARRIED)
         if not given:

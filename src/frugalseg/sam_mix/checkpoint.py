@@ -130,7 +130,7 @@ def load_mix(folder: Path, spec: dict[str, Any], base: str | None, device: torch
     except OptionError as error:
         raise OptionError(
             f"the base model of {folder}, {spec['base']['name']}: {error.problem}",
-            "say where it is by `frugalseg sam-mix predict --base`",
+            "state where it is by `frugalseg sam-mix predict --base`",
         ) from error
     check_base(folder, spec, model.branch)
     weights: dict[str, Tensor] = {}

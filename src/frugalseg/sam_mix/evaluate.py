@@ -53,7 +53,7 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
     if not cases:
         raise PairingError(
             f"no prediction in {options.predictions} has a reference in {options.references}",
-            "name prediction and reference of a case alike",
+            "give prediction and reference of a case the same name",
         )
     seen = {case: _look(case, references[case], options.predictions, note) for case in cases}
     groups = {"unseen": [case for case in cases if note["roles"][case] in UNSEEN], "all": cases}
@@ -68,7 +68,7 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
         for organ in note["trained"]:
             figures = told[organ]["slices"]
             rows.append((group, str(len(groups[group])), organ, *(number(figures[name]) for name in SHOWN)))
-    print("how well slices with and without an organ are told apart:")
+    print("detection of slices that show an organ:")
     print(aligned(rows))
     return result
 
@@ -86,7 +86,7 @@ def _note(folder: Path) -> dict[str, Any]:
         c for c, told in content["present"].items() if c not in content["roles"] or {*content["trained"]} - {*told}
     ]
     if untold:
-        raise NOTED.damaged(path, f"it does not tell the role of {untold[0]}, or not of all organs where they are")
+        raise NOTED.damaged(path, f"it does not state the role of {untold[0]}, or not of all organs where they are")
     return content
 
 

@@ -35,7 +35,7 @@ def sam_mix_options(options: PredictOptions) -> SamMixPredictOptions:
         if field.name not in shared and given[field.name] != _default(field):
             flag = "--" + field.name.replace("_", "-")
             raise OptionError(
-                f"{flag} {given[field.name]}: {options.model} is a run of SAM-Mix, which knows nothing of it",
+                f"{flag} {given[field.name]}: {options.model} is a run of SAM-Mix, which does not use it",
                 f"leave {flag} out",
             )
     return SamMixPredictOptions(**{name: value for name, value in given.items() if name in shared})

@@ -219,7 +219,7 @@ class _Work:
         spec = load_spec(teacher.path, "segmenter")
         model = load_segmenter(teacher.path, spec)
         keep = [spec["keep"][organ] for organ in spec["targets"]]
-        anew = "" if self.redraw is None else f", drawn anew by {options.refine}"
+        anew = "" if self.redraw is None else f", refined by {options.refine}"
         say(f"labelling {counted(len(self.unlabelled), 'slice')} with {teacher.path}{anew}")
         model = model.to(self.source.device)
         return pseudo_label(

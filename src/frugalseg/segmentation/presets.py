@@ -134,14 +134,14 @@ def chosen_preset(options: FinetuneOptions, encoder: Mapping[str, Any] | None = 
             )
     preset = replace(preset, semi=options.semi or preset.semi, context=context)
     if preset.semi != "none" and options.batch_size < 2:
-        raise OptionError(f"--batch-size {options.batch_size} has no room for unlabelled slices", "give 2 or more")
+        raise OptionError(f"--batch-size {options.batch_size} is too small for unlabelled slices", "give 2 or more")
     if preset.semi == "mean-teacher" and preset.decay is None:
         preset = replace(preset, decay=TEACHER_DECAY)
     if options.rounds is not None and preset.semi != "self-training":
-        raise OptionError(f"--rounds {options.rounds} is of use in self-training only", "give --semi self-training too")
+        raise OptionError(f"--rounds {options.rounds} applies to self-training only", "give --semi self-training too")
     if options.refine is not None and preset.semi != "self-training":
         raise OptionError(
-            f"--refine {options.refine} refines the masks of self-training only",
+            f"--refine {options.refine} applies to self-training only",
             "give --semi self-training too, or refine the model's masks: `frugalseg predict --refine`",
         )
     return replace(preset, rounds=options.rounds or preset.rounds)

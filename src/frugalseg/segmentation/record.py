@@ -27,7 +27,7 @@ def check_encoder(encoder: dict[str, Any] | None, store: SliceStore, split: Spli
         raise SplitError(
             f"the encoder was pre-trained on scans that are held out here: {', '.join(names[:5])}",
             "pre-train and fine-tune with the same split"
-            + (", since the encoder knows which of their slices hold the organ" if taught else ", or --transductive"),
+            + (", since the encoder was trained on image-level labels of theirs" if taught else ", or --transductive"),
         )
     if encoder["preprocessing"]["intensity"] != store.preprocessing["intensity"]:
         raise OptionError(

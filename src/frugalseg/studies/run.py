@@ -89,7 +89,7 @@ def _check_folder(out: Path) -> None:
     if out.is_dir() and ((out / SETTINGS).is_file() or all(entry.name == LOCK for entry in out.iterdir())):
         return
     if out.exists():
-        raise RunError(f"{out} holds other things than a study", "choose another --out")
+        raise RunError(f"{out} is not the folder of a study", "choose another --out")
 
 
 def _parse_only(texts: Sequence[str], plan: Plan) -> Callable[[Cell], bool]:

@@ -189,7 +189,7 @@ def _check_budgets(plan: Plan, method: MethodPlan, store: SliceStore, split: Spl
         other = drawn.setdefault(labels(text, plan.budget_entries[text], draw), text)
         if other != text:
             warnings.warn(
-                f"{other} and {text} of {plan.train} are the same labels: both columns tell the same", stacklevel=2
+                f"{other} and {text} of {plan.train} are the same labels: both columns show the same", stacklevel=2
             )
 
 

@@ -55,7 +55,7 @@ def carry(job: Carry) -> None:
         if not job.drawn:
             _score_all_slices(options.out)
     for case, mask in empty.items():
-        say(f"{case}: the mask is empty, so nothing is carried")
+        say(f"{case}: the mask is empty, so nothing is propagated")
         write_mask(mask, mask_path(options.out, case, images[case]))
 
 

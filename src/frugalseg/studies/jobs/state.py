@@ -46,7 +46,7 @@ class JobState:
 STATE = Form(
     {"state": str, "seconds?": float, "error?": str, "log?": str, "started?": float, "threads?": int},
     RunError,
-    "delete it: the job then counts as not begun, unless its result is there",
+    "delete it: the job then counts as not started, unless its result is there",
 )
 """A job's file; see `JobState`."""
 
@@ -107,7 +107,7 @@ def at_work(folder: Path) -> Iterator[None]:
     except Timeout:
         raise RunError(
             f"another process is working on the study in {folder}",
-            "wait for it, or stop it; `frugalseg study status` tells how far it is",
+            "wait for it, or stop it; `frugalseg study status` shows its progress",
         ) from None
     with held:
         try:

@@ -71,7 +71,7 @@ def _read_own(name: str, entry: Entry, shared: Shared) -> MethodPlan:
         _check_norms(method, backbone)
         published = any((values or {}).get("weights") for values in (pretrain, finetune))
         if published and BACKBONES[backbone].load_published is None:
-            raise entry.error(f"nobody published weights for {backbone}", "limit the method by backbones: […]")
+            raise entry.error(f"there are no published weights for {backbone}", "limit the method by backbones: […]")
     return method
 
 
@@ -79,7 +79,7 @@ def _read_sam_mix(name: str, entry: Entry, shared: Shared, backbones: tuple[str,
     """SAM-Mix: its network is the base model and a classifier, so it stands beside one backbone only."""
     given = entry.known("note", "sam_mix", "backbones", "budgets")
     if "backbones" in given and len(backbones) > 1:
-        raise given["backbones"].error("SAM-Mix has a network of its own", "name one, which it then stands beside")
+        raise given["backbones"].error("SAM-Mix has a network of its own", "name one, in whose tables it is listed")
     values: Values = read_values(SamMixTrainOptions, given["sam_mix"], shared.values["sam_mix"])
     options: SamMixTrainOptions = of_plan(SamMixTrainOptions, values)
     values = _with_weights(given["sam_mix"], "base", options.base, values)
@@ -94,7 +94,10 @@ def _read_further(name: str, entry: Entry, own: Mapping[str, MethodPlan], shared
     given = entry.known(*OF_ANOTHER)
     keys = [key for key in FURTHER if key in given]
     if len(keys) != 1:
-        raise entry.error(f"of: stands beside {' and '.join(keys) or 'nothing'}", f"give one of: {', '.join(FURTHER)}")
+        raise entry.error(
+            f"of: needs exactly one of {', '.join(FURTHER)}, found {' and '.join(keys) or 'none'}",
+            f"give one of: {', '.join(FURTHER)}",
+        )
     (key,) = keys
     trained = {method: plan for method, plan in own.items() if plan.training is not None}
     of = chosen(given["of"], trained, "method that trains models") if "of" in given else None
@@ -114,7 +117,7 @@ def _read_further(name: str, entry: Entry, own: Mapping[str, MethodPlan], shared
             "boxes of the references take nothing of a method's masks", "take it out: it is one run"
         )
     if further.of is None and key != "propagate" and not (key == "refine" and further.oracle):
-        raise entry.error(f"{key} what is not told", "add of: METHOD")
+        raise entry.error(f"{key}: the method is not stated", "add of: METHOD")
     before = None if further.of is None else own[further.of]
     if key == "predict":
         _check_predicted_again(given[key], before, further)
@@ -129,7 +132,7 @@ def _read_further(name: str, entry: Entry, own: Mapping[str, MethodPlan], shared
 
 def _check_predicted_again(entry: Entry, before: MethodPlan | None, further: Further) -> None:
     if before is None or before.training is None or before.training.kind is not SamMixTrainOptions:
-        raise entry.error(f"{further.of} is no sam_mix method", "write refine: {oracle: true}, say")
+        raise entry.error(f"{further.of} is no sam_mix method", "write for example refine: {oracle: true}")
 
 
 def _with_weights(entry: Entry, key: str, name: str, values: Values) -> Values:
@@ -172,7 +175,7 @@ def check_shared(entry: Entry | None, methods: Iterable[MethodPlan]) -> None:
     read = {name for options in pretrained for name in chosen_method(options).reads}
     for name, value in ({} if entry is None else entry.mapping()).items():
         if name in OF_SOME_METHODS and name not in read:
-            raise value.error("means nothing to any of the plan's methods", "take it out")
+            raise value.error("is not used by any of the plan's methods", "take it out")
 
 
 def _check_pretraining(given: Mapping[str, Entry], pretrain: Values, transductive: bool, source: DataPlan) -> None:
@@ -188,7 +191,7 @@ def _check_pretraining(given: Mapping[str, Entry], pretrain: Values, transductiv
         raise where(given["pretrain"].mapping(), given["pretrain"], error) from None
     if transductive and METHODS[options.method].annotation != "none":
         raise given["transductive"].error(
-            f"{options.method} learns from labels that are made of masks, here those of test patients",
+            f"{options.method} uses image-level labels made from masks, here those of test patients",
             "take it out, or pre-train by a method that needs no labels",
         )
 
@@ -225,7 +228,7 @@ def _training_note(pretrain: Values | None, source: str, finetune: Values, trans
     elif options.weights is not None:
         begun = f"from the published weights {options.weights.name}"
     semi = "" if options.semi in (None, "none") else f", unlabelled slices used by {options.semi}"
-    semi += "" if options.refine is None else f", what it labels drawn anew by {options.refine}"
+    semi += "" if options.refine is None else f", pseudo-labels refined by {options.refine}"
     return f"{begun}; fine-tuned with the {options.preset} preset{semi}"
 
 
@@ -235,11 +238,9 @@ def _further_note(further: Further, options: Any) -> str:
         return f"{begun} from boxes of the references: an oracle, no method" if further.oracle else begun
     if isinstance(options, RefineOptions):
         if further.of is None:
-            return (
-                f"nothing is trained: {options.model} outlines what is in the references' boxes: an oracle, no method"
-            )
+            return f"no training: {options.model} segments what is in the references' boxes: an oracle, no method"
         return f"masks of {further.of}, refined by {options.model} from boxes around them"
-    carried = f"carried through the scan by {options.model} (engine {options.engine})"
+    carried = f"propagated through the scan by {options.model} (engine {options.engine})"
     if further.of is None:
-        return f"nothing is trained: of each test scan the reference's middle slice is given, and {carried}"
-    return f"of each mask of {further.of} the middle slice, {carried}"
+        return f"no training: the reference's middle slice of each test scan is given, {carried}"
+    return f"the middle slice of each mask of {further.of}, {carried}"

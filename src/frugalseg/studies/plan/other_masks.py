@@ -13,8 +13,8 @@ from frugalseg.studies.plan.yaml_source import Entry
 
 KEYS = ("note", "masks", "annotation", "budgets", "target", "guided", "transductive", "backbones")
 NEEDED = {
-    "annotation": "say in words which masks, and how many, that program learned from: no table can tell it otherwise",
-    "budgets": "name the budgets of the plan that this annotation stands for",
+    "annotation": "state in words on which masks, and how many, that program was trained",
+    "budgets": "name the budgets of the plan that correspond to this annotation",
 }
 """Key that must be there → what to write."""
 
@@ -32,7 +32,9 @@ def read_masks(name: str, entry: Entry, shared: Shared) -> MethodPlan:
             raise entry.error(f"masks of another program, and no {key}:", cure)
     backbones = own_backbones(given, shared.backbones)
     if "backbones" in given and len(backbones) > 1:
-        raise given["backbones"].error("masks of another program are of none of them", "name one, to stand beside")
+        raise given["backbones"].error(
+            "masks of another program are of none of them", "name one, in whose tables they are listed"
+        )
     target = given["target"].as_type(list[str]) if "target" in given else None
     if target is not None:
         _check_organs(given["target"], target, shared)

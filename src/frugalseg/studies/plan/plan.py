@@ -162,7 +162,7 @@ class OtherMasks:
         folders: test set → folder.
         entries: test set → where the plan says so.
         target: organs and their label values in these masks; None where they are those of each test set.
-        annotation: what that program learned from, as the plan states it.
+        annotation: what that program was trained on, as the plan states it.
         guided: whether references of the test scans gave it slices or boxes.
     """
 

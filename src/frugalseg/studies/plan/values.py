@@ -51,7 +51,7 @@ def distinct(values: list[tuple[Entry, Name]]) -> tuple[Name, ...]:
     seen: list[Name] = []
     for entry, value in values:
         if value in seen:
-            raise entry.error(f"{value} stands here twice", "name each once")
+            raise entry.error(f"{value} is listed twice", "name each once")
         seen.append(value)
     return tuple(seen)
 
