@@ -247,8 +247,8 @@ def test_an_index_that_is_not_its_stores(way, capsys, damage):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"step": 10**9}, "it stands at step 1000000000 of 1"),
-        ({"step": -1}, "it stands at step -1 of 1"),
+        ({"step": 10**9}, "it is at step 1000000000 of 1"),
+        ({"step": -1}, "it is at step -1 of 1"),
         ({"step": "1"}, "'step' is '1'"),
         ({"model": None}, "'model' is None"),
         ({"model": {}}, "is not of this training"),

@@ -166,7 +166,7 @@ def test_demo_never_deletes_what_it_did_not_make(way, tmp_path, capsys):
     shutil.copytree(way / "labels", scans / "labels")
     given = {"images": scans / "images", "labels": scans / "labels", "target": "liver=6", "out": tmp_path}
     assert frugalseg("demo", "--overwrite", **given) == 1
-    assert "other things than a demo" in capsys.readouterr().err
+    assert "not the folder of a demo" in capsys.readouterr().err
     (tmp_path / ".frugalseg-demo").write_text("{}")
     assert frugalseg("demo", "--overwrite", **given) == 1
     assert "would be overwritten" in capsys.readouterr().err

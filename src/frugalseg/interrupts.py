@@ -2,7 +2,7 @@
 
 Inside an import a KeyboardInterrupt comes out as any error (NumPy's half-imported module has no `dtype`). So until the
 command begins, Ctrl-C ends the process on the spot, which leaves nothing behind; from then on it is noted, and whatever
-comes of it is told as what it was. Imports nothing heavy.
+comes of it is reported as what it was. Imports nothing heavy.
 """
 
 from __future__ import annotations

@@ -324,7 +324,7 @@ def test_mask_on_another_grid(cohort, tmp_path):
     moved = AFFINE_LPS.copy()
     moved[2, 3] += 5.0
     nib.save(nib.Nifti1Image(mask, moved), cohort[1] / "scan_02.nii.gz")
-    with pytest.raises(ScanError, match=r"scan_02: image and labels lie on different grids"):
+    with pytest.raises(ScanError, match=r"scan_02: image and labels are on different grids"):
         prepare(options(cohort, tmp_path))
 
 

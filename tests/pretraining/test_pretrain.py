@@ -306,7 +306,11 @@ def test_schedules_move_within_an_epoch_polycl_restarts_and_the_others_end_at_no
         ({"method": "gcl", "middle_fraction": 0.2}, SplitError, "0 training scans have four slices"),
         ({"method": "pcl", "position_threshold": 1.5}, SplitError, "pcl finds no negative"),
         ({"method": "byol", "backbone": "none-such"}, OptionError, "--backbone 'none-such'"),
-        ({"method": "byol", "weights": Path("w.pth")}, OptionError, "nobody published any for --backbone unet"),
+        (
+            {"method": "byol", "weights": Path("w.pth")},
+            OptionError,
+            "there are no published weights for --backbone unet",
+        ),
         ({"method": "moco", "backbone": "transunet-small", "norm": "instance"}, OptionError, "--norm instance"),
     ],
 )

@@ -357,7 +357,7 @@ def test_bad_annotations_are_reported_and_the_others_are_done(root):
         propagate(options(root))
     assert (root / "out" / "a.nii.gz").is_file()
     save(root / "annotations" / "b.nii.gz", only(anatomy()[1], 5))
-    with pytest.raises(ScanError, match="b: image and labels lie on different grids"):
+    with pytest.raises(ScanError, match="b: image and labels are on different grids"):
         propagate(options(root, "grids"))
     with pytest.raises(ScanError, match="slice 4 holds no foreground; slices with some: 5"):
         propagate(options(root, "empty", case=["a"], slices="4"))

@@ -355,7 +355,7 @@ def test_a_mask_on_another_grid_is_reported_and_the_others_are_done(folders):
     moved = AFFINE.copy()
     moved[0, 3] = 5
     save(folders / "masks" / "b.nii.gz", load(folders / "masks" / "b.nii.gz"), moved)
-    with pytest.raises(ScanError, match="b: image and labels lie on different grids"):
+    with pytest.raises(ScanError, match="b: image and labels are on different grids"):
         refine(options(folders))
     assert sorted(path.name for path in (folders / "out").glob("*.nii.gz")) == ["a.nii.gz", "c.nii.gz"]
     assert "different grids" in note_of(folders / "out")["failed"]["b"]

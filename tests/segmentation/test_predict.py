@@ -117,7 +117,7 @@ def test_a_killed_prediction_goes_on_scan_by_scan(model, tmp_path, monkeypatch):
         assert np.array_equal(values(out, case), values(tmp_path / "whole", case))
     notes = [json.loads((folder / NOTE).read_text()) for folder in (out, tmp_path / "whole")]
     assert notes[0]["roles"] == notes[1]["roles"]
-    with pytest.raises(RunError, match="holds no prediction to go on with"):
+    with pytest.raises(RunError, match="holds no prediction to resume"):
         predict(options(model, tmp_path / "new", resume="yes"))
 
 

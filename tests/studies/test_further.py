@@ -224,7 +224,7 @@ def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
     [
         ("{of: scratch, refine: {model", "{of: nobody, refine: {model", "no method that trains models 'nobody'"),
         ("{of: scratch, refine: {model", "{of: one slice, refine: {model", "no method that trains models 'one slice'"),
-        ("{of: scratch, refine: {model: SAM, min_iou: 0,", "{refine: {model: SAM,", "refine what is not told"),
+        ("{of: scratch, refine: {model: SAM, min_iou: 0,", "{refine: {model: SAM,", "refine: the method is not stated"),
         ("{of: sam-mix, predict", "{of: scratch, predict", "scratch is no sam_mix method"),
         (
             "{refine: {model: SAM, oracle",
@@ -244,7 +244,7 @@ def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
         (
             'scratch + carried: {of: scratch, propagate: {model: SAM, device: cpu, precision: "32"}}',
             "scratch + carried: {of: scratch}",
-            "of: stands beside nothing",
+            "of: needs exactly one of .* found none",
         ),
     ],
 )

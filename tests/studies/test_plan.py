@@ -85,7 +85,7 @@ def test_the_resolved_plan_is_a_plan_and_means_the_same(folder, tmp_path):
         ("lr: 0.001", "steps: 3, epochs: 4", "finetune: {steps: 3,", "given"),
         ("backbones: [unet]", "backbones: [unet, vnet]", "backbones:", "no backbone 'vnet'"),
         ('["1 scans"]', '["1 scans", "many"]', "budgets:", "'many' is no budget"),
-        ('["1 scans"]', '["1 scans", "1 scan"]', "budgets:", "stands here twice"),
+        ('["1 scans"]', '["1 scans", "1 scan"]', "budgets:", "is listed twice"),
         ("seeds: [0, 1]", "seeds: [0, -1]", "seeds:", "-1 is below 0"),
         ("seeds: [0, 1]", "seeds: []", "seeds:", "expected a list"),
         ("baseline: scratch", "baseline: scrach", "baseline:", "no method 'scrach'"),
@@ -110,7 +110,7 @@ def test_the_resolved_plan_is_a_plan_and_means_the_same(folder, tmp_path):
             "pretrain: {steps: 2,",
             "pretrain: {steps: 2, queue_size: 9,",
             "pretrain: {st",
-            "nothing to any of the plan's",
+            "is not used by any of the plan's",
         ),
         ("method: polycl-s}}", "method: polycl-s, norm: batch}}", "polycl: {", "norm batch and fine-tuned with"),
         ("scratch: {}", "scratch: {finetune: {norm: instance}, backbones: [transunet]}", "scratch: {", "not among"),
@@ -122,15 +122,15 @@ def test_the_resolved_plan_is_a_plan_and_means_the_same(folder, tmp_path):
         ),
         ("scratch: {}", "scratch: {finetune: {weights: no.npz}}", "no.npz", "does not exist"),
         ("lr: 0.001", "device: tpu", "device: tpu", "device: 'tpu' is unknown"),
-        ("lr: 0.001", "semi: mean-teacher, batch_size: 1", "semi: mean", "batch_size: 1 has no room"),
+        ("lr: 0.001", "semi: mean-teacher, batch_size: 1", "semi: mean", "batch_size: 1 is too small for"),
         ("lr: 0.001", "rounds: 2", "rounds: 2", "rounds: 2 applies to self-training only"),
         ("lr: 0.001", "context: 1", "context: 1", "context: 1: the encoder was pre-trained with 0"),
-        ("finetune: {steps: 2,", "finetune: {steps: 2, rounds: 2,", "scratch: {}", "scratch: rounds 2 is of use"),
+        ("finetune: {steps: 2,", "finetune: {steps: 2, rounds: 2,", "scratch: {}", "scratch: rounds 2 applies to"),
         (
             'finetune: {steps: 2, batch_size: 4, device: cpu, precision: "32"}',
             "finetune: {preset: best, batch_size: 1}",
             "scratch: {}",
-            "scratch: batch_size 1 has no room",
+            "scratch: batch_size 1 is too small for",
         ),
     ],
 )
@@ -195,7 +195,7 @@ def test_phantoms_need_no_files(tmp_path):
 def test_published_weights_need_a_backbone_that_has_some(folder):
     (folder / "weights.safetensors").touch()
     text = changed(("scratch: {}", "scratch: {finetune: {weights: weights.safetensors}}"))
-    with pytest.raises(OptionError, match=r"line 18: methods.scratch: nobody published weights for unet"):
+    with pytest.raises(OptionError, match=r"line 18: methods.scratch: there are no published weights for unet"):
         read(folder, text)
     plan = read(folder, text.replace("[unet]", "[resnet18-unet]"))
     assert plan.methods[0].training.values["weights"] == folder / "weights.safetensors"

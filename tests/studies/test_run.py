@@ -93,7 +93,7 @@ def test_status_and_report_of_a_finished_study(folder, capsys):
     text = study_status(StudyStatusOptions(folder=folder / "out"))
     assert "6 done of 6 models" in text
     assert "2 / 2" in text
-    assert "nobody is at work" not in text
+    assert "not running; rerun" not in text
     (folder / "out" / "report.html").unlink()
     assert main(["report", str(folder / "out")]) == 0
     assert capsys.readouterr().out.endswith("report.html\n")
@@ -114,7 +114,7 @@ def test_status_for_who_may_only_read(folder, tmp_path, monkeypatch):
     told = study_status(StudyStatusOptions(folder=tmp_path / "out"))
     assert "5 done, 1 running of 6 models" in told
     assert f"running: {cell['id']}" in told
-    assert "whether somebody is at work cannot be told" in told
+    assert "running or not is unknown" in told
     assert "whether" not in study_status(StudyStatusOptions(folder=folder / "out"))  # it is finished
 
 
@@ -147,7 +147,7 @@ def test_a_part_of_the_grid(folder, tmp_path):
     whole = cases(folder / "out")
     whole = whole[(whole["seed"] == 1) & (whole["method"] != "polycl again")]
     pd.testing.assert_frame_equal(cases(tmp_path / "part"), whole.reset_index(drop=True))  # in another company
-    assert "nobody is at work" in study_status(StudyStatusOptions(folder=tmp_path / "part"))
+    assert "not running; rerun" in study_status(StudyStatusOptions(folder=tmp_path / "part"))
 
 
 def test_draws_that_select_the_same_labels_are_trained_and_told_of_once(folder, tmp_path):
@@ -191,7 +191,7 @@ def test_an_unknown_part_of_the_grid(folder, tmp_path, only, said):
 def test_a_folder_with_other_things_is_left_alone(folder):
     before = (folder / "plan.yaml").read_text()
     for out in (folder, folder / "images", folder / "plan.yaml"):
-        with pytest.raises(RunError, match="other things|is a file"):
+        with pytest.raises(RunError, match="not the folder of a study|is a file"):
             study(options(folder / "plan.yaml", out))
     assert (folder / "plan.yaml").read_text() == before
 
@@ -339,7 +339,7 @@ def test_killed_half_way_and_run_again(unbroken, tmp_path, how):
         assert not jobs_running(out)
         told = [json.loads(path.read_text()) for path in (out / "jobs").glob("*.json")]
         assert [job["state"] for job in told if "the checkpoint is written" in job["error"]] == ["interrupted"]
-    assert "nobody is at work" in study_status(StudyStatusOptions(folder=out))
+    assert "not running; rerun" in study_status(StudyStatusOptions(folder=out))
     study(options(unbroken / "plan.yaml", out, jobs=2))
     assert kept.items() <= finished(out).items()
     pd.testing.assert_frame_equal(cases(out), cases(unbroken / "out"))

@@ -68,7 +68,7 @@ def _flag(flag: str, value: object) -> list[str]:
         return [flag] if value else [f"{flag}=false"]
     if isinstance(value, (list, tuple)):
         return [flag, *map(str, value)]
-    # A value that begins like a flag must hang on its own one.
+    # A value that begins like a flag must be attached to its own one.
     return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
 
 

@@ -12,7 +12,7 @@ from frugalseg.engine.progress import say
 from frugalseg.errors import RunError, disk_errors
 
 LOCK = ".lock"
-"""The file in the folder; it stays when nobody holds it: were it deleted, two could hold files of that name."""
+"""The file in the folder; it stays when no process holds it: if it were deleted, two could hold files of that name."""
 
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
@@ -20,8 +20,7 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 def lock_folder(folder: Path) -> BaseFileLock:
     """Make the folder, keep other processes out of it until `release()`, and sweep up what killed ones left.
 
-    The system lets go of it when this process ends, however it ends. Within a process whoever asks gets the same
-    lock, which counts: a process does not shut itself out.
+    The operating system releases the lock when the process exits. Within one process the lock is re-entrant.
 
     Raises:
         RunError: another process works there.

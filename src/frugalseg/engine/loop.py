@@ -1,7 +1,7 @@
 """The training loop; every training command is a `Task` that it runs.
 
 All randomness of step n is a function of (seed, n, process): the order of an epoch comes from (seed, epoch), and
-the generators behind dropout and augmentation are seeded anew before every step. A run that is killed and resumed
+the generators behind dropout and augmentation are reseeded before every step. A run that is killed and resumed
 therefore equals the unbroken one, from any checkpoint, without generator states to store.
 """
 
@@ -170,7 +170,7 @@ class _Trainer:
             self._save()
 
     def _record_passes(self) -> None:
-        """On one GPU, have what every step does with the network recorded once, where there is room for it."""
+        """On one GPU, capture the network's passes as CUDA graphs, if memory suffices."""
         constant = self.task.constant_pass()
         if constant is None or self.fabric.device.type != "cuda" or self.fabric.world_size > 1:
             return

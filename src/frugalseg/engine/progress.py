@@ -29,7 +29,7 @@ Of several processes the first speaks for all.
 SILENCE_S = 25.0
 """Longest silence in a log file."""
 SETTLED_S, SETTLED_ITEMS, PATIENCE_S = 2.0, 3, 10.0
-"""A speed is told after so many seconds and so many items, or one item where they take long: the first ones of a bar
+"""A speed is shown after so many seconds and so many items, or one item where they take long: the first ones of a bar
 warm up caches, and say nothing of the others."""
 
 _spoken_at = time.monotonic()

@@ -34,7 +34,7 @@ def _size(node: yaml.Node, known: dict[int, float]) -> float:
     if isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in known:
-        known[id(node)] = float("inf")  # until it is counted: whoever meets it meanwhile lies in it
+        known[id(node)] = float("inf")  # until it is counted: a node that reaches it meanwhile is inside it
         inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
         known[id(node)] = 1 + sum(_size(part, known) for part in inner)
     return known[id(node)]

@@ -103,7 +103,7 @@ def read_modality(path: Path) -> str:
         with BoundedReader(path) as file:
             dataset = dcmread(file, force=True, stop_before_pixels=True, specific_tags=["Modality"])
         return str(dataset.get("Modality") or "").strip().upper()
-    except Exception:  # damaged; whoever reads the voxels says so
+    except Exception:  # damaged; reading the voxels reports it
         return ""
 
 

@@ -28,7 +28,7 @@ _CHUNK = 1 << 20
 _MOST_AFTER = 1 << 26
 _GZIP = b"\x1f\x8b"
 _RAS_FLAG = slice(28, 30)
-"""Where the header of an MGH file says that its axes are told."""
+"""Where the header of an MGH file says that its axes are given."""
 
 
 def load_nifti(path: Path) -> Volume:

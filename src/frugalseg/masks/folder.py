@@ -24,7 +24,7 @@ from frugalseg.options import Resume
 from frugalseg.text import counted
 
 SHOWN = 3
-"""So many differences are told: another model differs in a dozen values."""
+"""Number of differences shown: another model differs in a dozen values."""
 
 Make = Callable[[str, Path], tuple[Volume, Mapping[str, Any]]]
 """Case id and scan → its mask, and what the note says of it: key → value."""
@@ -62,7 +62,7 @@ class MaskFolder:
     Attributes:
         out: the folder.
         images: case id → scan.
-        note: what `NOTE` says; of what is told scan by scan, what is known by now.
+        note: what `NOTE` says; of what is recorded scan by scan, what is known by now.
         done: case id → mask, of an interrupted run that is gone on with.
     """
 
@@ -87,7 +87,7 @@ class MaskFolder:
         Args:
             options: where, and whether it may be in use.
             images: case id → scan.
-            note: what is known before the first scan; what is told of each scan is a dictionary by case id.
+            note: what is known before the first scan; what is recorded of each scan is a dictionary by case id.
             same: what must be the same in the note of a run that is gone on with.
             words: for messages.
             beside: files and folders in it that do not count as use.

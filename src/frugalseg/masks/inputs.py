@@ -1,4 +1,4 @@
-"""The masks that a command of this room starts from: which belongs to which scan, and what their values mean."""
+"""Input masks of a command: pairing with scans, and the meaning of their label values."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ from frugalseg.pretraining.samplers import Sampler
 from frugalseg.pretraining.supercl import SuperCL
 from frugalseg.pretraining.views import ONE_VIEW, TWO_VIEWS, VIEW_GROUPS
 
-Annotation = Literal["none", "organ present, every training slice"]
-ORGANS: Annotation = "organ present, every training slice"
+Annotation = Literal["none", "image-level labels, every training slice"]
+ORGANS: Annotation = "image-level labels, every training slice"
 """A label that must be known for every slice trained on: this is annotation too."""
 
 

@@ -98,7 +98,7 @@ def scan_balanced(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tens
     """Batches (B,) of several slices of each of several scans, every scan as often as every other.
 
     A batch holds as many scans as can have `slices_per_scan` slices in it. Within a scan, slices come in random
-    order but in pairs of the same T, so that the slices of a rare organ meet a positive; every slice of it comes
+    order but in pairs of the same T, so that the slices of a rare organ get a positive; every slice of it comes
     once before any comes again.
 
     Raises:

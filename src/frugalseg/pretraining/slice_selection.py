@@ -37,7 +37,7 @@ def training_rows(store: SliceStore, split: Split, options: PretrainOptions) -> 
         if unlabelled.any():
             cases = slices.loc[unlabelled, "case"].nunique()
             warnings.warn(
-                f"{options.method} needs organ-present labels: {cases} unlabelled scans are left out "
+                f"{options.method} needs image-level labels: {cases} unlabelled scans are left out "
                 "(polycl-s, simclr and others would use them)",
                 stacklevel=2,
             )

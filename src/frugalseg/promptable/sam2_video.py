@@ -1,4 +1,4 @@
-"""SAM 2 and EdgeTAM carry masks from slice to slice, as through a video; memory does not grow with the volume's depth.
+"""SAM 2 and EdgeTAM propagate masks from slice to slice, as through a video; memory does not depend on the depth.
 
 Sources: SAM 2 (Ravi et al., ICLR 2025, section 4), EdgeTAM (Zhou et al., CVPR 2025); networks of `transformers`.
 """
@@ -31,7 +31,7 @@ _MEMORIES = ("maskmem_features", "maskmem_pos_enc")
 
 
 class VideoModel:
-    """A network that carries masks from slice to slice.
+    """A network that propagates masks from slice to slice.
 
     Args:
         network: `Sam2VideoModel` or `EdgeTamVideoModel`; it is moved to `device` and frozen.

@@ -13,7 +13,7 @@ from frugalseg.engine.files import atomic_write
 from frugalseg.propagation.passes import Bools, SliceState
 
 ANNOTATED, CARRIED, ENDED = "annotated", "carried", "ended"
-"""Where a slice's mask is from; ended: the object was carried to the slice before, and found no more."""
+"""Where a slice's mask is from; ended: the object was propagated to the previous slice, and is no longer found."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Row:
         slice: counted from 0 at the inferior end.
         organ: its name.
         source: see `ANNOTATED`.
-        carried_from: the annotated slices it was carried from.
+        carried_from: the annotated slices it was propagated from.
         distance_mm: to the nearest of them.
         area_mm2: of its mask.
         score, agreement, change: see `SliceState`.
@@ -61,7 +61,7 @@ def judge(
         state: what was believed of it.
         settled: (K, H, W) its masks.
         organs: names of the K objects.
-        annotated: the annotated slices it was carried from; itself, where it is one.
+        annotated: the annotated slices it was propagated from; itself, if it is one.
         before: (K,) whether each object is there in the slice before it, on the way from an annotated one.
         denied: (K,) whether the next slice is annotated and lacks the object.
         voxel_mm: between slices, rows and columns.

@@ -1,4 +1,4 @@
-"""`frugalseg refine`: boxes around the given masks prompt a model that outlines the organs anew.
+"""`frugalseg refine`: boxes around the input masks prompt a model that segments the organs again.
 
 No reference is read on this way, except with --oracle, which says so in the note.
 """

@@ -1,4 +1,4 @@
-"""`frugalseg predict` with a run of SAM-Mix: the same wish, in the options of `sam-mix predict`.
+"""Translate `predict` options into `sam-mix predict` options.
 
 Nothing here imports transformers, which takes seconds: every prediction asks what run it has, and few have SAM-Mix.
 """

@@ -80,7 +80,7 @@ class MixTask(Task):
     Args:
         options: the run's options.
         model: to train.
-        store, split, source: the data; the source lies on the device and carries labels.
+        store, split, source: the data; the source is on the device and includes labels.
         training: what may be learned from.
         features: maps of the frozen encoder, or None where the encoder is adapted.
     """
@@ -112,7 +112,7 @@ class MixTask(Task):
         parts = zip(_new_and_brought(model), rates, strict=True)
         # The classifier has 20 million weights: one pass over them takes half the time of several.
         self.optimizer = torch.optim.Adam([{"params": part, "lr": rate} for part, rate in parts], fused=True)
-        # As `presets.make_schedule`: a step more than it is asked for, and room to rise in.
+        # As `presets.make_schedule`: one step more than asked for, and enough to rise.
         length = max(self.steps, 20) + 1
         self.scheduler = OneCycleLR(self.optimizer, rates, total_steps=length, pct_start=0.1)
 

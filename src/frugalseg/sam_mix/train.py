@@ -54,7 +54,7 @@ def sam_mix_train(options: SamMixTrainOptions) -> RunFolder:
     check_out(options.out)
     work = _Work.prepare(options)
     torch.manual_seed(options.seed)
-    # A base model that does not fit is told before the folder is taken.
+    # A base model that does not fit is reported before the folder is taken.
     model = build(work.settings(options), options.base, work.fabric.device)
     with RunFolder.claim("sam-mix train", options, work.fabric, work.identity(model)) as run:
         if run.finished:

@@ -49,8 +49,8 @@ def finetune(
     """Train a segmentation model and leave it in `options.out`.
 
     Args:
-        options: of the training. Of `refine` this room only knows whether it was asked for.
-        make_redraw: store and device → what draws pseudo-labels anew; needed with `refine`.
+        options: of the training. Of `refine` this package only knows whether it was given.
+        make_redraw: store and device → what refines pseudo-labels; needed with `refine`.
 
     Raises:
         StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training.
@@ -63,7 +63,7 @@ def finetune(
     options = work.options
     if make_redraw is not None and options.refine is not None:
         work = replace(work, redraw=make_redraw(work.store, work.fabric.device))
-    work.start_network(options)  # weights that do not fit are told before the folder is taken
+    work.start_network(options)  # weights that do not fit are reported before the folder is taken
     with work.claim(_resumable(options)) as run:
         if run.finished:
             say(f"{run.path} is finished")
@@ -90,7 +90,7 @@ class _Work:
         unlabelled: the other rows of the training patients.
         backbone: the encoder's, or the one asked for.
         encoder: model.json of the pre-training run, or None.
-        redraw: draws pseudo-labels anew.
+        redraw: refines pseudo-labels.
     """
 
     options: FinetuneOptions

@@ -28,7 +28,7 @@ class Preset:
         augment: how strongly slices are changed at random, or None.
         optimizer, lr, weight_decay: lr is the highest of the schedule.
         schedule: one_cycle rises over the first tenth of the run and falls over the rest; warm_restarts falls
-            along a cosine and starts anew every `restart_epochs`; cosine falls once, to a hundredth. All are stepped
+            along a cosine and restarts every `restart_epochs`; cosine falls once, to a hundredth. All are stepped
             once an iteration.
         clip: largest gradient norm, or None.
         epochs, steps: length where the person gives none; one of them.
@@ -160,7 +160,7 @@ def make_schedule(
     if preset.schedule == "one_cycle":
         highest = optimizer.param_groups[0]["lr"]
         # One step more: the schedule refuses the step after its last, which the loop takes. And a cycle of fewer
-        # than twenty steps would have no room to rise.
+        # than twenty steps would be too short to rise.
         length = max(total_steps, 20) + 1
         return torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=length, pct_start=0.1)
     if preset.schedule == "cosine":

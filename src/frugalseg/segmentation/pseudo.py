@@ -24,7 +24,7 @@ CHUNK = 32
 
 
 class Redraw(Protocol):
-    """Draws masks anew that a model has drawn."""
+    """Refines masks that a model predicted."""
 
     def __call__(self, case: str, rows: npt.NDArray[np.int64], classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """New classes (Z, S, S) for those of the slices `rows`, which are those of one scan, from below."""
@@ -86,7 +86,7 @@ def pseudo_label(
         keep: for each class what is kept of it in a scan (see `masks.components`).
         precision: arithmetic.
         folder: where the result may lie on the disk while it is needed: as much as the store, it may not fit in memory.
-        redraw: draws what is left anew.
+        redraw: refines what is left.
     """
     classes, confidence = (_on_disk((len(rows), store.size, store.size), folder) for _ in range(2))
     case = store.slices.loc[rows, "case"].to_numpy(str)

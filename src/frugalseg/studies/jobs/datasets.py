@@ -73,7 +73,7 @@ class Source:
 def locate(plan: Plan, out: Path) -> dict[str, Source]:
     """Every data set that the plan uses, with the job that prepares it.
 
-    A folder's name tells the options it was made with, so a changed plan never meets an old store.
+    A folder's name contains a hash of its options, so a changed plan never uses an old store.
     """
     trained = {plan.train, *(m.pretrain_data for m in plan.methods if m.pretrain is not None)}
     used = trained | {test.data for test in plan.tests}

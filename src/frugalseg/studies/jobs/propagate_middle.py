@@ -1,7 +1,7 @@
 """Carrying the middle slice of each mask through its scan.
 
 Source: PolyCL, section 3.3.2, whose reference slice is the middle one of those that show the organ. With references of
-the test scans this is interactive segmentation, one annotated slice a scan; with predicted masks nobody annotates.
+the test scans this is interactive segmentation, one annotated slice a scan; with predicted masks nothing is annotated.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def carry(job: Carry) -> None:
 
 
 def _score_all_slices(folder: Path) -> None:
-    """Take the slices that were carried out of the note as annotated ones, which `evaluate` leaves out: here they are
+    """Take the propagated slices out of the record of annotated ones, which `evaluate` leaves out: here they are
     the model's own, and without them the scores would be of other slices than those of the masks they come from."""
     write_json(folder / NOTE, {**NOTED.read(folder / NOTE), "annotated": {}})
 

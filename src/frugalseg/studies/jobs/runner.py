@@ -180,7 +180,7 @@ WORK: dict[type[Job], Callable[[Any, int], None]] = {
 
 @contextmanager
 def _alone(folder: Path, job: Job) -> Iterator[None]:
-    """No second process does this job, though the study was started anew before an orphan of it was gone."""
+    """No second process does this job, even if the study was restarted before an orphan of it was gone."""
     path = state_path(folder, job.id).with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -22,7 +22,7 @@ from frugalseg.studies.jobs.state import JobState, read_state, write_state
 
 POLL_S = 0.25
 HEAVY = ["frugalseg.studies.jobs.runner", "lightning.fabric", "kornia.augmentation", "pyarrow.parquet"]
-"""Imported once, in the process that all jobs are forked from, instead of by every job anew."""
+"""Imported once, in the process that all jobs are forked from, instead of by every job again."""
 
 
 class Workers(ABC):
@@ -183,7 +183,7 @@ def _process(job: Job, folder: Path, threads: int, gpu: str | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed study leaves no job behind that would meet its own successor; checkpoints are whole at any time."""
+    """A killed study leaves no job that would collide with its successor; checkpoints are always complete."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

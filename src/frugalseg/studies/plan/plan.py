@@ -138,8 +138,8 @@ class Further:
     Attributes:
         kind: one of `FURTHER`.
         values: as the plan gives them.
-        of: the method; None where no model's masks are needed: annotated slices of the references are carried through
-            the scans, or boxes of the references are outlined.
+        of: the method; None where no model's masks are needed: annotated slices of the references are propagated
+            through the scans, or what is in boxes of the references is segmented.
         oracle: whether the references give the boxes.
     """
 

@@ -122,7 +122,7 @@ def _of_use(kind: type[Any], shared: Values, values: Values) -> Values:
 
 
 def build(kind: type[Any], given: Mapping[str, Entry], entry: Entry, **values: Any) -> Any:
-    """The command's options; what is wrong with their values is told with the line it stands on."""
+    """The command's options; errors in their values name their line."""
     try:
         return of_plan(kind, values)
     except FrugalsegError as error:
