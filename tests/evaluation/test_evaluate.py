@@ -333,7 +333,7 @@ def test_the_target_is_that_of_the_predictions(tmp_path):
 
 def test_without_a_target_anywhere_nothing_is_written(tmp_path):
     root = write_masks(tmp_path, {"a": GOOD}, None)
-    with pytest.raises(OptionError, match="no predictions.json beside .*pred tells"):
+    with pytest.raises(OptionError, match="no predictions.json beside .*pred states"):
         run(root, target=[])
     assert not (root / "out").exists()
 

@@ -301,7 +301,7 @@ def test_schedules_move_within_an_epoch_polycl_restarts_and_the_others_end_at_no
     [
         ({"method": "simclr", "batch_size": 500}, OptionError, "--batch-size 500 is more than the"),
         ({"method": "simclr", "augment": "none"}, OptionError, "the same picture"),
-        ({"method": "polycl-s-batch", "batch_size": 6}, OptionError, "no room for 4 slices"),
+        ({"method": "polycl-s-batch", "batch_size": 6}, OptionError, "too small for 4 slices"),
         ({"method": "gcl", "batch_size": 6}, OptionError, "gcl takes 4 slices of each scan"),
         ({"method": "gcl", "middle_fraction": 0.2}, SplitError, "0 training scans have four slices"),
         ({"method": "pcl", "position_threshold": 1.5}, SplitError, "pcl finds no negative"),
@@ -327,7 +327,7 @@ def test_organ_methods_without_any_label_or_with_one_kind_are_refused(store, tmp
     with pytest.raises(SplitError, match=f"{method} needs to know"):
         PretrainTask(options(store, tmp_path, method=method), store, unlabelled, CPU)
     everywhere = SliceStore(store.folder, store.meta, store.slices.assign(has_liver=True))
-    with pytest.raises(SplitError, match="all slices hold the same organs"):
+    with pytest.raises(SplitError, match="all slices show the same organs"):
         PretrainTask(options(store, tmp_path, method=method), everywhere, split, CPU)
 
 
@@ -382,7 +382,7 @@ def test_batches_without_a_pair_are_counted_aloud(store, tmp_path, capsys):
     task = make_task(store, tmp_path, method="polycl-m-batch")
     task._empty += 3
     task.validate()
-    assert "3 of the last batches held no two slices that belong together" in capsys.readouterr().err.replace("\n", " ")
+    assert "3 of the last batches had no positive pair" in capsys.readouterr().err.replace("\n", " ")
     task.validate()
     assert "of the last batches" not in capsys.readouterr().err
 

@@ -478,7 +478,7 @@ def test_a_video_model_carries_groups_where_memory_is_short(capsys):
     for a, b in zip(whole, halved, strict=True):
         assert np.array_equal(a.beliefs, b.beliefs)
         assert a.alive.tolist() == [True, False, True]
-    with pytest.raises(DeviceError, match="does not hold one of the objects"):
+    with pytest.raises(DeviceError, match="is too small for one of the objects"):
         list(Video(Film(most=0)).on(scan())(pass_, masks, None))
 
 

@@ -219,7 +219,7 @@ def test_importing_refuses_what_is_not_what_it_should_be(tmp_path):
     cut.write_bytes(source.read_bytes()[:500])
     with pytest.raises(RunError, match=r"cut\.pth cannot be read"):
         weights_import(WeightsImportOptions(file=cut, name="mine"))
-    with pytest.raises(OptionError, match="nobody can tell what"):
+    with pytest.raises(OptionError, match="cannot be identified by its name"):
         weights_import(WeightsImportOptions(file=cut))
     with pytest.raises(OptionError, match="no such file"):
         weights_import(WeightsImportOptions(file=tmp_path / "absent.pth"))
