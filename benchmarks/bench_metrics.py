@@ -72,9 +72,8 @@ def main() -> None:
         table.add_column(column, justify="left" if column == "tool" else "right")
     affine = np.diag([*SPACING, 1.0])
     seconds, ours = timed(lambda: compare(reference, prediction, affine, TOLERANCE), arguments.repeats)
-    table.add_row(
-        "frugalseg (all metrics)", f"{seconds:.2f}", f"{ours.hd95_mm:.4f}", f"{ours.nsd:.5f}", f"{ours.dice:.5f}"
-    )
+    of_ours = (f"{ours.values[key]:.{digits}f}" for key, digits in (("hd95_mm", 4), ("nsd", 5), ("dice", 5)))
+    table.add_row("frugalseg (all metrics)", f"{seconds:.2f}", *of_ours)
     if not arguments.no_monai:
         seconds, theirs = timed(lambda: with_monai(reference, prediction), 1)
         table.add_row("MONAI (HD95 and NSD)", f"{seconds:.2f}", f"{theirs[0]:.4f}", f"{theirs[1]:.5f}", "")

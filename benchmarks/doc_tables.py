@@ -1,4 +1,4 @@
-"""Tables of the documentation, made of the CSV files in docs/explanation/tables/.
+"""Tables of the documentation, made of the CSV files in docs/explanation/tables/ and of the table of metrics.
 
     python benchmarks/doc_tables.py [--check]
 
@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from frugalseg.evaluation.policy import RANGES
+from frugalseg.evaluation.metric_table import DICE, METRICS, group_by_rules
+from frugalseg.evaluation.policy import OUTCOMES, Outcome
 from frugalseg.evaluation.statistics import mean_interval
 from frugalseg.text import number
 
@@ -111,11 +112,39 @@ def patients(name: str) -> Rows:
     rows = []
     for _, row in frame.iterrows():
         dice = row[of_patients].astype(float)
-        limits = mean_interval(dice.tolist(), scale=RANGES["dice"]).limits
+        limits = mean_interval(dice.tolist(), scale=DICE.scale).limits
         assert limits is not None
         shown = f"{number(dice.mean())} [{number(limits[0])}, {number(limits[1])}]"
         rows.append([row["budget"], row["method"], row["runs"], *map(number, dice), shown, *row[rest]])
     return [["budget", "method", "runs", *of_patients, "mean Dice [95% t interval, 4 patients]", *rest], *rows]
+
+
+def metrics() -> Rows:
+    """Every metric of the program."""
+    head = ["name", "in tables", "better", "least", "greatest", "needs true mm", "shown up to", "what it is"]
+    rows = [
+        [
+            f"`{m.key}`",
+            m.title,
+            m.better.name.lower(),
+            *(f"{limit:g}".replace("inf", "∞").replace("-", "−") for limit in m.scale),
+            "yes" if m.physical else "no",
+            m.place.name.lower(),
+            m.description,
+        ]
+        for m in METRICS.values()
+    ]
+    return [head, *rows]
+
+
+def empty_masks() -> Rows:
+    """What every metric is worth where a mask is empty."""
+    outcomes = [outcome for outcome in Outcome if outcome is not Outcome.BOTH]
+    rows = [
+        [", ".join(f"`{m.key}`" for m in alike), *(rules.of(outcome).value for outcome in outcomes)]
+        for rules, alike in group_by_rules(METRICS.values()).items()
+    ]
+    return [["metrics", *(OUTCOMES[outcome] for outcome in outcomes)], *rows]
 
 
 BUDGETS = ("1 scan", "3 scans", "5 slices", "20 slices")
@@ -152,6 +181,8 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "small-ct, recipe": recipe,
     "hippocampus": partial(by_budget, HIPPOCAMPUS, mean_of_runs, {"10%": "10% (2 scans)", "25%": "25% (4 scans)"}),
     "chaos": chaos,
+    "metrics": metrics,
+    "empty masks": empty_masks,
     "small-sam": partial(patients, "small-sam/patients"),
     "small-sam-100": partial(patients, "small-sam/patients-100-slices"),
     "small-sam-runs": partial(patients, "small-sam-runs/patients"),
@@ -199,7 +230,8 @@ def main(arguments: Sequence[str]) -> int:
     check = parser.parse_args(arguments).check
     differing = outdated(sorted(DOCS.rglob("*.md")), write=not check)
     for path in differing:
-        print(f"{path.relative_to(DOCS.parent)}: {'differs from' if check else 'filled from'} its CSV files")
+        done = "its tables are out of date" if check else "tables filled"
+        print(f"{path.relative_to(DOCS.parent)}: {done}")
     return int(check and bool(differing))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from frugalseg.evaluation.metric_table import Better, Place, metrics_in
 from frugalseg.studies.report import results as study
 
 Dice = Callable[[str, str, int, int, int], float]
@@ -28,7 +29,8 @@ def made_up_study(
     external: Iterable[str] = (),
     state: Callable[[str, str, int, int], str] = lambda *_: "done",
 ) -> study.StudyResults:
-    """Every test set has as many patients as scans; distances are 100 mm times 1 - Dice."""
+    """Every test set has as many patients as scans; where more is better a metric is the Dice, where
+    less is, 100 times 1 - Dice."""
     parts = [tuple(part) for part in (methods, backbones, budgets, draws, seeds)]
     tests, organs = tuple(tests), tuple(organs)
     apart = {"transductive": set(transductive), "guided": set(guided), "external": set(external)}
@@ -93,15 +95,10 @@ def _cell(state: str, step: int) -> dict[str, Any]:
 def _case(case: str, dice: float) -> dict[str, Any]:
     nan = float("nan")
     outcome = "both_empty" if dice != dice else "both" if dice > 0 else "missed"
-    distance = nan if dice != dice else 100.0 * (1.0 - dice)
-    return {
-        "case": case,
-        "patient": f"patient-{case}",
-        "outcome": outcome,
-        "dice": dice,
-        "nsd": dice,
-        "hd95_mm": distance,
-        "hd_mm": distance,
-        "assd_mm": distance,
-        "volume_error_ml": nan if dice != dice else -1.0,
+    values = {
+        Better.HIGHER: dice,
+        Better.LOWER: 100.0 * (1.0 - dice),
+        Better.NEITHER: nan if dice != dice else -1.0,
     }
+    metrics = {metric.key: values[metric.better] for metric in metrics_in(Place.STUDIES)}
+    return {"case": case, "patient": f"patient-{case}", "outcome": outcome, **metrics}

@@ -269,5 +269,6 @@ def test_which_draws_are_alike_depends_on_the_slices_that_a_method_trains_on(fol
 
 
 def test_budgets_that_are_the_same_labels_are_told_of(folder):
+    plan, sources = prepared(folder, changed(('["1 scans"]', '["1 scans", "4 scans", "100%"]')))
     with pytest.warns(UserWarning, match="4 scans and 100% of tiny are the same labels"):
-        check_data(*prepared(folder, changed(('["1 scans"]', '["1 scans", "4 scans", "100%"]'))))
+        check_data(plan, sources)

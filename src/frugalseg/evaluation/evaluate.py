@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from frugalseg.engine.progress import say
 from frugalseg.engine.threads import cores_to_use, with_threads
 from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanError
 from frugalseg.evaluation.cases import CaseJob, CaseResult, compare_case
+from frugalseg.evaluation.metric_table import Metric, Place, metrics_in
 from frugalseg.evaluation.pairing import Pairs, find_pairs
 from frugalseg.evaluation.report import render_report
 from frugalseg.evaluation.results import claimed, write_cases, write_summary
@@ -161,12 +162,13 @@ def _announce(summary: Mapping[str, Any]) -> None:
         say("every scan was seen in training: there is no headline figure")
     else:
         print(f"mean over {counted(groups[headline]['scans'], 'scan')}: {groups[headline]['meaning']}")
-    rows = [("group", "scans", "organ", "Dice", "HD95 mm", "95% interval")]
+    metrics = metrics_in(Place.HEADLINE)
+    rows = [("group", "scans", "organ", *(f"{m.heading} {m.unit}".rstrip() for m in metrics), "95% interval")]
     for name, group in sorted(groups.items(), key=lambda item: item[0] != headline):
         for organ, figures in group["organs"].items():
-            dice, hd95 = figures["metrics"]["dice"], figures["metrics"]["hd95_mm"]
-            interval = _kinds(dice, hd95)
-            rows.append((name, str(group["scans"]), organ, _limits(dice, 3), _limits(hd95, 1), interval))
+            of_organ = figures["metrics"]
+            shown = (_limits(of_organ[m.key], m.digits) for m in metrics)
+            rows.append((name, str(group["scans"]), organ, *shown, _kinds(metrics, of_organ)))
     print(aligned(rows))
 
 
@@ -180,11 +182,12 @@ def _limits(figures: Mapping[str, Any], digits: int) -> str:
     return text
 
 
-def _kinds(dice: Mapping[str, Any], hd95: Mapping[str, Any]) -> str:
-    """Which interval the two have, or why they have none."""
-    if dice["ci95_kind"] == hd95["ci95_kind"]:
-        return str(dice["ci95_kind"])
-    return f"Dice: {dice['ci95_kind']}; HD95: {hd95['ci95_kind']}"
+def _kinds(metrics: Sequence[Metric], figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Which interval the metrics have, or why they have none."""
+    kinds = {metric.heading: str(figures[metric.key]["ci95_kind"]) for metric in metrics}
+    if len(set(kinds.values())) == 1:
+        return next(iter(kinds.values()))
+    return "; ".join(f"{heading}: {kind}" for heading, kind in kinds.items())
 
 
 def _raise_failures(failures: Mapping[str, FrugalsegError], total: int, written: bool) -> None:

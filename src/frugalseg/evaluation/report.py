@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,22 +11,14 @@ from typing import Any
 from jinja2 import Template
 
 from frugalseg.evaluation.charts import histogram, line_chart
+from frugalseg.evaluation.metric_table import METRICS, Place, group_by_rules, metrics_in
 from frugalseg.evaluation.overlays import PREDICTION_COLOUR, REFERENCE_COLOUR, CaseView, choose_cases, draw_cases
 from frugalseg.evaluation.page import page_environment
 from frugalseg.evaluation.pairing import Pairs
-from frugalseg.evaluation.policy import EMPTY_MASK_POLICY, OUTCOMES, Outcome
+from frugalseg.evaluation.policy import OUTCOMES, Outcome
 from frugalseg.evaluation.roles import ALL, GROUPS, PredictionNote
 from frugalseg.evaluation.runs import RunFacts, intensity_of, read_runs
 from frugalseg.text import number
-
-HEADLINE_METRICS = {
-    "dice": ("Dice", "", 3),
-    "nsd": ("NSD", "", 3),
-    "hd95_mm": ("HD95", "mm", 1),
-    "assd_mm": ("ASSD", "mm", 2),
-    "volume_error_ml": ("Volume error", "ml", 1),
-}
-"""Metric → its heading, unit and decimals, in the report's tables of means."""
 
 FLAGS = {
     Outcome.BOTH: "",
@@ -71,14 +64,16 @@ def render_report(
         first=first,
         others=_other_groups(summary, first),
         groups=GROUPS,
-        columns=HEADLINE_METRICS,
+        metrics=METRICS,
+        columns=metrics_in(Place.REPORT),
+        headline=metrics_in(Place.HEADLINE),
         roles_known=summary["headline"] != ALL,
         histograms=_histograms(of_group),
         views={o: draw_cases(choose_cases(rs), pairs, images, targets, scale) for o, rs in of_group.items()},
         scale=scale,
         records=records,
         flags={outcome.value: text for outcome, text in FLAGS.items()},
-        policy=EMPTY_MASK_POLICY,
+        rules=group_by_rules(metrics_in(Place.STUDIES)),
         outcomes=OUTCOMES,
         runs=[(run, _curves(run)) for run in runs],
         note=note,
@@ -111,9 +106,8 @@ def plain_value(value: object) -> str:
 def describe_view(view: CaseView) -> str:
     """A case's figures in one line."""
     record = view.record
-    parts = [f"Dice {number(record['dice'])}"]
-    if record["hd95_mm"] == record["hd95_mm"]:
-        parts.append(f"HD95 {number(record['hd95_mm'], 1)} mm")
+    known = (m for m in metrics_in(Place.HEADLINE) if not math.isnan(record[m.key]))
+    parts = [f"{m.heading} {number(record[m.key], m.digits)} {m.unit}".rstrip() for m in known]
     parts.append(f"volume {number(record['volume_error_ml'], 1, sign=True)} ml")
     return ", ".join(parts)
 

@@ -14,23 +14,45 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from frugalseg.evaluation.statistics import Range
 from frugalseg.evaluation.surface import Mask, SurfaceDistances, bounding_box
 
 POLYCL_MIDDLE = 0.3
 """The share of slices around the middle of a scan that PolyCL (arXiv 2505.19208) and SAM-Mix test on."""
 
-SLICE_METRICS = {
-    "dice_slice_smooth1": "mean over all axial slices of (2TP + 1) / (2TP + FP + FN + 1); an empty slice counts 1",
-    "dice_slice_smooth1_middle30": "the same over the middle 30% of the slices only, as PolyCL tests",
-    "hd_slice_px": "mean over axial slices of the Hausdorff distance in pixels; slices where either mask is empty "
-    "are skipped, so a missed organ costs nothing",
-    "slice_precision": "share of slices predicted to hold the organ that do hold it",
-    "slice_recall": "share of slices holding the organ that are predicted to hold it",
-}
-"""Every slice-wise figure, and what it means."""
 
-SLICE_RANGES = {name: (0.0, math.inf if name == "hd_slice_px" else 1.0) for name in SLICE_METRICS}
-"""Figure → its least and greatest value."""
+@dataclass(frozen=True)
+class SliceMetric:
+    """One slice-wise figure.
+
+    Attributes:
+        description: what it is, in a sentence's part.
+        weight: the column of `SliceMetrics` that counts the slices behind it, by which scans are pooled.
+        scale: its least and greatest value.
+    """
+
+    description: str
+    weight: str
+    scale: Range = (0.0, 1.0)
+
+
+SLICE_METRICS = {
+    "dice_slice_smooth1": SliceMetric(
+        "mean over all axial slices of (2TP + 1) / (2TP + FP + FN + 1); an empty slice counts 1", "slices"
+    ),
+    "dice_slice_smooth1_middle30": SliceMetric(
+        "the same over the middle 30% of the slices only, as PolyCL tests", "slices_middle30"
+    ),
+    "hd_slice_px": SliceMetric(
+        "mean over axial slices of the Hausdorff distance in pixels; slices where either mask is empty are skipped, "
+        "so a missed organ costs nothing",
+        "slices_hd",
+        (0.0, math.inf),
+    ),
+    "slice_precision": SliceMetric("share of slices predicted to hold the organ that do hold it", "slices_prediction"),
+    "slice_recall": SliceMetric("share of slices holding the organ that are predicted to hold it", "slices_reference"),
+}
+"""Every slice-wise figure of `SliceMetrics`."""
 
 
 @dataclass(frozen=True)
@@ -135,20 +157,10 @@ def compare_slices(reference: Mask, prediction: Mask) -> SliceMetrics:
     )
 
 
-WEIGHTS = {
-    "dice_slice_smooth1": "slices",
-    "dice_slice_smooth1_middle30": "slices_middle30",
-    "hd_slice_px": "slices_hd",
-    "slice_precision": "slices_prediction",
-    "slice_recall": "slices_reference",
-}
-"""Figure of a scan → how many slices stand behind it."""
-
-
 def pool_slices(records: list[dict[str, Any]]) -> dict[str, float]:
     """Each figure over all slices of all scans together, as the papers average; NaN where no slice counts."""
     pooled = {}
-    for name, weight in WEIGHTS.items():
-        pairs = [(r[name], r[weight]) for r in records if r[weight]]
+    for name, metric in SLICE_METRICS.items():
+        pairs = [(r[name], r[metric.weight]) for r in records if r[metric.weight]]
         pooled[name] = sum(v * w for v, w in pairs) / sum(w for _, w in pairs) if pairs else float("nan")
     return pooled

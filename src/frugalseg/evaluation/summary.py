@@ -10,11 +10,12 @@ from importlib import metadata
 from typing import Any
 
 from frugalseg._version import __version__
+from frugalseg.evaluation.metric_table import Place, metrics_in, policy_table
 from frugalseg.evaluation.pairing import Pairs
-from frugalseg.evaluation.policy import METRICS, OUTCOMES, RANGES, Outcome, policy_table
+from frugalseg.evaluation.policy import OUTCOMES, Outcome
 from frugalseg.evaluation.roles import GROUPS, group_cases, headline_group
-from frugalseg.evaluation.slicewise import SLICE_METRICS, SLICE_RANGES, pool_slices
-from frugalseg.evaluation.statistics import interval_rule, summarise
+from frugalseg.evaluation.slicewise import SLICE_METRICS, pool_slices
+from frugalseg.evaluation.statistics import Range, interval_rule, summarise
 
 FORMAT = 1
 PACKAGES = ("numpy", "scipy", "nibabel", "SimpleITK")
@@ -67,7 +68,7 @@ def build_summary(
         "interval": interval_rule("scan", options["bootstrap"], options["seed"])
         + "; each scan is taken as one patient",
         "empty_mask_policy": policy_table(),
-        "metrics": METRICS | (SLICE_METRICS if options["slicewise"] else {}),
+        "metrics": _descriptions(options["slicewise"]),
         "options": dict(options),
         "versions": versions(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -76,14 +77,18 @@ def build_summary(
     return result
 
 
+def _descriptions(slicewise: bool) -> dict[str, str]:
+    told = {metric.key: metric.description for metric in metrics_in(Place.SUMMARY)}
+    return told | {name: m.description for name, m in SLICE_METRICS.items()} if slicewise else told
+
+
 def _of(records: Sequence[Record], cases: Iterable[str], organ: str) -> list[dict[str, Any]]:
     wanted = set(cases)
     return [dict(r) for r in records if r["case"] in wanted and r["organ"] == organ]
 
 
 def _organ(records: list[dict[str, Any]], options: Mapping[str, Any]) -> dict[str, Any]:
-    def summary_of(name: str) -> dict[str, Any]:
-        scale = (RANGES | SLICE_RANGES)[name]
+    def summary_of(name: str, scale: Range) -> dict[str, Any]:
         return summarise([r[name] for r in records], options["bootstrap"], options["seed"], scale).to_dict()
 
     by_outcome = {o: [r for r in records if r["outcome"] == o.value] for o in OUTCOMES}
@@ -92,10 +97,10 @@ def _organ(records: list[dict[str, Any]], options: Mapping[str, Any]) -> dict[st
         "missed": [r["case"] for r in by_outcome[Outcome.MISSED]],
         "false_positive_ml": {r["case"]: r["false_positive_ml"] for r in by_outcome[Outcome.FALSE_POSITIVE]},
         "both_empty": [r["case"] for r in by_outcome[Outcome.BOTH_EMPTY]],
-        "metrics": {name: summary_of(name) for name in METRICS},
+        "metrics": {m.key: summary_of(m.key, m.scale) for m in metrics_in(Place.SUMMARY)},
     }
     if options["slicewise"]:
-        organ["slicewise_mean_over_scans"] = {name: summary_of(name) for name in SLICE_METRICS}
+        organ["slicewise_mean_over_scans"] = {name: summary_of(name, m.scale) for name, m in SLICE_METRICS.items()}
         organ["slicewise_mean_over_slices"] = pool_slices(records)
     return organ
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from frugalseg.evaluation.metric_table import Metric
 from frugalseg.evaluation.statistics import (
     FEWEST_PATIENTS,
     Interval,
@@ -21,7 +22,7 @@ from frugalseg.evaluation.statistics import (
     summarise_runs,
 )
 from frugalseg.studies.jobs.trials import Run
-from frugalseg.studies.report.scores import Group, Metric, Question, Scores
+from frugalseg.studies.report.scores import Group, Question, Scores
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Comparison:
         if self.interval.limits is None or self.difference.patients < FEWEST_PATIENTS:
             return 0
         low, high = self.interval.limits
-        return self.metric.sign * ((low > 0) - (high < 0))
+        return self.metric.better * ((low > 0) - (high < 0))
 
 
 def compare_with_baseline(scores: Scores, question: Question, metric: Metric) -> list[Comparison]:
@@ -76,7 +77,7 @@ def compare_with_baseline(scores: Scores, question: Question, metric: Metric) ->
     Args:
         scores: of the study.
         question: test set and organ.
-        metric: any of `scores.METRICS`.
+        metric: any of `scores.metrics_of` the test set.
     """
     baseline = scores.results.baseline
     family = [

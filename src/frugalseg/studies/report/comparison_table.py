@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from frugalseg.evaluation.metric_table import Better, Metric
 from frugalseg.evaluation.statistics import FEWEST_PATIENTS
 from frugalseg.studies.report.comparison import Comparison, compare_with_baseline
 from frugalseg.studies.report.formatting import (
@@ -20,9 +21,12 @@ from frugalseg.studies.report.formatting import (
     usual_kind,
     usual_note,
 )
-from frugalseg.studies.report.scores import Metric, Question, Scores
+from frugalseg.studies.report.scores import Question, Scores
 from frugalseg.studies.report.table import GAP, Entry, Section, Table
 from frugalseg.text import number
+
+READING = {Better.HIGHER: " (above 0 is better)", Better.LOWER: " (below 0 is better)", Better.NEITHER: ""}
+"""Which differences speak for a method, in a title."""
 
 
 def comparison_table(scores: Scores, question: Question, metric: Metric) -> Table | None:
@@ -49,11 +53,10 @@ def comparison_table(scores: Scores, question: Question, metric: Metric) -> Tabl
         )
         for backbone, budget in sections_of(scores)
     )
-    better = {1: "above 0 is better", -1: "below 0 is better"}[metric.sign]
     return Table(
         name=file_name(f"comparison {question.test.name} {question.organ} {metric.key}"),
         title=f"{metric.title} of {question.organ} on {describe(scores, question)}: difference to "
-        f"{scores.results.baseline} ({better})",
+        f"{scores.results.baseline}{READING[metric.better]}",
         words=1,
         spans=(),
         columns=("Method", "Difference", "CI patients", "CI patients and runs", "p", "p Holm", "Patients", "Runs"),

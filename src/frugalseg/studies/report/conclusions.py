@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from frugalseg.evaluation.metric_table import DICE
 from frugalseg.evaluation.statistics import FEWEST_PATIENTS
 from frugalseg.studies.report.comparison import Comparison, compare_with_baseline
 from frugalseg.studies.report.formatting import describe, label, p_text, sections_of
-from frugalseg.studies.report.scores import DICE, Group, Question, Scores
+from frugalseg.studies.report.scores import Group, Question, Scores
 from frugalseg.text import counted, number
 
 FEW_DRAWS = {

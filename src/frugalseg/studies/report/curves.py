@@ -8,8 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 from frugalseg.evaluation.charts import COLOURS, INK, new_chart, to_svg
+from frugalseg.evaluation.metric_table import DICE
 from frugalseg.studies.report.formatting import label
-from frugalseg.studies.report.scores import DICE, Group, Question, Scores
+from frugalseg.studies.report.scores import Group, Question, Scores
 from frugalseg.text import counted
 
 STYLES = ("-", "--", ":", "-.")
@@ -57,7 +58,7 @@ def dice_curve(scores: Scores, question: Question, backbone: str) -> str:
         groups = [Group(method, backbone, budget) for budget in budgets]
         _draw(axes, scores, question, groups, positions, look)
     axes.set_xlabel("annotated slices" if numeric else "labels used")
-    axes.set_ylabel("Dice")
+    axes.set_ylabel(DICE.title)
     if numeric:
         axes.set_xscale("log")
         axes.minorticks_off()

@@ -16,6 +16,7 @@ from frugalseg.engine.forms import Form, fault
 from frugalseg.engine.run import SPEC
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
+from frugalseg.evaluation.metric_table import DICE, Place, metrics_in
 from frugalseg.evaluation.results import SCORED, SUMMARY
 from frugalseg.studies.jobs.job_progress import training_seconds
 from frugalseg.studies.jobs.state import is_evaluated, read_state, someone_at_work
@@ -104,10 +105,15 @@ CELL_COLUMNS = {
 One row is one trial: a training, or what comes without one, and what it stands for (see `studies.jobs.trials`).
 """
 
-CASE_NUMBERS = ("dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
-CASE_METRICS = ("outcome", *CASE_NUMBERS)
-CASE_COLUMNS = (*KEYS, "test", "case", "patient", "organ", *CASE_METRICS)
-"""Columns of `StudyResults.cases`."""
+
+def case_metrics() -> list[str]:
+    """Columns of `StudyResults.cases` that hold metrics."""
+    return [metric.key for metric in metrics_in(Place.STUDIES)]
+
+
+def case_columns() -> list[str]:
+    """Columns of `StudyResults.cases`."""
+    return [*KEYS, "test", "case", "patient", "organ", "outcome", *case_metrics()]
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ class StudyResults:
         methods, backbones, budgets, draws, seeds: in the plan's order.
         method_notes: method → what it is and what it was given, in one line.
         cells: every planned model, done or not (see `CELL_COLUMNS`).
-        cases: every measured scan and organ of the done models (see `CASE_COLUMNS`).
+        cases: every measured scan and organ of the done models (see `case_columns`).
     """
 
     name: str
@@ -186,7 +192,7 @@ def collect(folder: Path) -> StudyResults:
         tests=tuple(TestSet(t["name"], t["in_domain"], t["millimetres"], len(t["patients"])) for t in grid["tests"]),
         method_notes={name: method["note"] for name, method in plan["methods"].items()},
         cells=pd.DataFrame(cells, columns=list(CELL_COLUMNS)),
-        cases=pd.concat(cases, ignore_index=True) if cases else pd.DataFrame(columns=list(CASE_COLUMNS)),
+        cases=pd.concat(cases, ignore_index=True) if cases else pd.DataFrame(columns=case_columns()),
     )
 
 
@@ -264,24 +270,28 @@ def _cases(folder: Path, cell: Mapping[str, Any], patients: Mapping[str, Mapping
         table = _read_cases(folder / evaluation / "cases.csv")
         table["test"], table["patient"] = test, table["case"].map(patients[test])
         tables.append(table.assign(**{key: cell[key] for key in KEYS}))
-    return pd.concat(tables, ignore_index=True)[list(CASE_COLUMNS)]
+    return pd.concat(tables, ignore_index=True)[case_columns()]
 
 
 def _read_cases(path: Path) -> pd.DataFrame:
+    """The cases of one evaluation; NaN for a metric that was added since."""
+    always, metrics = ["case", "organ", "outcome", DICE.key], case_metrics()
     try:
         table = pd.read_csv(
             path,
-            usecols=["case", "organ", *CASE_METRICS],
-            dtype={"case": str, "organ": str, **dict.fromkeys(CASE_NUMBERS, float)},
+            usecols=lambda column: column in (*always, *metrics),
+            dtype={"case": str, "organ": str, **dict.fromkeys(metrics, float)},
             keep_default_na=False,  # a case may be called NA
-            na_values={name: [""] for name in CASE_NUMBERS},
+            na_values={name: [""] for name in metrics},
         )
+        if missing := [column for column in always if column not in table]:
+            raise ValueError(f"it has no column {missing[0]}")
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(
             f"{path} is damaged ({reason})", f"delete {path.with_name(SUMMARY)} and run the study again"
         ) from error
-    return table
+    return table.reindex(columns=list(dict.fromkeys([*always, *metrics])))
 
 
 def write_tables(results: StudyResults, folder: Path) -> None:

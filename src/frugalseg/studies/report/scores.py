@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from frugalseg.evaluation.policy import RANGES, Outcome
-from frugalseg.evaluation.statistics import Range, RunSummary, summarise_runs
+from frugalseg.evaluation.metric_table import DICE, Metric, Place, metrics_in
+from frugalseg.evaluation.policy import Outcome
+from frugalseg.evaluation.statistics import RunSummary, summarise_runs
 from frugalseg.studies.jobs.trials import Run, pair_trials, standing_for
-from frugalseg.studies.report.results import StudyResults, TestSet
+from frugalseg.studies.report.results import StudyResults, TestSet, case_metrics
 
 CELL = ["method", "backbone", "budget", "draw", "seed"]
 """What names a cell."""
@@ -20,56 +20,9 @@ _GROUP, RUN = CELL[:3], CELL[3:]
 """What names a group, and a run of it."""
 
 
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is shown.
-
-    Attributes:
-        key: its column in cases.csv.
-        heading, unit, digits: in tables.
-        sign: +1 where more is better, -1 where less is, 0 where neither is.
-        physical: whether it means nothing without the true spacing.
-    """
-
-    key: str
-    heading: str
-    unit: str
-    digits: int
-    sign: int
-    physical: bool
-
-    @property
-    def title(self) -> str:
-        """Heading with unit."""
-        return f"{self.heading}, {self.unit}" if self.unit else self.heading
-
-    @property
-    def scale(self) -> Range:
-        """Its least and greatest value."""
-        return RANGES[self.key]
-
-    @property
-    def scale_of_differences(self) -> Range:
-        """The least and the greatest difference of two of its values."""
-        low, high = self.scale
-        return low - high, high - low
-
-
-DICE = Metric("dice", "Dice", "", 3, 1, physical=False)
-HD95 = Metric("hd95_mm", "HD95", "mm", 1, -1, physical=True)
-METRICS = (
-    DICE,
-    Metric("nsd", "NSD", "", 3, 1, physical=True),  # its tolerance is in mm
-    HD95,
-    Metric("hd_mm", "HD", "mm", 1, -1, physical=True),
-    Metric("assd_mm", "ASSD", "mm", 2, -1, physical=True),
-    Metric("volume_error_ml", "Volume error", "ml", 1, 0, physical=True),
-)
-
-
 def metrics_of(test: TestSet) -> tuple[Metric, ...]:
     """The metrics that mean something on a test set."""
-    return tuple(m for m in METRICS if test.millimetres or not m.physical)
+    return tuple(m for m in metrics_in(Place.STUDIES) if test.millimetres or not m.physical)
 
 
 MARKS = {"transductive": "†", "guided": "‡", "external": "§"}
@@ -144,11 +97,12 @@ class Scores:
             self.lacking.append(dict(zip(CELL, cell, strict=True)) | {"state": "incomplete", "error": note})
         whole = measured[measured == scans].index
         frame = frame[pd.MultiIndex.from_frame(frame[CELL]).isin(whole)]
-        scores = frame.groupby([*CELL, "patient"])[[m.key for m in METRICS]].mean()
+        names = case_metrics()
+        scores = frame.groupby([*CELL, "patient"])[names].mean()
         for key, rows in scores.groupby(level=_GROUP):
             of_runs = rows.reset_index(_GROUP, drop=True)
             self._tables[question, _group(key)] = {
-                m.key: of_runs[m.key].unstack("patient").reindex(columns=self._patients[question]) for m in METRICS
+                name: of_runs[name].unstack("patient").reindex(columns=self._patients[question]) for name in names
             }
         for key, outcomes in frame.groupby(_GROUP)["outcome"]:
             self._outcomes[question, _group(key)] = Counter(outcomes)

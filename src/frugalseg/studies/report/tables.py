@@ -8,6 +8,7 @@ from functools import partial
 
 import pandas as pd
 
+from frugalseg.evaluation.metric_table import DICE, Metric
 from frugalseg.studies.report.comparison_table import comparison_table
 from frugalseg.studies.report.costs import cost_table, gaps_table
 from frugalseg.studies.report.formatting import (
@@ -22,7 +23,7 @@ from frugalseg.studies.report.formatting import (
     usual_kind,
     usual_note,
 )
-from frugalseg.studies.report.scores import DICE, HD95, Group, Metric, Question, Scores, metrics_of
+from frugalseg.studies.report.scores import Group, Question, Scores, metrics_of
 from frugalseg.studies.report.table import GAP, Entry, Section, Table, rank_column
 from frugalseg.text import number
 
@@ -62,10 +63,7 @@ def study_tables(scores: Scores) -> StudyTables:
         ),
         labels=tuple(labels_table(scores, q) for q in scores.questions),
         comparisons=tuple(
-            table
-            for q in scores.questions
-            for metric in (DICE, HD95)
-            if metric in metrics_of(q.test) and (table := comparison_table(scores, q, metric))
+            table for q in scores.questions for metric in _headline(q) if (table := comparison_table(scores, q, metric))
         ),
         others=tuple(other_metrics_table(scores, q) for q in scores.questions),
         cost=(cost_table(scores),) if len(scores.results.cells) else (),
@@ -75,7 +73,7 @@ def study_tables(scores: Scores) -> StudyTables:
 
 
 def in_domain_table(scores: Scores, question: Question) -> Table:
-    """Methods in rows, grouped by backbone; Dice and HD95 at every budget in columns."""
+    """Methods in rows, grouped by backbone; the headline metrics at every budget in columns."""
     columns = [(budget, question, metric) for budget in scores.results.budgets for metric in _headline(question)]
     return _results_table(
         scores,
@@ -89,7 +87,7 @@ def in_domain_table(scores: Scores, question: Question) -> Table:
 
 
 def cross_domain_table(scores: Scores, questions: Sequence[Question], budget: str) -> Table:
-    """Methods in rows, grouped by backbone; Dice and HD95 on every test set of another domain in columns."""
+    """Methods in rows, grouped by backbone; the headline metrics on every test set of another domain in columns."""
     organ = questions[0].organ
     places = "; ".join(describe(scores, q) for q in questions)
     return _results_table(
@@ -206,7 +204,7 @@ def _column(
     # Marked methods answer another question, so they neither win nor push another off its place.
     alike = [not scores.apart(method) for _, method in rows]
     means = [scores.summary(question, group, metric).mean for group in groups]
-    ranks = rank_column(means, metric.digits, metric.sign, alike if any(alike) else [True] * len(rows))
+    ranks = rank_column(means, metric.digits, metric.better, alike if any(alike) else [True] * len(rows))
     return [Entry(entry.text, entry.note, rank) for entry, rank in zip(entries, ranks, strict=True)]
 
 
@@ -251,4 +249,4 @@ def _figures(scores: Scores, questions: Iterable[Question], groups: Sequence[Gro
 
 
 def _headline(question: Question) -> tuple[Metric, ...]:
-    return tuple(m for m in (DICE, HD95) if m in metrics_of(question.test))
+    return tuple(metric for metric in metrics_of(question.test) if metric.headline)
