@@ -62,9 +62,9 @@ def _evaluate(
 ) -> dict[str, Any]:
     annotated = {case: slices for case, slices in (note.annotated if note else {}).items() if case in pairs.masks}
     if annotated:
-        say(f"excluded manually annotated slices: {counted(sum(map(len, annotated.values())), 'annotated slice')}")
+        say(f"excluded: {counted(sum(map(len, annotated.values())), 'manually annotated slice')}")
     if pairs.no_reference:
-        say(f"no reference for: {counted(len(pairs.no_reference), 'prediction')}")
+        say(f"no reference for {counted(len(pairs.no_reference), 'prediction')}")
 
     results, failures = map_cases(
         compare_case, _jobs(options, pairs, roles, targets, annotated), "comparing", options.workers

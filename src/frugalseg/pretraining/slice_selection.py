@@ -82,7 +82,7 @@ def check_variety(options: PretrainOptions, rows: Ints, facts: Facts) -> None:
         )
     if across == "organs" and len(np.unique(facts.organs.numpy()[rows])) < 2:
         raise SplitError(
-            f"{options.method} learns which organs a slice shows, and all slices show the same organs",
+            f"{options.method} learns from which organs a slice shows, and all slices show the same organs",
             "use a method that needs no labels (polycl-s, simclr), or give more of each scan",
         )
     if across == "heights" and _spread(facts.position.numpy()[rows]) < options.position_threshold:
