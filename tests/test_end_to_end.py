@@ -275,7 +275,7 @@ def test_an_encoder_that_saw_held_out_scans_is_let_in_only_where_it_knows_no_lab
         assert frugalseg("finetune", **fit) == 1
         tried[method] = frugalseg("finetune", "--transductive", **fit)
     assert tried == {"polycl-s": 0, "polycl-m": 1}
-    assert "knows which of their slices" in capsys.readouterr().err
+    assert "was trained on image-level labels of theirs" in capsys.readouterr().err
     spec = json.loads((tmp_path / "polycl-s-fit" / "model.json").read_text())
     assert "test" not in {scan["role"] for scan in spec["scans"]}
 
@@ -365,7 +365,7 @@ def test_self_training_leaves_every_round_and_counts_what_it_saw(way, tmp_path):
         (["--semi", "mean-teacher", "--rounds", "2"], "self-training only"),
         (["--weights", "nowhere.pth"], "--weights"),
         (["--context", "-1"], "--context -1"),
-        (["--semi", "mean-teacher", "--batch-size", "1"], "no room for unlabelled"),
+        (["--semi", "mean-teacher", "--batch-size", "1"], "too small for unlabelled"),
     ],
 )
 def test_fine_tuning_options_that_do_not_go_together(way, tmp_path, capsys, flags, told):

@@ -133,5 +133,5 @@ def test_there_must_be_a_demo_to_resume(tmp_path):
     with pytest.raises(RunError, match="holds no demo to resume"):
         demo(DemoOptions(out=tmp_path / "demo", resume="yes"))
     assert not (tmp_path / "demo").exists()
-    with pytest.raises(OptionError, match="--overwrite deletes .* --resume yes goes on"):
+    with pytest.raises(OptionError, match="--overwrite deletes .* --resume yes continues it"):
         DemoOptions(out=tmp_path, resume="yes", overwrite=True)

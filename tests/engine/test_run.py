@@ -204,7 +204,7 @@ def test_another_number_of_threads_on_resuming_is_said(tmp_path):
         run_toy(tmp_path / "run", ToyTask(stop_at=15), resume="auto")
     try:
         torch.set_num_threads(before + 1)
-        with pytest.warns(UserWarning, match=f"{before} CPU thread.*goes on with {before + 1}.*--threads {before}"):
+        with pytest.warns(UserWarning, match=f"{before} CPU thread.*continues with {before + 1}.*--threads {before}"):
             run_toy(tmp_path / "run", ToyTask(), resume="auto")
     finally:
         torch.set_num_threads(before)

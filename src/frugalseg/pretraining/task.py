@@ -137,7 +137,7 @@ class PretrainTask(Task):
     def validate(self) -> dict[str, float]:
         """What the probe sees in the encoder: for watching; nothing is chosen by it, the last step is the result.
 
-        Says how many batches since the last report held no pair; they added 0 to the loss and taught nothing.
+        Says how many batches since the last report held no pair; they added 0 to the loss and no gradient.
         """
         if empty := int(self._empty):
             say(f"{empty} of the last batches had no positive pair, and contributed no gradient")
