@@ -60,7 +60,7 @@ def run(*arguments: object) -> None:
 def run_commands(folder: Path) -> None:
     """Everything that is compared, below `folder`."""
     demo = folder / "demo"
-    run("demo", "--out", demo, "--cases", 8, "--size", 64, "--steps", 12, "--pretrain-epochs", 1, "--device", "cpu")
+    run("demo", "--out", demo, "--phantoms", 8, "--size", 64, "--steps", 12, "--pretrain-epochs", 1, "--device", "cpu")
     save_small_sam(folder / "sam")
     run(
         *("refine", "--images", demo / "scans" / "images", "--masks", demo / "predictions", "--model", folder / "sam"),

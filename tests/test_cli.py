@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
 
 import frugalseg
 from frugalseg import cli
+from frugalseg.commands.help import GROUPS, without_none
 from frugalseg.commands.table import COMMANDS, function_of
 from frugalseg.engine.run import plain
 from frugalseg.errors import OptionError
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PrepareOptions
+from frugalseg.options.common import BackboneName
+from frugalseg.options.renamed import RENAMED, RENAMED_VALUES
 
 
 def parse(name, *arguments):
@@ -32,13 +37,99 @@ def test_help_is_quick_because_it_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_has_a_flag_and_a_text(name, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        parse(name, "--help")
-    assert stopped.value.code == 0
+def test_help_shows_every_option_its_choices_its_default_and_an_example(name, capsys):
+    assert cli.main([*name.split(), "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    command = COMMANDS[name]
+    for field in fields(command.options):
+        assert f"--{field.name.replace('_', '-')} " in text, f"{field.name} is in no group of commands.help.GROUPS"
+        kind = without_none(get_type_hints(command.options)[field.name])
+        if get_origin(kind) is Literal:
+            assert f"--{field.name.replace('_', '-')} {{{','.join(get_args(kind))}}}" in text
+        if isinstance(field.default, (int, float, str)) and field.default not in (False, ""):
+            assert f"(default: {str(field.default).replace('True', 'true')})" in text
+    assert f"example: {command.example}" in text
+    assert "<class" not in text
+    assert "Literal" not in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_example_of_every_help_is_a_command_line_that_parses(name):
+    words = shlex.split(COMMANDS[name].example)
+    assert words[: 1 + len(name.split())] == ["frugalseg", *name.split()]
+    assert isinstance(parse(name, *words[1 + len(name.split()) :]), COMMANDS[name].options)
+
+
+def test_every_option_stands_in_one_group_and_every_group_is_of_use():
+    grouped = [option for members in GROUPS.values() for option in members]
+    assert len(grouped) == len(set(grouped))
+    assert {"config", *(field.name for command in COMMANDS.values() for field in fields(command.options))} >= {*grouped}
+
+
+def test_backbones_of_the_help_are_those_of_the_registry():
+    from frugalseg.models.registry import BACKBONES
+
+    assert list(get_args(BackboneName)) == list(BACKBONES)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["weights"], "`weights` needs one more word\n  → choose one of: weights list, weights fetch"),
+        (["sam-mix"], "choose one of: sam-mix train, sam-mix predict, sam-mix evaluate"),
+        (["study"], "`study` needs --plan and --out\n  → give --plan and --out, for example: frugalseg study plans/"),
+        (["weights", "lst"], "did you mean `weights list`?"),
+        (["predcit"], "did you mean `predict`?"),
+        (["weihgts", "list"], "did you mean `weights list`?"),
+        (["finetune", "--bugdet", "5%"], "`finetune` has no option --bugdet\n  → did you mean `--budget`?"),
+        (["finetune", "--data", "d", "--out", "o", "--steps", "many"], "--steps many: expected a whole number"),
+        (["finetune", "--data", "d", "--out", "o", "--norm", "none"], "expected one of instance, instance_affine"),
+        (["prepare", "--images", "i", "--out", "o", "--window", "a", "b"], "expected 2 values, each a number"),
+    ],
+)
+def test_what_is_missing_or_mistyped_is_answered_with_what_was_meant(words, said, capsys):
+    assert cli.main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_first_word_of_several_commands_has_a_help_of_its_own(capsys):
+    assert cli.main(["weights", "--help"]) == 0
     text = capsys.readouterr().out
-    for field in fields(COMMANDS[name].options):
-        assert f"--{field.name.replace('_', '-')}" in text
+    assert all(name in text for name in COMMANDS if name.startswith("weights "))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("study", "at_once", "jobs"),
+        ("predict", "flips", "tta"),
+        ("refine", "smallest", "min_area_mm2"),
+        ("refine", "consistent", "smooth_slices"),
+        ("finetune", "draw", "label_draw"),
+        ("sam-mix train", "rank", "lora_rank"),
+        ("pretrain", "tau", "temperature"),
+    ],
+)
+def test_a_former_name_is_refused_naming_the_new_one(name, old, new, tmp_path):
+    with pytest.raises(OptionError, match=f"--{old.replace('_', '-')} was renamed\n.*--{new.replace('_', '-')}$"):
+        parse(name, f"--{old.replace('_', '-')}", "1")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"{old}: 1\n")
+    with pytest.raises(OptionError, match=f"{old} was renamed\n.*{new}$"):
+        parse(name, "--config", str(config))
+
+
+def test_a_former_value_is_refused_naming_the_new_one():
+    with pytest.raises(OptionError, match=r"--boxes body was renamed\n.*--boxes component-3d$"):
+        parse("refine", "--boxes", "body")
+
+
+def test_every_renamed_option_leads_to_one_that_is_there():
+    options = {field.name: field for command in COMMANDS.values() for field in fields(command.options)}
+    assert {*RENAMED.values()} <= {*options}
+    assert not {*RENAMED} & {*options}, "a former name must not come back with another meaning"
+    hints = {name: kind for command in COMMANDS.values() for name, kind in get_type_hints(command.options).items()}
+    assert all(new in get_args(hints[name]) for (name, _), new in RENAMED_VALUES.items())
 
 
 def test_the_issue_s_own_command_lines():
@@ -80,7 +171,7 @@ def test_config_file_and_flags_on_top(tmp_path):
 
 
 def test_a_run_s_config_runs_again(tmp_path):
-    options = FinetuneOptions(data=Path("d"), out=Path("o"), budget="7 slices", encoder=Path("e"), draw=2)
+    options = FinetuneOptions(data=Path("d"), out=Path("o"), budget="7 slices", encoder=Path("e"), label_draw=2)
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(plain(options)))
     assert parse("finetune", "--config", str(config)) == options
@@ -91,18 +182,15 @@ def test_a_run_s_config_runs_again(tmp_path):
     [["--budgett", "3 scans"], ["--steps", "many"], ["--preset", "magic"], ["--resume", "maybe"]],
 )
 def test_unknown_flags_and_wrong_types_name_the_option(flags, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        parse("finetune", "--data", "d", "--out", "o", *flags)
-    assert stopped.value.code == 2
+    assert cli.main(["finetune", "--data", "d", "--out", "o", *flags]) == 2
     assert flags[0].lstrip("-") in capsys.readouterr().err
 
 
-def test_unknown_key_in_a_config_is_named(tmp_path, capsys):
+def test_unknown_key_in_a_config_is_named(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text("data: d\nout: o\nbugdet: 5%\n")
-    with pytest.raises(SystemExit):
+    with pytest.raises(OptionError, match=r"config\.yaml: .*bugdet\n.*`budget`"):
         parse("finetune", "--config", str(config))
-    assert "bugdet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -124,7 +212,7 @@ def test_values_that_make_no_sense_together(name, flags, said):
 def test_exit_codes(tmp_path, capsys):
     assert cli.main([]) == 0
     assert cli.main(["fly"]) == 2
-    assert "choose one of" in capsys.readouterr().err
+    assert "no command `fly`" in capsys.readouterr().err
     assert cli.main(["finetune", "--data", str(tmp_path), "--out", str(tmp_path / "o"), "--steps", "0"]) == 2
     assert cli.main(["finetune", "--data", str(tmp_path), "--out", str(tmp_path / "o")]) == 1
     message = capsys.readouterr().err

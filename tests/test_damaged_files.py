@@ -212,7 +212,7 @@ def test_labels_of_another_store_are_not_learned_from(way, capsys):
         (way / "store" / f"{array}.npy").unlink()
         np.save(way / "store" / f"{array}.npy", other)
         assert finetune(way) == 1
-        assert f"{array}.npy was changed or is of another store" in capsys.readouterr().err
+        assert f"{array}.npy changed or is of another store" in capsys.readouterr().err
         rewrite(way / "store" / f"{array}.npy", right)
     np.save(way / "store" / "labels.npy", np.zeros((24, 64, 64), np.uint8))
     assert finetune(way) == 1
@@ -248,8 +248,8 @@ def test_an_index_that_is_not_its_stores(way, capsys, damage):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"step": 10**9}, "it stands at step 1000000000 of 1"),
-        ({"step": -1}, "it stands at step -1 of 1"),
+        ({"step": 10**9}, "it is at step 1000000000 of 1"),
+        ({"step": -1}, "it is at step -1 of 1"),
         ({"step": "1"}, "'step' is '1'"),
         ({"model": None}, "'model' is None"),
         ({"model": {}}, "is not of this training"),

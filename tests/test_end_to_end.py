@@ -124,7 +124,7 @@ def test_prediction_needs_no_reference_and_flips_change_little(way, tmp_path):
     scan = tmp_path / "alone.nii.gz"
     shutil.copy(way / "images" / "scan_09.nii.gz", scan)
     assert frugalseg("predict", model=way / "fit", images=scan, out=tmp_path / "a") == 0
-    assert frugalseg("predict", "--flips", model=way / "fit", images=scan, out=tmp_path / "b") == 0
+    assert frugalseg("predict", "--tta", model=way / "fit", images=scan, out=tmp_path / "b") == 0
     plain, flipped = (np.asarray(nib.load(tmp_path / n / "alone.nii.gz").dataobj) for n in "ab")
     assert 0.5 < dice(plain == 6, flipped == 6) <= 1
 
@@ -166,7 +166,7 @@ def test_demo_never_deletes_what_it_did_not_make(way, tmp_path, capsys):
     shutil.copytree(way / "labels", scans / "labels")
     given = {"images": scans / "images", "labels": scans / "labels", "target": "liver=6", "out": tmp_path}
     assert frugalseg("demo", "--overwrite", **given) == 1
-    assert "other things than a demo" in capsys.readouterr().err
+    assert "not the folder of a demo" in capsys.readouterr().err
     (tmp_path / ".frugalseg-demo").write_text("{}")
     assert frugalseg("demo", "--overwrite", **given) == 1
     assert "would be overwritten" in capsys.readouterr().err
@@ -275,7 +275,7 @@ def test_an_encoder_that_saw_held_out_scans_is_let_in_only_where_it_knows_no_lab
         assert frugalseg("finetune", **fit) == 1
         tried[method] = frugalseg("finetune", "--transductive", **fit)
     assert tried == {"polycl-s": 0, "polycl-m": 1}
-    assert "knows which of their slices" in capsys.readouterr().err
+    assert "was trained on image-level labels of theirs" in capsys.readouterr().err
     spec = json.loads((tmp_path / "polycl-s-fit" / "model.json").read_text())
     assert "test" not in {scan["role"] for scan in spec["scans"]}
 
@@ -365,7 +365,7 @@ def test_self_training_leaves_every_round_and_counts_what_it_saw(way, tmp_path):
         (["--semi", "mean-teacher", "--rounds", "2"], "self-training only"),
         (["--weights", "nowhere.pth"], "--weights"),
         (["--context", "-1"], "--context -1"),
-        (["--semi", "mean-teacher", "--batch-size", "1"], "no room for unlabelled"),
+        (["--semi", "mean-teacher", "--batch-size", "1"], "too small for unlabelled"),
     ],
 )
 def test_fine_tuning_options_that_do_not_go_together(way, tmp_path, capsys, flags, told):

@@ -126,10 +126,10 @@ def test_a_yaml_bomb_is_refused_at_once(tmp_path, capsys):
     for given in (["--config", str(path)], [f"--config={path}"]):
         assert main(["finetune", *given, "--out", str(tmp_path / "out")]) == 2
         told = capsys.readouterr().err
-        assert "bomb.yaml, line 1: its aliases stand for too many values" in told
+        assert "bomb.yaml, line 1: its aliases expand to too many values" in told
         assert len(told) < 1000
     assert main(["study", str(path), "--out", str(tmp_path / "out")]) == 1
-    assert "bomb.yaml, line 1: its aliases stand for too many values" in capsys.readouterr().err
+    assert "bomb.yaml, line 1: its aliases expand to too many values" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("module", ["frugalseg.cli", "jsonargparse", "numpy", "torch", "lightning"])
@@ -143,7 +143,7 @@ class Find:
             sys.meta_path.remove(self)
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Find())
-sys.argv = ["frugalseg", "demo", "--out", {str(tmp_path / "out")!r}, "--cases", "3"]
+sys.argv = ["frugalseg", "demo", "--out", {str(tmp_path / "out")!r}, "--phantoms", "3"]
 import runpy
 runpy.run_module("frugalseg", run_name="__main__")
 """

@@ -6,7 +6,9 @@ Importing this loads neither torch nor anything else heavy, so `frugalseg --help
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from importlib import import_module
 from itertools import pairwise
@@ -14,14 +16,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from frugalseg._version import __version__
-from frugalseg.commands.table import COMMANDS, Command, function_of
+from frugalseg.commands.help import (
+    commands_of,
+    expected,
+    flag_of,
+    help_text,
+    overview,
+    part_overview,
+    unknown_command,
+    unknown_option,
+)
+from frugalseg.commands.table import COMMANDS, Command, function_of, required
 from frugalseg.engine.threads import prepare_environment
 from frugalseg.errors import FrugalsegError, OptionError, printable, unreadable
 from frugalseg.interrupts import STOPPED, as_before, asked, leave_at_once, note_and_raise
+from frugalseg.options.renamed import RENAMED_VALUES, present_name, present_value
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+HELP = {"-h", "--help"}
 WITHOUT_VALUE = {"resume": "yes"}
 """Options of several values that may stand alone, and what they then mean."""
 
@@ -36,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in {"-h", "--help"}:
+    if not arguments or arguments[0] in {*HELP, "help"}:
         print(overview())
         return 0
     if arguments[0] in {"-V", "--version"}:
@@ -45,10 +59,15 @@ def _main(arguments: list[str]) -> int:
     name, *rest = arguments
     if rest and f"{name} {rest[0]}" in COMMANDS:
         name, *rest = f"{name} {rest[0]}", *rest[1:]
-    if name not in COMMANDS:
-        print(f"error: unknown command {name!r}\n  → choose one of: {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
     try:
+        if name not in COMMANDS and rest[:1] and rest[0] in HELP and commands_of(name):
+            print(part_overview(name))
+            return 0
+        if name not in COMMANDS:
+            raise unknown_command([name, *rest])
+        if HELP & {*rest}:
+            print(help_text(name, COMMANDS[name]), end="")
+            return 0
         options = parse(name, COMMANDS[name], rest)
     except FrugalsegError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -88,88 +107,123 @@ def run(name: str, options: Any) -> int:
     return 0
 
 
-def overview() -> str:
-    """What `frugalseg --help` prints."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: frugalseg COMMAND [options]",
-            "",
-            "Medical image segmentation from very few annotations.",
-            "",
-            *lines,
-            "",
-            "`frugalseg COMMAND --help` lists a command's options. Start with `frugalseg demo`.",
-        ]
-    )
-
-
 def parse(name: str, command: Command, arguments: list[str]) -> Any:
     """Arguments → the command's options; flags may also come from `--config file.yaml`.
 
     Raises:
-        OptionError: values that make no sense together. Unknown flags and wrong types end the program with 2.
+        OptionError: an option is unknown, missing, was renamed, or has a value of the wrong type; or values make no
+            sense together.
     """
     if command.first and arguments and not arguments[0].startswith("-"):
         arguments = [f"--{command.first}", *arguments]
-    parsed = make_parser(name, command).parse_args(_checked(arguments))
+    parsed = _parsed(name, command, _checked(name, command, arguments))
     values = {field.name: getattr(parsed, field.name) for field in fields(command.options)}
+    if missing := [option for option in required(command) if values[option] is None]:
+        flags = " and ".join(map(flag_of, missing))
+        raise OptionError(f"`{name}` needs {flags}", f"give {flags}, for example: {command.example}")
     pairs = [name for name, kind in get_type_hints(command.options).items() if _tuple_in(kind) is not None]
     return command.options(**values | {name: tuple(values[name]) for name in pairs if values[name] is not None})
 
 
-def _checked(arguments: list[str]) -> list[str]:
-    """The arguments, which can be written down, and whose configs are of a size that a parser can take.
+def _checked(name: str, command: Command, arguments: list[str]) -> list[str]:
+    """The arguments: all are UTF-8, the command has every option, and config files can be parsed.
 
     Raises:
-        OptionError: they are not.
+        OptionError: one is not.
     """
     for argument in arguments:
         if printable(argument) != argument:
             raise OptionError(f"{printable(argument)} is no UTF-8", "rename it")
+    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+    _check_names(name, command, [flag for flag in flags if not flag.startswith("--print_config")], as_flags=True)
     for flag, value in pairwise([*arguments, ""]):
         given = value if flag == "--config" else flag.partition("=")[2] if flag.startswith("--config=") else ""
         if given and os.path.isfile(given):  # noqa: PTH113 - of a text that is too long for a name too
-            _check_config(Path(given))
+            _check_config(name, command, Path(given))
     return arguments
 
 
-def _check_config(path: Path) -> None:
+def _check_names(name: str, command: Command, given: Iterable[str], *, as_flags: bool) -> None:
+    """Raise `OptionError` for an option that the command does not have; states the present name of a renamed one."""
+    known = [field.name for field in fields(command.options)]
+    write = flag_of if as_flags else str
+    for written in given:
+        option = written[2:].replace("-", "_") if as_flags else written
+        if option in known or option == "config":
+            continue
+        if (present := present_name(option, known)) != option:
+            raise OptionError(f"{written} was renamed", f"write {write(present)}")
+        raise unknown_option(written, name, [write(one) for one in [*known, "config"]])
+
+
+def _check_config(name: str, command: Command, path: Path) -> None:
     import yaml
 
     from frugalseg.engine.yaml_files import load_yaml
 
     try:
-        load_yaml(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise OptionError(f"--config {path}, line {line}: {error.problem}", "correct the YAML") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise OptionError(f"--config {path} cannot be read ({error})", "give a YAML file with options") from None
+    if isinstance(content, dict):
+        try:
+            _check_names(name, command, map(str, content), as_flags=False)
+        except OptionError as error:
+            raise OptionError(f"--config {path}: {error.problem}", error.cure) from None
+
+
+def _parsed(name: str, command: Command, arguments: list[str]) -> Any:
+    """The values as jsonargparse reads them.
+
+    Raises:
+        OptionError: what it refuses, in our words.
+    """
+    from argparse import ArgumentError
+
+    try:
+        return make_parser(name, command).parse_args(arguments)
+    except ArgumentError as error:
+        raise _refusal(name, command, str(error)) from None
+
+
+_KEY = re.compile(r'^Parser key "(\w+)"')
+_VALUE = re.compile(r"(?:Got|Given) value: (.*)$", re.DOTALL)
+
+
+def _refusal(name: str, command: Command, message: str) -> OptionError:
+    """jsonargparse's complaint as a sentence that names the option, what was given, and what is expected."""
+    kinds = get_type_hints(command.options)
+    key, value = _KEY.search(message), _VALUE.search(message)
+    if key is None or value is None or key[1] not in kinds:
+        return OptionError(message.removeprefix("argument "), f"`frugalseg {name} --help` lists every option")
+    option, given = key[1], value[1].strip()
+    if (option, given) in RENAMED_VALUES:
+        return OptionError(
+            f"{flag_of(option)} {given} was renamed", f"write {flag_of(option)} {present_value(option, given)}"
+        )
+    return OptionError(
+        f"{flag_of(option)} {given}: expected {expected(kinds[option])}",
+        f"correct the value; `frugalseg {name} --help` describes it",
+    )
 
 
 def make_parser(name: str, command: Command) -> ArgumentParser:
-    """A parser with one flag a field of the options; help texts are the docstrings under the fields."""
-    from docstring_parser import parse_from_object
+    """A parser with one flag a field of the options."""
     from jsonargparse import ArgumentParser
 
-    parser = ArgumentParser(prog=f"frugalseg {name}", description=command.summary)
-    parser.add_argument("--config", action="config", help="A YAML file with any of the options below.")
-    texts: dict[str, str] = {}
-    for base in reversed(command.options.__mro__[:-1]):
-        texts |= {p.arg_name: p.description or "" for p in parse_from_object(base).params}
+    parser = ArgumentParser(prog=f"frugalseg {name}", add_help=False, exit_on_error=False)
+    parser.add_argument("--config", action="config")
     types = get_type_hints(command.options)
     for field in fields(command.options):
-        flag = "--" + field.name.replace("_", "-")
         settings = _settings(field.name, types[field.name])
         if field.default is not MISSING:
             settings["default"] = list(field.default) if isinstance(field.default, tuple) else field.default
         elif field.default_factory is not MISSING:
             settings["default"] = field.default_factory()
-        else:
-            settings["required"] = True
-        parser.add_argument(flag, help=texts[field.name], **settings)
+        parser.add_argument(flag_of(field.name), **settings)
     return parser
 
 

@@ -2,7 +2,7 @@
 
 Inside an import a KeyboardInterrupt comes out as any error (NumPy's half-imported module has no `dtype`). So until the
 command begins, Ctrl-C ends the process on the spot, which leaves nothing behind; from then on it is noted, and whatever
-comes of it is told as what it was. Trainings and studies collect Ctrl-C and SIGTERM meanwhile (`stop_requests`), to
+comes of it is reported as what it was. Trainings and studies collect Ctrl-C and SIGTERM meanwhile (`stop_requests`), to
 write their checkpoints first. Imports nothing heavy.
 """
 

@@ -120,8 +120,8 @@ def test_what_only_the_person_knows_is_said_to_be_missing(tmp_path, monkeypatch,
     told, following = closing.CLOSINGS["propagate"](options, {"a": Path("out/a.nii.gz")})
     assert told == "1 mask: out"
     assert "--references MASKS" in following
-    assert "MASKS stands for a folder of reference masks" in following
-    assert "ORGAN=VALUE stands for an organ" in following
+    assert "MASKS means a folder of reference masks" in following
+    assert "ORGAN=VALUE means an organ" in following
 
 
 def test_a_store_without_masks_goes_on_to_a_method_that_needs_none(tmp_path, monkeypatch, capsys):

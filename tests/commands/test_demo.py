@@ -18,7 +18,20 @@ from frugalseg.errors import OptionError, RunError, SplitError
 from frugalseg.options import DemoOptions
 from tests.scans import write_cohort
 
-TINY = ["--size", "32", "--cases", "5", "--steps", "3", "--pretrain-epochs", "1", "--device", "cpu", "--threads", "1"]
+TINY = [
+    "--size",
+    "32",
+    "--phantoms",
+    "5",
+    "--steps",
+    "3",
+    "--pretrain-epochs",
+    "1",
+    "--device",
+    "cpu",
+    "--threads",
+    "1",
+]
 
 
 class PreTrainingBegunError(Exception):
@@ -117,8 +130,8 @@ def test_phantoms_half_made_are_made_again(tmp_path, monkeypatch):
 
 
 def test_there_must_be_a_demo_to_resume(tmp_path):
-    with pytest.raises(RunError, match="holds no demo to go on with"):
+    with pytest.raises(RunError, match="holds no demo to resume"):
         demo(DemoOptions(out=tmp_path / "demo", resume="yes"))
     assert not (tmp_path / "demo").exists()
-    with pytest.raises(OptionError, match="--overwrite deletes .* --resume yes goes on"):
+    with pytest.raises(OptionError, match="--overwrite deletes .* --resume yes continues it"):
         DemoOptions(out=tmp_path, resume="yes", overwrite=True)

@@ -57,13 +57,13 @@ def test_values_decide_and_one_line_says_so(ct: Path, mr: Path, capsys: pytest.C
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*HU")
         assert scale(prepare(options(ct))) == ("ct", -160, 240)
-        assert capsys.readouterr().err.count("taken for CT (scan_00: values from") == 1
+        assert capsys.readouterr().err.count("treated as CT (scan_00: values from") == 1
         assert scale(prepare(options(mr))) == ("mr", 0.5, 99.5)
-        assert capsys.readouterr().err.count("taken for MR (scan_00: values from 0") == 1
+        assert capsys.readouterr().err.count("treated as MR (scan_00: values from 0") == 1
 
 
 def test_options_decide_before_values_and_one_warning_says_that_they_differ(mr: Path, ct: Path) -> None:
-    with pytest.warns(UserWarning, match="8 of 8 scans hardly look like HU .*scaled as CT nevertheless") as told:
+    with pytest.warns(UserWarning, match="8 of 8 scans do not look like HU .*scaled as CT nevertheless") as told:
         store = prepare(options(mr, window=(-100.0, 100.0)))
     assert scale(store) == ("ct", -100, 100)
     assert sum("look like" in str(warning.message) for warning in told) == 1
@@ -84,7 +84,7 @@ def test_a_data_set_that_says_what_it_is_is_believed(mr: Path) -> None:
     for name, kind in (("MRI", "mr"), ("CT", "ct")):
         (raw / "dataset.json").write_text(json.dumps({"channel_names": {"0": name}}))
         if kind == "ct":
-            with pytest.warns(UserWarning, match="8 of 8 scans hardly look like HU"):
+            with pytest.warns(UserWarning, match="8 of 8 scans do not look like HU"):
                 store = prepare(options(raw, out=mr.with_name(name)))
         else:
             store = prepare(options(raw, out=mr.with_name(name)))
@@ -128,7 +128,7 @@ def test_where_nothing_tells_percentiles_are_taken_and_a_warning_says_so(ct: Pat
 
 
 def test_a_store_that_is_there_is_taken_as_it_was_made(ct: Path, mr: Path) -> None:
-    with pytest.warns(UserWarning, match="hardly look like HU"):
+    with pytest.warns(UserWarning, match="do not look like HU"):
         made = prepare(options(mr, modality="ct"))
     assert prepare(options(mr)).record == made.record
     # Stores of before did not note what their scans look like.
@@ -174,17 +174,17 @@ def test_what_a_model_takes(ct: Path, mr: Path, kind: str, looks: list[str], ref
         if name != refused:
             expected.check("scan_00", path, read_volume(path))
             continue
-        words = f"scan_00 is {name.upper()}, for values .*; the model learned from {kind.upper()}"
+        words = f"scan_00 is {name.upper()}, for values .*; the model was trained on {kind.upper()}"
         with pytest.raises(ModalityError, match=words) as caught:
             expected.check("scan_00", path, read_volume(path))
         assert f"--modality {kind}" in caught.value.cure
     other = "mr" if kind == "ct" else "ct"
-    with pytest.raises(OptionError, match=f"--modality {other}: run learned from {kind.upper()}"):
+    with pytest.raises(OptionError, match=f"--modality {other}: run was trained on {kind.upper()}"):
         expected_of_model(Path("run"), preprocessing, other)  # type: ignore[arg-type]
 
 
 def test_a_store_remembers_what_its_scans_look_like(mr: Path) -> None:
-    with pytest.warns(UserWarning, match="hardly look like HU"):
+    with pytest.warns(UserWarning, match="do not look like HU"):
         store = prepare(options(mr, modality="ct"))
     assert store.preprocessing.looks_like == ("mr",)
     assert prepare(replace(options(mr), out=mr.with_name("as_mr"))).preprocessing.looks_like == ("mr",)

@@ -326,7 +326,7 @@ def test_mask_on_another_grid(cohort, tmp_path):
     moved = AFFINE_LPS.copy()
     moved[2, 3] += 5.0
     nib.save(nib.Nifti1Image(mask, moved), cohort[1] / "scan_02.nii.gz")
-    with pytest.raises(ScanError, match=r"scan_02: image and labels lie on different grids"):
+    with pytest.raises(ScanError, match=r"scan_02: image and labels are on different grids"):
         prepare(options(cohort, tmp_path))
 
 
@@ -417,7 +417,7 @@ def test_mr_is_scaled_by_its_own_percentiles_and_ct_of_mr_warns(cohort, tmp_path
     store = prepare(options(cohort, tmp_path, modality="mr"))
     assert store.images.max() == 1
     assert store.images.min() == 0
-    with pytest.warns(UserWarning, match="hardly look like HU"):
+    with pytest.warns(UserWarning, match="do not look like HU"):
         prepare(options(cohort, tmp_path, modality="ct", out=tmp_path / "as_ct"))
 
 

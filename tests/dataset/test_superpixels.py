@@ -107,7 +107,7 @@ def test_what_an_interruption_left_is_kept(asked, monkeypatch):
 def test_other_superpixels_are_refused_until_the_old_ones_are_gone(asked):
     store = prepare(replace(asked, superpixels=True))
     other = SuperpixelOptions(data=store.folder, segments=9)
-    with pytest.raises(StoreError, match=r"16 segments of compactness 10 there, 9 segments") as error:
+    with pytest.raises(StoreError, match=r"16 segments of compactness 10, not 9 segments") as error:
         prepare_superpixels(other)
     assert "superpixels.npy" in error.value.cure
     (store.folder / "superpixels.npy").unlink()

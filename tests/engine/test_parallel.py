@@ -26,8 +26,8 @@ def _full_gpu(case):
     [
         (0, "b: not enough memory for it, though no other scan is worked on", "crop the scan"),
         (1, "b: not enough memory for it, though no other scan is worked on", "crop the scan"),
-        (2, "b: not enough memory for it beside 1 other", "use fewer --workers"),
-        (3, "b: not enough memory for it beside 2 others", "use fewer --workers"),
+        (2, "b: not enough memory for it in parallel with 1 other", "use fewer --workers"),
+        (3, "b: not enough memory for it in parallel with 2 others", "use fewer --workers"),
     ],
 )
 def test_too_large_a_scan_is_told_with_what_helps(full, workers, said, cure):

@@ -111,7 +111,7 @@ def test_nor_where_nothing_is_counted_and_it_ends_with_the_work(impatient, capsy
     with never_silent("weights fetch"):
         time.sleep(0.5)
     first = capsys.readouterr().err
-    assert "weights fetch: at work for 0:0" in first
+    assert "weights fetch: running for 0:0" in first
     time.sleep(0.5)
     assert capsys.readouterr().err == ""
 
@@ -121,7 +121,7 @@ def test_lines_of_the_command_itself_are_heard_as_well(impatient, capsys):
         for _ in range(8):
             room.say("something")
             time.sleep(0.1)
-    assert "at work" not in capsys.readouterr().err
+    assert "running for" not in capsys.readouterr().err
 
 
 def test_work_that_fails_has_no_line_of_success_and_leaves_nothing(impatient, capsys):
@@ -138,4 +138,4 @@ def test_the_command_line_is_never_silent(impatient, monkeypatch, capsys, name):
     monkeypatch.setattr(import_module(command.module), function_of(name), lambda options: time.sleep(0.5))
     monkeypatch.setattr(closing, "CLOSINGS", {})
     assert cli.run(name, None) == 0
-    assert f"{name}: at work for 0:0" in capsys.readouterr().err
+    assert f"{name}: running for 0:0" in capsys.readouterr().err

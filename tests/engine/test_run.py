@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -69,6 +70,23 @@ def test_a_checkpoint_without_its_options_is_refused(tmp_path, fabric):
     (tmp_path / "run" / "config.yaml").unlink()
     with pytest.raises(RunError, match="config.yaml"):
         RunFolder.claim("toy", ToyOptions(tmp_path / "run", "auto"), fabric)
+
+
+@dataclass(frozen=True)
+class _Drawn(ToyOptions):
+    """Has an option that was called `draw` before."""
+
+    label_draw: int = 0
+
+
+@pytest.mark.parametrize("resume", ["yes", "auto"])
+def test_a_run_with_the_former_name_of_an_option_is_refused_naming_the_new_one(tmp_path, fabric, resume):
+    with RunFolder.claim("toy", _Drawn(tmp_path / "run", "no"), fabric) as run:
+        run.last.touch()
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("label_draw:", "draw:"))
+    with pytest.raises(RunError, match=r"config\.yaml has the option draw, which was renamed to label_draw\n"):
+        RunFolder.claim("toy", _Drawn(tmp_path / "run", resume), fabric)
 
 
 @pytest.mark.parametrize("resume", ["no", "auto"])
@@ -186,7 +204,7 @@ def test_another_number_of_threads_on_resuming_is_said(tmp_path):
         run_toy(tmp_path / "run", ToyTask(stop_at=15), resume="auto")
     try:
         torch.set_num_threads(before + 1)
-        with pytest.warns(UserWarning, match=f"{before} CPU thread.*goes on with {before + 1}.*--threads {before}"):
+        with pytest.warns(UserWarning, match=f"{before} CPU thread.*continues with {before + 1}.*--threads {before}"):
             run_toy(tmp_path / "run", ToyTask(), resume="auto")
     finally:
         torch.set_num_threads(before)

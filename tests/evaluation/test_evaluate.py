@@ -227,7 +227,7 @@ def test_different_grids_are_an_error_after_the_others_are_done(tmp_path):
     moved = AFFINE.copy()
     moved[0, 3] = 5
     save(tmp_path / "pred" / "b.nii.gz", GOOD, moved)
-    with pytest.raises(PairingError, match="b: prediction and reference lie on different grids"):
+    with pytest.raises(PairingError, match="b: prediction and reference are on different grids"):
         run(tmp_path)
     assert read(tmp_path, "summary.json")["complete"] is False
     assert [r["case"] for r in read(tmp_path, "cases.json")["cases"]] == ["a", "a"]
@@ -299,7 +299,7 @@ def test_pictures_come_from_the_folder_given_and_a_wrong_scan_is_told(tmp_path):
     save(tmp_path / "images" / "b.nii.gz", np.ones((4, 4, 4), np.int16))
     run(tmp_path, images=tmp_path / "images")
     html = (tmp_path / "out" / "report.html").read_text()
-    assert "b.nii.gz lies on another grid" in html
+    assert "b.nii.gz is on another grid" in html
     assert "No scan was given" not in html
 
 
@@ -338,7 +338,7 @@ def test_the_target_is_that_of_the_predictions(tmp_path):
 
 def test_without_a_target_anywhere_nothing_is_written(tmp_path):
     root = write_masks(tmp_path, {"a": GOOD}, None)
-    with pytest.raises(OptionError, match="no predictions.json beside .*pred tells"):
+    with pytest.raises(OptionError, match="no predictions.json beside .*pred states"):
         run(root, target=[])
     assert not (root / "out").exists()
 

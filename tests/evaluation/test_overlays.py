@@ -108,7 +108,7 @@ def test_a_scan_with_other_axes_than_its_masks_is_shown_with_them(tmp_path):
     moved = AFFINE.copy()
     moved[0, 3] = 5
     save(tmp_path / "moved.nii.gz", scan, moved)
-    assert "lies on another grid" in drawn(tmp_path / "moved.nii.gz").note
+    assert "is on another grid" in drawn(tmp_path / "moved.nii.gz").note
 
 
 def test_padding_of_a_series_is_out_of_the_picture(tmp_path, monkeypatch):

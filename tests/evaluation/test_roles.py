@@ -52,7 +52,7 @@ def test_a_note_is_read_with_paths_relative_to_it(tmp_path):
 
 def test_a_case_of_unknown_role_is_never_taken_for_unseen(tmp_path):
     note = note_in(tmp_path, {"roles": {"a": "test"}})
-    with pytest.raises(PairingError, match="tells nothing of b"):
+    with pytest.raises(PairingError, match="does not list b"):
         roles_of(["a", "b"], note)
 
 

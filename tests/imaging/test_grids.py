@@ -118,7 +118,7 @@ def test_what_differs_is_said_in_words() -> None:
         with pytest.raises(PairingError) as caught:
             onto_grid(labels, image, "case_7")
         told = caught.value.problem
-        assert told.startswith("case_7: image and labels lie on different grids: ")
+        assert told.startswith("case_7: image and labels are on different grids: ")
         assert all(word in told for word in [*words, image.describe_grid(), labels.describe_grid()])
         assert not any(
             word in told for word in ("spacing by", "directions by", "first voxel by") if word not in words[0]

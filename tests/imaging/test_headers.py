@@ -270,7 +270,7 @@ def test_a_damaged_length_takes_no_memory(tmp_path: Path) -> None:
 def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.nii.gz"
     path.write_bytes(gzip.compress(_nifti(tmp_path / "whole.nii") + bytes(100 << 20)))
-    refuse(path, "unpacks to far more")
+    refuse(path, "decompresses to far more")
     path = write_slice(tmp_path / "a.dcm", np.zeros((64, 64), np.int16), (0, 0, 0))
     dataset = dcmread(path)
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian

@@ -210,5 +210,5 @@ def test_a_nrrd_without_space_is_said(tmp_path: Path, space: str) -> None:
             "space origin: (0,0,0)\n", ""
         )
     path.write_bytes(header.encode() + bytes(60))
-    with pytest.warns(ScanWarning, match=r"a\.nrrd does not say how it lies.*no space of the body.*LPS"):
+    with pytest.warns(ScanWarning, match=r"a\.nrrd does not state its orientation.*no space of the body.*LPS"):
         read_volume(path)

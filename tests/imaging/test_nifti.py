@@ -103,7 +103,7 @@ def test_a_scan_without_a_place_is_said(tmp_path: Path) -> None:
         header["sform_code"] = header["qform_code"] = 0
 
     path = save(tmp_path / "a.nii", numbered(), change=nowhere)
-    with pytest.warns(ScanWarning, match=r"a\.nii does not say how it lies.*LAS"):
+    with pytest.warns(ScanWarning, match=r"a\.nii does not state its orientation.*LAS"):
         read_volume(path)
 
 

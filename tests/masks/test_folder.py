@@ -119,7 +119,7 @@ def test_after_a_broken_scan_the_same_command_with_resume_does_it_alone(tmp_path
     with pytest.raises(ScanError) as caught:
         folder(tmp_path / "out", "a", "broken", "c").fill(make, "CPU")
     assert caught.value.cure == (
-        "mend or remove them, and predict by the same command with --resume: it does those that are missing"
+        "repair or remove them, and predict by the same command with --resume: it does those that are missing"
     )
     made = []
 

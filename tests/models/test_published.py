@@ -214,7 +214,9 @@ def test_a_file_cut_off_is_an_error(tmp_path, ending, kept):
 def test_options_that_make_no_sense(tmp_path):
     encoder = build_projection("unet", "instance").encoder
     path = torchvision_file(tmp_path, colour_resnet())
-    with pytest.raises(OptionError, match="nobody published any for --backbone unet\n.*resnet18-unet.*transunet"):
+    with pytest.raises(
+        OptionError, match="there are no published weights for --backbone unet\n.*resnet18-unet.*transunet"
+    ):
         load_published(encoder, "unet", path)
     with pytest.raises(OptionError, match="no such file"):
         load_published(encoder, "resnet18-unet", tmp_path / "missing.pth")

@@ -136,11 +136,11 @@ def test_copies_of_a_slice_are_no_pair_in_one_view_rules(rule):
 @pytest.mark.parametrize("rule", [masks.organs_in_batch, masks.scan_in_batch, masks.both_in_batch])
 def test_min_dz_takes_near_duplicates_out_of_both_but_never_the_last_positive(rule):
     facts = facts_of([0, 0, 0, 1, 1], [[1], [1], [1], [1], [0]], z_mm=[0.0, 1.0, 9.0, 0.0, 1.0])
-    positives, compared = rule(facts, options(min_dz=5.0))
+    positives, compared = rule(facts, options(min_distance_mm=5.0))
     assert positives[0, :3].tolist() == [False, False, True]  # 1 mm away is too near, 9 mm is not
     assert not compared[0, 1]
     alone = facts_of([0, 0, 1, 1], [[1], [1], [0], [0]], z_mm=[0.0, 1.0, 0.0, 1.0])
-    waived, _ = rule(alone, options(min_dz=5.0))
+    waived, _ = rule(alone, options(min_distance_mm=5.0))
     assert waived[0, 1]
 
 

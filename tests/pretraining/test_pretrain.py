@@ -112,7 +112,7 @@ def test_a_run_broken_off_and_resumed_equals_the_unbroken_one(store, tmp_path, m
     narrow = replace(METHODS["byol"], head=Head(64, BYOL_DIM, batch_norm=True))  # 80 MB a checkpoint otherwise
     monkeypatch.setitem(METHODS, "byol", narrow)
     monkeypatch.setattr(methods_module, "BYOL_HIDDEN", 64)
-    own = {"moco": {"queue": 24}, "supercl": {"intra_slices": 0.4}}
+    own = {"moco": {"queue_size": 24}, "supercl": {"intra_slices": 0.4}}
     chosen = {"method": method, "steps": 7, "checkpoint_minutes": 1e-9} | own.get(method, {})
     whole = pretrain(options(store, tmp_path, **chosen, out=tmp_path / "whole"))
     left = 4
@@ -274,7 +274,7 @@ def test_defaults_are_the_methods_own_and_options_go_first(store, tmp_path):
     assert make_task(store, tmp_path, method="polycl-m").model.tau == 0.05
     assert make_task(store, tmp_path, method="simclr").model.tau == 0.1
     assert make_task(store, tmp_path, method="moco").model.tau == 0.2
-    changed = make_task(store, tmp_path, method="simclr", tau=0.5, lr=0.03)
+    changed = make_task(store, tmp_path, method="simclr", temperature=0.5, lr=0.03)
     assert changed.model.tau == 0.5
     assert changed.optimizer.param_groups[0]["lr"] == 0.03
 
@@ -289,7 +289,7 @@ def test_schedules_move_within_an_epoch_polycl_restarts_and_the_others_end_at_no
             task.scheduler.step()
         return task, found
 
-    task, found = rates(method="polycl-s", epochs=4, restart=2)
+    task, found = rates(method="polycl-s", epochs=4, restart_epochs=2)
     period = 2 * task.steps_per_epoch
     assert all(b < a for a, b in pairwise(found[:period]))
     assert found[period] == found[0] == 1e-4
@@ -303,12 +303,16 @@ def test_schedules_move_within_an_epoch_polycl_restarts_and_the_others_end_at_no
     [
         ({"method": "simclr", "batch_size": 500}, OptionError, "--batch-size 500 is more than the"),
         ({"method": "simclr", "augment": "none"}, OptionError, "the same picture"),
-        ({"method": "polycl-s-batch", "batch_size": 6}, OptionError, "no room for 4 slices"),
+        ({"method": "polycl-s-batch", "batch_size": 6}, OptionError, "too small for 4 slices"),
         ({"method": "gcl", "batch_size": 6}, OptionError, "gcl takes 4 slices of each scan"),
         ({"method": "gcl", "middle_fraction": 0.2}, SplitError, "0 training scans have four slices"),
         ({"method": "pcl", "position_threshold": 1.5}, SplitError, "pcl finds no negative"),
         ({"method": "byol", "backbone": "none-such"}, OptionError, "--backbone 'none-such'"),
-        ({"method": "byol", "weights": Path("w.pth")}, OptionError, "nobody published any for --backbone unet"),
+        (
+            {"method": "byol", "weights": Path("w.pth")},
+            OptionError,
+            "there are no published weights for --backbone unet",
+        ),
         ({"method": "moco", "backbone": "transunet-small", "norm": "instance"}, OptionError, "--norm instance"),
     ],
 )
@@ -325,7 +329,7 @@ def test_organ_methods_without_any_label_or_with_one_kind_are_refused(store, tmp
     with pytest.raises(SplitError, match=f"{method} needs to know"):
         PretrainTask(options(store, tmp_path, method=method), store, unlabelled, CPU)
     everywhere = SliceStore(store.folder, store.record, store.slices.assign(has_liver=True))
-    with pytest.raises(SplitError, match="all slices hold the same organs"):
+    with pytest.raises(SplitError, match="all slices show the same organs"):
         PretrainTask(options(store, tmp_path, method=method), everywhere, split, CPU)
 
 
@@ -356,10 +360,10 @@ def test_scans_of_one_slice_give_scans_nothing_to_be_told_apart_by(store, tmp_pa
         PretrainTask(options(store, tmp_path, method="polycl-s-batch"), torn, split, CPU)
 
 
-def test_min_dz_needs_heights(store, tmp_path):
+def test_min_distance_needs_heights(store, tmp_path):
     flat = SliceStore(store.folder, store.record, store.slices.assign(z_mm=0.0))
-    with pytest.raises(OptionError, match="--min-dz needs the distance between slices"):
-        PretrainTask(options(store, tmp_path, method="polycl-s", min_dz=3.0), flat, store.split(), CPU)
+    with pytest.raises(OptionError, match="--min-distance-mm needs the distance between slices"):
+        PretrainTask(options(store, tmp_path, method="polycl-s", min_distance_mm=3.0), flat, store.split(), CPU)
     unknown = SliceStore(store.folder, store.record, store.slices.assign(z_mm=np.nan))
     with pytest.raises(OptionError, match="--min-dz needs"):
         PretrainTask(options(store, tmp_path, method="polycl-m-batch", min_dz=3.0), unknown, store.split(), CPU)
@@ -378,7 +382,7 @@ def test_batches_without_a_pair_are_counted_aloud(store, tmp_path, capsys):
     task = make_task(store, tmp_path, method="polycl-m-batch")
     task._empty += 3
     task.validate()
-    assert "3 of the last batches held no two slices that belong together" in capsys.readouterr().err.replace("\n", " ")
+    assert "3 of the last batches had no positive pair" in capsys.readouterr().err.replace("\n", " ")
     task.validate()
     assert "of the last batches" not in capsys.readouterr().err
 
@@ -394,10 +398,10 @@ def test_a_store_moved_elsewhere_trains_the_same(store, tmp_path):
     ("method", "changes"),
     [
         ("simclr", {"neg_scope": "other"}),
-        ("polycl-m", {"queue": 7}),
-        ("byol", {"tau": 0.2}),
-        ("classify", {"restart": 3}),
-        ("pcl", {"min_dz": 5.0}),
+        ("polycl-m", {"queue_size": 7}),
+        ("byol", {"temperature": 0.2}),
+        ("classify", {"restart_epochs": 3}),
+        ("pcl", {"min_distance_mm": 5.0}),
         ("polycl-o", {"slices_per_scan": 9}),
         ("moco", {"position_threshold": 0.3}),
         ("random-pairs", {"momentum": 0.3}),
@@ -405,7 +409,7 @@ def test_a_store_moved_elsewhere_trains_the_same(store, tmp_path):
 )
 def test_an_option_of_another_method_is_refused(store, tmp_path, method, changes):
     (name,) = changes
-    with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} means nothing to {method}"):
+    with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} is not used by {method}"):
         PretrainTask(options(store, tmp_path, method=method, **changes), store, store.split(), torch.device("cpu"))
 
 
@@ -439,8 +443,8 @@ def trace(task, steps):
 
 def test_a_method_is_trained_on_the_recipe_of_another(store, tmp_path):
     own = make_task(store, tmp_path, method="simclr", epochs=4)
-    task = make_task(store, tmp_path, method="simclr", recipe="polycl-m", epochs=4, restart=2)
-    polycl = make_task(store, tmp_path, method="polycl-s", epochs=4, restart=2)
+    task = make_task(store, tmp_path, method="simclr", recipe="polycl-m", epochs=4, restart_epochs=2)
+    polycl = make_task(store, tmp_path, method="polycl-s", epochs=4, restart_epochs=2)
     steps = task.steps
     assert steps == polycl.steps
     assert trace(task, steps) == trace(polycl, steps)
@@ -467,7 +471,7 @@ def test_a_head_that_the_loss_needs_is_kept(store, tmp_path, method):
 
 
 def test_restarts_are_of_use_where_the_recipe_has_them(store, tmp_path):
-    with pytest.raises(OptionError, match="--restart means nothing to simclr"):
-        make_task(store, tmp_path, method="simclr", restart=2)
-    with pytest.raises(OptionError, match="--restart means nothing to random-pairs"):
-        make_task(store, tmp_path, method="random-pairs", recipe="supercl", restart=2)
+    with pytest.raises(OptionError, match="--restart-epochs is not used by simclr"):
+        make_task(store, tmp_path, method="simclr", restart_epochs=2)
+    with pytest.raises(OptionError, match="--restart-epochs is not used by random-pairs"):
+        make_task(store, tmp_path, method="random-pairs", recipe="supercl", restart_epochs=2)

@@ -76,7 +76,7 @@ def test_without_labels_the_order_within_a_scan_is_plainly_random():
 
 
 def test_a_batch_too_small_for_two_scans_is_refused():
-    with pytest.raises(OptionError, match="no room for 4 slices of each of two scans"):
+    with pytest.raises(OptionError, match="too small for 4 slices of each of two scans"):
         scan_balanced(pool_of([8, 8]), options(batch_size=7), 0)
 
 

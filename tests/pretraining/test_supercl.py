@@ -180,7 +180,7 @@ def test_groups_forget_length_and_one_pair_is_one_group():
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_the_loss_is_the_sum_of_its_three_terms_over_the_right_views(share):
-    model = learner(intra=0.7, inter=0.3, intra_slices=share).eval()
+    model = learner(intra_weight=0.7, inter_weight=0.3, intra_slices=share).eval()
     facts = facts_of([0] * 4 + [1] * 4, [[1]] * 8)
     images, rows = torch.rand(16, 1, 64, 64), torch.tensor([0, 3, 4, 7])
     seen = model(images)
@@ -356,8 +356,8 @@ def test_online_superpixels_are_those_of_each_view():
     [
         ({"segments": 9}, "online"),
         ({"compactness": 3.0}, "online"),
-        ({"intra": -1.0}, "--intra"),
-        ({"pixels": 0}, "--pixels"),
+        ({"intra_weight": -1.0}, "--intra-weight"),
+        ({"max_pixels": 0}, "--max-pixels"),
         ({"intra_slices": 0.0}, "--intra-slices"),
         ({"intra_slices": 1.5}, "--intra-slices"),
         ({"intra_slices": math.nan}, "--intra-slices"),

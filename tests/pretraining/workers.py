@@ -70,7 +70,9 @@ def learn(method, rank=0, world=1, half=None):
     """Losses, gradients and queue of a few steps; `half` learns from one process's share without the other."""
     torch.manual_seed(0)
     chosen = METHODS[method]
-    options = PretrainOptions(data=Path("s"), out=Path("r"), method=method, queue=16, momentum=0.5, intra_slices=0.5)
+    options = PretrainOptions(
+        data=Path("s"), out=Path("r"), method=method, queue_size=16, momentum=0.5, intra_slices=0.5
+    )
     learner = chosen.learner(Net(), Setting(options, chosen.recipe.tau, STEPS, chosen.views))
     wrapped = DistributedDataParallel(learner) if world > 1 else learner
     optimizer = torch.optim.SGD(learner.network.parameters(), 0.1)

@@ -143,7 +143,7 @@ def test_out_of_memory_halves_the_batch_for_good_and_says_so(scan, capsys):
     said = capsys.readouterr().err
     assert "out of memory with 12 slices at once; going on with 6" in said
     assert "going on with 3" in said
-    with pytest.raises(DeviceError, match="does not hold one of the slices"):
+    with pytest.raises(DeviceError, match="is too small for one of the slices"):
         embed(Bright(most=0), scan, None)
 
 

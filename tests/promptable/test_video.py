@@ -261,12 +261,12 @@ def test_a_video_model_from_sam_2s_own_file(tmp_path: Path, monkeypatch: pytest.
     found = dict(model.propagate(torch.rand(2, SIDE, SIDE), [0, 1], {0: TWO}))
     assert torch.isfinite(found[1]).all()
     torch.save(files.random_weights(files.TINY_SAM), tmp_path / "sam.pth")
-    with pytest.raises(RunError, match="sam.pth is SAM, which knows single pictures only"):
+    with pytest.raises(RunError, match="sam.pth is SAM, which has no memory for several slices"):
         load_video(tmp_path / "sam.pth", CPU)
     torch.save({"image_encoder.patch_embed.seq.0.c.weight": torch.zeros(1)}, tmp_path / "lite_medsam.pth")
-    with pytest.raises(RunError, match="is LiteMedSAM, which knows single pictures only") as error:
+    with pytest.raises(RunError, match="is LiteMedSAM, which has no memory for several slices") as error:
         load_video(tmp_path / "lite_medsam.pth", CPU)
-    assert "--engine project" in error.value.cure
+    assert "--engine box" in error.value.cure
     with pytest.raises(OptionError, match="no such file"):
         load_video(tmp_path / "nothing.pt", CPU)
 

@@ -62,7 +62,7 @@ def test_the_box_is_around_where_the_organ_is_expected_with_a_margin_in_mm():
     # By 3 pixels a slice: without following, the box of the slice before would cut the organ.
     scan = slices_of(lambda z: np.where(disc(32, 20 + 3 * z, 8), 80, 20), depth=4)
     model = Bright()
-    list(projector(scan, 0, disc(32, 20, 8), model=model, margin=4.0).propagate([1]))
+    list(projector(scan, 0, disc(32, 20, 8), model=model, margin_mm=4.0).propagate([1]))
     x0, _, x1, _ = model.boxes[-1]
     truth = np.flatnonzero(disc(32, 23, 8).any(axis=0))
     assert x0 == pytest.approx(truth[0] - 2, abs=1.1)
@@ -123,11 +123,11 @@ def test_a_sudden_leak_is_held_back():
         return np.where(bright | (disc(32, 46, 18) if z >= 4 else False), 80, 20)
 
     scan = slices_of(draw, depth=6)
-    found = {c.z: c for c in projector(scan, 0, disc(32, 20, 8), margin=30.0).propagate(range(1, 6))}
+    found = {c.z: c for c in projector(scan, 0, disc(32, 20, 8), margin_mm=30.0).propagate(range(1, 6))}
     leaked = disc(32, 20, 8) | disc(32, 46, 18)
     assert found[4].masks()[0].sum() < 0.6 * leaked.sum()
     assert found[4].agreement[0] < 0.6 < found[3].agreement[0]  # and told
-    strict = projector(scan, 0, disc(32, 20, 8), margin=30.0, min_overlap=0.9)
+    strict = projector(scan, 0, disc(32, 20, 8), margin_mm=30.0, min_overlap=0.9)
     gated = {c.z: c.masks()[0] for c in strict.propagate(range(1, 6))}
     assert overlap(gated[4], disc(32, 20, 8)) > 0.75
 
@@ -158,7 +158,7 @@ def test_several_organs_at_once_share_an_embedding_and_never_a_pixel():
 
     scan = slices_of(lambda z: np.where(left(z), 80, 20) + np.where(right(z), 60, 0), depth=8)
     model = Bright()
-    slices = list(projector(scan, 0, left(0), right(0), model=model, margin=6.0).propagate(range(1, 8)))
+    slices = list(projector(scan, 0, left(0), right(0), model=model, margin_mm=6.0).propagate(range(1, 8)))
     assert sum(model.encoded) == 8
     assert model.decoded == [2] * 8
     for found in slices:

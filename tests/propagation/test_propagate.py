@@ -239,7 +239,7 @@ def test_an_organ_on_one_side_only_is_told_where_it_meets_the_other(root):
 
 
 def test_a_range_is_kept_to(root):
-    found = slices_of(propagate(options(root, case=["a"], range="4,8"))["a"])
+    found = slices_of(propagate(options(root, case=["a"], slice_range="4,8"))["a"])
     assert [z for z in range(DEPTH) if found[z].any()] == [4, 5, 6, 7, 8]
     assert sum(MODELS[-1].encoded) == 6  # the annotated slice on both ways, and four others
 
@@ -273,8 +273,8 @@ def test_a_killed_propagation_goes_on_within_the_scan(root, monkeypatch):
     assert done == [6, 7, 8, 9]
     with pytest.raises(RunError, match="in use"):
         propagate(options(root))
-    with pytest.raises(RunError, match=r"other options \(margin: 3.0 then, 9.0 now\)"):
-        propagate(options(root, resume="yes", margin=9.0))
+    with pytest.raises(RunError, match=r"other options \(margin_mm: 3.0 then, 9.0 now\)"):
+        propagate(options(root, resume="yes", margin_mm=9.0))
     again = []
     with monkeypatch.context() as patch:
         patch.setattr(Projector, "_step", lambda self, before, z: (again.append(z), step(self, before, z))[1])
@@ -357,7 +357,7 @@ def test_bad_annotations_are_reported_and_the_others_are_done(root):
         propagate(options(root))
     assert (root / "out" / "a.nii.gz").is_file()
     save(root / "annotations" / "b.nii.gz", only(anatomy()[1], 5))
-    with pytest.raises(ScanError, match="b: image and labels lie on different grids"):
+    with pytest.raises(ScanError, match="b: image and labels are on different grids"):
         propagate(options(root, "grids"))
     with pytest.raises(ScanError, match="slice 4 holds no foreground; slices with some: 5"):
         propagate(options(root, "empty", case=["a"], slices="4"))
@@ -375,7 +375,7 @@ def test_a_volume_of_one_slice_is_its_annotation(root, capsys):
     save(root / "annotations" / "a.nii.gz", labels[5:6])
     found = slices_of(propagate(options(root, case=["a"]))["a"])
     assert np.array_equal(found, labels[5:6])
-    assert "there is no slice beside the annotated one" in capsys.readouterr().err
+    assert "there is no slice besides the annotated one" in capsys.readouterr().err
 
 
 def test_too_little_memory_for_all_boxes_is_halved(root, monkeypatch):
@@ -390,7 +390,7 @@ def test_too_little_memory_for_all_boxes_is_halved(root, monkeypatch):
     [
         ({"slices": "5,x"}, "--slices 5,x: 'x' is no slice number"),
         ({"slices": "-3"}, "--slices -3"),
-        ({"range": "5"}, "--range 5: expected two slices"),
+        ({"slice_range": "5"}, "--slice-range 5: expected two slices"),
         ({"review_below": 2.0}, "--review-below 2"),
     ],
 )
@@ -402,7 +402,7 @@ def test_options_that_make_no_sense(root, more, said):
 @pytest.mark.parametrize(
     ("more", "flag"),
     [
-        ({"margin": 5.0}, "--margin 5.0"),
+        ({"margin_mm": 5.0}, "--margin-mm 5.0"),
         ({"candidates": "several"}, "--candidates several"),
         ({"cache": Path("embeddings")}, "--cache embeddings"),
         ({"min_overlap": 0.2}, "--min-overlap 0.2"),
@@ -414,7 +414,7 @@ def test_what_means_nothing_to_a_video_model_is_refused(root, more, flag):
     options(root, engine="sam2", **defaults)
     with pytest.raises(OptionError, match=f"{flag}: --engine sam2 .*\n.*leave --") as caught:
         options(root, engine="sam2", **more)
-    assert "--engine project" in caught.value.cure
+    assert "--engine box" in caught.value.cure
 
 
 def test_slices_come_one_by_one_so_there_is_no_batch_size():
@@ -478,7 +478,7 @@ def test_a_video_model_carries_groups_where_memory_is_short(capsys):
     for a, b in zip(whole, halved, strict=True):
         assert np.array_equal(a.beliefs, b.beliefs)
         assert a.alive.tolist() == [True, False, True]
-    with pytest.raises(DeviceError, match="does not hold one of the objects"):
+    with pytest.raises(DeviceError, match="is too small for one of the objects"):
         list(Video(Film(most=0)).on(scan())(pass_, masks, None))
 
 

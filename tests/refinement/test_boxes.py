@@ -46,8 +46,8 @@ def test_a_body_is_one_piece_where_it_hangs_together_in_3d():
     parts = solid_parts(volume, 1)
     assert parts.max() == 2
     assert [p.area() for p in pieces_of(0, volume[0], "component")] == [16, 16, 9]
-    assert sorted(p.area() for p in pieces_of(0, volume[0], "body", parts[0])) == [9, 32]
-    assert len(pieces_of(1, volume[1], "body", parts[1])) == 1
+    assert sorted(p.area() for p in pieces_of(0, volume[0], "component-3d", parts[0])) == [9, 32]
+    assert len(pieces_of(1, volume[1], "component-3d", parts[1])) == 1
 
 
 def test_parts_of_two_organs_never_share_a_number():
@@ -56,16 +56,19 @@ def test_parts_of_two_organs_never_share_a_number():
     parts = solid_parts(volume, 2)
     assert set(np.unique(parts[volume == 1])).isdisjoint(np.unique(parts[volume == 2]))
     # A class that fills its box entirely is still found.
-    assert [p.area() for p in pieces_of(0, volume[0], "body", parts[0])] == [32, 32]
+    assert [p.area() for p in pieces_of(0, volume[0], "component-3d", parts[0])] == [32, 32]
 
 
 def test_an_empty_slice_has_no_pieces_and_bodies_need_parts():
     assert pieces_of(0, np.zeros((5, 5), np.uint8), "component") == []
     with pytest.raises(ValueError, match="parts"):
-        pieces_of(0, np.ones((5, 5), np.uint8), "body")
+        pieces_of(0, np.ones((5, 5), np.uint8), "component-3d")
 
 
-@given(arrays.arrays(np.uint8, (9, 11), elements=st.integers(0, 3)), st.sampled_from(["slice", "component", "body"]))
+@given(
+    arrays.arrays(np.uint8, (9, 11), elements=st.integers(0, 3)),
+    st.sampled_from(["slice", "component", "component-3d"]),
+)
 def test_the_pieces_of_a_slice_are_its_classes_again(classes, how):
     parts = solid_parts(classes[None], 3)[0]
     rebuilt = np.zeros_like(classes)

@@ -113,7 +113,7 @@ def test_the_next_model_learns_what_was_drawn_anew(cohort, tmp_path, monkeypatch
 
 
 def test_without_self_training_there_is_nothing_to_refine(cohort, tmp_path):
-    with pytest.raises(OptionError, match="--refine any refines the masks of self-training only"):
+    with pytest.raises(OptionError, match="--refine any applies to self-training only"):
         finetune(options(cohort, tmp_path / "out", refine="any"))
     assert not (tmp_path / "out").exists()
 

@@ -37,7 +37,7 @@ def mask_of(*spots, depth=4):
 
 
 def refined(image, coarse, model=None, reference=None, **more):
-    options = RefineOptions(images="i", masks="m", out="o", **{"smallest": 0.0, **more})
+    options = RefineOptions(images="i", masks="m", out="o", **{"min_area_mm2": 0.0, **more})
     scan = ScanSlices.of(image, IntensityScale("ct", 0, 100))
     stacked = [None if a is None else scan.stack(image.with_array(a)) for a in (coarse, reference)]
     classes, counts = Refiner(model or Bright(), options).refine(scan, stacked[0], stacked[1])
@@ -48,21 +48,21 @@ def test_the_model_s_mask_replaces_the_given_one_in_the_box_around_it():
     image = scan_of((80, 20, 24, 12, 10))
     truth = mask_of((1, 20, 24, 12, 10))
     given = mask_of((1, 22, 25, 9, 8))  # too small on all sides, by at most 2 pixels
-    result, counts = refined(image, given, margin=4.0)
+    result, counts = refined(image, given, margin_mm=4.0)
     assert np.array_equal(result, truth)
     assert counts.organs["1"].mean_score == 0.9
     assert (counts.organs["1"].boxes, counts.organs["1"].kept) == (4, 0)
     # Without a margin the box ends where the given mask does, in millimetres: 2 mm is one pixel.
-    assert refined(image, given, margin=0.0)[0].sum() == given.sum()
-    assert refined(image, given, margin=2.0)[0].sum() == 4 * 11 * 10
+    assert refined(image, given, margin_mm=0.0)[0].sum() == given.sum()
+    assert refined(image, given, margin_mm=2.0)[0].sum() == 4 * 11 * 10
 
 
 def test_rows_and_columns_of_other_spacing_and_orientation():
     image = scan_of((80, 20, 24, 12, 10), affine=np.diag([1.0, 4.0, 5.0, 1.0]))  # to the right, to the front
     truth, given = mask_of((1, 20, 24, 12, 10)), mask_of((1, 22, 25, 9, 8))
-    assert np.array_equal(refined(image, given, margin=4.0)[0], truth)
+    assert np.array_equal(refined(image, given, margin_mm=4.0)[0], truth)
     # 1.9 mm are nearly two columns on either side, of which one is bright on the right, but less than half a row.
-    assert refined(image, given, margin=1.9)[0].sum() == 4 * (2 + 9 + 1) * 8
+    assert refined(image, given, margin_mm=1.9)[0].sum() == 4 * (2 + 9 + 1) * 8
 
 
 def test_the_given_piece_is_kept_where_the_model_finds_something_else():
@@ -81,23 +81,23 @@ def test_each_component_gets_its_box_and_small_ones_stay_as_they_are():
     image = scan_of((80, 5, 5, 10, 10), (80, 40, 40, 10, 10), (80, 20, 20, 10, 10))
     given = mask_of((1, 6, 6, 8, 8), (1, 41, 41, 8, 8))
     model = Bright()
-    result, counts = refined(image, given, model, margin=3.0)
+    result, counts = refined(image, given, model, margin_mm=3.0)
     assert np.array_equal(result, mask_of((1, 5, 5, 10, 10), (1, 40, 40, 10, 10)))
     assert len(model.boxes) == counts.organs["1"].boxes == 8
     # One box for all holds what lies between them too.
-    joined = refined(image, given, boxes="slice", margin=3.0, min_iou=0.3)[0]
+    joined = refined(image, given, boxes="slice", margin_mm=3.0, min_iou=0.3)[0]
     assert joined[25, 25, 0] == 1
     # 64 pixels of 4 mm² are 256 mm².
-    result, counts = refined(image, given, smallest=257.0)
+    result, counts = refined(image, given, min_area_mm2=257.0)
     assert np.array_equal(result, given)
     assert (counts.organs["1"].boxes, counts.organs["1"].too_small) == (0, 8)
 
 
 def test_several_masks_are_chosen_from_by_score():
     image, given = scan_of((80, 20, 20, 10, 10)), mask_of((1, 20, 20, 10, 9))
-    taken = refined(image, given, Bright(scores=(0.1, 0.9, 0.2)), candidates="several", margin=2.0)[0]
+    taken = refined(image, given, Bright(scores=(0.1, 0.9, 0.2)), candidates="several", margin_mm=2.0)[0]
     assert np.array_equal(taken, mask_of((1, 20, 20, 10, 10)))
-    other = refined(image, given, Bright(scores=(0.1, 0.2, 0.9)), candidates="several", margin=2.0, min_iou=0.1)[0]
+    other = refined(image, given, Bright(scores=(0.1, 0.2, 0.9)), candidates="several", margin_mm=2.0, min_iou=0.1)[0]
     assert other[20:24].sum() == 0  # the right half of the box
 
 
@@ -112,12 +112,12 @@ def test_organs_never_overlap_and_the_higher_score_wins():
             return found
 
     # Boxes reach 2 pixels into the neighbour: columns 20…22 are in both.
-    result = refined(image, given, Unsure(), margin=4.0)[0]
+    result = refined(image, given, Unsure(), margin_mm=4.0)[0]
     assert (result[10:23, 10:20] == 1).all()
     assert (result[23:30, 10:20] == 2).all()
     # A kept piece gives way to what the model outlines with a better score than a coin's.
     image.array[21:] = 0
-    result, counts = refined(image, mask_of((1, 10, 10, 9, 10), (2, 19, 10, 11, 10)), margin=4.0)
+    result, counts = refined(image, mask_of((1, 10, 10, 9, 10), (2, 19, 10, 11, 10)), margin_mm=4.0)
     assert counts.organs["2"].kept == 4
     assert (result[10:21, 10:20] == 1).all()
     assert (result[21:30, 10:20] == 2).all()
@@ -149,13 +149,13 @@ def test_slices_without_mask_are_not_looked_at():
 def test_oracle_boxes_come_from_the_reference_and_nothing_of_the_given_mask_stays():
     image = scan_of((80, 20, 20, 10, 10))
     given, reference = mask_of((1, 40, 40, 10, 10)), mask_of((1, 21, 21, 8, 8))
-    result = refined(image, given, reference=reference, margin=3.0)[0]
+    result = refined(image, given, reference=reference, margin_mm=3.0)[0]
     assert np.array_equal(result, mask_of((1, 20, 20, 10, 10)))
     # Nor does the reference itself get into the result, however little the model finds of it, and however small it is.
     large = mask_of((1, 15, 15, 30, 30))
     assert np.array_equal(refined(image, given, reference=large)[0], mask_of((1, 20, 20, 10, 10)))
     speck = mask_of((1, 21, 21, 2, 2))
-    result, counts = refined(image, given, reference=speck, margin=20.0, smallest=100.0)
+    result, counts = refined(image, given, reference=speck, margin_mm=20.0, min_area_mm2=100.0)
     assert np.array_equal(result, mask_of((1, 20, 20, 10, 10)))
     assert counts.organs["1"].too_small == 0
 
@@ -165,10 +165,10 @@ def test_consistency_drops_what_neighbours_deny_and_fills_what_they_agree_on():
     image, given = scan_of((80, 20, 20, 10, 10), depth=9, affine=affine), mask_of((1, 20, 20, 10, 10), depth=9)
     image.array[20:30, 29, 4] = 0  # one slice lacks a row
     image.array[20:30, 30, 6] = 80  # another has one too many
-    plain = refined(image, given, margin=4.0)[0]
+    plain = refined(image, given, margin_mm=4.0)[0]
     assert not plain[20:30, 29, 4].any()
     assert plain[20:30, 30, 6].all()
-    assert np.array_equal(refined(image, given, margin=4.0, consistent=True)[0], given)
+    assert np.array_equal(refined(image, given, margin_mm=4.0, smooth_slices=True)[0], given)
 
 
 def test_neighbours_count_by_their_distance_in_mm():
@@ -233,7 +233,7 @@ def note_of(folder):
 
 
 def test_a_folder_of_masks_is_refined_with_a_note_beside(folders, capsys):
-    written = refine(options(folders, margin=3.0))
+    written = refine(options(folders, margin_mm=3.0))
     assert list(written) == ["a", "b", "c"]
     for case, path in written.items():
         assert np.array_equal(load(path), load(folders / "labels" / f"{case}.nii.gz"))
@@ -242,7 +242,7 @@ def test_a_folder_of_masks_is_refined_with_a_note_beside(folders, capsys):
     assert note["promptable"]["signature"] == "litemedsam"
     assert note["promptable"]["recipe"]["size"] == 64
     assert note["promptable"]["shown"] == {"kind": "ct", "low": 0, "high": 100}
-    assert note["settings"]["margin"] == 3.0
+    assert note["settings"]["margin_mm"] == 3.0
     assert note["refinement"]["a"]["organs"]["label 6"]["boxes"] == 4
     assert note["given"]["a"]["mask"] == str(folders / "masks" / "a.nii.gz")
     assert "24 boxes; in 0 of them" in capsys.readouterr().err
@@ -335,7 +335,7 @@ def test_an_oracle_is_called_so_and_needs_all_references(folders, capsys):
 
 def test_a_second_run_takes_every_embedding_from_the_cache(folders):
     first = refine(options(folders, cache=folders / "cache"))
-    again = refine(options(folders, "again", cache=folders / "cache", margin=5.0))
+    again = refine(options(folders, "again", cache=folders / "cache", margin_mm=5.0))
     assert sum(MODELS[-2].encoded) == 12
     assert MODELS[-1].encoded == []
     assert note_of(folders / "again")["refinement"]["a"]["slices_from_cache"] == 4
@@ -355,7 +355,7 @@ def test_a_mask_on_another_grid_is_reported_and_the_others_are_done(folders):
     moved = AFFINE.copy()
     moved[0, 3] = 5
     save(folders / "masks" / "b.nii.gz", load(folders / "masks" / "b.nii.gz"), moved)
-    with pytest.raises(ScanError, match="b: image and labels lie on different grids"):
+    with pytest.raises(ScanError, match="b: image and labels are on different grids"):
         refine(options(folders))
     assert sorted(path.name for path in (folders / "out").glob("*.nii.gz")) == ["a.nii.gz", "c.nii.gz"]
     assert "different grids" in note_of(folders / "out")["failed"]["b"]
@@ -378,8 +378,8 @@ def test_an_interrupted_refinement_goes_on(folders, monkeypatch):
     assert list(note_of(folders / "out")["masks"]) == ["a"]
     with pytest.raises(RunError, match="in use"):
         refine(options(folders))
-    with pytest.raises(RunError, match=r"other options \(margin: 3.0 then, 9.0 now\)"):
-        refine(options(folders, margin=9.0, resume="auto"))
+    with pytest.raises(RunError, match=r"other options \(margin_mm: 3.0 then, 9.0 now\)"):
+        refine(options(folders, margin_mm=9.0, resume="auto"))
     with pytest.raises(RunError, match="promptable.model: litemedsam then, medsam now"):
         refine(options(folders, model="medsam", resume="auto"))
     refine(options(folders, resume="yes"))
@@ -446,7 +446,7 @@ def test_one_scan_and_one_mask_belong_together_whatever_their_names(folders):
 
 def test_one_slice_and_slices_too_narrow(folders):
     thin = scan_of((80, 10, 10, 12, 12), depth=1)
-    assert refined(thin, mask_of((1, 11, 11, 10, 10), depth=1), margin=3.0)[0].sum() == 144
+    assert refined(thin, mask_of((1, 11, 11, 10, 10), depth=1), margin_mm=3.0)[0].sum() == 144
     save(folders / "images" / "a.nii.gz", np.zeros((64, 5, 4), np.int16))
     save(folders / "masks" / "a.nii.gz", np.ones((64, 5, 4), np.uint8))
     with pytest.raises(ScanError, match="at least 8×8 are needed"):
@@ -456,11 +456,11 @@ def test_one_slice_and_slices_too_narrow(folders):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"margin": -1.0}, "--margin -1"),
-        ({"margin": float("nan")}, "--margin nan"),
-        ({"smallest": float("nan")}, "--smallest nan"),
+        ({"margin_mm": -1.0}, "--margin-mm -1"),
+        ({"margin_mm": float("nan")}, "--margin-mm nan"),
+        ({"min_area_mm2": float("nan")}, "--min-area-mm2 nan"),
         ({"min_iou": 1.5}, "--min-iou 1.5"),
-        ({"smallest": -1.0}, "--smallest -1"),
+        ({"min_area_mm2": -1.0}, "--min-area-mm2 -1"),
         ({"window": (5.0, 1.0)}, "--window 5 1"),
         ({"batch_size": 0}, "--batch-size 0"),
     ],

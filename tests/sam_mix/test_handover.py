@@ -69,8 +69,8 @@ def test_every_option_that_both_have_arrives():
 def test_an_option_that_means_nothing_to_it_is_refused_by_name(trained, cohort, tmp_path, monkeypatch):
     monkeypatch.setattr("frugalseg.promptable.load.find_weights", Path)
     for refine in (None, "litemedsam"):
-        with pytest.raises(OptionError, match="--flips True: .* SAM-Mix.*\n.*leave --flips out"):
-            predict(wish(trained, cohort, tmp_path / "out", flips=True, refine=refine))
+        with pytest.raises(OptionError, match="--tta True: .* SAM-Mix.*\n.*leave --tta out"):
+            predict(wish(trained, cohort, tmp_path / "out", tta=True, refine=refine))
     assert not (tmp_path / "out").exists()
 
 

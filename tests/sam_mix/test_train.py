@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 
 def test_the_run_folder_holds_what_was_learned_apart_from_the_base(options, cohort, tmp_path):
-    run = sam_mix_train(options(out=tmp_path / "run", rank=4, validate_every=3))
+    run = sam_mix_train(options(out=tmp_path / "run", lora_rank=4, validate_every=3))
     files = {path.name for path in run.path.iterdir()}
     assert {"classifier.safetensors", "decoder.safetensors", "lora.safetensors", "model.json"} <= files
     assert not (run.path / "model.safetensors").exists()
@@ -75,8 +75,8 @@ def test_lora_decoder_and_classifier_have_moved_and_the_base_has_not(options, co
     "more",
     [
         {"adapt": "decoder", "precision": "bf16"},
-        {"adapt": "lora", "precision": "bf16", "dense": "added"},
-        {"adapt": "decoder", "self_training": True, "dense": "none"},
+        {"adapt": "lora", "precision": "bf16", "dense_prompt": "added"},
+        {"adapt": "decoder", "self_training": True, "dense_prompt": "none"},
         {"adapt": "decoder", "map_weight": 0.0},
         {"adapt": "decoder", "mask_loss": "dice"},
     ],
@@ -178,13 +178,13 @@ def test_a_base_that_is_not_there_is_told_before_the_folder_is_taken(options, tm
     ("more", "told"),
     [
         ({"context": 1}, "--context 1"),
-        ({"threshold": 0.0}, "--threshold 0"),
+        ({"map_threshold": 0.0}, "--map-threshold 0"),
         ({"classifier_size": 100}, "--classifier-size 100"),
         ({"batch_size": 1}, "--batch-size 1"),
-        ({"rank": 0}, "--rank 0"),
+        ({"lora_rank": 0}, "--lora-rank 0"),
         ({"masks_per_step": 0}, "--masks-per-step 0"),
         ({"focal_alpha": 1.0}, "--focal-alpha 1"),
-        ({"draw": -1}, "--draw -1"),
+        ({"label_draw": -1}, "--label-draw -1"),
         ({"map_weight": -1.0}, "--map-weight -1"),
     ],
 )
@@ -195,7 +195,7 @@ def test_options_that_make_no_sense(options, tmp_path, more, told):
 
 @pytest.mark.parametrize("dense", ["mask", "none"])
 def test_what_starts_from_nothing_learns_at_its_own_rate(options, cohort, tmp_path, dense):
-    settings = options(out=tmp_path, dense=dense)
+    settings = options(out=tmp_path, dense_prompt=dense)
     store = SliceStore.open(Path(settings.data))
     built = SamMixSettings(adapt="lora", rank=2, dense=dense, threshold=0.4, classifier_size=64, organs=1, size=32)
     model = build(built, str(cohort / "sam"), CPU)

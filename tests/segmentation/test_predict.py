@@ -111,7 +111,7 @@ def test_a_killed_prediction_goes_on_scan_by_scan(model, tmp_path, monkeypatch):
     with pytest.raises(RunError, match="in use"):
         predict(options(model, out))
     with pytest.raises(RunError, match="flips: False then, True now"):
-        predict(options(model, out, resume="yes", flips=True))
+        predict(options(model, out, resume="yes", tta=True))
     assert list(predict(options(model, out, resume="yes"))) == list(whole)
     after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
     assert kept.items() <= after.items()
@@ -119,7 +119,7 @@ def test_a_killed_prediction_goes_on_scan_by_scan(model, tmp_path, monkeypatch):
         assert np.array_equal(values(out, case), values(tmp_path / "whole", case))
     notes = [json.loads((folder / PREDICTIONS_FILE).read_text()) for folder in (out, tmp_path / "whole")]
     assert notes[0]["roles"] == notes[1]["roles"]
-    with pytest.raises(RunError, match="holds no prediction to go on with"):
+    with pytest.raises(RunError, match="holds no prediction to resume"):
         predict(options(model, tmp_path / "new", resume="yes"))
 
 

@@ -50,10 +50,10 @@ def test_the_scan_of_another_modality_is_refused_and_the_others_are_done(ct, mix
     with pytest.raises(ScanError, match="1 of 3 scans not segmented") as caught:
         predict(PredictOptions(**wish))
     assert "scan_01 is MR, for values from 0" in caught.value.problem
-    assert "the model learned from CT" in caught.value.problem
+    assert "the model was trained on CT" in caught.value.problem
     assert "insist with --modality ct" in caught.value.problem
     assert sorted(json.loads((tmp_path / "out" / PREDICTIONS_FILE).read_text())["masks"]) == ["scan_00", "scan_02"]
-    with pytest.raises(OptionError, match="--modality mr: .*fit learned from CT"):
+    with pytest.raises(OptionError, match="--modality mr: .*fit was trained on CT"):
         predict(PredictOptions(**wish, modality="mr", resume="yes"))
     assert len(predict(PredictOptions(**wish, modality="ct", resume="yes"))) == 3
 
@@ -62,7 +62,7 @@ def test_a_model_that_learned_on_purpose_from_such_scans_takes_them(mixed, tmp_p
     write_cohort(tmp_path, 3, shape=(32, 32, 6))
     for path in (tmp_path / "images").iterdir():
         shutil.copy(mixed / "scan_01.nii.gz", path)
-    with pytest.warns(UserWarning, match="hardly look like HU"):
+    with pytest.warns(UserWarning, match="do not look like HU"):
         _train(tmp_path, modality="ct")
     predict(PredictOptions(model=tmp_path / "fit", images=mixed, out=tmp_path / "out", device="cpu"))
 
@@ -87,6 +87,6 @@ def test_the_way_back(ct, mixed, tmp_path):
         values = (np.asarray(image.dataobj) + 1024 + i).clip(0)
         nib.save(nib.Nifti1Image(values, image.affine), path)
     _train(tmp_path)
-    with pytest.raises(ScanError, match="scan_00 is CT, for values .* look like HU; the model learned from MR"):
+    with pytest.raises(ScanError, match="scan_00 is CT, for values .* look like HU; the model was trained on MR"):
         predict(PredictOptions(model=tmp_path / "fit", images=mixed, out=tmp_path / "out", device="cpu"))
     assert np.asarray(nib.load(tmp_path / "out" / "scan_01.nii.gz").dataobj).shape == (32, 32, 6)

@@ -87,7 +87,7 @@ def finished(tmp_path_factory):
     """A study of two trainings, evaluated before the metric was there."""
     root = tmp_path_factory.mktemp("study")
     text = changed((METHODS, "  again: {finetune: {lr: 0.001}}\n"), ("seeds: [0, 1]", "seeds: [0]"))
-    study(options(write_plan(root, text), root / "out", at_once=2))
+    study(options(write_plan(root, text), root / "out", jobs=2))
     return root / "out"
 
 

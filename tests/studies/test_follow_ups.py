@@ -73,7 +73,7 @@ def text(folder, *replacements):
 def finished(folder):
     """The first seed of the study, run to its end."""
     path = write_plan(folder, text(folder), scans=False)
-    study(options(path, folder / "out", at_once=2, only=["seed=0"]))
+    study(options(path, folder / "out", jobs=2, only=["seed=0"]))
     return folder / "out"
 
 
@@ -214,7 +214,7 @@ def test_masks_shown_otherwise_lie_elsewhere(folder):
 
 def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
     carried = "carried: {of: scratch, propagate: {"
-    for engine, cache in (("project", folder / "grid" / "embeddings"), ("sam2", None)):
+    for engine, cache in (("box", folder / "grid" / "embeddings"), ("sam2", None)):
         grid = grid_of(folder, text(folder, (carried, f"{carried}engine: {engine}, ")))
         trial = next(c for c in grid.trials if c.method == "scratch + carried")
         assert {test.make.propagate.cache for test in trial.job.tests} == {cache}
@@ -225,7 +225,7 @@ def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
     [
         ("{of: scratch, refine: {model", "{of: nobody, refine: {model", "no method that trains models 'nobody'"),
         ("{of: scratch, refine: {model", "{of: one slice, refine: {model", "no method that trains models 'one slice'"),
-        ("{of: scratch, refine: {model: SAM, min_iou: 0,", "{refine: {model: SAM,", "refine what is not told"),
+        ("{of: scratch, refine: {model: SAM, min_iou: 0,", "{refine: {model: SAM,", "refine: the method is not stated"),
         ("{of: sam-mix, predict", "{of: scratch, predict", "scratch is no sam_mix method"),
         (
             "{refine: {model: SAM, oracle",
@@ -245,7 +245,7 @@ def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
         (
             'scratch + carried: {of: scratch, propagate: {model: SAM, device: cpu, precision: "32"}}',
             "scratch + carried: {of: scratch}",
-            "of: stands beside nothing",
+            "of: needs exactly one of .* found none",
         ),
     ],
 )

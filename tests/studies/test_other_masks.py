@@ -72,7 +72,7 @@ def folder(scans, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(scans):
-    study(options(scans / "plan.yaml", scans / "out", at_once=2))
+    study(options(scans / "plan.yaml", scans / "out", jobs=2))
     return scans / "out"
 
 
@@ -163,7 +163,7 @@ def test_masks_on_another_grid_and_damaged_ones_are_refused(folder):
     path = folder / "theirs" / "away" / "scan_07.nii.gz"
     mask = nib.load(path)
     nib.save(nib.Nifti1Image(np.asarray(mask.dataobj)[:-1], mask.affine), path)
-    assert "scan_07: image and labels lie on different grids" in refused(folder)
+    assert "scan_07: image and labels are on different grids" in refused(folder)
     path.write_bytes(b"not a mask")
     assert "1 of 2 masks cannot be used" in refused(folder)
 
@@ -198,7 +198,7 @@ def test_an_organ_that_was_found_nowhere_is_a_score_of_zero(folder):
         ("target: [liver=1]", "uses_test_references: maybe", "not true or false"),
         ("target: [liver=1]", "guided: true", "call it uses_test_references"),
         ("scratch: {}", 'scratch: {budgets: ["0 slices"]}', "trains from masks, and 0 slices are none"),
-        ('["1 scans", "100%"]', '["0 slices", "1 scans", "100%"]', "no method stands at 0 slices"),
+        ('["1 scans", "100%"]', '["0 slices", "1 scans", "100%"]', "no method is run at 0 slices"),
         ("scratch: {}", "scratch + SAM: {of: nnU-Net, refine: {}}\n  scratch: {}", "no method that trains models"),
     ],
 )

@@ -69,10 +69,23 @@ def test_the_resolved_plan_is_a_plan_and_means_the_same(folder, tmp_path):
         ("lr: 0.001", "lr: -1", "lr: -1", "lr: -1.0: expected"),
         ("lr: 0.001", "seed: 4", "seed: 4", "list the seeds under seeds:"),
         ("lr: 0.001", "bath_size: 4", "bath_size", "is unknown here"),
+        ("lr: 0.001", "draw: 1", "draw: 1", "list the draws under draws:"),
+        (
+            "pretrain: {steps: 2,",
+            "pretrain: {tau: 0.2, steps: 2,",
+            "pretrain: {tau",
+            "tau: was renamed\n.*write temperature",
+        ),
+        (
+            "scratch: {}",
+            "scratch: {}\n  refined: {of: scratch, refine: {boxes: body}}",
+            "refined: {of",
+            "boxes: body was renamed\n.*write component-3d",
+        ),
         ("lr: 0.001", "steps: 3, epochs: 4", "finetune: {steps: 3,", "given"),
         ("backbones: [unet]", "backbones: [unet, vnet]", "backbones:", "no backbone 'vnet'"),
         ('["1 scans"]', '["1 scans", "many"]', "budgets:", "'many' is no budget"),
-        ('["1 scans"]', '["1 scans", "1 scan"]', "budgets:", "stands here twice"),
+        ('["1 scans"]', '["1 scans", "1 scan"]', "budgets:", "is listed twice"),
         ("seeds: [0, 1]", "seeds: [0, -1]", "seeds:", "-1 is below 0"),
         ("seeds: [0, 1]", "seeds: []", "seeds:", "expected a list"),
         ("baseline: scratch", "baseline: scrach", "baseline:", "no method 'scrach'"),
@@ -85,10 +98,20 @@ def test_the_resolved_plan_is_a_plan_and_means_the_same(folder, tmp_path):
             "polycl: {pretrain: {method: polycl-s}}",
             "polycl:\n    pretrain: {method: classify}\n    transductive: true",
             "transductive:",
-            "classify learns from labels that are made of masks, here those of test patients",
+            "classify uses image-level labels made from masks, here those of test patients",
         ),
-        ("method: polycl-s}}", "method: polycl-s, queue: 9}}", "polycl: {", "queue: means nothing to polycl-s"),
-        ("pretrain: {steps: 2,", "pretrain: {steps: 2, queue: 9,", "pretrain: {st", "nothing to any of the plan's"),
+        (
+            "method: polycl-s}}",
+            "method: polycl-s, queue_size: 9}}",
+            "polycl: {",
+            "queue_size: is not used by polycl-s",
+        ),
+        (
+            "pretrain: {steps: 2,",
+            "pretrain: {steps: 2, queue_size: 9,",
+            "pretrain: {st",
+            "is not used by any of the plan's",
+        ),
         ("method: polycl-s}}", "method: polycl-s, norm: batch}}", "polycl: {", "norm batch and fine-tuned with"),
         ("scratch: {}", "scratch: {finetune: {norm: instance}, backbones: [transunet]}", "scratch: {", "not among"),
         (
@@ -99,15 +122,15 @@ def test_the_resolved_plan_is_a_plan_and_means_the_same(folder, tmp_path):
         ),
         ("scratch: {}", "scratch: {finetune: {weights: no.npz}}", "no.npz", "does not exist"),
         ("lr: 0.001", "device: tpu", "device: tpu", "device: 'tpu' is unknown"),
-        ("lr: 0.001", "semi: mean-teacher, batch_size: 1", "semi: mean", "batch_size: 1 has no room"),
-        ("lr: 0.001", "rounds: 2", "rounds: 2", "rounds: 2 is of use in self-training only"),
+        ("lr: 0.001", "semi: mean-teacher, batch_size: 1", "semi: mean", "batch_size: 1 is too small for"),
+        ("lr: 0.001", "rounds: 2", "rounds: 2", "rounds: 2 applies to self-training only"),
         ("lr: 0.001", "context: 1", "context: 1", "context: 1: the encoder was pre-trained with 0"),
-        ("finetune: {steps: 2,", "finetune: {steps: 2, rounds: 2,", "scratch: {}", "scratch: rounds 2 is of use"),
+        ("finetune: {steps: 2,", "finetune: {steps: 2, rounds: 2,", "scratch: {}", "scratch: rounds 2 applies to"),
         (
             'finetune: {steps: 2, batch_size: 4, device: cpu, precision: "32"}',
             "finetune: {preset: best, batch_size: 1}",
             "scratch: {}",
-            "scratch: batch_size 1 has no room",
+            "scratch: batch_size 1 is too small for",
         ),
     ],
 )
@@ -132,13 +155,13 @@ def test_a_method_s_own_length_takes_the_place_of_the_shared_one(folder):
 
 def test_shared_options_reach_the_methods_that_read_them(folder):
     text = changed(
-        ("pretrain: {steps: 2", "pretrain: {momentum: 0.99, min_dz: 3, steps: 2"),
+        ("pretrain: {steps: 2", "pretrain: {momentum: 0.99, min_distance_mm: 3, steps: 2"),
         ("again:\n    pretrain: {method: polycl-s}", "again:\n    pretrain: {method: moco}"),
     )
     _, polycl, moco = read(folder, text).methods
-    assert (polycl.pretrain["min_dz"], moco.pretrain["momentum"]) == (3.0, 0.99)
+    assert (polycl.pretrain["min_distance_mm"], moco.pretrain["momentum"]) == (3.0, 0.99)
     assert "momentum" not in polycl.pretrain
-    assert "min_dz" not in moco.pretrain
+    assert "min_distance_mm" not in moco.pretrain
     resolved = folder / "resolved.yaml"
     resolved.write_text(yaml.safe_dump(read(folder, text).resolved()))
     assert read_plan(resolved).resolved() == read(folder, text).resolved()
@@ -172,7 +195,7 @@ def test_phantoms_need_no_files(tmp_path):
 def test_published_weights_need_a_backbone_that_has_some(folder):
     (folder / "weights.safetensors").touch()
     text = changed(("scratch: {}", "scratch: {finetune: {weights: weights.safetensors}}"))
-    with pytest.raises(OptionError, match=r"line 18: methods.scratch: nobody published weights for unet"):
+    with pytest.raises(OptionError, match=r"line 18: methods.scratch: there are no published weights for unet"):
         read(folder, text)
     plan = read(folder, text.replace("[unet]", "[resnet18-unet]"))
     assert plan.methods[0].training.values["weights"] == folder / "weights.safetensors"

@@ -235,15 +235,15 @@ def test_supported_worse_and_undecided_methods_are_told_apart():
 def test_no_difference_shown_is_said_where_the_interval_holds_zero():
     results = made_up_study(gains(), methods=["scratch", "same"], budgets=["5%"], draws=[0, 1, 2])
     said = answered(results, resamples=500)
-    assert said.lines == ("5%: no difference to scratch shown.",)
+    assert said.lines == ("5%: no difference from scratch found.",)
     assert said.lead[-1].endswith("lies around 0 for every method.")
 
 
 def test_few_draws_of_the_labels_are_said_to_tell_too_little():
     said = answered(made_up_study(gains(best=0.3), budgets=["5%"], draws=[0, 1]), resamples=100)
-    assert said.lead[-1].endswith("tell little of how draws differ, so where they do these intervals are wide.")
+    assert said.lead[-1].endswith("their variation is poorly known, so these intervals can be wide.")
     said = answered(made_up_study(gains(best=0.3), budgets=["5%"], draws=[0]))
-    assert said.lead[-1].endswith("what another would change is in no interval.")
+    assert said.lead[-1].endswith("the intervals do not include the variation between draws.")
 
 
 def test_fewer_than_six_patients_support_nothing():

@@ -31,7 +31,7 @@ from tests.studies.plans import PLAN, changed, options, write_plan
 def folder(tmp_path_factory):
     """The tiny plan and its study, run to the end."""
     root = tmp_path_factory.mktemp("study")
-    study(options(write_plan(root), root / "out", at_once=2))
+    study(options(write_plan(root), root / "out", jobs=2))
     return root
 
 
@@ -118,7 +118,7 @@ def test_status_and_report_of_a_finished_study(folder, capsys):
     text = study_status(StudyStatusOptions(folder=folder / "out"))
     assert "6 done of 6 models" in text
     assert "2 / 2" in text
-    assert "nobody is at work" not in text
+    assert "not running; rerun" not in text
     (folder / "out" / "report.html").unlink()
     assert main(["report", str(folder / "out")]) == 0
     assert capsys.readouterr().out.endswith("report.html\n")
@@ -139,7 +139,7 @@ def test_status_for_who_may_only_read(folder, tmp_path, monkeypatch):
     told = study_status(StudyStatusOptions(folder=tmp_path / "out"))
     assert "5 done, 1 running of 6 models" in told
     assert f"running: {trial['id']}" in told
-    assert "whether somebody is at work cannot be told" in told
+    assert "running or not is unknown" in told
     assert "whether" not in study_status(StudyStatusOptions(folder=folder / "out"))  # it is finished
 
 
@@ -164,7 +164,7 @@ def test_a_raw_data_set_as_labels_and_a_case_called_na(tmp_path):
 
 def test_a_part_of_the_grid(folder, tmp_path):
     only = ["method=scratch", "method=polycl", "seed=1"]
-    study(options(folder / "plan.yaml", tmp_path / "part", at_once=2, only=only))
+    study(options(folder / "plan.yaml", tmp_path / "part", jobs=2, only=only))
     trials = collect(tmp_path / "part").trials
     done = trials[trials["state"] == "done"]
     assert set(zip(done["method"], done["seed"], strict=True)) == {("scratch", 1), ("polycl", 1)}
@@ -172,7 +172,7 @@ def test_a_part_of_the_grid(folder, tmp_path):
     whole = cases(folder / "out")
     whole = whole[(whole["seed"] == 1) & (whole["method"] != "polycl again")]
     pd.testing.assert_frame_equal(cases(tmp_path / "part"), whole.reset_index(drop=True))  # in another company
-    assert "nobody is at work" in study_status(StudyStatusOptions(folder=tmp_path / "part"))
+    assert "not running; rerun" in study_status(StudyStatusOptions(folder=tmp_path / "part"))
 
 
 def test_draws_that_select_the_same_labels_are_trained_and_told_of_once(folder, tmp_path):
@@ -216,7 +216,7 @@ def test_an_unknown_part_of_the_grid(folder, tmp_path, only, said):
 def test_a_folder_with_other_things_is_left_alone(folder):
     before = (folder / "plan.yaml").read_text()
     for out in (folder, folder / "images", folder / "plan.yaml"):
-        with pytest.raises(RunError, match="other things|is a file"):
+        with pytest.raises(RunError, match="not the folder of a study|is a file"):
             study(options(folder / "plan.yaml", out))
     assert (folder / "plan.yaml").read_text() == before
 
@@ -267,7 +267,7 @@ def test_a_failing_job_leaves_the_others_going_and_is_tried_again(tmp_path):
     )
     out = tmp_path / "out"
     with pytest.raises(RunError, match="3 of 5 jobs failed"):
-        study(options(plan, out, at_once=2))
+        study(options(plan, out, jobs=2))
     trials = collect(out).trials.set_index("method")
     assert trials["state"].to_dict() == {"scratch": "done", "polycl": "failed", "polycl again": "failed"}
     assert "the loss is" in trials.loc["polycl again", "error"]
@@ -290,7 +290,7 @@ def test_data_that_cannot_be_read_end_the_study_before_any_training(tmp_path):
     for scan in (tmp_path / "away" / "images").iterdir():
         scan.write_bytes(scan.read_bytes()[:200])
     with pytest.raises(OptionError, match="line 9: data.away: cannot be prepared: 2 of 2 scans cannot be read"):
-        study(options(plan, tmp_path / "out", at_once=2))
+        study(options(plan, tmp_path / "out", jobs=2))
     assert not (tmp_path / "out" / "finetune").exists()
 
 
@@ -332,14 +332,14 @@ LONGER = (("finetune: {steps: 2", "finetune: {steps: 20, validate_every: 1"), ("
 def unbroken(tmp_path_factory):
     """A study of longer trainings that nothing disturbed."""
     root = tmp_path_factory.mktemp("unbroken")
-    study(options(write_plan(root, changed(*LONGER)), root / "out", at_once=2))
+    study(options(write_plan(root, changed(*LONGER)), root / "out", jobs=2))
     return root
 
 
 @pytest.mark.parametrize("how", ["whole group", "the study alone", "Ctrl-C", "SIGTERM to the group"])
 def test_killed_half_way_and_run_again(unbroken, tmp_path, how):
     out = tmp_path / "out"
-    process = start(unbroken / "plan.yaml", out, "--at-once", "2")
+    process = start(unbroken / "plan.yaml", out, "--jobs", "2")
 
     def half_way():
         steps = [path.read_text().count("\n") for path in out.glob("finetune/*/metrics.jsonl")]
@@ -364,15 +364,15 @@ def test_killed_half_way_and_run_again(unbroken, tmp_path, how):
         assert not jobs_running(out)
         told = [json.loads(path.read_text()) for path in (out / "jobs").glob("*.json")]
         assert [job["state"] for job in told if "the checkpoint is written" in job["error"]] == ["interrupted"]
-    assert "nobody is at work" in study_status(StudyStatusOptions(folder=out))
-    study(options(unbroken / "plan.yaml", out, at_once=2))
+    assert "not running; rerun" in study_status(StudyStatusOptions(folder=out))
+    study(options(unbroken / "plan.yaml", out, jobs=2))
     assert kept.items() <= finished(out).items()
     pd.testing.assert_frame_equal(cases(out), cases(unbroken / "out"))
 
 
 def test_a_crashed_process_is_a_failed_job(unbroken, tmp_path):
     out = tmp_path / "out"
-    process = start(unbroken / "plan.yaml", out, "--at-once", "1", "--only", "method=scratch")
+    process = start(unbroken / "plan.yaml", out, "--jobs", "1", "--only", "method=scratch")
     wait_for(lambda: list(out.glob("finetune/*/metrics.jsonl")), process)
     victim = next(pid for pid in children(process.pid) if b"forkserver" in command_line(pid) and not children(pid))
     os.kill(victim, signal.SIGSEGV)
@@ -398,7 +398,7 @@ def command_line(pid: int) -> bytes:
 def test_ray_gives_the_same_figures(folder, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed (pip install 'frugalseg[cluster]')")
     only = ["seed=0", "method=scratch", "method=polycl"]
-    study(options(folder / "plan.yaml", tmp_path / "out", at_once=2, ray="local", only=only))
+    study(options(folder / "plan.yaml", tmp_path / "out", jobs=2, ray="local", only=only))
     whole = cases(folder / "out")
     whole = whole[(whole["seed"] == 0) & (whole["method"] != "polycl again")]
     pd.testing.assert_frame_equal(cases(tmp_path / "out"), whole.reset_index(drop=True))

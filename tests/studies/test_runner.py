@@ -17,8 +17,8 @@ def _full():
 @pytest.mark.parametrize(
     ("fail", "told"),
     [
-        (_full, "not enough memory\n  → run with a smaller --at-once"),
-        (lambda: torch.empty(10**15), "not enough memory\n  → run with a smaller --at-once"),
+        (_full, "not enough memory\n  → run with a smaller --jobs"),
+        (lambda: torch.empty(10**15), "not enough memory\n  → run with a smaller --jobs"),
         (lambda: torch.empty(2) @ torch.empty(3), "RuntimeError: "),
     ],
 )

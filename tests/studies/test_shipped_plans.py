@@ -141,7 +141,7 @@ def paper_pretraining(method):
     chosen = chosen_method(options)
     rate = options.lr or chosen.recipe.lr
     return (
-        (rate, options.batch_size, options.epochs, options.steps, options.restart) == (1e-4, 20, 100, None, 10)
+        (rate, options.batch_size, options.epochs, options.steps, options.restart_epochs) == (1e-4, 20, 100, None, 10)
         and (chosen.recipe.schedule, chosen.recipe.weight_decay, chosen.recipe.optimizer)
         == ("warm_restarts", 0, "adam")
         and options.middle_fraction == 0.3

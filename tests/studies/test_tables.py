@@ -261,7 +261,7 @@ def test_methods_that_found_nothing_unlabelled_are_named():
     )
     (cost,) = tables_of(dataclasses.replace(results, trials=trials)).cost
     assert cost.notes[-1] == (
-        "No slice was left unlabelled, so these learned from their masks alone: best at 3 scans (self-training)."
+        "No slice was left unlabelled, so these were trained on masks alone: best at 3 scans (self-training)."
     )
     assert not any("left unlabelled" in note for note in tables_of(results).cost[0].notes)
 
@@ -286,7 +286,7 @@ def test_every_printed_interval_says_its_kind_and_its_patients():
 
     tables = tables_of(made_up_study(other_patients, methods=["scratch", "few"], draws=[0, 1]))
     labels, comparison = tables.labels[0], tables.comparisons[0]
-    assert labels.notes[0].endswith("Where nothing else is said: t interval, 8 patients.")
+    assert labels.notes[0].endswith("Unless stated otherwise: t interval, 8 patients.")
     assert rows_of(labels)["few"][0].note == "no interval: 1 patient"
     assert "no interval: 1 patient" in to_latex(labels)
     dices = labels.data[labels.data["metric"] == "dice"]

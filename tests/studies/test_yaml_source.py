@@ -27,7 +27,7 @@ def test_lines_are_those_of_the_keys_and_of_list_items(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: 1\nb: 2\na: 3\n", r"line 3: a: stands here and on line 1"),
+        ("a: 1\nb: 2\na: 3\n", r"line 3: a: is given here and on line 1"),
         ("a: [1, 2\nb: 3\n", r"line \d: "),
         ("", "is empty"),
         ("[1, 2]", "line 1: expected names with values"),

@@ -156,7 +156,7 @@ def server(monkeypatch):
 
 
 def test_a_broken_download_goes_on_where_it_stopped(server):
-    with pytest.raises(RunError, match="MB are kept, the same command goes on from there"):
+    with pytest.raises(RunError, match="MB are kept, the same command continues from there"):
         weights_fetch(WeightsFetchOptions(name="big"))
     assert kept() == {".big.fetching"}
     path = weights_fetch(WeightsFetchOptions(name="big"))
@@ -219,7 +219,7 @@ def test_importing_refuses_what_is_not_what_it_should_be(tmp_path):
     cut.write_bytes(source.read_bytes()[:500])
     with pytest.raises(RunError, match=r"cut\.pth cannot be read"):
         weights_import(WeightsImportOptions(file=cut, name="mine"))
-    with pytest.raises(OptionError, match="nobody can tell what"):
+    with pytest.raises(OptionError, match="cannot be identified by its name"):
         weights_import(WeightsImportOptions(file=cut))
     with pytest.raises(OptionError, match="no such file"):
         weights_import(WeightsImportOptions(file=tmp_path / "absent.pth"))
@@ -265,7 +265,7 @@ def test_weights_of_one_s_own_are_listed_and_half_copied_ones_are_not(tmp_path, 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == [*CATALOGUE, "mine"]
     assert str(home / "weights") in lines[-1]
-    assert lines[0].rstrip().endswith("trained on, as its authors say")
+    assert lines[0].rstrip().endswith("trained on, according to its authors")
     for line, entry in zip(lines[1:], CATALOGUE.values(), strict=False):  # whole, though no window is that wide
         assert line.rstrip().endswith(entry.trained_on)
         assert entry.trained_on

@@ -152,7 +152,7 @@ CLOSINGS: dict[str, Callable[[Any, Any], list[str]]] = {
 
 def _next(command: str) -> str:
     """The command, and what must be put into it."""
-    filled = [f"{word} stands for {meaning}" for word, meaning in STAND_INS.items() if f" {word}" in command]
+    filled = [f"{word} means {meaning}" for word, meaning in STAND_INS.items() if f" {word}" in command]
     return f"next: {command}" + (f"\n      ({', '.join(filled)})" if filled else "")
 
 

@@ -39,7 +39,7 @@ from frugalseg.pretraining.pretrain import pretrain
 MARK = ".frugalseg-demo"
 NOT_SCIENCE = {"out", "device", "threads", "overwrite", "resume"}
 """Options that may differ when a demo is gone on with."""
-MARKED = Form({"options?": {str: object}}, RunError, "start anew with --overwrite")
+MARKED = Form({"options?": {str: object}}, RunError, "start again with --overwrite")
 """What `MARK` holds; a demo of an older version did not note its options."""
 SCANS = 3
 """Labelled scans to train on, unless told otherwise or fewer are there."""
@@ -114,7 +114,7 @@ def _claim(options: DemoOptions) -> BaseFileLock:
     out, mark = options.out, options.out / MARK
     if in_use(out):
         if not mark.is_file():
-            raise RunError(f"{out} holds other things than a demo", "choose another --out")
+            raise RunError(f"{out} is not the folder of a demo", "choose another --out")
         if options.resume != "no":
             _check_same(options, mark)
             return lock_folder(out)
@@ -123,13 +123,13 @@ def _claim(options: DemoOptions) -> BaseFileLock:
         made = [out / name for name in (*MADE, "scans.partial", "store.partial") if (out / name).exists()]
         given = [path.resolve() for path in (options.images, options.labels) if path is not None]
         if inside := [path for path in given for folder in made if path.is_relative_to(folder.resolve())]:
-            raise RunError(f"{inside[0]} lies in the demo folder that would be overwritten", "choose another --out")
+            raise RunError(f"{inside[0]} is in the demo folder that would be overwritten", "choose another --out")
         lock = lock_folder(out)
         for folder in made:
             shutil.rmtree(folder)
     else:
         if options.resume == "yes":
-            raise RunError(f"--resume: {out} holds no demo to go on with", "leave out --resume")
+            raise RunError(f"--resume: {out} holds no demo to resume", "leave out --resume")
         lock = lock_folder(out)
     write_json(mark, {"made_by": "frugalseg demo", "options": _science(options)})
     return lock
@@ -146,7 +146,7 @@ def _check_same(options: DemoOptions, mark: Path) -> None:
         told = "; ".join(f"{name}: {before.get(name)} then, {now[name]} now" for name in differing)
         raise RunError(
             f"the demo in {options.out} had other options ({told})",
-            "resume with the same options, choose another --out, or start anew with --overwrite",
+            "resume with the same options, choose another --out, or start again with --overwrite",
         )
 
 
@@ -156,11 +156,11 @@ def _budget(options: DemoOptions, store: SliceStore) -> str:
     left = slices.loc[slices["labelled"] & slices["patient"].isin(train), "case"].nunique()
     budget = options.budget or f"{max(1, min(SCANS, left))} scans"
     try:
-        draw_labels(slices, train, Budget.parse(budget), FinetuneOptions.draw, store.presence_columns)
+        draw_labels(slices, train, Budget.parse(budget), FinetuneOptions.label_draw, store.presence_columns)
     except SplitError as error:
         raise SplitError(
             error.problem,
-            "give --overwrite and a smaller --budget, or masks of more scans: of five, three are left to train on",
+            "give --overwrite and a smaller --budget, or masks of more scans: of five, three remain for training",
         ) from None
     return budget
 
@@ -170,8 +170,8 @@ def _scans(options: DemoOptions) -> tuple[Path, Path, list[str]]:
         return options.images, options.labels, options.target
     scans, partial = options.out / "scans", options.out / "scans.partial"
     if not scans.is_dir():
-        say(f"making {options.cases} phantoms of the abdomen")
-        write_cohort(partial, options.cases, options.seed)
+        say(f"making {options.phantoms} phantoms of the abdomen")
+        write_cohort(partial, options.phantoms, options.seed)
         partial.rename(scans)
     return scans / "images", scans / "labels", [f"liver={LABELS['liver']}"]
 

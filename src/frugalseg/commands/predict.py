@@ -1,6 +1,6 @@
 """`frugalseg predict`, whatever the model, with or without refinement.
 
-It lies here because `segmentation` knows nothing of promptable models.
+It is in this package because `segmentation` does not import promptable models.
 """
 
 from __future__ import annotations

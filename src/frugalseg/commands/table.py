@@ -19,17 +19,31 @@ class Command:
     Attributes:
         options: dataclass of its options; its docstring is what the command does.
         module: where the function lies; imported only when the command runs.
+        group: the heading under which `frugalseg --help` lists it.
+        example: a line that runs it.
         first: the option that a first argument without a flag stands for, if any.
     """
 
     options: type[Any]
     module: str
+    group: str
+    example: str
     first: str = ""
 
     @property
     def summary(self) -> str:
         """What the command does, in one line."""
-        return (self.options.__doc__ or "").strip().splitlines()[0]
+        return self.description.splitlines()[0]
+
+    @property
+    def description(self) -> str:
+        """What the command does."""
+        return (self.options.__doc__ or "").strip()
+
+
+def required(command: Command) -> list[str]:
+    """The options without a default."""
+    return [f.name for f in fields(command.options) if f.default is MISSING and f.default_factory is MISSING]
 
 
 def function_of(name: str) -> str:
@@ -54,28 +68,134 @@ def _flag(flag: str, value: object) -> list[str]:
         return [flag] if value else [f"{flag}=false"]
     if isinstance(value, (list, tuple)):
         return [flag, *map(str, value)]
-    # A value that begins like a flag must hang on its own one.
+    # A value that begins like a flag must be attached to its own one.
     return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
 
 
+_START, _DATA, _TRAIN = "the whole workflow", "prepare data", "train"
+_MASKS, _EVALUATE = "make and refine masks", "evaluate"
+_MIX, _STUDY, _WEIGHTS = "SAM-Mix", "compare methods", "weights of promptable models"
+
 COMMANDS = {
-    "demo": Command(options.DemoOptions, "frugalseg.commands.demo"),
-    "prepare": Command(options.PrepareOptions, "frugalseg.dataset.prepare"),
-    "prepare superpixels": Command(options.SuperpixelOptions, "frugalseg.dataset.superpixels", first="data"),
-    "pretrain": Command(options.PretrainOptions, "frugalseg.pretraining.pretrain"),
-    "finetune": Command(options.FinetuneOptions, "frugalseg.commands.finetune"),
-    "predict": Command(options.PredictOptions, "frugalseg.commands.predict"),
-    "refine": Command(options.RefineOptions, "frugalseg.refinement.refine"),
-    "propagate": Command(options.PropagateOptions, "frugalseg.propagation.propagate"),
-    "evaluate": Command(options.EvaluateOptions, "frugalseg.evaluation.evaluate"),
-    "sam-mix train": Command(options.SamMixTrainOptions, "frugalseg.sam_mix.train"),
-    "sam-mix predict": Command(options.SamMixPredictOptions, "frugalseg.sam_mix.predict"),
-    "sam-mix evaluate": Command(options.SamMixEvaluateOptions, "frugalseg.sam_mix.evaluate"),
-    "study": Command(options.StudyOptions, "frugalseg.studies.run", first="plan"),
-    "study status": Command(options.StudyStatusOptions, "frugalseg.studies.status", first="folder"),
-    "report": Command(options.ReportOptions, "frugalseg.studies.run", first="folder"),
-    "weights list": Command(options.WeightsListOptions, "frugalseg.weights.commands"),
-    "weights fetch": Command(options.WeightsFetchOptions, "frugalseg.weights.commands", first="name"),
-    "weights import": Command(options.WeightsImportOptions, "frugalseg.weights.commands", first="file"),
-    "weights verify": Command(options.WeightsVerifyOptions, "frugalseg.weights.commands", first="name"),
+    "demo": Command(
+        options.DemoOptions,
+        "frugalseg.commands.demo",
+        _START,
+        "frugalseg demo --images scans --labels masks --target liver=6",
+    ),
+    "prepare": Command(
+        options.PrepareOptions,
+        "frugalseg.dataset.prepare",
+        _DATA,
+        "frugalseg prepare --images scans --labels masks --target liver=6 --out store",
+    ),
+    "prepare superpixels": Command(
+        options.SuperpixelOptions,
+        "frugalseg.dataset.superpixels",
+        _DATA,
+        "frugalseg prepare superpixels store",
+        first="data",
+    ),
+    "pretrain": Command(
+        options.PretrainOptions,
+        "frugalseg.pretraining.pretrain",
+        _TRAIN,
+        "frugalseg pretrain --data store --method polycl-m --epochs 100 --out pretrained",
+    ),
+    "finetune": Command(
+        options.FinetuneOptions,
+        "frugalseg.commands.finetune",
+        _TRAIN,
+        'frugalseg finetune --data store --budget "3 scans" --preset best --out model',
+    ),
+    "predict": Command(
+        options.PredictOptions,
+        "frugalseg.commands.predict",
+        _MASKS,
+        "frugalseg predict --model model --images scans --out predictions",
+    ),
+    "refine": Command(
+        options.RefineOptions,
+        "frugalseg.refinement.refine",
+        _MASKS,
+        "frugalseg refine --images scans --masks predictions --out refined",
+    ),
+    "propagate": Command(
+        options.PropagateOptions,
+        "frugalseg.propagation.propagate",
+        _MASKS,
+        "frugalseg propagate --images scans --annotations slices --out propagated",
+    ),
+    "evaluate": Command(
+        options.EvaluateOptions,
+        "frugalseg.evaluation.evaluate",
+        _EVALUATE,
+        "frugalseg evaluate --predictions predictions --references masks --target liver=6 --out evaluation",
+    ),
+    "sam-mix train": Command(
+        options.SamMixTrainOptions,
+        "frugalseg.sam_mix.train",
+        _MIX,
+        'frugalseg sam-mix train --data store --budget "50 slices" --out sam-mix',
+    ),
+    "sam-mix predict": Command(
+        options.SamMixPredictOptions,
+        "frugalseg.sam_mix.predict",
+        _MIX,
+        "frugalseg sam-mix predict --model sam-mix --images scans --out predictions",
+    ),
+    "sam-mix evaluate": Command(
+        options.SamMixEvaluateOptions,
+        "frugalseg.sam_mix.evaluate",
+        _MIX,
+        "frugalseg sam-mix evaluate --predictions predictions --references masks --out detection.json",
+    ),
+    "study": Command(
+        options.StudyOptions,
+        "frugalseg.studies.run",
+        _STUDY,
+        "frugalseg study plans/smoke.yaml --out smoke --jobs 2",
+        first="plan",
+    ),
+    "study status": Command(
+        options.StudyStatusOptions,
+        "frugalseg.studies.status",
+        _STUDY,
+        "frugalseg study status smoke",
+        first="folder",
+    ),
+    "report": Command(
+        options.ReportOptions,
+        "frugalseg.studies.run",
+        _STUDY,
+        "frugalseg report smoke",
+        first="folder",
+    ),
+    "weights list": Command(
+        options.WeightsListOptions,
+        "frugalseg.weights.commands",
+        _WEIGHTS,
+        "frugalseg weights list",
+    ),
+    "weights fetch": Command(
+        options.WeightsFetchOptions,
+        "frugalseg.weights.commands",
+        _WEIGHTS,
+        "frugalseg weights fetch litemedsam",
+        first="name",
+    ),
+    "weights import": Command(
+        options.WeightsImportOptions,
+        "frugalseg.weights.commands",
+        _WEIGHTS,
+        "frugalseg weights import medsam_vit_b.pth",
+        first="file",
+    ),
+    "weights verify": Command(
+        options.WeightsVerifyOptions,
+        "frugalseg.weights.commands",
+        _WEIGHTS,
+        "frugalseg weights verify",
+        first="name",
+    ),
 }

@@ -74,10 +74,10 @@ def expected_of_model(model: Path, preprocessing: Preprocessing, modality: Modal
     kind: Kind = preprocessing.intensity.kind
     if modality not in ("auto", kind):
         raise OptionError(
-            f"--modality {modality}: {model} learned from {SPOKEN[kind]}",
-            f"give a model that learned from {SPOKEN[modality]}, or --modality {kind} to try this one on them",
+            f"--modality {modality}: {model} was trained on {SPOKEN[kind]}",
+            f"give a model trained on {SPOKEN[modality]}, or --modality {kind} to try this one on them",
         )
-    return Expected(kind, "the model learned from", preprocessing.looks_like, certain=modality == kind)
+    return Expected(kind, "the model was trained on", preprocessing.looks_like, certain=modality == kind)
 
 
 def settle(options: Options, images: Mapping[str, Path], workers: int | None = None) -> tuple[Options, Expected]:
@@ -90,7 +90,7 @@ def settle(options: Options, images: Mapping[str, Path], workers: int | None = N
         ScanError: there are scans of both kinds.
     """
     told = told_modality(options)
-    expected = _find(images, workers) if told == "auto" else Expected(told, "all scans are said to be", certain=True)
+    expected = _find(images, workers) if told == "auto" else Expected(told, "all scans were stated to be", certain=True)
     return decide(options, expected.kind), expected
 
 
@@ -124,7 +124,7 @@ def _find(images: Mapping[str, Path], workers: int | None) -> Expected:
         )
         return Expected("mr", "the other scans are")
     how = "by a window in HU" if finding.kind == "ct" else "each by its own percentiles"
-    say(f"the scans are taken for {SPOKEN[finding.kind]} ({case}: {finding.why}) and scaled {how}")
+    say(f"the scans are treated as {SPOKEN[finding.kind]} ({case}: {finding.why}) and scaled {how}")
     return Expected(finding.kind, "the other scans are")
 
 
@@ -164,7 +164,7 @@ def mixed(found: Mapping[str, Finding]) -> ScanError:
     ]
     return ScanError(
         "there are scans of two kinds:\n" + "\n".join(parts),
-        "give those of one kind, or say by --modality how all of them are to be scaled",
+        "give those of one kind, or state by --modality how to scale all of them",
     )
 
 

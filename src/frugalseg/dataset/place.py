@@ -52,7 +52,7 @@ def unfinished(store: Path) -> bool:
 
 def _clear(partial: Path) -> None:
     """Remove what is of no more use, and nothing that is not ours. A killed removal is done again by the next process;
-    one that opened the lock's file meanwhile finds the store there, or makes the folder anew."""
+    one that opened the lock's file meanwhile finds the store there, or creates the folder again."""
     for path in [*partial.glob("parts-*"), partial / "store"]:
         shutil.rmtree(path, ignore_errors=True)
     for name in (*OLDER, LOCK):

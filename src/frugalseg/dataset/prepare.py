@@ -187,7 +187,7 @@ def _warn_of_values(scans: Sequence[ScanEntry], kind: Kind) -> None:
     """Say once where scans that are scaled as CT do not look like it, or the other way round."""
     odd = [scan.case for scan in scans if scan.looks_like and scan.looks_like != kind]
     if odd:
-        words = "hardly look like HU" if kind == "ct" else "look like HU"
+        words = "do not look like HU" if kind == "ct" else "look like HU"
         other = "mr" if kind == "ct" else "ct"
         warnings.warn(
             f"the values of {len(odd)} of {counted(len(scans), 'scan')} {words} ({', '.join(odd[:5])}); they are "
@@ -334,7 +334,7 @@ def _report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_br
     if odd or not skip_broken or len(failures) == total:
         raise ScanError(
             told,
-            "mend or remove them and run the same command again (the other scans are kept), "
+            "repair or remove them and run the same command again (the other scans are kept), "
             "or leave them out with --skip-broken",
         )
     warnings.warn(f"{told}\n  they are left out", stacklevel=2)

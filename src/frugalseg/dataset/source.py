@@ -47,8 +47,8 @@ class SliceSource:
     Args:
         store: the slice store.
         device: where batches are wanted.
-        with_labels: whether batches carry labels.
-        with_superpixels: whether batches carry superpixels.
+        with_labels: whether batches include labels.
+        with_superpixels: whether batches include superpixels.
         resident: whether to keep the slices in memory; None decides by the free memory.
         rows: those that will ever be asked for, in any order; None for all of the store. The others take no memory,
             so a few slices of a large store may fit where the whole would not.

@@ -84,7 +84,7 @@ class SliceStore:
         if not (folder / "store.json").is_file():
             begun = unfinished(folder)
             raise StoreError(
-                f"{folder} is no slice store" + (", only an unfinished one lies beside it" if begun else ""),
+                f"{folder} is no slice store" + (", only an unfinished one is beside it" if begun else ""),
                 "run the same `frugalseg prepare` command again to finish it"
                 if begun
                 else "make one with `frugalseg prepare`, or check the path",
@@ -166,7 +166,7 @@ class SliceStore:
         if wrong:
             name, _, case = wrong.partition(": ")
             raise StoreError(
-                f"{self.folder / name} was changed or is of another store: the slices of {case} are not those that "
+                f"{self.folder / name} changed or is of another store: the slices of {case} are not those that "
                 "were stored",
                 CURE,
             )
@@ -332,7 +332,7 @@ def _read_index(path: Path, record: StoreRecord) -> pd.DataFrame:
         raise StoreError(f"{path} is damaged: it cannot be read ({str(error).splitlines()[0]})", CURE) from error
     expected = index_of(record.scans, record.parameters.targets)
     if len(found) != len(expected):
-        raise StoreError(f"{path} tells of {len(found)} slices, store.json of {len(expected)}", CURE)
+        raise StoreError(f"{path} lists {len(found)} slices, store.json {len(expected)}", CURE)
     for name, column in expected.items():
         if name not in found:
             raise StoreError(f"{path} is damaged: it has no column {name!r}", CURE)

@@ -102,8 +102,8 @@ def _add(store: SliceStore, options: SuperpixelOptions) -> SliceStore:
     if (there := store.superpixels_made) is not None:
         if there != asked:
             raise StoreError(
-                f"{store.folder} has superpixels made otherwise ({there} there, {asked} asked)",
-                f"delete {store.folder / SUPERPIXELS} to have them computed anew",
+                f"{store.folder} has superpixels of other parameters ({there}, not {asked})",
+                f"delete {store.folder / SUPERPIXELS} to compute them again",
             )
         say(f"{store.folder} has these superpixels already")
         shutil.rmtree(parts, ignore_errors=True)  # left where a process was killed while it removed them

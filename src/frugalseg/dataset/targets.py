@@ -40,7 +40,7 @@ def parse_targets(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
             raise OptionError(f"--target names {name!r} twice", f"merge its values: --target {name}=1,2")
         if not 0 <= values[0] <= MAX_VALUE:
             raise OptionError(
-                f"--target {text!r}: masks are written with the first value, which must lie in 1…{MAX_VALUE}",
+                f"--target {text!r}: masks are written with the first value, which must be in 1…{MAX_VALUE}",
                 "name a positive value first, or renumber the labels",
             )
         for value in values:

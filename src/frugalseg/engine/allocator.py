@@ -13,7 +13,7 @@ LARGEST_KEPT = 1 << 30
 def keep_freed_memory() -> bool:
     """Let the process keep blocks of up to 1 GiB that it frees, to use them again.
 
-    glibc gives blocks above 32 MiB back to the system at once and fetches them anew, page by page, for the next layer.
+    glibc returns blocks above 32 MiB to the system at once and allocates them again, page by page, for the next layer.
     Activations of a batch are that large, and a training step on the CPU spends up to a third of its time on it. The
     price is memory: about a fifth more at the peak, and none returned before the process ends.
 

@@ -64,7 +64,7 @@ def load_checkpoint(path: Path) -> State:
     except _UNREADABLE as error:
         raise RunError(f"checkpoint {path} is damaged ({error})", CURE) from error
     if not isinstance(state, dict):
-        raise RunError(f"checkpoint {path} is damaged (it holds {type(state).__name__}, no training)", CURE)
+        raise RunError(f"checkpoint {path} is damaged (it holds {type(state).__name__}, not a training state)", CURE)
     return state
 
 
@@ -76,7 +76,7 @@ def check_checkpoint(path: Path, state: State, steps: int) -> None:
     if wrong := fault(state, NEEDED):
         raise RunError(f"checkpoint {path} is damaged: {wrong}", CURE)
     if not 0 <= state["step"] <= steps:
-        raise RunError(f"checkpoint {path} is damaged: it stands at step {state['step']} of {steps}", CURE)
+        raise RunError(f"checkpoint {path} is damaged: it is at step {state['step']} of {steps}", CURE)
     for name, value in state["model"].items():
         if isinstance(value, torch.Tensor) and not bool(torch.isfinite(value).all()):
             raise RunError(f"checkpoint {path} is damaged: {name} holds values that are not finite", CURE)

@@ -1,4 +1,4 @@
-"""A network's way there and back, recorded once on a GPU and then replayed as a whole (CUDA graphs).
+"""A network's forward and backward pass, captured once as a CUDA graph and then replayed.
 
 A GPU does the layers of a few small slices faster than Python can ask for them one by one: in a step of ten slices of
 128² an H200 was at work for a quarter of the time. Replaying asks once.
@@ -30,7 +30,7 @@ def record(network: nn.Module, shape: tuple[int, ...]) -> None:
     network.train()
     kind = torch.get_autocast_dtype("cuda")
     try:
-        # Weights that autocast keeps in 16 bits from one layer to the next would not be converted anew when replayed.
+        # Weights that autocast keeps in 16 bits from one layer to the next would not be converted again when replayed.
         with torch.autocast("cuda", kind, enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False):
             example = torch.rand(shape, device=device)
             torch.cuda.make_graphed_callables(network, (example,), allow_unused_input=True)

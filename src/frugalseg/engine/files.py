@@ -54,7 +54,7 @@ def _check_place(out: Path, name: str) -> None:
     for path in (out, *out.parents):
         with disk_errors(out):
             try:
-                path.lstat()  # of the whole path first: a name that is too long is told here
+                path.lstat()  # of the whole path first: a name that is too long is reported here
             except (FileNotFoundError, NotADirectoryError):
                 continue
         if not path.exists():
@@ -83,7 +83,7 @@ def temporary_name(path: Path, suffix: str = "") -> Path:
 def sweep(folder: Path, beginning: str = "") -> None:
     """Remove what killed processes of this program left half-written in `folder` and below.
 
-    To be called by whoever holds the folder's lock; what a process that still runs is writing stays.
+    Call it only while holding the folder's lock; files that a running process is writing stay.
 
     Args:
         folder: where to look.

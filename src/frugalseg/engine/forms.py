@@ -30,7 +30,7 @@ class Form:
     """What a file of this program holds.
 
     Attributes:
-        needed: what whoever reads it relies on.
+        needed: what its readers rely on.
         error: the class of the error that tells of a damaged one.
         cure: what to do then.
         parse: text → content.

@@ -12,7 +12,7 @@ from frugalseg.engine.progress import say
 from frugalseg.errors import RunError, disk_errors
 
 LOCK = ".lock"
-"""The file in the folder; it stays when nobody holds it: were it deleted, two could hold files of that name."""
+"""The file in the folder; it stays when no process holds it: if it were deleted, two could hold files of that name."""
 
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
@@ -20,8 +20,7 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 def lock_folder(folder: Path) -> BaseFileLock:
     """Make the folder, keep other processes out of it until `release()`, and sweep up what killed ones left.
 
-    The system lets go of it when this process ends, however it ends. Within a process whoever asks gets the same
-    lock, which counts: a process does not shut itself out.
+    The operating system releases the lock when the process exits. Within one process the lock is re-entrant.
 
     Raises:
         RunError: another process works there.
@@ -40,7 +39,7 @@ def lock_folder(folder: Path) -> BaseFileLock:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        say(f"{folder} lies on a file system without locks: see to it that no other process works there")
+        say(f"{folder} is on a file system without locks: make sure that no other process works there")
     else:
         if lock.lock_counter == 1:  # not where this process is at work there already
             sweep(folder)

@@ -1,7 +1,7 @@
 """The training loop; every training command is a `Task` that it runs.
 
 All randomness of step n is a function of (seed, n, process): the order of an epoch comes from (seed, epoch), and
-the generators behind dropout and augmentation are seeded anew before every step. A run that is killed and resumed
+the generators behind dropout and augmentation are reseeded before every step. A run that is killed and resumed
 therefore equals the unbroken one, from any checkpoint, without generator states to store.
 """
 
@@ -169,7 +169,7 @@ class _Trainer:
             self._save()
 
     def _record_passes(self) -> None:
-        """On one GPU, have what every step does with the network recorded once, where there is room for it."""
+        """On one GPU, capture the network's passes as CUDA graphs, if memory suffices."""
         constant = self.task.constant_pass()
         if constant is None or self.fabric.device.type != "cuda" or self.fabric.world_size > 1:
             return
@@ -179,7 +179,7 @@ class _Trainer:
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            say("too little GPU memory to record the network's passes: every step asks for them anew, which is slower")
+            say("too little GPU memory for CUDA graphs: steps are not replayed, which is slower")
 
     def run_steps(self, bar: Work, stop: list[str]) -> None:
         state, plan, per_epoch = self.state, self.plan, self.task.steps_per_epoch
@@ -201,7 +201,7 @@ class _Trainer:
                 if stop and state.step < plan.steps:
                     raise InterruptedRunError(
                         f"stopped by {stop[0]} after step {state.step} of {plan.steps}; the checkpoint is written",
-                        "run the same command with --resume to go on from there",
+                        "run the same command with --resume to continue from there",
                     )
 
     def _step(self, batch: Any) -> None:

@@ -1,4 +1,4 @@
-"""How a full memory is told from other errors."""
+"""How running out of memory is distinguished from other errors."""
 
 from __future__ import annotations
 

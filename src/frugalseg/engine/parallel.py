@@ -78,7 +78,7 @@ def _too_large(case: str, at_once: int) -> ScanError:
     """The error of a scan that did not fit into the memory while `at_once` were worked on; 0 or 1 alone."""
     if at_once > 1:
         others = counted(at_once - 1, "other")
-        return ScanError(f"{case}: not enough memory for it beside {others}", "use fewer --workers")
+        return ScanError(f"{case}: not enough memory for it in parallel with {others}", "use fewer --workers")
     return ScanError(
         f"{case}: not enough memory for it, though no other scan is worked on",
         "end other programs, take a machine with more memory, or crop the scan",

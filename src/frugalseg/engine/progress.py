@@ -1,7 +1,7 @@
 """What a person sees while waiting, and the lines a command says.
 
 On a terminal counted work has a bar. In a log file it has a line at its end, and whatever a command does, it has one
-every half minute that tells how far it is.
+every half minute that shows its progress.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Of several processes the first speaks for all.
 SILENCE_S = 25.0
 """Longest silence in a log file."""
 SETTLED_S, SETTLED_ITEMS, PATIENCE_S = 2.0, 3, 10.0
-"""A speed is told after so many seconds and so many items, or one item where they take long: the first ones of a bar
+"""A speed is shown after so many seconds and so many items, or one item where they take long: the first ones of a bar
 warm up caches, and say nothing of the others."""
 
 _spoken_at = time.monotonic()
@@ -192,7 +192,7 @@ def _beat(title: str, ended: threading.Event) -> None:
     while not ended.wait(min(1.0, SILENCE_S / 5)):
         now = time.monotonic()
         if now - max(_spoken_at, begun) >= SILENCE_S:
-            say("; ".join(line() for line in list(_activities)) or f"{title}: at work for {duration(now - begun)}")
+            say("; ".join(line() for line in list(_activities)) or f"{title}: running for {duration(now - begun)}")
 
 
 class _Told(ProgressColumn):

@@ -38,6 +38,7 @@ from frugalseg.engine.threads import usable_cores
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.options import Resume
+from frugalseg.options.renamed import present_name
 from frugalseg.text import counted
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ NOT_SCIENCE = {"resume", "checkpoint_minutes", "out", "threads"}
 KNOWN_BY_CONTENT = {"data", "split", "encoder"}
 """Options that are paths of what environment.json knows by hashes, under `data`: it may have moved, and the run too."""
 
-_CURE = "put back the whole file, or delete the run folder and start anew"
+_CURE = "restore the file, or delete the run folder and start again"
 CONFIG = Form({}, RunError, _CURE, parse=load_yaml)
 ENVIRONMENT = Form({"data?": {str: str}, "threads?": int}, RunError, _CURE)
-RECORD = Form({"step": int}, RunError, "delete the damaged lines, or the file: only curves are drawn from it")
+RECORD = Form({"step": int}, RunError, "delete the damaged lines, or the file: it is used for plots only")
 """A line of metrics.jsonl."""
 
 PACKAGES = ("torch", "lightning", "kornia", "numpy", "nibabel")
@@ -135,7 +136,7 @@ class RunFolder:
             if not (self.path / "config.yaml").is_file() or not (self.path / "environment.json").is_file():
                 raise RunError(
                     f"{self.path} has a checkpoint, but not what it was made with (config.yaml, environment.json)",
-                    "put the two files back, or delete the folder and start anew",
+                    "restore the two files, or delete the folder and start again",
                 )
             self._check_same(config)
             self._check_same_data(data)
@@ -166,6 +167,12 @@ class RunFolder:
 
     def _check_same(self, config: dict[str, Any]) -> None:
         before = CONFIG.read(self.path / "config.yaml")
+        for name in before:
+            if (present := present_name(str(name), config)) != name:
+                raise RunError(
+                    f"{self.path / 'config.yaml'} has the option {name}, which was renamed to {present}",
+                    f"write {present} in that file, or start a new run in another --out",
+                )
         differing = [
             k
             for k in config.keys() | before.keys()
@@ -190,8 +197,8 @@ class RunFolder:
         before, now = ENVIRONMENT.read(self.path / "environment.json").get("threads"), torch.get_num_threads()
         if before not in (None, now) and device.type == "cpu":
             warnings.warn(
-                f"the run in {self.path} was begun with {counted(before, 'CPU thread')} and goes on with {now}: the "
-                f"result then differs in the last digits (--threads {before} for the same)",
+                f"the run in {self.path} was started with {counted(before, 'CPU thread')} and continues with {now}: "
+                f"the result then differs in the last digits (--threads {before} for the same)",
                 stacklevel=2,
             )
 

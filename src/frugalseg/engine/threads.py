@@ -18,7 +18,7 @@ LIMIT = "OMP_NUM_THREADS"
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 """GNU's, LLVM's and Intel's OpenMP know it: a thread without work sleeps instead of keeping its core busy."""
 OTHER_POLICIES = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""How the one and the others are told the same in figures."""
+"""The same settings as numbers."""
 
 Result = TypeVar("Result")
 CGROUPS = Path("/sys/fs/cgroup")

@@ -26,7 +26,7 @@ def load_yaml(text: str) -> Any:
 def check_size(node: yaml.Node) -> None:
     """Raise `yaml.MarkedYAMLError` where a document stands for more than `MOST` values, or holds itself."""
     if _size(node, {}) > MOST:
-        raise yaml.MarkedYAMLError(problem="its aliases stand for too many values", problem_mark=node.start_mark)
+        raise yaml.MarkedYAMLError(problem="its aliases expand to too many values", problem_mark=node.start_mark)
 
 
 def _size(node: yaml.Node, known: dict[int, float]) -> float:
@@ -34,7 +34,7 @@ def _size(node: yaml.Node, known: dict[int, float]) -> float:
     if isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in known:
-        known[id(node)] = float("inf")  # until it is counted: whoever meets it meanwhile lies in it
+        known[id(node)] = float("inf")  # until it is counted: a node that reaches it meanwhile is inside it
         inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
         known[id(node)] = 1 + sum(_size(part, known) for part in inner)
     return known[id(node)]

@@ -95,8 +95,8 @@ def _without(job: CaseJob, mask: Volume) -> Volume:
     depth = upright.array.shape[2]
     if beyond := [z for z in job.annotated if not 0 <= z < depth]:
         raise PairingError(
-            f"{job.case}: the note names slice {beyond[0]} as annotated, the masks have {depth} slices",
-            "compare the masks that belong to the note beside them",
+            f"{job.case}: predictions.json lists slice {beyond[0]} as annotated, the masks have {depth} slices",
+            "compare the masks that belong to the predictions.json beside them",
         )
     kept = np.setdiff1d(np.arange(depth), job.annotated)
     if not len(kept):

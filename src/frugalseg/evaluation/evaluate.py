@@ -63,9 +63,9 @@ def _evaluate(
 ) -> SummaryRecord:
     annotated = {case: slices for case, slices in (record.annotated if record else {}).items() if case in pairs.masks}
     if annotated:
-        say(f"left out, as a person had drawn them: {counted(sum(map(len, annotated.values())), 'annotated slice')}")
+        say(f"excluded: {counted(sum(map(len, annotated.values())), 'manually annotated slice')}")
     if pairs.no_reference:
-        say(f"not compared, for want of a reference: {counted(len(pairs.no_reference), 'prediction')}")
+        say(f"no reference for {counted(len(pairs.no_reference), 'prediction')}")
 
     results, failures = map_cases(
         compare_case, _jobs(options, pairs, roles, targets, annotated), "comparing", options.workers
@@ -94,7 +94,7 @@ def _targets_of(record: PredictionRecord | None, options: EvaluateOptions) -> li
     """What the note beside the predictions says they hold, as `--target` takes it."""
     if record is None or not record.targets:
         raise OptionError(
-            f"--target is missing, and no predictions.json beside {options.predictions} tells what the masks hold",
+            f"--target is missing, and no predictions.json beside {options.predictions} states what the masks hold",
             "name what is compared, for example --target liver=6",
         )
     return [f"{organ}={','.join(map(str, values))}" for organ, values in record.targets.items()]
@@ -116,7 +116,7 @@ def _jobs(
             reference=reference,
             prediction=prediction,
             targets=targets,
-            tolerance=options.tolerance,
+            tolerance=options.tolerance_mm,
             slicewise=options.slicewise,
             threads=max(1, cores // at_once),
             annotated=annotated.get(case, ()),
@@ -185,7 +185,7 @@ def _raise_failures(failures: Mapping[str, FrugalsegError], total: int, written:
     raise (PairingError if grids else ScanError)(
         f"{len(failures)} of {counted(total, 'case')} cannot be compared"
         f"{', the others are written and marked as incomplete' if written else ''}:\n{list_failures(failures)}",
-        "mend them and run the same command again with --overwrite"
+        "repair them and run the same command again with --overwrite"
         if len(failures) > 1 or written
         else next(iter(failures.values())).cure,
     )

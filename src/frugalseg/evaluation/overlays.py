@@ -111,7 +111,7 @@ def _image(path: Path | None, mask: Volume) -> tuple[Volume | None, str]:
     try:
         return onto_grid(image, mask, path.name, ("scan", "masks")), ""
     except PairingError:
-        return None, f"The scan {path.name} lies on another grid than the masks: outlines on black."
+        return None, f"The scan {path.name} is on another grid than the masks: outlines on black."
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def find_pairs(references: Path, predictions: Path, record: PredictionRecord | N
         raise PairingError(
             f"no prediction in {predictions} has a reference in {references}: "
             f"predictions {_some(made)}; references {_some(given)}",
-            "name prediction and reference of a case alike (the suffix may differ)",
+            "give prediction and reference of a case the same name (the suffix may differ)",
         )
     check_two_files(made, given, "prediction and reference")
     excused = {} if record is None else {case: record.failed[case] for case in given if case in record.failed}

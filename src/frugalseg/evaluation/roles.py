@@ -16,7 +16,7 @@ from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 ROLES = {
     "test": "held out; never touched",
     "new": "not in the model's data set",
-    "pretrain": "image or organ-present labels seen, in pre-training or as an unlabelled scan; mask not trained on",
+    "pretrain": "image or image-level labels used, in pre-training or as an unlabelled scan; mask not used",
     "unused": "a training patient's that the model never saw",
     "validation": "used to choose the model",
     "train": "mask trained on",
@@ -85,9 +85,9 @@ def roles_of(cases: Iterable[str], record: PredictionRecord | None) -> dict[str,
     roles = {case: record.roles.get(case) for case in cases}
     if untold := [case for case, role in roles.items() if role is None]:
         raise PairingError(
-            f"{PREDICTIONS_FILE} tells nothing of {', '.join(untold[:5])}{', …' * (len(untold) > 5)}: "
+            f"{PREDICTIONS_FILE} does not list {', '.join(untold[:5])}{', …' * (len(untold) > 5)}: "
             "whether the model was trained on them is unknown",
-            "keep masks that were made otherwise in a folder of their own",
+            "keep masks from other sources in a folder of their own",
         )
     return {case: role for case, role in roles.items() if role is not None}
 

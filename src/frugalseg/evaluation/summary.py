@@ -64,7 +64,7 @@ def build_summary(
         broken=dict(broken),
         annotated_slices_left_out={case: tuple(slices) for case, slices in (annotated or {}).items()},
         targets=dict(targets),
-        tolerance_mm=options.tolerance,
+        tolerance_mm=options.tolerance_mm,
         interval=interval_rule("scan", options.bootstrap, options.seed) + "; each scan is taken as one patient",
         empty_mask_policy=policy_table(),
         metrics=_descriptions(options.slicewise),

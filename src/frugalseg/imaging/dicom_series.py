@@ -78,7 +78,7 @@ def list_slices(path: Path) -> list[Slice]:
     ]
     for file in files:
         if not is_dicom_file(file):
-            raise broken(file, "lies among DICOM files but is none, or is damaged")
+            raise broken(file, "is among DICOM files but is none, or is damaged")
     return [read_header(file) for file in files]
 
 
@@ -103,7 +103,7 @@ def read_modality(path: Path) -> str:
         with BoundedReader(path) as file:
             dataset = dcmread(file, force=True, stop_before_pixels=True, specific_tags=["Modality"])
         return str(dataset.get("Modality") or "").strip().upper()
-    except Exception:  # damaged; whoever reads the voxels says so
+    except Exception:  # damaged; reading the voxels reports it
         return ""
 
 
@@ -122,7 +122,7 @@ def _require_slice(path: Path, dataset: Dataset) -> None:
     if missing:
         raise broken(
             path,
-            f"does not say where it lies in the patient ({', '.join(missing)} missing)",
+            f"does not state its position in the patient ({', '.join(missing)} missing)",
             "leave out localizers and screenshots, or convert the series with dcm2niix and give the NIfTI file",
         )
 

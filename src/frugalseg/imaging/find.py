@@ -152,7 +152,7 @@ def _require_pairs(scans: Mapping[str, Path], masks: Mapping[str, Path], images:
             f"no label in {labels} has the case id of an image in {images}: labels {some(masks)}; images {some(scans)}",
             "the images carry nnU-Net's channel number: name their folder imagesTr"
             if channel
-            else "name image and label of a case alike (the suffix may differ)",
+            else "give image and label of a case the same name (the suffix may differ)",
         )
     raise PairingError(
         f"{labels} holds {len(lost)} labels without an image in {images}: {some(lost)}",

@@ -10,7 +10,7 @@ NIFTI = (".nii.gz", ".nii", ".nii.bz2")
 MGH = (".mgz", ".mgh")
 ITK = (".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
 SCANS = NIFTI + MGH + ITK
-"""Suffixes of the files that hold a scan each; `DICOM` files are told by what is in them."""
+"""Suffixes of the files that hold a scan each; `DICOM` files are recognised by their content."""
 
 DICOM = (".dcm", ".dicom", ".ima")
 

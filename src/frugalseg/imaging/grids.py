@@ -12,7 +12,7 @@ from frugalseg.errors import PairingError
 from frugalseg.imaging.validation import ScanWarning
 from frugalseg.imaging.volume import ROUNDING, TOLERATED, Array, Reorientation, Volume
 
-RESAMPLE = "resample the labels to the image with nearest neighbour, or give the image they were drawn on"
+RESAMPLE = "resample the labels to the image with nearest neighbour, or give the image that was annotated"
 
 
 def onto_grid(
@@ -39,7 +39,7 @@ def onto_grid(
     turned = Reorientation.between(mask.affine, scan.affine).apply(mask)
     voxels, mm = scan.apart(turned)
     if voxels > ROUNDING:
-        told = f"{case}: {what[1]} and {what[0]} lie on different grids: {', '.join(_differences(turned, scan))}"
+        told = f"{case}: {what[1]} and {what[0]} are on different grids: {', '.join(_differences(turned, scan))}"
         if np.isfinite(voxels):
             told += f"; up to {mm:.3g} mm ({voxels:.2g} voxels) apart"
         if voxels > TOLERATED:

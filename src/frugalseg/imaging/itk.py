@@ -96,7 +96,9 @@ def _frame(path: Path, header: bytes, image: Any) -> Frame:
     if _kind(path) != "NRRD" or _OF_PATIENT.search(header):
         return Frame()
     axes = Volume(np.zeros(image.GetSize()[:3], np.bool_), _affine(image)).axes
-    doubt = f"does not say how it lies in the patient (no space of the body in its header); axes {axes} are assumed"
+    doubt = (
+        f"does not state its orientation in the patient (no space of the body in its header); axes {axes} are assumed"
+    )
     return Frame(doubts=(doubt,))
 
 

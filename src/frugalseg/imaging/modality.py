@@ -78,7 +78,7 @@ def modality_of_values(array: Array) -> Finding:
         impossible = np.count_nonzero((some < NEVER_HU) & (some > low)) > NEVER_SHARE * some.size
         return Finding("mr", f"{values} are no HU") if impossible else Finding("ct", f"{values} look like HU")
     if np.count_nonzero(some <= FAT_HU) < NO_FAT_SHARE * some.size:
-        return Finding("mr", f"{values} hardly look like HU")
+        return Finding("mr", f"{values} do not look like HU")
     return Finding(None, f"{values} may be HU or not")
 
 

@@ -28,7 +28,7 @@ _CHUNK = 1 << 20
 _MOST_AFTER = 1 << 26
 _GZIP = b"\x1f\x8b"
 _RAS_FLAG = slice(28, 30)
-"""Where the header of an MGH file says that its axes are told."""
+"""Where the header of an MGH file says that its axes are given."""
 
 
 def load_nifti(path: Path) -> Volume:
@@ -60,7 +60,7 @@ def load_nifti(path: Path) -> Volume:
             while more := len(stream.read(_CHUNK)):
                 after += more
                 if after > _MOST_AFTER:
-                    raise broken(path, "unpacks to far more than the voxels that its header tells of")
+                    raise broken(path, "decompresses to far more than the voxels of its header")
         else:
             array = _voxels(image.dataobj).reshape(shape, order="A")
     volume = Volume(array, in_mm(image.affine, unit_mm(path, image.header)), path)
@@ -116,7 +116,7 @@ def load_mgh(path: Path) -> Volume:
     if any(stored[_RAS_FLAG]):
         return volume
     # nibabel fills in what is missing, and keeps silent.
-    doubt = f"does not say how it lies in the patient (the RAS flag is unset); axes {volume.axes} are assumed"
+    doubt = f"does not state its orientation in the patient (the RAS flag is unset); axes {volume.axes} are assumed"
     return replace(volume, frame=Frame(doubts=(doubt,)))
 
 

@@ -82,7 +82,9 @@ def _doubts(volume: Volume, header: nib.Nifti1Header) -> Iterator[str]:
     codes = int(header["sform_code"]), int(header["qform_code"])
     mm = MM[int(header["xyzt_units"]) % 8]
     if max(codes) <= 0:
-        yield (f"does not say how it lies in the patient (sform and qform are unset); axes {volume.axes} are assumed")
+        yield (
+            f"does not state its orientation in the patient (sform and qform are unset); axes {volume.axes} are assumed"
+        )
     if mm != 1:
         spacing = "×".join(f"{s:.4g}" for s in volume.spacing)
         yield f"is measured in units of {mm:g} mm (xyzt_units); voxels of {spacing} mm are understood"

@@ -1,4 +1,4 @@
-"""Slices of any shape become squares for the network, and its output finds the way back."""
+"""Slices of any shape become squares for the network, and its output is mapped back."""
 
 from __future__ import annotations
 

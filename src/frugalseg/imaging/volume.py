@@ -26,7 +26,7 @@ ROUNDING = 0.01
 """Two grids are the same when no corner moves by more than this share of a voxel: headers round."""
 
 TOLERATED = 0.1
-"""A place that is off by less than this share of a voxel is taken as it is; what is off by more is told, or refused."""
+"""A position that differs by less than this fraction of a voxel is accepted; more is reported, or refused."""
 
 TIE = 1e-3
 """Two ways to name the axes of an oblique scan fit equally well when the cosines they rest on differ in sum by less."""
@@ -49,8 +49,8 @@ LARGEST_MM = 1e7
 """No voxel is 10 km long, or away."""
 
 LEAST_VOLUME = 0.02
-"""Volume that the axes' unit vectors must span; axes that meet at 90° span 1, a gantry tilted by 30° 0.87. Of axes
-within about 1° of one plane nobody can say which is which."""
+"""Volume that the axes' unit vectors must span; axes at 90° span 1, a gantry tilted by 30° 0.87. Of axes
+within about 1° of one plane it is undefined which is which."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +205,7 @@ class Reorientation:
 
 
 def canonical(volume: Volume) -> tuple[Volume, Reorientation]:
-    """`volume` with axes `CANONICAL`, and the way back: `way.undo(canonical.array)` is `volume.array`."""
+    """`volume` with axes `CANONICAL`, and its inverse: `way.undo(canonical.array)` is `volume.array`."""
     way = Reorientation.to_canonical(volume.affine)
     return way.apply(volume), way
 

@@ -24,7 +24,7 @@ from frugalseg.records.predictions import PREDICTIONS_FILE, CaseRecord, Predicti
 from frugalseg.text import counted
 
 SHOWN = 3
-"""So many differences are told: another model differs in a dozen values."""
+"""Number of differences shown: another model differs in a dozen values."""
 
 Make = Callable[[str, Path], tuple[Volume, CaseRecord]]
 """Case id and scan → its mask, and what is recorded of it."""
@@ -106,7 +106,7 @@ class MaskFolder:
         if before is not None:
             _check_same(out, before, record, same, words)
         elif options.resume == "yes":
-            raise RunError(f"--resume: {out} holds no {words.noun} to go on with", "leave out --resume")
+            raise RunError(f"--resume: {out} holds no {words.noun} to resume", "leave out --resume")
         elif not options.overwrite and in_use(out, *beside):
             raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
         folder = cls(out, images, record, words, lock_folder(out))
@@ -164,7 +164,7 @@ class MaskFolder:
             not_done = f"{len(failures)} of {counted(total, 'scan')} not {self.words.done}{others}"
             raise ScanError(
                 f"{not_done}:\n{list_failures(failures)}",
-                f"mend or remove them, and {self.words.command} by the same command with --resume: "
+                f"repair or remove them, and {self.words.command} by the same command with --resume: "
                 "it does those that are missing",
             )
         return {case: (self.done | made)[case] for case in self.images}

@@ -1,4 +1,4 @@
-"""The masks that a command of this room starts from: which belongs to which scan, and what their values mean."""
+"""Input masks of a command: pairing with scans, and the meaning of their label values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pair(images: Path, masks: Path, cases: Sequence[str]) -> tuple[dict[str, Pat
         scans, given = find_dataset(images, masks)
     wanted = chosen({case: path for case, path in scans.items() if case in given}, cases, masks)
     if not wanted:
-        raise PairingError(f"no scan in {images} has a mask in {masks}", "name scan and mask of a case alike")
+        raise PairingError(f"no scan in {images} has a mask in {masks}", "give scan and mask of a case the same name")
     return wanted, {case: given[case] for case in wanted}
 
 
@@ -88,7 +88,7 @@ def organs_in(mask: Volume, wanted: Targets, known: Targets) -> Targets:
     values = [int(value) for value in np.flatnonzero(np.bincount(mask.array.ravel(order="K"))) if value]
     if len(values) > MAX_TARGETS:
         raise ScanError(
-            f"{mask.source or 'the mask'} holds {len(values)} label values, at most {MAX_TARGETS} can be worked on",
+            f"{mask.source or 'the mask'} holds {len(values)} label values, at most {MAX_TARGETS} are supported",
             "name those meant with --target",
         )
     return {_free(names.get(value, f"label {value}"), value, names): (value,) for value in values}

@@ -19,11 +19,11 @@ class Backbone:
         encoder: normalisation, dropout, input channels → encoder.
         decoder: its encoder, number of classes, normalisation, dropout → decoder.
         norms: the normalisations it can be built with.
-        own_norm: the one that its design fixes, or None where whoever trains it chooses.
+        own_norm: the one that its design fixes, or None where the training chooses.
         dropout: as published; what it drops is the backbone's matter.
         source: where it was published.
         load_published: encoder, file → loads published weights into the encoder and tells what they are, as
-            `published.load_published` does; None where nobody published any that fit.
+            `published.load_published` does; None where no fitting ones were published.
     """
 
     encoder: Callable[[Norm, float, int], Encoder]

@@ -124,7 +124,7 @@ def _timm_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunError(
             f"{config}, beside the weights, cannot be read ({error})",
-            "mend or remove it; it would tell which network the weights are of",
+            "repair or remove it; it states which network the weights are of",
         ) from error
     return content if isinstance(content, dict) and "architecture" in content else {}
 

@@ -31,7 +31,9 @@ def load_published(encoder: Encoder, backbone: str, path: Path) -> PublishedWeig
     load = find_backbone(backbone).load_published
     if load is None:
         having = ", ".join(sorted(name for name, entry in BACKBONES.items() if entry.load_published))
-        raise OptionError(f"--weights: nobody published any for --backbone {backbone}", f"choose one of: {having}")
+        raise OptionError(
+            f"--weights: there are no published weights for --backbone {backbone}", f"choose one of: {having}"
+        )
     if not path.is_file():
         raise OptionError(f"--weights {path}: no such file", "give a file on this machine; nothing is downloaded")
     kind = load(encoder, path)

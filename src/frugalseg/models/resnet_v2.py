@@ -34,7 +34,7 @@ class Root(StandardisedConv):
     """The 7×7 convolution of a grey image (or of several slices) repeated to three channels, as TransUNet repeats it.
 
     Three equal channels through one kernel are one channel through the kernel's sum, so only the sum is convolved.
-    It must be taken after the standardisation: a folded kernel, standardised anew, would be another one. Of
+    It must be taken after the standardisation: a folded kernel, standardised again, would differ. Of
     several slices each is repeated, and the kernels divided by their number: equal slices give what one gives.
     """
 

@@ -1,4 +1,4 @@
-"""What the options of several rooms share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,18 @@ Resume = Literal["no", "yes", "auto"]
 Precision = Literal["auto", "32", "bf16", "16"]
 Semi = Literal["none", "self-training", "mean-teacher"]
 Keep = Literal["all", "largest", "core"]
-Pieces = Literal["slice", "component", "body"]
+BackboneName = Literal[
+    "unet",
+    "resunet",
+    "resnet18-unet",
+    "resnet34-unet",
+    "resnet50-unet",
+    "resnet50-caffe-unet",
+    "transunet",
+    "transunet-small",
+    "supercl-unet",
+]
+Pieces = Literal["slice", "component", "component-3d"]
 
 
 WINDOW = (-160.0, 240.0)
@@ -40,7 +51,7 @@ class IntensityOptions(Protocol):
 
 
 def told_modality(options: IntensityOptions) -> Modality:
-    """What the person says the scans are: by --modality, or by giving a window or percentiles; else auto."""
+    """The modality that the user stated: by --modality, or by giving a window or percentiles; otherwise auto."""
     if options.modality != "auto":
         return options.modality
     if options.window is not None:
@@ -57,7 +68,7 @@ def check_intensity(options: IntensityOptions) -> None:
         raise OptionError("--percentiles must lie in 0…100", "give for example 0.5 99.5")
     if options.modality == "auto" and options.window is not None and options.percentiles is not None:
         raise OptionError(
-            "--window (for CT) and --percentiles (for MR) were both given", "give one, or say --modality ct or mr"
+            "--window (for CT) and --percentiles (for MR) were both given", "give one, or add --modality ct or mr"
         )
 
 
@@ -83,36 +94,37 @@ def numbers(name: str, text: str) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What every training command shares."""
+    """Options that every training command shares."""
 
     data: Path
     """A slice store made by `frugalseg prepare`."""
     out: Path
     """The run folder to write."""
     split: Path | None = None
-    """A JSON file with train, validation and test patients, instead of the store's own split."""
+    """JSON file with the patients for training, validation and test, instead of the store's own split."""
     epochs: int | None = None
-    """Passes over the training slices."""
+    """Number of passes over the training slices."""
     steps: int | None = None
-    """Optimiser steps; instead of --epochs."""
+    """Number of optimiser steps, instead of --epochs."""
     middle_fraction: float = 1.0
-    """Share of each scan's slices, around its middle, that is trained on; the PolyCL paper used 0.3."""
+    """Fraction of each scan's slices, around its middle, to train on; the PolyCL paper used 0.3."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
     threads: int | None = None
-    """CPU threads; by default OMP_NUM_THREADS, or one a physical core that may be used. The same number gives the same
-    figures."""
+    """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core. Results are
+    reproducible with the same number."""
     precision: Precision = "auto"
-    """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
+    """Floating-point precision; auto: bf16 where the device is fast at it, otherwise 32."""
     context: int | None = None
-    """Neighbouring slices on each side that the network sees beside a slice (2.5D); by default the preset's, or those
-    of the encoder, or none."""
+    """Number of neighbouring slices on each side that the network also sees (2.5D); by default that of the encoder or
+    of the preset, otherwise none."""
     seed: int = 0
-    """Seed of weights, order, pairs and augmentation. On a CPU one seed gives one result, bit for bit."""
+    """Random seed of initial weights, order of slices, pairs and augmentation. On a CPU, the same seed gives the same
+    result, bit for bit."""
     resume: Resume = "no"
-    """--resume continues an interrupted run exactly; --resume auto starts it or continues it."""
+    """--resume continues an interrupted run exactly; --resume auto continues it, or starts it if there is none."""
     checkpoint_minutes: float = 5.0
-    """Longest time between two checkpoints."""
+    """Longest time between two checkpoints, in minutes."""
 
     def __post_init__(self) -> None:
         positive(self, "epochs", "steps", "middle_fraction", "checkpoint_minutes")
@@ -121,4 +133,6 @@ class TrainingOptions:
         if self.context is not None and self.context < 0:
             raise OptionError(f"--context {self.context} is below 0", "give 0, 1, 2, …")
         if self.middle_fraction > 1:
-            raise OptionError(f"--middle-fraction {self.middle_fraction:g} is above 1", "give a share, 0.3 say")
+            raise OptionError(
+                f"--middle-fraction {self.middle_fraction:g} is above 1", "give a fraction, for example 0.3"
+            )

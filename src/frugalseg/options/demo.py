@@ -11,46 +11,46 @@ from frugalseg.options.common import Modality, Resume, positive
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
-    """Run the whole way, from scans to a report: on made-up scans, or on yours."""
+    """Run the whole workflow, from scans to a report, on simulated scans or on your own."""
 
     out: Path = Path("frugalseg-demo")
     """Folder for everything the demo writes."""
     images: Path | None = None
-    """Your scans; without them, phantoms of the abdomen are made."""
+    """Folder of your scans; without it, phantoms of the abdomen are simulated."""
     labels: Path | None = None
-    """Masks of your scans."""
+    """Folder of masks of your scans."""
     target: list[str] = field(default_factory=list)
-    """What is segmented in your scans, for example liver=6."""
+    """What to segment in your scans, as name=value in the masks, for example liver=6."""
     modality: Modality = "auto"
-    """ct, mr, or auto: what your scans say or look like."""
+    """Modality of your scans; auto: from the files' metadata, or from the range of values."""
     size: int = 128
-    """Side of the square slices, in pixels."""
+    """Width and height of the square slices, in pixels."""
     budget: str | None = None
-    """How many labels may be used, of the scans that are not kept for validation and for test; by default 3 scans, or
-    as many as are left of fewer."""
+    """Label budget: how many of the labels not held out for validation and test to train on; by default 3 scans, or as
+    many as there are."""
     pretrain_epochs: int = 2
-    """Passes of contrastive pre-training."""
+    """Epochs of contrastive pre-training."""
     steps: int = 300
-    """Steps of fine-tuning."""
-    cases: int = 14
-    """Number of phantoms."""
+    """Optimiser steps of fine-tuning."""
+    phantoms: int = 14
+    """Number of phantoms to simulate."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
     threads: int | None = None
-    """CPU threads; by default OMP_NUM_THREADS, or one a physical core that may be used. The same number gives the same
-    figures."""
+    """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core. Results are
+    reproducible with the same number."""
     seed: int = 0
-    """Seed of everything that is drawn."""
+    """Random seed of phantoms, split, training and statistics."""
     overwrite: bool = False
-    """Delete what an earlier demo left in the folder."""
+    """Delete an earlier demo in the folder."""
     resume: Resume = "no"
-    """--resume goes on with an interrupted demo; --resume auto starts it or goes on with it."""
+    """--resume continues an interrupted demo; --resume auto continues it, or starts it if there is none."""
 
     def __post_init__(self) -> None:
-        positive(self, "size", "pretrain_epochs", "steps", "cases")
+        positive(self, "size", "pretrain_epochs", "steps", "phantoms")
         if self.overwrite and self.resume != "no":
             raise OptionError(
-                f"--overwrite deletes an earlier demo, and --resume {self.resume} goes on with it", "give one of them"
+                f"--overwrite deletes an earlier demo, and --resume {self.resume} continues it", "give one of them"
             )
         if (self.images is None) != (self.labels is None) or (self.images is None) != (not self.target):
             raise OptionError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Norm, Semi, TrainingOptions, positive
+from frugalseg.options.common import BackboneName, Norm, Semi, TrainingOptions, positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,42 +15,43 @@ class FinetuneOptions(TrainingOptions):
     """Train a segmentation model from a few labels."""
 
     encoder: Path | None = None
-    """A pre-training run whose encoder to start from; without it, training starts from scratch."""
-    backbone: str = "unet"
-    """The network, where no --encoder names one."""
+    """Pre-training run whose encoder to start from; without it, training starts from scratch."""
+    backbone: BackboneName = "unet"
+    """Network architecture; with --encoder it is that of the encoder."""
     weights: Path | None = None
-    """A file with published weights for the backbone's encoder, ImageNet's for example (see the backbones' page)."""
+    """File with published weights for the backbone's encoder, for example from ImageNet
+    (docs/reference/backbones.md)."""
     preset: Literal["robust", "paper", "supercl", "best"] = "robust"
-    """robust: what works with few labels. paper, supercl: as PolyCL and SuperCL were published, masks not cleaned
-    either. best: robust, and self-training on the unlabelled scans; it takes twice as long."""
+    """robust: settings that work with few labels. paper, supercl: as published with PolyCL and with SuperCL, without
+    post-processing of masks. best: robust, with self-training on the unlabelled scans; takes twice as long."""
     norm: Norm | None = None
-    """Normalisation layers, instead of the preset's; an encoder needs those it was pre-trained with."""
+    """Normalisation layers, instead of the preset's; with --encoder they must be those of the pre-training."""
     semi: Semi | None = None
-    """How the training patients' unlabelled slices are used, instead of the preset's way. self-training: a first model
-    labels them for the next. mean-teacher: the model must agree with its own moving average on them."""
+    """Semi-supervised use of the training patients' unlabelled slices, instead of the preset's. self-training: a first
+    model makes pseudo-labels for the next. mean-teacher: consistency with the model's exponential moving average."""
     rounds: int | None = None
-    """Rounds of self-training, each as long as the first training."""
+    """Number of self-training rounds, each as long as the first training."""
     refine: str | None = None
-    """In self-training, also refine what the first model labels, with this promptable model (see `frugalseg refine`):
-    litemedsam, another name of `frugalseg weights list`, a folder or a file. Predicting does not need it."""
+    """Promptable model that refines the pseudo-labels of self-training (as `frugalseg refine` does): litemedsam,
+    another name from `frugalseg weights list`, a folder or a file. Prediction does not need it."""
     transductive: bool = False
-    """Allow an encoder that saw validation or test scans; the model's record then says so."""
+    """Allow an encoder whose pre-training included validation or test scans; recorded in model.json."""
     budget: str = "100%"
-    """How many labels of the training patients may be used: "5%", "3 scans", "50 slices"."""
-    draw: int = 0
-    """Which random draw of the budget; budgets of one draw are nested."""
+    """Label budget: how many labels of the training patients to use: "5%", "3 scans" or "50 slices"."""
+    label_draw: int = 0
+    """Number of the random draw that selects the labels; within a draw, larger budgets contain smaller ones."""
     batch_size: int = 10
-    """Slices a step."""
+    """Slices per step."""
     lr: float | None = None
     """Learning rate, instead of the preset's."""
     validate_every: int | None = None
-    """Steps between validations; by default about twenty validations a run, at ends of epochs
-    where several fit between them."""
+    """Steps between validations; by default about twenty validations per run, aligned with epochs where these are
+    short."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive(self, "batch_size", "lr", "validate_every", "rounds")
         if self.encoder is not None and self.weights is not None:
             raise OptionError("--encoder and --weights were both given", "give one of them")
-        if self.draw < 0:
-            raise OptionError(f"--draw {self.draw} is below 0", "give 0, 1, 2, …")
+        if self.label_draw < 0:
+            raise OptionError(f"--label-draw {self.label_draw} is below 0", "give 0, 1, 2, …")

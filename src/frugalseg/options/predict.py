@@ -14,40 +14,39 @@ class PredictOptions:
     """Segment whole scans with a trained model."""
 
     model: Path
-    """A fine-tuning run, or one of `frugalseg sam-mix train`."""
+    """Run of `frugalseg finetune` or of `frugalseg sam-mix train`."""
     images: Path
     """A scan, a DICOM folder, or a folder of scans."""
     out: Path
-    """Folder for the masks, each in its scan's own grid and file type."""
+    """Folder for the masks, each in the grid and file format of its scan."""
     modality: Modality = "auto"
-    """What the scans are. auto refuses those that are CT where the model learned from MR, or the other way round. The
-    model's own, ct or mr, takes every scan for that."""
-    flips: bool = False
-    """Average over left-right and up-down flips: slower, sometimes better. Not for SAM-Mix."""
+    """Modality of the scans. auto: refuse CT if the model was trained on MR, and vice versa. ct or mr (the model's
+    own): accept every scan as that."""
+    tta: bool = False
+    """Test-time augmentation: average over left-right and up-down flips; slower, sometimes better. Not for SAM-Mix."""
     keep: Literal["model", "all", "largest", "core"] = "model"
-    """What to keep of each organ's mask: what did best on the validation patients, all of it, its largest component, or
-    the core of that, without what hangs on it by a thin bridge."""
+    """Post-processing of each organ's mask. model: as chosen on the validation patients. all: none. largest: only the
+    largest component. core: the largest component after removing thin connections (morphological opening)."""
     batch_size: int | None = None
-    """Slices segmented at once; by default 4 on a CPU, where more only take memory, and 32 on a GPU
-    (SAM-Mix: 16)."""
+    """Slices per batch; by default 4 on a CPU, where more only take memory, and 32 on a GPU (SAM-Mix: 16)."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
     threads: int | None = None
-    """CPU threads; by default OMP_NUM_THREADS, or one a physical core that may be used. The same number gives the same
-    figures."""
+    """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core. Results are
+    reproducible with the same number."""
     precision: Precision = "auto"
-    """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
+    """Floating-point precision; auto: bf16 where the device is fast at it, otherwise 32."""
     case: list[str] = field(default_factory=list)
     """Only these scans, by case id."""
     refine: str | None = None
-    """Also refine the masks by box prompts, with this promptable model (see `frugalseg refine`): litemedsam, another
-    name of `frugalseg weights list`, a folder or a file. The masks as predicted are kept in <out>/coarse."""
+    """Promptable model that refines the masks (as `frugalseg refine` does): litemedsam, another name from `frugalseg
+    weights list`, a folder or a file. The unrefined masks are kept in <out>/coarse."""
     target: list[str] = field(default_factory=list)
-    """Label values to write, instead of the training's: name=value. Organs not named are then not written."""
+    """Label values to write, instead of those of the training: name=value. Organs not named are not written."""
     overwrite: bool = False
     """Write into a folder that already holds predictions."""
     resume: Resume = "no"
-    """--resume goes on with an interrupted prediction; --resume auto starts it or goes on with it."""
+    """--resume continues an interrupted prediction; --resume auto continues it, or starts it if there is none."""
 
     def __post_init__(self) -> None:
         positive(self, "batch_size")

@@ -1,4 +1,4 @@
-"""Options that the commands share which prompt a model on whole scans."""
+"""Options of the commands that apply a promptable model to whole scans."""
 
 from __future__ import annotations
 
@@ -12,48 +12,49 @@ from frugalseg.options.common import Modality, Precision, Resume, check_intensit
 
 @dataclass(frozen=True, kw_only=True)
 class PromptableOptions:
-    """What the commands share that prompt a model on whole scans."""
+    """Options shared by the commands that apply a promptable model to whole scans."""
 
     images: Path
     """A scan, a DICOM folder, or a folder of scans."""
     out: Path
-    """Folder for the masks, each in its scan's own grid and file type."""
+    """Folder for the masks, each in the grid and file format of its scan."""
     model: str = "litemedsam"
-    """The promptable model: litemedsam, another name of `frugalseg weights list`, a folder or a file."""
+    """Promptable model: litemedsam, another name from `frugalseg weights list`, a folder or a file."""
     modality: Modality = "auto"
-    """How intensities become grey values: ct by a window in HU, mr by percentiles of each scan. auto: what --window or
-    --percentiles imply, or DICOM's Modality, or nnU-Net's dataset.json, or whether the values look like HU."""
+    """How intensities are scaled to grey values: ct, by a window in HU; mr, by percentiles of each scan. auto: as
+    --window or --percentiles imply, otherwise by DICOM's Modality, nnU-Net's dataset.json, or whether the values look
+    like HU."""
     window: tuple[float, float] | None = None
     """CT only: lower and upper HU, shown as black and white; by default −160 240."""
     percentiles: tuple[float, float] | None = None
     """MR only: percentiles of the scan shown as black and white; by default 0.5 99.5."""
-    margin: float = 3.0
-    """Distance in mm between a mask and the box around it."""
+    margin_mm: float = 3.0
+    """Distance in mm between a mask and the box prompt around it."""
     candidates: Literal["one", "several"] = "one"
-    """Masks that the model offers for a box: one, or several of which the highest-scored is taken (SAM for
-    photographs; models tuned on medical boxes were not taught to score several)."""
+    """Masks that the model proposes per box: one, or several, of which the one with the highest score is used (for SAM
+    as published; models fine-tuned on medical boxes were not trained to score several)."""
     cache: Path | None = None
-    """Folder in which the slices' embeddings are kept, 2 MB each with litemedsam: the next command with these scans,
-    model and window is then many times faster. Delete it when done."""
+    """Folder to keep the slices' image embeddings in, 2 MB each with litemedsam: later commands with the same scans,
+    model and intensities are then many times faster. Delete it when done."""
     target: list[str] = field(default_factory=list)
-    """Only these organs of the masks: name=value, or name=value,value to merge several. By default every label value
-    is an organ of its own."""
+    """Only these organs: name=value, or name=value,value to merge several label values. By default each label value is
+    an organ."""
     case: list[str] = field(default_factory=list)
     """Only these scans, by case id."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
     threads: int | None = None
-    """CPU threads; by default OMP_NUM_THREADS, or one a physical core that may be used. The same number gives the same
-    figures."""
+    """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core. Results are
+    reproducible with the same number."""
     precision: Precision = "auto"
-    """Arithmetic: auto takes bf16 where the device is fast at it, else 32."""
+    """Floating-point precision; auto: bf16 where the device is fast at it, otherwise 32."""
     overwrite: bool = False
     """Write into a folder that already holds masks."""
     resume: Resume = "no"
-    """--resume goes on with an interrupted run; --resume auto starts it or goes on with it."""
+    """--resume continues an interrupted run; --resume auto continues it, or starts it if there is none."""
 
     def __post_init__(self) -> None:
         positive(self)
         check_intensity(self)
-        if not 0 <= self.margin < float("inf"):  # nor NaN
-            raise OptionError(f"--margin {self.margin:g} is no distance from 0 on", "give one in mm")
+        if not 0 <= self.margin_mm < float("inf"):  # nor NaN
+            raise OptionError(f"--margin-mm {self.margin_mm:g} is no distance", "give a number of mm, 0 or more")

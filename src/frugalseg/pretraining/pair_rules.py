@@ -69,14 +69,14 @@ def same_quarter(facts: Facts, _: PretrainOptions) -> Masks:
 def organs_in_batch(facts: Facts, options: PretrainOptions) -> Masks:
     """PolyCL-O against the whole batch."""
     apart = ~_same(facts.row)
-    return _at_distance(_same(facts.organs) & apart, apart, facts, options.min_dz)
+    return _at_distance(_same(facts.organs) & apart, apart, facts, options.min_distance_mm)
 
 
 def scan_in_batch(facts: Facts, options: PretrainOptions) -> Masks:
     """PolyCL-S against the whole batch."""
     scan = _same(facts.scan)
     positives = scan & ~_same(facts.row)
-    return _at_distance(positives, positives | ~scan, facts, options.min_dz)
+    return _at_distance(positives, positives | ~scan, facts, options.min_distance_mm)
 
 
 def both_in_batch(facts: Facts, options: PretrainOptions) -> Masks:
@@ -86,7 +86,7 @@ def both_in_batch(facts: Facts, options: PretrainOptions) -> Masks:
     scope = {"same": scan, "other": ~scan, "any": torch.ones_like(scan)}[options.neg_scope]
     negatives = ~organs & scope
     negatives = torch.where(negatives.any(dim=1, keepdim=True), negatives, ~organs)
-    return _at_distance(positives, positives | negatives, facts, options.min_dz)
+    return _at_distance(positives, positives | negatives, facts, options.min_distance_mm)
 
 
 def _at_distance(positives: Tensor, compared: Tensor, facts: Facts, min_dz: float) -> Masks:

@@ -21,7 +21,7 @@ class Recipe:
     Attributes:
         lr: highest learning rate of the schedule.
         weight_decay: added to the gradient.
-        schedule: warm_restarts starts anew every --restart epochs; cosine falls to 0 once over the run.
+        schedule: warm_restarts restarts every --restart-epochs epochs; cosine falls to 0 once over the run.
         tau: temperature; of no meaning to methods that compare nothing.
         augment: random changes of the slices, see `pretraining.views`.
         optimizer: sgd has a momentum of 0.9.

@@ -72,7 +72,7 @@ def triplets(rule: Rule) -> Sampler:
     """Every slice once as an anchor, with a positive and a negative of `rule`; batches (B, 3)."""
 
     def draw(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tensor]:
-        drawn = pool.pairs.draw(rule, _rng(options, epoch), options.neg_scope, options.min_dz)
+        drawn = pool.pairs.draw(rule, _rng(options, epoch), options.neg_scope, options.min_distance_mm)
         if epoch == 0 and len(drawn) < len(pool.rows):
             alone = counted(len(pool.rows) - len(drawn), "slice")
             say(f"left out as anchors: {alone} to which no other slice can be the positive")
@@ -98,17 +98,17 @@ def scan_balanced(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tens
     """Batches (B,) of several slices of each of several scans, every scan as often as every other.
 
     A batch holds as many scans as can have `slices_per_scan` slices in it. Within a scan, slices come in random
-    order but in pairs of the same T, so that the slices of a rare organ meet a positive; every slice of it comes
+    order but in pairs of the same T, so that the slices of a rare organ get a positive; every slice of it comes
     once before any comes again.
 
     Raises:
-        OptionError: the batch has no room for two scans.
+        OptionError: the batch is too small for two scans.
         SplitError: no scan has two slices.
     """
     size, least = options.batch_size, options.slices_per_scan
     if size < 2 * least:
         raise OptionError(
-            f"--batch-size {size} has no room for {least} slices of each of two scans (--slices-per-scan {least})",
+            f"--batch-size {size} is too small for {least} slices of each of two scans (--slices-per-scan {least})",
             f"give --batch-size {2 * least} or more",
         )
     rng = _rng(options, epoch)

@@ -22,7 +22,7 @@ def training_rows(store: SliceStore, split: Split, options: PretrainOptions) -> 
 
     Raises:
         SplitError: for methods on organ presence, when no training scan is labelled.
-        OptionError: there are fewer than a batch, or --min-dz asks for a distance that a scan does not tell.
+        OptionError: there are fewer than a batch, or --min-distance-mm asks for a distance that a scan does not tell.
     """
     slices = store.slices
     usable = slices["patient"].isin(split.train).to_numpy() & store.middle(options.middle_fraction)
@@ -37,7 +37,7 @@ def training_rows(store: SliceStore, split: Split, options: PretrainOptions) -> 
         if unlabelled.any():
             cases = slices.loc[unlabelled, "case"].nunique()
             warnings.warn(
-                f"{options.method} needs organ-present labels: {cases} unlabelled scans are left out "
+                f"{options.method} needs image-level labels: {cases} unlabelled scans are left out "
                 "(polycl-s, simclr and others would use them)",
                 stacklevel=2,
             )
@@ -47,7 +47,7 @@ def training_rows(store: SliceStore, split: Split, options: PretrainOptions) -> 
             f"--batch-size {options.batch_size} is more than the {len(rows)} slices to train on",
             "give a smaller one, or more scans",
         )
-    if options.min_dz > 0:
+    if options.min_distance_mm > 0:
         _check_heights(store, rows)
     return rows
 
@@ -57,8 +57,8 @@ def _check_heights(store: SliceStore, rows: Ints) -> None:
     flat = (heights.size() > 1) & ~(heights.max() - heights.min() > 0)  # NaN is not above 0 either
     if flat.any():
         raise OptionError(
-            f"--min-dz needs the distance between slices, which {flat.idxmax()} does not have",
-            "leave out --min-dz, or prepare the store from files with their spacing",
+            f"--min-distance-mm needs the distance between slices, which {flat.idxmax()} does not have",
+            "leave out --min-distance-mm, or prepare the store from files with their spacing",
         )
 
 
@@ -82,11 +82,11 @@ def check_variety(options: PretrainOptions, rows: Ints, facts: Facts) -> None:
         )
     if across == "organs" and len(np.unique(facts.organs.numpy()[rows])) < 2:
         raise SplitError(
-            f"{options.method} learns from which organs a slice holds, and all slices hold the same organs",
+            f"{options.method} learns from which organs a slice shows, and all slices show the same organs",
             "use a method that needs no labels (polycl-s, simclr), or give more of each scan",
         )
     if across == "heights" and _spread(facts.position.numpy()[rows]) < options.position_threshold:
         raise SplitError(
-            f"{options.method} finds no negative: all slices lie within {options.position_threshold:g} of each other",
+            f"{options.method} finds no negative: all slices are within {options.position_threshold:g} of each other",
             "give whole scans, a smaller --position-threshold, or use --method simclr",
         )

@@ -13,8 +13,8 @@ one contrastive loss (`pretraining.loss`):
 
 The superpixels need not follow V1, V2: nothing looks them up there.
 
-L_intra is a mean over slices, so a share of them drawn anew in every step estimates it, and its gradient, without bias
-(but for the statistics of batch norm), and saves the others' I1, I2 the way back through the encoder (option
+L_intra is a mean over slices, so a fraction of them, redrawn in each step, estimates it and its gradient without bias
+(but for the statistics of batch norm), and saves the others' I1, I2 the backward pass through the encoder (option
 `intra_slices`; by default all are compared, as published).
 """
 
@@ -128,7 +128,7 @@ class SuperCL(Learner):
             maps = superpixels.repeat(2, 1, 1)
         stride = self.network.encoder.stride
         first, second = outputs.pixels.chunk(2)
-        chosen = sample_cells(first, self.options.pixels, self.options.pixel_sample)
+        chosen = sample_cells(first, self.options.max_pixels, self.options.pixel_sample)
         labels = cells_of(maps[outputs.compared], stride, first.shape[-2:])
         intra = pixel_loss(first, second, labels, chosen, self.tau)
 
@@ -145,7 +145,7 @@ class SuperCL(Learner):
         inter = contrastive_loss(slices, alike, others, self.tau)
 
         return {
-            "loss": instance + self.options.intra * intra + self.options.inter * inter,
+            "loss": instance + self.options.intra_weight * intra + self.options.inter_weight * inter,
             "instance_loss": instance,
             "intra_loss": intra,
             "inter_loss": inter,
@@ -207,7 +207,7 @@ def cells_of(superpixels: Tensor, stride: int, shape: tuple[int, int] | torch.Si
 
 
 def sample_slices(batch: int, share: float, device: torch.device) -> Tensor:
-    """(K,) int64, K = `share` · `batch` rounded and at least 1: different slices, drawn anew from PyTorch's generator.
+    """(K,) int64, K = `share` · `batch` rounded and at least 1: different slices, drawn from PyTorch's generator.
 
     A share that comes to all slices gives them in order and draws nothing.
     """
@@ -218,7 +218,7 @@ def sample_slices(batch: int, share: float, device: torch.device) -> Tensor:
 
 
 def sample_cells(maps: Tensor, pixels: int, how: Literal["random", "stride"]) -> Tensor:
-    """(N, k) int64, of each of N maps (N, C, h, w) k ≤ `pixels` different cells, drawn anew from PyTorch's generator.
+    """(N, k) int64, of each of N maps (N, C, h, w) k ≤ `pixels` different cells, drawn from PyTorch's generator.
 
     stride: every 16th cell in reading order, the same in every map, as published.
     """

@@ -93,12 +93,12 @@ class PretrainTask(Task):
             network.head = self.method.head.build(network.encoder.embedding_dim, len(store.targets))
         self.model = self.method.learner(network, self._setting())
         self.optimizer = make_optimizer(recipe, self.model.parameters(), options.lr)
-        restart = options.restart * self.steps_per_epoch
+        restart = options.restart_epochs * self.steps_per_epoch
         self.scheduler = make_schedule(recipe, self.optimizer, self.steps, restart)
         self._empty = torch.zeros((), device=device)
 
     def _setting(self) -> Setting:
-        tau = self.options.tau or self.method.recipe.tau
+        tau = self.options.temperature or self.method.recipe.tau
         return Setting(self.options, tau, self.steps, self.method.views)
 
     def batches(self, epoch: int) -> list[Tensor]:
@@ -137,10 +137,10 @@ class PretrainTask(Task):
     def validate(self) -> dict[str, float]:
         """What the probe sees in the encoder: for watching; nothing is chosen by it, the last step is the result.
 
-        Says how many batches since the last report held no pair; they added 0 to the loss and taught nothing.
+        Says how many batches since the last report held no pair; they added 0 to the loss and no gradient.
         """
         if empty := int(self._empty):
-            say(f"{empty} of the last batches held no two slices that belong together, and taught nothing")
+            say(f"{empty} of the last batches had no positive pair, and contributed no gradient")
             self._empty.zero_()
         return self.probe(self.model.network)
 

@@ -1,4 +1,4 @@
-"""Random changes of slices, drawn anew every step; two of them make two views of a slice."""
+"""Augmentation of slices, random in every step; two of them make two views of a slice."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Promptable models: refining masks by boxes, and carrying an annotated slice through a volume."""
+"""Promptable models behind one protocol: loading, image embeddings, prompts, masks."""

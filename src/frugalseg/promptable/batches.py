@@ -60,7 +60,7 @@ class Batches:
         if tried == 1:
             said = (str(error) or type(error).__name__).splitlines()[0]
             raise DeviceError(
-                f"the memory does not hold one of the {self.what} ({said})",
+                f"memory is too small for one of the {self.what} ({said})",
                 "use --device cpu or a smaller model, or end what else uses the memory",
             ) from error
         self.size = tried // 2

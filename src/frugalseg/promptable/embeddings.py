@@ -151,7 +151,7 @@ class EmbeddingCache:
             warnings.warn(f"{path} is damaged ({error}); the slice is encoded again", stacklevel=2)
             return None
         if signature != self.digest:
-            raise self._refused(path, f"it carries signature {signature}")
+            raise self._refused(path, f"it has signature {signature}")
         return embedding
 
     def put(self, z: int, embedding: Mapping[str, Tensor]) -> None:

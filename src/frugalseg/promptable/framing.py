@@ -1,4 +1,4 @@
-"""Slices of any shape become the square pictures of a promptable model; boxes and masks find their way there and back.
+"""Slices of any shape become the square pictures of a promptable model; boxes and masks are mapped there and back.
 
 Slices are in the usual radiological view: rows run to posterior, columns to the patient's left. Volumes give it by
 `imaging.volume.axial_slices(canonical(volume)[0].array)`; the models were trained on it, turned slices cost points.

@@ -1,4 +1,4 @@
-"""A promptable model by name, file or folder; the rest of the room never asks which one it has."""
+"""A promptable model by name, file or folder; other modules need not know which one it is."""
 
 from __future__ import annotations
 

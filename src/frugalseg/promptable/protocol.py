@@ -1,4 +1,4 @@
-"""What the rest of the room knows of a promptable model: pixels → embedding, embedding and prompts → masks and scores.
+"""The interface of promptable models: pixels → embedding, embedding and prompts → masks and scores.
 
 Which model it is, and how its authors scale their pictures, stays behind this: a slice goes through the model's own
 `Recipe` (see `promptable.framing`), and prompts and masks are in the pixels of the framed picture.
@@ -83,7 +83,7 @@ def sign(*facts: object) -> str:
 
 
 class Promptable(Protocol):
-    """A model that is told where an object is, and outlines it.
+    """A model that segments the object that a prompt points at.
 
     Attributes:
         name: of the model, for people.

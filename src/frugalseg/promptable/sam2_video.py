@@ -1,4 +1,4 @@
-"""SAM 2 and EdgeTAM carry masks from slice to slice, as through a video; memory does not grow with the volume's depth.
+"""SAM 2 and EdgeTAM propagate masks from slice to slice, as through a video; memory does not depend on the depth.
 
 Sources: SAM 2 (Ravi et al., ICLR 2025, section 4), EdgeTAM (Zhou et al., CVPR 2025); networks of `transformers`.
 """
@@ -31,7 +31,7 @@ _MEMORIES = ("maskmem_features", "maskmem_pos_enc")
 
 
 class VideoModel:
-    """A network that carries masks from slice to slice.
+    """A network that propagates masks from slice to slice.
 
     Args:
         network: `Sam2VideoModel` or `EdgeTamVideoModel`; it is moved to `device` and frozen.
@@ -187,14 +187,14 @@ def load_video(path: Path, device: torch.device, precision: Precision = "auto") 
     if path.is_dir():
         return _from_folder(path, device, precision)
     if path.is_file() and is_litemedsam(path):
-        raise RunError(f"{path} is LiteMedSAM, which knows single pictures only", _CURE)
+        raise RunError(f"{path} is LiteMedSAM, which has no memory for several slices", _CURE)
     checkpoint = Checkpoint(path)
     if checkpoint.family != "SAM 2":
-        raise RunError(f"{path} is {checkpoint.family}, which knows single pictures only", _CURE)
+        raise RunError(f"{path} is {checkpoint.family}, which has no memory for several slices", _CURE)
     return VideoModel(sam2_network(checkpoint), f"SAM 2 ({title_of(path)})", device, precision)
 
 
-_CURE = "name SAM 2 or 2.1 with its memory by --model, or take --engine project, for any model of boxes"
+_CURE = "name SAM 2 or 2.1 with its memory by --model, or take --engine box, for any model of boxes"
 
 
 def _from_folder(path: Path, device: torch.device, precision: Precision) -> VideoModel:

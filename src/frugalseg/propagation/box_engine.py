@@ -191,7 +191,7 @@ class Projector:
         return bool(np.count_nonzero(mask) * self.cell >= SMALLEST_MM2)
 
     def _box(self, mask: Bools) -> Box:
-        return box_around(mask, self.options.margin, self.scan.pixel_mm)
+        return box_around(mask, self.options.margin_mm, self.scan.pixel_mm)
 
     def _asked(self, z: int, boxes: Sequence[Box]) -> Iterator[tuple[Tensor, float]]:
         """Of each box the logits (H, W) that the model answers on slice `z`, and its score."""

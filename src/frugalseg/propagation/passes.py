@@ -75,12 +75,12 @@ def annotated_slices(meant: npt.NDArray[np.bool_], named: Sequence[int], span: S
     chosen = list(named or holding)
     if outside := [z for z in chosen if not first <= z <= last]:
         raise ScanError(
-            f"{case}: the annotated slice {outside[0]} is outside --range {first},{last}",
+            f"{case}: the annotated slice {outside[0]} is outside --slice-range {first},{last}",
             "widen the range, or name the annotated slices within it by --slices",
         )
     if len(chosen) == last - first + 1 > 1:
         raise ScanError(
-            f"{case}: all {len(chosen)} slices hold foreground, so there is nothing to carry",
+            f"{case}: all {len(chosen)} slices hold foreground, so there is nothing to propagate",
             "name the annotated slices with --slices; the others are then not read",
         )
     return chosen

@@ -131,7 +131,7 @@ def _record(options: PropagateOptions, images: Mapping[str, Path], model: Any, t
 
 def _engine(options: PropagateOptions, device: torch.device) -> tuple[Engine, Any]:
     """The engine, and its model."""
-    if options.engine == "project":
+    if options.engine == "box":
         model = load_promptable(options.model, device, options.precision)
         return Project(model, options), model
     from frugalseg.promptable.sam2_video import load_video  # transformers takes seconds to import
@@ -156,7 +156,7 @@ def _at(rows: Sequence[Row], organ: str, source: str) -> list[int]:
 
 def _announce(case: str, task: Task, rows: Sequence[Row]) -> None:
     if not task.passes:
-        say(f"{case}: there is no slice beside the annotated one")
+        say(f"{case}: there is no slice besides the annotated one")
     for organ in task.organs:
         given, propagated = _at(rows, organ, ANNOTATED), _at(rows, organ, PROPAGATED)
         if not given:
@@ -205,7 +205,7 @@ class Task:
             ScanError: see `passes.annotated_slices` and `given.organs_in`.
         """
         values = scan.stack(given)
-        named, span = numbers("slices", options.slices), numbers("range", options.range)
+        named, span = numbers("slices", options.slices), numbers("slice-range", options.slice_range)
         meant = values > 0 if not wanted else to_classes(values, wanted) > 0
         annotated = annotated_slices(meant, named, span, case)
         shown = given.with_array(scan.unstack(_only(values, annotated)))

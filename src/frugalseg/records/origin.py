@@ -18,7 +18,7 @@ class Origin(Record):
         bytes: of the file, or of all files in the folder.
         sha256: when it came; see `engine.files.sha256` for that of a folder.
         source: where it came from.
-        licence: of the weights; empty where nobody told.
+        licence: of the weights; empty where it is unknown.
         checked: whether the SHA-256 was known before, and agreed.
     """
 

@@ -14,7 +14,7 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.modality import Kind
 from frugalseg.records.record import Content, Record, as_plain
 
-CURE = "copy the store anew from where it is whole, or delete it and prepare it again"
+CURE = "copy the store again from an intact copy, or delete it and prepare it again"
 
 
 class FileStamp(NamedTuple):

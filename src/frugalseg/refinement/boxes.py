@@ -112,7 +112,7 @@ def pieces_of(z: int, classes: Classes, how: Pieces, parts: npt.NDArray[np.int32
         mask = classes[box] == number
         if how == "slice":
             labelled = mask.astype(np.int32)
-        elif how == "body":
+        elif how == "component-3d":
             if parts is None:
                 raise ValueError("pieces of bodies need the parts of the volume")
             # Renumbered from 1, so that the search for objects does not walk through all parts of the volume.

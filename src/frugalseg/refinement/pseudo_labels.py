@@ -1,4 +1,4 @@
-"""Pseudo-labels drawn anew by a promptable model, for self-training.
+"""Pseudo-labels refined by a promptable model, for self-training.
 
 A model that saw a few masks knows where an organ is better than where it ends; a promptable model, the other way round.
 So each part of a pseudo-label gets a box, and what the promptable model outlines there is what the next model learns.

@@ -1,4 +1,4 @@
-"""`frugalseg refine`: boxes around the given masks prompt a model that outlines the organs anew.
+"""`frugalseg refine`: boxes around the input masks prompt a model that segments the organs again.
 
 No reference is read on this way, except with --oracle, which says so in predictions.json.
 """
@@ -145,7 +145,7 @@ def _announce(refinement: Mapping[str, Refinement], options: RefineOptions, want
             f"by less than {options.min_iou:g} (IoU), and the given one was kept"
         )
     if small:
-        say(f"{small} parts smaller than {options.smallest:g} mm² stayed as they were")
+        say(f"{small} parts smaller than {options.min_area_mm2:g} mm² stayed as they were")
     if options.oracle is not None:
         say("oracle: the boxes came from references; this is no result of the method")
 

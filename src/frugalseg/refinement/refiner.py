@@ -105,7 +105,7 @@ class Refiner:
         counts: dict[int, Counts] = {number: Counts() for number in range(1, int(prompting.max(initial=0)) + 1)}
         refined = np.zeros(coarse.shape, dtype=np.uint8)
         outlined = self._outlined(scan, prompting, reference is not None, embedder, counts)
-        weights = weights_by_distance(scan.thickness_mm) if self.options.consistent else [1.0]
+        weights = weights_by_distance(scan.thickness_mm) if self.options.smooth_slices else [1.0]
         for z, neighbours in _windows(outlined, weights):
             refined[z] = fuse_labels(neighbours, scan.shape)
             advance(1)
@@ -116,8 +116,8 @@ class Refiner:
         self, scan: ScanSlices, mask: Classes, oracle: bool, embedder: Embedder, counts: dict[int, Counts]
     ) -> Iterator[dict[int, Outline]]:
         """The outlines of every slice, from the first to the last."""
-        parts = solid_parts(mask, int(mask.max(initial=0))) if self.options.boxes == "body" else None
-        smallest = 0.0 if oracle else self.options.smallest / (scan.pixel_mm[0] * scan.pixel_mm[1])
+        parts = solid_parts(mask, int(mask.max(initial=0))) if self.options.boxes == "component-3d" else None
+        smallest = 0.0 if oracle else self.options.min_area_mm2 / (scan.pixel_mm[0] * scan.pixel_mm[1])
         waiting: list[tuple[int, list[Piece]]] = []
         for z, classes in enumerate(mask):
             waiting.append((z, pieces_of(z, classes, self.options.boxes, None if parts is None else parts[z])))
@@ -148,7 +148,7 @@ class Refiner:
             picture = {z: i for i, z in enumerate(order)}
 
             def decode(batch: Sequence[Piece]) -> tuple[Tensor, Tensor]:
-                boxes = [piece.box(self.options.margin, scan.pixel_mm, scan.shape) for piece in batch]
+                boxes = [piece.box(self.options.margin_mm, scan.pixel_mm, scan.shape) for piece in batch]
                 several = self.options.candidates == "several"
                 places = [picture[piece.z] for piece in batch]
                 return masks_of_boxes(self.model, embedder.frame, embedding, places, boxes, several)

@@ -82,7 +82,7 @@ def load_mix(folder: Path, record: SamMixRecord, base: str | None, device: torch
     except OptionError as error:
         raise OptionError(
             f"the base model of {folder}, {record.base.name}: {error.problem}",
-            "say where it is by `frugalseg sam-mix predict --base`",
+            "state where it is by `frugalseg sam-mix predict --base`",
         ) from error
     check_base(folder, record, model.branch)
     weights: dict[str, Tensor] = {}

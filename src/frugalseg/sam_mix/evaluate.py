@@ -52,7 +52,7 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
     if not cases:
         raise PairingError(
             f"no prediction in {options.predictions} has a reference in {options.references}",
-            "name prediction and reference of a case alike",
+            "give prediction and reference of a case the same name",
         )
     seen = {case: _look(case, references[case], options.predictions, record) for case in cases}
     groups = {"unseen": [case for case in cases if (record.roles or {})[case] in UNSEEN], "all": cases}
@@ -67,7 +67,7 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
         for organ in record.trained:
             figures = told[organ]["slices"]
             rows.append((group, str(len(groups[group])), organ, *(number(figures[name]) for name in SHOWN)))
-    print("how well slices with and without an organ are told apart:")
+    print("detection of slices that show an organ:")
     print(aligned(rows))
     return result
 

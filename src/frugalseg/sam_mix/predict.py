@@ -174,7 +174,7 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
     oracle = None if options.oracle is None else _references(options.oracle, images)
     folder = MaskFolder.claim(options, images, record, ("model", "weights_sha256", "targets", "settings"), WORDS)
     if options.oracle is not None:
-        say("oracle: the boxes are those of the reference masks; the figures are not the method's")
+        say("oracle: the boxes are those of the reference masks; these results are not the method's")
 
     def segment(case: str, path: Path) -> tuple[Volume, CaseRecord]:
         scan = read_volume(path)

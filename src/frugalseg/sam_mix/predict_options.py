@@ -1,4 +1,4 @@
-"""`frugalseg predict` with a run of SAM-Mix: the same wish, in the options of `sam-mix predict`.
+"""Translate `predict` options into `sam-mix predict` options.
 
 Nothing here imports transformers, which takes seconds: every prediction asks what run it has, and few have SAM-Mix.
 """
@@ -32,7 +32,7 @@ def sam_mix_options(options: PredictOptions) -> SamMixPredictOptions:
         if field.name not in shared and given[field.name] != _default(field):
             flag = "--" + field.name.replace("_", "-")
             raise OptionError(
-                f"{flag} {given[field.name]}: {options.model} is a run of SAM-Mix, which knows nothing of it",
+                f"{flag} {given[field.name]}: {options.model} is a run of SAM-Mix, which does not use it",
                 f"leave {flag} out",
             )
     return SamMixPredictOptions(**{name: value for name, value in given.items() if name in shared})

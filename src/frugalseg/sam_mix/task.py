@@ -80,7 +80,7 @@ class MixTask(Task):
     Args:
         options: the run's options.
         model: to train.
-        store, split, source: the data; the source lies on the device and carries labels.
+        store, split, source: the data; the source is on the device and includes labels.
         training: what may be learned from.
         features: maps of the frozen encoder, or None where the encoder is adapted.
     """

@@ -80,7 +80,7 @@ class SamMixTraining:
         rows = np.concatenate([training.taught, training.labelled, validation_rows(store, split)])
         source = SliceSource(store, fabric.device, with_labels=True, rows=rows)
         torch.manual_seed(options.seed)
-        # A base model that does not fit is told before the folder is taken.
+        # A base model that does not fit is reported before the folder is taken.
         model = build(_settings(options, store), options.base, fabric.device)
         return cls(options, store, split, source, training, fabric, model)
 
@@ -97,8 +97,8 @@ class SamMixTraining:
         told = trained_parts(model.branch)
         say(
             f"SAM-Mix on {counted(len(training.taught), 'slice')} with image-level labels and "
-            f"{counted(len(training.labelled), 'mask')} ({Budget.parse(options.budget).in_words}, draw {options.draw})"
-            f"; {model.branch.name}, trained: "
+            f"{counted(len(training.labelled), 'mask')} ({Budget.parse(options.budget).in_words}, "
+            f"draw {options.label_draw}); {model.branch.name}, trained: "
             + ", ".join(f"{part} {count:,}" for part, count in told.items())
             + f"; {counted(task.steps, 'step')}"
         )
@@ -162,9 +162,9 @@ def _settings(options: SamMixTrainOptions, store: SliceStore) -> SamMixSettings:
     """What is needed to build the model again."""
     return SamMixSettings(
         adapt=options.adapt,
-        rank=options.rank,
-        dense=options.dense,
-        threshold=options.threshold,
+        rank=options.lora_rank,
+        dense=options.dense_prompt,
+        threshold=options.map_threshold,
         classifier_size=options.classifier_size,
         organs=len(store.targets),
         size=store.size,
@@ -178,7 +178,7 @@ def training_set(store: SliceStore, split: Split, options: SamMixTrainOptions, b
         SplitError: the budget asks for more than there is, or all slices show an organ, or none does.
     """
     usable = store.slices[store.middle(options.middle_fraction)]
-    labelled = draw_labels(usable, split.train, budget, options.draw, store.presence_columns)
+    labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
     shows_something = store.slices.loc[labelled, store.presence_columns].any(axis=1).to_numpy()
     labelled = labelled[shows_something]  # a scan's empty slices have no mask to learn from
     taught = usable[usable["labelled"] & usable["patient"].isin(split.train)]

@@ -54,7 +54,7 @@ class MixValidation(ValidationSet):
         return predicted, reference
 
     def judge(self, model: MixModel) -> dict[str, float]:
-        """Dice per volume as `ValidationSet.dice` has it, and of each organ how well its slices are told."""
+        """Dice per volume as `ValidationSet.dice` has it, and for each organ how well its slices are detected."""
         looks = [self._look(model, case) for case in self.counted("validation")]
         if not looks:
             return {}
@@ -73,8 +73,8 @@ class MixValidation(ValidationSet):
     def go_back(self, model: MixModel, brought: Mapping[str, Tensor], score: float) -> tuple[float, float]:
         """Leave the branch where Dice is highest on the straight line from the base's weights to the learned ones.
 
-        A few masks teach a decoder their few scans; what the base knew of all others is still there on the way back
-        (WiSE-FT, arXiv 2109.01903, eq. 1). LoRA's change B·A starts at B = 0, and B alone goes back.
+        With few masks a decoder overfits to their scans; interpolating back preserves what the base
+        knew of all others (WiSE-FT, arXiv 2109.01903, eq. 1). LoRA's change B·A starts at B = 0, and B alone goes back.
 
         Args:
             model: trained; its branch is changed.

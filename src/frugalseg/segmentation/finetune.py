@@ -88,7 +88,7 @@ class FineTuning:
         fabric = make_fabric(options.device, options.precision)
         preset = chosen_preset(options, encoder.context if encoder else None)
         usable = store.slices[store.middle(options.middle_fraction)]
-        labelled = draw_labels(usable, split.train, budget, options.draw, store.presence_columns)
+        labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
         unlabelled = np.setdiff1d(others, labelled)
         if options.preset == "best" and options.semi is None and len(unlabelled) == 0:
@@ -153,7 +153,7 @@ class FineTuning:
         beside = f" and {counted(len(self.unlabelled), 'unlabelled one')}" if training.unlabelled is not None else ""
         say(
             f"fine-tuning on {counted(len(self.labelled), 'labelled slice')} of {counted(scans, 'scan')} "
-            f"({Budget.parse(options.budget).in_words}, draw {options.draw}){beside}: "
+            f"({Budget.parse(options.budget).in_words}, draw {options.label_draw}){beside}: "
             f"{counted(task.steps, 'step')} of {counted(options.batch_size, 'slice')}"
         )
         plan = Plan(task.steps, task.interval, options.seed, preset.clip, options.checkpoint_minutes)

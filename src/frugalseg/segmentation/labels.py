@@ -35,7 +35,7 @@ class LabelOptions(Protocol):
         """How many labels."""
 
     @property
-    def draw(self) -> int:
+    def label_draw(self) -> int:
         """Which of them."""
 
 
@@ -84,7 +84,7 @@ def masks_used(
     """
     return AnnotationUse(
         budget=options.budget,
-        draw=options.draw,
+        draw=options.label_draw,
         masks=len(labelled),
         mask_scans=int(store.slices.loc[labelled, "case"].nunique()),
         validation_scans=len(validation),

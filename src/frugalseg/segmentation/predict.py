@@ -128,7 +128,7 @@ class Predictor:
     def _classes(self, square: Square, images: Tensor) -> npt.NDArray[np.uint8]:
         """Square slices with their neighbours, (N, S, S, 2·context + 1) → classes on the scan's slices (N, H, W)."""
         shown = images.movedim(-1, 1).to(self.device).contiguous()
-        views = FLIPS if self.options.flips else FLIPS[:1]
+        views = FLIPS if self.options.tta else FLIPS[:1]
         with autocast(self.options.precision, self.device):
             logits = [self.network(shown.flip(axes)).flip(axes) for axes in views]
         mean = torch.stack([probabilities(one) for one in logits]).mean(dim=0)
@@ -177,7 +177,7 @@ def segment_scans(options: PredictOptions) -> dict[str, Path]:
         model=str(options.model.resolve()),
         weights_sha256=sha256(options.model / WEIGHTS),
         targets=written(predictor.targets),
-        settings={"flips": options.flips, "keep": dict(zip(predictor.targets, predictor.keep, strict=True))},
+        settings={"flips": options.tta, "keep": dict(zip(predictor.targets, predictor.keep, strict=True))},
         images={case: str(path.resolve()) for case, path in images.items()},
         roles={},
     )

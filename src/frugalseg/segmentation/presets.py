@@ -28,7 +28,7 @@ class Preset:
         augment: how strongly slices are changed at random, or None.
         optimizer, lr, weight_decay: lr is the highest of the schedule.
         schedule: one_cycle rises over the first tenth of the run and falls over the rest; warm_restarts falls
-            along a cosine and starts anew every `restart_epochs`; cosine falls once, to a hundredth. All are stepped
+            along a cosine and restarts every `restart_epochs`; cosine falls once, to a hundredth. All are stepped
             once an iteration.
         clip: largest gradient norm, or None.
         epochs, steps: length where the person gives none; one of them.
@@ -135,14 +135,14 @@ def chosen_preset(options: FinetuneOptions, encoder_context: int | None = None) 
         context = encoder_context
     preset = replace(preset, semi=options.semi or preset.semi, context=context)
     if preset.semi != "none" and options.batch_size < 2:
-        raise OptionError(f"--batch-size {options.batch_size} has no room for unlabelled slices", "give 2 or more")
+        raise OptionError(f"--batch-size {options.batch_size} is too small for unlabelled slices", "give 2 or more")
     if preset.semi == "mean-teacher" and preset.decay is None:
         preset = replace(preset, decay=TEACHER_DECAY)
     if options.rounds is not None and preset.semi != "self-training":
-        raise OptionError(f"--rounds {options.rounds} is of use in self-training only", "give --semi self-training too")
+        raise OptionError(f"--rounds {options.rounds} applies to self-training only", "give --semi self-training too")
     if options.refine is not None and preset.semi != "self-training":
         raise OptionError(
-            f"--refine {options.refine} refines the masks of self-training only",
+            f"--refine {options.refine} applies to self-training only",
             "give --semi self-training too, or refine the model's masks: `frugalseg predict --refine`",
         )
     return replace(preset, rounds=options.rounds or preset.rounds)

@@ -26,7 +26,7 @@ def check_encoder(encoder: EncoderRecord | None, store: SliceStore, split: Split
         raise SplitError(
             f"the encoder was pre-trained on scans that are held out here: {', '.join(names[:5])}",
             "pre-train and fine-tune with the same split"
-            + (", since the encoder knows which of their slices hold the organ" if taught else ", or --transductive"),
+            + (", since the encoder was trained on image-level labels of theirs" if taught else ", or --transductive"),
         )
     if encoder.preprocessing.intensity != store.intensity:
         raise OptionError(

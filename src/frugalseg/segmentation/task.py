@@ -50,7 +50,7 @@ class FinetuneTask(Task):
     Args:
         options: the run's options; `preset` with what the person changed about it.
         network: the segmenter to train.
-        store, split, source: the data; the source lies on the device and carries labels.
+        store, split, source: the data; the source is on the device and includes labels.
         training: what may be learned from.
     """
 

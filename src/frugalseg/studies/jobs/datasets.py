@@ -77,7 +77,7 @@ class StudyDataset:
 def resolve_datasets(plan: Plan, out: Path) -> dict[str, StudyDataset]:
     """Every data set that the plan uses, with the job that prepares it.
 
-    A folder's name tells the options it was made with, so a changed plan never meets an old store.
+    A folder's name contains a hash of its options, so a changed plan never uses an old store.
     """
     trained = {plan.train, *(m.pretrain_data for m in plan.methods if m.pretrain is not None)}
     used = trained | {test.data for test in plan.tests}
@@ -199,7 +199,7 @@ def _check_budgets(plan: Plan, method: MethodPlan, store: SliceStore, split: Spl
         other = drawn.setdefault(labels(text, plan.budget_entries[text], draw), text)
         if other != text:
             warnings.warn(
-                f"{other} and {text} of {plan.train} are the same labels: both columns tell the same", stacklevel=2
+                f"{other} and {text} of {plan.train} are the same labels: both columns show the same", stacklevel=2
             )
 
 

@@ -1,7 +1,7 @@
 """Which places of a grid are equivalent: what would be the same training again is one trial, done and counted once.
 
 Draws that select the same labels (all of them at 100 %) differ in nothing, and what is not trained differs in no
-place. Counted anew at every place, one result would pass for several that agree.
+place. Counted once per place, one result would look like several that agree.
 """
 
 from __future__ import annotations

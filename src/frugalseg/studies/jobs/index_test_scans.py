@@ -45,7 +45,7 @@ def index_test_scans(options: PrepareOptions) -> None:
     if failures and (not options.skip_broken or len(failures) == len(jobs)):
         raise ScanError(
             f"{len(failures)} of {counted(len(jobs), 'scan')} cannot be read:\n{list_failures(failures)}",
-            "mend or remove them, or say skip_broken: true",
+            "repair or remove them, or set skip_broken: true",
         )
     scans = [replace((known | made)[case], patient=patient[case]) for case in jobs if case not in failures]
     values = (value for scan in scans for value in scan.values)

@@ -176,6 +176,6 @@ def slug(*parts: object) -> str:
 
 
 def kind_of(job: str) -> str:
-    """What jobs that take alike have in common, from a job's id: the method (and that it is a pre-training)."""
+    """Group key for run-time estimates: the method, prefixed with `pretrain.` for pre-training jobs."""
     first, second, *_ = [*job.split("."), ""]
     return f"{first}.{second}" if first == "pretrain" else first

@@ -89,7 +89,7 @@ def check_masks(job: MasksToCheck, workers: int) -> None:
     if failures:
         raise ScanError(
             f"{len(failures)} of {counted(len(pairs), 'mask')} cannot be used:\n{list_failures(failures)}",
-            "mend or replace them",
+            "repair or replace them",
         )
     found = {case: (known | made)[case] for case in job.case}
     _check_values(parse_targets(job.target), {c: set(mask.values) for c, mask in found.items()}, job)
@@ -139,7 +139,7 @@ def take_masks(job: TakenMasks) -> None:
     written = {organ: written[organ] for organ in wanted}  # classes are numbered in this order
     for case in job.case:
         if case not in masks:
-            raise PairingError(f"{job.masks} holds no mask of {case} any more", "run the same command again")
+            raise PairingError(f"{job.masks} no longer holds a mask of {case}", "run the same command again")
         scan = read_volume(images[case])
         mask = onto_grid(read_labels(masks[case]), scan, case)
         values = to_values(to_classes(mask.array, written), wanted)

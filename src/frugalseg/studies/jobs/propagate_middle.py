@@ -1,7 +1,7 @@
 """Propagating the middle slice of each mask through its scan.
 
 Source: PolyCL, section 3.3.2, whose reference slice is the middle one of those that show the organ. With references of
-the test scans this is interactive segmentation, one annotated slice a scan; with predicted masks nobody annotates.
+the test scans this is interactive segmentation, one annotated slice a scan; with predicted masks nothing is annotated.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class _Machine:
 
 
 def _knock(address: str) -> None:
-    """Raise `OSError` where nobody listens at an address with a port; Ray itself would try for a quarter of an hour."""
+    """Raise `OSError` where nothing listens at an address with a port; Ray itself would try for 15 minutes."""
     if match := re.fullmatch(r"(?:ray://)?(?P<host>[^/]+):(?P<port>\d+)", address):
         socket.create_connection((match["host"], int(match["port"])), timeout=KNOCK_S).close()
 

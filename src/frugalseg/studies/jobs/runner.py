@@ -66,7 +66,7 @@ def run_job(job: Job, folder: Path, threads: int) -> JobState:
             state = replace(state, state="failed", error=str(error))
         except Exception as error:
             traceback.print_exc()
-            full = "not enough memory\n  → run with a smaller --at-once"
+            full = "not enough memory\n  → run with a smaller --jobs"
             state = replace(
                 state, state="failed", error=full if out_of_memory(error) else f"{type(error).__name__}: {error}"
             )
@@ -153,7 +153,7 @@ JOB_HANDLERS: dict[type[Job], Callable[[Any, int], None]] = {
 
 @contextmanager
 def _alone(folder: Path, job: Job) -> Iterator[None]:
-    """No second process does this job, though the study was started anew before an orphan of it was gone."""
+    """No second process does this job, even if the study was restarted before an orphan of it was gone."""
     path = state_path(folder, job.id).with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -77,7 +77,7 @@ def run_jobs(
         if asked:
             raise InterruptedRunError(
                 f"stopped by {asked[0]}; the running jobs wrote their checkpoints",
-                "run the same command again to go on from there",
+                "run the same command again to continue from there",
             )
     return progress
 
@@ -103,7 +103,7 @@ def _final_state(folder: Path, job: str, stopping: bool) -> JobState:
     if stopping or state.state in {"done", "failed"}:
         return state
     told = f": {state.error}" if state.error else ""
-    cure = "the same command goes on from its last checkpoint"
+    cure = "the same command continues from its last checkpoint"
     failed = replace(state, state="failed", error=f"{state.state} from outside{told}\n  → {cure}")
     write_state(folder, job, failed)
     return failed

@@ -56,7 +56,7 @@ def is_evaluated(folder: Path) -> bool:
 
 @contextmanager
 def at_work(folder: Path) -> Iterator[None]:
-    """Hold the study's lock; the system lets go of it when the process dies, however it dies.
+    """Hold the study's lock; the operating system releases it when the process ends.
 
     A folder that was made for it and has stayed empty is removed afterwards.
 
@@ -73,7 +73,7 @@ def at_work(folder: Path) -> Iterator[None]:
     except Timeout:
         raise RunError(
             f"another process is working on the study in {folder}",
-            "wait for it, or stop it; `frugalseg study status` tells how far it is",
+            "wait for it, or stop it; `frugalseg study status` shows its progress",
         ) from None
     with held:
         try:
@@ -81,7 +81,7 @@ def at_work(folder: Path) -> Iterator[None]:
             yield
         finally:
             if new and [entry.name for entry in folder.iterdir()] == [LOCK]:
-                with suppress(OSError):  # whoever came meanwhile keeps it
+                with suppress(OSError):  # a process that came meanwhile keeps it
                     (folder / LOCK).unlink()
                     folder.rmdir()
 

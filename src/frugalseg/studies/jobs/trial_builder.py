@@ -86,7 +86,7 @@ class TrialBuilder:
         model = None
         if method.training is not None:
             grid = {
-                **{"budget": budget, "draw": draw, "seed": seed, "backbone": backbone},
+                **{"budget": budget, "label_draw": draw, "seed": seed, "backbone": backbone},
                 "encoder": None if pretrain is None else pretrain.run,
                 "transductive": method.transductive,
             }
@@ -115,11 +115,10 @@ class TrialBuilder:
             data=self.datasets[source].job.options.out,
             out=self.out,
             split=self._whole_split(source) if method.transductive else None,
-            backbone=backbone,
             seed=seed,
             resume="auto",
             checkpoint_minutes=CHECKPOINT_MINUTES,
-            **{**values, "norm": method.norms(backbone)[0]},
+            **{**values, "backbone": backbone, "norm": method.norms(backbone)[0]},
         )
         science = self._science(
             options,

@@ -30,7 +30,7 @@ HEAVY = [
     "kornia.augmentation",
     "pyarrow.parquet",
 ]
-"""Imported once, in the process that all jobs are forked from, instead of by every job anew."""
+"""Imported once, in the process that all jobs are forked from, instead of by every job again."""
 
 
 class Workers(ABC):
@@ -172,7 +172,7 @@ def _sigterm_held() -> Iterator[None]:
 def _cause(code: int | None) -> str:
     """A process's end in words."""
     if code == -getattr(signal, "SIGKILL", 9):
-        return "the process was killed, most likely because memory ran out (a smaller --at-once may help)"
+        return "the process was killed, most likely because memory ran out (a smaller --jobs may help)"
     if code is not None and code < 0:
         return f"the process crashed ({signal.Signals(-code).name})"
     return f"the process ended with code {code}"
@@ -191,7 +191,7 @@ def _process(job: Job, folder: Path, threads: int, gpu: str | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed study leaves no job behind that would meet its own successor; checkpoints are whole at any time."""
+    """A killed study leaves no job that would collide with its successor; checkpoints are always complete."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

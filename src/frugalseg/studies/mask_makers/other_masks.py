@@ -19,8 +19,8 @@ from frugalseg.studies.plan.yaml_source import YamlValue
 
 KEYS = ("note", "masks", "annotation", "budgets", "target", "uses_test_references", "transductive", "backbones")
 NEEDED = {
-    "annotation": "say in words which masks, and how many, that program learned from: no table can tell it otherwise",
-    "budgets": "name the budgets of the plan that this annotation stands for",
+    "annotation": "state in words on which masks, and how many, that program was trained",
+    "budgets": "name the budgets of the plan that correspond to this annotation",
 }
 """Key that must be there → what to write."""
 

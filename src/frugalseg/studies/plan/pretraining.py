@@ -35,7 +35,7 @@ def check_shared(entry: YamlValue | None, methods: Iterable[MethodPlan]) -> None
     read = {name for options in pretrained for name in chosen_method(options).reads}
     for name, value in ({} if entry is None else entry.mapping()).items():
         if name in OF_SOME_METHODS and name not in read:
-            raise value.error("means nothing to any of the plan's methods", "take it out")
+            raise value.error("is not used by any of the plan's methods", "take it out")
 
 
 def check_pretraining(given: Mapping[str, YamlValue], pretrain: Values, transductive: bool, source: DataPlan) -> None:
@@ -52,6 +52,6 @@ def check_pretraining(given: Mapping[str, YamlValue], pretrain: Values, transduc
         raise where(given["pretrain"].mapping(), given["pretrain"], error) from None
     if transductive and METHODS[options.method].annotation != "none":
         raise given["transductive"].error(
-            f"{options.method} learns from labels that are made of masks, here those of test patients",
+            f"{options.method} uses image-level labels made from masks, here those of test patients",
             "take it out, or pre-train by a method that needs no labels",
         )

@@ -71,7 +71,7 @@ def read_plan(path: Path, study: str | None = None) -> Plan:
     names = [method.name for method in methods]
     for budget, entry in budgets.items():
         if not any(budget in method.budgets for method in methods):
-            raise entry.error(f"no method stands at {budget}", "take it out, or give it to one")
+            raise entry.error(f"no method is run at {budget}", "take it out, or give it to one")
     return Plan(
         name=" ".join([top["name"].as_type(str) if "name" in top else path.stem, *([study] if study else [])]),
         description=top["description"].as_type(str).strip() if "description" in top else "",
@@ -126,7 +126,7 @@ def _read_data(name: str, entry: YamlValue, *more: str) -> DataPlan:
         checked(given["target"], parse_targets, values["target"])
     if "phantoms" in given:
         if "images" in given or "labels" in given:
-            raise given["phantoms"].error("stands beside images or labels", "give one or the other")
+            raise given["phantoms"].error("is given with images or labels", "give one or the other")
         count, grid = given["phantoms"].as_type(int), DataPlan.grid
         if count < 3:
             raise given["phantoms"].error(f"{counted(count, 'patient')} cannot be split in three", "give 3 or more")
@@ -137,7 +137,7 @@ def _read_data(name: str, entry: YamlValue, *more: str) -> DataPlan:
         values = {"target": [f"liver={LABELS['liver']}"], **values, "images": NOWHERE, "labels": NOWHERE}
         return DataPlan(name, build(PrepareOptions, given, entry, **values), entry, count, grid)
     if "grid" in given:
-        raise given["grid"].error("is of use for phantoms only", "take it out")
+        raise given["grid"].error("applies to phantoms only", "take it out")
     if "images" not in values:
         raise entry.error("names no images", "add images: FOLDER, or phantoms: NUMBER to have some made")
     return DataPlan(name, build(PrepareOptions, given, entry, **values), entry)
@@ -164,7 +164,7 @@ def _read_test(name: str, entry: YamlValue, data: Mapping[str, DataPlan], train:
     if unknown := [organ for organ in wanted if organ not in there]:
         raise entry.error(
             f"its target {unknown[0]!r} is none of the training set's ({', '.join(there)})",
-            "call the same organ alike in both data sets",
+            "use the same name for the organ in both data sets",
         )
     patients = "test" if source == train else "all"
     if "patients" in given:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 from frugalseg.engine.device import check_name
 from frugalseg.errors import FrugalsegError, OptionError
 from frugalseg.options import PretrainOptions
+from frugalseg.options.renamed import present_name, present_value
 from frugalseg.pretraining.methods import OF_SOME_METHODS, chosen_method
 from frugalseg.studies.plan.options import PRETRAIN, CommandOptions, Values, of_plan
 from frugalseg.studies.plan.yaml_source import YamlValue, without_flags
@@ -17,7 +18,7 @@ from frugalseg.studies.plan.yaml_source import YamlValue, without_flags
 INSTEAD = {
     "seed": "list the seeds under seeds:",
     "budget": "list the budgets under budgets:",
-    "draw": "list the draws under draws:",
+    "label_draw": "list the draws under draws:",
     "backbone": "list the backbones under backbones:",
     "split": "give it to the data set",
     "encoder": "write pretrain: beside finetune:",
@@ -49,7 +50,7 @@ def distinct(values: list[tuple[YamlValue, Name]]) -> tuple[Name, ...]:
     seen: list[Name] = []
     for entry, value in values:
         if value in seen:
-            raise entry.error(f"{value} stands here twice", "name each once")
+            raise entry.error(f"{value} is listed twice", "name each once")
         seen.append(value)
     return tuple(seen)
 
@@ -82,12 +83,17 @@ def read_values(command: CommandOptions, entry: YamlValue | None, shared: Values
     hints, known = get_type_hints(command.kind), command.in_plans
     values: dict[str, object] = {}
     for key, value in given.items():
-        if key in command.set_by_study:
-            raise value.error("is set by the study", f"take it out{'; ' + INSTEAD[key] if key in INSTEAD else ''}")
+        present = present_name(key, hints)
+        if present in command.set_by_study:
+            instead = f"; {INSTEAD[present]}" if present in INSTEAD else ""
+            raise value.error("is set by the study", f"take it out{instead}")
+        if present != key:
+            raise value.error("was renamed", f"write {present}")
         if key not in known:
             raise value.error("is unknown here", f"known are: {', '.join([*more, *known])}")
+        _check_value(key, value)
         values[key] = existing(value, value.as_type(hints[key]))
-        if key == "device":  # whether it is there is another endpoint, and maybe another machine's
+        if key == "device":  # whether it is there is another question, and maybe another machine's
             checked(value, check_name, values[key])
     length = {"steps", "epochs"}
     if length & values.keys():  # a method's own length takes the place of the shared one
@@ -96,6 +102,12 @@ def read_values(command: CommandOptions, entry: YamlValue | None, shared: Values
     if entry is not None:
         build(command.kind, given, entry, **merged)
     return merged
+
+
+def _check_value(key: str, entry: YamlValue) -> None:
+    given = entry.plain() if entry.is_text else None
+    if (present := present_value(key, given)) != given:
+        raise entry.error(f"{given} was renamed", f"write {present}")
 
 
 def _of_use(command: CommandOptions, shared: Values, values: Values) -> Values:
@@ -108,7 +120,7 @@ def _of_use(command: CommandOptions, shared: Values, values: Values) -> Values:
 
 
 def build(kind: type[Any], given: Mapping[str, YamlValue], entry: YamlValue, **values: Any) -> Any:
-    """The command's options; what is wrong with their values is told with the line it stands on."""
+    """The command's options; errors in their values name their line."""
     try:
         return of_plan(kind, values)
     except FrugalsegError as error:

@@ -55,9 +55,9 @@ class YamlValue:
             name = str(name_node.value)
             entry = YamlValue(value_node, self.file, f"{self.key}.{name}".lstrip("."), name_node.start_mark.line + 1)
             if name in entries:
-                raise entry.error(f"stands here and on line {entries[name].line}", "keep one of them")
+                raise entry.error(f"is given here and on line {entries[name].line}", "keep one of them")
             if entry.key.count(".") > _DEEPEST:
-                raise entry.error("too many levels", "does an alias hold itself?")
+                raise entry.error("too many levels", "does an alias contain itself?")
             entries[name] = entry
         return entries
 

@@ -32,7 +32,7 @@ class Comparison:
     Attributes:
         endpoint, metric, group: what is compared.
         runs: pairs of runs, one of each, that are finished. What is trained once (100 % of the labels, whichever draw)
-            or not at all meets every run of the other, and is paired with each.
+            or not at all belongs to every run of the other, and is paired with each.
         planned: pairs that there should be.
         difference: the method's score minus the baseline's.
         rank: signed-rank test over patients on scores averaged over the runs.

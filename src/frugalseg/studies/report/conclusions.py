@@ -15,8 +15,8 @@ from frugalseg.studies.report.scores import Endpoint, Group, Scores
 from frugalseg.text import counted, number
 
 FEW_DRAWS = {
-    1: " There is one draw of the labels: what another would change is in no interval.",
-    2: " Two draws of the labels tell little of how draws differ, so where they do these intervals are wide.",
+    1: " There is one draw of the labels: the intervals do not include the variation between draws.",
+    2: " With two draws of the labels, their variation is poorly known, so these intervals can be wide.",
 }
 """Draws of the labels → what that means for intervals (docs/reference/statistics.md)."""
 
@@ -135,13 +135,13 @@ def _judge(scores: Scores, comparisons: Sequence[Comparison]) -> str:
     better = [c for c in made if c.verdict > 0]
     better.sort(key=lambda c: (scores.is_privileged(c.group.method), -c.difference.mean))
     worse = [c for c in made if c.verdict < 0]
-    text = f"no difference to {baseline} shown"
+    text = f"no {'improvement over' if worse else 'difference from'} {baseline} found"
     if better:
         text = f"{_claim(scores, better[0])} is supported against {baseline}"
         if others := ", ".join(label(scores, c.group.method) for c in better[1:]):
             text += f"; so {'is' if len(better) == 2 else 'are'} {others}"
     if worse:
-        text += f"{'; worse than ' + baseline + ': ' if better else ' to the good; worse: '}"
+        text += f"; worse{' than ' + baseline if better else ''}: "
         text += ", ".join(label(scores, c.group.method) for c in worse)
     pending = [label(scores, c.group.method) for c in comparisons if c.runs < c.planned]
     return f"{text}.{' Not all runs are finished: ' + ', '.join(pending) + '.' if pending else ''}"

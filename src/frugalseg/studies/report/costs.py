@@ -62,7 +62,7 @@ COST: tuple[tuple[str, str, int], ...] = (
     ("mask_scans", "from scans", 0),
     ("validation_masks", "Validation masks", 0),
     ("validation_scans", "from validation scans", 0),
-    ("organ_present_labels", "Organ-present labels", 0),
+    ("organ_present_labels", "Image-level labels", 0),
     ("unlabelled_scans", "Unlabelled scans", 0),
     ("pretrain_scans", "Pre-training scans", 0),
     ("pretrain_minutes", "Pre-training, min", 1),
@@ -110,7 +110,7 @@ def _nothing_unlabelled(scores: Scores, done: pd.DataFrame) -> list[str]:
     }
     if not places:
         return []
-    return [f"No slice was left unlabelled, so these learned from their masks alone: {', '.join(places)}."]
+    return [f"No slice was left unlabelled, so these were trained on masks alone: {', '.join(places)}."]
 
 
 def _stated(scores: Scores) -> list[str]:

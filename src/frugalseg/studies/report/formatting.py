@@ -15,13 +15,13 @@ from frugalseg.text import counted, number
 
 MEANING = {
     MARKS["transductive"]: "transductive: its pre-training saw the scans of test patients, without masks or labels "
-    "made of them; beside methods that did not see them, it competes for no best or second place.",
+    "made of them; beside methods that did not see them, it is not ranked.",
     MARKS["uses_test_references"]: "uses test references: references of the test scans themselves gave it annotated "
     "slices (which are then left out of its scores, so these are of fewer slices than those of the others) or boxes. "
     "That is another task, or an oracle; it competes for no best or second place.",
     MARKS[
         "external"
-    ]: "external: another program made these masks. What it learned from is what the plan states; it was "
+    ]: "external: another program made these masks. What it was trained on is stated by the plan; it was "
     "not checked, and there is one run.",
 }
 """What a mark behind a method's name says."""
@@ -65,7 +65,7 @@ def usual_kind(intervals: Iterable[Interval]) -> str:
 
 def usual_note(usual: str) -> str:
     """Says what kind the intervals of a table have that say nothing themselves."""
-    return f" Where nothing else is said: {usual}." if usual else ""
+    return f" Unless stated otherwise: {usual}." if usual else ""
 
 
 def p_text(p: float) -> str:

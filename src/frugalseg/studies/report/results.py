@@ -35,7 +35,7 @@ RESOLVED = Form(
     parse=load_yaml,
 )
 """plan.yaml."""
-_RUN_CURE = "copy the run folder anew from where it is whole, or delete it and run the study again"
+_RUN_CURE = "copy the run folder again from an intact copy, or delete it and run the study again"
 MACHINE = Form({"device": str, "commit": str | None}, RunError, _RUN_CURE)
 """What they tell of an environment.json."""
 
@@ -44,21 +44,21 @@ KEYS = ("method", "backbone", "budget", "draw", "seed")
 
 TRIAL_COLUMNS = {
     **dict.fromkeys(KEYS, "as in the plan"),
-    "draws": "that it stands for: several where they select the same labels, which is one run",
-    "seeds": "that it stands for: all of them where nothing is trained, which is one run",
+    "draws": "that it represents: several where they select the same labels, which is one run",
+    "seeds": "that it represents: all of them where nothing is trained, which is one run",
     "trained": "whether a model was trained for it",
     "state": "done, running, failed or waiting",
     "error": "why it failed",
     "transductive": "whether its pre-training saw test scans",
     "uses_test_references": "whether references of the test scans gave slices or boxes to it",
     "external": "whether another program made its masks",
-    "annotation": "what that program learned from, as the plan states it",
+    "annotation": "what that program was trained on, as the plan states it",
     "test_slices": "slices of test scans whose references were given to it; empty where all of them gave boxes",
-    "masks": "slices whose masks were trained on",
+    "masks": "slices whose masks were used for training",
     "mask_scans": "scans that these slices come from",
-    "validation_masks": "slices whose masks chose the step, and what to keep of a mask",
+    "validation_masks": "slices whose masks chose the step and the post-processing",
     "validation_scans": "scans that these slices come from",
-    "organ_present_labels": "slices whose label `organ present` pre-training used",
+    "organ_present_labels": "slices whose image-level labels pre-training used",
     "pretrain_scans": "scans that pre-training saw",
     "semi": "how unlabelled slices were asked to be used",
     "unlabelled_slices": "slices that fine-tuning used without their masks; 0 where none were left",

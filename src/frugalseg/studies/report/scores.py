@@ -138,7 +138,7 @@ class Scores:
         return len(self._patients[endpoint])
 
     def pairs(self, group: Group, other: Group) -> dict[tuple[Run, Run], Run]:
-        """The planned runs of two groups that belong together, each pair once → the (draw, seed) where they meet."""
+        """The planned runs of two groups that belong together, each pair once → their common (draw, seed)."""
         return pair_runs(self._trials.get(group, {}), self._trials.get(other, {}))
 
     def runs(self, endpoint: Endpoint, group: Group, metric: Metric) -> pd.DataFrame:

@@ -25,7 +25,7 @@ class Finetune(Training):
     """Fine-tuning (`frugalseg finetune`), from scratch, from a pre-training, or from published weights."""
 
     KEY = "finetune"
-    OPTIONS = CommandOptions(FinetuneOptions, (*OF_RUNS, "encoder", "budget", "draw", "transductive"))
+    OPTIONS = CommandOptions(FinetuneOptions, (*OF_RUNS, "encoder", "budget", "label_draw", "transductive"))
 
     @classmethod
     def read(cls, name: str, entry: YamlValue, shared: Shared) -> MethodPlan:
@@ -58,7 +58,9 @@ class Finetune(Training):
             _check_norms(method, backbone)
             published = any((options or {}).get("weights") for options in (pretrain, values))
             if published and BACKBONES[backbone].load_published is None:
-                raise entry.error(f"nobody published weights for {backbone}", "limit the method by backbones: […]")
+                raise entry.error(
+                    f"there are no published weights for {backbone}", "limit the method by backbones: […]"
+                )
         return method
 
     def resolved(self, method: MethodPlan) -> Values:
@@ -131,5 +133,5 @@ def _training_note(pretrain: Values | None, source: str, finetune: Values, trans
     elif options.weights is not None:
         begun = f"from the published weights {options.weights.name}"
     semi = "" if options.semi in (None, "none") else f", unlabelled slices used by {options.semi}"
-    semi += "" if options.refine is None else f", what it labels drawn anew by {options.refine}"
+    semi += "" if options.refine is None else f", pseudo-labels refined by {options.refine}"
     return f"{begun}; fine-tuned with the {options.preset} preset{semi}"

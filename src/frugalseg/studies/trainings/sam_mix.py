@@ -21,7 +21,7 @@ class SamMix(Training):
     backbone only."""
 
     KEY = "sam_mix"
-    OPTIONS = CommandOptions(SamMixTrainOptions, (*OF_RUNS, "budget", "draw"))
+    OPTIONS = CommandOptions(SamMixTrainOptions, (*OF_RUNS, "budget", "label_draw"))
 
     @classmethod
     def read(cls, name: str, entry: YamlValue, shared: Shared) -> MethodPlan:
@@ -29,7 +29,7 @@ class SamMix(Training):
         given = entry.known("note", "sam_mix", "backbones", "budgets")
         mine = own_backbones(given, shared.backbones)
         if "backbones" in given and len(mine) > 1:
-            raise given["backbones"].error("SAM-Mix has a network of its own", "name one, which it then stands beside")
+            raise given["backbones"].error("SAM-Mix has a network of its own", "name one, in whose tables it is listed")
         values = read_values(cls.OPTIONS, given["sam_mix"], shared.values["sam_mix"])
         options: SamMixTrainOptions = of_plan(SamMixTrainOptions, values)
         training = cls(with_weights(given["sam_mix"], "base", options.base, values))

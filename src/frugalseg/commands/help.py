@@ -1,0 +1,232 @@
+"""What `--help` prints, and the suggestions for a mistyped command or option.
+
+Texts, choices and defaults come from the dataclasses of options; here is only how they are grouped and written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import textwrap
+from collections.abc import Iterable
+from dataclasses import MISSING, Field, fields
+from difflib import get_close_matches
+from itertools import groupby
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from frugalseg.commands.table import COMMANDS, Command, required
+from frugalseg.errors import OptionError
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "input": (
+        *("config", "data", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
+        *("annotations", "predictions", "references", "split", "encoder", "weights", "base", "oracle"),
+        *("target", "case", "slices", "slice_range", "patient_pattern", "skip_broken", "fractions", "phantoms"),
+    ),
+    "intensities": ("modality", "window", "percentiles"),
+    "output": ("out", "overwrite", "resume", "checkpoint_minutes", "report"),
+    "labels": ("budget", "label_draw", "transductive"),
+    "network": ("backbone", "norm", "context", "adapt", "lora_rank"),
+    "training": (
+        *("method", "preset", "recipe", "epochs", "pretrain_epochs", "steps", "batch_size", "masks_per_step", "lr"),
+        *("classifier_lr", "validate_every", "middle_fraction", "augment", "semi", "self_training", "rounds"),
+        *("mask_loss", "focal_gamma", "focal_alpha"),
+    ),
+    "contrastive loss": (
+        *("temperature", "restart_epochs", "neg_scope", "min_distance_mm", "slices_per_scan", "position_threshold"),
+        *("queue_size", "momentum"),
+    ),
+    "superpixels and SuperCL": (
+        *("superpixels", "segments", "compactness", "intra_slices", "pixel_map", "max_pixels", "pixel_sample"),
+        *("asp_norm", "intra_weight", "inter_weight"),
+    ),
+    "classifier map": ("classifier_size", "map_threshold", "map_weight", "dense_prompt"),
+    "slices": ("size",),
+    "masks": ("tta", "keep", "refine", "boxes", "margin_mm", "min_area_mm2", "min_iou", "smooth_slices", "candidates"),
+    "propagation": ("engine", "min_overlap", "review_below"),
+    "metrics": ("tolerance_mm", "slicewise", "bootstrap"),
+    "part of the study": ("only",),
+    "device and speed": ("device", "threads", "workers", "jobs", "ray", "precision", "cache"),
+    "reproducibility": ("seed",),
+}
+"""Heading → options, in the order in which a command's help shows them."""
+
+WIDTH = 110
+"""Most characters of a line."""
+
+
+def overview() -> str:
+    """What `frugalseg --help` prints."""
+    lines = []
+    for group, names in groupby(COMMANDS, lambda name: COMMANDS[name].group):
+        lines += ["", f"{group}:", *_summaries(names)]
+    return "\n".join(
+        [
+            "usage: frugalseg COMMAND [options]",
+            "",
+            "Medical image segmentation from very few annotations.",
+            *lines,
+            "",
+            "`frugalseg COMMAND --help` lists a command's options. Start with `frugalseg demo`.",
+        ]
+    )
+
+
+def part_overview(first: str) -> str:
+    """What `frugalseg weights --help` prints: the commands that begin with this word."""
+    return "\n".join([f"usage: frugalseg {first} COMMAND [options]", "", *_summaries(commands_of(first))])
+
+
+def commands_of(first: str) -> list[str]:
+    """The commands of two words whose first is this one."""
+    return [name for name in COMMANDS if name.startswith(f"{first} ")]
+
+
+def _summaries(names: Iterable[str]) -> list[str]:
+    width = max(map(len, COMMANDS))
+    return [f"  {name:<{width}}  {COMMANDS[name].summary}" for name in names]
+
+
+def unknown_command(words: list[str]) -> OptionError:
+    """The error of arguments that begin with no command; names the most similar ones."""
+    first = words[0]
+    if parts := commands_of(first):
+        given = f"there is no command `{first} {words[1]}`" if words[1:] else f"`{first}` needs one more word"
+        like = [f"{first} {one}" for one in _similar(words[1:2], [name.split()[1] for name in parts])]
+        return OptionError(given, _suggestion(like) or f"choose one of: {', '.join(parts)}")
+    like = _similar([" ".join(words[:2])], COMMANDS) or _similar(
+        [first], [*COMMANDS, *{n.split()[0] for n in COMMANDS}]
+    )
+    cure = _suggestion(like) or f"choose one of: {', '.join(COMMANDS)}"
+    return OptionError(f"there is no command `{first}`", cure)
+
+
+def unknown_option(flag: str, name: str, known: Iterable[str]) -> OptionError:
+    """The error of an option that a command does not have.
+
+    Args:
+        flag: as it was given: a flag, or a key of a config file.
+        name: of the command.
+        known: its options, written like `flag`.
+    """
+    cure = _suggestion(_similar([flag], known)) or "check its name"
+    return OptionError(f"`{name}` has no option {flag}", f"{cure}; `frugalseg {name} --help` lists all")
+
+
+def _similar(given: Iterable[str], known: Iterable[str]) -> list[str]:
+    return [match for word in given for match in get_close_matches(word, list(known), n=1)]
+
+
+def _suggestion(similar: list[str]) -> str:
+    return f"did you mean {' or '.join(f'`{one}`' for one in similar)}?" if similar else ""
+
+
+def help_text(name: str, command: Command) -> str:
+    """What `frugalseg NAME --help` prints: usage, options in groups with choices and defaults, and an example."""
+    width = min(WIDTH, shutil.get_terminal_size().columns)
+    parser = argparse.ArgumentParser(
+        prog=f"frugalseg {name}",
+        usage=" ".join([f"frugalseg {name}", *_usage(command)]),
+        description=command.description,
+        epilog=f"example:\n  {command.example}",
+        formatter_class=lambda prog: _Formatter(prog, width=width, max_help_position=30),
+        add_help=False,
+    )
+    texts, types = option_texts(command), get_type_hints(command.options)
+    by_name = {field.name: field for field in fields(command.options)}
+    for title, members in GROUPS.items():
+        shown = [member for member in members if member in by_name or member == "config"]
+        group = parser.add_argument_group(title)
+        for member in shown:
+            if member == "config":
+                group.add_argument("--config", metavar="FILE", help="A YAML file with any of these options.")
+                continue
+            field = by_name[member]
+            text = f"{texts[member]}{_default_text(field)}".replace("%", "%%")
+            group.add_argument(flag_of(member), help=text, **_shape(types[member]))
+    return parser.format_help()
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps names with hyphens (`mean-teacher`) on one line."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)
+
+
+def flag_of(option: str) -> str:
+    """An option as it is typed."""
+    return "--" + option.replace("_", "-")
+
+
+def option_texts(command: Command) -> dict[str, str]:
+    """Option → the docstring under its field, on one line."""
+    from docstring_parser import parse_from_object
+
+    texts: dict[str, str] = {}
+    for base in reversed(command.options.__mro__[:-1]):
+        texts |= {p.arg_name: " ".join((p.description or "").split()) for p in parse_from_object(base).params}
+    return texts
+
+
+def _usage(command: Command) -> list[str]:
+    types = get_type_hints(command.options)
+    needed = [f"{flag_of(name)} {_metavar(types[name])}" for name in required(command)]
+    if command.first in required(command):
+        needed[required(command).index(command.first)] = command.first.upper()
+    return [*needed, "[options]"]
+
+
+def _default_text(field: Field[Any]) -> str:
+    """The default in brackets; nothing where there is none, or where the option's text states it."""
+    if field.default is MISSING and field.default_factory is MISSING:
+        return " (required)"
+    if field.default in (None, MISSING) or field.default is False or field.default == "":
+        return ""
+    value = field.default
+    shown = " ".join(f"{one:g}" for one in value) if isinstance(value, tuple) else str(value).replace("True", "true")
+    return f" (default: {shown})"
+
+
+def _shape(kind: Any) -> dict[str, Any]:
+    """Metavar and number of values of an option of this type, as argparse takes them."""
+    kind = without_none(kind)
+    if get_origin(kind) is list:
+        return {"metavar": _metavar(kind), "nargs": "+"}
+    if get_origin(kind) is tuple:
+        return {"metavar": ("LOW", "HIGH")[: len(get_args(kind))], "nargs": len(get_args(kind))}
+    if kind is bool:
+        return {"metavar": "{true,false}", "nargs": "?"}
+    return {"metavar": _metavar(kind)}
+
+
+def _metavar(kind: Any) -> str:
+    kind = without_none(kind)
+    if get_origin(kind) is Literal:
+        return "{" + ",".join(map(str, get_args(kind))) + "}"
+    if get_origin(kind) is list:
+        return "TEXT"
+    return {Path: "PATH", int: "N", float: "X", str: "TEXT"}[kind]
+
+
+def without_none(kind: Any) -> Any:
+    """The type that an option's value has where it is given: `int` of `int | None`."""
+    if get_origin(kind) in (Union, UnionType):
+        return next(one for one in get_args(kind) if one is not type(None))
+    return kind
+
+
+EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
+
+
+def expected(kind: Any) -> str:
+    """What a value of this type is, in words."""
+    kind = without_none(kind)
+    inner = get_args(kind)
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if get_origin(kind) is tuple:
+        return f"{len(inner)} values, each {expected(inner[0])}"
+    return expected(inner[0]) if get_origin(kind) is list else EXPECTED[kind]
