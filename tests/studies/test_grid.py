@@ -249,7 +249,7 @@ def test_draws_that_select_the_same_labels_are_one_trial(folder):
     assert 1 < len(alike) < 6, "six draws of one in four scans: some are the same, not all"
     assert sorted(places(grid, "1 scans")) == sorted((draws, (0,)) for draws in alike)
     assert len([job for job in grid.jobs() if isinstance(job, ModelJob)]) == len(alike) + 2
-    assert {trial.job.options.draw for trial in grid.trials if trial.budget == "100%"} == {0}
+    assert {trial.job.options.label_draw for trial in grid.trials if trial.budget == "100%"} == {0}
 
 
 def test_a_further_draw_trains_nothing_anew_where_there_is_nothing_to_draw(folder):

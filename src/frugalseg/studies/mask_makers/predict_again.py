@@ -26,9 +26,9 @@ class PredictAgain(FollowUp):
     def checked(self: F, given: Mapping[str, YamlValue], entry: YamlValue, before: MethodPlan | None) -> F:
         """See `FollowUp.checked`."""
         if before is None:
-            raise entry.error("predict what is not told", "add of: METHOD")
+            raise entry.error("predict: the method is not stated", "add of: METHOD")
         if before.training is None or before.training.KEY != SamMix.KEY:
-            raise given[self.KEY].error(f"{self.of} is no sam_mix method", "write refine: {oracle: true}, say")
+            raise given[self.KEY].error(f"{self.of} is no sam_mix method", "write for example refine: {oracle: true}")
         return self
 
     def note(self, options: SamMixPredictOptions) -> str:

@@ -31,7 +31,7 @@ class Refine(PromptableFollowUp):
                 "boxes of the references take nothing of a method's masks", "take it out: it is one run"
             )
         if self.of is None and not self.oracle:
-            raise entry.error("refine what is not told", "add of: METHOD")
+            raise entry.error("refine: the method is not stated", "add of: METHOD")
         return checked
 
     def note(self, options: RefineOptions) -> str:

@@ -27,7 +27,9 @@ def _maker(entry: YamlValue) -> type[MaskMaker]:
     keys = [key for key in MASK_MAKERS if key in entry.mapping()]
     if len(keys) != 1:
         stated = (
-            f"of: stands beside {' and '.join(keys) or 'nothing'}" if "of" in entry.mapping() else " and ".join(keys)
+            f"of: needs exactly one of {', '.join(MASK_MAKERS)}, found {' and '.join(keys) or 'none'}"
+            if "of" in entry.mapping()
+            else " and ".join(keys)
         )
         raise entry.error(stated, f"give one of: {', '.join(MASK_MAKERS)}")
     return MASK_MAKERS[keys[0]]
