@@ -34,7 +34,7 @@ Ints = npt.NDArray[np.int64]
 Rule = Literal["polycl-o", "polycl-s", "polycl-m", "random-pairs"]
 NegScope = Literal["same", "other", "any"]
 
-_ONE_KIND = "all slices hold the same organs", "use --method polycl-s, or give more of each scan"
+_ONE_KIND = "all slices show the same organs", "use --method polycl-s, or give more of each scan"
 _NO_NEGATIVE = {
     "polycl-s": ("there is one scan only", "train on more scans"),
     "random-pairs": ("there is one slice only", "give more slices"),
