@@ -26,10 +26,9 @@ def _maker(entry: YamlValue) -> type[MaskMaker]:
         entry.known("note", "of", *MASK_MAKERS, "budgets")
     keys = [key for key in MASK_MAKERS if key in entry.mapping()]
     if len(keys) != 1:
+        found = " and ".join(keys) or "none"
         stated = (
-            f"of: needs exactly one of {', '.join(MASK_MAKERS)}, found {' and '.join(keys) or 'none'}"
-            if "of" in entry.mapping()
-            else " and ".join(keys)
+            f"of: needs exactly one of {', '.join(MASK_MAKERS)}, found {found}" if "of" in entry.mapping() else found
         )
         raise entry.error(stated, f"give one of: {', '.join(MASK_MAKERS)}")
     return MASK_MAKERS[keys[0]]
