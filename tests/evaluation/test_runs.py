@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 import yaml
@@ -38,7 +39,7 @@ def test_the_pretraining_run_is_found_through_the_config(tmp_path):
     assert fit.curve("loss") == ([1.0, 2.0], [0.9, 0.5])
     assert fit.curve("dice") == ([2.0], [0.8])
     assert not fit.problems
-    assert intensity_of([pre, fit]).to_dict() == scale
+    assert asdict(intensity_of([pre, fit])) == scale
 
 
 def test_missing_and_damaged_files_are_told_and_are_no_error(tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_results_lie_between_0_and_1_in_the_same_order(values: list[int]) -> Non
 
 @pytest.mark.parametrize("scale", [CT, MR])
 def test_there_and_back_through_json(scale: IntensityScale) -> None:
-    assert IntensityScale.from_dict(json.loads(json.dumps(scale.to_dict()))) == scale
+    assert IntensityScale(**json.loads(json.dumps(asdict(scale)))) == scale
 
 
 @pytest.mark.parametrize(

@@ -83,15 +83,39 @@ def _run(options: DemoOptions) -> Path:
     )
     store: SliceStore = _step("prepare", prepare, made)
     budget = _budget(options, store)
-    shared: dict[str, Any] = {"device": options.device, "resume": "auto"}
-    learned = {"data": out / "store", "seed": options.seed, **shared}
-    _step("pretrain", pretrain, PretrainOptions(out=out / "pretrained", epochs=options.pretrain_epochs, **learned))
+    _step(
+        "pretrain",
+        pretrain,
+        PretrainOptions(
+            data=out / "store",
+            out=out / "pretrained",
+            epochs=options.pretrain_epochs,
+            seed=options.seed,
+            device=options.device,
+            resume="auto",
+        ),
+    )
     _step(
         "finetune",
         finetune,
-        FinetuneOptions(encoder=out / "pretrained", budget=budget, steps=options.steps, out=out / "model", **learned),
+        FinetuneOptions(
+            data=out / "store",
+            encoder=out / "pretrained",
+            budget=budget,
+            steps=options.steps,
+            out=out / "model",
+            seed=options.seed,
+            device=options.device,
+            resume="auto",
+        ),
     )
-    _step("predict", predict, PredictOptions(model=out / "model", images=images, out=out / "predictions", **shared))
+    _step(
+        "predict",
+        predict,
+        PredictOptions(
+            model=out / "model", images=images, out=out / "predictions", device=options.device, resume="auto"
+        ),
+    )
     _step(
         "evaluate",
         evaluate,
@@ -135,7 +159,7 @@ def _claim(options: DemoOptions) -> BaseFileLock:
     return lock
 
 
-def _science(options: DemoOptions) -> dict[str, Any]:
+def _science(options: DemoOptions) -> dict[str, object]:
     """What an interrupted demo and the one that goes on with it must have in common."""
     return {name: value for name, value in plain(options, lasting=True).items() if name not in NOT_SCIENCE}
 

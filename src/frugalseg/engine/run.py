@@ -129,7 +129,7 @@ class RunFolder:
         with disk_errors(self.path):
             self.last.parent.mkdir(parents=True, exist_ok=True)
 
-    def _check_free(self, config: dict[str, Any], data: dict[str, str], resume: Resume) -> bool:
+    def _check_free(self, config: dict[str, object], data: dict[str, str], resume: Resume) -> bool:
         """Whether there is a checkpoint to go on from; raises `RunError` where the folder must not be taken."""
         check_out(self.path)
         if self.last.is_file() and resume != "no":
@@ -165,7 +165,7 @@ class RunFolder:
         """Whether the model is written."""
         return (self.path / SPEC).is_file()
 
-    def _check_same(self, config: dict[str, Any]) -> None:
+    def _check_same(self, config: dict[str, object]) -> None:
         before = CONFIG.read(self.path / "config.yaml")
         for name in before:
             if (present := present_name(str(name), config)) != name:
@@ -255,7 +255,7 @@ def _same(name: str, one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def plain(options: object, lasting: bool = False) -> dict[str, Any]:
+def plain(options: object, lasting: bool = False) -> dict[str, object]:
     """A dataclass of options as YAML keeps it; a `lasting` one has paths that lead there from any folder."""
 
     def simple(value: Any) -> Any:
@@ -268,7 +268,7 @@ def plain(options: object, lasting: bool = False) -> dict[str, Any]:
     return {field.name: simple(getattr(options, field.name)) for field in dataclasses.fields(options)}  # type: ignore[arg-type]
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device) -> dict[str, object]:
     """What a run ran on: enough to see later why two runs differ."""
     return {
         "frugalseg": __version__,

@@ -30,10 +30,6 @@ class OrganMetrics:
     outcome: Outcome
     values: Mapping[str, float]
 
-    def to_dict(self) -> dict[str, Any]:
-        """As a flat record; the outcome as its text."""
-        return {"outcome": self.outcome.value, **self.values}
-
 
 def organ_mask(labels: npt.NDArray[Any], values: tuple[int, ...]) -> Mask:
     """Where `labels` has one of `values`; bool, same shape. Quicker than `np.isin` for a handful of values."""

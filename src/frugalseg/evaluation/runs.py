@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
@@ -33,10 +33,10 @@ class RunFacts:
 
     title: str
     path: Path
-    options: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, object] = field(default_factory=dict)
+    environment: dict[str, object] = field(default_factory=dict)
     model: EncoderRecord | SegmenterRecord | SamMixRecord | None = None
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[dict[str, object]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -49,8 +49,12 @@ class RunFacts:
 
     def curve(self, name: str) -> tuple[list[float], list[float]]:
         """Steps and values of one figure of metrics.jsonl."""
-        points = [(r["step"], r[name]) for r in self.records if _number(r.get("step")) and _number(r.get(name))]
-        return [float(s) for s, _ in points], [float(v) for _, v in points]
+        points = [
+            (float(step), float(value))
+            for r in self.records
+            if _number(step := r.get("step")) and _number(value := r.get(name))
+        ]
+        return [step for step, _ in points], [value for _, value in points]
 
     def figures(self) -> list[str]:
         """Names of all numbers in metrics.jsonl, in order of appearance."""
@@ -73,7 +77,7 @@ class RunFacts:
         return asdict(self.model.annotation) if self.model else {}
 
 
-def _number(value: object) -> bool:
+def _number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -118,7 +122,7 @@ def _model(run: Path, problems: list[str]) -> EncoderRecord | SegmenterRecord | 
         return None
 
 
-def _mapping(path: Path, parse: Callable[[str], Any], problems: list[str]) -> dict[str, Any]:
+def _mapping(path: Path, parse: Callable[[str], Any], problems: list[str]) -> dict[str, object]:
     try:
         content = parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -127,7 +131,7 @@ def _mapping(path: Path, parse: Callable[[str], Any], problems: list[str]) -> di
     return content if isinstance(content, dict) else {}
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _lines(path: Path) -> list[dict[str, object]]:
     """All whole records; a line that a kill cut off is passed over."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -136,7 +140,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [record for line in lines if (record := _record(line)) is not None]
 
 
-def _record(line: str) -> dict[str, Any] | None:
+def _record(line: str) -> dict[str, object] | None:
     try:
         record = json.loads(line)
     except ValueError:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -78,15 +77,6 @@ class IntensityScale:
         if padding is not None:
             scaled[array == padding] = 0
         return scaled
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> IntensityScale:
-        """The reverse of `to_dict`."""
-        return cls(kind=fields["kind"], low=float(fields["low"]), high=float(fields["high"]))
 
 
 def padding_in(array: Array) -> tuple[float, float, float, float] | None:

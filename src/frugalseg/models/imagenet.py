@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,7 +95,7 @@ def fold(kernel: Tensor, normalisation: Normalisation, inputs: int) -> tuple[Ten
     return folded.float(), shift.float()
 
 
-def _check_version(shape: ResNetShape, weights: dict[str, Tensor], declared: dict[str, Any], path: Path) -> None:
+def _check_version(shape: ResNetShape, weights: dict[str, Tensor], declared: dict[str, object], path: Path) -> None:
     """Where the file tells which network it is, that must be the backbone's: names and shapes do not show a stride."""
     if "architecture" in declared and declared["architecture"] != shape.name:
         raise RunError(
@@ -114,7 +113,7 @@ def _check_version(shape: ResNetShape, weights: dict[str, Tensor], declared: dic
         raise OptionError(f"--weights {path} come from PyTorch (v1.5), not Caffe", "give --backbone resnet50-unet")
 
 
-def _timm_config(path: Path) -> dict[str, Any]:
+def _timm_config(path: Path) -> dict[str, object]:
     """What timm's config.json beside the weights says, or nothing where there is none of timm's."""
     config = path.with_name("config.json")
     if not config.is_file():
@@ -129,7 +128,7 @@ def _timm_config(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) and "architecture" in content else {}
 
 
-def _declared_normalisation(declared: dict[str, Any], path: Path) -> Normalisation:
+def _declared_normalisation(declared: dict[str, object], path: Path) -> Normalisation:
     """The normalisation that timm's config.json names, else ImageNet's usual one."""
     config = declared.get("pretrained_cfg", {})
     if not isinstance(config, dict) or not {"mean", "std"} & config.keys():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +26,13 @@ from frugalseg.text import aligned, number
 UNSEEN = ("test", "new")
 SHOWN = ("auroc", "sensitivity", "specificity")
 
+Presence = dict[str, float | int | None]
+"""Name → figure (see `presence_figures`)."""
 Seen = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
 """Of a scan's slices the probability of an organ, and whether it is there; both (Z,)."""
 
 
-def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
+def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, dict[str, object]]:
     """Compare the probabilities in predictions.json with references, and write `options.out`.
 
     Returns:
@@ -56,17 +57,19 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, Any]:
         )
     seen = {case: _look(case, references[case], options.predictions, record) for case in cases}
     groups = {"unseen": [case for case in cases if (record.roles or {})[case] in UNSEEN], "all": cases}
-    result: dict[str, dict[str, Any]] = {
-        group: {"cases": members, **{organ: _figures(seen, members, organ) for organ in record.trained}}
+    figures = {
+        group: {organ: _figures(seen, members, organ) for organ in record.trained}
         for group, members in groups.items()
         if members
     }
+    result: dict[str, dict[str, object]] = {
+        group: {"cases": groups[group], **of_organ} for group, of_organ in figures.items()
+    }
     write_json(options.out, result)
     rows: list[tuple[str, ...]] = [("group", "scans", "organ", *SHOWN)]
-    for group, told in result.items():
-        for organ in record.trained:
-            figures = told[organ]["slices"]
-            rows.append((group, str(len(groups[group])), organ, *(number(figures[name]) for name in SHOWN)))
+    for group, of_organ in figures.items():
+        for organ, shown in of_organ.items():
+            rows.append((group, str(len(groups[group])), organ, *(number(shown["slices"][name]) for name in SHOWN)))
     print("detection of slices that show an organ:")
     print(aligned(rows))
     return result
@@ -107,7 +110,7 @@ def _look(case: str, reference: Path, predictions: Path, record: PredictionRecor
     return found
 
 
-def _figures(seen: Mapping[str, Mapping[str, Seen]], cases: Sequence[str], organ: str) -> dict[str, Any]:
+def _figures(seen: Mapping[str, Mapping[str, Seen]], cases: Sequence[str], organ: str) -> dict[str, Presence]:
     pairs = [seen[case][organ] for case in cases]
     scans = np.array([of_scan(p) for p, _ in pairs]), np.array([there.any() for _, there in pairs])
     return {
@@ -120,7 +123,7 @@ Numbers = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-def presence_figures(probabilities: Numbers, present: Bools, cut: float = 0.5) -> dict[str, float | int | None]:
+def presence_figures(probabilities: Numbers, present: Bools, cut: float = 0.5) -> Presence:
     """AUROC, accuracy, sensitivity and specificity at `cut`, and how many there are.
 
     Args:

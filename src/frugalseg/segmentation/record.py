@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.records.model import EncoderRecord, ScanRole
@@ -30,8 +32,8 @@ def check_encoder(encoder: EncoderRecord | None, store: SliceStore, split: Split
         )
     if encoder.preprocessing.intensity != store.intensity:
         raise OptionError(
-            f"the encoder expects intensities scaled by {encoder.preprocessing.intensity.to_dict()}, "
-            f"the store has {store.intensity.to_dict()}",
+            f"the encoder expects intensities scaled by {asdict(encoder.preprocessing.intensity)}, "
+            f"the store has {asdict(store.intensity)}",
             "prepare the store with the same window",
         )
 
