@@ -28,7 +28,7 @@ from frugalseg.promptable.tinyvit import TinyViT
 from frugalseg.sam_mix.branch import SamBranch
 from frugalseg.sam_mix.classifier import Classifier
 from frugalseg.sam_mix.losses import map_loss, mask_losses
-from frugalseg.sam_mix.model import Asked, MixModel
+from frugalseg.sam_mix.model import MixModel, PromptBatch
 from frugalseg.text import counted
 from tables import show
 
@@ -85,7 +85,9 @@ def _step(base: Any, adapt: Any, size: int | None, masks: int, precision: Precis
     with torch.no_grad():
         maps = model.encode(labelled) if adapt == "decoder" else None
     boxes = torch.tensor([[20.0, 20, 80, 80]]).repeat(masks, 1)
-    asked = Asked(labelled, torch.zeros(masks, dtype=torch.long), boxes, torch.ones(masks, dtype=torch.bool), maps)
+    asked = PromptBatch(
+        labelled, torch.zeros(masks, dtype=torch.long), boxes, torch.ones(masks, dtype=torch.bool), maps
+    )
     learning = [p for p in (model if size else model.branch).parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-4, fused=True)
 

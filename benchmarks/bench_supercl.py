@@ -19,7 +19,7 @@ from frugalseg.engine.device import autocast
 from frugalseg.models.registry import build_projection
 from frugalseg.options import Precision, PretrainOptions
 from frugalseg.pretraining.methods import METHODS, Setting
-from frugalseg.pretraining.slice_metadata import Facts
+from frugalseg.pretraining.slice_metadata import SliceMetadata
 from frugalseg.pretraining.views import views_of
 from tables import show
 
@@ -75,7 +75,7 @@ def _step(name: str, backbone: str, size: int, precision: Precision, **more: flo
     superpixels = torch.from_numpy(np.stack([Slic.for_size(size, None, 10.0)(p) for p in pictures]).astype(np.int16))
     rows = torch.arange(BATCH)
     place = rows / BATCH
-    facts = Facts(rows, rows * 0, rows * 0, torch.zeros(BATCH, 0), place, place, rows * 0)
+    facts = SliceMetadata(rows, rows * 0, rows * 0, torch.zeros(BATCH, 0), place, place, rows * 0)
 
     def step() -> float:
         begun = time.process_time()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from frugalseg.engine.cuda_graphs import record
+from frugalseg.engine.cuda_graphs import capture
 from frugalseg.models.registry import BACKBONES, build_projection, build_segmenter
 from frugalseg.pretraining.learners import Triplets
 
@@ -50,7 +50,7 @@ def test_replayed_passes_are_those_of_the_network(kind):
         return torch.autocast("cuda", kind, enabled=kind != torch.float32)
 
     with arithmetic():
-        record(replayed, SHAPE)
+        capture(replayed, SHAPE)
     for seed in range(3):
         with arithmetic():
             found = pass_through(replayed, seed)
@@ -79,7 +79,7 @@ def test_every_backbone_can_be_replayed(build):
     plain = build().cuda()
     replayed = copy.deepcopy(plain)
     shape = (6, 1, 64, 64)
-    record(replayed, shape)
+    capture(replayed, shape)
     images, direction, passes = torch.rand(shape, device="cuda"), None, []
     for model in (plain, replayed):
         torch.manual_seed(1)
@@ -93,12 +93,12 @@ def test_every_backbone_can_be_replayed(build):
 def test_a_network_that_is_let_go_of_makes_room():
     """As the rounds of self-training do, one after the other."""
     model = network()
-    record(model, SHAPE)
+    capture(model, SHAPE)
     pass_through(model, 0)
     gone = weakref.ref(model)
     del model
     other = network()
-    record(other, SHAPE)
+    capture(other, SHAPE)
     assert gone() is None
     pass_through(other, 0)
 
@@ -106,14 +106,14 @@ def test_a_network_that_is_let_go_of_makes_room():
 def test_recording_leaves_the_network_as_it_was():
     model = network()
     before = copy.deepcopy(model.state_dict())
-    record(model, SHAPE)
+    capture(model, SHAPE)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
 
 
 def test_dropout_follows_the_seed_of_the_step():
     model = network()
-    record(model, SHAPE)
+    capture(model, SHAPE)
     first, again, other = (pass_through(model, seed)[0] for seed in (1, 1, 2))
     torch.testing.assert_close(first, again)
     assert not torch.allclose(first, other)
@@ -121,7 +121,7 @@ def test_dropout_follows_the_seed_of_the_step():
 
 def test_weights_that_change_are_seen():
     model = network()
-    record(model, SHAPE)
+    capture(model, SHAPE)
     pass_through(model, 3)
     torch.optim.AdamW(model.parameters(), lr=0.1).step()
     plain = network()
@@ -131,6 +131,6 @@ def test_weights_that_change_are_seen():
 
 def test_in_evaluation_other_shapes_are_computed_as_before():
     plain, replayed = network().eval(), network()
-    record(replayed, SHAPE)
+    capture(replayed, SHAPE)
     images = torch.rand(3, 1, 24, 40, device="cuda")
     torch.testing.assert_close(replayed.eval()(images), plain(images), rtol=1e-2, atol=1e-3)

@@ -157,7 +157,7 @@ def test_passes_are_recorded_on_one_gpu_alone(tmp_path, monkeypatch, capsys, kin
     monkeypatch.setattr(loop.graphs, "record", lambda *given: asked.append(given))
     trainer = object.__new__(loop._Trainer)
     trainer.task, trainer.fabric = ToyTask(), _Device(kind, processes)
-    trainer.task.constant_pass = lambda: constant
+    trainer.task.graphable_module = lambda: constant
     trainer._record_passes()
     assert asked == ([constant] if recorded else [])
 

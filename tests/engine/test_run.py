@@ -171,11 +171,11 @@ def test_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     save_checkpoint(path, {"step": 1})
 
-    def broken(state, file):
+    def fail(state, file):
         file.write(b"half")
         raise RuntimeError("killed in the middle")
 
-    monkeypatch.setattr(torch, "save", broken)
+    monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(RuntimeError):
         save_checkpoint(path, {"step": 2})
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]

@@ -1,20 +1,20 @@
-"""Facts made by hand, for tests."""
+"""SliceMetadata made by hand, for tests."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from frugalseg.pretraining.slice_metadata import Facts
+from frugalseg.pretraining.slice_metadata import SliceMetadata
 
 
 def facts_of(scan, present, position=None, z_mm=None, quarter=None, row=None):
-    """Facts of slices with these scans and organ sets; heights rise by 1 mm a slice within each scan."""
+    """SliceMetadata of slices with these scans and organ sets; heights rise by 1 mm a slice within each scan."""
     scan, present = np.array(scan), np.array(present, np.float32).reshape(len(scan), -1)
     count = np.array([(scan == one).sum() for one in scan])
     place = np.array([(scan[:i] == scan[i]).sum() for i in range(len(scan))])
     organs = np.unique(present, axis=0, return_inverse=True)[1].reshape(-1)
-    return Facts(
+    return SliceMetadata(
         row=torch.arange(len(scan)) if row is None else torch.tensor(row),
         scan=torch.from_numpy(scan.astype(np.int64)),
         organs=torch.from_numpy(organs.astype(np.int64)),

@@ -146,7 +146,7 @@ def test_what_a_gpu_records_is_what_every_step_does(store, tmp_path, method, nor
     """One call a step, and always on one shape, of what embeds the views, however many passes a batch norm makes of
     it; learners that do otherwise are not recorded."""
     task = make_task(store, tmp_path, method=method, norm=norm, context=1)
-    constant = task.constant_pass()
+    constant = task.graphable_module()
     assert (constant is None) == (method in {"moco", "byol", "supercl"})
     if constant is None:
         return

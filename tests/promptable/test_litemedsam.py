@@ -13,7 +13,7 @@ from frugalseg.promptable.decoder import ALL, ONE, SEVERAL, decode_masks
 from frugalseg.promptable.framing import Frame
 from frugalseg.promptable.litemedsam import RECIPE, LiteMedSAM, Network, is_litemedsam, load_litemedsam
 from frugalseg.promptable.protocol import Prompts, Recipe
-from frugalseg.promptable.state_dict_keys import PROMPTS_AND_DECODER, load_all
+from frugalseg.promptable.state_dict_keys import PROMPTS_AND_DECODER, load_strict
 from frugalseg.promptable.tinyvit import PUBLISHED_NAMES, Block, TinyViT, WindowAttention, fold_norms
 from tests.promptable.lite_file import published
 
@@ -152,7 +152,7 @@ def test_a_file_s_every_weight_finds_its_place():
     file = published(source.state_dict())
     assert "image_encoder.layers.1.blocks.0.local_conv.c.weight" in file
     assert "mask_decoder.transformer.layers.0.norm4.weight" in file
-    load_all(target, fold_norms(file), RULES, "file", "LiteMedSAM")
+    load_strict(target, fold_norms(file), RULES, "file", "LiteMedSAM")
     for name, tensor in source.state_dict().items():
         assert torch.allclose(target.state_dict()[name], tensor, atol=1e-5), name
 
@@ -184,7 +184,7 @@ def test_what_does_not_fit_is_named(change, told):
     file = published(network().state_dict())
     change(file)
     with pytest.raises(RunError, match=told):
-        load_all(network(), fold_norms(file), RULES, "file", "LiteMedSAM")
+        load_strict(network(), fold_norms(file), RULES, "file", "LiteMedSAM")
 
 
 def test_another_model_s_file_is_refused(tmp_path):

@@ -6,7 +6,7 @@ import torch
 from frugalseg.sam_mix.branch import SamBranch
 from frugalseg.sam_mix.classifier import Classifier
 from frugalseg.sam_mix.losses import map_loss, mask_losses, true_iou
-from frugalseg.sam_mix.model import Asked, MixModel, claimed
+from frugalseg.sam_mix.model import MixModel, PromptBatch, claimed
 from frugalseg.sam_mix.prompts import SHIFT, box_overlap, boxes_of_cams
 from tests.sam_mix.test_branch import tiny_sam
 
@@ -107,7 +107,7 @@ def test_a_training_step_takes_the_boxes_it_is_told_to():
     boxes = classifiers_boxes(mix, slices) + torch.tensor([2.0, 2, 0, 0])  # near enough to be a choice
 
     def ask(taught):
-        return Asked(slices, torch.tensor([0, 0]), boxes, torch.tensor(taught), None)
+        return PromptBatch(slices, torch.tensor([0, 0]), boxes, torch.tensor(taught), None)
 
     with torch.no_grad():
         own, mixed, given = (mix(slices, slices[:0], ask(t))["masks"] for t in ([False] * 2, [True, False], [True] * 2))
@@ -125,7 +125,7 @@ def test_nothing_is_learned_from_a_box_of_the_classifier_that_misses_the_mask():
 
     def masks(taught):
         with torch.no_grad():
-            asked = Asked(slices, torch.tensor([0, 0]), boxes, torch.tensor([taught] * 2), None)
+            asked = PromptBatch(slices, torch.tensor([0, 0]), boxes, torch.tensor([taught] * 2), None)
             return mix(slices, slices[:0], asked)["masks"]
 
     assert torch.equal(masks(False), masks(True))
@@ -177,7 +177,9 @@ def test_masks_teach_the_map_where_the_organ_is():
     mix = model(1).train()
     slices, labels = torch.rand(2, 1, 32, 32), torch.zeros(2, 32, 32, dtype=torch.long)
     labels[0, :12, :12], labels[1, 18:, 18:] = 1, 1
-    asked = Asked(slices, torch.tensor([0, 0]), torch.tensor([[2.0, 3, 9, 9]] * 2), torch.tensor([True] * 2), None)
+    asked = PromptBatch(
+        slices, torch.tensor([0, 0]), torch.tensor([[2.0, 3, 9, 9]] * 2), torch.tensor([True] * 2), None
+    )
     optimizer = torch.optim.Adam(mix.classifier.parameters(), lr=1e-3)
     losses = []
     for _ in range(12):

@@ -3,13 +3,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from frugalseg.segmentation.ema import Averaged
+from frugalseg.segmentation.ema import EMAModel
 
 
 def test_average_follows_the_formula_and_starts_at_the_network():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.9))
-    model = Averaged(network, decay=0.75)
+    model = EMAModel(network, decay=0.75)
     expected = None
     for step in range(4):
         nn.init.normal_(network[0].weight)
@@ -20,7 +20,7 @@ def test_average_follows_the_formula_and_starts_at_the_network():
 
 
 def test_average_is_never_trained_and_never_drops():
-    model = Averaged(nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.9)), decay=0.9)
+    model = EMAModel(nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.9)), decay=0.9)
     model.train()
     x = torch.ones(5, 3)
     assert torch.equal(model.average(x), model.average(x))
@@ -30,7 +30,7 @@ def test_average_is_never_trained_and_never_drops():
 
 
 def test_average_travels_in_the_state():
-    one, other = (Averaged(nn.Linear(2, 2), decay=0.5) for _ in range(2))
+    one, other = (EMAModel(nn.Linear(2, 2), decay=0.5) for _ in range(2))
     for _ in range(3):
         nn.init.normal_(one.network.weight)
         one.update()
@@ -44,7 +44,7 @@ def test_average_travels_in_the_state():
 
 def test_training_the_network_leaves_the_averages_batch_norms_alone():
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Dropout(0.5))
-    model = Averaged(network, decay=0.9)
+    model = EMAModel(network, decay=0.9)
     model.update()
     model.train()
     assert network.training

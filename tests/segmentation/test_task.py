@@ -32,7 +32,7 @@ def test_what_a_gpu_records_is_what_every_step_does(store, tmp_path, monkeypatch
     learn, steps = FinetuneTask.losses, []
 
     def watched(self, model, batch):
-        network, shape = self.constant_pass()
+        network, shape = self.graphable_module()
         calls = []
         handle = network.register_forward_pre_hook(lambda module, args: calls.append((module.training, *args)))
         losses = learn(self, model, batch)

@@ -30,7 +30,7 @@ from tests.studies.plans import changed, options, write_plan
 
 
 @dataclass(frozen=True)
-class Asked:
+class MasksToThreshold:
     """What `Threshold.make` is given."""
 
     scans: ScansToSegment
@@ -59,21 +59,21 @@ class Threshold(MaskMaker):
         return {"threshold": self.above}
 
     def preparation(self, method: str, scans: ScansToSegment) -> tuple[Job, YamlValue]:
-        asked = Asked(scans, self.above, scans.study / f"{method}.{scans.name}.json")
+        asked = MasksToThreshold(scans, self.above, scans.study / f"{method}.{scans.name}.json")
         return MaskPreparationJob(id=f"prepare.{method}.{scans.name}", maker=type(self), options=asked), self.entry
 
     @staticmethod
-    def prepare(options: Asked, threads: int) -> None:
+    def prepare(options: MasksToThreshold, threads: int) -> None:
         options.out.write_text(json.dumps(sorted(options.scans.case)))
 
     def content(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
         return {"above": self.above}
 
-    def options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> Asked:
-        return Asked(scans, self.above, out)
+    def options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> MasksToThreshold:
+        return MasksToThreshold(scans, self.above, out)
 
     @staticmethod
-    def make(options: Asked) -> None:
+    def make(options: MasksToThreshold) -> None:
         images, _ = find_dataset(options.scans.images, None)
         value = int(options.scans.target[0].partition("=")[2])
         for case in options.scans.case:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 
-def record(network: nn.Module, shape: tuple[int, ...]) -> None:
+def capture(network: nn.Module, shape: tuple[int, ...]) -> None:
     """Let the network in training mode replay what it does to inputs of this shape; its state stays as it is.
 
     In evaluation mode it computes as before, on inputs of any shape. Call it in the autocast that training computes in.

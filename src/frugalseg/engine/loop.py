@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frugalseg.engine import cuda_graphs as graphs
+from frugalseg.engine import cuda_graphs
 from frugalseg.engine.checkpoint import State, check_checkpoint, fitting, keep_as_best, load_checkpoint, save_checkpoint
 from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import Work, console, progress, say
@@ -62,7 +62,7 @@ class Task(ABC):
     def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
         """The loss to minimise under "loss", and its parts under their names; all scalars."""
 
-    def constant_pass(self) -> tuple[nn.Module, tuple[int, ...]] | None:
+    def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]] | None:
         """The network that every step calls exactly once, on inputs of one shape, and this shape.
 
         None where there is no such network. On one GPU its passes are recorded and replayed (`engine.cuda_graphs`).
@@ -170,12 +170,12 @@ class _Trainer:
 
     def _record_passes(self) -> None:
         """On one GPU, capture the network's passes as CUDA graphs, if memory suffices."""
-        constant = self.task.constant_pass()
+        constant = self.task.graphable_module()
         if constant is None or self.fabric.device.type != "cuda" or self.fabric.world_size > 1:
             return
         try:
             with self.fabric.autocast():
-                graphs.record(*constant)
+                cuda_graphs.capture(*constant)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise

@@ -16,7 +16,7 @@ from frugalseg.imaging.bounded import BoundedReader
 from frugalseg.imaging.claims import require_plausible
 from frugalseg.imaging.dicom_jpeg import JPEG, decode_jpeg
 from frugalseg.imaging.dicom_series import Slice, list_slices, series_affine, sort_slices
-from frugalseg.imaging.validation import broken
+from frugalseg.imaging.validation import scan_error
 from frugalseg.imaging.volume import Array, Volume
 
 _INT16 = np.iinfo(np.int16)
@@ -59,7 +59,9 @@ def _stack(slices: list[Slice], path: Path) -> tuple[Array, float | None]:
         stack = _with_room(stack, plane)
         stack[z] = plane[::-1]
     if lowest == np.inf:
-        raise broken(path, "holds nothing but padding (PixelPaddingValue)", "leave it out, or export the series again")
+        raise scan_error(
+            path, "holds nothing but padding (PixelPaddingValue)", "leave it out, or export the series again"
+        )
     if not hidden:
         return stack, None
     fill = _below(lowest)
@@ -91,13 +93,13 @@ def _plane(one: Slice) -> tuple[Array, Mask | None]:
     except (MemoryError, FrugalsegError):
         raise
     except Exception as error:  # decoders raise whatever comes to their mind on damaged bytes
-        raise broken(
+        raise scan_error(
             one.path,
             f"has pixels that cannot be decoded ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
             "copy or export the file again, or convert the series with dcm2niix and give the NIfTI file",
         ) from error
     if pixels.shape != one.shape:
-        raise broken(one.path, f"holds pixels of shape {pixels.shape}, its header says {one.shape}")
+        raise scan_error(one.path, f"holds pixels of shape {pixels.shape}, its header says {one.shape}")
     return values, one.stored.padding_in(pixels)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from frugalseg.engine.host_memory import free_host_memory
 from frugalseg.imaging.claims import LARGEST_RATIO
-from frugalseg.imaging.validation import broken
+from frugalseg.imaging.validation import scan_error
 
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 """Transfer syntax of files that are deflated as a whole."""
@@ -21,7 +21,7 @@ def check_dicom_header(path: Path) -> None:
             return
     most, free = path.stat().st_size * LARGEST_RATIO["gzip"], free_host_memory()
     if most > free:
-        raise broken(
+        raise scan_error(
             path,
             f"is deflated and may unpack to {most / 1e9:.1f} GB; {free / 1e9:.1f} GB of memory are free",
             "store it without compression, or convert the series with dcm2niix and give the NIfTI file",

@@ -17,7 +17,7 @@ from frugalseg.imaging.dicom_header import check_dicom_header
 from frugalseg.imaging.dicom_values import StoredValues, read_meaning
 from frugalseg.imaging.formats import DICOM_INDEX, DOCUMENTS, PICTURES, is_dicom_file, visible
 from frugalseg.imaging.itk import LPS_TO_RAS
-from frugalseg.imaging.validation import broken, some
+from frugalseg.imaging.validation import scan_error, some
 
 Vector = npt.NDArray[np.float64]
 
@@ -78,7 +78,7 @@ def list_slices(path: Path) -> list[Slice]:
     ]
     for file in files:
         if not is_dicom_file(file):
-            raise broken(file, "is among DICOM files but is none, or is damaged")
+            raise scan_error(file, "is among DICOM files but is none, or is damaged")
     return [read_header(file) for file in files]
 
 
@@ -94,7 +94,7 @@ def read_header(path: Path) -> Slice:
     except ScanError:
         raise
     except Exception as error:  # pydicom lets through what its parsers happen to raise on damaged bytes
-        raise broken(path, f"has a damaged DICOM header ({type(error).__name__}: {error})") from error
+        raise scan_error(path, f"has a damaged DICOM header ({type(error).__name__}: {error})") from error
 
 
 def read_modality(path: Path) -> str:
@@ -109,18 +109,18 @@ def read_modality(path: Path) -> str:
 
 def _require_slice(path: Path, dataset: Dataset) -> None:
     if int(dataset.get("NumberOfFrames") or 1) > 1:
-        raise broken(
+        raise scan_error(
             path,
             f"is an enhanced multi-frame file ({dataset.NumberOfFrames} frames), expected one slice per file",
             "convert it with dcm2niix and give the NIfTI file",
         )
     if not dataset.get("Rows") or not dataset.get("Columns"):
         what = dataset.get("Modality") or "unknown"
-        raise broken(path, f"holds no image (modality {what})", "leave only the files of one scan in the folder")
+        raise scan_error(path, f"holds no image (modality {what})", "leave only the files of one scan in the folder")
     needed = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
     missing = [tag for tag, length in needed.items() if len(dataset.get(tag) or ()) != length]
     if missing:
-        raise broken(
+        raise scan_error(
             path,
             f"does not state its position in the patient ({', '.join(missing)} missing)",
             "leave out localizers and screenshots, or convert the series with dcm2niix and give the NIfTI file",
@@ -131,13 +131,13 @@ def _slice(path: Path, dataset: Dataset) -> Slice:
     orientation = np.array([float(v) for v in dataset.ImageOrientationPatient])
     position = np.array([float(v) for v in dataset.ImagePositionPatient])
     if not np.isfinite(position).all():
-        raise broken(path, "has a position that is no finite number")
+        raise scan_error(path, "has a position that is no finite number")
     # Two unit vectors at a right angle span an area of 1; NaN fails too.
     if not np.linalg.norm(np.cross(orientation[:3], orientation[3:])) > 0.9:
-        raise broken(path, f"has an impossible ImageOrientationPatient {_told(orientation)}")
+        raise scan_error(path, f"has an impossible ImageOrientationPatient {_told(orientation)}")
     rows_mm, columns_mm = (float(v) for v in dataset.PixelSpacing)
     if not (0 < rows_mm < np.inf and 0 < columns_mm < np.inf):
-        raise broken(
+        raise scan_error(
             path, f"has zero spacing {(rows_mm, columns_mm)}", "correct the header: PixelSpacing in mm, above 0"
         )
     return Slice(
@@ -198,7 +198,7 @@ def _require_one_series(slices: Sequence[Slice], path: Path) -> None:
             f"\n    {identity} ({members[0].series[1]}): {len(members)} files, such as {members[0].path.name}"
             for identity, members in sorted(series.items())
         )
-        raise broken(path, f"holds {len(series)} series, expected one:{told}", ONE_SERIES)
+        raise scan_error(path, f"holds {len(series)} series, expected one:{told}", ONE_SERIES)
 
 
 def _require_alike(
@@ -208,7 +208,7 @@ def _require_alike(
     usual = Counter(found).most_common(1)[0][0]
     odd = [i for i, values in enumerate(found) if np.abs(np.subtract(values, usual)).max() > tolerance]
     if odd:
-        raise broken(
+        raise scan_error(
             slices[odd[0]].path,
             f"has another {what} {_told(found[odd[0]])} than the other slices {_told(usual)} "
             f"({len(odd)} of {len(slices)} files differ)",
@@ -223,7 +223,7 @@ def _require_one_meaning(slices: Sequence[Slice], what: str, key: Callable[[Slic
         return
     (usual, _), (other, count) = found.most_common(2)
     odd = [one.path.name for one in slices if key(one) != usual]
-    raise broken(
+    raise scan_error(
         slices[0].path.parent,
         f"holds slices with another {what} ({other}: {count}) than most ({usual}: {found[usual]}): {some(odd)}",
         "export the whole series again: some of its slices have lost tags without which their values mean nothing",
@@ -237,7 +237,7 @@ def _require_even(ordered: Sequence[Slice], normal: Vector) -> None:
     usual = float(np.median(gaps))
     if gaps.min() < SAME_PLACE_MM:
         before, after = ordered[int(gaps.argmin())], ordered[int(gaps.argmin()) + 1]
-        raise broken(
+        raise scan_error(
             after.path,
             f"lies at the same position as {before.path.name}, {_told(before.position)} mm",
             "leave out the copy; of a series over time or with several echoes, keep one time or echo per folder",
@@ -249,7 +249,7 @@ def _require_even(ordered: Sequence[Slice], normal: Vector) -> None:
     off = np.linalg.norm(places - (places[0] + np.arange(len(places))[:, None] * step), axis=1)
     worst = int(off.argmax())
     if off[worst] > 2 * EVEN_GAP * usual:
-        raise broken(
+        raise scan_error(
             ordered[worst].path,
             f"lies {off[worst]:.2f} mm off the line through the first and the last slice",
             "leave only the slices of one scan in the folder, or convert it with dcm2niix and give the NIfTI file",
@@ -263,7 +263,7 @@ def _uneven(ordered: Sequence[Slice], gaps: Vector, usual: float, odd: npt.NDArr
     whole = np.abs(multiples - np.rint(multiples)) < EVEN_GAP * multiples
     if (whole & (multiples > 1.5)).all() and len(odd) <= max(1, MISSING_SHARE * len(gaps)):
         return _missing(ordered[at], ordered[at + 1], float(gaps[at]), usual, len(odd))
-    return broken(
+    return scan_error(
         folder,
         f"has uneven slices: {_told_gaps(ordered, gaps, usual, odd)}",
         "convert the series with dcm2niix, which evens the gaps out, and give the NIfTI file",
@@ -274,7 +274,7 @@ def _missing(before: Slice, after: Slice, gap: float, usual: float, places: int)
     lacking = round(gap / usual) - 1
     position = before.position + (after.position - before.position) / (lacking + 1)
     elsewhere = f"; {places - 1} more such gaps" if places > 1 else ""
-    return broken(
+    return scan_error(
         after.path.parent,
         f"lacks {lacking} slice{'s' if lacking > 1 else ''} at position {_told(position)} mm (between "
         f"{before.path.name} and {after.path.name}: {gap:.3f} mm, {usual:.3f} mm elsewhere{elsewhere})",
@@ -320,5 +320,5 @@ def _step(slices: Sequence[Slice], path: Path) -> Vector:
         return step
     thickness = slices[0].thickness
     if thickness is None:
-        raise broken(path, "is a single slice without SliceThickness", "give the whole series")
+        raise scan_error(path, "is a single slice without SliceThickness", "give the whole series")
     return slices[0].normal * thickness

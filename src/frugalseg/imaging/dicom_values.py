@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydicom import Dataset
 from pydicom.pixels import apply_modality_lut
 
-from frugalseg.imaging.validation import broken
+from frugalseg.imaging.validation import scan_error
 from frugalseg.imaging.volume import Array
 
 _PADDING = (
@@ -79,7 +79,7 @@ def read_meaning(path: Path, dataset: Dataset) -> StoredValues:
         for name, usual in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
     )
     if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise broken(
+        raise scan_error(
             path, f"has RescaleSlope {slope:g} and RescaleIntercept {intercept:g}: its values are lost", _EXPORT
         )
     return StoredValues(
@@ -95,9 +95,9 @@ def read_meaning(path: Path, dataset: Dataset) -> StoredValues:
 def _require_grey(path: Path, dataset: Dataset) -> None:
     kind = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
     if int(dataset.get("SamplesPerPixel") or 1) != 1 or not kind.startswith("MONOCHROME"):
-        raise broken(path, f"holds colours ({kind}), expected grey values", "export grey values, not a picture")
+        raise scan_error(path, f"holds colours ({kind}), expected grey values", "export grey values, not a picture")
     if kind != "MONOCHROME2":
-        raise broken(
+        raise scan_error(
             path,
             f"stores bright as low ({kind}), expected low values to be dark (MONOCHROME2)",
             "export the series again as MONOCHROME2",
@@ -108,7 +108,7 @@ def _require_low_bits(path: Path, dataset: Dataset) -> None:
     """The numbers must fill the lowest bits, as DICOM has asked for since 2006; older files may hold others there."""
     stored, high = dataset.get("BitsStored"), dataset.get("HighBit")
     if stored is not None and high is not None and int(high) != int(stored) - 1:
-        raise broken(
+        raise scan_error(
             path, f"stores {stored} bits below bit {high} (HighBit), expected HighBit {int(stored) - 1}", _EXPORT
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from frugalseg.errors import PairingError, ScanError
 from frugalseg.imaging.folders import look_through
 from frugalseg.imaging.formats import EXPECTED, case_id, is_dicom_file, is_dicom_folder, scan_suffix, visible
-from frugalseg.imaging.validation import ScanWarning, broken, some, unknown_format
+from frugalseg.imaging.validation import ScanWarning, scan_error, some, unknown_format
 
 __all__ = ["case_id", "check_two_files", "find_dataset", "find_masks", "find_scans"]
 
@@ -32,7 +32,7 @@ def find_scans(path: Path) -> dict[str, Path]:
         ScanWarning: entries that are neither read nor documents, by name.
     """
     if not path.exists():
-        raise broken(path, "does not exist", "check the path")
+        raise scan_error(path, "does not exist", "check the path")
     if path.is_file():
         if scan_suffix(path) is None and not is_dicom_file(path):
             raise unknown_format(path)

@@ -13,7 +13,7 @@ from typing import IO
 
 from frugalseg.errors import ScanError
 from frugalseg.imaging.formats import NIFTI, scan_suffix
-from frugalseg.imaging.validation import broken
+from frugalseg.imaging.validation import scan_error
 
 LONGEST_LINE = 1 << 15
 LONGEST_NAME = 255
@@ -30,7 +30,7 @@ def damaged(path: Path, what: str) -> ScanError:
     """The error for a header that says something impossible."""
     suffix = scan_suffix(path) or ""
     kind = "NIfTI" if suffix in NIFTI else "NRRD" if suffix.endswith(("nrrd", "nhdr")) else "MetaImage"
-    return broken(path, f"has a damaged {kind} header, or is cut short: {what}")
+    return scan_error(path, f"has a damaged {kind} header, or is cut short: {what}")
 
 
 def read_line(path: Path, file: IO[bytes]) -> str | None:
@@ -83,18 +83,18 @@ def data_file(header: Path, name: str) -> Path:
     """
     place = PurePosixPath(name.replace("\\", "/"))
     if not name or "%" in name or name.startswith("LIST"):
-        raise broken(
+        raise scan_error(
             header,
             f"keeps its voxels in several files ({shown(name)}), expected one",
             "write the scan as one .nrrd, .mha or .nii.gz file",
         )
     if place.is_absolute() or ".." in place.parts or re.match("[A-Za-z]:", name):
-        raise broken(
+        raise scan_error(
             header,
             f"points to voxels outside of its folder ({shown(name)})",
             "put the data file beside the header and name it without a folder",
         )
     path = header.parent / name
     if len(name) > LONGEST_NAME or not path.is_file():
-        raise broken(header, f"lacks its data file {shown(name)}", "put the data file beside the header")
+        raise scan_error(header, f"lacks its data file {shown(name)}", "put the data file beside the header")
     return path

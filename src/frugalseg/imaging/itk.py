@@ -12,7 +12,7 @@ import SimpleITK
 
 from frugalseg.imaging.formats import scan_suffix
 from frugalseg.imaging.header import check_header
-from frugalseg.imaging.validation import broken, require_3d, require_file, require_plain, slim
+from frugalseg.imaging.validation import require_3d, require_file, require_plain, scan_error, to_working_dtype
 from frugalseg.imaging.volume import Array, Frame, Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -50,11 +50,14 @@ def load_itk(path: Path) -> Volume:
         image = reader.Execute()
     except RuntimeError as error:
         # ITK's own words are long and sometimes wrong ("no such file" for a file cut short): they stay in the chain.
-        raise broken(path, f"cannot be read: it is cut short, damaged, or no {_kind(path)} file") from error
+        raise scan_error(path, f"cannot be read: it is cut short, damaged, or no {_kind(path)} file") from error
     array: Array = SimpleITK.GetArrayFromImage(image)
     require_plain(path, array.dtype)
     return Volume(
-        slim(array.reshape(shape[::-1])).transpose(2, 1, 0), _affine(image), path, _frame(path, header, image)
+        to_working_dtype(array.reshape(shape[::-1])).transpose(2, 1, 0),
+        _affine(image),
+        path,
+        _frame(path, header, image),
     )
 
 
@@ -85,7 +88,7 @@ def _require_mm(path: Path, header: bytes) -> None:
         units = [unit.strip('"') for unit in re.findall(r'"[^"]*"|\S+', told.decode("latin-1"))]
         # A fourth axis of length 1 may have a unit of time.
         if other := [unit for unit in units[:3] if unit.lower() not in _MM]:
-            raise broken(
+            raise scan_error(
                 path,
                 f"is measured in {other[0]!r} ({name.decode('latin-1')}), expected mm",
                 "convert spacing and origin in its header to mm",
@@ -105,7 +108,7 @@ def _frame(path: Path, header: bytes, image: Any) -> Frame:
 def _require_volume(path: Path, reader: Any) -> tuple[int, int, int]:
     shape = require_3d(path, reader.GetSize())
     if reader.GetNumberOfComponents() != 1:
-        raise broken(
+        raise scan_error(
             path,
             f"holds {reader.GetNumberOfComponents()} numbers per voxel (colours, a vector field, or several layers), "
             "expected one",
@@ -113,7 +116,7 @@ def _require_volume(path: Path, reader: Any) -> tuple[int, int, int]:
         )
     spacing = reader.GetSpacing()[:3]
     if 0 in spacing:
-        raise broken(
+        raise scan_error(
             path, f"has zero spacing {spacing}", "correct the header: spacing must be positive in mm on every axis"
         )
     return shape

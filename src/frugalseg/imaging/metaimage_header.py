@@ -10,7 +10,7 @@ from pathlib import Path
 
 from frugalseg.imaging.claims import require_plausible
 from frugalseg.imaging.header_text import MOST_LINES, damaged, data_file, integers, numbers, read_line, shown
-from frugalseg.imaging.validation import broken
+from frugalseg.imaging.validation import scan_error
 
 BYTES = {
     "MET_CHAR": 1,
@@ -78,7 +78,7 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             match = _LINE.fullmatch(line)
             if match is None:
                 if not fields:
-                    raise broken(path, "cannot be read: it is no MetaImage file")
+                    raise scan_error(path, "cannot be read: it is no MetaImage file")
                 raise damaged(path, f"the line {shown(line)} is no 'key = value'")
             key, value = match["key"], match["value"]
             if key in fields:
@@ -93,7 +93,7 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             if key == "ElementDataFile":
                 return fields, file.tell()
     if not fields:
-        raise broken(path, "cannot be read: it is no MetaImage file")
+        raise scan_error(path, "cannot be read: it is no MetaImage file")
     raise damaged(path, "ElementDataFile is missing")
 
 

@@ -21,7 +21,7 @@ from frugalseg.errors import ScanError
 from frugalseg.imaging.formats import scan_suffix
 from frugalseg.imaging.header import check_header
 from frugalseg.imaging.nifti_place import frame_of, in_mm, place, unit_mm
-from frugalseg.imaging.validation import broken, require_3d, require_file, require_plain, slim
+from frugalseg.imaging.validation import require_3d, require_file, require_plain, scan_error, to_working_dtype
 from frugalseg.imaging.volume import Array, Frame, Volume
 
 _CHUNK = 1 << 20
@@ -47,7 +47,7 @@ def load_nifti(path: Path) -> Volume:
         check_header(path, scan_suffix(path))
         image = nib.load(path, mmap=False)
         if not isinstance(image, nib.Nifti1Image):
-            raise broken(path, f"is no NIfTI file but {type(image).__name__}", "convert it to .nii.gz")
+            raise scan_error(path, f"is no NIfTI file but {type(image).__name__}", "convert it to .nii.gz")
         shape = require_3d(path, image.shape)
         require_plain(path, image.get_data_dtype())
         _require_spacing(path, image)
@@ -60,7 +60,7 @@ def load_nifti(path: Path) -> Volume:
             while more := len(stream.read(_CHUNK)):
                 after += more
                 if after > _MOST_AFTER:
-                    raise broken(path, "decompresses to far more than the voxels of its header")
+                    raise scan_error(path, "decompresses to far more than the voxels of its header")
         else:
             array = _voxels(image.dataobj).reshape(shape, order="A")
     volume = Volume(array, in_mm(image.affine, unit_mm(path, image.header)), path)
@@ -82,9 +82,9 @@ def _require_packing(path: Path) -> None:
     with path.open("rb") as file:
         packed = file.read(2) == _GZIP
     if packed and not named:
-        raise broken(path, "is compressed, though its name does not end in .gz", f"rename it to {path.name}.gz")
+        raise scan_error(path, "is compressed, though its name does not end in .gz", f"rename it to {path.name}.gz")
     if named and not packed:
-        raise broken(
+        raise scan_error(
             path,
             "is damaged or not compressed, though its name ends in .gz",
             f"rename it to {path.name[:-3]} if it is a NIfTI file, else copy or export it again",
@@ -93,7 +93,7 @@ def _require_packing(path: Path) -> None:
         with gzip.open(path) as stream:
             twice = stream.read(2) == _GZIP
         if twice:
-            raise broken(path, "is compressed twice", "decompress it once with gunzip, and name the result .nii.gz")
+            raise scan_error(path, "is compressed twice", "decompress it once with gunzip, and name the result .nii.gz")
 
 
 def load_mgh(path: Path) -> Volume:
@@ -111,7 +111,7 @@ def load_mgh(path: Path) -> Volume:
         image = nib.MGHImage.from_bytes(stored)
         shape = require_3d(path, image.shape)
         require_plain(path, image.get_data_dtype())
-        array = slim(np.asanyarray(image.dataobj)).reshape(shape, order="A")
+        array = to_working_dtype(np.asanyarray(image.dataobj)).reshape(shape, order="A")
     volume = Volume(array, image.affine, path)
     if any(stored[_RAS_FLAG]):
         return volume
@@ -128,19 +128,19 @@ def _told(path: Path, kind: str = "NIfTI") -> Iterator[None]:
     except ScanError:
         raise
     except MemoryError as error:
-        raise broken(
+        raise scan_error(
             path, "claims more voxels than memory holds; its header is damaged or the scan too large"
         ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise broken(path, f"is cut short or damaged ({_first_line(error)})") from error
+        raise scan_error(path, f"is cut short or damaged ({_first_line(error)})") from error
     except ImageFileError as error:
-        raise broken(path, f"is no {kind} file, or its header is damaged ({_first_line(error)})") from error
+        raise scan_error(path, f"is no {kind} file, or its header is damaged ({_first_line(error)})") from error
     except OSError as error:
         # nibabel says "Expected N bytes, got M" so; a real trouble of the disk has an errno.
         what = error.strerror or f"it is cut short: {_first_line(error)}"
-        raise broken(path, f"cannot be read ({what})") from error
+        raise scan_error(path, f"cannot be read ({what})") from error
     except (HeaderDataError, MGHError, ValueError, TypeError, KeyError, ArithmeticError) as error:
-        raise broken(path, f"has a damaged {kind} header ({_first_line(error)})") from error
+        raise scan_error(path, f"has a damaged {kind} header ({_first_line(error)})") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -149,7 +149,7 @@ def _first_line(error: Exception) -> str:
 
 def _voxels(data: Any) -> Array:
     """The stored voxels, scaled in place where the header asks for it; no float64 copy is made by the scaling."""
-    array = slim(data.get_unscaled())
+    array = to_working_dtype(data.get_unscaled())
     if (data.slope, data.inter) == (1, 0):
         return array
     scaled = array.astype(np.float32, copy=False)
@@ -168,6 +168,6 @@ def _require_spacing(path: Path, image: nib.Nifti1Image) -> None:
         header = type(image.header).from_fileobj(file, check=False)
     spacing = tuple(float(s) for s in header["pixdim"][1:4])
     if 0 in spacing:
-        raise broken(
+        raise scan_error(
             path, f"has zero spacing {spacing}", "correct the header: spacing must be positive in mm on every axis"
         )

@@ -11,7 +11,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from frugalseg.errors import ScanError
-from frugalseg.imaging.validation import broken
+from frugalseg.imaging.validation import scan_error
 from frugalseg.imaging.volume import TOLERATED, Array, Frame, Volume
 
 PLACE = (
@@ -62,7 +62,7 @@ def unit_mm(path: Path, header: nib.Nifti1Header) -> float:
     """Millimetres in the header's unit of length; raises `ScanError` for one that the format does not know."""
     unit = int(header["xyzt_units"]) % 8
     if unit not in MM:
-        raise broken(
+        raise scan_error(
             path,
             f"is measured in an unknown unit of length (xyzt_units {unit}), expected metre, mm or micrometre",
             "correct the header: 2 stands for mm",

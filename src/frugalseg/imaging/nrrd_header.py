@@ -10,7 +10,7 @@ from pathlib import Path
 
 from frugalseg.imaging.claims import LARGEST_RATIO, require_plausible
 from frugalseg.imaging.header_text import MOST_LINES, damaged, data_file, integers, numbers, read_line, shown
-from frugalseg.imaging.validation import broken
+from frugalseg.imaging.validation import scan_error
 
 BYTES = {
     name: size
@@ -97,7 +97,7 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
     with path.open("rb") as file:
         magic = read_line(path, file) if file.read(4) == b"NRRD" else None
         if magic is None or not _MAGIC.fullmatch("NRRD" + magic):
-            raise broken(path, "cannot be read: it is no NRRD file")
+            raise scan_error(path, "cannot be read: it is no NRRD file")
         for _ in range(MOST_LINES):
             line = read_line(path, file)
             if not line:

@@ -10,7 +10,7 @@ import numpy as np
 
 from frugalseg.imaging.formats import EXPECTED, ITK, MGH, NIFTI, is_dicom_file, is_dicom_folder, scan_suffix
 from frugalseg.imaging.intensity import padding_in
-from frugalseg.imaging.validation import ScanWarning, broken, unknown_format
+from frugalseg.imaging.validation import ScanWarning, scan_error, unknown_format
 from frugalseg.imaging.volume import TOLERATED, Array, Volume
 
 __all__ = ["ScanWarning", "read_labels", "read_volume"]
@@ -66,7 +66,7 @@ def _load(path: Path) -> Volume:
     suffix = scan_suffix(path)
     if path.is_dir() or (suffix is None and is_dicom_file(path)):
         if path.is_dir() and not is_dicom_folder(path):
-            raise broken(path, "is a folder without DICOM files", f"give a scan: {EXPECTED}")
+            raise scan_error(path, "is a folder without DICOM files", f"give a scan: {EXPECTED}")
         from frugalseg.imaging.dicom import load_dicom
 
         return load_dicom(path)
@@ -83,7 +83,7 @@ def _load(path: Path) -> Volume:
 
         return load_itk(path)
     if not path.exists():
-        raise broken(path, "does not exist", "check the path")
+        raise scan_error(path, "does not exist", "check the path")
     raise unknown_format(path)
 
 
@@ -109,7 +109,7 @@ def _finite(array: Array, path: Path) -> Array:
     if bad == 0:
         return array
     if bad == array.size:
-        raise broken(path, "holds no finite value, every voxel is NaN or infinite", "export the scan again")
+        raise scan_error(path, "holds no finite value, every voxel is NaN or infinite", "export the scan again")
     lowest = min(float(np.min(plane, initial=np.inf, where=np.isfinite(plane))) for plane in array.T)
     mended = array if array.flags.writeable else array.copy(order="K")
     for plane in mended.T:
@@ -143,16 +143,16 @@ def _integers(array: Array, path: Path) -> Array:
     """Floating-point labels (float32) as int32."""
     cure = "give a label map of integers (one value per organ), saved without interpolation"
     if not np.isfinite(array).all():
-        raise broken(path, "is given as labels but holds NaN or infinite values", cure)
+        raise scan_error(path, "is given as labels but holds NaN or infinite values", cure)
     rounded = np.rint(array)
     off = np.abs(array - rounded) > ROUNDING
     if off.any():
         value = float(array[off].flat[0])
-        raise broken(
+        raise scan_error(
             path, f"is given as labels but holds {int(off.sum())} values that are no integers ({value:g})", cure
         )
     if np.abs(rounded).max() > EXACT_IN_FLOAT32:
-        raise broken(path, f"is given as labels but holds values beyond {EXACT_IN_FLOAT32}", cure)
+        raise scan_error(path, f"is given as labels but holds values beyond {EXACT_IN_FLOAT32}", cure)
     return rounded.astype(np.int32)
 
 

@@ -23,7 +23,7 @@ class ScanWarning(UserWarning):
     """A scan was read, but something in it was mended or had to be assumed."""
 
 
-def broken(path: Path, what: str, cure: str = COPY_AGAIN) -> ScanError:
+def scan_error(path: Path, what: str, cure: str = COPY_AGAIN) -> ScanError:
     """The error for a file that cannot be read; `what` continues the sentence that its name begins."""
     return ScanError(f"{path} {what}", cure)
 
@@ -37,23 +37,23 @@ def some(names: Iterable[str]) -> str:
 def unknown_format(path: Path) -> ScanError:
     """The error for a file of a format that is not read."""
     if path.suffix.lower() in (".hdr", ".img"):
-        return broken(path, "is an Analyze file or half of a NIfTI pair", PAIR_CURE)
-    return broken(path, "is of no known format", f"give a scan: {EXPECTED}")
+        return scan_error(path, "is an Analyze file or half of a NIfTI pair", PAIR_CURE)
+    return scan_error(path, "is of no known format", f"give a scan: {EXPECTED}")
 
 
 def require_file(path: Path) -> None:
     """Raise `ScanError` unless `path` is a file with something in it that may be read."""
     if not path.exists():
-        raise broken(path, "does not exist", "check the path")
+        raise scan_error(path, "does not exist", "check the path")
     if not path.is_file():
-        raise broken(path, "is a folder, expected a file", "give the scan file itself")
+        raise scan_error(path, "is a folder, expected a file", "give the scan file itself")
     try:
         with path.open("rb") as file:
             empty = not file.read(1)
     except OSError as error:
-        raise broken(path, f"cannot be opened ({error.strerror})", "check its permissions") from error
+        raise scan_error(path, f"cannot be opened ({error.strerror})", "check its permissions") from error
     if empty:
-        raise broken(path, "is empty (0 bytes)")
+        raise scan_error(path, "is empty (0 bytes)")
 
 
 def require_3d(path: Path, shape: Sequence[int]) -> tuple[int, int, int]:
@@ -65,12 +65,12 @@ def require_3d(path: Path, shape: Sequence[int]) -> tuple[int, int, int]:
         return short[0], short[1], short[2]
     told = "×".join(map(str, shape))
     if len(short) < 3:
-        raise broken(
+        raise scan_error(
             path,
             f"has {len(short)} dimensions ({told}), expected one 3D volume",
             "give the whole scan as one 3D file, not single slices",
         )
-    raise broken(
+    raise scan_error(
         path,
         f"has {len(short)} dimensions ({told}), expected one 3D volume",
         "split the series into its volumes first and give one file per volume",
@@ -80,13 +80,15 @@ def require_3d(path: Path, shape: Sequence[int]) -> tuple[int, int, int]:
 def require_plain(path: Path, dtype: np.dtype[np.generic]) -> None:
     """Raise `ScanError` unless voxels are plain real numbers (not RGB, not complex)."""
     if dtype.fields is not None:
-        raise broken(path, "holds colours (RGB), expected one number per voxel", "export grey values, not a picture")
+        raise scan_error(
+            path, "holds colours (RGB), expected one number per voxel", "export grey values, not a picture"
+        )
     if dtype.kind not in "biuf":
         kind = "complex numbers" if dtype.kind == "c" else f"values of type {dtype}"
-        raise broken(path, f"holds {kind}, expected real ones", "export the magnitude image")
+        raise scan_error(path, f"holds {kind}, expected real ones", "export the magnitude image")
 
 
-def slim(array: Array) -> Array:
+def to_working_dtype(array: Array) -> Array:
     """Integers in the machine's byte order, unchanged; floating-point numbers as float32; a copy only where needed."""
     if array.dtype.kind == "f":
         return array.astype(np.float32, copy=False)

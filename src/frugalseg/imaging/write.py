@@ -16,7 +16,7 @@ from frugalseg.errors import DiskError, ScanError, disk_errors
 from frugalseg.imaging.formats import ITK, NIFTI, scan_suffix
 from frugalseg.imaging.itk import itk_image, load_itk
 from frugalseg.imaging.nifti import nifti_image
-from frugalseg.imaging.validation import broken
+from frugalseg.imaging.validation import scan_error
 from frugalseg.imaging.volume import Array, Volume
 
 _WRITTEN_AS = {".mhd": ".mha", ".nhdr": ".nrrd", ".seg.nrrd": ".nrrd"} | dict.fromkeys(
@@ -46,7 +46,7 @@ def write_mask(volume: Volume, path: Path) -> None:
     mask = volume.with_array(_stored(volume, path))
     suffix = scan_suffix(path)
     if suffix not in (*NIFTI, *ITK) or suffix in (".mhd", ".nhdr"):
-        raise broken(path, "is no file type for masks", "name it .nii.gz, .nii, .nrrd or .mha")
+        raise scan_error(path, "is no file type for masks", "name it .nii.gz, .nii, .nrrd or .mha")
     with _whole(path, suffix) as temporary:
         if suffix in NIFTI:
             nib.save(nifti_image(mask), temporary)
@@ -96,7 +96,7 @@ def _save_itk(mask: Volume, path: Path, temporary: Path) -> None:
     if not np.array_equal(back.array, mask.array):
         raise DiskError(f"{path} was not written as it should be", "check the disk, or choose another --out")
     if not back.same_grid(mask):
-        raise broken(
+        raise scan_error(
             path,
             f"cannot hold this grid ({mask.describe_grid()}; sheared axes?)",
             "convert the scan to .nii.gz: its mask then becomes a .nii.gz too, which holds any grid",

@@ -19,7 +19,7 @@ from frugalseg.imaging.write import mask_path
 from frugalseg.masks.folder import MaskFolder, chosen
 
 
-def pair(images: Path, masks: Path, cases: Sequence[str]) -> tuple[dict[str, Path], dict[str, Path]]:
+def pair_scans_and_masks(images: Path, masks: Path, cases: Sequence[str]) -> tuple[dict[str, Path], dict[str, Path]]:
     """Case id → scan and case id → mask, of the scans that have one and are wanted.
 
     A single scan and a single mask file belong together whatever they are called.
@@ -40,13 +40,13 @@ def pair(images: Path, masks: Path, cases: Sequence[str]) -> tuple[dict[str, Pat
     return wanted, {case: given[case] for case in wanted}
 
 
-def check_kept(masks: Mapping[str, Path], images: Mapping[str, Path], out: Path) -> None:
+def refuse_overwriting_inputs(masks: Mapping[str, Path], images: Mapping[str, Path], out: Path) -> None:
     """Raise `RunError` where a new mask in `out` would overwrite the given one."""
     if over := [case for case in masks if mask_path(out, case, images[case]).resolve() == masks[case].resolve()]:
         raise RunError(f"the new mask of {over[0]} would overwrite the given one", "choose another --out")
 
 
-def read_given(case: str, scan: Volume, path: Path) -> Volume:
+def read_input_mask(case: str, scan: Volume, path: Path) -> Volume:
     """The mask of a case, on the grid of its scan.
 
     Raises:
@@ -61,7 +61,7 @@ def read_given(case: str, scan: Volume, path: Path) -> Volume:
     return mask
 
 
-def forget_changed(folder: MaskFolder, masks: Mapping[str, Path]) -> None:
+def invalidate_changed(folder: MaskFolder, masks: Mapping[str, Path]) -> None:
     """Of an interrupted run, do the scans again whose given mask was changed since."""
     for case in list(folder.done):
         given = folder.record.given.get(case)

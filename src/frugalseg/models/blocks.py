@@ -18,7 +18,7 @@ def make_norm(kind: Norm, channels: int) -> nn.Module:
     return nn.InstanceNorm2d(channels, affine=kind == "instance_affine")
 
 
-def lay_out(*parts: nn.Module) -> None:
+def use_channels_last(*parts: nn.Module) -> None:
     """Keep the weights of each part in the order in which its convolutions are quickest: channels last, unless it has
     an instance or group norm, which would turn every map around. What the parts compute stays the same."""
     for part in parts:

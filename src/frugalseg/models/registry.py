@@ -7,7 +7,7 @@ from typing import Literal
 from frugalseg.errors import OptionError
 from frugalseg.models import resunet, supercl_unet, transunet
 from frugalseg.models.backbone import Backbone
-from frugalseg.models.blocks import Encoder, ProjectionNet, Segmenter, lay_out
+from frugalseg.models.blocks import Encoder, ProjectionNet, Segmenter, use_channels_last
 from frugalseg.models.heads import linear_head, mlp_head
 from frugalseg.models.unet import UNET
 from frugalseg.options import Norm
@@ -68,7 +68,7 @@ def build_segmenter(name: str, classes: int, norm: Norm, dropout: float | None =
     """
     encoder, dropout = _build_encoder(name, norm, dropout, inputs)
     decoder = find_backbone(name).decoder(encoder, classes, norm, dropout)
-    lay_out(encoder, decoder)
+    use_channels_last(encoder, decoder)
     return Segmenter(encoder, decoder)
 
 
@@ -86,7 +86,7 @@ def build_projection(
     """
     encoder, _ = _build_encoder(name, norm, dropout, inputs)
     dim = encoder.embedding_dim
-    lay_out(encoder)
+    use_channels_last(encoder)
     return ProjectionNet(encoder, linear_head(dim) if head == "linear" else mlp_head(dim, dim, dim))
 
 

@@ -19,7 +19,7 @@ from frugalseg.pretraining.gather import gathered
 from frugalseg.pretraining.loss import contrastive_loss, triplet_pairs
 from frugalseg.pretraining.pair_rules import PairRule
 from frugalseg.pretraining.passes import passes
-from frugalseg.pretraining.slice_metadata import Facts
+from frugalseg.pretraining.slice_metadata import SliceMetadata
 
 
 class Learner(nn.Module, ABC):
@@ -44,7 +44,9 @@ class Learner(nn.Module, ABC):
         return type(self).forward is Learner.forward
 
     @abstractmethod
-    def losses(self, outputs: Any, facts: Facts, rows: Tensor, superpixels: Tensor | None = None) -> dict[str, Tensor]:
+    def losses(
+        self, outputs: Any, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The loss of one process's share of a batch under "loss", and what else is worth a curve.
 
         Args:
@@ -67,7 +69,7 @@ class Triplets(Learner):
         self.tau = tau
 
     def losses(
-        self, outputs: Tensor, facts: Facts, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: Tensor, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """PolyCL's triplet loss."""
         pairs = triplet_pairs(len(outputs) // 3, outputs.device)
@@ -99,7 +101,7 @@ class InBatch(Learner):
         self.rule, self.options, self.tau, self.one_by_one = rule, options, tau, one_by_one
 
     def losses(
-        self, outputs: Tensor, facts: Facts, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: Tensor, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """The loss, the share of embeddings that had a positive, and whether none had (1 or 0)."""
         positives, compared = self.rule(facts.at(gathered(rows)), self.options)
@@ -119,7 +121,7 @@ class Classifier(Learner):
         super().__init__(network, views=1)
 
     def losses(
-        self, outputs: Tensor, facts: Facts, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: Tensor, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Binary cross-entropy, the mean over slices and organs."""
         present = facts.present[rows]

@@ -14,7 +14,7 @@ from frugalseg.pretraining.gather import gathered
 from frugalseg.pretraining.learners import Learner
 from frugalseg.pretraining.loss import byol_loss, contrastive_loss
 from frugalseg.pretraining.pair_rules import queue_masks
-from frugalseg.pretraining.slice_metadata import Facts
+from frugalseg.pretraining.slice_metadata import SliceMetadata
 
 
 def slow_copy(network: nn.Module) -> nn.Module:
@@ -66,7 +66,7 @@ class MoCo(Learner):
         return self.network(first), keys
 
     def losses(
-        self, outputs: tuple[Tensor, Tensor], facts: Facts, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: tuple[Tensor, Tensor], facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Each query against its own key and the queue."""
         queries, keys = outputs
@@ -115,7 +115,7 @@ class BYOL(Learner):
         return torch.cat([self.predictor(self.network(view)) for view in views]), slow
 
     def losses(
-        self, outputs: tuple[Tensor, Tensor], facts: Facts, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: tuple[Tensor, Tensor], facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Each view's prediction against the slow vector of the other view; the mean of both directions."""
         predictions, slow = outputs

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from frugalseg.options import PretrainOptions
-from frugalseg.pretraining.slice_metadata import Facts
+from frugalseg.pretraining.slice_metadata import SliceMetadata
 
 Masks = tuple[Tensor, Tensor]
-PairRule = Callable[[Facts, PretrainOptions], Masks]
+PairRule = Callable[[SliceMetadata, PretrainOptions], Masks]
 
 
 def _same(values: Tensor) -> Tensor:
@@ -34,31 +34,31 @@ def _same(values: Tensor) -> Tensor:
     return values[:, None] == values[None, :]
 
 
-def _others(facts: Facts) -> Tensor:
+def _others(facts: SliceMetadata) -> Tensor:
     """Everything but the diagonal."""
     return ~torch.eye(len(facts.row), dtype=torch.bool, device=facts.row.device)
 
 
-def same_slice(facts: Facts, _: PretrainOptions) -> Masks:
+def same_slice(facts: SliceMetadata, _: PretrainOptions) -> Masks:
     """SimCLR (arXiv 2002.05709, eq. 1)."""
     others = _others(facts)
     return _same(facts.row) & others, others
 
 
-def same_organs(facts: Facts, _: PretrainOptions) -> Masks:
+def same_organs(facts: SliceMetadata, _: PretrainOptions) -> Masks:
     """SupCon (arXiv 2004.11362) with the set of organs present as the label."""
     others = _others(facts)
     return _same(facts.organs) & others, others
 
 
-def near_position(facts: Facts, options: PretrainOptions) -> Masks:
+def near_position(facts: SliceMetadata, options: PretrainOptions) -> Masks:
     """PCL (arXiv 2106.09157): slices at the same height of their scans; where they have none, SimCLR's pairs."""
     others = _others(facts)
     apart = (facts.position[:, None] - facts.position[None, :]).abs()  # NaN where there is no height, and not below
     return ((apart < options.position_threshold) | _same(facts.row)) & others, others
 
 
-def same_quarter(facts: Facts, _: PretrainOptions) -> Masks:
+def same_quarter(facts: SliceMetadata, _: PretrainOptions) -> Masks:
     """GCL's global loss G^D (arXiv 2006.10511): same quarters of other scans are never negatives. Its positives are
     compared one by one (`loss.contrastive_loss`), so none of them stands in another's denominator."""
     quarter = _same(facts.quarter)
@@ -66,20 +66,20 @@ def same_quarter(facts: Facts, _: PretrainOptions) -> Masks:
     return positives, positives | ~quarter
 
 
-def organs_in_batch(facts: Facts, options: PretrainOptions) -> Masks:
+def organs_in_batch(facts: SliceMetadata, options: PretrainOptions) -> Masks:
     """PolyCL-O against the whole batch."""
     apart = ~_same(facts.row)
     return _at_distance(_same(facts.organs) & apart, apart, facts, options.min_distance_mm)
 
 
-def scan_in_batch(facts: Facts, options: PretrainOptions) -> Masks:
+def scan_in_batch(facts: SliceMetadata, options: PretrainOptions) -> Masks:
     """PolyCL-S against the whole batch."""
     scan = _same(facts.scan)
     positives = scan & ~_same(facts.row)
     return _at_distance(positives, positives | ~scan, facts, options.min_distance_mm)
 
 
-def both_in_batch(facts: Facts, options: PretrainOptions) -> Masks:
+def both_in_batch(facts: SliceMetadata, options: PretrainOptions) -> Masks:
     """PolyCL-M against the whole batch; anchors without a negative in their scope take those of the other."""
     scan, organs = _same(facts.scan), _same(facts.organs)
     positives = scan & organs & ~_same(facts.row)
@@ -89,7 +89,7 @@ def both_in_batch(facts: Facts, options: PretrainOptions) -> Masks:
     return _at_distance(positives, positives | negatives, facts, options.min_distance_mm)
 
 
-def _at_distance(positives: Tensor, compared: Tensor, facts: Facts, min_dz: float) -> Masks:
+def _at_distance(positives: Tensor, compared: Tensor, facts: SliceMetadata, min_dz: float) -> Masks:
     """Take pairs of one scan closer than `min_dz` mm out of P and D, but for anchors that would keep no positive."""
     if min_dz <= 0:
         return positives, compared

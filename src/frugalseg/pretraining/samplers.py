@@ -18,7 +18,7 @@ from frugalseg.engine.progress import say
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.pairs import Ints, PairTable, Rule
-from frugalseg.pretraining.slice_metadata import QUARTERS, Facts
+from frugalseg.pretraining.slice_metadata import QUARTERS, SliceMetadata
 from frugalseg.text import counted
 
 
@@ -32,7 +32,7 @@ class Pool:
     """
 
     rows: Ints
-    facts: Facts
+    facts: SliceMetadata
 
     @cached_property
     def pairs(self) -> PairTable:

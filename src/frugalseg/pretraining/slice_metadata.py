@@ -16,7 +16,7 @@ QUARTERS = 4
 
 
 @dataclass(frozen=True)
-class Facts:
+class SliceMetadata:
     """One entry a slice; `at` makes one entry an embedding of it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Facts:
     quarter: Tensor
 
     @classmethod
-    def of(cls, store: SliceStore, rows: npt.NDArray[np.int64], with_organs: bool) -> Facts:
+    def of(cls, store: SliceStore, rows: npt.NDArray[np.int64], with_organs: bool) -> SliceMetadata:
         """The facts of all slices of a store, so that a row of the store finds its own.
 
         Args:
@@ -67,10 +67,10 @@ class Facts:
             quarter=torch.from_numpy(quarter),
         )
 
-    def at(self, rows: Tensor) -> Facts:
+    def at(self, rows: Tensor) -> SliceMetadata:
         """The facts of these entries, one after the other; a row may stand several times."""
-        return Facts(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        return SliceMetadata(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
-    def to(self, device: torch.device) -> Facts:
+    def to(self, device: torch.device) -> SliceMetadata:
         """The same on `device`."""
-        return Facts(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        return SliceMetadata(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})

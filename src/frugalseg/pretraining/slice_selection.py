@@ -11,7 +11,7 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.methods import METHODS
-from frugalseg.pretraining.slice_metadata import Facts
+from frugalseg.pretraining.slice_metadata import SliceMetadata
 from frugalseg.records.split import Split
 
 Ints = npt.NDArray[np.int64]
@@ -68,7 +68,7 @@ def _spread(heights: npt.NDArray[np.float32]) -> float:
     return float(np.ptp(known)) if len(known) else np.inf
 
 
-def check_variety(options: PretrainOptions, rows: Ints, facts: Facts) -> None:
+def check_variety(options: PretrainOptions, rows: Ints, facts: SliceMetadata) -> None:
     """Refuse slices that are all alike in what the method tells apart.
 
     Raises:

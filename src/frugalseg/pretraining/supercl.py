@@ -41,7 +41,7 @@ from frugalseg.pretraining.learners import Learner
 from frugalseg.pretraining.loss import contrastive_loss
 from frugalseg.pretraining.pair_rules import near_position
 from frugalseg.pretraining.passes import passes
-from frugalseg.pretraining.slice_metadata import Facts
+from frugalseg.pretraining.slice_metadata import SliceMetadata
 
 STRIDE = 16
 """Every 16th cell is what the published code samples; of a 32-wide map that is two columns."""
@@ -120,7 +120,9 @@ class SuperCL(Learner):
             seen.append((encoder.embed(features), features[self.level], features[-1]))
         return tuple(torch.cat(parts) for parts in zip(*seen, strict=True))
 
-    def losses(self, outputs: Seen, facts: Facts, rows: Tensor, superpixels: Tensor | None = None) -> dict[str, Tensor]:
+    def losses(
+        self, outputs: Seen, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The loss, its three terms, and how many groups CCL finds in the batch."""
         maps = outputs.superpixels
         if maps is None:

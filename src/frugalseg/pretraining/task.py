@@ -22,7 +22,7 @@ from frugalseg.pretraining.methods import Method, Setting, check_options, chosen
 from frugalseg.pretraining.probe import Probe
 from frugalseg.pretraining.recipes import make_optimizer, make_schedule
 from frugalseg.pretraining.samplers import Pool
-from frugalseg.pretraining.slice_metadata import Facts
+from frugalseg.pretraining.slice_metadata import SliceMetadata
 from frugalseg.pretraining.slice_selection import check_variety, training_rows
 from frugalseg.pretraining.views import views_of
 from frugalseg.records.model import PublishedWeights
@@ -67,7 +67,7 @@ class PretrainTask(Task):
         recipe = self.method.recipe
         self.size = store.size
         self.rows = training_rows(store, split, options)
-        facts = Facts.of(store, self.rows, with_organs=self.method.annotation != "none")
+        facts = SliceMetadata.of(store, self.rows, with_organs=self.method.annotation != "none")
         check_variety(options, self.rows, facts)
         self.pool = Pool(self.rows, facts)
         self._drawn = 0, self.method.sampler(self.pool, options, 0)
@@ -122,7 +122,7 @@ class PretrainTask(Task):
             self._empty += losses["empty"]
         return losses
 
-    def constant_pass(self) -> tuple[nn.Module, tuple[int, ...]] | None:
+    def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]] | None:
         """The learner on all views of a batch, where it does no more than embed them, however many passes through the
         network that takes."""
         if not self.model.embeds_alone:

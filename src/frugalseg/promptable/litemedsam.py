@@ -18,7 +18,7 @@ from frugalseg.models.weight_files import read_state_dict
 from frugalseg.options import Precision
 from frugalseg.promptable.decoder import ONE, SEVERAL, decode_in_batches, decode_masks, encode_prompts
 from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, sign
-from frugalseg.promptable.state_dict_keys import PROMPTS_AND_DECODER, load_all
+from frugalseg.promptable.state_dict_keys import PROMPTS_AND_DECODER, load_strict
 from frugalseg.promptable.tinyvit import PUBLISHED_NAMES, TinyViT, fold_norms
 
 RECIPE = Recipe(size=256, mean=(0, 0, 0), std=(1, 1, 1), scale=1, stretch=True)
@@ -136,5 +136,5 @@ def load_litemedsam(path: Path, device: torch.device, precision: Precision = "au
         OptionError, RunError: the file is of another type, damaged, or of another model; names the first difference.
     """
     network = Network(TinyViT())
-    load_all(network, fold_norms(read_state_dict(path)), PUBLISHED_NAMES + PROMPTS_AND_DECODER, path, "LiteMedSAM")
+    load_strict(network, fold_norms(read_state_dict(path)), PUBLISHED_NAMES + PROMPTS_AND_DECODER, path, "LiteMedSAM")
     return LiteMedSAM(network, sha256(path), device, precision)

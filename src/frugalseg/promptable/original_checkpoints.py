@@ -21,7 +21,7 @@ from frugalseg.options import Precision
 from frugalseg.promptable.checkpoint import CURE, Checkpoint
 from frugalseg.promptable.configs import hq_config, sam2_config, sam2_video_config, sam_config
 from frugalseg.promptable.huggingface import HuggingFaceModel, as_promptable
-from frugalseg.promptable.state_dict_keys import HQ_NAMES, SAM2_NAMES, SAM_NAMES, Rules, load_all
+from frugalseg.promptable.state_dict_keys import HQ_NAMES, SAM2_NAMES, SAM_NAMES, Rules, load_strict
 
 
 def load_checkpoint(path: Path, device: torch.device, precision: Precision = "auto") -> HuggingFaceModel:
@@ -86,5 +86,5 @@ def _filled(network: Any, weights: dict[str, Tensor], prompts: str, rules: Rules
     checkpoint.shape(places)
     # transformers keeps the one encoding of places twice.
     weights["shared_image_embedding.positional_embedding"] = weights[places]
-    load_all(network, weights, rules, checkpoint.path, checkpoint.family)
+    load_strict(network, weights, rules, checkpoint.path, checkpoint.family)
     return network

@@ -39,7 +39,7 @@ def renamed(name: str, rules: Rules) -> str:
     return name
 
 
-def load_all(module: nn.Module, weights: Mapping[str, Tensor], rules: Rules, path: Path, model: str) -> None:
+def load_strict(module: nn.Module, weights: Mapping[str, Tensor], rules: Rules, path: Path, model: str) -> None:
     """Load a file's weights into a network; each must have its place there, and each place its weight.
 
     Args:

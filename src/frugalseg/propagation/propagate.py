@@ -29,7 +29,13 @@ from frugalseg.errors import RunError, disk_errors
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.masks.folder import MaskFolder, Words
-from frugalseg.masks.inputs import check_kept, forget_changed, organs_in, pair, read_given
+from frugalseg.masks.inputs import (
+    invalidate_changed,
+    organs_in,
+    pair_scans_and_masks,
+    read_input_mask,
+    refuse_overwriting_inputs,
+)
 from frugalseg.options import PropagateOptions, numbers
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.promptable.load import find_weights, load_promptable
@@ -74,8 +80,8 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
     """
     check_out(options.out)
     device = find_device(options.device)
-    images, annotations = pair(options.images, options.annotations, options.case)
-    check_kept(annotations, images, options.out)
+    images, annotations = pair_scans_and_masks(options.images, options.annotations, options.case)
+    refuse_overwriting_inputs(annotations, images, options.out)
     options, expected = settle(options, images)
     wanted, intensity = parse_targets(options.target), scale_of(options)
     given_record = PredictionRecord.beside(options.annotations)
@@ -84,13 +90,13 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
     record = _record(options, images, model, wanted or known)
     made_so = [record.to_json()[key] for key in SAME]
     folder = MaskFolder.claim(options, images, record, SAME, WORDS)
-    forget_changed(folder, annotations)
+    invalidate_changed(folder, annotations)
 
     def work(case: str, path: Path) -> tuple[Volume, CaseRecord]:
         volume = read_volume(path)
         expected.check(case, path, volume)
         scan = ScanSlices.of(volume, intensity)
-        given = read_given(case, volume, annotations[case])
+        given = read_input_mask(case, volume, annotations[case])
         task = Task.of(case, scan, given, options, wanted, known)
         source = GivenMask(str(annotations[case].resolve()), sha256(annotations[case]))
         store = _store(options, case)

@@ -25,7 +25,13 @@ from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.masks.folder import MaskFolder, Words
-from frugalseg.masks.inputs import check_kept, forget_changed, organs_in, pair, read_given
+from frugalseg.masks.inputs import (
+    invalidate_changed,
+    organs_in,
+    pair_scans_and_masks,
+    read_input_mask,
+    refuse_overwriting_inputs,
+)
 from frugalseg.options import PromptableOptions, RefineOptions
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.promptable.load import load_promptable
@@ -56,8 +62,8 @@ def refine(options: RefineOptions) -> dict[str, Path]:
     """
     check_out(options.out)
     device = find_device(options.device)
-    images, masks = pair(options.images, options.masks, options.case)
-    check_kept(masks, images, options.out)
+    images, masks = pair_scans_and_masks(options.images, options.masks, options.case)
+    refuse_overwriting_inputs(masks, images, options.out)
     references = {} if options.oracle is None else _references(options, images)
     options, expected = settle(options, images)
     intensity = scale_of(options)
@@ -65,14 +71,14 @@ def refine(options: RefineOptions) -> dict[str, Path]:
     source = PredictionRecord.beside(options.masks) or NOTHING_KNOWN
     model = load_promptable(options.model, device, options.precision)
     folder = MaskFolder.claim(options, images, _record(options, images, model, source, wanted), SAME, WORDS, (COARSE,))
-    forget_changed(folder, masks)
+    invalidate_changed(folder, masks)
     refiner = Refiner(model, options)
 
     def work(case: str, path: Path) -> tuple[Volume, CaseRecord]:
         volume = read_volume(path)
         expected.check(case, path, volume)
-        scan, given = ScanSlices.of(volume, intensity), read_given(case, volume, masks[case])
-        reference = read_given(case, volume, references[case]) if references else None
+        scan, given = ScanSlices.of(volume, intensity), read_input_mask(case, volume, masks[case])
+        reference = read_input_mask(case, volume, references[case]) if references else None
         organs = organs_in(given if reference is None else reference, wanted, source.targets)
         classes, others = _split(scan, given, organs)
         prompting = None

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frugalseg.models.blocks import lay_out
+from frugalseg.models.blocks import use_channels_last
 from frugalseg.models.resnet import ResNetEncoder, ResNetShape
 
 RESNET38 = ResNetShape(name="resnet38", depths=(3, 3, 3, 3), bottleneck=True)
@@ -29,7 +29,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.size = size
         self.encoder = ResNetEncoder(RESNET38, "batch")
-        lay_out(self.encoder)
+        use_channels_last(self.encoder)
         self.head = nn.Linear(self.encoder.embedding_dim, organs)
 
     def maps(self, slices: Tensor) -> Tensor:

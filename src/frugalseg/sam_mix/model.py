@@ -33,7 +33,7 @@ Maps = Callable[[Tensor], Tensor]
 """Numbers (N,) of some of a batch's slices → the encoder's maps of these."""
 
 
-class Asked(NamedTuple):
+class PromptBatch(NamedTuple):
     """Prompts about labelled slices, in training; a tuple, since Fabric looks into those on the way to the model.
 
     Attributes:
@@ -52,7 +52,7 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
+class Detections:
     """What the model makes of B slices; K organs, N of the B·K pairs are sought.
 
     Attributes:
@@ -128,7 +128,7 @@ class MixModel(nn.Module):
         self.frame = Frame.of((size, size), branch.recipe)
         self.threshold = threshold
 
-    def forward(self, slices: Tensor, pointed: Tensor, asked: Asked) -> dict[str, Tensor]:
+    def forward(self, slices: Tensor, pointed: Tensor, asked: PromptBatch) -> dict[str, Tensor]:
         """One step of training.
 
         Args:
@@ -173,7 +173,7 @@ class MixModel(nn.Module):
         return shown, scores.float()
 
     @torch.no_grad()
-    def find(self, slices: Tensor, maps: Maps | None = None, oracle: tuple[Tensor, Tensor] | None = None) -> Found:
+    def find(self, slices: Tensor, maps: Maps | None = None, oracle: tuple[Tensor, Tensor] | None = None) -> Detections:
         """Organs and their masks in slices, prompted by the classifier alone.
 
         Its box is too coarse to be the last word: what is found in it is drawn again in the box around that.
@@ -195,7 +195,7 @@ class MixModel(nn.Module):
         if len(wanted) == 0:
             size = slices.shape[-1]
             none = slices.new_zeros(0, len(ALL), size, size), slices.new_zeros(0, len(ALL))
-            return Found(present, cams, picture, organ, boxes[picture, organ], *none)
+            return Detections(present, cams, picture, organ, boxes[picture, organ], *none)
         encoded = self.encode(slices[wanted]) if maps is None else maps(wanted)
         given = boxes[picture, organ]
 
@@ -210,7 +210,7 @@ class MixModel(nn.Module):
         logits, scores = drawn(given)
         if oracle is None:
             logits, scores = drawn(around(best_of(logits, scores)[0] > 0, given))
-        return Found(present, cams, picture, organ, given, logits, scores)
+        return Detections(present, cams, picture, organ, given, logits, scores)
 
     @torch.no_grad()
     def _look(self, slices: Tensor) -> tuple[Tensor, Tensor]:

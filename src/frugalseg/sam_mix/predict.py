@@ -33,7 +33,7 @@ from frugalseg.options import PredictOptions, SamMixPredictOptions
 from frugalseg.records.model import SamMixRecord
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
 from frugalseg.sam_mix.checkpoint import load_mix, weights_sha256
-from frugalseg.sam_mix.model import Found, MixModel, claimed
+from frugalseg.sam_mix.model import Detections, MixModel, claimed
 from frugalseg.sam_mix.prompts import boxes_of_masks
 from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, _written_targets, written
 
@@ -42,7 +42,7 @@ WORDS = Words("prediction", "segmenting", "segmented", "predict")
 
 
 @dataclass(frozen=True)
-class Looked:
+class ScanPrediction:
     """A scan's mask, and what the classifier said of it.
 
     Attributes:
@@ -93,7 +93,7 @@ class MixPredictor(Predictor):
         """The mask of a scan, in the users' label values and on the scan's grid."""
         return self.look(volume).mask
 
-    def look(self, volume: Volume, oracle: Volume | None = None) -> Looked:
+    def look(self, volume: Volume, oracle: Volume | None = None) -> ScanPrediction:
         """The mask of a scan, and what the classifier says of its slices.
 
         Args:
@@ -125,10 +125,10 @@ class MixPredictor(Predictor):
                 bar.advance(len(classes[chunk]))
         clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
         mask = volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
-        return Looked(mask, present)
+        return ScanPrediction(mask, present)
 
     @torch.inference_mode()
-    def _find(self, images: Tensor, oracle: tuple[Tensor, Tensor] | None) -> Found:
+    def _find(self, images: Tensor, oracle: tuple[Tensor, Tensor] | None) -> Detections:
         model = self.network
         assert isinstance(model, MixModel)
         with autocast(self.options.precision, self.device):

@@ -21,7 +21,7 @@ from frugalseg.records.split import Split
 from frugalseg.sam_mix.classifier import focal_loss
 from frugalseg.sam_mix.features import Features
 from frugalseg.sam_mix.losses import SEGMENTATION, map_loss, mask_losses
-from frugalseg.sam_mix.model import Asked, MixModel
+from frugalseg.sam_mix.model import MixModel, PromptBatch
 from frugalseg.sam_mix.prompts import boxes_of_masks, moved_outward
 from frugalseg.sam_mix.validate import MixValidation
 from frugalseg.segmentation.consistency import ramp
@@ -177,7 +177,7 @@ class MixTask(Task):
         assert pointed.labels is not None
         return shown.images, pointed.images, pointed.labels
 
-    def _ask(self, batch: Batch) -> tuple[Asked, Tensor]:
+    def _ask(self, batch: Batch) -> tuple[PromptBatch, Tensor]:
         """One prompt about each labelled slice, for one of its organs, and the organ's mask (N, S, S)."""
         labels = batch.labelled.labels
         assert labels is not None
@@ -188,13 +188,13 @@ class MixTask(Task):
         targets = labels == (organs + 1)[:, None, None]
         taught = torch.rand(count).to(device) < TAUGHT
         maps = None if batch.maps is None else batch.maps[-count:]
-        return Asked(batch.labelled.images, organs, self._moved(targets), taught, maps), targets
+        return PromptBatch(batch.labelled.images, organs, self._moved(targets), taught, maps), targets
 
     def _moved(self, masks: Tensor) -> Tensor:
         boxes, _ = boxes_of_masks(masks)
         return moved_outward(boxes, masks.shape[-1], torch.rand(boxes.shape).to(boxes.device))
 
-    def _believed(self, batch: Batch) -> tuple[Asked, Tensor] | None:
+    def _believed(self, batch: Batch) -> tuple[PromptBatch, Tensor] | None:
         """What the model is sure of in slices whose masks are not learned from, as prompts and masks; at most as many
         as there are labelled slices, to keep the memory of a step bounded."""
         with autocast(self.options.precision, batch.images.device):
@@ -209,7 +209,7 @@ class MixTask(Task):
         slices, targets = found.slices[chosen], logits[chosen] > 0
         taught = torch.ones(len(chosen), dtype=torch.bool, device=slices.device)
         mine = None if maps is None else maps[slices]
-        return Asked(batch.images[slices], found.organs[chosen], self._moved(targets), taught, mine), targets
+        return PromptBatch(batch.images[slices], found.organs[chosen], self._moved(targets), taught, mine), targets
 
     def validate(self) -> dict[str, float]:
         """Dice per volume and figures of the classifier on the validation patients."""
@@ -223,6 +223,6 @@ def _new_and_brought(model: MixModel) -> tuple[list[nn.Parameter], list[nn.Param
     return [p for p in model.parameters() if p in new], brought
 
 
-def _joined(one: Asked, other: Asked) -> Asked:
+def _joined(one: PromptBatch, other: PromptBatch) -> PromptBatch:
     pairs = zip(one, other, strict=True)
-    return Asked(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))  # type: ignore[arg-type]
+    return PromptBatch(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))  # type: ignore[arg-type]

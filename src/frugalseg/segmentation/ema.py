@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
-class Averaged(nn.Module):
+class EMAModel(nn.Module):
     """θ' ← d θ' + (1 − d) θ after every step (mean teacher, arXiv 1703.01780, eq. 2).
 
     The average stands on a flatter place than the last step and is the better model where steps are noisy. It is part
@@ -31,7 +31,7 @@ class Averaged(nn.Module):
         module: nn.Module = self._averaged.module
         return module
 
-    def train(self, mode: bool = True) -> Averaged:
+    def train(self, mode: bool = True) -> EMAModel:
         """Training or evaluation mode of the network; the average stays in evaluation."""
         super().train(mode)
         self._averaged.eval()

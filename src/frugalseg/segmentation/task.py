@@ -19,7 +19,7 @@ from frugalseg.models.registry import inputs_of
 from frugalseg.options import FinetuneOptions
 from frugalseg.records.split import Split
 from frugalseg.segmentation.consistency import consistency_loss, ramp
-from frugalseg.segmentation.ema import Averaged
+from frugalseg.segmentation.ema import EMAModel
 from frugalseg.segmentation.losses import make_loss, probabilities
 from frugalseg.segmentation.presets import Preset, make_optimizer, make_schedule
 from frugalseg.segmentation.pseudo import Unlabelled
@@ -65,7 +65,7 @@ class FinetuneTask(Task):
         training: TrainingSet,
     ) -> None:
         self.options, self.preset, self.training, self.source = options, preset, training, source
-        self.averaged = Averaged(network, preset.decay) if preset.decay is not None else None
+        self.averaged = EMAModel(network, preset.decay) if preset.decay is not None else None
         self.network, self.size = network, store.size
         self.model = self.averaged or network
         self.judged = self.averaged.average if self.averaged else network
@@ -131,7 +131,7 @@ class FinetuneTask(Task):
         with autocast(self.options.precision, images.device):
             return probabilities(self.judged(images))
 
-    def constant_pass(self) -> tuple[nn.Module, tuple[int, ...]]:
+    def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]]:
         """The segmenter on a batch."""
         return self.network, (len(self.batches(0)[0]), inputs_of(self.preset.context), self.size, self.size)
 

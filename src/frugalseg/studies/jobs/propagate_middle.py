@@ -18,7 +18,7 @@ from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.volume import Array, axial_slices, canonical
 from frugalseg.imaging.write import mask_path, write_mask
-from frugalseg.masks.inputs import pair
+from frugalseg.masks.inputs import pair_scans_and_masks
 from frugalseg.options import PropagateOptions
 from frugalseg.propagation.propagate import propagate
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
@@ -46,7 +46,7 @@ def propagate_middle_slices(job: PropagateMiddleSlice) -> None:
         FrugalsegError: what `propagate` raises.
     """
     options, targets = job.propagate, parse_targets(job.propagate.target)
-    images, masks = pair(options.images, job.masks, options.case)
+    images, masks = pair_scans_and_masks(options.images, job.masks, options.case)
     if options.annotations.is_dir():
         shutil.rmtree(options.annotations)
     options.annotations.mkdir(parents=True)
