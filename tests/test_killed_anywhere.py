@@ -57,15 +57,16 @@ from dataclasses import dataclass
 from frugalseg.imaging.find import find_scans
 from frugalseg.imaging.read import read_volume
 from frugalseg.masks.folder import MaskFolder, Words
+from frugalseg.records.predictions import CaseRecord, PredictionRecord
 @dataclass
 class Options:
     out: Path
     overwrite: bool = False
     resume: str = "auto"
 def work(folder):
-    note = {"model": "m", "masks": {}, "failed": {}}
-    masks = MaskFolder.claim(Options(folder / "out"), find_scans(scans / "labels"), note, ("model",), Words(*"abcd"))
-    masks.fill(lambda case, path: (read_volume(path), {}), "cpu")
+    record = PredictionRecord(model="m", roles={})
+    masks = MaskFolder.claim(Options(folder / "out"), find_scans(scans / "labels"), record, ("model",), Words(*"abcd"))
+    masks.fill(lambda case, path: (read_volume(path), CaseRecord()), "cpu")
 """,
     "weights import": """
 import os

@@ -365,8 +365,10 @@ def test_min_distance_needs_heights(store, tmp_path):
     with pytest.raises(OptionError, match="--min-distance-mm needs the distance between slices"):
         PretrainTask(options(store, tmp_path, method="polycl-s", min_distance_mm=3.0), flat, store.split(), CPU)
     unknown = SliceStore(store.folder, store.record, store.slices.assign(z_mm=np.nan))
-    with pytest.raises(OptionError, match="--min-dz needs"):
-        PretrainTask(options(store, tmp_path, method="polycl-m-batch", min_dz=3.0), unknown, store.split(), CPU)
+    with pytest.raises(OptionError, match="--min-distance-mm needs"):
+        PretrainTask(
+            options(store, tmp_path, method="polycl-m-batch", min_distance_mm=3.0), unknown, store.split(), CPU
+        )
 
 
 def test_a_damaged_number_of_processes_is_no_excuse_for_unequal_shares(store, tmp_path, monkeypatch):
