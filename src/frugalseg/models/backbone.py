@@ -23,7 +23,7 @@ class Backbone:
         dropout: as published; what it drops is the backbone's matter.
         source: where it was published.
         load_published: encoder, file → loads published weights into the encoder and tells what they are, as
-            `published.load_published` does; None where no fitting ones were published.
+            `pretrained_weights.load_published` does; None where no fitting ones were published.
     """
 
     encoder: Callable[[Norm, float, int], Encoder]
