@@ -154,7 +154,7 @@ class _Device:
 )
 def test_passes_are_recorded_on_one_gpu_alone(tmp_path, monkeypatch, capsys, kind, processes, constant, recorded):
     asked = []
-    monkeypatch.setattr(loop.graphs, "record", lambda *given: asked.append(given))
+    monkeypatch.setattr(loop.cuda_graphs, "capture", lambda *given: asked.append(given))
     trainer = object.__new__(loop._Trainer)
     trainer.task, trainer.fabric = ToyTask(), _Device(kind, processes)
     trainer.task.graphable_module = lambda: constant
@@ -164,7 +164,7 @@ def test_passes_are_recorded_on_one_gpu_alone(tmp_path, monkeypatch, capsys, kin
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(loop.graphs, "record", full)
+    monkeypatch.setattr(loop.cuda_graphs, "capture", full)
     trainer._record_passes()
     assert ("too little GPU memory" in capsys.readouterr().err) == recorded
 
