@@ -9,7 +9,7 @@ import torch
 
 from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices
-from frugalseg.engine.cuda_graphs import record
+from frugalseg.engine.cuda_graphs import capture
 from frugalseg.engine.device import autocast, describe, find_device
 from frugalseg.models.registry import build_projection, build_segmenter
 from frugalseg.pretraining.loss import contrastive_loss, triplet_pairs
@@ -38,7 +38,7 @@ def main() -> None:
 
 def _recorded(model, shape, device):
     with autocast("bf16", device):
-        record(model, shape)
+        capture(model, shape)
 
 
 def _finetune(device, recorded):
