@@ -343,6 +343,12 @@ def test_without_a_target_anywhere_nothing_is_written(tmp_path):
     assert not (root / "out").exists()
 
 
+def test_a_folder_that_is_not_there_is_told_before_a_missing_target(tmp_path):
+    root = write_masks(tmp_path, {"a": GOOD}, None)
+    with pytest.raises(ScanError, match="nowhere does not exist"):
+        run(root, target=[], predictions=root / "nowhere")
+
+
 def test_two_masks_are_a_pair_whatever_they_are_called(tmp_path):
     save(tmp_path / "one" / "mine.nii.gz", GOOD)
     save(tmp_path / "other" / "doctor's.nii.gz", SHIFTED)

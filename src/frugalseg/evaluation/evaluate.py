@@ -42,9 +42,9 @@ def evaluate(options: EvaluateOptions) -> SummaryRecord:
     """
     check_out(options.out)
     record = read_predictions(options.predictions)
+    pairs = find_pairs(options.references, options.predictions, record, options.case)
     options = replace(options, target=options.target or _targets_of(record, options))
     targets = parse_targets(options.target)
-    pairs = find_pairs(options.references, options.predictions, record, options.case)
     roles = roles_of(pairs.masks, record)
     images = {} if options.images is None else find_dataset(options.images, None)[0]
     known = {case: Path(image) for case, image in record.images.items()} if record else {}
