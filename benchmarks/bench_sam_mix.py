@@ -29,7 +29,7 @@ from frugalseg.sam_mix.branch import SamBranch
 from frugalseg.sam_mix.classifier import Classifier
 from frugalseg.sam_mix.losses import map_loss, mask_losses
 from frugalseg.sam_mix.model import MixModel, PromptBatch
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 from tables import show
 
 CPU = torch.device("cpu")
@@ -64,7 +64,7 @@ def _rows(bases: dict[str, Any], precision: Precision) -> Iterator[tuple[str, st
             lora, frozen = (_step(base, adapt, size, masks, precision) for adapt in ("lora", "decoder"))
             part = "SAM branch alone" if size is None else f"classifier at {size}²"
             told = f"{lora:.2f} → {frozen:.2f} s ({lora / frozen:.1f}×)"
-            yield f"{name}, {counted(masks, 'mask')}, {part}: lora → decoder", told, "≥ 10×"
+            yield f"{name}, {pluralize(masks, 'mask')}, {part}: lora → decoder", told, "≥ 10×"
 
 
 def _classifier(size: int, precision: Precision, steps: int = 3) -> float:

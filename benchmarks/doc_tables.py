@@ -22,7 +22,7 @@ import pandas as pd
 from frugalseg.evaluation.metric_table import DICE, METRICS, group_by_rules
 from frugalseg.evaluation.policy import OUTCOMES, Outcome
 from frugalseg.evaluation.statistics import mean_interval
-from frugalseg.text import number
+from frugalseg.text import format_number
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FILES = DOCS / "explanation" / "tables"
@@ -45,8 +45,8 @@ def as_it_is(name: str) -> Rows:
 
 def spread(row: pd.Series, mean: str, sign: bool = False) -> str:
     """Mean ± SD of the runs; the mean alone of one run."""
-    text = number(row[mean], 3, sign)
-    return text if pd.isna(row["sd_runs"]) else f"{text} ± {number(row['sd_runs'], 3)}"
+    text = format_number(row[mean], 3, sign)
+    return text if pd.isna(row["sd_runs"]) else f"{text} ± {format_number(row['sd_runs'], 3)}"
 
 
 def mean_of_runs(row: pd.Series) -> str:
@@ -101,7 +101,7 @@ def chaos() -> Rows:
         dice["mean", budget] = pd.concat([dice[organ, budget] for organ in organs], axis=1).mean(axis=1)
     head = ["method", *(f"{organ.replace('_', ' ')}, {budget}" for organ, budget in dice)]
     methods = frames["liver"].loc[frames["liver"]["runs"] > 0, "method"].unique()
-    return [head, *([m, *(number(column[m]) for column in dice.values())] for m in methods)]
+    return [head, *([m, *(format_number(column[m]) for column in dice.values())] for m in methods)]
 
 
 def patients(name: str) -> Rows:
@@ -114,8 +114,8 @@ def patients(name: str) -> Rows:
         dice = row[of_patients].astype(float)
         limits = mean_interval(dice.tolist(), scale=DICE.scale).limits
         assert limits is not None
-        shown = f"{number(dice.mean())} [{number(limits[0])}, {number(limits[1])}]"
-        rows.append([row["budget"], row["method"], row["runs"], *map(number, dice), shown, *row[rest]])
+        shown = f"{format_number(dice.mean())} [{format_number(limits[0])}, {format_number(limits[1])}]"
+        rows.append([row["budget"], row["method"], row["runs"], *map(format_number, dice), shown, *row[rest]])
     return [["budget", "method", "runs", *of_patients, "mean Dice [95% t interval, 4 patients]", *rest], *rows]
 
 
@@ -163,9 +163,9 @@ def recipe() -> Rows:
         mean = means.set_index(["method", "budget"])["mean"]
         gain = read(f"small-ct/comparison-{test}-liver-dice").set_index(["method", "budget"])["difference"]
         columns += [
-            [f"robust{place}", *(number(mean["best", b] - gain["best", b]) for b in BUDGETS)],
-            [f"best{place}", *(number(mean["best", b]) for b in BUDGETS)],
-            [f"best, refined{place}", *(f"**{number(mean['best + SAM', b])}**" for b in BUDGETS)],
+            [f"robust{place}", *(format_number(mean["best", b] - gain["best", b]) for b in BUDGETS)],
+            [f"best{place}", *(format_number(mean["best", b]) for b in BUDGETS)],
+            [f"best, refined{place}", *(f"**{format_number(mean['best + SAM', b])}**" for b in BUDGETS)],
         ]
     return [list(row) for row in zip(["labelled", *BUDGETS], *columns, strict=True)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
-def counted(amount: int, noun: str) -> str:
+def pluralize(amount: int, noun: str) -> str:
     """A number with its noun, in the plural unless there is one: 1 scan, 0 scans, 3 scans."""
     return f"{amount} {noun}{'' if amount == 1 else 's'}"
 
@@ -16,7 +16,7 @@ def name_some(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
+def align_columns(rows: Sequence[Sequence[str]]) -> str:
     """Rows of words in columns that start below each other, at any width of the terminal."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -24,7 +24,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
+def format_number(value: float | None, digits: int = 3, sign: bool = False) -> str:
     """A number with fixed decimals and a real minus, or a dash where there is none."""
     if value is None or value != value:
         return "–"

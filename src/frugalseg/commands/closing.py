@@ -31,7 +31,7 @@ from frugalseg.options import (
 from frugalseg.records.model import EncoderRecord, SamMixRecord, SegmenterRecord
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.records.store import StoreRecord
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 SCANS, MASKS, TARGET = Path("SCANS"), Path("MASKS"), "ORGAN=VALUE"
 STAND_INS = {
@@ -112,7 +112,7 @@ def _masks(
         target=[] if record.targets else [TARGET],
         out=_beside(options.out, "evaluation"),
     )
-    return [f"{counted(len(written), 'mask')}: {options.out}", _next(command_line("evaluate", further))]
+    return [f"{pluralize(len(written), 'mask')}: {options.out}", _next(command_line("evaluate", further))]
 
 
 def _references(record: PredictionRecord, written: Iterable[str]) -> Path | None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from frugalseg.errors import OptionError, SplitError
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 Unit = Literal["%", "scans", "slices"]
 _PATTERN = re.compile(r"(?P<amount>\d+(\.\d+)?)\s*(?P<unit>%|scans?|slices?)")
@@ -108,7 +108,7 @@ def _check_enough(budget: Budget, there: int, what: str, held_out: int) -> None:
         return
     problem, cure = f"--budget {str(budget)!r}: there are only {there} {what}", f"ask for at most {there}"
     if held_out:
-        problem += f"; the split keeps {counted(held_out, 'other labelled scan')} for validation and test"
+        problem += f"; the split keeps {pluralize(held_out, 'other labelled scan')} for validation and test"
         cure += ", label more scans, or keep fewer back: prepare with --fractions 0.15 0 (no test), or give a --split"
     raise SplitError(problem, cure)
 

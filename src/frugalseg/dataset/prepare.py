@@ -55,7 +55,7 @@ from frugalseg.options.common import told_modality
 from frugalseg.records.record import as_plain
 from frugalseg.records.split import PARTS, Split
 from frugalseg.records.store import Digests, ScanEntry, SplitParameters, StoreParameters, StoreRecord
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def _warn_of_values(scans: Sequence[ScanEntry], kind: Kind) -> None:
         words = "do not look like HU" if kind == "ct" else "look like HU"
         other = "mr" if kind == "ct" else "ct"
         warnings.warn(
-            f"the values of {len(odd)} of {counted(len(scans), 'scan')} {words} ({', '.join(odd[:5])}); they are "
+            f"the values of {len(odd)} of {pluralize(len(scans), 'scan')} {words} ({', '.join(odd[:5])}); they are "
             f"scaled as {SPOKEN[kind]} nevertheless. If they are {SPOKEN[other]}, give --modality {other}",
             stacklevel=3,
         )

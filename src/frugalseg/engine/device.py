@@ -12,7 +12,7 @@ import torch
 from frugalseg.engine.allocator import keep_freed_memory
 from frugalseg.errors import DeviceError, OptionError
 from frugalseg.options import Precision
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -101,7 +101,7 @@ def describe(device: torch.device) -> str:
     """The device in words."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
-    return f"CPU, {counted(torch.get_num_threads(), 'thread')}, {torch.backends.cpu.get_cpu_capability()}"
+    return f"CPU, {pluralize(torch.get_num_threads(), 'thread')}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def leave_processes() -> None:

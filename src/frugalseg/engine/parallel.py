@@ -10,7 +10,7 @@ from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import progress
 from frugalseg.engine.threads import cores_to_use, using_threads
 from frugalseg.errors import FrugalsegError, PairingError, ScanError, unreadable
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -77,7 +77,7 @@ def map_cases(
 def _too_large(case: str, at_once: int) -> ScanError:
     """The error of a scan that did not fit into the memory while `at_once` were worked on; 0 or 1 alone."""
     if at_once > 1:
-        others = counted(at_once - 1, "other")
+        others = pluralize(at_once - 1, "other")
         return ScanError(f"{case}: not enough memory for it in parallel with {others}", "use fewer --workers")
     return ScanError(
         f"{case}: not enough memory for it, though no other scan is worked on",

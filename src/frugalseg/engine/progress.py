@@ -18,7 +18,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 console = Console(stderr=True, highlight=False, quiet=int(os.environ.get("RANK", "0")) > 0)
 """Progress, hints and warnings go to standard error; results a program may read go to standard output.
@@ -152,7 +152,7 @@ def progress(title: str, total: int, unit: str) -> Iterator[Work]:
             return
         yield work
         if not within:
-            say(f"{title}: {counted(work.completed, unit.removesuffix('s'))} in {duration(work.seconds)}")
+            say(f"{title}: {pluralize(work.completed, unit.removesuffix('s'))} in {duration(work.seconds)}")
 
 
 @contextmanager

@@ -39,7 +39,7 @@ from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.options import Resume
 from frugalseg.options.renamed import present_name
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -197,7 +197,7 @@ class RunFolder:
         before, now = ENVIRONMENT.read(self.path / "environment.json").get("threads"), torch.get_num_threads()
         if before not in (None, now) and device.type == "cpu":
             warnings.warn(
-                f"the run in {self.path} was started with {counted(before, 'CPU thread')} and continues with {now}: "
+                f"the run in {self.path} was started with {pluralize(before, 'CPU thread')} and continues with {now}: "
                 f"the result then differs in the last digits (--threads {before} for the same)",
                 stacklevel=2,
             )

@@ -23,7 +23,7 @@ from frugalseg.imaging.find import find_dataset
 from frugalseg.options import EvaluateOptions
 from frugalseg.records.predictions import PredictionRecord
 from frugalseg.records.summary import Figures, SummaryRecord
-from frugalseg.text import aligned, counted
+from frugalseg.text import align_columns, pluralize
 
 
 @with_threads
@@ -63,9 +63,9 @@ def _evaluate(
 ) -> SummaryRecord:
     annotated = {case: slices for case, slices in (record.annotated if record else {}).items() if case in pairs.masks}
     if annotated:
-        say(f"excluded: {counted(sum(map(len, annotated.values())), 'manually annotated slice')}")
+        say(f"excluded: {pluralize(sum(map(len, annotated.values())), 'manually annotated slice')}")
     if pairs.no_reference:
-        say(f"no reference for {counted(len(pairs.no_reference), 'prediction')}")
+        say(f"no reference for {pluralize(len(pairs.no_reference), 'prediction')}")
 
     results, failures = map_cases(
         compare_case, _jobs(options, pairs, roles, targets, annotated), "comparing", options.workers
@@ -150,14 +150,14 @@ def _announce(summary: SummaryRecord) -> None:
     if headline is None:
         say("every scan was seen in training: there is no headline figure")
     else:
-        print(f"mean over {counted(groups[headline].scans, 'scan')}: {groups[headline].meaning}")
+        print(f"mean over {pluralize(groups[headline].scans, 'scan')}: {groups[headline].meaning}")
     metrics = metrics_in(Place.HEADLINE)
     rows = [("group", "scans", "organ", *(f"{m.heading} {m.unit}".rstrip() for m in metrics), "95% interval")]
     for name, group in sorted(groups.items(), key=lambda item: item[0] != headline):
         for organ, figures in group.organs.items():
             shown = (_limits(figures.metrics[m.key], m.digits) for m in metrics)
             rows.append((name, str(group.scans), organ, *shown, _kinds(metrics, figures.metrics)))
-    print(aligned(rows))
+    print(align_columns(rows))
 
 
 def _limits(figures: Figures, digits: int) -> str:
@@ -183,7 +183,7 @@ def _raise_failures(failures: Mapping[str, FrugalsegError], total: int, written:
         return
     grids = all(isinstance(error, PairingError) for error in failures.values())
     raise (PairingError if grids else ScanError)(
-        f"{len(failures)} of {counted(total, 'case')} cannot be compared"
+        f"{len(failures)} of {pluralize(total, 'case')} cannot be compared"
         f"{', the others are written and marked as incomplete' if written else ''}:\n{list_failures(failures)}",
         "repair them and run the same command again with --overwrite"
         if len(failures) > 1 or written

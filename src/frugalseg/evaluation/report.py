@@ -20,7 +20,7 @@ from frugalseg.evaluation.roles import ALL, GROUPS
 from frugalseg.evaluation.runs import RunFacts, intensity_of, read_runs
 from frugalseg.records.predictions import PredictionRecord
 from frugalseg.records.summary import SummaryRecord
-from frugalseg.text import number
+from frugalseg.text import format_number
 
 FLAGS = {
     Outcome.BOTH: "",
@@ -109,8 +109,8 @@ def describe_view(view: CaseView) -> str:
     """A case's figures in one line."""
     record = view.record
     known = (m for m in metrics_in(Place.HEADLINE) if not math.isnan(record[m.key]))
-    parts = [f"{m.heading} {number(record[m.key], m.digits)} {m.unit}".rstrip() for m in known]
-    parts.append(f"volume {number(record['volume_error_ml'], 1, sign=True)} ml")
+    parts = [f"{m.heading} {format_number(record[m.key], m.digits)} {m.unit}".rstrip() for m in known]
+    parts.append(f"volume {format_number(record['volume_error_ml'], 1, sign=True)} ml")
     return ", ".join(parts)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from frugalseg.records.record import finite_or_none
 from frugalseg.records.summary import Figures
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 Run = tuple[int, int]
 """A training: which draw of the labels, and which seed."""
@@ -101,7 +101,7 @@ def mean_interval(
     """
     kept = np.asarray(values, dtype=np.float64)
     kept = kept[~np.isnan(kept)]
-    sample = counted(kept.size, noun)
+    sample = pluralize(kept.size, noun)
     if kept.size < 2:
         return Interval(None, "", sample)
     if _equal(kept):
@@ -249,7 +249,7 @@ def crossed_interval(
     if len(known) < 2 or patients.size < 2:
         return mean_interval(patients, resamples, seed, scale)
     draws, seeds = (_level_means(of_runs[known], [runs[row][factor] for row in known]) for factor in (0, 1))
-    sample = f"{counted(draws.size, 'draw')}, {counted(seeds.size, 'seed')}, {counted(patients.size, 'patient')}"
+    sample = f"{pluralize(draws.size, 'draw')}, {pluralize(seeds.size, 'seed')}, {pluralize(patients.size, 'patient')}"
     samples = [means for means in (draws, seeds, patients) if means.size > 1]
     if all(map(_equal, samples)):
         return Interval(None, "", f"{sample}, all with the same score")

@@ -21,7 +21,7 @@ from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.options import Resume
 from frugalseg.records.predictions import PREDICTIONS_FILE, CaseRecord, PredictionRecord
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 SHOWN = 3
 """Number of differences shown: another model differs in a dozen values."""
@@ -140,8 +140,8 @@ class MaskFolder:
     def _fill(self, make: Make, device: str) -> dict[str, Path]:
         total = len(self.images)
         if self.done:
-            say(f"{self.words.done} before: {len(self.done)} of {counted(total, 'scan')}")
-        say(f"{self.words.doing} {counted(total - len(self.done), 'scan')} on {device}")
+            say(f"{self.words.done} before: {len(self.done)} of {pluralize(total, 'scan')}")
+        say(f"{self.words.doing} {pluralize(total - len(self.done), 'scan')} on {device}")
 
         def work(case: str) -> Path:
             mask, told = make(case, self.images[case])
@@ -161,7 +161,7 @@ class MaskFolder:
         self._write()
         if failures:
             others = f", the others are in {self.out}" if len(failures) < total else ""
-            not_done = f"{len(failures)} of {counted(total, 'scan')} not {self.words.done}{others}"
+            not_done = f"{len(failures)} of {pluralize(total, 'scan')} not {self.words.done}{others}"
             raise ScanError(
                 f"{not_done}:\n{list_failures(failures)}",
                 f"repair or remove them, and {self.words.command} by the same command with --resume: "

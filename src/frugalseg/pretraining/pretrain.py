@@ -23,7 +23,7 @@ from frugalseg.pretraining.methods import METHODS, reads_superpixels
 from frugalseg.pretraining.task import PretrainTask
 from frugalseg.records.model import EncoderAnnotation, EncoderRecord
 from frugalseg.records.split import Split
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -71,8 +71,8 @@ class PreTraining:
         options, task = self.options, self.task
         samples = "slices" if task.batches(0)[0].ndim == 1 else "triplets"
         say(
-            f"pre-training by {options.method} on {counted(len(task.rows), 'slice')}: "
-            f"{counted(task.steps, 'step')} of {options.batch_size} {samples}"
+            f"pre-training by {options.method} on {pluralize(len(task.rows), 'slice')}: "
+            f"{pluralize(task.steps, 'step')} of {options.batch_size} {samples}"
         )
         plan = Plan(task.steps, task.interval, options.seed, clip=None, checkpoint_minutes=options.checkpoint_minutes)
         train_and_save(task, plan, self.fabric, run, lambda: self._save(run))

@@ -19,7 +19,7 @@ from frugalseg.errors import OptionError, SplitError
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.pairs import Ints, PairTable, Rule
 from frugalseg.pretraining.slice_metadata import QUARTERS, SliceMetadata
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def triplets(rule: Rule) -> Sampler:
     def draw(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tensor]:
         drawn = pool.pairs.draw(rule, _rng(options, epoch), options.neg_scope, options.min_distance_mm)
         if epoch == 0 and len(drawn) < len(pool.rows):
-            alone = counted(len(pool.rows) - len(drawn), "slice")
+            alone = pluralize(len(pool.rows) - len(drawn), "slice")
             say(f"left out as anchors: {alone} to which no other slice can be the positive")
         return shuffled_batches(drawn.stacked(), options.batch_size, options.seed, epoch)
 

@@ -21,7 +21,7 @@ from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import SamMixEvaluateOptions
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
-from frugalseg.text import aligned, number
+from frugalseg.text import align_columns, format_number
 
 UNSEEN = ("test", "new")
 SHOWN = ("auroc", "sensitivity", "specificity")
@@ -69,9 +69,11 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, dict[str, obje
     rows: list[tuple[str, ...]] = [("group", "scans", "organ", *SHOWN)]
     for group, of_organ in figures.items():
         for organ, shown in of_organ.items():
-            rows.append((group, str(len(groups[group])), organ, *(number(shown["slices"][name]) for name in SHOWN)))
+            rows.append(
+                (group, str(len(groups[group])), organ, *(format_number(shown["slices"][name]) for name in SHOWN))
+            )
     print("detection of slices that show an organ:")
-    print(aligned(rows))
+    print(align_columns(rows))
     return result
 
 

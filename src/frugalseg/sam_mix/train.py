@@ -35,7 +35,7 @@ from frugalseg.sam_mix.model import MixModel
 from frugalseg.sam_mix.task import MixTask, TrainingSet
 from frugalseg.segmentation.labels import masks_used, nothing_chosen, open_labelled, tell_kept, validation_rows
 from frugalseg.segmentation.record import scan_roles
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -96,11 +96,11 @@ class SamMixTraining:
         task = MixTask(options, model, self.store, self.split, self.source, training, features)
         told = trained_parts(model.branch)
         say(
-            f"SAM-Mix on {counted(len(training.taught), 'slice')} with image-level labels and "
-            f"{counted(len(training.labelled), 'mask')} ({Budget.parse(options.budget).in_words}, "
+            f"SAM-Mix on {pluralize(len(training.taught), 'slice')} with image-level labels and "
+            f"{pluralize(len(training.labelled), 'mask')} ({Budget.parse(options.budget).in_words}, "
             f"draw {options.label_draw}); {model.branch.name}, trained: "
             + ", ".join(f"{part} {count:,}" for part, count in told.items())
-            + f"; {counted(task.steps, 'step')}"
+            + f"; {pluralize(task.steps, 'step')}"
         )
         plan = Plan(task.steps, task.interval, options.seed, None, options.checkpoint_minutes)
         train_and_save(task, plan, self.fabric, run, lambda: self._save(run, task, brought))

@@ -55,7 +55,7 @@ class MixValidation(ValidationSet):
 
     def judge(self, model: MixModel) -> dict[str, float]:
         """Dice per volume as `ValidationSet.dice` has it, and for each organ how well its slices are detected."""
-        looks = [self._look(model, case) for case in self.counted("validation")]
+        looks = [self._look(model, case) for case in self.pluralize("validation")]
         if not looks:
             return {}
         table = [self._dice(predicted, reference) for predicted, reference, _ in looks]

@@ -38,7 +38,7 @@ from frugalseg.segmentation.presets import Preset, chosen_preset
 from frugalseg.segmentation.pseudo import MaskRefiner, Unlabelled, pseudo_label
 from frugalseg.segmentation.record import check_encoder, scan_roles
 from frugalseg.segmentation.task import FinetuneTask, TrainingSet
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -150,11 +150,11 @@ class FineTuning:
         network, published = self.start_network(options)
         task = FinetuneTask(options, preset, network, self.store, self.split, self.source, training)
         scans = int(self.store.slices.loc[self.labelled, "case"].nunique())
-        beside = f" and {counted(len(self.unlabelled), 'unlabelled one')}" if training.unlabelled is not None else ""
+        beside = f" and {pluralize(len(self.unlabelled), 'unlabelled one')}" if training.unlabelled is not None else ""
         say(
-            f"fine-tuning on {counted(len(self.labelled), 'labelled slice')} of {counted(scans, 'scan')} "
+            f"fine-tuning on {pluralize(len(self.labelled), 'labelled slice')} of {pluralize(scans, 'scan')} "
             f"({Budget.parse(options.budget).in_words}, draw {options.label_draw}){beside}: "
-            f"{counted(task.steps, 'step')} of {counted(options.batch_size, 'slice')}"
+            f"{pluralize(task.steps, 'step')} of {pluralize(options.batch_size, 'slice')}"
         )
         plan = Plan(task.steps, task.interval, options.seed, preset.clip, options.checkpoint_minutes)
         train_and_save(task, plan, self.fabric, run, lambda: self._save(run, options, task, published))
@@ -186,7 +186,7 @@ class FineTuning:
         model = load_segmenter(teacher.path, record)
         keep = [record.keep[organ] for organ in record.targets]
         anew = "" if self.refiner is None else f", refined by {options.refine}"
-        say(f"labelling {counted(len(self.unlabelled), 'slice')} with {teacher.path}{anew}")
+        say(f"labelling {pluralize(len(self.unlabelled), 'slice')} with {teacher.path}{anew}")
         model = model.to(self.source.device)
         return pseudo_label(
             *(model, self.store, self.source, self.unlabelled, keep, options.precision, options.out, self.refiner)

@@ -73,7 +73,7 @@ class ValidationSet:
             reference.append(batch.labels.cpu().numpy())
         return np.concatenate(predicted), np.concatenate(reference)
 
-    def counted(self, title: str) -> Iterator[str]:
+    def pluralize(self, title: str) -> Iterator[str]:
         """The cases, one after the other, and how far it is."""
         with progress(title, len(self.cases), "scans") as bar:
             for case in self.cases:
@@ -82,7 +82,7 @@ class ValidationSet:
 
     def dice(self, model: nn.Module) -> dict[str, float]:
         """Mean Dice of each organ over the volumes that hold or are given it, and "dice", their mean."""
-        table = [self._dice(*self.predict(model, case)) for case in self.counted("validation")]
+        table = [self._dice(*self.predict(model, case)) for case in self.pluralize("validation")]
         return self._means(np.array(table, dtype=float).reshape(-1, len(self.store.targets)))
 
     def worth_keeping(self, model: nn.Module, candidates: Sequence[Keep]) -> dict[str, Keep]:
@@ -91,7 +91,7 @@ class ValidationSet:
         if len(candidates) == 1:
             return dict.fromkeys(organs, candidates[0])
         dice = np.zeros((len(candidates), len(organs)))
-        for case in self.counted("choosing the post-processing"):
+        for case in self.pluralize("choosing the post-processing"):
             predicted, reference = self.predict(model, case)
             for row, keep in zip(dice, candidates, strict=True):
                 row += np.nan_to_num(self._dice(clean(predicted.copy(), [keep] * len(organs)), reference))

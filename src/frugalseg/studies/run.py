@@ -31,7 +31,7 @@ from frugalseg.studies.plan.reader import read_plan
 from frugalseg.studies.plan.yaml_source import YamlValue, without_flags
 from frugalseg.studies.report.report import write_report
 from frugalseg.studies.report.results import PLAN, collect, write_tables
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 
 def study(options: StudyOptions) -> Path:
@@ -67,7 +67,7 @@ def study(options: StudyOptions) -> Path:
     print(path)
     if failed := progress.failed():
         raise RunError(
-            f"{len(failed)} of {counted(len(progress.jobs), 'job')} failed; the report shows the gaps",
+            f"{len(failed)} of {pluralize(len(progress.jobs), 'job')} failed; the report shows the gaps",
             f"see `frugalseg study status {options.out}`; the same command tries them again",
         )
     return path
@@ -184,11 +184,11 @@ def _train(grid: Grid, trials: Sequence[Trial], out: Path, workers: Workers) -> 
     jobs = grid.jobs(trials)
     done = sum(map(is_done, jobs))
     kinds = {kind: sum(type(job) is kind for job in jobs) for kind in (PretrainJob, ModelJob, EvaluatedJob)}
-    further = f", {counted(kinds[EvaluatedJob], 'further set')} of masks" if kinds[EvaluatedJob] else ""
+    further = f", {pluralize(kinds[EvaluatedJob], 'further set')} of masks" if kinds[EvaluatedJob] else ""
     say(
-        f"{counted(kinds[ModelJob], 'model')}, {counted(kinds[PretrainJob], 'pre-training')}{further}"
+        f"{pluralize(kinds[ModelJob], 'model')}, {pluralize(kinds[PretrainJob], 'pre-training')}{further}"
         f"{f', {done} of them done before' if done else ''}; "
-        f"{workers.at_once} at once with {counted(workers.threads, 'thread')} each"
+        f"{workers.at_once} at once with {pluralize(workers.threads, 'thread')} each"
     )
     with ProgressDisplay("study", workers.at_once) as display:
         return run_jobs(jobs, out, workers, _Watchers(display, trials, out))

@@ -15,7 +15,7 @@ from frugalseg.studies.jobs.job import kind_of
 from frugalseg.studies.jobs.job_progress import in_words, read_job_progress, seconds_left
 from frugalseg.studies.jobs.state import GRID, LOCK, SETTINGS, read_state, someone_at_work
 from frugalseg.studies.report.results import StudyResults, collect
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 STATES = ("done", "running", "failed", "waiting")
 NOBODY = "not running; rerun the same `frugalseg study` command to resume"
@@ -45,7 +45,7 @@ def describe_status(folder: Path) -> list[str | Table]:
     states = {job: read_state(folder, job) for job in _jobs(grid)}
     counts = results.trials["state"].value_counts()
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if state in counts)
-    models = counted(len(results.trials), "model")
+    models = pluralize(len(results.trials), "model")
     parts: list[str | Table] = [f"{results.name}: {told} of {models}", _done_table(results)]
     if at_work is not False:
         parts += [

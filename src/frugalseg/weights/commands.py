@@ -14,7 +14,7 @@ from frugalseg.engine.progress import say
 from frugalseg.errors import DiskError, FrugalsegError, OptionError, RunError
 from frugalseg.options import WeightsFetchOptions, WeightsImportOptions, WeightsListOptions, WeightsVerifyOptions
 from frugalseg.records.origin import Origin
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 from frugalseg.weights.catalogue import CATALOGUE, Entry
 from frugalseg.weights.download import fetch_file, fetch_package, forget, require_sha256, take_out
 from frugalseg.weights.folder import (
@@ -201,7 +201,7 @@ def weights_verify(options: WeightsVerifyOptions) -> int:
             wrong.append(error)
     if wrong:
         raise RunError(
-            f"{counted(len(wrong), 'file')} of weights changed: {'; '.join(error.problem for error in wrong)}",
+            f"{pluralize(len(wrong), 'file')} of weights changed: {'; '.join(error.problem for error in wrong)}",
             f"remove their folders in {weights_folder()} and fetch or import them again",
         )
     if not names:

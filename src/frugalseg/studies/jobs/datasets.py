@@ -23,7 +23,7 @@ from frugalseg.studies.plan.method import MethodPlan
 from frugalseg.studies.plan.options import NOWHERE, SHOWN
 from frugalseg.studies.plan.plan import Plan
 from frugalseg.studies.plan.yaml_source import YamlValue
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def check_data(plan: Plan, datasets: Mapping[str, StudyDataset]) -> None:
         scans = {scan.fingerprint: scan.case for scan in tested_scans(test, datasets)}
         if leaked := sorted(scans[seen] for seen in learned & scans.keys()):
             raise test.entry.error(
-                f"models are trained or chosen on {len(leaked)} of its {counted(len(scans), 'scan')} "
+                f"models are trained or chosen on {len(leaked)} of its {pluralize(len(scans), 'scan')} "
                 f"({', '.join(leaked[:5])})",
                 "test on other scans, or on patients: test",
             )
@@ -210,7 +210,7 @@ def _check_pretraining(
         return
     if leaked := sorted(scans[seen] for seen in _seen(method, datasets) & scans.keys()):
         raise method.entry.error(
-            f"its pre-training on {method.pretrain_data} sees {counted(len(leaked), 'scan')} of the test set "
+            f"its pre-training on {method.pretrain_data} sees {pluralize(len(leaked), 'scan')} of the test set "
             f"{test.name} ({', '.join(leaked[:5])})",
             _way_out(method),
         )

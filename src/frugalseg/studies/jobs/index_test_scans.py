@@ -21,7 +21,7 @@ from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.volume import canonical
 from frugalseg.options import PrepareOptions
 from frugalseg.records.scan_index import IndexedScan, ScanIndex
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 
 def index_test_scans(options: PrepareOptions) -> None:
@@ -44,7 +44,7 @@ def index_test_scans(options: PrepareOptions) -> None:
     made, failures = map_cases(_look, todo, "looking", options.workers)
     if failures and (not options.skip_broken or len(failures) == len(jobs)):
         raise ScanError(
-            f"{len(failures)} of {counted(len(jobs), 'scan')} cannot be read:\n{list_failures(failures)}",
+            f"{len(failures)} of {pluralize(len(jobs), 'scan')} cannot be read:\n{list_failures(failures)}",
             "repair or remove them, or set skip_broken: true",
         )
     scans = [replace((known | made)[case], patient=patient[case]) for case in jobs if case not in failures]

@@ -21,7 +21,7 @@ from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.records.scan_index import IndexedMask, MaskIndex
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 SHOWN = 20
 """How many scans a message names."""
@@ -78,7 +78,7 @@ def check_masks(job: MasksToCheck, workers: int) -> None:
     images, masks = find_dataset(job.images, None)[0], find_masks(job.masks)
     if missing := [case for case in job.case if case not in masks]:
         raise PairingError(
-            f"{job.masks} holds no mask of {len(missing)} of the {counted(len(job.case), 'test scan')}: "
+            f"{job.masks} holds no mask of {len(missing)} of the {pluralize(len(job.case), 'test scan')}: "
             f"{_some(missing)}",
             "add them under the scans' case ids; an organ that was not found is a mask of zeros",
         )
@@ -88,7 +88,7 @@ def check_masks(job: MasksToCheck, workers: int) -> None:
     made, failures = map_cases(_look, {c: pair for c, pair in pairs.items() if c not in known}, "looking", workers)
     if failures:
         raise ScanError(
-            f"{len(failures)} of {counted(len(pairs), 'mask')} cannot be used:\n{list_failures(failures)}",
+            f"{len(failures)} of {pluralize(len(pairs), 'mask')} cannot be used:\n{list_failures(failures)}",
             "repair or replace them",
         )
     found = {case: (known | made)[case] for case in job.case}

@@ -11,7 +11,7 @@ from frugalseg.engine.progress import activity, console, say
 from frugalseg.studies.jobs.job import Job, kind_of
 from frugalseg.studies.jobs.job_progress import JobProgress, in_words, read_job_progress, seconds_left
 from frugalseg.studies.jobs.scheduler import Schedule
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 EVERY_S = 1.0
 
@@ -82,7 +82,7 @@ class ProgressDisplay:
                 took.setdefault(kind_of(job), []).append(state.seconds)
         to_do = [kind_of(job) for job in schedule.jobs if job not in schedule.ended]
         failed = len(schedule.failed())
-        text = f"{len(schedule.ended)} of {counted(len(schedule.jobs), 'job')}"
+        text = f"{len(schedule.ended)} of {pluralize(len(schedule.jobs), 'job')}"
         text += f", {failed} failed" if failed else ""
         return text + (f", about {in_words(seconds_left(took, to_do, self._at_once))} left" if running else "")
 

@@ -38,7 +38,7 @@ from frugalseg.studies.jobs.job import (
     PretrainJob,
 )
 from frugalseg.studies.jobs.state import GRID, is_evaluated, state_path, write_state
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 PATIENCE_S = 60
 
@@ -95,7 +95,7 @@ def _make_phantoms(phantoms: Phantoms) -> None:
     if phantoms.folder.is_dir():
         return
     partial = phantoms.folder.with_name(f"{phantoms.folder.name}.partial")
-    say(f"making {counted(phantoms.count, 'phantom')} of the abdomen")
+    say(f"making {pluralize(phantoms.count, 'phantom')} of the abdomen")
     if partial.is_dir():
         shutil.rmtree(partial)
     for folder in write_cohort(partial, phantoms.count, phantoms.seed, PhantomOptions(shape=phantoms.grid)):

@@ -21,7 +21,7 @@ from frugalseg.studies.plan.pretraining import check_shared, read_source
 from frugalseg.studies.plan.values import build, checked, chosen, distinct, existing, read_values, some
 from frugalseg.studies.plan.yaml_source import YamlValue, read_lines
 from frugalseg.studies.trainings.table import TRAININGS
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 NEEDED = ("data", "train", "tests", "methods", "budgets")
 OPTIONAL = ("name", "description", "pretrain", *TRAININGS, "backbones", "draws", "seeds", "baseline")
@@ -129,7 +129,7 @@ def _read_data(name: str, entry: YamlValue, *more: str) -> DataPlan:
             raise given["phantoms"].error("is given with images or labels", "give one or the other")
         count, grid = given["phantoms"].as_type(int), DataPlan.grid
         if count < 3:
-            raise given["phantoms"].error(f"{counted(count, 'patient')} cannot be split in three", "give 3 or more")
+            raise given["phantoms"].error(f"{pluralize(count, 'patient')} cannot be split in three", "give 3 or more")
         if "grid" in given:
             grid = given["grid"].as_type(tuple[int, int, int])
             if min(grid) < 16:

@@ -21,7 +21,7 @@ from frugalseg.studies.report.formatting import (
 )
 from frugalseg.studies.report.scores import Endpoint, Scores
 from frugalseg.studies.report.table import GAP, Entry, Section, Table
-from frugalseg.text import number
+from frugalseg.text import format_number
 
 READING = {Better.HIGHER: " (above 0 is better)", Better.LOWER: " (below 0 is better)", Better.NEITHER: ""}
 """Which differences speak for a method, in a title."""
@@ -86,7 +86,7 @@ def _comparison_row(scores: Scores, c: Comparison, metric: Metric, of_patients: 
     limit = "" if c.rank.can_reach_five_percent else f"cannot be below {c.rank.least_p:.3g}"
     return (
         name,
-        Entry(number(d.mean, digits, sign=True)),
+        Entry(format_number(d.mean, digits, sign=True)),
         Entry(interval_text(d.ci95, digits, of_patients, sign=True)),
         Entry(interval_text(d.ci95_runs, digits, of_runs, sign=True)) if c.runs > 1 else Entry(GAP, "one run"),
         Entry(p_text(c.rank.p), limit),

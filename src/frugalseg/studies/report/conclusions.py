@@ -12,7 +12,7 @@ from frugalseg.evaluation.statistics import FEWEST_PATIENTS
 from frugalseg.studies.report.comparison import Comparison, compare_with_baseline
 from frugalseg.studies.report.formatting import describe, label, p_text, sections_of
 from frugalseg.studies.report.scores import Endpoint, Group, Scores
-from frugalseg.text import counted, number
+from frugalseg.text import format_number, pluralize
 
 FEW_DRAWS = {
     1: " There is one draw of the labels: the intervals do not include the variation between draws.",
@@ -70,7 +70,7 @@ def _highest(scores: Scores, endpoint: Endpoint, backbone: str) -> str:
     wins = Counter(filter(None, (_winner(scores, endpoint, pool, backbone, budget) for budget in whole)))
     if not wins:
         return f"{start}No method alone has the highest mean Dice at any budget."
-    place = f"of {counted(len(whole), 'budget')}"
+    place = f"of {pluralize(len(whole), 'budget')}"
     if len(whole) < len(budgets):
         place += f" that every method has finished ({len(budgets)} are planned)"
     parts = [f"{label(scores, m)} has the highest mean Dice at {n} {place}" for m, n in wins.most_common(1)]
@@ -109,14 +109,14 @@ def _summary(scores: Scores, comparisons: Sequence[Comparison]) -> str:
         named = [f"{label(scores, m)} at {len(by_method[m])} ({_span(by_method[m])})" for m in order]
         if named:
             parts.append(f"{side} 0 for {', '.join(named)}")
-    what = f"Of {counted(places, 'comparison')} with {scores.results.baseline} each, "
+    what = f"Of {pluralize(places, 'comparison')} with {scores.results.baseline} each, "
     caveat = FEW_DRAWS.get(len(scores.results.draws), "")
     lies = "; ".join(parts) or "around 0 for every method"
     return f"{what}the 95% interval of the difference in Dice lies {lies}.{caveat}"
 
 
 def _span(comparisons: Sequence[Comparison]) -> str:
-    means = [number(m, 3, sign=True) for m in sorted(c.difference.mean for c in comparisons)]
+    means = [format_number(m, 3, sign=True) for m in sorted(c.difference.mean for c in comparisons)]
     return means[0] if len(means) == 1 else f"{means[0]} to {means[-1]}"
 
 
@@ -131,7 +131,7 @@ def _judge(scores: Scores, comparisons: Sequence[Comparison]) -> str:
         return f"no run is finished by both {baseline} and another method."
     patients = max(c.difference.patients for c in made)
     if patients < FEWEST_PATIENTS:
-        return f"{counted(patients, 'patient')} {'is' if patients == 1 else 'are'} too few to support any method."
+        return f"{pluralize(patients, 'patient')} {'is' if patients == 1 else 'are'} too few to support any method."
     better = [c for c in made if c.verdict > 0]
     better.sort(key=lambda c: (scores.is_privileged(c.group.method), -c.difference.mean))
     worse = [c for c in made if c.verdict < 0]
@@ -149,14 +149,14 @@ def _judge(scores: Scores, comparisons: Sequence[Comparison]) -> str:
 
 def _claim(scores: Scores, c: Comparison) -> str:
     assert c.interval.limits is not None
-    low, high = (number(limit, 3, sign=True) for limit in c.interval.limits)
+    low, high = (format_number(limit, 3, sign=True) for limit in c.interval.limits)
     over = c.interval.kind + ("; one run, so another seed may differ" if c.runs == 1 else "")
     agrees = "" if c.p_holm < 0.05 else ", not below 0.05"
     if c.least_p_holm >= 0.05:
         agrees = ", which cannot fall below 0.05 in so many comparisons of so few patients"
     return (
-        f"{label(scores, c.group.method)} ({number(c.difference.mean, 3, sign=True)} Dice, 95% CI {low} to {high}, "
-        f"{over}; p Holm {p_text(c.p_holm)}{agrees})"
+        f"{label(scores, c.group.method)} ({format_number(c.difference.mean, 3, sign=True)} Dice, 95% CI {low} to "
+        f"{high}, {over}; p Holm {p_text(c.p_holm)}{agrees})"
     )
 
 

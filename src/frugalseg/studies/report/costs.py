@@ -9,7 +9,7 @@ import pandas as pd
 from frugalseg.studies.report.formatting import label, notes_of
 from frugalseg.studies.report.scores import MARKS, TRIAL, Group, Scores
 from frugalseg.studies.report.table import GAP, Entry, Section, Table
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 
 def cost_table(scores: Scores) -> Table:
@@ -88,7 +88,7 @@ def missing_runs_table(scores: Scores) -> Table | None:
         for row in failed.to_dict("records")
     ]
     for _, group in others.groupby(["method", "backbone", "budget", "state"], sort=False):
-        rows.append(_missing_row(scores, group.iloc[0].to_dict(), counted(len(group), "run"), GAP))
+        rows.append(_missing_row(scores, group.iloc[0].to_dict(), pluralize(len(group), "run"), GAP))
     return Table(
         name="missing-runs",
         title="Runs that are in no figure",

@@ -11,7 +11,7 @@ from frugalseg.evaluation.charts import COLOURS, INK, new_chart, to_svg
 from frugalseg.evaluation.metric_table import DICE
 from frugalseg.studies.report.formatting import label
 from frugalseg.studies.report.scores import Endpoint, Group, Scores
-from frugalseg.text import counted
+from frugalseg.text import pluralize
 
 STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
@@ -106,7 +106,7 @@ def _masks(scores: Scores, backbone: str, budget: str) -> float:
 
 
 def _tick(budget: str, masks: float) -> str:
-    slices = "" if math.isnan(masks) or budget.endswith(("slice", "slices")) else f"\n{counted(round(masks), 'mask')}"
+    slices = "" if math.isnan(masks) or budget.endswith(("slice", "slices")) else f"\n{pluralize(round(masks), 'mask')}"
     return _plain(budget) + slices
 
 

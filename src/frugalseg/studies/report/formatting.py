@@ -11,7 +11,7 @@ from frugalseg.evaluation.statistics import Interval, RunSummary
 from frugalseg.studies.jobs.equivalent_runs import told_once
 from frugalseg.studies.report.scores import MARKS, Endpoint, Group, Scores
 from frugalseg.studies.report.table import GAP
-from frugalseg.text import counted, number
+from frugalseg.text import format_number, pluralize
 
 MEANING = {
     MARKS["transductive"]: "transductive: its pre-training saw the scans of test patients, without masks or labels "
@@ -35,9 +35,9 @@ def label(scores: Scores, method: str) -> str:
 def describe(scores: Scores, endpoint: Endpoint) -> str:
     """A test set and how much was measured of it."""
     scans, patients, all_scans = scores.scans(endpoint), scores.patients(endpoint), endpoint.test.scans
-    text = ("" if scans == all_scans else f"{scans} of ") + counted(all_scans, "scan")
+    text = ("" if scans == all_scans else f"{scans} of ") + pluralize(all_scans, "scan")
     if patients != scans:
-        text += f" of {counted(patients, 'patient')}"
+        text += f" of {pluralize(patients, 'patient')}"
     return f"{endpoint.test.name} ({text})"
 
 
@@ -45,15 +45,15 @@ def runs_note(scores: Scores, endpoint: Endpoint, group: Group, summary: RunSumm
     """Says so where runs are missing, or where finished runs have no value of this metric."""
     planned, finished = scores.planned.get(group, 0), scores.finished(endpoint, group)
     if finished < planned:
-        return f"{finished} of {counted(planned, 'run')}"
-    return f"a value in {summary.runs} of {counted(finished, 'run')}" if summary.runs < finished else ""
+        return f"{finished} of {pluralize(planned, 'run')}"
+    return f"a value in {summary.runs} of {pluralize(finished, 'run')}" if summary.runs < finished else ""
 
 
 def interval_text(interval: Interval, digits: int, usual: str, sign: bool = False) -> str:
     """An interval in square brackets, with its kind where that is not the `usual` one; why, where there is none."""
     if interval.limits is None:
         return interval.kind
-    low, high = (number(limit, digits, sign) for limit in interval.limits)
+    low, high = (format_number(limit, digits, sign) for limit in interval.limits)
     return f"[{low}, {high}]" + (f" {interval.kind}" if interval.kind != usual else "")
 
 

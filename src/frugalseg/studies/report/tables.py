@@ -25,7 +25,7 @@ from frugalseg.studies.report.formatting import (
 )
 from frugalseg.studies.report.scores import Endpoint, Group, Scores, metrics_of
 from frugalseg.studies.report.table import GAP, Entry, Section, Table, rank_column
-from frugalseg.text import number
+from frugalseg.text import format_number
 
 _RANKED = "Best of a column bold, second underlined, where every run of every method is finished."
 _MEAN = "Mean over patients, ± standard deviation over the runs (draws of the labels × seeds)."
@@ -210,9 +210,9 @@ def _column(
 
 def _mean_and_sd(scores: Scores, endpoint: Endpoint, group: Group, metric: Metric) -> Entry:
     summary = scores.summary(endpoint, group, metric)
-    text = number(summary.mean, metric.digits)
+    text = format_number(summary.mean, metric.digits)
     if summary.runs > 1:
-        text += f" ± {number(summary.sd, metric.digits)}"
+        text += f" ± {format_number(summary.sd, metric.digits)}"
     return Entry(text, runs_note(scores, endpoint, group, summary))
 
 
@@ -221,7 +221,7 @@ def _mean_and_interval(usual: str, scores: Scores, endpoint: Endpoint, group: Gr
     notes = [interval_text(summary.ci95, metric.digits, usual)] if summary.patients else []
     if missing := runs_note(scores, endpoint, group, summary):
         notes.append(missing)
-    return Entry(number(summary.mean, metric.digits), "; ".join(notes))
+    return Entry(format_number(summary.mean, metric.digits), "; ".join(notes))
 
 
 def _figures(scores: Scores, endpoints: Iterable[Endpoint], groups: Sequence[Group]) -> pd.DataFrame:
