@@ -1,9 +1,9 @@
-"""Draw docs/images/refine.png and propagate.png: masks before and after, and an annotated slice carried along.
+"""Draw docs/images/refine.png and propagate.png: masks before and after refinement, and a propagated annotated slice.
 
     python benchmarks/draw_refine.py refine SCAN REFERENCE VALUE COARSE REFINED VALUE PICTURE
     python benchmarks/draw_refine.py propagate SCAN REFERENCE VALUE MASK VALUE PICTURE
 
-Each mask is followed by the organ's label value in it. Only data whose licence allows it belong in the pictures.
+Each mask is followed by the organ's label value in it. Use only data whose licence allows publication.
 """
 
 from __future__ import annotations
