@@ -85,7 +85,7 @@ def _step(base: Any, adapt: Any, size: int | None, masks: int, precision: Precis
     with torch.no_grad():
         maps = model.encode(labelled) if adapt == "decoder" else None
     boxes = torch.tensor([[20.0, 20, 80, 80]]).repeat(masks, 1)
-    asked = PromptBatch(
+    prompts = PromptBatch(
         labelled, torch.zeros(masks, dtype=torch.long), boxes, torch.ones(masks, dtype=torch.bool), maps
     )
     learning = [p for p in (model if size else model.branch).parameters() if p.requires_grad]
@@ -96,7 +96,7 @@ def _step(base: Any, adapt: Any, size: int | None, masks: int, precision: Precis
             own = model.encode(labelled) if maps is None else maps
             logits, scores = model.decode(own, boxes, torch.rand(masks, SIDE, SIDE))
             return mask_losses(logits, scores, targets)["loss"]
-        out = model(torch.rand(SLICES, 1, SIDE, SIDE), labelled, asked)
+        out = model(torch.rand(SLICES, 1, SIDE, SIDE), labelled, prompts)
         masked = mask_losses(out["masks"], out["scores"], targets)["loss"]
         return out["present"].sum() + map_loss(out["cams"], targets) + masked
 

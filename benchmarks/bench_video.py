@@ -58,7 +58,7 @@ print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, sec
 """
 
 
-def measured(way: str, depth: int, size: int) -> tuple[float, float]:
+def measure(way: str, depth: int, size: int) -> tuple[float, float]:
     """Peak memory in MB and seconds per slice."""
     command = [sys.executable, "-c", MEASURE, way, str(depth), str(size)]
     result = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -67,10 +67,10 @@ def measured(way: str, depth: int, size: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    short, _ = measured("ours", 50, SIZE)
-    long, seconds = measured("ours", 200, SIZE)
-    plain_short, _ = measured("transformers", 50, SIZE)
-    plain_long, _ = measured("transformers", 200, SIZE)
+    short, _ = measure("ours", 50, SIZE)
+    long, seconds = measure("ours", 200, SIZE)
+    plain_short, _ = measure("transformers", 50, SIZE)
+    plain_long, _ = measure("transformers", 200, SIZE)
     rows = [
         ("peak memory, 50 slices", f"{short:.0f} MB", ""),
         ("peak memory, 200 slices", f"{long:.0f} MB", f"≤ {short + 20:.0f} MB"),
@@ -79,7 +79,7 @@ def main() -> None:
         ("time per slice", f"{seconds:.3f} s", ""),
     ]
     show(f"Propagating two objects through slices of {SIZE}², a small network", rows)
-    peak, seconds = measured("ours", 4, 1024)
+    peak, seconds = measure("ours", 4, 1024)
     rows = [("time per slice", f"{seconds:.1f} s", ""), ("peak memory", f"{peak:.0f} MB", "")]
     show("Propagating two objects through slices of 1024², SAM 2.1 tiny", rows)
 

@@ -45,8 +45,8 @@ def main(kind: str, scan: str, reference: str, value: str, *rest: str) -> None:
     )
     for i, (mask, title) in enumerate(zip(shown, titles, strict=True)):
         for j, z in enumerate(columns):
-            said = "annotated" if z in annotated else f"{title} Dice {_dice(mask[z], truth[z]):.3f}".strip()
-            _show(axes[i, j], slices(int(z)).numpy()[box], f"slice {z}: {said}")
+            caption = "annotated" if z in annotated else f"{title} Dice {_dice(mask[z], truth[z]):.3f}".strip()
+            _show(axes[i, j], slices(int(z)).numpy()[box], f"slice {z}: {caption}")
             for outline, colour in ((truth[z], REFERENCE_COLOUR), (mask[z], PREDICTION_COLOUR)):
                 if outline.any() and not (z in annotated and colour == PREDICTION_COLOUR):
                     axes[i, j].contour(outline[box], [0.5], colors=colour, linewidths=1)
