@@ -14,7 +14,7 @@ import frugalseg
 from frugalseg import cli
 from frugalseg.commands.help import GROUPS, without_none
 from frugalseg.commands.table import COMMANDS, function_of
-from frugalseg.engine.run import plain
+from frugalseg.engine.run import to_plain_options
 from frugalseg.errors import OptionError
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PrepareOptions
 from frugalseg.options.common import BackboneName
@@ -173,7 +173,7 @@ def test_config_file_and_flags_on_top(tmp_path):
 def test_a_run_s_config_runs_again(tmp_path):
     options = FinetuneOptions(data=Path("d"), out=Path("o"), budget="7 slices", encoder=Path("e"), label_draw=2)
     config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(plain(options)))
+    config.write_text(yaml.safe_dump(to_plain_options(options)))
     assert parse("finetune", "--config", str(config)) == options
 
 

@@ -13,7 +13,7 @@ import pytest
 from frugalseg.cli import main
 from frugalseg.commands.table import COMMANDS
 from frugalseg.dataset import prepare as preparing
-from frugalseg.engine.files import atomic_write, check_out, sweep, temporary_name
+from frugalseg.engine.files import atomic_write, check_out, remove_orphans, temporary_name
 from frugalseg.engine.lock import lock_folder
 from frugalseg.errors import DiskError, RunError
 from tests.scans import write_cohort
@@ -189,4 +189,4 @@ def test_sweep_knows_what_is_written():
         assert len(os.fsencode(temporary.name)) <= 255
         assert temporary.name.endswith(f".{os.getpid()}.tmp.nii.gz")
     assert temporary_name(Path("x" * 60)) != temporary_name(Path("x" * 61))
-    assert sweep(Path("not there")) is None
+    assert remove_orphans(Path("not there")) is None

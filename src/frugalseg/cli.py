@@ -28,9 +28,9 @@ from frugalseg.commands.help import (
 )
 from frugalseg.commands.table import COMMANDS, Command, function_of, required
 from frugalseg.engine.threads import prepare_environment
-from frugalseg.errors import FrugalsegError, OptionError, printable, unreadable
-from frugalseg.interrupts import STOPPED, as_before, asked, leave_at_once, note_and_raise
-from frugalseg.options.renamed import RENAMED_VALUES, present_name, present_value
+from frugalseg.errors import FrugalsegError, OptionError, to_printable, vanished_file_error
+from frugalseg.interrupts import STOPPED, exit_on_ctrl_c, raise_on_ctrl_c, restore_ctrl_c, was_interrupted
+from frugalseg.options.renamed import RENAMED_VALUES, current_name, current_value
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -42,11 +42,11 @@ WITHOUT_VALUE = {"resume": "yes"}
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 for an error the user can mend, 2 for bad options, 130 stopped."""
-    leave_at_once()
+    exit_on_ctrl_c()
     try:
         return _main(sys.argv[1:] if arguments is None else arguments)
     finally:
-        as_before()
+        restore_ctrl_c()
 
 
 def _main(arguments: list[str]) -> int:
@@ -79,31 +79,31 @@ def run(name: str, options: Any) -> int:
     """Call the command's function and turn what a user can mend into a message."""
     prepare_environment(getattr(options, "threads", None))  # before anything that loads PyTorch
     from frugalseg.commands.closing import close
-    from frugalseg.engine.progress import never_silent, show_warnings
+    from frugalseg.engine.progress import heartbeat, show_warnings
 
     show_warnings()
     try:
         command = getattr(import_module(COMMANDS[name].module), function_of(name))
-        note_and_raise()
-        with never_silent(name):
+        raise_on_ctrl_c()
+        with heartbeat(name):
             close(name, options, command(options))
     except FrugalsegError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except (Exception, KeyboardInterrupt) as error:
-        if asked() or isinstance(error, KeyboardInterrupt):
+        if was_interrupted() or isinstance(error, KeyboardInterrupt):
             print("stopped", file=sys.stderr)
             return STOPPED
-        vanished = unreadable(error) if isinstance(error, OSError) else None
+        vanished = vanished_file_error(error) if isinstance(error, OSError) else None
         if vanished is None:
             raise
         print(f"error: {vanished}", file=sys.stderr)
         return vanished.exit_code
     finally:
         if "torch" in sys.modules:
-            from frugalseg.engine.device import leave_processes
+            from frugalseg.engine.device import leave_process_group
 
-            leave_processes()
+            leave_process_group()
     return 0
 
 
@@ -132,8 +132,8 @@ def _checked(name: str, command: Command, arguments: list[str]) -> list[str]:
         OptionError: one is not.
     """
     for argument in arguments:
-        if printable(argument) != argument:
-            raise OptionError(f"{printable(argument)} is no UTF-8", "rename it")
+        if to_printable(argument) != argument:
+            raise OptionError(f"{to_printable(argument)} is no UTF-8", "rename it")
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
     _check_names(name, command, [flag for flag in flags if not flag.startswith("--print_config")], as_flags=True)
     for flag, value in pairwise([*arguments, ""]):
@@ -151,7 +151,7 @@ def _check_names(name: str, command: Command, given: Iterable[str], *, as_flags:
         option = written[2:].replace("-", "_") if as_flags else written
         if option in known or option == "config":
             continue
-        if (present := present_name(option, known)) != option:
+        if (present := current_name(option, known)) != option:
             raise OptionError(f"{written} was renamed", f"write {write(present)}")
         raise unknown_option(written, name, [write(one) for one in [*known, "config"]])
 
@@ -202,7 +202,7 @@ def _refusal(name: str, command: Command, message: str) -> OptionError:
     option, given = key[1], value[1].strip()
     if (option, given) in RENAMED_VALUES:
         return OptionError(
-            f"{flag_of(option)} {given} was renamed", f"write {flag_of(option)} {present_value(option, given)}"
+            f"{flag_of(option)} {given} was renamed", f"write {flag_of(option)} {current_value(option, given)}"
         )
     return OptionError(
         f"{flag_of(option)} {given}: expected {expected(kinds[option])}",

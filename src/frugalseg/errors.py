@@ -103,13 +103,13 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK or not (error.errno in _FULL or _is_about(error, path)):
+        if error.errno not in _DISK or not (error.errno in _FULL or _concerns(error, path)):
             raise
         problem, cure = _DISK[error.errno]
-        raise DiskError(f"{problem.format(path=printable(path))} ({error.strerror})", cure) from error
+        raise DiskError(f"{problem.format(path=to_printable(path))} ({error.strerror})", cure) from error
 
 
-def _is_about(error: OSError, path: Path) -> bool:
+def _concerns(error: OSError, path: Path) -> bool:
     """Whether the system names no file, or `path`, one around it or one in it."""
     if error.filename is None:
         return True
@@ -120,16 +120,16 @@ def _is_about(error: OSError, path: Path) -> bool:
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EISDIR}
 
 
-def unreadable(error: OSError) -> ScanError | None:
+def vanished_file_error(error: OSError) -> ScanError | None:
     """What to say of a file that was there a moment ago and cannot be read now; None where the error is of no file."""
     if error.filename is None or error.errno not in _GONE:
         return None
     return ScanError(
-        f"{printable(error.filename)} cannot be read any more ({error.strerror})",
+        f"{to_printable(error.filename)} cannot be read any more ({error.strerror})",
         "see that nothing moves or deletes files while a command runs, then run it again",
     )
 
 
-def printable(path: object) -> str:
+def to_printable(path: object) -> str:
     """A path as a message can show it: bytes that are no UTF-8 become \\x…."""
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

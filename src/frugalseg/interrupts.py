@@ -20,49 +20,49 @@ STOPPED = 130
 
 Handler = Callable[[int, FrameType | None], None]
 
-_asked: list[int] = []
+_received: list[int] = []
 
 
-def leave_at_once() -> None:
+def exit_on_ctrl_c() -> None:
     """Let Ctrl-C end the process here and now, unless somebody else takes care of it."""
-    if _is_ours_to_set():
-        signal.signal(signal.SIGINT, _leave)
+    if _may_set_handler():
+        signal.signal(signal.SIGINT, _exit)
 
 
-def note_and_raise() -> None:
-    """Let Ctrl-C raise KeyboardInterrupt, and be remembered (see `asked`)."""
-    _asked.clear()
-    if _is_ours_to_set():
-        signal.signal(signal.SIGINT, _note)
+def raise_on_ctrl_c() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt, and be remembered (see `was_interrupted`)."""
+    _received.clear()
+    if _may_set_handler():
+        signal.signal(signal.SIGINT, _record_and_raise)
 
 
-def as_before() -> None:
+def restore_ctrl_c() -> None:
     """Leave Ctrl-C to Python again."""
-    if _is_ours_to_set():
+    if _may_set_handler():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def asked() -> bool:
-    """Whether Ctrl-C came since `note_and_raise`."""
-    return bool(_asked)
+def was_interrupted() -> bool:
+    """Whether Ctrl-C came since `raise_on_ctrl_c`."""
+    return bool(_received)
 
 
-def _is_ours_to_set() -> bool:
+def _may_set_handler() -> bool:
     there = signal.getsignal(signal.SIGINT)
     return threading.current_thread() is threading.main_thread() and there in (
         signal.default_int_handler,
-        _leave,
-        _note,
+        _exit,
+        _record_and_raise,
     )
 
 
-def _leave(_: int, __: FrameType | None) -> None:
+def _exit(_: int, __: FrameType | None) -> None:
     os.write(2, b"stopped\n")
     os._exit(STOPPED)
 
 
-def _note(number: int, _: FrameType | None) -> None:
-    _asked.append(number)
+def _record_and_raise(number: int, _: FrameType | None) -> None:
+    _received.append(number)
     raise KeyboardInterrupt
 
 
@@ -91,7 +91,7 @@ def stop_requests(tell: Callable[[], object], again: Callable[[], object] | None
         if len(requests) == 1:
             tell()
 
-    with _handling({signal.SIGINT: note, signal.SIGTERM: note}):
+    with _handle_signals({signal.SIGINT: note, signal.SIGTERM: note}):
         yield requests
 
 
@@ -103,17 +103,17 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not break off what the first one began
         raise KeyboardInterrupt("stopped")
 
-    with _handling({signal.SIGTERM: stop}):
+    with _handle_signals({signal.SIGTERM: stop}):
         yield
 
 
-def interrupt() -> None:
+def raise_keyboard_interrupt() -> None:
     """End at once, as Ctrl-C does by itself."""
     raise KeyboardInterrupt
 
 
 @contextmanager
-def _handling(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+def _handle_signals(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
     """Handle these signals so, and afterwards as before."""
     if threading.current_thread() is not threading.main_thread():
         yield

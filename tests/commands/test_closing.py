@@ -15,7 +15,7 @@ from frugalseg.cli import main
 from frugalseg.commands import closing
 from frugalseg.commands.table import COMMANDS, command_line
 from frugalseg.dataset.prepare import prepare
-from frugalseg.engine.run import plain
+from frugalseg.engine.run import to_plain_options
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PrepareOptions, PretrainOptions
 from tests.engine.test_progress import on_a_terminal
 from tests.scans import write_cohort
@@ -42,7 +42,7 @@ def test_defaults_are_left_out():
     given = FinetuneOptions(data=Path("s"), out=Path("o"))
     assert command_line("finetune", given) == "frugalseg finetune --data s --out o"
     needed = [f.name for f in fields(given) if f.default is MISSING and f.default_factory is MISSING]
-    assert set(plain(given)) - set(needed)
+    assert set(to_plain_options(given)) - set(needed)
 
 
 def last_lines(capsys, *words):

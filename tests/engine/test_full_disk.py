@@ -16,7 +16,7 @@ import torch
 from matplotlib.figure import Figure
 from safetensors.torch import save
 
-from frugalseg.engine.checkpoint import keep_as_best, load_checkpoint, save_checkpoint
+from frugalseg.engine.checkpoint import link_as_best, load_checkpoint, save_checkpoint
 from frugalseg.engine.files import atomic_write, write_joined, write_json
 from frugalseg.errors import DiskError
 from frugalseg.imaging.volume import Volume
@@ -144,8 +144,8 @@ def test_a_best_checkpoint_that_has_to_be_copied(tmp_path, monkeypatch):
     checkpoint(last)
     monkeypatch.setattr(os, "link", no_links)
     with full_after(1000), pytest.raises(DiskError, match="best.ckpt"):
-        keep_as_best(last, best)
-    keep_as_best(last, best)
+        link_as_best(last, best)
+    link_as_best(last, best)
     assert best.read_bytes() == last.read_bytes()
 
 

@@ -17,7 +17,7 @@ from frugalseg import cli
 from frugalseg.commands import closing
 from frugalseg.commands.table import COMMANDS, function_of
 from frugalseg.engine import progress as room
-from frugalseg.engine.progress import Work, duration, never_silent, progress
+from frugalseg.engine.progress import Work, format_duration, heartbeat, progress
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_speed_and_time_left_are_told_when_they_mean_something(completed, alread
 
 
 def test_durations():
-    assert [duration(s) for s in (0, 7.4, 61, 3723)] == ["0:00", "0:07", "1:01", "1:02:03"]
+    assert [format_duration(s) for s in (0, 7.4, 61, 3723)] == ["0:00", "0:07", "1:01", "1:02:03"]
 
 
 SCRIPT = """
@@ -108,7 +108,7 @@ def test_a_log_file_is_never_long_without_a_line(impatient, capsys):
 
 
 def test_nor_where_nothing_is_counted_and_it_ends_with_the_work(impatient, capsys):
-    with never_silent("weights fetch"):
+    with heartbeat("weights fetch"):
         time.sleep(0.5)
     first = capsys.readouterr().err
     assert "weights fetch: running for 0:0" in first
@@ -117,7 +117,7 @@ def test_nor_where_nothing_is_counted_and_it_ends_with_the_work(impatient, capsy
 
 
 def test_lines_of_the_command_itself_are_heard_as_well(impatient, capsys):
-    with never_silent("evaluate"):
+    with heartbeat("evaluate"):
         for _ in range(8):
             room.say("something")
             time.sleep(0.1)

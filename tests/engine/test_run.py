@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from frugalseg.engine.checkpoint import load_checkpoint, save_checkpoint
-from frugalseg.engine.device import arithmetic, find_device, make_fabric
+from frugalseg.engine.device import find_device, make_fabric, resolve_precision
 from frugalseg.engine.lock import LOCK
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import DeviceError, OptionError, RunError
@@ -144,8 +144,8 @@ def test_a_line_cut_off_by_a_kill_is_forgotten(tmp_path, fabric):
         run.log({"step": step})
     with run.metrics.open("a") as file:
         file.write('{"step": 40, "lo')
-    run.forget_after(20)
-    assert [r["step"] for r in run.records()] == [10, 20]
+    run.drop_records_after(20)
+    assert [r["step"] for r in run.read_records()] == [10, 20]
 
 
 def test_damaged_checkpoint_is_named(tmp_path):
@@ -195,7 +195,7 @@ def test_unknown_device_and_half_precision_on_a_cpu():
     with pytest.raises(OptionError, match="tpu"):
         find_device("tpu")
     with pytest.raises(OptionError, match="needs a GPU"):
-        arithmetic("16", torch.device("cpu"))
+        resolve_precision("16", torch.device("cpu"))
 
 
 def test_another_number_of_threads_on_resuming_is_said(tmp_path):

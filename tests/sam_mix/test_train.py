@@ -48,7 +48,7 @@ def test_the_run_folder_holds_what_was_learned_apart_from_the_base(options, coho
     }
     roles = [scan.role for scan in record.scans]
     assert sorted(roles) == ["test", "test", "train", "train", "train", "validation"]
-    records = run.records()
+    records = run.read_records()
     assert [record["step"] for record in records] == [3, 6]
     assert {"class_loss", "mask_loss", "score_loss", "dice", "auroc_liver", "specificity_liver"} <= records[0].keys()
     weights = sum((run.path / f"{part}.safetensors").stat().st_size for part in ("classifier", "decoder", "lora"))
@@ -85,7 +85,7 @@ def test_other_ways_of_training(options, tmp_path, more, monkeypatch):
     # Tiny random models are sure of nothing: here everything counts as sure.
     monkeypatch.setattr("frugalseg.sam_mix.task.SURE", -100.0)
     run = sam_mix_train(options(out=tmp_path / "run", steps=2, **more))
-    record = run.records()[-1]
+    record = run.read_records()[-1]
     assert np.isfinite(record["loss"])
     if "self_training" in more:
         assert record["self_loss"] > 0
@@ -101,7 +101,7 @@ def test_two_organs_have_one_classifier_output_and_one_prompt_each(options, coho
     assert record.settings.organs == 2
     assert set(record.keep) == set(record.focal.alpha) == {"liver", "spleen"}
     assert load_file(run.path / "classifier.safetensors")["classifier.head.weight"].shape[0] == 2
-    assert "auroc_spleen" in run.records()[-1]
+    assert "auroc_spleen" in run.read_records()[-1]
 
 
 @pytest.mark.parametrize("adapt", ["lora", "decoder"])
@@ -129,7 +129,7 @@ def test_a_run_that_is_stopped_and_resumed_is_the_unbroken_one(options, tmp_path
         one, other = (load_file(run.path / f"{part}.safetensors") for run in (whole, resumed))
         assert one.keys() == other.keys()
         assert all(torch.equal(one[name], other[name]) for name in one)
-    assert [r["loss"] for r in whole.records()] == [r["loss"] for r in resumed.records()]
+    assert [r["loss"] for r in whole.read_records()] == [r["loss"] for r in resumed.read_records()]
 
 
 def test_a_checkpoint_holds_nothing_of_the_frozen_encoder(options, tmp_path):

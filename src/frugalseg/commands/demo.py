@@ -18,10 +18,10 @@ from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import find_device
 from frugalseg.engine.files import check_out, write_json
-from frugalseg.engine.forms import Form
-from frugalseg.engine.lock import in_use, lock_folder
+from frugalseg.engine.lock import is_in_use, lock_folder
 from frugalseg.engine.progress import say
-from frugalseg.engine.run import plain
+from frugalseg.engine.run import to_plain_options
+from frugalseg.engine.schema import Schema
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, SplitError
 from frugalseg.evaluation.evaluate import evaluate
@@ -39,7 +39,7 @@ from frugalseg.pretraining.pretrain import pretrain
 MARK = ".frugalseg-demo"
 NOT_SCIENCE = {"out", "device", "threads", "overwrite", "resume"}
 """Options that may differ when a demo is gone on with."""
-MARKED = Form({"options?": {str: object}}, RunError, "start again with --overwrite")
+MARKED = Schema({"options?": {str: object}}, RunError, "start again with --overwrite")
 """What `MARK` holds; a demo of an older version did not note its options."""
 SCANS = 3
 """Labelled scans to train on, unless told otherwise or fewer are there."""
@@ -136,7 +136,7 @@ def _run(options: DemoOptions) -> Path:
 def _claim(options: DemoOptions) -> BaseFileLock:
     """Take the folder; only what a demo made, as its mark says, is ever deleted, and never the user's scans."""
     out, mark = options.out, options.out / MARK
-    if in_use(out):
+    if is_in_use(out):
         if not mark.is_file():
             raise RunError(f"{out} is not the folder of a demo", "choose another --out")
         if options.resume != "no":
@@ -161,7 +161,7 @@ def _claim(options: DemoOptions) -> BaseFileLock:
 
 def _science(options: DemoOptions) -> dict[str, object]:
     """What an interrupted demo and the one that goes on with it must have in common."""
-    return {name: value for name, value in plain(options, lasting=True).items() if name not in NOT_SCIENCE}
+    return {name: value for name, value in to_plain_options(options, absolute=True).items() if name not in NOT_SCIENCE}
 
 
 def _check_same(options: DemoOptions, mark: Path) -> None:

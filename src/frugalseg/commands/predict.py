@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from frugalseg.engine.files import check_out
-from frugalseg.engine.lock import in_use
+from frugalseg.engine.lock import is_in_use
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, ScanError
 from frugalseg.options import PredictOptions, RefineOptions
@@ -38,7 +38,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
 
     find_weights(options.refine)  # before hours of predicting
     coarse = options.out / COARSE
-    if in_use(options.out, COARSE) and options.resume == "no" and not options.overwrite:
+    if is_in_use(options.out, COARSE) and options.resume == "no" and not options.overwrite:
         raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
     broken: ScanError | None = None
     try:

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from frugalseg.engine.files import atomic_write, temporary_name
-from frugalseg.engine.forms import fault
+from frugalseg.engine.schema import find_fault
 from frugalseg.errors import RunError, disk_errors
 
 CURE = "start the training again in another --out"
-NEEDED = {
+EXPECTED_KEYS = {
     "step": int,
     "seconds": float,
     "best": float,
@@ -73,7 +73,7 @@ def check_checkpoint(path: Path, state: State, steps: int) -> None:
 
     Noticed are keys that are missing or of another type, a step beyond the end, and weights that are not finite.
     """
-    if wrong := fault(state, NEEDED):
+    if wrong := find_fault(state, EXPECTED_KEYS):
         raise RunError(f"checkpoint {path} is damaged: {wrong}", CURE)
     if not 0 <= state["step"] <= steps:
         raise RunError(f"checkpoint {path} is damaged: it is at step {state['step']} of {steps}", CURE)
@@ -83,7 +83,7 @@ def check_checkpoint(path: Path, state: State, steps: int) -> None:
 
 
 @contextmanager
-def fitting(path: Path) -> Iterator[None]:
+def mismatch_errors(path: Path) -> Iterator[None]:
     """Turn what PyTorch says of a state that is not this network's or this optimiser's into a `RunError`."""
     try:
         yield
@@ -92,7 +92,7 @@ def fitting(path: Path) -> Iterator[None]:
         raise RunError(f"checkpoint {path} is not of this training ({reason})", CURE) from error
 
 
-def keep_as_best(last: Path, best: Path) -> None:
+def link_as_best(last: Path, best: Path) -> None:
     """Let `best` name the checkpoint that `last` names now; a hard link, so it costs nothing."""
     temporary = temporary_name(best)
     with disk_errors(best):

@@ -17,10 +17,10 @@ from frugalseg.text import pluralize
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-Arithmetic = Literal["32-true", "bf16-mixed", "16-mixed"]
+FabricPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
-def check_name(name: str) -> None:
+def check_device_name(name: str) -> None:
     """Raise `OptionError` unless `name` is auto, cpu, cuda, or cuda:N."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise OptionError(f"--device {name!r} is unknown", "give auto, cpu, cuda, or cuda:N")
@@ -33,7 +33,7 @@ def find_device(name: str) -> torch.device:
         OptionError: the name is none of these.
         DeviceError: the GPU asked for is not there.
     """
-    check_name(name)
+    check_device_name(name)
     there = torch.cuda.device_count()
     if name == "cpu" or (name == "auto" and there == 0):
         return torch.device("cpu")
@@ -47,20 +47,20 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda", device.index or int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def arithmetic(precision: Precision, device: torch.device) -> Arithmetic:
+def resolve_precision(precision: Precision, device: torch.device) -> FabricPrecision:
     """What autocast uses; `auto` is bf16 where the device computes faster in it, else 32.
 
     Raises:
         OptionError: 16 was asked for on a CPU.
     """
     if precision == "auto":
-        precision = "bf16" if _fast_bf16(device) else "32"
+        precision = "bf16" if _has_fast_bf16(device) else "32"
     if precision == "16" and device.type == "cpu":
         raise OptionError("--precision 16 needs a GPU", "use --precision bf16 or 32 on a CPU")
-    return cast(Arithmetic, {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision])
+    return cast(FabricPrecision, {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision])
 
 
-def _fast_bf16(device: torch.device) -> bool:
+def _has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
@@ -68,7 +68,7 @@ def _fast_bf16(device: torch.device) -> bool:
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """Autocast for inference in the arithmetic of `precision`."""
-    kind = arithmetic(precision, device)
+    kind = resolve_precision(precision, device)
     dtype = torch.float16 if kind == "16-mixed" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=kind != "32-true")
 
@@ -92,19 +92,19 @@ def make_fabric(device_name: str, precision: Precision) -> Fabric:
         }
     else:
         settings["devices"] = [device.index] if device.type == "cuda" else 1
-    fabric = Fabric(precision=arithmetic(precision, device), **settings)
+    fabric = Fabric(precision=resolve_precision(precision, device), **settings)
     fabric.launch()
     return fabric
 
 
-def describe(device: torch.device) -> str:
+def describe_device(device: torch.device) -> str:
     """The device in words."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
     return f"CPU, {pluralize(torch.get_num_threads(), 'thread')}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def leave_processes() -> None:
+def leave_process_group() -> None:
     """End what a training shared with other processes under torchrun; without it, some crash on their way out."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -15,12 +15,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from frugalseg.errors import DiskError, OptionError, RunError, disk_errors, printable
+from frugalseg.errors import DiskError, OptionError, RunError, disk_errors, to_printable
 
-SPEC = "model.json"
+MODEL_FILE = "model.json"
 """The description of what a run has learned; where it is, the run is finished."""
 
-LONGEST_NAME = 40
+MAX_NAME_LENGTH = 40
 """Characters of a file's name that its temporary neighbour keeps: with the rest no longer than a disk takes."""
 
 _TEMPORARY = re.compile(r"\..*\.(?P<process>\d+)\.tmp(\..+)?")
@@ -33,7 +33,7 @@ def check_out(out: Path, name: str = "--out") -> None:
         RunError: it is a file or lies below one, is a link that leads nowhere, or its name is no UTF-8.
         DiskError: the name is too long, or the folder it would lie in cannot be written.
     """
-    _check_place(out, name)
+    _check_path(out, name)
     if out.exists() and not out.is_dir():
         raise RunError(f"{name} {out} is a file", "give a folder")
 
@@ -44,12 +44,12 @@ def check_out_file(out: Path, name: str = "--out") -> None:
     Raises:
         RunError, DiskError: see `check_out`; or it is a folder.
     """
-    _check_place(out, name)
+    _check_path(out, name)
     if out.is_dir():
         raise RunError(f"{name} {out} is a folder", "give a file")
 
 
-def _check_place(out: Path, name: str) -> None:
+def _check_path(out: Path, name: str) -> None:
     check_utf8(out, name)
     for path in (out, *out.parents):
         with disk_errors(out):
@@ -68,19 +68,19 @@ def _check_place(out: Path, name: str) -> None:
 
 def check_utf8(path: Path, name: str) -> None:
     """Raise `OptionError` where a path cannot stand in the files that tell of it."""
-    if printable(path) != str(path):
-        raise OptionError(f"{name} {printable(path)} is no UTF-8", "rename it")
+    if to_printable(path) != str(path):
+        raise OptionError(f"{name} {to_printable(path)} is no UTF-8", "rename it")
 
 
 def temporary_name(path: Path, suffix: str = "") -> Path:
-    """The neighbour of `path` that takes its name when it is whole; `sweep` knows it by its own."""
+    """The neighbour of `path` that takes its name when it is whole; `remove_orphans` recognises such names."""
     name = path.name
-    if len(name) > LONGEST_NAME:
-        name = f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    if len(name) > MAX_NAME_LENGTH:
+        name = f"{name[:MAX_NAME_LENGTH]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return path.with_name(f".{name}.{os.getpid()}.tmp{suffix}")
 
 
-def sweep(folder: Path, beginning: str = "") -> None:
+def remove_orphans(folder: Path, beginning: str = "") -> None:
     """Remove what killed processes of this program left half-written in `folder` and below.
 
     Call it only while holding the folder's lock; files that a running process is writing stay.
@@ -104,10 +104,10 @@ def is_temporary(path: Path) -> bool:
 
 def _is_orphan(path: Path) -> bool:
     match = _TEMPORARY.fullmatch(path.name)
-    return match is not None and not _runs(int(match["process"]))
+    return match is not None and not _is_running(int(match["process"]))
 
 
-def _runs(process: int) -> bool:
+def _is_running(process: int) -> bool:
     if os.name != "posix":  # os.kill would end it there
         return True
     try:
@@ -119,7 +119,7 @@ def _runs(process: int) -> bool:
     return process != os.getpid()  # this process has not begun to write: it is a namesake's
 
 
-class _Watched(io.FileIO):
+class _ErrorRecordingFile(io.FileIO):
     """A file that remembers why a write failed: some libraries tell something else of it, or nothing."""
 
     failure: OSError | None = None
@@ -149,8 +149,8 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     try:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            raw = _Watched(temporary, "w")
-        with _told_by(raw, path), _opened(raw, mode) as file:
+            raw = _ErrorRecordingFile(temporary, "w")
+        with _report_write_failure(raw, path), _open_buffered(raw, mode) as file:
             yield file
             file.flush()
             with disk_errors(path):
@@ -163,7 +163,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 @contextmanager
-def _told_by(raw: _Watched, path: Path) -> Iterator[None]:
+def _report_write_failure(raw: _ErrorRecordingFile, path: Path) -> Iterator[None]:
     """Where a write failed, raise that, whatever came of it."""
     try:
         yield
@@ -174,7 +174,7 @@ def _told_by(raw: _Watched, path: Path) -> Iterator[None]:
             raise raw.failure from None
 
 
-def _opened(raw: io.FileIO, mode: str) -> IO[Any]:
+def _open_buffered(raw: io.FileIO, mode: str) -> IO[Any]:
     buffered = io.BufferedWriter(raw)
     return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding="utf-8")
 
@@ -211,7 +211,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file that is known to be whole; see `engine.forms` for those that may not be."""
+    """The content of a JSON file that is known to be whole; see `engine.schema` for those that may not be."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 

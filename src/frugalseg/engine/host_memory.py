@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-UNKNOWN = 4 << 30
+DEFAULT_BYTES = 4 << 30
 """Assumed where the system does not say: half of a small laptop's."""
 
 
 def free_host_memory() -> int:
     """Bytes that this process may still take: what the machine has free, within the limits of process and group."""
-    limits = [*_machine(), *_group(), *_process()]
-    return max(0, min(limits)) if limits else UNKNOWN
+    limits = [*_read_system_memory(), *_read_cgroup_memory(), *_read_process_memory()]
+    return max(0, min(limits)) if limits else DEFAULT_BYTES
 
 
-def _machine() -> Iterator[int]:
+def _read_system_memory() -> Iterator[int]:
     try:
         fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         yield int(fields["MemAvailable"].split()[0]) * 1024
@@ -23,7 +23,7 @@ def _machine() -> Iterator[int]:
         return
 
 
-def _group() -> Iterator[int]:
+def _read_cgroup_memory() -> Iterator[int]:
     """What a container may still take (cgroup 2); files in its cache count as free."""
     folder = Path("/sys/fs/cgroup")
     try:
@@ -35,7 +35,7 @@ def _group() -> Iterator[int]:
         yield int(limit) - used + int(told.get("inactive_file", 0)) + int(told.get("active_file", 0))
 
 
-def _process() -> Iterator[int]:
+def _read_process_memory() -> Iterator[int]:
     """What is left under `ulimit -v`."""
     try:
         import resource

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from frugalseg.engine.files import is_temporary, sweep
+from frugalseg.engine.files import is_temporary, remove_orphans
 from frugalseg.engine.progress import say
 from frugalseg.errors import RunError, disk_errors
 
@@ -42,11 +42,11 @@ def lock_folder(folder: Path) -> BaseFileLock:
         say(f"{folder} is on a file system without locks: make sure that no other process works there")
     else:
         if lock.lock_counter == 1:  # not where this process is at work there already
-            sweep(folder)
+            remove_orphans(folder)
     return lock
 
 
-def in_use(folder: Path, *beside: str) -> bool:
+def is_in_use(folder: Path, *beside: str) -> bool:
     """Whether a folder holds anything but a lock, what a killed process left half-written, and what is named."""
     return folder.is_dir() and any(
         entry.name not in (LOCK, *beside) and not is_temporary(entry) for entry in folder.iterdir()

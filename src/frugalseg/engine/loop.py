@@ -1,4 +1,4 @@
-"""The training loop; every training command is a `Task` that it runs.
+"""The training loop; every training command is a `TrainingTask` that it runs.
 
 All randomness of step n is a function of (seed, n, process): the order of an epoch comes from (seed, epoch), and
 the generators behind dropout and augmentation are reseeded before every step. A run that is killed and resumed
@@ -19,24 +19,31 @@ import torch
 from torch import Tensor, nn
 
 from frugalseg.engine import cuda_graphs
-from frugalseg.engine.checkpoint import State, check_checkpoint, fitting, keep_as_best, load_checkpoint, save_checkpoint
-from frugalseg.engine.memory import out_of_memory
+from frugalseg.engine.checkpoint import (
+    State,
+    check_checkpoint,
+    link_as_best,
+    load_checkpoint,
+    mismatch_errors,
+    save_checkpoint,
+)
+from frugalseg.engine.memory import is_out_of_memory
 from frugalseg.engine.progress import Work, console, progress, say
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import InterruptedRunError, RunError
-from frugalseg.interrupts import interrupt, stop_requests
+from frugalseg.interrupts import raise_keyboard_interrupt, stop_requests
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-Batch = TypeVar("Batch")
+Item = TypeVar("Item")
 
-NOTE_EVERY_S = 0.5
-VALIDATED = {"dice": "validation Dice", "probe_auroc": "probe AUROC"}
+BAR_INTERVAL_S = 0.5
+VALIDATION_FIGURES = {"dice": "validation Dice", "probe_auroc": "probe AUROC"}
 """Figure of a validation that a training's bar shows → what it is called."""
 
 
-class Task(ABC):
+class TrainingTask(ABC):
     """One kind of training: what is learned, from what, and how it is judged.
 
     Attributes:
@@ -81,7 +88,7 @@ class Task(ABC):
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How long, and how often to look.
 
     Attributes:
@@ -126,7 +133,7 @@ class _Stopwatch:
     def seconds(self) -> float:
         return max(time.perf_counter() - self.begun, 1e-9)
 
-    def timed(self, stream: Iterable[Batch]) -> Iterator[Batch]:
+    def time_waiting(self, stream: Iterable[Item]) -> Iterator[Item]:
         """Hand on the batches, counting the time until each is there."""
         iterator = iter(stream)
         while True:
@@ -139,7 +146,7 @@ class _Stopwatch:
             yield batch
 
 
-def train(task: Task, plan: Plan, fabric: Fabric, run: RunFolder) -> None:
+def train(task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder) -> None:
     """Train `task` to the end of `plan`, from the start or from the run's last checkpoint.
 
     Raises:
@@ -147,18 +154,21 @@ def train(task: Task, plan: Plan, fabric: Fabric, run: RunFolder) -> None:
         RunError: the loss is no longer finite, or the checkpoint is damaged.
     """
     trainer = _Trainer(task, plan, fabric, run)
-    with stop_requests(_tell_stopping, again=interrupt) as stop, progress("training", plan.steps, "steps") as bar:
+    with (
+        stop_requests(_say_stopping, again=raise_keyboard_interrupt) as stop,
+        progress("training", plan.steps, "steps") as bar,
+    ):
         trainer.run_steps(bar, stop)
 
 
 class _Trainer:
-    def __init__(self, task: Task, plan: Plan, fabric: Fabric, run: RunFolder) -> None:
+    def __init__(self, task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder) -> None:
         self.task, self.plan, self.fabric, self.run = task, plan, fabric, run
         self.model, self.optimizer = fabric.setup(task.model, task.optimizer)
-        self._record_passes()
+        self._capture_passes()
         self.state = _State()
         self.watch = _Stopwatch()
-        self.noted_at = 0.0
+        self.bar_updated_at = 0.0
         self.figures: list[str] = []
         self.saved_at = time.perf_counter()
         resuming = run.last.is_file()
@@ -168,7 +178,7 @@ class _Trainer:
         else:
             self._save()
 
-    def _record_passes(self) -> None:
+    def _capture_passes(self) -> None:
         """On one GPU, capture the network's passes as CUDA graphs, if memory suffices."""
         constant = self.task.graphable_module()
         if constant is None or self.fabric.device.type != "cuda" or self.fabric.world_size > 1:
@@ -177,23 +187,23 @@ class _Trainer:
             with self.fabric.autocast():
                 cuda_graphs.capture(*constant)
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             say("too little GPU memory for CUDA graphs: steps are not replayed, which is slower")
 
     def run_steps(self, bar: Work, stop: list[str]) -> None:
         state, plan, per_epoch = self.state, self.plan, self.task.steps_per_epoch
-        bar.go_on_from(state.step)
+        bar.resume_from(state.step)
         self.watch.restart()
         while state.step < plan.steps:
             epoch, done = divmod(state.step, per_epoch)
             batches = self.task.batches(epoch)[done : done + plan.steps - state.step]
             share = [batch[self.fabric.global_rank :: self.fabric.world_size] for batch in batches]
-            for batch, rows in zip(self.watch.timed(self.task.stream(share)), batches, strict=True):
+            for batch, rows in zip(self.watch.time_waiting(self.task.stream(share)), batches, strict=True):
                 self._step(batch)
                 self.watch.samples += len(rows)
                 bar.update(state.step)
-                self._note(bar)
+                self._update_bar(bar)
                 if state.step % plan.report_every == 0 or state.step == plan.steps:
                     self._report()
                 elif stop or time.perf_counter() - self.saved_at > 60 * plan.checkpoint_minutes:
@@ -221,18 +231,18 @@ class _Trainer:
             value = value.detach().double()  # summed on the device: reading it here would make a GPU wait
             self.state.sums[name] = self.state.sums[name] + value if name in self.state.sums else value
 
-    def _note(self, bar: Work) -> None:
+    def _update_bar(self, bar: Work) -> None:
         """Tell on the bar how it goes; at most twice a second, since a GPU must be waited for to know the loss."""
-        if time.perf_counter() - self.noted_at < NOTE_EVERY_S or not self.state.summed:
+        if time.perf_counter() - self.bar_updated_at < BAR_INTERVAL_S or not self.state.summed:
             return
-        self.noted_at = time.perf_counter()
+        self.bar_updated_at = time.perf_counter()
         loss = float(self.state.sums["loss"]) / self.state.summed
         best = [f"best {self.state.best:.3f} at step {self.state.best_step}"] if self.state.best_step >= 0 else []
         speed = f"{self.watch.samples / self.watch.seconds:.0f} samples/s"
         wait = f"{self.watch.waited / self.watch.seconds:.0%} waiting"
         bar.note = " · ".join([f"loss {loss:.3f}", *self.figures, *best, speed, wait])
 
-    def _tell(self, record: Mapping[str, float]) -> None:
+    def _say_record(self, record: Mapping[str, float]) -> None:
         """Say a record of metrics.jsonl where no bar shows it."""
         if not console.is_interactive:
             numbers = {k: v for k, v in record.items() if isinstance(v, float) and k != "epoch"}
@@ -260,18 +270,18 @@ class _Trainer:
             self.task.model.eval()
             with torch.no_grad():
                 record |= self.task.validate()
-            self.figures = _figures(record)
+            self.figures = _format_validation(record)
             state.seconds += time.perf_counter() - begun
             record["seconds"] = round(state.seconds, 3)
             better = "score" in record and record["score"] >= state.best
             if better:
                 state.best, state.best_step = record["score"], state.step
             self.run.log(record)
-            self._tell(record)
+            self._say_record(record)
         state.sums, state.summed = {}, 0
         self._save()
         if self.fabric.is_global_zero and better:  # a kill just before is mended by `_restore`
-            keep_as_best(self.run.last, self.run.best)
+            link_as_best(self.run.last, self.run.best)
         self.fabric.barrier()
         self.watch.restart()
 
@@ -292,7 +302,7 @@ class _Trainer:
 
     def _restore(self, saved: State) -> None:
         check_checkpoint(self.run.last, saved, self.plan.steps)
-        with fitting(self.run.last):
+        with mismatch_errors(self.run.last):
             self.task.model.load_state_dict(saved["model"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.task.scheduler.load_state_dict(saved["scheduler"])
@@ -300,19 +310,19 @@ class _Trainer:
         self.state = _State(**{field.name: saved[field.name] for field in fields(_State)})
         if self.fabric.is_global_zero:
             if self.state.best_step == self.state.step:
-                keep_as_best(self.run.last, self.run.best)
-            self.run.forget_after(self.state.step)
+                link_as_best(self.run.last, self.run.best)
+            self.run.drop_records_after(self.state.step)
             say(f"continuing {self.run.path} after step {self.state.step} of {self.plan.steps}")
         self.fabric.barrier()
 
 
-def _figures(record: Mapping[str, float]) -> list[str]:
+def _format_validation(record: Mapping[str, float]) -> list[str]:
     """What the last validation found, in words."""
-    return [f"{words} {record[name]:.3f}" for name, words in VALIDATED.items() if name in record]
+    return [f"{words} {record[name]:.3f}" for name, words in VALIDATION_FIGURES.items() if name in record]
 
 
 @dataclass(frozen=True)
-class Best:
+class BestStep:
     """The step whose weights are kept.
 
     Attributes:
@@ -324,7 +334,7 @@ class Best:
     score: float | None
 
 
-def load_best(run: RunFolder, task: Task, steps: int) -> Best:
+def load_best(run: RunFolder, task: TrainingTask, steps: int) -> BestStep:
     """Load the best checkpoint of a training that has ended, or its last, into the task's model.
 
     Raises:
@@ -333,9 +343,9 @@ def load_best(run: RunFolder, task: Task, steps: int) -> Best:
     path = run.best if run.best.is_file() else run.last
     best = load_checkpoint(path)
     check_checkpoint(path, best, steps)
-    with fitting(path):
+    with mismatch_errors(path):
         task.model.load_state_dict(best["model"])
-    return Best(best["step"], best["best"] if math.isfinite(best["best"]) else None)
+    return BestStep(best["step"], best["best"] if math.isfinite(best["best"]) else None)
 
 
 def seed_step(seed: int, step: int, process: int = 0) -> None:
@@ -343,7 +353,7 @@ def seed_step(seed: int, step: int, process: int = 0) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0]))
 
 
-def _tell_stopping() -> None:
+def _say_stopping() -> None:
     say("stopping after this step; a checkpoint will be written (Ctrl-C again to stop at once)")
 
 

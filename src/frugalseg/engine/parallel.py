@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
-from frugalseg.engine.memory import out_of_memory
+from frugalseg.engine.memory import is_out_of_memory
 from frugalseg.engine.progress import progress
-from frugalseg.engine.threads import cores_to_use, using_threads
-from frugalseg.errors import FrugalsegError, PairingError, ScanError, unreadable
+from frugalseg.engine.threads import cores_to_use, use_threads
+from frugalseg.errors import FrugalsegError, PairingError, ScanError, vanished_file_error
 from frugalseg.text import pluralize
 
 Job = TypeVar("Job")
@@ -46,12 +46,12 @@ def map_cases(
         except FrugalsegError:  # a full disk, say, is no fault of this scan
             raise
         except OSError as error:
-            if (vanished := unreadable(error)) is None:
+            if (vanished := vanished_file_error(error)) is None:
                 raise RuntimeError(f"unexpected error in case {case}: {error}") from error
             failures[case] = vanished
         except Exception as error:
-            if out_of_memory(error):
-                failures[case] = _too_large(case, at_once)
+            if is_out_of_memory(error):
+                failures[case] = _memory_error(case, at_once)
                 return
             raise RuntimeError(f"unexpected error in case {case}: {error}") from error
 
@@ -61,7 +61,7 @@ def map_cases(
                 attempt(case, job)
                 bar.advance()
         else:
-            with using_threads(max(1, cores_to_use() // at_once)), ThreadPoolExecutor(at_once) as pool:
+            with use_threads(max(1, cores_to_use() // at_once)), ThreadPoolExecutor(at_once) as pool:
                 futures: list[Future[None]] = [pool.submit(attempt, case, job) for case, job in jobs.items()]
                 try:
                     for future in as_completed(futures):
@@ -74,7 +74,7 @@ def map_cases(
     return ({c: results[c] for c in order if c in results}, {c: failures[c] for c in order if c in failures})
 
 
-def _too_large(case: str, at_once: int) -> ScanError:
+def _memory_error(case: str, at_once: int) -> ScanError:
     """The error of a scan that did not fit into the memory while `at_once` were worked on; 0 or 1 alone."""
     if at_once > 1:
         others = pluralize(at_once - 1, "other")
@@ -85,7 +85,7 @@ def _too_large(case: str, at_once: int) -> ScanError:
     )
 
 
-def list_failures(failures: Mapping[str, FrugalsegError], most: int = 20) -> str:
+def format_failures(failures: Mapping[str, FrugalsegError], most: int = 20) -> str:
     """What is wrong with each failed scan and what to do, for a message."""
     lines = [
         f"  {error.problem if case in error.problem else f'{case}: {error.problem}'}\n      → {error.cure}"

@@ -32,7 +32,7 @@ SETTLED_S, SETTLED_ITEMS, PATIENCE_S = 2.0, 3, 10.0
 """A speed is shown after so many seconds and so many items, or one item where they take long: the first ones of a bar
 warm up caches, and say nothing of the others."""
 
-_spoken_at = time.monotonic()
+_printed_at = time.monotonic()
 _activities: list[Callable[[], str]] = []
 """What is being done, in words; the outermost first."""
 
@@ -52,12 +52,12 @@ def show_warnings() -> None:
 
 
 def _print(message: str, style: str | None = None) -> None:
-    global _spoken_at
+    global _printed_at
     console.print(message, style=style, markup=False, soft_wrap=True)
-    _spoken_at = time.monotonic()
+    _printed_at = time.monotonic()
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as a clock shows them: 0:07, 12:40, 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -72,7 +72,7 @@ class Work:
         title: what is being done.
         total, unit: how much there is of what, in the plural.
         completed: how much is done.
-        already: how much was done before it began.
+        completed_before: how much was done before it began.
         note: what else there is to tell.
         indent: before the title of a bar below another one.
         begun: when, by the monotonic clock.
@@ -83,7 +83,7 @@ class Work:
     total: int
     unit: str
     completed: int = 0
-    already: int = 0
+    completed_before: int = 0
     note: str = ""
     indent: str = ""
     begun: float = field(default_factory=time.monotonic)
@@ -98,9 +98,9 @@ class Work:
         self.completed = completed
         self.show()
 
-    def go_on_from(self, completed: int) -> None:
+    def resume_from(self, completed: int) -> None:
         """So many were done in an earlier run, which tells nothing of the speed of this one."""
-        self.already = completed
+        self.completed_before = completed
         self.update(completed)
 
     @property
@@ -111,7 +111,7 @@ class Work:
     @property
     def per_second(self) -> float | None:
         """The mean speed; None where it is too early to tell."""
-        done = self.completed - self.already
+        done = self.completed - self.completed_before
         early = done < 1 or (done < SETTLED_ITEMS and self.seconds < PATIENCE_S)
         return None if early or self.seconds < SETTLED_S else done / self.seconds
 
@@ -126,11 +126,11 @@ class Work:
     def left(self) -> str:
         """Time left, in words."""
         speed = self.per_second
-        return "" if speed is None else duration(max(0, self.total - self.completed) / speed)
+        return "" if speed is None else format_duration(max(0, self.total - self.completed) / speed)
 
-    def line(self) -> str:
+    def format_line(self) -> str:
         """How far it is, for a log file."""
-        parts = [f"{self.completed} of {self.total} {self.unit}", duration(self.seconds), self.speed]
+        parts = [f"{self.completed} of {self.total} {self.unit}", format_duration(self.seconds), self.speed]
         parts += [f"about {self.left} left" if self.left else "", self.note]
         return f"{self.title}: {', '.join(filter(None, parts))}"
 
@@ -145,18 +145,18 @@ def progress(title: str, total: int, unit: str) -> Iterator[Work]:
     """
     work = Work(title, total, unit)
     within = bool(_activities)
-    with activity(work.line), never_silent(title):
+    with register_activity(work.format_line), heartbeat(title):
         if console.is_interactive:
-            with _bar_of(work):
+            with _show_bar(work):
                 yield work
             return
         yield work
         if not within:
-            say(f"{title}: {pluralize(work.completed, unit.removesuffix('s'))} in {duration(work.seconds)}")
+            say(f"{title}: {pluralize(work.completed, unit.removesuffix('s'))} in {format_duration(work.seconds)}")
 
 
 @contextmanager
-def activity(line: Callable[[], str]) -> Iterator[None]:
+def register_activity(line: Callable[[], str]) -> Iterator[None]:
     """While inside, `line` tells a log file how far things are."""
     _activities.append(line)
     try:
@@ -165,58 +165,61 @@ def activity(line: Callable[[], str]) -> Iterator[None]:
         _activities.remove(line)
 
 
-_beating: list[str] = []
+_heartbeats: list[str] = []
 """The command that a thread speaks for, if one does."""
 
 
 @contextmanager
-def never_silent(title: str) -> Iterator[None]:
+def heartbeat(title: str) -> Iterator[None]:
     """While inside, a log file hears of it at least every half minute."""
-    if console.is_interactive or _beating:
+    if console.is_interactive or _heartbeats:
         yield
         return
     ended = threading.Event()
-    _beating.append(title)
-    thread = threading.Thread(target=_beat, args=(title, ended), daemon=True)
+    _heartbeats.append(title)
+    thread = threading.Thread(target=_print_heartbeats, args=(title, ended), daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
-        _beating.remove(title)
+        _heartbeats.remove(title)
 
 
-def _beat(title: str, ended: threading.Event) -> None:
+def _print_heartbeats(title: str, ended: threading.Event) -> None:
     begun = time.monotonic()
     while not ended.wait(min(1.0, SILENCE_S / 5)):
         now = time.monotonic()
-        if now - max(_spoken_at, begun) >= SILENCE_S:
-            say("; ".join(line() for line in list(_activities)) or f"{title}: running for {duration(now - begun)}")
+        if now - max(_printed_at, begun) >= SILENCE_S:
+            say(
+                "; ".join(line() for line in list(_activities))
+                or f"{title}: running for {format_duration(now - begun)}"
+            )
 
 
-class _Told(ProgressColumn):
+class _WorkColumn(ProgressColumn):
     """A column of what `Work` says of itself."""
 
-    def __init__(self, tell: Callable[[Work], str], style: str | None = "cyan") -> None:
+    def __init__(self, format_work: Callable[[Work], str], style: str | None = "cyan") -> None:
         super().__init__()
-        self._tell, self._style = tell, style or ""
+        self._format, self._style = format_work, style or ""
 
     def render(self, task: Task) -> Text:
-        return Text(self._tell(task.fields["work"]), style=self._style, no_wrap=True)
+        return Text(self._format(task.fields["work"]), style=self._style, no_wrap=True)
 
 
-class _Screen(Progress):
+class _Bars(Progress):
     """Bars; what else there is to tell stands below, so that 80 columns are enough."""
 
     def __init__(self) -> None:
         super().__init__(
-            _Told(lambda work: work.indent + work.title, style=None),
+            _WorkColumn(lambda work: work.indent + work.title, style=None),
             BarColumn(bar_width=18),
-            _Told(lambda work: f"{work.completed}/{work.total}", style="green"),
-            _Told(lambda work: work.speed or work.unit),
-            _Told(lambda work: duration(work.seconds)),
-            _Told(lambda work: f"ETA {work.left}" if work.left else ""),
+            _WorkColumn(lambda work: f"{work.completed}/{work.total}", style="green"),
+            _WorkColumn(lambda work: work.speed or work.unit),
+            _WorkColumn(lambda work: format_duration(work.seconds)),
+            _WorkColumn(lambda work: f"ETA {work.left}" if work.left else ""),
             console=console,
         )
 
@@ -227,12 +230,12 @@ class _Screen(Progress):
                 yield Text(f"  {note}", no_wrap=True, overflow="ellipsis")
 
 
-_screen: list[_Screen] = []
+_screen: list[_Bars] = []
 """The bars on the screen, if there are some; a terminal shows only one live display at a time."""
 
 
 @contextmanager
-def _bar_of(work: Work) -> Iterator[None]:
+def _show_bar(work: Work) -> Iterator[None]:
     if _screen:
         screen, work.indent = _screen[0], "  "
         task = _add_bar(work, screen)
@@ -241,7 +244,7 @@ def _bar_of(work: Work) -> Iterator[None]:
         finally:
             screen.remove_task(task)
         return
-    with _Screen() as screen:
+    with _Bars() as screen:
         _screen.append(screen)
         _add_bar(work, screen)
         try:
@@ -250,7 +253,7 @@ def _bar_of(work: Work) -> Iterator[None]:
             _screen.remove(screen)
 
 
-def _add_bar(work: Work, screen: _Screen) -> TaskID:
+def _add_bar(work: Work, screen: _Bars) -> TaskID:
     task = screen.add_task(work.title, total=work.total, work=work)
     work.show = lambda: screen.update(task, completed=work.completed)
     return task

@@ -29,30 +29,29 @@ import yaml
 from filelock import BaseFileLock
 
 from frugalseg._version import __version__
-from frugalseg.engine.device import describe
-from frugalseg.engine.files import SPEC as SPEC
-from frugalseg.engine.files import atomic_write, check_out, write_json
-from frugalseg.engine.forms import Form
-from frugalseg.engine.lock import in_use, lock_folder
+from frugalseg.engine.device import describe_device
+from frugalseg.engine.files import MODEL_FILE, atomic_write, check_out, write_json
+from frugalseg.engine.lock import is_in_use, lock_folder
+from frugalseg.engine.schema import Schema
 from frugalseg.engine.threads import usable_cores
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.options import Resume
-from frugalseg.options.renamed import present_name
+from frugalseg.options.renamed import current_name
 from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-NOT_SCIENCE = {"resume", "checkpoint_minutes", "out", "threads"}
+WITHOUT_EFFECT = {"resume", "checkpoint_minutes", "out", "threads"}
 """Options that may differ when a run is resumed: they change nothing in the result."""
-KNOWN_BY_CONTENT = {"data", "split", "encoder"}
+KNOWN_BY_HASH = {"data", "split", "encoder"}
 """Options that are paths of what environment.json knows by hashes, under `data`: it may have moved, and the run too."""
 
 _CURE = "restore the file, or delete the run folder and start again"
-CONFIG = Form({}, RunError, _CURE, parse=load_yaml)
-ENVIRONMENT = Form({"data?": {str: str}, "threads?": int}, RunError, _CURE)
-RECORD = Form({"step": int}, RunError, "delete the damaged lines, or the file: it is used for plots only")
+CONFIG = Schema({}, RunError, _CURE, parse=load_yaml)
+ENVIRONMENT = Schema({"data?": {str: str}, "threads?": int}, RunError, _CURE)
+METRICS_LINE = Schema({"step": int}, RunError, "delete the damaged lines, or the file: it is used for plots only")
 """A line of metrics.jsonl."""
 
 PACKAGES = ("torch", "lightning", "kornia", "numpy", "nibabel")
@@ -113,7 +112,7 @@ class RunFolder:
         return run
 
     def _claim(self, command: str, options: RunOptions, device: torch.device, data: dict[str, str]) -> None:
-        config = plain(options, lasting=True)
+        config = to_plain_options(options, absolute=True)
         begun = self._check_free(config, data, options.resume)
         if self.finished:
             return
@@ -125,7 +124,7 @@ class RunFolder:
         with atomic_write(self.path / "config.yaml", "w") as file:
             file.write(f"# frugalseg {command} --config THIS_FILE --out ANOTHER_FOLDER runs the same again\n")
             yaml.safe_dump(config, file, sort_keys=False, allow_unicode=True)
-        write_json(self.path / "environment.json", {"command": command, "data": data, **environment(device)})
+        write_json(self.path / "environment.json", {"command": command, "data": data, **describe_environment(device)})
         with disk_errors(self.path):
             self.last.parent.mkdir(parents=True, exist_ok=True)
 
@@ -150,7 +149,7 @@ class RunFolder:
             self._check_same(config)
             if (self.path / "environment.json").is_file():
                 self._check_same_data(data)
-        elif in_use(self.path):
+        elif is_in_use(self.path):
             if self.finished:
                 raise RunError(f"{self.path} holds a finished run", "choose another --out")
             run = (self.path / "config.yaml").is_file()
@@ -163,12 +162,12 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the model is written."""
-        return (self.path / SPEC).is_file()
+        return (self.path / MODEL_FILE).is_file()
 
     def _check_same(self, config: dict[str, object]) -> None:
         before = CONFIG.read(self.path / "config.yaml")
         for name in before:
-            if (present := present_name(str(name), config)) != name:
+            if (present := current_name(str(name), config)) != name:
                 raise RunError(
                     f"{self.path / 'config.yaml'} has the option {name}, which was renamed to {present}",
                     f"write {present} in that file, or start a new run in another --out",
@@ -176,7 +175,7 @@ class RunFolder:
         differing = [
             k
             for k in config.keys() | before.keys()
-            if k not in NOT_SCIENCE | KNOWN_BY_CONTENT and not _same(k, config.get(k), before.get(k))
+            if k not in WITHOUT_EFFECT | KNOWN_BY_HASH and not _is_same_value(k, config.get(k), before.get(k))
         ]
         if differing:
             told = "; ".join(f"{key}: {before.get(key)} then, {config.get(key)} now" for key in sorted(differing))
@@ -219,48 +218,48 @@ class RunFolder:
             return None
         from torch.utils.tensorboard import SummaryWriter
 
-        done = [record["step"] for record in self.records()] if self.metrics.is_file() else []
+        done = [record["step"] for record in self.read_records()] if self.metrics.is_file() else []
         return SummaryWriter(str(self.path / "tensorboard"), purge_step=done[-1] if done else None)
 
-    def forget_after(self, step: int) -> None:
+    def drop_records_after(self, step: int) -> None:
         """Drop the records of steps that a resumed run will do again, and a line a kill cut off."""
         if not self.metrics.is_file():
             return
-        kept = [line for line, record in self._lines() if record["step"] <= step]
+        kept = [line for line, record in self._read_lines() if record["step"] <= step]
         with atomic_write(self.metrics, "w") as file:
             file.writelines(kept)
 
-    def records(self) -> list[dict[str, float]]:
+    def read_records(self) -> list[dict[str, float]]:
         """All of metrics.jsonl."""
-        return [record for _, record in self._lines()]
+        return [record for _, record in self._read_lines()]
 
-    def _lines(self) -> list[tuple[str, dict[str, float]]]:
+    def _read_lines(self) -> list[tuple[str, dict[str, float]]]:
         """Every whole line of metrics.jsonl, and what it says."""
         try:
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
         except (OSError, UnicodeDecodeError) as error:
-            raise RECORD.damaged(self.metrics, f"it cannot be read ({error})") from error
+            raise METRICS_LINE.damaged(self.metrics, f"it cannot be read ({error})") from error
         whole = [line for line in lines if line.endswith("\n")]  # a kill cuts off the last
-        return [(line, RECORD.parsed(self.metrics, line)) for line in whole]
+        return [(line, METRICS_LINE.parsed(self.metrics, line)) for line in whole]
 
 
-PATHS = {"weights", "base", "refine"}
+PATH_OPTIONS = {"weights", "base", "refine"}
 
 
-def _same(name: str, one: Any, other: Any) -> bool:
+def _is_same_value(name: str, one: Any, other: Any) -> bool:
     """Whether two values of an option mean the same; a path may be written relative or absolute. The name of
     a promptable model is like a path here: the same from one folder is the same."""
-    if name in PATHS and one is not None and other is not None:
+    if name in PATH_OPTIONS and one is not None and other is not None:
         return Path(one).resolve() == Path(other).resolve()
     return bool(one == other)
 
 
-def plain(options: object, lasting: bool = False) -> dict[str, object]:
-    """A dataclass of options as YAML keeps it; a `lasting` one has paths that lead there from any folder."""
+def to_plain_options(options: object, absolute: bool = False) -> dict[str, object]:
+    """A dataclass of options as YAML keeps it; `absolute` paths are valid from any working directory."""
 
     def simple(value: Any) -> Any:
         if isinstance(value, Path):
-            return str(value.absolute() if lasting else value)
+            return str(value.absolute() if absolute else value)
         if isinstance(value, (list, tuple)):
             return [simple(v) for v in value]
         return value
@@ -268,29 +267,29 @@ def plain(options: object, lasting: bool = False) -> dict[str, object]:
     return {field.name: simple(getattr(options, field.name)) for field in dataclasses.fields(options)}  # type: ignore[arg-type]
 
 
-def environment(device: torch.device) -> dict[str, object]:
+def describe_environment(device: torch.device) -> dict[str, object]:
     """What a run ran on: enough to see later why two runs differ."""
     return {
         "frugalseg": __version__,
-        "commit": _git_commit(),
+        "commit": _find_git_commit(),
         "command_line": sys.argv,
         "python": platform.python_version(),
         "system": platform.platform(),
-        "device": describe(device),
+        "device": describe_device(device),
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _find_version(name) for name in PACKAGES},
     }
 
 
-def _version(package: str) -> str | None:
+def _find_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _git_commit() -> str | None:
+def _find_git_commit() -> str | None:
     """The commit of the source tree this package runs from, where it runs from one."""
     here = Path(__file__).resolve().parent
     try:

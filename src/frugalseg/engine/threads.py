@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-LIMIT = "OMP_NUM_THREADS"
+THREADS_VARIABLE = "OMP_NUM_THREADS"
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 """GNU's, LLVM's and Intel's OpenMP know it: a thread without work sleeps instead of keeping its core busy."""
 OTHER_POLICIES = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -48,10 +48,10 @@ def wait_passively(environment: MutableMapping[str, str] = os.environ) -> None:
 def usable_cores() -> int:
     """Cores that this process may use: by its affinity (`taskset`, Slurm), and by its control group (containers)."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(bound, _quota())))
+    return max(1, math.ceil(min(bound, _read_cgroup_cores())))
 
 
-def _quota(memberships: Path = Path("/proc/self/cgroup"), root: Path = CGROUPS) -> float:
+def _read_cgroup_cores(memberships: Path = Path("/proc/self/cgroup"), root: Path = CGROUPS) -> float:
     """Cores that the control groups of this process may use together; infinite where nothing limits them."""
     try:
         lines = memberships.read_text(encoding="utf-8").splitlines()
@@ -63,11 +63,11 @@ def _quota(memberships: Path = Path("/proc/self/cgroup"), root: Path = CGROUPS) 
             continue
         base = root if not controllers else root / "cpu"
         group = base / path.lstrip("/")
-        limits += [_limit_of(folder) for folder in (group, *group.parents) if folder.is_relative_to(base)]
+        limits += [_read_cgroup_limit(folder) for folder in (group, *group.parents) if folder.is_relative_to(base)]
     return min(limits)
 
 
-def _limit_of(group: Path) -> float:
+def _read_cgroup_limit(group: Path) -> float:
     """Cores that one control group may use: cpu.max of version 2, or the two files of version 1."""
     try:
         if (group / "cpu.max").is_file():
@@ -81,39 +81,39 @@ def _limit_of(group: Path) -> float:
         return math.inf
 
 
-_asked: list[int] = []
+_requested: list[int] = []
 """--threads of the commands that run, the innermost last."""
 
 
-def threads_asked() -> int | None:
+def requested_threads() -> int | None:
     """What --threads says, or else OMP_NUM_THREADS; None where neither does."""
-    if _asked:
-        return _asked[-1]
-    first = os.environ.get(LIMIT, "").split(",")[0].strip()  # a list is for nested regions
+    if _requested:
+        return _requested[-1]
+    first = os.environ.get(THREADS_VARIABLE, "").split(",")[0].strip()  # a list is for nested regions
     return int(first) if first.isdecimal() and int(first) > 0 else None
 
 
 def cores_to_use() -> int:
     """Cores that the work may be spread over."""
-    return threads_asked() or usable_cores()
+    return requested_threads() or usable_cores()
 
 
 @contextmanager
-def using_threads(threads: int | None) -> Iterator[None]:
+def use_threads(threads: int | None) -> Iterator[None]:
     """Compute with so many CPU threads; with None as many as OMP_NUM_THREADS or an outer command says, or else one a
     physical core that this process may use. The same number gives the same results."""
     import torch
 
     before = torch.get_num_threads()
     if threads is not None:
-        _asked.append(threads)
+        _requested.append(threads)
     try:
-        torch.set_num_threads(threads_asked() or min(before, usable_cores()))
+        torch.set_num_threads(requested_threads() or min(before, usable_cores()))
         yield
     finally:
         torch.set_num_threads(before)
         if threads is not None:
-            _asked.pop()
+            _requested.pop()
 
 
 def with_threads(command: Callable[[Options], Result]) -> Callable[[Options], Result]:
@@ -121,7 +121,7 @@ def with_threads(command: Callable[[Options], Result]) -> Callable[[Options], Re
 
     @functools.wraps(command)
     def limited(options: Options) -> Result:
-        with using_threads(options.threads):
+        with use_threads(options.threads):
             return command(options)
 
     return limited
@@ -131,4 +131,4 @@ def prepare_environment(threads: int | None) -> None:
     """What must be said before PyTorch and numpy are loaded: how to wait, and how many threads they may start."""
     wait_passively()
     if threads is not None and "torch" not in sys.modules:
-        os.environ[LIMIT] = str(threads)
+        os.environ[THREADS_VARIABLE] = str(threads)

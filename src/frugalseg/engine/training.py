@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from frugalseg.engine.loop import Plan, Task, train
+from frugalseg.engine.loop import TrainingPlan, TrainingTask, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder, RunOptions
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
-class Training(Protocol):
+class OpenedTraining(Protocol):
     """A training whose data and options are opened and checked; nothing is written yet."""
 
     @property
@@ -36,7 +36,7 @@ class Training(Protocol):
         """Train, and write into the claimed folder what was learned; model.json last of all."""
 
 
-def run_training(training: Training) -> RunFolder:
+def run_training(training: OpenedTraining) -> RunFolder:
     """Claim the folder and train, or find that it is done.
 
     Raises:
@@ -51,7 +51,9 @@ def run_training(training: Training) -> RunFolder:
     return run
 
 
-def train_and_save(task: Task, plan: Plan, fabric: Fabric, run: RunFolder, save: Callable[[], None]) -> None:
+def train_and_save(
+    task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder, save: Callable[[], None]
+) -> None:
     """Train a task to its end; the first process then saves, and the others wait for it."""
     train(task, plan, fabric, run)
     if fabric.is_global_zero:

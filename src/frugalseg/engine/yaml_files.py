@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-MOST = 100_000
+MAX_VALUES = 100_000
 """Values that a file may stand for once its aliases are written out."""
 
 
@@ -19,22 +19,22 @@ def load_yaml(text: str) -> Any:
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     if node is None:
         return None
-    check_size(node)
+    check_expanded_size(node)
     return yaml.constructor.SafeConstructor().construct_document(node)
 
 
-def check_size(node: yaml.Node) -> None:
+def check_expanded_size(node: yaml.Node) -> None:
     """Raise `yaml.MarkedYAMLError` where a document stands for more than `MOST` values, or holds itself."""
-    if _size(node, {}) > MOST:
+    if _expanded_size(node, {}) > MAX_VALUES:
         raise yaml.MarkedYAMLError(problem="its aliases expand to too many values", problem_mark=node.start_mark)
 
 
-def _size(node: yaml.Node, known: dict[int, float]) -> float:
+def _expanded_size(node: yaml.Node, known: dict[int, float]) -> float:
     """Values that a node stands for; infinitely many where it holds itself."""
     if isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in known:
         known[id(node)] = float("inf")  # until it is counted: a node that reaches it meanwhile is inside it
         inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
-        known[id(node)] = 1 + sum(_size(part, known) for part in inner)
+        known[id(node)] = 1 + sum(_expanded_size(part, known) for part in inner)
     return known[id(node)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frugalseg.dataset.targets import Targets, check_held, list_values, parse_targets
 from frugalseg.engine.files import check_out
-from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import cores_to_use, with_threads
 from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanError
@@ -184,7 +184,7 @@ def _raise_failures(failures: Mapping[str, FrugalsegError], total: int, written:
     grids = all(isinstance(error, PairingError) for error in failures.values())
     raise (PairingError if grids else ScanError)(
         f"{len(failures)} of {pluralize(total, 'case')} cannot be compared"
-        f"{', the others are written and marked as incomplete' if written else ''}:\n{list_failures(failures)}",
+        f"{', the others are written and marked as incomplete' if written else ''}:\n{format_failures(failures)}",
         "repair them and run the same command again with --overwrite"
         if len(failures) > 1 or written
         else next(iter(failures.values())).cure,

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from importlib import metadata
 
 from frugalseg._version import __version__
-from frugalseg.engine.run import plain
+from frugalseg.engine.run import to_plain_options
 from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.metric_table import Place, metrics_in, policy_table
 from frugalseg.evaluation.pairing import Pairs
@@ -68,7 +68,7 @@ def build_summary(
         interval=interval_rule("scan", options.bootstrap, options.seed) + "; each scan is taken as one patient",
         empty_mask_policy=policy_table(),
         metrics=_descriptions(options.slicewise),
-        options=plain(options),
+        options=to_plain_options(options),
         versions=versions(),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )

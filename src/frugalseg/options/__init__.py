@@ -15,8 +15,8 @@ from frugalseg.options.common import (
     Resume,
     Semi,
     TrainingOptions,
-    numbers,
-    positive,
+    check_positive,
+    parse_slice_numbers,
 )
 from frugalseg.options.demo import DemoOptions
 from frugalseg.options.evaluate import EvaluateOptions
@@ -65,7 +65,7 @@ __all__ = [
     "WeightsImportOptions",
     "WeightsListOptions",
     "WeightsVerifyOptions",
+    "check_positive",
     "check_segments",
-    "numbers",
-    "positive",
+    "parse_slice_numbers",
 ]

@@ -50,7 +50,7 @@ class IntensityOptions(Protocol):
         """Percentiles of each scan, for MR."""
 
 
-def told_modality(options: IntensityOptions) -> Modality:
+def stated_modality(options: IntensityOptions) -> Modality:
     """The modality that the user stated: by --modality, or by giving a window or percentiles; otherwise auto."""
     if options.modality != "auto":
         return options.modality
@@ -72,7 +72,7 @@ def check_intensity(options: IntensityOptions) -> None:
         )
 
 
-def positive(options: object, *names: str) -> None:
+def check_positive(options: object, *names: str) -> None:
     """Raise `OptionError` unless each named option, and --threads, is unset or above zero, and --seed and --workers are
     not below."""
     for name in ("seed", "workers"):
@@ -84,7 +84,7 @@ def positive(options: object, *names: str) -> None:
             raise OptionError(f"--{name.replace('_', '-')} {value}: expected a number above 0", "give a larger number")
 
 
-def numbers(name: str, text: str) -> list[int]:
+def parse_slice_numbers(name: str, text: str) -> list[int]:
     """Whole numbers between commas, each once, in order; raises `OptionError` for anything else."""
     words = [word.strip() for word in text.split(",")] if text else []
     if wrong := [word for word in words if not word.isdecimal()]:
@@ -127,7 +127,7 @@ class TrainingOptions:
     """Longest time between two checkpoints, in minutes."""
 
     def __post_init__(self) -> None:
-        positive(self, "epochs", "steps", "middle_fraction", "checkpoint_minutes")
+        check_positive(self, "epochs", "steps", "middle_fraction", "checkpoint_minutes")
         if self.epochs is not None and self.steps is not None:
             raise OptionError(f"--epochs {self.epochs} and --steps {self.steps} were both given", "give one of them")
         if self.context is not None and self.context < 0:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Modality, check_intensity, positive
+from frugalseg.options.common import Modality, check_intensity, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class PrepareOptions:
     """Superpixels: weight of spatial against intensity distance, in units of lightness (0 to 100)."""
 
     def __post_init__(self) -> None:
-        positive(self, "size", "segments", "compactness")
+        check_positive(self, "size", "segments", "compactness")
         check_segments(self.segments)
         if self.size < 32:
             raise OptionError(f"--size {self.size}: slices under 32 pixels hold no anatomy", "give 128 or 256")
@@ -94,5 +94,5 @@ class SuperpixelOptions:
     """Number of CPU threads, shared by these scans; by default OMP_NUM_THREADS, otherwise one per available core."""
 
     def __post_init__(self) -> None:
-        positive(self, "compactness")
+        check_positive(self, "compactness")
         check_segments(self.segments)

@@ -31,7 +31,7 @@ RENAMED_VALUES = {("boxes", "body"): "component-3d", ("engine", "project"): "box
 """Option and former value → present value."""
 
 
-def present_name(name: str, known: Collection[str]) -> str:
+def current_name(name: str, known: Collection[str]) -> str:
     """The present name of an option.
 
     Args:
@@ -45,6 +45,6 @@ def present_name(name: str, known: Collection[str]) -> str:
     return new if name not in known and new in known else name
 
 
-def present_value(name: str, value: object) -> object:
+def current_value(name: str, value: object) -> object:
     """The present value of an option: another one where it was renamed, otherwise `value` itself."""
     return RENAMED_VALUES.get((name, value), value) if isinstance(value, str) else value

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Modality, Precision, Resume, TrainingOptions, positive
+from frugalseg.options.common import Modality, Precision, Resume, TrainingOptions, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class SamMixTrainOptions(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(self, "lora_rank", "batch_size", "masks_per_step", "lr", "classifier_lr", "validate_every")
+        check_positive(self, "lora_rank", "batch_size", "masks_per_step", "lr", "classifier_lr", "validate_every")
         if self.context:
             raise OptionError(f"--context {self.context}: SAM-Mix segments single slices", "leave it out")
         if self.label_draw < 0:
@@ -121,7 +121,7 @@ class SamMixPredictOptions:
     """--resume continues an interrupted prediction; --resume auto continues it, or starts it if there is none."""
 
     def __post_init__(self) -> None:
-        positive(self, "batch_size")
+        check_positive(self, "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ def load_promptable(name_or_path: str | Path, device: torch.device, precision: P
         name_or_path: a name that `frugalseg weights list` shows, a file as the model's authors publish it, or a Hugging
             Face folder.
         device: where to compute.
-        precision: see `engine.device.arithmetic`.
+        precision: see `engine.device.resolve_precision`.
 
     Raises:
         OptionError: there is no such name, file or folder.

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import EdgeTamVideoModel, Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
-from frugalseg.engine.device import arithmetic, autocast
+from frugalseg.engine.device import autocast, resolve_precision
 from frugalseg.errors import RunError
 from frugalseg.options import Precision
 from frugalseg.promptable.checkpoint import Checkpoint
@@ -37,7 +37,7 @@ class VideoModel:
         network: `Sam2VideoModel` or `EdgeTamVideoModel`; it is moved to `device` and frozen.
         name: for people.
         device: where to compute.
-        precision: see `engine.device.arithmetic`; results are float32.
+        precision: see `engine.device.resolve_precision`; results are float32.
 
     Attributes:
         name, signature, recipe, device: as of a `Promptable`.
@@ -47,7 +47,7 @@ class VideoModel:
         self.name = name
         self.recipe = sam2_recipe(network)
         self.device = device
-        self.signature = signature(network, self.recipe, arithmetic(precision, device))
+        self.signature = signature(network, self.recipe, resolve_precision(precision, device))
         self._precision: Precision = precision
         self._network: Any = network.to(device).eval().requires_grad_(False)
 
@@ -178,7 +178,7 @@ def load_video(path: Path, device: torch.device, precision: Precision = "auto") 
     Args:
         path: of the folder or file.
         device: where to compute.
-        precision: see `engine.device.arithmetic`.
+        precision: see `engine.device.resolve_precision`.
 
     Raises:
         OptionError: there is no such folder or file, or no config.json in it.

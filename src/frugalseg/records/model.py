@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
-from frugalseg.engine.files import SPEC
+from frugalseg.engine.files import MODEL_FILE
 from frugalseg.errors import RunError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.options import Keep, Norm
@@ -140,7 +140,7 @@ class ModelRecord(Record):
                 f"{folder} holds a model of kind {found!r}, needed is {cls.KIND!r}",
                 f"give a run folder of `{cls.MADE_BY}`{cls.OTHERWISE}",
             )
-        return cls.read(folder / SPEC)
+        return cls.read(folder / MODEL_FILE)
 
 
 @dataclass(frozen=True)
@@ -414,13 +414,13 @@ def kind_of(folder: Path, made_by: str = "frugalseg finetune") -> str:
     Raises:
         RunError: no such folder, no finished run, or the file is damaged.
     """
-    if not (folder / SPEC).is_file():
+    if not (folder / MODEL_FILE).is_file():
         started = (folder / "config.yaml").is_file()
         raise RunError(
-            f"{folder} {'is a run that has not finished' if started else f'holds no trained model (no {SPEC})'}",
+            f"{folder} {'is a run that has not finished' if started else f'holds no trained model (no {MODEL_FILE})'}",
             "finish it with --resume" if started else f"give a run folder of `{made_by}`",
         )
-    return _Kind.read(folder / SPEC).kind
+    return _Kind.read(folder / MODEL_FILE).kind
 
 
 def read_mask_model(folder: Path) -> SegmenterRecord | SamMixRecord:
@@ -433,5 +433,7 @@ def read_model(folder: Path) -> EncoderRecord | SegmenterRecord | SamMixRecord:
     """The record of a finished run, of whichever kind; raises `RunError` as `ModelRecord.of_run`."""
     kind = kind_of(folder)
     if kind not in KINDS:
-        raise RunError(f"{folder / SPEC} is damaged: its kind is {kind!r}, expected {', '.join(KINDS)}", _Kind.CURE)
-    return KINDS[kind].read(folder / SPEC)
+        raise RunError(
+            f"{folder / MODEL_FILE} is damaged: its kind is {kind!r}, expected {', '.join(KINDS)}", _Kind.CURE
+        )
+    return KINDS[kind].read(folder / MODEL_FILE)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 
 from frugalseg.engine.files import write_json
-from frugalseg.errors import FrugalsegError, RunError, printable
+from frugalseg.errors import FrugalsegError, RunError, to_printable
 
 R = TypeVar("R", bound="Record")
 
@@ -65,7 +65,7 @@ class Record:
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise cls.ERROR(f"{printable(path)} is missing", cls.CURE) from None
+            raise cls.ERROR(f"{to_printable(path)} is missing", cls.CURE) from None
         except (OSError, UnicodeDecodeError) as error:
             raise cls._damaged(path, f"it cannot be read ({error})") from error
         try:
@@ -86,7 +86,7 @@ class Record:
             return msgspec.convert(content, cls, strict=True)
         except FrugalsegError as error:
             if type(error) is cls.ERROR:  # of the record itself, which knows what to do
-                raise cls.ERROR(f"{printable(path)}: {error.problem}", error.cure) from None
+                raise cls.ERROR(f"{to_printable(path)}: {error.problem}", error.cure) from None
             # Of a part that is no record, as an option's value would be refused.
             raise cls._damaged(path, error.problem) from error
         except msgspec.ValidationError as error:
@@ -99,7 +99,7 @@ class Record:
         version = content.get("format", 0)
         if isinstance(version, int) and version > cls.FORMAT:
             raise cls.ERROR(
-                f"{printable(path)} has format {version}, this version of frugalseg reads up to {cls.FORMAT}",
+                f"{to_printable(path)} has format {version}, this version of frugalseg reads up to {cls.FORMAT}",
                 "update frugalseg",
             )
 
@@ -123,7 +123,7 @@ class Record:
 
     @classmethod
     def _damaged(cls, path: Path, why: str) -> FrugalsegError:
-        return cls.ERROR(f"{printable(path)} is damaged: {why}", cls.CURE)
+        return cls.ERROR(f"{to_printable(path)} is damaged: {why}", cls.CURE)
 
 
 _MISSING = re.compile(r"Object missing required field `(\w+)`(?: - at `\$\.?(.*)`)?")

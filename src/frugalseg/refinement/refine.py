@@ -16,7 +16,7 @@ import numpy as np
 from frugalseg._version import __version__
 from frugalseg.dataset.modality import scale_of, settle
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
-from frugalseg.engine.device import describe, find_device
+from frugalseg.engine.device import describe_device, find_device
 from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.progress import progress, say
 from frugalseg.engine.threads import with_threads
@@ -92,7 +92,7 @@ def refine(options: RefineOptions) -> dict[str, Path]:
         told = CaseRecord(role=known.role, annotated=known.annotated, given=given_mask, refinement=done)
         return volume.with_array(scan.unstack(_joined(refined, others, organs))), told
 
-    written = folder.fill(work, describe(device))
+    written = folder.fill(work, describe_device(device))
     _announce(folder.record.refinement, options, wanted)
     return written
 

@@ -105,7 +105,7 @@ def _download(entry: Entry, path: Path, have: int) -> None:
             progress(f"fetching {entry.file}", total, "MB") as bar,
             path.open("ab" if goes_on else "wb") as target,
         ):
-            bar.go_on_from(got // 10**6)
+            bar.resume_from(got // 10**6)
             while chunk := answer.read(CHUNK):
                 target.write(chunk)
                 got += len(chunk)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from frugalseg.engine.files import check_out, sweep, temporary_name
+from frugalseg.engine.files import check_out, remove_orphans, temporary_name
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.records.origin import Origin
 from frugalseg.weights.catalogue import CATALOGUE, Entry
@@ -92,7 +92,7 @@ def arriving(name: str) -> Iterator[Path]:
     folder = weights_folder()
     waiting, older = temporary_name(folder / name), temporary_name(folder / f"{name}.older")
     with disk_errors(folder):
-        sweep(folder, f"{name}.")
+        remove_orphans(folder, f"{name}.")
         waiting.mkdir(parents=True)
         try:
             yield waiting

@@ -7,11 +7,11 @@ import re
 import pytest
 import yaml
 
-from frugalseg.engine.forms import Form, fault
+from frugalseg.engine.schema import Schema, find_fault
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
 
-FORM = Form(
+FORM = Schema(
     {
         "name": str,
         "size": int,
@@ -28,8 +28,8 @@ WHOLE = {"name": "a", "size": 1, "share": 1, "note": None, "list": [1, 2], "any"
 
 
 def test_what_is_whole_is_taken_whatever_else_it_says():
-    assert fault(WHOLE | {"unknown": object()}, FORM.needed) is None
-    assert fault(WHOLE | {"more": "x"}, FORM.needed) is None
+    assert find_fault(WHOLE | {"unknown": object()}, FORM.needed) is None
+    assert find_fault(WHOLE | {"more": "x"}, FORM.needed) is None
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_what_is_whole_is_taken_whatever_else_it_says():
     ],
 )
 def test_the_first_fault_is_named(change, said):
-    assert re.search(said, fault(WHOLE | change, FORM.needed))
+    assert re.search(said, find_fault(WHOLE | change, FORM.needed))
     without = {key: value for key, value in WHOLE.items() if key != "list"}
-    assert fault(without, FORM.needed) == "it has no 'list'"
+    assert find_fault(without, FORM.needed) == "it has no 'list'"
 
 
 @pytest.mark.parametrize(

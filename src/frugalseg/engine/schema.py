@@ -1,6 +1,6 @@
 """Reading this program's own files, which half-copied folders and full disks damage: what is wrong is named at once.
 
-A `Form` says what a file must hold to be read, and no more: keys that only some versions wrote are not asked for.
+A `Schema` says what a file must hold to be read, and no more: keys that only some versions wrote are not asked for.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from frugalseg.errors import FrugalsegError, printable
+from frugalseg.errors import FrugalsegError, to_printable
 
-SHOWN = 60
+MAX_VALUE_LENGTH = 60
 """Characters of a wrong value that a message shows."""
 
 Needed = Any
@@ -26,7 +26,7 @@ perhaps, and perhaps others."""
 
 
 @dataclass(frozen=True)
-class Form:
+class Schema:
     """What a file of this program holds.
 
     Attributes:
@@ -52,9 +52,9 @@ class Form:
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise self.error(f"{printable(path)} is missing", self.cure) from None
+            raise self.error(f"{to_printable(path)} is missing", self.cure) from None
         except (OSError, UnicodeDecodeError) as error:
-            raise self.damaged(path, f"it cannot be read: {_reason(error)}") from error
+            raise self.damaged(path, f"it cannot be read: {_format_reason(error)}") from error
         return self.parsed(path, text)
 
     def parsed(self, path: Path, text: str) -> Any:
@@ -64,8 +64,8 @@ class Form:
         try:
             content = self.parse(text)
         except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-            raise self.damaged(path, f"it breaks off or is garbled: {_reason(error)}") from error
-        if wrong := fault(content, self.needed):
+            raise self.damaged(path, f"it breaks off or is garbled: {_format_reason(error)}") from error
+        if wrong := find_fault(content, self.needed):
             raise self.damaged(path, wrong)
         try:
             if self.valid is not None:
@@ -73,15 +73,15 @@ class Form:
         except FrugalsegError as error:
             raise self.damaged(path, error.problem) from error
         except (KeyError, TypeError, ValueError) as error:
-            raise self.damaged(path, _reason(error)) from error
+            raise self.damaged(path, _format_reason(error)) from error
         return content
 
     def damaged(self, path: Path, why: str) -> FrugalsegError:
         """The error that tells of damage."""
-        return self.error(f"{printable(path)} is damaged: {why}", self.cure)
+        return self.error(f"{to_printable(path)} is damaged: {why}", self.cure)
 
 
-def fault(content: Any, needed: Needed, key: str = "") -> str | None:
+def find_fault(content: Any, needed: Needed, key: str = "") -> str | None:
     """The first thing that is wrong with a value, in words; None where it is as needed.
 
     Args:
@@ -90,49 +90,50 @@ def fault(content: Any, needed: Needed, key: str = "") -> str | None:
         key: where the value stands.
     """
     if isinstance(needed, dict):
-        return _not_of(content, dict, key) or _fault_in_mapping(content, needed, key)
+        return _find_type_fault(content, dict, key) or _find_mapping_fault(content, needed, key)
     if isinstance(needed, list):
         found = (
-            fault(value, needed[0], f"{key}[{i}]") for i, value in enumerate(content if _is(content, list) else ())
+            find_fault(value, needed[0], f"{key}[{i}]")
+            for i, value in enumerate(content if _is_of_type(content, list) else ())
         )
-        return _not_of(content, list, key) or next(filter(None, found), None)
-    return _not_of(content, needed, key)
+        return _find_type_fault(content, list, key) or next(filter(None, found), None)
+    return _find_type_fault(content, needed, key)
 
 
-def _fault_in_mapping(content: Mapping[str, Any], needed: Mapping[Any, Needed], key: str) -> str | None:
+def _find_mapping_fault(content: Mapping[str, Any], needed: Mapping[Any, Needed], key: str) -> str | None:
     for name, what in needed.items():
         if name is str:
-            found = (fault(value, what, _join(key, str(k))) for k, value in content.items())
+            found = (find_fault(value, what, _join_keys(key, str(k))) for k, value in content.items())
             if wrong := next(filter(None, found), None):
                 return wrong
         elif (plain := name.removesuffix("?")) not in content:
             if plain == name:
-                return f"it has no {_join(key, name)!r}"
-        elif wrong := fault(content[plain], what, _join(key, plain)):
+                return f"it has no {_join_keys(key, name)!r}"
+        elif wrong := find_fault(content[plain], what, _join_keys(key, plain)):
             return wrong
     return None
 
 
-def _join(key: str, name: str) -> str:
+def _join_keys(key: str, name: str) -> str:
     return f"{key}.{name}".lstrip(".")
 
 
-def _not_of(value: Any, kind: type | UnionType, key: str) -> str | None:
-    if _is(value, kind):
+def _find_type_fault(value: Any, kind: type | UnionType, key: str) -> str | None:
+    if _is_of_type(value, kind):
         return None
     text = repr(value)
-    shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-    return f"{f'{key!r}' if key else 'its content'} is {shown}, expected {_named(kind)}"
+    shown = text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}…"
+    return f"{f'{key!r}' if key else 'its content'} is {shown}, expected {_type_words(kind)}"
 
 
-def _is(value: Any, kind: type | UnionType) -> bool:
+def _is_of_type(value: Any, kind: type | UnionType) -> bool:
     kinds = kind.__args__ if isinstance(kind, UnionType) else (kind,)
     if isinstance(value, bool):
         return bool in kinds or object in kinds
     return isinstance(value, kinds) or (float in kinds and isinstance(value, int))
 
 
-_WORDS: dict[type, str] = {
+TYPE_WORDS: dict[type, str] = {
     dict: "names with values",
     list: "a list",
     str: "a text",
@@ -143,16 +144,16 @@ _WORDS: dict[type, str] = {
 }
 
 
-def _named(kind: type | UnionType) -> str:
+def _type_words(kind: type | UnionType) -> str:
     kinds = kind.__args__ if isinstance(kind, UnionType) else (kind,)
-    return " or ".join(_WORDS[one] for one in kinds)
+    return " or ".join(TYPE_WORDS[one] for one in kinds)
 
 
-def _reason(error: Exception) -> str:
+def _format_reason(error: Exception) -> str:
     """The first line of an exception's text, or its class where there is none."""
     text = str(error).strip().split("\n")[0]
     return f"no {text}" if isinstance(error, KeyError) else text or type(error).__name__
 
 
-SCALE = {"kind": str, "low": float, "high": float}
+INTENSITY_SCALE = {"kind": str, "low": float, "high": float}
 """`imaging.intensity.IntensityScale` as files keep it."""
