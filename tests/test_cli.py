@@ -12,8 +12,8 @@ import yaml
 
 import frugalseg
 from frugalseg import cli
-from frugalseg.commands.help import GROUPS, without_none
-from frugalseg.commands.table import COMMANDS, function_of
+from frugalseg.commands.help import OPTION_GROUPS, remove_none
+from frugalseg.commands.table import COMMANDS, function_name
 from frugalseg.engine.run import to_plain_options
 from frugalseg.errors import OptionError
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PrepareOptions
@@ -42,8 +42,8 @@ def test_help_shows_every_option_its_choices_its_default_and_an_example(name, ca
     text = " ".join(capsys.readouterr().out.split())
     command = COMMANDS[name]
     for field in fields(command.options):
-        assert f"--{field.name.replace('_', '-')} " in text, f"{field.name} is in no group of commands.help.GROUPS"
-        kind = without_none(get_type_hints(command.options)[field.name])
+        assert f"--{field.name.replace('_', '-')} " in text, f"{field.name} is in no group of commands.help.OPTION_GROUPS"
+        kind = remove_none(get_type_hints(command.options)[field.name])
         if get_origin(kind) is Literal:
             assert f"--{field.name.replace('_', '-')} {{{','.join(get_args(kind))}}}" in text
         if isinstance(field.default, (int, float, str)) and field.default not in (False, ""):
@@ -61,7 +61,7 @@ def test_the_example_of_every_help_is_a_command_line_that_parses(name):
 
 
 def test_every_option_stands_in_one_group_and_every_group_is_of_use():
-    grouped = [option for members in GROUPS.values() for option in members]
+    grouped = [option for members in OPTION_GROUPS.values() for option in members]
     assert len(grouped) == len(set(grouped))
     assert {"config", *(field.name for command in COMMANDS.values() for field in fields(command.options))} >= {*grouped}
 
@@ -223,6 +223,6 @@ def test_exit_codes(tmp_path, capsys):
 
 def test_every_command_is_a_function_of_the_package():
     """Also those of two words."""
-    functions = {function_of(name) for name in COMMANDS}
+    functions = {function_name(name) for name in COMMANDS}
     assert functions == set(frugalseg.__all__) - {"__version__"}
     assert all(callable(getattr(frugalseg, name)) for name in functions)

@@ -25,7 +25,7 @@ from frugalseg.models.saved import read_network
 from frugalseg.options import PredictOptions
 from frugalseg.records.model import EncoderRecord
 from frugalseg.segmentation.predict import Predictor
-from frugalseg.weights.folder import installed
+from frugalseg.weights.folder import find_installed
 from tests.scans import write_cohort
 from tests.studies.plans import PLAN, write_plan
 
@@ -173,7 +173,7 @@ USES = {
     "fit/model.json": lambda root: Predictor.load(
         PredictOptions(model=root / "fit", images=root / "images", out=root / "new", device="cpu")
     ),
-    "home/weights/mine/origin.json": lambda root: installed(),
+    "home/weights/mine/origin.json": lambda root: find_installed(),
 }
 
 

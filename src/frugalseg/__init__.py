@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from frugalseg._version import __version__
-from frugalseg.commands.table import COMMANDS, function_of
+from frugalseg.commands.table import COMMANDS, function_name
 from frugalseg.engine.threads import wait_passively
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ __all__ = [
     "weights_verify",
 ]
 
-_FUNCTIONS = {function_of(name): command.module for name, command in COMMANDS.items()}
+_FUNCTIONS = {function_name(name): command.module for name, command in COMMANDS.items()}
 
 
 def __getattr__(name: str) -> Any:

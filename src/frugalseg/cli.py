@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from frugalseg._version import __version__
 from frugalseg.commands.help import (
-    commands_of,
-    expected,
-    flag_of,
-    help_text,
-    overview,
-    part_overview,
-    unknown_command,
-    unknown_option,
+    describe_type,
+    find_subcommands,
+    format_help,
+    format_overview,
+    format_subcommands,
+    to_flag,
+    unknown_command_error,
+    unknown_option_error,
 )
-from frugalseg.commands.table import COMMANDS, Command, function_of, required
+from frugalseg.commands.table import COMMANDS, Command, function_name, required_options
 from frugalseg.engine.threads import prepare_environment
 from frugalseg.errors import FrugalsegError, OptionError, to_printable, vanished_file_error
 from frugalseg.interrupts import STOPPED, exit_on_ctrl_c, raise_on_ctrl_c, restore_ctrl_c, was_interrupted
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 HELP = {"-h", "--help"}
-WITHOUT_VALUE = {"resume": "yes"}
+IMPLIED_VALUES = {"resume": "yes"}
 """Options of several values that may stand alone, and what they then mean."""
 
 
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in {*HELP, "help"}:
-        print(overview())
+        print(format_overview())
         return 0
     if arguments[0] in {"-V", "--version"}:
         print(f"frugalseg {__version__}")
@@ -60,13 +60,13 @@ def _main(arguments: list[str]) -> int:
     if rest and f"{name} {rest[0]}" in COMMANDS:
         name, *rest = f"{name} {rest[0]}", *rest[1:]
     try:
-        if name not in COMMANDS and rest[:1] and rest[0] in HELP and commands_of(name):
-            print(part_overview(name))
+        if name not in COMMANDS and rest[:1] and rest[0] in HELP and find_subcommands(name):
+            print(format_subcommands(name))
             return 0
         if name not in COMMANDS:
-            raise unknown_command([name, *rest])
+            raise unknown_command_error([name, *rest])
         if HELP & {*rest}:
-            print(help_text(name, COMMANDS[name]), end="")
+            print(format_help(name, COMMANDS[name]), end="")
             return 0
         options = parse(name, COMMANDS[name], rest)
     except FrugalsegError as error:
@@ -78,15 +78,15 @@ def _main(arguments: list[str]) -> int:
 def run(name: str, options: Any) -> int:
     """Call the command's function and turn what a user can mend into a message."""
     prepare_environment(getattr(options, "threads", None))  # before anything that loads PyTorch
-    from frugalseg.commands.closing import close
+    from frugalseg.commands.result_lines import say_result
     from frugalseg.engine.progress import heartbeat, show_warnings
 
     show_warnings()
     try:
-        command = getattr(import_module(COMMANDS[name].module), function_of(name))
+        command = getattr(import_module(COMMANDS[name].module), function_name(name))
         raise_on_ctrl_c()
         with heartbeat(name):
-            close(name, options, command(options))
+            say_result(name, options, command(options))
     except FrugalsegError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -116,16 +116,16 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
     """
     if command.first and arguments and not arguments[0].startswith("-"):
         arguments = [f"--{command.first}", *arguments]
-    parsed = _parsed(name, command, _checked(name, command, arguments))
+    parsed = _parse_arguments(name, command, _check_arguments(name, command, arguments))
     values = {field.name: getattr(parsed, field.name) for field in fields(command.options)}
-    if missing := [option for option in required(command) if values[option] is None]:
-        flags = " and ".join(map(flag_of, missing))
+    if missing := [option for option in required_options(command) if values[option] is None]:
+        flags = " and ".join(map(to_flag, missing))
         raise OptionError(f"`{name}` needs {flags}", f"give {flags}, for example: {command.example}")
-    pairs = [name for name, kind in get_type_hints(command.options).items() if _tuple_in(kind) is not None]
+    pairs = [name for name, kind in get_type_hints(command.options).items() if _find_tuple(kind) is not None]
     return command.options(**values | {name: tuple(values[name]) for name in pairs if values[name] is not None})
 
 
-def _checked(name: str, command: Command, arguments: list[str]) -> list[str]:
+def _check_arguments(name: str, command: Command, arguments: list[str]) -> list[str]:
     """The arguments: all are UTF-8, the command has every option, and config files can be parsed.
 
     Raises:
@@ -146,14 +146,14 @@ def _checked(name: str, command: Command, arguments: list[str]) -> list[str]:
 def _check_names(name: str, command: Command, given: Iterable[str], *, as_flags: bool) -> None:
     """Raise `OptionError` for an option that the command does not have; states the present name of a renamed one."""
     known = [field.name for field in fields(command.options)]
-    write = flag_of if as_flags else str
+    write = to_flag if as_flags else str
     for written in given:
         option = written[2:].replace("-", "_") if as_flags else written
         if option in known or option == "config":
             continue
         if (present := current_name(option, known)) != option:
             raise OptionError(f"{written} was renamed", f"write {write(present)}")
-        raise unknown_option(written, name, [write(one) for one in [*known, "config"]])
+        raise unknown_option_error(written, name, [write(one) for one in [*known, "config"]])
 
 
 def _check_config(name: str, command: Command, path: Path) -> None:
@@ -175,7 +175,7 @@ def _check_config(name: str, command: Command, path: Path) -> None:
             raise OptionError(f"--config {path}: {error.problem}", error.cure) from None
 
 
-def _parsed(name: str, command: Command, arguments: list[str]) -> Any:
+def _parse_arguments(name: str, command: Command, arguments: list[str]) -> Any:
     """The values as jsonargparse reads them.
 
     Raises:
@@ -186,14 +186,14 @@ def _parsed(name: str, command: Command, arguments: list[str]) -> Any:
     try:
         return make_parser(name, command).parse_args(arguments)
     except ArgumentError as error:
-        raise _refusal(name, command, str(error)) from None
+        raise _to_option_error(name, command, str(error)) from None
 
 
 _KEY = re.compile(r'^Parser key "(\w+)"')
 _VALUE = re.compile(r"(?:Got|Given) value: (.*)$", re.DOTALL)
 
 
-def _refusal(name: str, command: Command, message: str) -> OptionError:
+def _to_option_error(name: str, command: Command, message: str) -> OptionError:
     """jsonargparse's complaint as a sentence that names the option, what was given, and what is expected."""
     kinds = get_type_hints(command.options)
     key, value = _KEY.search(message), _VALUE.search(message)
@@ -202,10 +202,10 @@ def _refusal(name: str, command: Command, message: str) -> OptionError:
     option, given = key[1], value[1].strip()
     if (option, given) in RENAMED_VALUES:
         return OptionError(
-            f"{flag_of(option)} {given} was renamed", f"write {flag_of(option)} {current_value(option, given)}"
+            f"{to_flag(option)} {given} was renamed", f"write {to_flag(option)} {current_value(option, given)}"
         )
     return OptionError(
-        f"{flag_of(option)} {given}: expected {expected(kinds[option])}",
+        f"{to_flag(option)} {given}: expected {describe_type(kinds[option])}",
         f"correct the value; `frugalseg {name} --help` describes it",
     )
 
@@ -218,28 +218,28 @@ def make_parser(name: str, command: Command) -> ArgumentParser:
     parser.add_argument("--config", action="config")
     types = get_type_hints(command.options)
     for field in fields(command.options):
-        settings = _settings(field.name, types[field.name])
+        settings = _argument_settings(field.name, types[field.name])
         if field.default is not MISSING:
             settings["default"] = list(field.default) if isinstance(field.default, tuple) else field.default
         elif field.default_factory is not MISSING:
             settings["default"] = field.default_factory()
-        parser.add_argument(flag_of(field.name), **settings)
+        parser.add_argument(to_flag(field.name), **settings)
     return parser
 
 
-def _settings(name: str, kind: Any) -> dict[str, Any]:
+def _argument_settings(name: str, kind: Any) -> dict[str, Any]:
     """How a field of this type is written on the command line."""
     if get_origin(kind) is list:
         return {"type": get_args(kind)[0], "nargs": "+", "action": "extend"}
-    if (several := _tuple_in(kind)) is not None:
+    if (several := _find_tuple(kind)) is not None:
         return {"type": get_args(several)[0], "nargs": len(get_args(several))}
     if kind is bool:
         return {"type": bool, "nargs": "?", "const": True}
-    if name in WITHOUT_VALUE:
-        return {"type": kind, "nargs": "?", "const": WITHOUT_VALUE[name]}
+    if name in IMPLIED_VALUES:
+        return {"type": kind, "nargs": "?", "const": IMPLIED_VALUES[name]}
     return {"type": kind}
 
 
-def _tuple_in(kind: Any) -> Any:
+def _find_tuple(kind: Any) -> Any:
     """The tuple that a type is, or may be beside None; else None."""
     return next((one for one in (kind, *get_args(kind)) if get_origin(one) is tuple), None)

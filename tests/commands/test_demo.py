@@ -80,7 +80,7 @@ def test_the_five_lines_run_in_a_shell_as_they_stand(tmp_path, monkeypatch, caps
     lines = [line for line in shown.err.splitlines() if line.startswith("frugalseg ")]
     assert [line.split()[1] for line in lines] == ["prepare", "pretrain", "finetune", "predict", "evaluate"]
     model = (out / "model" / "model.safetensors").read_bytes()
-    for name in room.MADE[1:]:
+    for name in room.SUBFOLDERS[1:]:
         shutil.rmtree(out / name)
     program = tmp_path / "bin" / "frugalseg"
     program.parent.mkdir()
@@ -125,7 +125,7 @@ def test_phantoms_half_made_are_made_again(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(room, "write_cohort", lambda folder, cases, seed: made.append(folder) or folder.mkdir())
     shutil.rmtree(out / "scans.partial")
-    assert room._scans(DemoOptions(out=out))[0] == out / "scans" / "images"
+    assert room._find_scans(DemoOptions(out=out))[0] == out / "scans" / "images"
     assert made == [out / "scans.partial"]
 
 

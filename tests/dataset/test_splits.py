@@ -36,7 +36,7 @@ def test_unlabelled_patients_are_for_training_only():
 def test_copies_of_one_scan_stay_together():
     for seed in range(30):
         split = draw_split(PATIENTS, [{"p00", "p01"}, {"p01", "p02"}], (0.2, 0.3), seed)
-        part_of = split.part_of()
+        part_of = split.part_by_patient()
         assert part_of["p00"] == part_of["p01"] == part_of["p02"]
 
 

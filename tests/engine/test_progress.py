@@ -14,8 +14,8 @@ from importlib import import_module
 import pytest
 
 from frugalseg import cli
-from frugalseg.commands import closing
-from frugalseg.commands.table import COMMANDS, function_of
+from frugalseg.commands import result_lines
+from frugalseg.commands.table import COMMANDS, function_name
 from frugalseg.engine import progress as room
 from frugalseg.engine.progress import Work, format_duration, heartbeat, progress
 
@@ -135,7 +135,7 @@ def test_work_that_fails_has_no_line_of_success_and_leaves_nothing(impatient, ca
 @pytest.mark.parametrize("name", ["evaluate", "weights verify", "sam-mix train", "study status"])
 def test_the_command_line_is_never_silent(impatient, monkeypatch, capsys, name):
     command = COMMANDS[name]
-    monkeypatch.setattr(import_module(command.module), function_of(name), lambda options: time.sleep(0.5))
-    monkeypatch.setattr(closing, "CLOSINGS", {})
+    monkeypatch.setattr(import_module(command.module), function_name(name), lambda options: time.sleep(0.5))
+    monkeypatch.setattr(result_lines, "RESULT_LINES", {})
     assert cli.run(name, None) == 0
     assert f"{name}: running for 0:0" in capsys.readouterr().err

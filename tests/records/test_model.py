@@ -22,9 +22,9 @@ from frugalseg.records.model import (
     ScanRole,
     SegmenterAnnotation,
     SegmenterRecord,
-    kind_of,
     read_mask_model,
     read_model,
+    read_model_kind,
 )
 from tests.records.files import FORMAT_0, old_file
 
@@ -50,7 +50,7 @@ def test_a_file_without_a_format_is_read_and_written_in_the_present_one(run, tmp
     record.write(tmp_path / "model.json")
     content = json.loads((tmp_path / "model.json").read_text())
     assert content["format"] == ModelRecord.FORMAT
-    assert KINDS[kind].of_run(tmp_path) == record
+    assert KINDS[kind].read_run(tmp_path) == record
     # Nothing of the old file is lost.
     old = old_file(f"{kind}.model")
     assert old.keys() <= content.keys()
@@ -123,7 +123,7 @@ def test_what_cannot_be_is_damage_of_the_file(run, kind, change, told):
 
 def test_a_run_of_another_kind_is_refused_and_the_command_named(run):
     with pytest.raises(RunError, match="holds a model of kind 'encoder', needed is 'segmenter'") as error:
-        SegmenterRecord.of_run(run("encoder"))
+        SegmenterRecord.read_run(run("encoder"))
     assert error.value.cure == "give a run folder of `frugalseg finetune`"
     with pytest.raises(RunError, match="needed is 'segmenter'"):
         read_mask_model(run("encoder"))
@@ -132,17 +132,17 @@ def test_a_run_of_another_kind_is_refused_and_the_command_named(run):
 
 def test_a_folder_without_a_model(tmp_path):
     with pytest.raises(RunError, match="holds no trained model") as error:
-        EncoderRecord.of_run(tmp_path)
+        EncoderRecord.read_run(tmp_path)
     assert error.value.cure == "give a run folder of `frugalseg pretrain`"
     (tmp_path / "config.yaml").touch()
     with pytest.raises(RunError, match="is a run that has not finished"):
-        kind_of(tmp_path)
+        read_model_kind(tmp_path)
 
 
 def test_a_kind_that_nothing_makes(run):
     folder = run("encoder")
     (folder / "model.json").write_text(json.dumps(old_file("encoder.model", kind="oracle")))
-    assert kind_of(folder) == "oracle"
+    assert read_model_kind(folder) == "oracle"
     with pytest.raises(RunError, match="its kind is 'oracle', expected encoder, segmenter, sam-mix"):
         read_model(folder)
 

@@ -10,7 +10,7 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
 from frugalseg.promptable.embeddings import EmbeddingCache, ScanSlices, digest_of, signature_of
 from frugalseg.propagation.propagate import keep_or_clear
-from frugalseg.records.origin import Origin
+from frugalseg.records.origin import WeightsOrigin
 from frugalseg.records.signatures import EmbeddingSignature, SlicesSignature
 from tests.promptable.fake import Bright
 from tests.records.test_store import FIXTURES, TIMES
@@ -61,6 +61,6 @@ def test_a_damaged_signature_keeps_nothing(tmp_path):
 
 @pytest.mark.parametrize("time", TIMES)
 def test_an_origin_of_before_is_read(time):
-    origin = Origin.read(FIXTURES / time / "origin.json")
+    origin = WeightsOrigin.read(FIXTURES / time / "origin.json")
     source = "https://example.org/lite_medsam.pth"
-    assert origin == Origin("lite_medsam.pth", 12, "0" * 64, source, "Apache-2.0", True)
+    assert origin == WeightsOrigin("lite_medsam.pth", 12, "0" * 64, source, "Apache-2.0", True)

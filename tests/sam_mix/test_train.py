@@ -31,7 +31,7 @@ def test_the_run_folder_holds_what_was_learned_apart_from_the_base(options, coho
     files = {path.name for path in run.path.iterdir()}
     assert {"classifier.safetensors", "decoder.safetensors", "lora.safetensors", "model.json"} <= files
     assert not (run.path / "model.safetensors").exists()
-    record = SamMixRecord.of_run(run.path)
+    record = SamMixRecord.read_run(run.path)
     lora = load_file(run.path / "lora.safetensors")
     assert sum(tensor.numel() for tensor in lora.values()) == record.trained["lora"] == 2 * 2 * 4 * 2 * 16
     with safe_open(run.path / "lora.safetensors", framework="pt") as file:
@@ -57,7 +57,7 @@ def test_the_run_folder_holds_what_was_learned_apart_from_the_base(options, coho
 
 def test_lora_decoder_and_classifier_have_moved_and_the_base_has_not(options, cohort, tmp_path):
     run = sam_mix_train(options(out=tmp_path / "run", steps=2))
-    record = SamMixRecord.of_run(run.path)
+    record = SamMixRecord.read_run(run.path)
     trained = load_mix(run.path, record, None, CPU)
     lora = load_file(run.path / "lora.safetensors")
     assert all(tensor.abs().sum() > 0 for name, tensor in lora.items() if "lora_B" in name)
@@ -97,7 +97,7 @@ def test_other_ways_of_training(options, tmp_path, more, monkeypatch):
 
 def test_two_organs_have_one_classifier_output_and_one_prompt_each(options, cohort, tmp_path):
     run = sam_mix_train(options(out=tmp_path / "run", data=cohort / "store", steps=2, adapt="decoder"))
-    record = SamMixRecord.of_run(run.path)
+    record = SamMixRecord.read_run(run.path)
     assert record.settings.organs == 2
     assert set(record.keep) == set(record.focal.alpha) == {"liver", "spleen"}
     assert load_file(run.path / "classifier.safetensors")["classifier.head.weight"].shape[0] == 2
@@ -123,7 +123,7 @@ def test_a_run_that_is_stopped_and_resumed_is_the_unbroken_one(options, tmp_path
             sam_mix_train(broken)
     assert not (tmp_path / "broken" / "model.json").exists()
     with pytest.raises(RunError, match="has not finished"):
-        SamMixRecord.of_run(tmp_path / "broken")
+        SamMixRecord.read_run(tmp_path / "broken")
     resumed = sam_mix_train(options(out=tmp_path / "broken", adapt=adapt, steps=4, validate_every=2, resume="yes"))
     for part in ("classifier", "decoder", *(["lora"] if adapt == "lora" else [])):
         one, other = (load_file(run.path / f"{part}.safetensors") for run in (whole, resumed))
@@ -144,10 +144,10 @@ def test_the_base_must_be_the_one_of_the_training(options, cohort, tmp_path):
     run = sam_mix_train(options(out=tmp_path / "run", steps=1, adapt="decoder"))
     sam(seed=1).save_pretrained(tmp_path / "other")
     with pytest.raises(RunError, match="the very same base model|trained on SAM"):
-        load_mix(run.path, SamMixRecord.of_run(run.path), str(tmp_path / "other"), CPU)
+        load_mix(run.path, SamMixRecord.read_run(run.path), str(tmp_path / "other"), CPU)
     (run.path / "decoder.safetensors").write_bytes(b"damaged")
     with pytest.raises(RunError, match="decoder.safetensors cannot be read"):
-        load_mix(run.path, SamMixRecord.of_run(run.path), None, CPU)
+        load_mix(run.path, SamMixRecord.read_run(run.path), None, CPU)
 
 
 @pytest.mark.parametrize("kept", ["positive", "negative"])

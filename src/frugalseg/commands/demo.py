@@ -12,7 +12,7 @@ from filelock import BaseFileLock
 
 from frugalseg.commands.finetune import finetune
 from frugalseg.commands.predict import predict
-from frugalseg.commands.table import command_line
+from frugalseg.commands.table import format_command
 from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
@@ -36,14 +36,14 @@ from frugalseg.options import (
 from frugalseg.phantoms.cohort import LABELS, write_cohort
 from frugalseg.pretraining.pretrain import pretrain
 
-MARK = ".frugalseg-demo"
-NOT_SCIENCE = {"out", "device", "threads", "overwrite", "resume"}
+MARKER = ".frugalseg-demo"
+WITHOUT_EFFECT = {"out", "device", "threads", "overwrite", "resume"}
 """Options that may differ when a demo is gone on with."""
-MARKED = Schema({"options?": {str: object}}, RunError, "start again with --overwrite")
-"""What `MARK` holds; a demo of an older version did not note its options."""
-SCANS = 3
+MARKER_SCHEMA = Schema({"options?": {str: object}}, RunError, "start again with --overwrite")
+"""What `MARKER` holds; a demo of an older version did not note its options."""
+DEFAULT_SCANS = 3
 """Labelled scans to train on, unless told otherwise or fewer are there."""
-MADE = ("scans", "store", "pretrained", "model", "predictions", "evaluation")
+SUBFOLDERS = ("scans", "store", "pretrained", "model", "predictions", "evaluation")
 
 
 @with_threads
@@ -59,18 +59,18 @@ def demo(options: DemoOptions) -> Path:
     if options.budget is not None:
         Budget.parse(options.budget)  # these two would otherwise be found wrong minutes later
     find_device(options.device)
-    lock = _claim(options)
+    lock = _claim_folder(options)
     try:
-        return _run(options)
+        return _run_commands(options)
     finally:
         lock.release()
 
 
-def _run(options: DemoOptions) -> Path:
+def _run_commands(options: DemoOptions) -> Path:
     """Command after command; returns the path of the report."""
     out = options.out
     begun = time.perf_counter()
-    images, labels, target = _scans(options)
+    images, labels, target = _find_scans(options)
 
     made = PrepareOptions(
         images=images,
@@ -81,9 +81,9 @@ def _run(options: DemoOptions) -> Path:
         out=out / "store",
         seed=options.seed,
     )
-    store: SliceStore = _step("prepare", prepare, made)
-    budget = _budget(options, store)
-    _step(
+    store: SliceStore = _run_command("prepare", prepare, made)
+    budget = _choose_budget(options, store)
+    _run_command(
         "pretrain",
         pretrain,
         PretrainOptions(
@@ -95,7 +95,7 @@ def _run(options: DemoOptions) -> Path:
             resume="auto",
         ),
     )
-    _step(
+    _run_command(
         "finetune",
         finetune,
         FinetuneOptions(
@@ -109,14 +109,14 @@ def _run(options: DemoOptions) -> Path:
             resume="auto",
         ),
     )
-    _step(
+    _run_command(
         "predict",
         predict,
         PredictOptions(
             model=out / "model", images=images, out=out / "predictions", device=options.device, resume="auto"
         ),
     )
-    _step(
+    _run_command(
         "evaluate",
         evaluate,
         EvaluateOptions(
@@ -133,18 +133,18 @@ def _run(options: DemoOptions) -> Path:
     return report
 
 
-def _claim(options: DemoOptions) -> BaseFileLock:
+def _claim_folder(options: DemoOptions) -> BaseFileLock:
     """Take the folder; only what a demo made, as its mark says, is ever deleted, and never the user's scans."""
-    out, mark = options.out, options.out / MARK
+    out, mark = options.out, options.out / MARKER
     if is_in_use(out):
         if not mark.is_file():
             raise RunError(f"{out} is not the folder of a demo", "choose another --out")
         if options.resume != "no":
-            _check_same(options, mark)
+            _check_same_options(options, mark)
             return lock_folder(out)
         if not options.overwrite:
             raise RunError(f"{out} holds an earlier demo", "choose another --out, or give --resume or --overwrite")
-        made = [out / name for name in (*MADE, "scans.partial", "store.partial") if (out / name).exists()]
+        made = [out / name for name in (*SUBFOLDERS, "scans.partial", "store.partial") if (out / name).exists()]
         given = [path.resolve() for path in (options.images, options.labels) if path is not None]
         if inside := [path for path in given for folder in made if path.is_relative_to(folder.resolve())]:
             raise RunError(f"{inside[0]} is in the demo folder that would be overwritten", "choose another --out")
@@ -155,17 +155,19 @@ def _claim(options: DemoOptions) -> BaseFileLock:
         if options.resume == "yes":
             raise RunError(f"--resume: {out} holds no demo to resume", "leave out --resume")
         lock = lock_folder(out)
-    write_json(mark, {"made_by": "frugalseg demo", "options": _science(options)})
+    write_json(mark, {"made_by": "frugalseg demo", "options": _result_options(options)})
     return lock
 
 
-def _science(options: DemoOptions) -> dict[str, object]:
+def _result_options(options: DemoOptions) -> dict[str, object]:
     """What an interrupted demo and the one that goes on with it must have in common."""
-    return {name: value for name, value in to_plain_options(options, absolute=True).items() if name not in NOT_SCIENCE}
+    return {
+        name: value for name, value in to_plain_options(options, absolute=True).items() if name not in WITHOUT_EFFECT
+    }
 
 
-def _check_same(options: DemoOptions, mark: Path) -> None:
-    before, now = MARKED.read(mark).get("options", {}), _science(options)
+def _check_same_options(options: DemoOptions, mark: Path) -> None:
+    before, now = MARKER_SCHEMA.read(mark).get("options", {}), _result_options(options)
     if differing := [name for name in now if before.get(name) != now[name]]:
         told = "; ".join(f"{name}: {before.get(name)} then, {now[name]} now" for name in differing)
         raise RunError(
@@ -174,11 +176,11 @@ def _check_same(options: DemoOptions, mark: Path) -> None:
         )
 
 
-def _budget(options: DemoOptions, store: SliceStore) -> str:
+def _choose_budget(options: DemoOptions, store: SliceStore) -> str:
     """The budget, tried: `finetune` would find too few labels only after the pre-training."""
     train, slices = store.split().train, store.slices
     left = slices.loc[slices["labelled"] & slices["patient"].isin(train), "case"].nunique()
-    budget = options.budget or f"{max(1, min(SCANS, left))} scans"
+    budget = options.budget or f"{max(1, min(DEFAULT_SCANS, left))} scans"
     try:
         draw_labels(slices, train, Budget.parse(budget), FinetuneOptions.label_draw, store.presence_columns)
     except SplitError as error:
@@ -189,7 +191,7 @@ def _budget(options: DemoOptions, store: SliceStore) -> str:
     return budget
 
 
-def _scans(options: DemoOptions) -> tuple[Path, Path, list[str]]:
+def _find_scans(options: DemoOptions) -> tuple[Path, Path, list[str]]:
     if options.images is not None and options.labels is not None:
         return options.images, options.labels, options.target
     scans, partial = options.out / "scans", options.out / "scans.partial"
@@ -200,7 +202,7 @@ def _scans(options: DemoOptions) -> tuple[Path, Path, list[str]]:
     return scans / "images", scans / "labels", [f"liver={LABELS['liver']}"]
 
 
-def _step(name: str, command: Callable[[Any], Any], given: Any) -> Any:
+def _run_command(name: str, command: Callable[[Any], Any], given: Any) -> Any:
     """Say the line that does the same, and do it."""
-    say(f"\n{command_line(name, given)}")
+    say(f"\n{format_command(name, given)}")
     return command(given)

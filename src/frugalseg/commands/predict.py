@@ -32,7 +32,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
     """
     check_out(options.out)
     if options.refine is None:
-        return _predict_alone(options)
+        return _predict_unrefined(options)
     from frugalseg.promptable.load import find_weights
     from frugalseg.refinement.refine import COARSE, refine
 
@@ -42,9 +42,9 @@ def predict(options: PredictOptions) -> dict[str, Path]:
         raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
     broken: ScanError | None = None
     try:
-        there = list(_predict_alone(replace(options, refine=None, out=coarse)))
+        there = list(_predict_unrefined(replace(options, refine=None, out=coarse)))
     except ScanError as error:
-        record = PredictionRecord.beside(coarse)
+        record = PredictionRecord.read_beside(coarse)
         made = record.masks if record else {}
         # Not those left there by an older prediction, nor any that were not asked for.
         there = [case for case in options.case or made if case in made]
@@ -74,7 +74,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
     return refined
 
 
-def _predict_alone(options: PredictOptions) -> dict[str, Path]:
+def _predict_unrefined(options: PredictOptions) -> dict[str, Path]:
     """Masks of the trained model alone, by what its run says it is."""
     if is_sam_mix(options.model):
         from frugalseg.sam_mix.predict import sam_mix_predict  # it imports transformers, which takes seconds

@@ -41,28 +41,28 @@ class Command:
         return (self.options.__doc__ or "").strip()
 
 
-def required(command: Command) -> list[str]:
+def required_options(command: Command) -> list[str]:
     """The options without a default."""
     return [f.name for f in fields(command.options) if f.default is MISSING and f.default_factory is MISSING]
 
 
-def function_of(name: str) -> str:
+def function_name(name: str) -> str:
     """The name of the function that does the command: `sam-mix train` is `sam_mix_train`."""
     return name.replace(" ", "_").replace("-", "_")
 
 
-def command_line(name: str, given: Any) -> str:
+def format_command(name: str, given: Any) -> str:
     """The line that runs a command with these options, to be copied into a shell; defaults are left out."""
     words = ["frugalseg", *name.split()]
     for field in fields(given):
         value = getattr(given, field.name)
         if value == (field.default if field.default_factory is MISSING else field.default_factory()):
             continue
-        words += _flag("--" + field.name.replace("_", "-"), value)
+        words += _format_option("--" + field.name.replace("_", "-"), value)
     return shlex.join(words)
 
 
-def _flag(flag: str, value: object) -> list[str]:
+def _format_option(flag: str, value: object) -> list[str]:
     """An option as it is typed."""
     if isinstance(value, bool):
         return [flag] if value else [f"{flag}=false"]

@@ -52,7 +52,7 @@ from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import PrepareOptions, SuperpixelOptions
 from frugalseg.options.common import stated_modality
-from frugalseg.records.record import as_plain
+from frugalseg.records.record import to_plain
 from frugalseg.records.split import PARTS, Split
 from frugalseg.records.store import Digests, ScanEntry, SplitParameters, StoreParameters, StoreRecord
 from frugalseg.text import pluralize
@@ -250,7 +250,7 @@ def _existing(out: Path, parameters: StoreParameters, sources: Mapping[str, Stam
 
 def _digest(parameters: StoreParameters) -> str:
     """A short name for what shapes a scan's part, so that parts made otherwise are never mixed in."""
-    shaping = {name: value for name, value in as_plain(parameters).items() if name != "split"}
+    shaping = {name: value for name, value in to_plain(parameters).items() if name != "split"}
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -378,7 +378,7 @@ def _describe(store: SliceStore) -> None:
 def _describe_split(store: SliceStore, split: Split) -> None:
     """Few labels: how many are left to train on, and whether any choose the model, is better known now than later."""
     labelled = store.slices[store.slices["labelled"]].groupby("case")["patient"].first()
-    count = labelled.map(split.part_of()).value_counts()
+    count = labelled.map(split.part_by_patient()).value_counts()
     training, validation, test = (int(count.get(part, 0)) for part in PARTS)
     left_out = len(labelled) - training - validation - test
     say(

@@ -238,9 +238,9 @@ class RunFolder:
         try:
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
         except (OSError, UnicodeDecodeError) as error:
-            raise METRICS_LINE.damaged(self.metrics, f"it cannot be read ({error})") from error
+            raise METRICS_LINE.damage_error(self.metrics, f"it cannot be read ({error})") from error
         whole = [line for line in lines if line.endswith("\n")]  # a kill cuts off the last
-        return [(line, METRICS_LINE.parsed(self.metrics, line)) for line in whole]
+        return [(line, METRICS_LINE.parse_text(self.metrics, line)) for line in whole]
 
 
 PATH_OPTIONS = {"weights", "base", "refine"}

@@ -54,29 +54,29 @@ class Schema:
         except FileNotFoundError:
             raise self.error(f"{to_printable(path)} is missing", self.cure) from None
         except (OSError, UnicodeDecodeError) as error:
-            raise self.damaged(path, f"it cannot be read: {_format_reason(error)}") from error
-        return self.parsed(path, text)
+            raise self.damage_error(path, f"it cannot be read: {_format_reason(error)}") from error
+        return self.parse_text(path, text)
 
-    def parsed(self, path: Path, text: str) -> Any:
+    def parse_text(self, path: Path, text: str) -> Any:
         """The same of a part of a file, a line of metrics.jsonl say."""
         if not text.strip("\x00 \n\r\t"):
-            raise self.damaged(path, "it is empty")
+            raise self.damage_error(path, "it is empty")
         try:
             content = self.parse(text)
         except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-            raise self.damaged(path, f"it breaks off or is garbled: {_format_reason(error)}") from error
+            raise self.damage_error(path, f"it breaks off or is garbled: {_format_reason(error)}") from error
         if wrong := find_fault(content, self.needed):
-            raise self.damaged(path, wrong)
+            raise self.damage_error(path, wrong)
         try:
             if self.valid is not None:
                 self.valid(content)
         except FrugalsegError as error:
-            raise self.damaged(path, error.problem) from error
+            raise self.damage_error(path, error.problem) from error
         except (KeyError, TypeError, ValueError) as error:
-            raise self.damaged(path, _format_reason(error)) from error
+            raise self.damage_error(path, _format_reason(error)) from error
         return content
 
-    def damaged(self, path: Path, why: str) -> FrugalsegError:
+    def damage_error(self, path: Path, why: str) -> FrugalsegError:
         """The error that tells of damage."""
         return self.error(f"{to_printable(path)} is damaged: {why}", self.cure)
 

@@ -22,7 +22,7 @@ from frugalseg.evaluation.summary import build_summary
 from frugalseg.imaging.find import find_dataset
 from frugalseg.options import EvaluateOptions
 from frugalseg.records.predictions import PredictionRecord
-from frugalseg.records.summary import Figures, SummaryRecord
+from frugalseg.records.summary import MetricSummary, SummaryRecord
 from frugalseg.text import align_columns, pluralize
 
 
@@ -160,7 +160,7 @@ def _announce(summary: SummaryRecord) -> None:
     print(align_columns(rows))
 
 
-def _limits(figures: Figures, digits: int) -> str:
+def _limits(figures: MetricSummary, digits: int) -> str:
     """A mean, and the limits of its interval where it has one."""
     if figures.mean is None:
         return "none"
@@ -170,7 +170,7 @@ def _limits(figures: Figures, digits: int) -> str:
     return text
 
 
-def _kinds(metrics: Sequence[Metric], figures: Mapping[str, Figures]) -> str:
+def _kinds(metrics: Sequence[Metric], figures: Mapping[str, MetricSummary]) -> str:
     """Which interval the metrics have, or why they have none."""
     kinds = {metric.heading: str(figures[metric.key].ci95_kind) for metric in metrics}
     if len(set(kinds.values())) == 1:

@@ -19,7 +19,7 @@ from frugalseg.evaluation.slicewise import SLICE_METRICS, pool_slices
 from frugalseg.evaluation.statistics import Range, interval_rule, summarise
 from frugalseg.options import EvaluateOptions
 from frugalseg.records.record import finite_or_none
-from frugalseg.records.summary import Figures, GroupSummary, OrganSummary, SummaryRecord
+from frugalseg.records.summary import GroupSummary, MetricSummary, OrganSummary, SummaryRecord
 
 PACKAGES = ("numpy", "scipy", "nibabel", "SimpleITK")
 
@@ -85,7 +85,7 @@ def _of(records: Sequence[CaseRow], cases: Iterable[str], organ: str) -> list[Ca
 
 
 def _organ(records: Sequence[CaseRow], options: EvaluateOptions) -> OrganSummary:
-    def figures_of(name: str, scale: Range) -> Figures:
+    def figures_of(name: str, scale: Range) -> MetricSummary:
         return summarise([r[name] for r in records], options.bootstrap, options.seed, scale).figures()
 
     by_outcome = {o: [r for r in records if r.outcome is o] for o in OUTCOMES}

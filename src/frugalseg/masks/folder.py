@@ -102,7 +102,7 @@ class MaskFolder:
         scans = {path.resolve() for path in images.values()}
         if over := [case for case, path in images.items() if mask_path(out, case, path).resolve() in scans]:
             raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
-        before = None if options.resume == "no" else PredictionRecord.beside(out)
+        before = None if options.resume == "no" else PredictionRecord.read_beside(out)
         if before is not None:
             _check_same(out, before, record, same, words)
         elif options.resume == "yes":
@@ -172,7 +172,7 @@ class MaskFolder:
     def forget(self, case: str) -> None:
         """Do a scan again whose mask is there."""
         del self.done[case]
-        self.record = self.record.only(self.done)
+        self.record = self.record.select_cases(self.done)
 
     def _write(self) -> None:
         self.record.write(self.out / PREDICTIONS_FILE)
@@ -190,7 +190,7 @@ class MaskFolder:
             else:
                 self.done[case] = mask
         for case in self.done:
-            self.record = self.record.with_case(case, before.of_case(case))
+            self.record = self.record.with_case(case, before.select_case(case))
 
 
 def _check_same(out: Path, before: PredictionRecord, now: PredictionRecord, same: Sequence[str], words: Words) -> None:

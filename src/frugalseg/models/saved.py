@@ -44,7 +44,7 @@ def read_network(kind: type[N], folder: Path) -> N:
         RunError: no such folder, no finished run, or one of another kind; the file is damaged, or names no backbone
             or norm there is.
     """
-    record = kind.of_run(folder)
+    record = kind.read_run(folder)
     try:
         choose_norm(record.backbone, record.norm, record.norm)
     except OptionError as error:

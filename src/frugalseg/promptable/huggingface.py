@@ -30,7 +30,7 @@ from frugalseg.options import Precision
 from frugalseg.promptable.decoder import ONE, SEVERAL, decode_in_batches, decode_masks, encode_prompts
 from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, sign
 from frugalseg.weights.folder import ORIGIN
-from frugalseg.weights.huggingface_folder import model_type
+from frugalseg.weights.huggingface_folder import read_model_type
 
 SAM = Recipe(size=1024, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), scale=255, stretch=False)
 """SAM, SlimSAM and SAM-HQ: 8-bit pictures, the longer side 1024 (segment_anything/modeling/sam.py)."""
@@ -293,7 +293,7 @@ def load_folder(path: Path, device: torch.device, precision: Precision = "auto")
         "sam2": Sam2Model,
         "sam2_video": Sam2Model,
     }
-    kind = model_type(path)
+    kind = read_model_type(path)
     if kind not in kinds:
         raise RunError(
             f"{path} holds a model of type {kind!r}, expected one of {', '.join(kinds)}",

@@ -22,7 +22,7 @@ from frugalseg.promptable.framing import Frame
 from frugalseg.promptable.huggingface import read_network, sam2_recipe, signature, title_of
 from frugalseg.promptable.litemedsam import is_litemedsam
 from frugalseg.promptable.original_checkpoints import sam2_network
-from frugalseg.weights.huggingface_folder import model_type
+from frugalseg.weights.huggingface_folder import read_model_type
 
 CERTAIN = 10.0
 """Logit of a given mask: what SAM 2 itself makes of one."""
@@ -198,7 +198,7 @@ _CURE = "name SAM 2 or 2.1 with its memory by --model, or take --engine box, for
 
 
 def _from_folder(path: Path, device: torch.device, precision: Precision) -> VideoModel:
-    kind = model_type(path)
+    kind = read_model_type(path)
     if kind == "sam2_video":
         return VideoModel(read_network(Sam2VideoModel, path), f"SAM 2 ({title_of(path)})", device, precision)
     if kind == "edgetam_video":

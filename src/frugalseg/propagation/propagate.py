@@ -53,7 +53,7 @@ from frugalseg.propagation.passes import (
     passes,
 )
 from frugalseg.propagation.review import ANNOTATED, PROPAGATED, Row, judge, to_review, write_rows
-from frugalseg.records.predictions import CaseRecord, GivenMask, PredictionRecord, Propagation
+from frugalseg.records.predictions import CaseRecord, InputMask, PredictionRecord, Propagation
 from frugalseg.records.signatures import SlicesSignature
 from frugalseg.refinement.boxes import Classes
 from frugalseg.refinement.refine import promptable_of, settings_of
@@ -84,7 +84,7 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
     refuse_overwriting_inputs(annotations, images, options.out)
     options, expected = settle(options, images)
     wanted, intensity = parse_targets(options.target), scale_of(options)
-    given_record = PredictionRecord.beside(options.annotations)
+    given_record = PredictionRecord.read_beside(options.annotations)
     known = given_record.targets if given_record else {}
     engine, model = _engine(options, device)
     record = _record(options, images, model, wanted or known)
@@ -98,7 +98,7 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         scan = ScanSlices.of(volume, intensity)
         given = read_input_mask(case, volume, annotations[case])
         task = Task.of(case, scan, given, options, wanted, known)
-        source = GivenMask(str(annotations[case].resolve()), sha256(annotations[case]))
+        source = InputMask(str(annotations[case].resolve()), sha256(annotations[case]))
         store = _store(options, case)
         keep_or_clear(store, made_so, scan.fingerprint, source.sha256, task.annotated)
         with progress(case, sum(len(pass_.order) for pass_ in task.passes), "slices") as bar:

@@ -120,7 +120,7 @@ class ModelRecord(Record):
     OLDER: ClassVar[Mapping[int, Callable[[Content], Content]]] = {0: dict}  # as format 1, but that it says so
     KIND: ClassVar[str]
     MADE_BY: ClassVar[str]
-    OTHERWISE: ClassVar[str] = ""
+    ALTERNATIVE: ClassVar[str] = ""
 
     kind: str
     version: str = ""
@@ -128,17 +128,17 @@ class ModelRecord(Record):
     preprocessing: Preprocessing
 
     @classmethod
-    def of_run(cls: type[M], folder: Path) -> M:
+    def read_run(cls: type[M], folder: Path) -> M:
         """The record of a finished run of this kind.
 
         Raises:
             RunError: no such folder, no finished run, or one of another kind; or the file is damaged.
         """
-        found = kind_of(folder, cls.MADE_BY)
+        found = read_model_kind(folder, cls.MADE_BY)
         if found != cls.KIND:
             raise RunError(
                 f"{folder} holds a model of kind {found!r}, needed is {cls.KIND!r}",
-                f"give a run folder of `{cls.MADE_BY}`{cls.OTHERWISE}",
+                f"give a run folder of `{cls.MADE_BY}`{cls.ALTERNATIVE}",
             )
         return cls.read(folder / MODEL_FILE)
 
@@ -376,7 +376,7 @@ class SamMixRecord(MaskModelRecord):
 
     KIND: ClassVar[str] = "sam-mix"
     MADE_BY: ClassVar[str] = "frugalseg sam-mix train"
-    OTHERWISE: ClassVar[str] = ", or use `frugalseg predict`"
+    ALTERNATIVE: ClassVar[str] = ", or use `frugalseg predict`"
 
     kind: Literal["sam-mix"] = "sam-mix"
     base: BaseModel
@@ -404,7 +404,7 @@ class _Kind(Record):
     kind: str
 
 
-def kind_of(folder: Path, made_by: str = "frugalseg finetune") -> str:
+def read_model_kind(folder: Path, made_by: str = "frugalseg finetune") -> str:
     """The kind of model that a finished run holds.
 
     Args:
@@ -424,14 +424,14 @@ def kind_of(folder: Path, made_by: str = "frugalseg finetune") -> str:
 
 
 def read_mask_model(folder: Path) -> SegmenterRecord | SamMixRecord:
-    """The record of a finished run whose model makes masks; raises `RunError` as `ModelRecord.of_run`."""
+    """The record of a finished run whose model makes masks; raises `RunError` as `ModelRecord.read_run`."""
     record = read_model(folder)
-    return SegmenterRecord.of_run(folder) if isinstance(record, EncoderRecord) else record
+    return SegmenterRecord.read_run(folder) if isinstance(record, EncoderRecord) else record
 
 
 def read_model(folder: Path) -> EncoderRecord | SegmenterRecord | SamMixRecord:
-    """The record of a finished run, of whichever kind; raises `RunError` as `ModelRecord.of_run`."""
-    kind = kind_of(folder)
+    """The record of a finished run, of whichever kind; raises `RunError` as `ModelRecord.read_run`."""
+    kind = read_model_kind(folder)
     if kind not in KINDS:
         raise RunError(
             f"{folder / MODEL_FILE} is damaged: its kind is {kind!r}, expected {', '.join(KINDS)}", _Kind.CURE

@@ -10,7 +10,7 @@ from frugalseg.records.record import Record
 
 
 @dataclass(frozen=True)
-class Origin(Record):
+class WeightsOrigin(Record):
     """What is known of weights that are there.
 
     Attributes:

@@ -11,11 +11,11 @@ from frugalseg.errors import FrugalsegError, PairingError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.records.record import Content, Record
 
-V = TypeVar("V")
+Value = TypeVar("Value")
 
 PREDICTIONS_FILE = "predictions.json"
 
-Targets = Mapping[str, tuple[int, ...]]
+TargetValues = Mapping[str, tuple[int, ...]]
 """Organ → label values."""
 
 
@@ -39,7 +39,7 @@ class PromptableUse:
 
 
 @dataclass(frozen=True)
-class GivenMask:
+class InputMask:
     """The mask that a new one was made from: its file, and SHA-256."""
 
     mask: str
@@ -106,7 +106,7 @@ class CaseRecord:
     scan: str | None = None
     role: str | None = None
     annotated: tuple[int, ...] | None = None
-    given: GivenMask | None = None
+    given: InputMask | None = None
     present: dict[str, tuple[float, ...]] | None = None
     refinement: Refinement | None = None
     propagation: Propagation | None = None
@@ -149,21 +149,21 @@ class PredictionRecord(Record):
     weights_sha256: str | None = None
     promptable: PromptableUse | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
-    targets: Targets = field(default_factory=dict)
-    trained: Targets = field(default_factory=dict)
+    targets: TargetValues = field(default_factory=dict)
+    trained: TargetValues = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
     masks: Mapping[str, str] = field(default_factory=dict)
     scans: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, str] | None
     annotated: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    given: Mapping[str, GivenMask] = field(default_factory=dict)
+    given: Mapping[str, InputMask] = field(default_factory=dict)
     present: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
     refinement: Mapping[str, Refinement] = field(default_factory=dict)
     propagation: Mapping[str, Propagation] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def beside(cls, masks: Path) -> PredictionRecord | None:
+    def read_beside(cls, masks: Path) -> PredictionRecord | None:
         """The record beside masks, or None where there is none.
 
         Args:
@@ -175,7 +175,7 @@ class PredictionRecord(Record):
         path = (masks if masks.is_dir() else masks.parent) / PREDICTIONS_FILE
         return cls.read(path) if path.is_file() else None
 
-    def of_case(self, case: str) -> CaseRecord:
+    def select_case(self, case: str) -> CaseRecord:
         """What is known of one scan."""
         return CaseRecord(**{name: (getattr(self, key) or {}).get(case) for name, key in _BY_CASE.items()})
 
@@ -185,9 +185,9 @@ class PredictionRecord(Record):
         more: Any = {key: {**(getattr(self, key) or {}), case: value} for key, value in known.items()}
         return replace(self, **more)
 
-    def only(self, cases: Collection[str]) -> PredictionRecord:
+    def select_cases(self, cases: Collection[str]) -> PredictionRecord:
         """The record without what is told of other scans."""
-        told: Any = {key: _of(own, cases) for key in _BY_CASE.values() if (own := getattr(self, key)) is not None}
+        told: Any = {key: _select(own, cases) for key in _BY_CASE.values() if (own := getattr(self, key)) is not None}
         return replace(self, **told)
 
 
@@ -204,5 +204,5 @@ _BY_CASE = {
 """Field of `CaseRecord` → that of `PredictionRecord`."""
 
 
-def _of(told: Mapping[str, V], cases: Collection[str]) -> dict[str, V]:
+def _select(told: Mapping[str, Value], cases: Collection[str]) -> dict[str, Value]:
     return {case: value for case, value in told.items() if case in cases}

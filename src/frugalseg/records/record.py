@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 
 from frugalseg.engine.files import write_json
+from frugalseg.engine.schema import TYPE_WORDS
 from frugalseg.errors import FrugalsegError, RunError, to_printable
 
 R = TypeVar("R", bound="Record")
@@ -26,7 +27,7 @@ def finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def as_plain(part: object) -> Content:
+def to_plain(part: object) -> Content:
     """A dataclass as names with plain values, ready for JSON, in the order of its fields."""
     content: Content = msgspec.to_builtins(part)
     return content
@@ -67,12 +68,12 @@ class Record:
         except FileNotFoundError:
             raise cls.ERROR(f"{to_printable(path)} is missing", cls.CURE) from None
         except (OSError, UnicodeDecodeError) as error:
-            raise cls._damaged(path, f"it cannot be read ({error})") from error
+            raise cls._damage_error(path, f"it cannot be read ({error})") from error
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
             reason = "it is empty" if not text.strip("\x00 \r\n\t") else f"it breaks off or is garbled ({error})"
-            raise cls._damaged(path, reason) from error
+            raise cls._damage_error(path, reason) from error
         return cls.parse(content, path)
 
     @classmethod
@@ -82,17 +83,17 @@ class Record:
             cls._check_version(content, path)
         try:
             if isinstance(content, dict):
-                content = cls._upgraded(content)
+                content = cls._upgrade(content)
             return msgspec.convert(content, cls, strict=True)
         except FrugalsegError as error:
             if type(error) is cls.ERROR:  # of the record itself, which knows what to do
                 raise cls.ERROR(f"{to_printable(path)}: {error.problem}", error.cure) from None
             # Of a part that is no record, as an option's value would be refused.
-            raise cls._damaged(path, error.problem) from error
+            raise cls._damage_error(path, error.problem) from error
         except msgspec.ValidationError as error:
-            raise cls._damaged(path, _in_words(str(error))) from error
+            raise cls._damage_error(path, _describe_fault(str(error))) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:  # of a converter of older formats
-            raise cls._damaged(path, f"{type(error).__name__}: {error}") from error
+            raise cls._damage_error(path, f"{type(error).__name__}: {error}") from error
 
     @classmethod
     def _check_version(cls, content: Content, path: Path) -> None:
@@ -104,7 +105,7 @@ class Record:
             )
 
     @classmethod
-    def _upgraded(cls, content: Content) -> Content:
+    def _upgrade(cls, content: Content) -> Content:
         version = content.get("format", 0)
         while version != cls.FORMAT:
             if version not in cls.OLDER:
@@ -115,36 +116,33 @@ class Record:
 
     def to_json(self) -> Content:
         """As plain values, the format first."""
-        return {"format": self.FORMAT, **as_plain(self)}
+        return {"format": self.FORMAT, **to_plain(self)}
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all; raises `DiskError`."""
         write_json(path, self.to_json())
 
     @classmethod
-    def _damaged(cls, path: Path, why: str) -> FrugalsegError:
+    def _damage_error(cls, path: Path, why: str) -> FrugalsegError:
         return cls.ERROR(f"{to_printable(path)} is damaged: {why}", cls.CURE)
 
 
 _MISSING = re.compile(r"Object missing required field `(\w+)`(?: - at `\$\.?(.*)`)?")
 _WRONG = re.compile(r"(.*) - at `\$\.?(.*)`")
 _TYPES = re.compile(r"`(\w+(?: \| \w+)*)`")
-_WORDS = {
-    "object": "names with values",
-    "array": "a list",
-    "str": "a text",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "null": "nothing",
+_JSON_TYPES = {
+    "object": TYPE_WORDS[dict],
+    "array": TYPE_WORDS[list],
+    "null": TYPE_WORDS[type(None)],
+    **{kind.__name__: TYPE_WORDS[kind] for kind in (str, int, float, bool)},
 }
 
 
-def _in_words(message: str) -> str:
+def _describe_fault(message: str) -> str:
     """What msgspec found wrong, with the key first."""
     if found := _MISSING.fullmatch(message):
         return f"it has no {'.'.join(filter(None, (found[2], found[1])))!r}"
-    told = _TYPES.sub(lambda types: " or ".join(_WORDS.get(one, one) for one in types[1].split(" | ")), message)
+    told = _TYPES.sub(lambda types: " or ".join(_JSON_TYPES.get(one, one) for one in types[1].split(" | ")), message)
     if found := _WRONG.fullmatch(told):
         return f"{found[2]!r}: {found[1][0].lower()}{found[1][1:]}" if found[2] else found[1]
     return told

@@ -38,7 +38,7 @@ class ScanIndex(Record):
 
     ERROR: ClassVar[type[FrugalsegError]] = StoreError
     CURE: ClassVar[str] = "delete it, and run the study again: the scans are then looked at once more"
-    OLDER: ClassVar = {0: lambda content: _readable(content, "scans")}
+    OLDER: ClassVar = {0: lambda content: _keep_comparable(content, "scans")}
 
     scans: tuple[IndexedScan, ...]
     split: Split
@@ -65,12 +65,12 @@ class MaskIndex(Record):
 
     ERROR: ClassVar[type[FrugalsegError]] = RunError
     CURE: ClassVar[str] = "delete it: it is made again"
-    OLDER: ClassVar = {0: lambda content: _readable(content, "masks")}
+    OLDER: ClassVar = {0: lambda content: _keep_comparable(content, "masks")}
 
     masks: tuple[IndexedMask, ...]
 
 
-def _readable(content: Content, name: str) -> Content:
+def _keep_comparable(content: Content, name: str) -> Content:
     """What this version can compare with the files, of a list without a format; the others are read once more.
 
     Each file of a DICOM series had its stamp then, and some scans had no hash of their mask.

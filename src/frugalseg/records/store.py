@@ -12,7 +12,7 @@ from frugalseg.engine.files import to_json
 from frugalseg.errors import FrugalsegError, StoreError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.modality import Kind
-from frugalseg.records.record import Content, Record, as_plain
+from frugalseg.records.record import Content, Record, to_plain
 
 CURE = "copy the store again from an intact copy, or delete it and prepare it again"
 
@@ -134,7 +134,7 @@ class StoreParameters:
 
     def differences(self, asked: StoreParameters) -> list[str]:
         """What is asked for otherwise, in words."""
-        there, wanted = as_plain(self), as_plain(asked)
+        there, wanted = to_plain(self), to_plain(asked)
         return [f"{key}: {there[key]} there, {wanted[key]} asked" for key in wanted if there[key] != wanted[key]]
 
 
@@ -187,8 +187,8 @@ class StoreRecord(Record):
         scans: the hashes of their files stay.
         """
         content = {key: value for key, value in self.to_json().items() if not key.startswith("superpixel")}
-        return to_json({**content, "scans": [_without_stamp(scan) for scan in content["scans"]]})
+        return to_json({**content, "scans": [_remove_stamp(scan) for scan in content["scans"]]})
 
 
-def _without_stamp(scan: Content) -> Content:
+def _remove_stamp(scan: Content) -> Content:
     return {key: value for key, value in scan.items() if key != "stamp"}

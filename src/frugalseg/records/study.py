@@ -76,7 +76,7 @@ class PlannedTest:
     patients: dict[str, str]
 
 
-def _trials_of_cells(content: Content) -> Content:
+def _convert_cells(content: Content) -> Content:
     """Format 0 called trials cells, knew no draws that select the same labels, and no other masks at first."""
     trials = [
         {
@@ -94,7 +94,7 @@ class GridRecord(Record):
     """grid.json: every trial of a study, and its test sets, in the plan's order."""
 
     CURE: ClassVar[str] = RUN_AGAIN
-    OLDER: ClassVar[Converters] = {0: _trials_of_cells}
+    OLDER: ClassVar[Converters] = {0: _convert_cells}
     trials: tuple[PlannedTrial, ...]
     tests: tuple[PlannedTest, ...]
 

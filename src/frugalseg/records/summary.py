@@ -12,7 +12,7 @@ from frugalseg.records.record import Record
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class MetricSummary:
     """One metric over the scans of a group; None where there is no such number.
 
     Attributes:
@@ -51,8 +51,8 @@ class OrganSummary:
     missed: tuple[str, ...]
     false_positive_ml: dict[str, float]
     both_empty: tuple[str, ...]
-    metrics: dict[str, Figures]
-    slicewise_mean_over_scans: dict[str, Figures] | UnsetType = UNSET
+    metrics: dict[str, MetricSummary]
+    slicewise_mean_over_scans: dict[str, MetricSummary] | UnsetType = UNSET
     slicewise_mean_over_slices: dict[str, float | None] | UnsetType = UNSET
 
 

@@ -67,7 +67,7 @@ class MixPredictor(Predictor):
     @classmethod
     def of(cls, options: SamMixPredictOptions) -> MixPredictor:
         """Load the model of a run; raises `RunError`, `OptionError` or `DeviceError`."""
-        record = SamMixRecord.of_run(options.model)
+        record = SamMixRecord.read_run(options.model)
         device = find_device(options.device)
         return cls(
             network=load_mix(options.model, record, options.base, device),

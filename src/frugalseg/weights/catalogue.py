@@ -38,7 +38,7 @@ class Package:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """One set of weights.
 
     Attributes:
@@ -68,7 +68,7 @@ class Entry:
 
 
 CATALOGUE = {
-    "litemedsam": Entry(
+    "litemedsam": CatalogueEntry(
         "LiteMedSAM, for CPUs",
         "lite_medsam.pth",
         39,
@@ -84,7 +84,7 @@ CATALOGUE = {
             37,
         ),
     ),
-    "medsam": Entry(
+    "medsam": CatalogueEntry(
         "MedSAM, ViT-B",
         "medsam_vit_b.pth",
         375,
@@ -93,7 +93,7 @@ CATALOGUE = {
         "https://github.com/bowang-lab/MedSAM",
         MEDSAM_DATA,
     ),
-    "sam-vit-b": Entry(
+    "sam-vit-b": CatalogueEntry(
         "SAM, ViT-B",
         "sam_vit_b_01ec64.pth",
         375,
@@ -102,7 +102,7 @@ CATALOGUE = {
         SAM_FILES + "sam_vit_b_01ec64.pth",
         SA_1B,
     ),
-    "sam-vit-l": Entry(
+    "sam-vit-l": CatalogueEntry(
         "SAM, ViT-L",
         "sam_vit_l_0b3195.pth",
         1250,
@@ -111,7 +111,7 @@ CATALOGUE = {
         SAM_FILES + "sam_vit_l_0b3195.pth",
         SA_1B,
     ),
-    "sam-vit-h": Entry(
+    "sam-vit-h": CatalogueEntry(
         "SAM, ViT-H",
         "sam_vit_h_4b8939.pth",
         2565,
@@ -120,10 +120,10 @@ CATALOGUE = {
         SAM_FILES + "sam_vit_h_4b8939.pth",
         SA_1B,
     ),
-    "sam-hq-vit-b": Entry(
+    "sam-hq-vit-b": CatalogueEntry(
         "SAM-HQ, ViT-B", "sam_hq_vit_b.pth", 379, "Apache-2.0", None, "https://github.com/SysCV/sam-hq", HQ_DATA
     ),
-    "slimsam": Entry(
+    "slimsam": CatalogueEntry(
         "SlimSAM, 77% pruned",
         "SlimSAM-uniform-77",
         39,
@@ -132,7 +132,7 @@ CATALOGUE = {
         "https://huggingface.co/Zigeng/SlimSAM-uniform-77",
         SLIM_DATA,
     ),
-    "sam2.1-tiny": Entry(
+    "sam2.1-tiny": CatalogueEntry(
         "SAM 2.1 tiny",
         "sam2.1_hiera_tiny.pt",
         156,
@@ -141,7 +141,7 @@ CATALOGUE = {
         SAM2_FILES + "sam2.1_hiera_tiny.pt",
         SA_V,
     ),
-    "sam2.1-small": Entry(
+    "sam2.1-small": CatalogueEntry(
         "SAM 2.1 small",
         "sam2.1_hiera_small.pt",
         184,
@@ -150,7 +150,7 @@ CATALOGUE = {
         SAM2_FILES + "sam2.1_hiera_small.pt",
         SA_V,
     ),
-    "sam2.1-base-plus": Entry(
+    "sam2.1-base-plus": CatalogueEntry(
         "SAM 2.1 base+",
         "sam2.1_hiera_base_plus.pt",
         324,
@@ -159,7 +159,7 @@ CATALOGUE = {
         SAM2_FILES + "sam2.1_hiera_base_plus.pt",
         SA_V,
     ),
-    "sam2.1-large": Entry(
+    "sam2.1-large": CatalogueEntry(
         "SAM 2.1 large",
         "sam2.1_hiera_large.pt",
         898,

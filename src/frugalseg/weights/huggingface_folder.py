@@ -10,7 +10,7 @@ from frugalseg.errors import OptionError, RunError
 _CURE = "give a folder as `save_pretrained` of transformers writes it, whole: config.json and its weights"
 
 
-def model_type(path: Path) -> str:
+def read_model_type(path: Path) -> str:
     """`model_type` in the config.json of a folder.
 
     Raises:

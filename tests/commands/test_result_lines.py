@@ -12,8 +12,8 @@ import pytest
 
 from frugalseg import cli
 from frugalseg.cli import main
-from frugalseg.commands import closing
-from frugalseg.commands.table import COMMANDS, command_line
+from frugalseg.commands import result_lines
+from frugalseg.commands.table import COMMANDS, format_command
 from frugalseg.dataset.prepare import prepare
 from frugalseg.engine.run import to_plain_options
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PrepareOptions, PretrainOptions
@@ -33,20 +33,20 @@ from tests.scans import write_cohort
 )
 def test_a_line_means_the_options_it_was_made_of(given):
     name = next(name for name, command in COMMANDS.items() if command.options is type(given))
-    program, *words = shlex.split(command_line(name, given))
+    program, *words = shlex.split(format_command(name, given))
     assert program == "frugalseg"
     assert cli.parse(name, COMMANDS[name], words[len(name.split()) :]) == given
 
 
 def test_defaults_are_left_out():
     given = FinetuneOptions(data=Path("s"), out=Path("o"))
-    assert command_line("finetune", given) == "frugalseg finetune --data s --out o"
+    assert format_command("finetune", given) == "frugalseg finetune --data s --out o"
     needed = [f.name for f in fields(given) if f.default is MISSING and f.default_factory is MISSING]
     assert set(to_plain_options(given)) - set(needed)
 
 
 def last_lines(capsys, *words):
-    """Run a command; its closing line and the command that it proposes."""
+    """Run a command; its result line and the command that it proposes."""
     assert main([str(word) for word in words]) == 0
     lines = capsys.readouterr().err.splitlines()
     proposed = [line for line in lines if line.startswith("next: ")]
@@ -99,15 +99,15 @@ def test_a_training_on_a_terminal_shows_dice_and_best_and_ends_with_its_path(tmp
 
 
 def test_a_name_that_is_taken_gets_a_number(tmp_path):
-    assert closing._beside(tmp_path / "run", "model") == tmp_path / "run-model"
+    assert result_lines._find_free_name(tmp_path / "run", "model") == tmp_path / "run-model"
     (tmp_path / "run-model").mkdir()
     (tmp_path / "run-model-2").mkdir()
-    assert closing._beside(tmp_path / "run", "model") == tmp_path / "run-model-3"
+    assert result_lines._find_free_name(tmp_path / "run", "model") == tmp_path / "run-model-3"
 
 
 def test_the_working_folder_itself_has_a_neighbour(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert closing._beside(Path(), "model") == tmp_path.with_name(f"{tmp_path.name}-model")
+    assert result_lines._find_free_name(Path(), "model") == tmp_path.with_name(f"{tmp_path.name}-model")
 
 
 @pytest.mark.parametrize("note", [{}, {"model": "gone"}, {"model": "."}])
@@ -116,8 +116,8 @@ def test_what_only_the_person_knows_is_said_to_be_missing(tmp_path, monkeypatch,
     (tmp_path / "config.yaml").write_text("- no run\n")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "predictions.json").write_text(json.dumps({"roles": None, **note}))
-    options = closing.PropagateOptions(images=Path("i"), annotations=Path("a"), out=Path("out"))
-    told, following = closing.CLOSINGS["propagate"](options, {"a": Path("out/a.nii.gz")})
+    options = result_lines.PropagateOptions(images=Path("i"), annotations=Path("a"), out=Path("out"))
+    told, following = result_lines.RESULT_LINES["propagate"](options, {"a": Path("out/a.nii.gz")})
     assert told == "1 mask: out"
     assert "--references MASKS" in following
     assert "MASKS means a folder of reference masks" in following
@@ -134,5 +134,5 @@ def test_a_store_without_masks_goes_on_to_a_method_that_needs_none(tmp_path, mon
 
 
 def test_of_several_processes_the_others_do_not_even_look(tmp_path, monkeypatch):
-    monkeypatch.setattr(closing.console, "quiet", True)
-    closing.close("pretrain", PretrainOptions(data=tmp_path, out=tmp_path), None)
+    monkeypatch.setattr(result_lines.console, "quiet", True)
+    result_lines.say_result("pretrain", PretrainOptions(data=tmp_path, out=tmp_path), None)
