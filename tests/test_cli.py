@@ -42,7 +42,7 @@ def test_help_shows_every_option_its_choices_its_default_and_an_example(name, ca
     text = " ".join(capsys.readouterr().out.split())
     command = COMMANDS[name]
     for field in fields(command.options):
-        assert f"--{field.name.replace('_', '-')} " in text, f"{field.name} is in no group of commands.help.OPTION_GROUPS"
+        assert f"--{field.name.replace('_', '-')} " in text, f"{field.name} is not in commands.help.OPTION_GROUPS"
         kind = remove_none(get_type_hints(command.options)[field.name])
         if get_origin(kind) is Literal:
             assert f"--{field.name.replace('_', '-')} {{{','.join(get_args(kind))}}}" in text

@@ -66,7 +66,7 @@ def test_reads_a_file(tmp_path):
     [
         ({"train": ["p00", "nobody"]}, "nobody"),
         ({"train": ["p00"], "test": ["p00"]}, "both in train and in test"),
-        ("{", "is damaged: it breaks off"),
+        ("{", "is damaged: it is cut off"),
         ("[1]", "Expected names with values"),
     ],
 )

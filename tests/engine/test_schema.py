@@ -58,10 +58,10 @@ def test_the_first_fault_is_named(change, said):
     [
         (b"", "is empty"),
         (b"\0" * 100, "is empty"),
-        (b'{"name": "a"', "breaks off or is garbled"),
+        (b'{"name": "a"', "is cut off or invalid"),
         (b"\xff\xfe\x80", "cannot be read"),
         (b"[1]", "expected names with values"),
-        (b"[" * 100_000, "breaks off or is garbled"),
+        (b"[" * 100_000, "is cut off or invalid"),
         (b'{"name": "a"}', "it has no 'size'"),
     ],
 )

@@ -21,10 +21,12 @@ TABLE = re.compile(r"^<!-- keys: (.+?) -->\n\n((?:\|.*\n)+)", re.MULTILINE)
 def record_classes():
     """Every class whose objects are written: private classes and those that others extend only read or share keys."""
     for module in pkgutil.iter_modules(records.__path__):
-        for kind in vars(import_module(f"{records.__name__}.{module.name}")).values():
-            if isinstance(kind, type) and issubclass(kind, Record) and not kind.__subclasses__():
-                if kind.__module__.endswith(f".{module.name}") and not kind.__name__.startswith("_"):
-                    yield kind
+        loaded = import_module(f"{records.__name__}.{module.name}")
+        own = [kind for kind in vars(loaded).values() if getattr(kind, "__module__", "") == loaded.__name__]
+        for kind in own:
+            is_record = isinstance(kind, type) and issubclass(kind, Record)
+            if is_record and not kind.__subclasses__() and not kind.__name__.startswith("_"):
+                yield kind
 
 
 def keys(kind, prefix=""):

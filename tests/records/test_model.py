@@ -99,7 +99,7 @@ def test_the_values_of_a_sam_mix():
         ("encoder", {"norm": "group"}, "'norm': invalid enum value 'group'"),
         ("encoder", {"fingerprints": None}, "'fingerprints': expected a list"),
         ("segmenter", {"targets": {}}, "targets names no organ"),
-        ("segmenter", {"keep": {"liver": "all"}}, "keep does not tell what to keep of the mask of spleen"),
+        ("segmenter", {"keep": {"liver": "all"}}, "keep names no post-processing for spleen"),
         ("segmenter", {"context": -1}, "context is -1"),
         ("segmenter", {"keep": {"liver": "all", "spleen": "some"}}, "invalid enum value 'some'"),
         ("segmenter", {"preprocessing": {"size": 0, "intensity": {"kind": "ct", "low": 0, "high": 1}}}, "size is 0"),
@@ -122,10 +122,10 @@ def test_what_cannot_be_is_damage_of_the_file(run, kind, change, told):
 
 
 def test_a_run_of_another_kind_is_refused_and_the_command_named(run):
-    with pytest.raises(RunError, match="holds a model of kind 'encoder', needed is 'segmenter'") as error:
+    with pytest.raises(RunError, match="holds a model of kind 'encoder', expected 'segmenter'") as error:
         SegmenterRecord.read_run(run("encoder"))
     assert error.value.cure == "give a run folder of `frugalseg finetune`"
-    with pytest.raises(RunError, match="needed is 'segmenter'"):
+    with pytest.raises(RunError, match="expected 'segmenter'"):
         read_mask_model(run("encoder"))
     assert isinstance(read_mask_model(run("sam-mix")), SamMixRecord)
 

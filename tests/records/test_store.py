@@ -68,10 +68,10 @@ def test_copied_scans_and_superpixels_make_no_other_store():
         (("parameters", "size"), 0, "size 0 is below 1"),
         (("parameters", "intensity", "kind"), "pet", "'parameters.intensity.kind': invalid enum value 'pet'"),
         (("parameters", "intensity", "low"), 900, "--window 900 240.0"),
-        (("scans",), [], "it tells of no scan"),
+        (("scans",), [], "it lists no scan"),
         (("scans", 0, "slices"), 0, "the scan 'scan_00' has 0 slices"),
-        (("scans", 0, "slices"), 4, "the scan 'scan_00' does not tell of every slice which organs it shows"),
-        (("scans", 0, "present", 0), [], "the scan 'scan_00' does not tell of every slice which organs it shows"),
+        (("scans", 0, "slices"), 4, "the scan 'scan_00' does not state for every slice which organs it shows"),
+        (("scans", 0, "present", 0), [], "the scan 'scan_00' does not state for every slice which organs it shows"),
         (("scans", 0, "stamp", 0, 1), "1", "'scans[0].stamp[0][1]': expected a whole number, got a text"),
         (("format",), 2, "has format 2, this version of frugalseg reads up to 1"),
     ],
@@ -93,9 +93,9 @@ def test_values_that_cannot_be_are_named(tmp_path, keys, value, told):
 def test_differences_of_parameters_are_told():
     there = store_record({"liver": (6,)}, size=64).parameters
     asked = replace(there, size=32, intensity=IntensityScale("ct", -160, 240))
-    assert there.differences(asked) == ["size: 64 there, 32 asked"]
+    assert there.differences(asked) == ["size: 64 in the store, 32 requested"]
     assert there.differences(replace(there, targets={"liver": (6, 7)})) == [
-        "targets: {'liver': (6,)} there, {'liver': (6, 7)} asked"
+        "targets: {'liver': (6,)} in the store, {'liver': (6, 7)} requested"
     ]
 
 

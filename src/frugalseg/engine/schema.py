@@ -64,7 +64,7 @@ class Schema:
         try:
             content = self.parse(text)
         except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-            raise self.damage_error(path, f"it breaks off or is garbled: {_format_reason(error)}") from error
+            raise self.damage_error(path, f"it is cut off or invalid: {_format_reason(error)}") from error
         if wrong := find_fault(content, self.needed):
             raise self.damage_error(path, wrong)
         try:

@@ -1,4 +1,4 @@
-"""split.json: which patients are for what."""
+"""split.json: the patients for training, validation and test."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ PARTS = ("train", "validation", "test")
 
 
 def _convert_user_split(content: Content) -> Content:
-    """Splits of users have no format, may leave a part out, and name patients by numbers."""
+    """Splits written by users have no format, may omit a part, and may have numbers as patients."""
     return {part: [str(patient) for patient in content.get(part, ())] for part in PARTS}
 
 
 @dataclass(frozen=True)
 class Split(Record):
-    """Patients by part; no patient stands in two.
+    """Patients of each part; no patient is in two.
 
     Raises:
-        SplitError: a patient stands in two parts, or none is left for training.
+        SplitError: a patient is in two parts, or none is left for training.
     """
 
     ERROR: ClassVar[type[FrugalsegError]] = SplitError
