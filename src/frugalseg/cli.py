@@ -133,7 +133,7 @@ def _check_arguments(name: str, command: Command, arguments: list[str]) -> list[
     """
     for argument in arguments:
         if to_printable(argument) != argument:
-            raise OptionError(f"{to_printable(argument)} is no UTF-8", "rename it")
+            raise OptionError(f"{to_printable(argument)} is not UTF-8", "rename it")
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
     _check_names(name, command, [flag for flag in flags if not flag.startswith("--print_config")], as_flags=True)
     for flag, value in pairwise([*arguments, ""]):

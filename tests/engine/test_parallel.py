@@ -24,8 +24,8 @@ def _full_gpu(case):
 @pytest.mark.parametrize(
     ("workers", "said", "cure"),
     [
-        (0, "b: not enough memory for it, though no other scan is worked on", "crop the scan"),
-        (1, "b: not enough memory for it, though no other scan is worked on", "crop the scan"),
+        (0, "b: not enough memory for it, although it is processed alone", "crop the scan"),
+        (1, "b: not enough memory for it, although it is processed alone", "crop the scan"),
         (2, "b: not enough memory for it in parallel with 1 other", "use fewer --workers"),
         (3, "b: not enough memory for it in parallel with 2 others", "use fewer --workers"),
     ],

@@ -1,4 +1,4 @@
-"""Where and in which arithmetic a command computes."""
+"""The device and the floating-point precision of a command."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def check_device_name(name: str) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """The device called `name`: auto (CUDA where there is one), cpu, cuda, or cuda:N.
+    """The device for `name`: auto (CUDA if available), cpu, cuda, or cuda:N.
 
     Raises:
         OptionError: the name is none of these.
-        DeviceError: the GPU asked for is not there.
+        DeviceError: there is no such GPU.
     """
     check_device_name(name)
     there = torch.cuda.device_count()
@@ -48,10 +48,10 @@ def find_device(name: str) -> torch.device:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> FabricPrecision:
-    """What autocast uses; `auto` is bf16 where the device computes faster in it, else 32.
+    """The precision in Fabric's terms; `auto` is bf16 where the device is faster with it, otherwise 32.
 
     Raises:
-        OptionError: 16 was asked for on a CPU.
+        OptionError: 16 on a CPU.
     """
     if precision == "auto":
         precision = "bf16" if _has_fast_bf16(device) else "32"
@@ -67,17 +67,17 @@ def _has_fast_bf16(device: torch.device) -> bool:
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """Autocast for inference in the arithmetic of `precision`."""
+    """Autocast for inference with this precision."""
     kind = resolve_precision(precision, device)
     dtype = torch.float16 if kind == "16-mixed" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=kind != "32-true")
 
 
 def make_fabric(device_name: str, precision: Precision) -> Fabric:
-    """A Lightning Fabric on one device, or on this process's share of the devices under torchrun."""
+    """A Lightning Fabric on one device, or under torchrun on this process's devices."""
     from lightning.fabric import Fabric
 
-    for name in ("lightning.fabric", "lightning.pytorch"):  # either may be the one that speaks
+    for name in ("lightning.fabric", "lightning.pytorch"):  # depending on how Lightning was installed
         logging.getLogger(name).setLevel(logging.WARNING)
     device = find_device(device_name)
     if device.type == "cpu":
@@ -98,13 +98,13 @@ def make_fabric(device_name: str, precision: Precision) -> Fabric:
 
 
 def describe_device(device: torch.device) -> str:
-    """The device in words."""
+    """Name of the device, for people."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
     return f"CPU, {pluralize(torch.get_num_threads(), 'thread')}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def leave_process_group() -> None:
-    """End what a training shared with other processes under torchrun; without it, some crash on their way out."""
+    """Leave torchrun's process group; otherwise some processes crash when they exit."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

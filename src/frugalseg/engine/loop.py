@@ -1,8 +1,8 @@
 """The training loop; every training command is a `TrainingTask` that it runs.
 
-All randomness of step n is a function of (seed, n, process): the order of an epoch comes from (seed, epoch), and
-the generators behind dropout and augmentation are reseeded before every step. A run that is killed and resumed
-therefore equals the unbroken one, from any checkpoint, without generator states to store.
+All randomness of step n is a function of (seed, n, process): the order of an epoch comes from (seed, epoch), and the
+random generators of dropout and augmentation are reseeded before every step. A resumed run therefore equals an
+uninterrupted one, from any checkpoint, and no generator states are stored.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ Item = TypeVar("Item")
 
 BAR_INTERVAL_S = 0.5
 VALIDATION_FIGURES = {"dice": "validation Dice", "probe_auroc": "probe AUROC"}
-"""Figure of a validation that a training's bar shows → what it is called."""
+"""Validation figures in the progress bar → their titles."""
 
 
 class TrainingTask(ABC):
-    """One kind of training: what is learned, from what, and how it is judged.
+    """One kind of training: model, data, loss and validation.
 
     Attributes:
         model: the network; the loop moves it to the device.
-        optimizer, scheduler: the scheduler is stepped once an iteration.
+        optimizer, scheduler: the scheduler is stepped after every optimiser step.
         steps_per_epoch: batches of every epoch.
     """
 
@@ -63,40 +63,40 @@ class TrainingTask(ABC):
 
     @abstractmethod
     def stream(self, batches: Sequence[Tensor]) -> Iterator[Any]:
-        """Gather these batches on the device, one after the other."""
+        """Load these batches to the device, in order."""
 
     @abstractmethod
     def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
         """The loss to minimise under "loss", and its parts under their names; all scalars."""
 
     def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]] | None:
-        """The network that every step calls exactly once, on inputs of one shape, and this shape.
+        """A network that every step calls exactly once, on inputs of one shape, and this shape.
 
-        None where there is no such network. On one GPU its passes are recorded and replayed (`engine.cuda_graphs`).
+        None where there is no such network. On one GPU its passes are captured and replayed (`engine.cuda_graphs`).
         """
         return None
 
-    def after_step(self, step: int) -> None:  # noqa: B027 - most tasks have nothing to do
-        """What follows an optimiser step, `step` being the number of steps done: moving averages, queues.
+    def after_step(self, step: int) -> None:  # noqa: B027 - most trainings have nothing to do
+        """Update moving averages or queues after an optimiser step, `step` being the number of steps done.
 
-        Whatever this changes must live in `model`, whose state is what a checkpoint keeps.
+        The state that this changes must be part of `model`, since checkpoints contain only that.
         """
 
     def validate(self) -> dict[str, float]:
-        """Figures on the validation patients; "score", where given, chooses the best checkpoint (higher wins)."""
+        """Metrics on the validation patients; the highest "score", if there is one, chooses the best checkpoint."""
         return {}
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long, and how often to look.
+    """Length of a training and intervals of its reports.
 
     Attributes:
-        steps: optimiser steps in all.
-        report_every: steps between reports; validation, log and checkpoint go with them.
-        seed: seed of everything drawn during training.
-        clip: largest gradient norm, or None.
-        checkpoint_minutes: longest time between checkpoints.
+        steps: total number of optimiser steps.
+        report_every: steps between reports, each with validation, log entry and checkpoint.
+        seed: random seed of the training.
+        clip: maximum gradient norm, or None.
+        checkpoint_minutes: longest time between checkpoints, in minutes.
     """
 
     steps: int
@@ -108,7 +108,7 @@ class TrainingPlan:
 
 @dataclass
 class _State:
-    """Where a run stands, apart from the tensors."""
+    """Progress of a run: what a checkpoint contains besides state dicts."""
 
     step: int = 0
     seconds: float = 0.0
@@ -134,20 +134,20 @@ class _Stopwatch:
         return max(time.perf_counter() - self.begun, 1e-9)
 
     def time_waiting(self, stream: Iterable[Item]) -> Iterator[Item]:
-        """Hand on the batches, counting the time until each is there."""
+        """The batches of a stream, adding up the time spent waiting for them."""
         iterator = iter(stream)
         while True:
-            asked = time.perf_counter()
+            begun = time.perf_counter()
             try:
                 batch = next(iterator)
             except StopIteration:
                 return
-            self.waited += time.perf_counter() - asked
+            self.waited += time.perf_counter() - begun
             yield batch
 
 
 def train(task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder) -> None:
-    """Train `task` to the end of `plan`, from the start or from the run's last checkpoint.
+    """Train to the end of `plan`, from the start or from the run's last checkpoint.
 
     Raises:
         InterruptedRunError: after Ctrl-C or SIGTERM, with a checkpoint written.
@@ -172,7 +172,7 @@ class _Trainer:
         self.figures: list[str] = []
         self.saved_at = time.perf_counter()
         resuming = run.last.is_file()
-        fabric.barrier()  # every process has looked before the first one writes
+        fabric.barrier()  # every process has checked before the first one writes
         if resuming:
             self._restore(load_checkpoint(run.last))
         else:
@@ -228,11 +228,11 @@ class _Trainer:
         self.task.after_step(self.state.step)
         self.state.summed += 1
         for name, value in losses.items():
-            value = value.detach().double()  # summed on the device: reading it here would make a GPU wait
+            value = value.detach().double()  # summed on the device: reading it here would wait for the GPU
             self.state.sums[name] = self.state.sums[name] + value if name in self.state.sums else value
 
     def _update_bar(self, bar: Work) -> None:
-        """Tell on the bar how it goes; at most twice a second, since a GPU must be waited for to know the loss."""
+        """Show loss and speed on the bar; at most twice a second, since reading the loss waits for the GPU."""
         if time.perf_counter() - self.bar_updated_at < BAR_INTERVAL_S or not self.state.summed:
             return
         self.bar_updated_at = time.perf_counter()
@@ -243,7 +243,7 @@ class _Trainer:
         bar.note = " · ".join([f"loss {loss:.3f}", *self.figures, *best, speed, wait])
 
     def _say_record(self, record: Mapping[str, float]) -> None:
-        """Say a record of metrics.jsonl where no bar shows it."""
+        """Print a record of metrics.jsonl where there is no progress bar."""
         if not console.is_interactive:
             numbers = {k: v for k, v in record.items() if isinstance(v, float) and k != "epoch"}
             if self.state.best_step >= 0:
@@ -280,7 +280,7 @@ class _Trainer:
             self._say_record(record)
         state.sums, state.summed = {}, 0
         self._save()
-        if self.fabric.is_global_zero and better:  # a kill just before is mended by `_restore`
+        if self.fabric.is_global_zero and better:  # after a kill just before this line, `_restore` does it
             link_as_best(self.run.last, self.run.best)
         self.fabric.barrier()
         self.watch.restart()
@@ -317,17 +317,17 @@ class _Trainer:
 
 
 def _format_validation(record: Mapping[str, float]) -> list[str]:
-    """What the last validation found, in words."""
+    """Figures of the last validation, as text."""
     return [f"{words} {record[name]:.3f}" for name, words in VALIDATION_FIGURES.items() if name in record]
 
 
 @dataclass(frozen=True)
 class BestStep:
-    """The step whose weights are kept.
+    """The training step of the final weights.
 
     Attributes:
-        step: the best of the validation, or the last.
-        score: its figure; None where nothing was validated.
+        step: the best by validation, otherwise the last.
+        score: its validation score; None without validation.
     """
 
     step: int
@@ -335,10 +335,10 @@ class BestStep:
 
 
 def load_best(run: RunFolder, task: TrainingTask, steps: int) -> BestStep:
-    """Load the best checkpoint of a training that has ended, or its last, into the task's model.
+    """Load the best checkpoint of a finished training, otherwise its last, into the model.
 
     Raises:
-        RunError: it is missing, damaged, or of another training.
+        RunError: it is missing, damaged, or belongs to another training.
     """
     path = run.best if run.best.is_file() else run.last
     best = load_checkpoint(path)
@@ -363,11 +363,11 @@ def steps_and_interval(
     """Total steps, and steps between reports.
 
     Args:
-        steps_per_epoch: batches of an epoch.
-        steps: total, where given.
-        epochs: total in epochs, where `steps` is not given.
-        reports: about how many reports a run; None for one an epoch. An interval longer than an epoch is made of
-            whole epochs.
+        steps_per_epoch: batches per epoch.
+        steps: total number of steps, if given.
+        epochs: total number of epochs, if `steps` is not given.
+        reports: approximate number of reports per run; None for one per epoch. An interval longer than an epoch is a
+            whole number of epochs.
     """
     total = steps if steps is not None else (epochs or 1) * steps_per_epoch
     if reports is None:

@@ -1,7 +1,7 @@
-"""What a person sees while waiting, and the lines a command says.
+"""Progress bars and messages of a command.
 
-On a terminal counted work has a bar. In a log file it has a line at its end, and whatever a command does, it has one
-every half minute that shows its progress.
+On a terminal, work is shown by a progress bar. In a log file it has one line at its end, and a line about its progress
+at least every half minute.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from rich.text import Text
 from frugalseg.text import pluralize
 
 console = Console(stderr=True, highlight=False, quiet=int(os.environ.get("RANK", "0")) > 0)
-"""Progress, hints and warnings go to standard error; results a program may read go to standard output.
+"""Progress, hints and warnings go to standard error, results for programs to standard output.
 
-Of several processes the first speaks for all.
+Of several processes only the first prints.
 """
 
 SILENCE_S = 25.0
-"""Longest silence in a log file."""
+"""Longest time without a line in a log file, seconds."""
 SETTLED_S, SETTLED_ITEMS, PATIENCE_S = 2.0, 3, 10.0
-"""A speed is shown after so many seconds and so many items, or one item where they take long: the first ones of a bar
-warm up caches, and say nothing of the others."""
+"""A speed is shown after this many seconds and items, or after one item and this longer time: the first items warm up
+caches and are not representative."""
 
 _printed_at = time.monotonic()
 _activities: list[Callable[[], str]] = []
-"""What is being done, in words; the outermost first."""
+"""One function per running activity, which returns its progress as text; the outermost first."""
 
 
 def say(message: str) -> None:
-    """One line for the person at the terminal."""
+    """Print one line for the user."""
     _print(message)
 
 
 def show_warnings() -> None:
-    """Print warnings as one line each, without the code they came from."""
+    """Print warnings as one line each, without source code."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         _print(f"warning: {message}", style="yellow")
@@ -58,7 +58,7 @@ def _print(message: str, style: str | None = None) -> None:
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds as a clock shows them: 0:07, 12:40, 1:02:03."""
+    """Seconds as minutes or hours: 0:07, 12:40, 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -66,16 +66,16 @@ def format_duration(seconds: float) -> str:
 
 @dataclass
 class Work:
-    """A piece of work that is counted.
+    """A piece of work and its progress.
 
     Attributes:
         title: what is being done.
-        total, unit: how much there is of what, in the plural.
-        completed: how much is done.
-        completed_before: how much was done before it began.
-        note: what else there is to tell.
+        total, unit: number of items, and what they are, in the plural.
+        completed: number of items done.
+        completed_before: items that an earlier run had done.
+        note: additional text.
         indent: before the title of a bar below another one.
-        begun: when, by the monotonic clock.
+        begun: start, by the monotonic clock.
         show: called after every change.
     """
 
@@ -90,46 +90,46 @@ class Work:
     show: Callable[[], None] = lambda: None
 
     def advance(self, count: int = 1) -> None:
-        """So many more are done."""
+        """Add `count` items to those done."""
         self.update(self.completed + count)
 
     def update(self, completed: int) -> None:
-        """So many are done."""
+        """Set the number of items done."""
         self.completed = completed
         self.show()
 
     def resume_from(self, completed: int) -> None:
-        """So many were done in an earlier run, which tells nothing of the speed of this one."""
+        """Set the number of items done by an earlier run, which does not count for the speed."""
         self.completed_before = completed
         self.update(completed)
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the start."""
         return time.monotonic() - self.begun
 
     @property
     def per_second(self) -> float | None:
-        """The mean speed; None where it is too early to tell."""
+        """Mean speed in items per second; None while it is too early to tell."""
         done = self.completed - self.completed_before
         early = done < 1 or (done < SETTLED_ITEMS and self.seconds < PATIENCE_S)
         return None if early or self.seconds < SETTLED_S else done / self.seconds
 
     @property
     def speed(self) -> str:
-        """The same in words."""
+        """Mean speed as text; empty while it is too early to tell."""
         if (speed := self.per_second) is None:
             return ""
         return f"{speed:.1f} {self.unit}/s" if speed >= 1 else f"{1 / speed:.1f} s/{self.unit.removesuffix('s')}"
 
     @property
     def left(self) -> str:
-        """Time left, in words."""
+        """Estimated time left, as text."""
         speed = self.per_second
         return "" if speed is None else format_duration(max(0, self.total - self.completed) / speed)
 
     def format_line(self) -> str:
-        """How far it is, for a log file."""
+        """Progress as one line of a log file."""
         parts = [f"{self.completed} of {self.total} {self.unit}", format_duration(self.seconds), self.speed]
         parts += [f"about {self.left} left" if self.left else "", self.note]
         return f"{self.title}: {', '.join(filter(None, parts))}"
@@ -137,11 +137,11 @@ class Work:
 
 @contextmanager
 def progress(title: str, total: int, unit: str) -> Iterator[Work]:
-    """Show how far a piece of work is; within another one, below it.
+    """Show the progress of a piece of work; inside another one, below it.
 
     Args:
         title: what is being done.
-        total, unit: how much there is of what, in the plural.
+        total, unit: number of items, and what they are, in the plural.
     """
     work = Work(title, total, unit)
     within = bool(_activities)
@@ -157,7 +157,7 @@ def progress(title: str, total: int, unit: str) -> Iterator[Work]:
 
 @contextmanager
 def register_activity(line: Callable[[], str]) -> Iterator[None]:
-    """While inside, `line` tells a log file how far things are."""
+    """While inside, `line` returns the progress for a log file."""
     _activities.append(line)
     try:
         yield
@@ -166,12 +166,12 @@ def register_activity(line: Callable[[], str]) -> Iterator[None]:
 
 
 _heartbeats: list[str] = []
-"""The command that a thread speaks for, if one does."""
+"""The command whose progress a thread prints, if there is one."""
 
 
 @contextmanager
 def heartbeat(title: str) -> Iterator[None]:
-    """While inside, a log file hears of it at least every half minute."""
+    """While inside, print a line at least every half minute, unless there is a progress bar."""
     if console.is_interactive or _heartbeats:
         yield
         return
@@ -199,7 +199,7 @@ def _print_heartbeats(title: str, ended: threading.Event) -> None:
 
 
 class _WorkColumn(ProgressColumn):
-    """A column of what `Work` says of itself."""
+    """A column with a text about `Work`."""
 
     def __init__(self, format_work: Callable[[Work], str], style: str | None = "cyan") -> None:
         super().__init__()
@@ -210,7 +210,7 @@ class _WorkColumn(ProgressColumn):
 
 
 class _Bars(Progress):
-    """Bars; what else there is to tell stands below, so that 80 columns are enough."""
+    """Progress bars with their notes below, so that 80 columns are enough."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -231,7 +231,7 @@ class _Bars(Progress):
 
 
 _screen: list[_Bars] = []
-"""The bars on the screen, if there are some; a terminal shows only one live display at a time."""
+"""The progress bars on the screen, if any; a terminal shows only one live display at a time."""
 
 
 @contextmanager

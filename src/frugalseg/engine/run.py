@@ -1,12 +1,12 @@
-"""A run folder: what was asked, on what it ran, what was measured, and where it stands.
+"""A run folder: options, environment, metrics, checkpoints and the model.
 
 config.yaml           the resolved options, readable by --config
 environment.json      command, hashes of the data, versions, git commit, device
-metrics.jsonl         one JSON object a report; the truth about the run
-tensorboard/          the same as events, where TensorBoard is installed
-checkpoints/          last.ckpt, and best.ckpt where a validation chooses
-.lock                 held by the process that works here
-model.safetensors, model.json   the result; model.json is written last of all
+metrics.jsonl         one JSON object per report
+tensorboard/          the same as events, if TensorBoard is installed
+checkpoints/          last.ckpt, and best.ckpt if there is a validation
+.lock                 locked by the process that writes here
+model.safetensors, model.json   the result; model.json is written last
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 WITHOUT_EFFECT = {"resume", "checkpoint_minutes", "out", "threads"}
-"""Options that may differ when a run is resumed: they change nothing in the result."""
+"""Options that may differ when a run is resumed: they do not change the result."""
 KNOWN_BY_HASH = {"data", "split", "encoder"}
-"""Options that are paths of what environment.json knows by hashes, under `data`: it may have moved, and the run too."""
+"""Options with paths of files whose hashes are in environment.json under `data`: the files and the run may be moved."""
 
 _CURE = "restore the file, or delete the run folder and start again"
 CONFIG = Schema({}, RunError, _CURE, parse=load_yaml)
@@ -58,19 +58,19 @@ PACKAGES = ("torch", "lightning", "kornia", "numpy", "nibabel")
 
 
 class RunOptions(Protocol):
-    """The options every run folder needs."""
+    """Options that a run folder needs."""
 
     @property
     def out(self) -> Path:
-        """The folder."""
+        """The run folder."""
 
     @property
     def resume(self) -> Resume:
-        """Whether to continue."""
+        """Whether to resume."""
 
 
 class RunFolder:
-    """One run's folder. Make it with `claim`, in a `with` that ends when nothing more is written."""
+    """The folder of one run. Create it with `claim`, as a context manager that ends when everything is written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -90,20 +90,20 @@ class RunFolder:
     def claim(
         cls, command: str, options: RunOptions, fabric: Fabric, data: Mapping[str, str] | None = None
     ) -> RunFolder:
-        """Take `options.out` for a new run, or find the run to resume there.
+        """Lock `options.out` for a new run, or for the run to resume there.
 
-        Of several processes that share a run the first does this; the others wait for it. A process that does not
-        share it is kept out of the folder, unless the run is finished and will only be read.
+        Of several processes that share a run the first does this, and the others wait for it. The folder is locked
+        against other processes, unless the run is finished and will only be read.
 
         Args:
-            command: the command's name, for the record.
+            command: name of the command, for config.yaml and environment.json.
             options: a dataclass of options.
             fabric: the processes, and the device for environment.json.
-            data: hashes of what is learned from, kept in environment.json.
+            data: hashes of the training data, for environment.json.
 
         Raises:
-            RunError: a new run on a used folder, `--resume` where there is nothing to resume, a resumed run
-                with other options or on other data, or another process is at work on it.
+            RunError: a new run in a used folder, `--resume` without a run to resume, a resumed run with
+                other options or on other data, or another process works on it.
         """
         run = cls(options.out)
         if fabric.is_global_zero:
@@ -116,25 +116,25 @@ class RunFolder:
         begun = self._check_free(config, data, options.resume)
         if self.finished:
             return
-        self._lock = lock_folder(self.path)  # only now: a folder that is refused stays as it was
+        self._lock = lock_folder(self.path)  # only now: a refused folder is left unchanged
         if begun:
             self._compare_threads(device)
             return
-        # First of all: a folder without it that holds something is not known to be a run's.
+        # Written first: a folder with files but without config.yaml is not recognised as a run folder.
         with atomic_write(self.path / "config.yaml", "w") as file:
-            file.write(f"# frugalseg {command} --config THIS_FILE --out ANOTHER_FOLDER runs the same again\n")
+            file.write(f"# frugalseg {command} --config THIS_FILE --out ANOTHER_FOLDER repeats this run\n")
             yaml.safe_dump(config, file, sort_keys=False, allow_unicode=True)
         write_json(self.path / "environment.json", {"command": command, "data": data, **describe_environment(device)})
         with disk_errors(self.path):
             self.last.parent.mkdir(parents=True, exist_ok=True)
 
     def _check_free(self, config: dict[str, object], data: dict[str, str], resume: Resume) -> bool:
-        """Whether there is a checkpoint to go on from; raises `RunError` where the folder must not be taken."""
+        """Whether there is a checkpoint to resume from; raises `RunError` where the folder must not be used."""
         check_out(self.path)
         if self.last.is_file() and resume != "no":
             if not (self.path / "config.yaml").is_file() or not (self.path / "environment.json").is_file():
                 raise RunError(
-                    f"{self.path} has a checkpoint, but not what it was made with (config.yaml, environment.json)",
+                    f"{self.path} has a checkpoint, but its config.yaml or environment.json is missing",
                     "restore the two files, or delete the folder and start again",
                 )
             self._check_same(config)
@@ -161,7 +161,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the model is written."""
+        """Whether the model has been written."""
         return (self.path / MODEL_FILE).is_file()
 
     def _check_same(self, config: dict[str, object]) -> None:
@@ -178,9 +178,9 @@ class RunFolder:
             if k not in WITHOUT_EFFECT | KNOWN_BY_HASH and not _is_same_value(k, config.get(k), before.get(k))
         ]
         if differing:
-            told = "; ".join(f"{key}: {before.get(key)} then, {config.get(key)} now" for key in sorted(differing))
+            listed = "; ".join(f"{key}: {before.get(key)} then, {config.get(key)} now" for key in sorted(differing))
             raise RunError(
-                f"the run in {self.path} had other options ({told})",
+                f"the run in {self.path} had other options ({listed})",
                 "resume with the same options, or start a new run in another --out",
             )
 
@@ -188,7 +188,7 @@ class RunFolder:
         before = ENVIRONMENT.read(self.path / "environment.json").get("data", {})
         if differing := sorted(name for name in data if data[name] != before.get(name)):
             raise RunError(
-                f"the run in {self.path} was started on other data (changed: {', '.join(differing)})",
+                f"the run in {self.path} was started on different data (changed: {', '.join(differing)})",
                 "resume with the store and split it was started on, or start a new run in another --out",
             )
 
@@ -197,12 +197,12 @@ class RunFolder:
         if before not in (None, now) and device.type == "cpu":
             warnings.warn(
                 f"the run in {self.path} was started with {pluralize(before, 'CPU thread')} and continues with {now}: "
-                f"the result then differs in the last digits (--threads {before} for the same)",
+                f"the result then differs in the last digits (use --threads {before} for the same result)",
                 stacklevel=2,
             )
 
     def log(self, record: Mapping[str, float]) -> None:
-        """Append one record to metrics.jsonl, and to TensorBoard's events where TensorBoard is installed."""
+        """Append one record to metrics.jsonl, and to TensorBoard's events if TensorBoard is installed."""
         with disk_errors(self.metrics):
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
@@ -213,7 +213,7 @@ class RunFolder:
 
     @cached_property
     def _events(self) -> Any:
-        """TensorBoard's writer; after a resumption it supersedes what the broken run wrote later."""
+        """TensorBoard's writer; after a resumption it replaces the later events of the interrupted run."""
         if find_spec("tensorboard") is None:
             return None
         from torch.utils.tensorboard import SummaryWriter
@@ -222,7 +222,7 @@ class RunFolder:
         return SummaryWriter(str(self.path / "tensorboard"), purge_step=done[-1] if done else None)
 
     def drop_records_after(self, step: int) -> None:
-        """Drop the records of steps that a resumed run will do again, and a line a kill cut off."""
+        """Remove the records of steps that a resumed run will repeat, and a line that a kill cut off."""
         if not self.metrics.is_file():
             return
         kept = [line for line, record in self._read_lines() if record["step"] <= step]
@@ -230,11 +230,11 @@ class RunFolder:
             file.writelines(kept)
 
     def read_records(self) -> list[dict[str, float]]:
-        """All of metrics.jsonl."""
+        """All records of metrics.jsonl."""
         return [record for _, record in self._read_lines()]
 
     def _read_lines(self) -> list[tuple[str, dict[str, float]]]:
-        """Every whole line of metrics.jsonl, and what it says."""
+        """Every complete line of metrics.jsonl, and its record."""
         try:
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
         except (OSError, UnicodeDecodeError) as error:
@@ -247,15 +247,15 @@ PATH_OPTIONS = {"weights", "base", "refine"}
 
 
 def _is_same_value(name: str, one: Any, other: Any) -> bool:
-    """Whether two values of an option mean the same; a path may be written relative or absolute. The name of
-    a promptable model is like a path here: the same from one folder is the same."""
+    """Whether two values of an option mean the same; paths may be relative or absolute. The name of a promptable model
+    is compared like a path."""
     if name in PATH_OPTIONS and one is not None and other is not None:
         return Path(one).resolve() == Path(other).resolve()
     return bool(one == other)
 
 
 def to_plain_options(options: object, absolute: bool = False) -> dict[str, object]:
-    """A dataclass of options as YAML keeps it; `absolute` paths are valid from any working directory."""
+    """A dataclass of options as plain values for YAML, on request with absolute paths."""
 
     def simple(value: Any) -> Any:
         if isinstance(value, Path):
@@ -268,7 +268,7 @@ def to_plain_options(options: object, absolute: bool = False) -> dict[str, objec
 
 
 def describe_environment(device: torch.device) -> dict[str, object]:
-    """What a run ran on: enough to see later why two runs differ."""
+    """Versions, system, device and threads: they show later why two runs differ."""
     return {
         "frugalseg": __version__,
         "commit": _find_git_commit(),
@@ -290,7 +290,7 @@ def _find_version(package: str) -> str | None:
 
 
 def _find_git_commit() -> str | None:
-    """The commit of the source tree this package runs from, where it runs from one."""
+    """The git commit of the source tree that this package runs from, if any."""
     here = Path(__file__).resolve().parent
     try:
         command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]

@@ -1,6 +1,6 @@
-"""Reading this program's own files, which half-copied folders and full disks damage: what is wrong is named at once.
+"""Reading and checking this program's own YAML and JSON files that are no records (`frugalseg.records`).
 
-A `Schema` says what a file must hold to be read, and no more: keys that only some versions wrote are not asked for.
+A `Schema` states what a file must contain to be used; keys that only some versions write are optional.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ MAX_VALUE_LENGTH = 60
 """Characters of a wrong value that a message shows."""
 
 Needed = Any
-"""What a value must be: a type (`object`: anything), or several (`str | None`); `float` takes whole numbers too, and no
-number is a bool. `[x]`, a list of x; `{str: x}`, x under any names; `{"name": x, "other?": y}`, these, one of them
-perhaps, and perhaps others."""
+"""Type of a value: a type (`object`: anything) or several (`str | None`); `float` includes whole numbers, and numbers
+exclude bool. `[x]`: a list of x. `{str: x}`: any keys, each with x. `{"name": x, "other?": y}`: these keys, `other`
+being optional; further keys are allowed."""
 
 
 @dataclass(frozen=True)
 class Schema:
-    """What a file of this program holds.
+    """Expected content of a file.
 
     Attributes:
-        needed: what its readers rely on.
-        error: the class of the error that tells of a damaged one.
-        cure: what to do then.
+        needed: type of the content.
+        error: class of the error for a damaged file.
+        cure: what the user can do about it.
         parse: text → content.
-        valid: raises where values of the right types make no sense.
+        valid: raises where values of the right types are invalid.
     """
 
     needed: Needed
@@ -44,7 +44,7 @@ class Schema:
     valid: Callable[[Any], object] | None = None
 
     def read(self, path: Path) -> Any:
-        """The content of a file, of which everything in `needed` is there and of its type.
+        """The content of a file, checked against `needed`.
 
         Raises:
             FrugalsegError: of the class `error`; names the file, the key, and what is wrong.
@@ -58,7 +58,7 @@ class Schema:
         return self.parse_text(path, text)
 
     def parse_text(self, path: Path, text: str) -> Any:
-        """The same of a part of a file, a line of metrics.jsonl say."""
+        """The content of a text, for example of a line of metrics.jsonl; raises as `read`."""
         if not text.strip("\x00 \n\r\t"):
             raise self.damage_error(path, "it is empty")
         try:
@@ -77,17 +77,17 @@ class Schema:
         return content
 
     def damage_error(self, path: Path, why: str) -> FrugalsegError:
-        """The error that tells of damage."""
+        """The error for a damaged file."""
         return self.error(f"{to_printable(path)} is damaged: {why}", self.cure)
 
 
 def find_fault(content: Any, needed: Needed, key: str = "") -> str | None:
-    """The first thing that is wrong with a value, in words; None where it is as needed.
+    """The first fault of a value, in words; None where it is as needed.
 
     Args:
-        content: of JSON or YAML.
+        content: value from JSON or YAML.
         needed: see `Needed`.
-        key: where the value stands.
+        key: path of the value in the file.
     """
     if isinstance(needed, dict):
         return _find_type_fault(content, dict, key) or _find_mapping_fault(content, needed, key)
@@ -156,4 +156,4 @@ def _format_reason(error: Exception) -> str:
 
 
 INTENSITY_SCALE = {"kind": str, "low": float, "high": float}
-"""`imaging.intensity.IntensityScale` as files keep it."""
+"""`imaging.intensity.IntensityScale` in files."""

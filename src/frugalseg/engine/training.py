@@ -1,5 +1,4 @@
-"""What every training does in the same order: everything given is opened and checked, then the folder is claimed, then
-it is trained, saved and recorded."""
+"""The steps common to all trainings: open and check data and options, claim the run folder, train, save."""
 
 from __future__ import annotations
 
@@ -19,29 +18,29 @@ class OpenedTraining(Protocol):
 
     @property
     def command(self) -> str:
-        """The command's name, for the record."""
+        """Name of the command."""
 
     @property
     def options(self) -> RunOptions:
-        """What was asked for."""
+        """Its options."""
 
     @property
     def fabric(self) -> Fabric:
         """The processes and the device."""
 
     def identity(self) -> dict[str, str]:
-        """Hashes of what is learned from: a run is resumed on the same or not at all."""
+        """Hashes of the training data: a run is resumed only on the same data."""
 
     def learn(self, run: RunFolder) -> None:
-        """Train, and write into the claimed folder what was learned; model.json last of all."""
+        """Train, and write the model into the claimed folder, model.json last."""
 
 
 def run_training(training: OpenedTraining) -> RunFolder:
-    """Claim the folder and train, or find that it is done.
+    """Claim the folder and train, unless the run is finished.
 
     Raises:
-        RunError: the folder may not be taken (see `RunFolder.claim`).
-        InterruptedRunError: stopped by the person; resumable.
+        RunError: the folder cannot be used (see `RunFolder.claim`).
+        InterruptedRunError: stopped by the user; resumable.
     """
     with RunFolder.claim(training.command, training.options, training.fabric, training.identity()) as run:
         if run.finished:
@@ -54,7 +53,7 @@ def run_training(training: OpenedTraining) -> RunFolder:
 def train_and_save(
     task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder, save: Callable[[], None]
 ) -> None:
-    """Train a task to its end; the first process then saves, and the others wait for it."""
+    """Train to the end; the first process then saves, and the others wait for it."""
     train(task, plan, fabric, run)
     if fabric.is_global_zero:
         save()
