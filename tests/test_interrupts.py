@@ -27,7 +27,7 @@ def test_requests_are_collected_told_once_and_a_second_sigterm_changes_nothing()
 
 
 def test_a_second_ctrl_c_can_end_at_once():
-    with pytest.raises(KeyboardInterrupt), stop_requests(lambda: None, again=raise_keyboard_interrupt) as asked:
+    with pytest.raises(KeyboardInterrupt), stop_requests(lambda: None, on_repeat=raise_keyboard_interrupt) as asked:
         signal.raise_signal(signal.SIGINT)
         assert asked == ["Ctrl-C"]
         signal.raise_signal(signal.SIGINT)

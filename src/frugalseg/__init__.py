@@ -1,6 +1,6 @@
 """frugalseg: medical image segmentation from very few annotations.
 
-One function a command, each taking that command's options:
+One function per command, which takes the command's options:
 
     from frugalseg import prepare
     from frugalseg.options import PrepareOptions
@@ -64,6 +64,6 @@ _FUNCTIONS = {function_name(name): command.module for name, command in COMMANDS.
 
 def __getattr__(name: str) -> Any:
     if name in _FUNCTIONS:
-        wait_passively()  # heard only where PyTorch is not loaded yet
+        wait_passively()  # effective only if PyTorch is not loaded yet
         return getattr(import_module(_FUNCTIONS[name]), name)
     raise AttributeError(f"module 'frugalseg' has no attribute {name!r}")

@@ -1,6 +1,6 @@
-"""The command line: table → options → function.
+"""The command line: reads flags and YAML files into options, and calls the command's function.
 
-Importing this loads neither torch nor anything else heavy, so `frugalseg --help` answers at once.
+Importing this loads neither torch nor anything else heavy, so `frugalseg --help` answers immediately.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 HELP = {"-h", "--help"}
 IMPLIED_VALUES = {"resume": "yes"}
-"""Options of several values that may stand alone, and what they then mean."""
+"""Options that may be given without a value → the value this means."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 for an error the user can mend, 2 for bad options, 130 stopped."""
+    """Run one command; returns the exit code: 0, 1 error that the user can correct, 2 wrong options, 130 stopped."""
     exit_on_ctrl_c()
     try:
         return _main(sys.argv[1:] if arguments is None else arguments)
@@ -76,7 +76,7 @@ def _main(arguments: list[str]) -> int:
 
 
 def run(name: str, options: Any) -> int:
-    """Call the command's function and turn what a user can mend into a message."""
+    """Call the command's function, and turn errors that a user can correct into messages; returns the exit code."""
     prepare_environment(getattr(options, "threads", None))  # before anything that loads PyTorch
     from frugalseg.commands.result_lines import say_result
     from frugalseg.engine.progress import heartbeat, show_warnings
@@ -111,12 +111,12 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
     """Arguments → the command's options; flags may also come from `--config file.yaml`.
 
     Raises:
-        OptionError: an option is unknown, missing, was renamed, or has a value of the wrong type; or values make no
-            sense together.
+        OptionError: an option is unknown, missing, renamed, or has an invalid value; or options do not fit together.
     """
     if command.first and arguments and not arguments[0].startswith("-"):
         arguments = [f"--{command.first}", *arguments]
-    parsed = _parse_arguments(name, command, _check_arguments(name, command, arguments))
+    _check_arguments(name, command, arguments)
+    parsed = _parse_arguments(name, command, arguments)
     values = {field.name: getattr(parsed, field.name) for field in fields(command.options)}
     if missing := [option for option in required_options(command) if values[option] is None]:
         flags = " and ".join(map(to_flag, missing))
@@ -125,12 +125,8 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
     return command.options(**values | {name: tuple(values[name]) for name in pairs if values[name] is not None})
 
 
-def _check_arguments(name: str, command: Command, arguments: list[str]) -> list[str]:
-    """The arguments: all are UTF-8, the command has every option, and config files can be parsed.
-
-    Raises:
-        OptionError: one is not.
-    """
+def _check_arguments(name: str, command: Command, arguments: list[str]) -> None:
+    """Raise `OptionError` unless all arguments are UTF-8, all options exist, and config files can be parsed."""
     for argument in arguments:
         if to_printable(argument) != argument:
             raise OptionError(f"{to_printable(argument)} is not UTF-8", "rename it")
@@ -138,9 +134,8 @@ def _check_arguments(name: str, command: Command, arguments: list[str]) -> list[
     _check_names(name, command, [flag for flag in flags if not flag.startswith("--print_config")], as_flags=True)
     for flag, value in pairwise([*arguments, ""]):
         given = value if flag == "--config" else flag.partition("=")[2] if flag.startswith("--config=") else ""
-        if given and os.path.isfile(given):  # noqa: PTH113 - of a text that is too long for a name too
+        if given and os.path.isfile(given):  # noqa: PTH113 - Path.is_file raises for a text that is too long for a name
             _check_config(name, command, Path(given))
-    return arguments
 
 
 def _check_names(name: str, command: Command, given: Iterable[str], *, as_flags: bool) -> None:
@@ -176,11 +171,7 @@ def _check_config(name: str, command: Command, path: Path) -> None:
 
 
 def _parse_arguments(name: str, command: Command, arguments: list[str]) -> Any:
-    """The values as jsonargparse reads them.
-
-    Raises:
-        OptionError: what it refuses, in our words.
-    """
+    """The values as jsonargparse reads them; raises `OptionError` for values that it refuses."""
     from argparse import ArgumentError
 
     try:
@@ -194,7 +185,7 @@ _VALUE = re.compile(r"(?:Got|Given) value: (.*)$", re.DOTALL)
 
 
 def _to_option_error(name: str, command: Command, message: str) -> OptionError:
-    """jsonargparse's complaint as a sentence that names the option, what was given, and what is expected."""
+    """jsonargparse's message as an error that names the option, its value, and what is expected."""
     kinds = get_type_hints(command.options)
     key, value = _KEY.search(message), _VALUE.search(message)
     if key is None or value is None or key[1] not in kinds:
@@ -211,7 +202,7 @@ def _to_option_error(name: str, command: Command, message: str) -> OptionError:
 
 
 def make_parser(name: str, command: Command) -> ArgumentParser:
-    """A parser with one flag a field of the options."""
+    """A parser with one flag per field of the options."""
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(prog=f"frugalseg {name}", add_help=False, exit_on_error=False)
@@ -228,7 +219,7 @@ def make_parser(name: str, command: Command) -> ArgumentParser:
 
 
 def _argument_settings(name: str, kind: Any) -> dict[str, Any]:
-    """How a field of this type is written on the command line."""
+    """Settings of `add_argument` for a field of this type."""
     if get_origin(kind) is list:
         return {"type": get_args(kind)[0], "nargs": "+", "action": "extend"}
     if (several := _find_tuple(kind)) is not None:
@@ -241,5 +232,5 @@ def _argument_settings(name: str, kind: Any) -> dict[str, Any]:
 
 
 def _find_tuple(kind: Any) -> Any:
-    """The tuple that a type is, or may be beside None; else None."""
+    """The tuple type in `kind`, which may be optional; otherwise None."""
     return next((one for one in (kind, *get_args(kind)) if get_origin(one) is tuple), None)

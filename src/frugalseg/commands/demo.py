@@ -1,4 +1,4 @@
-"""`frugalseg demo`: prepare, pre-train, fine-tune, predict and evaluate, one after the other."""
+"""`frugalseg demo`: prepare, pre-train, fine-tune, predict and evaluate."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ from frugalseg.pretraining.pretrain import pretrain
 
 MARKER = ".frugalseg-demo"
 WITHOUT_EFFECT = {"out", "device", "threads", "overwrite", "resume"}
-"""Options that may differ when a demo is gone on with."""
+"""Options that may differ when a demo is resumed."""
 MARKER_SCHEMA = Schema({"options?": {str: object}}, RunError, "start again with --overwrite")
-"""What `MARKER` holds; a demo of an older version did not note its options."""
+"""Content of `MARKER`; older versions did not write the options."""
 DEFAULT_SCANS = 3
-"""Labelled scans to train on, unless told otherwise or fewer are there."""
+"""Default number of labelled scans to train on; fewer if there are fewer."""
 SUBFOLDERS = ("scans", "store", "pretrained", "model", "predictions", "evaluation")
 
 
 @with_threads
 def demo(options: DemoOptions) -> Path:
-    """Run the whole way and return the path of the report, which is also printed.
+    """Run the whole workflow and return the path of the report, which is also printed.
 
     Raises:
         RunError: the folder is in use and neither `overwrite` nor `resume` was given; or there is nothing to resume, or
             a demo with other options.
-        SplitError: the budget asks for more labels than the split leaves to train on.
+        SplitError: the budget exceeds the labels that the split leaves for training.
     """
     check_out(options.out)
     if options.budget is not None:
-        Budget.parse(options.budget)  # these two would otherwise be found wrong minutes later
+        Budget.parse(options.budget)  # otherwise errors in these two would be found minutes later
     find_device(options.device)
     lock = _claim_folder(options)
     try:
@@ -67,7 +67,7 @@ def demo(options: DemoOptions) -> Path:
 
 
 def _run_commands(options: DemoOptions) -> Path:
-    """Command after command; returns the path of the report."""
+    """Run the commands in order; returns the path of the report."""
     out = options.out
     begun = time.perf_counter()
     images, labels, target = _find_scans(options)
@@ -128,13 +128,13 @@ def _run_commands(options: DemoOptions) -> Path:
         ),
     )
     report = (out / "evaluation" / "report.html").resolve()
-    say(f"\ndone in {time.perf_counter() - begun:.0f} s; open the report:")
+    say(f"\nfinished in {time.perf_counter() - begun:.0f} s; open the report:")
     print(report)
     return report
 
 
 def _claim_folder(options: DemoOptions) -> BaseFileLock:
-    """Take the folder; only what a demo made, as its mark says, is ever deleted, and never the user's scans."""
+    """Lock the folder. Only subfolders of a demo, which its marker identifies, are deleted, never the user's scans."""
     out, mark = options.out, options.out / MARKER
     if is_in_use(out):
         if not mark.is_file():
@@ -160,7 +160,7 @@ def _claim_folder(options: DemoOptions) -> BaseFileLock:
 
 
 def _result_options(options: DemoOptions) -> dict[str, object]:
-    """What an interrupted demo and the one that goes on with it must have in common."""
+    """Options that must be the same when a demo is resumed."""
     return {
         name: value for name, value in to_plain_options(options, absolute=True).items() if name not in WITHOUT_EFFECT
     }
@@ -169,15 +169,15 @@ def _result_options(options: DemoOptions) -> dict[str, object]:
 def _check_same_options(options: DemoOptions, mark: Path) -> None:
     before, now = MARKER_SCHEMA.read(mark).get("options", {}), _result_options(options)
     if differing := [name for name in now if before.get(name) != now[name]]:
-        told = "; ".join(f"{name}: {before.get(name)} then, {now[name]} now" for name in differing)
+        listed = "; ".join(f"{name}: {before.get(name)} then, {now[name]} now" for name in differing)
         raise RunError(
-            f"the demo in {options.out} had other options ({told})",
+            f"the demo in {options.out} had other options ({listed})",
             "resume with the same options, choose another --out, or start again with --overwrite",
         )
 
 
 def _choose_budget(options: DemoOptions, store: SliceStore) -> str:
-    """The budget, tried: `finetune` would find too few labels only after the pre-training."""
+    """The label budget, checked here since `finetune` would find too few labels only after the pre-training."""
     train, slices = store.split().train, store.slices
     left = slices.loc[slices["labelled"] & slices["patient"].isin(train), "case"].nunique()
     budget = options.budget or f"{max(1, min(DEFAULT_SCANS, left))} scans"
@@ -196,13 +196,13 @@ def _find_scans(options: DemoOptions) -> tuple[Path, Path, list[str]]:
         return options.images, options.labels, options.target
     scans, partial = options.out / "scans", options.out / "scans.partial"
     if not scans.is_dir():
-        say(f"making {options.phantoms} phantoms of the abdomen")
+        say(f"simulating {options.phantoms} phantoms of the abdomen")
         write_cohort(partial, options.phantoms, options.seed)
         partial.rename(scans)
     return scans / "images", scans / "labels", [f"liver={LABELS['liver']}"]
 
 
 def _run_command(name: str, command: Callable[[Any], Any], given: Any) -> Any:
-    """Say the line that does the same, and do it."""
+    """Print the command line of a command, and run it."""
     say(f"\n{format_command(name, given)}")
     return command(given)

@@ -1,6 +1,6 @@
 """What `--help` prints, and the suggestions for a mistyped command or option.
 
-Texts, choices and defaults come from the dataclasses of options; here is only how they are grouped and written.
+Texts, choices and defaults come from the dataclasses of options; this module groups and formats them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
 """Heading → options, in the order in which a command's help shows them."""
 
 WIDTH = 110
-"""Most characters of a line."""
+"""Maximum number of characters per line."""
 
 
 def format_overview() -> str:
@@ -75,12 +75,12 @@ def format_overview() -> str:
 
 
 def format_subcommands(first: str) -> str:
-    """What `frugalseg weights --help` prints: the commands that begin with this word."""
+    """What `frugalseg weights --help` prints: the commands that begin with `first`."""
     return "\n".join([f"usage: frugalseg {first} COMMAND [options]", "", *_format_summaries(find_subcommands(first))])
 
 
 def find_subcommands(first: str) -> list[str]:
-    """The commands of two words whose first is this one."""
+    """The commands of two words that begin with `first`."""
     return [name for name in COMMANDS if name.startswith(f"{first} ")]
 
 
@@ -90,7 +90,7 @@ def _format_summaries(names: Iterable[str]) -> list[str]:
 
 
 def unknown_command_error(words: list[str]) -> OptionError:
-    """The error of arguments that begin with no command; names the most similar ones."""
+    """The error for an unknown command; names the most similar ones."""
     first = words[0]
     if parts := find_subcommands(first):
         given = f"there is no command `{first} {words[1]}`" if words[1:] else f"`{first}` needs one more word"
@@ -104,11 +104,11 @@ def unknown_command_error(words: list[str]) -> OptionError:
 
 
 def unknown_option_error(flag: str, name: str, known: Iterable[str]) -> OptionError:
-    """The error of an option that a command does not have.
+    """The error for an option that a command does not have.
 
     Args:
-        flag: as it was given: a flag, or a key of a config file.
-        name: of the command.
+        flag: the option as given: a flag, or a key of a config file.
+        name: name of the command.
         known: its options, written like `flag`.
     """
     cure = _format_suggestion(_find_similar([flag], known)) or "check its name"
@@ -157,7 +157,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 def to_flag(option: str) -> str:
-    """An option as it is typed."""
+    """The flag of an option."""
     return "--" + option.replace("_", "-")
 
 
@@ -180,7 +180,7 @@ def _format_usage(command: Command) -> list[str]:
 
 
 def _format_default(field: Field[Any]) -> str:
-    """The default in brackets; nothing where there is none, or where the option's text states it."""
+    """The default in brackets; empty where there is none, or where the option's text states it."""
     if field.default is MISSING and field.default_factory is MISSING:
         return " (required)"
     if field.default in (None, MISSING) or field.default is False or field.default == "":
@@ -191,7 +191,7 @@ def _format_default(field: Field[Any]) -> str:
 
 
 def _argument_shape(kind: Any) -> dict[str, Any]:
-    """Metavar and number of values of an option of this type, as argparse takes them."""
+    """Arguments of argparse's `add_argument` for an option of this type: metavar and number of values."""
     kind = remove_none(kind)
     if get_origin(kind) is list:
         return {"metavar": _to_metavar(kind), "nargs": "+"}
@@ -212,7 +212,7 @@ def _to_metavar(kind: Any) -> str:
 
 
 def remove_none(kind: Any) -> Any:
-    """The type that an option's value has where it is given: `int` of `int | None`."""
+    """The type without None: `int` for `int | None`."""
     if get_origin(kind) in (Union, UnionType):
         return next(one for one in get_args(kind) if one is not type(None))
     return kind
@@ -222,7 +222,7 @@ TYPE_DESCRIPTIONS = {int: "a whole number", float: "a number", bool: "true or fa
 
 
 def describe_type(kind: Any) -> str:
-    """What a value of this type is, in words."""
+    """A type in words, for error messages."""
     kind = remove_none(kind)
     inner = get_args(kind)
     if get_origin(kind) is Literal:

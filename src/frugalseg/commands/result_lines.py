@@ -1,6 +1,6 @@
-"""The last lines of a command: where its result lies, and the command that usually comes next.
+"""The last lines that a command prints: where its result is, and the command that usually comes next.
 
-The command line says them; a function called from Python, and a job of a study, do not.
+Only the command line prints them, not functions called from Python or jobs of a study.
 """
 
 from __future__ import annotations
@@ -39,27 +39,26 @@ PLACEHOLDERS = {
     str(MASKS): "a folder of reference masks",
     TARGET: "an organ and its label value",
 }
-"""What stands for something that only the person knows → what that is."""
+"""Placeholder for what only the user knows → its meaning."""
 
 
 def say_result(name: str, options: Any, result: Any) -> None:
-    """Say where the result of a command lies, and what may come next."""
-    if (
-        name in RESULT_LINES and not console.quiet
-    ):  # of several processes the first speaks, and has written what is read here
+    """Print where the result of a command is, and what may come next."""
+    # Of several processes only the first prints; only there are the files read here certain to be written.
+    if name in RESULT_LINES and not console.quiet:
         for line in RESULT_LINES[name](options, result):
             say(line)
 
 
 def _describe_store(options: PrepareOptions | SuperpixelOptions, store: Any) -> list[str]:
     if options.superpixels if isinstance(options, PrepareOptions) else True:
-        further = _format_pretrain(store.folder, "supercl")
+        following = _format_pretrain(store.folder, "supercl")
     elif store.targets:
         out = _find_free_name(store.folder, "model")
-        further = format_command("finetune", FinetuneOptions(data=store.folder, out=out))
+        following = format_command("finetune", FinetuneOptions(data=store.folder, out=out))
     else:
-        further = _format_pretrain(store.folder, "simclr")
-    return [f"slice store: {store.folder}", _format_next(further)]
+        following = _format_pretrain(store.folder, "simclr")
+    return [f"slice store: {store.folder}", _format_next(following)]
 
 
 def _format_pretrain(store: Path, method: Any) -> str:
@@ -72,7 +71,7 @@ def _describe_encoder(options: PretrainOptions, run: Any) -> list[str]:
     record = _read_store_record(options.data)
     if record is None or not record.parameters.targets:
         return [done, "next: prepare scans with masks, and give `frugalseg finetune` this encoder by --encoder"]
-    further = FinetuneOptions(
+    following = FinetuneOptions(
         data=options.data,
         split=options.split,
         encoder=run.path,
@@ -80,14 +79,14 @@ def _describe_encoder(options: PretrainOptions, run: Any) -> list[str]:
         device=options.device,
         threads=options.threads,
     )
-    return [done, _format_next(format_command("finetune", further))]
+    return [done, _format_next(format_command("finetune", following))]
 
 
 def _describe_model(options: FinetuneOptions | SamMixTrainOptions, run: Any) -> list[str]:
     kind = SamMixRecord if isinstance(options, SamMixTrainOptions) else SegmenterRecord
     record = kind.read_run(run.path)
     dice = record.validation_dice
-    judged = "never validated" if dice is None else f"validation Dice {dice:.3f}"
+    validated = "not validated" if dice is None else f"validation Dice {dice:.3f}"
     given = {
         "model": run.path,
         "images": _find_common_folder(_image_paths(_read_store_record(options.data)).values()) or SCANS,
@@ -96,31 +95,37 @@ def _describe_model(options: FinetuneOptions | SamMixTrainOptions, run: Any) -> 
         "threads": options.threads,
     }
     if isinstance(options, SamMixTrainOptions):
-        further = format_command("sam-mix predict", SamMixPredictOptions(**given))
+        following = format_command("sam-mix predict", SamMixPredictOptions(**given))
     else:
-        further = format_command("predict", PredictOptions(**given))
-    return [f"model: {run.path} ({judged}, of step {record.step})", _format_next(further)]
+        following = format_command("predict", PredictOptions(**given))
+    return [f"model: {run.path} ({validated}, of step {record.step})", _format_next(following)]
 
 
 def _describe_masks(
     options: PredictOptions | RefineOptions | PropagateOptions | SamMixPredictOptions, written: Mapping[str, Path]
 ) -> list[str]:
     record = PredictionRecord.read(options.out / PREDICTIONS_FILE)
-    further = EvaluateOptions(
+    following = EvaluateOptions(
         predictions=options.out,
         references=_find_references(record, written) or MASKS,
         target=[] if record.targets else [TARGET],
         out=_find_free_name(options.out, "evaluation"),
     )
-    return [f"{pluralize(len(written), 'mask')}: {options.out}", _format_next(format_command("evaluate", further))]
+    return [f"{pluralize(len(written), 'mask')}: {options.out}", _format_next(format_command("evaluate", following))]
 
 
 def _find_references(record: PredictionRecord, written: Iterable[str]) -> Path | None:
-    """The masks of the scans that the model's slice store was made from, where all these scans were segmented."""
+    """Folder of the masks of the model's slice store, if all scans of the store were segmented."""
     try:
         config = yaml.safe_load((Path(record.model or "") / "config.yaml").read_text(encoding="utf-8"))
         known = _mask_paths(_read_store_record(Path(config["data"])))
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # no such run any more, or none of ours
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        yaml.YAMLError,
+    ):  # no run of this program, or deleted
         return None
     return _find_common_folder(known.values()) if known and known.keys() <= set(written) else None
 
@@ -147,17 +152,17 @@ RESULT_LINES: dict[str, Callable[[Any, Any], list[str]]] = {
     "sam-mix predict": _describe_masks,
     "sam-mix evaluate": _describe_detection,
 }
-"""Command → its options and its result → lines. The other commands say it themselves."""
+"""Command → function of its options and its result that returns the lines. Other commands print their own."""
 
 
 def _format_next(command: str) -> str:
-    """The command, and what must be put into it."""
+    """The line with the next command, and the meaning of its placeholders."""
     filled = [f"{word} means {meaning}" for word, meaning in PLACEHOLDERS.items() if f" {word}" in command]
     return f"next: {command}" + (f"\n      ({', '.join(filled)})" if filled else "")
 
 
 def _find_free_name(path: Path, word: str) -> Path:
-    """A free name beside a folder: model-predictions, model-predictions-2, …"""
+    """A path that does not exist yet beside a folder: model-predictions, model-predictions-2, …"""
     path = path if path.name not in ("", "..") else path.resolve()
     free = path.with_name(f"{path.name}-{word}")
     number = 2
@@ -168,7 +173,7 @@ def _find_free_name(path: Path, word: str) -> Path:
 
 
 def _read_store_record(store: Path) -> StoreRecord | None:
-    """store.json, or None where it cannot be read any more: what comes next is a hint, no result."""
+    """store.json, or None where it cannot be read: without it there is only no hint."""
     try:
         return StoreRecord.read(store / "store.json")
     except FrugalsegError:
@@ -176,17 +181,17 @@ def _read_store_record(store: Path) -> StoreRecord | None:
 
 
 def _image_paths(record: StoreRecord | None) -> dict[str, Path]:
-    """Case id → the scan that a slice store was made from."""
+    """Case id → scan of a slice store."""
     return {scan.case: Path(scan.image) for scan in record.scans} if record else {}
 
 
 def _mask_paths(record: StoreRecord | None) -> dict[str, Path]:
-    """Case id → the mask that a slice store was made from."""
+    """Case id → mask of a slice store."""
     return {scan.case: Path(scan.mask) for scan in record.scans if scan.mask} if record else {}
 
 
 def _find_common_folder(files: Iterable[Path]) -> Path | None:
-    """The folder that holds these files, as short as it can be said; None where it is gone."""
+    """The folder that contains these files, relative where that is shorter; None if it no longer exists."""
     given = list(files)
     if not given:
         return None

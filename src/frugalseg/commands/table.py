@@ -1,6 +1,6 @@
-"""The table of commands: name → options and the module whose function of that name does it.
+"""The table of commands: name → options, and the module with the function of that name.
 
-A command of a command (`study status`) is a name of two words; its function has an underscore between them.
+Names may have two words (`study status`); the function then has an underscore between them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ class Command:
     """One command.
 
     Attributes:
-        options: dataclass of its options; its docstring is what the command does.
-        module: where the function lies; imported only when the command runs.
+        options: dataclass of its options; its docstring describes the command.
+        module: module of the function; imported only when the command runs.
         group: the heading under which `frugalseg --help` lists it.
-        example: a line that runs it.
-        first: the option that a first argument without a flag stands for, if any.
+        example: a command line.
+        first: the option that a first argument without a flag is the value of, if any.
     """
 
     options: type[Any]
@@ -42,17 +42,17 @@ class Command:
 
 
 def required_options(command: Command) -> list[str]:
-    """The options without a default."""
+    """Names of the options without a default."""
     return [f.name for f in fields(command.options) if f.default is MISSING and f.default_factory is MISSING]
 
 
 def function_name(name: str) -> str:
-    """The name of the function that does the command: `sam-mix train` is `sam_mix_train`."""
+    """The name of a command's function: `sam_mix_train` for `sam-mix train`."""
     return name.replace(" ", "_").replace("-", "_")
 
 
 def format_command(name: str, given: Any) -> str:
-    """The line that runs a command with these options, to be copied into a shell; defaults are left out."""
+    """The shell command line that runs a command with these options; defaults are omitted."""
     words = ["frugalseg", *name.split()]
     for field in fields(given):
         value = getattr(given, field.name)
@@ -63,12 +63,12 @@ def format_command(name: str, given: Any) -> str:
 
 
 def _format_option(flag: str, value: object) -> list[str]:
-    """An option as it is typed."""
+    """An option as words of a command line."""
     if isinstance(value, bool):
         return [flag] if value else [f"{flag}=false"]
     if isinstance(value, (list, tuple)):
         return [flag, *map(str, value)]
-    # A value that begins like a flag must be attached to its own one.
+    # A value that begins with "-" must be attached to its flag.
     return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
 
 

@@ -116,9 +116,7 @@ def _is_running(process: int) -> bool:
         return False
     except PermissionError:  # another user's
         return True
-    return (
-        process != os.getpid()
-    )  # this process has not written anything yet: the file is from an earlier process with this number
+    return process != os.getpid()  # this process has not written yet: an earlier one had the same number
 
 
 class _ErrorRecordingFile(io.FileIO):

@@ -155,7 +155,7 @@ def train(task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder
     """
     trainer = _Trainer(task, plan, fabric, run)
     with (
-        stop_requests(_say_stopping, again=raise_keyboard_interrupt) as stop,
+        stop_requests(_say_stopping, on_repeat=raise_keyboard_interrupt) as stop,
         progress("training", plan.steps, "steps") as bar,
     ):
         trainer.run_steps(bar, stop)

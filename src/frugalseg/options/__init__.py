@@ -1,7 +1,7 @@
-"""Every command's options, one file a command.
+"""Options of every command, one file per command.
 
-Declared once, here: the docstring under a field is its `--help` text, the annotation its check, the default its
-default, and the whole dataclass is what a run folder keeps as `config.yaml`. Nothing here may import torch.
+The docstring under a field is its `--help` text, the annotation is checked, and run folders keep the dataclass as
+`config.yaml`. Nothing here may import torch.
 """
 
 from __future__ import annotations

