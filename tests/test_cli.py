@@ -60,7 +60,7 @@ def test_the_example_of_every_help_is_a_command_line_that_parses(name):
     assert isinstance(parse(name, *words[1 + len(name.split()) :]), COMMANDS[name].options)
 
 
-def test_every_option_stands_in_one_group_and_every_group_is_of_use():
+def test_every_option_is_in_one_group_and_every_group_is_used():
     grouped = [option for members in OPTION_GROUPS.values() for option in members]
     assert len(grouped) == len(set(grouped))
     assert {"config", *(field.name for command in COMMANDS.values() for field in fields(command.options))} >= {*grouped}
@@ -87,7 +87,7 @@ def test_backbones_of_the_help_are_those_of_the_registry():
         (["prepare", "--images", "i", "--out", "o", "--window", "a", "b"], "expected 2 values, each a number"),
     ],
 )
-def test_what_is_missing_or_mistyped_is_answered_with_what_was_meant(words, said, capsys):
+def test_missing_or_mistyped_words_get_suggestions(words, said, capsys):
     assert cli.main(words) == 2
     assert said in capsys.readouterr().err
 
@@ -124,7 +124,7 @@ def test_a_former_value_is_refused_naming_the_new_one():
         parse("refine", "--boxes", "body")
 
 
-def test_every_renamed_option_leads_to_one_that_is_there():
+def test_every_renamed_option_leads_to_an_existing_one():
     options = {field.name: field for command in COMMANDS.values() for field in fields(command.options)}
     assert {*RENAMED.values()} <= {*options}
     assert not {*RENAMED} & {*options}, "a former name must not come back with another meaning"
@@ -204,7 +204,7 @@ def test_unknown_key_in_a_config_is_named(tmp_path):
         ("demo", ["--images", "i"], "together"),
     ],
 )
-def test_values_that_make_no_sense_together(name, flags, said):
+def test_invalid_combinations_of_values(name, flags, said):
     with pytest.raises(OptionError, match=said):
         parse(name, *flags)
 

@@ -112,7 +112,7 @@ def test_ctrl_c_writes_a_checkpoint_and_resumes_exactly(tmp_path):
 
 
 def stopped_by(*signals):
-    """A task whose process gets these signals in its sixth step."""
+    """A training whose process receives these signals in its sixth step."""
 
     class Stopped(ToyTask):
         def losses(self, model, rows):
@@ -126,7 +126,7 @@ def stopped_by(*signals):
 
 
 def test_sigterm_may_come_twice(tmp_path):
-    """From a batch system that tells every process, and from the study that this one works for."""
+    """From a batch system that signals every process, and from the study that runs this one."""
     with pytest.raises(InterruptedRunError, match="stopped by SIGTERM after step 6 of 40"):
         run_toy(tmp_path / "run", stopped_by(signal.SIGTERM, signal.SIGTERM))
     assert load_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["step"] == 6
@@ -155,7 +155,7 @@ class _Device:
         ("cuda", 1, None, False),
     ],
 )
-def test_passes_are_recorded_on_one_gpu_alone(tmp_path, monkeypatch, capsys, kind, processes, constant, recorded):
+def test_passes_are_captured_on_one_gpu_only(tmp_path, monkeypatch, capsys, kind, processes, constant, recorded):
     asked = []
     monkeypatch.setattr(loop.cuda_graphs, "capture", lambda *given: asked.append(given))
     trainer = object.__new__(loop._Trainer)
@@ -196,7 +196,7 @@ def test_reports_hold_means_speed_and_waiting(tmp_path):
     assert records[-1]["loss"] < records[0]["loss"]
 
 
-def test_seed_of_a_step_is_its_own():
+def test_every_step_and_process_has_its_own_seed():
     def drawn(*key):
         seed_step(*key)
         return torch.rand(3)

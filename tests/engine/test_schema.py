@@ -1,4 +1,4 @@
-"""What is wrong with a damaged file is named: file, key, and what to do."""
+"""Errors of damaged files name the file, the key, and what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORM = Schema(
 WHOLE = {"name": "a", "size": 1, "share": 1, "note": None, "list": [1, 2], "any": {"k": {"x": 3}}}
 
 
-def test_what_is_whole_is_taken_whatever_else_it_says():
+def test_a_complete_file_is_accepted_with_additional_keys():
     assert find_fault(WHOLE | {"unknown": object()}, FORM.needed) is None
     assert find_fault(WHOLE | {"more": "x"}, FORM.needed) is None
 
@@ -75,7 +75,7 @@ def test_a_damaged_file_is_named_with_the_cure(tmp_path, content, said):
         FORM.read(tmp_path / "gone.json")
 
 
-def test_yaml_that_grows_is_refused_before_it_has_grown():
+def test_yaml_with_nested_aliases_is_refused_before_expansion():
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
     lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)]
     with pytest.raises(yaml.YAMLError, match="too many values"):

@@ -61,7 +61,7 @@ class ToyTask(TrainingTask):
 
 
 class Killed(BaseException):
-    """Stands for a kill: nothing of the loop may catch it."""
+    """Simulates a kill: the loop must not catch it."""
 
 
 def run_toy(out, task, resume="no", steps=40, every=10, minutes=1e9):
@@ -72,7 +72,7 @@ def run_toy(out, task, resume="no", steps=40, every=10, minutes=1e9):
 
 
 class SmoothTask(ToyTask):
-    """Without dropout and noise, and with batches that halve evenly: the batch's mean gradient is its halves' mean."""
+    """Without dropout and noise, with batches of even size: their mean gradient is the mean of their halves'."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""model.json: what each training writes is read as one record, and files of the format before still are."""
+"""model.json: the files of every training are read, and those of the previous format."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_the_values_of_a_sam_mix():
         ("sam-mix", {"targets": {}}, "targets names no organ"),
     ],
 )
-def test_what_cannot_be_is_damage_of_the_file(run, kind, change, told):
+def test_impossible_values_are_damage_of_the_file(run, kind, change, told):
     folder = run(kind, **change)
     with pytest.raises(RunError) as error:
         read_model(folder)
@@ -139,7 +139,7 @@ def test_a_folder_without_a_model(tmp_path):
         read_model_kind(tmp_path)
 
 
-def test_a_kind_that_nothing_makes(run):
+def test_an_unknown_kind(run):
     folder = run("encoder")
     (folder / "model.json").write_text(json.dumps(old_file("encoder.model", kind="oracle")))
     assert read_model_kind(folder) == "oracle"

@@ -1,4 +1,4 @@
-"""predictions.json: what each command that makes masks writes is read as one record, older files too."""
+"""predictions.json: the files of every command that makes masks are read, and older ones."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_values_of_each_command():
     assert propagated.slices == (0, 5)
 
 
-def test_what_is_told_of_one_scan_joins_the_others():
+def test_entries_of_one_scan_are_added_to_the_others():
     start = PredictionRecord(roles={}, masks={"a": "a.nii.gz"})
     both = start.with_case("b", CaseRecord(mask="b.nii.gz", role="test"))
     assert both.masks == {"a": "a.nii.gz", "b": "b.nii.gz"}
@@ -66,14 +66,14 @@ def test_what_is_told_of_one_scan_joins_the_others():
     assert both.select_cases(["b"]) == replace(both, masks={"b": "b.nii.gz"})
 
 
-def test_where_nothing_is_known_of_the_model_no_role_is_told():
+def test_without_a_known_model_there_are_no_roles():
     record = PredictionRecord(roles=None).with_case("a", CaseRecord(annotated=(2,)))
     assert record.roles is None
     assert record.annotated == {"a": (2,)}
     assert record.select_cases([]).roles is None
 
 
-def test_there_may_be_none(tmp_path):
+def test_a_folder_without_a_record(tmp_path):
     assert PredictionRecord.read_beside(tmp_path) is None
     PredictionRecord(roles={}).write(tmp_path / PREDICTIONS_FILE)
     (tmp_path / "a.nii.gz").touch()
@@ -89,7 +89,7 @@ def test_there_may_be_none(tmp_path):
         ({"method": "guess"}, "'method': invalid enum value 'guess'"),
     ],
 )
-def test_what_is_wrong_is_told(tmp_path, change, told):
+def test_faults_are_named(tmp_path, change, told):
     (tmp_path / PREDICTIONS_FILE).write_text(json.dumps(old_file("predicted.predictions", **change)))
     with pytest.raises(PairingError, match="is damaged") as error:
         PredictionRecord.read_beside(tmp_path)
@@ -97,7 +97,7 @@ def test_what_is_wrong_is_told(tmp_path, change, told):
     assert str(tmp_path / PREDICTIONS_FILE) in error.value.problem
 
 
-def test_a_record_that_tells_no_roles_is_damaged(tmp_path):
+def test_a_record_without_roles_is_damaged(tmp_path):
     (tmp_path / PREDICTIONS_FILE).write_text("{}")
     with pytest.raises(PairingError, match="it has no 'roles'"):
         PredictionRecord.read_beside(tmp_path)

@@ -34,12 +34,12 @@ def find_device(name: str) -> torch.device:
         DeviceError: there is no such GPU.
     """
     check_device_name(name)
-    there = torch.cuda.device_count()
-    if name == "cpu" or (name == "auto" and there == 0):
+    count = torch.cuda.device_count()
+    if name == "cpu" or (name == "auto" and count == 0):
         return torch.device("cpu")
     device = torch.device("cuda" if name == "auto" else name)
-    if (device.index or 0) >= there:
-        found = {0: "is no GPU", 1: "is only 1 GPU"}.get(there, f"are only {there} GPUs")
+    if (device.index or 0) >= count:
+        found = {0: "is no GPU", 1: "is only 1 GPU"}.get(count, f"are only {count} GPUs")
         raise DeviceError(
             f"--device {name}: there {found} that PyTorch can use",
             "use --device cpu, or install a CUDA build of PyTorch and check `nvidia-smi`",

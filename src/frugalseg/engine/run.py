@@ -188,7 +188,7 @@ class RunFolder:
         before = ENVIRONMENT.read(self.path / "environment.json").get("data", {})
         if differing := sorted(name for name in data if data[name] != before.get(name)):
             raise RunError(
-                f"the run in {self.path} was started on different data (changed: {', '.join(differing)})",
+                f"the run in {self.path} was started on other data (changed: {', '.join(differing)})",
                 "resume with the store and split it was started on, or start a new run in another --out",
             )
 
@@ -257,14 +257,14 @@ def _is_same_value(name: str, one: Any, other: Any) -> bool:
 def to_plain_options(options: object, absolute: bool = False) -> dict[str, object]:
     """A dataclass of options as plain values for YAML, on request with absolute paths."""
 
-    def simple(value: Any) -> Any:
+    def to_plain_value(value: Any) -> Any:
         if isinstance(value, Path):
             return str(value.absolute() if absolute else value)
         if isinstance(value, (list, tuple)):
-            return [simple(v) for v in value]
+            return [to_plain_value(v) for v in value]
         return value
 
-    return {field.name: simple(getattr(options, field.name)) for field in dataclasses.fields(options)}  # type: ignore[arg-type]
+    return {field.name: to_plain_value(getattr(options, field.name)) for field in dataclasses.fields(options)}  # type: ignore[arg-type]
 
 
 def describe_environment(device: torch.device) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Reading and checking this program's own YAML and JSON files that are no records (`frugalseg.records`).
+"""Reading and checking this program's own YAML and JSON files other than records (`frugalseg.records`).
 
 A `Schema` states what a file must contain to be used; keys that only some versions write are optional.
 """

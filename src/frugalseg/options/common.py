@@ -88,7 +88,7 @@ def parse_slice_numbers(name: str, text: str) -> list[int]:
     """Slice numbers of a comma-separated list, sorted, without duplicates; raises `OptionError` for anything else."""
     words = [word.strip() for word in text.split(",")] if text else []
     if wrong := [word for word in words if not word.isdecimal()]:
-        raise OptionError(f"--{name} {text}: {wrong[0]!r} is no slice number", "give for example 12, or 12,40")
+        raise OptionError(f"--{name} {text}: {wrong[0]!r} is not a slice number", "give for example 12, or 12,40")
     return sorted({int(word) for word in words})
 
 

@@ -57,4 +57,4 @@ class PromptableOptions:
         check_positive(self)
         check_intensity(self)
         if not 0 <= self.margin_mm < float("inf"):  # nor NaN
-            raise OptionError(f"--margin-mm {self.margin_mm:g} is no distance", "give a number of mm, 0 or more")
+            raise OptionError(f"--margin-mm {self.margin_mm:g} is not a distance", "give a number of mm, 0 or more")

@@ -37,4 +37,4 @@ class RefineOptions(PromptableOptions):
         if not 0 <= self.min_iou <= 1:
             raise OptionError(f"--min-iou {self.min_iou:g} is not in 0…1", "give for example 0.5")
         if not self.min_area_mm2 >= 0:  # nor NaN
-            raise OptionError(f"--min-area-mm2 {self.min_area_mm2:g} is no area", "give a number of mm², 0 or more")
+            raise OptionError(f"--min-area-mm2 {self.min_area_mm2:g} is not an area", "give a number of mm², 0 or more")

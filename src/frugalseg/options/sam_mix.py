@@ -70,7 +70,7 @@ class SamMixTrainOptions(TrainingOptions):
             raise OptionError(f"--map-threshold {self.map_threshold:g} is not in 0…1", "give for example 0.4")
         if self.classifier_size < 32 or self.classifier_size % 32:
             raise OptionError(
-                f"--classifier-size {self.classifier_size} is no multiple of 32", "give for example 128, 256 or 512"
+                f"--classifier-size {self.classifier_size} is not a multiple of 32", "give for example 128, 256 or 512"
             )
         if self.batch_size < 2:
             raise OptionError("--batch-size 1: the classifier's batch norms need several slices", "give for example 8")

@@ -134,10 +134,8 @@ class StoreParameters:
 
     def differences(self, requested: StoreParameters) -> list[str]:
         """Each parameter whose requested value differs, with both values."""
-        there, wanted = to_plain(self), to_plain(requested)
-        return [
-            f"{key}: {there[key]} in the store, {wanted[key]} requested" for key in wanted if there[key] != wanted[key]
-        ]
+        own, wanted = to_plain(self), to_plain(requested)
+        return [f"{key}: {own[key]} in the store, {wanted[key]} requested" for key in wanted if own[key] != wanted[key]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +177,7 @@ class StoreRecord(Record):
             raise ValueError("it lists no scan")
         organs = len(self.parameters.targets)
         for scan in self.scans:
-            if len(scan.present) != scan.slices or any(len(there) != organs for there in scan.present):
+            if len(scan.present) != scan.slices or any(len(organs_shown) != organs for organs_shown in scan.present):
                 raise ValueError(f"the scan {scan.case!r} does not state for every slice which organs it shows")
 
     def identity(self) -> str:

@@ -47,15 +47,15 @@ def weights_list(options: WeightsListOptions) -> str:
 
 
 def _make_table() -> Table:
-    there = find_installed()
+    installed = find_installed()
     table = Table(box=None, pad_edge=False)
     for column in ("name", "here", "MB", "licence", "SHA-256", "model", "trained on, according to its authors"):
         table.add_column(column, justify="right" if column == "MB" else "left", no_wrap=True)
     for name, entry in CATALOGUE.items():
-        known = there[name].sha256 if name in there else entry.sha256 or UNKNOWN
-        here = "" if name not in there else "checked" if there[name].checked else "yes"
+        known = installed[name].sha256 if name in installed else entry.sha256 or UNKNOWN
+        here = "" if name not in installed else "checked" if installed[name].checked else "yes"
         table.add_row(name, here, str(entry.megabytes), entry.licence, _shorten(known), entry.title, entry.trained_on)
-    for name, origin in there.items():
+    for name, origin in installed.items():
         if name not in CATALOGUE:
             size = f"{origin.bytes / 1e6:.0f}"
             table.add_row(name, "yes", size, UNKNOWN, _shorten(origin.sha256), origin.file, UNKNOWN)
@@ -186,14 +186,14 @@ def weights_verify(options: WeightsVerifyOptions) -> int:
         OptionError: there are no weights of this name.
         RunError: some changed; the message names them.
     """
-    there = find_installed()
-    if options.name is not None and options.name not in there:
+    installed = find_installed()
+    if options.name is not None and options.name not in installed:
         raise OptionError(f"--name {options.name}: there are no such weights", "see `frugalseg weights list`")
     wrong: list[FrugalsegError] = []
-    names = [options.name] if options.name else list(there)
+    names = [options.name] if options.name else list(installed)
     for name in names:
         entry = CATALOGUE.get(name)
-        expected = (entry.sha256 if entry else None) or there[name].sha256
+        expected = (entry.sha256 if entry else None) or installed[name].sha256
         try:
             require_sha256(installed_path(name), expected, name, installed_path(name))
             print(f"{name}: unchanged ({expected[:12]})")

@@ -55,9 +55,9 @@ def installed_path(name: str) -> Path:
     Raises:
         RunError: they are not installed; the message states their size and how to install them.
     """
-    there = find_installed()
-    if name in there:
-        return weights_folder() / name / there[name].file
+    installed = find_installed()
+    if name in installed:
+        return weights_folder() / name / installed[name].file
     raise RunError(f"the weights {name} are not installed ({weights_folder()})", install_instructions(name))
 
 
