@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.allocator import keep_freed_memory
-from frugalseg.engine.device import autocast, describe, find_device
+from frugalseg.engine.device import autocast, describe_device, find_device
 from frugalseg.models.registry import build_projection
 from frugalseg.options import Precision
 from frugalseg.pretraining.loss import contrastive_loss, triplet_pairs
@@ -55,7 +55,7 @@ def main() -> None:
             (f"{size}²: frugalseg, bf16", f"{1000 * fast:.0f} ms ({published / fast:.1f}×)", "≥ 2× faster"),
             (f"{size}²: probe", f"{probing:.2f} s", "≤ 2 s" if size == 128 else ""),
         ]
-    show(f"Pre-training step, {TRIPLETS} triplets, on {describe(find_device('auto'))}", rows)
+    show(f"Pre-training step, {TRIPLETS} triplets, on {describe_device(find_device('auto'))}", rows)
 
 
 def _medians(folder: Path, ways: list[Callable[[Path], list[float]]]) -> list[float]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from frugalseg.engine.device import describe, find_device
+from frugalseg.engine.device import describe_device, find_device
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import WeightsFetchOptions
@@ -47,7 +47,7 @@ def main() -> None:
     if DATA.is_dir():
         rows += outlines(load_promptable("litemedsam", device))
     busy = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    show(f"LiteMedSAM on {describe(device)}{busy}", rows)
+    show(f"LiteMedSAM on {describe_device(device)}{busy}", rows)
 
 
 def quickest(work, repeats: int = 7) -> str:

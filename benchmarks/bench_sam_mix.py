@@ -19,7 +19,7 @@ import torch
 from transformers import SamConfig, SamModel
 
 from frugalseg.engine.allocator import keep_freed_memory
-from frugalseg.engine.device import arithmetic, autocast
+from frugalseg.engine.device import autocast, resolve_precision
 from frugalseg.options import Precision
 from frugalseg.promptable.huggingface import as_promptable
 from frugalseg.promptable.litemedsam import LiteMedSAM, Network
@@ -50,7 +50,7 @@ def main() -> None:
     bases: dict[str, Any] = {"LiteMedSAM": litemedsam}
     if "--vit-b" in sys.argv:
         bases["SAM ViT-B"] = vit_b
-    fast = arithmetic("auto", CPU) == "bf16-mixed"
+    fast = resolve_precision("auto", CPU) == "bf16-mixed"
     for precision in ("32", "bf16") if fast else ("32",):
         show(f"SAM-Mix step on one core, {precision}", list(_rows(bases, cast(Precision, precision))))
 

@@ -10,7 +10,7 @@ import torch
 from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices
 from frugalseg.engine.cuda_graphs import capture
-from frugalseg.engine.device import autocast, describe, find_device
+from frugalseg.engine.device import autocast, describe_device, find_device
 from frugalseg.models.registry import build_projection, build_segmenter
 from frugalseg.pretraining.loss import contrastive_loss, triplet_pairs
 from frugalseg.segmentation.losses import make_loss
@@ -33,7 +33,7 @@ def main() -> None:
         if device.type == "cuda":
             replayed = median_seconds(partial(make(device, recorded=True), "bf16"), repeats=5)
             rows.append((f"{name}, bf16, CUDA graph", f"{1000 * replayed:.0f} ms ({fast / replayed:.1f}× faster)", ""))
-    show(f"Training steps at {SIZE}² on {describe(device)}", rows)
+    show(f"Training steps at {SIZE}² on {describe_device(device)}", rows)
 
 
 def _recorded(model, shape, device):

@@ -12,9 +12,9 @@ import yaml
 
 import frugalseg
 from frugalseg import cli
-from frugalseg.commands.help import GROUPS, without_none
-from frugalseg.commands.table import COMMANDS, function_of
-from frugalseg.engine.run import plain
+from frugalseg.commands.help import OPTION_GROUPS, remove_none
+from frugalseg.commands.table import COMMANDS, function_name
+from frugalseg.engine.run import to_plain_options
 from frugalseg.errors import OptionError
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PrepareOptions
 from frugalseg.options.common import BackboneName
@@ -42,8 +42,8 @@ def test_help_shows_every_option_its_choices_its_default_and_an_example(name, ca
     text = " ".join(capsys.readouterr().out.split())
     command = COMMANDS[name]
     for field in fields(command.options):
-        assert f"--{field.name.replace('_', '-')} " in text, f"{field.name} is in no group of commands.help.GROUPS"
-        kind = without_none(get_type_hints(command.options)[field.name])
+        assert f"--{field.name.replace('_', '-')} " in text, f"{field.name} is not in commands.help.OPTION_GROUPS"
+        kind = remove_none(get_type_hints(command.options)[field.name])
         if get_origin(kind) is Literal:
             assert f"--{field.name.replace('_', '-')} {{{','.join(get_args(kind))}}}" in text
         if isinstance(field.default, (int, float, str)) and field.default not in (False, ""):
@@ -60,8 +60,8 @@ def test_the_example_of_every_help_is_a_command_line_that_parses(name):
     assert isinstance(parse(name, *words[1 + len(name.split()) :]), COMMANDS[name].options)
 
 
-def test_every_option_stands_in_one_group_and_every_group_is_of_use():
-    grouped = [option for members in GROUPS.values() for option in members]
+def test_every_option_is_in_one_group_and_every_group_is_used():
+    grouped = [option for members in OPTION_GROUPS.values() for option in members]
     assert len(grouped) == len(set(grouped))
     assert {"config", *(field.name for command in COMMANDS.values() for field in fields(command.options))} >= {*grouped}
 
@@ -87,7 +87,7 @@ def test_backbones_of_the_help_are_those_of_the_registry():
         (["prepare", "--images", "i", "--out", "o", "--window", "a", "b"], "expected 2 values, each a number"),
     ],
 )
-def test_what_is_missing_or_mistyped_is_answered_with_what_was_meant(words, said, capsys):
+def test_missing_or_mistyped_words_get_suggestions(words, said, capsys):
     assert cli.main(words) == 2
     assert said in capsys.readouterr().err
 
@@ -124,7 +124,7 @@ def test_a_former_value_is_refused_naming_the_new_one():
         parse("refine", "--boxes", "body")
 
 
-def test_every_renamed_option_leads_to_one_that_is_there():
+def test_every_renamed_option_leads_to_an_existing_one():
     options = {field.name: field for command in COMMANDS.values() for field in fields(command.options)}
     assert {*RENAMED.values()} <= {*options}
     assert not {*RENAMED} & {*options}, "a former name must not come back with another meaning"
@@ -173,7 +173,7 @@ def test_config_file_and_flags_on_top(tmp_path):
 def test_a_run_s_config_runs_again(tmp_path):
     options = FinetuneOptions(data=Path("d"), out=Path("o"), budget="7 slices", encoder=Path("e"), label_draw=2)
     config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(plain(options)))
+    config.write_text(yaml.safe_dump(to_plain_options(options)))
     assert parse("finetune", "--config", str(config)) == options
 
 
@@ -204,7 +204,7 @@ def test_unknown_key_in_a_config_is_named(tmp_path):
         ("demo", ["--images", "i"], "together"),
     ],
 )
-def test_values_that_make_no_sense_together(name, flags, said):
+def test_invalid_combinations_of_values(name, flags, said):
     with pytest.raises(OptionError, match=said):
         parse(name, *flags)
 
@@ -223,6 +223,6 @@ def test_exit_codes(tmp_path, capsys):
 
 def test_every_command_is_a_function_of_the_package():
     """Also those of two words."""
-    functions = {function_of(name) for name in COMMANDS}
+    functions = {function_name(name) for name in COMMANDS}
     assert functions == set(frugalseg.__all__) - {"__version__"}
     assert all(callable(getattr(frugalseg, name)) for name in functions)

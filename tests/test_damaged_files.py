@@ -25,7 +25,7 @@ from frugalseg.models.saved import read_network
 from frugalseg.options import PredictOptions
 from frugalseg.records.model import EncoderRecord
 from frugalseg.segmentation.predict import Predictor
-from frugalseg.weights.folder import installed
+from frugalseg.weights.folder import find_installed
 from tests.scans import write_cohort
 from tests.studies.plans import PLAN, write_plan
 
@@ -173,7 +173,7 @@ USES = {
     "fit/model.json": lambda root: Predictor.load(
         PredictOptions(model=root / "fit", images=root / "images", out=root / "new", device="cpu")
     ),
-    "home/weights/mine/origin.json": lambda root: installed(),
+    "home/weights/mine/origin.json": lambda root: find_installed(),
 }
 
 
@@ -252,8 +252,8 @@ def test_an_index_that_is_not_its_stores(way, capsys, damage):
         ({"step": -1}, "it is at step -1 of 1"),
         ({"step": "1"}, "'step' is '1'"),
         ({"model": None}, "'model' is None"),
-        ({"model": {}}, "is not of this training"),
-        ({"optimizer": {}}, "is not of this training"),
+        ({"model": {}}, "belongs to another training"),
+        ({"optimizer": {}}, "belongs to another training"),
         ({"scheduler": {"last_epoch": None}}, ""),
         ("no model", "it has no 'model'"),
         ("nan", "values that are not finite"),

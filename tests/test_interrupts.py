@@ -1,4 +1,4 @@
-"""One way to stop: Ctrl-C and SIGTERM are collected while checkpoints are written."""
+"""Ctrl-C and SIGTERM are collected while checkpoints are written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from frugalseg.interrupts import interrupt, sigterm_as_ctrl_c, stop_requests
+from frugalseg.interrupts import raise_keyboard_interrupt, sigterm_as_ctrl_c, stop_requests
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def as_before():
     assert {number: signal.getsignal(number) for number in before} == before
 
 
-def test_requests_are_collected_told_once_and_a_second_sigterm_changes_nothing():
+def test_requests_are_collected_and_reported_once_and_a_second_sigterm_is_ignored():
     told = []
     with stop_requests(lambda: told.append("stopping")) as asked:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
@@ -27,13 +27,13 @@ def test_requests_are_collected_told_once_and_a_second_sigterm_changes_nothing()
 
 
 def test_a_second_ctrl_c_can_end_at_once():
-    with pytest.raises(KeyboardInterrupt), stop_requests(lambda: None, again=interrupt) as asked:
+    with pytest.raises(KeyboardInterrupt), stop_requests(lambda: None, on_repeat=raise_keyboard_interrupt) as asked:
         signal.raise_signal(signal.SIGINT)
         assert asked == ["Ctrl-C"]
         signal.raise_signal(signal.SIGINT)
 
 
-def test_sigterm_as_ctrl_c_breaks_off_once():
+def test_sigterm_as_ctrl_c_interrupts_once():
     with pytest.raises(KeyboardInterrupt, match="stopped"), sigterm_as_ctrl_c():
         try:
             signal.raise_signal(signal.SIGTERM)
@@ -41,7 +41,7 @@ def test_sigterm_as_ctrl_c_breaks_off_once():
             signal.raise_signal(signal.SIGTERM)  # what ends in order is not broken off
 
 
-def test_a_training_inside_a_job_takes_sigterm_over():
+def test_a_training_inside_a_job_handles_sigterm():
     with sigterm_as_ctrl_c(), stop_requests(lambda: None) as asked:
         signal.raise_signal(signal.SIGTERM)
         assert asked == ["SIGTERM"]

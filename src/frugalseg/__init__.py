@@ -1,6 +1,6 @@
 """frugalseg: medical image segmentation from very few annotations.
 
-One function a command, each taking that command's options:
+One function per command, which takes the command's options:
 
     from frugalseg import prepare
     from frugalseg.options import PrepareOptions
@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from frugalseg._version import __version__
-from frugalseg.commands.table import COMMANDS, function_of
+from frugalseg.commands.table import COMMANDS, function_name
 from frugalseg.engine.threads import wait_passively
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ __all__ = [
     "weights_verify",
 ]
 
-_FUNCTIONS = {function_of(name): command.module for name, command in COMMANDS.items()}
+_FUNCTIONS = {function_name(name): command.module for name, command in COMMANDS.items()}
 
 
 def __getattr__(name: str) -> Any:
     if name in _FUNCTIONS:
-        wait_passively()  # heard only where PyTorch is not loaded yet
+        wait_passively()  # effective only if PyTorch is not loaded yet
         return getattr(import_module(_FUNCTIONS[name]), name)
     raise AttributeError(f"module 'frugalseg' has no attribute {name!r}")

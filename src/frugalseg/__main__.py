@@ -2,9 +2,9 @@
 
 import sys
 
-from frugalseg.interrupts import leave_at_once
+from frugalseg.interrupts import exit_on_ctrl_c
 
-leave_at_once()  # before the imports
+exit_on_ctrl_c()  # before the imports
 
 from frugalseg.cli import main  # noqa: E402
 

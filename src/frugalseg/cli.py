@@ -1,6 +1,6 @@
-"""The command line: table → options → function.
+"""The command line: reads flags and YAML files into options, and calls the command's function.
 
-Importing this loads neither torch nor anything else heavy, so `frugalseg --help` answers at once.
+Importing this loads neither torch nor anything else heavy, so `frugalseg --help` answers immediately.
 """
 
 from __future__ import annotations
@@ -17,41 +17,41 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from frugalseg._version import __version__
 from frugalseg.commands.help import (
-    commands_of,
-    expected,
-    flag_of,
-    help_text,
-    overview,
-    part_overview,
-    unknown_command,
-    unknown_option,
+    describe_type,
+    find_subcommands,
+    format_help,
+    format_overview,
+    format_subcommands,
+    to_flag,
+    unknown_command_error,
+    unknown_option_error,
 )
-from frugalseg.commands.table import COMMANDS, Command, function_of, required
+from frugalseg.commands.table import COMMANDS, Command, function_name, required_options
 from frugalseg.engine.threads import prepare_environment
-from frugalseg.errors import FrugalsegError, OptionError, printable, unreadable
-from frugalseg.interrupts import STOPPED, as_before, asked, leave_at_once, note_and_raise
-from frugalseg.options.renamed import RENAMED_VALUES, present_name, present_value
+from frugalseg.errors import FrugalsegError, OptionError, to_printable, vanished_file_error
+from frugalseg.interrupts import STOPPED, exit_on_ctrl_c, raise_on_ctrl_c, restore_ctrl_c, was_interrupted
+from frugalseg.options.renamed import RENAMED_VALUES, current_name, current_value
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 HELP = {"-h", "--help"}
-WITHOUT_VALUE = {"resume": "yes"}
-"""Options of several values that may stand alone, and what they then mean."""
+IMPLIED_VALUES = {"resume": "yes"}
+"""Options that may be given without a value → the value this means."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 for an error the user can mend, 2 for bad options, 130 stopped."""
-    leave_at_once()
+    """Run one command; returns the exit code: 0, 1 error that the user can correct, 2 wrong options, 130 stopped."""
+    exit_on_ctrl_c()
     try:
         return _main(sys.argv[1:] if arguments is None else arguments)
     finally:
-        as_before()
+        restore_ctrl_c()
 
 
 def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in {*HELP, "help"}:
-        print(overview())
+        print(format_overview())
         return 0
     if arguments[0] in {"-V", "--version"}:
         print(f"frugalseg {__version__}")
@@ -60,13 +60,13 @@ def _main(arguments: list[str]) -> int:
     if rest and f"{name} {rest[0]}" in COMMANDS:
         name, *rest = f"{name} {rest[0]}", *rest[1:]
     try:
-        if name not in COMMANDS and rest[:1] and rest[0] in HELP and commands_of(name):
-            print(part_overview(name))
+        if name not in COMMANDS and rest[:1] and rest[0] in HELP and find_subcommands(name):
+            print(format_subcommands(name))
             return 0
         if name not in COMMANDS:
-            raise unknown_command([name, *rest])
+            raise unknown_command_error([name, *rest])
         if HELP & {*rest}:
-            print(help_text(name, COMMANDS[name]), end="")
+            print(format_help(name, COMMANDS[name]), end="")
             return 0
         options = parse(name, COMMANDS[name], rest)
     except FrugalsegError as error:
@@ -76,34 +76,34 @@ def _main(arguments: list[str]) -> int:
 
 
 def run(name: str, options: Any) -> int:
-    """Call the command's function and turn what a user can mend into a message."""
+    """Call the command's function, and turn errors that a user can correct into messages; returns the exit code."""
     prepare_environment(getattr(options, "threads", None))  # before anything that loads PyTorch
-    from frugalseg.commands.closing import close
-    from frugalseg.engine.progress import never_silent, show_warnings
+    from frugalseg.commands.result_lines import say_result
+    from frugalseg.engine.progress import heartbeat, show_warnings
 
     show_warnings()
     try:
-        command = getattr(import_module(COMMANDS[name].module), function_of(name))
-        note_and_raise()
-        with never_silent(name):
-            close(name, options, command(options))
+        command = getattr(import_module(COMMANDS[name].module), function_name(name))
+        raise_on_ctrl_c()
+        with heartbeat(name):
+            say_result(name, options, command(options))
     except FrugalsegError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except (Exception, KeyboardInterrupt) as error:
-        if asked() or isinstance(error, KeyboardInterrupt):
+        if was_interrupted() or isinstance(error, KeyboardInterrupt):
             print("stopped", file=sys.stderr)
             return STOPPED
-        vanished = unreadable(error) if isinstance(error, OSError) else None
+        vanished = vanished_file_error(error) if isinstance(error, OSError) else None
         if vanished is None:
             raise
         print(f"error: {vanished}", file=sys.stderr)
         return vanished.exit_code
     finally:
         if "torch" in sys.modules:
-            from frugalseg.engine.device import leave_processes
+            from frugalseg.engine.device import leave_process_group
 
-            leave_processes()
+            leave_process_group()
     return 0
 
 
@@ -111,49 +111,44 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
     """Arguments → the command's options; flags may also come from `--config file.yaml`.
 
     Raises:
-        OptionError: an option is unknown, missing, was renamed, or has a value of the wrong type; or values make no
-            sense together.
+        OptionError: an option is unknown, missing, renamed, or has an invalid value; or options do not fit together.
     """
     if command.first and arguments and not arguments[0].startswith("-"):
         arguments = [f"--{command.first}", *arguments]
-    parsed = _parsed(name, command, _checked(name, command, arguments))
+    _check_arguments(name, command, arguments)
+    parsed = _parse_arguments(name, command, arguments)
     values = {field.name: getattr(parsed, field.name) for field in fields(command.options)}
-    if missing := [option for option in required(command) if values[option] is None]:
-        flags = " and ".join(map(flag_of, missing))
+    if missing := [option for option in required_options(command) if values[option] is None]:
+        flags = " and ".join(map(to_flag, missing))
         raise OptionError(f"`{name}` needs {flags}", f"give {flags}, for example: {command.example}")
-    pairs = [name for name, kind in get_type_hints(command.options).items() if _tuple_in(kind) is not None]
+    pairs = [name for name, kind in get_type_hints(command.options).items() if _find_tuple(kind) is not None]
     return command.options(**values | {name: tuple(values[name]) for name in pairs if values[name] is not None})
 
 
-def _checked(name: str, command: Command, arguments: list[str]) -> list[str]:
-    """The arguments: all are UTF-8, the command has every option, and config files can be parsed.
-
-    Raises:
-        OptionError: one is not.
-    """
+def _check_arguments(name: str, command: Command, arguments: list[str]) -> None:
+    """Raise `OptionError` unless all arguments are UTF-8, all options exist, and config files can be parsed."""
     for argument in arguments:
-        if printable(argument) != argument:
-            raise OptionError(f"{printable(argument)} is no UTF-8", "rename it")
+        if to_printable(argument) != argument:
+            raise OptionError(f"{to_printable(argument)} is not UTF-8", "rename it")
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
     _check_names(name, command, [flag for flag in flags if not flag.startswith("--print_config")], as_flags=True)
     for flag, value in pairwise([*arguments, ""]):
         given = value if flag == "--config" else flag.partition("=")[2] if flag.startswith("--config=") else ""
-        if given and os.path.isfile(given):  # noqa: PTH113 - of a text that is too long for a name too
+        if given and os.path.isfile(given):  # noqa: PTH113 - Path.is_file raises for a text that is too long for a name
             _check_config(name, command, Path(given))
-    return arguments
 
 
 def _check_names(name: str, command: Command, given: Iterable[str], *, as_flags: bool) -> None:
     """Raise `OptionError` for an option that the command does not have; states the present name of a renamed one."""
     known = [field.name for field in fields(command.options)]
-    write = flag_of if as_flags else str
+    write = to_flag if as_flags else str
     for written in given:
         option = written[2:].replace("-", "_") if as_flags else written
         if option in known or option == "config":
             continue
-        if (present := present_name(option, known)) != option:
+        if (present := current_name(option, known)) != option:
             raise OptionError(f"{written} was renamed", f"write {write(present)}")
-        raise unknown_option(written, name, [write(one) for one in [*known, "config"]])
+        raise unknown_option_error(written, name, [write(one) for one in [*known, "config"]])
 
 
 def _check_config(name: str, command: Command, path: Path) -> None:
@@ -175,26 +170,22 @@ def _check_config(name: str, command: Command, path: Path) -> None:
             raise OptionError(f"--config {path}: {error.problem}", error.cure) from None
 
 
-def _parsed(name: str, command: Command, arguments: list[str]) -> Any:
-    """The values as jsonargparse reads them.
-
-    Raises:
-        OptionError: what it refuses, in our words.
-    """
+def _parse_arguments(name: str, command: Command, arguments: list[str]) -> Any:
+    """The values as jsonargparse reads them; raises `OptionError` for values that it refuses."""
     from argparse import ArgumentError
 
     try:
         return make_parser(name, command).parse_args(arguments)
     except ArgumentError as error:
-        raise _refusal(name, command, str(error)) from None
+        raise _to_option_error(name, command, str(error)) from None
 
 
 _KEY = re.compile(r'^Parser key "(\w+)"')
 _VALUE = re.compile(r"(?:Got|Given) value: (.*)$", re.DOTALL)
 
 
-def _refusal(name: str, command: Command, message: str) -> OptionError:
-    """jsonargparse's complaint as a sentence that names the option, what was given, and what is expected."""
+def _to_option_error(name: str, command: Command, message: str) -> OptionError:
+    """jsonargparse's message as an error that names the option, its value, and what is expected."""
     kinds = get_type_hints(command.options)
     key, value = _KEY.search(message), _VALUE.search(message)
     if key is None or value is None or key[1] not in kinds:
@@ -202,44 +193,44 @@ def _refusal(name: str, command: Command, message: str) -> OptionError:
     option, given = key[1], value[1].strip()
     if (option, given) in RENAMED_VALUES:
         return OptionError(
-            f"{flag_of(option)} {given} was renamed", f"write {flag_of(option)} {present_value(option, given)}"
+            f"{to_flag(option)} {given} was renamed", f"write {to_flag(option)} {current_value(option, given)}"
         )
     return OptionError(
-        f"{flag_of(option)} {given}: expected {expected(kinds[option])}",
+        f"{to_flag(option)} {given}: expected {describe_type(kinds[option])}",
         f"correct the value; `frugalseg {name} --help` describes it",
     )
 
 
 def make_parser(name: str, command: Command) -> ArgumentParser:
-    """A parser with one flag a field of the options."""
+    """A parser with one flag per field of the options."""
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(prog=f"frugalseg {name}", add_help=False, exit_on_error=False)
     parser.add_argument("--config", action="config")
     types = get_type_hints(command.options)
     for field in fields(command.options):
-        settings = _settings(field.name, types[field.name])
+        settings = _argument_settings(field.name, types[field.name])
         if field.default is not MISSING:
             settings["default"] = list(field.default) if isinstance(field.default, tuple) else field.default
         elif field.default_factory is not MISSING:
             settings["default"] = field.default_factory()
-        parser.add_argument(flag_of(field.name), **settings)
+        parser.add_argument(to_flag(field.name), **settings)
     return parser
 
 
-def _settings(name: str, kind: Any) -> dict[str, Any]:
-    """How a field of this type is written on the command line."""
+def _argument_settings(name: str, kind: Any) -> dict[str, Any]:
+    """Settings of `add_argument` for a field of this type."""
     if get_origin(kind) is list:
         return {"type": get_args(kind)[0], "nargs": "+", "action": "extend"}
-    if (several := _tuple_in(kind)) is not None:
+    if (several := _find_tuple(kind)) is not None:
         return {"type": get_args(several)[0], "nargs": len(get_args(several))}
     if kind is bool:
         return {"type": bool, "nargs": "?", "const": True}
-    if name in WITHOUT_VALUE:
-        return {"type": kind, "nargs": "?", "const": WITHOUT_VALUE[name]}
+    if name in IMPLIED_VALUES:
+        return {"type": kind, "nargs": "?", "const": IMPLIED_VALUES[name]}
     return {"type": kind}
 
 
-def _tuple_in(kind: Any) -> Any:
-    """The tuple that a type is, or may be beside None; else None."""
+def _find_tuple(kind: Any) -> Any:
+    """The tuple type in `kind`, which may be optional; otherwise None."""
     return next((one for one in (kind, *get_args(kind)) if get_origin(one) is tuple), None)

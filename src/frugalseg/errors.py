@@ -1,8 +1,7 @@
-"""What a user can do wrong.
+"""Errors that a user can correct.
 
-Every error says what was given and what was expected (`problem`) and what to do about it (`cure`).
-The command line prints both and exits with 1; anything that is not a `FrugalsegError` is a defect of ours
-and keeps its traceback.
+Every error states what was given and what was expected (`problem`), and what to do about it (`cure`). The command line
+prints both and exits with 1; any other exception is a bug of frugalseg and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from pathlib import Path
 
 
 class FrugalsegError(Exception):
-    """Base of all errors a user can mend.
+    """Base of all errors that a user can correct.
 
     Args:
         problem: what was given, and what was expected instead, naming the file or the option.
-        cure: what to do now.
+        cure: what to do about it.
     """
 
     exit_code = 1
@@ -34,11 +33,11 @@ class FrugalsegError(Exception):
 
 
 class OptionError(FrugalsegError):
-    """An option's value, or two options together, make no sense."""
+    """The value of an option, or a combination of options, is invalid."""
 
 
 class ScanError(FrugalsegError):
-    """A scan or mask file cannot be read, or does not hold one 3D volume."""
+    """A scan or mask file cannot be read, or is not one 3D volume."""
 
 
 class PairingError(FrugalsegError):
@@ -46,25 +45,25 @@ class PairingError(FrugalsegError):
 
 
 class StoreError(FrugalsegError):
-    """A slice store is missing, unfinished, or made with other parameters."""
+    """A slice store is missing, damaged, unfinished, or made with other parameters."""
 
 
 class SplitError(FrugalsegError):
-    """A split or a label budget asks for what the data cannot give, or lets patients leak."""
+    """A split or a label budget does not fit the data, or has a patient in two parts."""
 
 
 class RunError(FrugalsegError):
-    """A run folder is in use, or holds nothing to resume or to load."""
+    """A run folder is in use or damaged, or there is nothing to resume or to load."""
 
 
 class InterruptedRunError(FrugalsegError):
-    """The person stopped a run; its checkpoint was written."""
+    """The user stopped a run; its checkpoint was written."""
 
     exit_code = 130
 
 
 class DeviceError(FrugalsegError):
-    """The device asked for is not there, or too small."""
+    """The requested device does not exist, or has too little memory."""
 
 
 class DiskError(FrugalsegError):
@@ -91,26 +90,26 @@ _DISK = {
         ("the disk failed while writing {path}", "check the disk, or choose another --out"),
     ),
 }
-"""What the system says of a failed write → problem and cure."""
+"""Error number of a failed write → problem and cure."""
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn what the system says while `path` is written (no space, no permission, no such folder) into a `DiskError`.
+    """Turn the system's errors while `path` is written (no space, no permission, no such folder) into a `DiskError`.
 
-    An error of another file, which was read meanwhile, stays as it is; one of space is always the written file's.
+    Errors of other files, which are read at the same time, pass unchanged, except for lack of space.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK or not (error.errno in _FULL or _is_about(error, path)):
+        if error.errno not in _DISK or not (error.errno in _FULL or _concerns(error, path)):
             raise
         problem, cure = _DISK[error.errno]
-        raise DiskError(f"{problem.format(path=printable(path))} ({error.strerror})", cure) from error
+        raise DiskError(f"{problem.format(path=to_printable(path))} ({error.strerror})", cure) from error
 
 
-def _is_about(error: OSError, path: Path) -> bool:
-    """Whether the system names no file, or `path`, one around it or one in it."""
+def _concerns(error: OSError, path: Path) -> bool:
+    """Whether an error names no file, or `path`, a folder around it or a file in it."""
     if error.filename is None:
         return True
     named = Path(os.fsdecode(error.filename))
@@ -120,16 +119,16 @@ def _is_about(error: OSError, path: Path) -> bool:
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EISDIR}
 
 
-def unreadable(error: OSError) -> ScanError | None:
-    """What to say of a file that was there a moment ago and cannot be read now; None where the error is of no file."""
+def vanished_file_error(error: OSError) -> ScanError | None:
+    """The error for a file that disappeared while a command runs; None where `error` does not mean that."""
     if error.filename is None or error.errno not in _GONE:
         return None
     return ScanError(
-        f"{printable(error.filename)} cannot be read any more ({error.strerror})",
-        "see that nothing moves or deletes files while a command runs, then run it again",
+        f"{to_printable(error.filename)} cannot be read any more ({error.strerror})",
+        "make sure that files are not moved or deleted while a command runs, then run it again",
     )
 
 
-def printable(path: object) -> str:
-    """A path as a message can show it: bytes that are no UTF-8 become \\x…."""
+def to_printable(path: object) -> str:
+    """A path as messages show it: bytes that are not UTF-8 become \\x…."""
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,9 +1,9 @@
-"""Ctrl-C at any moment ends a command with one line, also while modules are being imported.
+"""Handling of Ctrl-C and SIGTERM: a command then ends with one line, even while modules are being imported.
 
-Inside an import a KeyboardInterrupt comes out as any error (NumPy's half-imported module has no `dtype`). So until the
-command begins, Ctrl-C ends the process on the spot, which leaves nothing behind; from then on it is noted, and whatever
-comes of it is reported as what it was. Trainings and studies collect Ctrl-C and SIGTERM meanwhile (`stop_requests`), to
-write their checkpoints first. Imports nothing heavy.
+During an import, a KeyboardInterrupt can turn into any other error (NumPy's partly imported module has no `dtype`). So
+before the command starts, Ctrl-C ends the process immediately, which leaves no files behind; afterwards it is recorded,
+and any exception that follows is reported as an interruption. Trainings and studies collect Ctrl-C and SIGTERM
+(`stop_requests`) and write their checkpoints first. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -20,101 +20,101 @@ STOPPED = 130
 
 Handler = Callable[[int, FrameType | None], None]
 
-_asked: list[int] = []
+_received: list[int] = []
 
 
-def leave_at_once() -> None:
-    """Let Ctrl-C end the process here and now, unless somebody else takes care of it."""
-    if _is_ours_to_set():
-        signal.signal(signal.SIGINT, _leave)
+def exit_on_ctrl_c() -> None:
+    """Let Ctrl-C end the process immediately, unless a handler of another program is set."""
+    if _may_set_handler():
+        signal.signal(signal.SIGINT, _exit)
 
 
-def note_and_raise() -> None:
-    """Let Ctrl-C raise KeyboardInterrupt, and be remembered (see `asked`)."""
-    _asked.clear()
-    if _is_ours_to_set():
-        signal.signal(signal.SIGINT, _note)
+def raise_on_ctrl_c() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt and be recorded (see `was_interrupted`)."""
+    _received.clear()
+    if _may_set_handler():
+        signal.signal(signal.SIGINT, _record_and_raise)
 
 
-def as_before() -> None:
-    """Leave Ctrl-C to Python again."""
-    if _is_ours_to_set():
+def restore_ctrl_c() -> None:
+    """Restore Python's own handling of Ctrl-C."""
+    if _may_set_handler():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def asked() -> bool:
-    """Whether Ctrl-C came since `note_and_raise`."""
-    return bool(_asked)
+def was_interrupted() -> bool:
+    """Whether Ctrl-C was pressed since `raise_on_ctrl_c`."""
+    return bool(_received)
 
 
-def _is_ours_to_set() -> bool:
-    there = signal.getsignal(signal.SIGINT)
-    return threading.current_thread() is threading.main_thread() and there in (
+def _may_set_handler() -> bool:
+    current = signal.getsignal(signal.SIGINT)
+    return threading.current_thread() is threading.main_thread() and current in (
         signal.default_int_handler,
-        _leave,
-        _note,
+        _exit,
+        _record_and_raise,
     )
 
 
-def _leave(_: int, __: FrameType | None) -> None:
+def _exit(_: int, __: FrameType | None) -> None:
     os.write(2, b"stopped\n")
     os._exit(STOPPED)
 
 
-def _note(number: int, _: FrameType | None) -> None:
-    _asked.append(number)
+def _record_and_raise(number: int, _: FrameType | None) -> None:
+    _received.append(number)
     raise KeyboardInterrupt
 
 
 @contextmanager
-def stop_requests(tell: Callable[[], object], again: Callable[[], object] | None = None) -> Iterator[list[str]]:
-    """Collect Ctrl-C and SIGTERM instead of dying of them.
+def stop_requests(on_first: Callable[[], object], on_repeat: Callable[[], object] | None = None) -> Iterator[list[str]]:
+    """Collect Ctrl-C and SIGTERM instead of ending the process.
 
-    A second SIGTERM changes nothing: a batch system may send one to every process, and a study then hands on its own.
-    In another thread than the main one, which no signal reaches, nothing is collected.
+    A repeated SIGTERM is ignored: a batch system may send one to every process, and a study forwards its own. Outside
+    the main thread, which alone receives signals, nothing is collected.
 
     Args:
-        tell: called at the first request.
-        again: called at a Ctrl-C after it; by default that is collected, too.
+        on_first: called at the first request.
+        on_repeat: called at a repeated Ctrl-C; by default that is collected, too.
 
     Yields:
-        what was asked so far, "Ctrl-C" or "SIGTERM" each.
+        the requests so far, each "Ctrl-C" or "SIGTERM".
     """
     requests: list[str] = []
 
-    def note(number: int, _: FrameType | None) -> None:
+    def collect(number: int, _: FrameType | None) -> None:
         if requests and number == signal.SIGTERM:
             return
-        if requests and again is not None:
-            again()
+        if requests and on_repeat is not None:
+            on_repeat()
         requests.append("Ctrl-C" if number == signal.SIGINT else "SIGTERM")
         if len(requests) == 1:
-            tell()
+            on_first()
 
-    with _handling({signal.SIGINT: note, signal.SIGTERM: note}):
+    with _handle_signals({signal.SIGINT: collect, signal.SIGTERM: collect}):
         yield requests
 
 
 @contextmanager
 def sigterm_as_ctrl_c() -> Iterator[None]:
-    """SIGTERM ends what runs meanwhile as Ctrl-C would; `stop_requests` inside takes both over."""
+    """Inside, SIGTERM has the effect of Ctrl-C; a nested `stop_requests` handles both."""
 
     def stop(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not break off what the first one began
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the clean-up
         raise KeyboardInterrupt("stopped")
 
-    with _handling({signal.SIGTERM: stop}):
+    with _handle_signals({signal.SIGTERM: stop}):
         yield
 
 
-def interrupt() -> None:
-    """End at once, as Ctrl-C does by itself."""
+def raise_keyboard_interrupt() -> None:
+    """Raise KeyboardInterrupt, as Ctrl-C does by default."""
     raise KeyboardInterrupt
 
 
 @contextmanager
-def _handling(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
-    """Handle these signals so, and afterwards as before."""
+def _handle_signals(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+    """Set these signal handlers, and restore the previous ones at the end."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

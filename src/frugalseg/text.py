@@ -1,4 +1,4 @@
-"""Numbers as a person writes them."""
+"""Numbers, plurals and lists for messages and reports."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterable, Sequence
 
 
 def pluralize(amount: int, noun: str) -> str:
-    """A number with its noun, in the plural unless there is one: 1 scan, 0 scans, 3 scans."""
+    """A number with its noun in the right form: 1 scan, 0 scans, 3 scans."""
     return f"{amount} {noun}{'' if amount == 1 else 's'}"
 
 
 def name_some(names: Iterable[str], most: int = 5) -> str:
-    """The first names in order, and how many more there are: a, b, c, d, e and 3 more."""
+    """The first names in alphabetical order, and the number of the others: a, b, c, d, e and 3 more."""
     ordered = sorted(names)
     return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of words in columns that start below each other, at any width of the terminal."""
+    """Rows of words as text with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -25,7 +25,7 @@ def align_columns(rows: Sequence[Sequence[str]]) -> str:
 
 
 def format_number(value: float | None, digits: int = 3, sign: bool = False) -> str:
-    """A number with fixed decimals and a real minus, or a dash where there is none."""
+    """A number with `digits` decimals and the character −, or a dash for None and NaN."""
     if value is None or value != value:
         return "–"
     text = f"{value:{'+' if sign else ''}.{digits}f}"

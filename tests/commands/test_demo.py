@@ -1,4 +1,4 @@
-"""The demo on the user's own scans: what it finds wrong before the training that takes minutes."""
+"""The demo on the user's own scans: errors that it finds before the training, which takes minutes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_budget_of_more_scans_than_are_left_ends_before_the_pre_training(given
         demo(DemoOptions(out=tmp_path / "demo", budget="2 scans", overwrite=True, **given))
 
 
-def test_of_few_scans_the_demo_takes_what_is_left(given, tmp_path, monkeypatch):
+def test_with_few_scans_the_demo_trains_on_all_that_are_left(given, tmp_path, monkeypatch):
     class FineTuningBegunError(Exception):
         """With a budget."""
 
@@ -71,8 +71,8 @@ def test_of_few_scans_the_demo_takes_what_is_left(given, tmp_path, monkeypatch):
         demo(DemoOptions(out=tmp_path / "demo", **given))
 
 
-def test_the_five_lines_run_in_a_shell_as_they_stand(tmp_path, monkeypatch, capsys):
-    """In a folder with a blank and a quote, and with nothing of the demo but its scans."""
+def test_the_printed_command_lines_run_in_a_shell(tmp_path, monkeypatch, capsys):
+    """In a folder whose name has a blank and a quote, with the scans of the demo only."""
     out = tmp_path / "it's my demo"
     assert main(["demo", *TINY, "--out", str(out)]) == 0
     shown = capsys.readouterr()
@@ -80,7 +80,7 @@ def test_the_five_lines_run_in_a_shell_as_they_stand(tmp_path, monkeypatch, caps
     lines = [line for line in shown.err.splitlines() if line.startswith("frugalseg ")]
     assert [line.split()[1] for line in lines] == ["prepare", "pretrain", "finetune", "predict", "evaluate"]
     model = (out / "model" / "model.safetensors").read_bytes()
-    for name in room.MADE[1:]:
+    for name in room.SUBFOLDERS[1:]:
         shutil.rmtree(out / name)
     program = tmp_path / "bin" / "frugalseg"
     program.parent.mkdir()
@@ -93,7 +93,7 @@ def test_the_five_lines_run_in_a_shell_as_they_stand(tmp_path, monkeypatch, caps
     assert (out / "model" / "model.safetensors").read_bytes() == model
 
 
-def test_an_interrupted_demo_is_gone_on_with(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_demo_is_resumed(tmp_path, monkeypatch, capsys):
     def stop(options):
         raise KeyboardInterrupt
 
@@ -112,7 +112,7 @@ def test_an_interrupted_demo_is_gone_on_with(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "demo" / "model" / "model.json").stat().st_mtime_ns == model
 
 
-def test_phantoms_half_made_are_made_again(tmp_path, monkeypatch):
+def test_incomplete_phantoms_are_simulated_again(tmp_path, monkeypatch):
     def write_one_and_stop(folder, cases, seed):
         write_cohort(folder, 1)
         raise KeyboardInterrupt
@@ -125,7 +125,7 @@ def test_phantoms_half_made_are_made_again(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(room, "write_cohort", lambda folder, cases, seed: made.append(folder) or folder.mkdir())
     shutil.rmtree(out / "scans.partial")
-    assert room._scans(DemoOptions(out=out))[0] == out / "scans" / "images"
+    assert room._find_scans(DemoOptions(out=out))[0] == out / "scans" / "images"
     assert made == [out / "scans.partial"]
 
 

@@ -24,7 +24,7 @@ from tests.scans import write_cohort
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with scans and a model of their liver, shown from −100 to 200 HU."""
+    """A folder with scans and a model of their liver, with a window from −100 to 200 HU."""
     root = tmp_path_factory.mktemp("refined")
     images, labels = write_cohort(root, 4, shape=(32, 32, 4))
     shown = {"size": 32, "window": (-100.0, 200.0)}
@@ -35,7 +35,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def model(trained, monkeypatch):
-    """The same, where every promptable model is a bright one: it outlines what is above 50 HU."""
+    """The same, where every promptable model segments everything above 50 HU."""
     monkeypatch.setattr(refining, "load_promptable", lambda name, *_: Bright(signature=name, threshold=0.5))
     monkeypatch.setattr("frugalseg.promptable.load.find_weights", lambda name: name)
     return trained
@@ -49,7 +49,7 @@ def mask(folder, case="scan_01"):
     return np.asarray(nib.load(folder / f"{case}.nii.gz").dataobj)
 
 
-def note_of(folder):
+def read_record(folder):
     return json.loads((folder / PREDICTIONS_FILE).read_text())
 
 
@@ -59,7 +59,7 @@ def test_without_refine_nothing_is_refined(model, tmp_path):
     assert files == [PREDICTIONS_FILE, *(f"scan_{i:02d}.nii.gz" for i in range(4))]
 
 
-def test_coarse_and_refined_masks_lie_side_by_side(model, tmp_path):
+def test_coarse_and_refined_masks_are_both_written(model, tmp_path):
     out = tmp_path / "out"
     written = predict(options(model, out, refine="litemedsam"))
     plain = predict_coarse(options(model, tmp_path / "plain"))
@@ -67,7 +67,7 @@ def test_coarse_and_refined_masks_lie_side_by_side(model, tmp_path):
     for case in plain:
         assert np.array_equal(mask(out / "coarse", case), mask(tmp_path / "plain", case))
     assert any(not np.array_equal(mask(out, case), mask(out / "coarse", case)) for case in plain)
-    note, coarse = note_of(out), note_of(out / "coarse")
+    note, coarse = read_record(out), read_record(out / "coarse")
     assert note["method"] == "refine"
     assert note["promptable"]["shown"] == {"kind": "ct", "low": -100, "high": 200}  # as in training
     assert (note["roles"], note["model"], note["targets"]) == (coarse["roles"], coarse["model"], coarse["targets"])
@@ -94,7 +94,7 @@ def test_an_interrupted_refinement_predicts_nothing_again(model, tmp_path, monke
 
 @pytest.fixture
 def broken(model, tmp_path):
-    """The scans, of which the third is none."""
+    """The scans, of which the third cannot be read."""
     images = tmp_path / "images"
     images.mkdir()
     for path in (model / "images").iterdir():
@@ -113,10 +113,10 @@ def test_a_broken_scan_is_reported_after_the_others_are_refined(model, broken, t
     with pytest.raises(ScanError, match=f"1 of {len(refined) + 1} scans not segmented, the others are in"):
         predict(PredictOptions(**given))
     assert sorted(path.name for path in out.glob("*.nii.gz")) == [f"scan_{i:02d}.nii.gz" for i in refined]
-    assert list(note_of(out)["failed"]) == ["scan_02"]
+    assert list(read_record(out)["failed"]) == ["scan_02"]
 
 
-def test_a_mended_scan_alone_is_predicted_and_refined_with_resume(model, broken, tmp_path):
+def test_resume_predicts_and_refines_only_the_repaired_scan(model, broken, tmp_path):
     out = tmp_path / "out"
     given = PredictOptions(**vars(options(model, out, refine="litemedsam")) | {"images": broken})
     with pytest.raises(ScanError) as caught:
@@ -128,16 +128,16 @@ def test_a_mended_scan_alone_is_predicted_and_refined_with_resume(model, broken,
     after = {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")}
     assert before.items() <= after.items()
     assert {path.name for path in after.keys() - before.keys()} == {"scan_02.nii.gz"}
-    assert note_of(out)["failed"] == note_of(out / "coarse")["failed"] == {}
+    assert read_record(out)["failed"] == read_record(out / "coarse")["failed"] == {}
 
 
-def test_a_file_is_no_folder(model, tmp_path):
+def test_a_file_as_output_folder_is_refused(model, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"--out .*file is a file"):
         predict(options(model, tmp_path / "file", refine="litemedsam"))
 
 
-def test_where_every_scan_is_broken_that_is_said(model, broken, tmp_path):
+def test_an_error_if_every_scan_is_broken(model, broken, tmp_path):
     given = vars(options(model, tmp_path / "out", refine="litemedsam", case=["scan_02"])) | {"images": broken}
     with pytest.raises(ScanError, match="1 of 1 scan not segmented:"):
         predict(PredictOptions(**given))
@@ -149,10 +149,10 @@ def test_the_mask_of_an_older_prediction_is_not_refined(model, broken, tmp_path)
     given = vars(options(model, out, refine="litemedsam", overwrite=True)) | {"images": broken}
     with pytest.raises(ScanError, match="1 of 4 scans not segmented"):
         predict(PredictOptions(**given))
-    assert list(note_of(out)["masks"]) == ["scan_00", "scan_01", "scan_03"]
+    assert list(read_record(out)["masks"]) == ["scan_00", "scan_01", "scan_03"]
 
 
-def test_what_is_missing_is_said_before_anything_is_predicted(trained, tmp_path):
+def test_missing_files_are_reported_before_prediction(trained, tmp_path):
     with pytest.raises(OptionError, match="no weights 'nothing'"):
         predict(options(trained, tmp_path / "out", refine="nothing"))
     assert not (tmp_path / "out").exists()
@@ -160,6 +160,6 @@ def test_what_is_missing_is_said_before_anything_is_predicted(trained, tmp_path)
         predict(PredictOptions(model=trained / "fit", images=tmp_path / "none", out=tmp_path / "out", device="cpu"))
 
 
-def test_the_coarse_command_never_passes_over_a_wish_to_refine(trained, tmp_path):
+def test_segmenting_without_refinement_refuses_refine(trained, tmp_path):
     with pytest.raises(AssertionError, match="refined masks"):
         predict_coarse(options(trained, tmp_path / "out", refine="litemedsam"))

@@ -19,7 +19,7 @@ from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import DiskError, OptionError, PairingError, ScanError, StoreError
 from frugalseg.options import PrepareOptions
-from frugalseg.records.record import as_plain
+from frugalseg.records.record import to_plain
 from tests.padded import check_shown, write_padded_mr
 from tests.scans import AFFINE_LPS, tiny_scan, write_cohort
 
@@ -258,7 +258,7 @@ from pathlib import Path
 from frugalseg.dataset.prepare import prepare
 from frugalseg.errors import RunError, StoreError
 from frugalseg.options import PrepareOptions
-from frugalseg.records.record import as_plain
+from frugalseg.records.record import to_plain
 images, labels, out = map(Path, sys.argv[1:4])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -354,7 +354,7 @@ def test_one_scan_under_two_names_stays_in_one_part(cohort, tmp_path):
             shutil.copy(folder / "scan_00.nii.gz", folder / f"copy_{i}.nii.gz")
     with pytest.warns(UserWarning, match="identical scan"):
         store = prepare(options(cohort, tmp_path))
-    parts = {store.split().part_of()[p] for p in ("scan_00", "copy_0", "copy_1", "copy_2")}
+    parts = {store.split().part_by_patient()[p] for p in ("scan_00", "copy_0", "copy_1", "copy_2")}
     assert len(parts) == 1
 
 
@@ -373,7 +373,7 @@ def test_split_from_a_file(cohort, tmp_path):
     split = {"train": ["scan_00", "scan_01"], "validation": ["scan_02"], "test": ["scan_03"]}
     (tmp_path / "split.json").write_text(json.dumps(split))
     store = prepare(options(cohort, tmp_path, split=tmp_path / "split.json"))
-    assert as_plain(store.split()) == {part: tuple(patients) for part, patients in split.items()}
+    assert to_plain(store.split()) == {part: tuple(patients) for part, patients in split.items()}
 
 
 @pytest.mark.parametrize(

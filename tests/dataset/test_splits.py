@@ -36,7 +36,7 @@ def test_unlabelled_patients_are_for_training_only():
 def test_copies_of_one_scan_stay_together():
     for seed in range(30):
         split = draw_split(PATIENTS, [{"p00", "p01"}, {"p01", "p02"}], (0.2, 0.3), seed)
-        part_of = split.part_of()
+        part_of = split.part_by_patient()
         assert part_of["p00"] == part_of["p01"] == part_of["p02"]
 
 
@@ -66,7 +66,7 @@ def test_reads_a_file(tmp_path):
     [
         ({"train": ["p00", "nobody"]}, "nobody"),
         ({"train": ["p00"], "test": ["p00"]}, "both in train and in test"),
-        ("{", "is damaged: it breaks off"),
+        ("{", "is damaged: it is cut off"),
         ("[1]", "Expected names with values"),
     ],
 )

@@ -23,8 +23,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for glibc only")
-def test_large_blocks_are_used_again_without_fetching_their_pages_anew():
-    """In processes of their own: what is set cannot be taken back."""
+def test_freed_large_blocks_are_reused_without_new_page_faults():
+    """In separate processes, since the setting cannot be undone."""
     fetched, kept = (
         int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
         for how in ("give back", "keep")
@@ -32,6 +32,6 @@ def test_large_blocks_are_used_again_without_fetching_their_pages_anew():
     assert kept < fetched / 5
 
 
-def test_other_systems_are_left_alone(monkeypatch):
+def test_other_systems_are_unchanged(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not keep_freed_memory()

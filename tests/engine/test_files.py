@@ -9,7 +9,7 @@ from frugalseg.engine.files import atomic_write, read_json, sha256, write_json
 from frugalseg.errors import DiskError
 
 
-def test_whole_or_not_there(tmp_path):
+def test_a_file_is_written_completely_or_not_at_all(tmp_path):
     path = tmp_path / "a" / "file.txt"
     with pytest.raises(KeyError), atomic_write(path, "w") as file:
         file.write("half")
@@ -48,7 +48,7 @@ def test_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path, full_disk):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_hash_of_a_folder_sees_content_and_ignores_nothing(tmp_path):
+def test_hash_of_a_folder_depends_on_the_content_of_every_file(tmp_path):
     (tmp_path / "a").write_bytes(b"1")
     (tmp_path / "b").write_bytes(b"2")
     before = sha256(tmp_path)

@@ -1,4 +1,4 @@
-"""A full disk is a `DiskError`, whichever library was writing, and what was there before stays."""
+"""A full disk is a `DiskError`, whichever library writes, and the previous file is unchanged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from matplotlib.figure import Figure
 from safetensors.torch import save
 
-from frugalseg.engine.checkpoint import keep_as_best, load_checkpoint, save_checkpoint
+from frugalseg.engine.checkpoint import link_as_best, load_checkpoint, save_checkpoint
 from frugalseg.engine.files import atomic_write, write_joined, write_json
 from frugalseg.errors import DiskError
 from frugalseg.imaging.volume import Volume
@@ -30,8 +30,8 @@ AFFINE = np.diag([-1.0, -1, 1, 1])
 
 
 @contextmanager
-def full_after(size):
-    """Writes past so many bytes of a file fail, as on a full disk."""
+def limit_file_size(size):
+    """Writes beyond this many bytes of a file fail, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -74,7 +74,7 @@ def text(path):
 
 def joined(path):
     part = path.with_name("part")
-    with full_after(resource.RLIM_INFINITY):
+    with limit_file_size(resource.RLIM_INFINITY):
         part.write_bytes(NOISE.tobytes())
     try:
         write_joined(path, np.dtype(np.uint8), NOISE.shape, [part])
@@ -113,7 +113,7 @@ WRITERS = {
 def test_every_writer_says_that_the_disk_is_full(tmp_path, name, size):
     path = tmp_path / name
     path.write_bytes(b"before")
-    with full_after(size), pytest.raises(DiskError, match=rf"{name}") as caught:
+    with limit_file_size(size), pytest.raises(DiskError, match=rf"{name}") as caught:
         WRITERS[name](path)
     assert "space" in str(caught.value)
     assert path.read_bytes() == b"before"
@@ -130,7 +130,7 @@ def test_a_training_keeps_its_last_checkpoint(tmp_path):
             if step == 15:
                 self.model.register_buffer("more", torch.from_numpy(NOISE.copy()))
 
-    with full_after(300_000), pytest.raises(DiskError, match=r"no space left while writing .*last\.ckpt"):
+    with limit_file_size(300_000), pytest.raises(DiskError, match=r"no space left while writing .*last\.ckpt"):
         run_toy(tmp_path / "run", Wide())
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["step"] == 10
     assert not list((tmp_path / "run").rglob(".*.tmp*"))
@@ -143,14 +143,14 @@ def test_a_best_checkpoint_that_has_to_be_copied(tmp_path, monkeypatch):
     last, best = tmp_path / "last.ckpt", tmp_path / "best.ckpt"
     checkpoint(last)
     monkeypatch.setattr(os, "link", no_links)
-    with full_after(1000), pytest.raises(DiskError, match="best.ckpt"):
-        keep_as_best(last, best)
-    keep_as_best(last, best)
+    with limit_file_size(1000), pytest.raises(DiskError, match="best.ckpt"):
+        link_as_best(last, best)
+    link_as_best(last, best)
     assert best.read_bytes() == last.read_bytes()
 
 
 def test_phantoms(tmp_path):
-    with full_after(1000), pytest.raises(DiskError, match="no space left"):
+    with limit_file_size(1000), pytest.raises(DiskError, match="no space left"):
         write_cohort(tmp_path, 1, 0, PhantomOptions(shape=(32, 32, 8)))
 
 

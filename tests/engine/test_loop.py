@@ -36,7 +36,10 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, killed_after, 
     broken = run_toy(tmp_path / "broken", resumed, resume="yes", minutes=minutes)
     assert_equal(weights(unbroken), weights(resumed))
     timeless = [
-        [{k: v for k, v in record.items() if k not in {"seconds", "samples_per_s", "wait"}} for record in run.records()]
+        [
+            {k: v for k, v in record.items() if k not in {"seconds", "samples_per_s", "wait"}}
+            for record in run.read_records()
+        ]
         for run in (whole, broken)
     ]
     assert timeless[0] == timeless[1]
@@ -44,17 +47,17 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, killed_after, 
 
 
 def test_killed_between_checkpoint_and_best_keeps_the_best(tmp_path, monkeypatch):
-    real = loop.keep_as_best
+    real = loop.link_as_best
 
     def dies_at_twenty(last, best):
         if load_checkpoint(last)["step"] == 20:
             raise Killed
         real(last, best)
 
-    monkeypatch.setattr(loop, "keep_as_best", dies_at_twenty)
+    monkeypatch.setattr(loop, "link_as_best", dies_at_twenty)
     with pytest.raises(Killed):
         run_toy(tmp_path / "run", ToyTask())
-    monkeypatch.setattr(loop, "keep_as_best", real)
+    monkeypatch.setattr(loop, "link_as_best", real)
     run = run_toy(tmp_path / "run", ToyTask(), resume="yes")
     assert load_checkpoint(run.best)["step"] == 20
 
@@ -109,7 +112,7 @@ def test_ctrl_c_writes_a_checkpoint_and_resumes_exactly(tmp_path):
 
 
 def stopped_by(*signals):
-    """A task whose process gets these signals in its sixth step."""
+    """A training whose process receives these signals in its sixth step."""
 
     class Stopped(ToyTask):
         def losses(self, model, rows):
@@ -123,7 +126,7 @@ def stopped_by(*signals):
 
 
 def test_sigterm_may_come_twice(tmp_path):
-    """From a batch system that tells every process, and from the study that this one works for."""
+    """From a batch system that signals every process, and from the study that runs this one."""
     with pytest.raises(InterruptedRunError, match="stopped by SIGTERM after step 6 of 40"):
         run_toy(tmp_path / "run", stopped_by(signal.SIGTERM, signal.SIGTERM))
     assert load_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["step"] == 6
@@ -152,20 +155,20 @@ class _Device:
         ("cuda", 1, None, False),
     ],
 )
-def test_passes_are_recorded_on_one_gpu_alone(tmp_path, monkeypatch, capsys, kind, processes, constant, recorded):
+def test_passes_are_captured_on_one_gpu_only(tmp_path, monkeypatch, capsys, kind, processes, constant, recorded):
     asked = []
     monkeypatch.setattr(loop.cuda_graphs, "capture", lambda *given: asked.append(given))
     trainer = object.__new__(loop._Trainer)
     trainer.task, trainer.fabric = ToyTask(), _Device(kind, processes)
     trainer.task.graphable_module = lambda: constant
-    trainer._record_passes()
+    trainer._capture_passes()
     assert asked == ([constant] if recorded else [])
 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(loop.cuda_graphs, "capture", full)
-    trainer._record_passes()
+    trainer._capture_passes()
     assert ("too little GPU memory" in capsys.readouterr().err) == recorded
 
 
@@ -173,7 +176,7 @@ def test_best_checkpoint_is_the_highest_score_not_the_last(tmp_path):
     run = run_toy(tmp_path / "run", ToyTask(peak=20))
     assert load_checkpoint(run.best)["step"] == 20
     assert load_checkpoint(run.last)["step"] == 40
-    best = max(run.records(), key=lambda r: r["score"])
+    best = max(run.read_records(), key=lambda r: r["score"])
     assert best["step"] == 20
 
 
@@ -184,7 +187,7 @@ def test_loss_that_is_not_finite_stops_the_run(tmp_path):
 
 def test_reports_hold_means_speed_and_waiting(tmp_path):
     run = run_toy(tmp_path / "run", ToyTask())
-    records = run.records()
+    records = run.read_records()
     assert [r["step"] for r in records] == [10, 20, 30, 40]
     for record in records:
         assert record["half"] == pytest.approx(record["loss"] / 2, rel=1e-6)
@@ -193,7 +196,7 @@ def test_reports_hold_means_speed_and_waiting(tmp_path):
     assert records[-1]["loss"] < records[0]["loss"]
 
 
-def test_seed_of_a_step_is_its_own():
+def test_every_step_and_process_has_its_own_seed():
     def drawn(*key):
         seed_step(*key)
         return torch.rand(3)
@@ -204,7 +207,7 @@ def test_seed_of_a_step_is_its_own():
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("options", "expected"),
     [
         ({"steps": 500, "epochs": None, "reports": 20}, (500, 25)),
         ({"steps": 500, "epochs": None, "reports": None}, (500, 10)),
@@ -214,6 +217,6 @@ def test_seed_of_a_step_is_its_own():
         ({"steps": 3, "epochs": None, "reports": 20}, (3, 1)),
     ],
 )
-def test_steps_and_interval(asked, expected):
-    steps_per_epoch = 10 if asked["reports"] is None or asked["steps"] != 500 else 30
-    assert steps_and_interval(steps_per_epoch, **asked) == expected
+def test_steps_and_interval(options, expected):
+    steps_per_epoch = 10 if options["reports"] is None or options["steps"] != 500 else 30
+    assert steps_and_interval(steps_per_epoch, **options) == expected

@@ -1,4 +1,4 @@
-"""The same work on many scans: what is said of one that does not fit into the memory."""
+"""Work on many scans: errors of a scan that does not fit into memory."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def _full_gpu(case):
 @pytest.mark.parametrize(
     ("workers", "said", "cure"),
     [
-        (0, "b: not enough memory for it, though no other scan is worked on", "crop the scan"),
-        (1, "b: not enough memory for it, though no other scan is worked on", "crop the scan"),
+        (0, "b: not enough memory for it, although it is processed alone", "crop the scan"),
+        (1, "b: not enough memory for it, although it is processed alone", "crop the scan"),
         (2, "b: not enough memory for it in parallel with 1 other", "use fewer --workers"),
         (3, "b: not enough memory for it in parallel with 2 others", "use fewer --workers"),
     ],
 )
-def test_too_large_a_scan_is_told_with_what_helps(full, workers, said, cure):
+def test_a_scan_that_is_too_large_is_named_with_what_helps(full, workers, said, cure):
     def work(case):
         return full(case) if case == "b" else case.upper()
 

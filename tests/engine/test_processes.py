@@ -9,10 +9,10 @@ from tests.engine.toy import SmoothTask, run_toy
 from tests.processes import run_twice
 
 WORKER = """
-from frugalseg.engine.device import leave_processes
+from frugalseg.engine.device import leave_process_group
 from tests.engine.toy import SmoothTask, run_toy
 run_toy(Path(sys.argv[1]), SmoothTask(), resume=sys.argv[2], steps=int(sys.argv[3]), every=5)
-leave_processes()
+leave_process_group()
 """
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of a running command: bars on a terminal, lines in a log file."""
+"""Progress of a running command: bars on a terminal, lines in a log file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from importlib import import_module
 import pytest
 
 from frugalseg import cli
-from frugalseg.commands import closing
-from frugalseg.commands.table import COMMANDS, function_of
+from frugalseg.commands import result_lines
+from frugalseg.commands.table import COMMANDS, function_name
 from frugalseg.engine import progress as room
-from frugalseg.engine.progress import Work, duration, never_silent, progress
+from frugalseg.engine.progress import Work, format_duration, heartbeat, progress
 
 
 @pytest.mark.parametrize(
@@ -32,13 +32,13 @@ from frugalseg.engine.progress import Work, duration, never_silent, progress
         (100, 0, 10, "10.0 scans/s", "0:00"),
     ],
 )
-def test_speed_and_time_left_are_told_when_they_mean_something(completed, already, seconds, speed, left):
+def test_speed_and_time_left_are_shown_once_they_are_meaningful(completed, already, seconds, speed, left):
     made = Work("w", 100, "scans", completed, already, begun=time.monotonic() - seconds)
     assert (made.speed, made.left) == (speed, left)
 
 
 def test_durations():
-    assert [duration(s) for s in (0, 7.4, 61, 3723)] == ["0:00", "0:07", "1:01", "1:02:03"]
+    assert [format_duration(s) for s in (0, 7.4, 61, 3723)] == ["0:00", "0:07", "1:01", "1:02:03"]
 
 
 SCRIPT = """
@@ -55,8 +55,8 @@ SCRIPT = """
 """
 
 
-def on_a_terminal(code, columns=80):
-    """What a terminal shows of a program, as text; control codes are taken out."""
+def run_on_terminal(code, columns=80):
+    """The text that a program shows on a terminal, without control codes."""
     main, side = pty.openpty()
     environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm", "LINES": "24"}
     process = subprocess.Popen([sys.executable, "-c", code], stdout=side, stderr=side, env=environment)
@@ -71,8 +71,8 @@ def on_a_terminal(code, columns=80):
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
 
 
-def test_on_80_columns_the_bar_and_what_it_tells_fit_and_the_inner_bar_goes():
-    shown = on_a_terminal(textwrap.dedent(SCRIPT))
+def test_bars_fit_80_columns_and_an_inner_bar_disappears():
+    shown = run_on_terminal(textwrap.dedent(SCRIPT))
     lines = [line.rstrip("\r") for line in re.split(r"[\r\n]+", shown) if line.strip()]
     assert max(map(len, lines)) <= 80
     assert any(re.match(r"training +━.* 2/4 steps 0:0", line) for line in lines)
@@ -82,7 +82,7 @@ def test_on_80_columns_the_bar_and_what_it_tells_fit_and_the_inner_bar_goes():
     assert not lines[-2].startswith("  validation")
 
 
-def test_in_a_log_file_work_has_one_line_and_that_within_it_none():
+def test_in_a_log_file_work_has_one_line_and_inner_work_none():
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT)], capture_output=True, text=True, check=True, env=os.environ
     )
@@ -107,8 +107,8 @@ def test_a_log_file_is_never_long_without_a_line(impatient, capsys):
     }
 
 
-def test_nor_where_nothing_is_counted_and_it_ends_with_the_work(impatient, capsys):
-    with never_silent("weights fetch"):
+def test_uncounted_work_prints_lines_until_it_ends(impatient, capsys):
+    with heartbeat("weights fetch"):
         time.sleep(0.5)
     first = capsys.readouterr().err
     assert "weights fetch: running for 0:0" in first
@@ -116,15 +116,15 @@ def test_nor_where_nothing_is_counted_and_it_ends_with_the_work(impatient, capsy
     assert capsys.readouterr().err == ""
 
 
-def test_lines_of_the_command_itself_are_heard_as_well(impatient, capsys):
-    with never_silent("evaluate"):
+def test_lines_of_the_command_itself_delay_the_next_line(impatient, capsys):
+    with heartbeat("evaluate"):
         for _ in range(8):
             room.say("something")
             time.sleep(0.1)
     assert "running for" not in capsys.readouterr().err
 
 
-def test_work_that_fails_has_no_line_of_success_and_leaves_nothing(impatient, capsys):
+def test_failed_work_has_no_line_of_success_and_leaves_no_activity(impatient, capsys):
     with pytest.raises(ValueError, match="broken"), progress("comparing", 3, "scans"):
         raise ValueError("broken")
     time.sleep(0.5)
@@ -133,9 +133,9 @@ def test_work_that_fails_has_no_line_of_success_and_leaves_nothing(impatient, ca
 
 
 @pytest.mark.parametrize("name", ["evaluate", "weights verify", "sam-mix train", "study status"])
-def test_the_command_line_is_never_silent(impatient, monkeypatch, capsys, name):
+def test_the_command_line_prints_lines_while_a_command_runs(impatient, monkeypatch, capsys, name):
     command = COMMANDS[name]
-    monkeypatch.setattr(import_module(command.module), function_of(name), lambda options: time.sleep(0.5))
-    monkeypatch.setattr(closing, "CLOSINGS", {})
+    monkeypatch.setattr(import_module(command.module), function_name(name), lambda options: time.sleep(0.5))
+    monkeypatch.setattr(result_lines, "RESULT_LINES", {})
     assert cli.run(name, None) == 0
     assert f"{name}: running for 0:0" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from frugalseg.engine.checkpoint import load_checkpoint, save_checkpoint
-from frugalseg.engine.device import arithmetic, find_device, make_fabric
+from frugalseg.engine.device import find_device, make_fabric, resolve_precision
 from frugalseg.engine.lock import LOCK
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import DeviceError, OptionError, RunError
@@ -32,12 +32,12 @@ def test_new_run_on_a_used_folder_is_refused(tmp_path):
     assert "--resume" not in error.value.cure
 
 
-def test_the_machinery_keeps_quiet(capfd):
+def test_lightning_prints_nothing(capfd):
     make_fabric("cpu", "bf16")
     assert capfd.readouterr() == ("", "")
 
 
-def test_folder_with_other_things_is_refused_and_untouched(tmp_path, fabric):
+def test_a_folder_with_other_files_is_refused_and_unchanged(tmp_path, fabric):
     (tmp_path / "thesis.docx").write_text("years of work")
     for resume in ("no", "auto"):
         with pytest.raises(RunError, match="in use"):
@@ -45,7 +45,7 @@ def test_folder_with_other_things_is_refused_and_untouched(tmp_path, fabric):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.docx"]
 
 
-def test_resume_where_there_is_nothing_is_an_error(tmp_path, fabric):
+def test_resume_without_a_run_is_an_error(tmp_path, fabric):
     with pytest.raises(RunError, match="no checkpoint to continue from"):
         RunFolder.claim("toy", ToyOptions(tmp_path / "run", "yes"), fabric)
     assert not (tmp_path / "run").exists()
@@ -90,7 +90,7 @@ def test_a_run_with_the_former_name_of_an_option_is_refused_naming_the_new_one(t
 
 
 @pytest.mark.parametrize("resume", ["no", "auto"])
-def test_a_file_is_no_folder(tmp_path, fabric, resume):
+def test_a_file_as_output_folder_is_refused(tmp_path, fabric, resume):
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file" / "within"):
         with pytest.raises(RunError, match=r"--out .*file is a file"):
@@ -114,7 +114,7 @@ def test_a_second_process_is_kept_out_while_the_first_trains(tmp_path):
     run_toy(tmp_path / "run", ToyTask(), resume="auto")
 
 
-def test_a_finished_run_is_read_whoever_holds_it(tmp_path, fabric):
+def test_a_finished_run_can_be_read_while_it_is_locked(tmp_path, fabric):
     path = run_toy(tmp_path / "run", ToyTask(), resume="auto").path
     (path / "model.json").touch()
     written = (path / "environment.json").stat().st_mtime_ns
@@ -125,7 +125,7 @@ def test_a_finished_run_is_read_whoever_holds_it(tmp_path, fabric):
     assert (path / "environment.json").stat().st_mtime_ns == written
 
 
-def test_the_lock_of_a_killed_process_is_no_use_of_the_folder(tmp_path):
+def test_a_folder_with_only_a_lock_file_is_not_in_use(tmp_path):
     (tmp_path / LOCK).touch()
     run_toy(tmp_path, ToyTask())
 
@@ -138,14 +138,14 @@ def test_config_and_environment_are_kept(tmp_path, fabric):
     assert environment["packages"]["torch"] == torch.__version__
 
 
-def test_a_line_cut_off_by_a_kill_is_forgotten(tmp_path, fabric):
+def test_a_line_cut_off_by_a_kill_is_removed(tmp_path, fabric):
     run = RunFolder.claim("toy", ToyOptions(tmp_path / "run"), fabric)
     for step in (10, 20, 30):
         run.log({"step": step})
     with run.metrics.open("a") as file:
         file.write('{"step": 40, "lo')
-    run.forget_after(20)
-    assert [r["step"] for r in run.records()] == [10, 20]
+    run.drop_records_after(20)
+    assert [r["step"] for r in run.read_records()] == [10, 20]
 
 
 def test_damaged_checkpoint_is_named(tmp_path):
@@ -182,7 +182,7 @@ def test_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     assert load_checkpoint(path)["step"] == 1
 
 
-def test_gpu_asked_for_and_absent():
+def test_a_missing_gpu_is_an_error():
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(DeviceError, match="there is no GPU") as error:
@@ -195,10 +195,10 @@ def test_unknown_device_and_half_precision_on_a_cpu():
     with pytest.raises(OptionError, match="tpu"):
         find_device("tpu")
     with pytest.raises(OptionError, match="needs a GPU"):
-        arithmetic("16", torch.device("cpu"))
+        resolve_precision("16", torch.device("cpu"))
 
 
-def test_another_number_of_threads_on_resuming_is_said(tmp_path):
+def test_resuming_with_another_number_of_threads_warns(tmp_path):
     before = torch.get_num_threads()
     with pytest.raises(Killed):
         run_toy(tmp_path / "run", ToyTask(stop_at=15), resume="auto")

@@ -1,4 +1,4 @@
-"""Threads: how many, by whose word, and how they wait."""
+"""Number of threads, by option, environment and limits; how idle threads wait."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from frugalseg.cli import main
 from frugalseg.engine import threads
 from frugalseg.engine.parallel import map_cases
-from frugalseg.engine.threads import cores_to_use, usable_cores, using_threads, wait_passively
+from frugalseg.engine.threads import cores_to_use, usable_cores, use_threads, wait_passively
 from frugalseg.errors import OptionError
 from frugalseg.options import EvaluateOptions, PredictOptions, PrepareOptions, PropagateOptions, SuperpixelOptions
 
@@ -44,8 +44,8 @@ SAY = "import os; {before}; import torch; print(os.environ['OMP_WAIT_POLICY'])"
     ],
     ids=["command line", "Python"],
 )
-def test_it_is_said_before_pytorch_is_loaded(before, tmp_path):
-    """GNU's OpenMP shows what it took from the environment when it was loaded."""
+def test_the_waiting_policy_is_set_before_pytorch_is_loaded(before, tmp_path):
+    """GNU's OpenMP prints the settings that it read when it was loaded."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP", "KMP"))}
     done = subprocess.run(
         [sys.executable, "-c", SAY.format(before=before)],
@@ -83,37 +83,37 @@ def test_a_container_s_quota_is_read(tmp_path, member, files, cores):
         (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cgroup" / name).write_text(text + "\n")
     (tmp_path / "self").write_text(member + "\n")
-    assert threads._quota(tmp_path / "self", tmp_path / "cgroup") == cores
+    assert threads._read_cgroup_cores(tmp_path / "self", tmp_path / "cgroup") == cores
 
 
 def test_a_share_of_a_core_counts_as_one(monkeypatch):
-    monkeypatch.setattr(threads, "_quota", lambda: 0.5)
+    monkeypatch.setattr(threads, "_read_cgroup_cores", lambda: 0.5)
     assert usable_cores() == 1
 
 
 @pytest.mark.parametrize(
     ("variable", "option", "meant"), [("3", None, 3), ("3", 2, 2), ("4,2", None, 4), ("", 2, 2), ("many", 5, 5)]
 )
-def test_the_option_goes_before_the_environment(monkeypatch, variable, option, meant):
+def test_the_option_has_priority_over_the_environment(monkeypatch, variable, option, meant):
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
     before = torch.get_num_threads()
-    with using_threads(option):
+    with use_threads(option):
         assert (torch.get_num_threads(), cores_to_use()) == (meant, meant)
-        with using_threads(None):  # a command within a command
+        with use_threads(None):  # a command within a command
             assert torch.get_num_threads() == meant
     assert torch.get_num_threads() == before
 
 
-def test_with_neither_the_limit_is_what_may_be_used(monkeypatch):
+def test_with_neither_all_usable_cores_are_used(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "usable_cores", lambda: 1)
-    with using_threads(None):
+    with use_threads(None):
         assert (torch.get_num_threads(), cores_to_use()) == (1, 1)
 
 
-def test_scans_worked_on_together_share_the_threads(monkeypatch):
+def test_scans_processed_in_parallel_share_the_threads(monkeypatch):
     jobs = {str(i): i for i in range(4)}
-    with using_threads(6):
+    with use_threads(6):
         for workers, each in ((2, 3), (None, 1), (0, 6), (1, 6)):
             told, _ = map_cases(lambda _: torch.get_num_threads(), jobs, "counting", workers)
             assert set(told.values()) == {each}
@@ -137,7 +137,7 @@ def test_no_threads_are_refused(kind, given, threads):
         kind(**dict.fromkeys(given, "x"), **more, threads=threads)
 
 
-def test_a_run_notes_its_threads_and_one_number_gives_one_result(tmp_path, monkeypatch):
+def test_a_run_records_its_threads_and_the_same_number_gives_the_same_result(tmp_path, monkeypatch):
     from frugalseg.dataset.prepare import prepare
     from tests.scans import write_cohort
 

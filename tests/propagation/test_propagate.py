@@ -388,7 +388,7 @@ def test_too_little_memory_for_all_boxes_is_halved(root, monkeypatch):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"slices": "5,x"}, "--slices 5,x: 'x' is no slice number"),
+        ({"slices": "5,x"}, "--slices 5,x: 'x' is not a slice number"),
         ({"slices": "-3"}, "--slices -3"),
         ({"slice_range": "5"}, "--slice-range 5: expected two slices"),
         ({"review_below": 2.0}, "--review-below 2"),

@@ -1,4 +1,4 @@
-"""model.json: what each training writes is read as one record, and files of the format before still are."""
+"""model.json: the files of every training are read, and those of the previous format."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from frugalseg.records.model import (
     ScanRole,
     SegmenterAnnotation,
     SegmenterRecord,
-    kind_of,
     read_mask_model,
     read_model,
+    read_model_kind,
 )
 from tests.records.files import FORMAT_0, old_file
 
@@ -50,7 +50,7 @@ def test_a_file_without_a_format_is_read_and_written_in_the_present_one(run, tmp
     record.write(tmp_path / "model.json")
     content = json.loads((tmp_path / "model.json").read_text())
     assert content["format"] == ModelRecord.FORMAT
-    assert KINDS[kind].of_run(tmp_path) == record
+    assert KINDS[kind].read_run(tmp_path) == record
     # Nothing of the old file is lost.
     old = old_file(f"{kind}.model")
     assert old.keys() <= content.keys()
@@ -99,7 +99,7 @@ def test_the_values_of_a_sam_mix():
         ("encoder", {"norm": "group"}, "'norm': invalid enum value 'group'"),
         ("encoder", {"fingerprints": None}, "'fingerprints': expected a list"),
         ("segmenter", {"targets": {}}, "targets names no organ"),
-        ("segmenter", {"keep": {"liver": "all"}}, "keep does not tell what to keep of the mask of spleen"),
+        ("segmenter", {"keep": {"liver": "all"}}, "keep names no post-processing for spleen"),
         ("segmenter", {"context": -1}, "context is -1"),
         ("segmenter", {"keep": {"liver": "all", "spleen": "some"}}, "invalid enum value 'some'"),
         ("segmenter", {"preprocessing": {"size": 0, "intensity": {"kind": "ct", "low": 0, "high": 1}}}, "size is 0"),
@@ -112,7 +112,7 @@ def test_the_values_of_a_sam_mix():
         ("sam-mix", {"targets": {}}, "targets names no organ"),
     ],
 )
-def test_what_cannot_be_is_damage_of_the_file(run, kind, change, told):
+def test_impossible_values_are_damage_of_the_file(run, kind, change, told):
     folder = run(kind, **change)
     with pytest.raises(RunError) as error:
         read_model(folder)
@@ -122,27 +122,27 @@ def test_what_cannot_be_is_damage_of_the_file(run, kind, change, told):
 
 
 def test_a_run_of_another_kind_is_refused_and_the_command_named(run):
-    with pytest.raises(RunError, match="holds a model of kind 'encoder', needed is 'segmenter'") as error:
-        SegmenterRecord.of_run(run("encoder"))
+    with pytest.raises(RunError, match="holds a model of kind 'encoder', expected 'segmenter'") as error:
+        SegmenterRecord.read_run(run("encoder"))
     assert error.value.cure == "give a run folder of `frugalseg finetune`"
-    with pytest.raises(RunError, match="needed is 'segmenter'"):
+    with pytest.raises(RunError, match="expected 'segmenter'"):
         read_mask_model(run("encoder"))
     assert isinstance(read_mask_model(run("sam-mix")), SamMixRecord)
 
 
 def test_a_folder_without_a_model(tmp_path):
     with pytest.raises(RunError, match="holds no trained model") as error:
-        EncoderRecord.of_run(tmp_path)
+        EncoderRecord.read_run(tmp_path)
     assert error.value.cure == "give a run folder of `frugalseg pretrain`"
     (tmp_path / "config.yaml").touch()
     with pytest.raises(RunError, match="is a run that has not finished"):
-        kind_of(tmp_path)
+        read_model_kind(tmp_path)
 
 
-def test_a_kind_that_nothing_makes(run):
+def test_an_unknown_kind(run):
     folder = run("encoder")
     (folder / "model.json").write_text(json.dumps(old_file("encoder.model", kind="oracle")))
-    assert kind_of(folder) == "oracle"
+    assert read_model_kind(folder) == "oracle"
     with pytest.raises(RunError, match="its kind is 'oracle', expected encoder, segmenter, sam-mix"):
         read_model(folder)
 

@@ -1,4 +1,4 @@
-"""predictions.json: what each command that makes masks writes is read as one record, older files too."""
+"""predictions.json: the files of every command that makes masks are read, and older ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.records.predictions import (
     PREDICTIONS_FILE,
     CaseRecord,
-    GivenMask,
+    InputMask,
     OrganRefinement,
     PredictionRecord,
     Propagation,
@@ -30,7 +30,7 @@ def old(name: str) -> PredictionRecord:
 def test_a_file_without_a_format_is_read_and_written_in_the_present_one(tmp_path, name):
     record = old(name)
     record.write(tmp_path / PREDICTIONS_FILE)
-    assert PredictionRecord.beside(tmp_path) == record
+    assert PredictionRecord.read_beside(tmp_path) == record
     content = json.loads((tmp_path / PREDICTIONS_FILE).read_text())
     assert content["format"] == PredictionRecord.FORMAT
     before = old_file(f"{name}.predictions")
@@ -41,7 +41,7 @@ def test_the_values_of_each_command():
     predicted = old("predicted")
     assert (predicted.model, predicted.method, predicted.promptable) == ("/data/segmenter", None, None)
     assert predicted.targets == {"liver": (6,), "spleen": (1,)}
-    assert predicted.of_case("scan_02").role == "test"
+    assert predicted.select_case("scan_02").role == "test"
     mixed = old("sam-mix-predicted")
     assert mixed.trained == {"liver": (6,), "spleen": (1,)}
     assert len(mixed.present["scan_00"]["liver"]) == 6
@@ -49,35 +49,35 @@ def test_the_values_of_each_command():
     assert refined.promptable is not None
     assert refined.promptable.shown == IntensityScale("ct", -160, 240)
     assert refined.roles is None
-    assert isinstance(refined.of_case("scan_00").given, GivenMask)
+    assert isinstance(refined.select_case("scan_00").given, InputMask)
     assert isinstance(refined.refinement["scan_00"].organs["label 6"], OrganRefinement)
-    propagated = old("propagated").of_case("scan_00").propagation
+    propagated = old("propagated").select_case("scan_00").propagation
     assert isinstance(propagated, Propagation)
     assert propagated.slices == (0, 5)
 
 
-def test_what_is_told_of_one_scan_joins_the_others():
+def test_entries_of_one_scan_are_added_to_the_others():
     start = PredictionRecord(roles={}, masks={"a": "a.nii.gz"})
     both = start.with_case("b", CaseRecord(mask="b.nii.gz", role="test"))
     assert both.masks == {"a": "a.nii.gz", "b": "b.nii.gz"}
     assert both.roles == {"b": "test"}
-    assert both.of_case("b") == CaseRecord(mask="b.nii.gz", role="test")
+    assert both.select_case("b") == CaseRecord(mask="b.nii.gz", role="test")
     assert start.masks == {"a": "a.nii.gz"}
-    assert both.only(["b"]) == replace(both, masks={"b": "b.nii.gz"})
+    assert both.select_cases(["b"]) == replace(both, masks={"b": "b.nii.gz"})
 
 
-def test_where_nothing_is_known_of_the_model_no_role_is_told():
+def test_without_a_known_model_there_are_no_roles():
     record = PredictionRecord(roles=None).with_case("a", CaseRecord(annotated=(2,)))
     assert record.roles is None
     assert record.annotated == {"a": (2,)}
-    assert record.only([]).roles is None
+    assert record.select_cases([]).roles is None
 
 
-def test_there_may_be_none(tmp_path):
-    assert PredictionRecord.beside(tmp_path) is None
+def test_a_folder_without_a_record(tmp_path):
+    assert PredictionRecord.read_beside(tmp_path) is None
     PredictionRecord(roles={}).write(tmp_path / PREDICTIONS_FILE)
     (tmp_path / "a.nii.gz").touch()
-    assert PredictionRecord.beside(tmp_path / "a.nii.gz") == PredictionRecord(roles={})
+    assert PredictionRecord.read_beside(tmp_path / "a.nii.gz") == PredictionRecord(roles={})
 
 
 @pytest.mark.parametrize(
@@ -89,15 +89,15 @@ def test_there_may_be_none(tmp_path):
         ({"method": "guess"}, "'method': invalid enum value 'guess'"),
     ],
 )
-def test_what_is_wrong_is_told(tmp_path, change, told):
+def test_faults_are_named(tmp_path, change, told):
     (tmp_path / PREDICTIONS_FILE).write_text(json.dumps(old_file("predicted.predictions", **change)))
     with pytest.raises(PairingError, match="is damaged") as error:
-        PredictionRecord.beside(tmp_path)
+        PredictionRecord.read_beside(tmp_path)
     assert told in error.value.problem
     assert str(tmp_path / PREDICTIONS_FILE) in error.value.problem
 
 
-def test_a_record_that_tells_no_roles_is_damaged(tmp_path):
+def test_a_record_without_roles_is_damaged(tmp_path):
     (tmp_path / PREDICTIONS_FILE).write_text("{}")
     with pytest.raises(PairingError, match="it has no 'roles'"):
-        PredictionRecord.beside(tmp_path)
+        PredictionRecord.read_beside(tmp_path)

@@ -36,7 +36,7 @@ class Example(Record):
 WHOLE = Example(kind="b", parts=(Part("x", (1, 2)), Part("y")), share=1)
 
 
-def test_what_is_written_is_read_again(tmp_path):
+def test_a_written_record_is_read_again(tmp_path):
     WHOLE.write(tmp_path / "e.json")
     assert Example.read(tmp_path / "e.json") == WHOLE
     assert json.loads((tmp_path / "e.json").read_text())["format"] == 2
@@ -55,7 +55,7 @@ def test_what_is_written_is_read_again(tmp_path):
         ({"format": "new"}, "format 'new', expected 2"),
     ],
 )
-def test_what_is_wrong_is_told_with_file_key_and_cure(tmp_path, change, told):
+def test_faults_are_named_with_file_key_and_cure(tmp_path, change, told):
     path = tmp_path / "e.json"
     path.write_text(json.dumps({**WHOLE.to_json(), **change}))
     with pytest.raises(StoreError) as error:
@@ -66,7 +66,7 @@ def test_what_is_wrong_is_told_with_file_key_and_cure(tmp_path, change, told):
 
 
 @pytest.mark.parametrize("text", ["", "\x00\x00", '{"kind": "a", "pa', "[1]", "null", "nonsense", "[" * 100_000])
-def test_a_file_that_is_no_record_is_damaged(tmp_path, text):
+def test_a_file_that_is_not_an_object_is_damaged(tmp_path, text):
     (tmp_path / "e.json").write_text(text)
     with pytest.raises(StoreError, match="e.json is damaged"):
         Example.read(tmp_path / "e.json")
@@ -86,7 +86,7 @@ def test_older_formats_are_converted_step_by_step(tmp_path):
         Example.read(path)
 
 
-def test_a_name_from_a_newer_version_is_left_alone(tmp_path):
+def test_an_unknown_key_is_ignored(tmp_path):
     path = tmp_path / "e.json"
     path.write_text(json.dumps({**WHOLE.to_json(), "more": 1}))
     assert Example.read(path) == WHOLE

@@ -10,7 +10,7 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
 from frugalseg.promptable.embeddings import EmbeddingCache, ScanSlices, digest_of, signature_of
 from frugalseg.propagation.propagate import keep_or_clear
-from frugalseg.records.origin import Origin
+from frugalseg.records.origin import WeightsOrigin
 from frugalseg.records.signatures import EmbeddingSignature, SlicesSignature
 from tests.promptable.fake import Bright
 from tests.records.test_store import FIXTURES, TIMES
@@ -18,7 +18,7 @@ from tests.scans import AFFINE_LPS, tiny_scan
 
 
 @pytest.mark.parametrize("time", TIMES)
-def test_embeddings_of_before_are_found_again(tmp_path, time):
+def test_embeddings_of_an_older_version_are_found_again(tmp_path, time):
     path = FIXTURES / time / "embedding_signature.json"
     there = EmbeddingSignature.read(path)
     digest = json.loads((FIXTURES / time / "embedding_digest.json").read_text())
@@ -29,7 +29,7 @@ def test_embeddings_of_before_are_found_again(tmp_path, time):
     assert (tmp_path / digest[:20] / "signature.json").read_text() == path.read_text()
 
 
-def test_the_part_that_differs_is_told():
+def test_the_part_that_differs_is_named():
     one = EmbeddingSignature.read(FIXTURES / "before_records" / "embedding_signature.json")
     assert one.difference(one) is None
     assert replace(one, shown={"0": 0.0, "1": 1.0}).difference(one) == "shown"
@@ -37,7 +37,7 @@ def test_the_part_that_differs_is_told():
 
 
 @pytest.mark.parametrize("time", TIMES)
-def test_slices_that_a_propagation_of_before_reached_are_kept(tmp_path, time):
+def test_slices_of_an_older_unfinished_propagation_are_kept(tmp_path, time):
     store = tmp_path / ".a.partial"
     store.mkdir()
     (store / "signature.json").write_bytes((FIXTURES / time / "slices_signature.json").read_bytes())
@@ -50,7 +50,7 @@ def test_slices_that_a_propagation_of_before_reached_are_kept(tmp_path, time):
     assert not (store / "0003.npz").exists()
 
 
-def test_a_damaged_signature_keeps_nothing(tmp_path):
+def test_slices_with_a_damaged_signature_are_not_kept(tmp_path):
     (tmp_path / "signature.json").write_text("[1]")
     (tmp_path / "0003.npz").touch()
     with pytest.raises(RunError, match="is damaged"):
@@ -60,7 +60,7 @@ def test_a_damaged_signature_keeps_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("time", TIMES)
-def test_an_origin_of_before_is_read(time):
-    origin = Origin.read(FIXTURES / time / "origin.json")
+def test_an_older_origin_is_read(time):
+    origin = WeightsOrigin.read(FIXTURES / time / "origin.json")
     source = "https://example.org/lite_medsam.pth"
-    assert origin == Origin("lite_medsam.pth", 12, "0" * 64, source, "Apache-2.0", True)
+    assert origin == WeightsOrigin("lite_medsam.pth", 12, "0" * 64, source, "Apache-2.0", True)

@@ -23,7 +23,7 @@ TIMES = ["cb68f7c", "before_records"]
 
 @pytest.mark.parametrize("time", TIMES)
 @pytest.mark.parametrize("name", ["store", "store_of_whole_numbers"])
-def test_a_store_of_before_is_written_again_as_it_was(tmp_path, time, name):
+def test_an_older_store_is_written_again_unchanged(tmp_path, time, name):
     path = FIXTURES / time / f"{name}.json"
     StoreRecord.read(path).write(tmp_path / "store.json")
     assert (tmp_path / "store.json").read_text() == path.read_text()
@@ -31,8 +31,8 @@ def test_a_store_of_before_is_written_again_as_it_was(tmp_path, time, name):
 
 @pytest.mark.parametrize("time", TIMES)
 @pytest.mark.parametrize("name", ["", "_of_whole_numbers"])
-def test_runs_know_a_store_of_before_again(tmp_path, monkeypatch, time, name):
-    """Else none of them could be resumed."""
+def test_the_identity_of_an_older_store_is_unchanged(tmp_path, monkeypatch, time, name):
+    """Otherwise their runs could not be resumed."""
     record = StoreRecord.read(FIXTURES / time / f"store{name}.json")
     store = SliceStore(tmp_path, record, index_of(record.scans, record.parameters.targets))
     (tmp_path / "superpixels.npy").touch()
@@ -41,7 +41,7 @@ def test_runs_know_a_store_of_before_again(tmp_path, monkeypatch, time, name):
     assert store.identity(split, superpixels="superpixels" in expected) == expected
 
 
-def test_what_a_store_holds_is_typed():
+def test_the_values_of_a_store_are_typed():
     record = StoreRecord.read(FIXTURES / "before_records" / "store.json")
     assert record.parameters.intensity == IntensityScale("ct", -160, 240)
     assert record.parameters.targets == {"liver": (6,)}
@@ -52,7 +52,7 @@ def test_what_a_store_holds_is_typed():
     assert len(scan.present) == 3
 
 
-def test_copied_scans_and_superpixels_make_no_other_store():
+def test_copied_scans_and_superpixels_do_not_change_the_identity():
     record = StoreRecord.read(FIXTURES / "before_records" / "store.json")
     moved = tuple(
         replace(scan, stamp=(FileStamp("/else/a", *scan.stamp[0][1:]), scan.stamp[1])) for scan in record.scans
@@ -68,15 +68,15 @@ def test_copied_scans_and_superpixels_make_no_other_store():
         (("parameters", "size"), 0, "size 0 is below 1"),
         (("parameters", "intensity", "kind"), "pet", "'parameters.intensity.kind': invalid enum value 'pet'"),
         (("parameters", "intensity", "low"), 900, "--window 900 240.0"),
-        (("scans",), [], "it tells of no scan"),
+        (("scans",), [], "it lists no scan"),
         (("scans", 0, "slices"), 0, "the scan 'scan_00' has 0 slices"),
-        (("scans", 0, "slices"), 4, "the scan 'scan_00' does not tell of every slice which organs it shows"),
-        (("scans", 0, "present", 0), [], "the scan 'scan_00' does not tell of every slice which organs it shows"),
+        (("scans", 0, "slices"), 4, "the scan 'scan_00' does not state for every slice which organs it shows"),
+        (("scans", 0, "present", 0), [], "the scan 'scan_00' does not state for every slice which organs it shows"),
         (("scans", 0, "stamp", 0, 1), "1", "'scans[0].stamp[0][1]': expected a whole number, got a text"),
         (("format",), 2, "has format 2, this version of frugalseg reads up to 1"),
     ],
 )
-def test_values_that_cannot_be_are_named(tmp_path, keys, value, told):
+def test_impossible_values_are_named(tmp_path, keys, value, told):
     content = json.loads((FIXTURES / "before_records" / "store.json").read_text())
     changed = copy.deepcopy(content)
     within = changed
@@ -90,12 +90,12 @@ def test_values_that_cannot_be_are_named(tmp_path, keys, value, told):
     assert error.value.problem.count(str(tmp_path / "store.json")) == 1
 
 
-def test_differences_of_parameters_are_told():
+def test_differences_of_parameters_are_named():
     there = store_record({"liver": (6,)}, size=64).parameters
     asked = replace(there, size=32, intensity=IntensityScale("ct", -160, 240))
-    assert there.differences(asked) == ["size: 64 there, 32 asked"]
+    assert there.differences(asked) == ["size: 64 in the store, 32 requested"]
     assert there.differences(replace(there, targets={"liver": (6, 7)})) == [
-        "targets: {'liver': (6,)} there, {'liver': (6, 7)} asked"
+        "targets: {'liver': (6,)} in the store, {'liver': (6, 7)} requested"
     ]
 
 
@@ -113,7 +113,7 @@ def test_a_split_of_a_user_has_no_format_and_may_name_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("time", TIMES)
-def test_a_list_of_test_scans_of_before_is_read(time):
+def test_an_older_index_of_test_scans_is_read(time):
     index = ScanIndex.read(FIXTURES / time / "scan_index.json")
     assert [scan.case for scan in index.scans] == [f"scan_{i:02d}" for i in range(4)]
     assert index.scans[0].stamp[1].path == "/data/labels/scan_00.nii.gz"

@@ -30,7 +30,7 @@ def test_a_file_of_an_older_version_is_read_and_written_in_the_present_format(na
     assert kind.read(tmp_path / name) == record
 
 
-def test_older_cells_are_trials_with_all_that_they_said():
+def test_older_cells_are_converted_to_trials():
     cells = {cell["id"]: cell for cell in json.loads((OLD / "grid.json").read_text())["cells"]}
     grid = GridRecord.read(OLD / "grid.json")
     assert {trial.id for trial in grid.trials} == cells.keys()
@@ -56,7 +56,7 @@ def test_cells_from_before_equal_draws_and_follow_ups_stand_for_themselves(tmp_p
         assert (trial.uses_test_references, trial.annotation, trial.semi) == (False, None, "")
 
 
-def test_jobs_at_a_time_had_another_name():
+def test_the_former_name_of_jobs_is_converted():
     assert StudyRecord.read(OLD / "study.json").jobs == json.loads((OLD / "study.json").read_text())["at_once"]
 
 
@@ -79,7 +79,7 @@ def test_a_damaged_grid_is_named_with_what_is_wrong(tmp_path, change, told):
     assert "grid.json" in str(caught.value)
 
 
-def test_a_state_that_no_job_has_is_refused(tmp_path):
+def test_an_unknown_state_is_refused(tmp_path):
     (tmp_path / "job.json").write_text('{"state": "gone"}')
     with pytest.raises(RunError, match="'state'"):
         JobState.read(tmp_path / "job.json")

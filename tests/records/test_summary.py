@@ -13,7 +13,7 @@ from tests.records.test_store import FIXTURES, TIMES
 
 @pytest.mark.parametrize("time", TIMES)
 @pytest.mark.parametrize(("kind", "name"), [(SummaryRecord, "summary"), (CasesRecord, "cases")])
-def test_files_of_before_are_written_again_as_they_were(tmp_path, time, kind, name):
+def test_older_files_are_written_again_unchanged(tmp_path, time, kind, name):
     path = FIXTURES / time / f"{name}.json"
     kind.read(path).write(tmp_path / "again.json")
     again, before = json.loads((tmp_path / "again.json").read_text()), json.loads(path.read_text())
@@ -31,7 +31,7 @@ def test_a_summary_is_typed():
     assert record.targets == {"liver": (6,)}
 
 
-def test_a_study_reads_no_more_than_it_needs(tmp_path):
+def test_a_study_reads_only_the_keys_it_needs(tmp_path):
     path = tmp_path / "summary.json"
     record = SummaryRecord.read(FIXTURES / "before_records" / "summary.json")
     replace(record, complete=False, annotated_slices_left_out={"a": (2, 5)}).write(path)
@@ -41,5 +41,5 @@ def test_a_study_reads_no_more_than_it_needs(tmp_path):
         EvaluationState.read(path)
 
 
-def test_what_json_cannot_hold_is_none():
+def test_nan_and_infinity_become_none():
     assert [finite_or_none(value) for value in (0.5, float("nan"), float("inf"))] == [0.5, None, None]

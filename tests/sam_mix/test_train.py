@@ -31,7 +31,7 @@ def test_the_run_folder_holds_what_was_learned_apart_from_the_base(options, coho
     files = {path.name for path in run.path.iterdir()}
     assert {"classifier.safetensors", "decoder.safetensors", "lora.safetensors", "model.json"} <= files
     assert not (run.path / "model.safetensors").exists()
-    record = SamMixRecord.of_run(run.path)
+    record = SamMixRecord.read_run(run.path)
     lora = load_file(run.path / "lora.safetensors")
     assert sum(tensor.numel() for tensor in lora.values()) == record.trained["lora"] == 2 * 2 * 4 * 2 * 16
     with safe_open(run.path / "lora.safetensors", framework="pt") as file:
@@ -48,7 +48,7 @@ def test_the_run_folder_holds_what_was_learned_apart_from_the_base(options, coho
     }
     roles = [scan.role for scan in record.scans]
     assert sorted(roles) == ["test", "test", "train", "train", "train", "validation"]
-    records = run.records()
+    records = run.read_records()
     assert [record["step"] for record in records] == [3, 6]
     assert {"class_loss", "mask_loss", "score_loss", "dice", "auroc_liver", "specificity_liver"} <= records[0].keys()
     weights = sum((run.path / f"{part}.safetensors").stat().st_size for part in ("classifier", "decoder", "lora"))
@@ -57,7 +57,7 @@ def test_the_run_folder_holds_what_was_learned_apart_from_the_base(options, coho
 
 def test_lora_decoder_and_classifier_have_moved_and_the_base_has_not(options, cohort, tmp_path):
     run = sam_mix_train(options(out=tmp_path / "run", steps=2))
-    record = SamMixRecord.of_run(run.path)
+    record = SamMixRecord.read_run(run.path)
     trained = load_mix(run.path, record, None, CPU)
     lora = load_file(run.path / "lora.safetensors")
     assert all(tensor.abs().sum() > 0 for name, tensor in lora.items() if "lora_B" in name)
@@ -85,7 +85,7 @@ def test_other_ways_of_training(options, tmp_path, more, monkeypatch):
     # Tiny random models are sure of nothing: here everything counts as sure.
     monkeypatch.setattr("frugalseg.sam_mix.task.SURE", -100.0)
     run = sam_mix_train(options(out=tmp_path / "run", steps=2, **more))
-    record = run.records()[-1]
+    record = run.read_records()[-1]
     assert np.isfinite(record["loss"])
     if "self_training" in more:
         assert record["self_loss"] > 0
@@ -97,11 +97,11 @@ def test_other_ways_of_training(options, tmp_path, more, monkeypatch):
 
 def test_two_organs_have_one_classifier_output_and_one_prompt_each(options, cohort, tmp_path):
     run = sam_mix_train(options(out=tmp_path / "run", data=cohort / "store", steps=2, adapt="decoder"))
-    record = SamMixRecord.of_run(run.path)
+    record = SamMixRecord.read_run(run.path)
     assert record.settings.organs == 2
     assert set(record.keep) == set(record.focal.alpha) == {"liver", "spleen"}
     assert load_file(run.path / "classifier.safetensors")["classifier.head.weight"].shape[0] == 2
-    assert "auroc_spleen" in run.records()[-1]
+    assert "auroc_spleen" in run.read_records()[-1]
 
 
 @pytest.mark.parametrize("adapt", ["lora", "decoder"])
@@ -123,13 +123,13 @@ def test_a_run_that_is_stopped_and_resumed_is_the_unbroken_one(options, tmp_path
             sam_mix_train(broken)
     assert not (tmp_path / "broken" / "model.json").exists()
     with pytest.raises(RunError, match="has not finished"):
-        SamMixRecord.of_run(tmp_path / "broken")
+        SamMixRecord.read_run(tmp_path / "broken")
     resumed = sam_mix_train(options(out=tmp_path / "broken", adapt=adapt, steps=4, validate_every=2, resume="yes"))
     for part in ("classifier", "decoder", *(["lora"] if adapt == "lora" else [])):
         one, other = (load_file(run.path / f"{part}.safetensors") for run in (whole, resumed))
         assert one.keys() == other.keys()
         assert all(torch.equal(one[name], other[name]) for name in one)
-    assert [r["loss"] for r in whole.records()] == [r["loss"] for r in resumed.records()]
+    assert [r["loss"] for r in whole.read_records()] == [r["loss"] for r in resumed.read_records()]
 
 
 def test_a_checkpoint_holds_nothing_of_the_frozen_encoder(options, tmp_path):
@@ -144,10 +144,10 @@ def test_the_base_must_be_the_one_of_the_training(options, cohort, tmp_path):
     run = sam_mix_train(options(out=tmp_path / "run", steps=1, adapt="decoder"))
     sam(seed=1).save_pretrained(tmp_path / "other")
     with pytest.raises(RunError, match="the very same base model|trained on SAM"):
-        load_mix(run.path, SamMixRecord.of_run(run.path), str(tmp_path / "other"), CPU)
+        load_mix(run.path, SamMixRecord.read_run(run.path), str(tmp_path / "other"), CPU)
     (run.path / "decoder.safetensors").write_bytes(b"damaged")
     with pytest.raises(RunError, match="decoder.safetensors cannot be read"):
-        load_mix(run.path, SamMixRecord.of_run(run.path), None, CPU)
+        load_mix(run.path, SamMixRecord.read_run(run.path), None, CPU)
 
 
 @pytest.mark.parametrize("kept", ["positive", "negative"])

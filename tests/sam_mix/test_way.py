@@ -63,7 +63,7 @@ def test_the_weights_of_a_run_lie_that_far_from_the_base(options, cohort, tmp_pa
     scores = iter([0.3, 0.4])  # of the only validation, and half-way back
     settings = options(out=tmp_path / "run", adapt=adapt, steps=3, validate_every=3)
     run = sam_mix_train(settings)
-    record = SamMixRecord.of_run(run.path)
+    record = SamMixRecord.read_run(run.path)
     assert (record.way_from_base, record.validation_dice) == (0.5, 0.4)
     torch.manual_seed(settings.seed)
     start = build(record.settings, str(cohort / "sam"), CPU).branch.state_dict()

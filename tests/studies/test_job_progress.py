@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from frugalseg.engine.run import plain
+from frugalseg.engine.run import to_plain_options
 from frugalseg.options import FinetuneOptions, PretrainOptions
 from frugalseg.studies.jobs.job_progress import (
     JobProgress,
@@ -22,7 +22,7 @@ from frugalseg.studies.jobs.job_progress import (
 
 def run_folder(path, options, *records):
     path.mkdir(parents=True)
-    (path / "config.yaml").write_text(yaml.safe_dump(plain(options)))
+    (path / "config.yaml").write_text(yaml.safe_dump(to_plain_options(options)))
     if records:
         (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     return path

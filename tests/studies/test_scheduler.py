@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from frugalseg.engine.files import MODEL_FILE
 from frugalseg.errors import InterruptedRunError
-from frugalseg.models.saved import SPEC
 from frugalseg.options import FinetuneOptions
 from frugalseg.records.study import JobState
 from frugalseg.studies.jobs.job import EvaluatedJob, Job, ModelJob
@@ -83,7 +83,7 @@ def test_masks_made_of_a_lost_model_s_are_made_again_and_a_model_outlives_its_pr
     assert workers.started == ["model", "refined"]
 
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / SPEC).touch()
+    (tmp_path / "model" / MODEL_FILE).touch()
     lost = [Job(id="pretrain"), replace(model, needs=("pretrain",)), refined]
     assert run_jobs(lost, tmp_path, workers, lambda *_: None).before == {"model", "refined"}
 

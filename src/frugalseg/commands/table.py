@@ -1,6 +1,6 @@
-"""The table of commands: name → options and the module whose function of that name does it.
+"""The table of commands: name → options, and the module with the function of that name.
 
-A command of a command (`study status`) is a name of two words; its function has an underscore between them.
+Names may have two words (`study status`); the function then has an underscore between them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ class Command:
     """One command.
 
     Attributes:
-        options: dataclass of its options; its docstring is what the command does.
-        module: where the function lies; imported only when the command runs.
+        options: dataclass of its options; its docstring describes the command.
+        module: module of the function; imported only when the command runs.
         group: the heading under which `frugalseg --help` lists it.
-        example: a line that runs it.
-        first: the option that a first argument without a flag stands for, if any.
+        example: a command line.
+        first: the option that a first argument without a flag is the value of, if any.
     """
 
     options: type[Any]
@@ -41,34 +41,34 @@ class Command:
         return (self.options.__doc__ or "").strip()
 
 
-def required(command: Command) -> list[str]:
-    """The options without a default."""
+def required_options(command: Command) -> list[str]:
+    """Names of the options without a default."""
     return [f.name for f in fields(command.options) if f.default is MISSING and f.default_factory is MISSING]
 
 
-def function_of(name: str) -> str:
-    """The name of the function that does the command: `sam-mix train` is `sam_mix_train`."""
+def function_name(name: str) -> str:
+    """The name of a command's function: `sam_mix_train` for `sam-mix train`."""
     return name.replace(" ", "_").replace("-", "_")
 
 
-def command_line(name: str, given: Any) -> str:
-    """The line that runs a command with these options, to be copied into a shell; defaults are left out."""
+def format_command(name: str, given: Any) -> str:
+    """The shell command line that runs a command with these options; defaults are omitted."""
     words = ["frugalseg", *name.split()]
     for field in fields(given):
         value = getattr(given, field.name)
         if value == (field.default if field.default_factory is MISSING else field.default_factory()):
             continue
-        words += _flag("--" + field.name.replace("_", "-"), value)
+        words += _format_option("--" + field.name.replace("_", "-"), value)
     return shlex.join(words)
 
 
-def _flag(flag: str, value: object) -> list[str]:
-    """An option as it is typed."""
+def _format_option(flag: str, value: object) -> list[str]:
+    """An option as words of a command line."""
     if isinstance(value, bool):
         return [flag] if value else [f"{flag}=false"]
     if isinstance(value, (list, tuple)):
         return [flag, *map(str, value)]
-    # A value that begins like a flag must be attached to its own one.
+    # A value that begins with "-" must be attached to its flag.
     return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
 
 

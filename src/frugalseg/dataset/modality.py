@@ -15,7 +15,7 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.modality import SPOKEN, Finding, Kind, declared_modality, find_modality
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
-from frugalseg.options.common import PERCENTILES, WINDOW, IntensityOptions, Modality, told_modality
+from frugalseg.options.common import PERCENTILES, WINDOW, IntensityOptions, Modality, stated_modality
 from frugalseg.records.model import Preprocessing
 
 Options = TypeVar("Options", bound=IntensityOptions)
@@ -89,7 +89,7 @@ def settle(options: Options, images: Mapping[str, Path], workers: int | None = N
     Raises:
         ScanError: there are scans of both kinds.
     """
-    told = told_modality(options)
+    told = stated_modality(options)
     expected = _find(images, workers) if told == "auto" else Expected(told, "all scans were stated to be", certain=True)
     return decide(options, expected.kind), expected
 

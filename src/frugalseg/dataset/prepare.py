@@ -38,7 +38,7 @@ from frugalseg.dataset.store import (
 from frugalseg.dataset.superpixels import prepare_superpixels
 from frugalseg.dataset.targets import Targets, check_held, parse_targets, to_classes
 from frugalseg.engine.files import atomic_write, check_out, sha256, write_joined
-from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import FrugalsegError, OptionError, ScanError, StoreError, disk_errors
@@ -51,8 +51,8 @@ from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import PrepareOptions, SuperpixelOptions
-from frugalseg.options.common import told_modality
-from frugalseg.records.record import as_plain
+from frugalseg.options.common import stated_modality
+from frugalseg.records.record import to_plain
 from frugalseg.records.split import PARTS, Split
 from frugalseg.records.store import Digests, ScanEntry, SplitParameters, StoreParameters, StoreRecord
 from frugalseg.text import pluralize
@@ -177,7 +177,7 @@ def _make(
 
 def _settled(options: PrepareOptions, images: Mapping[str, Path]) -> tuple[PrepareOptions, Expected]:
     """The options with the modality decided: as a store that is there was made, or by the scans."""
-    if told_modality(options) == "auto" and (options.out / "store.json").is_file():
+    if stated_modality(options) == "auto" and (options.out / "store.json").is_file():
         kind = SliceStore.open(options.out).intensity.kind
         return decide(options, kind), Expected(kind, "the store holds")
     return settle(options, images, options.workers)
@@ -250,7 +250,7 @@ def _existing(out: Path, parameters: StoreParameters, sources: Mapping[str, Stam
 
 def _digest(parameters: StoreParameters) -> str:
     """A short name for what shapes a scan's part, so that parts made otherwise are never mixed in."""
-    shaping = {name: value for name, value in as_plain(parameters).items() if name != "split"}
+    shaping = {name: value for name, value in to_plain(parameters).items() if name != "split"}
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -329,7 +329,7 @@ def _chunks(stack: npt.NDArray[Any], length: int = 16) -> Iterator[npt.NDArray[A
 def _report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_broken: bool) -> None:
     if not failures:
         return
-    told = f"{len(failures)} of {total} scans cannot be prepared:\n{list_failures(failures)}"
+    told = f"{len(failures)} of {total} scans cannot be prepared:\n{format_failures(failures)}"
     odd = any(isinstance(error, ModalityError) for error in failures.values())  # whole, and perhaps the right ones
     if odd or not skip_broken or len(failures) == total:
         raise ScanError(
@@ -378,7 +378,7 @@ def _describe(store: SliceStore) -> None:
 def _describe_split(store: SliceStore, split: Split) -> None:
     """Few labels: how many are left to train on, and whether any choose the model, is better known now than later."""
     labelled = store.slices[store.slices["labelled"]].groupby("case")["patient"].first()
-    count = labelled.map(split.part_of()).value_counts()
+    count = labelled.map(split.part_by_patient()).value_counts()
     training, validation, test = (int(count.get(part, 0)) for part in PARTS)
     left_out = len(labelled) - training - validation - test
     say(

@@ -77,7 +77,7 @@ def read_split(path: Path, patients: Iterable[str], same_image: Sequence[set[str
         split = Split.read(path)
     except SplitError as error:
         raise SplitError(f"--split {error.problem}", error.cure) from None
-    if unknown := set(split.part_of()) - set(patients):
+    if unknown := set(split.part_by_patient()) - set(patients):
         raise SplitError(
             f"--split {path} names {name_some(unknown)}, no such patient is in the images (there are "
             f"{name_some(patients)})",
@@ -89,7 +89,7 @@ def read_split(path: Path, patients: Iterable[str], same_image: Sequence[set[str
 
 def check_leakage(split: Split, same_image: Sequence[set[str]]) -> None:
     """Raise `SplitError` where one and the same scan stands in two parts under two patients' names."""
-    part_of = split.part_of()
+    part_of = split.part_by_patient()
     for group in same_image:
         parts = sorted({part_of[patient] for patient in group if patient in part_of})
         if len(parts) > 1:

@@ -32,7 +32,7 @@ from frugalseg.errors import StoreError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import middle_slices
 from frugalseg.records.model import Preprocessing
-from frugalseg.records.record import as_plain
+from frugalseg.records.record import to_plain
 from frugalseg.records.split import Split
 from frugalseg.records.store import CURE, ScanEntry, StoreRecord, SuperpixelParameters
 
@@ -243,10 +243,10 @@ class SliceStore:
         Raises:
             StoreError: superpixels are read, and there are none.
         """
-        made = {"superpixels": json.dumps(as_plain(self._need_superpixels()), sort_keys=True)} if superpixels else {}
+        made = {"superpixels": json.dumps(to_plain(self._need_superpixels()), sort_keys=True)} if superpixels else {}
         return {
             "store_sha256": hashlib.sha256(self.record.identity().encode()).hexdigest(),
-            "split_sha256": hashlib.sha256(json.dumps(as_plain(split), sort_keys=True).encode()).hexdigest(),
+            "split_sha256": hashlib.sha256(json.dumps(to_plain(split), sort_keys=True).encode()).hexdigest(),
             **made,
         }
 

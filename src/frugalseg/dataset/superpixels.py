@@ -19,7 +19,7 @@ from frugalseg.dataset.digest import digest_of
 from frugalseg.dataset.place import place_of
 from frugalseg.dataset.store import SUPERPIXELS, SliceStore
 from frugalseg.engine.files import atomic_write, write_joined
-from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import ScanError, StoreError, disk_errors
@@ -118,7 +118,7 @@ def _add(store: SliceStore, options: SuperpixelOptions) -> SliceStore:
     _, failures = map_cases(_superpixels_of_scan, todo, "superpixels", options.workers)
     if failures:
         raise ScanError(
-            f"superpixels of {len(failures)} of {len(jobs)} scans failed:\n{list_failures(failures)}",
+            f"superpixels of {len(failures)} of {len(jobs)} scans failed:\n{format_failures(failures)}",
             "run the same command again; the other scans are kept",
         )
     shape = (len(store.slices), store.size, store.size)

@@ -1,4 +1,4 @@
-"""How the C library treats the large blocks that a training step on the CPU frees."""
+"""Settings of the C library's memory allocator for training on the CPU."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ LARGEST_KEPT = 1 << 30
 
 
 def keep_freed_memory() -> bool:
-    """Let the process keep blocks of up to 1 GiB that it frees, to use them again.
+    """Keep freed blocks of up to 1 GiB in the process for reuse.
 
-    glibc returns blocks above 32 MiB to the system at once and allocates them again, page by page, for the next layer.
-    Activations of a batch are that large, and a training step on the CPU spends up to a third of its time on it. The
-    price is memory: about a fifth more at the peak, and none returned before the process ends.
+    glibc returns blocks above 32 MiB to the system immediately and allocates them again, page by page, for the next
+    layer. Activations of a batch are that large, and this takes up to a third of a training step on the CPU. Keeping
+    them raises peak memory by about a fifth, and no memory is returned before the process ends.
 
     Returns:
-        Whether it could be set; not where the C library is another one.
+        Whether it was set; False with C libraries other than glibc.
     """
     if sys.platform != "linux":
         return False

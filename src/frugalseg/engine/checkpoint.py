@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped."""
+"""Checkpoints: the complete state of a training, so that a resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from frugalseg.engine.files import atomic_write, temporary_name
-from frugalseg.engine.forms import fault
+from frugalseg.engine.schema import find_fault
 from frugalseg.errors import RunError, disk_errors
 
 CURE = "start the training again in another --out"
-NEEDED = {
+EXPECTED_KEYS = {
     "step": int,
     "seconds": float,
     "best": float,
@@ -31,22 +31,22 @@ NEEDED = {
     "scheduler": dict,
     "scaler": dict,
 }
-"""What a checkpoint of a training holds; see `engine.loop`."""
+"""Keys of a training checkpoint and their types; see `engine.loop`."""
 
 _UNREADABLE = (
     *(RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError),
     *(OverflowError, RecursionError, AssertionError, struct.error),
     *(pickle.UnpicklingError, zipfile.BadZipFile),
 )
-"""What torch.load lets through when a file is damaged."""
+"""Exceptions that torch.load raises for a damaged file."""
 
 
 State = dict[str, Any]
-"""A checkpoint: what PyTorch's modules, optimisers and schedules call their state, and numbers."""
+"""A checkpoint: state dicts of PyTorch modules, optimisers and schedules, and numbers."""
 
 
 def save_checkpoint(path: Path, state: State) -> None:
-    """Write `state` (tensors and plain Python values) so that `path` is always a whole checkpoint."""
+    """Write `state` (tensors and plain Python values) atomically."""
     with atomic_write(path) as file:
         torch.save(state, file)
 
@@ -69,11 +69,11 @@ def load_checkpoint(path: Path) -> State:
 
 
 def check_checkpoint(path: Path, state: State, steps: int) -> None:
-    """Raise `RunError` unless a training of so many steps can go on from what was read, or take its model from it.
+    """Raise `RunError` unless a training of `steps` steps can be resumed from `state`, or its model loaded.
 
-    Noticed are keys that are missing or of another type, a step beyond the end, and weights that are not finite.
+    Detects keys that are missing or of another type, a step beyond `steps`, and weights that are not finite.
     """
-    if wrong := fault(state, NEEDED):
+    if wrong := find_fault(state, EXPECTED_KEYS):
         raise RunError(f"checkpoint {path} is damaged: {wrong}", CURE)
     if not 0 <= state["step"] <= steps:
         raise RunError(f"checkpoint {path} is damaged: it is at step {state['step']} of {steps}", CURE)
@@ -83,17 +83,17 @@ def check_checkpoint(path: Path, state: State, steps: int) -> None:
 
 
 @contextmanager
-def fitting(path: Path) -> Iterator[None]:
-    """Turn what PyTorch says of a state that is not this network's or this optimiser's into a `RunError`."""
+def mismatch_errors(path: Path) -> Iterator[None]:
+    """Turn PyTorch's errors on loading the state of another network or optimiser into a `RunError`."""
     try:
         yield
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise RunError(f"checkpoint {path} is not of this training ({reason})", CURE) from error
+        raise RunError(f"checkpoint {path} belongs to another training ({reason})", CURE) from error
 
 
-def keep_as_best(last: Path, best: Path) -> None:
-    """Let `best` name the checkpoint that `last` names now; a hard link, so it costs nothing."""
+def link_as_best(last: Path, best: Path) -> None:
+    """Make `best` a hard link to the present file `last`, which takes no space."""
     temporary = temporary_name(best)
     with disk_errors(best):
         temporary.unlink(missing_ok=True)

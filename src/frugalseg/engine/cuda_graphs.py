@@ -1,7 +1,7 @@
 """A network's forward and backward pass, captured once as a CUDA graph and then replayed.
 
-A GPU does the layers of a few small slices faster than Python can ask for them one by one: in a step of ten slices of
-128² an H200 was at work for a quarter of the time. Replaying asks once.
+For a few small slices a GPU computes layers faster than Python can launch them: in a step of ten slices of 128² an H200
+was busy for a quarter of the time. Replaying a graph is one launch.
 """
 
 from __future__ import annotations
@@ -13,29 +13,28 @@ from torch import nn
 
 
 def capture(network: nn.Module, shape: tuple[int, ...]) -> None:
-    """Let the network in training mode replay what it does to inputs of this shape; its state stays as it is.
+    """Capture the network's passes on inputs of this shape, to be replayed in training mode; its state is unchanged.
 
-    In evaluation mode it computes as before, on inputs of any shape. Call it in the autocast that training computes in.
+    In evaluation mode the network computes as before, on inputs of any shape. Call this under the autocast of training.
 
     Args:
-        network: on a GPU, with its parameters where they will stay. From now on its outputs and gradients in training
-            mode live until its next pass only: use both, and set the gradients to None, before that.
-        shape: of every input in training mode; inputs are copied to where the recorded pass reads them, as float32.
+        network: on a GPU; its parameters must keep their memory from now on. In training mode its outputs and gradients
+            are overwritten by its next pass: use them, and set the gradients to None, before that.
+        shape: of every input in training mode; inputs are copied, as float32, into the memory that the graph reads.
     """
-    # Earlier networks hold their records in a circle of references, and one that is let go of while another is being
-    # recorded would spoil it.
+    # Graphs of earlier networks are in reference cycles; freeing one during a capture would invalidate the capture.
     gc.collect()
     kept = {name: buffer.clone() for name, buffer in network.named_buffers()}
     device = next(network.parameters()).device
     network.train()
     kind = torch.get_autocast_dtype("cuda")
     try:
-        # Weights that autocast keeps in 16 bits from one layer to the next would not be converted again when replayed.
+        # A replay would not convert the 16-bit copies of weights that autocast caches.
         with torch.autocast("cuda", kind, enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False):
             example = torch.rand(shape, device=device)
             torch.cuda.make_graphed_callables(network, (example,), allow_unused_input=True)
-    finally:  # recording runs the network, and batch norm counts what it sees
+    finally:  # capturing runs the network, which changes the statistics of batch norm
         for name, buffer in network.named_buffers():
             buffer.copy_(kept[name])
-    # What is recorded keeps the stream that it was recorded on; PyTorch would warn of that in every training.
+    # Replayed passes stay on the stream of the capture; PyTorch would warn of that in every training.
     torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)

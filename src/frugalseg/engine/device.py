@@ -1,4 +1,4 @@
-"""Where and in which arithmetic a command computes."""
+"""The device and the floating-point precision of a command."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from frugalseg.text import pluralize
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-Arithmetic = Literal["32-true", "bf16-mixed", "16-mixed"]
+FabricPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
-def check_name(name: str) -> None:
+def check_device_name(name: str) -> None:
     """Raise `OptionError` unless `name` is auto, cpu, cuda, or cuda:N."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise OptionError(f"--device {name!r} is unknown", "give auto, cpu, cuda, or cuda:N")
 
 
 def find_device(name: str) -> torch.device:
-    """The device called `name`: auto (CUDA where there is one), cpu, cuda, or cuda:N.
+    """The device for `name`: auto (CUDA if available), cpu, cuda, or cuda:N.
 
     Raises:
         OptionError: the name is none of these.
-        DeviceError: the GPU asked for is not there.
+        DeviceError: there is no such GPU.
     """
-    check_name(name)
-    there = torch.cuda.device_count()
-    if name == "cpu" or (name == "auto" and there == 0):
+    check_device_name(name)
+    count = torch.cuda.device_count()
+    if name == "cpu" or (name == "auto" and count == 0):
         return torch.device("cpu")
     device = torch.device("cuda" if name == "auto" else name)
-    if (device.index or 0) >= there:
-        found = {0: "is no GPU", 1: "is only 1 GPU"}.get(there, f"are only {there} GPUs")
+    if (device.index or 0) >= count:
+        found = {0: "is no GPU", 1: "is only 1 GPU"}.get(count, f"are only {count} GPUs")
         raise DeviceError(
             f"--device {name}: there {found} that PyTorch can use",
             "use --device cpu, or install a CUDA build of PyTorch and check `nvidia-smi`",
@@ -47,37 +47,37 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda", device.index or int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def arithmetic(precision: Precision, device: torch.device) -> Arithmetic:
-    """What autocast uses; `auto` is bf16 where the device computes faster in it, else 32.
+def resolve_precision(precision: Precision, device: torch.device) -> FabricPrecision:
+    """The precision in Fabric's terms; `auto` is bf16 where the device is faster with it, otherwise 32.
 
     Raises:
-        OptionError: 16 was asked for on a CPU.
+        OptionError: 16 on a CPU.
     """
     if precision == "auto":
-        precision = "bf16" if _fast_bf16(device) else "32"
+        precision = "bf16" if _has_fast_bf16(device) else "32"
     if precision == "16" and device.type == "cpu":
         raise OptionError("--precision 16 needs a GPU", "use --precision bf16 or 32 on a CPU")
-    return cast(Arithmetic, {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision])
+    return cast(FabricPrecision, {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision])
 
 
-def _fast_bf16(device: torch.device) -> bool:
+def _has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """Autocast for inference in the arithmetic of `precision`."""
-    kind = arithmetic(precision, device)
+    """Autocast for inference with this precision."""
+    kind = resolve_precision(precision, device)
     dtype = torch.float16 if kind == "16-mixed" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=kind != "32-true")
 
 
 def make_fabric(device_name: str, precision: Precision) -> Fabric:
-    """A Lightning Fabric on one device, or on this process's share of the devices under torchrun."""
+    """A Lightning Fabric on one device, or under torchrun on this process's devices."""
     from lightning.fabric import Fabric
 
-    for name in ("lightning.fabric", "lightning.pytorch"):  # either may be the one that speaks
+    for name in ("lightning.fabric", "lightning.pytorch"):  # depending on how Lightning was installed
         logging.getLogger(name).setLevel(logging.WARNING)
     device = find_device(device_name)
     if device.type == "cpu":
@@ -92,19 +92,19 @@ def make_fabric(device_name: str, precision: Precision) -> Fabric:
         }
     else:
         settings["devices"] = [device.index] if device.type == "cuda" else 1
-    fabric = Fabric(precision=arithmetic(precision, device), **settings)
+    fabric = Fabric(precision=resolve_precision(precision, device), **settings)
     fabric.launch()
     return fabric
 
 
-def describe(device: torch.device) -> str:
-    """The device in words."""
+def describe_device(device: torch.device) -> str:
+    """Name of the device, for people."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
     return f"CPU, {pluralize(torch.get_num_threads(), 'thread')}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def leave_processes() -> None:
-    """End what a training shared with other processes under torchrun; without it, some crash on their way out."""
+def leave_process_group() -> None:
+    """Leave torchrun's process group; otherwise some processes crash when they exit."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

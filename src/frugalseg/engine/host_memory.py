@@ -1,21 +1,21 @@
-"""How much of the machine's memory is left."""
+"""Free main memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-UNKNOWN = 4 << 30
-"""Assumed where the system does not say: half of a small laptop's."""
+DEFAULT_BYTES = 4 << 30
+"""Assumed where the system does not report it: half of a small laptop's memory."""
 
 
 def free_host_memory() -> int:
-    """Bytes that this process may still take: what the machine has free, within the limits of process and group."""
-    limits = [*_machine(), *_group(), *_process()]
-    return max(0, min(limits)) if limits else UNKNOWN
+    """Bytes that this process can still allocate: free memory, within the limits of container and process."""
+    limits = [*_read_system_memory(), *_read_cgroup_memory(), *_read_process_memory()]
+    return max(0, min(limits)) if limits else DEFAULT_BYTES
 
 
-def _machine() -> Iterator[int]:
+def _read_system_memory() -> Iterator[int]:
     try:
         fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         yield int(fields["MemAvailable"].split()[0]) * 1024
@@ -23,20 +23,20 @@ def _machine() -> Iterator[int]:
         return
 
 
-def _group() -> Iterator[int]:
-    """What a container may still take (cgroup 2); files in its cache count as free."""
+def _read_cgroup_memory() -> Iterator[int]:
+    """Free memory of the container (cgroup 2), file cache included."""
     folder = Path("/sys/fs/cgroup")
     try:
         limit, used = (folder / "memory.max").read_text().strip(), int((folder / "memory.current").read_text())
-        told = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        fields = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return
     if limit != "max":
-        yield int(limit) - used + int(told.get("inactive_file", 0)) + int(told.get("active_file", 0))
+        yield int(limit) - used + int(fields.get("inactive_file", 0)) + int(fields.get("active_file", 0))
 
 
-def _process() -> Iterator[int]:
-    """What is left under `ulimit -v`."""
+def _read_process_memory() -> Iterator[int]:
+    """Remaining address space under `ulimit -v`."""
     try:
         import resource
     except ImportError:  # on Windows

@@ -1,8 +1,8 @@
-"""The training loop; every training command is a `Task` that it runs.
+"""The training loop; every training command is a `TrainingTask` that it runs.
 
-All randomness of step n is a function of (seed, n, process): the order of an epoch comes from (seed, epoch), and
-the generators behind dropout and augmentation are reseeded before every step. A run that is killed and resumed
-therefore equals the unbroken one, from any checkpoint, without generator states to store.
+All randomness of step n is a function of (seed, n, process): the order of an epoch comes from (seed, epoch), and the
+random generators of dropout and augmentation are reseeded before every step. A resumed run therefore equals an
+uninterrupted one, from any checkpoint, and no generator states are stored.
 """
 
 from __future__ import annotations
@@ -19,29 +19,36 @@ import torch
 from torch import Tensor, nn
 
 from frugalseg.engine import cuda_graphs
-from frugalseg.engine.checkpoint import State, check_checkpoint, fitting, keep_as_best, load_checkpoint, save_checkpoint
-from frugalseg.engine.memory import out_of_memory
+from frugalseg.engine.checkpoint import (
+    State,
+    check_checkpoint,
+    link_as_best,
+    load_checkpoint,
+    mismatch_errors,
+    save_checkpoint,
+)
+from frugalseg.engine.memory import is_out_of_memory
 from frugalseg.engine.progress import Work, console, progress, say
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import InterruptedRunError, RunError
-from frugalseg.interrupts import interrupt, stop_requests
+from frugalseg.interrupts import raise_keyboard_interrupt, stop_requests
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-Batch = TypeVar("Batch")
+Item = TypeVar("Item")
 
-NOTE_EVERY_S = 0.5
-VALIDATED = {"dice": "validation Dice", "probe_auroc": "probe AUROC"}
-"""Figure of a validation that a training's bar shows → what it is called."""
+BAR_INTERVAL_S = 0.5
+VALIDATION_FIGURES = {"dice": "validation Dice", "probe_auroc": "probe AUROC"}
+"""Validation figures in the progress bar → their titles."""
 
 
-class Task(ABC):
-    """One kind of training: what is learned, from what, and how it is judged.
+class TrainingTask(ABC):
+    """One kind of training: model, data, loss and validation.
 
     Attributes:
         model: the network; the loop moves it to the device.
-        optimizer, scheduler: the scheduler is stepped once an iteration.
+        optimizer, scheduler: the scheduler is stepped after every optimiser step.
         steps_per_epoch: batches of every epoch.
     """
 
@@ -56,40 +63,40 @@ class Task(ABC):
 
     @abstractmethod
     def stream(self, batches: Sequence[Tensor]) -> Iterator[Any]:
-        """Gather these batches on the device, one after the other."""
+        """Load these batches to the device, in order."""
 
     @abstractmethod
     def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
         """The loss to minimise under "loss", and its parts under their names; all scalars."""
 
     def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]] | None:
-        """The network that every step calls exactly once, on inputs of one shape, and this shape.
+        """A network that every step calls exactly once, on inputs of one shape, and this shape.
 
-        None where there is no such network. On one GPU its passes are recorded and replayed (`engine.cuda_graphs`).
+        None where there is no such network. On one GPU its passes are captured and replayed (`engine.cuda_graphs`).
         """
         return None
 
-    def after_step(self, step: int) -> None:  # noqa: B027 - most tasks have nothing to do
-        """What follows an optimiser step, `step` being the number of steps done: moving averages, queues.
+    def after_step(self, step: int) -> None:  # noqa: B027 - most trainings have nothing to do
+        """Update moving averages or queues after an optimiser step, `step` being the number of steps done.
 
-        Whatever this changes must live in `model`, whose state is what a checkpoint keeps.
+        The state that this changes must be part of `model`, since checkpoints contain only that.
         """
 
     def validate(self) -> dict[str, float]:
-        """Figures on the validation patients; "score", where given, chooses the best checkpoint (higher wins)."""
+        """Metrics on the validation patients; the highest "score", if there is one, chooses the best checkpoint."""
         return {}
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long, and how often to look.
+class TrainingPlan:
+    """Length of a training and intervals of its reports.
 
     Attributes:
-        steps: optimiser steps in all.
-        report_every: steps between reports; validation, log and checkpoint go with them.
-        seed: seed of everything drawn during training.
-        clip: largest gradient norm, or None.
-        checkpoint_minutes: longest time between checkpoints.
+        steps: total number of optimiser steps.
+        report_every: steps between reports, each with validation, log entry and checkpoint.
+        seed: random seed of the training.
+        clip: maximum gradient norm, or None.
+        checkpoint_minutes: longest time between checkpoints, in minutes.
     """
 
     steps: int
@@ -101,7 +108,7 @@ class Plan:
 
 @dataclass
 class _State:
-    """Where a run stands, apart from the tensors."""
+    """Progress of a run: what a checkpoint contains besides state dicts."""
 
     step: int = 0
     seconds: float = 0.0
@@ -126,49 +133,52 @@ class _Stopwatch:
     def seconds(self) -> float:
         return max(time.perf_counter() - self.begun, 1e-9)
 
-    def timed(self, stream: Iterable[Batch]) -> Iterator[Batch]:
-        """Hand on the batches, counting the time until each is there."""
+    def time_waiting(self, stream: Iterable[Item]) -> Iterator[Item]:
+        """The batches of a stream, adding up the time spent waiting for them."""
         iterator = iter(stream)
         while True:
-            asked = time.perf_counter()
+            begun = time.perf_counter()
             try:
                 batch = next(iterator)
             except StopIteration:
                 return
-            self.waited += time.perf_counter() - asked
+            self.waited += time.perf_counter() - begun
             yield batch
 
 
-def train(task: Task, plan: Plan, fabric: Fabric, run: RunFolder) -> None:
-    """Train `task` to the end of `plan`, from the start or from the run's last checkpoint.
+def train(task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder) -> None:
+    """Train to the end of `plan`, from the start or from the run's last checkpoint.
 
     Raises:
         InterruptedRunError: after Ctrl-C or SIGTERM, with a checkpoint written.
         RunError: the loss is no longer finite, or the checkpoint is damaged.
     """
     trainer = _Trainer(task, plan, fabric, run)
-    with stop_requests(_tell_stopping, again=interrupt) as stop, progress("training", plan.steps, "steps") as bar:
+    with (
+        stop_requests(_say_stopping, on_repeat=raise_keyboard_interrupt) as stop,
+        progress("training", plan.steps, "steps") as bar,
+    ):
         trainer.run_steps(bar, stop)
 
 
 class _Trainer:
-    def __init__(self, task: Task, plan: Plan, fabric: Fabric, run: RunFolder) -> None:
+    def __init__(self, task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder) -> None:
         self.task, self.plan, self.fabric, self.run = task, plan, fabric, run
         self.model, self.optimizer = fabric.setup(task.model, task.optimizer)
-        self._record_passes()
+        self._capture_passes()
         self.state = _State()
         self.watch = _Stopwatch()
-        self.noted_at = 0.0
+        self.bar_updated_at = 0.0
         self.figures: list[str] = []
         self.saved_at = time.perf_counter()
         resuming = run.last.is_file()
-        fabric.barrier()  # every process has looked before the first one writes
+        fabric.barrier()  # every process has checked before the first one writes
         if resuming:
             self._restore(load_checkpoint(run.last))
         else:
             self._save()
 
-    def _record_passes(self) -> None:
+    def _capture_passes(self) -> None:
         """On one GPU, capture the network's passes as CUDA graphs, if memory suffices."""
         constant = self.task.graphable_module()
         if constant is None or self.fabric.device.type != "cuda" or self.fabric.world_size > 1:
@@ -177,23 +187,23 @@ class _Trainer:
             with self.fabric.autocast():
                 cuda_graphs.capture(*constant)
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             say("too little GPU memory for CUDA graphs: steps are not replayed, which is slower")
 
     def run_steps(self, bar: Work, stop: list[str]) -> None:
         state, plan, per_epoch = self.state, self.plan, self.task.steps_per_epoch
-        bar.go_on_from(state.step)
+        bar.resume_from(state.step)
         self.watch.restart()
         while state.step < plan.steps:
             epoch, done = divmod(state.step, per_epoch)
             batches = self.task.batches(epoch)[done : done + plan.steps - state.step]
             share = [batch[self.fabric.global_rank :: self.fabric.world_size] for batch in batches]
-            for batch, rows in zip(self.watch.timed(self.task.stream(share)), batches, strict=True):
+            for batch, rows in zip(self.watch.time_waiting(self.task.stream(share)), batches, strict=True):
                 self._step(batch)
                 self.watch.samples += len(rows)
                 bar.update(state.step)
-                self._note(bar)
+                self._update_bar(bar)
                 if state.step % plan.report_every == 0 or state.step == plan.steps:
                     self._report()
                 elif stop or time.perf_counter() - self.saved_at > 60 * plan.checkpoint_minutes:
@@ -218,22 +228,22 @@ class _Trainer:
         self.task.after_step(self.state.step)
         self.state.summed += 1
         for name, value in losses.items():
-            value = value.detach().double()  # summed on the device: reading it here would make a GPU wait
+            value = value.detach().double()  # summed on the device: reading it here would wait for the GPU
             self.state.sums[name] = self.state.sums[name] + value if name in self.state.sums else value
 
-    def _note(self, bar: Work) -> None:
-        """Tell on the bar how it goes; at most twice a second, since a GPU must be waited for to know the loss."""
-        if time.perf_counter() - self.noted_at < NOTE_EVERY_S or not self.state.summed:
+    def _update_bar(self, bar: Work) -> None:
+        """Show loss and speed on the bar; at most twice a second, since reading the loss waits for the GPU."""
+        if time.perf_counter() - self.bar_updated_at < BAR_INTERVAL_S or not self.state.summed:
             return
-        self.noted_at = time.perf_counter()
+        self.bar_updated_at = time.perf_counter()
         loss = float(self.state.sums["loss"]) / self.state.summed
         best = [f"best {self.state.best:.3f} at step {self.state.best_step}"] if self.state.best_step >= 0 else []
         speed = f"{self.watch.samples / self.watch.seconds:.0f} samples/s"
         wait = f"{self.watch.waited / self.watch.seconds:.0%} waiting"
         bar.note = " · ".join([f"loss {loss:.3f}", *self.figures, *best, speed, wait])
 
-    def _tell(self, record: Mapping[str, float]) -> None:
-        """Say a record of metrics.jsonl where no bar shows it."""
+    def _say_record(self, record: Mapping[str, float]) -> None:
+        """Print a record of metrics.jsonl where there is no progress bar."""
         if not console.is_interactive:
             numbers = {k: v for k, v in record.items() if isinstance(v, float) and k != "epoch"}
             if self.state.best_step >= 0:
@@ -260,18 +270,18 @@ class _Trainer:
             self.task.model.eval()
             with torch.no_grad():
                 record |= self.task.validate()
-            self.figures = _figures(record)
+            self.figures = _format_validation(record)
             state.seconds += time.perf_counter() - begun
             record["seconds"] = round(state.seconds, 3)
             better = "score" in record and record["score"] >= state.best
             if better:
                 state.best, state.best_step = record["score"], state.step
             self.run.log(record)
-            self._tell(record)
+            self._say_record(record)
         state.sums, state.summed = {}, 0
         self._save()
-        if self.fabric.is_global_zero and better:  # a kill just before is mended by `_restore`
-            keep_as_best(self.run.last, self.run.best)
+        if self.fabric.is_global_zero and better:  # after a kill just before this line, `_restore` does it
+            link_as_best(self.run.last, self.run.best)
         self.fabric.barrier()
         self.watch.restart()
 
@@ -292,7 +302,7 @@ class _Trainer:
 
     def _restore(self, saved: State) -> None:
         check_checkpoint(self.run.last, saved, self.plan.steps)
-        with fitting(self.run.last):
+        with mismatch_errors(self.run.last):
             self.task.model.load_state_dict(saved["model"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.task.scheduler.load_state_dict(saved["scheduler"])
@@ -300,42 +310,42 @@ class _Trainer:
         self.state = _State(**{field.name: saved[field.name] for field in fields(_State)})
         if self.fabric.is_global_zero:
             if self.state.best_step == self.state.step:
-                keep_as_best(self.run.last, self.run.best)
-            self.run.forget_after(self.state.step)
+                link_as_best(self.run.last, self.run.best)
+            self.run.drop_records_after(self.state.step)
             say(f"continuing {self.run.path} after step {self.state.step} of {self.plan.steps}")
         self.fabric.barrier()
 
 
-def _figures(record: Mapping[str, float]) -> list[str]:
-    """What the last validation found, in words."""
-    return [f"{words} {record[name]:.3f}" for name, words in VALIDATED.items() if name in record]
+def _format_validation(record: Mapping[str, float]) -> list[str]:
+    """Figures of the last validation, as text."""
+    return [f"{words} {record[name]:.3f}" for name, words in VALIDATION_FIGURES.items() if name in record]
 
 
 @dataclass(frozen=True)
-class Best:
-    """The step whose weights are kept.
+class BestStep:
+    """The training step of the final weights.
 
     Attributes:
-        step: the best of the validation, or the last.
-        score: its figure; None where nothing was validated.
+        step: the best by validation, otherwise the last.
+        score: its validation score; None without validation.
     """
 
     step: int
     score: float | None
 
 
-def load_best(run: RunFolder, task: Task, steps: int) -> Best:
-    """Load the best checkpoint of a training that has ended, or its last, into the task's model.
+def load_best(run: RunFolder, task: TrainingTask, steps: int) -> BestStep:
+    """Load the best checkpoint of a finished training, otherwise its last, into the model.
 
     Raises:
-        RunError: it is missing, damaged, or of another training.
+        RunError: it is missing, damaged, or belongs to another training.
     """
     path = run.best if run.best.is_file() else run.last
     best = load_checkpoint(path)
     check_checkpoint(path, best, steps)
-    with fitting(path):
+    with mismatch_errors(path):
         task.model.load_state_dict(best["model"])
-    return Best(best["step"], best["best"] if math.isfinite(best["best"]) else None)
+    return BestStep(best["step"], best["best"] if math.isfinite(best["best"]) else None)
 
 
 def seed_step(seed: int, step: int, process: int = 0) -> None:
@@ -343,7 +353,7 @@ def seed_step(seed: int, step: int, process: int = 0) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0]))
 
 
-def _tell_stopping() -> None:
+def _say_stopping() -> None:
     say("stopping after this step; a checkpoint will be written (Ctrl-C again to stop at once)")
 
 
@@ -353,11 +363,11 @@ def steps_and_interval(
     """Total steps, and steps between reports.
 
     Args:
-        steps_per_epoch: batches of an epoch.
-        steps: total, where given.
-        epochs: total in epochs, where `steps` is not given.
-        reports: about how many reports a run; None for one an epoch. An interval longer than an epoch is made of
-            whole epochs.
+        steps_per_epoch: batches per epoch.
+        steps: total number of steps, if given.
+        epochs: total number of epochs, if `steps` is not given.
+        reports: approximate number of reports per run; None for one per epoch. An interval longer than an epoch is a
+            whole number of epochs.
     """
     total = steps if steps is not None else (epochs or 1) * steps_per_epoch
     if reports is None:

@@ -1,15 +1,15 @@
-"""How running out of memory is distinguished from other errors."""
+"""Distinguishes lack of memory from other errors."""
 
 from __future__ import annotations
 
 import torch
 
-FULL = ("can't allocate memory", "not enough memory", "cuda error: out of memory", "alloc_failed")
-"""What PyTorch, CUDA, cuBLAS and cuDNN say, in lower case, where the memory is full: there is no error class for it."""
+MEMORY_ERRORS = ("can't allocate memory", "not enough memory", "cuda error: out of memory", "alloc_failed")
+"""Messages of PyTorch, CUDA, cuBLAS and cuDNN, in lower case, when memory is full; there is no error class for it."""
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the memory, the processor's or a GPU's, is full."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that main memory or GPU memory is full."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in FULL)
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in MEMORY_ERRORS)

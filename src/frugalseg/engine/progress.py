@@ -1,7 +1,7 @@
-"""What a person sees while waiting, and the lines a command says.
+"""Progress bars and messages of a command.
 
-On a terminal counted work has a bar. In a log file it has a line at its end, and whatever a command does, it has one
-every half minute that shows its progress.
+On a terminal, work is shown by a progress bar. In a log file it has one line at its end, and a line about its progress
+at least every half minute.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from rich.text import Text
 from frugalseg.text import pluralize
 
 console = Console(stderr=True, highlight=False, quiet=int(os.environ.get("RANK", "0")) > 0)
-"""Progress, hints and warnings go to standard error; results a program may read go to standard output.
+"""Progress, hints and warnings go to standard error, results for programs to standard output.
 
-Of several processes the first speaks for all.
+Of several processes only the first prints.
 """
 
 SILENCE_S = 25.0
-"""Longest silence in a log file."""
+"""Longest time without a line in a log file, seconds."""
 SETTLED_S, SETTLED_ITEMS, PATIENCE_S = 2.0, 3, 10.0
-"""A speed is shown after so many seconds and so many items, or one item where they take long: the first ones of a bar
-warm up caches, and say nothing of the others."""
+"""A speed is shown after this many seconds and items, or after one item and this longer time: the first items warm up
+caches and are not representative."""
 
-_spoken_at = time.monotonic()
+_printed_at = time.monotonic()
 _activities: list[Callable[[], str]] = []
-"""What is being done, in words; the outermost first."""
+"""One function per running activity, which returns its progress as text; the outermost first."""
 
 
 def say(message: str) -> None:
-    """One line for the person at the terminal."""
+    """Print one line for the user."""
     _print(message)
 
 
 def show_warnings() -> None:
-    """Print warnings as one line each, without the code they came from."""
+    """Print warnings as one line each, without source code."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         _print(f"warning: {message}", style="yellow")
@@ -52,13 +52,13 @@ def show_warnings() -> None:
 
 
 def _print(message: str, style: str | None = None) -> None:
-    global _spoken_at
+    global _printed_at
     console.print(message, style=style, markup=False, soft_wrap=True)
-    _spoken_at = time.monotonic()
+    _printed_at = time.monotonic()
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a clock shows them: 0:07, 12:40, 1:02:03."""
+def format_duration(seconds: float) -> str:
+    """Seconds as minutes or hours: 0:07, 12:40, 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -66,16 +66,16 @@ def duration(seconds: float) -> str:
 
 @dataclass
 class Work:
-    """A piece of work that is counted.
+    """A piece of work and its progress.
 
     Attributes:
         title: what is being done.
-        total, unit: how much there is of what, in the plural.
-        completed: how much is done.
-        already: how much was done before it began.
-        note: what else there is to tell.
+        total, unit: number of items, and what they are, in the plural.
+        completed: number of items done.
+        completed_before: items that an earlier run had done.
+        note: additional text.
         indent: before the title of a bar below another one.
-        begun: when, by the monotonic clock.
+        begun: start, by the monotonic clock.
         show: called after every change.
     """
 
@@ -83,81 +83,81 @@ class Work:
     total: int
     unit: str
     completed: int = 0
-    already: int = 0
+    completed_before: int = 0
     note: str = ""
     indent: str = ""
     begun: float = field(default_factory=time.monotonic)
     show: Callable[[], None] = lambda: None
 
     def advance(self, count: int = 1) -> None:
-        """So many more are done."""
+        """Add `count` items to those done."""
         self.update(self.completed + count)
 
     def update(self, completed: int) -> None:
-        """So many are done."""
+        """Set the number of items done."""
         self.completed = completed
         self.show()
 
-    def go_on_from(self, completed: int) -> None:
-        """So many were done in an earlier run, which tells nothing of the speed of this one."""
-        self.already = completed
+    def resume_from(self, completed: int) -> None:
+        """Set the number of items done by an earlier run, which does not count for the speed."""
+        self.completed_before = completed
         self.update(completed)
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the start."""
         return time.monotonic() - self.begun
 
     @property
     def per_second(self) -> float | None:
-        """The mean speed; None where it is too early to tell."""
-        done = self.completed - self.already
+        """Mean speed in items per second; None while it is too early to tell."""
+        done = self.completed - self.completed_before
         early = done < 1 or (done < SETTLED_ITEMS and self.seconds < PATIENCE_S)
         return None if early or self.seconds < SETTLED_S else done / self.seconds
 
     @property
     def speed(self) -> str:
-        """The same in words."""
+        """Mean speed as text; empty while it is too early to tell."""
         if (speed := self.per_second) is None:
             return ""
         return f"{speed:.1f} {self.unit}/s" if speed >= 1 else f"{1 / speed:.1f} s/{self.unit.removesuffix('s')}"
 
     @property
     def left(self) -> str:
-        """Time left, in words."""
+        """Estimated time left, as text."""
         speed = self.per_second
-        return "" if speed is None else duration(max(0, self.total - self.completed) / speed)
+        return "" if speed is None else format_duration(max(0, self.total - self.completed) / speed)
 
-    def line(self) -> str:
-        """How far it is, for a log file."""
-        parts = [f"{self.completed} of {self.total} {self.unit}", duration(self.seconds), self.speed]
+    def format_line(self) -> str:
+        """Progress as one line of a log file."""
+        parts = [f"{self.completed} of {self.total} {self.unit}", format_duration(self.seconds), self.speed]
         parts += [f"about {self.left} left" if self.left else "", self.note]
         return f"{self.title}: {', '.join(filter(None, parts))}"
 
 
 @contextmanager
 def progress(title: str, total: int, unit: str) -> Iterator[Work]:
-    """Show how far a piece of work is; within another one, below it.
+    """Show the progress of a piece of work; inside another one, below it.
 
     Args:
         title: what is being done.
-        total, unit: how much there is of what, in the plural.
+        total, unit: number of items, and what they are, in the plural.
     """
     work = Work(title, total, unit)
     within = bool(_activities)
-    with activity(work.line), never_silent(title):
+    with register_activity(work.format_line), heartbeat(title):
         if console.is_interactive:
-            with _bar_of(work):
+            with _show_bar(work):
                 yield work
             return
         yield work
         if not within:
-            say(f"{title}: {pluralize(work.completed, unit.removesuffix('s'))} in {duration(work.seconds)}")
+            say(f"{title}: {pluralize(work.completed, unit.removesuffix('s'))} in {format_duration(work.seconds)}")
 
 
 @contextmanager
-def activity(line: Callable[[], str]) -> Iterator[None]:
-    """While inside, `line` tells a log file how far things are."""
+def register_activity(line: Callable[[], str]) -> Iterator[None]:
+    """While inside, `line` returns the progress for a log file."""
     _activities.append(line)
     try:
         yield
@@ -165,58 +165,61 @@ def activity(line: Callable[[], str]) -> Iterator[None]:
         _activities.remove(line)
 
 
-_beating: list[str] = []
-"""The command that a thread speaks for, if one does."""
+_heartbeats: list[str] = []
+"""The command whose progress a thread prints, if there is one."""
 
 
 @contextmanager
-def never_silent(title: str) -> Iterator[None]:
-    """While inside, a log file hears of it at least every half minute."""
-    if console.is_interactive or _beating:
+def heartbeat(title: str) -> Iterator[None]:
+    """While inside, print a line at least every half minute, unless there is a progress bar."""
+    if console.is_interactive or _heartbeats:
         yield
         return
     ended = threading.Event()
-    _beating.append(title)
-    thread = threading.Thread(target=_beat, args=(title, ended), daemon=True)
+    _heartbeats.append(title)
+    thread = threading.Thread(target=_print_heartbeats, args=(title, ended), daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
-        _beating.remove(title)
+        _heartbeats.remove(title)
 
 
-def _beat(title: str, ended: threading.Event) -> None:
+def _print_heartbeats(title: str, ended: threading.Event) -> None:
     begun = time.monotonic()
     while not ended.wait(min(1.0, SILENCE_S / 5)):
         now = time.monotonic()
-        if now - max(_spoken_at, begun) >= SILENCE_S:
-            say("; ".join(line() for line in list(_activities)) or f"{title}: running for {duration(now - begun)}")
+        if now - max(_printed_at, begun) >= SILENCE_S:
+            say(
+                "; ".join(line() for line in list(_activities))
+                or f"{title}: running for {format_duration(now - begun)}"
+            )
 
 
-class _Told(ProgressColumn):
-    """A column of what `Work` says of itself."""
+class _WorkColumn(ProgressColumn):
+    """A column with a text about `Work`."""
 
-    def __init__(self, tell: Callable[[Work], str], style: str | None = "cyan") -> None:
+    def __init__(self, format_work: Callable[[Work], str], style: str | None = "cyan") -> None:
         super().__init__()
-        self._tell, self._style = tell, style or ""
+        self._format, self._style = format_work, style or ""
 
     def render(self, task: Task) -> Text:
-        return Text(self._tell(task.fields["work"]), style=self._style, no_wrap=True)
+        return Text(self._format(task.fields["work"]), style=self._style, no_wrap=True)
 
 
-class _Screen(Progress):
-    """Bars; what else there is to tell stands below, so that 80 columns are enough."""
+class _Bars(Progress):
+    """Progress bars with their notes below, so that 80 columns are enough."""
 
     def __init__(self) -> None:
         super().__init__(
-            _Told(lambda work: work.indent + work.title, style=None),
+            _WorkColumn(lambda work: work.indent + work.title, style=None),
             BarColumn(bar_width=18),
-            _Told(lambda work: f"{work.completed}/{work.total}", style="green"),
-            _Told(lambda work: work.speed or work.unit),
-            _Told(lambda work: duration(work.seconds)),
-            _Told(lambda work: f"ETA {work.left}" if work.left else ""),
+            _WorkColumn(lambda work: f"{work.completed}/{work.total}", style="green"),
+            _WorkColumn(lambda work: work.speed or work.unit),
+            _WorkColumn(lambda work: format_duration(work.seconds)),
+            _WorkColumn(lambda work: f"ETA {work.left}" if work.left else ""),
             console=console,
         )
 
@@ -227,12 +230,12 @@ class _Screen(Progress):
                 yield Text(f"  {note}", no_wrap=True, overflow="ellipsis")
 
 
-_screen: list[_Screen] = []
-"""The bars on the screen, if there are some; a terminal shows only one live display at a time."""
+_screen: list[_Bars] = []
+"""The progress bars on the screen, if any; a terminal shows only one live display at a time."""
 
 
 @contextmanager
-def _bar_of(work: Work) -> Iterator[None]:
+def _show_bar(work: Work) -> Iterator[None]:
     if _screen:
         screen, work.indent = _screen[0], "  "
         task = _add_bar(work, screen)
@@ -241,7 +244,7 @@ def _bar_of(work: Work) -> Iterator[None]:
         finally:
             screen.remove_task(task)
         return
-    with _Screen() as screen:
+    with _Bars() as screen:
         _screen.append(screen)
         _add_bar(work, screen)
         try:
@@ -250,7 +253,7 @@ def _bar_of(work: Work) -> Iterator[None]:
             _screen.remove(screen)
 
 
-def _add_bar(work: Work, screen: _Screen) -> TaskID:
+def _add_bar(work: Work, screen: _Bars) -> TaskID:
     task = screen.add_task(work.title, total=work.total, work=work)
     work.show = lambda: screen.update(task, completed=work.completed)
     return task

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, all stepped once an iteration."""
+"""Learning-rate schedules, stepped after every optimiser step."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmResta
 
 
 def warm_restarts(optimizer: Optimizer, period: int) -> LRScheduler:
-    """Cosine from the learning rate to 0 over `period` steps, again and again (SGDR, arXiv 1608.03983)."""
+    """Cosine from the learning rate to 0 over `period` steps, repeated (SGDR, arXiv 1608.03983)."""
     return CosineAnnealingWarmRestarts(optimizer, T_0=period)
 
 
 def one_cycle(optimizer: Optimizer, total_steps: int) -> LRScheduler:
-    """From a low rate to the optimiser's own in the first tenth of the run, and down to 0 over the rest.
+    """One cycle: up to the optimiser's learning rate in the first tenth of the run, then down to 0.
 
-    One step longer than the run: the schedule refuses the step after its last, which the loop takes. And a cycle of
-    fewer than twenty steps would have no room to rise.
+    The schedule is one step longer than the run, since the loop steps it once more after its last step. It has at least
+    twenty steps; shorter ones would not rise.
     """
     highest = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(optimizer, highest, total_steps=max(total_steps, 20) + 1, pct_start=0.1)

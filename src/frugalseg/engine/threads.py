@@ -1,6 +1,6 @@
-"""How many CPU threads a command computes with, and how they wait for each other.
+"""Number of CPU threads of a command, and how idle threads wait.
 
-Importing this loads nothing heavy: how threads wait is read from the environment when PyTorch is loaded.
+This module does not import PyTorch, which reads the waiting policy from the environment when it is loaded.
 """
 
 from __future__ import annotations
@@ -14,48 +14,48 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-LIMIT = "OMP_NUM_THREADS"
+THREADS_VARIABLE = "OMP_NUM_THREADS"
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""GNU's, LLVM's and Intel's OpenMP know it: a thread without work sleeps instead of keeping its core busy."""
+"""Setting of GNU's, LLVM's and Intel's OpenMP: idle threads sleep instead of keeping their core busy."""
 OTHER_POLICIES = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""The same settings as numbers."""
+"""Variables that also set how idle threads wait."""
 
 Result = TypeVar("Result")
 CGROUPS = Path("/sys/fs/cgroup")
 
 
 class ThreadedOptions(Protocol):
-    """The options of a command that computes."""
+    """Options of a command that computes."""
 
     @property
     def threads(self) -> int | None:
-        """CPU threads, or None for as many as may be used."""
+        """Number of CPU threads; None for the default."""
 
 
 Options = TypeVar("Options", bound=ThreadedOptions)
 
 
 def wait_passively(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let threads that have nothing to do sleep, unless the user's environment says how they wait.
+    """Let idle threads sleep, unless the user's environment sets how they wait.
 
-    Spinning threads take the cores that others need: beside another job a training is then many times slower than on
-    one thread. Of use only before PyTorch is loaded; after that nothing changes.
+    Spinning threads occupy cores that others need: beside another job, a training is then many times slower than on one
+    thread. Has an effect only before PyTorch is loaded.
     """
     if not any(name in environment for name in (*PASSIVE, *OTHER_POLICIES)):
         environment.update(PASSIVE)
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: by its affinity (`taskset`, Slurm), and by its control group (containers)."""
+    """Cores that this process may use, by its affinity (`taskset`, Slurm) and its control groups (containers)."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(bound, _quota())))
+    return max(1, math.ceil(min(bound, _read_cgroup_cores())))
 
 
-def _quota(memberships: Path = Path("/proc/self/cgroup"), root: Path = CGROUPS) -> float:
-    """Cores that the control groups of this process may use together; infinite where nothing limits them."""
+def _read_cgroup_cores(memberships: Path = Path("/proc/self/cgroup"), root: Path = CGROUPS) -> float:
+    """Cores that the control groups allow this process; infinite without a limit."""
     try:
         lines = memberships.read_text(encoding="utf-8").splitlines()
-    except OSError:  # another system than Linux
+    except OSError:  # not Linux
         return math.inf
     limits = [math.inf]
     for _, controllers, path in (line.split(":", 2) for line in lines):
@@ -63,12 +63,12 @@ def _quota(memberships: Path = Path("/proc/self/cgroup"), root: Path = CGROUPS) 
             continue
         base = root if not controllers else root / "cpu"
         group = base / path.lstrip("/")
-        limits += [_limit_of(folder) for folder in (group, *group.parents) if folder.is_relative_to(base)]
+        limits += [_read_cgroup_limit(folder) for folder in (group, *group.parents) if folder.is_relative_to(base)]
     return min(limits)
 
 
-def _limit_of(group: Path) -> float:
-    """Cores that one control group may use: cpu.max of version 2, or the two files of version 1."""
+def _read_cgroup_limit(group: Path) -> float:
+    """Limit of one control group, in cores: cpu.max (version 2), or cpu.cfs_quota_us and cpu.cfs_period_us."""
     try:
         if (group / "cpu.max").is_file():
             quota, period = (group / "cpu.max").read_text(encoding="utf-8").split()
@@ -77,58 +77,58 @@ def _limit_of(group: Path) -> float:
                 (group / f"cpu.cfs_{name}_us").read_text(encoding="utf-8").strip() for name in ("quota", "period")
             )
         return int(quota) / int(period) if quota not in ("max", "-1") else math.inf
-    except (OSError, ValueError):  # no limit that could be read
+    except (OSError, ValueError):  # no readable limit
         return math.inf
 
 
-_asked: list[int] = []
-"""--threads of the commands that run, the innermost last."""
+_requested: list[int] = []
+"""--threads of the running commands, the innermost last."""
 
 
-def threads_asked() -> int | None:
-    """What --threads says, or else OMP_NUM_THREADS; None where neither does."""
-    if _asked:
-        return _asked[-1]
-    first = os.environ.get(LIMIT, "").split(",")[0].strip()  # a list is for nested regions
+def requested_threads() -> int | None:
+    """Threads requested by --threads, otherwise by OMP_NUM_THREADS; None without either."""
+    if _requested:
+        return _requested[-1]
+    first = os.environ.get(THREADS_VARIABLE, "").split(",")[0].strip()  # a list is for nested regions
     return int(first) if first.isdecimal() and int(first) > 0 else None
 
 
 def cores_to_use() -> int:
-    """Cores that the work may be spread over."""
-    return threads_asked() or usable_cores()
+    """Number of cores to use: those requested, otherwise all usable ones."""
+    return requested_threads() or usable_cores()
 
 
 @contextmanager
-def using_threads(threads: int | None) -> Iterator[None]:
-    """Compute with so many CPU threads; with None as many as OMP_NUM_THREADS or an outer command says, or else one a
-    physical core that this process may use. The same number gives the same results."""
+def use_threads(threads: int | None) -> Iterator[None]:
+    """Compute with this many CPU threads; None: as many as an outer command or OMP_NUM_THREADS requests, otherwise one
+    per usable physical core. The same number gives the same results."""
     import torch
 
     before = torch.get_num_threads()
     if threads is not None:
-        _asked.append(threads)
+        _requested.append(threads)
     try:
-        torch.set_num_threads(threads_asked() or min(before, usable_cores()))
+        torch.set_num_threads(requested_threads() or min(before, usable_cores()))
         yield
     finally:
         torch.set_num_threads(before)
         if threads is not None:
-            _asked.pop()
+            _requested.pop()
 
 
 def with_threads(command: Callable[[Options], Result]) -> Callable[[Options], Result]:
-    """A command that computes with the `threads` of its options."""
+    """Decorator of a command: compute with the `threads` of its options."""
 
     @functools.wraps(command)
-    def limited(options: Options) -> Result:
-        with using_threads(options.threads):
+    def run_with_threads(options: Options) -> Result:
+        with use_threads(options.threads):
             return command(options)
 
-    return limited
+    return run_with_threads
 
 
 def prepare_environment(threads: int | None) -> None:
-    """What must be said before PyTorch and numpy are loaded: how to wait, and how many threads they may start."""
+    """Set variables that PyTorch and numpy read when they are loaded: how threads wait, and how many there are."""
     wait_passively()
     if threads is not None and "torch" not in sys.modules:
-        os.environ[LIMIT] = str(threads)
+        os.environ[THREADS_VARIABLE] = str(threads)

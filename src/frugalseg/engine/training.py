@@ -1,12 +1,11 @@
-"""What every training does in the same order: everything given is opened and checked, then the folder is claimed, then
-it is trained, saved and recorded."""
+"""The steps common to all trainings: open and check data and options, claim the run folder, train, save."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from frugalseg.engine.loop import Plan, Task, train
+from frugalseg.engine.loop import TrainingPlan, TrainingTask, train
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder, RunOptions
 
@@ -14,34 +13,34 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
-class Training(Protocol):
+class OpenedTraining(Protocol):
     """A training whose data and options are opened and checked; nothing is written yet."""
 
     @property
     def command(self) -> str:
-        """The command's name, for the record."""
+        """Name of the command."""
 
     @property
     def options(self) -> RunOptions:
-        """What was asked for."""
+        """Its options."""
 
     @property
     def fabric(self) -> Fabric:
         """The processes and the device."""
 
     def identity(self) -> dict[str, str]:
-        """Hashes of what is learned from: a run is resumed on the same or not at all."""
+        """Hashes of the training data: a run is resumed only on the same data."""
 
     def learn(self, run: RunFolder) -> None:
-        """Train, and write into the claimed folder what was learned; model.json last of all."""
+        """Train, and write the model into the claimed folder, model.json last."""
 
 
-def run_training(training: Training) -> RunFolder:
-    """Claim the folder and train, or find that it is done.
+def run_training(training: OpenedTraining) -> RunFolder:
+    """Claim the folder and train, unless the run is finished.
 
     Raises:
-        RunError: the folder may not be taken (see `RunFolder.claim`).
-        InterruptedRunError: stopped by the person; resumable.
+        RunError: the folder cannot be used (see `RunFolder.claim`).
+        InterruptedRunError: stopped by the user; resumable.
     """
     with RunFolder.claim(training.command, training.options, training.fabric, training.identity()) as run:
         if run.finished:
@@ -51,8 +50,10 @@ def run_training(training: Training) -> RunFolder:
     return run
 
 
-def train_and_save(task: Task, plan: Plan, fabric: Fabric, run: RunFolder, save: Callable[[], None]) -> None:
-    """Train a task to its end; the first process then saves, and the others wait for it."""
+def train_and_save(
+    task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder, save: Callable[[], None]
+) -> None:
+    """Train to the end; the first process then saves, and the others wait for it."""
     train(task, plan, fabric, run)
     if fabric.is_global_zero:
         save()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frugalseg.dataset.targets import Targets, check_held, list_values, parse_targets
 from frugalseg.engine.files import check_out
-from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import cores_to_use, with_threads
 from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanError
@@ -22,7 +22,7 @@ from frugalseg.evaluation.summary import build_summary
 from frugalseg.imaging.find import find_dataset
 from frugalseg.options import EvaluateOptions
 from frugalseg.records.predictions import PredictionRecord
-from frugalseg.records.summary import Figures, SummaryRecord
+from frugalseg.records.summary import MetricSummary, SummaryRecord
 from frugalseg.text import align_columns, pluralize
 
 
@@ -160,7 +160,7 @@ def _announce(summary: SummaryRecord) -> None:
     print(align_columns(rows))
 
 
-def _limits(figures: Figures, digits: int) -> str:
+def _limits(figures: MetricSummary, digits: int) -> str:
     """A mean, and the limits of its interval where it has one."""
     if figures.mean is None:
         return "none"
@@ -170,7 +170,7 @@ def _limits(figures: Figures, digits: int) -> str:
     return text
 
 
-def _kinds(metrics: Sequence[Metric], figures: Mapping[str, Figures]) -> str:
+def _kinds(metrics: Sequence[Metric], figures: Mapping[str, MetricSummary]) -> str:
     """Which interval the metrics have, or why they have none."""
     kinds = {metric.heading: str(figures[metric.key].ci95_kind) for metric in metrics}
     if len(set(kinds.values())) == 1:
@@ -184,7 +184,7 @@ def _raise_failures(failures: Mapping[str, FrugalsegError], total: int, written:
     grids = all(isinstance(error, PairingError) for error in failures.values())
     raise (PairingError if grids else ScanError)(
         f"{len(failures)} of {pluralize(total, 'case')} cannot be compared"
-        f"{', the others are written and marked as incomplete' if written else ''}:\n{list_failures(failures)}",
+        f"{', the others are written and marked as incomplete' if written else ''}:\n{format_failures(failures)}",
         "repair them and run the same command again with --overwrite"
         if len(failures) > 1 or written
         else next(iter(failures.values())).cure,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from frugalseg.engine.files import atomic_write, check_out
-from frugalseg.engine.lock import in_use, lock_folder
+from frugalseg.engine.lock import is_in_use, lock_folder
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.policy import policy_line
@@ -30,7 +30,7 @@ def claimed(out: Path, overwrite: bool) -> Iterator[None]:
         DiskError: it cannot be made.
     """
     check_out(out)
-    if in_use(out) and not overwrite:
+    if is_in_use(out) and not overwrite:
         raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
     lock = lock_folder(out)
     try:

@@ -52,7 +52,7 @@ def read_predictions(predictions: Path) -> PredictionRecord | None:
     Raises:
         PairingError: the record is damaged or names an unknown role.
     """
-    record = PredictionRecord.beside(predictions)
+    record = PredictionRecord.read_beside(predictions)
     if record is None:
         return None
     folder = predictions if predictions.is_dir() else predictions.parent

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frugalseg.records.record import finite_or_none
-from frugalseg.records.summary import Figures
+from frugalseg.records.summary import MetricSummary
 from frugalseg.text import pluralize
 
 Run = tuple[int, int]
@@ -172,9 +172,9 @@ class Summary:
     ci95: tuple[float, float] | None
     ci95_kind: str
 
-    def figures(self) -> Figures:
+    def figures(self) -> MetricSummary:
         """As files keep it."""
-        return Figures(
+        return MetricSummary(
             n=self.n,
             left_out=self.left_out,
             mean=finite_or_none(self.mean),

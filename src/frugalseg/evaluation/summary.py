@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from importlib import metadata
 
 from frugalseg._version import __version__
-from frugalseg.engine.run import plain
+from frugalseg.engine.run import to_plain_options
 from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.metric_table import Place, metrics_in, policy_table
 from frugalseg.evaluation.pairing import Pairs
@@ -19,7 +19,7 @@ from frugalseg.evaluation.slicewise import SLICE_METRICS, pool_slices
 from frugalseg.evaluation.statistics import Range, interval_rule, summarise
 from frugalseg.options import EvaluateOptions
 from frugalseg.records.record import finite_or_none
-from frugalseg.records.summary import Figures, GroupSummary, OrganSummary, SummaryRecord
+from frugalseg.records.summary import GroupSummary, MetricSummary, OrganSummary, SummaryRecord
 
 PACKAGES = ("numpy", "scipy", "nibabel", "SimpleITK")
 
@@ -68,7 +68,7 @@ def build_summary(
         interval=interval_rule("scan", options.bootstrap, options.seed) + "; each scan is taken as one patient",
         empty_mask_policy=policy_table(),
         metrics=_descriptions(options.slicewise),
-        options=plain(options),
+        options=to_plain_options(options),
         versions=versions(),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
@@ -85,7 +85,7 @@ def _of(records: Sequence[CaseRow], cases: Iterable[str], organ: str) -> list[Ca
 
 
 def _organ(records: Sequence[CaseRow], options: EvaluateOptions) -> OrganSummary:
-    def figures_of(name: str, scale: Range) -> Figures:
+    def figures_of(name: str, scale: Range) -> MetricSummary:
         return summarise([r[name] for r in records], options.bootstrap, options.seed, scale).figures()
 
     by_outcome = {o: [r for r in records if r.outcome is o] for o in OUTCOMES}

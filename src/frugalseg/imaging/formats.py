@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from frugalseg.errors import ScanError, printable
+from frugalseg.errors import ScanError, to_printable
 
 NIFTI = (".nii.gz", ".nii", ".nii.bz2")
 MGH = (".mgz", ".mgh")
@@ -77,8 +77,8 @@ def case_id(path: Path) -> str:
     Raises:
         ScanError: the name is no UTF-8: it could not stand in any file that tells of the case.
     """
-    if printable(path.name) != path.name:
-        raise ScanError(f"the name of {printable(path)} is no UTF-8", "rename it")
+    if to_printable(path.name) != path.name:
+        raise ScanError(f"the name of {to_printable(path)} is no UTF-8", "rename it")
     if path.is_dir():
         return path.name if path.name not in ("", "..") else path.resolve().name
     suffix = scan_suffix(path)

@@ -13,8 +13,8 @@ from typing import Protocol
 from filelock import BaseFileLock
 
 from frugalseg.engine.files import check_out, sha256
-from frugalseg.engine.lock import in_use, lock_folder
-from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.engine.lock import is_in_use, lock_folder
+from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.errors import OptionError, RunError, ScanError, disk_errors
 from frugalseg.imaging.volume import Volume
@@ -102,12 +102,12 @@ class MaskFolder:
         scans = {path.resolve() for path in images.values()}
         if over := [case for case, path in images.items() if mask_path(out, case, path).resolve() in scans]:
             raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
-        before = None if options.resume == "no" else PredictionRecord.beside(out)
+        before = None if options.resume == "no" else PredictionRecord.read_beside(out)
         if before is not None:
             _check_same(out, before, record, same, words)
         elif options.resume == "yes":
             raise RunError(f"--resume: {out} holds no {words.noun} to resume", "leave out --resume")
-        elif not options.overwrite and in_use(out, *beside):
+        elif not options.overwrite and is_in_use(out, *beside):
             raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
         folder = cls(out, images, record, words, lock_folder(out))
         if before is not None:
@@ -163,7 +163,7 @@ class MaskFolder:
             others = f", the others are in {self.out}" if len(failures) < total else ""
             not_done = f"{len(failures)} of {pluralize(total, 'scan')} not {self.words.done}{others}"
             raise ScanError(
-                f"{not_done}:\n{list_failures(failures)}",
+                f"{not_done}:\n{format_failures(failures)}",
                 f"repair or remove them, and {self.words.command} by the same command with --resume: "
                 "it does those that are missing",
             )
@@ -172,7 +172,7 @@ class MaskFolder:
     def forget(self, case: str) -> None:
         """Do a scan again whose mask is there."""
         del self.done[case]
-        self.record = self.record.only(self.done)
+        self.record = self.record.select_cases(self.done)
 
     def _write(self) -> None:
         self.record.write(self.out / PREDICTIONS_FILE)
@@ -190,7 +190,7 @@ class MaskFolder:
             else:
                 self.done[case] = mask
         for case in self.done:
-            self.record = self.record.with_case(case, before.of_case(case))
+            self.record = self.record.with_case(case, before.select_case(case))
 
 
 def _check_same(out: Path, before: PredictionRecord, now: PredictionRecord, same: Sequence[str], words: Words) -> None:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from frugalseg.engine.files import SPEC, atomic_write
+from frugalseg.engine.files import MODEL_FILE, atomic_write
 from frugalseg.errors import OptionError, RunError
 from frugalseg.models.registry import choose_norm
 from frugalseg.records.model import NetworkRecord
@@ -30,7 +30,7 @@ def save_model(folder: Path, model: nn.Module, record: NetworkRecord) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_write(folder / WEIGHTS) as file:
         file.write(save(weights))
-    record.write(folder / SPEC)
+    record.write(folder / MODEL_FILE)
 
 
 def read_network(kind: type[N], folder: Path) -> N:
@@ -44,11 +44,11 @@ def read_network(kind: type[N], folder: Path) -> N:
         RunError: no such folder, no finished run, or one of another kind; the file is damaged, or names no backbone
             or norm there is.
     """
-    record = kind.of_run(folder)
+    record = kind.read_run(folder)
     try:
         choose_norm(record.backbone, record.norm, record.norm)
     except OptionError as error:
-        raise RunError(f"{folder / SPEC} is damaged: {error.problem}", CURE) from error
+        raise RunError(f"{folder / MODEL_FILE} is damaged: {error.problem}", CURE) from error
     return record
 
 
@@ -77,7 +77,7 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     if differing:
         first = min(differing)
         raise RunError(
-            f"{path} does not belong to {SPEC} beside it: {first} is {_told(weights, first)}, "
+            f"{path} does not belong to {MODEL_FILE} beside it: {first} is {_told(weights, first)}, "
             f"expected {_told(expected, first)}",
             CURE,
         )

@@ -1,7 +1,7 @@
-"""Every command's options, one file a command.
+"""Options of every command, one file per command.
 
-Declared once, here: the docstring under a field is its `--help` text, the annotation its check, the default its
-default, and the whole dataclass is what a run folder keeps as `config.yaml`. Nothing here may import torch.
+The docstring under a field is its `--help` text, the annotation is checked, and run folders keep the dataclass as
+`config.yaml`. Nothing here may import torch.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from frugalseg.options.common import (
     Resume,
     Semi,
     TrainingOptions,
-    numbers,
-    positive,
+    check_positive,
+    parse_slice_numbers,
 )
 from frugalseg.options.demo import DemoOptions
 from frugalseg.options.evaluate import EvaluateOptions
@@ -65,7 +65,7 @@ __all__ = [
     "WeightsImportOptions",
     "WeightsListOptions",
     "WeightsVerifyOptions",
+    "check_positive",
     "check_segments",
-    "numbers",
-    "positive",
+    "parse_slice_numbers",
 ]

@@ -29,28 +29,28 @@ Pieces = Literal["slice", "component", "component-3d"]
 
 
 WINDOW = (-160.0, 240.0)
-"""HU shown as 0 and 1, where no other window is given; the abdomen's."""
+"""Default window: HU scaled to 0 and 1, for the abdomen."""
 PERCENTILES = (0.5, 99.5)
-"""Percentiles shown as 0 and 1, where no others are given."""
+"""Default percentiles, scaled to 0 and 1."""
 
 
 class IntensityOptions(Protocol):
-    """The options of a command that scales intensities."""
+    """Options of a command that scales intensities."""
 
     @property
     def modality(self) -> Modality:
-        """What the scans are."""
+        """Modality of the scans."""
 
     @property
     def window(self) -> tuple[float, float] | None:
-        """HU, for CT."""
+        """CT: lower and upper HU."""
 
     @property
     def percentiles(self) -> tuple[float, float] | None:
-        """Percentiles of each scan, for MR."""
+        """MR: lower and upper percentile of each scan."""
 
 
-def told_modality(options: IntensityOptions) -> Modality:
+def stated_modality(options: IntensityOptions) -> Modality:
     """The modality that the user stated: by --modality, or by giving a window or percentiles; otherwise auto."""
     if options.modality != "auto":
         return options.modality
@@ -60,7 +60,7 @@ def told_modality(options: IntensityOptions) -> Modality:
 
 
 def check_intensity(options: IntensityOptions) -> None:
-    """Raise `OptionError` where window or percentiles make no sense, or contradict each other."""
+    """Raise `OptionError` where window or percentiles are invalid, or both are given without a modality."""
     for name, limits in (("window", options.window), ("percentiles", options.percentiles)):
         if limits is not None and not limits[0] < limits[1]:
             raise OptionError(f"--{name} {limits[0]:g} {limits[1]:g}: the first must be below the second", "swap them")
@@ -72,9 +72,9 @@ def check_intensity(options: IntensityOptions) -> None:
         )
 
 
-def positive(options: object, *names: str) -> None:
-    """Raise `OptionError` unless each named option, and --threads, is unset or above zero, and --seed and --workers are
-    not below."""
+def check_positive(options: object, *names: str) -> None:
+    """Raise `OptionError` unless each named option and --threads is unset or above 0, and --seed and --workers are at
+    least 0."""
     for name in ("seed", "workers"):
         if (getattr(options, name, None) or 0) < 0:
             raise OptionError(f"--{name} {getattr(options, name)} is below 0", "give 0 or more")
@@ -84,11 +84,11 @@ def positive(options: object, *names: str) -> None:
             raise OptionError(f"--{name.replace('_', '-')} {value}: expected a number above 0", "give a larger number")
 
 
-def numbers(name: str, text: str) -> list[int]:
-    """Whole numbers between commas, each once, in order; raises `OptionError` for anything else."""
+def parse_slice_numbers(name: str, text: str) -> list[int]:
+    """Slice numbers of a comma-separated list, sorted, without duplicates; raises `OptionError` for anything else."""
     words = [word.strip() for word in text.split(",")] if text else []
     if wrong := [word for word in words if not word.isdecimal()]:
-        raise OptionError(f"--{name} {text}: {wrong[0]!r} is no slice number", "give for example 12, or 12,40")
+        raise OptionError(f"--{name} {text}: {wrong[0]!r} is not a slice number", "give for example 12, or 12,40")
     return sorted({int(word) for word in words})
 
 
@@ -127,7 +127,7 @@ class TrainingOptions:
     """Longest time between two checkpoints, in minutes."""
 
     def __post_init__(self) -> None:
-        positive(self, "epochs", "steps", "middle_fraction", "checkpoint_minutes")
+        check_positive(self, "epochs", "steps", "middle_fraction", "checkpoint_minutes")
         if self.epochs is not None and self.steps is not None:
             raise OptionError(f"--epochs {self.epochs} and --steps {self.steps} were both given", "give one of them")
         if self.context is not None and self.context < 0:

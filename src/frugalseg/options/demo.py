@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Modality, Resume, positive
+from frugalseg.options.common import Modality, Resume, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class DemoOptions:
     """--resume continues an interrupted demo; --resume auto continues it, or starts it if there is none."""
 
     def __post_init__(self) -> None:
-        positive(self, "size", "pretrain_epochs", "steps", "phantoms")
+        check_positive(self, "size", "pretrain_epochs", "steps", "phantoms")
         if self.overwrite and self.resume != "no":
             raise OptionError(
                 f"--overwrite deletes an earlier demo, and --resume {self.resume} continues it", "give one of them"

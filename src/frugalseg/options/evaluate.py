@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from frugalseg.options.common import positive
+from frugalseg.options.common import check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,4 +45,4 @@ class EvaluateOptions:
     """Write into a folder that already holds an evaluation."""
 
     def __post_init__(self) -> None:
-        positive(self, "tolerance_mm", "bootstrap")
+        check_positive(self, "tolerance_mm", "bootstrap")

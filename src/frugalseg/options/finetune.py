@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import BackboneName, Norm, Semi, TrainingOptions, positive
+from frugalseg.options.common import BackboneName, Norm, Semi, TrainingOptions, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class FinetuneOptions(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(self, "batch_size", "lr", "validate_every", "rounds")
+        check_positive(self, "batch_size", "lr", "validate_every", "rounds")
         if self.encoder is not None and self.weights is not None:
             raise OptionError("--encoder and --weights were both given", "give one of them")
         if self.label_draw < 0:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from frugalseg.options.common import Modality, Precision, Resume, positive
+from frugalseg.options.common import Modality, Precision, Resume, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,4 +49,4 @@ class PredictOptions:
     """--resume continues an interrupted prediction; --resume auto continues it, or starts it if there is none."""
 
     def __post_init__(self) -> None:
-        positive(self, "batch_size")
+        check_positive(self, "batch_size")

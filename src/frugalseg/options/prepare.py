@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Modality, check_intensity, positive
+from frugalseg.options.common import Modality, check_intensity, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class PrepareOptions:
     """Superpixels: weight of spatial against intensity distance, in units of lightness (0 to 100)."""
 
     def __post_init__(self) -> None:
-        positive(self, "size", "segments", "compactness")
+        check_positive(self, "size", "segments", "compactness")
         check_segments(self.segments)
         if self.size < 32:
             raise OptionError(f"--size {self.size}: slices under 32 pixels hold no anatomy", "give 128 or 256")
@@ -64,7 +64,7 @@ class PrepareOptions:
         if min(self.fractions) < 0 or sum(self.fractions) >= 1:
             raise OptionError(
                 f"--fractions {self.fractions[0]:g} {self.fractions[1]:g} leave no patient for training",
-                "give two shares that sum to less than 1, for example 0.15 0.25",
+                "give two fractions that sum to less than 1, for example 0.15 0.25",
             )
         if self.labels is not None and not self.target:
             raise OptionError(
@@ -73,7 +73,7 @@ class PrepareOptions:
 
 
 def check_segments(segments: int | None) -> None:
-    """Raise `OptionError` where a slice could have no two superpixels, or more than 16 bits can number."""
+    """Raise `OptionError` unless there are at least two superpixels, and few enough for 16 bits."""
     if segments is not None and not 2 <= segments <= 10_000:
         raise OptionError(f"--segments {segments} is not in 2…10000", "give for example 25 for slices of 256 pixels")
 
@@ -94,5 +94,5 @@ class SuperpixelOptions:
     """Number of CPU threads, shared by these scans; by default OMP_NUM_THREADS, otherwise one per available core."""
 
     def __post_init__(self) -> None:
-        positive(self, "compactness")
+        check_positive(self, "compactness")
         check_segments(self.segments)

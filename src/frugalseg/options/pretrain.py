@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import BackboneName, Norm, TrainingOptions, positive
+from frugalseg.options.common import BackboneName, Norm, TrainingOptions, check_positive
 from frugalseg.options.prepare import check_segments
 
 MethodName = Literal[
@@ -103,7 +103,7 @@ class PretrainOptions(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(
+        check_positive(
             self,
             "batch_size",
             "lr",
@@ -113,7 +113,7 @@ class PretrainOptions(TrainingOptions):
             "position_threshold",
             "queue_size",
         )
-        positive(self, "compactness", "max_pixels", "intra_slices")
+        check_positive(self, "compactness", "max_pixels", "intra_slices")
         if self.intra_slices > 1:
             raise OptionError(f"--intra-slices {self.intra_slices:g} is above 1", "give a fraction: 1 for all, or 0.15")
         check_segments(self.segments)

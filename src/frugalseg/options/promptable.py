@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Modality, Precision, Resume, check_intensity, positive
+from frugalseg.options.common import Modality, Precision, Resume, check_intensity, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class PromptableOptions:
     """--resume continues an interrupted run; --resume auto continues it, or starts it if there is none."""
 
     def __post_init__(self) -> None:
-        positive(self)
+        check_positive(self)
         check_intensity(self)
         if not 0 <= self.margin_mm < float("inf"):  # nor NaN
-            raise OptionError(f"--margin-mm {self.margin_mm:g} is no distance", "give a number of mm, 0 or more")
+            raise OptionError(f"--margin-mm {self.margin_mm:g} is not a distance", "give a number of mm, 0 or more")

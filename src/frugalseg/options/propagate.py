@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import numbers
+from frugalseg.options.common import parse_slice_numbers
 from frugalseg.options.promptable import PromptableOptions
 
 
@@ -32,8 +32,8 @@ class PropagateOptions(PromptableOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        numbers("slices", self.slices)
-        if self.slice_range and len(numbers("slice-range", self.slice_range)) != 2:
+        parse_slice_numbers("slices", self.slices)
+        if self.slice_range and len(parse_slice_numbers("slice-range", self.slice_range)) != 2:
             raise OptionError(
                 f"--slice-range {self.slice_range}: expected two slices",
                 "give the first and the last, for example 10,80",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Pieces, positive
+from frugalseg.options.common import Pieces, check_positive
 from frugalseg.options.promptable import PromptableOptions
 
 
@@ -33,8 +33,8 @@ class RefineOptions(PromptableOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(self, "batch_size")
+        check_positive(self, "batch_size")
         if not 0 <= self.min_iou <= 1:
             raise OptionError(f"--min-iou {self.min_iou:g} is not in 0…1", "give for example 0.5")
         if not self.min_area_mm2 >= 0:  # nor NaN
-            raise OptionError(f"--min-area-mm2 {self.min_area_mm2:g} is no area", "give a number of mm², 0 or more")
+            raise OptionError(f"--min-area-mm2 {self.min_area_mm2:g} is not an area", "give a number of mm², 0 or more")

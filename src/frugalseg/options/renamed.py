@@ -1,4 +1,4 @@
-"""Options that were renamed: the command line, config files and plans refuse the old name and state the new one."""
+"""Renamed options: the command line, config files and plans refuse the old name and state the new one."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ RENAMED = {
     "threshold": "map_threshold",
     "tolerance": "tolerance_mm",
 }
-"""Former name of an option → present name."""
+"""Former name of an option → current name."""
 
 RENAMED_VALUES = {("boxes", "body"): "component-3d", ("engine", "project"): "box"}
-"""Option and former value → present value."""
+"""Option and former value → current value."""
 
 
-def present_name(name: str, known: Collection[str]) -> str:
-    """The present name of an option.
+def current_name(name: str, known: Collection[str]) -> str:
+    """The current name of an option.
 
     Args:
         name: as it was given.
-        known: the options that there are.
+        known: the options of the command.
 
     Returns:
         The new name, if the option was renamed and the command has it; otherwise `name` itself.
@@ -45,6 +45,6 @@ def present_name(name: str, known: Collection[str]) -> str:
     return new if name not in known and new in known else name
 
 
-def present_value(name: str, value: object) -> object:
-    """The present value of an option: another one where it was renamed, otherwise `value` itself."""
+def current_value(name: str, value: object) -> object:
+    """The current value of an option: the new one where it was renamed, otherwise `value` itself."""
     return RENAMED_VALUES.get((name, value), value) if isinstance(value, str) else value

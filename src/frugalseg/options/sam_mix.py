@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Modality, Precision, Resume, TrainingOptions, positive
+from frugalseg.options.common import Modality, Precision, Resume, TrainingOptions, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class SamMixTrainOptions(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(self, "lora_rank", "batch_size", "masks_per_step", "lr", "classifier_lr", "validate_every")
+        check_positive(self, "lora_rank", "batch_size", "masks_per_step", "lr", "classifier_lr", "validate_every")
         if self.context:
             raise OptionError(f"--context {self.context}: SAM-Mix segments single slices", "leave it out")
         if self.label_draw < 0:
@@ -70,7 +70,7 @@ class SamMixTrainOptions(TrainingOptions):
             raise OptionError(f"--map-threshold {self.map_threshold:g} is not in 0…1", "give for example 0.4")
         if self.classifier_size < 32 or self.classifier_size % 32:
             raise OptionError(
-                f"--classifier-size {self.classifier_size} is no multiple of 32", "give for example 128, 256 or 512"
+                f"--classifier-size {self.classifier_size} is not a multiple of 32", "give for example 128, 256 or 512"
             )
         if self.batch_size < 2:
             raise OptionError("--batch-size 1: the classifier's batch norms need several slices", "give for example 8")
@@ -121,7 +121,7 @@ class SamMixPredictOptions:
     """--resume continues an interrupted prediction; --resume auto continues it, or starts it if there is none."""
 
     def __post_init__(self) -> None:
-        positive(self, "batch_size")
+        check_positive(self, "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)

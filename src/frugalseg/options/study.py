@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from frugalseg.options.common import positive
+from frugalseg.options.common import check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class StudyOptions:
     values."""
 
     def __post_init__(self) -> None:
-        positive(self, "jobs", "threads")
+        check_positive(self, "jobs", "threads")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from frugalseg._version import __version__
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
 from frugalseg.engine.files import check_out
-from frugalseg.engine.loop import Plan
+from frugalseg.engine.loop import TrainingPlan
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.threads import with_threads
@@ -74,7 +74,9 @@ class PreTraining:
             f"pre-training by {options.method} on {pluralize(len(task.rows), 'slice')}: "
             f"{pluralize(task.steps, 'step')} of {options.batch_size} {samples}"
         )
-        plan = Plan(task.steps, task.interval, options.seed, clip=None, checkpoint_minutes=options.checkpoint_minutes)
+        plan = TrainingPlan(
+            task.steps, task.interval, options.seed, clip=None, checkpoint_minutes=options.checkpoint_minutes
+        )
         train_and_save(task, plan, self.fabric, run, lambda: self._save(run))
 
     def _save(self, run: RunFolder) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
-from frugalseg.engine.loop import Task, steps_and_interval
+from frugalseg.engine.loop import TrainingTask, steps_and_interval
 from frugalseg.engine.progress import say
 from frugalseg.errors import OptionError
 from frugalseg.models.blocks import ProjectionNet
@@ -46,7 +46,7 @@ class Drawn:
     superpixels: Tensor | None
 
 
-class PretrainTask(Task):
+class PretrainTask(TrainingTask):
     """Any method: its sampler draws slices, its views change them, its learner embeds and compares them.
 
     Attributes:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from frugalseg.engine.memory import out_of_memory
+from frugalseg.engine.memory import is_out_of_memory
 from frugalseg.engine.progress import say
 from frugalseg.errors import DeviceError
 
@@ -55,7 +55,7 @@ class Batches:
             DeviceError: that was one already.
             Exception: `error` itself, where it tells of anything but too little memory.
         """
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise error
         if tried == 1:
             said = (str(error) or type(error).__name__).splitlines()[0]

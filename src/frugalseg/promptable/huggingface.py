@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, Sam2Model, SamHQModel, SamModel
 from transformers.utils import logging
 
-from frugalseg.engine.device import arithmetic, autocast
+from frugalseg.engine.device import autocast, resolve_precision
 from frugalseg.errors import RunError
 from frugalseg.options import Precision
 from frugalseg.promptable.decoder import ONE, SEVERAL, decode_in_batches, decode_masks, encode_prompts
 from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, sign
 from frugalseg.weights.folder import ORIGIN
-from frugalseg.weights.huggingface_folder import model_type
+from frugalseg.weights.huggingface_folder import read_model_type
 
 SAM = Recipe(size=1024, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), scale=255, stretch=False)
 """SAM, SlimSAM and SAM-HQ: 8-bit pictures, the longer side 1024 (segment_anything/modeling/sam.py)."""
@@ -59,7 +59,7 @@ class HuggingFaceModel(ABC):
         name: for people.
         recipe: how it wants its pictures.
         device: where to compute.
-        precision: see `engine.device.arithmetic`; prompts are always encoded in float32, results are float32.
+        precision: see `engine.device.resolve_precision`; prompts are always encoded in float32, results are float32.
 
     Attributes:
         name, signature, recipe, device: see `Promptable`.
@@ -71,7 +71,7 @@ class HuggingFaceModel(ABC):
         self.name = name
         self.recipe = recipe
         self.device = device
-        self.signature = signature(network, recipe, arithmetic(precision, device))
+        self.signature = signature(network, recipe, resolve_precision(precision, device))
         self._precision: Precision = precision
         # Any: the classes of transformers that end up here share these methods, but no base class with them.
         self._network: Any = network.to(device).eval().requires_grad_(False)
@@ -281,7 +281,7 @@ def load_folder(path: Path, device: torch.device, precision: Precision = "auto")
     Args:
         path: of the folder.
         device: where to compute.
-        precision: see `engine.device.arithmetic`.
+        precision: see `engine.device.resolve_precision`.
 
     Raises:
         OptionError: there is no such folder, or no config.json in it.
@@ -293,7 +293,7 @@ def load_folder(path: Path, device: torch.device, precision: Precision = "auto")
         "sam2": Sam2Model,
         "sam2_video": Sam2Model,
     }
-    kind = model_type(path)
+    kind = read_model_type(path)
     if kind not in kinds:
         raise RunError(
             f"{path} holds a model of type {kind!r}, expected one of {', '.join(kinds)}",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import SamConfig, SamMaskDecoderConfig, SamPromptEncoderConfig, SamVisionConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPromptEncoder
 
-from frugalseg.engine.device import arithmetic, autocast
+from frugalseg.engine.device import autocast, resolve_precision
 from frugalseg.engine.files import sha256
 from frugalseg.models.weight_files import read_state_dict
 from frugalseg.options import Precision
@@ -70,7 +70,7 @@ class LiteMedSAM:
         network: in evaluation mode, on `device`.
         weights: SHA-256 of the file that the network's weights are from.
         device: where to compute.
-        precision: see `engine.device.arithmetic`.
+        precision: see `engine.device.resolve_precision`.
 
     Attributes:
         name, signature, recipe, device: see `Promptable`.
@@ -90,7 +90,7 @@ class LiteMedSAM:
         self.recipe = recipe
         self.device = device
         self.precision: Precision = precision
-        self.signature = sign(self.name, weights, recipe, arithmetic(precision, device))
+        self.signature = sign(self.name, weights, recipe, resolve_precision(precision, device))
         with torch.no_grad():
             self.places = self.network.places()
 

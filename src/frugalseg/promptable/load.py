@@ -11,7 +11,7 @@ from frugalseg.errors import OptionError
 from frugalseg.options import Precision
 from frugalseg.promptable.protocol import Promptable
 from frugalseg.weights.catalogue import CATALOGUE
-from frugalseg.weights.folder import installed, path_of
+from frugalseg.weights.folder import find_installed, installed_path
 
 
 def load_promptable(name_or_path: str | Path, device: torch.device, precision: Precision = "auto") -> Promptable:
@@ -23,7 +23,7 @@ def load_promptable(name_or_path: str | Path, device: torch.device, precision: P
         name_or_path: a name that `frugalseg weights list` shows, a file as the model's authors publish it, or a Hugging
             Face folder.
         device: where to compute.
-        precision: see `engine.device.arithmetic`.
+        precision: see `engine.device.resolve_precision`.
 
     Raises:
         OptionError: there is no such name, file or folder.
@@ -52,11 +52,11 @@ def find_weights(name_or_path: str | Path) -> Path:
         RunError: weights of this name are known, but not on this machine.
     """
     name = str(name_or_path)
-    if name in CATALOGUE or name in installed():
-        return path_of(name)
+    if name in CATALOGUE or name in find_installed():
+        return installed_path(name)
     path = Path(name_or_path).expanduser()
     if not path.exists():
-        names = ", ".join(dict.fromkeys([*CATALOGUE, *installed()]))
+        names = ", ".join(dict.fromkeys([*CATALOGUE, *find_installed()]))
         raise OptionError(f"there are no weights {name!r}: no such name, file or folder", f"choose one of: {names}")
     return path
 
@@ -68,4 +68,4 @@ def lasting_name(name_or_path: str) -> str:
         OptionError, RunError: as `find_weights`.
     """
     found = find_weights(name_or_path)
-    return name_or_path if name_or_path in CATALOGUE or name_or_path in installed() else str(found.absolute())
+    return name_or_path if name_or_path in CATALOGUE or name_or_path in find_installed() else str(found.absolute())

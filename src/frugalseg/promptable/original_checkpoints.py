@@ -32,7 +32,7 @@ def load_checkpoint(path: Path, device: torch.device, precision: Precision = "au
     Args:
         path: sam_vit_{b,l,h}_….pth, medsam_vit_b.pth, sam_hq_vit_{b,l,h}.pth, sam2.1_hiera_….pt and the like.
         device: where to compute.
-        precision: see `engine.device.arithmetic`.
+        precision: see `engine.device.resolve_precision`.
 
     Raises:
         OptionError: the file is not there or of another type.

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import EdgeTamVideoModel, Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
-from frugalseg.engine.device import arithmetic, autocast
+from frugalseg.engine.device import autocast, resolve_precision
 from frugalseg.errors import RunError
 from frugalseg.options import Precision
 from frugalseg.promptable.checkpoint import Checkpoint
@@ -22,7 +22,7 @@ from frugalseg.promptable.framing import Frame
 from frugalseg.promptable.huggingface import read_network, sam2_recipe, signature, title_of
 from frugalseg.promptable.litemedsam import is_litemedsam
 from frugalseg.promptable.original_checkpoints import sam2_network
-from frugalseg.weights.huggingface_folder import model_type
+from frugalseg.weights.huggingface_folder import read_model_type
 
 CERTAIN = 10.0
 """Logit of a given mask: what SAM 2 itself makes of one."""
@@ -37,7 +37,7 @@ class VideoModel:
         network: `Sam2VideoModel` or `EdgeTamVideoModel`; it is moved to `device` and frozen.
         name: for people.
         device: where to compute.
-        precision: see `engine.device.arithmetic`; results are float32.
+        precision: see `engine.device.resolve_precision`; results are float32.
 
     Attributes:
         name, signature, recipe, device: as of a `Promptable`.
@@ -47,7 +47,7 @@ class VideoModel:
         self.name = name
         self.recipe = sam2_recipe(network)
         self.device = device
-        self.signature = signature(network, self.recipe, arithmetic(precision, device))
+        self.signature = signature(network, self.recipe, resolve_precision(precision, device))
         self._precision: Precision = precision
         self._network: Any = network.to(device).eval().requires_grad_(False)
 
@@ -178,7 +178,7 @@ def load_video(path: Path, device: torch.device, precision: Precision = "auto") 
     Args:
         path: of the folder or file.
         device: where to compute.
-        precision: see `engine.device.arithmetic`.
+        precision: see `engine.device.resolve_precision`.
 
     Raises:
         OptionError: there is no such folder or file, or no config.json in it.
@@ -198,7 +198,7 @@ _CURE = "name SAM 2 or 2.1 with its memory by --model, or take --engine box, for
 
 
 def _from_folder(path: Path, device: torch.device, precision: Precision) -> VideoModel:
-    kind = model_type(path)
+    kind = read_model_type(path)
     if kind == "sam2_video":
         return VideoModel(read_network(Sam2VideoModel, path), f"SAM 2 ({title_of(path)})", device, precision)
     if kind == "edgetam_video":

@@ -21,7 +21,7 @@ import torch
 from frugalseg._version import __version__
 from frugalseg.dataset.modality import scale_of, settle
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
-from frugalseg.engine.device import describe, find_device
+from frugalseg.engine.device import describe_device, find_device
 from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.progress import progress, say
 from frugalseg.engine.threads import with_threads
@@ -36,7 +36,7 @@ from frugalseg.masks.inputs import (
     read_input_mask,
     refuse_overwriting_inputs,
 )
-from frugalseg.options import PropagateOptions, numbers
+from frugalseg.options import PropagateOptions, parse_slice_numbers
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.promptable.load import find_weights, load_promptable
 from frugalseg.propagation.engines import Engine, Project, Video, remaining
@@ -53,7 +53,7 @@ from frugalseg.propagation.passes import (
     passes,
 )
 from frugalseg.propagation.review import ANNOTATED, PROPAGATED, Row, judge, to_review, write_rows
-from frugalseg.records.predictions import CaseRecord, GivenMask, PredictionRecord, Propagation
+from frugalseg.records.predictions import CaseRecord, InputMask, PredictionRecord, Propagation
 from frugalseg.records.signatures import SlicesSignature
 from frugalseg.refinement.boxes import Classes
 from frugalseg.refinement.refine import promptable_of, settings_of
@@ -84,7 +84,7 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
     refuse_overwriting_inputs(annotations, images, options.out)
     options, expected = settle(options, images)
     wanted, intensity = parse_targets(options.target), scale_of(options)
-    given_record = PredictionRecord.beside(options.annotations)
+    given_record = PredictionRecord.read_beside(options.annotations)
     known = given_record.targets if given_record else {}
     engine, model = _engine(options, device)
     record = _record(options, images, model, wanted or known)
@@ -98,7 +98,7 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         scan = ScanSlices.of(volume, intensity)
         given = read_input_mask(case, volume, annotations[case])
         task = Task.of(case, scan, given, options, wanted, known)
-        source = GivenMask(str(annotations[case].resolve()), sha256(annotations[case]))
+        source = InputMask(str(annotations[case].resolve()), sha256(annotations[case]))
         store = _store(options, case)
         keep_or_clear(store, made_so, scan.fingerprint, source.sha256, task.annotated)
         with progress(case, sum(len(pass_.order) for pass_ in task.passes), "slices") as bar:
@@ -111,7 +111,7 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         return mask, CaseRecord(annotated=annotated, given=source, propagation=_told(task, rows))
 
     try:
-        return folder.fill(work, describe(device))
+        return folder.fill(work, describe_device(device))
     finally:
         for case in folder.record.masks:  # only now: until its mask is written, a scan can go on from these
             shutil.rmtree(_store(options, case), ignore_errors=True)
@@ -211,7 +211,10 @@ class Task:
             ScanError: see `passes.annotated_slices` and `given.organs_in`.
         """
         values = scan.stack(given)
-        named, span = numbers("slices", options.slices), numbers("slice-range", options.slice_range)
+        named, span = (
+            parse_slice_numbers("slices", options.slices),
+            parse_slice_numbers("slice-range", options.slice_range),
+        )
         meant = values > 0 if not wanted else to_classes(values, wanted) > 0
         annotated = annotated_slices(meant, named, span, case)
         shown = given.with_array(scan.unstack(_only(values, annotated)))

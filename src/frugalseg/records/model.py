@@ -1,4 +1,4 @@
-"""model.json: what a training learned, from what, and what a scan must go through before the model sees it.
+"""model.json: a trained model, the data it was trained on, and the preprocessing it needs.
 
 Three kinds of model, each a record: an encoder (`pretrain`), a segmenter (`finetune`), a SAM-Mix (`sam-mix train`).
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
-from frugalseg.engine.files import SPEC
+from frugalseg.engine.files import MODEL_FILE
 from frugalseg.errors import RunError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.options import Keep, Norm
@@ -19,18 +19,18 @@ from frugalseg.records.record import Content, Record
 M = TypeVar("M", bound="ModelRecord")
 
 MOST_CONTEXT = 1000
-"""No network sees more neighbours: a larger number is damage, and a network for it would not fit into memory."""
+"""No network has more neighbouring slices as input; a larger number means that the file is damaged."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a scan goes through before a model sees it, and what it should look like.
+    """Preprocessing of a model's scans, and the kind of scan it was trained on.
 
     Attributes:
         size: side of the square slices, in pixels.
         intensity: how intensities become [0, 1].
-        looks_like: the kinds, ct or mr, that the values of the training scans look like; empty where the store was made
-            before that was noted.
+        looks_like: the kinds, ct or mr, that the values of the training scans look like; empty where an older store
+            did not record it.
     """
 
     size: int
@@ -44,11 +44,11 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class ScanRole:
-    """What a model knows of one scan.
+    """How a model used one scan.
 
     Attributes:
-        case: its id; "" for a scan that only the encoder saw.
-        fingerprint: of its voxels.
+        case: its id; "" for a scan that only the encoder was trained on.
+        fingerprint: hash of its voxel values.
         role: see `segmentation.record.scan_roles`.
     """
 
@@ -59,12 +59,12 @@ class ScanRole:
 
 @dataclass(frozen=True)
 class WeightsKind:
-    """What weights that others published are.
+    """A kind of published weights.
 
     Attributes:
-        kind: in words.
-        mean, std: of each colour, that were folded into the first convolution; None for other networks.
-        positions: shape of the table of positions in the file; None for networks without one.
+        kind: description.
+        mean, std: of each colour, folded into the first convolution; None for other networks.
+        positions: shape of the position embedding in the file; None for networks without one.
     """
 
     kind: str
@@ -75,13 +75,13 @@ class WeightsKind:
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Weights of others that an encoder started from.
+    """Published weights that training started from.
 
     Attributes:
         file: its name.
         sha256: of the file.
         kind, mean, std, positions: see `WeightsKind`.
-        parameters: how many were loaded.
+        parameters: number of parameters loaded.
     """
 
     file: str
@@ -95,7 +95,7 @@ class PublishedWeights:
 
 @dataclass(frozen=True)
 class PromptableModel:
-    """A promptable model: as it was asked for, its name, and the signature of its weights."""
+    """A promptable model: as given in the options, its name, and the signature of its weights."""
 
     model: str
     name: str
@@ -104,23 +104,24 @@ class PromptableModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRecord(Record):
-    """What every model.json tells.
+    """Fields of every model.json.
 
     Attributes:
-        KIND: what `kind` says.
+        KIND: value of `kind`.
         MADE_BY: the command that makes such a run.
-        kind: of model.
-        version: of the program that trained it.
+        ALTERNATIVE: what else to do with a model of another kind, for the message.
+        kind: kind of model.
+        version: version of frugalseg that trained it.
         parameters: number of the network's parameters.
-        preprocessing: what scans go through.
+        preprocessing: preprocessing of scans.
     """
 
     FORMAT: ClassVar[int] = 1
-    CURE: ClassVar[str] = "copy the run folder anew from where it is whole, or run the training again in another --out"
-    OLDER: ClassVar[Mapping[int, Callable[[Content], Content]]] = {0: dict}  # as format 1, but that it says so
+    CURE: ClassVar[str] = "copy the run folder again from an intact copy, or run the training again in another --out"
+    OLDER: ClassVar[Mapping[int, Callable[[Content], Content]]] = {0: dict}  # the same, without the key "format"
     KIND: ClassVar[str]
     MADE_BY: ClassVar[str]
-    OTHERWISE: ClassVar[str] = ""
+    ALTERNATIVE: ClassVar[str] = ""
 
     kind: str
     version: str = ""
@@ -128,19 +129,19 @@ class ModelRecord(Record):
     preprocessing: Preprocessing
 
     @classmethod
-    def of_run(cls: type[M], folder: Path) -> M:
+    def read_run(cls: type[M], folder: Path) -> M:
         """The record of a finished run of this kind.
 
         Raises:
-            RunError: no such folder, no finished run, or one of another kind; or the file is damaged.
+            RunError: there is no such folder, the run is not finished or of another kind, or the file is damaged.
         """
-        found = kind_of(folder, cls.MADE_BY)
+        found = read_model_kind(folder, cls.MADE_BY)
         if found != cls.KIND:
             raise RunError(
-                f"{folder} holds a model of kind {found!r}, needed is {cls.KIND!r}",
-                f"give a run folder of `{cls.MADE_BY}`{cls.OTHERWISE}",
+                f"{folder} holds a model of kind {found!r}, expected {cls.KIND!r}",
+                f"give a run folder of `{cls.MADE_BY}`{cls.ALTERNATIVE}",
             )
-        return cls.read(folder / SPEC)
+        return cls.read(folder / MODEL_FILE)
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,9 @@ class EncoderAnnotation:
     """Human labels that a pre-training used.
 
     Attributes:
-        masks: slices whose masks were used: none.
-        organ_present_labels: slices of which it was told whether they show the organ.
-        scans_seen: scans that these and all other slices come from.
+        masks: slices whose masks were used: 0.
+        organ_present_labels: slices whose image-level labels were used.
+        scans_seen: scans that the encoder was trained on.
     """
 
     masks: int
@@ -160,12 +161,12 @@ class EncoderAnnotation:
 
 @dataclass(frozen=True)
 class ProbeRecord:
-    """What the probe of a pre-training looked at; nothing was learned from it.
+    """Slices that the probe of a pre-training used; the encoder was not trained on its result.
 
     Attributes:
-        slices: how many were embedded.
-        labelled_slices, labelled_scans: of which it saw the labels.
-        organs: that it was scored on.
+        slices: number of slices embedded.
+        labelled_slices, labelled_scans: slices and scans whose labels it used.
+        organs: organs that it was scored on.
     """
 
     slices: int
@@ -180,9 +181,9 @@ class NetworkRecord(ModelRecord):
 
     Attributes:
         backbone: see `models.registry`.
-        norm: its normalisation layers.
-        context: neighbouring slices on each side that it sees.
-        published_weights: what it started from, or None.
+        norm: normalisation layers.
+        context: neighbouring slices on each side that are also its input.
+        published_weights: weights that training started from, or None.
     """
 
     backbone: str
@@ -200,10 +201,10 @@ class EncoderRecord(NetworkRecord):
     """model.json of a pre-training.
 
     Attributes:
-        method: of the pre-training.
+        method: pre-training method.
         annotation: human labels used.
-        probe: what the probe looked at, or None.
-        fingerprints: of the scans that the encoder saw, sorted.
+        probe: slices that the probe used, or None.
+        fingerprints: voxel fingerprints of the scans it was trained on, sorted.
     """
 
     KIND: ClassVar[str] = "encoder"
@@ -221,11 +222,11 @@ class AnnotationUse:
     """Masks that a training used.
 
     Attributes:
-        budget, draw: which labels were allowed, as the options say it.
+        budget, draw: label budget and label draw, as in the options.
         masks: slices whose masks were trained on.
-        mask_scans: scans that these come from.
-        validation_scans: scans whose masks chose the step, and what to keep of a mask.
-        validation_masks: slices of these; None in a file made before that was noted.
+        mask_scans: their scans.
+        validation_scans: scans whose masks chose the step and the post-processing.
+        validation_masks: their slices; None in older files.
     """
 
     budget: str
@@ -241,9 +242,9 @@ class SegmenterAnnotation(AnnotationUse):
     """Annotation behind a fine-tuned model.
 
     Attributes:
-        unlabelled_slices: that were used without their masks.
-        unlabelled_scans: scans that these come from.
-        pretraining: what its encoder used, or None.
+        unlabelled_slices: slices used without their masks.
+        unlabelled_scans: their scans.
+        pretraining: human labels that its encoder used, or None.
     """
 
     unlabelled_slices: int = 0
@@ -252,12 +253,12 @@ class SegmenterAnnotation(AnnotationUse):
 
     @property
     def organ_present_labels(self) -> int:
-        """Slices of which the pre-training was told whether they show the organ."""
+        """Slices whose image-level labels the pre-training used."""
         return self.pretraining.organ_present_labels if self.pretraining else 0
 
     @property
     def pretrain_scans(self) -> int:
-        """Scans that the pre-training saw."""
+        """Scans that the encoder was trained on."""
         return self.pretraining.scans_seen if self.pretraining else 0
 
 
@@ -266,8 +267,8 @@ class SamMixAnnotation(AnnotationUse):
     """Annotation behind a SAM-Mix.
 
     Attributes:
-        organ_present_labels: slices whose image-level labels taught the classifier.
-        organ_present_scans: scans that these come from.
+        organ_present_labels: slices whose image-level labels trained the classifier.
+        organ_present_scans: their scans.
     """
 
     unlabelled_slices: ClassVar[int] = 0
@@ -280,14 +281,14 @@ class SamMixAnnotation(AnnotationUse):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskModelRecord(ModelRecord):
-    """What a model that makes masks tells of them, whichever kind it is.
+    """Fields of every model that makes masks.
 
     Attributes:
-        targets: organ → the label values it was trained on, in the order of the classes.
-        keep: organ → what is kept of its mask (see `masks.components`).
-        step: of the training that was chosen.
-        validation_dice: of that step; None where no validation patient has labels.
-        scans: what the model knows of each scan of its store.
+        targets: organ → label values of the training, in the order of the classes.
+        keep: organ → post-processing of its mask (see `masks.components`).
+        step: training step of the weights.
+        validation_dice: Dice at that step; None where no validation patient has labels.
+        scans: role of each scan of the store.
     """
 
     targets: dict[str, tuple[int, ...]]
@@ -300,7 +301,7 @@ class MaskModelRecord(ModelRecord):
         if not self.targets:
             raise ValueError("targets names no organ")
         if missing := [organ for organ in self.targets if organ not in self.keep]:
-            raise ValueError(f"keep does not tell what to keep of the mask of {missing[0]}")
+            raise ValueError(f"keep names no post-processing for {missing[0]}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,7 +327,7 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
 
 @dataclass(frozen=True)
 class BaseModel:
-    """The promptable model that a SAM-Mix was trained on: where it was, its name, and the signature of its weights."""
+    """Base model of a SAM-Mix: as given in the options, its name, and the signature of its weights."""
 
     given: str
     name: str
@@ -335,12 +336,12 @@ class BaseModel:
 
 @dataclass(frozen=True)
 class SamMixSettings:
-    """What is needed to build a SAM-Mix again; as the options of its training say it.
+    """Settings needed to rebuild a SAM-Mix, as in the options of its training.
 
     Attributes:
         adapt, rank, dense, threshold, classifier_size: see `options.sam_mix`.
-        organs: how many.
-        size: side of the store's slices.
+        organs: number of organs.
+        size: width of the store's slices, pixels.
     """
 
     adapt: Literal["lora", "decoder"]
@@ -354,7 +355,7 @@ class SamMixSettings:
 
 @dataclass(frozen=True)
 class FocalLoss:
-    """Of the classifier: organ → weight of slices that show it, and the exponent."""
+    """Loss of the classifier: organ → weight of slices that show it, and the exponent."""
 
     alpha: dict[str, float]
     gamma: float
@@ -365,18 +366,18 @@ class SamMixRecord(MaskModelRecord):
     """model.json of a SAM-Mix.
 
     Attributes:
-        base: the promptable model it was trained on.
-        settings: what is needed to build it again.
-        trained: part of the model → number of its trained parameters.
-        way_from_base: from the base's weights (0) to the learned ones (1), how far the kept weights lie.
-        share_of_map: how much of the class activation map the decoder takes; None where it takes none.
-        focal: the classifier's loss.
+        base: promptable base model.
+        settings: settings needed to rebuild it.
+        trained: part of the model → number of trained parameters.
+        way_from_base: interpolation between base weights (0) and fine-tuned weights (1) that was kept.
+        share_of_map: learned factor of the class activation map in the decoder; None without the map.
+        focal: loss of the classifier.
         annotation: masks and image-level labels used.
     """
 
     KIND: ClassVar[str] = "sam-mix"
     MADE_BY: ClassVar[str] = "frugalseg sam-mix train"
-    OTHERWISE: ClassVar[str] = ", or use `frugalseg predict`"
+    ALTERNATIVE: ClassVar[str] = ", or use `frugalseg predict`"
 
     kind: Literal["sam-mix"] = "sam-mix"
     base: BaseModel
@@ -395,7 +396,7 @@ KINDS: dict[str, type[EncoderRecord | SegmenterRecord | SamMixRecord]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Kind(Record):
-    """What every model.json says; the rest depends on it."""
+    """The key that decides which record a model.json is."""
 
     FORMAT: ClassVar[int] = ModelRecord.FORMAT
     CURE: ClassVar[str] = ModelRecord.CURE
@@ -404,7 +405,7 @@ class _Kind(Record):
     kind: str
 
 
-def kind_of(folder: Path, made_by: str = "frugalseg finetune") -> str:
+def read_model_kind(folder: Path, made_by: str = "frugalseg finetune") -> str:
     """The kind of model that a finished run holds.
 
     Args:
@@ -412,26 +413,28 @@ def kind_of(folder: Path, made_by: str = "frugalseg finetune") -> str:
         made_by: the command whose run is expected, for the message.
 
     Raises:
-        RunError: no such folder, no finished run, or the file is damaged.
+        RunError: there is no such folder, the run is not finished, or the file is damaged.
     """
-    if not (folder / SPEC).is_file():
+    if not (folder / MODEL_FILE).is_file():
         started = (folder / "config.yaml").is_file()
         raise RunError(
-            f"{folder} {'is a run that has not finished' if started else f'holds no trained model (no {SPEC})'}",
+            f"{folder} {'is a run that has not finished' if started else f'holds no trained model (no {MODEL_FILE})'}",
             "finish it with --resume" if started else f"give a run folder of `{made_by}`",
         )
-    return _Kind.read(folder / SPEC).kind
+    return _Kind.read(folder / MODEL_FILE).kind
 
 
 def read_mask_model(folder: Path) -> SegmenterRecord | SamMixRecord:
-    """The record of a finished run whose model makes masks; raises `RunError` as `ModelRecord.of_run`."""
+    """The record of a finished run whose model makes masks; raises `RunError` as `ModelRecord.read_run`."""
     record = read_model(folder)
-    return SegmenterRecord.of_run(folder) if isinstance(record, EncoderRecord) else record
+    return SegmenterRecord.read_run(folder) if isinstance(record, EncoderRecord) else record
 
 
 def read_model(folder: Path) -> EncoderRecord | SegmenterRecord | SamMixRecord:
-    """The record of a finished run, of whichever kind; raises `RunError` as `ModelRecord.of_run`."""
-    kind = kind_of(folder)
+    """The record of a finished run of any kind; raises `RunError` as `ModelRecord.read_run`."""
+    kind = read_model_kind(folder)
     if kind not in KINDS:
-        raise RunError(f"{folder / SPEC} is damaged: its kind is {kind!r}, expected {', '.join(KINDS)}", _Kind.CURE)
-    return KINDS[kind].read(folder / SPEC)
+        raise RunError(
+            f"{folder / MODEL_FILE} is damaged: its kind is {kind!r}, expected {', '.join(KINDS)}", _Kind.CURE
+        )
+    return KINDS[kind].read(folder / MODEL_FILE)

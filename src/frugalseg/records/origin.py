@@ -1,4 +1,4 @@
-"""origin.json: what is known of weights that are there."""
+"""origin.json: file, SHA-256, source and licence of installed weights."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from frugalseg.records.record import Record
 
 
 @dataclass(frozen=True)
-class Origin(Record):
-    """What is known of weights that are there.
+class WeightsOrigin(Record):
+    """Provenance of installed weights.
 
     Attributes:
         file: name of the file or folder beside origin.json.
-        bytes: of the file, or of all files in the folder.
-        sha256: when it came; see `engine.files.sha256` for that of a folder.
-        source: where it came from.
-        licence: of the weights; empty where it is unknown.
-        checked: whether the SHA-256 was known before, and agreed.
+        bytes: size of the file, or of all files in the folder.
+        sha256: at installation; for a folder see `engine.files.sha256`.
+        source: where the weights came from.
+        licence: licence of the weights; empty where unknown.
+        checked: whether the SHA-256 was known beforehand, and agreed.
     """
 
     ERROR: ClassVar[type[FrugalsegError]] = RunError
-    CURE: ClassVar[str] = "remove its folder, and fetch or import these weights again"
+    CURE: ClassVar[str] = "delete its folder, and fetch or import these weights again"
     OLDER: ClassVar = {0: lambda content: content}
 
     file: str

@@ -1,4 +1,4 @@
-"""predictions.json: how a folder of masks was made, from which scans, and what the model knew of each."""
+"""predictions.json: how a folder of masks was made, from which scans, and the role of each in the training."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from frugalseg.errors import FrugalsegError, PairingError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.records.record import Content, Record
 
-V = TypeVar("V")
+Value = TypeVar("Value")
 
 PREDICTIONS_FILE = "predictions.json"
 
-Targets = Mapping[str, tuple[int, ...]]
+TargetValues = Mapping[str, tuple[int, ...]]
 """Organ → label values."""
 
 
 @dataclass(frozen=True)
 class PromptableUse:
-    """The promptable model behind masks.
+    """Promptable model that made masks.
 
     Attributes:
-        model: as it was asked for.
-        name: of the network.
-        signature: of its weights.
-        recipe: how it wants its pictures, see `promptable.protocol.Recipe`.
+        model: as given in the options.
+        name: name of the network.
+        signature: signature of its weights.
+        recipe: how images are converted for it, see `promptable.protocol.Recipe`.
         shown: how intensities were scaled for it.
     """
 
@@ -39,8 +39,8 @@ class PromptableUse:
 
 
 @dataclass(frozen=True)
-class GivenMask:
-    """The mask that a new one was made from: its file, and SHA-256."""
+class InputMask:
+    """Input mask from which another was made: its file, and SHA-256."""
 
     mask: str
     sha256: str
@@ -48,14 +48,14 @@ class GivenMask:
 
 @dataclass(frozen=True)
 class OrganRefinement:
-    """What became of the pieces of one organ of a scan.
+    """Refinement of one organ of a scan.
 
     Attributes:
-        boxes: pieces that were prompted.
-        refined, kept: of these, how many got the model's mask, and how many stayed for want of overlap.
-        too_small: pieces without a box.
-        mean_score: the IoU that the model expects; None where nothing was prompted.
-        mean_iou_with_given: that of its mask with the piece; None where nothing was prompted.
+        boxes: parts of the mask that were prompted with a box.
+        refined, kept: of these, parts with the model's mask, and parts left unchanged because the overlap was too low.
+        too_small: parts left unchanged because they were too small for a box.
+        mean_score: mean of the IoU that the model expects; None where nothing was prompted.
+        mean_iou_with_given: mean IoU of its mask with the input; None where nothing was prompted.
     """
 
     boxes: int
@@ -68,12 +68,12 @@ class OrganRefinement:
 
 @dataclass(frozen=True)
 class Refinement:
-    """What refining one scan did.
+    """Refinement of one scan.
 
     Attributes:
-        slices: that the model embedded.
-        slices_from_cache: of these, whose embeddings were kept from before.
-        organs: organ → what became of its pieces.
+        slices: number of slices embedded.
+        slices_from_cache: of these, slices whose embeddings were in the cache.
+        organs: organ → its refinement.
     """
 
     slices: int
@@ -83,13 +83,13 @@ class Refinement:
 
 @dataclass(frozen=True)
 class Propagation:
-    """What propagating through one scan did.
+    """Propagation through one scan.
 
     Attributes:
-        slices: the first and the last that was worked on.
+        slices: first and last slice processed.
         annotated_slices: organ → annotated slices that show it.
         carried_slices: organ → number of slices it was propagated to.
-        needs_review: organ → slices that a person should look at.
+        needs_review: organ → slices whose confidence is low.
     """
 
     slices: tuple[int, int]
@@ -100,13 +100,13 @@ class Propagation:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseRecord:
-    """What is known of one scan and its mask; None where a command does not tell. See `PredictionRecord`."""
+    """The entries of one scan in a `PredictionRecord`; None where the command does not write one."""
 
     mask: str | None = None
     scan: str | None = None
     role: str | None = None
     annotated: tuple[int, ...] | None = None
-    given: GivenMask | None = None
+    given: InputMask | None = None
     present: dict[str, tuple[float, ...]] | None = None
     refinement: Refinement | None = None
     propagation: Propagation | None = None
@@ -117,31 +117,31 @@ class PredictionRecord(Record):
     """How masks were made.
 
     Attributes:
-        version: of the program.
-        method: of masks that were made from others; None for a trained model's own.
+        version: version of frugalseg.
+        method: how masks were made from other masks; None for a trained model's own.
         model: run folder of the trained model, or None.
-        weights_sha256: of its weights.
+        weights_sha256: SHA-256 of its weights.
         promptable: the promptable model, or None.
-        settings: options that change the result, as JSON values; told and compared as a whole.
-        targets: organ → label values that the masks are written with.
-        trained: organ → label values of the training, which references hold; SAM-Mix alone.
+        settings: options that change the result, as JSON values; compared as a whole.
+        targets: organ → label values in the masks.
+        trained: organ → label values of the training, which reference masks have; SAM-Mix only.
         images: case id → scan.
-        masks: case id → file of the mask, beside this one.
+        masks: case id → file name of the mask, in the same folder.
         scans: case id → SHA-256 of the scan.
-        roles: case id → what the model knew of the scan (see `evaluation.roles`); None where nothing is known of what
-            the model saw.
-        annotated: case id → slices that a person had annotated and that were copied, from 0 at the inferior end.
-        given: case id → the mask that the new one was made from.
-        present: case id → organ → probability of each slice; SAM-Mix alone.
-        refinement, propagation: case id → what was done.
+        roles: case id → role of the scan (see `evaluation.roles`); None where it is not known what the model was
+            trained on.
+        annotated: case id → manually annotated slices, which were copied; numbered from 0 at the inferior end.
+        given: case id → input mask.
+        present: case id → organ → probability of each slice; SAM-Mix only.
+        refinement, propagation: case id → its refinement, its propagation.
         failed: case id → why it has no mask.
     """
 
     ERROR: ClassVar[type[FrugalsegError]] = PairingError
     CURE: ClassVar[str] = (
-        "make the masks again in another --out, or delete it: nothing is then known of what the model was trained on"
+        "make the masks again in another --out, or delete the file: it is then unknown what the model was trained on"
     )
-    OLDER: ClassVar[Mapping[int, Callable[[Content], Content]]] = {0: dict}  # as format 1, but that it says so
+    OLDER: ClassVar[Mapping[int, Callable[[Content], Content]]] = {0: dict}  # the same, without the key "format"
 
     version: str = ""
     method: Literal["refine", "oracle", "propagate"] | None = None
@@ -149,22 +149,22 @@ class PredictionRecord(Record):
     weights_sha256: str | None = None
     promptable: PromptableUse | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
-    targets: Targets = field(default_factory=dict)
-    trained: Targets = field(default_factory=dict)
+    targets: TargetValues = field(default_factory=dict)
+    trained: TargetValues = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
     masks: Mapping[str, str] = field(default_factory=dict)
     scans: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, str] | None
     annotated: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    given: Mapping[str, GivenMask] = field(default_factory=dict)
+    given: Mapping[str, InputMask] = field(default_factory=dict)
     present: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
     refinement: Mapping[str, Refinement] = field(default_factory=dict)
     propagation: Mapping[str, Propagation] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def beside(cls, masks: Path) -> PredictionRecord | None:
-        """The record beside masks, or None where there is none.
+    def read_beside(cls, masks: Path) -> PredictionRecord | None:
+        """The record in the folder of masks, or None where there is none.
 
         Args:
             masks: their folder, or one of them.
@@ -175,20 +175,22 @@ class PredictionRecord(Record):
         path = (masks if masks.is_dir() else masks.parent) / PREDICTIONS_FILE
         return cls.read(path) if path.is_file() else None
 
-    def of_case(self, case: str) -> CaseRecord:
-        """What is known of one scan."""
+    def select_case(self, case: str) -> CaseRecord:
+        """The entries of one scan."""
         return CaseRecord(**{name: (getattr(self, key) or {}).get(case) for name, key in _BY_CASE.items()})
 
-    def with_case(self, case: str, told: CaseRecord) -> PredictionRecord:
-        """The record with what is told of one scan; what is None stays as it was."""
-        known = {key: value for name, key in _BY_CASE.items() if (value := getattr(told, name)) is not None}
+    def with_case(self, case: str, entries: CaseRecord) -> PredictionRecord:
+        """The record with the entries of one scan; those that are None are left unchanged."""
+        known = {key: value for name, key in _BY_CASE.items() if (value := getattr(entries, name)) is not None}
         more: Any = {key: {**(getattr(self, key) or {}), case: value} for key, value in known.items()}
         return replace(self, **more)
 
-    def only(self, cases: Collection[str]) -> PredictionRecord:
-        """The record without what is told of other scans."""
-        told: Any = {key: _of(own, cases) for key in _BY_CASE.values() if (own := getattr(self, key)) is not None}
-        return replace(self, **told)
+    def select_cases(self, cases: Collection[str]) -> PredictionRecord:
+        """The record with the entries of these scans only."""
+        selected: Any = {
+            key: _select(own, cases) for key in _BY_CASE.values() if (own := getattr(self, key)) is not None
+        }
+        return replace(self, **selected)
 
 
 _BY_CASE = {
@@ -204,5 +206,5 @@ _BY_CASE = {
 """Field of `CaseRecord` → that of `PredictionRecord`."""
 
 
-def _of(told: Mapping[str, V], cases: Collection[str]) -> dict[str, V]:
-    return {case: value for case, value in told.items() if case in cases}
+def _select(entries: Mapping[str, Value], cases: Collection[str]) -> dict[str, Value]:
+    return {case: value for case, value in entries.items() if case in cases}

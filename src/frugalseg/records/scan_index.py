@@ -1,6 +1,6 @@
-"""What a study keeps of files that are only tested on: enough to know them again, and that they can be read.
+"""Index files of a study: the scans of a set that is only tested on, and masks of them by other programs.
 
-A list of scans, and lists of the masks that other programs made of them.
+They show whether a file was exchanged, and that it could be read.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class IndexedScan:
     """One labelled scan; see `records.store.ScanEntry`.
 
     Attributes:
-        labels_sha256: of its mask.
-        values: of its mask, 0 included.
-        stamp: of the image and of its mask.
+        labels_sha256: SHA-256 of its mask.
+        values: values in its mask, 0 included.
+        stamp: stamps of the image and of its mask.
     """
 
     case: str
@@ -34,11 +34,11 @@ class IndexedScan:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanIndex(Record):
-    """The scans, and how their patients are divided."""
+    """The scans of a test set, and the split of their patients."""
 
     ERROR: ClassVar[type[FrugalsegError]] = StoreError
-    CURE: ClassVar[str] = "delete it, and run the study again: the scans are then looked at once more"
-    OLDER: ClassVar = {0: lambda content: _readable(content, "scans")}
+    CURE: ClassVar[str] = "delete it, and run the study again: the scans are then read again"
+    OLDER: ClassVar = {0: lambda content: _keep_comparable(content, "scans")}
 
     scans: tuple[IndexedScan, ...]
     split: Split
@@ -49,8 +49,8 @@ class IndexedMask:
     """One mask that another program made of a test scan.
 
     Attributes:
-        values: that it holds, 0 included.
-        stamp: of the image and of the mask.
+        values: values in it, 0 included.
+        stamp: stamps of the image and of the mask.
     """
 
     case: str
@@ -61,19 +61,19 @@ class IndexedMask:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskIndex(Record):
-    """The masks."""
+    """Masks of a test set by another program."""
 
     ERROR: ClassVar[type[FrugalsegError]] = RunError
-    CURE: ClassVar[str] = "delete it: it is made again"
-    OLDER: ClassVar = {0: lambda content: _readable(content, "masks")}
+    CURE: ClassVar[str] = "delete it, and run the study again: the masks are then read again"
+    OLDER: ClassVar = {0: lambda content: _keep_comparable(content, "masks")}
 
     masks: tuple[IndexedMask, ...]
 
 
-def _readable(content: Content, name: str) -> Content:
-    """What this version can compare with the files, of a list without a format; the others are read once more.
+def _keep_comparable(content: Content, name: str) -> Content:
+    """Format 0: keep the entries that this version can compare with the files; the other files are read again.
 
-    Each file of a DICOM series had its stamp then, and some scans had no hash of their mask.
+    In older versions each file of a DICOM series had a stamp, and some scans had no hash of their mask.
     """
     entries = [one for one in content[name] if len(one["stamp"]) == 2 and {"labels_sha256", "sha256"} & one.keys()]
     return {**content, name: entries}

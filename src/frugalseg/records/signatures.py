@@ -1,4 +1,4 @@
-"""signature.json: what the files beside it were made from, so that none made otherwise is taken for theirs."""
+"""signature.json: the inputs of the intermediate results in its folder, which are reused only for the same inputs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from frugalseg.records.record import Record
 
 @dataclass(frozen=True, kw_only=True)
 class SlicesSignature(Record):
-    """Of the slices that a propagation reached before it was stopped.
+    """Signature of the slices that an unfinished propagation has reached.
 
     Attributes:
-        sha256: over all that they depend on.
+        sha256: hash of everything that they depend on.
     """
 
     ERROR: ClassVar[type[FrugalsegError]] = RunError
@@ -26,19 +26,19 @@ class SlicesSignature(Record):
 
     @classmethod
     def parse(cls, content: object, path: Path) -> SlicesSignature:
-        """See `Record.parse`; before there were formats the file held the hash alone."""
+        """See `Record.parse`; in format 0 the file is the hash alone."""
         return super().parse({"format": cls.FORMAT, "sha256": content} if isinstance(content, str) else content, path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingSignature(Record):
-    """Of the embeddings of a scan's slices: all that they depend on.
+    """Signature of the embeddings of a scan's slices: everything that they depend on.
 
     Attributes:
         image: fingerprint of the voxels.
-        shown: "0" and "1" → the values of the scan that are shown as 0 and 1.
+        shown: "0" and "1" → values of the scan that are scaled to 0 and 1.
         model: signature of the model with its weights.
-        recipe: how the model's pictures are made.
+        recipe: how images are converted for the model.
     """
 
     ERROR: ClassVar[type[FrugalsegError]] = StoreError

@@ -1,4 +1,4 @@
-"""split.json: which patients are for what."""
+"""split.json: the patients for training, validation and test."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from frugalseg.text import name_some
 PARTS = ("train", "validation", "test")
 
 
-def _written_by_hand(content: Content) -> Content:
-    """Splits of users have no format, may leave a part out, and name patients by numbers."""
+def _convert_user_split(content: Content) -> Content:
+    """Splits written by users have no format, may omit a part, and may have numbers as patients."""
     return {part: [str(patient) for patient in content.get(part, ())] for part in PARTS}
 
 
 @dataclass(frozen=True)
 class Split(Record):
-    """Patients by part; no patient stands in two.
+    """Patients of each part; no patient is in two.
 
     Raises:
-        SplitError: a patient stands in two parts, or none is left for training.
+        SplitError: a patient is in two parts, or none is left for training.
     """
 
     ERROR: ClassVar[type[FrugalsegError]] = SplitError
     CURE: ClassVar[str] = 'write {"train": ["patient", …], "validation": […], "test": […]}'
-    OLDER: ClassVar = {0: _written_by_hand}
+    OLDER: ClassVar = {0: _convert_user_split}
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -43,6 +43,6 @@ class Split(Record):
         if not self.train:
             raise SplitError("the split leaves no patient for training", "move patients to train, or lower --fractions")
 
-    def part_of(self) -> dict[str, str]:
+    def part_by_patient(self) -> dict[str, str]:
         """Patient → train, validation or test."""
         return {patient: part for part in PARTS for patient in getattr(self, part)}

@@ -1,4 +1,4 @@
-"""store.json, and what is kept of each scan while a slice store is made."""
+"""store.json, and the files of single scans while a slice store is made."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from frugalseg.engine.files import to_json
 from frugalseg.errors import FrugalsegError, StoreError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.modality import Kind
-from frugalseg.records.record import Content, Record, as_plain
+from frugalseg.records.record import Content, Record, to_plain
 
 CURE = "copy the store again from an intact copy, or delete it and prepare it again"
 
 
 class FileStamp(NamedTuple):
-    """Enough to see that a file, or the files of a DICOM series, were exchanged: while it stays, so do they.
+    """Stamp of a file or of a DICOM series; it changes when files are exchanged.
 
     Attributes:
-        path: None for a mask that is not there.
-        bytes: of the file, or of all files in the folder.
-        modified_ns: when the newest of them was last written, nanoseconds since 1970.
+        path: None where there is no mask.
+        bytes: size of the file, or of all files in the folder.
+        modified_ns: time of the latest change, in nanoseconds since 1970.
     """
 
     path: str | None
@@ -44,19 +44,19 @@ class ScanEntry(Record):
     """One scan of a slice store; also the file beside its part while the store is being made.
 
     Attributes:
-        slices: their number.
-        stamp: of the image and of its mask.
+        slices: number of slices.
+        stamp: stamps of the image and of its mask.
         image_sha256, labels_sha256: see `engine.files.sha256`; None where there is no mask.
         fingerprint: see `imaging.fingerprint`.
-        grid: of the image, in words.
-        limits: the values that are shown as 0 and 1.
-        looks_like: the kind that its values look like, None where they do not tell.
+        grid: size, spacing and orientation of the image, in words.
+        limits: values that are scaled to 0 and 1.
+        looks_like: the kind that its values look like; None where they fit both.
         z_mm, row_mm, column_mm: distance between slices, height and width of a stored pixel.
-        values: of its mask, 0 included.
-        present: slice → organ → whether the slice shows it.
-        digests: of its slices.
+        values: values in its mask, 0 included.
+        present: for each slice and organ, whether the slice shows the organ.
+        digests: digests of its slices.
 
-    What may be `UNSET` was not noted when the store was made.
+    Fields that may be `UNSET` are missing in older stores.
     """
 
     ERROR: ClassVar[type[FrugalsegError]] = StoreError
@@ -86,13 +86,13 @@ class ScanEntry(Record):
 
     @property
     def image(self) -> str:
-        """The scan that it was made from."""
+        """Path of the scan."""
         assert self.stamp[0].path is not None
         return self.stamp[0].path
 
     @property
     def mask(self) -> str | None:
-        """The mask that it was made from, where there is one."""
+        """Path of the mask, where there is one."""
         return self.stamp[1].path
 
     @property
@@ -103,7 +103,7 @@ class ScanEntry(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class SplitParameters:
-    """How the split came about: drawn by fractions and seed, or read from a file, which is then known by its hash."""
+    """Parameters of the split: fractions and seed of a random split, or the hash of a file."""
 
     fractions: tuple[int | float, int | float] | UnsetType = UNSET
     seed: int | UnsetType = UNSET
@@ -112,14 +112,14 @@ class SplitParameters:
 
 @dataclass(frozen=True, kw_only=True)
 class StoreParameters:
-    """Everything that shapes a store's content; two stores are alike when these and the scans are.
+    """Every parameter that changes a store's content; with the same scans, equal parameters give equal stores.
 
     Attributes:
-        size: side of the slices, pixels.
-        intensity: how intensities became [0, 1].
+        size: width and height of the slices, pixels.
+        intensity: how intensities are scaled to [0, 1].
         targets: organ → label values in the masks; the classes 1…C in order.
-        patient_pattern: case id → patient.
-        split: how patients were divided.
+        patient_pattern: regular expression: case id → patient.
+        split: parameters of the split.
     """
 
     size: int
@@ -132,10 +132,10 @@ class StoreParameters:
         if self.size < 1:
             raise ValueError(f"size {self.size} is below 1")
 
-    def differences(self, asked: StoreParameters) -> list[str]:
-        """What is asked for otherwise, in words."""
-        there, wanted = as_plain(self), as_plain(asked)
-        return [f"{key}: {there[key]} there, {wanted[key]} asked" for key in wanted if there[key] != wanted[key]]
+    def differences(self, requested: StoreParameters) -> list[str]:
+        """Each parameter whose requested value differs, with both values."""
+        own, wanted = to_plain(self), to_plain(requested)
+        return [f"{key}: {own[key]} in the store, {wanted[key]} requested" for key in wanted if own[key] != wanted[key]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +154,11 @@ class StoreRecord(Record):
     """store.json.
 
     Attributes:
-        version: of the program that made the store.
-        parameters: how it was made.
-        columns: of slices.parquet, with their meaning.
+        version: version of frugalseg that made the store.
+        parameters: parameters of its preparation.
+        columns: column of slices.parquet → meaning.
         scans: in the order of the arrays.
-        superpixels: how they were computed, where there are any.
+        superpixels: parameters of the superpixels, where there are any.
         superpixel_digests: case → `dataset.digest.digest_of` its superpixels.
     """
 
@@ -174,21 +174,21 @@ class StoreRecord(Record):
 
     def __post_init__(self) -> None:
         if not self.scans:
-            raise ValueError("it tells of no scan")
+            raise ValueError("it lists no scan")
         organs = len(self.parameters.targets)
         for scan in self.scans:
-            if len(scan.present) != scan.slices or any(len(there) != organs for there in scan.present):
-                raise ValueError(f"the scan {scan.case!r} does not tell of every slice which organs it shows")
+            if len(scan.present) != scan.slices or any(len(organs_shown) != organs for organs_shown in scan.present):
+                raise ValueError(f"the scan {scan.case!r} does not state for every slice which organs it shows")
 
     def identity(self) -> str:
-        """The text that a run's data are known by.
+        """The text whose hash identifies the data of a run.
 
-        Superpixels may be added to a store that runs have learned from; that makes it no other. Nor do copies of its
-        scans: the hashes of their files stay.
+        It is independent of superpixels, which may be added later, and of the paths and times of the scans' files; the
+        hashes of these files are part of it.
         """
         content = {key: value for key, value in self.to_json().items() if not key.startswith("superpixel")}
-        return to_json({**content, "scans": [_without_stamp(scan) for scan in content["scans"]]})
+        return to_json({**content, "scans": [_remove_stamp(scan) for scan in content["scans"]]})
 
 
-def _without_stamp(scan: Content) -> Content:
+def _remove_stamp(scan: Content) -> Content:
     return {key: value for key, value in scan.items() if key != "stamp"}

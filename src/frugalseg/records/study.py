@@ -8,16 +8,16 @@ from typing import ClassVar, Literal
 
 from frugalseg.records.record import Content, Record
 
-RUN_AGAIN = "run the same `frugalseg study` command again, which writes it anew"
+RUN_AGAIN = "run the same `frugalseg study` command again, which rewrites it"
 Converters = Mapping[int, Callable[[Content], Content]]
 
 
 @dataclass(frozen=True)
 class PlannedPretraining:
-    """The pre-training that a trial's encoder comes from.
+    """Pre-training of a trial's encoder.
 
     Attributes:
-        id: of its job.
+        id: id of its job.
         folder: its run folder, relative to the study's folder.
     """
 
@@ -33,13 +33,13 @@ class PlannedTrial:
         id: of the job that makes and evaluates its masks.
         method, backbone, budget: as in the plan.
         draw, seed: the first of `draws` and of `seeds`.
-        draws, seeds: what it stands for.
-        transductive: whether its pre-training saw test scans.
-        uses_test_references: whether references of the test scans gave slices or boxes to it.
-        annotation: what another program learned from, as the plan states it; None for what is trained here.
-        semi: how its training was asked to use unlabelled slices; empty where an older study does not tell.
+        draws, seeds: label draws and seeds that it stands for: those that select the same labels are trained once.
+        transductive: whether its pre-training used test scans.
+        uses_test_references: whether reference masks of test scans were its input (annotated slices, boxes).
+        annotation: labels that another program used, as the plan states them; None for models trained here.
+        semi: semi-supervised use of unlabelled slices; empty in older studies.
         folder: run folder of its training, relative to the study's folder; None where nothing is trained.
-        pretrain: of its encoder, or None.
+        pretrain: pre-training of its encoder, or None.
         tests: test set → folder of its evaluation, relative to the study's folder.
     """
 
@@ -65,9 +65,9 @@ class PlannedTest:
     """A test set.
 
     Attributes:
-        in_domain: whether its scans come from where the training scans come from.
+        in_domain: whether its scans come from the same source as the training scans.
         millimetres: False where the spacing in the files is a placeholder.
-        patients: scan → patient.
+        patients: case id → patient.
     """
 
     name: str
@@ -76,8 +76,8 @@ class PlannedTest:
     patients: dict[str, str]
 
 
-def _trials_of_cells(content: Content) -> Content:
-    """Format 0 called trials cells, knew no draws that select the same labels, and no other masks at first."""
+def _convert_cells(content: Content) -> Content:
+    """Format 0: trials are called cells, each has one draw and seed, and early files lack masks of other programs."""
     trials = [
         {
             **{"draws": [cell["draw"]], "seeds": [cell["seed"]], "annotation": None, "semi": ""},
@@ -94,22 +94,22 @@ class GridRecord(Record):
     """grid.json: every trial of a study, and its test sets, in the plan's order."""
 
     CURE: ClassVar[str] = RUN_AGAIN
-    OLDER: ClassVar[Converters] = {0: _trials_of_cells}
+    OLDER: ClassVar[Converters] = {0: _convert_cells}
     trials: tuple[PlannedTrial, ...]
     tests: tuple[PlannedTest, ...]
 
 
 @dataclass(frozen=True)
 class StudyRecord(Record):
-    """study.json: how a study was last started; the file that makes a folder a study's.
+    """study.json: how a study was last started; a folder with this file is a study folder.
 
     Attributes:
-        jobs: jobs at a time.
-        version: of frugalseg.
+        jobs: jobs in parallel.
+        version: version of frugalseg.
         plan: path of the plan.
         threads: CPU threads of each job.
         ray: address of the Ray cluster; None for this machine.
-        only: what of the grid was asked for; empty for all of it.
+        only: the part of the grid requested by --only; empty for all of it.
         started: date and time.
     """
 
@@ -126,18 +126,18 @@ class StudyRecord(Record):
 
 @dataclass(frozen=True)
 class JobState(Record):
-    """jobs/ID.json: how a job's last run stands.
+    """jobs/ID.json: state of a job's last run.
 
     Attributes:
-        state: interrupted: it stopped before its end and goes on from its checkpoint with the next run.
-        seconds: how long it took.
+        state: interrupted: the next run continues it from its checkpoint.
+        seconds: duration.
         error: what went wrong and what to do.
         log: the log file, relative to the study's folder.
-        started: when, in seconds since 1970.
-        threads: CPU threads it computed with.
+        started: time of the start, in seconds since 1970.
+        threads: CPU threads.
     """
 
-    CURE: ClassVar[str] = "delete it: the job then counts as not begun, unless its result is there"
+    CURE: ClassVar[str] = "delete it: the job then counts as not started, unless its result exists"
     OLDER: ClassVar[Converters] = {0: dict}
     state: Literal["waiting", "running", "done", "failed", "interrupted"] = "waiting"
     seconds: float = 0.0

@@ -12,15 +12,15 @@ from frugalseg.records.record import Record
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
-    """One metric over the scans of a group; None where there is no such number.
+class MetricSummary:
+    """One metric over the scans of a group; None where a number is not defined.
 
     Attributes:
-        n: scans that have a value.
-        left_out: scans without one.
+        n: number of scans with a value.
+        left_out: number of scans without one.
         mean, sd, median, minimum, maximum: over the n values.
-        ci95: limits of the 95% interval of the mean, where it has one.
-        ci95_kind: which kind of interval and over how many scans, or why there is none.
+        ci95: limits of the 95% interval of the mean, where there is one.
+        ci95_kind: kind of interval and number of scans, or why there is none.
     """
 
     n: int
@@ -39,31 +39,31 @@ class OrganSummary:
     """One organ in a group.
 
     Attributes:
-        counts: outcome → scans.
-        missed: cases in whose prediction the organ is missing.
-        false_positive_ml: case without the organ → volume predicted there, ml.
-        both_empty: cases with the organ in neither mask.
+        counts: outcome → number of scans.
+        missed: case ids where only the reference shows the organ.
+        false_positive_ml: case id where only the prediction shows the organ → its volume, ml.
+        both_empty: case ids where neither mask shows the organ.
         metrics: metric → its figures.
-        slicewise_mean_over_scans, slicewise_mean_over_slices: the same slice-wise, where that was asked for.
+        slicewise_mean_over_scans, slicewise_mean_over_slices: figures of the slice-wise metrics, with --slicewise.
     """
 
     counts: dict[str, int]
     missed: tuple[str, ...]
     false_positive_ml: dict[str, float]
     both_empty: tuple[str, ...]
-    metrics: dict[str, Figures]
-    slicewise_mean_over_scans: dict[str, Figures] | UnsetType = UNSET
+    metrics: dict[str, MetricSummary]
+    slicewise_mean_over_scans: dict[str, MetricSummary] | UnsetType = UNSET
     slicewise_mean_over_slices: dict[str, float | None] | UnsetType = UNSET
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSummary:
-    """The scans whose means may be taken together.
+    """Scans that are summarised together.
 
     Attributes:
         meaning: what they have in common.
         scans: their number.
-        cases: their ids.
+        cases: their case ids.
         organs: organ → its figures.
     """
 
@@ -75,15 +75,15 @@ class GroupSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationState(Record):
-    """What of summary.json a study reads again.
+    """The part of summary.json that a study reads again.
 
     Attributes:
         complete: whether all masks could be compared.
-        annotated_slices_left_out: case → slices that were left out because a person had annotated them.
+        annotated_slices_left_out: case id → manually annotated slices, which were excluded.
     """
 
     ERROR: ClassVar[type[FrugalsegError]] = RunError
-    CURE: ClassVar[str] = "delete it, and evaluate again (a study does so by itself)"
+    CURE: ClassVar[str] = "delete it, and evaluate again (a study does this automatically)"
 
     complete: bool
     annotated_slices_left_out: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -94,19 +94,19 @@ class SummaryRecord(EvaluationState):
     """summary.json.
 
     Attributes:
-        headline: the group whose means are the result; None where every scan was seen before.
+        headline: group whose means are the result; None where the model has seen every scan.
         groups: group → its figures.
-        not_predicted: case → why it could not be segmented.
-        no_reference: predictions that nothing can be compared with.
-        broken: case → why its masks could not be compared.
+        not_predicted: case id → why it could not be segmented.
+        no_reference: case ids of predictions without a reference.
+        broken: case id → why its masks could not be compared.
         targets: organ → label values.
-        tolerance_mm: of the surface Dice.
-        interval: how the intervals were computed.
+        tolerance_mm: tolerance of the surface Dice, mm.
+        interval: how confidence intervals were computed.
         empty_mask_policy: outcome → metric → rule.
-        metrics: metric → what it is.
-        options: of the evaluation.
+        metrics: metric → description.
+        options: options of the evaluation.
         versions: package → version.
-        date: of the evaluation, ISO 8601.
+        date: time of the evaluation, ISO 8601.
     """
 
     headline: str | None
@@ -126,10 +126,10 @@ class SummaryRecord(EvaluationState):
 
 @dataclass(frozen=True, kw_only=True)
 class CasesRecord(Record):
-    """cases.json: every scan and organ, with what their figures mean; see `SummaryRecord`.
+    """cases.json: the metrics of every scan and organ; see `SummaryRecord`.
 
     Attributes:
-        cases: one a scan and organ: column of cases.csv → value, None where it does not exist.
+        cases: one per scan and organ: column of cases.csv → value; None where it is not defined.
     """
 
     ERROR: ClassVar[type[FrugalsegError]] = RunError

@@ -16,7 +16,7 @@ import numpy as np
 from frugalseg._version import __version__
 from frugalseg.dataset.modality import scale_of, settle
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
-from frugalseg.engine.device import describe, find_device
+from frugalseg.engine.device import describe_device, find_device
 from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.progress import progress, say
 from frugalseg.engine.threads import with_threads
@@ -36,7 +36,7 @@ from frugalseg.options import PromptableOptions, RefineOptions
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.promptable.load import load_promptable
 from frugalseg.promptable.protocol import Promptable
-from frugalseg.records.predictions import CaseRecord, GivenMask, PredictionRecord, PromptableUse, Refinement
+from frugalseg.records.predictions import CaseRecord, InputMask, PredictionRecord, PromptableUse, Refinement
 from frugalseg.refinement.refiner import Refiner
 
 WORDS = Words("refinement", "refining", "refined", "refine")
@@ -68,7 +68,7 @@ def refine(options: RefineOptions) -> dict[str, Path]:
     options, expected = settle(options, images)
     intensity = scale_of(options)
     wanted = parse_targets(options.target)
-    source = PredictionRecord.beside(options.masks) or NOTHING_KNOWN
+    source = PredictionRecord.read_beside(options.masks) or NOTHING_KNOWN
     model = load_promptable(options.model, device, options.precision)
     folder = MaskFolder.claim(options, images, _record(options, images, model, source, wanted), SAME, WORDS, (COARSE,))
     invalidate_changed(folder, masks)
@@ -87,12 +87,12 @@ def refine(options: RefineOptions) -> dict[str, Path]:
         with progress(case, len(scan), "slices") as bar:
             names = dict(enumerate(organs, start=1))
             refined, done = refiner.refine(scan, classes, prompting, options.cache, bar.advance, names)
-        given_mask = GivenMask(str(masks[case].resolve()), sha256(masks[case]))
-        known = source.of_case(case)  # `evaluate` needs to know this of refined masks too
+        given_mask = InputMask(str(masks[case].resolve()), sha256(masks[case]))
+        known = source.select_case(case)  # `evaluate` needs to know this of refined masks too
         told = CaseRecord(role=known.role, annotated=known.annotated, given=given_mask, refinement=done)
         return volume.with_array(scan.unstack(_joined(refined, others, organs))), told
 
-    written = folder.fill(work, describe(device))
+    written = folder.fill(work, describe_device(device))
     _announce(folder.record.refinement, options, wanted)
     return written
 

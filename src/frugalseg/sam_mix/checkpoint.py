@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from frugalseg.engine.files import SPEC, atomic_write, sha256
+from frugalseg.engine.files import MODEL_FILE, atomic_write, sha256
 from frugalseg.errors import OptionError, RunError
 from frugalseg.models.saved import fill, load_weights
 from frugalseg.promptable.load import load_promptable
@@ -61,7 +61,7 @@ def save_mix(folder: Path, model: MixModel, record: SamMixRecord) -> None:
     for part, weights in parts.items():
         with atomic_write(folder / f"{part}.safetensors") as file:
             file.write(save(weights, metadata={"base": record.base.signature}))
-    record.write(folder / SPEC)
+    record.write(folder / MODEL_FILE)
 
 
 def load_mix(folder: Path, record: SamMixRecord, base: str | None, device: torch.device) -> MixModel:

@@ -78,7 +78,7 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, dict[str, obje
 
 
 def _read(folder: Path) -> PredictionRecord:
-    record = PredictionRecord.beside(folder)
+    record = PredictionRecord.read_beside(folder)
     if record is None or not record.trained:
         raise RunError(
             f"{folder} holds no prediction of SAM-Mix", "give the folder that `frugalseg sam-mix predict` wrote"

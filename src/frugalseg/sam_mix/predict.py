@@ -17,7 +17,7 @@ from torch import Tensor
 from frugalseg._version import __version__
 from frugalseg.dataset.modality import expected_of_model
 from frugalseg.dataset.targets import Targets, to_classes, to_values
-from frugalseg.engine.device import autocast, describe, find_device
+from frugalseg.engine.device import autocast, describe_device, find_device
 from frugalseg.engine.files import check_out
 from frugalseg.engine.progress import progress, say
 from frugalseg.engine.threads import with_threads
@@ -67,7 +67,7 @@ class MixPredictor(Predictor):
     @classmethod
     def of(cls, options: SamMixPredictOptions) -> MixPredictor:
         """Load the model of a run; raises `RunError`, `OptionError` or `DeviceError`."""
-        record = SamMixRecord.of_run(options.model)
+        record = SamMixRecord.read_run(options.model)
         device = find_device(options.device)
         return cls(
             network=load_mix(options.model, record, options.base, device),
@@ -185,7 +185,7 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
         }
         return looked.mask, CaseRecord(role=predictor.role(case, scan), present=present)
 
-    return folder.fill(segment, describe(predictor.device))
+    return folder.fill(segment, describe_device(predictor.device))
 
 
 def _references(folder: Path, images: dict[str, Path]) -> Callable[[str, Volume], Volume]:

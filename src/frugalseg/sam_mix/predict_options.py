@@ -9,15 +9,15 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from frugalseg.engine.files import SPEC
+from frugalseg.engine.files import MODEL_FILE
 from frugalseg.errors import OptionError
 from frugalseg.options import PredictOptions, SamMixPredictOptions
-from frugalseg.records.model import SamMixRecord, kind_of
+from frugalseg.records.model import SamMixRecord, read_model_kind
 
 
 def is_sam_mix(run: Path) -> bool:
     """Whether a folder holds a finished SAM-Mix; a folder without a model does not."""
-    return (run / SPEC).is_file() and kind_of(run) == SamMixRecord.KIND
+    return (run / MODEL_FILE).is_file() and read_model_kind(run) == SamMixRecord.KIND
 
 
 def sam_mix_options(options: PredictOptions) -> SamMixPredictOptions:

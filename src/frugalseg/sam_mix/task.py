@@ -14,7 +14,7 @@ from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices, SliceSource, shuffled_batches
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
-from frugalseg.engine.loop import Task, steps_and_interval
+from frugalseg.engine.loop import TrainingTask, steps_and_interval
 from frugalseg.engine.schedules import one_cycle
 from frugalseg.options import SamMixTrainOptions
 from frugalseg.records.split import Split
@@ -71,7 +71,7 @@ class Batch:
     maps: Tensor | None
 
 
-class MixTask(Task):
+class MixTask(TrainingTask):
     """Training of both branches: image-level labels on all slices, masks on a few.
 
     A step takes `batch_size` slices for the classifier, and beside them `masks_per_step` labelled ones, whose masks

@@ -17,7 +17,7 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore, presence_column
 from frugalseg.engine.device import autocast, make_fabric
 from frugalseg.engine.files import check_out
-from frugalseg.engine.loop import Best, Plan, load_best
+from frugalseg.engine.loop import BestStep, TrainingPlan, load_best
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.threads import with_threads
@@ -102,7 +102,7 @@ class SamMixTraining:
             + ", ".join(f"{part} {count:,}" for part, count in told.items())
             + f"; {pluralize(task.steps, 'step')}"
         )
-        plan = Plan(task.steps, task.interval, options.seed, None, options.checkpoint_minutes)
+        plan = TrainingPlan(task.steps, task.interval, options.seed, None, options.checkpoint_minutes)
         train_and_save(task, plan, self.fabric, run, lambda: self._save(run, task, brought))
 
     def features(self, options: SamMixTrainOptions, model: MixModel, run: RunFolder) -> Features:
@@ -130,7 +130,7 @@ class SamMixTraining:
             tell_kept(keep)
         save_mix(run.path, task.mix, self._record(task, keep, best, way))
 
-    def _record(self, task: MixTask, keep: dict[str, Keep], best: Best, way: float) -> SamMixRecord:
+    def _record(self, task: MixTask, keep: dict[str, Keep], best: BestStep, way: float) -> SamMixRecord:
         """What predicting with the model and judging it needs to know."""
         options, store, training, branch = self.options, self.store, self.training, task.mix.branch
         used, seen = (set(store.slices.loc[rows, "case"]) for rows in (training.labelled, training.taught))

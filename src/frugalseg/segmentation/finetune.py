@@ -20,7 +20,7 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
 from frugalseg.engine.files import check_out, sha256
-from frugalseg.engine.loop import Best, Plan, load_best
+from frugalseg.engine.loop import BestStep, TrainingPlan, load_best
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.training import train_and_save
@@ -156,7 +156,7 @@ class FineTuning:
             f"({Budget.parse(options.budget).in_words}, draw {options.label_draw}){beside}: "
             f"{pluralize(task.steps, 'step')} of {pluralize(options.batch_size, 'slice')}"
         )
-        plan = Plan(task.steps, task.interval, options.seed, preset.clip, options.checkpoint_minutes)
+        plan = TrainingPlan(task.steps, task.interval, options.seed, preset.clip, options.checkpoint_minutes)
         train_and_save(task, plan, self.fabric, run, lambda: self._save(run, options, task, published))
 
     def start_network(self, options: FinetuneOptions) -> tuple[Segmenter, PublishedWeights | None]:
@@ -212,7 +212,7 @@ class FineTuning:
         task: FinetuneTask,
         published: PublishedWeights | None,
         keep: dict[str, Keep],
-        best: Best,
+        best: BestStep,
     ) -> SegmenterRecord:
         """What predicting with the model and judging it needs to know."""
         semi = task.training.unlabelled is not None

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from frugalseg._version import __version__
 from frugalseg.dataset.modality import Expected, expected_of_model
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
-from frugalseg.engine.device import autocast, describe, find_device
+from frugalseg.engine.device import autocast, describe_device, find_device
 from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.progress import progress
 from frugalseg.errors import OptionError
@@ -188,4 +188,4 @@ def segment_scans(options: PredictOptions) -> dict[str, Path]:
         predictor.expected.check(case, path, scan)
         return predictor.segment(scan), CaseRecord(role=predictor.role(case, scan))
 
-    return folder.fill(segment, describe(predictor.device))
+    return folder.fill(segment, describe_device(predictor.device))

@@ -50,7 +50,7 @@ def scan_roles(store: SliceStore, split: Split, trained_on: set[str], pretrained
         trained_on: cases whose masks were trained on.
         pretrained_on: fingerprints of the scans that were seen without their masks.
     """
-    part_of = split.part_of()
+    part_of = split.part_by_patient()
     trained = store.fingerprints_of(trained_on)
     scans = []
     for scan in store.record.scans:

@@ -14,7 +14,7 @@ from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices, SliceSource, shuffled_batches
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
-from frugalseg.engine.loop import Task, steps_and_interval
+from frugalseg.engine.loop import TrainingTask, steps_and_interval
 from frugalseg.models.registry import inputs_of
 from frugalseg.options import FinetuneOptions
 from frugalseg.records.split import Split
@@ -41,7 +41,7 @@ class TrainingSet:
     unlabelled: Unlabelled | None = None
 
 
-class FinetuneTask(Task):
+class FinetuneTask(TrainingTask):
     """Training of encoder and decoder on labelled slices, and on unlabelled ones where the set holds some.
 
     Labelled and unlabelled slices share a batch and the loss, each pixel with the weight its class deserves. An

@@ -14,7 +14,7 @@ from frugalseg._version import __version__
 from frugalseg.dataset.budget import Budget
 from frugalseg.engine.files import atomic_write, check_out
 from frugalseg.engine.progress import say
-from frugalseg.engine.threads import threads_asked, usable_cores
+from frugalseg.engine.threads import requested_threads, usable_cores
 from frugalseg.errors import OptionError, RunError, disk_errors
 from frugalseg.options import ReportOptions, StudyOptions
 from frugalseg.records.study import StudyRecord
@@ -130,7 +130,7 @@ def _places(trial: Trial, key: str) -> set[str]:
 
 
 def _make_workers(options: StudyOptions, out: Path) -> Workers:
-    threads = options.threads or threads_asked() or max(1, usable_cores() // (options.jobs or 1))
+    threads = options.threads or requested_threads() or max(1, usable_cores() // (options.jobs or 1))
     if options.ray is not None:
         from frugalseg.studies.jobs.ray_workers import RayWorkers
 

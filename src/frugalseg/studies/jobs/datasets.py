@@ -12,7 +12,7 @@ from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import SplitError
 from frugalseg.options import PretrainOptions
-from frugalseg.options.common import Modality, told_modality
+from frugalseg.options.common import Modality, stated_modality
 from frugalseg.pretraining.methods import METHODS
 from frugalseg.records.scan_index import IndexedScan, ScanIndex
 from frugalseg.records.split import Split
@@ -124,7 +124,7 @@ def scans_to_segment(plan: Plan, test: TestPlan, datasets: Mapping[str, StudyDat
     options = datasets[test.data].job.options
     # Models are told what they know, where the plan says what the scans are.
     modality: Modality = "auto"
-    if told_modality(options) != "auto":
+    if stated_modality(options) != "auto":
         modality = datasets[plan.train].store.intensity.kind
     return ScansToSegment(
         name=test.name,

@@ -12,7 +12,7 @@ from frugalseg.dataset.stamp import Stamps, stamp_scan
 from frugalseg.dataset.store import same_image_groups
 from frugalseg.dataset.targets import check_held, parse_targets
 from frugalseg.engine.files import sha256
-from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.errors import ScanError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
@@ -44,7 +44,7 @@ def index_test_scans(options: PrepareOptions) -> None:
     made, failures = map_cases(_look, todo, "looking", options.workers)
     if failures and (not options.skip_broken or len(failures) == len(jobs)):
         raise ScanError(
-            f"{len(failures)} of {pluralize(len(jobs), 'scan')} cannot be read:\n{list_failures(failures)}",
+            f"{len(failures)} of {pluralize(len(jobs), 'scan')} cannot be read:\n{format_failures(failures)}",
             "repair or remove them, or set skip_broken: true",
         )
     scans = [replace((known | made)[case], patient=patient[case]) for case in jobs if case not in failures]

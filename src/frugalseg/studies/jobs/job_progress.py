@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from frugalseg.engine.forms import Form, fault
-from frugalseg.engine.run import SPEC
+from frugalseg.engine.files import MODEL_FILE
+from frugalseg.engine.schema import Schema, find_fault
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
 from frugalseg.segmentation.presets import PRESETS
@@ -19,7 +19,7 @@ from frugalseg.segmentation.presets import PRESETS
 TAIL = 4096
 
 PROGRESS = {"step": int, "epoch?": float, "seconds?": float}
-LENGTH = Form(
+LENGTH = Schema(
     {
         **{"steps": int | None, "epochs": int | None},
         **{"preset?": str, "rounds?": int | None, "semi?": str | None},
@@ -47,14 +47,14 @@ class JobProgress:
 
 def read_job_progress(run: Path) -> JobProgress:
     """How far the training in this run folder is, by its metrics.jsonl; of several rounds, all of them together."""
-    if (run / SPEC).is_file():
+    if (run / MODEL_FILE).is_file():
         return JobProgress(1.0, "testing")
     if not (run / "config.yaml").is_file():
         return JobProgress(0.0, "starting")
     length = _length(LENGTH.read(run / "config.yaml"))
     if not (run / "rounds").is_dir():  # with nothing unlabelled, self-training has no rounds
         length = replace(length, rounds=0)
-    finished = sum((run / "rounds" / str(n) / SPEC).is_file() for n in range(length.rounds))
+    finished = sum((run / "rounds" / str(n) / MODEL_FILE).is_file() for n in range(length.rounds))
     prefix = f"training {finished + 1} of {length.rounds + 1}, " if length.rounds else ""
     record = last_record(run if finished == length.rounds else run / "rounds" / str(finished))
     if record is None:
@@ -116,7 +116,7 @@ def last_record(run: Path) -> ProgressRecord | None:
             record = json.loads(line)
         except ValueError:  # its beginning was cut off
             continue
-        if fault(record, PROGRESS) is not None:
+        if find_fault(record, PROGRESS) is not None:
             return None
         return ProgressRecord(record["step"], record.get("epoch", 0.0), record.get("seconds", 0.0))
     return None

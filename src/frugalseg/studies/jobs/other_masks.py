@@ -14,7 +14,7 @@ import numpy as np
 from frugalseg.dataset.stamp import stamp_scan
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.files import sha256
-from frugalseg.engine.parallel import list_failures, map_cases
+from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.errors import OptionError, PairingError, ScanError
 from frugalseg.imaging.find import find_dataset, find_masks
 from frugalseg.imaging.grids import onto_grid
@@ -88,7 +88,7 @@ def check_masks(job: MasksToCheck, workers: int) -> None:
     made, failures = map_cases(_look, {c: pair for c, pair in pairs.items() if c not in known}, "looking", workers)
     if failures:
         raise ScanError(
-            f"{len(failures)} of {pluralize(len(pairs), 'mask')} cannot be used:\n{list_failures(failures)}",
+            f"{len(failures)} of {pluralize(len(pairs), 'mask')} cannot be used:\n{format_failures(failures)}",
             "repair or replace them",
         )
     found = {case: (known | made)[case] for case in job.case}

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from frugalseg.engine.progress import activity, console, say
+from frugalseg.engine.progress import console, register_activity, say
 from frugalseg.studies.jobs.job import Job, kind_of
 from frugalseg.studies.jobs.job_progress import JobProgress, in_words, read_job_progress, seconds_left
 from frugalseg.studies.jobs.scheduler import Schedule
@@ -37,7 +37,7 @@ class ProgressDisplay:
         self._lines: dict[str, TaskID] = {}
         self._told: set[str] = set()
         self._looked, self._how_far = 0.0, title
-        self._for_the_log = activity(lambda: self._how_far)
+        self._for_the_log = register_activity(lambda: self._how_far)
 
     def __enter__(self) -> ProgressDisplay:
         self._for_the_log.__enter__()

@@ -17,10 +17,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from frugalseg.dataset.prepare import prepare
-from frugalseg.engine.memory import out_of_memory
-from frugalseg.engine.progress import never_silent, say, show_warnings
-from frugalseg.engine.run import SPEC
-from frugalseg.engine.threads import using_threads
+from frugalseg.engine.files import MODEL_FILE
+from frugalseg.engine.memory import is_out_of_memory
+from frugalseg.engine.progress import heartbeat, say, show_warnings
+from frugalseg.engine.threads import use_threads
 from frugalseg.errors import FrugalsegError, InterruptedRunError, RunError, disk_errors
 from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.interrupts import sigterm_as_ctrl_c
@@ -54,7 +54,7 @@ def run_job(job: Job, folder: Path, threads: int) -> JobState:
     log = Path("logs") / f"{job.id}.log"
     state = JobState("running", log=log.as_posix(), started=time.time(), threads=threads)
     begun = time.perf_counter()
-    with using_threads(threads), _output_to(folder / log), never_silent(job.id), sigterm_as_ctrl_c():
+    with use_threads(threads), _output_to(folder / log), heartbeat(job.id), sigterm_as_ctrl_c():
         try:
             with _alone(folder, job):
                 write_state(folder, job.id, state)
@@ -68,7 +68,7 @@ def run_job(job: Job, folder: Path, threads: int) -> JobState:
             traceback.print_exc()
             full = "not enough memory\n  → run with a smaller --jobs"
             state = replace(
-                state, state="failed", error=full if out_of_memory(error) else f"{type(error).__name__}: {error}"
+                state, state="failed", error=full if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
             )
         if state.error:
             say(f"{state.state}: {state.error}")
@@ -111,7 +111,7 @@ def _pretrain(job: PretrainJob, threads: int) -> None:
 
 
 def _train_and_test(job: ModelJob, threads: int) -> None:
-    if not (job.options.out / SPEC).is_file():
+    if not (job.options.out / MODEL_FILE).is_file():
         _forget_tests(job.options.out)
         job.training.train(job.options)
     _test(job, threads)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from frugalseg.engine.files import sweep
-from frugalseg.engine.run import SPEC
+from frugalseg.engine.files import MODEL_FILE, remove_orphans
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.evaluation.results import SUMMARY
 from frugalseg.records.study import JobState
@@ -43,7 +42,7 @@ def is_done(job: Job) -> bool:
 
     Preparing is always done again: it finds what is there, and that the scans are still the same.
     """
-    if not job.LASTS or (job.run is not None and not (job.run / SPEC).is_file()):
+    if not job.LASTS or (job.run is not None and not (job.run / MODEL_FILE).is_file()):
         return False
     return all(is_evaluated(test.evaluate.out) for test in job.tests)
 
@@ -77,7 +76,7 @@ def at_work(folder: Path) -> Iterator[None]:
         ) from None
     with held:
         try:
-            sweep(folder)
+            remove_orphans(folder)
             yield
         finally:
             if new and [entry.name for entry in folder.iterdir()] == [LOCK]:

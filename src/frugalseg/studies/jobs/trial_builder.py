@@ -9,7 +9,7 @@ from typing import Any
 
 from frugalseg._version import __version__
 from frugalseg.engine.files import sha256, write_json
-from frugalseg.engine.run import NOT_SCIENCE, plain
+from frugalseg.engine.run import WITHOUT_EFFECT, to_plain_options
 from frugalseg.errors import OptionError
 from frugalseg.options import EvaluateOptions, PretrainOptions
 from frugalseg.pretraining.methods import chosen_method, reads_superpixels
@@ -216,8 +216,8 @@ class TrialBuilder:
     def _science(self, options: Any, content: Mapping[str, object], data: Mapping[str, str]) -> dict[str, object]:
         """All that shapes a training's result, as plain data: what a name stands for, too, so that no model of a newer
         frugalseg stands beside those of an older one."""
-        left_out = NOT_SCIENCE | {"data", "split", "encoder"}
-        science = {name: value for name, value in plain(options).items() if name not in left_out}
+        left_out = WITHOUT_EFFECT | {"data", "split", "encoder"}
+        science = {name: value for name, value in to_plain_options(options).items() if name not in left_out}
         return {**science, **content, "identity": dict(data), "frugalseg": __version__}
 
     def _test(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from frugalseg.engine.run import plain
+from frugalseg.engine.run import to_plain_options
 from frugalseg.studies.jobs.job import ModelJob
 from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MaskMaker, MethodPlan
@@ -80,7 +80,7 @@ class FollowUp(MaskMaker):
     def content(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
         """See `MaskMaker.content`; without a model the masks are the same for every budget, draw and seed."""
         options = of_plan(self.OPTIONS.kind, self.values)
-        told = {"command": self.OPTIONS.kind.__name__, "values": plain(options), "oracle": self.oracle}
+        told = {"command": self.OPTIONS.kind.__name__, "values": to_plain_options(options), "oracle": self.oracle}
         return {**told, "of": None if model is None else model.id}
 
     def content_of_test(self, scans: ScansToSegment) -> dict[str, object]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from frugalseg.dataset.targets import parse_targets
 from frugalseg.options import PrepareOptions
-from frugalseg.options.common import PERCENTILES, WINDOW, Modality, told_modality
+from frugalseg.options.common import PERCENTILES, WINDOW, Modality, stated_modality
 from frugalseg.studies.plan.options import PREPARE, Values, simple
 from frugalseg.studies.plan.yaml_source import YamlValue
 
@@ -38,7 +38,7 @@ class DataPlan:
     def intensities(self) -> tuple[str, ...]:
         """How intensities become [0, 1]; both ways in which they may, where the scans will tell."""
         ways = {"ct": self.options.window or WINDOW, "mr": self.options.percentiles or PERCENTILES}
-        told = told_modality(self.options)
+        told = stated_modality(self.options)
         return tuple(f"{kind} {low:g}…{high:g}" for kind, (low, high) in ways.items() if told in ("auto", kind))
 
     def resolved(self) -> Values:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from frugalseg.engine.device import check_name
+from frugalseg.engine.device import check_device_name
 from frugalseg.errors import FrugalsegError, OptionError
 from frugalseg.options import PretrainOptions
-from frugalseg.options.renamed import present_name, present_value
+from frugalseg.options.renamed import current_name, current_value
 from frugalseg.pretraining.methods import OF_SOME_METHODS, chosen_method
 from frugalseg.studies.plan.options import PRETRAIN, CommandOptions, Values, of_plan
 from frugalseg.studies.plan.yaml_source import YamlValue, without_flags
@@ -83,7 +83,7 @@ def read_values(command: CommandOptions, entry: YamlValue | None, shared: Values
     hints, known = get_type_hints(command.kind), command.in_plans
     values: dict[str, object] = {}
     for key, value in given.items():
-        present = present_name(key, hints)
+        present = current_name(key, hints)
         if present in command.set_by_study:
             instead = f"; {INSTEAD[present]}" if present in INSTEAD else ""
             raise value.error("is set by the study", f"take it out{instead}")
@@ -94,7 +94,7 @@ def read_values(command: CommandOptions, entry: YamlValue | None, shared: Values
         _check_value(key, value)
         values[key] = existing(value, value.as_type(hints[key]))
         if key == "device":  # whether it is there is another question, and maybe another machine's
-            checked(value, check_name, values[key])
+            checked(value, check_device_name, values[key])
     length = {"steps", "epochs"}
     if length & values.keys():  # a method's own length takes the place of the shared one
         shared = {key: value for key, value in shared.items() if key not in length}
@@ -106,7 +106,7 @@ def read_values(command: CommandOptions, entry: YamlValue | None, shared: Values
 
 def _check_value(key: str, entry: YamlValue) -> None:
     given = entry.plain() if entry.is_text else None
-    if (present := present_value(key, given)) != given:
+    if (present := current_value(key, given)) != given:
         raise entry.error(f"{given} was renamed", f"write {present}")
 
 

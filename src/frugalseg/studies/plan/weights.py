@@ -18,10 +18,10 @@ def with_weights(entry: YamlValue, key: str, name: str, values: Values) -> Value
     """
     from frugalseg.promptable.load import find_weights
     from frugalseg.weights.catalogue import CATALOGUE
-    from frugalseg.weights.folder import installed
+    from frugalseg.weights.folder import find_installed
 
     beside = (entry.file.parent / Path(name).expanduser()).resolve()
-    if name not in {*CATALOGUE, *installed()} and beside.exists():
+    if name not in {*CATALOGUE, *find_installed()} and beside.exists():
         return {**values, key: str(beside)}
     try:
         find_weights(name)

@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
-from frugalseg.engine.yaml_files import check_size
+from frugalseg.engine.yaml_files import check_expanded_size
 from frugalseg.errors import OptionError
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -143,7 +143,7 @@ def read_lines(path: Path) -> YamlValue:
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
         if node is not None:
-            check_size(node)
+            check_expanded_size(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise OptionError(f"{path}, line {line}: {error.problem}", "correct the YAML") from error

@@ -10,9 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from frugalseg.dataset.budget import Budget
-from frugalseg.engine.files import atomic_write
-from frugalseg.engine.forms import Form
-from frugalseg.engine.run import SPEC
+from frugalseg.engine.files import MODEL_FILE, atomic_write
+from frugalseg.engine.schema import Schema
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
 from frugalseg.evaluation.metric_table import DICE, Place, metrics_in
@@ -25,7 +24,7 @@ from frugalseg.studies.jobs.state import GRID, SETTINGS, is_evaluated, read_stat
 
 PLAN = "plan.yaml"
 
-RESOLVED = Form(
+RESOLVED = Schema(
     {
         **{"name": str, "description": str, "baseline": str, "methods": {str: {"note": str}}},
         **{"backbones": [str], "budgets": [str], "draws": [int], "seeds": [int]},
@@ -36,7 +35,7 @@ RESOLVED = Form(
 )
 """plan.yaml."""
 _RUN_CURE = "copy the run folder again from an intact copy, or delete it and run the study again"
-MACHINE = Form({"device": str, "commit": str | None}, RunError, _RUN_CURE)
+MACHINE = Schema({"device": str, "commit": str | None}, RunError, _RUN_CURE)
 """What they tell of an environment.json."""
 
 KEYS = ("method", "backbone", "budget", "draw", "seed")
@@ -169,7 +168,7 @@ def _trial(folder: Path, trial: PlannedTrial, at_work: bool) -> dict[str, object
     row |= {"draws": " ".join(map(str, trial.draws)), "seeds": " ".join(map(str, trial.seeds))}
     row |= {"trained": trial.folder is not None, "annotation": trial.annotation or ""}
     row["external"] = row["annotation"] != ""
-    trained = trial.folder is None or (folder / trial.folder / SPEC).is_file()
+    trained = trial.folder is None or (folder / trial.folder / MODEL_FILE).is_file()
     if trained and all(is_evaluated(folder / test) for test in trial.tests.values()):
         facts = _facts(folder, trial) if row["trained"] else UNKNOWN if row["external"] else UNTRAINED
         return {**row, "state": "done", "error": "", **facts, "test_slices": _test_slices(folder, trial)}

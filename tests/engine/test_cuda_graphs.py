@@ -32,8 +32,8 @@ def pass_through(model: nn.Module, seed: int):
     return logits.detach().clone(), [p.grad.clone() for p in model.parameters()], [b.clone() for b in model.buffers()]
 
 
-def assert_alike(found, wanted, within=1e-2):
-    """By norms, not by elements: kernels may differ, and their arithmetic may be of fewer bits."""
+def assert_close(found, wanted, within=1e-2):
+    """Compare norms, not elements: kernels may differ, and so may their precision."""
     pairs = [(found[0], wanted[0]), *zip(found[1], wanted[1], strict=True)]
     assert all((one is None) == (other is None) for one, other in pairs)
     pairs = [(one.float(), other.float()) for one, other in pairs if one is not None]
@@ -43,7 +43,7 @@ def assert_alike(found, wanted, within=1e-2):
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-def test_replayed_passes_are_those_of_the_network(kind):
+def test_replayed_passes_equal_the_network_s(kind):
     plain, replayed = network(), network()
 
     def arithmetic():
@@ -56,7 +56,7 @@ def test_replayed_passes_are_those_of_the_network(kind):
             found = pass_through(replayed, seed)
         with arithmetic():
             wanted = pass_through(plain, seed)
-        assert_alike(found, wanted, within=1e-2 if kind == torch.float32 else 5e-2)
+        assert_close(found, wanted, within=1e-2 if kind == torch.float32 else 5e-2)
         for one, other in zip(found[2], wanted[2], strict=True):
             torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
 
@@ -87,11 +87,11 @@ def test_every_backbone_can_be_replayed(build):
         direction = torch.randn_like(outputs) if direction is None else direction
         (outputs * direction).sum().backward()
         passes.append((outputs.detach().clone(), [p.grad for p in model.parameters()]))
-    assert_alike(passes[1], passes[0], within=2e-2)
+    assert_close(passes[1], passes[0], within=2e-2)
 
 
-def test_a_network_that_is_let_go_of_makes_room():
-    """As the rounds of self-training do, one after the other."""
+def test_a_deleted_network_frees_its_memory():
+    """As in the rounds of self-training."""
     model = network()
     capture(model, SHAPE)
     pass_through(model, 0)
@@ -103,7 +103,7 @@ def test_a_network_that_is_let_go_of_makes_room():
     pass_through(other, 0)
 
 
-def test_recording_leaves_the_network_as_it_was():
+def test_capturing_does_not_change_the_network():
     model = network()
     before = copy.deepcopy(model.state_dict())
     capture(model, SHAPE)
@@ -119,14 +119,14 @@ def test_dropout_follows_the_seed_of_the_step():
     assert not torch.allclose(first, other)
 
 
-def test_weights_that_change_are_seen():
+def test_replays_use_changed_weights():
     model = network()
     capture(model, SHAPE)
     pass_through(model, 3)
     torch.optim.AdamW(model.parameters(), lr=0.1).step()
     plain = network()
     plain.load_state_dict(model.state_dict())
-    assert_alike(pass_through(model, 0), pass_through(plain, 0))
+    assert_close(pass_through(model, 0), pass_through(plain, 0))
 
 
 def test_in_evaluation_other_shapes_are_computed_as_before():

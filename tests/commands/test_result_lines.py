@@ -1,4 +1,4 @@
-"""The last lines of commands: they name the result, and the line that comes next runs as it stands."""
+"""The last lines of commands name the result, and the next command, which can be run unchanged."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 
 from frugalseg import cli
 from frugalseg.cli import main
-from frugalseg.commands import closing
-from frugalseg.commands.table import COMMANDS, command_line
+from frugalseg.commands import result_lines
+from frugalseg.commands.table import COMMANDS, format_command
 from frugalseg.dataset.prepare import prepare
-from frugalseg.engine.run import plain
+from frugalseg.engine.run import to_plain_options
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PrepareOptions, PretrainOptions
-from tests.engine.test_progress import on_a_terminal
+from tests.engine.test_progress import run_on_terminal
 from tests.scans import write_cohort
 
 
@@ -31,22 +31,22 @@ from tests.scans import write_cohort
     ],
     ids=lambda given: type(given).__name__,
 )
-def test_a_line_means_the_options_it_was_made_of(given):
+def test_a_formatted_command_parses_to_the_same_options(given):
     name = next(name for name, command in COMMANDS.items() if command.options is type(given))
-    program, *words = shlex.split(command_line(name, given))
+    program, *words = shlex.split(format_command(name, given))
     assert program == "frugalseg"
     assert cli.parse(name, COMMANDS[name], words[len(name.split()) :]) == given
 
 
 def test_defaults_are_left_out():
     given = FinetuneOptions(data=Path("s"), out=Path("o"))
-    assert command_line("finetune", given) == "frugalseg finetune --data s --out o"
+    assert format_command("finetune", given) == "frugalseg finetune --data s --out o"
     needed = [f.name for f in fields(given) if f.default is MISSING and f.default_factory is MISSING]
-    assert set(plain(given)) - set(needed)
+    assert set(to_plain_options(given)) - set(needed)
 
 
 def last_lines(capsys, *words):
-    """Run a command; its closing line and the command that it proposes."""
+    """Run a command; its result line and the command that it proposes."""
     assert main([str(word) for word in words]) == 0
     lines = capsys.readouterr().err.splitlines()
     proposed = [line for line in lines if line.startswith("next: ")]
@@ -88,7 +88,7 @@ def test_a_training_on_a_terminal_shows_dice_and_best_and_ends_with_its_path(tmp
     store, out = tmp_path / "store", tmp_path / "a model"
     prepare(PrepareOptions(images=images, labels=labels, target=["liver=6"], size=32, out=store))
     words = ["finetune", "--data", str(store), "--steps", "150", "--out", str(out), "--device", "cpu", "--threads", "1"]
-    shown = on_a_terminal(f"import sys; from frugalseg.cli import main; sys.exit(main({words}))", columns=200)
+    shown = run_on_terminal(f"import sys; from frugalseg.cli import main; sys.exit(main({words}))", columns=200)
     assert re.search(r"training +━.*\d+/150", shown)
     assert re.search(r"loss \d\.\d+ · validation Dice \d\.\d+ · best \d\.\d+ at step \d+ · \d+ samples/s", shown)
     best = json.loads((out / "model.json").read_text())
@@ -99,32 +99,32 @@ def test_a_training_on_a_terminal_shows_dice_and_best_and_ends_with_its_path(tmp
 
 
 def test_a_name_that_is_taken_gets_a_number(tmp_path):
-    assert closing._beside(tmp_path / "run", "model") == tmp_path / "run-model"
+    assert result_lines._find_free_name(tmp_path / "run", "model") == tmp_path / "run-model"
     (tmp_path / "run-model").mkdir()
     (tmp_path / "run-model-2").mkdir()
-    assert closing._beside(tmp_path / "run", "model") == tmp_path / "run-model-3"
+    assert result_lines._find_free_name(tmp_path / "run", "model") == tmp_path / "run-model-3"
 
 
-def test_the_working_folder_itself_has_a_neighbour(tmp_path, monkeypatch):
+def test_a_free_name_beside_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert closing._beside(Path(), "model") == tmp_path.with_name(f"{tmp_path.name}-model")
+    assert result_lines._find_free_name(Path(), "model") == tmp_path.with_name(f"{tmp_path.name}-model")
 
 
 @pytest.mark.parametrize("note", [{}, {"model": "gone"}, {"model": "."}])
-def test_what_only_the_person_knows_is_said_to_be_missing(tmp_path, monkeypatch, note):
+def test_placeholders_are_explained(tmp_path, monkeypatch, note):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text("- no run\n")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "predictions.json").write_text(json.dumps({"roles": None, **note}))
-    options = closing.PropagateOptions(images=Path("i"), annotations=Path("a"), out=Path("out"))
-    told, following = closing.CLOSINGS["propagate"](options, {"a": Path("out/a.nii.gz")})
+    options = result_lines.PropagateOptions(images=Path("i"), annotations=Path("a"), out=Path("out"))
+    told, following = result_lines.RESULT_LINES["propagate"](options, {"a": Path("out/a.nii.gz")})
     assert told == "1 mask: out"
     assert "--references MASKS" in following
     assert "MASKS means a folder of reference masks" in following
     assert "ORGAN=VALUE means an organ" in following
 
 
-def test_a_store_without_masks_goes_on_to_a_method_that_needs_none(tmp_path, monkeypatch, capsys):
+def test_after_a_store_without_masks_a_method_without_labels_is_proposed(tmp_path, monkeypatch, capsys):
     images, _ = write_cohort(tmp_path, 4)
     monkeypatch.chdir(tmp_path)
     _, following = last_lines(capsys, "prepare", "--images", images, "--size", 32, "--out", "store")
@@ -133,6 +133,6 @@ def test_a_store_without_masks_goes_on_to_a_method_that_needs_none(tmp_path, mon
     assert "next: prepare scans with masks" in capsys.readouterr().err
 
 
-def test_of_several_processes_the_others_do_not_even_look(tmp_path, monkeypatch):
-    monkeypatch.setattr(closing.console, "quiet", True)
-    closing.close("pretrain", PretrainOptions(data=tmp_path, out=tmp_path), None)
+def test_other_processes_of_several_read_and_print_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(result_lines.console, "quiet", True)
+    result_lines.say_result("pretrain", PretrainOptions(data=tmp_path, out=tmp_path), None)

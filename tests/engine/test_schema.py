@@ -1,4 +1,4 @@
-"""What is wrong with a damaged file is named: file, key, and what to do."""
+"""Errors of damaged files name the file, the key, and what to do."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 import pytest
 import yaml
 
-from frugalseg.engine.forms import Form, fault
+from frugalseg.engine.schema import Schema, find_fault
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
 
-FORM = Form(
+FORM = Schema(
     {
         "name": str,
         "size": int,
@@ -27,9 +27,9 @@ FORM = Form(
 WHOLE = {"name": "a", "size": 1, "share": 1, "note": None, "list": [1, 2], "any": {"k": {"x": 3}}}
 
 
-def test_what_is_whole_is_taken_whatever_else_it_says():
-    assert fault(WHOLE | {"unknown": object()}, FORM.needed) is None
-    assert fault(WHOLE | {"more": "x"}, FORM.needed) is None
+def test_a_complete_file_is_accepted_with_additional_keys():
+    assert find_fault(WHOLE | {"unknown": object()}, FORM.needed) is None
+    assert find_fault(WHOLE | {"more": "x"}, FORM.needed) is None
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_what_is_whole_is_taken_whatever_else_it_says():
     ],
 )
 def test_the_first_fault_is_named(change, said):
-    assert re.search(said, fault(WHOLE | change, FORM.needed))
+    assert re.search(said, find_fault(WHOLE | change, FORM.needed))
     without = {key: value for key, value in WHOLE.items() if key != "list"}
-    assert fault(without, FORM.needed) == "it has no 'list'"
+    assert find_fault(without, FORM.needed) == "it has no 'list'"
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_the_first_fault_is_named(change, said):
     [
         (b"", "is empty"),
         (b"\0" * 100, "is empty"),
-        (b'{"name": "a"', "breaks off or is garbled"),
+        (b'{"name": "a"', "is cut off or invalid"),
         (b"\xff\xfe\x80", "cannot be read"),
         (b"[1]", "expected names with values"),
-        (b"[" * 100_000, "breaks off or is garbled"),
+        (b"[" * 100_000, "is cut off or invalid"),
         (b'{"name": "a"}', "it has no 'size'"),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_damaged_file_is_named_with_the_cure(tmp_path, content, said):
         FORM.read(tmp_path / "gone.json")
 
 
-def test_yaml_that_grows_is_refused_before_it_has_grown():
+def test_yaml_with_nested_aliases_is_refused_before_expansion():
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
     lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)]
     with pytest.raises(yaml.YAMLError, match="too many values"):
