@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from msgspec import UNSET
 
-from frugalseg.dataset.modality import ModalityError, expected_of_model
+from frugalseg.dataset.modality import ModalityError, expected_modality
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import OptionError, ScanError
@@ -166,8 +166,8 @@ def test_phantoms_look_like_what_they_are(tmp_path: Path) -> None:
 )
 def test_what_a_model_takes(ct: Path, mr: Path, kind: str, looks: list[str], refused: str | None) -> None:
     preprocessing = Preprocessing(32, IntensityScale(kind, 0, 100), tuple(looks))  # type: ignore[arg-type]
-    expected = expected_of_model(Path("run"), preprocessing, "auto")
-    insisting = expected_of_model(Path("run"), preprocessing, kind)  # type: ignore[arg-type]
+    expected = expected_modality(Path("run"), preprocessing, "auto")
+    insisting = expected_modality(Path("run"), preprocessing, kind)  # type: ignore[arg-type]
     for name, folder in (("ct", ct), ("mr", mr)):
         path = folder / "scan_00.nii.gz"
         insisting.check("scan_00", path, read_volume(path))
@@ -180,7 +180,7 @@ def test_what_a_model_takes(ct: Path, mr: Path, kind: str, looks: list[str], ref
         assert f"--modality {kind}" in caught.value.cure
     other = "mr" if kind == "ct" else "ct"
     with pytest.raises(OptionError, match=f"--modality {other}: run was trained on {kind.upper()}"):
-        expected_of_model(Path("run"), preprocessing, other)  # type: ignore[arg-type]
+        expected_modality(Path("run"), preprocessing, other)  # type: ignore[arg-type]
 
 
 def test_a_store_remembers_what_its_scans_look_like(mr: Path) -> None:

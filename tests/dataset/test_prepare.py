@@ -437,10 +437,10 @@ def test_full_disk_leaves_no_store(cohort, tmp_path):
 
 def test_middle_of_the_scans(cohort, tmp_path):
     store = prepare(options(cohort, tmp_path))
-    kept = store.slices[store.middle(0.3)]
+    kept = store.slices[store.is_middle(0.3)]
     assert (kept.groupby("case")["z"].agg(list).map(tuple) == (4, 5, 6, 7)).all()
-    assert store.middle(1.0).all()
-    assert (store.slices[store.middle(0.01)].groupby("case").size() == 1).all()
+    assert store.is_middle(1.0).all()
+    assert (store.slices[store.is_middle(0.01)].groupby("case").size() == 1).all()
 
 
 def test_padding_of_a_series_is_out_of_the_picture(tmp_path):

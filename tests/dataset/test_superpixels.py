@@ -64,7 +64,7 @@ def test_prepare_computes_them_of_every_slice(asked):
     store = prepare(replace(asked, superpixels=True, segments=12))
     assert store.superpixels.shape == store.images.shape
     assert store.superpixels.dtype == np.uint16
-    assert store.superpixels_made == SuperpixelParameters(segments=12, compactness=10.0)
+    assert store.superpixel_parameters == SuperpixelParameters(segments=12, compactness=10.0)
     for row in (0, 17, 30, len(store.slices) - 1):
         np.testing.assert_array_equal(store.superpixels[row], Slic(12, 10.0)(store.images[row]))
 
@@ -77,7 +77,7 @@ def test_adding_them_leaves_all_else_and_the_stores_identity_as_they_were(asked)
     assert {path.name for path in store.folder.iterdir()} == {*before, "store.json", "superpixels.npy"}
     assert {name: (store.folder / name).read_bytes() for name in before} == before
     assert SliceStore.open(store.folder).identity(store.split()) == identity
-    assert prepare(replace(asked, superpixels=True)).superpixels_made == store.superpixels_made
+    assert prepare(replace(asked, superpixels=True)).superpixel_parameters == store.superpixel_parameters
 
 
 def test_what_an_interruption_left_is_kept(asked, monkeypatch):
@@ -90,14 +90,14 @@ def test_what_an_interruption_left_is_kept(asked, monkeypatch):
         done.append(job.part.name)
         return original(job)
 
-    original = module._superpixels_of_scan
-    monkeypatch.setattr(module, "_superpixels_of_scan", work)
+    original = module._segment_scan
+    monkeypatch.setattr(module, "_segment_scan", work)
     options = SuperpixelOptions(data=store.folder, workers=0)
     with pytest.raises(KeyboardInterrupt):
         prepare_superpixels(options)
-    assert SliceStore.open(store.folder).superpixels_made is None
+    assert SliceStore.open(store.folder).superpixel_parameters is None
     again = []
-    monkeypatch.setattr(module, "_superpixels_of_scan", lambda job: again.append(job.part.name) or original(job))
+    monkeypatch.setattr(module, "_segment_scan", lambda job: again.append(job.part.name) or original(job))
     whole = prepare_superpixels(options)
     assert set(again) == {f"scan_{i:02d}.map" for i in range(4)} - set(done)
     for row in (0, 20, 40):
@@ -111,7 +111,7 @@ def test_other_superpixels_are_refused_until_the_old_ones_are_gone(asked):
         prepare_superpixels(other)
     assert "superpixels.npy" in error.value.cure
     (store.folder / "superpixels.npy").unlink()
-    assert prepare_superpixels(other).superpixels_made.segments == 9
+    assert prepare_superpixels(other).superpixel_parameters.segments == 9
 
 
 def test_a_store_without_them_says_how_to_add_them(asked):

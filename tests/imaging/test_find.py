@@ -95,7 +95,7 @@ def test_every_entry_is_read_or_named(tmp_path: Path, recwarn: pytest.WarningsRe
     with pytest.warns(ScanWarning) as caught:
         find_scans(tmp_path)
     told = named(caught)
-    assert "P1/scan.nii.gz, P2/, e.hdr, e.img, f.mnc, … (6 in all)" in told
+    assert "P1/scan.nii.gz, P2/, e.hdr, e.img, f.mnc and 1 more" in told
     for read in ("a.nii.gz", "d.zraw", "dataset.json", "notes"):
         assert read not in told
 
@@ -169,7 +169,7 @@ def test_nothing_found_tells_what_was_there(tmp_path: Path) -> None:
         find_scans(tmp_path / "empty")
     touch(tmp_path / "other", [f"{i}.png" for i in range(7)])
     (tmp_path / "other" / "0dir").mkdir()
-    with pytest.raises(ScanError, match=r"it holds 0\.png, 0dir/, 1\.png, .*8 in all") as caught:
+    with pytest.raises(ScanError, match=r"it holds 0\.png, 0dir/, 1\.png, .* and 3 more") as caught:
         find_scans(tmp_path / "other")
     assert ".nii.gz" in caught.value.cure
     with pytest.raises(ScanError, match=r"0\.png is of no known format"):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from frugalseg.errors import ScanError
 from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.nifti_place import PLACE
+from frugalseg.imaging.nifti_placement import PLACEMENT_FIELDS
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.validation import ScanWarning
 from frugalseg.imaging.volume import Volume
@@ -91,7 +91,7 @@ def test_itk_sees_mask_and_scan_at_one_place(
         added = int(here["qform_code"]) != int(there["qform_code"])
         assert np.allclose(after.GetDirection(), before.GetDirection(), rtol=0, atol=3e-4 if added else 0)
         assert added or after.GetSpacing() == before.GetSpacing()
-        assert added or all(np.array_equal(here[name], there[name]) for name in PLACE)
+        assert added or all(np.array_equal(here[name], there[name]) for name in PLACEMENT_FIELDS)
         assert not added or codes[1] == 0 < codes[0]
     else:
         with pytest.warns(ScanWarning, match="cannot open it"):
@@ -118,7 +118,7 @@ def test_codes_and_both_forms_of_the_scan_are_kept(tmp_path: Path, codes: tuple[
     sform, qform = make_affine(7, (1, 2, 3), (5, 6, 7)), make_affine(7, (1, 2, 3), (5, 6, 7), (10, -5, 3))
     path = save(tmp_path / "a.nii", sform, qform, codes)
     here, there = nib.load(path).header, nib.load(masked(path)).header
-    for name in PLACE:
+    for name in PLACEMENT_FIELDS:
         assert np.array_equal(here[name], there[name]), name
 
 

@@ -15,7 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from frugalseg.engine import host_memory
 from frugalseg.errors import ScanError
-from frugalseg.imaging import claims, dicom_header
+from frugalseg.imaging import dicom_header, plausibility
 from frugalseg.imaging.bounded import BoundedReader
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
@@ -201,7 +201,7 @@ def test_more_than_the_memory_holds_is_refused_before_it_is_taken(
     paths = [write(tmp_path / "a.nrrd", NRRD), write(tmp_path / "a.mha", META), tmp_path / "a.nii"]
     nib.save(nib.Nifti1Image(numbered(), make_affine()), paths[2])
     write_slice(tmp_path / "d" / "0", np.zeros((4, 4), np.int16), (0, 0, 0))
-    monkeypatch.setattr(claims, "free_host_memory", lambda: 10)
+    monkeypatch.setattr(plausibility, "free_host_memory", lambda: 10)
     for path in (*paths, tmp_path / "d"):
         refuse(path, "GB of memory")
 

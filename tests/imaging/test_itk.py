@@ -185,7 +185,7 @@ def test_a_nrrd_in_mm_is_read(tmp_path: Path, more: str) -> None:
     path = tmp_path / "a.nrrd"
     path.write_bytes(NRRD.format(space=LPS, more=more).encode() + bytes(60))
     assert load_itk(path).spacing == (1, 1, 2)
-    assert not load_itk(path).frame.doubts
+    assert not load_itk(path).placement.doubts
 
 
 def test_units_of_axes_and_of_metaimage_are_looked_at_too(tmp_path: Path) -> None:

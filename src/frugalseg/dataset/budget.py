@@ -15,8 +15,8 @@ import pandas as pd
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.text import pluralize
 
-Unit = Literal["%", "scans", "slices"]
-_PATTERN = re.compile(r"(?P<amount>\d+(\.\d+)?)\s*(?P<unit>%|scans?|slices?)")
+BudgetUnit = Literal["%", "scans", "slices"]
+_BUDGET_PATTERN = re.compile(r"(?P<amount>\d+(\.\d+)?)\s*(?P<unit>%|scans?|slices?)")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Budget:
     """An amount of annotation: a share of the labelled training patients, a number of scans, or of slices."""
 
     amount: float
-    unit: Unit
+    unit: BudgetUnit
 
     @classmethod
     def parse(cls, text: str, none: bool = False) -> Budget:
@@ -34,11 +34,11 @@ class Budget:
             text: as a person writes it.
             none: whether 0 is a budget, as it is for what learns from no mask.
         """
-        match = _PATTERN.fullmatch(text.strip())
+        match = _BUDGET_PATTERN.fullmatch(text.strip())
         if match is None or (float(match["amount"]) == 0 and not none):
             raise OptionError(f"--budget {text!r} is no budget", 'write for example "5%", "3 scans" or "50 slices"')
         amount = float(match["amount"])
-        unit = cast(Unit, match["unit"] if match["unit"] == "%" else match["unit"].rstrip("s") + "s")
+        unit = cast(BudgetUnit, match["unit"] if match["unit"] == "%" else match["unit"].rstrip("s") + "s")
         if unit == "%" and amount > 100:
             raise OptionError(f"--budget {text!r} is above 100%", "give at most 100%")
         if unit != "%" and amount != int(amount):
@@ -87,10 +87,10 @@ def draw_labels(
 
     if budget.unit == "%":
         taken = order[: max(1, round(len(order) * budget.amount / 100))]
-        return _rows(table["patient"].isin(taken))
+        return _selected_rows(table["patient"].isin(taken))
     scans = [case for patient in order for case in sorted(table.loc[table["patient"] == patient, "case"].unique())]
     _check_enough(budget, len(scans), "labelled training scans", held_out)
-    return _rows(table["case"].isin(scans[: int(budget.amount)]))
+    return _selected_rows(table["case"].isin(scans[: int(budget.amount)]))
 
 
 def _draw_slices(
@@ -113,5 +113,5 @@ def _check_enough(budget: Budget, there: int, what: str, held_out: int) -> None:
     raise SplitError(problem, cure)
 
 
-def _rows(chosen: pd.Series[Any]) -> npt.NDArray[np.int64]:
+def _selected_rows(chosen: pd.Series[Any]) -> npt.NDArray[np.int64]:
     return chosen.index[chosen.to_numpy()].to_numpy(dtype=np.int64)

@@ -13,7 +13,7 @@ SAMPLED = {"images": 8, "superpixels": 8}
 which are small and which everything is learned from, are read whole."""
 
 
-def digest_of(stack: npt.NDArray[Any], array: str) -> str:
+def hash_slices(stack: npt.NDArray[Any], array: str) -> str:
     """SHA-256 over shape, type and slices of a scan, the first and the last among them.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -12,19 +12,18 @@ from frugalseg.engine.parallel import map_cases
 from frugalseg.engine.progress import say
 from frugalseg.errors import OptionError, ScanError
 from frugalseg.imaging.intensity import IntensityScale
-from frugalseg.imaging.modality import SPOKEN, Finding, Kind, declared_modality, find_modality
+from frugalseg.imaging.modality import MODALITY_NAMES, Finding, ModalityKind, find_modality, read_declared_modality
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.options.common import PERCENTILES, WINDOW, IntensityOptions, Modality, told_modality
 from frugalseg.records.model import Preprocessing
+from frugalseg.text import name_some
 
-Options = TypeVar("Options", bound=IntensityOptions)
+ScalingOptions = TypeVar("ScalingOptions", bound=IntensityOptions)
 
-LOOKED_AT = 3
+SAMPLED_SCANS = 3
 """Scans that are read before the work begins, where their files do not say what they are. All others are compared when
 their turn comes."""
-
-NAMED = 5
 
 
 class ModalityError(ScanError):
@@ -32,7 +31,7 @@ class ModalityError(ScanError):
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedModality:
     """What scans are to be.
 
     Attributes:
@@ -42,7 +41,7 @@ class Expected:
         certain: a person or a data set said so, and no scan is refused.
     """
 
-    kind: Kind
+    kind: ModalityKind
     who: str
     also: Collection[str] = ()
     certain: bool = False
@@ -55,12 +54,12 @@ class Expected:
         if found.kind is None or found.kind in (self.kind, *self.also):
             return
         raise ModalityError(
-            f"{case} is {SPOKEN[found.kind]}, for {found.why}; {self.who} {SPOKEN[self.kind]}",
+            f"{case} is {MODALITY_NAMES[found.kind]}, for {found.why}; {self.who} {MODALITY_NAMES[self.kind]}",
             f"leave it out, or insist with --modality {self.kind}",
         )
 
 
-def expected_of_model(model: Path, preprocessing: Preprocessing, modality: Modality) -> Expected:
+def expected_modality(model: Path, preprocessing: Preprocessing, modality: Modality) -> ExpectedModality:
     """What scans a trained model expects.
 
     Args:
@@ -71,16 +70,18 @@ def expected_of_model(model: Path, preprocessing: Preprocessing, modality: Modal
     Raises:
         OptionError: the person says that they are of the other kind.
     """
-    kind: Kind = preprocessing.intensity.kind
+    kind: ModalityKind = preprocessing.intensity.kind
     if modality not in ("auto", kind):
         raise OptionError(
-            f"--modality {modality}: {model} was trained on {SPOKEN[kind]}",
-            f"give a model trained on {SPOKEN[modality]}, or --modality {kind} to try this one on them",
+            f"--modality {modality}: {model} was trained on {MODALITY_NAMES[kind]}",
+            f"give a model trained on {MODALITY_NAMES[modality]}, or --modality {kind} to try this one on them",
         )
-    return Expected(kind, "the model was trained on", preprocessing.looks_like, certain=modality == kind)
+    return ExpectedModality(kind, "the model was trained on", preprocessing.looks_like, certain=modality == kind)
 
 
-def settle(options: Options, images: Mapping[str, Path], workers: int | None = None) -> tuple[Options, Expected]:
+def resolve_intensity(
+    options: ScalingOptions, images: Mapping[str, Path], workers: int | None = None
+) -> tuple[ScalingOptions, ExpectedModality]:
     """The options with modality, window and percentiles filled in, and what each scan is to be.
 
     What the options say decides, then what the files say, then the values of a few scans. Where nothing tells, scans
@@ -90,31 +91,37 @@ def settle(options: Options, images: Mapping[str, Path], workers: int | None = N
         ScanError: there are scans of both kinds.
     """
     told = told_modality(options)
-    expected = _find(images, workers) if told == "auto" else Expected(told, "all scans were stated to be", certain=True)
-    return decide(options, expected.kind), expected
+    expected = (
+        _find_common_modality(images, workers)
+        if told == "auto"
+        else ExpectedModality(told, "all scans were stated to be", certain=True)
+    )
+    return fill_intensity(options, expected.kind), expected
 
 
-def scale_of(options: IntensityOptions) -> IntensityScale:
+def to_intensity_scale(options: IntensityOptions) -> IntensityScale:
     """How intensities are scaled by options in which nothing is left open."""
     limits = options.window if options.modality == "ct" else options.percentiles
-    assert options.modality != "auto"  # see `settle`
+    assert options.modality != "auto"  # see `resolve_intensity`
     assert limits is not None
     return IntensityScale(options.modality, *limits)
 
 
-def decide(options: Options, kind: Kind) -> Options:
+def fill_intensity(options: ScalingOptions, kind: ModalityKind) -> ScalingOptions:
     """The options of scans of one kind, with modality, window and percentiles filled in."""
     window, percentiles = options.window or WINDOW, options.percentiles or PERCENTILES
     return replace(options, modality=kind, window=window, percentiles=percentiles)  # type: ignore[type-var]
 
 
-def _find(images: Mapping[str, Path], workers: int | None) -> Expected:
-    found = {case: told for case, path in images.items() if (told := declared_modality(path)) is not None}
+def _find_common_modality(images: Mapping[str, Path], workers: int | None) -> ExpectedModality:
+    found = {case: told for case, path in images.items() if (told := read_declared_modality(path)) is not None}
     silent = [case for case in images if case not in found]
-    found |= _look_until_told(images, silent, any(finding.kind for finding in found.values()), workers)
+    found |= _find_some_modalities(images, silent, any(finding.kind for finding in found.values()), workers)
     kinds = {finding.kind for finding in found.values()} - {None}
     if len(kinds) > 1:
-        raise mixed(found | _look(images, [case for case in silent if case not in found], workers))
+        raise mixed_modalities_error(
+            found | _find_modalities(images, [case for case in silent if case not in found], workers)
+        )
     case, finding = next(((c, f) for c, f in found.items() if f.kind is not None), ("", Finding(None, "")))
     if finding.kind is None:
         warnings.warn(
@@ -122,32 +129,32 @@ def _find(images: Mapping[str, Path], workers: int | None) -> Expected:
             "as MR is. Give --modality ct if they are CT, or --modality mr to say that this is right",
             stacklevel=4,
         )
-        return Expected("mr", "the other scans are")
+        return ExpectedModality("mr", "the other scans are")
     how = "by a window in HU" if finding.kind == "ct" else "each by its own percentiles"
-    say(f"the scans are treated as {SPOKEN[finding.kind]} ({case}: {finding.why}) and scaled {how}")
-    return Expected(finding.kind, "the other scans are")
+    say(f"the scans are treated as {MODALITY_NAMES[finding.kind]} ({case}: {finding.why}) and scaled {how}")
+    return ExpectedModality(finding.kind, "the other scans are")
 
 
-def _look_until_told(
+def _find_some_modalities(
     images: Mapping[str, Path], cases: Sequence[str], told: bool, workers: int | None
 ) -> dict[str, Finding]:
     """What a few of these scans are; more of them where those are broken, or crops that tell nothing."""
-    found = _look(images, chosen := _spread(cases, LOOKED_AT), workers)
+    found = _find_modalities(images, chosen := _pick_evenly(cases, SAMPLED_SCANS), workers)
     left = [case for case in cases if case not in chosen]
     while left and not told and not any(finding.kind for finding in found.values()):
-        found |= _look(images, left[:LOOKED_AT], workers)
-        left = left[LOOKED_AT:]
+        found |= _find_modalities(images, left[:SAMPLED_SCANS], workers)
+        left = left[SAMPLED_SCANS:]
     return found
 
 
-def _spread(cases: Sequence[str], count: int) -> list[str]:
+def _pick_evenly(cases: Sequence[str], count: int) -> list[str]:
     """`count` of the cases from all along the list, always the same ones; all of fewer."""
     if len(cases) <= count:
         return list(cases)
     return [cases[i * (len(cases) - 1) // (count - 1)] for i in range(count)]
 
 
-def _look(images: Mapping[str, Path], cases: Sequence[str], workers: int | None) -> dict[str, Finding]:
+def _find_modalities(images: Mapping[str, Path], cases: Sequence[str], workers: int | None) -> dict[str, Finding]:
     """What these scans are; those that cannot be read are left to the work itself to report."""
     if not cases:
         return {}
@@ -155,19 +162,14 @@ def _look(images: Mapping[str, Path], cases: Sequence[str], workers: int | None)
     return map_cases(lambda path: find_modality(path, read_volume(path)), jobs, "looking at intensities", workers)[0]
 
 
-def mixed(found: Mapping[str, Finding]) -> ScanError:
+def mixed_modalities_error(found: Mapping[str, Finding]) -> ScanError:
     """The error for scans of both kinds."""
     parts = [
-        f"    {SPOKEN[kind]}: {_named(case for case, f in found.items() if f.kind == kind)}, "
+        f"    {MODALITY_NAMES[kind]}: {name_some(case for case, f in found.items() if f.kind == kind)}, "
         f"for {next(f.why for f in found.values() if f.kind == kind)}"
-        for kind in SPOKEN
+        for kind in MODALITY_NAMES
     ]
     return ScanError(
         "there are scans of two kinds:\n" + "\n".join(parts),
         "give those of one kind, or state by --modality how to scale all of them",
     )
-
-
-def _named(cases: Iterable[str]) -> str:
-    listed = sorted(cases)
-    return ", ".join(listed[:NAMED]) + (f", … ({len(listed)} in all)" if len(listed) > NAMED else "")

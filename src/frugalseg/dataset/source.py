@@ -66,7 +66,7 @@ class SliceSource:
         with_superpixels: bool = False,
     ) -> None:
         self.device = device
-        around = store.around(context)
+        around = store.neighbour_rows(context)
         self._around = torch.from_numpy(around)
         self._arrays: dict[str, npt.NDArray[Any]] = {"images": store.images}
         if with_labels:
@@ -77,7 +77,7 @@ class SliceSource:
         kept = None if rows is None else np.unique(around[rows])
         store.check_content(self._arrays, kept)  # nothing is learned from an array that was exchanged
         count = len(store.images) if kept is None else len(kept)
-        self._place = None if kept is None else _places(kept, len(store.images))
+        self._positions = None if kept is None else _map_positions(kept, len(store.images))
         need = sum(array[:1].nbytes for array in self._arrays.values()) * count
         self.resident = need <= RESIDENT_SHARE * free_memory(device) if resident is None else resident
         if self.resident:
@@ -94,9 +94,9 @@ class SliceSource:
             IndexError: one is not among those that the source was made for.
         """
         if self.resident:
-            places = self._send(self._pinned([self._places_of(wanted) for wanted in self._wanted(rows)]))
-            return self._finish([held.index_select(0, at) for held, at in zip(self._held, places, strict=True)])
-        return self._finish(self._send(self._read(rows)))
+            places = self._send(self._pin([self._find_positions(wanted) for wanted in self._rows_to_read(rows)]))
+            return self._assemble_batch([held.index_select(0, at) for held, at in zip(self._held, places, strict=True)])
+        return self._assemble_batch(self._send(self._read_batch(rows)))
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[Slices]:
         """Gather one batch after the other, reading one ahead where they come from disk."""
@@ -106,50 +106,50 @@ class SliceSource:
         with ThreadPoolExecutor(1) as reader:
             ahead: deque[Future[list[Tensor]]] = deque()
             for rows in batches:
-                ahead.append(reader.submit(self._read, rows))
+                ahead.append(reader.submit(self._read_batch, rows))
                 if len(ahead) > 1:
-                    yield self._finish(self._send(ahead.popleft().result()))
+                    yield self._assemble_batch(self._send(ahead.popleft().result()))
             while ahead:
-                yield self._finish(self._send(ahead.popleft().result()))
+                yield self._assemble_batch(self._send(ahead.popleft().result()))
 
-    def _wanted(self, rows: Tensor) -> list[Tensor]:
+    def _rows_to_read(self, rows: Tensor) -> list[Tensor]:
         """The rows to read of each array: of the images also the neighbours."""
         return [self._around.index_select(0, rows).flatten(), *[rows] * (len(self._arrays) - 1)]
 
-    def _places_of(self, rows: Tensor) -> Tensor:
+    def _find_positions(self, rows: Tensor) -> Tensor:
         """Where the rows lie in the memory that holds them."""
-        if self._place is None:
+        if self._positions is None:
             return rows
-        places = self._place.index_select(0, rows)
+        places = self._positions.index_select(0, rows)
         if (places < 0).any():
             stranger = int(rows[places < 0][0])
             raise IndexError(f"row {stranger} is not among those that the source was made for")
         return places
 
-    def _read(self, rows: Tensor) -> list[Tensor]:
-        self._places_of(rows)  # an unforeseen row is an error here too, not only where the store fits in memory
-        return self._pinned(
+    def _read_batch(self, rows: Tensor) -> list[Tensor]:
+        self._find_positions(rows)  # an unforeseen row is an error here too, not only where the store fits in memory
+        return self._pin(
             [
                 torch.from_numpy(np.ascontiguousarray(array[wanted.numpy()]))
-                for array, wanted in zip(self._arrays.values(), self._wanted(rows), strict=True)
+                for array, wanted in zip(self._arrays.values(), self._rows_to_read(rows), strict=True)
             ]
         )
 
-    def _pinned(self, tensors: list[Tensor]) -> list[Tensor]:
+    def _pin(self, tensors: list[Tensor]) -> list[Tensor]:
         """In memory that a GPU reads on its own; from any other, sending waits until it has done all its work."""
         return [tensor.pin_memory() for tensor in tensors] if self.device.type == "cuda" else tensors
 
     def _send(self, tensors: list[Tensor]) -> list[Tensor]:
         return [tensor.to(self.device, non_blocking=True) for tensor in tensors]
 
-    def _finish(self, tensors: list[Tensor]) -> Slices:
+    def _assemble_batch(self, tensors: list[Tensor]) -> Slices:
         found = dict(zip(self._arrays, tensors, strict=True))
         images = found.pop("images").float()
         channels = images.reshape(-1, self._around.shape[1], *images.shape[1:])
         return Slices(channels, found.pop("labels", None), **found)
 
 
-def _places(kept: npt.NDArray[np.int64], rows: int) -> Tensor:
+def _map_positions(kept: npt.NDArray[np.int64], rows: int) -> Tensor:
     """(rows,) row of the store → its place among those kept, or −1."""
     places = torch.full((rows,), -1)
     places[torch.from_numpy(kept)] = torch.arange(len(kept))

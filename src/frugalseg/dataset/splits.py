@@ -13,7 +13,7 @@ from frugalseg.records.split import Split
 from frugalseg.text import name_some
 
 
-def patient_of(case: str, pattern: str) -> str:
+def parse_patient(case: str, pattern: str) -> str:
     """The patient whom a case id names.
 
     Raises:
@@ -54,14 +54,14 @@ def draw_split(
 
     drawn = [group for group in members.values() if any(labelled[p] for p in group)]
     order = [drawn[i] for i in np.random.default_rng([seed, 0]).permutation(len(drawn))]
-    counts = [_share(fraction, len(order)) for fraction in fractions]
+    counts = [_count_share(fraction, len(order)) for fraction in fractions]
     validation = [p for group in order[: counts[0]] for p in group]
     test = [p for group in order[counts[0] : sum(counts)] for p in group]
     train = set(labelled) - set(validation) - set(test)
     return Split(tuple(sorted(train)), tuple(sorted(validation)), tuple(sorted(test)))
 
 
-def _share(fraction: float, patients: int) -> int:
+def _count_share(fraction: float, patients: int) -> int:
     if fraction == 0 or patients < 3:
         return 0
     return max(1, round(fraction * patients))

@@ -12,10 +12,10 @@ Stamps = tuple[FileStamp, FileStamp]
 
 def stamp_scan(image: Path, mask: Path | None) -> Stamps:
     """The stamps of a scan and of its mask."""
-    return _stamp(image), FileStamp(None, 0, 0) if mask is None else _stamp(mask)
+    return _stamp_file(image), FileStamp(None, 0, 0) if mask is None else _stamp_file(mask)
 
 
-def _stamp(path: Path) -> FileStamp:
+def _stamp_file(path: Path) -> FileStamp:
     stats = [file.stat() for file in (path.iterdir() if path.is_dir() else [path])]
     newest = max((s.st_mtime_ns for s in stats), default=0)
     return FileStamp(str(path.resolve()), sum(s.st_size for s in stats), newest)

@@ -25,12 +25,12 @@ import pandas as pd
 from msgspec import UNSET
 from pyarrow import ArrowException
 
-from frugalseg.dataset.digest import digest_of
-from frugalseg.dataset.place import unfinished
+from frugalseg.dataset.digest import hash_slices
 from frugalseg.dataset.splits import read_split
+from frugalseg.dataset.store_lock import has_unfinished
 from frugalseg.errors import StoreError
 from frugalseg.imaging.intensity import IntensityScale
-from frugalseg.imaging.volume import middle_slices
+from frugalseg.imaging.volume import middle_range
 from frugalseg.records.model import Preprocessing
 from frugalseg.records.record import as_plain
 from frugalseg.records.split import Split
@@ -40,7 +40,7 @@ SUPERPIXELS = "superpixels.npy"
 
 ARRAYS: dict[str, np.dtype[Any]] = {"images": np.dtype(np.float16), "labels": np.dtype(np.uint8)}
 """What lies in <name>.npy, (N, S, S)."""
-_TYPES = {**ARRAYS, "superpixels": np.dtype(np.uint16)}
+_ARRAY_TYPES = {**ARRAYS, "superpixels": np.dtype(np.uint16)}
 
 COLUMNS = {
     "case": "case id",
@@ -82,7 +82,7 @@ class SliceStore:
             StoreError: there is none, it is unfinished, damaged, or of a newer format.
         """
         if not (folder / "store.json").is_file():
-            begun = unfinished(folder)
+            begun = has_unfinished(folder)
             raise StoreError(
                 f"{folder} is no slice store" + (", only an unfinished one is beside it" if begun else ""),
                 "run the same `frugalseg prepare` command again to finish it"
@@ -95,12 +95,12 @@ class SliceStore:
     @cached_property
     def images(self) -> npt.NDArray[np.float16]:
         """All slices, (N, S, S) float16 in [0, 1], memory-mapped read-only."""
-        return self._map("images.npy")
+        return self._map_array("images.npy")
 
     @cached_property
     def labels(self) -> npt.NDArray[np.uint8]:
         """All classes, (N, S, S) uint8, memory-mapped read-only."""
-        return self._map("labels.npy")
+        return self._map_array("labels.npy")
 
     @cached_property
     def superpixels(self) -> npt.NDArray[np.uint16]:
@@ -109,31 +109,31 @@ class SliceStore:
         Raises:
             StoreError: the store has none.
         """
-        self._need_superpixels()
-        return self._map(SUPERPIXELS)
+        self._require_superpixels()
+        return self._map_array(SUPERPIXELS)
 
-    def _need_superpixels(self) -> SuperpixelParameters:
-        if self.superpixels_made is None:
+    def _require_superpixels(self) -> SuperpixelParameters:
+        if self.superpixel_parameters is None:
             raise StoreError(
                 f"{self.folder} has no superpixels",
                 f"add them with: frugalseg prepare superpixels --data {self.folder}",
             )
-        return self.superpixels_made
+        return self.superpixel_parameters
 
     @property
-    def superpixels_made(self) -> SuperpixelParameters | None:
+    def superpixel_parameters(self) -> SuperpixelParameters | None:
         """How the superpixels were computed, or None where there are none."""
         made = self.record.superpixels
         return made if made is not UNSET and (self.folder / SUPERPIXELS).is_file() else None
 
-    def _map(self, name: str) -> npt.NDArray[Any]:
+    def _map_array(self, name: str) -> npt.NDArray[Any]:
         path = self.folder / name
         try:
             array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
         except (OSError, EOFError, ValueError) as error:  # copied in part, most likely
             why = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
             raise StoreError(f"{path} {why}", CURE) from None
-        wanted = ((len(self.slices), self.size, self.size), _TYPES[path.stem])
+        wanted = ((len(self.slices), self.size, self.size), _ARRAY_TYPES[path.stem])
         if (array.shape, array.dtype) != wanted:
             raise StoreError(
                 f"{path} is of another store: it holds {array.shape} {array.dtype}, expected {wanted[0]} {wanted[1]}",
@@ -159,7 +159,7 @@ class SliceStore:
         def check(job: tuple[str, str, int, int]) -> str | None:
             name, case, first, end = job
             stack = getattr(self, name)[first:end]
-            return None if digest_of(stack, name) == self._digests(name)[case] else f"{name}.npy: {case}"
+            return None if hash_slices(stack, name) == self._digests(name)[case] else f"{name}.npy: {case}"
 
         with ThreadPoolExecutor() as pool:
             wrong = next(filter(None, pool.map(check, jobs)), None)
@@ -172,7 +172,7 @@ class SliceStore:
             )
 
     def _digests(self, array: str) -> Mapping[str, str]:
-        """Case → `digest_of` its slices, where they are known."""
+        """Case → `hash_slices` its slices, where they are known."""
         if array == "superpixels":
             return self.record.superpixel_digests or {}
         return {scan.case: getattr(scan.digests, array) for scan in self.record.scans if scan.digests is not UNSET}
@@ -210,7 +210,7 @@ class SliceStore:
     @property
     def same_image(self) -> list[set[str]]:
         """Groups of patients who share an identical scan."""
-        return same_image_groups(self.record.scans)
+        return group_identical_scans(self.record.scans)
 
     @property
     def patients(self) -> list[str]:
@@ -224,11 +224,11 @@ class SliceStore:
             raise StoreError(f"{own} is missing", CURE)
         return read_split(other or own, self.patients, self.same_image)
 
-    def fingerprints(self, patients: set[str]) -> set[str]:
+    def fingerprints_of_patients(self, patients: set[str]) -> set[str]:
         """Fingerprints of the scans of these patients."""
         return {scan.fingerprint for scan in self.record.scans if scan.patient in patients}
 
-    def fingerprints_of(self, cases: Iterable[str]) -> set[str]:
+    def fingerprints_of_cases(self, cases: Iterable[str]) -> set[str]:
         """Fingerprints of these scans."""
         wanted = set(cases)
         return {scan.fingerprint for scan in self.record.scans if scan.case in wanted}
@@ -243,14 +243,14 @@ class SliceStore:
         Raises:
             StoreError: superpixels are read, and there are none.
         """
-        made = {"superpixels": json.dumps(as_plain(self._need_superpixels()), sort_keys=True)} if superpixels else {}
+        made = {"superpixels": json.dumps(as_plain(self._require_superpixels()), sort_keys=True)} if superpixels else {}
         return {
             "store_sha256": hashlib.sha256(self.record.identity().encode()).hexdigest(),
             "split_sha256": hashlib.sha256(json.dumps(as_plain(split), sort_keys=True).encode()).hexdigest(),
             **made,
         }
 
-    def around(self, context: int) -> npt.NDArray[np.int64]:
+    def neighbour_rows(self, context: int) -> npt.NDArray[np.int64]:
         """For every row the rows of the slices from `context` below to `context` above it in its scan, in order of z.
 
         (N, 2·context + 1); where the scan ends, its last slice again.
@@ -262,10 +262,10 @@ class SliceStore:
         rows: npt.NDArray[np.int64] = first + z.clip(0, count - 1)
         return rows
 
-    def middle(self, fraction: float) -> npt.NDArray[np.bool_]:
+    def is_middle(self, fraction: float) -> npt.NDArray[np.bool_]:
         """Mask over the rows: the middle `fraction` of each scan's slices, at least one a scan."""
         count = self.slices.groupby("case")["z"].transform("size").to_numpy()
-        middle = {slices: middle_slices(slices, fraction) for slices in np.unique(count).tolist()}
+        middle = {slices: middle_range(slices, fraction) for slices in np.unique(count).tolist()}
         first, end = (
             np.array([getattr(middle[slices], bound) for slices in count.tolist()], np.int64)
             for bound in ("start", "stop")
@@ -287,7 +287,7 @@ class KnownScan(Protocol):
         """Of its voxels."""
 
 
-def same_image_groups(scans: Iterable[KnownScan]) -> list[set[str]]:
+def group_identical_scans(scans: Iterable[KnownScan]) -> list[set[str]]:
     """Groups of two or more patients among `scans` with an identical fingerprint."""
     owners: dict[str, set[str]] = {}
     for scan in scans:
@@ -295,7 +295,7 @@ def same_image_groups(scans: Iterable[KnownScan]) -> list[set[str]]:
     return [patients for patients in owners.values() if len(patients) > 1]
 
 
-def index_of(scans: Sequence[ScanEntry], organs: Iterable[str]) -> pd.DataFrame:
+def build_index(scans: Sequence[ScanEntry], organs: Iterable[str]) -> pd.DataFrame:
     """One row a slice (see `COLUMNS`), by what store.json says of the scans."""
     count = [scan.slices for scan in scans]
     z = np.concatenate([np.arange(slices) for slices in count])
@@ -330,7 +330,7 @@ def _read_index(path: Path, record: StoreRecord) -> pd.DataFrame:
         raise StoreError(f"{path} is missing", CURE) from None
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError, ArrowException) as error:
         raise StoreError(f"{path} is damaged: it cannot be read ({str(error).splitlines()[0]})", CURE) from error
-    expected = index_of(record.scans, record.parameters.targets)
+    expected = build_index(record.scans, record.parameters.targets)
     if len(found) != len(expected):
         raise StoreError(f"{path} lists {len(found)} slices, store.json {len(expected)}", CURE)
     for name, column in expected.items():

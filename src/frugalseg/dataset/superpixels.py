@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from frugalseg.dataset.digest import digest_of
-from frugalseg.dataset.place import place_of
+from frugalseg.dataset.digest import hash_slices
 from frugalseg.dataset.store import SUPERPIXELS, SliceStore
+from frugalseg.dataset.store_lock import lock_store
 from frugalseg.engine.files import atomic_write, write_joined
 from frugalseg.engine.parallel import list_failures, map_cases
 from frugalseg.engine.progress import say
@@ -28,7 +28,7 @@ from frugalseg.records.store import SuperpixelParameters
 
 LIGHTEST = 100.0
 """L* of white."""
-MAP = np.dtype(np.uint16)
+MAP_TYPE = np.dtype(np.uint16)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def lightness(image: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _SuperpixelJob:
     store: SliceStore
     rows: slice
     slic: Slic
@@ -91,15 +91,15 @@ def prepare_superpixels(options: SuperpixelOptions) -> SliceStore:
         RunError: another process works on the store.
     """
     SliceStore.open(options.data)  # before a folder is made beside it
-    with place_of(options.data):
-        return _add(SliceStore.open(options.data), options)
+    with lock_store(options.data):
+        return _add_superpixels(SliceStore.open(options.data), options)
 
 
-def _add(store: SliceStore, options: SuperpixelOptions) -> SliceStore:
+def _add_superpixels(store: SliceStore, options: SuperpixelOptions) -> SliceStore:
     slic = Slic.for_size(store.size, options.segments, options.compactness)
     asked = SuperpixelParameters(segments=slic.segments, compactness=slic.compactness)
     parts = store.folder / f"superpixels-{slic.segments}-{slic.compactness:g}.partial"
-    if (there := store.superpixels_made) is not None:
+    if (there := store.superpixel_parameters) is not None:
         if there != asked:
             raise StoreError(
                 f"{store.folder} has superpixels of other parameters ({there}, not {asked})",
@@ -111,19 +111,19 @@ def _add(store: SliceStore, options: SuperpixelOptions) -> SliceStore:
     with disk_errors(parts):
         parts.mkdir(exist_ok=True)
     jobs = {
-        str(case): _Job(store, slice(of.index[0], of.index[-1] + 1), slic, parts / f"{case}.map")
+        str(case): _SuperpixelJob(store, slice(of.index[0], of.index[-1] + 1), slic, parts / f"{case}.map")
         for case, of in store.slices.groupby("case", sort=False)
     }
-    todo = {case: job for case, job in jobs.items() if not _is_whole(job)}
-    _, failures = map_cases(_superpixels_of_scan, todo, "superpixels", options.workers)
+    todo = {case: job for case, job in jobs.items() if not _is_complete(job)}
+    _, failures = map_cases(_segment_scan, todo, "superpixels", options.workers)
     if failures:
         raise ScanError(
             f"superpixels of {len(failures)} of {len(jobs)} scans failed:\n{list_failures(failures)}",
             "run the same command again; the other scans are kept",
         )
     shape = (len(store.slices), store.size, store.size)
-    digests = {case: digest_of(_mapped(job), "superpixels") for case, job in jobs.items()}
-    write_joined(store.folder / SUPERPIXELS, MAP, shape, [job.part for job in jobs.values()])
+    digests = {case: hash_slices(_map_part(job), "superpixels") for case, job in jobs.items()}
+    write_joined(store.folder / SUPERPIXELS, MAP_TYPE, shape, [job.part for job in jobs.values()])
     # Told last: what store.json does not name is not there.
     replace(store.record, superpixels=asked, superpixel_digests=digests).write(store.folder / "store.json")
     shutil.rmtree(parts, ignore_errors=True)
@@ -131,17 +131,17 @@ def _add(store: SliceStore, options: SuperpixelOptions) -> SliceStore:
     return SliceStore.open(store.folder)
 
 
-def _is_whole(job: _Job) -> bool:
+def _is_complete(job: _SuperpixelJob) -> bool:
     """Whether a scan's part is there; it is renamed when whole, and cut only by a disk that failed."""
     pixels = job.store.images[job.rows].size
-    return job.part.is_file() and job.part.stat().st_size == pixels * MAP.itemsize
+    return job.part.is_file() and job.part.stat().st_size == pixels * MAP_TYPE.itemsize
 
 
-def _mapped(job: _Job) -> npt.NDArray[np.uint16]:
-    return np.memmap(job.part, MAP, "r", shape=job.store.images[job.rows].shape)
+def _map_part(job: _SuperpixelJob) -> npt.NDArray[np.uint16]:
+    return np.memmap(job.part, MAP_TYPE, "r", shape=job.store.images[job.rows].shape)
 
 
-def _superpixels_of_scan(job: _Job) -> int:
+def _segment_scan(job: _SuperpixelJob) -> int:
     images = job.store.images[job.rows]
     with atomic_write(job.part) as file:
         for image in images:

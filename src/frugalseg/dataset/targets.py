@@ -16,7 +16,7 @@ Targets = Mapping[str, tuple[int, ...]]
 
 MAX_TARGETS = 254
 MAX_VALUE = 65535
-_PATTERN = re.compile(r"(?P<name>[\w .-]+)=(?P<values>-?\d+(,-?\d+)*)")
+_TARGET_PATTERN = re.compile(r"(?P<name>[\w .-]+)=(?P<values>-?\d+(,-?\d+)*)")
 
 
 def parse_targets(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
@@ -29,7 +29,7 @@ def parse_targets(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
     targets: dict[str, tuple[int, ...]] = {}
     owner: dict[int, str] = {}
     for text in texts:
-        match = _PATTERN.fullmatch(text.strip())
+        match = _TARGET_PATTERN.fullmatch(text.strip())
         if match is None:
             raise OptionError(
                 f"--target {text!r} is not name=value or name=value,value",
@@ -74,7 +74,9 @@ def to_values(classes: npt.NDArray[np.uint8], targets: Targets) -> npt.NDArray[A
     return values
 
 
-def check_held(targets: Targets, found: Iterable[int], known: Targets | None = None, where: str = "the masks") -> None:
+def check_values_present(
+    targets: Targets, found: Iterable[int], known: Targets | None = None, where: str = "the masks"
+) -> None:
     """A target value that no mask holds is a slip of the user's.
 
     Args:
@@ -91,12 +93,12 @@ def check_held(targets: Targets, found: Iterable[int], known: Targets | None = N
         trusted = (known or {}).get(organ, ())
         if missing := [value for value in values if value not in held and value not in trusted]:
             raise OptionError(
-                f"--target {organ}: label value {list_values(missing)} is in none of {where} "
-                f"(they hold {list_values(held) or 'only 0'})",
+                f"--target {organ}: label value {format_values(missing)} is in none of {where} "
+                f"(they hold {format_values(held) or 'only 0'})",
                 "correct the value",
             )
 
 
-def list_values(values: Iterable[int]) -> str:
+def format_values(values: Iterable[int]) -> str:
     """Label values in order, for messages."""
     return ", ".join(map(str, sorted(values)))

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from frugalseg.engine.host_memory import free_host_memory
-from frugalseg.imaging.claims import LARGEST_RATIO
+from frugalseg.imaging.plausibility import LARGEST_RATIO
 from frugalseg.imaging.validation import scan_error
 
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 """Transfer syntax of files that are deflated as a whole."""
 
-_HEAD = 2048
+_HEAD_BYTES = 2048
 
 
 def check_dicom_header(path: Path) -> None:
     """Raise `ScanError` where a deflated file may take more memory than is free: pydicom unpacks it at one go."""
     with path.open("rb") as file:
-        if DEFLATED not in file.read(_HEAD):
+        if DEFLATED not in file.read(_HEAD_BYTES):
             return
     most, free = path.stat().st_size * LARGEST_RATIO["gzip"], free_host_memory()
     if most > free:

@@ -36,9 +36,9 @@ JPEG = (
 )
 """The transfer syntaxes decoded here; pydicom decodes the others."""
 
-_SHAPE = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
-_STUFFING, _NO_LENGTH = 0xFF, {0x01, *range(0xD0, 0xD9)}
-_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+_SHAPE_TAGS = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+_STUFFING, _MARKERS_WITHOUT_LENGTH = 0xFF, {0x01, *range(0xD0, 0xD9)}
+_FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """Markers that begin the description of a frame, of JPEG and of JPEG-LS (ITU-T T.81 table B.1, T.87)."""
 
 
@@ -54,7 +54,7 @@ def decode_jpeg(dataset: Dataset) -> Array:
     _require_frame(stream, dataset)
     with disk_errors(Path(gettempdir())), TemporaryDirectory(prefix="frugalseg-") as folder:
         path = Path(folder) / "frame.dcm"
-        _bare_file(stream, dataset).save_as(path, enforce_file_format=True)
+        _make_bare_file(stream, dataset).save_as(path, enforce_file_format=True)
         reader = SimpleITK.ImageFileReader()
         reader.SetImageIO("GDCMImageIO")
         reader.SetFileName(str(path))
@@ -65,7 +65,7 @@ def decode_jpeg(dataset: Dataset) -> Array:
     return pixels.reshape(pixels.shape[-2:])
 
 
-def _bare_file(stream: bytes, dataset: Dataset) -> Dataset:
+def _make_bare_file(stream: bytes, dataset: Dataset) -> Dataset:
     """A DICOM file of this one frame and nothing else."""
     bare = Dataset()
     bare.file_meta = FileMetaDataset()
@@ -73,7 +73,7 @@ def _bare_file(stream: bytes, dataset: Dataset) -> Dataset:
     bare.SOPClassUID = bare.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     bare.SOPInstanceUID = bare.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
     bare.PhotometricInterpretation = "MONOCHROME2"
-    for name in _SHAPE:
+    for name in _SHAPE_TAGS:
         setattr(bare, name, dataset[name].value)
     bare.PixelData = encapsulate([stream])
     bare["PixelData"].VR = "OB"
@@ -83,7 +83,7 @@ def _bare_file(stream: bytes, dataset: Dataset) -> Dataset:
 
 def _require_frame(stream: bytes, dataset: Dataset) -> None:
     """Raise `ValueError` where the frame is not the header's: GDCM would write beyond its buffer."""
-    precision, rows, columns, samples = _frame(stream)
+    precision, rows, columns, samples = _read_frame_header(stream)
     told = f"{columns}×{rows} pixels of {precision} bits, {samples} samples"
     expected = (int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel))
     if (rows, columns, samples) != expected or not 2 <= precision <= int(dataset.BitsAllocated):
@@ -93,16 +93,16 @@ def _require_frame(stream: bytes, dataset: Dataset) -> None:
         )
 
 
-def _frame(stream: bytes) -> tuple[int, int, int, int]:
+def _read_frame_header(stream: bytes) -> tuple[int, int, int, int]:
     """Precision in bits, rows, columns and samples of a JPEG stream; `ValueError` if it tells none."""
     at = 2
     while stream[:2] == b"\xff\xd8" and at + 4 <= len(stream) and stream[at] == _STUFFING:
         marker = stream[at + 1]
-        if marker in _FRAME and at + 10 <= len(stream):
+        if marker in _FRAME_MARKERS and at + 10 <= len(stream):
             rows, columns = (int.from_bytes(stream[i : i + 2], "big") for i in (at + 5, at + 7))
             return stream[at + 4], rows, columns, stream[at + 9]
         if marker == _STUFFING:
             at += 1
         else:
-            at += 2 if marker in _NO_LENGTH else 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+            at += 2 if marker in _MARKERS_WITHOUT_LENGTH else 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
     raise ValueError("its JPEG stream is damaged: it describes no frame")

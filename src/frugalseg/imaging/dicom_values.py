@@ -33,7 +33,7 @@ class StoredValues:
 
     Attributes:
         slope, intercept: value = stored · slope + intercept; 1 and 0 where there is a Modality LUT.
-        told_by: the tags that say so, in words; slices of one series agree in them.
+        rescaling_tags: the tags that say so, in words; slices of one series agree in them.
         has_lut: a Modality LUT turns stored numbers into values.
         unit: RescaleType, "" where it is not told.
         padding: least and greatest stored number that stands for no measurement (PS3.3 C.7.5.1.1.2), or None.
@@ -41,19 +41,19 @@ class StoredValues:
 
     slope: float
     intercept: float
-    told_by: str
+    rescaling_tags: str
     has_lut: bool
     unit: str
     padding: tuple[float, float] | None
 
-    def padding_in(self, pixels: Array) -> npt.NDArray[np.bool_] | None:
+    def find_padding(self, pixels: Array) -> npt.NDArray[np.bool_] | None:
         """Which stored pixels are padding, or None where there is none."""
         if self.padding is None:
             return None
         inside: npt.NDArray[np.bool_] = (pixels >= self.padding[0]) & (pixels <= self.padding[1])
         return inside if inside.any() else None
 
-    def values(self, pixels: Array, dataset: Dataset) -> Array:
+    def rescale(self, pixels: Array, dataset: Dataset) -> Array:
         """Stored pixels (rows, columns) in the scan's unit: int64 where all values are whole, else float32."""
         if self.has_lut:
             pixels = apply_modality_lut(pixels, dataset)
@@ -63,7 +63,7 @@ class StoredValues:
         return pixels.astype(np.float32) * np.float32(self.slope) + np.float32(self.intercept)
 
 
-def read_meaning(path: Path, dataset: Dataset) -> StoredValues:
+def read_stored_values(path: Path, dataset: Dataset) -> StoredValues:
     """What the stored numbers of a file mean.
 
     Raises:
@@ -85,10 +85,10 @@ def read_meaning(path: Path, dataset: Dataset) -> StoredValues:
     return StoredValues(
         slope=slope,
         intercept=intercept,
-        told_by="ModalityLUTSequence" if has_lut else " and ".join(names) or "no rescaling",
+        rescaling_tags="ModalityLUTSequence" if has_lut else " and ".join(names) or "no rescaling",
         has_lut=has_lut,
         unit=str(dataset.get("RescaleType") or ""),
-        padding=_padding(dataset),
+        padding=_read_padding(dataset),
     )
 
 
@@ -113,7 +113,7 @@ def _require_low_bits(path: Path, dataset: Dataset) -> None:
         )
 
 
-def _padding(dataset: Dataset) -> tuple[float, float] | None:
+def _read_padding(dataset: Dataset) -> tuple[float, float] | None:
     """Both ends of the padding among the stored numbers.
 
     Integers are wrapped as the pixels are when they are decoded: writers put −2000 as 63536, or beyond BitsStored.
@@ -127,11 +127,11 @@ def _padding(dataset: Dataset) -> tuple[float, float] | None:
         return None
     if name == _PADDING[0][0]:
         bits, signed = int(dataset.BitsStored), int(dataset.get("PixelRepresentation") or 0) == 1
-        ends = [_wrapped(int(end), bits, signed) for end in ends]
+        ends = [_wrap(int(end), bits, signed) for end in ends]
     low, high = sorted(float(end) for end in ends)
     return low, high
 
 
-def _wrapped(value: int, bits: int, signed: bool) -> int:
+def _wrap(value: int, bits: int, signed: bool) -> int:
     low = value % (1 << bits)
     return low - (1 << bits) if signed and low >= 1 << (bits - 1) else low

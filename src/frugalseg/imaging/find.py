@@ -8,11 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from frugalseg.errors import PairingError, ScanError
-from frugalseg.imaging.folders import look_through
-from frugalseg.imaging.formats import EXPECTED, case_id, is_dicom_file, is_dicom_folder, scan_suffix, visible
-from frugalseg.imaging.validation import ScanWarning, scan_error, some, unknown_format
+from frugalseg.imaging.folders import list_contents
+from frugalseg.imaging.formats import (
+    ACCEPTED_FORMATS,
+    case_id,
+    is_dicom_file,
+    is_dicom_folder,
+    list_visible,
+    scan_suffix,
+)
+from frugalseg.imaging.validation import ScanWarning, scan_error, unknown_format
+from frugalseg.text import name_some
 
-__all__ = ["case_id", "check_two_files", "find_dataset", "find_masks", "find_scans"]
+__all__ = ["case_id", "check_distinct_files", "find_dataset", "find_masks", "find_scans"]
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
@@ -37,20 +45,20 @@ def find_scans(path: Path) -> dict[str, Path]:
         if scan_suffix(path) is None and not is_dicom_file(path):
             raise unknown_format(path)
         return {case_id(path): path}
-    entries = visible(path)
-    below = look_through(path, entries)
+    entries = list_visible(path)
+    below = list_contents(path, entries)
     if is_dicom_folder(path):
-        _note_unread(path, below.unread)
+        _warn_of_unread(path, below.unread)
         if below.scans:
             raise ScanError(
-                f"{path} holds loose DICOM files beside other scans ({some(s.name for _, s in below.scans)})",
+                f"{path} holds loose DICOM files beside other scans ({name_some(s.name for _, s in below.scans)})",
                 "put the DICOM files of each scan into a sub-folder of their own",
             )
         return {case_id(path): path}
     if not below.scans:
-        raise _nothing(path, entries)
-    _note_unread(path, below.unread)
-    return _by_case(below.scans)
+        raise _no_scans_error(path, entries)
+    _warn_of_unread(path, below.unread)
+    return _index_by_case(below.scans)
 
 
 def find_masks(path: Path) -> dict[str, Path]:
@@ -79,16 +87,16 @@ def find_dataset(images: Path, labels: Path | None) -> tuple[dict[str, Path], di
         images = images / "imagesTr"
     scans = find_scans(images)
     if re.fullmatch("images(Tr|Ts|Val)", images.absolute().name):
-        scans = _without_channel(scans)
+        scans = _strip_channel(scans)
     if labels is None:
         return scans, {}
     masks = find_masks(labels)
     _require_pairs(scans, masks, images, labels)
-    check_two_files(scans, masks)
+    check_distinct_files(scans, masks)
     return scans, masks
 
 
-def check_two_files(first: Mapping[str, Path], second: Mapping[str, Path], what: str = "image and label") -> None:
+def check_distinct_files(first: Mapping[str, Path], second: Mapping[str, Path], what: str = "image and label") -> None:
     """Raise `PairingError` where a case has the same file in both: then one folder was given twice."""
     one = [case for case, path in second.items() if case in first and path.resolve() == first[case].resolve()]
     if one:
@@ -98,13 +106,15 @@ def check_two_files(first: Mapping[str, Path], second: Mapping[str, Path], what:
         )
 
 
-def _note_unread(folder: Path, unread: Sequence[Path]) -> None:
+def _warn_of_unread(folder: Path, unread: Sequence[Path]) -> None:
     if unread:
         names = [f"{entry.relative_to(folder)}{'/' * entry.is_dir()}" for entry in unread]
-        warnings.warn(f"{folder}: not read: {some(names)}. Scans are {EXPECTED}", ScanWarning, stacklevel=3)
+        warnings.warn(
+            f"{folder}: not read: {name_some(names)}. Scans are {ACCEPTED_FORMATS}", ScanWarning, stacklevel=3
+        )
 
 
-def _by_case(scans: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+def _index_by_case(scans: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     """Case id → scan, sorted; raises `PairingError` for double ids."""
     found: dict[str, Path] = {}
     for case, path in scans:
@@ -118,15 +128,15 @@ def _by_case(scans: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _nothing(folder: Path, entries: list[Path]) -> ScanError:
-    there = f"it holds {some(e.name + '/' * e.is_dir() for e in entries)}" if entries else "it is empty"
+def _no_scans_error(folder: Path, entries: list[Path]) -> ScanError:
+    there = f"it holds {name_some(e.name + '/' * e.is_dir() for e in entries)}" if entries else "it is empty"
     return ScanError(
         f"{folder} holds no scans ({there})",
-        f"give a folder that directly holds scans: {EXPECTED}",
+        f"give a folder that directly holds scans: {ACCEPTED_FORMATS}",
     )
 
 
-def _without_channel(scans: Mapping[str, Path]) -> dict[str, Path]:
+def _strip_channel(scans: Mapping[str, Path]) -> dict[str, Path]:
     """Case ids of nnU-Net's image folder; ids such as `amos_0004`, where no name ends in `_0000`, stay as they are."""
     parts = {case: _CHANNEL.fullmatch(case) for case in scans}
     first = {match["case"] for match in parts.values() if match and match["channel"] == "0000"}
@@ -136,7 +146,7 @@ def _without_channel(scans: Mapping[str, Path]) -> dict[str, Path]:
             f"{scans[more[0]]} is a second channel of its case ({len(more)} such files); one channel is supported",
             "keep one channel per case (the files that end in _0000) in a folder of their own",
         )
-    return _by_case(
+    return _index_by_case(
         (match["case"] if (match := parts[case]) and match["channel"] == "0000" else case, path)
         for case, path in scans.items()
     )
@@ -149,12 +159,13 @@ def _require_pairs(scans: Mapping[str, Path], masks: Mapping[str, Path], images:
     if len(lost) == len(masks):
         channel = any(f"{case}_0000" in scans for case in lost)
         raise PairingError(
-            f"no label in {labels} has the case id of an image in {images}: labels {some(masks)}; images {some(scans)}",
+            f"no label in {labels} has the case id of an image in {images}: labels {name_some(masks)}; "
+            f"images {name_some(scans)}",
             "the images carry nnU-Net's channel number: name their folder imagesTr"
             if channel
             else "give image and label of a case the same name (the suffix may differ)",
         )
     raise PairingError(
-        f"{labels} holds {len(lost)} labels without an image in {images}: {some(lost)}",
+        f"{labels} holds {len(lost)} labels without an image in {images}: {name_some(lost)}",
         "add the images, or take these labels out",
     )

@@ -9,12 +9,12 @@ from frugalseg.errors import ScanError, printable
 NIFTI = (".nii.gz", ".nii", ".nii.bz2")
 MGH = (".mgz", ".mgh")
 ITK = (".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
-SCANS = NIFTI + MGH + ITK
+SCAN_SUFFIXES = NIFTI + MGH + ITK
 """Suffixes of the files that hold a scan each; `DICOM` files are recognised by their content."""
 
 DICOM = (".dcm", ".dicom", ".ima")
 
-EXPECTED = (
+ACCEPTED_FORMATS = (
     "NIfTI (.nii, .nii.gz, .nii.bz2), FreeSurfer (.mgz, .mgh), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), "
     "or a folder of DICOM files"
 )
@@ -34,7 +34,7 @@ def scan_suffix(path: Path) -> str | None:
     Only the name counts. Of `.seg.nrrd` and `.nrrd`, the longest that fits.
     """
     name = path.name.lower()
-    return next((suffix for suffix in SCANS if name.endswith(suffix) and name != suffix), None)
+    return next((suffix for suffix in SCAN_SUFFIXES if name.endswith(suffix) and name != suffix), None)
 
 
 def is_dicom_file(path: Path) -> bool:
@@ -54,10 +54,10 @@ def is_dicom_file(path: Path) -> bool:
 
 def is_dicom_folder(path: Path) -> bool:
     """Whether a DICOM file lies directly in this folder."""
-    return path.is_dir() and any(is_dicom_file(entry) for entry in visible(path))
+    return path.is_dir() and any(is_dicom_file(entry) for entry in list_visible(path))
 
 
-def visible(folder: Path) -> list[Path]:
+def list_visible(folder: Path) -> list[Path]:
     """What lies in the folder, by name, hidden entries left out (macOS writes `._scan.nii.gz` beside scans).
 
     Raises:

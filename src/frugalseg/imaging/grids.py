@@ -10,7 +10,7 @@ import numpy as np
 
 from frugalseg.errors import PairingError
 from frugalseg.imaging.validation import ScanWarning
-from frugalseg.imaging.volume import ROUNDING, TOLERATED, Array, Reorientation, Volume
+from frugalseg.imaging.volume import ROUNDING, TOLERATED, Array, Reorientation, Volume, format_shape, format_vector
 
 RESAMPLE = "resample the labels to the image with nearest neighbour, or give the image that was annotated"
 
@@ -37,7 +37,7 @@ def onto_grid(
         ScanWarning: a corner lies more than `volume.ROUNDING` of a voxel off.
     """
     turned = Reorientation.between(mask.affine, scan.affine).apply(mask)
-    voxels, mm = scan.apart(turned)
+    voxels, mm = scan.corner_offset(turned)
     if voxels > ROUNDING:
         told = f"{case}: {what[1]} and {what[0]} are on different grids: {', '.join(_differences(turned, scan))}"
         if np.isfinite(voxels):
@@ -53,29 +53,27 @@ def onto_grid(
             ScanWarning,
             stacklevel=1,
         )
-    return replace(turned, affine=scan.affine, frame=scan.frame)
+    return replace(turned, affine=scan.affine, placement=scan.placement)
 
 
 def _differences(turned: Volume, scan: Volume) -> Iterator[str]:
     """What differs between two grids with their axes in one order, each as much as moves a corner beyond rounding."""
     if turned.array.shape != scan.array.shape:
-        yield f"{_times(turned.array.shape)} instead of {_times(scan.array.shape)} voxels (axes turned alike)"
+        shapes = f"{format_shape(turned.array.shape)} instead of {format_shape(scan.array.shape)}"
+        yield f"{shapes} voxels (in the same order of axes)"
     mm, length = np.array(scan.spacing), np.array(scan.array.shape)
     spacing = np.subtract(turned.spacing, scan.spacing)
     if (np.abs(spacing) * length > ROUNDING / 2 * mm).any():
-        yield f"spacing by {_vector(spacing)} mm"
+        yield f"spacing by {_format_mm(spacing)}"
     directions = turned.affine[:3, :3] / turned.spacing - scan.affine[:3, :3] / scan.spacing
     chords = np.linalg.norm(directions, axis=0)
     if (chords * length * mm > ROUNDING / 2 * mm.min()).any():
         yield f"directions by {np.rad2deg(2 * np.arcsin(min(1.0, chords.max() / 2))):.2g}°"
     origin = turned.affine[:3, 3] - scan.affine[:3, 3]
     if np.linalg.norm(origin) > ROUNDING / 2 * mm.min():
-        yield f"first voxel by {_vector(origin)} mm"
+        yield f"first voxel by {_format_mm(origin)}"
 
 
-def _times(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
-
-
-def _vector(values: Array) -> str:
-    return "(" + ", ".join(f"{v:.3g}" for v in values.round(6) + 0.0) + ")"
+def _format_mm(values: Array) -> str:
+    """A difference in mm, rounded to a nanometre so that none is −0."""
+    return f"{format_vector(values.round(6) + 0.0, digits=3)} mm"

@@ -16,7 +16,7 @@ from frugalseg.imaging.formats import NIFTI, scan_suffix
 from frugalseg.imaging.validation import scan_error
 
 LONGEST_LINE = 1 << 15
-LONGEST_NAME = 255
+LONGEST_FILE_NAME = 255
 MOST_LINES = 1 << 13
 LARGEST = 1e12
 """No coordinate, spacing or count in a header is larger."""
@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
-def damaged(path: Path, what: str) -> ScanError:
+def header_error(path: Path, what: str) -> ScanError:
     """The error for a header that says something impossible."""
     suffix = scan_suffix(path) or ""
     kind = "NIfTI" if suffix in NIFTI else "NRRD" if suffix.endswith(("nrrd", "nhdr")) else "MetaImage"
@@ -41,40 +41,40 @@ def read_line(path: Path, file: IO[bytes]) -> str | None:
     """
     line = file.readline(LONGEST_LINE + 1)
     if len(line) > LONGEST_LINE:
-        raise damaged(path, f"a line is longer than {LONGEST_LINE} bytes")
+        raise header_error(path, f"a line is longer than {LONGEST_LINE} bytes")
     if not line:
         return None
     text = line.rstrip(b"\r\n").decode("utf-8", errors="replace")
     if _CONTROL.search(text):
-        raise damaged(path, "a line holds bytes that are no text")
+        raise header_error(path, "a line holds bytes that are no text")
     return text
 
 
-def shown(text: str) -> str:
+def quote(text: str) -> str:
     """A value of a header for a message, cut where it is long."""
     return repr(text if len(text) <= 40 else text[:37] + "…")
 
 
-def integers(path: Path, key: str, text: str, count: int | None = None) -> tuple[int, ...]:
+def parse_integers(path: Path, key: str, text: str, count: int | None = None) -> tuple[int, ...]:
     """Whole numbers between spaces; raises `ScanError` for anything else, or another count."""
     words = text.split()
     if not words or not all(_INTEGER.fullmatch(word) for word in words) or count not in (None, len(words)):
-        raise damaged(path, f"{key} is {shown(text)}, expected {count or 'some'} whole numbers")
+        raise header_error(path, f"{key} is {quote(text)}, expected {count or 'some'} whole numbers")
     return tuple(int(word) for word in words)
 
 
-def numbers(path: Path, key: str, text: str, count: int | None = None) -> tuple[float, ...]:
+def parse_numbers(path: Path, key: str, text: str, count: int | None = None) -> tuple[float, ...]:
     """Finite numbers between spaces; raises `ScanError` for anything else, or another count."""
     words = text.split()
     if not all(_NUMBER.fullmatch(word) for word in words) or count not in (None, len(words)):
-        raise damaged(path, f"{key} is {shown(text)}, expected {count or 'some'} finite numbers")
+        raise header_error(path, f"{key} is {quote(text)}, expected {count or 'some'} finite numbers")
     values = tuple(float(word) for word in words)
     if not all(math.isfinite(value) and abs(value) <= LARGEST for value in values):
-        raise damaged(path, f"{key} is {shown(text)}, expected numbers up to {LARGEST:g}")
+        raise header_error(path, f"{key} is {quote(text)}, expected numbers up to {LARGEST:g}")
     return values
 
 
-def data_file(header: Path, name: str) -> Path:
+def find_data_file(header: Path, name: str) -> Path:
     """The file beside a header that holds its voxels.
 
     Raises:
@@ -85,16 +85,16 @@ def data_file(header: Path, name: str) -> Path:
     if not name or "%" in name or name.startswith("LIST"):
         raise scan_error(
             header,
-            f"keeps its voxels in several files ({shown(name)}), expected one",
+            f"keeps its voxels in several files ({quote(name)}), expected one",
             "write the scan as one .nrrd, .mha or .nii.gz file",
         )
     if place.is_absolute() or ".." in place.parts or re.match("[A-Za-z]:", name):
         raise scan_error(
             header,
-            f"points to voxels outside of its folder ({shown(name)})",
+            f"points to voxels outside of its folder ({quote(name)})",
             "put the data file beside the header and name it without a folder",
         )
     path = header.parent / name
-    if len(name) > LONGEST_NAME or not path.is_file():
-        raise scan_error(header, f"lacks its data file {shown(name)}", "put the data file beside the header")
+    if len(name) > LONGEST_FILE_NAME or not path.is_file():
+        raise scan_error(header, f"lacks its data file {quote(name)}", "put the data file beside the header")
     return path

@@ -56,12 +56,12 @@ class IntensityScale:
         """
         if self.kind == "ct":
             return float(self.low), float(self.high)
-        values = _measured(_sample(array), padding)
+        values = _drop_padding(_sample_voxels(array), padding)
         low, high = (float(v) for v in np.percentile(values, (self.low, self.high)))
-        if not _apart(low, high):
-            values = _measured(array.reshape(-1), padding)
+        if not _are_separable(low, high):
+            values = _drop_padding(array.reshape(-1), padding)
             low, high = float(values.min()), float(values.max())
-        return (low, high) if _apart(low, high) else (low, low + max(1.0, abs(low)))
+        return (low, high) if _are_separable(low, high) else (low, low + max(1.0, abs(low)))
 
     def apply(self, array: Array, limits: tuple[float, float], padding: float | None = None) -> npt.NDArray[np.float32]:
         """`array` of any shape and real type as contiguous float32 in [0, 1]; `limits` are those of `fit`.
@@ -79,7 +79,7 @@ class IntensityScale:
         return scaled
 
 
-def padding_in(array: Array) -> tuple[float, float, float, float] | None:
+def detect_padding(array: Array) -> tuple[float, float, float, float] | None:
     """A value that looks like padding: many voxels hold it, and it lies far outside the others.
 
     Far is: below −1024 (no HU is) by a gap of 500, or from 32767 on (−2000 and −32768 read as unsigned) and above the
@@ -88,7 +88,7 @@ def padding_in(array: Array) -> tuple[float, float, float, float] | None:
     Returns:
         The value, the share of the voxels that hold it, and the least and the greatest of the others; or None.
     """
-    sample = _sample(array)
+    sample = _sample_voxels(array)
     low, high = float(sample.min()), float(sample.max())
     for value in (v for v in (low, high) if not LEAST_HU <= v < np.iinfo(np.int16).max):
         rest = sample[sample != value]
@@ -109,11 +109,11 @@ def looks_like_hu(array: Array) -> bool:
     magnitudes are not negative, and their interpolation undershoots in fewer voxels; z-scored scans stay above −30;
     CT stored without its offset of −1024 has no negative values. A guess, good for a warning.
     """
-    sample = _sample(array)
+    sample = _sample_voxels(array)
     return bool(np.count_nonzero(sample <= FAT_HU) >= FAT_SHARE * sample.size)
 
 
-def _sample(array: Array) -> Array:
+def _sample_voxels(array: Array) -> Array:
     """All voxels of a small array, or `SAMPLE` of a large one, always the same ones; shape (N,)."""
     if array.size <= SAMPLE:
         return array.reshape(-1)
@@ -121,12 +121,12 @@ def _sample(array: Array) -> Array:
     return array[tuple(draw.integers(0, n, SAMPLE) for n in array.shape)]
 
 
-def _measured(values: Array, padding: float | None) -> Array:
+def _drop_padding(values: Array, padding: float | None) -> Array:
     """Values (N,) without padding; all of them where nothing else is left."""
     kept = values if padding is None else values[values != padding]
     return kept if kept.size else values
 
 
-def _apart(low: float, high: float) -> bool:
+def _are_separable(low: float, high: float) -> bool:
     """Whether float32 can tell the two apart well enough to divide by their difference."""
     return high - low > 1e-6 * max(abs(low), abs(high))

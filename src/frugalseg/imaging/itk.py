@@ -12,16 +12,16 @@ import SimpleITK
 
 from frugalseg.imaging.formats import scan_suffix
 from frugalseg.imaging.header import check_header
-from frugalseg.imaging.validation import require_3d, require_file, require_plain, scan_error, to_working_dtype
-from frugalseg.imaging.volume import Array, Frame, Volume
+from frugalseg.imaging.validation import require_3d, require_file, require_real_numbers, scan_error, to_working_dtype
+from frugalseg.imaging.volume import Array, Placement, Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """ITK and DICOM count to the patient's left and posterior, our affines to right and anterior."""
 
 _UNIT = re.compile(rb"^(space units|units|DistanceUnits)\s*(?::(?!=)|=)\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
-_OF_PATIENT = re.compile(rb"^space\s*:\s*([lr][ap]s|(left|right)-)", re.MULTILINE | re.IGNORECASE)
+_PATIENT_SPACE = re.compile(rb"^space\s*:\s*([lr][ap]s|(left|right)-)", re.MULTILINE | re.IGNORECASE)
 _MM = {"mm", "millimeter", "millimetre", "millimeters", "millimetres", "", "?", "???", "none"}
-_HEAD = 1 << 16
+_HEADER_BYTES = 1 << 16
 
 
 def load_itk(path: Path) -> Volume:
@@ -35,7 +35,7 @@ def load_itk(path: Path) -> Volume:
     """
     require_file(path)
     check_header(path, scan_suffix(path))
-    header = _header(path)
+    header = _read_header(path)
     _require_mm(path, header)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
@@ -50,18 +50,18 @@ def load_itk(path: Path) -> Volume:
         image = reader.Execute()
     except RuntimeError as error:
         # ITK's own words are long and sometimes wrong ("no such file" for a file cut short): they stay in the chain.
-        raise scan_error(path, f"cannot be read: it is cut short, damaged, or no {_kind(path)} file") from error
+        raise scan_error(path, f"cannot be read: it is cut short, damaged, or no {_format_name(path)} file") from error
     array: Array = SimpleITK.GetArrayFromImage(image)
-    require_plain(path, array.dtype)
+    require_real_numbers(path, array.dtype)
     return Volume(
         to_working_dtype(array.reshape(shape[::-1])).transpose(2, 1, 0),
-        _affine(image),
+        _image_affine(image),
         path,
-        _frame(path, header, image),
+        _read_placement(path, header, image),
     )
 
 
-def itk_image(volume: Volume) -> Any:
+def to_itk_image(volume: Volume) -> Any:
     """`volume` as a SimpleITK image on the same grid."""
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(volume.array.transpose(2, 1, 0)))
     lps = LPS_TO_RAS @ volume.affine
@@ -71,14 +71,14 @@ def itk_image(volume: Volume) -> Any:
     return image
 
 
-def _kind(path: Path) -> str:
+def _format_name(path: Path) -> str:
     return "NRRD" if path.suffix.lower() in (".nrrd", ".nhdr") else "MetaImage"
 
 
-def _header(path: Path) -> bytes:
+def _read_header(path: Path) -> bytes:
     """The text before the voxels, or its beginning."""
     with path.open("rb") as file:
-        head = file.read(_HEAD)
+        head = file.read(_HEADER_BYTES)
     return re.split(rb"\r?\n\r?\n|ElementDataFile", head, maxsplit=1)[0]
 
 
@@ -95,14 +95,14 @@ def _require_mm(path: Path, header: bytes) -> None:
             )
 
 
-def _frame(path: Path, header: bytes, image: Any) -> Frame:
-    if _kind(path) != "NRRD" or _OF_PATIENT.search(header):
-        return Frame()
-    axes = Volume(np.zeros(image.GetSize()[:3], np.bool_), _affine(image)).axes
+def _read_placement(path: Path, header: bytes, image: Any) -> Placement:
+    if _format_name(path) != "NRRD" or _PATIENT_SPACE.search(header):
+        return Placement()
+    axes = Volume(np.zeros(image.GetSize()[:3], np.bool_), _image_affine(image)).axes
     doubt = (
         f"does not state its orientation in the patient (no space of the body in its header); axes {axes} are assumed"
     )
-    return Frame(doubts=(doubt,))
+    return Placement(doubts=(doubt,))
 
 
 def _require_volume(path: Path, reader: Any) -> tuple[int, int, int]:
@@ -122,7 +122,7 @@ def _require_volume(path: Path, reader: Any) -> tuple[int, int, int]:
     return shape
 
 
-def _affine(image: Any) -> npt.NDArray[np.float64]:
+def _image_affine(image: Any) -> npt.NDArray[np.float64]:
     lps = np.eye(4)
     lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     lps[:3, 3] = image.GetOrigin()

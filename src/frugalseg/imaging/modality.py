@@ -14,16 +14,16 @@ from frugalseg.imaging.formats import is_dicom_file
 from frugalseg.imaging.intensity import FAT_HU, SAMPLE, looks_like_hu
 from frugalseg.imaging.volume import Array, Volume
 
-Kind = Literal["ct", "mr"]
+ModalityKind = Literal["ct", "mr"]
 """How a scan is scaled: "ct" by a window in HU; "mr", and all whose values have no unit, by its own percentiles."""
 
-SPOKEN: dict[str, str] = {"ct": "CT", "mr": "MR"}
-"""Kind → for messages."""
+MODALITY_NAMES: dict[str, str] = {"ct": "CT", "mr": "MR"}
+"""ModalityKind → for messages."""
 
-TAGS: dict[str, Kind] = {"CT": "ct", "MR": "mr", "PT": "mr", "NM": "mr"}
+TAG_KINDS: dict[str, ModalityKind] = {"CT": "ct", "MR": "mr", "PT": "mr", "NM": "mr"}
 """DICOM's Modality → how it is scaled. Of others (cone beam CT is XA or DX), the values tell."""
 
-CHANNELS: dict[str, Kind] = {
+CHANNEL_KINDS: dict[str, ModalityKind] = {
     "ct": "ct",
     **dict.fromkeys(("mr", "mri", "t1", "t1w", "t1c", "t1ce", "t1gd", "t2", "t2w", "flair", "pd", "adc", "dwi"), "mr"),
     **dict.fromkeys(("dixon", "swi", "tof", "pet"), "mr"),
@@ -47,21 +47,21 @@ class Finding:
         why: what tells, as the end of "CT: …".
     """
 
-    kind: Kind | None
+    kind: ModalityKind | None
     why: str
 
 
 def find_modality(path: Path, volume: Volume) -> Finding:
     """What the files say of the scan at `path`, or else its values."""
-    return declared_modality(path) or modality_of_values(volume.array)
+    return read_declared_modality(path) or guess_modality(volume.array)
 
 
-def declared_modality(path: Path) -> Finding | None:
+def read_declared_modality(path: Path) -> Finding | None:
     """What DICOM's Modality, or the dataset.json of an nnU-Net raw data set, says of a scan; None for nothing."""
-    return _of_dicom(path) or _of_data_set(path)
+    return _read_dicom_modality(path) or _read_dataset_json(path)
 
 
-def modality_of_values(array: Array) -> Finding:
+def guess_modality(array: Array) -> Finding:
     """What the values look like.
 
     "ct" where `looks_like_hu`, and at most 5% lie below −1500, the lowest value apart (it fills what the scanner did
@@ -82,7 +82,7 @@ def modality_of_values(array: Array) -> Finding:
     return Finding(None, f"{values} may be HU or not")
 
 
-def _of_dicom(path: Path) -> Finding | None:
+def _read_dicom_modality(path: Path) -> Finding | None:
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     first = next((file for file in files if is_dicom_file(file)), None)
     if first is None:
@@ -90,21 +90,21 @@ def _of_dicom(path: Path) -> Finding | None:
     from frugalseg.imaging.dicom_series import read_modality  # pydicom is slow to import
 
     told = read_modality(first)
-    return Finding(TAGS[told], f"DICOM's Modality is {told}") if told in TAGS else None
+    return Finding(TAG_KINDS[told], f"DICOM's Modality is {told}") if told in TAG_KINDS else None
 
 
-def _of_data_set(path: Path) -> Finding | None:
+def _read_dataset_json(path: Path) -> Finding | None:
     """What dataset.json says, of a scan in the image folder of a raw data set."""
     folder = path.absolute().parent
     told = folder.parent / "dataset.json"
     if not _RAW_IMAGES.fullmatch(folder.name) or not told.is_file():
         return None
-    name = _first_channel(told)
-    kinds = {CHANNELS[word] for word in re.split(r"[^a-z0-9]+", name.lower()) if word in CHANNELS}
+    name = _read_first_channel(told)
+    kinds = {CHANNEL_KINDS[word] for word in re.split(r"[^a-z0-9]+", name.lower()) if word in CHANNEL_KINDS}
     return Finding(kinds.pop(), f"{told} says {name}") if len(kinds) == 1 else None
 
 
-def _first_channel(file: Path) -> str:
+def _read_first_channel(file: Path) -> str:
     """The name of channel 0, or "" where the file does not say it in a way that we know."""
     try:
         content: Any = json.loads(file.read_text(encoding="utf-8"))

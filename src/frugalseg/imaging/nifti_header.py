@@ -13,8 +13,8 @@ from typing import IO, cast
 
 from nibabel.nifti1 import data_type_codes
 
-from frugalseg.imaging.claims import LARGEST_RATIO, require_plausible
-from frugalseg.imaging.header_text import damaged
+from frugalseg.imaging.header_text import header_error
+from frugalseg.imaging.plausibility import LARGEST_RATIO, require_plausible
 
 LAYOUTS = {348: ("8h", 40, "h", 70, "f", 108), 540: ("8q", 16, "h", 12, "q", 168)}
 """sizeof_hdr → format and place of dim, of datatype, and of vox_offset."""
@@ -35,12 +35,12 @@ def check_nifti_header(path: Path) -> None:
     stored = path.stat().st_size
     try:
         with gzip.open(path) if packed else path.open("rb") as file:
-            _check(path, cast(IO[bytes], file), stored, "gzip" if packed else "raw")
+            _check_header(path, cast(IO[bytes], file), stored, "gzip" if packed else "raw")
     except (EOFError, zlib.error, gzip.BadGzipFile):
         return
 
 
-def _check(path: Path, file: IO[bytes], stored: int, packing: str) -> None:
+def _check_header(path: Path, file: IO[bytes], stored: int, packing: str) -> None:
     head = file.read(544)
     order, layout = next(
         ((o, LAYOUTS[n]) for o in "<>" for n in LAYOUTS if head[:4] == struct.pack(f"{o}i", n)), ("", None)
@@ -52,12 +52,12 @@ def _check(path: Path, file: IO[bytes], stored: int, packing: str) -> None:
     )
     axes = [int(d) for d in dims[1 : 1 + int(dims[0])]]
     if not 1 <= dims[0] <= 7 or any(axis < 1 for axis in axes):
-        raise damaged(path, f"dim is {list(dims)}, expected three sizes above 0")
+        raise header_error(path, f"dim is {list(dims)}, expected three sizes above 0")
     if code[0] not in data_type_codes.dtype or not data_type_codes.dtype[code[0]].itemsize:
-        raise damaged(path, f"datatype is {code[0]}, expected that of whole or real numbers")
+        raise header_error(path, f"datatype is {code[0]}, expected that of whole or real numbers")
     begin = offset[0]
     if not 0 <= begin <= min(stored * LARGEST_RATIO[packing], MOST_EXTENDED):
-        raise damaged(path, f"vox_offset is {begin}")
+        raise header_error(path, f"vox_offset is {begin}")
     size = 352 if layout is LAYOUTS[348] else 544
     if len(head) >= size and head[size - 4] and begin > size:
         _check_extensions(path, file, order, size, int(begin))
@@ -74,6 +74,6 @@ def _check_extensions(path: Path, file: IO[bytes], order: str, here: int, end: i
             return  # the reader says that the file is cut short
         size = struct.unpack(f"{order}i", words[:4])[0]
         if not 8 <= size <= end - here:
-            raise damaged(path, f"an extension claims {size} bytes")
+            raise header_error(path, f"an extension claims {size} bytes")
         here += size
         file.seek(here)

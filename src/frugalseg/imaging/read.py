@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from frugalseg.imaging.formats import EXPECTED, ITK, MGH, NIFTI, is_dicom_file, is_dicom_folder, scan_suffix
-from frugalseg.imaging.intensity import padding_in
+from frugalseg.imaging.formats import ACCEPTED_FORMATS, ITK, MGH, NIFTI, is_dicom_file, is_dicom_folder, scan_suffix
+from frugalseg.imaging.intensity import detect_padding
 from frugalseg.imaging.validation import ScanWarning, scan_error, unknown_format
 from frugalseg.imaging.volume import TOLERATED, Array, Volume
 
 __all__ = ["ScanWarning", "read_labels", "read_volume"]
 
-ROUNDING = 1e-3
+INTEGER_TOLERANCE = 1e-3
 """Label values may be this far from an integer: headers with scaling store 5.9999 for 6."""
 
 EXACT_IN_FLOAT32 = 1 << 24
@@ -36,10 +36,10 @@ def read_volume(path: Path) -> Volume:
             value; many hold a value far from the others, as padding does; the header leaves doubt where the scan lies,
             or its axes are not at right angles.
     """
-    volume = _load(path)
-    _say_doubts(volume, path)
-    volume = replace(volume, array=_finite(volume.array, path))
-    _note_oddities(volume, path)
+    volume = _load_volume(path)
+    _warn_of_doubts(volume, path)
+    volume = replace(volume, array=_replace_nonfinite(volume.array, path))
+    _warn_of_odd_values(volume, path)
     return volume
 
 
@@ -52,21 +52,21 @@ def read_labels(path: Path) -> Volume:
     Raises:
         ScanError: as `read_volume`, or a value is NaN, infinite or no integer.
     """
-    volume = _load(path)
+    volume = _load_volume(path)
     if volume.padding is not None:  # padding of a mask kept as DICOM is no organ
         volume.array[volume.array == volume.padding] = 0
         volume = replace(volume, padding=None)
-    array = _integers(volume.array, path) if volume.array.dtype.kind == "f" else volume.array
+    array = _round_labels(volume.array, path) if volume.array.dtype.kind == "f" else volume.array
     low, high = int(array.min()), int(array.max())
     return replace(volume, array=array.astype(_smallest_type(low, high), copy=False))
 
 
-def _load(path: Path) -> Volume:
+def _load_volume(path: Path) -> Volume:
     # A reader is imported when its format turns up: the libraries behind them are slow to import.
     suffix = scan_suffix(path)
     if path.is_dir() or (suffix is None and is_dicom_file(path)):
         if path.is_dir() and not is_dicom_folder(path):
-            raise scan_error(path, "is a folder without DICOM files", f"give a scan: {EXPECTED}")
+            raise scan_error(path, "is a folder without DICOM files", f"give a scan: {ACCEPTED_FORMATS}")
         from frugalseg.imaging.dicom import load_dicom
 
         return load_dicom(path)
@@ -87,10 +87,10 @@ def _load(path: Path) -> Volume:
     raise unknown_format(path)
 
 
-def _say_doubts(volume: Volume, path: Path) -> None:
+def _warn_of_doubts(volume: Volume, path: Path) -> None:
     """Warn once of all that is doubtful in the place of a scan. Of masks nothing is said: they go by their scan."""
-    doubts = list(volume.frame.doubts)
-    voxels, mm = volume.apart(volume.straightened())
+    doubts = list(volume.placement.doubts)
+    voxels, mm = volume.corner_offset(volume.straighten())
     if voxels > TOLERATED:
         doubts.append(
             f"has axes that are not at right angles (a tilted gantry?), by {mm:.3g} mm at its end; its masks do too, "
@@ -101,7 +101,7 @@ def _say_doubts(volume: Volume, path: Path) -> None:
         warnings.warn(f"{path} {'; it '.join(doubts)}", ScanWarning, stacklevel=1)
 
 
-def _finite(array: Array, path: Path) -> Array:
+def _replace_nonfinite(array: Array, path: Path) -> Array:
     """`array` without NaN and infinity; changed in place where it has any."""
     if array.dtype.kind != "f":
         return array
@@ -123,12 +123,12 @@ def _finite(array: Array, path: Path) -> Array:
     return mended
 
 
-def _note_oddities(volume: Volume, path: Path) -> None:
+def _warn_of_odd_values(volume: Volume, path: Path) -> None:
     """Warn where a scan can be read but hardly be of use."""
     low, high = float(volume.array.min()), float(volume.array.max())
     if low == high:
         warnings.warn(f"{path}: every voxel is {low:g}; the scan shows nothing", ScanWarning, stacklevel=3)
-    elif volume.padding is None and (odd := padding_in(volume.array)) is not None:
+    elif volume.padding is None and (odd := detect_padding(volume.array)) is not None:
         value, share, least, greatest = odd
         warnings.warn(
             f"{path}: {share:.0%} of its voxels are {value:g}, the others {least:g}…{greatest:g}. This looks like "
@@ -139,13 +139,13 @@ def _note_oddities(volume: Volume, path: Path) -> None:
         )
 
 
-def _integers(array: Array, path: Path) -> Array:
+def _round_labels(array: Array, path: Path) -> Array:
     """Floating-point labels (float32) as int32."""
     cure = "give a label map of integers (one value per organ), saved without interpolation"
     if not np.isfinite(array).all():
         raise scan_error(path, "is given as labels but holds NaN or infinite values", cure)
     rounded = np.rint(array)
-    off = np.abs(array - rounded) > ROUNDING
+    off = np.abs(array - rounded) > INTEGER_TOLERANCE
     if off.any():
         value = float(array[off].flat[0])
         raise scan_error(

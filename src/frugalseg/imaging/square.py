@@ -52,53 +52,53 @@ class Square:
         """Empty rows above (and below), empty columns left (and right)."""
         return (self.size - self.inner[0]) // 2, (self.size - self.inner[1]) // 2
 
-    def images(self, slices: Tensor) -> Tensor:
+    def resize_images(self, slices: Tensor) -> Tensor:
         """Slices (N, H, W), floating point, as squares (N, S, S): bilinear, anti-aliased where they shrink."""
-        self._require(slices.shape, (len(slices), *self.shape))
-        return self._padded(_resized(slices.unsqueeze(1), self.inner).squeeze(1))
+        self._require_shape(slices.shape, (len(slices), *self.shape))
+        return self._pad(_resize(slices.unsqueeze(1), self.inner).squeeze(1))
 
-    def labels(self, slices: Tensor) -> Tensor:
+    def resize_labels(self, slices: Tensor) -> Tensor:
         """Labels (N, H, W) of any type as squares (N, S, S) of that type: nearest pixel, padding 0."""
-        self._require(slices.shape, (len(slices), *self.shape))
-        rows = _nearest(self.shape[0], self.inner[0]).to(slices.device)
-        columns = _nearest(self.shape[1], self.inner[1]).to(slices.device)
-        return self._padded(slices.index_select(1, rows).index_select(2, columns))
+        self._require_shape(slices.shape, (len(slices), *self.shape))
+        rows = _nearest_indices(self.shape[0], self.inner[0]).to(slices.device)
+        columns = _nearest_indices(self.shape[1], self.inner[1]).to(slices.device)
+        return self._pad(slices.index_select(1, rows).index_select(2, columns))
 
-    def back(self, probabilities: Tensor) -> Tensor:
+    def restore(self, probabilities: Tensor) -> Tensor:
         """Values on squares (N, C, S, S) as values on the slices (N, C, H, W): bilinear, from within the padding."""
-        self._require(probabilities.shape[2:], (self.size, self.size))
+        self._require_shape(probabilities.shape[2:], (self.size, self.size))
         top, left = self.pads
         shown = probabilities[:, :, top : top + self.inner[0], left : left + self.inner[1]]
-        return _resized(shown, self.shape)
+        return _resize(shown, self.shape)
 
-    def _padded(self, inner: Tensor) -> Tensor:
+    def _pad(self, inner: Tensor) -> Tensor:
         top, left = self.pads
         return F.pad(inner, (left, left, top, top))
 
     @staticmethod
-    def _require(shape: torch.Size, expected: tuple[int, ...]) -> None:
+    def _require_shape(shape: torch.Size, expected: tuple[int, ...]) -> None:
         if tuple(shape) != expected:
             raise ValueError(f"shape {tuple(shape)} given, {expected} expected")
 
 
-def _resized(planes: Tensor, shape: tuple[int, int]) -> Tensor:
+def _resize(planes: Tensor, shape: tuple[int, int]) -> Tensor:
     """(N, C, h, w) → (N, C, *shape), bilinear between pixel centres."""
     here = (planes.shape[2], planes.shape[3])
     if here == shape:
         return planes
     if shape[1] == 1 or here[1] == 1:
         # PyTorch 2.13 mixes up the rows of a single column when it anti-aliases; single rows it handles.
-        lying = _interpolated(planes.transpose(2, 3).contiguous(), (shape[1], shape[0]))
+        lying = _interpolate(planes.transpose(2, 3).contiguous(), (shape[1], shape[0]))
         return lying.transpose(2, 3).contiguous()
-    return _interpolated(planes, shape)
+    return _interpolate(planes, shape)
 
 
-def _interpolated(planes: Tensor, shape: tuple[int, int]) -> Tensor:
+def _interpolate(planes: Tensor, shape: tuple[int, int]) -> Tensor:
     shrinks = shape[0] < planes.shape[2] or shape[1] < planes.shape[3]
     return F.interpolate(planes, shape, mode="bilinear", align_corners=False, antialias=shrinks)
 
 
-def _nearest(source: int, target: int) -> Tensor:
+def _nearest_indices(source: int, target: int) -> Tensor:
     """For each of `target` pixels, the one of `source` pixels its centre falls into (as PyTorch's nearest-exact).
 
     A centre on the border of two goes to the one nearer to the middle: rounding always up would shift every mask of

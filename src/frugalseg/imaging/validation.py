@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from frugalseg.errors import ScanError
-from frugalseg.imaging.formats import EXPECTED
-from frugalseg.imaging.volume import Array
+from frugalseg.imaging.formats import ACCEPTED_FORMATS
+from frugalseg.imaging.volume import Array, format_shape
 
 PAIR_CURE = "convert it to .nii.gz: Analyze does not tell left from right, and of a pair one file is easily lost"
-
-SHOWN = 5
-"""How many names a message lists."""
 
 COPY_AGAIN = "copy or export the file again, or leave it out"
 
@@ -28,17 +25,11 @@ def scan_error(path: Path, what: str, cure: str = COPY_AGAIN) -> ScanError:
     return ScanError(f"{path} {what}", cure)
 
 
-def some(names: Iterable[str]) -> str:
-    """The first names of a list, and how many there are, for a message."""
-    listed = list(names)
-    return ", ".join(listed[:SHOWN]) + (f", … ({len(listed)} in all)" if len(listed) > SHOWN else "")
-
-
 def unknown_format(path: Path) -> ScanError:
     """The error for a file of a format that is not read."""
     if path.suffix.lower() in (".hdr", ".img"):
         return scan_error(path, "is an Analyze file or half of a NIfTI pair", PAIR_CURE)
-    return scan_error(path, "is of no known format", f"give a scan: {EXPECTED}")
+    return scan_error(path, "is of no known format", f"give a scan: {ACCEPTED_FORMATS}")
 
 
 def require_file(path: Path) -> None:
@@ -63,21 +54,21 @@ def require_3d(path: Path, shape: Sequence[int]) -> tuple[int, int, int]:
         short = short[:-1]
     if len(short) == 3:
         return short[0], short[1], short[2]
-    told = "×".join(map(str, shape))
+    size = format_shape(shape)
     if len(short) < 3:
         raise scan_error(
             path,
-            f"has {len(short)} dimensions ({told}), expected one 3D volume",
+            f"has {len(short)} dimensions ({size}), expected one 3D volume",
             "give the whole scan as one 3D file, not single slices",
         )
     raise scan_error(
         path,
-        f"has {len(short)} dimensions ({told}), expected one 3D volume",
+        f"has {len(short)} dimensions ({size}), expected one 3D volume",
         "split the series into its volumes first and give one file per volume",
     )
 
 
-def require_plain(path: Path, dtype: np.dtype[np.generic]) -> None:
+def require_real_numbers(path: Path, dtype: np.dtype[np.generic]) -> None:
     """Raise `ScanError` unless voxels are plain real numbers (not RGB, not complex)."""
     if dtype.fields is not None:
         raise scan_error(

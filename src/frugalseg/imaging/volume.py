@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
@@ -32,12 +32,22 @@ TIE = 1e-3
 """Two ways to name the axes of an oblique scan fit equally well when the cosines they rest on differ in sum by less."""
 
 
+def format_shape(shape: Iterable[int]) -> str:
+    """A shape for messages: 512×512×40."""
+    return "×".join(map(str, shape))
+
+
+def format_vector(values: Iterable[float], digits: int = 6) -> str:
+    """Numbers in parentheses for messages, with so many significant digits: (0.8, 0.8, 2.5)."""
+    return "(" + ", ".join(f"{value:.{digits}g}" for value in values) + ")"
+
+
 @dataclass(frozen=True, eq=False)
-class Frame:
+class Placement:
     """What the header of a scan says of its place beyond the affine; its masks are written with the same.
 
     Attributes:
-        fields: the fields of a NIfTI header that place it (`nifti_place.PLACE`), as stored; empty for other formats.
+        fields: `nifti_placement.PLACEMENT_FIELDS` of a NIfTI header, as stored; empty for other formats.
         doubts: what a person should know of the place; each continues the sentence that the scan's name begins.
     """
 
@@ -71,7 +81,7 @@ class Volume:
     array: Array
     affine: npt.NDArray[np.float64]
     source: Path | None = None
-    frame: Frame = field(default_factory=Frame)
+    placement: Placement = field(default_factory=Placement)
     padding: float | None = None
 
     def __post_init__(self) -> None:
@@ -94,20 +104,20 @@ class Volume:
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         if (spacing < 1e-6).any() or abs(np.linalg.det(affine[:3, :3] / spacing)) < LEAST_VOLUME:
             raise ScanError(
-                f"{name} has zero spacing or parallel axes (spacing {self._norms(affine)})",
+                f"{name} has zero spacing or parallel axes (spacing {self._axis_lengths(affine)})",
                 "correct the header: spacing must be positive in mm on every axis",
             )
         object.__setattr__(self, "affine", affine)
 
     @staticmethod
-    def _norms(affine: Array) -> tuple[float, float, float]:
+    def _axis_lengths(affine: Array) -> tuple[float, float, float]:
         x, y, z = (float(n) for n in np.linalg.norm(affine[:3, :3], axis=0))
         return x, y, z
 
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Voxel size in mm along each array axis."""
-        return self._norms(self.affine)
+        return self._axis_lengths(self.affine)
 
     def with_array(self, array: Array) -> Volume:
         """Other voxels on the same grid, without padding; raises `ValueError` if the shape differs."""
@@ -115,7 +125,7 @@ class Volume:
             raise ValueError(f"array of shape {array.shape} does not fit the grid {self.array.shape}")
         return replace(self, array=array, padding=None)
 
-    def apart(self, other: Volume) -> tuple[float, float]:
+    def corner_offset(self, other: Volume) -> tuple[float, float]:
         """How far the corners of `other` lie from ours, in voxels along the worst axis and in mm; infinite where the
         shapes differ."""
         if self.array.shape != other.array.shape:
@@ -128,9 +138,9 @@ class Volume:
 
     def same_grid(self, other: Volume) -> bool:
         """Whether both have one shape and no corner lies more than `ROUNDING` of a voxel apart."""
-        return self.apart(other)[0] <= ROUNDING
+        return self.corner_offset(other)[0] <= ROUNDING
 
-    def straightened(self) -> Volume:
+    def straighten(self) -> Volume:
         """The grid with right angles that keeps the slices.
 
         First voxel, spacing and first axis stay, the second axis stays in its plane, and the third is turned upright:
@@ -143,13 +153,13 @@ class Volume:
         third = np.cross(first, second)
         affine = self.affine.copy()
         affine[:3, :3] = np.stack([first, second, third * np.sign(third @ z)], axis=1) * self.spacing
-        return replace(self, affine=affine, frame=Frame())
+        return replace(self, affine=affine, placement=Placement())
 
     def describe_grid(self) -> str:
         """Shape, spacing and axes in one line, for messages."""
         spacing = "×".join(f"{s:.6g}" for s in self.spacing)
-        origin = ", ".join(f"{o:.6g}" for o in self.affine[:3, 3])
-        return f"{'×'.join(map(str, self.array.shape))} voxels of {spacing} mm, axes {self.axes}, origin ({origin})"
+        origin = format_vector(self.affine[:3, 3])
+        return f"{format_shape(self.array.shape)} voxels of {spacing} mm, axes {self.axes}, origin {origin}"
 
     @property
     def axes(self) -> str:
@@ -193,7 +203,7 @@ class Reorientation:
         """`volume` with its axes in canonical order; the voxels are a view."""
         array = nib.orientations.apply_orientation(volume.array, self.ornt)
         moved = volume.affine @ nib.orientations.inv_ornt_aff(self.ornt, volume.array.shape)
-        return replace(volume, array=array, affine=moved, frame=Frame())
+        return replace(volume, array=array, affine=moved, placement=Placement())
 
     def undo(self, array: Array) -> Array:
         """A canonical array back in the order of the file; a view."""
@@ -215,7 +225,7 @@ def axial_slices(array: Array) -> Array:
     return array.transpose(2, 1, 0)
 
 
-def middle_slices(count: int, fraction: float) -> slice:
+def middle_range(count: int, fraction: float) -> slice:
     """The middle `fraction` (0…1] of `count` slices, at least one; those that `--middle-fraction` trains on."""
     kept = max(1, round(count * fraction))
     first = (count - kept) // 2

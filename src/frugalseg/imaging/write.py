@@ -14,21 +14,21 @@ import SimpleITK
 from frugalseg.engine.files import temporary_name
 from frugalseg.errors import DiskError, ScanError, disk_errors
 from frugalseg.imaging.formats import ITK, NIFTI, scan_suffix
-from frugalseg.imaging.itk import itk_image, load_itk
-from frugalseg.imaging.nifti import nifti_image
+from frugalseg.imaging.itk import load_itk, to_itk_image
+from frugalseg.imaging.nifti import to_nifti_image
 from frugalseg.imaging.validation import scan_error
 from frugalseg.imaging.volume import Array, Volume
 
-_WRITTEN_AS = {".mhd": ".mha", ".nhdr": ".nrrd", ".seg.nrrd": ".nrrd"} | dict.fromkeys(
+_MASK_SUFFIXES = {".mhd": ".mha", ".nhdr": ".nrrd", ".seg.nrrd": ".nrrd"} | dict.fromkeys(
     (".nii.bz2", ".mgz", ".mgh"), ".nii.gz"
 )
 """Other suffixes of masks than of their scans: one file, of a type that every viewer opens and that holds any grid."""
 
 
 def mask_path(folder: Path, case: str, source: Path) -> Path:
-    """Where the mask of a case goes: the file type of its scan, or the one file of `_WRITTEN_AS`; DICOM → `.nii.gz`."""
+    """The file for the mask of a case, with the suffix of its scan or that of `_MASK_SUFFIXES`; `.nii.gz` for DICOM."""
     suffix = scan_suffix(source) or ".nii.gz"
-    return folder / f"{case}{_WRITTEN_AS.get(suffix, suffix)}"
+    return folder / f"{case}{_MASK_SUFFIXES.get(suffix, suffix)}"
 
 
 def write_mask(volume: Volume, path: Path) -> None:
@@ -43,18 +43,18 @@ def write_mask(volume: Volume, path: Path) -> None:
         DiskError: the disk is full or the folder cannot be written.
         TypeError: the array does not hold integers.
     """
-    mask = volume.with_array(_stored(volume, path))
+    mask = volume.with_array(_to_mask_dtype(volume, path))
     suffix = scan_suffix(path)
     if suffix not in (*NIFTI, *ITK) or suffix in (".mhd", ".nhdr"):
         raise scan_error(path, "is no file type for masks", "name it .nii.gz, .nii, .nrrd or .mha")
-    with _whole(path, suffix) as temporary:
+    with _replace_when_written(path, suffix) as temporary:
         if suffix in NIFTI:
-            nib.save(nifti_image(mask), temporary)
+            nib.save(to_nifti_image(mask), temporary)
         else:
             _save_itk(mask, path, temporary)
 
 
-def _stored(volume: Volume, path: Path) -> Array:
+def _to_mask_dtype(volume: Volume, path: Path) -> Array:
     array = volume.array
     if array.dtype.kind not in "biu":
         raise TypeError(f"a mask holds integers, not {array.dtype}")
@@ -68,7 +68,7 @@ def _stored(volume: Volume, path: Path) -> Array:
 
 
 @contextmanager
-def _whole(path: Path, suffix: str) -> Iterator[Path]:
+def _replace_when_written(path: Path, suffix: str) -> Iterator[Path]:
     """A temporary neighbour of `path` with the same suffix, which takes its name when all went well."""
     temporary = temporary_name(path, suffix)
     with disk_errors(path):
@@ -87,7 +87,7 @@ def _whole(path: Path, suffix: str) -> Iterator[Path]:
 def _save_itk(mask: Volume, path: Path, temporary: Path) -> None:
     """Write through SimpleITK and read back: it neither reports a full disk nor a grid it cannot hold."""
     try:
-        SimpleITK.WriteImage(itk_image(mask), str(temporary), useCompression=True)
+        SimpleITK.WriteImage(to_itk_image(mask), str(temporary), useCompression=True)
         back = load_itk(temporary)
     except (RuntimeError, ScanError) as error:
         raise DiskError(

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from frugalseg.imaging.volume import Array
+
 Point = tuple[float, float, float]
-Numbers = Sequence[float] | Array
+Vector = Sequence[float] | Array
 """Three numbers, one per body axis: a place or semi-axes, mm."""
 
 AIR_HU = -1000.0
 GRAIN_NODES = 16
-"""Nodes of the random lattice behind `Region.grain`; it repeats beyond, farther than any organ reaches."""
+"""Nodes of the random lattice behind `CanvasRegion.grain`; it repeats beyond, farther than any organ reaches."""
 
 BLUR_MM = 1.2
 """Width of the scanner's own blur; the voxel size adds to it."""
@@ -38,12 +37,12 @@ class Wave:
     phase: Point
 
     @classmethod
-    def throw(cls, dice: np.random.Generator, amplitude: float, wavelength: tuple[float, float]) -> Wave:
+    def draw(cls, rng: np.random.Generator, amplitude: float, wavelength: tuple[float, float]) -> Wave:
         """A wave of `amplitude` mm whose wavelengths are drawn from the range `wavelength` (mm)."""
-        length, phase = dice.uniform(*wavelength, 3), dice.uniform(0, 2 * np.pi, 3)
+        length, phase = rng.uniform(*wavelength, 3), rng.uniform(0, 2 * np.pi, 3)
         return cls(amplitude, as_point(length), as_point(phase))
 
-    def on(self, axes: Sequence[Array]) -> Array:
+    def sample(self, axes: Sequence[Array]) -> Array:
         """The wave in mm on a grid of three one-dimensional axes (mm)."""
         x, y, z = (
             np.sin(axis * np.float32(2 * np.pi / length) + np.float32(phase))
@@ -72,14 +71,14 @@ class Pose:
     def body_coordinates(self, axes: Sequence[Array]) -> tuple[Array, Array, Array]:
         """Reference-anatomy x, y, z in mm (left, posterior, superior) of every voxel of a scanner grid."""
         centred = [axis - np.float32(s) for axis, s in zip(axes, self.shift, strict=True)]
-        x, y, z = (self._along(body_axis, centred, axes) for body_axis in range(3))
+        x, y, z = (self._body_coordinate(body_axis, centred, axes) for body_axis in range(3))
         return x, y, z
 
-    def _along(self, body_axis: int, centred: list[Array], axes: Sequence[Array]) -> Array:
+    def _body_coordinate(self, body_axis: int, centred: list[Array], axes: Sequence[Array]) -> Array:
         rx, ry, rz = (self.rotation[body_axis] / self.scale[body_axis]).astype(np.float32)
         place: Array = (rx * centred[0])[:, None, None] + (ry * centred[1])[:, None] + rz * centred[2]
         for wave in self.bends[body_axis]:
-            place += wave.on(axes)
+            place += wave.sample(axes)
         return place
 
     def scanner_box(self, centre: Array, reach: Array) -> tuple[Array, Array]:
@@ -92,7 +91,7 @@ class Pose:
 
 
 @dataclass(frozen=True)
-class Region:
+class CanvasRegion:
     """A box of the canvas.
 
     Attributes:
@@ -111,12 +110,12 @@ class Region:
 
     def ripple(self, waves: Sequence[Wave]) -> Array:
         """The sum of `waves` over this box, mm: what makes a surface uneven."""
-        total: Array = sum((wave.on(self.axes) for wave in waves), np.zeros((), np.float32))
+        total: Array = sum((wave.sample(self.axes) for wave in waves), np.zeros((), np.float32))
         return total
 
-    def grain(self, dice: np.random.Generator, size: float) -> Array:
+    def grain(self, rng: np.random.Generator, size: float) -> Array:
         """Irregular mottling with grains of about `size` mm, standard deviation near 0.6, fixed to the scanner's mm."""
-        lattice = dice.standard_normal((GRAIN_NODES,) * 3).astype(np.float32)
+        lattice = rng.standard_normal((GRAIN_NODES,) * 3).astype(np.float32)
         wx, wy, wz = (_node_weights(axis, size) for axis in self.axes)
         mottled: Array = (wy @ np.tensordot(wx, lattice, 1)) @ wz.T
         return mottled
@@ -145,12 +144,12 @@ class Canvas:
         self.tissue: Array = np.zeros(shape, np.uint8)
         self._body = pose.body_coordinates(axes)
 
-    def everywhere(self) -> Region:
+    def whole_region(self) -> CanvasRegion:
         """The whole canvas as one region."""
         box = (slice(None), slice(None), slice(None))
-        return Region(box, self.axes, *self._body)
+        return CanvasRegion(box, self.axes, *self._body)
 
-    def around(self, centre: Numbers, reach: Numbers) -> Region:
+    def region_around(self, centre: Vector, reach: Vector) -> CanvasRegion:
         """The box that holds everything within `reach` mm of `centre` (body axes, mm); it may be empty."""
         low, high = self.pose.scanner_box(np.asarray(centre, float), np.asarray(reach, float))
         box = tuple(
@@ -160,9 +159,9 @@ class Canvas:
         bx, by, bz = box
         ax, ay, az = self.axes
         x, y, z = (coordinate[bx, by, bz] for coordinate in self._body)
-        return Region((bx, by, bz), (ax[bx], ay[by], az[bz]), x, y, z)
+        return CanvasRegion((bx, by, bz), (ax[bx], ay[by], az[bz]), x, y, z)
 
-    def paint(self, region: Region, distance: Array, hu: float | Array, tissue: int | None = None) -> None:
+    def paint(self, region: CanvasRegion, distance: Array, hu: float | Array, tissue: int | None = None) -> None:
         """Fill a solid, mixing tissues in the voxels its surface crosses.
 
         Args:
@@ -180,13 +179,13 @@ class Canvas:
         if tissue is not None:
             self.tissue[region.box][distance < 0] = tissue
 
-    def is_tissue(self, region: Region, tissue: int) -> Array:
+    def is_tissue(self, region: CanvasRegion, tissue: int) -> Array:
         """Where in `region` a tissue lies on top."""
         mask: Array = self.tissue[region.box] == tissue
         return mask
 
 
-def turn(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> Array:
+def rotation_matrix(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> Array:
     """Rotation matrix about the three body axes, degrees."""
     (cx, cy, cz), (sx, sy, sz) = np.cos(np.deg2rad([x_deg, y_deg, z_deg])), np.sin(np.deg2rad([x_deg, y_deg, z_deg]))
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
@@ -196,7 +195,7 @@ def turn(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> Array:
     return product
 
 
-def ellipsoid(region: Region, centre: Numbers, semi: Numbers, tilt: Array | None = None) -> Array:
+def ellipsoid(region: CanvasRegion, centre: Vector, semi: Vector, tilt: Array | None = None) -> Array:
     """Distance (mm) to an ellipsoid with semi-axes `semi` (mm), turned by `tilt`."""
     x, y, z = (c - np.float32(m) for c, m in zip((region.x, region.y, region.z), centre, strict=True))
     if tilt is not None:
@@ -222,7 +221,7 @@ def _node_weights(axis: Array, size: float) -> Array:
     return weights
 
 
-def column(region: Region, centre: Sequence[float | Array], semi: Sequence[float | Array]) -> Array:
+def column(region: CanvasRegion, centre: Sequence[float | Array], semi: Sequence[float | Array]) -> Array:
     """Distance (mm, in-plane) to an elliptic column along z; centre and semi-axes may change from slice to slice."""
     x, y = (region.x - np.float32(centre[0])) / semi[0], (region.y - np.float32(centre[1])) / semi[1]
     squared = x * x + y * y
@@ -230,7 +229,7 @@ def column(region: Region, centre: Sequence[float | Array], semi: Sequence[float
     return _radial_distance(squared, slope)
 
 
-def rounded_column(region: Region, middle_y: float, semi: Sequence[float | Array], squareness: float) -> Array:
+def rounded_column(region: CanvasRegion, middle_y: float, semi: Sequence[float | Array], squareness: float) -> Array:
     """Distance (mm, in-plane) to a column between an ellipse (`squareness` 0) and a rounded box (1) in outline."""
     x, y = region.x / semi[0], (region.y - np.float32(middle_y)) / semi[1]
     xx, yy, mixed = x * x, y * y, np.float32(2 - 2 * squareness)
@@ -248,7 +247,7 @@ def _radial_distance(squared: Array, slope: Array) -> Array:
     return distance
 
 
-def tube(region: Region, path: Sequence[Point], radius: float | Array) -> Array:
+def tube(region: CanvasRegion, path: Sequence[Point], radius: float | Array) -> Array:
     """Distance (mm) to a round tube along a polyline."""
     nearest: Array | None = None
     for start, stop in pairwise(path):
@@ -259,7 +258,7 @@ def tube(region: Region, path: Sequence[Point], radius: float | Array) -> Array:
     return distance
 
 
-def _squared_distance_to_line(region: Region, start: Array, stop: Array) -> Array:
+def _squared_distance_to_line(region: CanvasRegion, start: Array, stop: Array) -> Array:
     x, y, z = region.x - start[0], region.y - start[1], region.z - start[2]
     d = stop - start
     along = np.clip((x * d[0] + y * d[1] + z * d[2]) / (d @ d), 0, 1)
@@ -277,8 +276,8 @@ def blend_union(a: Array, b: Array, width: float) -> Array:
     return union
 
 
-def blend_common(a: Array, b: Array, width: float) -> Array:
-    """Intersection of two solids, its edge rounded over `width` mm; `blend_common(a, -b, w)` cuts b out of a."""
+def blend_intersection(a: Array, b: Array, width: float) -> Array:
+    """Intersection of two solids, its edge rounded over `width` mm; `blend_intersection(a, -b, w)` cuts b out of a."""
     return -blend_union(-a, -b, width)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -16,7 +15,7 @@ from scipy import ndimage
 
 from frugalseg.engine.progress import progress
 from frugalseg.errors import OptionError, disk_errors
-from frugalseg.imaging.volume import Volume
+from frugalseg.imaging.volume import Array, Volume
 from frugalseg.imaging.write import write_mask
 from frugalseg.phantoms import body, organs
 from frugalseg.phantoms.canvas import BLUR_MM, Canvas
@@ -26,7 +25,6 @@ from frugalseg.phantoms.tissue import LABELS, TISSUES
 
 __all__ = ["FIELD_OF_VIEW_MM", "LABELS", "PhantomOptions", "make_phantom", "write_cohort"]
 
-Array = npt.NDArray[Any]
 
 FIELD_OF_VIEW_MM = (384.0, 384.0, 240.0)
 """What a scan covers unless told otherwise: the trunk in-plane, from the heart down to the iliac crests."""
@@ -76,7 +74,7 @@ def make_phantom(seed: int, options: PhantomOptions | None = None) -> tuple[Volu
     clean, tissue = paint_patient(patient, options)
     image = np.clip(clean + scan_noise(patient, options), *HU_RANGE).round().astype(np.int16)
     labels = np.where(tissue <= max(LABELS.values()), tissue, 0).astype(np.uint8)
-    affine = _affine(options)
+    affine = _grid_affine(options)
     return Volume(image, affine), Volume(labels, affine)
 
 
@@ -86,7 +84,7 @@ def paint_patient(patient: Patient, options: PhantomOptions) -> tuple[Array, Arr
     tissue = np.empty(options.shape, np.uint8)
     x, y, z = scanner_axes(options)
     blur = float(np.hypot(BLUR_MM, max(options.voxel_mm[:2])))
-    for slab in _slabs(options):
+    for slab in _split_into_slabs(options):
         canvas = Canvas((x, y, z[slab]), patient.pose, blur)
         _paint(canvas, patient)
         clean[:, :, slab], tissue[:, :, slab] = canvas.hu, canvas.tissue
@@ -131,16 +129,16 @@ def _paint(canvas: Canvas, patient: Patient) -> None:
 
 def scan_noise(patient: Patient, options: PhantomOptions) -> Array:
     """The noise of this patient's scan, HU."""
-    dice = patient.dice("noise")
+    rng = patient.rng("noise")
     level = np.float32(patient.noise_hu) * photon_loss(scanner_axes(options), patient.pose.shift)
     noise = np.empty(options.shape, np.float32)
-    for slab in _slabs(options):
+    for slab in _split_into_slabs(options):
         slices = noise[:, :, slab].shape
-        noise[:, :, slab] = level[:, :, None] * correlated_noise(dice, slices, options.voxel_mm)
+        noise[:, :, slab] = level[:, :, None] * correlated_noise(rng, slices, options.voxel_mm)
     return noise
 
 
-def _slabs(options: PhantomOptions) -> list[slice]:
+def _split_into_slabs(options: PhantomOptions) -> list[slice]:
     nx, ny, nz = options.shape
     thick = max(1, SLAB_VOXELS // (nx * ny))
     return [slice(start, min(start + thick, nz)) for start in range(0, nz, thick)]
@@ -155,7 +153,7 @@ def scanner_axes(options: PhantomOptions) -> tuple[Array, Array, Array]:
     return x, y, z
 
 
-def _affine(options: PhantomOptions) -> npt.NDArray[np.float64]:
+def _grid_affine(options: PhantomOptions) -> npt.NDArray[np.float64]:
     """Voxel index → RAS+ mm: the first two axes run against R and A."""
     steps = np.array(options.voxel_mm) * (-1, -1, 1)
     affine = np.diag([*steps, 1.0])
@@ -181,13 +179,13 @@ def write_cohort(folder: Path, cases: int, seed: int, options: PhantomOptions | 
             image, mask = make_phantom(cohort_seed(seed, case), options)
             name = f"phantom_{case:02d}.nii.gz"
             with disk_errors(images / name):
-                nib.save(_nifti(image), images / name)
+                nib.save(_to_nifti(image), images / name)
             write_mask(mask, labels / name)
             bar.advance()
     return images, labels
 
 
-def _nifti(image: Volume) -> nib.Nifti1Image:
+def _to_nifti(image: Volume) -> nib.Nifti1Image:
     nifti = nib.Nifti1Image(image.array, image.affine)
     nifti.header.set_xyzt_units("mm")
     return nifti

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import fft
 
-Array = npt.NDArray[Any]
+from frugalseg.imaging.volume import Array
 
 CUTOFF_PER_MM = 0.28
 """Spatial frequency at which a soft abdominal kernel has rolled off, cycles per mm."""
@@ -38,10 +36,10 @@ def noise_spectrum(shape: Sequence[int], spacing: Sequence[float]) -> Array:
     return result
 
 
-def correlated_noise(dice: np.random.Generator, shape: tuple[int, int, int], spacing: Sequence[float]) -> Array:
+def correlated_noise(rng: np.random.Generator, shape: tuple[int, int, int], spacing: Sequence[float]) -> Array:
     """Noise of standard deviation 1 for a stack (left, posterior, slices), independent from slice to slice."""
     nx, ny, slices = shape
-    white = fft.rfft2(dice.standard_normal((slices, nx, ny), np.float32), axes=(1, 2))
+    white = fft.rfft2(rng.standard_normal((slices, nx, ny), np.float32), axes=(1, 2))
     grain = fft.irfft2(white * noise_spectrum((nx, ny), spacing), s=(nx, ny), axes=(1, 2))
     grain /= grain.std() or 1.0  # a grid of one pixel has no noise of this spectrum
     stack: Array = grain.transpose(1, 2, 0)

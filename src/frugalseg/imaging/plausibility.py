@@ -12,6 +12,7 @@ from pathlib import Path
 
 from frugalseg.engine.host_memory import free_host_memory
 from frugalseg.imaging.validation import scan_error
+from frugalseg.imaging.volume import format_shape
 
 LARGEST_RATIO: dict[str, float] = {"raw": 1, "gzip": 1032, "text": 0.5, "hex": 0.5, "other": math.inf}
 """Packing → bytes of voxels that a stored byte can hold at most.
@@ -32,19 +33,19 @@ def require_plausible(path: Path, shape: Sequence[int], voxel_bytes: int, stored
         stored: bytes of the file in which voxels may lie.
         packing: one of `LARGEST_RATIO`.
     """
-    told = "×".join(map(str, shape))
+    size = format_shape(shape)
     if not all(0 < axis <= LONGEST_AXIS for axis in shape):
-        raise scan_error(path, f"claims {told} voxels: its header is damaged")
+        raise scan_error(path, f"claims {size} voxels: its header is damaged")
     claimed = math.prod(shape) * (1 if packing == "text" else voxel_bytes)
     if claimed > (stored + 1) * LARGEST_RATIO[packing]:  # the last number of a text needs no space after it
         raise scan_error(
             path,
-            f"claims {told} voxels, but holds only {stored} bytes for them: it is cut short, or its header is damaged",
+            f"claims {size} voxels, but holds only {stored} bytes for them: it is cut short, or its header is damaged",
         )
     needed, free = math.prod(shape) * voxel_bytes, free_host_memory()
     if needed > free:
         raise scan_error(
             path,
-            f"claims {told} voxels, which take {needed / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free",
+            f"claims {size} voxels, which take {needed / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free",
             "if its header is right, end other programs, take a machine with more memory, or crop the scan",
         )

@@ -12,9 +12,9 @@ from nibabel.spatialimages import HeaderDataError
 
 from frugalseg.errors import ScanError
 from frugalseg.imaging.validation import scan_error
-from frugalseg.imaging.volume import TOLERATED, Array, Frame, Volume
+from frugalseg.imaging.volume import TOLERATED, Array, Placement, Volume
 
-PLACE = (
+PLACEMENT_FIELDS = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
     *("srow_x", "srow_y", "srow_z"),
@@ -30,12 +30,12 @@ RIGHT = 1e-4
 _SCANNER = 1
 
 
-def frame_of(volume: Volume, header: nib.Nifti1Header) -> Frame:
+def read_placement(volume: Volume, header: nib.Nifti1Header) -> Placement:
     """What the header says of the place of `volume`, whose affine is in mm."""
-    return Frame({name: header[name].copy() for name in PLACE}, tuple(_doubts(volume, header)))
+    return Placement({name: header[name].copy() for name in PLACEMENT_FIELDS}, tuple(_find_doubts(volume, header)))
 
 
-def place(mask: Volume, header: nib.Nifti1Header) -> None:
+def write_placement(mask: Volume, header: nib.Nifti1Header) -> None:
     """Give `header` the place of a mask: the fields of its scan, so that it lies on it for every program.
 
     Where the scan has none (DICOM) the affine is the sform, and the grid with right angles that keeps the slices the
@@ -43,22 +43,22 @@ def place(mask: Volume, header: nib.Nifti1Header) -> None:
     masks one too.
     """
     header.set_xyzt_units("mm")
-    for name, value in mask.frame.fields.items():
+    for name, value in mask.placement.fields.items():
         header[name] = value
-    if not mask.frame.fields:
+    if not mask.placement.fields:
         header.set_sform(mask.affine, code=_SCANNER)
-    if not mask.frame.fields or _without_right_angles(mask, header):
+    if not mask.placement.fields or _is_sheared_without_qform(mask, header):
         unit = 1 / MM[int(header["xyzt_units"]) % 8]
-        header.set_qform(in_mm(mask.straightened().affine, unit), code=int(header["sform_code"]))
+        header.set_qform(to_mm(mask.straighten().affine, unit), code=int(header["sform_code"]))
 
 
-def in_mm(affine: Array, mm: float) -> Array:
+def to_mm(affine: Array, mm: float) -> Array:
     """A 4×4 affine whose lengths are in units of `mm` millimetres, in mm."""
     scaled: Array = affine * np.array([mm, mm, mm, 1.0])[:, None]
     return scaled
 
 
-def unit_mm(path: Path, header: nib.Nifti1Header) -> float:
+def read_unit_mm(path: Path, header: nib.Nifti1Header) -> float:
     """Millimetres in the header's unit of length; raises `ScanError` for one that the format does not know."""
     unit = int(header["xyzt_units"]) % 8
     if unit not in MM:
@@ -70,14 +70,14 @@ def unit_mm(path: Path, header: nib.Nifti1Header) -> float:
     return MM[unit]
 
 
-def _without_right_angles(volume: Volume, header: nib.Nifti1Header) -> bool:
+def _is_sheared_without_qform(volume: Volume, header: nib.Nifti1Header) -> bool:
     """Whether the sform alone places it, and its axes are too far from right angles for ITK."""
     directions = volume.affine[:3, :3] / volume.spacing
     cosine = float(np.abs(directions.T @ directions - np.eye(3)).max())
     return int(header["qform_code"]) <= 0 < int(header["sform_code"]) and cosine > RIGHT
 
 
-def _doubts(volume: Volume, header: nib.Nifti1Header) -> Iterator[str]:
+def _find_doubts(volume: Volume, header: nib.Nifti1Header) -> Iterator[str]:
     """What a person should know of the place that a header gives to its scan."""
     codes = int(header["sform_code"]), int(header["qform_code"])
     mm = MM[int(header["xyzt_units"]) % 8]
@@ -88,10 +88,10 @@ def _doubts(volume: Volume, header: nib.Nifti1Header) -> Iterator[str]:
     if mm != 1:
         spacing = "×".join(f"{s:.4g}" for s in volume.spacing)
         yield f"is measured in units of {mm:g} mm (xyzt_units); voxels of {spacing} mm are understood"
-    if _without_right_angles(volume, header):
+    if _is_sheared_without_qform(volume, header):
         yield "has sheared axes and no qform; ITK (3D Slicer, ITK-SNAP) cannot open it, its masks get a nearest qform"
     if min(codes) > 0:
-        apart = _qform_apart(volume, header, mm)
+        apart = _qform_offset(volume, header, mm)
         if apart is None:
             yield "has a damaged qform; the sform is taken"
         elif apart[0] > TOLERATED:
@@ -101,9 +101,9 @@ def _doubts(volume: Volume, header: nib.Nifti1Header) -> Iterator[str]:
             )
 
 
-def _qform_apart(volume: Volume, header: nib.Nifti1Header, mm: float) -> tuple[float, float] | None:
+def _qform_offset(volume: Volume, header: nib.Nifti1Header, mm: float) -> tuple[float, float] | None:
     """How far the qform lies from the volume, voxels and mm; None for one that places nothing."""
     try:
-        return volume.apart(replace(volume, affine=in_mm(header.get_qform(), mm)))
+        return volume.corner_offset(replace(volume, affine=to_mm(header.get_qform(), mm)))
     except (HeaderDataError, ValueError, ScanError):
         return None
