@@ -105,11 +105,11 @@ def test_more_than_there_is(slices):
 
 
 def test_it_is_told_where_the_other_labelled_scans_are(slices):
-    with pytest.raises(SplitError, match="only 3 .*; the split keeps 16 other labelled scans .* and test") as told:
+    with pytest.raises(SplitError, match="only 3 .*; the split uses 16 other labelled scans .* and test") as told:
         draw(slices, "4 scans", patients=PATIENTS[1:4])
     assert "--split" in told.value.cure
     assert "--fractions 0.15 0" in told.value.cure
-    with pytest.raises(SplitError, match="hold a target; the split keeps 16 other"):
+    with pytest.raises(SplitError, match="show a target; the split uses 16 other"):
         draw(slices, "400 slices", patients=PATIENTS[1:4])
     with pytest.raises(SplitError) as told:
         draw(slices, "20 scans")

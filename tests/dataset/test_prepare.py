@@ -185,7 +185,7 @@ def test_store_of_other_scans_is_refused(cohort, tmp_path):
 def test_folder_that_is_no_store_is_left_alone(cohort, tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "notes.txt").write_text("mine")
-    with pytest.raises(StoreError, match="is no slice store"):
+    with pytest.raises(StoreError, match="is not a slice store"):
         prepare(options(cohort, tmp_path))
     assert [p.name for p in (tmp_path / "store").iterdir()] == ["notes.txt"]
 
@@ -390,7 +390,7 @@ def test_the_split_of_the_labelled_scans_is_told(tmp_path, capsys, labelled, cha
     lines = capsys.readouterr().err.splitlines()
     where = lines.index(f"  labelled scans: {said}")
     if " 0 for validation" in said:
-        assert "keeps its last step's model" in lines[where + 1]
+        assert "keeps the model of the last step" in lines[where + 1]
         assert "--fractions" in lines[where + 1]
         assert "--split" in lines[where + 1]
     else:
@@ -401,11 +401,11 @@ def test_labelled_scans_that_a_split_file_leaves_out_are_told(cohort, tmp_path, 
     split = {"train": ["scan_00", "scan_01"], "validation": ["scan_02"]}
     (tmp_path / "split.json").write_text(json.dumps(split))
     prepare(options(cohort, tmp_path, split=tmp_path / "split.json"))
-    assert "0 for test, 3 for nothing, as --split does not name them" in capsys.readouterr().err
+    assert "0 for test, 3 unused, since --split does not list them" in capsys.readouterr().err
 
 
 def test_images_given_as_their_own_labels(cohort, tmp_path):
-    with pytest.raises(PairingError, match=r"scan_00: image and label are one file, .*, and so of 5 more"):
+    with pytest.raises(PairingError, match=r"scan_00: image and label are the same file, .*, and likewise for 5 more"):
         prepare(options((cohort[0], cohort[0]), tmp_path))
     assert not (tmp_path / "store").exists()
 

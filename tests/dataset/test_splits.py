@@ -94,5 +94,5 @@ def test_the_patient_is_the_first_group_of_the_pattern():
         parse_patient("P1_before", r"(Q\d+)_")
     with pytest.raises(OptionError, match="finds no patient"):
         parse_patient("P1_before", r"P\d+")
-    with pytest.raises(OptionError, match="is no regular expression"):
+    with pytest.raises(OptionError, match="is not a valid regular expression"):
         parse_patient("P1_before", "(")

@@ -222,7 +222,7 @@ def test_files_that_are_no_slice_are_named(tmp_path: Path, tags: dict[str, objec
 def test_a_broken_file_among_the_slices_is_named(tmp_path: Path, content: bytes) -> None:
     write_series(tmp_path)
     (tmp_path / "IM005").write_bytes(content)
-    expect(tmp_path, "IM005", "is among DICOM files but is none")
+    expect(tmp_path, "IM005", "lies among DICOM files but is not a DICOM file")
 
 
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:

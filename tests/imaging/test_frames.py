@@ -144,7 +144,7 @@ def test_forms_that_disagree_are_said_once(tmp_path: Path) -> None:
         read_volume(path)
         read_labels(path)  # a mask goes by its scan
     assert len(said) == 1
-    assert "a.nii.gz has a qform and an sform that place it up to 11.6 mm apart" in str(said[0].message)
+    assert "a.nii.gz has a qform and an sform that differ by up to 11.6 mm" in str(said[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read_volume(save(tmp_path / "b.nii.gz", np.eye(4), make_affine(origin=(0.01, 0, 0))))
@@ -193,7 +193,7 @@ def test_itk_sees_the_mask_of_a_dicom_series_where_it_sees_the_series(
         scan = read_volume(tmp_path / "s")
     assert bool(said) == bool(step[0] or step[1])
     if said:
-        assert "not at right angles (a tilted gantry?)" in str(said[0].message)
+        assert "not at right angles (gantry tilt?)" in str(said[0].message)
     write_mask(scan.with_array((scan.array % 7).astype(np.uint8)), tmp_path / "m.nii.gz")
     mask = SimpleITK.ReadImage(str(tmp_path / "m.nii.gz"))
     assert mask.GetSize() == series.GetSize()

@@ -112,7 +112,7 @@ def test_what_differs_is_said_in_words() -> None:
     thicker = make_affine(0, (0.75, 0.75, 2.5))
     for labels, words in (
         (Volume(image.array, tilted), ["directions by 3°"]),
-        (Volume(image.array, thicker), ["spacing by (0, 0, 0.5) mm", "up to 7.5 mm (3.8 voxels) apart"]),
+        (Volume(image.array, thicker), ["spacing by (0, 0, 0.5) mm", "differ by up to 7.5 mm (3.8 voxels)"]),
         (Volume(image.array[..., 1:], image.affine), ["64×64×15 instead of 64×64×16 voxels"]),
     ):
         with pytest.raises(PairingError) as caught:

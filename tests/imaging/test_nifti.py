@@ -139,7 +139,7 @@ def _one_bit(header: nib.Nifti1Header) -> None:
         (_qform_without_spacing, "zero spacing"),
         (_sform_without_spacing, "zero spacing"),
         (_nan_sform, "not a finite"),
-        (_too_many_voxels, "more voxels than memory holds|cut short"),
+        (_too_many_voxels, "more voxels than memory holds|truncated"),
         (_negative_dimension, "damaged NIfTI header"),
         (_one_bit, "damaged NIfTI header"),
     ],
@@ -179,7 +179,7 @@ def damaged_files() -> dict[str, bytes]:
 def test_damaged_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(damaged_files()[name])
-    with pytest.raises(ScanError, match=r"cut short|damaged|no NIfTI file|empty|compressed") as caught:
+    with pytest.raises(ScanError, match=r"truncated|damaged|no NIfTI file|empty|compressed") as caught:
         load_nifti(path)
     assert caught.value.problem.startswith(str(path))
     assert caught.value.cure

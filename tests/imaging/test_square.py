@@ -153,8 +153,8 @@ def test_shrinking_images_averages_and_equal_size_changes_nothing() -> None:
     assert (shrunk - 0.5).abs().max() < 0.05
     same = Square.fit((64, 64), (1, 1), 64)
     image = torch.rand(3, 64, 64)
-    assert torch.equal(same.images(image), image)
-    assert torch.equal(same.back(image[None])[0], image)
+    assert torch.equal(same.resize_images(image), image)
+    assert torch.equal(same.restore(image[None])[0], image)
 
 
 def test_probabilities_still_sum_to_one() -> None:

@@ -67,7 +67,7 @@ from frugalseg.text import name_some, pluralize
 
 @dataclass(frozen=True)
 class ScanJob:
-    """What preparing one scan needs to know."""
+    """The input of `prepare_scan`."""
 
     case: str
     patient: str
@@ -80,22 +80,22 @@ class ScanJob:
     parts: Path
 
     def part_file(self, array: str) -> Path:
-        """The file of its slices of images.npy or labels.npy."""
+        """The file with its slices for images.npy or labels.npy."""
         return self.parts / f"{self.case}.{array}"
 
 
 @with_threads
 def prepare(options: PrepareOptions) -> SliceStore:
-    """Make the slice store `options.out`, or return it if it is there already, made the same way.
+    """Make the slice store `options.out`, or return it if it already exists with the same parameters.
 
-    With `options.superpixels` they are computed last, also for a store that is there already.
+    Superpixels (`options.superpixels`) are computed last, and also added to an existing store.
 
     Raises:
         StoreError: `out` holds something else, or a store made with other parameters or from other scans.
-        ScanError: scans cannot be read (all are named, the others are kept for the next run).
-        PairingError: labels without images, on another grid, or that are the images themselves.
-        OptionError: a `--target` value that no mask holds, or a pattern that finds no patient.
-        SplitError: the split leaves nothing for training, or leaks.
+        ScanError: scans cannot be read (all are named; the others are kept for the next run).
+        PairingError: labels without images, on another grid, or identical to the images.
+        OptionError: a `--target` value that occurs in no mask, or a pattern that finds no patient.
+        SplitError: the split has no training patients, or leaks.
     """
     store = _prepare_slices(options)
     if not options.superpixels:
@@ -112,14 +112,14 @@ def _prepare_slices(options: PrepareOptions) -> SliceStore:
     images, labels = find_dataset(options.images, options.labels)
     targets = parse_targets(options.target)
     if targets and not labels:
-        raise OptionError("--target was given without --labels", "add --labels FOLDER, or leave out --target")
+        raise OptionError("--target was given without --labels", "add --labels FOLDER, or remove --target")
     if not targets:
         labels = {}
-    settled, expected = _resolve_modality(options, images)
-    parameters = _store_parameters(settled, targets)
+    resolved, expected = _resolve_modality(options, images)
+    parameters = _store_parameters(resolved, targets)
     sources = {case: stamp_scan(image, labels.get(case)) for case, image in images.items()}
     with lock_store(options.out) as partial:
-        if is_occupied(options.out):  # asked under the lock: another process may have finished it
+        if is_occupied(options.out):  # checked under the lock: another process may have finished it
             return _open_existing(options.out, parameters, sources, options.skip_broken)
         _make_store(options, expected, images, labels, targets, parameters, sources, partial)
     store = SliceStore.open(options.out)
@@ -137,7 +137,7 @@ def _make_store(
     sources: Mapping[str, Stamps],
     partial: Path,
 ) -> None:
-    """Prepare every scan that is not yet, join them, and let the store appear in one step."""
+    """Prepare all scans without a finished part, join the parts, and rename the result to the store."""
     parts = partial / f"parts-{_hash_parameters(parameters)}"
     with disk_errors(partial):
         parts.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ def _make_store(
     }
     done = {case: entry for case, job in jobs.items() if (entry := read_finished_part(job, sources[case]))}
     if done:
-        say(f"{len(done)} of {len(jobs)} scans were prepared before")
+        say(f"{len(done)} of {len(jobs)} scans are already prepared")
     todo = {case: job for case, job in jobs.items() if case not in done}
     made, failures = map_cases(prepare_scan, todo, "preparing", options.workers)
     _report_failures(failures, len(jobs), options.skip_broken)
@@ -167,7 +167,7 @@ def _make_store(
 
     split = _make_split(scans, options)
     whole = partial / "store"
-    if whole.exists():  # of a killed run: perhaps with other scans
+    if whole.exists():  # from a killed run, possibly with other scans
         shutil.rmtree(whole)
     _join_parts(scans, parts, whole, options.size)
     with atomic_write(whole / "slices.parquet") as file:
@@ -177,13 +177,13 @@ def _make_store(
     record.write(whole / "store.json")
     out = options.out.resolve()
     with disk_errors(out):
-        if out.is_dir():  # an empty one, which not every system lets a folder replace
+        if out.is_dir():  # empty; not every system lets a folder replace it
             out.rmdir()
         whole.rename(out)
 
 
 def _resolve_modality(options: PrepareOptions, images: Mapping[str, Path]) -> tuple[PrepareOptions, ExpectedModality]:
-    """The options with the modality decided: as a store that is there was made, or by the scans."""
+    """The options with the modality of an existing store, or as detected from the scans."""
     if told_modality(options) == "auto" and (options.out / "store.json").is_file():
         kind = SliceStore.open(options.out).intensity.kind
         return fill_intensity(options, kind), ExpectedModality(kind, "the store holds")
@@ -191,14 +191,14 @@ def _resolve_modality(options: PrepareOptions, images: Mapping[str, Path]) -> tu
 
 
 def _warn_of_odd_values(scans: Sequence[ScanEntry], kind: ModalityKind) -> None:
-    """Say once where scans that are scaled as CT do not look like it, or the other way round."""
+    """Warn once if scans that are scaled as CT do not look like CT, or vice versa."""
     odd = [scan.case for scan in scans if scan.looks_like and scan.looks_like != kind]
     if odd:
         words = "do not look like HU" if kind == "ct" else "look like HU"
         other = "mr" if kind == "ct" else "ct"
         warnings.warn(
             f"the values of {len(odd)} of {pluralize(len(scans), 'scan')} {words} ({name_some(odd)}); they are scaled "
-            f"as {MODALITY_NAMES[kind]} nevertheless. If they are {MODALITY_NAMES[other]}, give --modality {other}",
+            f"as {MODALITY_NAMES[kind]} anyway. If they are {MODALITY_NAMES[other]}, give --modality {other}",
             stacklevel=3,
         )
 
@@ -217,7 +217,7 @@ def _store_parameters(options: PrepareOptions, targets: Targets) -> StoreParamet
 
 
 def _is_made_from(entry: ScanEntry, stamps: Stamps) -> bool:
-    """Whether a scan's entry was made from the files stamped here. Copied or moved files are read to know."""
+    """Whether an entry was made from the files with these stamps; copied or moved files are compared by their hash."""
     if entry.stamp == stamps:
         return True
     if [stamp.bytes for stamp in entry.stamp] != [stamp.bytes for stamp in stamps]:
@@ -229,7 +229,7 @@ def _is_made_from(entry: ScanEntry, stamps: Stamps) -> bool:
 def _open_existing(
     out: Path, parameters: StoreParameters, sources: Mapping[str, Stamps], skip_broken: bool
 ) -> SliceStore:
-    """The finished store at `out`, if it was made with these parameters from these scans."""
+    """The finished store at `out`; raises `StoreError` unless it was made with these parameters from these scans."""
     store = SliceStore.open(out)
     if differing := store.record.parameters.differences(parameters):
         raise StoreError(
@@ -249,25 +249,25 @@ def _open_existing(
             "choose another --out, or delete the old store",
         )
     store.check_arrays()
-    say(f"{out} is there already, made with the same parameters from the same scans")
+    say(f"{out} exists already, made with the same parameters from the same scans")
     scans = tuple(replace(scan, stamp=sources[case]) for case, scan in there.items())
-    if scans != store.record.scans:  # so that files which were copied or moved need not be read again next time
+    if scans != store.record.scans:  # so that copied or moved files need not be hashed again
         replace(store.record, scans=scans).write(out / "store.json")
         return SliceStore.open(out)
     return store
 
 
 def _hash_parameters(parameters: StoreParameters) -> str:
-    """A short name for what shapes a scan's part, so that parts made otherwise are never mixed in."""
+    """Short hash of the parameters that affect the part of a scan, so that parts of other parameters are not reused."""
     shaping = {name: value for name, value in as_plain(parameters).items() if name != "split"}
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def read_finished_part(job: ScanJob, stamps: Stamps) -> ScanEntry | None:
-    """The entry of a scan whose part is there: whole, of this job, and made from the files stamped here."""
+    """The entry of a scan whose part is complete and was made from the files with these stamps, otherwise None."""
     try:
         entry = ScanEntry.read(job.parts / f"{job.case}.json")
-    except StoreError:  # not there, or damaged
+    except StoreError:  # missing or damaged
         return None
     whole = entry.case == job.case and all(_is_complete(job, name, entry) for name in ARRAYS)
     return entry if whole and _is_made_from(entry, stamps) else None
@@ -287,7 +287,7 @@ def _hash_part(job: ScanJob, array: str, slices: int) -> str:
 
 
 def prepare_scan(job: ScanJob) -> ScanEntry:
-    """Read, check, scale and square one scan; write its part; return its entry for store.json."""
+    """Read, check, scale and resize one scan; write its part; return its entry for store.json."""
     stamp = stamp_scan(job.image, job.labels)
     image = read_volume(job.image)
     labels = None if job.labels is None else onto_grid(read_labels(job.labels), image, job.case)
@@ -330,7 +330,7 @@ def prepare_scan(job: ScanJob) -> ScanEntry:
 
 
 def _iterate_chunks(stack: npt.NDArray[Any], length: int = 16) -> Iterator[npt.NDArray[Any]]:
-    """A stack of slices in pieces, so that float copies of a scan never exist whole."""
+    """A stack of slices in chunks, so that no float copy of a whole scan is needed."""
     for z in range(0, len(stack), length):
         yield stack[z : z + length]
 
@@ -338,15 +338,15 @@ def _iterate_chunks(stack: npt.NDArray[Any], length: int = 16) -> Iterator[npt.N
 def _report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_broken: bool) -> None:
     if not failures:
         return
-    told = f"{len(failures)} of {total} scans cannot be prepared:\n{list_failures(failures)}"
-    odd = any(isinstance(error, ModalityError) for error in failures.values())  # whole, and perhaps the right ones
+    problem = f"{len(failures)} of {total} scans cannot be prepared:\n{list_failures(failures)}"
+    odd = any(isinstance(error, ModalityError) for error in failures.values())  # readable, and possibly the right ones
     if odd or not skip_broken or len(failures) == total:
         raise ScanError(
-            told,
+            problem,
             "repair or remove them and run the same command again (the other scans are kept), "
-            "or leave them out with --skip-broken",
+            "or exclude them with --skip-broken",
         )
-    warnings.warn(f"{told}\n  they are left out", stacklevel=2)
+    warnings.warn(f"{problem}\n  they are excluded", stacklevel=2)
 
 
 def _make_split(scans: Sequence[ScanEntry], options: PrepareOptions) -> Split:
@@ -355,7 +355,10 @@ def _make_split(scans: Sequence[ScanEntry], options: PrepareOptions) -> Split:
     for scan in scans:
         labelled[scan.patient] = labelled.get(scan.patient, False) or scan.labelled
     for group in same_image:
-        warnings.warn(f"patients {', '.join(sorted(group))} have an identical scan; kept in one part", stacklevel=2)
+        warnings.warn(
+            f"patients {', '.join(sorted(group))} have an identical scan; they are kept in the same part of the split",
+            stacklevel=2,
+        )
     if options.split is not None:
         return read_split(options.split, labelled, same_image)
     return draw_split(labelled, same_image, options.fractions, options.seed)
@@ -385,17 +388,17 @@ def _print_summary(store: SliceStore) -> None:
 
 
 def _print_split(store: SliceStore, split: Split) -> None:
-    """Few labels: how many are left to train on, and whether any choose the model, is better known now than later."""
+    """Print how many labelled scans each part of the split has, and whether there are any for validation."""
     labelled = store.slices[store.slices["labelled"]].groupby("case")["patient"].first()
     count = labelled.map(split.part_of()).value_counts()
     training, validation, test = (int(count.get(part, 0)) for part in PARTS)
     left_out = len(labelled) - training - validation - test
     say(
         f"  labelled scans: {training} for training, {validation} for validation, {test} for test"
-        f"{f', {left_out} for nothing, as --split does not name them' if left_out else ''}"
+        f"{f', {left_out} unused, since --split does not list them' if left_out else ''}"
     )
     if not validation:
         say(
-            "  none for validation: fine-tuning then keeps its last step's model and chooses nothing; "
-            "give it some by --fractions (from three labelled patients on) or by --split"
+            "  none for validation: fine-tuning then keeps the model of the last step; assign some with --fractions "
+            "(needs at least three labelled patients) or --split"
         )

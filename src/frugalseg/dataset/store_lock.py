@@ -1,4 +1,4 @@
-"""Where a store comes to be: `<store>.partial`, which one process at a time holds, also to add to a finished store."""
+"""The working folder `<store>.partial` of a store, locked by the one process that makes or extends the store."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from frugalseg.engine.files import check_out, sweep
 from frugalseg.engine.lock import LOCK, lock_folder
 
 OLDER_FILES = ("images.npy", "labels.npy", "slices.parquet", "split.json", "store.json")
-"""What earlier versions left there when they were killed."""
+"""Files that earlier versions left there when they were killed."""
 
 
 def partial_folder(store: Path) -> Path:
-    """The folder beside a store in which it is made."""
+    """The folder beside a store in which its parts are made."""
     return Path(f"{store.resolve()}.partial")
 
 
 def is_occupied(store: Path) -> bool:
-    """Whether something is at the place of a store, other than an empty folder."""
+    """Whether the path of a store exists and is not an empty folder."""
     return store.exists() and not (store.is_dir() and not any(store.iterdir()))
 
 
 @contextmanager
 def lock_store(store: Path) -> Iterator[Path]:
-    """Keep other processes from making or changing a store; yields its `partial_folder`, kept while it holds work.
+    """Keep other processes from making or changing a store; yields its `partial_folder`, kept while it has parts.
 
     Raises:
-        RunError: another process works on the store.
-        DiskError: the folder cannot be made.
+        RunError: another process is using the store.
+        DiskError: the folder cannot be created.
     """
     partial = partial_folder(store)
     check_out(partial)
@@ -46,17 +46,20 @@ def lock_store(store: Path) -> Iterator[Path]:
 
 
 def has_unfinished(store: Path) -> bool:
-    """Whether a store that is not there was begun."""
+    """Whether there are parts of an unfinished store."""
     return any(partial_folder(store).glob("parts-*/*"))
 
 
 def _remove_parts(partial: Path) -> None:
-    """Remove what is of no more use, and nothing that is not ours. A killed removal is done again by the next process;
-    one that opened the lock's file meanwhile finds the store there, or creates the folder again."""
+    """Remove parts and other files that are not needed any more, but no foreign files.
+
+    If the removal is killed, the next process repeats it. A process that opened the lock file in the meantime finds the
+    finished store, or creates the folder again.
+    """
     for path in [*partial.glob("parts-*"), partial / "store"]:
         shutil.rmtree(path, ignore_errors=True)
     for name in (*OLDER_FILES, LOCK):
         with suppress(OSError):
             (partial / name).unlink()
-    with suppress(OSError):  # something else lies there
+    with suppress(OSError):  # foreign files remain
         partial.rmdir()

@@ -1,4 +1,4 @@
-"""DICOM headers: which files are one series, in which order, and where the volume lies."""
+"""DICOM headers: which files form one series, in which order, and where the volume lies in the patient."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ Vector = npt.NDArray[np.float64]
 
 SAME_PLACE_MM = 1e-3
 EVEN_GAP = 0.05
-"""Gaps between slices may differ from the usual one by this share of it (positions are rounded when written)."""
+"""Tolerated deviation of a gap between slices, as a fraction of the median gap (stored positions are rounded)."""
 
 MISSING_SHARE = 0.1
-"""Where more than this share of the gaps is too wide, slices are not missing: the scan was made so."""
+"""If more than this fraction of the gaps is too wide, the scan was acquired that way and no slice is missing."""
 
 ONE_SERIES = "keep one series per folder, or convert them with dcm2niix and give the NIfTI files"
 
 
 @dataclass(frozen=True)
 class Slice:
-    """What the header of one file says.
+    """The header of one file.
 
     Attributes:
-        series: identity of its series, and a name for people.
+        series: identity of its series, and a readable description.
         shape: rows, columns.
         spacing: mm between rows, mm between columns.
         position: centre of the first pixel, mm, LPS.
-        along_row, along_column: unit vectors in LPS: where columns are counted to, where rows are counted to.
-        thickness: mm, None where not told.
-        stored: what its numbers mean.
+        along_row, along_column: unit vectors in LPS, in the direction of increasing column and row index.
+        thickness: mm, None if not stated.
+        stored: how its stored values are rescaled.
     """
 
     path: Path
@@ -59,7 +59,7 @@ class Slice:
 
     @property
     def normal(self) -> Vector:
-        """Unit vector across the slice, LPS; of axial slices, the one towards superior."""
+        """Unit vector perpendicular to the slice, LPS; towards superior for axial slices."""
         normal = np.cross(self.along_row, self.along_column)
         normal /= np.linalg.norm(normal)
         downwards = np.argmax(np.abs(normal)) == 2 and normal[2] < 0
@@ -70,7 +70,7 @@ def list_slices(path: Path) -> list[Slice]:
     """The headers of a file, or of every DICOM file of a folder.
 
     Raises:
-        ScanError: a file is damaged, no DICOM, or not one grey-value slice with a place in the patient.
+        ScanError: a file is damaged, not DICOM, or not one grey-value slice with a position in the patient.
     """
     if path.is_file():
         return [read_header(path)]
@@ -82,32 +82,32 @@ def list_slices(path: Path) -> list[Slice]:
     ]
     for file in files:
         if not is_dicom_file(file):
-            raise scan_error(file, "is among DICOM files but is none, or is damaged")
+            raise scan_error(file, "lies among DICOM files but is not a DICOM file, or is damaged")
     return [read_header(file) for file in files]
 
 
 def read_header(path: Path) -> Slice:
-    """The header of one DICOM file; raises `ScanError` if it is not one grey-value slice with a place."""
+    """The header of one DICOM file; raises `ScanError` unless it is one grey-value slice with a position."""
     try:
         check_dicom_header(path)
-        # Forced: files without the preamble, or without SOPClassUID, are still images.
+        # force: files without the preamble or SOPClassUID are images too.
         with BoundedReader(path) as file:
             dataset = dcmread(file, force=True, stop_before_pixels=True)
         _require_slice(path, dataset)
         return _read_slice(path, dataset)
     except ScanError:
         raise
-    except Exception as error:  # pydicom lets through what its parsers happen to raise on damaged bytes
+    except Exception as error:  # pydicom passes on whatever its parsers raise on damaged bytes
         raise scan_error(path, f"has a damaged DICOM header ({type(error).__name__}: {error})") from error
 
 
 def read_modality(path: Path) -> str:
-    """What the file's Modality says, CT or MR say; "" where it says nothing, or cannot be read."""
+    """The Modality tag of a file, such as CT or MR; "" if it is missing or unreadable."""
     try:
         with BoundedReader(path) as file:
             dataset = dcmread(file, force=True, stop_before_pixels=True, specific_tags=["Modality"])
         return str(dataset.get("Modality") or "").strip().upper()
-    except Exception:  # damaged; reading the voxels reports it
+    except Exception:  # damaged; reported when the voxels are read
         return ""
 
 
@@ -119,15 +119,15 @@ def _require_slice(path: Path, dataset: Dataset) -> None:
             "convert it with dcm2niix and give the NIfTI file",
         )
     if not dataset.get("Rows") or not dataset.get("Columns"):
-        what = dataset.get("Modality") or "unknown"
-        raise scan_error(path, f"holds no image (modality {what})", "leave only the files of one scan in the folder")
+        modality = dataset.get("Modality") or "unknown"
+        raise scan_error(path, f"holds no image (modality {modality})", "keep only the files of one scan in the folder")
     needed = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
     missing = [tag for tag, length in needed.items() if len(dataset.get(tag) or ()) != length]
     if missing:
         raise scan_error(
             path,
             f"does not state its position in the patient ({', '.join(missing)} missing)",
-            "leave out localizers and screenshots, or convert the series with dcm2niix and give the NIfTI file",
+            "remove localizers and screenshots, or convert the series with dcm2niix and give the NIfTI file",
         )
 
 
@@ -135,8 +135,8 @@ def _read_slice(path: Path, dataset: Dataset) -> Slice:
     orientation = np.array([float(v) for v in dataset.ImageOrientationPatient])
     position = np.array([float(v) for v in dataset.ImagePositionPatient])
     if not np.isfinite(position).all():
-        raise scan_error(path, "has a position that is no finite number")
-    # Two unit vectors at a right angle span an area of 1; NaN fails too.
+        raise scan_error(path, "has a position that is not finite")
+    # Perpendicular unit vectors span an area of 1; NaN fails too.
     if not np.linalg.norm(np.cross(orientation[:3], orientation[3:])) > 0.9:
         raise scan_error(path, f"has an impossible ImageOrientationPatient {format_vector(orientation)}")
     rows_mm, columns_mm = (float(v) for v in dataset.PixelSpacing)
@@ -158,7 +158,7 @@ def _read_slice(path: Path, dataset: Dataset) -> Slice:
 
 
 def _identify_series(dataset: Dataset) -> tuple[str, str]:
-    """Identity and name; anonymised files may have lost the identity but kept the series' number."""
+    """Identity and description; anonymised files may lack the UID but keep the series number."""
     number = dataset.get("SeriesNumber")
     identity = str(dataset.get("SeriesInstanceUID") or "") or f"series number {'' if number is None else number}"
     described = str(dataset.get("SeriesDescription") or "no description")
@@ -174,15 +174,15 @@ def _thickness(dataset: Dataset) -> float | None:
 
 
 def sort_slices(slices: Sequence[Slice], path: Path) -> list[Slice]:
-    """One series in order along its normal.
+    """The slices of one series, sorted along their normal.
 
     Raises:
-        ScanError: several series, a file of another size, orientation or pixel spacing than the others, values
-            that only some slices tell how to read, double positions, uneven gaps, or a missing slice.
+        ScanError: several series; a file whose size, orientation or pixel spacing differs from the others; rescaling
+            tags in only some of the slices; duplicate positions; uneven gaps; or a missing slice.
     """
     _require_one_series(slices, path)
     _require_same_encoding(slices, "rescaling", lambda s: s.stored.rescaling_tags)
-    _require_same_encoding(slices, "unit (RescaleType)", lambda s: s.stored.unit or "not told")
+    _require_same_encoding(slices, "unit (RescaleType)", lambda s: s.stored.unit or "not stated")
     _require_same_geometry(slices, "size in pixels", lambda s: s.shape, tolerance=0)
     _require_same_geometry(slices, "pixel spacing", lambda s: s.spacing, tolerance=1e-3)
     _require_same_geometry(slices, "orientation", lambda s: (*s.along_row, *s.along_column), tolerance=1e-3)
@@ -198,11 +198,11 @@ def _require_one_series(slices: Sequence[Slice], path: Path) -> None:
     for one in slices:
         series.setdefault(one.series[0], []).append(one)
     if len(series) > 1:
-        told = "".join(
+        listed = "".join(
             f"\n    {identity} ({members[0].series[1]}): {len(members)} files, such as {members[0].path.name}"
             for identity, members in sorted(series.items())
         )
-        raise scan_error(path, f"holds {len(series)} series, expected one:{told}", ONE_SERIES)
+        raise scan_error(path, f"holds {len(series)} series, expected one:{listed}", ONE_SERIES)
 
 
 def _require_same_geometry(
@@ -216,12 +216,12 @@ def _require_same_geometry(
             slices[odd[0]].path,
             f"has another {what} {format_vector(found[odd[0]])} than the other slices {format_vector(usual)} "
             f"({len(odd)} of {len(slices)} files differ)",
-            "leave out localizers and other scans: a folder holds the slices of one scan",
+            "remove localizers and other scans: a folder may hold the slices of one scan only",
         )
 
 
 def _require_same_encoding(slices: Sequence[Slice], what: str, key: Callable[[Slice], str]) -> None:
-    """Within a series every slice tells how its numbers are to be read, or none does; how may differ (PET, MR)."""
+    """Raise `ScanError` unless all slices have the same rescaling tags or units; their values may differ (PET, MR)."""
     found = Counter(key(one) for one in slices)
     if len(found) < 2:
         return
@@ -230,12 +230,12 @@ def _require_same_encoding(slices: Sequence[Slice], what: str, key: Callable[[Sl
     raise scan_error(
         slices[0].path.parent,
         f"holds slices with another {what} ({other}: {count}) than most ({usual}: {found[usual]}): {name_some(odd)}",
-        "export the whole series again: some of its slices have lost tags without which their values mean nothing",
+        "export the whole series again: some of its slices lack tags that are needed to interpret their values",
     )
 
 
 def _require_even_spacing(ordered: Sequence[Slice], normal: Vector) -> None:
-    """Neighbours lie one step apart, all the same step, along one line."""
+    """Raise `ScanError` unless the slices are evenly spaced along one line."""
     places = np.array([one.position for one in ordered])
     gaps = np.diff(places @ normal)
     usual = float(np.median(gaps))
@@ -244,7 +244,7 @@ def _require_even_spacing(ordered: Sequence[Slice], normal: Vector) -> None:
         raise scan_error(
             after.path,
             f"lies at the same position as {before.path.name}, {format_vector(before.position)} mm",
-            "leave out the copy; of a series over time or with several echoes, keep one time or echo per folder",
+            "remove the copy; for a series with several time points or echoes, keep one of them per folder",
         )
     odd = np.flatnonzero(np.abs(gaps - usual) > EVEN_GAP * usual)
     if len(odd):
@@ -255,13 +255,13 @@ def _require_even_spacing(ordered: Sequence[Slice], normal: Vector) -> None:
     if off[worst] > 2 * EVEN_GAP * usual:
         raise scan_error(
             ordered[worst].path,
-            f"lies {off[worst]:.2f} mm off the line through the first and the last slice",
-            "leave only the slices of one scan in the folder, or convert it with dcm2niix and give the NIfTI file",
+            f"lies {off[worst]:.2f} mm off the line from the first to the last slice",
+            "keep only the slices of one scan in the folder, or convert it with dcm2niix and give the NIfTI file",
         )
 
 
 def _uneven_slices_error(ordered: Sequence[Slice], gaps: Vector, usual: float, odd: npt.NDArray[np.intp]) -> ScanError:
-    """A few gaps of twice the usual size are missing slices; other gaps, or many, are how the scan was made."""
+    """A few gaps of a multiple of the median are missing slices; other or many wide gaps are a property of the scan."""
     folder, at = ordered[0].path.parent, int(odd[0])
     multiples = gaps[odd] / usual
     whole = np.abs(multiples - np.rint(multiples)) < EVEN_GAP * multiples
@@ -270,7 +270,7 @@ def _uneven_slices_error(ordered: Sequence[Slice], gaps: Vector, usual: float, o
     return scan_error(
         folder,
         f"has uneven slices: {_format_gaps(ordered, gaps, usual, odd)}",
-        "convert the series with dcm2niix, which evens the gaps out, and give the NIfTI file",
+        "convert the series with dcm2niix, which resamples it to even gaps, and give the NIfTI file",
     )
 
 
@@ -287,7 +287,7 @@ def _missing_slices_error(before: Slice, after: Slice, gap: float, usual: float,
 
 
 def _format_gaps(ordered: Sequence[Slice], gaps: Vector, usual: float, odd: npt.NDArray[np.intp]) -> str:
-    """Gaps in words: one that differs by its files, two ranges as below and above, any others by their number."""
+    """Describe gaps: a single odd one by its files, two ranges as below and above, others by how often each occurs."""
     at = int(odd[0])
     if len(odd) == 1:
         between = f"between {ordered[at].path.name} and {ordered[at + 1].path.name}"
@@ -303,7 +303,7 @@ def _format_gaps(ordered: Sequence[Slice], gaps: Vector, usual: float, odd: npt.
 
 
 def series_affine(slices: Sequence[Slice], path: Path) -> Vector:
-    """Index (column, row from the bottom, slice) → mm in RAS+, 4×4, of ordered slices."""
+    """Affine of sorted slices, 4×4: index (column, row from the bottom, slice) → mm in RAS+."""
     first = slices[0]
     rows_mm, columns_mm = first.spacing
     upwards = -first.along_column * rows_mm

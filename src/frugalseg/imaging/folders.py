@@ -1,4 +1,4 @@
-"""What lies in a folder: each entry is a scan, belongs to one, is a document, or is named as unread."""
+"""Sort the entries of a folder: scans, files that belong to a scan, documents, and files that are not read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from frugalseg.imaging.formats import DICOM_INDEX, DOCUMENTS, case_id, is_dicom_file, list_visible, scan_suffix
 
 _HEADERS = (".mhd", ".nhdr")
-"""Files whose voxels lie in a file beside them, of the same name but for its suffix."""
+"""Header files whose voxels lie in a file of the same name with another suffix."""
 
 _PREDICTIONS_FILE, _EARLIER_MASKS = "predictions.json", "coarse"
-"""A folder of masks that this package wrote may hold the masks from before they were refined."""
+"""A folder of predicted masks has this file, and may have a sub-folder of the masks before refinement."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class FolderContents:
     """The entries of a folder.
 
     Attributes:
-        scans: case id and scan file or DICOM folder; ids may be double.
-        unread: files and folders from which no scan is read.
+        scans: case id and scan file or DICOM folder; ids may occur twice.
+        unread: files and folders that are not read.
     """
 
     scans: list[tuple[str, Path]]
@@ -29,7 +29,7 @@ class FolderContents:
 
 
 def list_contents(folder: Path, entries: Sequence[Path]) -> FolderContents:
-    """What the entries of a folder hold; the DICOM files that lie directly in it are left out, as they are one scan."""
+    """The scans among the entries of a folder, except DICOM files directly in it, which form one scan."""
     scans: list[tuple[str, Path]] = []
     unread: list[Path] = []
     for entry in entries:
@@ -45,11 +45,11 @@ def list_contents(folder: Path, entries: Sequence[Path]) -> FolderContents:
 
 
 def _find_series(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The DICOM folders at and below `folder`, and what else lies there that is no document."""
+    """The DICOM folders at and below `folder`, and the other files there that are not documents."""
     series, others = [], []
     for place, entries in _walk_folders(folder, set()):
         if any(is_dicom_file(entry) for entry in entries):
-            series.append(place)  # the reader refuses what else lies among the slices
+            series.append(place)  # other files among the slices are refused by the reader
         else:
             others += [entry for entry in entries if scan_suffix(entry) is not None and not entry.is_dir()]
             others += _unknown_files(entries)
@@ -57,7 +57,7 @@ def _find_series(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _walk_folders(folder: Path, seen: set[Path]) -> Iterator[tuple[Path, list[Path]]]:
-    """Each folder at and below `folder` with its entries; links are followed, but none in a circle."""
+    """Each folder at and below `folder` with its entries; links are followed, each folder is visited once."""
     if (real := folder.resolve()) in seen:
         return
     seen.add(real)
@@ -69,12 +69,12 @@ def _walk_folders(folder: Path, seen: set[Path]) -> Iterator[tuple[Path, list[Pa
 
 
 def _series_id(entry: Path, series: Path, alone: bool) -> str:
-    """`P2/ST1/SE1` is P2 while it is the only series of P2, else P2_ST1_SE1."""
+    """Case id of a series: `P2/ST1/SE1` is P2 if it is the only series of P2, otherwise P2_ST1_SE1."""
     return case_id(entry) if alone else "_".join([entry.name, *series.relative_to(entry).parts])
 
 
 def _unknown_files(entries: Sequence[Path]) -> list[Path]:
-    """The files that are neither scan nor document, nor DICOM, nor the voxels of a header beside them."""
+    """The files that are not a scan, a document, a DICOM file, or the voxels of a header file beside them."""
     headers = {entry.stem for entry in entries if entry.suffix.lower() in _HEADERS}
     return [
         entry
@@ -89,6 +89,6 @@ def _unknown_files(entries: Sequence[Path]) -> list[Path]:
 
 
 def _name_prefixes(name: str) -> set[str]:
-    """`a.b.raw.gz` may belong to a header of the stem `a.b.raw`, `a.b` or `a`."""
+    """Possible stems of its header file: `a.b.raw`, `a.b` and `a` for `a.b.raw.gz`."""
     parts = name.split(".")
     return {".".join(parts[:count]) for count in range(1, len(parts))}

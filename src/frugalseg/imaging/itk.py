@@ -16,7 +16,7 @@ from frugalseg.imaging.validation import require_3d, require_file, require_real_
 from frugalseg.imaging.volume import Array, Placement, Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""ITK and DICOM count to the patient's left and posterior, our affines to right and anterior."""
+"""ITK and DICOM use LPS coordinates (towards left, posterior, superior); affines in this package use RAS."""
 
 _UNIT = re.compile(rb"^(space units|units|DistanceUnits)\s*(?::(?!=)|=)\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
 _PATIENT_SPACE = re.compile(rb"^space\s*:\s*([lr][ap]s|(left|right)-)", re.MULTILINE | re.IGNORECASE)
@@ -27,10 +27,10 @@ _HEADER_BYTES = 1 << 16
 def load_itk(path: Path) -> Volume:
     """The volume of a `.nrrd`, `.nhdr`, `.mha` or `.mhd` file.
 
-    The array keeps the stored integer type, or is float32; the affine holds the stored directions, sheared or not.
+    The array keeps the stored integer type, or is float32; the affine has the stored directions, including shear.
 
     Raises:
-        ScanError: the file is missing, damaged, not 3D, holds several numbers per voxel, has zero spacing, or is not
+        ScanError: the file is missing, damaged, not 3D, holds several values per voxel, has zero spacing, or is not
             measured in mm.
     """
     require_file(path)
@@ -49,8 +49,9 @@ def load_itk(path: Path) -> Volume:
             )
         image = reader.Execute()
     except RuntimeError as error:
-        # ITK's own words are long and sometimes wrong ("no such file" for a file cut short): they stay in the chain.
-        raise scan_error(path, f"cannot be read: it is cut short, damaged, or no {_format_name(path)} file") from error
+        # ITK's messages are long and sometimes wrong ("no such file" for a truncated file); they are only chained.
+        problem = f"cannot be read: it is truncated, damaged, or no {_format_name(path)} file"
+        raise scan_error(path, problem) from error
     array: Array = SimpleITK.GetArrayFromImage(image)
     require_real_numbers(path, array.dtype)
     return Volume(
@@ -76,17 +77,17 @@ def _format_name(path: Path) -> str:
 
 
 def _read_header(path: Path) -> bytes:
-    """The text before the voxels, or its beginning."""
+    """The header text before the voxels, at most its first `_HEADER_BYTES`."""
     with path.open("rb") as file:
         head = file.read(_HEADER_BYTES)
     return re.split(rb"\r?\n\r?\n|ElementDataFile", head, maxsplit=1)[0]
 
 
 def _require_mm(path: Path, header: bytes) -> None:
-    """ITK takes all lengths for mm; refuse a header that says something else."""
-    for name, told in _UNIT.findall(header):
-        units = [unit.strip('"') for unit in re.findall(r'"[^"]*"|\S+', told.decode("latin-1"))]
-        # A fourth axis of length 1 may have a unit of time.
+    """Raise `ScanError` for units other than mm: ITK treats all lengths as mm."""
+    for name, stated in _UNIT.findall(header):
+        units = [unit.strip('"') for unit in re.findall(r'"[^"]*"|\S+', stated.decode("latin-1"))]
+        # A fourth axis of length 1 may be measured in units of time.
         if other := [unit for unit in units[:3] if unit.lower() not in _MM]:
             raise scan_error(
                 path,
@@ -100,7 +101,7 @@ def _read_placement(path: Path, header: bytes, image: Any) -> Placement:
         return Placement()
     axes = Volume(np.zeros(image.GetSize()[:3], np.bool_), _image_affine(image)).axes
     doubt = (
-        f"does not state its orientation in the patient (no space of the body in its header); axes {axes} are assumed"
+        f"does not state its orientation in the patient (no anatomical space in its header); axes {axes} are assumed"
     )
     return Placement(doubts=(doubt,))
 
@@ -110,7 +111,7 @@ def _require_volume(path: Path, reader: Any) -> tuple[int, int, int]:
     if reader.GetNumberOfComponents() != 1:
         raise scan_error(
             path,
-            f"holds {reader.GetNumberOfComponents()} numbers per voxel (colours, a vector field, or several layers), "
+            f"holds {reader.GetNumberOfComponents()} values per voxel (colours, a vector field, or several layers), "
             "expected one",
             "export one grey-value volume or one label map per file",
         )

@@ -34,7 +34,7 @@ BYTES = {
     "MET_FLOAT": 4,
     "MET_DOUBLE": 8,
 }
-"""Element type → bytes. MET_LONG has 8 on some systems; 4 is the least it claims."""
+"""Element type → bytes per value. MET_LONG has 8 on some systems; 4 is its minimum."""
 
 MOST_AXES = 5
 
@@ -46,7 +46,7 @@ VECTORS = {
     }.items()
     for name in names
 }
-"""Key → power of the number of axes that it holds numbers of."""
+"""Key → p, if its value consists of (number of axes)ᵖ numbers."""
 
 COUNTS = ("NDims", "HeaderSize", "ElementNumberOfChannels", "CompressedDataSize", "CompressionLevel", "ElementNBits")
 BOOLEANS = ("BinaryData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB", "CompressedData")
@@ -57,7 +57,7 @@ _LONGEST_VALUE = 4000
 
 
 def check_metaimage_header(path: Path) -> None:
-    """Raise `ScanError` unless the header of a `.mha` or `.mhd` file is plain, and its voxels can be there."""
+    """Raise `ScanError` unless the header of a `.mha` or `.mhd` file is valid and its claimed size is plausible."""
     fields, start = _read_fields(path)
     if missing := [key for key in REQUIRED_FIELDS if key not in fields]:
         raise header_error(path, f"{missing[0]} is missing")
@@ -74,7 +74,7 @@ def check_metaimage_header(path: Path) -> None:
 
 
 def _read_fields(path: Path) -> tuple[dict[str, str], int]:
-    """Key → value of the lines up to the voxels, and the byte at which those begin."""
+    """Key → value of the header lines, and the byte offset at which the voxels begin."""
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         for _ in range(MOST_LINES):
@@ -86,13 +86,13 @@ def _read_fields(path: Path) -> tuple[dict[str, str], int]:
             match = _LINE.fullmatch(line)
             if match is None:
                 if not fields:
-                    raise scan_error(path, "cannot be read: it is no MetaImage file")
-                raise header_error(path, f"the line {quote(line)} is no 'key = value'")
+                    raise scan_error(path, "cannot be read: it is not a MetaImage file")
+                raise header_error(path, f"the line {quote(line)} is not of the form 'key = value'")
             key, value = match["key"], match["value"]
             if key in fields:
-                raise header_error(path, f"{key} is there twice")
+                raise header_error(path, f"{key} occurs twice")
             if key != "NDims" and key in (*VECTORS, "DimSize") and "NDims" not in fields:
-                raise header_error(path, f"{key} stands before NDims")
+                raise header_error(path, f"{key} occurs before NDims")
             if len(value) > _LONGEST_VALUE:
                 raise header_error(path, f"the value of {key} is longer than {_LONGEST_VALUE} bytes")
             fields[key] = value
@@ -101,7 +101,7 @@ def _read_fields(path: Path) -> tuple[dict[str, str], int]:
             if key == "ElementDataFile":
                 return fields, file.tell()
     if not fields:
-        raise scan_error(path, "cannot be read: it is no MetaImage file")
+        raise scan_error(path, "cannot be read: it is not a MetaImage file")
     raise header_error(path, "ElementDataFile is missing")
 
 

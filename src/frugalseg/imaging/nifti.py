@@ -28,18 +28,18 @@ _CHUNK_BYTES = 1 << 20
 _MOST_TRAILING_BYTES = 1 << 26
 _GZIP = b"\x1f\x8b"
 _RAS_FLAG = slice(28, 30)
-"""Where the header of an MGH file says that its axes are given."""
+"""Bytes of an MGH header that state whether its orientation is valid."""
 
 
 def load_nifti(path: Path) -> Volume:
     """The volume of a `.nii`, `.nii.gz` or `.nii.bz2` file.
 
-    The array keeps the stored integer type where the header holds no scaling, and is float32 otherwise; the affine
-    is the file's own, in mm whatever unit the header has. The frame tells what is doubtful in the header.
+    The array keeps the stored integer type if the header has no scaling, and is float32 otherwise; the affine is that
+    of the file, in mm whatever the unit of the header. The placement lists what is doubtful in the header.
 
     Raises:
-        ScanError: the file is missing, damaged, no NIfTI, not 3D, in colours or complex, or has zero spacing or an
-            unknown unit of length; or it is not compressed as its name says.
+        ScanError: the file is missing, damaged, not NIfTI, not 3D, in colours or complex, has zero spacing or an
+            unknown unit of length, or its compression does not match its suffix.
     """
     require_file(path)
     with _scan_errors(path), ExitStack() as stack:
@@ -47,7 +47,7 @@ def load_nifti(path: Path) -> Volume:
         check_header(path, scan_suffix(path))
         image = nib.load(path, mmap=False)
         if not isinstance(image, nib.Nifti1Image):
-            raise scan_error(path, f"is no NIfTI file but {type(image).__name__}", "convert it to .nii.gz")
+            raise scan_error(path, f"is not a NIfTI file but {type(image).__name__}", "convert it to .nii.gz")
         shape = require_3d(path, image.shape)
         require_real_numbers(path, image.get_data_dtype())
         _require_spacing(path, image)
@@ -55,12 +55,12 @@ def load_nifti(path: Path) -> Volume:
             stream = stack.enter_context(gzip.open(path))
             data = type(image).from_file_map(type(image).make_file_map({"image": stream}), mmap=False).dataobj
             array = _read_voxels(data).reshape(shape, order="A")
-            # Reading on to the end makes gzip compare its checksum: flipped bits are found, not segmented.
+            # Reading to the end makes gzip verify its checksum, so that flipped bits are detected.
             after = 0
             while more := len(stream.read(_CHUNK_BYTES)):
                 after += more
                 if after > _MOST_TRAILING_BYTES:
-                    raise scan_error(path, "decompresses to far more than the voxels of its header")
+                    raise scan_error(path, "decompresses to far more data than its header claims")
         else:
             array = _read_voxels(image.dataobj).reshape(shape, order="A")
     volume = Volume(array, to_mm(image.affine, read_unit_mm(path, image.header)), path)
@@ -77,7 +77,7 @@ def to_nifti_image(mask: Volume) -> nib.Nifti1Image:
 
 
 def _require_compression(path: Path) -> None:
-    """Refuse a file that is not compressed as its name says: the libraries go by the name and say little."""
+    """Raise `ScanError` if the compression does not match the suffix; the libraries trust the suffix."""
     named = path.name.lower().endswith(".gz")
     with path.open("rb") as file:
         packed = file.read(2) == _GZIP
@@ -97,16 +97,16 @@ def _require_compression(path: Path) -> None:
 
 
 def load_mgh(path: Path) -> Volume:
-    """The volume of a FreeSurfer file, `.mgz` or `.mgh`; the affine leads to scanner RAS, not to FreeSurfer's own.
+    """The volume of a FreeSurfer file, `.mgz` or `.mgh`; the affine maps to scanner RAS, not to FreeSurfer's tkRAS.
 
-    The frame tells where the header does not say how the scan lies in the patient.
+    The placement notes if the header does not state the orientation in the patient.
 
     Raises:
-        ScanError: the file is missing, damaged, no MGH, not 3D, or has zero spacing.
+        ScanError: the file is missing, damaged, not MGH, not 3D, or has zero spacing.
     """
     require_file(path)
     with _scan_errors(path, "MGH"):
-        # Whole: so gzip compares its checksum, and these files are small.
+        # Decompressed at once, which verifies the checksum; these files are small.
         stored = gzip.decompress(path.read_bytes()) if path.name.lower().endswith("z") else path.read_bytes()
         image = nib.MGHImage.from_bytes(stored)
         shape = require_3d(path, image.shape)
@@ -115,29 +115,29 @@ def load_mgh(path: Path) -> Volume:
     volume = Volume(array, image.affine, path)
     if any(stored[_RAS_FLAG]):
         return volume
-    # nibabel fills in what is missing, and keeps silent.
+    # nibabel fills in a default orientation without a warning.
     doubt = f"does not state its orientation in the patient (the RAS flag is unset); axes {volume.axes} are assumed"
     return replace(volume, placement=Placement(doubts=(doubt,)))
 
 
 @contextmanager
 def _scan_errors(path: Path, kind: str = "NIfTI") -> Iterator[None]:
-    """Turn what nibabel and gzip raise on a broken file into a `ScanError`."""
+    """Turn exceptions of nibabel and gzip on a damaged file into a `ScanError`."""
     try:
         yield
     except ScanError:
         raise
     except MemoryError as error:
         raise scan_error(
-            path, "claims more voxels than memory holds; its header is damaged or the scan too large"
+            path, "claims more voxels than memory holds; its header is damaged, or the scan is too large"
         ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise scan_error(path, f"is cut short or damaged ({_first_line(error)})") from error
+        raise scan_error(path, f"is truncated or damaged ({_first_line(error)})") from error
     except ImageFileError as error:
-        raise scan_error(path, f"is no {kind} file, or its header is damaged ({_first_line(error)})") from error
+        raise scan_error(path, f"is not a {kind} file, or its header is damaged ({_first_line(error)})") from error
     except OSError as error:
-        # nibabel says "Expected N bytes, got M" so; a real trouble of the disk has an errno.
-        what = error.strerror or f"it is cut short: {_first_line(error)}"
+        # nibabel raises OSError for "Expected N bytes, got M"; real disk errors have an errno.
+        what = error.strerror or f"it is truncated: {_first_line(error)}"
         raise scan_error(path, f"cannot be read ({what})") from error
     except (HeaderDataError, MGHError, ValueError, TypeError, KeyError, ArithmeticError) as error:
         raise scan_error(path, f"has a damaged {kind} header ({_first_line(error)})") from error
@@ -148,7 +148,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _read_voxels(data: Any) -> Array:
-    """The stored voxels, scaled in place where the header asks for it; no float64 copy is made by the scaling."""
+    """The stored voxels, scaled in place if the header defines scaling, without a float64 copy."""
     array = to_working_dtype(data.get_unscaled())
     if (data.slope, data.inter) == (1, 0):
         return array
@@ -161,7 +161,7 @@ def _read_voxels(data: Any) -> Array:
 
 
 def _require_spacing(path: Path, image: nib.Nifti1Image) -> None:
-    """Refuse zero spacing: nibabel sets it to 1 mm, which would be a lie where the affine is made from it."""
+    """Raise `ScanError` for zero spacing, which nibabel silently replaces by 1 mm if the affine depends on it."""
     if int(image.header["sform_code"]) > 0:
         return
     with ImageOpener(str(path)) as file:

@@ -32,7 +32,7 @@ BYTES = {
     }.items()
     for name in names.split(", ")
 }
-"""Name of a type → bytes."""
+"""Type name → bytes per value."""
 
 PACKING = {
     "raw": "raw",
@@ -45,7 +45,7 @@ PACKING = {
     "bz2": "other",
     "bzip2": "other",
 }
-"""Encoding → as `plausibility` calls it."""
+"""Encoding → packing, as in `plausibility.LARGEST_RATIO`."""
 
 MOST_AXES = 5
 
@@ -61,7 +61,7 @@ SPELLINGS = {
     "oldmax": "old max",
     "sampleunits": "sample units",
 }
-"""Other spelling of a field → the usual one."""
+"""Alternative field name → usual one."""
 
 TEXTS = ("content", "number", "sample units", "space units", "labels", "units", "kinds", "centerings", "space")
 FIELDS = {*TEXTS, "dimension", "type", "block size", "encoding", "endian", "min", "max", "old min", "old max"} | {
@@ -72,10 +72,10 @@ REQUIRED_FIELDS = ("dimension", "type", "sizes", "encoding")
 
 _MAGIC = re.compile(r"NRRD000[1-5]")
 _LONGEST_TEXT = 500
-"""Longer values overrun a buffer of NrrdIO's where it complains of them."""
+"""Longer values overflow a buffer of NrrdIO when it reports an error about them."""
 
 _FREE_TEXTS = ("content", "sample units")
-"""Fields that may hold a percent sign: NrrdIO takes any other that it complains of for a format to print by."""
+"""Fields that may contain a percent sign; NrrdIO uses others as a format string when it reports an error."""
 
 _CHUNK_BYTES = 1 << 20
 _NOT_NUMBERS = re.compile(rb"[^0-9a-fA-FinIN+.,\s-]+|[^\s,]{64}")
@@ -83,7 +83,7 @@ _UNKNOWN = ("nan", "-nan", "none", "???")
 
 
 def check_nrrd_header(path: Path) -> None:
-    """Raise `ScanError` unless the header of a `.nrrd` or `.nhdr` file is plain, and its voxels can be there."""
+    """Raise `ScanError` unless the header of a `.nrrd` or `.nhdr` file is valid and its claimed size is plausible."""
     fields, start = _read_fields(path)
     if missing := [key for key in REQUIRED_FIELDS if key not in fields]:
         raise header_error(path, f"{missing[0]} is missing")
@@ -92,7 +92,7 @@ def check_nrrd_header(path: Path) -> None:
         raise header_error(path, f"dimension is {axes}, expected 3")
     shape = parse_integers(path, "sizes", fields["sizes"], axes)
     if fields["type"].lower() not in BYTES:
-        raise header_error(path, f"type is {quote(fields['type'])}, expected a type of whole or real numbers")
+        raise header_error(path, f"type is {quote(fields['type'])}, expected a type of integers or real numbers")
     if fields["encoding"].lower() not in PACKING:
         raise header_error(path, f"encoding is {quote(fields['encoding'])}, expected one of {', '.join(PACKING)}")
     _check_values(path, fields, axes)
@@ -100,12 +100,12 @@ def check_nrrd_header(path: Path) -> None:
 
 
 def _read_fields(path: Path) -> tuple[dict[str, str], int]:
-    """Field → value, both as they stand, and the byte after the header; key/value pairs and comments are left out."""
+    """Field → value, without key/value pairs and comments, and the byte offset after the header."""
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         magic = read_line(path, file) if file.read(4) == b"NRRD" else None
         if magic is None or not _MAGIC.fullmatch("NRRD" + magic):
-            raise scan_error(path, "cannot be read: it is no NRRD file")
+            raise scan_error(path, "cannot be read: it is not an NRRD file")
         for _ in range(MOST_LINES):
             line = read_line(path, file)
             if not line:
@@ -115,9 +115,9 @@ def _read_fields(path: Path) -> tuple[dict[str, str], int]:
             name, colon, value = line.partition(": ")
             key = SPELLINGS.get(name.lower(), name.lower())
             if not colon or key not in FIELDS:
-                raise header_error(path, f"the line {quote(line)} is no field of NRRD")
+                raise header_error(path, f"the line {quote(line)} is not an NRRD field")
             if key in fields:
-                raise header_error(path, f"{key} is there twice")
+                raise header_error(path, f"{key} occurs twice")
             if len(value) > _LONGEST_TEXT:
                 raise header_error(path, f"{key} is longer than {_LONGEST_TEXT} characters")
             if "%" in value and key not in (*_FREE_TEXTS, "data file"):
@@ -145,7 +145,7 @@ def _check_values(path: Path, fields: dict[str, str], axes: int) -> None:
 
 
 def _check_vectors(path: Path, key: str, text: str, count: int | None = None) -> None:
-    """Check vectors such as `(1,0,0) none (0,0,2.5)`, all of one length, at most three."""
+    """Raise `ScanError` unless `text` is vectors such as `(1,0,0) none (0,0,2.5)`, all of one length up to 3."""
     found = re.findall(r"\([^()]*\)|none", text)
     lengths = {len(parse_numbers(path, key, one[1:-1].replace(",", " "))) for one in found if one != "none"}
     rest = re.sub(r"\([^()]*\)|none|\s", "", text)
@@ -170,7 +170,7 @@ def _check_size(path: Path, fields: dict[str, str], start: int, shape: tuple[int
 
 
 def _check_text_voxels(path: Path, data: Path, start: int) -> None:
-    """Refuse voxels written as text that are no numbers: NrrdIO prints a word it cannot read into a small buffer."""
+    """Raise `ScanError` for text voxels that are not numbers: NrrdIO copies an unreadable word into a small buffer."""
     with data.open("rb") as file:
         file.seek(start)
         while chunk := file.read(_CHUNK_BYTES) + file.readline(_CHUNK_BYTES):

@@ -1,7 +1,7 @@
-"""The frame of the abdomen: skin, fat, muscle wall, lungs, spine, ribs, pelvis, and the table it lies on.
+"""The trunk around the abdominal organs: skin, fat, muscle wall, lungs, spine, ribs, pelvis, and the table.
 
-All places are in mm of the reference anatomy: x to the patient's left, y to posterior, z to superior; z = 0 lies
-at the upper poles' height of the kidneys, about the first lumbar vertebra.
+All positions are in mm of the reference anatomy: x towards the patient's left, y towards posterior, z towards superior;
+z = 0 is at the level of the upper poles of the kidneys, about the first lumbar vertebra.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from frugalseg.phantoms.tissue import TISSUES
 FAT, MUSCLE, BONE, LUNG = (TISSUES[name] for name in ("fat", "muscle", "bone", "lung"))
 
 WALL_WIDTH: dict[float, float] = {-140: 134, -100: 131, -60: 125, -20: 128, 30: 134, 80: 131, 140: 124}
-"""Half the width of the trunk without its subcutaneous fat, mm, at heights z: hips, waist, rib cage."""
+"""Height z → half the width of the trunk without subcutaneous fat, mm: hips, waist, rib cage."""
 
 WALL_DEPTH: dict[float, float] = {-140: 88, -60: 89, 0: 93, 60: 95, 140: 90}
-"""Half its depth, mm, at heights z."""
+"""Height z → half its depth, mm."""
 
 WALL_THICKNESS = 12.0
 SQUARENESS = 0.22
@@ -41,7 +41,7 @@ VERTEBRA_PITCH = 34.0
 DISC_HEIGHT = 7.0
 RIB_PITCH = 27.0
 RIB_DESCENT = 0.62
-"""How far a rib sinks (mm) for each mm it runs forward: why one axial slice cuts many ribs."""
+"""Descent of a rib towards anterior, mm per mm; because of it, one axial slice cuts many ribs."""
 
 DOMES: dict[str, tuple[Point, Point]] = {
     # dome of the diaphragm: centre, semi-axes
@@ -59,7 +59,7 @@ BACK_MUSCLES: dict[str, tuple[tuple[float, float], tuple[float, float], dict[flo
 
 @dataclass(frozen=True)
 class Trunk:
-    """Signed distances (mm) over the whole canvas that many organs are cut by.
+    """Signed distances (mm) over the whole canvas to the surfaces that bound many organs.
 
     Attributes:
         wall: to the outer surface of the muscle wall.
@@ -78,13 +78,13 @@ class Trunk:
 
 
 def measure_trunk(canvas: Canvas, patient: Patient) -> Trunk:
-    """The surfaces of this patient's trunk."""
+    """Compute the surfaces of this patient's trunk."""
     everywhere = canvas.whole_region()
     z = everywhere.axes[2] - np.float32(patient.pose.shift[2])
     width, depth = interpolate_heights(WALL_WIDTH, z), interpolate_heights(WALL_DEPTH, z)
     wall = rounded_column(everywhere, 0, (width, depth), SQUARENESS)
     wall += everywhere.ripple(patient.ripples("wall", 1.5, (90, 200)))
-    # Organs lie in front of the back muscles: the cavity is shallower behind, more so below the ribs.
+    # Organs lie in front of the back muscles: posteriorly the cavity is shallower, more so below the ribs.
     cavity = rounded_column(
         everywhere, -7.0, (width - WALL_THICKNESS, depth - 17 + interpolate_heights({-20: -4, 30: 3}, z)), SQUARENESS
     )
@@ -97,13 +97,13 @@ def _below_diaphragm_distance(region: CanvasRegion, patient: Patient) -> Array:
         x, y, z = patient.jitter(f"{side} dome", centre, 4.0)
         above = CanvasRegion(region.box, region.axes, region.x, region.y, np.maximum(region.z, np.float32(z)))
         domes.append(ellipsoid(above, (x, y, z), semi))
-    # The recesses of the lungs reach lower behind than in front.
+    # The recesses of the lungs extend lower posteriorly than anteriorly.
     floor = (region.z - 12 + np.float32(0.45) * region.y) * np.float32(0.9)
     return blend_union(blend_union(domes[0], domes[1], 95.0), floor, 20.0)
 
 
 def paint_trunk(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
-    """Skin, subcutaneous fat, muscle wall, and the fat that fills the cavity."""
+    """Skin, subcutaneous fat, muscle wall, and the fat in the cavity."""
     everywhere = canvas.whole_region()
     skin = _skin_distance(everywhere, patient, trunk)
     canvas.paint(everywhere, skin, patient.hu["skin"])
@@ -115,7 +115,7 @@ def paint_trunk(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
 
 def _skin_distance(region: CanvasRegion, patient: Patient, trunk: Trunk) -> Array:
     fat = np.float32(patient.fat_mm)
-    # Fat gathers at the flanks and the belly, and is flattened where the back lies on the table.
+    # Fat is thicker at the flanks and the belly, and compressed where the back lies on the table.
     flank = np.square(region.x / 150)
     front = np.clip(-region.y / 110, 0, 1)
     lower = np.clip((20 - region.z) / 120, 0, 1)
@@ -127,12 +127,12 @@ def _skin_distance(region: CanvasRegion, patient: Patient, trunk: Trunk) -> Arra
 
 
 def _fat_texture(region: CanvasRegion, patient: Patient) -> Array:
-    """Faint septa and small vessels that keep fat from being one flat grey, HU."""
+    """Faint septa and small vessels within fat, so that it is not uniform, HU."""
     return 9 * region.grain(patient.rng("strands"), 13.0)
 
 
 def _muscle_wall_distance(region: CanvasRegion, trunk: Trunk) -> Array:
-    # The linea alba: the wall thins in the midline in front.
+    # The linea alba: the wall is thinner in the anterior midline.
     distance: Array = trunk.wall + 4 * np.exp(-np.square(region.x / 7)) * (region.y < 0)
     return distance
 
@@ -158,7 +158,7 @@ def paint_back_muscles(canvas: Canvas, patient: Patient) -> None:
 
 
 def paint_lungs(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
-    """Both lungs down to the diaphragm, with the vessels that a soft-tissue window still shows."""
+    """Both lungs down to the diaphragm, with the vessels that are visible in a soft-tissue window."""
     region = canvas.region_around((0, 0, 110), (150, 110, 160))
     pleura = blend_intersection(trunk.cavity[region.box], -trunk.below_diaphragm[region.box], 8.0)
     mediastinum = _mediastinum_distance(region)
@@ -172,7 +172,7 @@ def paint_lungs(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
 def _mediastinum_distance(region: CanvasRegion) -> Array:
     spine = column(region, (4, 44), (34, 44))
     heart = ellipsoid(region, (22, -28, 108), (70, 52, 62))
-    # Behind the breastbone the mediastinum widens into a triangle of fat.
+    # Behind the sternum the mediastinum widens into a triangle of fat.
     front = np.maximum(np.abs(region.x - 5) - 4 - np.square(np.clip(-region.y - 50, 0, 40) / 11), region.y)
     return blend_union(blend_union(spine, heart, 14.0), front, 14.0)
 
@@ -226,7 +226,7 @@ def _paint_bone(canvas: Canvas, region: CanvasRegion, distance: Array, patient: 
 
 
 def paint_ribs(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
-    """Oblique ribs within the wall; in front, near the midline, they go over into cartilage, and meet the sternum."""
+    """Oblique ribs within the wall, which end anteriorly in cartilage, and the sternum."""
     region = canvas.region_around((0, 0, 100), (150, 110, 170))
     along = region.z - np.float32(RIB_DESCENT) * region.y
     offset = float(patient.rng("ribs").uniform(0, RIB_PITCH))
@@ -244,7 +244,7 @@ def paint_ribs(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
 
 
 def paint_pelvis(canvas: Canvas, patient: Patient) -> None:
-    """The crests of the iliac bones, which the lowest slices reach."""
+    """The iliac crests, which lie in the lowest slices."""
     for side in (-1, 1):
         region = canvas.region_around((side * 84, 36, -125), (50, 60, 45))
         x, y = side * region.x - 84, region.y - 36
@@ -254,7 +254,7 @@ def paint_pelvis(canvas: Canvas, patient: Patient) -> None:
 
 
 def paint_table(canvas: Canvas, patient: Patient) -> None:
-    """The curved table under the patient: a thin shell around foam, level in the scanner however the body lies."""
+    """The curved table under the patient: a thin shell around foam, horizontal in the scanner for every pose."""
     x, y, _ = canvas.axes
     lowest = _back_position(patient) + 6
     radius = 420.0 + float(patient.rng("table").uniform(-60, 60))
@@ -266,5 +266,5 @@ def paint_table(canvas: Canvas, patient: Patient) -> None:
 
 
 def _back_position(patient: Patient) -> float:
-    """How far the back reaches towards the table, scanner mm."""
+    """Position of the surface of the back, scanner mm towards posterior."""
     return float(patient.pose.shift[1] + patient.pose.scale[1] * (WALL_DEPTH[60] + 0.6 * patient.fat_mm + 3))

@@ -1,6 +1,6 @@
-"""Procedural abdominal CT phantoms: Hounsfield-true, labelled without error, another patient for every seed.
+"""Procedural abdominal CT phantoms with realistic Hounsfield units and exact labels; each seed gives another patient.
 
-They stand in for scans where none may be shipped: in the demo, the documentation and the tests.
+They replace real scans in the demo, the documentation and the tests.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["FIELD_OF_VIEW_MM", "LABELS", "PhantomOptions", "make_phantom", "writ
 
 
 FIELD_OF_VIEW_MM = (384.0, 384.0, 240.0)
-"""What a scan covers unless told otherwise: the trunk in-plane, from the heart down to the iliac crests."""
+"""Default field of view: the whole trunk in-plane, from the heart to the iliac crests."""
 
 HU_RANGE = (-1024, 1500)
 SLAB_VOXELS = 4_000_000
-"""Slices are painted in slabs of about this many voxels, so that fine grids need little memory."""
+"""Approximate size of the slabs in which slices are painted, to limit the memory for fine grids."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PhantomOptions:
     """Voxels along left, posterior, superior."""
 
     spacing: tuple[float, float, float] | None = None
-    """Millimetres per voxel; None spreads `FIELD_OF_VIEW_MM` over the shape (4 × 4 × 6 mm by default)."""
+    """Millimetres per voxel; None divides `FIELD_OF_VIEW_MM` by the shape (4 × 4 × 6 mm by default)."""
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1 or min(self.voxel_mm) <= 0:
@@ -57,7 +57,7 @@ class PhantomOptions:
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
-        """The spacing that is used, mm."""
+        """The effective spacing, mm."""
         if self.spacing is not None:
             return self.spacing
         x, y, z = (length / max(size, 1) for length, size in zip(FIELD_OF_VIEW_MM, self.shape, strict=True))
@@ -65,7 +65,7 @@ class PhantomOptions:
 
 
 def make_phantom(seed: int, options: PhantomOptions | None = None) -> tuple[Volume, Volume]:
-    """One patient's scan (int16, HU) and its labels (uint8, `LABELS`), on one grid with axes left, posterior, superior.
+    """Make the scan (int16, HU) and the labels (uint8, `LABELS`) of one patient, with axes left, posterior, superior.
 
     The same seed and options give the same voxels; the same seed on another grid gives the same patient.
     """
@@ -79,7 +79,7 @@ def make_phantom(seed: int, options: PhantomOptions | None = None) -> tuple[Volu
 
 
 def paint_patient(patient: Patient, options: PhantomOptions) -> tuple[Array, Array]:
-    """The scan without noise (float32, HU), and the number in `TISSUES` of what fills each voxel (uint8)."""
+    """The scan without noise (float32, HU), and the tissue of each voxel as its number in `TISSUES` (uint8)."""
     clean = np.empty(options.shape, np.float32)
     tissue = np.empty(options.shape, np.uint8)
     x, y, z = scanner_axes(options)
@@ -93,7 +93,7 @@ def paint_patient(patient: Patient, options: PhantomOptions) -> tuple[Array, Arr
 
 
 def _clear_slivers(clean: Array, tissue: Array, fat_hu: float) -> None:
-    """Turn into fat what another organ has cut off from an organ, so that every organ is in one piece."""
+    """Replace parts of an organ that others have cut off by fat, so that every organ is one component."""
     boxes = ndimage.find_objects(tissue, max(LABELS.values()))
     for label in LABELS.values():
         box = boxes[label - 1]
@@ -145,7 +145,7 @@ def _split_into_slabs(options: PhantomOptions) -> list[slice]:
 
 
 def scanner_axes(options: PhantomOptions) -> tuple[Array, Array, Array]:
-    """Voxel centres in mm along left, posterior and superior; 0 is the middle of the field of view."""
+    """Voxel centres in mm along left, posterior and superior; 0 is the centre of the field of view."""
     x, y, z = (
         ((np.arange(size) - (size - 1) / 2) * step).astype(np.float32)
         for size, step in zip(options.shape, options.voxel_mm, strict=True)
@@ -154,7 +154,7 @@ def scanner_axes(options: PhantomOptions) -> tuple[Array, Array, Array]:
 
 
 def _grid_affine(options: PhantomOptions) -> npt.NDArray[np.float64]:
-    """Voxel index → RAS+ mm: the first two axes run against R and A."""
+    """Voxel index → RAS+ mm; the first two axes run towards left and posterior."""
     steps = np.array(options.voxel_mm) * (-1, -1, 1)
     affine = np.diag([*steps, 1.0])
     affine[:3, 3] = -steps * (np.array(options.shape) - 1) / 2

@@ -1,6 +1,6 @@
-"""The organs of the abdomen, in the order in which they are painted: what comes later lies on top.
+"""The organs of the abdomen, in painting order: later organs overwrite earlier ones.
 
-All places are in mm of the reference anatomy: x to the patient's left, y to posterior, z to superior.
+All positions are in mm of the reference anatomy: x towards the patient's left, y towards posterior, z towards superior.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _path_region(canvas: Canvas, path: Sequence[Point], margin: float) -> Canvas
 
 
 def _gas_distance(region: CanvasRegion, lumen: Array, level: float) -> Array:
-    """Gas over fluid: it gathers in front, above a surface that is level in the scanner at `level` (mm, posterior)."""
+    """Signed distance to gas in a lumen: it fills the anterior part, down to a fluid level at `level` (scanner mm)."""
     surface = (region.axes[1] - np.float32(level))[:, None]
     return np.maximum(lumen, surface)
 
@@ -127,7 +127,7 @@ def _scanner_y(canvas: Canvas, place: Sequence[float] | Array) -> float:
 
 
 def paint_bowel(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
-    """Small-bowel loops, then the colon around them: what makes the lower abdomen cluttered."""
+    """Small-bowel loops, and the colon around them."""
     rng = patient.rng("small bowel")
     for x in np.linspace(-66, 70, 5):
         for z in np.linspace(-126, -28, 7):
@@ -179,7 +179,7 @@ def _paint_colon(canvas: Canvas, patient: Patient, trunk: Trunk, part: str) -> N
 
 
 def paint_mesentery(canvas: Canvas, patient: Patient) -> None:
-    """Small vessels that fan out through the fat between the loops."""
+    """Small vessels in the fat between the bowel loops."""
     rng = patient.rng("mesentery")
     for _ in range(16):
         root = np.array((4.0, -10.0, rng.uniform(-90, -20)))
@@ -195,7 +195,7 @@ def paint_mesentery(canvas: Canvas, patient: Patient) -> None:
 
 
 def paint_heart(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
-    """The heart on the diaphragm, its blood inside its muscle, and the oesophagus behind it."""
+    """The heart on the diaphragm, with myocardium and blood, and the oesophagus behind it."""
     region = _organ_region(canvas, patient, "ventricles")
     outer = _organ_distance(region, patient, "ventricles") + region.ripple(patient.ripples("heart", 1.5, (50, 90)))
     outer = blend_intersection(outer, -(trunk.below_diaphragm[region.box] - 4), 10.0)
@@ -251,7 +251,7 @@ def paint_pancreas(canvas: Canvas, patient: Patient) -> None:
 
 
 def paint_stomach(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
-    """Fundus, body and antrum; fluid or oral contrast below, gas in front of a level surface."""
+    """Fundus, body and antrum, filled with fluid or oral contrast and, above the fluid level, gas."""
     region = canvas.region_around((38, -20, 14), (72, 64, 78))
     parts = [_organ_distance(region, patient, part) for part in ("fundus", "stomach body", "antrum")]
     outer = blend_union(blend_union(parts[0], parts[1], 22.0), parts[2], 20.0)
@@ -282,7 +282,7 @@ def paint_spleen(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
 
 
 def paint_liver(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
-    """Right and left lobe under the diaphragm, hollowed out where the viscera press; its vessels; sometimes lesions."""
+    """Right and left lobe under the diaphragm with an indented visceral surface, vessels, and sometimes lesions."""
     region = canvas.region_around((-30, -8, 5), (120, 100, 105))
     outer = _liver_surface(region, patient, trunk)
     parenchyma = 6 * region.grain(patient.rng("parenchyma"), 16.0)
@@ -305,10 +305,10 @@ def _liver_surface(region: CanvasRegion, patient: Patient, trunk: Trunk) -> Arra
 
 
 def _above_margin(region: CanvasRegion, patient: Patient) -> Array:
-    """Distance to the space above the lower margin, which falls from the left lobe to the right flank."""
+    """Signed distance to the space above the lower margin, which descends from the left lobe to the right flank."""
     rng = patient.rng("liver margin")
     fall = np.deg2rad(rng.uniform(36, 48))
-    # An outward sag keeps the margin from being a plane.
+    # Curved outwards, so that the margin is not a plane.
     sag = np.square((region.x + 60) / 60) * 5
     height = region.z - np.float32(rng.uniform(-66, -42)) + sag
     slanted = np.float32(np.sin(fall)) * (region.x + 50) - np.float32(np.cos(fall)) * height
@@ -317,7 +317,7 @@ def _above_margin(region: CanvasRegion, patient: Patient) -> Array:
 
 
 def _draw_twigs(patient: Patient) -> list[tuple[float, tuple[Point, ...]]]:
-    """Side branches that leave the named vessels outwards, mm."""
+    """Side branches of the liver vessels: radius and path, mm."""
     rng = patient.rng("liver twigs")
     twigs: list[tuple[float, tuple[Point, ...]]] = []
     for _, path in PORTAL_TREE[1:] + HEPATIC_VEINS:
@@ -337,7 +337,7 @@ def _paint_liver_vessel(canvas: Canvas, patient: Patient, radius: float, path: S
 
 
 def _paint_lesions(canvas: Canvas, patient: Patient) -> None:
-    """None to three cysts or hypodense metastases: they belong to the liver."""
+    """Up to three cysts or hypodense metastases, labelled as liver."""
     rng = patient.rng("lesions")
     for _ in range(int(rng.choice(4, p=(0.45, 0.25, 0.2, 0.1)))):
         centre, radius = rng.uniform((-100, -40, -30), (-20, 30, 50)), rng.uniform(4, 13)
@@ -349,7 +349,7 @@ def _paint_lesions(canvas: Canvas, patient: Patient) -> None:
 
 
 def paint_gallbladder(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
-    """A pear of bile in its bed under the liver."""
+    """The pear-shaped gallbladder under the liver."""
     region = _organ_region(canvas, patient, "gallbladder")
     outer = blend_intersection(_organ_distance(region, patient, "gallbladder"), trunk.abdomen(region, 5.0), 4.0)
     canvas.paint(region, outer - 1.5, patient.hu["stomach_wall"], TISSUES["other"])
@@ -357,7 +357,7 @@ def paint_gallbladder(canvas: Canvas, patient: Patient, trunk: Trunk) -> None:
 
 
 def paint_kidneys(canvas: Canvas, patient: Patient) -> None:
-    """Both kidneys in their fat: cortex around the pyramids, sinus fat towards the midline."""
+    """Both kidneys in perirenal fat: cortex, pyramids, and sinus fat towards the midline."""
     for side, sign in (("right", -1), ("left", 1)):
         part = f"{side} kidney"
         region = _organ_region(canvas, patient, part, 14)

@@ -1,4 +1,4 @@
-"""Who lies in the scanner: size, pose, fat, contrast phase, and the Hounsfield units that follow from it."""
+"""The simulated patient: size, pose, fat, contrast phase, and the resulting Hounsfield units."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from frugalseg.phantoms.tissue import HU_BY_PHASE, HU_SPREAD, PHASE_SHARE, PHASE
 
 @dataclass(frozen=True)
 class Patient:
-    """Everything about one patient that several organs depend on.
+    """The properties of one patient that several organs share.
 
     Attributes:
-        seed: from which every organ draws its own shape.
+        seed: seed of the shapes of all organs.
         phase: contrast phase, one of `PHASES`.
         hu: Hounsfield units of this patient's tissues.
         fat_mm: thickness of the subcutaneous fat at the flank.
         oral_contrast: whether stomach and bowel are filled with positive contrast.
-        noise_hu: standard deviation of the noise in the middle of the body.
+        noise_hu: standard deviation of the noise in the centre of the body.
         pose: how the body lies in the scanner.
     """
 
@@ -37,11 +37,11 @@ class Patient:
     pose: Pose
 
     def rng(self, organ: str) -> np.random.Generator:
-        """The random numbers of one organ: the same at every call, unmoved by what other organs draw."""
+        """Random generator of one organ: the same at every call, and independent of other organs."""
         return np.random.default_rng([self.seed, crc32(organ.encode())])
 
     def jitter(self, organ: str, centre: Sequence[float], sigma_mm: float = 4.0) -> npt.NDArray[np.float64]:
-        """Where this patient carries an organ whose usual place is `centre` (mm)."""
+        """Position (mm) of this patient's organ, whose usual position is `centre` (mm)."""
         moved: npt.NDArray[np.float64] = (
             np.asarray(centre) + self.rng(organ + " place").normal(0, 1, 3).clip(-2, 2) * sigma_mm
         )
@@ -60,7 +60,7 @@ class Patient:
 
 
 def draw_patient(seed: int) -> Patient:
-    """The patient of a seed."""
+    """Draw the patient of a seed."""
     rng = np.random.default_rng([seed, 0])
     phase = int(rng.choice(len(PHASES), p=PHASE_SHARE))
     spread = {name: rng.uniform(-1, 1) * HU_SPREAD.get(name, 3.0) for name in HU_BY_PHASE}
@@ -87,6 +87,6 @@ def _draw_pose(rng: np.random.Generator) -> Pose:
 
 
 def interpolate_heights(values: dict[float, float], heights: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """A quantity (mm) given at some heights (mm), interpolated to every slice."""
+    """Interpolate a quantity (mm), given at some heights (mm), to all `heights`."""
     interpolated: npt.NDArray[np.float32] = np.interp(heights, list(values), list(values.values())).astype(np.float32)
     return interpolated
