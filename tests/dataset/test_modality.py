@@ -63,10 +63,10 @@ def test_values_decide_and_one_line_says_so(ct: Path, mr: Path, capsys: pytest.C
 
 
 def test_options_decide_before_values_and_one_warning_says_that_they_differ(mr: Path, ct: Path) -> None:
-    with pytest.warns(UserWarning, match="8 of 8 scans do not look like HU .*scaled as CT anyway") as told:
+    with pytest.warns(UserWarning, match="8 of 8 scans do not look like HU .*scaled as CT anyway") as caught:
         store = prepare(options(mr, window=(-100.0, 100.0)))
     assert scale(store) == ("ct", -100, 100)
-    assert sum("look like" in str(warning.message) for warning in told) == 1
+    assert sum("look like" in str(warning.message) for warning in caught) == 1
     with pytest.warns(UserWarning, match="8 of 8 scans look like HU .*scaled as MR anyway"):
         assert scale(prepare(options(ct, percentiles=(1.0, 99.0)))) == ("mr", 1, 99)
     assert scale(prepare(options(ct, modality="ct", percentiles=(1.0, 99.0), out=ct.with_name("b"))))[0] == "ct"

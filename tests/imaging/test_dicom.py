@@ -35,7 +35,7 @@ def test_a_shuffled_series_is_sorted_and_placed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("orientation", "step", "axes"),
     [
-        ((1, 0, 0, 0, 1, 0), (0, 0, -3), "LAS"),  # told from the head down
+        ((1, 0, 0, 0, 1, 0), (0, 0, -3), "LAS"),  # numbered from the head down
         ((-1, 0, 0, 0, -1, 0), (0, 0, 3), "RPS"),  # prone
         ((1, 0, 0, 0, -1, 0), (0, 0, 3), "LPS"),  # rows mirrored: the normal points down, slices still run up
         ((1, 0, 0, 0, 0, -1), (0, 3, 0), "LSP"),  # coronal

@@ -94,10 +94,10 @@ def test_every_entry_is_read_or_named(tmp_path: Path, recwarn: pytest.WarningsRe
     assert list(find_scans(tmp_path)) == ["P1", "a", "b", "c", "d"]
     with pytest.warns(ScanWarning) as caught:
         find_scans(tmp_path)
-    told = named(caught)
-    assert "P1/scan.nii.gz, P2/, e.hdr, e.img, f.mnc and 1 more" in told
+    warning = named(caught)
+    assert "P1/scan.nii.gz, P2/, e.hdr, e.img, f.mnc and 1 more" in warning
     for read in ("a.nii.gz", "d.zraw", "dataset.json", "notes"):
-        assert read not in told
+        assert read not in warning
 
 
 def test_a_folder_that_may_not_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Masks lie on their scan in every program: SimpleITK, which sees qform and units, is asked."""
+"""Masks lie on their scan in every program: SimpleITK, which reads qform and units, decides."""
 
 from __future__ import annotations
 

@@ -170,13 +170,13 @@ LPS = "space: left-posterior-superior"
 
 
 @pytest.mark.parametrize(
-    ("unit", "told"),
+    ("unit", "name"),
     [('"um" "um" "um"', "um"), ('"mm" "mm" "micro meter"', "micro meter"), ("cm cm cm", "cm")],
 )
-def test_a_nrrd_in_other_units_is_refused_by_their_name(tmp_path: Path, unit: str, told: str) -> None:
+def test_a_nrrd_in_other_units_is_refused_by_their_name(tmp_path: Path, unit: str, name: str) -> None:
     path = tmp_path / "a.nrrd"
     path.write_bytes(NRRD.format(space=LPS, more=f"space units: {unit}\n").encode() + bytes(60))
-    with pytest.raises(ScanError, match=rf"a\.nrrd is measured in '{told}' \(space units\)"):
+    with pytest.raises(ScanError, match=rf"a\.nrrd is measured in '{name}' \(space units\)"):
         load_itk(path)
 
 

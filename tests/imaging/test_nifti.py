@@ -24,7 +24,7 @@ def save(
     affine: npt.NDArray[np.float64] | None = None,
     change: Callable[[nib.Nifti1Header], None] = lambda _: None,
 ) -> Path:
-    """Write a NIfTI-1 file whose header `change` may spoil in ways nibabel would not write."""
+    """Write a NIfTI-1 file whose header `change` may corrupt in ways nibabel would not write."""
     image = nib.Nifti1Image(array, np.eye(4) if affine is None else affine)
     raw = bytearray(image.to_bytes())
     header = nib.Nifti1Header(bytes(raw[:348]))

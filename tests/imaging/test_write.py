@@ -38,11 +38,11 @@ def test_masks_come_back_on_their_grid(
 
 @pytest.mark.parametrize("orientation", range(48))
 def test_from_canonical_back_to_the_scan_and_to_disk(tmp_path: Path, orientation: int) -> None:
-    """The whole way of a prediction: a place in the patient keeps its label."""
+    """A full round trip: a position in the patient keeps its label."""
     suffix = FORMATS[orientation % 4]
     scan = Volume(numbered(), make_affine(orientation, (1, 2, 3), (10, -20, 15), (-50, 60, 70)))
-    upright, way = canonical(scan)
-    write_mask(scan.with_array(way.undo(upright.array)), tmp_path / f"m{suffix}")
+    upright, reorientation = canonical(scan)
+    write_mask(scan.with_array(reorientation.undo(upright.array)), tmp_path / f"m{suffix}")
     back = read_labels(tmp_path / f"m{suffix}")
     for index in np.ndindex(upright.array.shape):
         place = upright.affine @ [*index, 1]

@@ -292,13 +292,13 @@ def prepare_scan(job: ScanJob) -> ScanEntry:
     image = read_volume(job.image)
     labels = None if job.labels is None else onto_grid(read_labels(job.labels), image, job.case)
     job.expected.check(job.case, job.image, image)
-    upright, way = canonical(image)
+    upright, reorientation = canonical(image)
     limits = job.intensity.fit(upright.array, upright.padding)
     square = Square.fit(axial_slices(upright.array).shape[1:], (upright.spacing[1], upright.spacing[0]), job.size)
     stack = axial_slices(upright.array)
     classes = np.zeros(stack.shape, np.uint8)
     if labels is not None:
-        classes = to_classes(axial_slices(way.apply(labels).array), job.targets)
+        classes = to_classes(axial_slices(reorientation.apply(labels).array), job.targets)
     with atomic_write(job.part_file("images")) as file:
         for chunk in _iterate_chunks(stack):
             scaled = torch.from_numpy(job.intensity.apply(chunk, limits, upright.padding))

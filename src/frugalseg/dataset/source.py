@@ -168,8 +168,8 @@ def shuffled_batches(rows: npt.NDArray[np.int64], batch_size: int, seed: int, ep
 
     Args:
         rows: (N,) or (N, k) rows of a store; the first axis is shuffled.
-        batch_size: samples per batch. If there are fewer, they are repeated to fill one batch, each equally often up
-            to one; samples of an incomplete last batch are skipped in this epoch.
+        batch_size: samples per batch. If there are fewer, they are repeated to fill one batch, as evenly as possible;
+            samples of an incomplete last batch are skipped in this epoch.
         seed: the run's seed.
         epoch: number of the epoch.
     """

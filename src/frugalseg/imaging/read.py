@@ -112,8 +112,8 @@ def _replace_nonfinite(array: Array, path: Path) -> Array:
     if bad == array.size:
         raise scan_error(path, "has no finite value: every voxel is NaN or infinite", "export the scan again")
     lowest = min(float(np.min(plane, initial=np.inf, where=np.isfinite(plane))) for plane in array.T)
-    mended = array if array.flags.writeable else array.copy(order="K")
-    for plane in mended.T:
+    finite = array if array.flags.writeable else array.copy(order="K")
+    for plane in finite.T:
         plane[~np.isfinite(plane)] = lowest
     warnings.warn(
         f"{path}: {bad} of {array.size} voxels are NaN or infinite; they are replaced by {lowest:g}, "
@@ -121,7 +121,7 @@ def _replace_nonfinite(array: Array, path: Path) -> Array:
         ScanWarning,
         stacklevel=3,
     )
-    return mended
+    return finite
 
 
 def _warn_of_odd_values(volume: Volume, path: Path) -> None:

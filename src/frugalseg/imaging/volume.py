@@ -174,10 +174,10 @@ def nearest_axes(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     would decide), the one that keeps the order of the file, so that acquired slices remain slices.
     """
     cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    ways = list(permutations(range(3)))
-    fits = [float(np.abs(cosines[way, range(3)]).sum()) for way in ways]
-    way = next(way for way, fit in zip(ways, fits, strict=True) if fit >= max(fits) - TIE)
-    return np.array([(axis, -1.0 if cosines[axis, i] < 0 else 1.0) for i, axis in enumerate(way)])
+    orders = list(permutations(range(3)))
+    fits = [float(np.abs(cosines[order, range(3)]).sum()) for order in orders]
+    best = next(order for order, fit in zip(orders, fits, strict=True) if fit >= max(fits) - TIE)
+    return np.array([(axis, -1.0 if cosines[axis, i] < 0 else 1.0) for i, axis in enumerate(best)])
 
 
 @dataclass(frozen=True)
@@ -215,9 +215,9 @@ class Reorientation:
 
 
 def canonical(volume: Volume) -> tuple[Volume, Reorientation]:
-    """`volume` with axes `CANONICAL`, and the reorientation; `way.undo(canonical.array)` equals `volume.array`."""
-    way = Reorientation.to_canonical(volume.affine)
-    return way.apply(volume), way
+    """`volume` with axes `CANONICAL`, and the reorientation, whose `undo` restores the order of the file."""
+    reorientation = Reorientation.to_canonical(volume.affine)
+    return reorientation.apply(volume), reorientation
 
 
 def axial_slices(array: Array) -> Array:
