@@ -97,7 +97,7 @@ def test_a_mixed_folder_is_refused_naming_the_scans_of_each_kind(ct: Path) -> No
     with pytest.raises(ScanError, match="scans of two modalities") as caught:
         prepare(options(ct))
     assert "MR: scan_00, scan_03, scan_05 (values from 0" in caught.value.problem
-    assert "CT: scan_01, scan_02, scan_04, scan_06, scan_07, for" in caught.value.problem
+    assert "CT: scan_01, scan_02, scan_04, scan_06, scan_07 (values" in caught.value.problem
     assert "--modality" in caught.value.cure
     assert scale(prepare(options(ct, modality="mr")))[0] == "mr"
 
