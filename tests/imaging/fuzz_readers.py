@@ -118,7 +118,7 @@ class Reader:
         self.process.join()
 
 
-def write_spoilt(original: Original, seed: int, number: int, folder: Path) -> Path:
+def write_corrupted(original: Original, seed: int, number: int, folder: Path) -> Path:
     """Write corrupted file `number` of a seed with all it needs; returns what is to be read."""
     folder.mkdir(parents=True)
     (folder / original.name).write_bytes(mutate(original, np.random.default_rng([seed, number])))
@@ -138,7 +138,7 @@ def run(files: int, seed: int, workers: int = 1, keep: Path | None = None, timeo
             reader, results = Reader(timeout, MEMORY), []
             for number in range(first, files, workers):
                 original, folder = kinds[number % len(kinds)], Path(place) / str(number)
-                outcome, detail = reader.read(write_spoilt(original, seed, number, folder))
+                outcome, detail = reader.read(write_corrupted(original, seed, number, folder))
                 results.append(Result(number, original.kind, outcome, detail))
                 if keep is not None and outcome in FAULTS:
                     shutil.copytree(folder, keep / f"{seed}-{number}", dirs_exist_ok=True)

@@ -19,7 +19,7 @@ from tests.imaging.mutations import mutate, originals
 pytest.importorskip("resource", reason="limits of memory are set as on Linux and macOS")
 
 
-def test_spoilt_files_are_read_or_refused() -> None:
+def test_corrupted_files_are_read_or_refused() -> None:
     results = run(files=510, seed=11)
     assert [r for r in results if r.outcome in FAULTS] == []
     # Some are refused and some are read, so that the corruption has an effect but not always.
@@ -27,7 +27,7 @@ def test_spoilt_files_are_read_or_refused() -> None:
         assert {r.outcome for r in results if r.kind == kind} == {READ, REFUSED}, table(results)
 
 
-def test_the_whole_files_are_read_and_a_seed_always_spoils_them_alike(tmp_path: Path) -> None:
+def test_the_whole_files_are_read_and_a_seed_always_corrupts_them_alike(tmp_path: Path) -> None:
     for number, original in enumerate(originals(tmp_path)):
         folder = tmp_path / str(number)
         folder.mkdir()

@@ -144,7 +144,7 @@ def _one_bit(header: nib.Nifti1Header) -> None:
         (_one_bit, "damaged NIfTI header"),
     ],
 )
-def test_spoilt_headers_are_refused(tmp_path: Path, change: Callable[[nib.Nifti1Header], None], words: str) -> None:
+def test_corrupted_headers_are_refused(tmp_path: Path, change: Callable[[nib.Nifti1Header], None], words: str) -> None:
     for name in ("bad.nii", "bad.nii.gz"):
         path = save(tmp_path / name, numbered((9, 9, 9)), change=change)
         with pytest.raises(ScanError, match=words) as caught:
