@@ -79,7 +79,7 @@ def main(run: str, scan: str, reference: str, value: str, picture: str, base: st
 def _look(predictor: MixPredictor, slices: ScanSlices, truth: npt.NDArray[np.bool_], z: int) -> Seen:
     image = slices(z)
     square = Square.fit(slices.shape, slices.pixel_mm, predictor.size)
-    found = predictor.network.find(square.images(image[None])[:, None])
+    found = predictor.network.find(square.resize_images(image[None])[:, None])
     planes, scores = found.planes()
     sought = torch.nonzero(found.organs == 0)[:, 0].tolist()
     return Seen(
@@ -87,11 +87,11 @@ def _look(predictor: MixPredictor, slices: ScanSlices, truth: npt.NDArray[np.boo
         image=image.numpy(),
         reference=truth[z],
         present=float(found.present[0, 0]),
-        cam=square.back(found.cams)[0, 0].numpy(),
+        cam=square.restore(found.cams)[0, 0].numpy(),
         box=_box(square, found.boxes[sought[0]].tolist()) if sought else None,
-        masks=square.back(found.logits[sought].sigmoid()).flatten(0, 1).numpy() > 0.5,
+        masks=square.restore(found.logits[sought].sigmoid()).flatten(0, 1).numpy() > 0.5,
         scores=found.scores[sought[0]].tolist() if sought else [],
-        final=claimed(square.back(planes), scores)[0].numpy() == 1,
+        final=claimed(square.restore(planes), scores)[0].numpy() == 1,
     )
 
 

@@ -216,7 +216,7 @@ def test_exit_codes(tmp_path, capsys):
     assert cli.main(["finetune", "--data", str(tmp_path), "--out", str(tmp_path / "o"), "--steps", "0"]) == 2
     assert cli.main(["finetune", "--data", str(tmp_path), "--out", str(tmp_path / "o")]) == 1
     message = capsys.readouterr().err
-    assert "is no slice store" in message
+    assert "is not a slice store" in message
     assert "→" in message
     assert not (tmp_path / "o").exists()
 

@@ -212,11 +212,11 @@ def test_labels_of_another_store_are_not_learned_from(way, capsys):
         (way / "store" / f"{array}.npy").unlink()
         np.save(way / "store" / f"{array}.npy", other)
         assert finetune(way) == 1
-        assert f"{array}.npy changed or is of another store" in capsys.readouterr().err
+        assert f"{array}.npy changed or belongs to another store" in capsys.readouterr().err
         rewrite(way / "store" / f"{array}.npy", right)
     np.save(way / "store" / "labels.npy", np.zeros((24, 64, 64), np.uint8))
     assert finetune(way) == 1
-    assert "labels.npy is of another store: it holds (24, 64, 64)" in capsys.readouterr().err
+    assert "labels.npy belongs to another store: it holds (24, 64, 64)" in capsys.readouterr().err
 
 
 def test_a_store_made_before_digests_is_read(way):

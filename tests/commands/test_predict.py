@@ -13,7 +13,7 @@ from frugalseg.commands.finetune import finetune
 from frugalseg.commands.predict import predict
 from frugalseg.dataset.prepare import prepare
 from frugalseg.errors import OptionError, RunError, ScanError
-from frugalseg.imaging.formats import visible
+from frugalseg.imaging.formats import list_visible
 from frugalseg.options import FinetuneOptions, PredictOptions, PrepareOptions
 from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.refinement import refine as refining
@@ -55,7 +55,7 @@ def read_record(folder):
 
 def test_without_refine_nothing_is_refined(model, tmp_path):
     predict(options(model, tmp_path / "out"))
-    files = [path.name for path in visible(tmp_path / "out")]
+    files = [path.name for path in list_visible(tmp_path / "out")]
     assert files == [PREDICTIONS_FILE, *(f"scan_{i:02d}.nii.gz" for i in range(4))]
 
 

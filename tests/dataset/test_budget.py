@@ -105,16 +105,16 @@ def test_more_than_there_is(slices):
 
 
 def test_it_is_told_where_the_other_labelled_scans_are(slices):
-    with pytest.raises(SplitError, match="only 3 .*; the split keeps 16 other labelled scans .* and test") as told:
+    with pytest.raises(SplitError, match="only 3 .*; the split uses 16 other labelled scans .* and test") as caught:
         draw(slices, "4 scans", patients=PATIENTS[1:4])
-    assert "--split" in told.value.cure
-    assert "--fractions 0.15 0" in told.value.cure
-    with pytest.raises(SplitError, match="hold a target; the split keeps 16 other"):
+    assert "--split" in caught.value.cure
+    assert "--fractions 0.15 0" in caught.value.cure
+    with pytest.raises(SplitError, match="show a target; the split uses 16 other"):
         draw(slices, "400 slices", patients=PATIENTS[1:4])
-    with pytest.raises(SplitError) as told:
+    with pytest.raises(SplitError) as caught:
         draw(slices, "20 scans")
-    assert "split" not in told.value.problem
-    assert told.value.cure == "ask for at most 19"
+    assert "split" not in caught.value.problem
+    assert caught.value.cure == "give at most 19"
 
 
 def test_in_words_there_is_one_scan_and_there_are_three():

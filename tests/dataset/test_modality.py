@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from msgspec import UNSET
 
-from frugalseg.dataset.modality import ModalityError, expected_of_model
+from frugalseg.dataset.modality import ModalityError, expected_modality
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import OptionError, ScanError
@@ -63,11 +63,11 @@ def test_values_decide_and_one_line_says_so(ct: Path, mr: Path, capsys: pytest.C
 
 
 def test_options_decide_before_values_and_one_warning_says_that_they_differ(mr: Path, ct: Path) -> None:
-    with pytest.warns(UserWarning, match="8 of 8 scans do not look like HU .*scaled as CT nevertheless") as told:
+    with pytest.warns(UserWarning, match="8 of 8 scans do not look like HU .*scaled as CT anyway") as caught:
         store = prepare(options(mr, window=(-100.0, 100.0)))
     assert scale(store) == ("ct", -100, 100)
-    assert sum("look like" in str(warning.message) for warning in told) == 1
-    with pytest.warns(UserWarning, match="8 of 8 scans look like HU .*scaled as MR nevertheless"):
+    assert sum("look like" in str(warning.message) for warning in caught) == 1
+    with pytest.warns(UserWarning, match="8 of 8 scans look like HU .*scaled as MR anyway"):
         assert scale(prepare(options(ct, percentiles=(1.0, 99.0)))) == ("mr", 1, 99)
     assert scale(prepare(options(ct, modality="ct", percentiles=(1.0, 99.0), out=ct.with_name("b"))))[0] == "ct"
     with pytest.raises(OptionError, match="--window .* and --percentiles"):
@@ -94,17 +94,17 @@ def test_a_data_set_that_says_what_it_is_is_believed(mr: Path) -> None:
 def test_a_mixed_folder_is_refused_naming_the_scans_of_each_kind(ct: Path) -> None:
     for number in (0, 3, 5):
         as_mr(ct / f"scan_{number:02d}.nii.gz")
-    with pytest.raises(ScanError, match="scans of two kinds") as caught:
+    with pytest.raises(ScanError, match="scans of two modalities") as caught:
         prepare(options(ct))
-    assert "MR: scan_00, scan_03, scan_05, for values from 0" in caught.value.problem
-    assert "CT: scan_01, scan_02, scan_04, scan_06, scan_07, for" in caught.value.problem
+    assert "MR: scan_00, scan_03, scan_05 (values from 0" in caught.value.problem
+    assert "CT: scan_01, scan_02, scan_04, scan_06, scan_07 (values" in caught.value.problem
     assert "--modality" in caught.value.cure
     assert scale(prepare(options(ct, modality="mr")))[0] == "mr"
 
 
 def test_an_odd_scan_that_was_not_looked_at_first_is_found_too(ct: Path) -> None:
     as_mr(ct / "scan_05.nii.gz")
-    with pytest.raises(ScanError, match="scan_05 is MR, for values from 0 .*; the other scans are CT"):
+    with pytest.raises(ScanError, match="scan_05 is MR .values from 0 .*; the other scans are CT"):
         prepare(options(ct))
     with pytest.raises(ScanError, match="scan_05 is MR"):
         prepare(options(ct, skip_broken=True))  # it is not broken
@@ -113,7 +113,7 @@ def test_an_odd_scan_that_was_not_looked_at_first_is_found_too(ct: Path) -> None
 def test_dicom_of_two_modalities_is_refused_without_reading_it(tmp_path: Path) -> None:
     for name, tag in (("a", "CT"), ("b", "MR"), ("c", "MR")):
         write_series(tmp_path / "scans" / name, shape=(32, 32), Modality=tag, series=f"1.{ord(name)}")
-    with pytest.raises(ScanError, match="CT: a, for DICOM's Modality is CT\n    MR: b, c, for DICOM's Modality is MR"):
+    with pytest.raises(ScanError, match="CT: a .DICOM's Modality is CT.\n    MR: b, c .DICOM's Modality is MR."):
         prepare(options(tmp_path / "scans"))
 
 
@@ -122,7 +122,7 @@ def test_where_nothing_tells_percentiles_are_taken_and_a_warning_says_so(ct: Pat
         image, _ = tiny_scan(int(path.name[5:7]))
         few = np.where(np.random.default_rng(0).random(image.shape) < 0.005, -50, image.clip(0) + 1)
         nib.save(nib.Nifti1Image(few.astype(np.int16), AFFINE_LPS), path)
-    with pytest.warns(UserWarning, match="neither the files nor their values tell.*--modality ct"):
+    with pytest.warns(UserWarning, match="neither the files nor their values show.*--modality ct"):
         store = prepare(options(ct))
     assert scale(store) == ("mr", 0.5, 99.5)
 
@@ -166,21 +166,21 @@ def test_phantoms_look_like_what_they_are(tmp_path: Path) -> None:
 )
 def test_what_a_model_takes(ct: Path, mr: Path, kind: str, looks: list[str], refused: str | None) -> None:
     preprocessing = Preprocessing(32, IntensityScale(kind, 0, 100), tuple(looks))  # type: ignore[arg-type]
-    expected = expected_of_model(Path("run"), preprocessing, "auto")
-    insisting = expected_of_model(Path("run"), preprocessing, kind)  # type: ignore[arg-type]
+    expected = expected_modality(Path("run"), preprocessing, "auto")
+    insisting = expected_modality(Path("run"), preprocessing, kind)  # type: ignore[arg-type]
     for name, folder in (("ct", ct), ("mr", mr)):
         path = folder / "scan_00.nii.gz"
         insisting.check("scan_00", path, read_volume(path))
         if name != refused:
             expected.check("scan_00", path, read_volume(path))
             continue
-        words = f"scan_00 is {name.upper()}, for values .*; the model was trained on {kind.upper()}"
+        words = f"scan_00 is {name.upper()} .values .*; the model was trained on {kind.upper()}"
         with pytest.raises(ModalityError, match=words) as caught:
             expected.check("scan_00", path, read_volume(path))
         assert f"--modality {kind}" in caught.value.cure
     other = "mr" if kind == "ct" else "ct"
     with pytest.raises(OptionError, match=f"--modality {other}: run was trained on {kind.upper()}"):
-        expected_of_model(Path("run"), preprocessing, other)  # type: ignore[arg-type]
+        expected_modality(Path("run"), preprocessing, other)  # type: ignore[arg-type]
 
 
 def test_a_store_remembers_what_its_scans_look_like(mr: Path) -> None:

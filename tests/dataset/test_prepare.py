@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from frugalseg.dataset import prepare as room
+from frugalseg.dataset import prepare as module
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import DiskError, OptionError, PairingError, ScanError, StoreError
@@ -121,7 +121,7 @@ def test_unlabelled_folder_alone(cohort, tmp_path):
 
 def test_again_is_the_same_store_and_costs_nothing(cohort, tmp_path, monkeypatch):
     first = everything(prepare(options(cohort, tmp_path)))
-    monkeypatch.setattr(room, "prepare_scan", None)  # would fail if it were called
+    monkeypatch.setattr(module, "prepare_scan", None)  # would fail if it were called
     assert everything(prepare(options(cohort, tmp_path))) == first
 
 
@@ -161,11 +161,11 @@ def test_scans_that_were_copied_or_moved_are_the_same_scans(cohort, tmp_path, mo
         moved[-1].mkdir(parents=True)
         for path in folder.iterdir():
             (moved[-1] / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(room, "prepare_scan", None)  # would fail if it were called
+    monkeypatch.setattr(module, "prepare_scan", None)  # would fail if it were called
     store = prepare(options(moved, tmp_path))
     assert store.identity(store.split()) == before  # runs on it can be resumed
     with monkeypatch.context() as patch:
-        patch.setattr(room, "sha256", None)  # nothing is read a second time
+        patch.setattr(module, "sha256", None)  # nothing is read a second time
         prepare(options(moved, tmp_path))
     mask = bytearray((moved[1] / "scan_03.nii.gz").read_bytes())
     mask[-5] ^= 1  # the size stays
@@ -185,7 +185,7 @@ def test_store_of_other_scans_is_refused(cohort, tmp_path):
 def test_folder_that_is_no_store_is_left_alone(cohort, tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "notes.txt").write_text("mine")
-    with pytest.raises(StoreError, match="is no slice store"):
+    with pytest.raises(StoreError, match="is not a slice store"):
         prepare(options(cohort, tmp_path))
     assert [p.name for p in (tmp_path / "store").iterdir()] == ["notes.txt"]
 
@@ -193,7 +193,7 @@ def test_folder_that_is_no_store_is_left_alone(cohort, tmp_path):
 @pytest.fixture
 def interrupted(cohort, tmp_path, monkeypatch):
     """A prepare that was stopped after three of the scans."""
-    real, done = room.prepare_scan, []
+    real, done = module.prepare_scan, []
 
     def dies_at_the_fourth(job):
         if len(done) == 3:
@@ -201,10 +201,10 @@ def interrupted(cohort, tmp_path, monkeypatch):
         done.append(job.case)
         return real(job)
 
-    monkeypatch.setattr(room, "prepare_scan", dies_at_the_fourth)
+    monkeypatch.setattr(module, "prepare_scan", dies_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         prepare(options(cohort, tmp_path, workers=0))
-    monkeypatch.setattr(room, "prepare_scan", lambda job: done.append(job.case) or real(job))
+    monkeypatch.setattr(module, "prepare_scan", lambda job: done.append(job.case) or real(job))
     return done
 
 
@@ -280,10 +280,10 @@ def test_three_at_once_make_one_store_of_one_of_them(cohort, tmp_path, targets):
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    told = [process.communicate(timeout=120) for process in processes]
-    assert all(process.returncode == 0 for process in processes), told
-    done = [target for target, (out, _) in zip(targets, told, strict=True) if out.startswith("done")]
-    refused = [out for out, _ in told if not out.startswith("done")]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert all(process.returncode == 0 for process in processes), outputs
+    done = [target for target, (out, _) in zip(targets, outputs, strict=True) if out.startswith("done")]
+    refused = [out for out, _ in outputs if not out.startswith("done")]
     assert len(set(done)) == 1
     assert all("another process works in" in out or "other parameters (targets" in out for out in refused)
     alone = prepare(options(cohort, tmp_path, target=[done[0]], size=64, out=tmp_path / "alone"))
@@ -390,7 +390,7 @@ def test_the_split_of_the_labelled_scans_is_told(tmp_path, capsys, labelled, cha
     lines = capsys.readouterr().err.splitlines()
     where = lines.index(f"  labelled scans: {said}")
     if " 0 for validation" in said:
-        assert "keeps its last step's model" in lines[where + 1]
+        assert "keeps the model of the last step" in lines[where + 1]
         assert "--fractions" in lines[where + 1]
         assert "--split" in lines[where + 1]
     else:
@@ -401,11 +401,11 @@ def test_labelled_scans_that_a_split_file_leaves_out_are_told(cohort, tmp_path, 
     split = {"train": ["scan_00", "scan_01"], "validation": ["scan_02"]}
     (tmp_path / "split.json").write_text(json.dumps(split))
     prepare(options(cohort, tmp_path, split=tmp_path / "split.json"))
-    assert "0 for test, 3 for nothing, as --split does not name them" in capsys.readouterr().err
+    assert "0 for test, 3 unused, since --split does not list them" in capsys.readouterr().err
 
 
 def test_images_given_as_their_own_labels(cohort, tmp_path):
-    with pytest.raises(PairingError, match=r"scan_00: image and label are one file, .*, and so of 5 more"):
+    with pytest.raises(PairingError, match=r"scan_00: image and label are the same file, .*, and likewise for 5 more"):
         prepare(options((cohort[0], cohort[0]), tmp_path))
     assert not (tmp_path / "store").exists()
 
@@ -437,10 +437,10 @@ def test_full_disk_leaves_no_store(cohort, tmp_path):
 
 def test_middle_of_the_scans(cohort, tmp_path):
     store = prepare(options(cohort, tmp_path))
-    kept = store.slices[store.middle(0.3)]
+    kept = store.slices[store.is_middle(0.3)]
     assert (kept.groupby("case")["z"].agg(list).map(tuple) == (4, 5, 6, 7)).all()
-    assert store.middle(1.0).all()
-    assert (store.slices[store.middle(0.01)].groupby("case").size() == 1).all()
+    assert store.is_middle(1.0).all()
+    assert (store.slices[store.is_middle(0.01)].groupby("case").size() == 1).all()
 
 
 def test_padding_of_a_series_is_out_of_the_picture(tmp_path):

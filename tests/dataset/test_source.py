@@ -51,11 +51,11 @@ def test_a_small_store_is_kept_in_memory(store):
 @given(st.lists(st.integers(0, 39), min_size=1), st.data())
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_source_of_some_rows_gives_the_batches_of_one_of_all(store, needed, data):
-    asked = torch.tensor(data.draw(st.lists(st.sampled_from(needed), min_size=1)))
+    requested = torch.tensor(data.draw(st.lists(st.sampled_from(needed), min_size=1)))
     for with_labels in (True, False):
-        whole = SliceSource(store, CPU, with_labels, resident=True).gather(asked)
+        whole = SliceSource(store, CPU, with_labels, resident=True).gather(requested)
         for resident in (True, False):
-            part = SliceSource(store, CPU, with_labels, resident, rows=np.array(needed)).gather(asked)
+            part = SliceSource(store, CPU, with_labels, resident, rows=np.array(needed)).gather(requested)
             assert torch.equal(part.images, whole.images)
             assert part.labels is whole.labels is None or torch.equal(part.labels, whole.labels)
 
@@ -63,8 +63,8 @@ def test_a_source_of_some_rows_gives_the_batches_of_one_of_all(store, needed, da
 def test_only_the_rows_needed_are_kept_and_counted(store):
     rows = np.array([30, 2, 2, 17])
     assert [len(held) for held in SliceSource(store, CPU, True, resident=True, rows=rows)._held] == [3, 3]
-    room = 2 * 3 * 8 * 8 * (2 + 1)  # half of it holds three slices with labels
-    with mock.patch("frugalseg.dataset.source.free_memory", return_value=room):
+    free_bytes = 2 * 3 * 8 * 8 * (2 + 1)  # half of it holds three slices with labels
+    with mock.patch("frugalseg.dataset.source.free_memory", return_value=free_bytes):
         assert SliceSource(store, CPU, True, rows=rows).resident
         assert not SliceSource(store, CPU, True, rows=np.arange(4)).resident
         assert not SliceSource(store, CPU, True).resident

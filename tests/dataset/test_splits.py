@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from frugalseg.dataset.splits import check_leakage, draw_split, patient_of, read_split
+from frugalseg.dataset.splits import check_leakage, draw_split, parse_patient, read_split
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.records.split import Split
 
@@ -88,11 +88,11 @@ def test_one_scan_under_two_names_in_two_parts_is_leakage():
 
 
 def test_the_patient_is_the_first_group_of_the_pattern():
-    assert patient_of("P1_before", "(.+)") == "P1_before"
-    assert patient_of("P1_before", r"(P\d+)_") == "P1"
+    assert parse_patient("P1_before", "(.+)") == "P1_before"
+    assert parse_patient("P1_before", r"(P\d+)_") == "P1"
     with pytest.raises(OptionError, match="finds no patient in the case id 'P1_before'"):
-        patient_of("P1_before", r"(Q\d+)_")
+        parse_patient("P1_before", r"(Q\d+)_")
     with pytest.raises(OptionError, match="finds no patient"):
-        patient_of("P1_before", r"P\d+")
-    with pytest.raises(OptionError, match="is no regular expression"):
-        patient_of("P1_before", "(")
+        parse_patient("P1_before", r"P\d+")
+    with pytest.raises(OptionError, match="is not a valid regular expression"):
+        parse_patient("P1_before", "(")

@@ -19,7 +19,7 @@ from tests.scans import write_cohort
 
 
 @pytest.fixture
-def asked(tmp_path):
+def options(tmp_path):
     images, labels = write_cohort(tmp_path, 4)
     return PrepareOptions(images=images, labels=labels, target=["liver=6"], size=32, out=tmp_path / "store")
 
@@ -60,28 +60,28 @@ def test_the_usual_number_leaves_each_superpixel_ten_cells():
     assert Slic.for_size(256, 77, 10.0).segments == 77
 
 
-def test_prepare_computes_them_of_every_slice(asked):
-    store = prepare(replace(asked, superpixels=True, segments=12))
+def test_prepare_computes_them_of_every_slice(options):
+    store = prepare(replace(options, superpixels=True, segments=12))
     assert store.superpixels.shape == store.images.shape
     assert store.superpixels.dtype == np.uint16
-    assert store.superpixels_made == SuperpixelParameters(segments=12, compactness=10.0)
+    assert store.superpixel_parameters == SuperpixelParameters(segments=12, compactness=10.0)
     for row in (0, 17, 30, len(store.slices) - 1):
         np.testing.assert_array_equal(store.superpixels[row], Slic(12, 10.0)(store.images[row]))
 
 
-def test_adding_them_leaves_all_else_and_the_stores_identity_as_they_were(asked):
-    plain = prepare(asked)
+def test_adding_them_leaves_all_else_and_the_stores_identity_as_they_were(options):
+    plain = prepare(options)
     before = {path.name: path.read_bytes() for path in plain.folder.iterdir() if path.name != "store.json"}
     identity = plain.identity(plain.split())
     store = prepare_superpixels(SuperpixelOptions(data=plain.folder))
     assert {path.name for path in store.folder.iterdir()} == {*before, "store.json", "superpixels.npy"}
     assert {name: (store.folder / name).read_bytes() for name in before} == before
     assert SliceStore.open(store.folder).identity(store.split()) == identity
-    assert prepare(replace(asked, superpixels=True)).superpixels_made == store.superpixels_made
+    assert prepare(replace(options, superpixels=True)).superpixel_parameters == store.superpixel_parameters
 
 
-def test_what_an_interruption_left_is_kept(asked, monkeypatch):
-    store = prepare(asked)
+def test_what_an_interruption_left_is_kept(options, monkeypatch):
+    store = prepare(options)
     done = []
 
     def work(job):
@@ -90,32 +90,32 @@ def test_what_an_interruption_left_is_kept(asked, monkeypatch):
         done.append(job.part.name)
         return original(job)
 
-    original = module._superpixels_of_scan
-    monkeypatch.setattr(module, "_superpixels_of_scan", work)
+    original = module._segment_scan
+    monkeypatch.setattr(module, "_segment_scan", work)
     options = SuperpixelOptions(data=store.folder, workers=0)
     with pytest.raises(KeyboardInterrupt):
         prepare_superpixels(options)
-    assert SliceStore.open(store.folder).superpixels_made is None
+    assert SliceStore.open(store.folder).superpixel_parameters is None
     again = []
-    monkeypatch.setattr(module, "_superpixels_of_scan", lambda job: again.append(job.part.name) or original(job))
+    monkeypatch.setattr(module, "_segment_scan", lambda job: again.append(job.part.name) or original(job))
     whole = prepare_superpixels(options)
     assert set(again) == {f"scan_{i:02d}.map" for i in range(4)} - set(done)
     for row in (0, 20, 40):
         np.testing.assert_array_equal(whole.superpixels[row], Slic(16, 10.0)(whole.images[row]))
 
 
-def test_other_superpixels_are_refused_until_the_old_ones_are_gone(asked):
-    store = prepare(replace(asked, superpixels=True))
+def test_other_superpixels_are_refused_until_the_old_ones_are_gone(options):
+    store = prepare(replace(options, superpixels=True))
     other = SuperpixelOptions(data=store.folder, segments=9)
     with pytest.raises(StoreError, match=r"16 segments of compactness 10, not 9 segments") as error:
         prepare_superpixels(other)
     assert "superpixels.npy" in error.value.cure
     (store.folder / "superpixels.npy").unlink()
-    assert prepare_superpixels(other).superpixels_made.segments == 9
+    assert prepare_superpixels(other).superpixel_parameters.segments == 9
 
 
-def test_a_store_without_them_says_how_to_add_them(asked):
-    store = prepare(asked)
+def test_a_store_without_them_says_how_to_add_them(options):
+    store = prepare(options)
     with pytest.raises(StoreError, match="no superpixels") as error:
         _ = store.superpixels
     assert f"frugalseg prepare superpixels --data {store.folder}" in error.value.cure

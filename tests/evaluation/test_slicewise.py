@@ -10,7 +10,7 @@ from frugalseg.evaluation.slicewise import (
     compare_slices,
     dice_slice_smooth1,
     hd_slice_px,
-    middle_slices,
+    middle_range,
     pool_slices,
 )
 
@@ -54,7 +54,7 @@ def test_detection_of_slices_and_counts(stacks):
 
 @pytest.mark.parametrize(("count", "expected"), [(10, (3, 6)), (11, (4, 7)), (1, (0, 1)), (100, (35, 65))])
 def test_the_middle_slices(count, expected):
-    assert middle_slices(count, POLYCL_MIDDLE) == slice(*expected)
+    assert middle_range(count, POLYCL_MIDDLE) == slice(*expected)
 
 
 def test_pooling_weighs_slices_not_scans(stacks):

@@ -1,8 +1,8 @@
-"""Read many spoilt files, each in a process that may end or hang, and count what happens.
+"""Read many corrupted files, each in a process that may end or hang, and count what happens.
 
     python -m tests.imaging.fuzz_readers --files 10000 --seed 0 --keep FOLDER
 
-The same seed gives the same files. A reader may read a spoilt file (not every byte matters) or refuse it by a
+The same seed gives the same files. A reader may read a corrupted file (not every byte matters) or refuse it by a
 `ScanError`; everything else is a fault, and ends the program with 1.
 """
 
@@ -42,13 +42,13 @@ class Result:
         number: of the file; with the seed, it makes the file again.
         kind: the format.
         outcome: one of `OUTCOMES`.
-        told: the exception's class and words, or the signal.
+        detail: the exception's class and message, or the exit code.
     """
 
     number: int
     kind: str
     outcome: str
-    told: str = ""
+    detail: str = ""
 
 
 def read_one(path: Path) -> tuple[str, str]:
@@ -58,9 +58,9 @@ def read_one(path: Path) -> tuple[str, str]:
     from frugalseg.imaging.volume import canonical
 
     try:
-        upright, way = canonical(read_volume(path))
+        upright, reorientation = canonical(read_volume(path))
         fingerprint(upright)
-        way.undo(upright.array)
+        reorientation.undo(upright.array)
         read_labels(path)
     except ScanError as error:
         return REFUSED, str(error)
@@ -118,8 +118,8 @@ class Reader:
         self.process.join()
 
 
-def write_spoilt(original: Original, seed: int, number: int, folder: Path) -> Path:
-    """Write spoilt file `number` of a seed with all it needs; returns what is to be read."""
+def write_corrupted(original: Original, seed: int, number: int, folder: Path) -> Path:
+    """Write corrupted file `number` of a seed with all it needs; returns what is to be read."""
     folder.mkdir(parents=True)
     (folder / original.name).write_bytes(mutate(original, np.random.default_rng([seed, number])))
     for name, content in original.beside.items():
@@ -128,7 +128,7 @@ def write_spoilt(original: Original, seed: int, number: int, folder: Path) -> Pa
 
 
 def run(files: int, seed: int, workers: int = 1, keep: Path | None = None, timeout: float = TIMEOUT_S) -> list[Result]:
-    """Read `files` spoilt files; those that show a fault are copied to `keep`."""
+    """Read `files` corrupted files; those that show a fault are copied to `keep`."""
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(workers) as pool:
         whole = Path(place) / "whole"
         whole.mkdir()
@@ -138,8 +138,8 @@ def run(files: int, seed: int, workers: int = 1, keep: Path | None = None, timeo
             reader, results = Reader(timeout, MEMORY), []
             for number in range(first, files, workers):
                 original, folder = kinds[number % len(kinds)], Path(place) / str(number)
-                outcome, told = reader.read(write_spoilt(original, seed, number, folder))
-                results.append(Result(number, original.kind, outcome, told))
+                outcome, detail = reader.read(write_corrupted(original, seed, number, folder))
+                results.append(Result(number, original.kind, outcome, detail))
                 if keep is not None and outcome in FAULTS:
                     shutil.copytree(folder, keep / f"{seed}-{number}", dirs_exist_ok=True)
                 shutil.rmtree(folder)
@@ -167,12 +167,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder for files that show a fault")
-    given = parser.parse_args()
-    results = run(given.files, given.seed, given.workers, given.keep)
+    arguments = parser.parse_args()
+    results = run(arguments.files, arguments.seed, arguments.workers, arguments.keep)
     print(table(results))
     faults = [r for r in results if r.outcome in FAULTS]
     for fault in faults:
-        print(f"file {fault.number} ({fault.kind}): {fault.outcome}, {fault.told}")
+        print(f"file {fault.number} ({fault.kind}): {fault.outcome}, {fault.detail}")
     return 1 if faults else 0
 
 

@@ -1,4 +1,4 @@
-"""Small scans of every format, and ways to spoil their files; everything is a function of a random generator."""
+"""Small scans of every format, and ways to corrupt their files, all determined by a random generator."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ EXTREMES = {**_EXTREMES, 4: (*_EXTREMES[4], struct.pack("<f", np.inf), struct.pa
 
 
 def flip_bits(content: bytes, rng: Random) -> bytes:
-    """One to twenty bits the other way."""
+    """One to twenty bits flipped."""
     array = np.frombuffer(content, np.uint8).copy()
     for place in rng.integers(0, len(array), rng.integers(1, 21)):
         array[place] ^= 1 << int(rng.integers(8))
@@ -246,7 +246,7 @@ IN_TEXT: tuple[Mutation, ...] = (set_word, set_value, set_value, move_lines)
 
 
 def mutate(original: Original, rng: Random) -> bytes:
-    """The file spoilt in one to three ways, two times of three in its header alone."""
+    """The file corrupted in one to three ways, in two of three cases in its header only."""
     content = original.content
     packed = content[:2] == b"\x1f\x8b" and rng.random() < 0.8
     if packed:
@@ -260,5 +260,5 @@ def mutate(original: Original, rng: Random) -> bytes:
     for _ in range(int(rng.choice([1, 1, 1, 2, 3]))):
         if header:
             header = ways[int(rng.integers(len(ways)))](header, rng)
-    spoilt = header + rest
-    return gzip.compress(spoilt, 1, mtime=0) if packed else spoilt
+    corrupted = header + rest
+    return gzip.compress(corrupted, 1, mtime=0) if packed else corrupted

@@ -1,4 +1,4 @@
-"""Scans and grids that this room's tests share."""
+"""Scans and grids shared by the imaging tests."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def write_slice(
     series: str = "1.2.3",
     **tags: object,
 ) -> Path:
-    """One uncompressed DICOM slice; a tag given as None is left out of the file."""
+    """One uncompressed DICOM slice; a tag given as None is omitted."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid()

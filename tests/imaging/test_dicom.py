@@ -35,7 +35,7 @@ def test_a_shuffled_series_is_sorted_and_placed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("orientation", "step", "axes"),
     [
-        ((1, 0, 0, 0, 1, 0), (0, 0, -3), "LAS"),  # told from the head down
+        ((1, 0, 0, 0, 1, 0), (0, 0, -3), "LAS"),  # numbered from the head down
         ((-1, 0, 0, 0, -1, 0), (0, 0, 3), "RPS"),  # prone
         ((1, 0, 0, 0, -1, 0), (0, 0, 3), "LPS"),  # rows mirrored: the normal points down, slices still run up
         ((1, 0, 0, 0, 0, -1), (0, 3, 0), "LSP"),  # coronal
@@ -222,7 +222,7 @@ def test_files_that_are_no_slice_are_named(tmp_path: Path, tags: dict[str, objec
 def test_a_broken_file_among_the_slices_is_named(tmp_path: Path, content: bytes) -> None:
     write_series(tmp_path)
     (tmp_path / "IM005").write_bytes(content)
-    expect(tmp_path, "IM005", "is among DICOM files but is none")
+    expect(tmp_path, "IM005", "lies among DICOM files but is not a DICOM file")
 
 
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:

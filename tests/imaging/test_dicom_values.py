@@ -79,7 +79,7 @@ def test_each_slice_of_pet_has_a_slope_of_its_own(tmp_path: Path) -> None:
     [
         ({"RescaleSlope": 0}, "RescaleSlope 0"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "holds colours (PALETTE COLOR)"),
-        ({"PhotometricInterpretation": "MONOCHROME1"}, "stores bright as low (MONOCHROME1)"),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, "stores bright pixels as low values (MONOCHROME1)"),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "holds colours (RGB)"),
         ({"BitsStored": 12, "HighBit": 15}, "stores 12 bits below bit 15"),
     ],

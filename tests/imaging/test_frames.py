@@ -1,4 +1,4 @@
-"""Masks lie on their scan in every program: SimpleITK, which sees qform and units, is asked."""
+"""Masks lie on their scan in every program: SimpleITK, which reads qform and units, decides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from frugalseg.errors import ScanError
 from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.nifti_place import PLACE
+from frugalseg.imaging.nifti_placement import PLACEMENT_FIELDS
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.validation import ScanWarning
 from frugalseg.imaging.volume import Volume
@@ -91,7 +91,7 @@ def test_itk_sees_mask_and_scan_at_one_place(
         added = int(here["qform_code"]) != int(there["qform_code"])
         assert np.allclose(after.GetDirection(), before.GetDirection(), rtol=0, atol=3e-4 if added else 0)
         assert added or after.GetSpacing() == before.GetSpacing()
-        assert added or all(np.array_equal(here[name], there[name]) for name in PLACE)
+        assert added or all(np.array_equal(here[name], there[name]) for name in PLACEMENT_FIELDS)
         assert not added or codes[1] == 0 < codes[0]
     else:
         with pytest.warns(ScanWarning, match="cannot open it"):
@@ -118,7 +118,7 @@ def test_codes_and_both_forms_of_the_scan_are_kept(tmp_path: Path, codes: tuple[
     sform, qform = make_affine(7, (1, 2, 3), (5, 6, 7)), make_affine(7, (1, 2, 3), (5, 6, 7), (10, -5, 3))
     path = save(tmp_path / "a.nii", sform, qform, codes)
     here, there = nib.load(path).header, nib.load(masked(path)).header
-    for name in PLACE:
+    for name in PLACEMENT_FIELDS:
         assert np.array_equal(here[name], there[name]), name
 
 
@@ -144,7 +144,7 @@ def test_forms_that_disagree_are_said_once(tmp_path: Path) -> None:
         read_volume(path)
         read_labels(path)  # a mask goes by its scan
     assert len(said) == 1
-    assert "a.nii.gz has a qform and an sform that place it up to 11.6 mm apart" in str(said[0].message)
+    assert "a.nii.gz has a qform and an sform that differ by up to 11.6 mm" in str(said[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read_volume(save(tmp_path / "b.nii.gz", np.eye(4), make_affine(origin=(0.01, 0, 0))))
@@ -193,7 +193,7 @@ def test_itk_sees_the_mask_of_a_dicom_series_where_it_sees_the_series(
         scan = read_volume(tmp_path / "s")
     assert bool(said) == bool(step[0] or step[1])
     if said:
-        assert "not at right angles (a tilted gantry?)" in str(said[0].message)
+        assert "not at right angles (gantry tilt?)" in str(said[0].message)
     write_mask(scan.with_array((scan.array % 7).astype(np.uint8)), tmp_path / "m.nii.gz")
     mask = SimpleITK.ReadImage(str(tmp_path / "m.nii.gz"))
     assert mask.GetSize() == series.GetSize()

@@ -90,7 +90,7 @@ def test_a_constant_scan_is_said(tmp_path: Path, value: int, suffix: str) -> Non
     path = tmp_path / f"a{suffix}"
     kind = nib.MGHImage if suffix == ".mgz" else nib.Nifti1Image
     nib.save(kind(np.full((3, 4, 5), value, np.int16), AFFINE), path)
-    with pytest.warns(ScanWarning, match=f"every voxel is {value}; the scan shows nothing"):
+    with pytest.warns(ScanWarning, match=f"all voxels are {value}; the scan has no content"):
         read_volume(path)
 
 

@@ -1,4 +1,4 @@
-"""A few hundred spoilt files end no process, hang none, and are read or refused by a `ScanError`.
+"""A few hundred corrupted files end no process, hang none, and are read or refused by a `ScanError`.
 
 `python -m tests.imaging.fuzz_readers` reads ten thousand.
 """
@@ -19,23 +19,23 @@ from tests.imaging.mutations import mutate, originals
 pytest.importorskip("resource", reason="limits of memory are set as on Linux and macOS")
 
 
-def test_spoilt_files_are_read_or_refused() -> None:
+def test_corrupted_files_are_read_or_refused() -> None:
     results = run(files=510, seed=11)
     assert [r for r in results if r.outcome in FAULTS] == []
-    # Neither are all refused out of hand, nor does spoiling them do nothing.
+    # Some are refused and some are read, so that the corruption has an effect but not always.
     for kind in {r.kind for r in results}:
         assert {r.outcome for r in results if r.kind == kind} == {READ, REFUSED}, table(results)
 
 
-def test_the_whole_files_are_read_and_a_seed_always_spoils_them_alike(tmp_path: Path) -> None:
+def test_the_whole_files_are_read_and_a_seed_always_corrupts_them_alike(tmp_path: Path) -> None:
     for number, original in enumerate(originals(tmp_path)):
         folder = tmp_path / str(number)
         folder.mkdir()
         for name, content in {original.name: original.content, **original.beside}.items():
             (folder / name).write_bytes(content)
         assert read_one(folder / original.name) == (READ, ""), original.name
-        spoilt = [mutate(original, np.random.default_rng([5, number])) for _ in range(2)]
-        assert spoilt[0] == spoilt[1]
+        corrupted = [mutate(original, np.random.default_rng([5, number])) for _ in range(2)]
+        assert corrupted[0] == corrupted[1]
 
 
 def _fault(path: Path) -> tuple[str, str]:

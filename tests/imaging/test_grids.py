@@ -112,16 +112,16 @@ def test_what_differs_is_said_in_words() -> None:
     thicker = make_affine(0, (0.75, 0.75, 2.5))
     for labels, words in (
         (Volume(image.array, tilted), ["directions by 3°"]),
-        (Volume(image.array, thicker), ["spacing by (0, 0, 0.5) mm", "up to 7.5 mm (3.8 voxels) apart"]),
+        (Volume(image.array, thicker), ["spacing by (0, 0, 0.5) mm", "differ by up to 7.5 mm (3.8 voxels)"]),
         (Volume(image.array[..., 1:], image.affine), ["64×64×15 instead of 64×64×16 voxels"]),
     ):
         with pytest.raises(PairingError) as caught:
             onto_grid(labels, image, "case_7")
-        told = caught.value.problem
-        assert told.startswith("case_7: image and labels are on different grids: ")
-        assert all(word in told for word in [*words, image.describe_grid(), labels.describe_grid()])
+        problem = caught.value.problem
+        assert problem.startswith("case_7: image and labels are on different grids: ")
+        assert all(word in problem for word in [*words, image.describe_grid(), labels.describe_grid()])
         assert not any(
-            word in told for word in ("spacing by", "directions by", "first voxel by") if word not in words[0]
+            word in problem for word in ("spacing by", "directions by", "first voxel by") if word not in words[0]
         )
 
 
@@ -136,6 +136,6 @@ def test_one_way_up_for_a_scan_at_45_degrees_and_its_mask() -> None:
     """The mask's header was rounded to the other side of 45°: its slices are those of the scan all the same."""
     scan, mask = (Volume(numbered(), make_affine(0, (2, 2, 2), (45 + by, 0, 0))) for by in (-1e-5, 1e-5))
     assert nib.aff2axcodes(scan.affine) != nib.aff2axcodes(mask.affine)
-    upright, way = canonical(scan)
-    assert np.array_equal(way.apply(onto_grid(mask, scan, "a")).array, upright.array)
+    upright, reorientation = canonical(scan)
+    assert np.array_equal(reorientation.apply(onto_grid(mask, scan, "a")).array, upright.array)
     assert np.array_equal(canonical(mask)[0].array, upright.array)

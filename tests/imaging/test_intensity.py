@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frugalseg.errors import OptionError
-from frugalseg.imaging.intensity import SAMPLE, IntensityScale, looks_like_hu, padding_in
+from frugalseg.imaging.intensity import SAMPLE, IntensityScale, detect_padding, looks_like_hu
 from frugalseg.imaging.read import read_volume
 
 CT = IntensityScale("ct", -160, 240)
@@ -156,9 +156,9 @@ def test_a_scan_of_padding_and_one_value() -> None:
 def test_what_looks_like_padding(outside: int) -> None:
     rng = np.random.default_rng(0)
     values = rng.integers(5, 457, (12, 20, 20))
-    assert padding_in(values) is None
+    assert detect_padding(values) is None
     values[:, :8] = outside
-    found = padding_in(values)
+    found = detect_padding(values)
     assert found is not None
     assert found == (outside, pytest.approx(0.4), 5, 456)
 
@@ -167,13 +167,13 @@ def test_what_does_not_look_like_padding() -> None:
     rng = np.random.default_rng(0)
     ct = rng.normal(40, 30, (20, 20, 20))
     ct[:8] = -1024  # air, clipped
-    assert padding_in(ct) is None
-    assert padding_in(np.where(ct > 40, 1, 0)) is None
+    assert detect_padding(ct) is None
+    assert detect_padding(np.where(ct > 40, 1, 0)) is None
     stripped = np.where(ct < 0, 0, ct + 800)
-    assert padding_in(stripped) is None
+    assert detect_padding(stripped) is None
     ct[9, 9, 9] = -5000  # a single voxel is no padding
-    assert padding_in(ct) is None
-    assert padding_in(np.full((3, 3, 3), -2000)) is None
+    assert detect_padding(ct) is None
+    assert detect_padding(np.full((3, 3, 3), -2000)) is None
 
 
 def test_what_looks_like_hu() -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from frugalseg.imaging.find import find_scans
-from frugalseg.imaging.modality import declared_modality, find_modality, modality_of_values
+from frugalseg.imaging.modality import find_modality, guess_modality, read_declared_modality
 from frugalseg.imaging.read import read_volume
 from tests.imaging.scans import write_series
 from tests.scans import tiny_scan
@@ -47,7 +47,7 @@ def _padded(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     ],
 )
 def test_values_tell(array: npt.NDArray[np.generic], kind: str | None) -> None:
-    found = modality_of_values(array)
+    found = guess_modality(array)
     assert found.kind == kind
     assert f"{array.min():g}" in found.why
 
@@ -58,7 +58,7 @@ def test_values_tell(array: npt.NDArray[np.generic], kind: str | None) -> None:
 def test_dicom_tells(tmp_path: Path, tag: str | None, kind: str | None) -> None:
     files = write_series(tmp_path / "a", Modality=tag)
     for path in (tmp_path / "a", files[0]):
-        declared = declared_modality(path)
+        declared = read_declared_modality(path)
         assert (declared and declared.kind) == kind
         # Pixels from 0 on look like MR where the tag says nothing.
         assert find_modality(path, read_volume(path)).kind == (kind or "mr")
@@ -87,12 +87,12 @@ def test_a_raw_data_set_tells(tmp_path: Path, content: object, kind: str | None)
     path = images / "a_0000.nii.gz"
     nib.save(nib.Nifti1Image(tiny_scan(0)[0], np.eye(4)), path)
     (images.parent / "dataset.json").write_text(content if isinstance(content, str) else json.dumps(content))
-    declared = declared_modality(path)
+    declared = read_declared_modality(path)
     assert (declared and declared.kind) == kind
     assert find_modality(path, read_volume(path)).kind == (kind or "ct")
     # A dataset.json beside another folder says nothing of it.
     elsewhere = images.rename(images.with_name("scans")) / path.name
-    assert declared_modality(elsewhere) is None
+    assert read_declared_modality(elsewhere) is None
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,6 @@ def test_a_raw_data_set_tells(tmp_path: Path, content: object, kind: str | None)
 def test_real_scans_are_what_they_are(shared_data: Path, folder: str, kind: str) -> None:
     for path in list(find_scans(shared_data / folder).values())[:5]:
         array = read_volume(path).array
-        assert modality_of_values(array).kind == kind, path
+        assert guess_modality(array).kind == kind, path
         if kind == "ct":
-            assert modality_of_values((array.astype(np.int32) + 1024).clip(0)).kind == "mr"
+            assert guess_modality((array.astype(np.int32) + 1024).clip(0)).kind == "mr"

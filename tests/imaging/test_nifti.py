@@ -24,7 +24,7 @@ def save(
     affine: npt.NDArray[np.float64] | None = None,
     change: Callable[[nib.Nifti1Header], None] = lambda _: None,
 ) -> Path:
-    """Write a NIfTI-1 file whose header `change` may spoil in ways nibabel would not write."""
+    """Write a NIfTI-1 file whose header `change` may corrupt in ways nibabel would not write."""
     image = nib.Nifti1Image(array, np.eye(4) if affine is None else affine)
     raw = bytearray(image.to_bytes())
     header = nib.Nifti1Header(bytes(raw[:348]))
@@ -139,12 +139,12 @@ def _one_bit(header: nib.Nifti1Header) -> None:
         (_qform_without_spacing, "zero spacing"),
         (_sform_without_spacing, "zero spacing"),
         (_nan_sform, "not a finite"),
-        (_too_many_voxels, "more voxels than memory holds|cut short"),
+        (_too_many_voxels, "more voxels than memory holds|truncated"),
         (_negative_dimension, "damaged NIfTI header"),
         (_one_bit, "damaged NIfTI header"),
     ],
 )
-def test_spoilt_headers_are_refused(tmp_path: Path, change: Callable[[nib.Nifti1Header], None], words: str) -> None:
+def test_corrupted_headers_are_refused(tmp_path: Path, change: Callable[[nib.Nifti1Header], None], words: str) -> None:
     for name in ("bad.nii", "bad.nii.gz"):
         path = save(tmp_path / name, numbered((9, 9, 9)), change=change)
         with pytest.raises(ScanError, match=words) as caught:
@@ -179,7 +179,7 @@ def damaged_files() -> dict[str, bytes]:
 def test_damaged_files_are_refused_by_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(damaged_files()[name])
-    with pytest.raises(ScanError, match=r"cut short|damaged|no NIfTI file|empty|compressed") as caught:
+    with pytest.raises(ScanError, match=r"truncated|damaged|no NIfTI file|empty|compressed") as caught:
         load_nifti(path)
     assert caught.value.problem.startswith(str(path))
     assert caught.value.cure

@@ -32,7 +32,7 @@ def test_every_format_is_recognised(tmp_path: Path) -> None:
 
 def test_unknown_missing_and_empty_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
-    with pytest.raises(ScanError, match=r"a\.png is of no known format"):
+    with pytest.raises(ScanError, match=r"a\.png is not of a known format"):
         read_volume(tmp_path / "a.png")
     for name in ("gone", "gone.nii.gz"):
         with pytest.raises(ScanError, match=f"{name} does not exist"):
@@ -59,7 +59,7 @@ def test_nan_and_infinity_become_the_lowest_finite_value_and_are_said(tmp_path: 
 
 def test_a_scan_of_nothing_but_nan_is_refused(tmp_path: Path) -> None:
     path = nifti(tmp_path / "nan.nii.gz", np.full((3, 3, 3), np.nan, np.float32))
-    with pytest.raises(ScanError, match=r"nan\.nii\.gz holds no finite value"):
+    with pytest.raises(ScanError, match=r"nan\.nii\.gz has no finite value"):
         read_volume(path)
 
 

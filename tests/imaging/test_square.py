@@ -62,7 +62,7 @@ def test_pixel_spacing_of_plain_cases() -> None:
 @settings(deadline=None)
 @given(squares())
 def test_images_are_padded_with_0_and_nothing_else_is(square: Square) -> None:
-    out = square.images(torch.ones(2, *square.shape))
+    out = square.resize_images(torch.ones(2, *square.shape))
     top, left = square.pads
     assert out.shape == (2, square.size, square.size)
     inner = out[:, top : square.size - top, left : square.size - left]
@@ -77,13 +77,15 @@ def test_flips_commute(square: Square, seed: int) -> None:
     images = torch.rand(2, *square.shape, generator=generator)
     labels = torch.randint(0, 5, (2, *square.shape), generator=generator, dtype=torch.uint8)
     for axis in (1, 2):
-        assert torch.allclose(square.images(images.flip(axis)), square.images(images).flip(axis), atol=1e-5)
+        assert torch.allclose(
+            square.resize_images(images.flip(axis)), square.resize_images(images).flip(axis), atol=1e-5
+        )
         # Only a middle row that falls between two has no fair choice.
         if square.inner[axis - 1] % 2 == 0 or square.shape[axis - 1] % 2 == 1:
-            assert torch.equal(square.labels(labels.flip(axis)), square.labels(labels).flip(axis))
+            assert torch.equal(square.resize_labels(labels.flip(axis)), square.resize_labels(labels).flip(axis))
     values = torch.rand(2, 3, square.size, square.size, generator=generator)
     for axis in (2, 3):
-        assert torch.allclose(square.back(values.flip(axis)), square.back(values).flip(axis), atol=1e-5)
+        assert torch.allclose(square.restore(values.flip(axis)), square.restore(values).flip(axis), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -105,14 +107,14 @@ def test_images_labels_and_the_way_back_are_aligned(
     truth = centroid(labels[0])
     pixel = np.maximum(1, np.array(shape) / square.inner)  # the coarser of the two grids, in pixels of the slice
 
-    image = square.images(labels.float())
+    image = square.resize_images(labels.float())
     assert np.abs(in_slice(square, centroid(image[0])) - truth).max() < 0.02 * pixel.max()
-    on_square = square.labels(labels)
+    on_square = square.resize_labels(labels)
     assert on_square.dtype == torch.uint8
     assert set(on_square.unique().tolist()) == {0, 1}
     assert (np.abs(in_slice(square, centroid(on_square[0])) - truth) < 0.2 * pixel).all()
 
-    back = square.back(torch.stack([on_square.float(), 1 - on_square.float()], dim=1))
+    back = square.restore(torch.stack([on_square.float(), 1 - on_square.float()], dim=1))
     assert back.shape == (1, 2, *shape)
     assert (np.abs(centroid(back[0, 0]) - truth) < 0.2 * pixel).all()
     mask = (back[:, 0] > 0.5).to(torch.uint8)
@@ -122,10 +124,12 @@ def test_images_labels_and_the_way_back_are_aligned(
 
 def test_halving_shifts_labels_to_no_side() -> None:
     """PyTorch's nearest-exact rounds a centre between two pixels up: half a pixel of the slice off, every mask."""
-    assert Square.fit((4, 4), (1, 1), 2).labels(torch.arange(16).reshape(1, 4, 4)).tolist() == [[[5, 6], [9, 10]]]
+    assert Square.fit((4, 4), (1, 1), 2).resize_labels(torch.arange(16).reshape(1, 4, 4)).tolist() == [
+        [[5, 6], [9, 10]]
+    ]
     square = Square.fit((512, 512), (1, 1), 256)
     labels = disc(512, 512, 255.5, 255.5, 100)
-    assert centroid(square.labels(labels)[0]) == pytest.approx([128, 128], abs=1e-9)
+    assert centroid(square.resize_labels(labels)[0]) == pytest.approx([128, 128], abs=1e-9)
     shifted = F.interpolate(labels[None], (256, 256), mode="nearest-exact")[0, 0]
     assert centroid(shifted) == pytest.approx([127.75, 127.75], abs=0.05)
 
@@ -135,7 +139,7 @@ def test_nearest_is_pytorchs_where_no_centre_falls_between_two(height: int, widt
     square = Square.fit((height, width), (64 / height, 64 / width), 64)
     labels = torch.arange(height * width).reshape(1, height, width)
     expected = F.interpolate(labels[None].double(), (64, 64), mode="nearest-exact")[0].long()
-    ours = square.labels(labels)
+    ours = square.resize_labels(labels)
     for side, axis in ((height, 1), (width, 2)):
         doubled = (2 * torch.arange(64) + 1) * side
         clear = torch.nonzero(doubled % 128 != 0).flatten()
@@ -145,17 +149,17 @@ def test_nearest_is_pytorchs_where_no_centre_falls_between_two(height: int, widt
 
 def test_shrinking_images_averages_and_equal_size_changes_nothing() -> None:
     board = (torch.arange(256)[:, None] + torch.arange(256)) % 2
-    shrunk = Square.fit((256, 256), (1, 1), 64).images(board[None].float())
+    shrunk = Square.fit((256, 256), (1, 1), 64).resize_images(board[None].float())
     assert (shrunk - 0.5).abs().max() < 0.05
     same = Square.fit((64, 64), (1, 1), 64)
     image = torch.rand(3, 64, 64)
-    assert torch.equal(same.images(image), image)
-    assert torch.equal(same.back(image[None])[0], image)
+    assert torch.equal(same.resize_images(image), image)
+    assert torch.equal(same.restore(image[None])[0], image)
 
 
 def test_probabilities_still_sum_to_one() -> None:
     square = Square.fit((90, 50), (1.3, 0.9), 64)
-    full = square.back(torch.rand(2, 4, 64, 64).softmax(dim=1))
+    full = square.restore(torch.rand(2, 4, 64, 64).softmax(dim=1))
     assert torch.allclose(full.sum(dim=1), torch.ones(2, 90, 50), atol=1e-5)
 
 
@@ -164,22 +168,22 @@ def test_slivers_keep_their_rows_in_order(shape: tuple[int, int]) -> None:
     square = Square.fit(shape, (1, 1), 33)
     for axis in (1, 2):
         ramp = torch.linspace(0, 1, shape[axis - 1]).reshape([1, -1, 1] if axis == 1 else [1, 1, -1]).expand(1, *shape)
-        out = square.images(ramp.contiguous())
+        out = square.resize_images(ramp.contiguous())
         top, left = square.pads
         inner = out[:, top : square.size - top, left : square.size - left]
         assert (inner.diff(dim=axis) >= -1e-6).all()
         assert inner.std(dim=3 - axis, unbiased=False).max() < 1e-6
-        again = square.back(out[:, None])[:, 0]
+        again = square.restore(out[:, None])[:, 0]
         assert torch.allclose(again, ramp, atol=0.6 * shape[axis - 1] / square.inner[axis - 1] + 0.1)
 
 
 def test_wrong_shapes_are_refused() -> None:
     square = Square.fit((10, 20), (1, 1), 16)
     with pytest.raises(ValueError, match=r"\(1, 20, 10\) given"):
-        square.images(torch.zeros(1, 20, 10))
+        square.resize_images(torch.zeros(1, 20, 10))
     with pytest.raises(ValueError, match="expected"):
-        square.labels(torch.zeros(1, 20, 10, dtype=torch.uint8))
+        square.resize_labels(torch.zeros(1, 20, 10, dtype=torch.uint8))
     with pytest.raises(ValueError, match="expected"):
-        square.back(torch.zeros(1, 2, 10, 20))
+        square.restore(torch.zeros(1, 2, 10, 20))
     with pytest.raises(ValueError, match="above 0"):
         Square.fit((10, 20), (0, 1), 16)

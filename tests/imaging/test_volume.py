@@ -20,20 +20,20 @@ def value_at(volume: Volume, world: npt.NDArray[np.float64]) -> float:
 @given(affines(sheared=True))
 def test_a_place_in_the_patient_keeps_its_value(affine: npt.NDArray[np.float64]) -> None:
     volume = Volume(numbered(), affine)
-    upright, way = canonical(volume)
+    upright, reorientation = canonical(volume)
     for index in np.ndindex(volume.array.shape):
         world = (affine @ [*index, 1])[:3]
         assert value_at(upright, world) == volume.array[index]
-    assert np.array_equal(way.undo(upright.array), volume.array)
-    assert way.undo(upright.array).shape == volume.array.shape
+    assert np.array_equal(reorientation.undo(upright.array), volume.array)
+    assert reorientation.undo(upright.array).shape == volume.array.shape
 
 
 @pytest.mark.parametrize("orientation", range(48))
 def test_every_orientation_becomes_canonical_and_comes_back(orientation: int) -> None:
     volume = Volume(numbered(), make_affine(orientation, (1, 2, 3), (5, -8, 10), (7, 8, 9)))
-    upright, way = canonical(volume)
+    upright, reorientation = canonical(volume)
     assert nib.aff2axcodes(upright.affine) == CANONICAL
-    assert np.array_equal(way.undo(upright.array), volume.array)
+    assert np.array_equal(reorientation.undo(upright.array), volume.array)
     again, _ = canonical(upright)
     assert np.array_equal(again.array, upright.array)
 

@@ -38,11 +38,11 @@ def test_masks_come_back_on_their_grid(
 
 @pytest.mark.parametrize("orientation", range(48))
 def test_from_canonical_back_to_the_scan_and_to_disk(tmp_path: Path, orientation: int) -> None:
-    """The whole way of a prediction: a place in the patient keeps its label."""
+    """A full round trip: a position in the patient keeps its label."""
     suffix = FORMATS[orientation % 4]
     scan = Volume(numbered(), make_affine(orientation, (1, 2, 3), (10, -20, 15), (-50, 60, 70)))
-    upright, way = canonical(scan)
-    write_mask(scan.with_array(way.undo(upright.array)), tmp_path / f"m{suffix}")
+    upright, reorientation = canonical(scan)
+    write_mask(scan.with_array(reorientation.undo(upright.array)), tmp_path / f"m{suffix}")
     back = read_labels(tmp_path / f"m{suffix}")
     for index in np.ndindex(upright.array.shape):
         place = upright.affine @ [*index, 1]
@@ -87,7 +87,7 @@ def test_values_that_no_mask_holds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="float64"):
         write_mask(Volume(np.zeros((2, 2, 2)), np.eye(4)), tmp_path / "m.nii.gz")
     for name in ("m.png", "m.mhd", "m"):
-        with pytest.raises(ScanError, match="no file type for masks"):
+        with pytest.raises(ScanError, match="not a file type for masks"):
             write_mask(Volume(numbered(), np.eye(4)), tmp_path / name)
     assert not list(tmp_path.iterdir())
 
@@ -166,7 +166,7 @@ def test_masks_have_the_file_type_of_their_scan(source: str, name: str) -> None:
 
 def test_a_mask_of_a_tilted_series_lies_on_it(tmp_path: Path) -> None:
     write_series(tmp_path / "s", step=(0, 0.8, 2.5))
-    with pytest.warns(ScanWarning, match="tilted gantry"):
+    with pytest.warns(ScanWarning, match="gantry tilt"):
         scan = read_volume(tmp_path / "s")
     path = mask_path(tmp_path, "s", tmp_path / "s")
     write_mask(scan.with_array((scan.array > 200).astype(np.uint8)), path)

@@ -234,8 +234,8 @@ def test_write_cohort_says_when_the_folder_cannot_be_written(tmp_path, monkeypat
 
 
 def test_a_wave_is_the_same_on_every_grid() -> None:
-    wave = Wave.throw(np.random.default_rng(0), 3.0, (50, 90))
+    wave = Wave.draw(np.random.default_rng(0), 3.0, (50, 90))
     axis = np.linspace(-50, 50, 21, dtype=np.float32)
-    fine, coarse = wave.on((axis, axis, axis)), wave.on((axis[::2], axis, axis))
+    fine, coarse = wave.sample((axis, axis, axis)), wave.sample((axis[::2], axis, axis))
     np.testing.assert_allclose(fine[::2], coarse, rtol=1e-6)
     assert np.abs(fine).max() <= 3.0

@@ -92,7 +92,7 @@ def test_every_method_runs_and_its_encoder_fits_a_segmenter(store, tmp_path, met
         "organ_present_labels": 12 * len(scans) if labelled else 0,
         "scans_seen": len(scans),
     }
-    assert set(spec["fingerprints"]) == store.fingerprints(set(scans))
+    assert set(spec["fingerprints"]) == store.fingerprints_of_patients(set(scans))
     weights = load_file(run.path / "model.safetensors")
     counted = [name for name in weights if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
     assert spec["parameters"] == sum(weights[name].numel() for name in counted)

@@ -58,7 +58,7 @@ def test_scans_are_shown_as_what_they_are(run, cohort):
 
 def test_a_mixture_is_refused_unless_it_is_said_what_it_is(run, cohort):
     as_mr(cohort / "images" / "scan_00.nii.gz")
-    with pytest.raises(ScanError, match="scans of two kinds"):
+    with pytest.raises(ScanError, match="scans of two modalities"):
         run(cohort, "out")
     assert not (cohort / "out").exists()
     assert len(run(cohort, "out", modality="mr")["masks"]) == 5
@@ -66,7 +66,7 @@ def test_a_mixture_is_refused_unless_it_is_said_what_it_is(run, cohort):
 
 def test_an_odd_scan_is_refused_and_the_others_are_done(run, cohort):
     as_mr(cohort / "images" / "scan_01.nii.gz")
-    with pytest.raises(ScanError, match="scan_01 is MR, for values .*; the other scans are CT"):
+    with pytest.raises(ScanError, match="scan_01 is MR .values .*; the other scans are CT"):
         run(cohort, "out")
     assert len(json.loads((cohort / "out" / PREDICTIONS_FILE).read_text())["masks"]) == 4
     shutil.rmtree(cohort / "out")

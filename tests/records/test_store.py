@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from frugalseg.dataset.store import SliceStore, index_of
+from frugalseg.dataset.store import SliceStore, build_index
 from frugalseg.errors import SplitError, StoreError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.records.scan_index import ScanIndex
@@ -34,7 +34,7 @@ def test_an_older_store_is_written_again_unchanged(tmp_path, time, name):
 def test_the_identity_of_an_older_store_is_unchanged(tmp_path, monkeypatch, time, name):
     """Otherwise their runs could not be resumed."""
     record = StoreRecord.read(FIXTURES / time / f"store{name}.json")
-    store = SliceStore(tmp_path, record, index_of(record.scans, record.parameters.targets))
+    store = SliceStore(tmp_path, record, build_index(record.scans, record.parameters.targets))
     (tmp_path / "superpixels.npy").touch()
     expected = json.loads((FIXTURES / time / f"identity{name}.json").read_text())
     split = Split.read(FIXTURES / time / "split.json")
@@ -130,7 +130,7 @@ def test_scans_whose_files_cannot_be_compared_are_left_out_of_the_list(tmp_path)
 
 def test_the_index_of_a_store_follows_from_its_record():
     record = StoreRecord.read(FIXTURES / "before_records" / "store.json")
-    index = index_of(record.scans, record.parameters.targets)
+    index = build_index(record.scans, record.parameters.targets)
     assert isinstance(index, pd.DataFrame)
     assert index["case"].value_counts().to_dict() == dict.fromkeys((scan.case for scan in record.scans), 3)
     assert index["has_liver"].any()

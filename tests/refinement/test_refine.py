@@ -440,7 +440,7 @@ def test_one_scan_and_one_mask_belong_together_whatever_their_names(folders):
     assert list(refine(single)) == ["a"]
     with pytest.raises(OptionError, match="--case z"):
         refine(replace(single, out=folders / "o", case=["z"]))
-    with pytest.raises(PairingError, match="a: image and label are one file"):
+    with pytest.raises(PairingError, match="a: image and label are the same file"):
         refine(replace(single, out=folders / "o", masks=single.images))
 
 

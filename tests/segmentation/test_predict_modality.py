@@ -49,9 +49,9 @@ def test_the_scan_of_another_modality_is_refused_and_the_others_are_done(ct, mix
     wish = {"model": ct / "fit", "images": mixed, "out": tmp_path / "out", "device": "cpu"}
     with pytest.raises(ScanError, match="1 of 3 scans not segmented") as caught:
         predict(PredictOptions(**wish))
-    assert "scan_01 is MR, for values from 0" in caught.value.problem
+    assert "scan_01 is MR (values from 0" in caught.value.problem
     assert "the model was trained on CT" in caught.value.problem
-    assert "insist with --modality ct" in caught.value.problem
+    assert "scale all scans alike with --modality ct" in caught.value.problem
     assert sorted(json.loads((tmp_path / "out" / PREDICTIONS_FILE).read_text())["masks"]) == ["scan_00", "scan_02"]
     with pytest.raises(OptionError, match="--modality mr: .*fit was trained on CT"):
         predict(PredictOptions(**wish, modality="mr", resume="yes"))
@@ -87,6 +87,6 @@ def test_the_way_back(ct, mixed, tmp_path):
         values = (np.asarray(image.dataobj) + 1024 + i).clip(0)
         nib.save(nib.Nifti1Image(values, image.affine), path)
     _train(tmp_path)
-    with pytest.raises(ScanError, match="scan_00 is CT, for values .* look like HU; the model was trained on MR"):
+    with pytest.raises(ScanError, match="scan_00 is CT .values .* look like HU.; the model was trained on MR"):
         predict(PredictOptions(model=tmp_path / "fit", images=mixed, out=tmp_path / "out", device="cpu"))
     assert np.asarray(nib.load(tmp_path / "out" / "scan_01.nii.gz").dataobj).shape == (32, 32, 6)

@@ -84,7 +84,7 @@ def test_the_resolved_plan_is_a_plan_and_means_the_same(folder, tmp_path):
         ),
         ("lr: 0.001", "steps: 3, epochs: 4", "finetune: {steps: 3,", "given"),
         ("backbones: [unet]", "backbones: [unet, vnet]", "backbones:", "no backbone 'vnet'"),
-        ('["1 scans"]', '["1 scans", "many"]', "budgets:", "'many' is no budget"),
+        ('["1 scans"]', '["1 scans", "many"]', "budgets:", "'many' is not a label budget"),
         ('["1 scans"]', '["1 scans", "1 scan"]', "budgets:", "is listed twice"),
         ("seeds: [0, 1]", "seeds: [0, -1]", "seeds:", "-1 is below 0"),
         ("seeds: [0, 1]", "seeds: []", "seeds:", "expected a list"),

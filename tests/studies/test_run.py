@@ -295,7 +295,8 @@ def test_data_that_cannot_be_read_end_the_study_before_any_training(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "said"), [("(Q.+)", "finds no patient in the case id 'scan_06'"), ("(", "is no regular expression")]
+    ("pattern", "said"),
+    [("(Q.+)", "finds no patient in the case id 'scan_06'"), ("(", "is not a valid regular expression")],
 )
 def test_a_patient_pattern_that_fits_no_scan_of_a_test_set(tmp_path, pattern, said):
     plan = write_plan(

@@ -1,1 +1,1 @@
-"""A training set: targets, the slice store, patient-level splits, label budgets, and batches on the device."""
+"""Training sets: targets, the slice store, patient-level splits, label budgets, and batches on the device."""

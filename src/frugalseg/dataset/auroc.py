@@ -1,4 +1,4 @@
-"""How well scores tell apart what shows an organ and what does not."""
+"""How well scores separate slices that show an organ from those that do not."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from scipy.stats import rankdata
 
 
 def auroc(scores: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_]) -> float | None:
-    """Area under the ROC curve: share of (true, false) pairs in which the true one scores higher.
+    """Area under the ROC curve: fraction of (true, false) pairs in which the true one has the higher score.
 
-    By ranks (Mann and Whitney's U), equal scores counted half. None where all are true, or none is.
+    Computed by ranks (Mann-Whitney U); ties count half. None if all are true, or none is.
 
     Args:
         scores, truth: (N,).

@@ -1,4 +1,4 @@
-"""How many labels may be used, and which: nested draws by patient."""
+"""How many labels a training may use, and which: nested draws by patient."""
 
 from __future__ import annotations
 
@@ -15,39 +15,44 @@ import pandas as pd
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.text import pluralize
 
-Unit = Literal["%", "scans", "slices"]
-_PATTERN = re.compile(r"(?P<amount>\d+(\.\d+)?)\s*(?P<unit>%|scans?|slices?)")
+BudgetUnit = Literal["%", "scans", "slices"]
+_BUDGET_PATTERN = re.compile(r"(?P<amount>\d+(\.\d+)?)\s*(?P<unit>%|scans?|slices?)")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """An amount of annotation: a share of the labelled training patients, a number of scans, or of slices."""
+    """An amount of annotation: a percentage of the labelled training patients, or a number of scans or slices."""
 
     amount: float
-    unit: Unit
+    unit: BudgetUnit
 
     @classmethod
     def parse(cls, text: str, none: bool = False) -> Budget:
         """Read "5%", "3 scans" or "50 slices"; raises `OptionError` on anything else.
 
         Args:
-            text: as a person writes it.
-            none: whether 0 is a budget, as it is for what learns from no mask.
+            text: the value of `--budget`.
+            none: whether 0 is allowed, for methods that train without masks.
         """
-        match = _PATTERN.fullmatch(text.strip())
+        match = _BUDGET_PATTERN.fullmatch(text.strip())
         if match is None or (float(match["amount"]) == 0 and not none):
-            raise OptionError(f"--budget {text!r} is no budget", 'write for example "5%", "3 scans" or "50 slices"')
+            raise OptionError(
+                f"--budget {text!r} is not a label budget", 'write for example "5%", "3 scans" or "50 slices"'
+            )
         amount = float(match["amount"])
-        unit = cast(Unit, match["unit"] if match["unit"] == "%" else match["unit"].rstrip("s") + "s")
+        unit = cast(BudgetUnit, match["unit"] if match["unit"] == "%" else match["unit"].rstrip("s") + "s")
         if unit == "%" and amount > 100:
             raise OptionError(f"--budget {text!r} is above 100%", "give at most 100%")
         if unit != "%" and amount != int(amount):
-            raise OptionError(f"--budget {text!r}: {unit} come whole", f'give for example "{math.ceil(amount)} {unit}"')
+            raise OptionError(
+                f"--budget {text!r}: the number of {unit} must be an integer",
+                f'give for example "{math.ceil(amount)} {unit}"',
+            )
         return cls(amount, unit)
 
     @property
     def in_words(self) -> str:
-        """As a person writes it: 1 scan, where `str` keeps one ending, so that equal budgets are equal texts."""
+        """The budget for messages, such as 1 scan; `str` always uses the plural, so equal budgets have one text."""
         return str(self).removesuffix("s") if self.amount == 1 else str(self)
 
     def __str__(self) -> str:
@@ -59,20 +64,20 @@ def draw_labels(
 ) -> npt.NDArray[np.int64]:
     """Rows of `slices` whose labels may be used.
 
-    One draw puts the patients in one random order and each scan's slices in another; a budget takes the
-    beginning. So the budgets of one draw are nested: 5% lies in 10%, 5 slices lie in 50.
-    Slices are taken from the patients in turn, one from each, and hold at least one target, as an annotator
-    would choose them (SAM-Mix draws its 5, 50 and 100 slices from the positive ones too).
+    A draw puts the patients, and the slices of each, in random order; a budget takes the first ones. The budgets of
+    one draw are therefore nested: 5% is contained in 10%, 5 slices in 50. Slices are taken from the patients in turn,
+    one from each, and show at least one target, as an annotator would choose them (SAM-Mix, too, draws its 5, 50 and
+    100 slices from positive ones).
 
     Args:
-        slices: the store's index, one row a slice, with `case`, `patient`, `labelled` and a column for each organ.
+        slices: the index of the store, one row per slice, with `case`, `patient`, `labelled` and a column per organ.
         patients: the training patients.
-        budget: how much.
-        draw: which random draw.
-        organs: names of the organs' columns.
+        budget: the amount.
+        draw: number of the random draw.
+        organs: names of the organ columns.
 
     Raises:
-        SplitError: the budget asks for more than the labelled training patients have; it tells where the others are.
+        SplitError: the budget exceeds the labels of the training patients; the message says where the others are.
     """
     labelled = slices[slices["labelled"]]
     table = labelled[labelled["patient"].isin(list(patients))]
@@ -87,31 +92,31 @@ def draw_labels(
 
     if budget.unit == "%":
         taken = order[: max(1, round(len(order) * budget.amount / 100))]
-        return _rows(table["patient"].isin(taken))
+        return _selected_rows(table["patient"].isin(taken))
     scans = [case for patient in order for case in sorted(table.loc[table["patient"] == patient, "case"].unique())]
     _check_enough(budget, len(scans), "labelled training scans", held_out)
-    return _rows(table["case"].isin(scans[: int(budget.amount)]))
+    return _selected_rows(table["case"].isin(scans[: int(budget.amount)]))
 
 
 def _draw_slices(
     table: pd.DataFrame, order: list[str], budget: Budget, rng: np.random.Generator, organs: list[str], held_out: int
 ) -> npt.NDArray[np.int64]:
     positive = table[table[organs].any(axis=1)]
-    _check_enough(budget, len(positive), "labelled training slices that hold a target", held_out)
+    _check_enough(budget, len(positive), "labelled training slices that show a target", held_out)
     queues = [rng.permutation(positive.index[positive["patient"] == patient].to_numpy()) for patient in order]
     turns = [queue[turn] for turn in range(max(map(len, queues))) for queue in queues if turn < len(queue)]
     return np.sort(np.array(turns[: int(budget.amount)], dtype=np.int64))
 
 
-def _check_enough(budget: Budget, there: int, what: str, held_out: int) -> None:
-    if budget.amount <= there:
+def _check_enough(budget: Budget, available: int, what: str, held_out: int) -> None:
+    if budget.amount <= available:
         return
-    problem, cure = f"--budget {str(budget)!r}: there are only {there} {what}", f"ask for at most {there}"
+    problem, cure = f"--budget {str(budget)!r}: there are only {available} {what}", f"give at most {available}"
     if held_out:
-        problem += f"; the split keeps {pluralize(held_out, 'other labelled scan')} for validation and test"
-        cure += ", label more scans, or keep fewer back: prepare with --fractions 0.15 0 (no test), or give a --split"
+        problem += f"; the split uses {pluralize(held_out, 'other labelled scan')} for validation and test"
+        cure += ", label more scans, or hold out fewer: prepare with --fractions 0.15 0 (no test), or give a --split"
     raise SplitError(problem, cure)
 
 
-def _rows(chosen: pd.Series[Any]) -> npt.NDArray[np.int64]:
+def _selected_rows(chosen: pd.Series[Any]) -> npt.NDArray[np.int64]:
     return chosen.index[chosen.to_numpy()].to_numpy(dtype=np.int64)

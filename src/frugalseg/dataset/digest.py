@@ -1,4 +1,4 @@
-"""Knowing a scan's slices again, so that nothing is learned from an array that was exchanged, cut or shuffled."""
+"""Hashes of the slices of a scan, so that no training uses arrays that were replaced, truncated or shuffled."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 SAMPLED = {"images": 8, "superpixels": 8}
-"""Of these arrays so many slices of a scan are read, evenly spread: for a store of 100 GB that takes seconds. Labels,
-which are small and which everything is learned from, are read whole."""
+"""Array → number of slices per scan that are hashed, evenly spaced, so that a store of 100 GB is checked in seconds.
+Labels, which are small and essential, are hashed completely."""
 
 
-def digest_of(stack: npt.NDArray[Any], array: str) -> str:
-    """SHA-256 over shape, type and slices of a scan, the first and the last among them.
+def hash_slices(stack: npt.NDArray[Any], array: str) -> str:
+    """SHA-256 of the shape, data type and slices of a scan, including the first and the last.
 
     Args:
-        stack: (slices, S, S), perhaps mapped from a file.
+        stack: (slices, S, S), possibly memory-mapped.
         array: images, labels or superpixels.
     """
     digest = hashlib.sha256(f"{stack.shape} {stack.dtype.str}".encode())

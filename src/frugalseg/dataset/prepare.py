@@ -1,8 +1,9 @@
 """`frugalseg prepare`: a folder of scans becomes a slice store.
 
-Each scan is read, scaled and made square on its own, into a folder of parts in `<out>.partial`; when all are there,
-they are joined in a folder beside them, which then takes its name. So a killed run leaves nothing that looks finished,
-loses one scan, and can be finished wherever it was killed. One process at a time works on a store (`dataset.place`).
+Each scan is read, scaled and made square separately, into a folder of parts in `<out>.partial`. When all parts are
+complete, they are joined in a folder beside them, which is then renamed to `<out>`. A killed run therefore leaves
+nothing that looks finished, loses at most the scans in progress, and can be continued from any point. One process at a
+time works on a store (`dataset.store_lock`).
 """
 
 from __future__ import annotations
@@ -22,21 +23,27 @@ import torch
 from msgspec import UNSET
 
 from frugalseg._version import __version__
-from frugalseg.dataset.digest import digest_of
-from frugalseg.dataset.modality import Expected, ModalityError, decide, scale_of, settle
-from frugalseg.dataset.place import is_there, place_of
-from frugalseg.dataset.splits import draw_split, patient_of, read_split
+from frugalseg.dataset.digest import hash_slices
+from frugalseg.dataset.modality import (
+    ExpectedModality,
+    ModalityError,
+    fill_intensity,
+    resolve_intensity,
+    to_intensity_scale,
+)
+from frugalseg.dataset.splits import draw_split, parse_patient, read_split
 from frugalseg.dataset.stamp import Stamps, stamp_scan
 from frugalseg.dataset.store import (
     ARRAYS,
     COLUMNS,
     SliceStore,
-    index_of,
+    build_index,
+    group_identical_scans,
     presence_column,
-    same_image_groups,
 )
+from frugalseg.dataset.store_lock import is_occupied, lock_store
 from frugalseg.dataset.superpixels import prepare_superpixels
-from frugalseg.dataset.targets import Targets, check_held, parse_targets, to_classes
+from frugalseg.dataset.targets import Targets, check_values_present, parse_targets, to_classes
 from frugalseg.engine.files import atomic_write, check_out, sha256, write_joined
 from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.engine.progress import say
@@ -46,7 +53,7 @@ from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
 from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.intensity import IntensityScale
-from frugalseg.imaging.modality import SPOKEN, Kind, modality_of_values
+from frugalseg.imaging.modality import MODALITY_NAMES, ModalityKind, guess_modality
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import axial_slices, canonical
@@ -55,40 +62,40 @@ from frugalseg.options.common import stated_modality
 from frugalseg.records.record import to_plain
 from frugalseg.records.split import PARTS, Split
 from frugalseg.records.store import Digests, ScanEntry, SplitParameters, StoreParameters, StoreRecord
-from frugalseg.text import pluralize
+from frugalseg.text import name_some, pluralize
 
 
 @dataclass(frozen=True)
 class ScanJob:
-    """What preparing one scan needs to know."""
+    """The input of `prepare_scan`."""
 
     case: str
     patient: str
     image: Path
     labels: Path | None
     intensity: IntensityScale
-    expected: Expected
+    expected: ExpectedModality
     targets: Targets
     size: int
     parts: Path
 
-    def part(self, array: str) -> Path:
-        """The file of its slices of images.npy or labels.npy."""
+    def part_file(self, array: str) -> Path:
+        """The file with its slices for images.npy or labels.npy."""
         return self.parts / f"{self.case}.{array}"
 
 
 @with_threads
 def prepare(options: PrepareOptions) -> SliceStore:
-    """Make the slice store `options.out`, or return it if it is there already, made the same way.
+    """Make the slice store `options.out`, or return it if it already exists with the same parameters.
 
-    With `options.superpixels` they are computed last, also for a store that is there already.
+    Superpixels (`options.superpixels`) are computed last, and also added to an existing store.
 
     Raises:
         StoreError: `out` holds something else, or a store made with other parameters or from other scans.
-        ScanError: scans cannot be read (all are named, the others are kept for the next run).
-        PairingError: labels without images, on another grid, or that are the images themselves.
-        OptionError: a `--target` value that no mask holds, or a pattern that finds no patient.
-        SplitError: the split leaves nothing for training, or leaks.
+        ScanError: scans cannot be read (all are named; the others are kept for the next run).
+        PairingError: labels without images, on another grid, or identical to the images.
+        OptionError: a `--target` value that occurs in no mask, or a pattern that finds no patient.
+        SplitError: the split has no training patients, or leaks.
     """
     store = _prepare_slices(options)
     if not options.superpixels:
@@ -105,24 +112,24 @@ def _prepare_slices(options: PrepareOptions) -> SliceStore:
     images, labels = find_dataset(options.images, options.labels)
     targets = parse_targets(options.target)
     if targets and not labels:
-        raise OptionError("--target was given without --labels", "add --labels FOLDER, or leave out --target")
+        raise OptionError("--target was given without --labels", "add --labels FOLDER, or remove --target")
     if not targets:
         labels = {}
-    settled, expected = _settled(options, images)
-    parameters = _parameters(settled, targets)
+    resolved, expected = _resolve_modality(options, images)
+    parameters = _store_parameters(resolved, targets)
     sources = {case: stamp_scan(image, labels.get(case)) for case, image in images.items()}
-    with place_of(options.out) as partial:
-        if is_there(options.out):  # asked under the lock: another process may have finished it
-            return _existing(options.out, parameters, sources, options.skip_broken)
-        _make(options, expected, images, labels, targets, parameters, sources, partial)
+    with lock_store(options.out) as partial:
+        if is_occupied(options.out):  # checked under the lock: another process may have finished it
+            return _open_existing(options.out, parameters, sources, options.skip_broken)
+        _make_store(options, expected, images, labels, targets, parameters, sources, partial)
     store = SliceStore.open(options.out)
-    _describe(store)
+    _print_summary(store)
     return store
 
 
-def _make(
+def _make_store(
     options: PrepareOptions,
-    expected: Expected,
+    expected: ExpectedModality,
     images: Mapping[str, Path],
     labels: Mapping[str, Path],
     targets: Targets,
@@ -130,14 +137,14 @@ def _make(
     sources: Mapping[str, Stamps],
     partial: Path,
 ) -> None:
-    """Prepare every scan that is not yet, join them, and let the store appear in one step."""
-    parts = partial / f"parts-{_digest(parameters)}"
+    """Prepare all scans without a finished part, join the parts, and rename the result to the store."""
+    parts = partial / f"parts-{_hash_parameters(parameters)}"
     with disk_errors(partial):
         parts.mkdir(parents=True, exist_ok=True)
     jobs = {
         case: ScanJob(
             case=case,
-            patient=patient_of(case, options.patient_pattern),
+            patient=parse_patient(case, options.patient_pattern),
             image=image,
             labels=labels.get(case),
             intensity=parameters.intensity,
@@ -148,59 +155,59 @@ def _make(
         )
         for case, image in images.items()
     }
-    done = {case: entry for case, job in jobs.items() if (entry := finished_part(job, sources[case]))}
+    done = {case: entry for case, job in jobs.items() if (entry := read_finished_part(job, sources[case]))}
     if done:
-        say(f"{len(done)} of {len(jobs)} scans were prepared before")
+        say(f"{len(done)} of {len(jobs)} scans are already prepared")
     todo = {case: job for case, job in jobs.items() if case not in done}
     made, failures = map_cases(prepare_scan, todo, "preparing", options.workers)
     _report_failures(failures, len(jobs), options.skip_broken)
     scans = [(done | made)[case] for case in jobs if case not in failures]
-    _warn_of_values(scans, expected.kind)
-    check_held(targets, (value for scan in scans for value in scan.values))
+    _warn_of_odd_values(scans, expected.kind)
+    check_values_present(targets, (value for scan in scans for value in scan.values))
 
-    split = _split(scans, options)
+    split = _make_split(scans, options)
     whole = partial / "store"
-    if whole.exists():  # of a killed run: perhaps with other scans
+    if whole.exists():  # from a killed run, possibly with other scans
         shutil.rmtree(whole)
-    _join(scans, parts, whole, options.size)
+    _join_parts(scans, parts, whole, options.size)
     with atomic_write(whole / "slices.parquet") as file:
-        index_of(scans, targets).to_parquet(file, index=False)
+        build_index(scans, targets).to_parquet(file, index=False)
     split.write(whole / "split.json")
     record = StoreRecord(version=__version__, parameters=parameters, columns=COLUMNS, scans=tuple(scans))
     record.write(whole / "store.json")
     out = options.out.resolve()
     with disk_errors(out):
-        if out.is_dir():  # an empty one, which not every system lets a folder replace
+        if out.is_dir():  # empty; not every system lets a folder replace it
             out.rmdir()
         whole.rename(out)
 
 
-def _settled(options: PrepareOptions, images: Mapping[str, Path]) -> tuple[PrepareOptions, Expected]:
-    """The options with the modality decided: as a store that is there was made, or by the scans."""
+def _resolve_modality(options: PrepareOptions, images: Mapping[str, Path]) -> tuple[PrepareOptions, ExpectedModality]:
+    """The options with the modality of an existing store, or as detected from the scans."""
     if stated_modality(options) == "auto" and (options.out / "store.json").is_file():
         kind = SliceStore.open(options.out).intensity.kind
-        return decide(options, kind), Expected(kind, "the store holds")
-    return settle(options, images, options.workers)
+        return fill_intensity(options, kind), ExpectedModality(kind, "the store holds")
+    return resolve_intensity(options, images, options.workers)
 
 
-def _warn_of_values(scans: Sequence[ScanEntry], kind: Kind) -> None:
-    """Say once where scans that are scaled as CT do not look like it, or the other way round."""
+def _warn_of_odd_values(scans: Sequence[ScanEntry], kind: ModalityKind) -> None:
+    """Warn once if scans that are scaled as CT do not look like CT, or vice versa."""
     odd = [scan.case for scan in scans if scan.looks_like and scan.looks_like != kind]
     if odd:
         words = "do not look like HU" if kind == "ct" else "look like HU"
         other = "mr" if kind == "ct" else "ct"
         warnings.warn(
-            f"the values of {len(odd)} of {pluralize(len(scans), 'scan')} {words} ({', '.join(odd[:5])}); they are "
-            f"scaled as {SPOKEN[kind]} nevertheless. If they are {SPOKEN[other]}, give --modality {other}",
+            f"the values of {len(odd)} of {pluralize(len(scans), 'scan')} {words} ({name_some(odd)}); they are scaled "
+            f"as {MODALITY_NAMES[kind]} anyway. If they are {MODALITY_NAMES[other]}, give --modality {other}",
             stacklevel=3,
         )
 
 
-def _parameters(options: PrepareOptions, targets: Targets) -> StoreParameters:
+def _store_parameters(options: PrepareOptions, targets: Targets) -> StoreParameters:
     validation, test = options.fractions
     return StoreParameters(
         size=options.size,
-        intensity=scale_of(options),
+        intensity=to_intensity_scale(options),
         targets=dict(targets),
         patient_pattern=options.patient_pattern,
         split=SplitParameters(fractions=(validation, test), seed=options.seed)
@@ -209,8 +216,8 @@ def _parameters(options: PrepareOptions, targets: Targets) -> StoreParameters:
     )
 
 
-def _made_from(entry: ScanEntry, stamps: Stamps) -> bool:
-    """Whether a scan's entry was made from the files stamped here. Copied or moved files are read to know."""
+def _is_made_from(entry: ScanEntry, stamps: Stamps) -> bool:
+    """Whether an entry was made from the files with these stamps; copied or moved files are compared by their hash."""
     if entry.stamp == stamps:
         return True
     if [stamp.bytes for stamp in entry.stamp] != [stamp.bytes for stamp in stamps]:
@@ -219,8 +226,10 @@ def _made_from(entry: ScanEntry, stamps: Stamps) -> bool:
     return hashes == [entry.image_sha256, entry.labels_sha256]
 
 
-def _existing(out: Path, parameters: StoreParameters, sources: Mapping[str, Stamps], skip_broken: bool) -> SliceStore:
-    """The finished store at `out`, if it was made with these parameters from these scans."""
+def _open_existing(
+    out: Path, parameters: StoreParameters, sources: Mapping[str, Stamps], skip_broken: bool
+) -> SliceStore:
+    """The finished store at `out`; raises `StoreError` unless it was made with these parameters from these scans."""
     store = SliceStore.open(out)
     if differing := store.record.parameters.differences(parameters):
         raise StoreError(
@@ -231,72 +240,72 @@ def _existing(out: Path, parameters: StoreParameters, sources: Mapping[str, Stam
     changed = [
         case
         for case, stamp in sources.items()
-        if (not _made_from(there[case], stamp) if case in there else not skip_broken)
+        if (not _is_made_from(there[case], stamp) if case in there else not skip_broken)
     ]
     changed += [case for case in there if case not in sources]
     if changed:
         raise StoreError(
-            f"{out} is a store made from other scans (different: {', '.join(sorted(changed)[:5])})",
+            f"{out} is a store made from other scans (different: {name_some(changed)})",
             "choose another --out, or delete the old store",
         )
     store.check_arrays()
-    say(f"{out} is there already, made with the same parameters from the same scans")
+    say(f"{out} exists already, made with the same parameters from the same scans")
     scans = tuple(replace(scan, stamp=sources[case]) for case, scan in there.items())
-    if scans != store.record.scans:  # so that files which were copied or moved need not be read again next time
+    if scans != store.record.scans:  # so that copied or moved files need not be hashed again
         replace(store.record, scans=scans).write(out / "store.json")
         return SliceStore.open(out)
     return store
 
 
-def _digest(parameters: StoreParameters) -> str:
-    """A short name for what shapes a scan's part, so that parts made otherwise are never mixed in."""
+def _hash_parameters(parameters: StoreParameters) -> str:
+    """Short hash of the parameters that affect the part of a scan, so that parts of other parameters are not reused."""
     shaping = {name: value for name, value in to_plain(parameters).items() if name != "split"}
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def finished_part(job: ScanJob, stamps: Stamps) -> ScanEntry | None:
-    """The entry of a scan whose part is there: whole, of this job, and made from the files stamped here."""
+def read_finished_part(job: ScanJob, stamps: Stamps) -> ScanEntry | None:
+    """The entry of a scan whose part is complete and was made from the files with these stamps, otherwise None."""
     try:
         entry = ScanEntry.read(job.parts / f"{job.case}.json")
-    except StoreError:  # not there, or damaged
+    except StoreError:  # missing or damaged
         return None
-    whole = entry.case == job.case and all(_is_whole(job, name, entry) for name in ARRAYS)
-    return entry if whole and _made_from(entry, stamps) else None
+    whole = entry.case == job.case and all(_is_complete(job, name, entry) for name in ARRAYS)
+    return entry if whole and _is_made_from(entry, stamps) else None
 
 
-def _is_whole(job: ScanJob, array: str, entry: ScanEntry) -> bool:
-    path = job.part(array)
+def _is_complete(job: ScanJob, array: str, entry: ScanEntry) -> bool:
+    path = job.part_file(array)
     bytes_of_all = entry.slices * job.size**2 * ARRAYS[array].itemsize
     if entry.digests is UNSET or not path.is_file() or path.stat().st_size != bytes_of_all:
         return False
     known: str = getattr(entry.digests, array)
-    return _digest_of_part(job, array, entry.slices) == known
+    return _hash_part(job, array, entry.slices) == known
 
 
-def _digest_of_part(job: ScanJob, array: str, slices: int) -> str:
-    return digest_of(np.memmap(job.part(array), ARRAYS[array], "r", shape=(slices, job.size, job.size)), array)
+def _hash_part(job: ScanJob, array: str, slices: int) -> str:
+    return hash_slices(np.memmap(job.part_file(array), ARRAYS[array], "r", shape=(slices, job.size, job.size)), array)
 
 
 def prepare_scan(job: ScanJob) -> ScanEntry:
-    """Read, check, scale and square one scan; write its part; return its entry for store.json."""
+    """Read, check, scale and resize one scan; write its part; return its entry for store.json."""
     stamp = stamp_scan(job.image, job.labels)
     image = read_volume(job.image)
     labels = None if job.labels is None else onto_grid(read_labels(job.labels), image, job.case)
     job.expected.check(job.case, job.image, image)
-    upright, way = canonical(image)
+    upright, reorientation = canonical(image)
     limits = job.intensity.fit(upright.array, upright.padding)
     square = Square.fit(axial_slices(upright.array).shape[1:], (upright.spacing[1], upright.spacing[0]), job.size)
     stack = axial_slices(upright.array)
     classes = np.zeros(stack.shape, np.uint8)
     if labels is not None:
-        classes = to_classes(axial_slices(way.apply(labels).array), job.targets)
-    with atomic_write(job.part("images")) as file:
-        for chunk in _chunks(stack):
+        classes = to_classes(axial_slices(reorientation.apply(labels).array), job.targets)
+    with atomic_write(job.part_file("images")) as file:
+        for chunk in _iterate_chunks(stack):
             scaled = torch.from_numpy(job.intensity.apply(chunk, limits, upright.padding))
-            file.write(square.images(scaled).to(torch.float16).numpy().tobytes())
-    with atomic_write(job.part("labels")) as file:
-        for chunk in _chunks(classes):
-            file.write(square.labels(torch.from_numpy(np.ascontiguousarray(chunk))).numpy().tobytes())
+            file.write(square.resize_images(scaled).to(torch.float16).numpy().tobytes())
+    with atomic_write(job.part_file("labels")) as file:
+        for chunk in _iterate_chunks(classes):
+            file.write(square.resize_labels(torch.from_numpy(np.ascontiguousarray(chunk))).numpy().tobytes())
     present = tuple(tuple(bool((c == number).any()) for number in range(1, len(job.targets) + 1)) for c in classes)
     entry = ScanEntry(
         case=job.case,
@@ -308,20 +317,20 @@ def prepare_scan(job: ScanJob) -> ScanEntry:
         fingerprint=fingerprint(upright),
         grid=image.describe_grid(),
         limits=limits,
-        looks_like=modality_of_values(image.array).kind,
+        looks_like=guess_modality(image.array).kind,
         z_mm=upright.spacing[2],
         row_mm=square.pixel_spacing[0],
         column_mm=square.pixel_spacing[1],
         values=() if labels is None else tuple(int(v) for v in np.unique(labels.array)),
         present=present,
-        digests=Digests(**{array: _digest_of_part(job, array, len(present)) for array in ARRAYS}),
+        digests=Digests(**{array: _hash_part(job, array, len(present)) for array in ARRAYS}),
     )
     entry.write(job.parts / f"{job.case}.json")
     return entry
 
 
-def _chunks(stack: npt.NDArray[Any], length: int = 16) -> Iterator[npt.NDArray[Any]]:
-    """A stack of slices in pieces, so that float copies of a scan never exist whole."""
+def _iterate_chunks(stack: npt.NDArray[Any], length: int = 16) -> Iterator[npt.NDArray[Any]]:
+    """A stack of slices in chunks, so that no float copy of a whole scan is needed."""
     for z in range(0, len(stack), length):
         yield stack[z : z + length]
 
@@ -329,37 +338,40 @@ def _chunks(stack: npt.NDArray[Any], length: int = 16) -> Iterator[npt.NDArray[A
 def _report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_broken: bool) -> None:
     if not failures:
         return
-    told = f"{len(failures)} of {total} scans cannot be prepared:\n{format_failures(failures)}"
-    odd = any(isinstance(error, ModalityError) for error in failures.values())  # whole, and perhaps the right ones
+    problem = f"{len(failures)} of {total} scans cannot be prepared:\n{format_failures(failures)}"
+    odd = any(isinstance(error, ModalityError) for error in failures.values())  # readable, and possibly the right ones
     if odd or not skip_broken or len(failures) == total:
         raise ScanError(
-            told,
+            problem,
             "repair or remove them and run the same command again (the other scans are kept), "
-            "or leave them out with --skip-broken",
+            "or exclude them with --skip-broken",
         )
-    warnings.warn(f"{told}\n  they are left out", stacklevel=2)
+    warnings.warn(f"{problem}\n  they are excluded", stacklevel=2)
 
 
-def _split(scans: Sequence[ScanEntry], options: PrepareOptions) -> Split:
-    same_image = same_image_groups(scans)
+def _make_split(scans: Sequence[ScanEntry], options: PrepareOptions) -> Split:
+    same_image = group_identical_scans(scans)
     labelled: dict[str, bool] = {}
     for scan in scans:
         labelled[scan.patient] = labelled.get(scan.patient, False) or scan.labelled
     for group in same_image:
-        warnings.warn(f"patients {', '.join(sorted(group))} have an identical scan; kept in one part", stacklevel=2)
+        warnings.warn(
+            f"patients {', '.join(sorted(group))} have an identical scan; they are kept in the same part of the split",
+            stacklevel=2,
+        )
     if options.split is not None:
         return read_split(options.split, labelled, same_image)
     return draw_split(labelled, same_image, options.fractions, options.seed)
 
 
-def _join(scans: Sequence[ScanEntry], parts: Path, whole: Path, size: int) -> None:
+def _join_parts(scans: Sequence[ScanEntry], parts: Path, whole: Path, size: int) -> None:
     """Join the parts into images.npy and labels.npy."""
     shape = (sum(scan.slices for scan in scans), size, size)
     for name, dtype in ARRAYS.items():
         write_joined(whole / f"{name}.npy", dtype, shape, [parts / f"{scan.case}.{name}" for scan in scans])
 
 
-def _describe(store: SliceStore) -> None:
+def _print_summary(store: SliceStore) -> None:
     scans = store.slices.groupby("case")
     labelled = int(scans["labelled"].first().sum())
     split = store.split()
@@ -372,21 +384,21 @@ def _describe(store: SliceStore) -> None:
         holding = store.slices[store.slices["labelled"]].groupby("case")[presence_column(name)].any()
         say(f"  {name}: in {int(holding.sum())} of {labelled} labelled scans")
     if store.targets:
-        _describe_split(store, split)
+        _print_split(store, split)
 
 
-def _describe_split(store: SliceStore, split: Split) -> None:
-    """Few labels: how many are left to train on, and whether any choose the model, is better known now than later."""
+def _print_split(store: SliceStore, split: Split) -> None:
+    """Print how many labelled scans each part of the split has, and whether there are any for validation."""
     labelled = store.slices[store.slices["labelled"]].groupby("case")["patient"].first()
     count = labelled.map(split.part_by_patient()).value_counts()
     training, validation, test = (int(count.get(part, 0)) for part in PARTS)
     left_out = len(labelled) - training - validation - test
     say(
         f"  labelled scans: {training} for training, {validation} for validation, {test} for test"
-        f"{f', {left_out} for nothing, as --split does not name them' if left_out else ''}"
+        f"{f', {left_out} unused, since --split does not list them' if left_out else ''}"
     )
     if not validation:
         say(
-            "  none for validation: fine-tuning then keeps its last step's model and chooses nothing; "
-            "give it some by --fractions (from three labelled patients on) or by --split"
+            "  none for validation: fine-tuning then keeps the model of the last step; assign some with --fractions "
+            "(needs at least three labelled patients) or --split"
         )

@@ -1,4 +1,4 @@
-"""Slices on the device, by row: resident where the store fits in memory, streamed from disk where it does not."""
+"""Batches of slices on the device: resident if the store fits into memory, otherwise streamed from disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.host_memory import free_host_memory
 
 RESIDENT_SHARE = 0.5
-"""A store lives in memory when it takes at most this share of what is free."""
+"""A store is kept in memory if it takes at most this fraction of the free memory."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Slices:
     """A batch on the device.
 
     Attributes:
-        images: (B, 2·context + 1, S, S) float32 in [0, 1]: a slice in the middle of its neighbours, in order of z.
-        labels: (B, S, S) uint8 classes, or None where they were not asked for.
-        weights: (B, S, S) float32 in [0, 1], how far each pixel's class may be trusted; None for fully.
-        superpixels: (B, S, S) int16, or None where they were not asked for.
+        images: (B, 2·context + 1, S, S) float32 in [0, 1]: a slice between its neighbours, in order of z.
+        labels: (B, S, S) uint8 classes, or None if not requested.
+        weights: (B, S, S) float32 in [0, 1], confidence in the class of each pixel; None for 1.
+        superpixels: (B, S, S) int16, or None if not requested.
     """
 
     images: Tensor
@@ -40,19 +40,19 @@ class Slices:
 class SliceSource:
     """Gathers batches of a store on a device.
 
-    Where they fit, the slices are copied to the device once (float16 and uint8) and batches are gathered there.
-    Otherwise a thread reads the next batch from the memory-mapped files, into pinned memory for a GPU, while the
-    current one is being learned from. Both give the same batches.
+    If the slices fit, they are copied to the device once (float16 and uint8) and batches are gathered there. Otherwise
+    a thread reads the next batch from the memory-mapped files, into pinned memory for a GPU, while the current batch
+    is used. Both give the same batches.
 
     Args:
         store: the slice store.
-        device: where batches are wanted.
+        device: device of the batches.
         with_labels: whether batches include labels.
         with_superpixels: whether batches include superpixels.
         resident: whether to keep the slices in memory; None decides by the free memory.
-        rows: those that will ever be asked for, in any order; None for all of the store. The others take no memory,
-            so a few slices of a large store may fit where the whole would not.
-        context: neighbours on each side that come with a slice, as further channels of its image.
+        rows: all rows that will be requested, in any order; None for the whole store. Others are not loaded, so that
+            a few slices of a large store may fit into memory.
+        context: number of neighbours on each side of a slice, as further channels of its image.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class SliceSource:
         with_superpixels: bool = False,
     ) -> None:
         self.device = device
-        around = store.around(context)
+        around = store.neighbour_rows(context)
         self._around = torch.from_numpy(around)
         self._arrays: dict[str, npt.NDArray[Any]] = {"images": store.images}
         if with_labels:
             self._arrays["labels"] = store.labels
         if with_superpixels:
-            # PyTorch hardly knows uint16; there are far fewer than 2¹⁵ in a slice.
+            # PyTorch has little support for uint16; a slice has far fewer than 2¹⁵ superpixels.
             self._arrays["superpixels"] = store.superpixels.view(np.int16)
         kept = None if rows is None else np.unique(around[rows])
-        store.check_content(self._arrays, kept)  # nothing is learned from an array that was exchanged
+        store.check_content(self._arrays, kept)  # no training on a replaced array
         count = len(store.images) if kept is None else len(kept)
-        self._place = None if kept is None else _places(kept, len(store.images))
+        self._positions = None if kept is None else _map_positions(kept, len(store.images))
         need = sum(array[:1].nbytes for array in self._arrays.values()) * count
         self.resident = need <= RESIDENT_SHARE * free_memory(device) if resident is None else resident
         if self.resident:
@@ -91,85 +91,85 @@ class SliceSource:
             rows: (B,) int64, on the CPU.
 
         Raises:
-            IndexError: one is not among those that the source was made for.
+            IndexError: a row is not among the `rows` of the source.
         """
         if self.resident:
-            places = self._send(self._pinned([self._places_of(wanted) for wanted in self._wanted(rows)]))
-            return self._finish([held.index_select(0, at) for held, at in zip(self._held, places, strict=True)])
-        return self._finish(self._send(self._read(rows)))
+            places = self._send(self._pin([self._find_positions(wanted) for wanted in self._rows_to_read(rows)]))
+            return self._assemble_batch([held.index_select(0, at) for held, at in zip(self._held, places, strict=True)])
+        return self._assemble_batch(self._send(self._read_batch(rows)))
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[Slices]:
-        """Gather one batch after the other, reading one ahead where they come from disk."""
+        """Gather the batches in order; if they are read from disk, one batch ahead."""
         if self.resident:
             yield from map(self.gather, batches)
             return
         with ThreadPoolExecutor(1) as reader:
             ahead: deque[Future[list[Tensor]]] = deque()
             for rows in batches:
-                ahead.append(reader.submit(self._read, rows))
+                ahead.append(reader.submit(self._read_batch, rows))
                 if len(ahead) > 1:
-                    yield self._finish(self._send(ahead.popleft().result()))
+                    yield self._assemble_batch(self._send(ahead.popleft().result()))
             while ahead:
-                yield self._finish(self._send(ahead.popleft().result()))
+                yield self._assemble_batch(self._send(ahead.popleft().result()))
 
-    def _wanted(self, rows: Tensor) -> list[Tensor]:
-        """The rows to read of each array: of the images also the neighbours."""
+    def _rows_to_read(self, rows: Tensor) -> list[Tensor]:
+        """The rows to read from each array; for images, with the neighbours."""
         return [self._around.index_select(0, rows).flatten(), *[rows] * (len(self._arrays) - 1)]
 
-    def _places_of(self, rows: Tensor) -> Tensor:
-        """Where the rows lie in the memory that holds them."""
-        if self._place is None:
+    def _find_positions(self, rows: Tensor) -> Tensor:
+        """Positions of the rows among those kept in memory."""
+        if self._positions is None:
             return rows
-        places = self._place.index_select(0, rows)
+        places = self._positions.index_select(0, rows)
         if (places < 0).any():
-            stranger = int(rows[places < 0][0])
-            raise IndexError(f"row {stranger} is not among those that the source was made for")
+            unexpected = int(rows[places < 0][0])
+            raise IndexError(f"row {unexpected} is not among the rows that the source was created for")
         return places
 
-    def _read(self, rows: Tensor) -> list[Tensor]:
-        self._places_of(rows)  # an unforeseen row is an error here too, not only where the store fits in memory
-        return self._pinned(
+    def _read_batch(self, rows: Tensor) -> list[Tensor]:
+        self._find_positions(rows)  # so that an unexpected row is an error when streaming, too
+        return self._pin(
             [
                 torch.from_numpy(np.ascontiguousarray(array[wanted.numpy()]))
-                for array, wanted in zip(self._arrays.values(), self._wanted(rows), strict=True)
+                for array, wanted in zip(self._arrays.values(), self._rows_to_read(rows), strict=True)
             ]
         )
 
-    def _pinned(self, tensors: list[Tensor]) -> list[Tensor]:
-        """In memory that a GPU reads on its own; from any other, sending waits until it has done all its work."""
+    def _pin(self, tensors: list[Tensor]) -> list[Tensor]:
+        """The tensors in pinned memory for a GPU, so that copying them does not wait for queued work."""
         return [tensor.pin_memory() for tensor in tensors] if self.device.type == "cuda" else tensors
 
     def _send(self, tensors: list[Tensor]) -> list[Tensor]:
         return [tensor.to(self.device, non_blocking=True) for tensor in tensors]
 
-    def _finish(self, tensors: list[Tensor]) -> Slices:
+    def _assemble_batch(self, tensors: list[Tensor]) -> Slices:
         found = dict(zip(self._arrays, tensors, strict=True))
         images = found.pop("images").float()
         channels = images.reshape(-1, self._around.shape[1], *images.shape[1:])
         return Slices(channels, found.pop("labels", None), **found)
 
 
-def _places(kept: npt.NDArray[np.int64], rows: int) -> Tensor:
-    """(rows,) row of the store → its place among those kept, or −1."""
+def _map_positions(kept: npt.NDArray[np.int64], rows: int) -> Tensor:
+    """(rows,) row of the store → its position among those kept, or −1."""
     places = torch.full((rows,), -1)
     places[torch.from_numpy(kept)] = torch.arange(len(kept))
     return places
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes free on the device: of the GPU, or of the machine."""
+    """Free bytes of the GPU, or of the main memory for a CPU."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return free_host_memory()
 
 
 def shuffled_batches(rows: npt.NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[Tensor]:
-    """All rows in random order, cut into whole batches; a function of (seed, epoch).
+    """All rows in random order, divided into full batches; a function of (seed, epoch).
 
     Args:
         rows: (N,) or (N, k) rows of a store; the first axis is shuffled.
-        batch_size: samples a batch. Where there are fewer, each is repeated equally often (once more for some)
-            to fill one batch; where the last batch would be smaller, its samples wait for another epoch.
+        batch_size: samples per batch. If there are fewer, they are repeated to fill one batch, as evenly as possible;
+            samples of an incomplete last batch are skipped in this epoch.
         seed: the run's seed.
         epoch: number of the epoch.
     """

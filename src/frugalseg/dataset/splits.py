@@ -1,4 +1,4 @@
-"""Which patients are trained on, which choose the model, and which are touched once, at the end."""
+"""Assign patients to training, validation and test."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from frugalseg.records.split import Split
 from frugalseg.text import name_some
 
 
-def patient_of(case: str, pattern: str) -> str:
-    """The patient whom a case id names.
+def parse_patient(case: str, pattern: str) -> str:
+    """The patient in a case id: the first group of `--patient-pattern`.
 
     Raises:
-        OptionError: the pattern is no regular expression, or finds no patient.
+        OptionError: the pattern is not a valid regular expression, or finds no patient.
     """
     try:
         match = re.match(pattern, case)
     except re.error as error:
-        raise OptionError(f"--patient-pattern {pattern!r} is no regular expression ({error})", "correct it") from error
+        raise OptionError(
+            f"--patient-pattern {pattern!r} is not a valid regular expression ({error})", "correct it"
+        ) from error
     if match is None or not match.groups() or not match.group(1):
         raise OptionError(
             f"--patient-pattern {pattern!r} finds no patient in the case id {case!r}",
@@ -34,14 +36,13 @@ def patient_of(case: str, pattern: str) -> str:
 def draw_split(
     labelled: Mapping[str, bool], same_image: Sequence[set[str]], fractions: tuple[float, float], seed: int
 ) -> Split:
-    """Draw validation and test from the labelled patients; everyone else is trained on.
+    """Draw validation and test patients from the labelled ones; all others are for training.
 
     Args:
-        labelled: patient → whether any of the patient's scans has a mask. Patients without are of use in
-            training only.
-        same_image: groups of patients that share an identical scan; a group is never torn apart.
-        fractions: shares of the labelled patients for validation and for test. Each gets at least one patient
-            where its share is above 0 and three or more are labelled.
+        labelled: patient → whether any scan of the patient has a mask. Patients without masks are for training only.
+        same_image: groups of patients that share an identical scan; a group is never divided.
+        fractions: fractions of the labelled patients for validation and for test. Each part gets at least one patient
+            if its fraction is above 0 and at least three patients are labelled.
         seed: seed of the draw.
     """
     lead = {patient: patient for patient in labelled}
@@ -54,24 +55,27 @@ def draw_split(
 
     drawn = [group for group in members.values() if any(labelled[p] for p in group)]
     order = [drawn[i] for i in np.random.default_rng([seed, 0]).permutation(len(drawn))]
-    counts = [_share(fraction, len(order)) for fraction in fractions]
+    counts = [_count_share(fraction, len(order)) for fraction in fractions]
     validation = [p for group in order[: counts[0]] for p in group]
     test = [p for group in order[counts[0] : sum(counts)] for p in group]
     train = set(labelled) - set(validation) - set(test)
     return Split(tuple(sorted(train)), tuple(sorted(validation)), tuple(sorted(test)))
 
 
-def _share(fraction: float, patients: int) -> int:
+def _count_share(fraction: float, patients: int) -> int:
     if fraction == 0 or patients < 3:
         return 0
     return max(1, round(fraction * patients))
 
 
 def read_split(path: Path, patients: Iterable[str], same_image: Sequence[set[str]] = ()) -> Split:
-    """Read a split from JSON and check it against the patients there are.
+    """Read a split from JSON and check it against the patients of the data set.
 
-    Patients that the file does not name take no part. Raises `SplitError` on an unreadable file, an unknown
-    patient, or one scan in two parts under two names.
+    Patients that the file does not list are not used.
+
+    Raises:
+        SplitError: the file is unreadable, lists an unknown patient, or puts identical scans of two patients in
+            different parts.
     """
     try:
         split = Split.read(path)
@@ -79,8 +83,7 @@ def read_split(path: Path, patients: Iterable[str], same_image: Sequence[set[str
         raise SplitError(f"--split {error.problem}", error.cure) from None
     if unknown := set(split.part_by_patient()) - set(patients):
         raise SplitError(
-            f"--split {path} names {name_some(unknown)}, no such patient is in the images (there are "
-            f"{name_some(patients)})",
+            f"--split {path} lists {name_some(unknown)}, not among the patients of the images ({name_some(patients)})",
             "correct the names, or set --patient-pattern",
         )
     check_leakage(split, same_image)
@@ -88,7 +91,7 @@ def read_split(path: Path, patients: Iterable[str], same_image: Sequence[set[str
 
 
 def check_leakage(split: Split, same_image: Sequence[set[str]]) -> None:
-    """Raise `SplitError` where one and the same scan stands in two parts under two patients' names."""
+    """Raise `SplitError` if patients in different parts share an identical scan."""
     part_of = split.part_by_patient()
     for group in same_image:
         parts = sorted({part_of[patient] for patient in group if patient in part_of})

@@ -1,4 +1,4 @@
-"""Whether the files behind a scan are still those that it was read from."""
+"""Stamps of the files of a scan, by which later changes are detected."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 from frugalseg.records.store import FileStamp
 
 Stamps = tuple[FileStamp, FileStamp]
-"""Of an image and of its mask."""
+"""Stamps of an image and of its mask."""
 
 
 def stamp_scan(image: Path, mask: Path | None) -> Stamps:
-    """The stamps of a scan and of its mask."""
-    return _stamp(image), FileStamp(None, 0, 0) if mask is None else _stamp(mask)
+    """Stamp the files of a scan and of its mask."""
+    return _stamp_file(image), FileStamp(None, 0, 0) if mask is None else _stamp_file(mask)
 
 
-def _stamp(path: Path) -> FileStamp:
+def _stamp_file(path: Path) -> FileStamp:
     stats = [file.stat() for file in (path.iterdir() if path.is_dir() else [path])]
     newest = max((s.st_mtime_ns for s in stats), default=0)
     return FileStamp(str(path.resolve()), sum(s.st_size for s in stats), newest)

@@ -1,10 +1,10 @@
-"""The slice store: every slice of every scan, scaled and square, in a few memory-mapped files.
+"""The slice store: all slices of all scans, scaled and square, in a few memory-mapped files.
 
 images.npy       float16, (N, S, S), intensities in [0, 1]
-labels.npy       uint8, (N, S, S), classes 0…C; all 0 where a scan has no mask
-superpixels.npy  uint16, (N, S, S), where `prepare --superpixels` computed them (see `dataset.superpixels`)
-slices.parquet   one row a slice, in the order of the arrays (see `COLUMNS`)
-store.json       format version, every preprocessing parameter, one entry a scan with its hashes
+labels.npy       uint8, (N, S, S), classes 0…C; all 0 if a scan has no mask
+superpixels.npy  uint16, (N, S, S), if computed by `prepare --superpixels` (see `dataset.superpixels`)
+slices.parquet   one row per slice, in the order of the arrays (see `COLUMNS`)
+store.json       format version, all preprocessing parameters, one entry per scan with its hashes
 split.json       patients for training, validation and test
 """
 
@@ -25,12 +25,12 @@ import pandas as pd
 from msgspec import UNSET
 from pyarrow import ArrowException
 
-from frugalseg.dataset.digest import digest_of
-from frugalseg.dataset.place import unfinished
+from frugalseg.dataset.digest import hash_slices
 from frugalseg.dataset.splits import read_split
+from frugalseg.dataset.store_lock import has_unfinished
 from frugalseg.errors import StoreError
 from frugalseg.imaging.intensity import IntensityScale
-from frugalseg.imaging.volume import middle_slices
+from frugalseg.imaging.volume import middle_range
 from frugalseg.records.model import Preprocessing
 from frugalseg.records.record import to_plain
 from frugalseg.records.split import Split
@@ -39,8 +39,8 @@ from frugalseg.records.store import CURE, ScanEntry, StoreRecord, SuperpixelPara
 SUPERPIXELS = "superpixels.npy"
 
 ARRAYS: dict[str, np.dtype[Any]] = {"images": np.dtype(np.float16), "labels": np.dtype(np.uint8)}
-"""What lies in <name>.npy, (N, S, S)."""
-_TYPES = {**ARRAYS, "superpixels": np.dtype(np.uint16)}
+"""Array → data type of <array>.npy, (N, S, S)."""
+_ARRAY_TYPES = {**ARRAYS, "superpixels": np.dtype(np.uint16)}
 
 COLUMNS = {
     "case": "case id",
@@ -52,11 +52,11 @@ COLUMNS = {
     "column_mm": "width of a stored pixel, mm",
     "labelled": "whether the scan has a mask",
 }
-"""Columns of slices.parquet; after them one boolean column `has_<organ>` a target."""
+"""Columns of slices.parquet, followed by one boolean column `has_<organ>` per target."""
 
 
 def presence_column(organ: str) -> str:
-    """Name of the column that says whether a slice holds `organ`."""
+    """Name of the column that states whether a slice shows `organ`."""
     return f"has_{organ}"
 
 
@@ -65,7 +65,7 @@ class SliceStore:
     """An opened store; the arrays are mapped on first use.
 
     Attributes:
-        folder: where it lies.
+        folder: its path.
         record: store.json.
         slices: the content of slices.parquet; the row number is the index into the arrays.
     """
@@ -79,12 +79,12 @@ class SliceStore:
         """Open a finished store.
 
         Raises:
-            StoreError: there is none, it is unfinished, damaged, or of a newer format.
+            StoreError: it does not exist, is unfinished or damaged, or has a newer format.
         """
         if not (folder / "store.json").is_file():
-            begun = unfinished(folder)
+            begun = has_unfinished(folder)
             raise StoreError(
-                f"{folder} is no slice store" + (", only an unfinished one is beside it" if begun else ""),
+                f"{folder} is not a slice store" + (", but there is an unfinished one beside it" if begun else ""),
                 "run the same `frugalseg prepare` command again to finish it"
                 if begun
                 else "make one with `frugalseg prepare`, or check the path",
@@ -95,57 +95,58 @@ class SliceStore:
     @cached_property
     def images(self) -> npt.NDArray[np.float16]:
         """All slices, (N, S, S) float16 in [0, 1], memory-mapped read-only."""
-        return self._map("images.npy")
+        return self._map_array("images.npy")
 
     @cached_property
     def labels(self) -> npt.NDArray[np.uint8]:
         """All classes, (N, S, S) uint8, memory-mapped read-only."""
-        return self._map("labels.npy")
+        return self._map_array("labels.npy")
 
     @cached_property
     def superpixels(self) -> npt.NDArray[np.uint16]:
-        """All superpixels, (N, S, S) uint16 from 0 in each slice, memory-mapped read-only.
+        """All superpixels, (N, S, S) uint16, numbered from 0 in each slice, memory-mapped read-only.
 
         Raises:
             StoreError: the store has none.
         """
-        self._need_superpixels()
-        return self._map(SUPERPIXELS)
+        self._require_superpixels()
+        return self._map_array(SUPERPIXELS)
 
-    def _need_superpixels(self) -> SuperpixelParameters:
-        if self.superpixels_made is None:
+    def _require_superpixels(self) -> SuperpixelParameters:
+        if self.superpixel_parameters is None:
             raise StoreError(
                 f"{self.folder} has no superpixels",
                 f"add them with: frugalseg prepare superpixels --data {self.folder}",
             )
-        return self.superpixels_made
+        return self.superpixel_parameters
 
     @property
-    def superpixels_made(self) -> SuperpixelParameters | None:
-        """How the superpixels were computed, or None where there are none."""
+    def superpixel_parameters(self) -> SuperpixelParameters | None:
+        """How the superpixels were computed, or None if there are none."""
         made = self.record.superpixels
         return made if made is not UNSET and (self.folder / SUPERPIXELS).is_file() else None
 
-    def _map(self, name: str) -> npt.NDArray[Any]:
+    def _map_array(self, name: str) -> npt.NDArray[Any]:
         path = self.folder / name
         try:
             array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
-        except (OSError, EOFError, ValueError) as error:  # copied in part, most likely
+        except (OSError, EOFError, ValueError) as error:  # most likely copied incompletely
             why = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
             raise StoreError(f"{path} {why}", CURE) from None
-        wanted = ((len(self.slices), self.size, self.size), _TYPES[path.stem])
+        wanted = ((len(self.slices), self.size, self.size), _ARRAY_TYPES[path.stem])
         if (array.shape, array.dtype) != wanted:
             raise StoreError(
-                f"{path} is of another store: it holds {array.shape} {array.dtype}, expected {wanted[0]} {wanted[1]}",
+                f"{path} belongs to another store: it holds {array.shape} {array.dtype}, "
+                f"expected {wanted[0]} {wanted[1]}",
                 CURE,
             )
         return array
 
     def check_content(self, arrays: Iterable[str], rows: npt.NDArray[np.integer[Any]] | None = None) -> None:
-        """Read some slices of the scans that `rows` are of (by default of all), and see that they are what was stored.
+        """Compare the hashes of the scans to which `rows` belong (by default of all) with those in store.json.
 
         Raises:
-            StoreError: an array was exchanged or changed; names the file and the scan. Older stores cannot tell.
+            StoreError: an array was replaced or changed; names the file and the scan. Older stores have no hashes.
         """
         slices = self.slices if rows is None else self.slices.iloc[np.unique(rows)]
         begins = self.slices.groupby("case", sort=False).indices
@@ -159,26 +160,26 @@ class SliceStore:
         def check(job: tuple[str, str, int, int]) -> str | None:
             name, case, first, end = job
             stack = getattr(self, name)[first:end]
-            return None if digest_of(stack, name) == self._digests(name)[case] else f"{name}.npy: {case}"
+            return None if hash_slices(stack, name) == self._digests(name)[case] else f"{name}.npy: {case}"
 
         with ThreadPoolExecutor() as pool:
             wrong = next(filter(None, pool.map(check, jobs)), None)
         if wrong:
             name, _, case = wrong.partition(": ")
             raise StoreError(
-                f"{self.folder / name} changed or is of another store: the slices of {case} are not those that "
+                f"{self.folder / name} changed or belongs to another store: the slices of {case} are not those that "
                 "were stored",
                 CURE,
             )
 
     def _digests(self, array: str) -> Mapping[str, str]:
-        """Case → `digest_of` its slices, where they are known."""
+        """Case → hash of its slices (`hash_slices`), as far as known."""
         if array == "superpixels":
             return self.record.superpixel_digests or {}
         return {scan.case: getattr(scan.digests, array) for scan in self.record.scans if scan.digests is not UNSET}
 
     def check_arrays(self) -> None:
-        """Raise `StoreError` where images.npy or labels.npy is missing, damaged or too short."""
+        """Raise `StoreError` if images.npy or labels.npy is missing, damaged or too short."""
         _ = self.images, self.labels
 
     @property
@@ -193,12 +194,12 @@ class SliceStore:
 
     @property
     def intensity(self) -> IntensityScale:
-        """How intensities became [0, 1]."""
+        """How intensities were scaled to [0, 1]."""
         return self.record.parameters.intensity
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What a scan must go through before a network trained on this store sees it, and what it should look like."""
+        """The preprocessing of scans for networks trained on this store, and the modality their values should have."""
         looks = {scan.looks_like for scan in self.record.scans if scan.looks_like}
         return Preprocessing(self.size, self.intensity, tuple(sorted(looks)))
 
@@ -209,8 +210,8 @@ class SliceStore:
 
     @property
     def same_image(self) -> list[set[str]]:
-        """Groups of patients who share an identical scan."""
-        return same_image_groups(self.record.scans)
+        """Groups of patients that share an identical scan."""
+        return group_identical_scans(self.record.scans)
 
     @property
     def patients(self) -> list[str]:
@@ -218,54 +219,54 @@ class SliceStore:
         return sorted(self.slices["patient"].unique())
 
     def split(self, other: Path | None = None) -> Split:
-        """The store's own split, or the one in the file `other`; checked for leakage either way."""
+        """The split of the store, or that of the file `other`, checked for leakage."""
         own = self.folder / "split.json"
         if other is None and not own.is_file():
             raise StoreError(f"{own} is missing", CURE)
         return read_split(other or own, self.patients, self.same_image)
 
-    def fingerprints(self, patients: set[str]) -> set[str]:
+    def fingerprints_of_patients(self, patients: set[str]) -> set[str]:
         """Fingerprints of the scans of these patients."""
         return {scan.fingerprint for scan in self.record.scans if scan.patient in patients}
 
-    def fingerprints_of(self, cases: Iterable[str]) -> set[str]:
+    def fingerprints_of_cases(self, cases: Iterable[str]) -> set[str]:
         """Fingerprints of these scans."""
         wanted = set(cases)
         return {scan.fingerprint for scan in self.record.scans if scan.case in wanted}
 
     def identity(self, split: Split, superpixels: bool = False) -> dict[str, str]:
-        """Hashes of the store and of the split used: a run is resumed on the same data or not at all.
+        """Hashes of the store and of the split, by which a run is resumed only on the same data.
 
         Args:
-            split: which patients are for what.
-            superpixels: whether the run reads them; how they were computed then belongs to it.
+            split: the split used.
+            superpixels: whether the run reads superpixels; their parameters are then included.
 
         Raises:
-            StoreError: superpixels are read, and there are none.
+            StoreError: the run reads superpixels and there are none.
         """
-        made = {"superpixels": json.dumps(to_plain(self._need_superpixels()), sort_keys=True)} if superpixels else {}
+        made = {"superpixels": json.dumps(to_plain(self._require_superpixels()), sort_keys=True)} if superpixels else {}
         return {
             "store_sha256": hashlib.sha256(self.record.identity().encode()).hexdigest(),
             "split_sha256": hashlib.sha256(json.dumps(to_plain(split), sort_keys=True).encode()).hexdigest(),
             **made,
         }
 
-    def around(self, context: int) -> npt.NDArray[np.int64]:
-        """For every row the rows of the slices from `context` below to `context` above it in its scan, in order of z.
+    def neighbour_rows(self, context: int) -> npt.NDArray[np.int64]:
+        """For every row, the rows of the slices from `context` below to `context` above it in its scan, by z.
 
-        (N, 2·context + 1); where the scan ends, its last slice again.
+        Shape (N, 2·context + 1); beyond the end of a scan, its last slice is repeated.
         """
         z = self.slices["z"].to_numpy(np.int64)[:, None] + np.arange(-context, context + 1)
         count = self.slices.groupby("case")["z"].transform("size").to_numpy()[:, None]
-        # A scan's slices lie one after the other, in order of z.
+        # The slices of a scan are consecutive rows, in order of z.
         first = np.arange(len(self.slices))[:, None] - self.slices["z"].to_numpy(np.int64)[:, None]
         rows: npt.NDArray[np.int64] = first + z.clip(0, count - 1)
         return rows
 
-    def middle(self, fraction: float) -> npt.NDArray[np.bool_]:
-        """Mask over the rows: the middle `fraction` of each scan's slices, at least one a scan."""
+    def is_middle(self, fraction: float) -> npt.NDArray[np.bool_]:
+        """Boolean per row: whether it is in the middle `fraction` of the slices of its scan, at least one per scan."""
         count = self.slices.groupby("case")["z"].transform("size").to_numpy()
-        middle = {slices: middle_slices(slices, fraction) for slices in np.unique(count).tolist()}
+        middle = {slices: middle_range(slices, fraction) for slices in np.unique(count).tolist()}
         first, end = (
             np.array([getattr(middle[slices], bound) for slices in count.tolist()], np.int64)
             for bound in ("start", "stop")
@@ -276,18 +277,18 @@ class SliceStore:
 
 
 class KnownScan(Protocol):
-    """A scan of a slice store, or of a study's list of scans."""
+    """A scan of a slice store, or of a study's index of test scans."""
 
     @property
     def patient(self) -> str:
-        """Of whom it is."""
+        """Its patient id."""
 
     @property
     def fingerprint(self) -> str:
-        """Of its voxels."""
+        """Its `imaging.fingerprint`."""
 
 
-def same_image_groups(scans: Iterable[KnownScan]) -> list[set[str]]:
+def group_identical_scans(scans: Iterable[KnownScan]) -> list[set[str]]:
     """Groups of two or more patients among `scans` with an identical fingerprint."""
     owners: dict[str, set[str]] = {}
     for scan in scans:
@@ -295,8 +296,8 @@ def same_image_groups(scans: Iterable[KnownScan]) -> list[set[str]]:
     return [patients for patients in owners.values() if len(patients) > 1]
 
 
-def index_of(scans: Sequence[ScanEntry], organs: Iterable[str]) -> pd.DataFrame:
-    """One row a slice (see `COLUMNS`), by what store.json says of the scans."""
+def build_index(scans: Sequence[ScanEntry], organs: Iterable[str]) -> pd.DataFrame:
+    """The table of slices.parquet, one row per slice (see `COLUMNS`), computed from store.json."""
     count = [scan.slices for scan in scans]
     z = np.concatenate([np.arange(slices) for slices in count])
 
@@ -319,10 +320,10 @@ def index_of(scans: Sequence[ScanEntry], organs: Iterable[str]) -> pd.DataFrame:
 
 
 def _read_index(path: Path, record: StoreRecord) -> pd.DataFrame:
-    """slices.parquet, in which everything is as store.json says.
+    """Read slices.parquet and check that it agrees with store.json.
 
     Raises:
-        StoreError: it is missing or damaged, its rows were shuffled, or it is of another store.
+        StoreError: it is missing or damaged, its rows were shuffled, or it belongs to another store.
     """
     try:
         found = pd.read_parquet(path)
@@ -330,7 +331,7 @@ def _read_index(path: Path, record: StoreRecord) -> pd.DataFrame:
         raise StoreError(f"{path} is missing", CURE) from None
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError, ArrowException) as error:
         raise StoreError(f"{path} is damaged: it cannot be read ({str(error).splitlines()[0]})", CURE) from error
-    expected = index_of(record.scans, record.parameters.targets)
+    expected = build_index(record.scans, record.parameters.targets)
     if len(found) != len(expected):
         raise StoreError(f"{path} lists {len(found)} slices, store.json {len(expected)}", CURE)
     for name, column in expected.items():

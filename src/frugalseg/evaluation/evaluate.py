@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from frugalseg.dataset.targets import Targets, check_held, list_values, parse_targets
+from frugalseg.dataset.targets import Targets, check_values_present, format_values, parse_targets
 from frugalseg.engine.files import check_out
 from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.engine.progress import say
@@ -135,11 +135,11 @@ def check_targets(targets: Targets, results: Mapping[str, CaseResult], record: P
     """
     found = frozenset().union(*(r.reference_values for r in results.values()))
     predicted = frozenset().union(*(r.prediction_values for r in results.values()))
-    check_held(targets, found, record.targets if record else None, where="the references")
+    check_values_present(targets, found, record.targets if record else None, where="the references")
     wanted = {v for values in targets.values() for v in values}
     if predicted and not predicted & wanted:
         raise OptionError(
-            f"no prediction holds a value of --target ({list_values(wanted)}); they hold {list_values(predicted)}",
+            f"no prediction holds a value of --target ({format_values(wanted)}); they hold {format_values(predicted)}",
             "write predictions and references with the same label values",
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frugalseg.errors import PairingError
-from frugalseg.imaging.find import check_two_files, find_masks
+from frugalseg.imaging.find import check_distinct_files, find_masks
 from frugalseg.records.predictions import PredictionRecord
 
 SHOWN = 10
@@ -58,7 +58,7 @@ def find_pairs(references: Path, predictions: Path, record: PredictionRecord | N
             f"predictions {_some(made)}; references {_some(given)}",
             "give prediction and reference of a case the same name (the suffix may differ)",
         )
-    check_two_files(made, given, "prediction and reference")
+    check_distinct_files(made, given, "prediction and reference")
     excused = {} if record is None else {case: record.failed[case] for case in given if case in record.failed}
     not_predicted = {case: why for case, why in excused.items() if case not in made}
     lost = [case for case in given if case not in made and case not in not_predicted]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.statistics import Range
 from frugalseg.evaluation.surface import Mask, SurfaceDistances, bounding_box
-from frugalseg.imaging.volume import middle_slices
+from frugalseg.imaging.volume import middle_range
 
 POLYCL_MIDDLE = 0.3
 """The share of slices around the middle of a scan that PolyCL (arXiv 2505.19208) and SAM-Mix test on."""
@@ -132,7 +132,7 @@ def compare_slices(reference: Mask, prediction: Mask) -> SliceMetrics:
         prediction: bool, same shape.
     """
     dice = dice_slice_smooth1(reference, prediction)
-    middle = dice[middle_slices(len(dice), POLYCL_MIDDLE)]
+    middle = dice[middle_range(len(dice), POLYCL_MIDDLE)]
     hd = hd_slice_px(reference, prediction)
     hd = hd[~np.isnan(hd)]
     there, found = reference.any(axis=(1, 2)), prediction.any(axis=(1, 2))

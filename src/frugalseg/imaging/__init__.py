@@ -1,1 +1,1 @@
-"""A scan: reading, writing, orientation, intensity scaling, and the square slices that networks see."""
+"""Scans: reading, writing, orientation, intensity scaling, and square slices for networks."""

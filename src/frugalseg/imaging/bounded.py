@@ -1,4 +1,4 @@
-"""Files that never ask for more memory than they hold."""
+"""A binary file reader whose buffers never exceed the size of the file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 class BoundedReader(io.BufferedReader):
-    """A file opened for reading; a `read` of more bytes than are left takes memory for those that are left.
+    """A file opened for reading; `read(n)` allocates at most the bytes that remain in the file.
 
-    Python sets the bytes of a plain `read(n)` aside before it looks, and a damaged DICOM element claims 4 GB.
+    Python allocates all n bytes of a plain `read(n)` before reading, and a damaged DICOM element may claim 4 GB.
     """
 
     def __init__(self, path: Path) -> None:
@@ -17,7 +17,7 @@ class BoundedReader(io.BufferedReader):
         self._size = path.stat().st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As of any file."""
+        """Read `size` bytes, or all that remain, as any file does."""
         if size is None or size < 0:
             return super().read()
         return super().read(min(size, max(0, self._size - self.tell())))

@@ -1,7 +1,7 @@
-"""DICOM: what the stored numbers of a slice mean, and which of them mean nothing.
+"""DICOM: rescaling of the stored values of a slice, and which of them are padding.
 
-Only what a modality means by its numbers is applied (rescale slope and intercept, or the Modality LUT). A VOI LUT or
-a window tells how to look at them and is left alone.
+Only the modality transform is applied (rescale slope and intercept, or the Modality LUT). A VOI LUT or a window only
+affects the display and is ignored.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ _PADDING = (
     ("FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit"),
     ("DoubleFloatPixelPaddingValue", "DoubleFloatPixelPaddingRangeLimit"),
 )
-"""The tags that name padding, of integer, float and double pixels."""
+"""The tags that define padding, for integer, float and double pixels."""
 
 _EXPORT = "export the series again, or convert it with dcm2niix and give the NIfTI files"
 
 
 @dataclass(frozen=True)
 class StoredValues:
-    """What the header of one slice says of its numbers.
+    """How the stored values of one slice become values in the unit of the scan.
 
     Attributes:
-        slope, intercept: value = stored · slope + intercept; 1 and 0 where there is a Modality LUT.
-        told_by: the tags that say so, in words; slices of one series agree in them.
-        has_lut: a Modality LUT turns stored numbers into values.
-        unit: RescaleType, "" where it is not told.
-        padding: least and greatest stored number that stands for no measurement (PS3.3 C.7.5.1.1.2), or None.
+        slope, intercept: value = stored · slope + intercept; 1 and 0 if there is a Modality LUT.
+        rescaling_tags: names of the tags that define it, for messages; the same in all slices of a series.
+        has_lut: whether a Modality LUT maps stored values to values.
+        unit: RescaleType, "" if it is not stated.
+        padding: lowest and highest stored value that is padding (PS3.3 C.7.5.1.1.2), or None.
     """
 
     slope: float
     intercept: float
-    told_by: str
+    rescaling_tags: str
     has_lut: bool
     unit: str
     padding: tuple[float, float] | None
 
-    def padding_in(self, pixels: Array) -> npt.NDArray[np.bool_] | None:
-        """Which stored pixels are padding, or None where there is none."""
+    def find_padding(self, pixels: Array) -> npt.NDArray[np.bool_] | None:
+        """Mask of the stored pixels that are padding, or None if there are none."""
         if self.padding is None:
             return None
         inside: npt.NDArray[np.bool_] = (pixels >= self.padding[0]) & (pixels <= self.padding[1])
         return inside if inside.any() else None
 
-    def values(self, pixels: Array, dataset: Dataset) -> Array:
-        """Stored pixels (rows, columns) in the scan's unit: int64 where all values are whole, else float32."""
+    def rescale(self, pixels: Array, dataset: Dataset) -> Array:
+        """Stored pixels (rows, columns) in the unit of the scan: int64 if all values are integers, else float32."""
         if self.has_lut:
             pixels = apply_modality_lut(pixels, dataset)
         whole = pixels.dtype.kind != "f" and self.slope == int(self.slope) and self.intercept == int(self.intercept)
@@ -63,17 +63,17 @@ class StoredValues:
         return pixels.astype(np.float32) * np.float32(self.slope) + np.float32(self.intercept)
 
 
-def read_meaning(path: Path, dataset: Dataset) -> StoredValues:
-    """What the stored numbers of a file mean.
+def read_stored_values(path: Path, dataset: Dataset) -> StoredValues:
+    """How the stored values of a file are rescaled.
 
     Raises:
-        ScanError: they are no grey values, stand for something that cannot be told, or lie in odd bits.
+        ScanError: they are not grey values, their rescaling is unusable, or they do not fill the lowest bits.
     """
     _require_grey(path, dataset)
     _require_low_bits(path, dataset)
     has_lut = bool(dataset.get("ModalityLUTSequence"))
-    told = () if has_lut else ("RescaleSlope", "RescaleIntercept")  # pydicom, too, lets the table win
-    names = [name for name in told if dataset.get(name) not in (None, "")]
+    tags = () if has_lut else ("RescaleSlope", "RescaleIntercept")  # as in pydicom, the LUT takes precedence
+    names = [name for name in tags if dataset.get(name) not in (None, "")]
     slope, intercept = (
         float(dataset[name].value) if name in names else usual
         for name, usual in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
@@ -85,27 +85,27 @@ def read_meaning(path: Path, dataset: Dataset) -> StoredValues:
     return StoredValues(
         slope=slope,
         intercept=intercept,
-        told_by="ModalityLUTSequence" if has_lut else " and ".join(names) or "no rescaling",
+        rescaling_tags="ModalityLUTSequence" if has_lut else " and ".join(names) or "no rescaling",
         has_lut=has_lut,
         unit=str(dataset.get("RescaleType") or ""),
-        padding=_padding(dataset),
+        padding=_read_padding(dataset),
     )
 
 
 def _require_grey(path: Path, dataset: Dataset) -> None:
     kind = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
     if int(dataset.get("SamplesPerPixel") or 1) != 1 or not kind.startswith("MONOCHROME"):
-        raise scan_error(path, f"holds colours ({kind}), expected grey values", "export grey values, not a picture")
+        raise scan_error(path, f"holds colours ({kind}), expected grey values", "export grey values")
     if kind != "MONOCHROME2":
         raise scan_error(
             path,
-            f"stores bright as low ({kind}), expected low values to be dark (MONOCHROME2)",
+            f"stores bright pixels as low values ({kind}), expected MONOCHROME2 (low values are dark)",
             "export the series again as MONOCHROME2",
         )
 
 
 def _require_low_bits(path: Path, dataset: Dataset) -> None:
-    """The numbers must fill the lowest bits, as DICOM has asked for since 2006; older files may hold others there."""
+    """Raise `ScanError` unless values fill the lowest bits, as DICOM requires since 2006; older files may differ."""
     stored, high = dataset.get("BitsStored"), dataset.get("HighBit")
     if stored is not None and high is not None and int(high) != int(stored) - 1:
         raise scan_error(
@@ -113,10 +113,10 @@ def _require_low_bits(path: Path, dataset: Dataset) -> None:
         )
 
 
-def _padding(dataset: Dataset) -> tuple[float, float] | None:
-    """Both ends of the padding among the stored numbers.
+def _read_padding(dataset: Dataset) -> tuple[float, float] | None:
+    """The lowest and highest stored value that is padding, or None.
 
-    Integers are wrapped as the pixels are when they are decoded: writers put −2000 as 63536, or beyond BitsStored.
+    Integers are wrapped as decoded pixels are: some programs write −2000 as 63536, or beyond BitsStored.
     """
     for name, limit_name in _PADDING:
         value, limit = dataset.get(name), dataset.get(limit_name)
@@ -127,11 +127,11 @@ def _padding(dataset: Dataset) -> tuple[float, float] | None:
         return None
     if name == _PADDING[0][0]:
         bits, signed = int(dataset.BitsStored), int(dataset.get("PixelRepresentation") or 0) == 1
-        ends = [_wrapped(int(end), bits, signed) for end in ends]
+        ends = [_wrap(int(end), bits, signed) for end in ends]
     low, high = sorted(float(end) for end in ends)
     return low, high
 
 
-def _wrapped(value: int, bits: int, signed: bool) -> int:
+def _wrap(value: int, bits: int, signed: bool) -> int:
     low = value % (1 << bits)
     return low - (1 << bits) if signed and low >= 1 << (bits - 1) else low

@@ -1,4 +1,4 @@
-"""A scan's identity, whatever its file is called."""
+"""Identifies a scan by its voxels, independently of its file name."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from frugalseg.imaging.volume import Volume
 def fingerprint(canonical: Volume) -> str:
     """SHA-256 of the voxels of a canonical volume, as float32 with its shape.
 
-    File type, compression, stored data type and the order of the axes do not change it, so a copy of a training
-    scan is recognised among the test scans under any name.
+    It does not depend on file type, compression, stored data type or the order of the axes, so that a copy of a
+    training scan among the test scans is recognised under any name.
     """
     digest = hashlib.sha256(repr(canonical.array.shape).encode())
     for z in range(canonical.array.shape[2]):

@@ -1,4 +1,4 @@
-"""Which file is which: suffixes of scan files, DICOM's mark, and the case id a name stands for."""
+"""File types: suffixes of scan files, detection of DICOM files, and case ids from file names."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from frugalseg.errors import ScanError, to_printable
 NIFTI = (".nii.gz", ".nii", ".nii.bz2")
 MGH = (".mgz", ".mgh")
 ITK = (".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
-SCANS = NIFTI + MGH + ITK
-"""Suffixes of the files that hold a scan each; `DICOM` files are recognised by their content."""
+SCAN_SUFFIXES = NIFTI + MGH + ITK
+"""Suffixes of files with one scan each; `DICOM` files are recognised by their content."""
 
 DICOM = (".dcm", ".dicom", ".ima")
 
-EXPECTED = (
+ACCEPTED_FORMATS = (
     "NIfTI (.nii, .nii.gz, .nii.bz2), FreeSurfer (.mgz, .mgh), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), "
     "or a folder of DICOM files"
 )
@@ -22,23 +22,23 @@ EXPECTED = (
 
 DOCUMENTS = {".txt", ".md", ".xml", ".json", ".yaml", ".csv", ".tsv", ".pdf", ".html", ".htm", ".log", ".db", ".ini"}
 PICTURES = {".jpg", ".jpeg", ".png"}
-"""Suffixes of files that may lie beside scans and slices, and hold none."""
+"""Suffixes of files that may lie beside scans and slices, but are neither."""
 
 DICOM_INDEX = "DICOMDIR"
-"""A file with DICOM's mark that lists scans and holds none."""
+"""A file in DICOM format that lists scans but contains none."""
 
 
 def scan_suffix(path: Path) -> str | None:
-    """The suffix, in lower case, that makes `path` a NIfTI, MGH, NRRD or MetaImage file; None for everything else.
+    """The suffix of a NIfTI, MGH, NRRD or MetaImage file in lower case, or None for any other name.
 
-    Only the name counts. Of `.seg.nrrd` and `.nrrd`, the longest that fits.
+    Only the name is used. The longest matching suffix counts, such as `.seg.nrrd` before `.nrrd`.
     """
     name = path.name.lower()
-    return next((suffix for suffix in SCANS if name.endswith(suffix) and name != suffix), None)
+    return next((suffix for suffix in SCAN_SUFFIXES if name.endswith(suffix) and name != suffix), None)
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Whether the file begins as DICOM does: the mark after the preamble, or bare elements of group 2 or 8."""
+    """Whether a file begins like DICOM: `DICM` after the preamble, or directly with elements of group 2 or 8."""
     if path.name.upper() == DICOM_INDEX or scan_suffix(path) is not None or not path.is_file():
         return False
     try:
@@ -48,20 +48,20 @@ def is_dicom_file(path: Path) -> bool:
         return False
     if head[128:132] == b"DICM":
         return True
-    # Files of before 1993, and some exports, lack preamble and mark: group 2 or 8, and an element number below 0x100.
+    # Files from before 1993 and some exports have no preamble: they begin with group 2 or 8, element below 0x100.
     return len(head) == 132 and head[:2] in (b"\x02\x00", b"\x08\x00") and head[3] == 0
 
 
 def is_dicom_folder(path: Path) -> bool:
     """Whether a DICOM file lies directly in this folder."""
-    return path.is_dir() and any(is_dicom_file(entry) for entry in visible(path))
+    return path.is_dir() and any(is_dicom_file(entry) for entry in list_visible(path))
 
 
-def visible(folder: Path) -> list[Path]:
-    """What lies in the folder, by name, hidden entries left out (macOS writes `._scan.nii.gz` beside scans).
+def list_visible(folder: Path) -> list[Path]:
+    """The entries of a folder sorted by name, without hidden ones (macOS writes `._scan.nii.gz` beside scans).
 
     Raises:
-        ScanError: the folder may not be opened.
+        ScanError: the folder cannot be opened.
     """
     try:
         return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
@@ -70,15 +70,15 @@ def visible(folder: Path) -> list[Path]:
 
 
 def case_id(path: Path) -> str:
-    """The case a scan belongs to: the name without its suffix, or the name of a DICOM folder.
+    """The case id of a scan: the file name without its suffix, or the name of a DICOM folder.
 
     `liver_0.nii.gz` → `liver_0`, `a.b.nrrd` → `a.b`, folder `patient.7/` → `patient.7`.
 
     Raises:
-        ScanError: the name is no UTF-8: it could not stand in any file that tells of the case.
+        ScanError: the name is not valid UTF-8, and could not be written to any record of the case.
     """
     if to_printable(path.name) != path.name:
-        raise ScanError(f"the name of {to_printable(path)} is no UTF-8", "rename it")
+        raise ScanError(f"the name of {to_printable(path)} is not valid UTF-8", "rename it")
     if path.is_dir():
         return path.name if path.name not in ("", "..") else path.resolve().name
     suffix = scan_suffix(path)

@@ -1,4 +1,4 @@
-"""Bring a mask onto the grid of its scan: turned where its axes differ, never resampled."""
+"""Bring a mask onto the grid of its scan: its axes are permuted and flipped, never resampled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from frugalseg.errors import PairingError
 from frugalseg.imaging.validation import ScanWarning
-from frugalseg.imaging.volume import ROUNDING, TOLERATED, Array, Reorientation, Volume
+from frugalseg.imaging.volume import ROUNDING, TOLERATED, Array, Reorientation, Volume, format_shape, format_vector
 
 RESAMPLE = "resample the labels to the image with nearest neighbour, or give the image that was annotated"
 
@@ -18,64 +18,63 @@ RESAMPLE = "resample the labels to the image with nearest neighbour, or give the
 def onto_grid(
     mask: Volume, scan: Volume, case: str, what: tuple[str, str] = ("labels", "image"), cure: str = RESAMPLE
 ) -> Volume:
-    """`mask` with the axes, the affine and the frame of `scan`; its voxels are a view.
+    """`mask` with the axes, the affine and the placement of `scan`; its voxels are a view.
 
-    Axes in another order or direction are turned. Everything that is compared or computed voxel by voxel goes through
-    here, so that one reorientation, that of the scan, holds for all arrays of a case.
+    Axes in another order or direction are permuted and flipped. All volumes that are compared voxel by voxel pass
+    through here, so that the reorientation of the scan applies to all arrays of a case.
 
     Args:
         mask: a mask, or any volume, that should lie on the grid of `scan`.
-        scan: whose grid counts.
+        scan: defines the grid.
         case: for messages.
-        what: what `mask` and `scan` are called in messages.
-        cure: what to do where the grids differ.
+        what: names of `mask` and `scan` in messages.
+        cure: what to do if the grids differ, for messages.
 
     Raises:
-        PairingError: the grids differ in shape, or a corner lies more than `volume.TOLERATED` of a voxel off.
+        PairingError: the shapes differ, or a corner is off by more than `volume.TOLERATED` of a voxel.
 
     Warns:
-        ScanWarning: a corner lies more than `volume.ROUNDING` of a voxel off.
+        ScanWarning: a corner is off by more than `volume.ROUNDING` of a voxel.
     """
     turned = Reorientation.between(mask.affine, scan.affine).apply(mask)
-    voxels, mm = scan.apart(turned)
+    voxels, mm = scan.corner_offset(turned)
     if voxels > ROUNDING:
-        told = f"{case}: {what[1]} and {what[0]} are on different grids: {', '.join(_differences(turned, scan))}"
+        problem = f"{case}: {what[1]} and {what[0]} are on different grids: {', '.join(_differences(turned, scan))}"
         if np.isfinite(voxels):
-            told += f"; up to {mm:.3g} mm ({voxels:.2g} voxels) apart"
+            problem += f"; corners differ by up to {mm:.3g} mm ({voxels:.2g} voxels)"
         if voxels > TOLERATED:
             width = max(map(len, what))
             raise PairingError(
-                f"{told}\n    {what[1]:{width}} {scan.describe_grid()}\n    {what[0]:{width}} {mask.describe_grid()}",
+                f"{problem}\n    {what[1]:{width}} {scan.describe_grid()}\n"
+                f"    {what[0]:{width}} {mask.describe_grid()}",
                 cure,
             )
         warnings.warn(
-            f"{told}. That is less than {TOLERATED:g} of a voxel: the {what[1]}'s grid is taken",
+            f"{problem}. That is less than {TOLERATED:g} of a voxel: the grid of the {what[1]} is used",
             ScanWarning,
             stacklevel=1,
         )
-    return replace(turned, affine=scan.affine, frame=scan.frame)
+    return replace(turned, affine=scan.affine, placement=scan.placement)
 
 
 def _differences(turned: Volume, scan: Volume) -> Iterator[str]:
-    """What differs between two grids with their axes in one order, each as much as moves a corner beyond rounding."""
+    """What differs between two grids with the same order of axes, as far as it moves a corner beyond rounding."""
     if turned.array.shape != scan.array.shape:
-        yield f"{_times(turned.array.shape)} instead of {_times(scan.array.shape)} voxels (axes turned alike)"
+        shapes = f"{format_shape(turned.array.shape)} instead of {format_shape(scan.array.shape)}"
+        yield f"{shapes} voxels (in the same order of axes)"
     mm, length = np.array(scan.spacing), np.array(scan.array.shape)
     spacing = np.subtract(turned.spacing, scan.spacing)
     if (np.abs(spacing) * length > ROUNDING / 2 * mm).any():
-        yield f"spacing by {_vector(spacing)} mm"
+        yield f"spacing by {_format_mm(spacing)}"
     directions = turned.affine[:3, :3] / turned.spacing - scan.affine[:3, :3] / scan.spacing
     chords = np.linalg.norm(directions, axis=0)
     if (chords * length * mm > ROUNDING / 2 * mm.min()).any():
         yield f"directions by {np.rad2deg(2 * np.arcsin(min(1.0, chords.max() / 2))):.2g}°"
     origin = turned.affine[:3, 3] - scan.affine[:3, 3]
     if np.linalg.norm(origin) > ROUNDING / 2 * mm.min():
-        yield f"first voxel by {_vector(origin)} mm"
+        yield f"first voxel by {_format_mm(origin)}"
 
 
-def _times(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
-
-
-def _vector(values: Array) -> str:
-    return "(" + ", ".join(f"{v:.3g}" for v in values.round(6) + 0.0) + ")"
+def _format_mm(values: Array) -> str:
+    """A difference in mm, rounded to a nanometre so that none is −0."""
+    return f"{format_vector(values.round(6) + 0.0, digits=3)} mm"

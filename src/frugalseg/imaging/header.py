@@ -1,4 +1,4 @@
-"""Which check a scan file's header goes through before a library sees it."""
+"""Checks the header of a scan file, by its format, before a library reads it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ CHECKS: dict[str, Callable[[Path], None]] = {
     ".mha": check_metaimage_header,
     ".mhd": check_metaimage_header,
 }
-"""Suffix → its check; formats that are not named have none."""
+"""Suffix → check; other formats have none."""
 
 
 def check_header(path: Path, suffix: str | None) -> None:
-    """Raise `ScanError` where a file's header is damaged, or claims what its file or the memory cannot hold.
+    """Raise `ScanError` if a header is damaged, or claims more than the file or the memory can hold.
 
     Args:
-        path: the file; it is there and not empty.
-        suffix: what `formats.scan_suffix` says of it.
+        path: an existing file that is not empty.
+        suffix: its `formats.scan_suffix`.
     """
     if suffix in CHECKS:
         CHECKS[suffix](path)

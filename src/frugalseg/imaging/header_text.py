@@ -1,7 +1,7 @@
-"""What the checks of headers share: lines of bounded length, numbers that are numbers, data files that lie beside.
+"""Shared by the header checks: lines of bounded length, strictly parsed numbers, data files beside the header.
 
-ITK's parsers trust a header: lines longer than their buffers, counts they allocate by, and formats they print with end
-or hang the process. So a header is read here first, and only what is plain goes on to ITK.
+ITK's parsers trust a header: a line longer than a buffer, a huge count or a format string in it crashes or hangs the
+process. A header is therefore parsed here first, and ITK reads only those that are valid.
 """
 
 from __future__ import annotations
@@ -16,85 +16,85 @@ from frugalseg.imaging.formats import NIFTI, scan_suffix
 from frugalseg.imaging.validation import scan_error
 
 LONGEST_LINE = 1 << 15
-LONGEST_NAME = 255
+LONGEST_FILE_NAME = 255
 MOST_LINES = 1 << 13
 LARGEST = 1e12
-"""No coordinate, spacing or count in a header is larger."""
+"""Largest coordinate, spacing or count that a header may hold."""
 
 _INTEGER = re.compile(r"[+-]?\d{1,15}")
 _NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
-def damaged(path: Path, what: str) -> ScanError:
-    """The error for a header that says something impossible."""
+def header_error(path: Path, what: str) -> ScanError:
+    """The error for an invalid header; `what` names the fault."""
     suffix = scan_suffix(path) or ""
     kind = "NIfTI" if suffix in NIFTI else "NRRD" if suffix.endswith(("nrrd", "nhdr")) else "MetaImage"
-    return scan_error(path, f"has a damaged {kind} header, or is cut short: {what}")
+    return scan_error(path, f"has a damaged {kind} header, or is truncated: {what}")
 
 
 def read_line(path: Path, file: IO[bytes]) -> str | None:
-    """The next line without its end; None after the last.
+    """The next line without its line break; None after the last.
 
     Raises:
-        ScanError: it is too long for a header, or holds bytes that are no text.
+        ScanError: it is longer than `LONGEST_LINE`, or contains control characters.
     """
     line = file.readline(LONGEST_LINE + 1)
     if len(line) > LONGEST_LINE:
-        raise damaged(path, f"a line is longer than {LONGEST_LINE} bytes")
+        raise header_error(path, f"a line is longer than {LONGEST_LINE} bytes")
     if not line:
         return None
     text = line.rstrip(b"\r\n").decode("utf-8", errors="replace")
     if _CONTROL.search(text):
-        raise damaged(path, "a line holds bytes that are no text")
+        raise header_error(path, "a line contains bytes that are not text")
     return text
 
 
-def shown(text: str) -> str:
-    """A value of a header for a message, cut where it is long."""
+def quote(text: str) -> str:
+    """A header value in quotes for messages, shortened if it is long."""
     return repr(text if len(text) <= 40 else text[:37] + "…")
 
 
-def integers(path: Path, key: str, text: str, count: int | None = None) -> tuple[int, ...]:
-    """Whole numbers between spaces; raises `ScanError` for anything else, or another count."""
+def parse_integers(path: Path, key: str, text: str, count: int | None = None) -> tuple[int, ...]:
+    """Integers separated by spaces; raises `ScanError` for anything else, or another count."""
     words = text.split()
     if not words or not all(_INTEGER.fullmatch(word) for word in words) or count not in (None, len(words)):
-        raise damaged(path, f"{key} is {shown(text)}, expected {count or 'some'} whole numbers")
+        raise header_error(path, f"{key} is {quote(text)}, expected {count or 'some'} whole numbers")
     return tuple(int(word) for word in words)
 
 
-def numbers(path: Path, key: str, text: str, count: int | None = None) -> tuple[float, ...]:
-    """Finite numbers between spaces; raises `ScanError` for anything else, or another count."""
+def parse_numbers(path: Path, key: str, text: str, count: int | None = None) -> tuple[float, ...]:
+    """Finite numbers separated by spaces; raises `ScanError` for anything else, or another count."""
     words = text.split()
     if not all(_NUMBER.fullmatch(word) for word in words) or count not in (None, len(words)):
-        raise damaged(path, f"{key} is {shown(text)}, expected {count or 'some'} finite numbers")
+        raise header_error(path, f"{key} is {quote(text)}, expected {count or 'some'} finite numbers")
     values = tuple(float(word) for word in words)
     if not all(math.isfinite(value) and abs(value) <= LARGEST for value in values):
-        raise damaged(path, f"{key} is {shown(text)}, expected numbers up to {LARGEST:g}")
+        raise header_error(path, f"{key} is {quote(text)}, expected numbers up to {LARGEST:g}")
     return values
 
 
-def data_file(header: Path, name: str) -> Path:
+def find_data_file(header: Path, name: str) -> Path:
     """The file beside a header that holds its voxels.
 
     Raises:
-        ScanError: it is a pattern, or not there; or it lies outside of the header's folder, from where a header that
-            somebody sent has nothing to fetch.
+        ScanError: the name is a pattern, the file is missing, or it lies outside the folder of the header, where a
+            header from an unknown source must not point.
     """
     place = PurePosixPath(name.replace("\\", "/"))
     if not name or "%" in name or name.startswith("LIST"):
         raise scan_error(
             header,
-            f"keeps its voxels in several files ({shown(name)}), expected one",
+            f"stores its voxels in several files ({quote(name)}), expected one",
             "write the scan as one .nrrd, .mha or .nii.gz file",
         )
     if place.is_absolute() or ".." in place.parts or re.match("[A-Za-z]:", name):
         raise scan_error(
             header,
-            f"points to voxels outside of its folder ({shown(name)})",
+            f"refers to voxels outside its folder ({quote(name)})",
             "put the data file beside the header and name it without a folder",
         )
     path = header.parent / name
-    if len(name) > LONGEST_NAME or not path.is_file():
-        raise scan_error(header, f"lacks its data file {shown(name)}", "put the data file beside the header")
+    if len(name) > LONGEST_FILE_NAME or not path.is_file():
+        raise scan_error(header, f"lacks its data file {quote(name)}", "put the data file beside the header")
     return path

@@ -1,4 +1,4 @@
-"""Intensities of a scan become [0, 1]: CT by a window in HU, MR by percentiles of the scan."""
+"""Scale the intensities of a scan to [0, 1]: CT by a window in HU, MR by percentiles of the scan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from frugalseg.errors import OptionError
 from frugalseg.imaging.volume import Array
 
 SAMPLE = 1 << 21
-"""Percentiles of larger scans are taken from so many voxels; at 0.5% their rank is then off by about 0.005%."""
+"""Number of voxels from which percentiles of larger scans are computed; at 0.5%, the rank error is about 0.005%."""
 
 FAT_HU = -30.0
 FAT_SHARE = 0.01
@@ -23,19 +23,19 @@ PADDING_GAP, PADDING_SHARE = 500, 0.01
 
 @dataclass(frozen=True)
 class IntensityScale:
-    """How intensities become [0, 1].
+    """How intensities are scaled to [0, 1].
 
     Attributes:
         kind: "ct": `low` and `high` are HU. "mr": they are percentiles of each scan, 0…100.
-        low: shown as 0.
-        high: shown as 1.
+        low: maps to 0.
+        high: maps to 1.
 
     Raises:
         OptionError: unknown kind, bounds in the wrong order, or percentiles outside 0…100.
     """
 
     kind: Literal["ct", "mr"]
-    low: int | float  # of both kinds, as files keep what was given
+    low: int | float  # both types, so that files store the number as it was given
     high: int | float
 
     def __post_init__(self) -> None:
@@ -48,26 +48,25 @@ class IntensityScale:
             raise OptionError(f"{option} {self.low} {self.high}: expected percentiles from 0 to 100", "correct it")
 
     def fit(self, array: Array, padding: float | None = None) -> tuple[float, float]:
-        """The values of this scan that are shown as 0 and 1.
+        """The values of this scan that map to 0 and 1; always lower < upper.
 
-        For MR, percentiles of all voxels but those of the value `padding` (see `Volume`), or of a fixed random sample
-        of a large scan; where the percentiles fall together (a scan that is nearly all background), the least and the
-        greatest value. Always lower < upper.
+        For MR, percentiles of all voxels except those equal to `padding` (see `Volume`), or of a fixed random sample
+        of a large scan. If the percentiles coincide (a scan that is nearly all background), the minimum and maximum.
         """
         if self.kind == "ct":
             return float(self.low), float(self.high)
-        values = _measured(_sample(array), padding)
+        values = _drop_padding(_sample_voxels(array), padding)
         low, high = (float(v) for v in np.percentile(values, (self.low, self.high)))
-        if not _apart(low, high):
-            values = _measured(array.reshape(-1), padding)
+        if not _are_separable(low, high):
+            values = _drop_padding(array.reshape(-1), padding)
             low, high = float(values.min()), float(values.max())
-        return (low, high) if _apart(low, high) else (low, low + max(1.0, abs(low)))
+        return (low, high) if _are_separable(low, high) else (low, low + max(1.0, abs(low)))
 
     def apply(self, array: Array, limits: tuple[float, float], padding: float | None = None) -> npt.NDArray[np.float32]:
-        """`array` of any shape and real type as contiguous float32 in [0, 1]; `limits` are those of `fit`.
+        """`array` of any shape and real type as contiguous float32 in [0, 1]; `limits` are the result of `fit`.
 
-        Voxels of the value `padding` (see `Volume`) are shown as 0, wherever the limits lie. Computed in float32
-        (METHODS 7.2: in float16, neighbouring HU fall together); no float64 copy is made.
+        Voxels equal to `padding` (see `Volume`) become 0, whatever the limits. Computed in float32, without a float64
+        copy; in float16, adjacent HU would coincide.
         """
         low, high = limits
         scaled = array.astype(np.float32, order="C")
@@ -79,16 +78,17 @@ class IntensityScale:
         return scaled
 
 
-def padding_in(array: Array) -> tuple[float, float, float, float] | None:
-    """A value that looks like padding: many voxels hold it, and it lies far outside the others.
+def detect_padding(array: Array) -> tuple[float, float, float, float] | None:
+    """A value that looks like padding: many voxels have it, and it lies far outside the range of the others.
 
-    Far is: below −1024 (no HU is) by a gap of 500, or from 32767 on (−2000 and −32768 read as unsigned) and above the
-    others by more than their range. A guess from a sample, good for a warning.
+    Far outside means: below −1024 (the lowest HU) and 500 below the others; or at least 32767 (−2000 and −32768 read
+    as unsigned) and above the others by more than their range. An estimate from a sample, reliable enough for a
+    warning.
 
     Returns:
-        The value, the share of the voxels that hold it, and the least and the greatest of the others; or None.
+        The value, the fraction of voxels that have it, and the minimum and maximum of the others; or None.
     """
-    sample = _sample(array)
+    sample = _sample_voxels(array)
     low, high = float(sample.min()), float(sample.max())
     for value in (v for v in (low, high) if not LEAST_HU <= v < np.iinfo(np.int16).max):
         rest = sample[sample != value]
@@ -105,28 +105,28 @@ def padding_in(array: Array) -> tuple[float, float, float, float] | None:
 def looks_like_hu(array: Array) -> bool:
     """Whether a scan may be CT in HU: at least 1% of its voxels are at or below −30.
 
-    Air (−1000) and fat (about −100) put every CT of a body below that, even one already clipped at −40. MR and PET
-    magnitudes are not negative, and their interpolation undershoots in fewer voxels; z-scored scans stay above −30;
-    CT stored without its offset of −1024 has no negative values. A guess, good for a warning.
+    Every CT of a body has such voxels, from air (−1000) and fat (about −100), even if clipped at −40. MR and PET
+    magnitudes are not negative, and interpolation undershoots in fewer voxels; z-scored scans stay above −30; CT
+    stored without its offset of −1024 has no negative values. An estimate, reliable enough for a warning.
     """
-    sample = _sample(array)
+    sample = _sample_voxels(array)
     return bool(np.count_nonzero(sample <= FAT_HU) >= FAT_SHARE * sample.size)
 
 
-def _sample(array: Array) -> Array:
-    """All voxels of a small array, or `SAMPLE` of a large one, always the same ones; shape (N,)."""
+def _sample_voxels(array: Array) -> Array:
+    """All voxels of a small array, or a fixed random sample of `SAMPLE` voxels of a large one; shape (N,)."""
     if array.size <= SAMPLE:
         return array.reshape(-1)
     draw = np.random.default_rng(0)
     return array[tuple(draw.integers(0, n, SAMPLE) for n in array.shape)]
 
 
-def _measured(values: Array, padding: float | None) -> Array:
-    """Values (N,) without padding; all of them where nothing else is left."""
+def _drop_padding(values: Array, padding: float | None) -> Array:
+    """Values (N,) without padding; all values if there is nothing else."""
     kept = values if padding is None else values[values != padding]
     return kept if kept.size else values
 
 
-def _apart(low: float, high: float) -> bool:
-    """Whether float32 can tell the two apart well enough to divide by their difference."""
+def _are_separable(low: float, high: float) -> bool:
+    """Whether the values differ enough to divide by their difference in float32."""
     return high - low > 1e-6 * max(abs(low), abs(high))

@@ -12,30 +12,30 @@ import SimpleITK
 
 from frugalseg.imaging.formats import scan_suffix
 from frugalseg.imaging.header import check_header
-from frugalseg.imaging.validation import require_3d, require_file, require_plain, scan_error, to_working_dtype
-from frugalseg.imaging.volume import Array, Frame, Volume
+from frugalseg.imaging.validation import require_3d, require_file, require_real_numbers, scan_error, to_working_dtype
+from frugalseg.imaging.volume import Array, Placement, Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""ITK and DICOM count to the patient's left and posterior, our affines to right and anterior."""
+"""ITK and DICOM use LPS coordinates (towards left, posterior, superior); affines in this package use RAS."""
 
 _UNIT = re.compile(rb"^(space units|units|DistanceUnits)\s*(?::(?!=)|=)\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
-_OF_PATIENT = re.compile(rb"^space\s*:\s*([lr][ap]s|(left|right)-)", re.MULTILINE | re.IGNORECASE)
+_PATIENT_SPACE = re.compile(rb"^space\s*:\s*([lr][ap]s|(left|right)-)", re.MULTILINE | re.IGNORECASE)
 _MM = {"mm", "millimeter", "millimetre", "millimeters", "millimetres", "", "?", "???", "none"}
-_HEAD = 1 << 16
+_HEADER_BYTES = 1 << 16
 
 
 def load_itk(path: Path) -> Volume:
     """The volume of a `.nrrd`, `.nhdr`, `.mha` or `.mhd` file.
 
-    The array keeps the stored integer type, or is float32; the affine holds the stored directions, sheared or not.
+    The array keeps the stored integer type, or is float32; the affine has the stored directions, including shear.
 
     Raises:
-        ScanError: the file is missing, damaged, not 3D, holds several numbers per voxel, has zero spacing, or is not
+        ScanError: the file is missing, damaged, not 3D, holds several values per voxel, has zero spacing, or is not
             measured in mm.
     """
     require_file(path)
     check_header(path, scan_suffix(path))
-    header = _header(path)
+    header = _read_header(path)
     _require_mm(path, header)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
@@ -49,19 +49,20 @@ def load_itk(path: Path) -> Volume:
             )
         image = reader.Execute()
     except RuntimeError as error:
-        # ITK's own words are long and sometimes wrong ("no such file" for a file cut short): they stay in the chain.
-        raise scan_error(path, f"cannot be read: it is cut short, damaged, or no {_kind(path)} file") from error
+        # ITK's messages are long and sometimes wrong ("no such file" for a truncated file); they are only chained.
+        problem = f"cannot be read: it is truncated, damaged, or no {_format_name(path)} file"
+        raise scan_error(path, problem) from error
     array: Array = SimpleITK.GetArrayFromImage(image)
-    require_plain(path, array.dtype)
+    require_real_numbers(path, array.dtype)
     return Volume(
         to_working_dtype(array.reshape(shape[::-1])).transpose(2, 1, 0),
-        _affine(image),
+        _image_affine(image),
         path,
-        _frame(path, header, image),
+        _read_placement(path, header, image),
     )
 
 
-def itk_image(volume: Volume) -> Any:
+def to_itk_image(volume: Volume) -> Any:
     """`volume` as a SimpleITK image on the same grid."""
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(volume.array.transpose(2, 1, 0)))
     lps = LPS_TO_RAS @ volume.affine
@@ -71,22 +72,22 @@ def itk_image(volume: Volume) -> Any:
     return image
 
 
-def _kind(path: Path) -> str:
+def _format_name(path: Path) -> str:
     return "NRRD" if path.suffix.lower() in (".nrrd", ".nhdr") else "MetaImage"
 
 
-def _header(path: Path) -> bytes:
-    """The text before the voxels, or its beginning."""
+def _read_header(path: Path) -> bytes:
+    """The header text before the voxels, at most its first `_HEADER_BYTES`."""
     with path.open("rb") as file:
-        head = file.read(_HEAD)
+        head = file.read(_HEADER_BYTES)
     return re.split(rb"\r?\n\r?\n|ElementDataFile", head, maxsplit=1)[0]
 
 
 def _require_mm(path: Path, header: bytes) -> None:
-    """ITK takes all lengths for mm; refuse a header that says something else."""
-    for name, told in _UNIT.findall(header):
-        units = [unit.strip('"') for unit in re.findall(r'"[^"]*"|\S+', told.decode("latin-1"))]
-        # A fourth axis of length 1 may have a unit of time.
+    """Raise `ScanError` for units other than mm: ITK treats all lengths as mm."""
+    for name, stated in _UNIT.findall(header):
+        units = [unit.strip('"') for unit in re.findall(r'"[^"]*"|\S+', stated.decode("latin-1"))]
+        # A fourth axis of length 1 may be measured in units of time.
         if other := [unit for unit in units[:3] if unit.lower() not in _MM]:
             raise scan_error(
                 path,
@@ -95,14 +96,14 @@ def _require_mm(path: Path, header: bytes) -> None:
             )
 
 
-def _frame(path: Path, header: bytes, image: Any) -> Frame:
-    if _kind(path) != "NRRD" or _OF_PATIENT.search(header):
-        return Frame()
-    axes = Volume(np.zeros(image.GetSize()[:3], np.bool_), _affine(image)).axes
+def _read_placement(path: Path, header: bytes, image: Any) -> Placement:
+    if _format_name(path) != "NRRD" or _PATIENT_SPACE.search(header):
+        return Placement()
+    axes = Volume(np.zeros(image.GetSize()[:3], np.bool_), _image_affine(image)).axes
     doubt = (
-        f"does not state its orientation in the patient (no space of the body in its header); axes {axes} are assumed"
+        f"does not state its orientation in the patient (no anatomical space in its header); axes {axes} are assumed"
     )
-    return Frame(doubts=(doubt,))
+    return Placement(doubts=(doubt,))
 
 
 def _require_volume(path: Path, reader: Any) -> tuple[int, int, int]:
@@ -110,7 +111,7 @@ def _require_volume(path: Path, reader: Any) -> tuple[int, int, int]:
     if reader.GetNumberOfComponents() != 1:
         raise scan_error(
             path,
-            f"holds {reader.GetNumberOfComponents()} numbers per voxel (colours, a vector field, or several layers), "
+            f"holds {reader.GetNumberOfComponents()} values per voxel (colours, a vector field, or several layers), "
             "expected one",
             "export one grey-value volume or one label map per file",
         )
@@ -122,7 +123,7 @@ def _require_volume(path: Path, reader: Any) -> tuple[int, int, int]:
     return shape
 
 
-def _affine(image: Any) -> npt.NDArray[np.float64]:
+def _image_affine(image: Any) -> npt.NDArray[np.float64]:
     lps = np.eye(4)
     lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     lps[:3, 3] = image.GetOrigin()

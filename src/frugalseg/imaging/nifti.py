@@ -20,64 +20,64 @@ from nibabel.spatialimages import HeaderDataError
 from frugalseg.errors import ScanError
 from frugalseg.imaging.formats import scan_suffix
 from frugalseg.imaging.header import check_header
-from frugalseg.imaging.nifti_place import frame_of, in_mm, place, unit_mm
-from frugalseg.imaging.validation import require_3d, require_file, require_plain, scan_error, to_working_dtype
-from frugalseg.imaging.volume import Array, Frame, Volume
+from frugalseg.imaging.nifti_placement import read_placement, read_unit_mm, to_mm, write_placement
+from frugalseg.imaging.validation import require_3d, require_file, require_real_numbers, scan_error, to_working_dtype
+from frugalseg.imaging.volume import Array, Placement, Volume
 
-_CHUNK = 1 << 20
-_MOST_AFTER = 1 << 26
+_CHUNK_BYTES = 1 << 20
+_MOST_TRAILING_BYTES = 1 << 26
 _GZIP = b"\x1f\x8b"
 _RAS_FLAG = slice(28, 30)
-"""Where the header of an MGH file says that its axes are given."""
+"""Bytes of an MGH header that state whether its orientation is valid."""
 
 
 def load_nifti(path: Path) -> Volume:
     """The volume of a `.nii`, `.nii.gz` or `.nii.bz2` file.
 
-    The array keeps the stored integer type where the header holds no scaling, and is float32 otherwise; the affine
-    is the file's own, in mm whatever unit the header has. The frame tells what is doubtful in the header.
+    The array keeps the stored integer type if the header has no scaling, and is float32 otherwise; the affine is that
+    of the file, in mm whatever the unit of the header. The placement lists what is doubtful in the header.
 
     Raises:
-        ScanError: the file is missing, damaged, no NIfTI, not 3D, in colours or complex, or has zero spacing or an
-            unknown unit of length; or it is not compressed as its name says.
+        ScanError: the file is missing, damaged, not NIfTI, not 3D, in colours or complex, has zero spacing or an
+            unknown unit of length, or its compression does not match its suffix.
     """
     require_file(path)
-    with _told(path), ExitStack() as stack:
-        _require_packing(path)
+    with _scan_errors(path), ExitStack() as stack:
+        _require_compression(path)
         check_header(path, scan_suffix(path))
         image = nib.load(path, mmap=False)
         if not isinstance(image, nib.Nifti1Image):
-            raise scan_error(path, f"is no NIfTI file but {type(image).__name__}", "convert it to .nii.gz")
+            raise scan_error(path, f"is not a NIfTI file but {type(image).__name__}", "convert it to .nii.gz")
         shape = require_3d(path, image.shape)
-        require_plain(path, image.get_data_dtype())
+        require_real_numbers(path, image.get_data_dtype())
         _require_spacing(path, image)
         if path.name.lower().endswith(".gz"):
             stream = stack.enter_context(gzip.open(path))
             data = type(image).from_file_map(type(image).make_file_map({"image": stream}), mmap=False).dataobj
-            array = _voxels(data).reshape(shape, order="A")
-            # Reading on to the end makes gzip compare its checksum: flipped bits are found, not segmented.
+            array = _read_voxels(data).reshape(shape, order="A")
+            # Reading to the end makes gzip verify its checksum, so that flipped bits are detected.
             after = 0
-            while more := len(stream.read(_CHUNK)):
+            while more := len(stream.read(_CHUNK_BYTES)):
                 after += more
-                if after > _MOST_AFTER:
-                    raise scan_error(path, "decompresses to far more than the voxels of its header")
+                if after > _MOST_TRAILING_BYTES:
+                    raise scan_error(path, "decompresses to far more data than its header claims")
         else:
-            array = _voxels(image.dataobj).reshape(shape, order="A")
-    volume = Volume(array, in_mm(image.affine, unit_mm(path, image.header)), path)
-    return replace(volume, frame=frame_of(volume, image.header))
+            array = _read_voxels(image.dataobj).reshape(shape, order="A")
+    volume = Volume(array, to_mm(image.affine, read_unit_mm(path, image.header)), path)
+    return replace(volume, placement=read_placement(volume, image.header))
 
 
-def nifti_image(mask: Volume) -> nib.Nifti1Image:
-    """`mask` as a NIfTI image that lies where its scan lies, for every program (see `nifti_place.place`)."""
+def to_nifti_image(mask: Volume) -> nib.Nifti1Image:
+    """`mask` as a NIfTI image with the placement of its scan (see `nifti_placement.write_placement`)."""
     header = nib.Nifti1Header()
     header.set_data_dtype(mask.array.dtype)
     header.set_data_shape(mask.array.shape)
-    place(mask, header)
+    write_placement(mask, header)
     return nib.Nifti1Image(mask.array, None, header)
 
 
-def _require_packing(path: Path) -> None:
-    """Refuse a file that is not compressed as its name says: the libraries go by the name and say little."""
+def _require_compression(path: Path) -> None:
+    """Raise `ScanError` if the compression does not match the suffix; the libraries trust the suffix."""
     named = path.name.lower().endswith(".gz")
     with path.open("rb") as file:
         packed = file.read(2) == _GZIP
@@ -97,47 +97,47 @@ def _require_packing(path: Path) -> None:
 
 
 def load_mgh(path: Path) -> Volume:
-    """The volume of a FreeSurfer file, `.mgz` or `.mgh`; the affine leads to scanner RAS, not to FreeSurfer's own.
+    """The volume of a FreeSurfer file, `.mgz` or `.mgh`; the affine maps to scanner RAS, not to FreeSurfer's tkRAS.
 
-    The frame tells where the header does not say how the scan lies in the patient.
+    The placement notes if the header does not state the orientation in the patient.
 
     Raises:
-        ScanError: the file is missing, damaged, no MGH, not 3D, or has zero spacing.
+        ScanError: the file is missing, damaged, not MGH, not 3D, or has zero spacing.
     """
     require_file(path)
-    with _told(path, "MGH"):
-        # Whole: so gzip compares its checksum, and these files are small.
+    with _scan_errors(path, "MGH"):
+        # Decompressed at once, which verifies the checksum; these files are small.
         stored = gzip.decompress(path.read_bytes()) if path.name.lower().endswith("z") else path.read_bytes()
         image = nib.MGHImage.from_bytes(stored)
         shape = require_3d(path, image.shape)
-        require_plain(path, image.get_data_dtype())
+        require_real_numbers(path, image.get_data_dtype())
         array = to_working_dtype(np.asanyarray(image.dataobj)).reshape(shape, order="A")
     volume = Volume(array, image.affine, path)
     if any(stored[_RAS_FLAG]):
         return volume
-    # nibabel fills in what is missing, and keeps silent.
+    # nibabel fills in a default orientation without a warning.
     doubt = f"does not state its orientation in the patient (the RAS flag is unset); axes {volume.axes} are assumed"
-    return replace(volume, frame=Frame(doubts=(doubt,)))
+    return replace(volume, placement=Placement(doubts=(doubt,)))
 
 
 @contextmanager
-def _told(path: Path, kind: str = "NIfTI") -> Iterator[None]:
-    """Turn what nibabel and gzip raise on a broken file into a `ScanError`."""
+def _scan_errors(path: Path, kind: str = "NIfTI") -> Iterator[None]:
+    """Turn exceptions of nibabel and gzip on a damaged file into a `ScanError`."""
     try:
         yield
     except ScanError:
         raise
     except MemoryError as error:
         raise scan_error(
-            path, "claims more voxels than memory holds; its header is damaged or the scan too large"
+            path, "claims more voxels than memory holds; its header is damaged, or the scan is too large"
         ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise scan_error(path, f"is cut short or damaged ({_first_line(error)})") from error
+        raise scan_error(path, f"is truncated or damaged ({_first_line(error)})") from error
     except ImageFileError as error:
-        raise scan_error(path, f"is no {kind} file, or its header is damaged ({_first_line(error)})") from error
+        raise scan_error(path, f"is not a {kind} file, or its header is damaged ({_first_line(error)})") from error
     except OSError as error:
-        # nibabel says "Expected N bytes, got M" so; a real trouble of the disk has an errno.
-        what = error.strerror or f"it is cut short: {_first_line(error)}"
+        # nibabel raises OSError for "Expected N bytes, got M"; real disk errors have an errno.
+        what = error.strerror or f"it is truncated: {_first_line(error)}"
         raise scan_error(path, f"cannot be read ({what})") from error
     except (HeaderDataError, MGHError, ValueError, TypeError, KeyError, ArithmeticError) as error:
         raise scan_error(path, f"has a damaged {kind} header ({_first_line(error)})") from error
@@ -147,8 +147,8 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _voxels(data: Any) -> Array:
-    """The stored voxels, scaled in place where the header asks for it; no float64 copy is made by the scaling."""
+def _read_voxels(data: Any) -> Array:
+    """The stored voxels, scaled in place if the header defines scaling, without a float64 copy."""
     array = to_working_dtype(data.get_unscaled())
     if (data.slope, data.inter) == (1, 0):
         return array
@@ -161,7 +161,7 @@ def _voxels(data: Any) -> Array:
 
 
 def _require_spacing(path: Path, image: nib.Nifti1Image) -> None:
-    """Refuse zero spacing: nibabel sets it to 1 mm, which would be a lie where the affine is made from it."""
+    """Raise `ScanError` for zero spacing, which nibabel silently replaces by 1 mm if the affine depends on it."""
     if int(image.header["sform_code"]) > 0:
         return
     with ImageOpener(str(path)) as file:

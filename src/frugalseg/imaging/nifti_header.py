@@ -1,4 +1,4 @@
-"""Headers of NIfTI files, checked before nibabel believes them.
+"""Headers of NIfTI files, checked before nibabel reads them.
 
 Format: https://nifti.nimh.nih.gov/nifti-1 and https://nifti.nimh.nih.gov/nifti-2
 """
@@ -13,34 +13,34 @@ from typing import IO, cast
 
 from nibabel.nifti1 import data_type_codes
 
-from frugalseg.imaging.claims import LARGEST_RATIO, require_plausible
-from frugalseg.imaging.header_text import damaged
+from frugalseg.imaging.header_text import header_error
+from frugalseg.imaging.plausibility import LARGEST_RATIO, require_plausible
 
 LAYOUTS = {348: ("8h", 40, "h", 70, "f", 108), 540: ("8q", 16, "h", 12, "q", 168)}
-"""sizeof_hdr → format and place of dim, of datatype, and of vox_offset."""
+"""sizeof_hdr → format and byte offset of dim, datatype and vox_offset."""
 
 MOST_EXTENDED = 1 << 26
-"""Bytes before the voxels at most; extensions hold a page of text, at times a DICOM header."""
+"""Largest number of bytes before the voxels; extensions are short texts, sometimes a DICOM header."""
 
 _GZIP = b"\x1f\x8b"
 
 
 def check_nifti_header(path: Path) -> None:
-    """Raise `ScanError` where dimensions, data type or extensions of a `.nii` or `.nii.gz` file cannot be.
+    """Raise `ScanError` if dimensions, data type or extensions of a `.nii` or `.nii.gz` file are impossible.
 
-    A file that does not begin as NIfTI does, or whose compression is damaged, is left to the reader to refuse.
+    A file that does not begin like NIfTI, or whose compression is damaged, is refused by the reader later.
     """
     with path.open("rb") as raw:
         packed = raw.read(2) == _GZIP
     stored = path.stat().st_size
     try:
         with gzip.open(path) if packed else path.open("rb") as file:
-            _check(path, cast(IO[bytes], file), stored, "gzip" if packed else "raw")
+            _check_header(path, cast(IO[bytes], file), stored, "gzip" if packed else "raw")
     except (EOFError, zlib.error, gzip.BadGzipFile):
         return
 
 
-def _check(path: Path, file: IO[bytes], stored: int, packing: str) -> None:
+def _check_header(path: Path, file: IO[bytes], stored: int, packing: str) -> None:
     head = file.read(544)
     order, layout = next(
         ((o, LAYOUTS[n]) for o in "<>" for n in LAYOUTS if head[:4] == struct.pack(f"{o}i", n)), ("", None)
@@ -52,12 +52,12 @@ def _check(path: Path, file: IO[bytes], stored: int, packing: str) -> None:
     )
     axes = [int(d) for d in dims[1 : 1 + int(dims[0])]]
     if not 1 <= dims[0] <= 7 or any(axis < 1 for axis in axes):
-        raise damaged(path, f"dim is {list(dims)}, expected three sizes above 0")
+        raise header_error(path, f"dim is {list(dims)}, expected three sizes above 0")
     if code[0] not in data_type_codes.dtype or not data_type_codes.dtype[code[0]].itemsize:
-        raise damaged(path, f"datatype is {code[0]}, expected that of whole or real numbers")
+        raise header_error(path, f"datatype is {code[0]}, expected one of integers or real numbers")
     begin = offset[0]
     if not 0 <= begin <= min(stored * LARGEST_RATIO[packing], MOST_EXTENDED):
-        raise damaged(path, f"vox_offset is {begin}")
+        raise header_error(path, f"vox_offset is {begin}")
     size = 352 if layout is LAYOUTS[348] else 544
     if len(head) >= size and head[size - 4] and begin > size:
         _check_extensions(path, file, order, size, int(begin))
@@ -66,14 +66,14 @@ def _check(path: Path, file: IO[bytes], stored: int, packing: str) -> None:
 
 
 def _check_extensions(path: Path, file: IO[bytes], order: str, here: int, end: int) -> None:
-    """Raise `ScanError` unless the extensions' sizes lead from `here` to the voxels at `end`."""
+    """Raise `ScanError` unless the sizes of the extensions fit between `here` and the voxels at `end`."""
     file.seek(here)
     while end - here >= 16:
         words = file.read(8)
         if len(words) < 8:
-            return  # the reader says that the file is cut short
+            return  # the reader reports the truncated file
         size = struct.unpack(f"{order}i", words[:4])[0]
         if not 8 <= size <= end - here:
-            raise damaged(path, f"an extension claims {size} bytes")
+            raise header_error(path, f"an extension claims {size} bytes")
         here += size
         file.seek(here)

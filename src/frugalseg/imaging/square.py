@@ -1,4 +1,4 @@
-"""Slices of any shape become squares for the network, and its output is mapped back."""
+"""Resize slices of any shape to squares for the network, and map its output back."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Square:
-    """The way between slices of H×W pixels and squares of S×S, the anatomy's aspect in mm kept.
+    """The mapping between slices of H×W pixels and squares of S×S, which keeps the aspect ratio in mm.
 
-    The longer side in mm fills the square, the other is padded evenly with 0. The padding is the same on both
-    sides, so flipping before or after is the same.
+    The longer side in mm fills the square; the other is padded with 0, equally on both sides, so that resizing
+    commutes with flipping.
 
     Attributes:
         shape: H, W of the slices.
         spacing: mm between rows, mm between columns of the slices.
         size: S.
-        inner: rows, columns of the square that show the slice.
+        inner: rows, columns of the square that the slice covers.
     """
 
     shape: tuple[int, int]
@@ -30,7 +30,7 @@ class Square:
 
     @classmethod
     def fit(cls, shape_hw: tuple[int, ...], spacing_hw: tuple[float, float], size: int) -> Square:
-        """The square for slices of `shape_hw` pixels of `spacing_hw` mm; `ValueError` for sizes not above 0."""
+        """The square for slices of `shape_hw` pixels of `spacing_hw` mm; `ValueError` unless all are above 0."""
         height, width = shape_hw
         if min(height, width, size, *spacing_hw) <= 0:
             raise ValueError(f"slices {height}×{width} of {spacing_hw} mm on a square of {size}: all must be above 0")
@@ -41,7 +41,7 @@ class Square:
 
     @property
     def pixel_spacing(self) -> tuple[float, float]:
-        """Mm between rows and between columns of the square (nearly equal: rows and columns are whole)."""
+        """Mm between rows and between columns of the square (nearly equal, since `inner` is rounded to pixels)."""
         return (
             self.shape[0] * self.spacing[0] / self.inner[0],
             self.shape[1] * self.spacing[1] / self.inner[1],
@@ -49,60 +49,60 @@ class Square:
 
     @property
     def pads(self) -> tuple[int, int]:
-        """Empty rows above (and below), empty columns left (and right)."""
+        """Padding rows above (and below), padding columns left (and right)."""
         return (self.size - self.inner[0]) // 2, (self.size - self.inner[1]) // 2
 
-    def images(self, slices: Tensor) -> Tensor:
-        """Slices (N, H, W), floating point, as squares (N, S, S): bilinear, anti-aliased where they shrink."""
-        self._require(slices.shape, (len(slices), *self.shape))
-        return self._padded(_resized(slices.unsqueeze(1), self.inner).squeeze(1))
+    def resize_images(self, slices: Tensor) -> Tensor:
+        """Slices (N, H, W), floating point, as squares (N, S, S): bilinear, anti-aliased when downsampling."""
+        self._require_shape(slices.shape, (len(slices), *self.shape))
+        return self._pad(_resize(slices.unsqueeze(1), self.inner).squeeze(1))
 
-    def labels(self, slices: Tensor) -> Tensor:
+    def resize_labels(self, slices: Tensor) -> Tensor:
         """Labels (N, H, W) of any type as squares (N, S, S) of that type: nearest pixel, padding 0."""
-        self._require(slices.shape, (len(slices), *self.shape))
-        rows = _nearest(self.shape[0], self.inner[0]).to(slices.device)
-        columns = _nearest(self.shape[1], self.inner[1]).to(slices.device)
-        return self._padded(slices.index_select(1, rows).index_select(2, columns))
+        self._require_shape(slices.shape, (len(slices), *self.shape))
+        rows = _nearest_indices(self.shape[0], self.inner[0]).to(slices.device)
+        columns = _nearest_indices(self.shape[1], self.inner[1]).to(slices.device)
+        return self._pad(slices.index_select(1, rows).index_select(2, columns))
 
-    def back(self, probabilities: Tensor) -> Tensor:
-        """Values on squares (N, C, S, S) as values on the slices (N, C, H, W): bilinear, from within the padding."""
-        self._require(probabilities.shape[2:], (self.size, self.size))
+    def restore(self, probabilities: Tensor) -> Tensor:
+        """Values on squares (N, C, S, S) as values on slices (N, C, H, W): bilinear, without the padding."""
+        self._require_shape(probabilities.shape[2:], (self.size, self.size))
         top, left = self.pads
-        shown = probabilities[:, :, top : top + self.inner[0], left : left + self.inner[1]]
-        return _resized(shown, self.shape)
+        inner = probabilities[:, :, top : top + self.inner[0], left : left + self.inner[1]]
+        return _resize(inner, self.shape)
 
-    def _padded(self, inner: Tensor) -> Tensor:
+    def _pad(self, inner: Tensor) -> Tensor:
         top, left = self.pads
         return F.pad(inner, (left, left, top, top))
 
     @staticmethod
-    def _require(shape: torch.Size, expected: tuple[int, ...]) -> None:
+    def _require_shape(shape: torch.Size, expected: tuple[int, ...]) -> None:
         if tuple(shape) != expected:
             raise ValueError(f"shape {tuple(shape)} given, {expected} expected")
 
 
-def _resized(planes: Tensor, shape: tuple[int, int]) -> Tensor:
+def _resize(planes: Tensor, shape: tuple[int, int]) -> Tensor:
     """(N, C, h, w) → (N, C, *shape), bilinear between pixel centres."""
     here = (planes.shape[2], planes.shape[3])
     if here == shape:
         return planes
     if shape[1] == 1 or here[1] == 1:
-        # PyTorch 2.13 mixes up the rows of a single column when it anti-aliases; single rows it handles.
-        lying = _interpolated(planes.transpose(2, 3).contiguous(), (shape[1], shape[0]))
-        return lying.transpose(2, 3).contiguous()
-    return _interpolated(planes, shape)
+        # PyTorch 2.13 permutes the rows of a single column when it anti-aliases; single rows are correct.
+        transposed = _interpolate(planes.transpose(2, 3).contiguous(), (shape[1], shape[0]))
+        return transposed.transpose(2, 3).contiguous()
+    return _interpolate(planes, shape)
 
 
-def _interpolated(planes: Tensor, shape: tuple[int, int]) -> Tensor:
+def _interpolate(planes: Tensor, shape: tuple[int, int]) -> Tensor:
     shrinks = shape[0] < planes.shape[2] or shape[1] < planes.shape[3]
     return F.interpolate(planes, shape, mode="bilinear", align_corners=False, antialias=shrinks)
 
 
-def _nearest(source: int, target: int) -> Tensor:
-    """For each of `target` pixels, the one of `source` pixels its centre falls into (as PyTorch's nearest-exact).
+def _nearest_indices(source: int, target: int) -> Tensor:
+    """For each of `target` pixels, the index of the `source` pixel that contains its centre (PyTorch's nearest-exact).
 
-    A centre on the border of two goes to the one nearer to the middle: rounding always up would shift every mask of
-    an even shrinking by half a pixel against its image, and make flips matter.
+    A centre on the border of two pixels takes the one nearer to the middle. Rounding up always would shift masks by
+    half a pixel against their images when downsampling by an even factor, and resizing would not commute with flips.
     """
     doubled = 2 * torch.arange(target) + 1
     index = (doubled * source) // (2 * target)

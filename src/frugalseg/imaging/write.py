@@ -1,4 +1,4 @@
-"""Write masks, in the grid and the file type of their scan."""
+"""Write masks in the grid and the file type of their scan."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ import SimpleITK
 from frugalseg.engine.files import temporary_name
 from frugalseg.errors import DiskError, ScanError, disk_errors
 from frugalseg.imaging.formats import ITK, NIFTI, scan_suffix
-from frugalseg.imaging.itk import itk_image, load_itk
-from frugalseg.imaging.nifti import nifti_image
+from frugalseg.imaging.itk import load_itk, to_itk_image
+from frugalseg.imaging.nifti import to_nifti_image
 from frugalseg.imaging.validation import scan_error
 from frugalseg.imaging.volume import Array, Volume
 
-_WRITTEN_AS = {".mhd": ".mha", ".nhdr": ".nrrd", ".seg.nrrd": ".nrrd"} | dict.fromkeys(
+_MASK_SUFFIXES = {".mhd": ".mha", ".nhdr": ".nrrd", ".seg.nrrd": ".nrrd"} | dict.fromkeys(
     (".nii.bz2", ".mgz", ".mgh"), ".nii.gz"
 )
-"""Other suffixes of masks than of their scans: one file, of a type that every viewer opens and that holds any grid."""
+"""Scan suffix → mask suffix, where they differ: one file, of a type that every viewer opens."""
 
 
 def mask_path(folder: Path, case: str, source: Path) -> Path:
-    """Where the mask of a case goes: the file type of its scan, or the one file of `_WRITTEN_AS`; DICOM → `.nii.gz`."""
+    """The file for the mask of a case, with the suffix of its scan or that of `_MASK_SUFFIXES`; `.nii.gz` for DICOM."""
     suffix = scan_suffix(source) or ".nii.gz"
-    return folder / f"{case}{_WRITTEN_AS.get(suffix, suffix)}"
+    return folder / f"{case}{_MASK_SUFFIXES.get(suffix, suffix)}"
 
 
 def write_mask(volume: Volume, path: Path) -> None:
-    """Write a mask in exactly its grid and its scan's frame, compressed where the format can, and whole or not at all.
+    """Write a mask atomically, with exactly its grid and the placement of its scan, compressed if the format allows.
 
     Args:
-        volume: label values 0…65535; stored as uint8, or uint16 where a value needs it.
-        path: `.nii`, `.nii.gz`, `.nrrd` or `.mha`; its folder is made where it is missing.
+        volume: label values 0…65535; stored as uint8, or as uint16 if a value exceeds 255.
+        path: `.nii`, `.nii.gz`, `.nrrd` or `.mha`; its folder is created if it is missing.
 
     Raises:
         ScanError: a value is negative or above 65535, the format is unknown, or it cannot hold the grid.
         DiskError: the disk is full or the folder cannot be written.
         TypeError: the array does not hold integers.
     """
-    mask = volume.with_array(_stored(volume, path))
+    mask = volume.with_array(_to_mask_dtype(volume, path))
     suffix = scan_suffix(path)
     if suffix not in (*NIFTI, *ITK) or suffix in (".mhd", ".nhdr"):
-        raise scan_error(path, "is no file type for masks", "name it .nii.gz, .nii, .nrrd or .mha")
-    with _whole(path, suffix) as temporary:
+        raise scan_error(path, "is not a file type for masks", "name it .nii.gz, .nii, .nrrd or .mha")
+    with _replace_when_written(path, suffix) as temporary:
         if suffix in NIFTI:
-            nib.save(nifti_image(mask), temporary)
+            nib.save(to_nifti_image(mask), temporary)
         else:
             _save_itk(mask, path, temporary)
 
 
-def _stored(volume: Volume, path: Path) -> Array:
+def _to_mask_dtype(volume: Volume, path: Path) -> Array:
     array = volume.array
     if array.dtype.kind not in "biu":
         raise TypeError(f"a mask holds integers, not {array.dtype}")
@@ -68,12 +68,12 @@ def _stored(volume: Volume, path: Path) -> Array:
 
 
 @contextmanager
-def _whole(path: Path, suffix: str) -> Iterator[Path]:
-    """A temporary neighbour of `path` with the same suffix, which takes its name when all went well."""
+def _replace_when_written(path: Path, suffix: str) -> Iterator[Path]:
+    """A temporary file beside `path` with the same suffix, renamed to `path` on success."""
     temporary = temporary_name(path, suffix)
     with disk_errors(path):
         try:
-            # Opened by us first: the libraries say little about a folder that cannot be written.
+            # Created here first: the libraries report an unwritable folder poorly.
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.touch()
             yield temporary
@@ -85,19 +85,19 @@ def _whole(path: Path, suffix: str) -> Iterator[Path]:
 
 
 def _save_itk(mask: Volume, path: Path, temporary: Path) -> None:
-    """Write through SimpleITK and read back: it neither reports a full disk nor a grid it cannot hold."""
+    """Write with SimpleITK and read back: it reports neither a full disk nor a grid that the format cannot hold."""
     try:
-        SimpleITK.WriteImage(itk_image(mask), str(temporary), useCompression=True)
+        SimpleITK.WriteImage(to_itk_image(mask), str(temporary), useCompression=True)
         back = load_itk(temporary)
     except (RuntimeError, ScanError) as error:
         raise DiskError(
-            f"{path} could not be written whole", "check the free space, or choose another --out"
+            f"{path} could not be written completely", "check the free space, or choose another --out"
         ) from error
     if not np.array_equal(back.array, mask.array):
-        raise DiskError(f"{path} was not written as it should be", "check the disk, or choose another --out")
+        raise DiskError(f"{path} was not written correctly", "check the disk, or choose another --out")
     if not back.same_grid(mask):
         raise scan_error(
             path,
             f"cannot hold this grid ({mask.describe_grid()}; sheared axes?)",
-            "convert the scan to .nii.gz: its mask then becomes a .nii.gz too, which holds any grid",
+            "convert the scan to .nii.gz: its mask is then a .nii.gz too, which can hold any grid",
         )

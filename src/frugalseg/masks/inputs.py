@@ -11,7 +11,7 @@ from frugalseg.dataset.targets import MAX_TARGETS, MAX_VALUE, Targets
 from frugalseg.engine.files import sha256
 from frugalseg.engine.progress import say
 from frugalseg.errors import PairingError, RunError, ScanError
-from frugalseg.imaging.find import check_two_files, find_dataset, find_scans
+from frugalseg.imaging.find import check_distinct_files, find_dataset, find_scans
 from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import Volume
@@ -31,7 +31,7 @@ def pair_scans_and_masks(images: Path, masks: Path, cases: Sequence[str]) -> tup
     """
     if masks.is_file() and len(single := find_scans(images)) == 1:
         scans, given = single, dict.fromkeys(single, masks)
-        check_two_files(scans, given)
+        check_distinct_files(scans, given)
     else:
         scans, given = find_dataset(images, masks)
     wanted = chosen({case: path for case, path in scans.items() if case in given}, cases, masks)

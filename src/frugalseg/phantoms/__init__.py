@@ -1,1 +1,1 @@
-"""The whole way in one command, on made-up scans or on the user's."""
+"""Simulated CT scans of the abdomen with labels, for the demo, the documentation and the tests."""

@@ -1,31 +1,30 @@
-"""What a phantom is painted on: a grid in millimetres, soft-edged solids given by their signed distance."""
+"""The grid on which a phantom is painted, and solids with soft edges given by their signed distance in mm."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from frugalseg.imaging.volume import Array
+
 Point = tuple[float, float, float]
-Numbers = Sequence[float] | Array
-"""Three numbers, one per body axis: a place or semi-axes, mm."""
+Vector = Sequence[float] | Array
+"""Three numbers, one per body axis: a position or semi-axes, mm."""
 
 AIR_HU = -1000.0
 GRAIN_NODES = 16
-"""Nodes of the random lattice behind `Region.grain`; it repeats beyond, farther than any organ reaches."""
+"""Nodes per axis of the random lattice of `CanvasRegion.grain`; its period is longer than any organ."""
 
 BLUR_MM = 1.2
-"""Width of the scanner's own blur; the voxel size adds to it."""
+"""Blur of the scanner, in addition to the voxel size."""
 
 
 @dataclass(frozen=True)
 class Wave:
-    """A standing wave over the field of view: the building block of every smooth deformation.
+    """A standing wave over the field of view, the component of all smooth deformations.
 
     Attributes:
         amplitude: height in mm.
@@ -38,13 +37,13 @@ class Wave:
     phase: Point
 
     @classmethod
-    def throw(cls, dice: np.random.Generator, amplitude: float, wavelength: tuple[float, float]) -> Wave:
+    def draw(cls, rng: np.random.Generator, amplitude: float, wavelength: tuple[float, float]) -> Wave:
         """A wave of `amplitude` mm whose wavelengths are drawn from the range `wavelength` (mm)."""
-        length, phase = dice.uniform(*wavelength, 3), dice.uniform(0, 2 * np.pi, 3)
+        length, phase = rng.uniform(*wavelength, 3), rng.uniform(0, 2 * np.pi, 3)
         return cls(amplitude, as_point(length), as_point(phase))
 
-    def on(self, axes: Sequence[Array]) -> Array:
-        """The wave in mm on a grid of three one-dimensional axes (mm)."""
+    def sample(self, axes: Sequence[Array]) -> Array:
+        """Values of the wave in mm on a grid given by three one-dimensional axes (mm)."""
         x, y, z = (
             np.sin(axis * np.float32(2 * np.pi / length) + np.float32(phase))
             for axis, length, phase in zip(axes, self.wavelength, self.phase, strict=True)
@@ -59,9 +58,9 @@ class Pose:
 
     Attributes:
         rotation: 3×3, scanner axes → body axes.
-        shift: where the body's origin lies in the scanner, mm.
+        shift: position of the body's origin in the scanner, mm.
         scale: size of this body relative to the reference anatomy, per body axis.
-        bends: for each body axis the waves that bend it.
+        bends: for each body axis, the waves that deform it.
     """
 
     rotation: Array
@@ -72,18 +71,18 @@ class Pose:
     def body_coordinates(self, axes: Sequence[Array]) -> tuple[Array, Array, Array]:
         """Reference-anatomy x, y, z in mm (left, posterior, superior) of every voxel of a scanner grid."""
         centred = [axis - np.float32(s) for axis, s in zip(axes, self.shift, strict=True)]
-        x, y, z = (self._along(body_axis, centred, axes) for body_axis in range(3))
+        x, y, z = (self._body_coordinate(body_axis, centred, axes) for body_axis in range(3))
         return x, y, z
 
-    def _along(self, body_axis: int, centred: list[Array], axes: Sequence[Array]) -> Array:
+    def _body_coordinate(self, body_axis: int, centred: list[Array], axes: Sequence[Array]) -> Array:
         rx, ry, rz = (self.rotation[body_axis] / self.scale[body_axis]).astype(np.float32)
         place: Array = (rx * centred[0])[:, None, None] + (ry * centred[1])[:, None] + rz * centred[2]
         for wave in self.bends[body_axis]:
-            place += wave.on(axes)
+            place += wave.sample(axes)
         return place
 
     def scanner_box(self, centre: Array, reach: Array) -> tuple[Array, Array]:
-        """Lowest and highest scanner corner of a body-axes box; bends included."""
+        """Lowest and highest corner, in the scanner, of a box in body axes, bends included."""
         back = self.rotation.T
         middle = back @ (centre * self.scale) + self.shift
         bend = max(sum(wave.amplitude for wave in waves) for waves in self.bends) * self.scale.max()
@@ -92,12 +91,12 @@ class Pose:
 
 
 @dataclass(frozen=True)
-class Region:
+class CanvasRegion:
     """A box of the canvas.
 
     Attributes:
-        box: where it lies in the canvas arrays.
-        axes: its three scanner axes, mm; gravity pulls along the second.
+        box: its slices of the canvas arrays.
+        axes: its three scanner axes, mm; gravity acts along the second.
         x: body coordinate towards patient left, mm.
         y: body coordinate towards posterior, mm.
         z: body coordinate towards superior, mm.
@@ -110,13 +109,13 @@ class Region:
     z: Array
 
     def ripple(self, waves: Sequence[Wave]) -> Array:
-        """The sum of `waves` over this box, mm: what makes a surface uneven."""
-        total: Array = sum((wave.on(self.axes) for wave in waves), np.zeros((), np.float32))
+        """The sum of `waves` over this box, mm, which makes a surface uneven."""
+        total: Array = sum((wave.sample(self.axes) for wave in waves), np.zeros((), np.float32))
         return total
 
-    def grain(self, dice: np.random.Generator, size: float) -> Array:
-        """Irregular mottling with grains of about `size` mm, standard deviation near 0.6, fixed to the scanner's mm."""
-        lattice = dice.standard_normal((GRAIN_NODES,) * 3).astype(np.float32)
+    def grain(self, rng: np.random.Generator, size: float) -> Array:
+        """Irregular texture with grains of about `size` mm, standard deviation near 0.6, independent of the grid."""
+        lattice = rng.standard_normal((GRAIN_NODES,) * 3).astype(np.float32)
         wx, wy, wz = (_node_weights(axis, size) for axis in self.axes)
         mottled: Array = (wy @ np.tensordot(wx, lattice, 1)) @ wz.T
         return mottled
@@ -128,7 +127,7 @@ class Canvas:
     Args:
         axes: scanner coordinates of the voxel centres, mm, along left, posterior, superior.
         pose: how the body lies in the scanner.
-        blur: width over which a boundary goes from one tissue to the other, mm.
+        blur: width of the transition between two tissues, mm.
 
     Attributes:
         hu: noise-free Hounsfield units.
@@ -145,13 +144,13 @@ class Canvas:
         self.tissue: Array = np.zeros(shape, np.uint8)
         self._body = pose.body_coordinates(axes)
 
-    def everywhere(self) -> Region:
+    def whole_region(self) -> CanvasRegion:
         """The whole canvas as one region."""
         box = (slice(None), slice(None), slice(None))
-        return Region(box, self.axes, *self._body)
+        return CanvasRegion(box, self.axes, *self._body)
 
-    def around(self, centre: Numbers, reach: Numbers) -> Region:
-        """The box that holds everything within `reach` mm of `centre` (body axes, mm); it may be empty."""
+    def region_around(self, centre: Vector, reach: Vector) -> CanvasRegion:
+        """The box that contains everything within `reach` mm of `centre` (body axes, mm); it may be empty."""
         low, high = self.pose.scanner_box(np.asarray(centre, float), np.asarray(reach, float))
         box = tuple(
             slice(*np.searchsorted(axis, (a - self.blur, b + self.blur)))
@@ -160,16 +159,16 @@ class Canvas:
         bx, by, bz = box
         ax, ay, az = self.axes
         x, y, z = (coordinate[bx, by, bz] for coordinate in self._body)
-        return Region((bx, by, bz), (ax[bx], ay[by], az[bz]), x, y, z)
+        return CanvasRegion((bx, by, bz), (ax[bx], ay[by], az[bz]), x, y, z)
 
-    def paint(self, region: Region, distance: Array, hu: float | Array, tissue: int | None = None) -> None:
-        """Fill a solid, mixing tissues in the voxels its surface crosses.
+    def paint(self, region: CanvasRegion, distance: Array, hu: float | Array, tissue: int | None = None) -> None:
+        """Fill a solid, mixing tissues in the voxels that its surface crosses.
 
         Args:
             region: where `distance` was computed.
             distance: signed distance to the surface in mm, negative inside.
             hu: Hounsfield units, one value or one per voxel of the region.
-            tissue: its number; None leaves the number of what lies there (vessels within an organ).
+            tissue: its number; None keeps the present numbers (vessels within an organ).
         """
         share = distance * (-1 / self.blur)
         share += np.float32(0.5)
@@ -180,13 +179,13 @@ class Canvas:
         if tissue is not None:
             self.tissue[region.box][distance < 0] = tissue
 
-    def is_tissue(self, region: Region, tissue: int) -> Array:
-        """Where in `region` a tissue lies on top."""
+    def is_tissue(self, region: CanvasRegion, tissue: int) -> Array:
+        """Mask of the voxels of `region` that are filled with a tissue."""
         mask: Array = self.tissue[region.box] == tissue
         return mask
 
 
-def turn(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> Array:
+def rotation_matrix(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> Array:
     """Rotation matrix about the three body axes, degrees."""
     (cx, cy, cz), (sx, sy, sz) = np.cos(np.deg2rad([x_deg, y_deg, z_deg])), np.sin(np.deg2rad([x_deg, y_deg, z_deg]))
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
@@ -196,8 +195,8 @@ def turn(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> Array:
     return product
 
 
-def ellipsoid(region: Region, centre: Numbers, semi: Numbers, tilt: Array | None = None) -> Array:
-    """Distance (mm) to an ellipsoid with semi-axes `semi` (mm), turned by `tilt`."""
+def ellipsoid(region: CanvasRegion, centre: Vector, semi: Vector, tilt: Array | None = None) -> Array:
+    """Signed distance (mm) to an ellipsoid with semi-axes `semi` (mm), rotated by `tilt`."""
     x, y, z = (c - np.float32(m) for c, m in zip((region.x, region.y, region.z), centre, strict=True))
     if tilt is not None:
         t = tilt.astype(np.float32)
@@ -210,7 +209,7 @@ def ellipsoid(region: Region, centre: Numbers, semi: Numbers, tilt: Array | None
 
 
 def _node_weights(axis: Array, size: float) -> Array:
-    """How much each lattice node counts at each place of an axis (mm)."""
+    """Interpolation weight of each lattice node at each position on an axis (mm)."""
     place = axis / np.float32(size)
     low = np.floor(place).astype(int)
     t = place - low
@@ -222,16 +221,16 @@ def _node_weights(axis: Array, size: float) -> Array:
     return weights
 
 
-def column(region: Region, centre: Sequence[float | Array], semi: Sequence[float | Array]) -> Array:
-    """Distance (mm, in-plane) to an elliptic column along z; centre and semi-axes may change from slice to slice."""
+def column(region: CanvasRegion, centre: Sequence[float | Array], semi: Sequence[float | Array]) -> Array:
+    """Signed in-plane distance (mm) to an elliptic column along z; centre and semi-axes may vary by slice."""
     x, y = (region.x - np.float32(centre[0])) / semi[0], (region.y - np.float32(centre[1])) / semi[1]
     squared = x * x + y * y
     slope = np.square(x / semi[0]) + np.square(y / semi[1])
     return _radial_distance(squared, slope)
 
 
-def rounded_column(region: Region, middle_y: float, semi: Sequence[float | Array], squareness: float) -> Array:
-    """Distance (mm, in-plane) to a column between an ellipse (`squareness` 0) and a rounded box (1) in outline."""
+def rounded_column(region: CanvasRegion, middle_y: float, semi: Sequence[float | Array], squareness: float) -> Array:
+    """Signed in-plane distance (mm) to a column whose outline is an ellipse (`squareness` 0) to a rounded box (1)."""
     x, y = region.x / semi[0], (region.y - np.float32(middle_y)) / semi[1]
     xx, yy, mixed = x * x, y * y, np.float32(2 - 2 * squareness)
     fourth = xx * xx + yy * yy + mixed * xx * yy
@@ -248,8 +247,8 @@ def _radial_distance(squared: Array, slope: Array) -> Array:
     return distance
 
 
-def tube(region: Region, path: Sequence[Point], radius: float | Array) -> Array:
-    """Distance (mm) to a round tube along a polyline."""
+def tube(region: CanvasRegion, path: Sequence[Point], radius: float | Array) -> Array:
+    """Signed distance (mm) to a round tube along a polyline."""
     nearest: Array | None = None
     for start, stop in pairwise(path):
         squared = _squared_distance_to_line(region, np.asarray(start, np.float32), np.asarray(stop, np.float32))
@@ -259,7 +258,7 @@ def tube(region: Region, path: Sequence[Point], radius: float | Array) -> Array:
     return distance
 
 
-def _squared_distance_to_line(region: Region, start: Array, stop: Array) -> Array:
+def _squared_distance_to_line(region: CanvasRegion, start: Array, stop: Array) -> Array:
     x, y, z = region.x - start[0], region.y - start[1], region.z - start[2]
     d = stop - start
     along = np.clip((x * d[0] + y * d[1] + z * d[2]) / (d @ d), 0, 1)
@@ -277,8 +276,8 @@ def blend_union(a: Array, b: Array, width: float) -> Array:
     return union
 
 
-def blend_common(a: Array, b: Array, width: float) -> Array:
-    """Intersection of two solids, its edge rounded over `width` mm; `blend_common(a, -b, w)` cuts b out of a."""
+def blend_intersection(a: Array, b: Array, width: float) -> Array:
+    """Intersection of two solids, its edge rounded over `width` mm; with −b as second solid, a without b."""
     return -blend_union(-a, -b, width)
 
 

@@ -1,13 +1,12 @@
-"""Procedural abdominal CT phantoms: Hounsfield-true, labelled without error, another patient for every seed.
+"""Procedural abdominal CT phantoms with realistic Hounsfield units and exact labels; each seed gives another patient.
 
-They stand in for scans where none may be shipped: in the demo, the documentation and the tests.
+They replace real scans in the demo, the documentation and the tests.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -16,7 +15,7 @@ from scipy import ndimage
 
 from frugalseg.engine.progress import progress
 from frugalseg.errors import OptionError, disk_errors
-from frugalseg.imaging.volume import Volume
+from frugalseg.imaging.volume import Array, Volume
 from frugalseg.imaging.write import write_mask
 from frugalseg.phantoms import body, organs
 from frugalseg.phantoms.canvas import BLUR_MM, Canvas
@@ -26,14 +25,13 @@ from frugalseg.phantoms.tissue import LABELS, TISSUES
 
 __all__ = ["FIELD_OF_VIEW_MM", "LABELS", "PhantomOptions", "make_phantom", "write_cohort"]
 
-Array = npt.NDArray[Any]
 
 FIELD_OF_VIEW_MM = (384.0, 384.0, 240.0)
-"""What a scan covers unless told otherwise: the trunk in-plane, from the heart down to the iliac crests."""
+"""Default field of view: the whole trunk in-plane, from the heart to the iliac crests."""
 
 HU_RANGE = (-1024, 1500)
 SLAB_VOXELS = 4_000_000
-"""Slices are painted in slabs of about this many voxels, so that fine grids need little memory."""
+"""Approximate size of the slabs in which slices are painted, to limit the memory for fine grids."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class PhantomOptions:
     """Voxels along left, posterior, superior."""
 
     spacing: tuple[float, float, float] | None = None
-    """Millimetres per voxel; None spreads `FIELD_OF_VIEW_MM` over the shape (4 × 4 × 6 mm by default)."""
+    """Millimetres per voxel; None divides `FIELD_OF_VIEW_MM` by the shape (4 × 4 × 6 mm by default)."""
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1 or min(self.voxel_mm) <= 0:
@@ -59,7 +57,7 @@ class PhantomOptions:
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
-        """The spacing that is used, mm."""
+        """The effective spacing, mm."""
         if self.spacing is not None:
             return self.spacing
         x, y, z = (length / max(size, 1) for length, size in zip(FIELD_OF_VIEW_MM, self.shape, strict=True))
@@ -67,7 +65,7 @@ class PhantomOptions:
 
 
 def make_phantom(seed: int, options: PhantomOptions | None = None) -> tuple[Volume, Volume]:
-    """One patient's scan (int16, HU) and its labels (uint8, `LABELS`), on one grid with axes left, posterior, superior.
+    """Make the scan (int16, HU) and the labels (uint8, `LABELS`) of one patient, with axes left, posterior, superior.
 
     The same seed and options give the same voxels; the same seed on another grid gives the same patient.
     """
@@ -76,17 +74,17 @@ def make_phantom(seed: int, options: PhantomOptions | None = None) -> tuple[Volu
     clean, tissue = paint_patient(patient, options)
     image = np.clip(clean + scan_noise(patient, options), *HU_RANGE).round().astype(np.int16)
     labels = np.where(tissue <= max(LABELS.values()), tissue, 0).astype(np.uint8)
-    affine = _affine(options)
+    affine = _grid_affine(options)
     return Volume(image, affine), Volume(labels, affine)
 
 
 def paint_patient(patient: Patient, options: PhantomOptions) -> tuple[Array, Array]:
-    """The scan without noise (float32, HU), and the number in `TISSUES` of what fills each voxel (uint8)."""
+    """The scan without noise (float32, HU), and the tissue of each voxel as its number in `TISSUES` (uint8)."""
     clean = np.empty(options.shape, np.float32)
     tissue = np.empty(options.shape, np.uint8)
     x, y, z = scanner_axes(options)
     blur = float(np.hypot(BLUR_MM, max(options.voxel_mm[:2])))
-    for slab in _slabs(options):
+    for slab in _split_into_slabs(options):
         canvas = Canvas((x, y, z[slab]), patient.pose, blur)
         _paint(canvas, patient)
         clean[:, :, slab], tissue[:, :, slab] = canvas.hu, canvas.tissue
@@ -95,7 +93,7 @@ def paint_patient(patient: Patient, options: PhantomOptions) -> tuple[Array, Arr
 
 
 def _clear_slivers(clean: Array, tissue: Array, fat_hu: float) -> None:
-    """Turn into fat what another organ has cut off from an organ, so that every organ is in one piece."""
+    """Replace parts of an organ that others have cut off by fat, so that every organ is one component."""
     boxes = ndimage.find_objects(tissue, max(LABELS.values()))
     for label in LABELS.values():
         box = boxes[label - 1]
@@ -131,23 +129,23 @@ def _paint(canvas: Canvas, patient: Patient) -> None:
 
 def scan_noise(patient: Patient, options: PhantomOptions) -> Array:
     """The noise of this patient's scan, HU."""
-    dice = patient.dice("noise")
+    rng = patient.rng("noise")
     level = np.float32(patient.noise_hu) * photon_loss(scanner_axes(options), patient.pose.shift)
     noise = np.empty(options.shape, np.float32)
-    for slab in _slabs(options):
+    for slab in _split_into_slabs(options):
         slices = noise[:, :, slab].shape
-        noise[:, :, slab] = level[:, :, None] * correlated_noise(dice, slices, options.voxel_mm)
+        noise[:, :, slab] = level[:, :, None] * correlated_noise(rng, slices, options.voxel_mm)
     return noise
 
 
-def _slabs(options: PhantomOptions) -> list[slice]:
+def _split_into_slabs(options: PhantomOptions) -> list[slice]:
     nx, ny, nz = options.shape
     thick = max(1, SLAB_VOXELS // (nx * ny))
     return [slice(start, min(start + thick, nz)) for start in range(0, nz, thick)]
 
 
 def scanner_axes(options: PhantomOptions) -> tuple[Array, Array, Array]:
-    """Voxel centres in mm along left, posterior and superior; 0 is the middle of the field of view."""
+    """Voxel centres in mm along left, posterior and superior; 0 is the centre of the field of view."""
     x, y, z = (
         ((np.arange(size) - (size - 1) / 2) * step).astype(np.float32)
         for size, step in zip(options.shape, options.voxel_mm, strict=True)
@@ -155,8 +153,8 @@ def scanner_axes(options: PhantomOptions) -> tuple[Array, Array, Array]:
     return x, y, z
 
 
-def _affine(options: PhantomOptions) -> npt.NDArray[np.float64]:
-    """Voxel index → RAS+ mm: the first two axes run against R and A."""
+def _grid_affine(options: PhantomOptions) -> npt.NDArray[np.float64]:
+    """Voxel index → RAS+ mm; the first two axes run towards left and posterior."""
     steps = np.array(options.voxel_mm) * (-1, -1, 1)
     affine = np.diag([*steps, 1.0])
     affine[:3, 3] = -steps * (np.array(options.shape) - 1) / 2
@@ -181,13 +179,13 @@ def write_cohort(folder: Path, cases: int, seed: int, options: PhantomOptions | 
             image, mask = make_phantom(cohort_seed(seed, case), options)
             name = f"phantom_{case:02d}.nii.gz"
             with disk_errors(images / name):
-                nib.save(_nifti(image), images / name)
+                nib.save(_to_nifti(image), images / name)
             write_mask(mask, labels / name)
             bar.advance()
     return images, labels
 
 
-def _nifti(image: Volume) -> nib.Nifti1Image:
+def _to_nifti(image: Volume) -> nib.Nifti1Image:
     nifti = nib.Nifti1Image(image.array, image.affine)
     nifti.header.set_xyzt_units("mm")
     return nifti

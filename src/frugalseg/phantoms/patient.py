@@ -1,4 +1,4 @@
-"""Who lies in the scanner: size, pose, fat, contrast phase, and the Hounsfield units that follow from it."""
+"""The simulated patient: size, pose, fat, contrast phase, and the resulting Hounsfield units."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from frugalseg.phantoms.canvas import Pose, Wave, turn
+from frugalseg.phantoms.canvas import Pose, Wave, rotation_matrix
 from frugalseg.phantoms.tissue import HU_BY_PHASE, HU_SPREAD, PHASE_SHARE, PHASES
 
 
 @dataclass(frozen=True)
 class Patient:
-    """Everything about one patient that several organs depend on.
+    """The properties of one patient that several organs share.
 
     Attributes:
-        seed: from which every organ draws its own shape.
+        seed: seed of the shapes of all organs.
         phase: contrast phase, one of `PHASES`.
         hu: Hounsfield units of this patient's tissues.
         fat_mm: thickness of the subcutaneous fat at the flank.
         oral_contrast: whether stomach and bowel are filled with positive contrast.
-        noise_hu: standard deviation of the noise in the middle of the body.
+        noise_hu: standard deviation of the noise in the centre of the body.
         pose: how the body lies in the scanner.
     """
 
@@ -36,57 +36,57 @@ class Patient:
     noise_hu: float
     pose: Pose
 
-    def dice(self, organ: str) -> np.random.Generator:
-        """The random numbers of one organ: the same at every call, unmoved by what other organs draw."""
+    def rng(self, organ: str) -> np.random.Generator:
+        """Random generator of one organ: the same at every call, and independent of other organs."""
         return np.random.default_rng([self.seed, crc32(organ.encode())])
 
     def jitter(self, organ: str, centre: Sequence[float], sigma_mm: float = 4.0) -> npt.NDArray[np.float64]:
-        """Where this patient carries an organ whose usual place is `centre` (mm)."""
+        """Position (mm) of this patient's organ, whose usual position is `centre` (mm)."""
         moved: npt.NDArray[np.float64] = (
-            np.asarray(centre) + self.dice(organ + " place").normal(0, 1, 3).clip(-2, 2) * sigma_mm
+            np.asarray(centre) + self.rng(organ + " place").normal(0, 1, 3).clip(-2, 2) * sigma_mm
         )
         return moved
 
     def stretch(self, organ: str, semi: Sequence[float], sigma: float = 0.06) -> npt.NDArray[np.float64]:
         """The semi-axes (mm) of this patient's organ, whose usual ones are `semi`."""
-        factors = 1 + self.dice(organ + " size").normal(0, 1, 3).clip(-2, 2) * sigma
+        factors = 1 + self.rng(organ + " size").normal(0, 1, 3).clip(-2, 2) * sigma
         stretched: npt.NDArray[np.float64] = np.asarray(semi) * factors
         return stretched
 
     def ripples(self, organ: str, amplitude_mm: float, wavelength_mm: tuple[float, float]) -> tuple[Wave, ...]:
         """Three waves that make an organ's surface uneven."""
-        dice = self.dice(organ + " surface")
-        return tuple(Wave.throw(dice, amplitude_mm, wavelength_mm) for _ in range(3))
+        rng = self.rng(organ + " surface")
+        return tuple(Wave.draw(rng, amplitude_mm, wavelength_mm) for _ in range(3))
 
 
 def draw_patient(seed: int) -> Patient:
-    """The patient of a seed."""
-    dice = np.random.default_rng([seed, 0])
-    phase = int(dice.choice(len(PHASES), p=PHASE_SHARE))
-    spread = {name: dice.uniform(-1, 1) * HU_SPREAD.get(name, 3.0) for name in HU_BY_PHASE}
+    """Draw the patient of a seed."""
+    rng = np.random.default_rng([seed, 0])
+    phase = int(rng.choice(len(PHASES), p=PHASE_SHARE))
+    spread = {name: rng.uniform(-1, 1) * HU_SPREAD.get(name, 3.0) for name in HU_BY_PHASE}
     return Patient(
         seed=seed,
         phase=PHASES[phase],
         hu={name: by_phase[phase] + spread[name] for name, by_phase in HU_BY_PHASE.items()},
-        fat_mm=float(dice.triangular(7, 14, 32)),
-        oral_contrast=bool(dice.random() < 0.35),
-        noise_hu=float(dice.uniform(11, 21)),
-        pose=_draw_pose(dice),
+        fat_mm=float(rng.triangular(7, 14, 32)),
+        oral_contrast=bool(rng.random() < 0.35),
+        noise_hu=float(rng.uniform(11, 21)),
+        pose=_draw_pose(rng),
     )
 
 
-def _draw_pose(dice: np.random.Generator) -> Pose:
-    lean_x, lean_y, roll = dice.normal(0, 1, 3).clip(-2, 2) * (1.5, 1.5, 2.5)
-    girth, depth, height = dice.uniform((0.95, 0.98, 0.94), (1.09, 1.16, 1.06))
+def _draw_pose(rng: np.random.Generator) -> Pose:
+    lean_x, lean_y, roll = rng.normal(0, 1, 3).clip(-2, 2) * (1.5, 1.5, 2.5)
+    girth, depth, height = rng.uniform((0.95, 0.98, 0.94), (1.09, 1.16, 1.06))
     return Pose(
-        rotation=turn(lean_x, lean_y, roll).T,
-        shift=dice.uniform((-8, -8, -8), (8, 8, 8)),
+        rotation=rotation_matrix(lean_x, lean_y, roll).T,
+        shift=rng.uniform((-8, -8, -8), (8, 8, 8)),
         scale=np.array([girth, depth, height]),
-        bends=tuple(tuple(Wave.throw(dice, 3.0, (130, 320)) for _ in range(3)) for _ in range(3)),
+        bends=tuple(tuple(Wave.draw(rng, 3.0, (130, 320)) for _ in range(3)) for _ in range(3)),
     )
 
 
-def sampled(values: dict[float, float], heights: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """A quantity (mm) given at some heights (mm), interpolated to every slice."""
+def interpolate_heights(values: dict[float, float], heights: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Interpolate a quantity (mm), given at some heights (mm), to all `heights`."""
     interpolated: npt.NDArray[np.float32] = np.interp(heights, list(values), list(values.values())).astype(np.float32)
     return interpolated

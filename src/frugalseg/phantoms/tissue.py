@@ -1,4 +1,4 @@
-"""The tissues of a phantom: their numbers, and their Hounsfield units in each contrast phase."""
+"""The tissues of a phantom: their numbers and their Hounsfield units in each contrast phase."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LABELS: dict[str, int] = {
     "inferior_vena_cava": 9,
     "pancreas": 11,
 }
-"""What the label volume shows."""
+"""Organ → value in the label volume."""
 
 TISSUES: dict[str, int] = LABELS | {
     "fat": 32,
@@ -24,11 +24,11 @@ TISSUES: dict[str, int] = LABELS | {
     "bowel": 37,
     "other": 38,
 }
-"""What the painter tells apart; what is not in `LABELS` is background in the label volume."""
+"""Tissue → number on the canvas; tissues that are not in `LABELS` are background in the label volume."""
 
 PHASES = ("native", "arterial", "portal")
 PHASE_SHARE = (0.2, 0.25, 0.55)
-"""How often each phase is drawn: abdominal archives are mostly portal venous."""
+"""Probability of each phase: most abdominal scans are portal venous."""
 
 HU_BY_PHASE: dict[str, tuple[float, float, float]] = {
     # tissue: native, arterial, portal venous
@@ -57,4 +57,4 @@ HU_BY_PHASE: dict[str, tuple[float, float, float]] = {
 }
 
 HU_SPREAD: dict[str, float] = {"liver": 6, "spleen": 6, "marrow": 40, "aorta": 18, "lung": 20, "muscle": 4, "fat": 5}
-"""Largest deviation of one patient from the table; 3 HU where nothing is said."""
+"""Largest deviation of one patient from the table, HU; 3 for other tissues."""

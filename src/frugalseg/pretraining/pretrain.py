@@ -116,5 +116,5 @@ def describe(options: PretrainOptions, store: SliceStore, task: PretrainTask) ->
             scans_seen=len(cases),
         ),
         probe=task.probe.record,
-        fingerprints=tuple(sorted(store.fingerprints_of(cases))),
+        fingerprints=tuple(sorted(store.fingerprints_of_cases(cases))),
     )

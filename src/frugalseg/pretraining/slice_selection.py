@@ -25,7 +25,7 @@ def training_rows(store: SliceStore, split: Split, options: PretrainOptions) -> 
         OptionError: there are fewer than a batch, or --min-distance-mm asks for a distance that a scan does not tell.
     """
     slices = store.slices
-    usable = slices["patient"].isin(split.train).to_numpy() & store.middle(options.middle_fraction)
+    usable = slices["patient"].isin(split.train).to_numpy() & store.is_middle(options.middle_fraction)
     if METHODS[options.method].annotation != "none":
         unlabelled = usable & ~slices["labelled"].to_numpy()
         usable &= slices["labelled"].to_numpy()

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from frugalseg._version import __version__
-from frugalseg.dataset.modality import scale_of, settle
+from frugalseg.dataset.modality import resolve_intensity, to_intensity_scale
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.device import describe_device, find_device
 from frugalseg.engine.files import check_out, sha256
@@ -82,8 +82,8 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
     device = find_device(options.device)
     images, annotations = pair_scans_and_masks(options.images, options.annotations, options.case)
     refuse_overwriting_inputs(annotations, images, options.out)
-    options, expected = settle(options, images)
-    wanted, intensity = parse_targets(options.target), scale_of(options)
+    options, expected = resolve_intensity(options, images)
+    wanted, intensity = parse_targets(options.target), to_intensity_scale(options)
     given_record = PredictionRecord.read_beside(options.annotations)
     known = given_record.targets if given_record else {}
     engine, model = _engine(options, device)

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from frugalseg.engine.files import to_json
 from frugalseg.errors import FrugalsegError, StoreError
 from frugalseg.imaging.intensity import IntensityScale
-from frugalseg.imaging.modality import Kind
+from frugalseg.imaging.modality import ModalityKind
 from frugalseg.records.record import Content, Record, to_plain
 
 CURE = "copy the store again from an intact copy, or delete it and prepare it again"
@@ -33,7 +33,7 @@ class FileStamp(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Digests:
-    """`dataset.digest.digest_of` a scan's slices in images.npy and labels.npy."""
+    """`dataset.digest.hash_slices` a scan's slices in images.npy and labels.npy."""
 
     images: str
     labels: str
@@ -72,7 +72,7 @@ class ScanEntry(Record):
     fingerprint: str
     grid: str | UnsetType = UNSET
     limits: tuple[float, float] | UnsetType = UNSET
-    looks_like: Kind | UnsetType | None = UNSET
+    looks_like: ModalityKind | UnsetType | None = UNSET
     z_mm: float
     row_mm: float
     column_mm: float
@@ -159,7 +159,7 @@ class StoreRecord(Record):
         columns: column of slices.parquet → meaning.
         scans: in the order of the arrays.
         superpixels: parameters of the superpixels, where there are any.
-        superpixel_digests: case → `dataset.digest.digest_of` its superpixels.
+        superpixel_digests: case → `dataset.digest.hash_slices` its superpixels.
     """
 
     ERROR: ClassVar[type[FrugalsegError]] = StoreError

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from frugalseg._version import __version__
-from frugalseg.dataset.modality import scale_of, settle
+from frugalseg.dataset.modality import resolve_intensity, to_intensity_scale
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.device import describe_device, find_device
 from frugalseg.engine.files import check_out, sha256
@@ -65,8 +65,8 @@ def refine(options: RefineOptions) -> dict[str, Path]:
     images, masks = pair_scans_and_masks(options.images, options.masks, options.case)
     refuse_overwriting_inputs(masks, images, options.out)
     references = {} if options.oracle is None else _references(options, images)
-    options, expected = settle(options, images)
-    intensity = scale_of(options)
+    options, expected = resolve_intensity(options, images)
+    intensity = to_intensity_scale(options)
     wanted = parse_targets(options.target)
     source = PredictionRecord.read_beside(options.masks) or NOTHING_KNOWN
     model = load_promptable(options.model, device, options.precision)
@@ -168,4 +168,4 @@ def settings_of(options: PromptableOptions, *apart: str) -> dict[str, object]:
 def promptable_of(options: PromptableOptions, model: Promptable) -> PromptableUse:
     """The model, its recipe and how scans are shown to it, for predictions.json."""
     recipe = json.loads(json.dumps(asdict(model.recipe)))
-    return PromptableUse(options.model, model.name, model.signature, recipe, scale_of(options))
+    return PromptableUse(options.model, model.name, model.signature, recipe, to_intensity_scale(options))

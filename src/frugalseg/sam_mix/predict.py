@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from frugalseg._version import __version__
-from frugalseg.dataset.modality import expected_of_model
+from frugalseg.dataset.modality import expected_modality
 from frugalseg.dataset.targets import Targets, to_classes, to_values
 from frugalseg.engine.device import autocast, describe_device, find_device
 from frugalseg.engine.files import check_out
 from frugalseg.engine.progress import progress, say
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
-from frugalseg.imaging.find import check_two_files, find_dataset, find_masks
+from frugalseg.imaging.find import check_distinct_files, find_dataset, find_masks
 from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
@@ -74,7 +74,7 @@ class MixPredictor(Predictor):
             device=device,
             targets=_written_targets(record.targets, options.target),
             intensity=record.preprocessing.intensity,
-            expected=expected_of_model(options.model, record.preprocessing, options.modality),
+            expected=expected_modality(options.model, record.preprocessing, options.modality),
             size=record.preprocessing.size,
             context=0,
             keep=[record.keep[organ] if options.keep == "model" else options.keep for organ in record.targets],
@@ -116,11 +116,11 @@ class MixPredictor(Predictor):
             for z in range(0, len(stack), at_once):
                 chunk = slice(z, z + at_once)
                 shown = self.intensity.apply(stack[chunk], limits, upright.padding)
-                images = square.images(torch.from_numpy(shown))
+                images = square.resize_images(torch.from_numpy(shown))
                 boxes = None if reference is None else self._boxes(square, reference[chunk])
                 found = self._find(images[:, None].to(self.device), boxes)
                 planes, scores = found.planes()
-                classes[chunk] = claimed(square.back(planes), scores).cpu().numpy()
+                classes[chunk] = claimed(square.restore(planes), scores).cpu().numpy()
                 present[chunk] = found.present.float().cpu().numpy()
                 bar.advance(len(classes[chunk]))
         clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
@@ -136,7 +136,7 @@ class MixPredictor(Predictor):
 
     def _boxes(self, square: Square, reference: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """Boxes (B, K, 4) around each organ of reference slices, and which of them there are (B, K)."""
-        labels = square.labels(torch.from_numpy(np.ascontiguousarray(reference)))
+        labels = square.resize_labels(torch.from_numpy(np.ascontiguousarray(reference)))
         boxes, there = zip(*(boxes_of_masks(labels == i + 1) for i in range(len(self.trained))), strict=True)
         return torch.stack(boxes, dim=1).to(self.device), torch.stack(there, dim=1).to(self.device)
 
@@ -191,7 +191,7 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
 def _references(folder: Path, images: dict[str, Path]) -> Callable[[str, Volume], Volume]:
     """Case id and scan → its reference mask."""
     found = find_masks(folder)
-    check_two_files(images, found)
+    check_distinct_files(images, found)
     if missing := [case for case in images if case not in found]:
         raise PairingError(f"--oracle {folder} holds no mask of {missing[0]}", "choose scans with masks by --case")
 

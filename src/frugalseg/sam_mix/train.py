@@ -154,7 +154,7 @@ class SamMixTraining:
                 organ_present_labels=len(training.taught),
                 organ_present_scans=len(seen),
             ),
-            scans=scan_roles(store, self.split, used, store.fingerprints_of(seen)),
+            scans=scan_roles(store, self.split, used, store.fingerprints_of_cases(seen)),
         )
 
 
@@ -177,7 +177,7 @@ def training_set(store: SliceStore, split: Split, options: SamMixTrainOptions, b
     Raises:
         SplitError: the budget asks for more than there is, or all slices show an organ, or none does.
     """
-    usable = store.slices[store.middle(options.middle_fraction)]
+    usable = store.slices[store.is_middle(options.middle_fraction)]
     labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
     shows_something = store.slices.loc[labelled, store.presence_columns].any(axis=1).to_numpy()
     labelled = labelled[shows_something]  # a scan's empty slices have no mask to learn from

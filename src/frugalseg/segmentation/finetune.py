@@ -87,7 +87,7 @@ class FineTuning:
             )
         fabric = make_fabric(options.device, options.precision)
         preset = chosen_preset(options, encoder.context if encoder else None)
-        usable = store.slices[store.middle(options.middle_fraction)]
+        usable = store.slices[store.is_middle(options.middle_fraction)]
         labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
         unlabelled = np.setdiff1d(others, labelled)
@@ -217,7 +217,7 @@ class FineTuning:
         """What predicting with the model and judging it needs to know."""
         semi = task.training.unlabelled is not None
         unseen = set(self.store.slices.loc[self.unlabelled, "case"]) if semi else set()
-        seen = set(self.encoder.fingerprints if self.encoder else ()) | self.store.fingerprints_of(unseen)
+        seen = set(self.encoder.fingerprints if self.encoder else ()) | self.store.fingerprints_of_cases(unseen)
         used = set(self.store.slices.loc[self.labelled, "case"])
         return SegmenterRecord(
             version=__version__,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from frugalseg._version import __version__
-from frugalseg.dataset.modality import Expected, expected_of_model
+from frugalseg.dataset.modality import ExpectedModality, expected_modality
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import autocast, describe_device, find_device
 from frugalseg.engine.files import check_out, sha256
@@ -61,7 +61,7 @@ class Predictor:
     device: torch.device
     targets: Targets
     intensity: IntensityScale
-    expected: Expected
+    expected: ExpectedModality
     size: int
     context: int
     keep: list[Keep]
@@ -78,7 +78,7 @@ class Predictor:
             device=device,
             targets=_written_targets(record.targets, options.target),
             intensity=record.preprocessing.intensity,
-            expected=expected_of_model(options.model, record.preprocessing, options.modality),
+            expected=expected_modality(options.model, record.preprocessing, options.modality),
             size=record.preprocessing.size,
             context=record.context,
             keep=[record.keep[organ] if options.keep == "model" else options.keep for organ in record.targets],
@@ -99,7 +99,9 @@ class Predictor:
                 chunk = slice(z, z + at_once)
                 seen = np.arange(z - self.context, min(z + at_once, len(stack)) + self.context).clip(0, len(stack) - 1)
                 images = torch.from_numpy(self.intensity.apply(stack[seen], limits, upright.padding))
-                classes[chunk] = self._classes(square, square.images(images).unfold(0, inputs_of(self.context), 1))
+                classes[chunk] = self._classes(
+                    square, square.resize_images(images).unfold(0, inputs_of(self.context), 1)
+                )
                 bar.advance(len(classes[chunk]))
         clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
         return volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
@@ -132,7 +134,7 @@ class Predictor:
         with autocast(self.options.precision, self.device):
             logits = [self.network(shown.flip(axes)).flip(axes) for axes in views]
         mean = torch.stack([probabilities(one) for one in logits]).mean(dim=0)
-        full = square.back(mean)
+        full = square.restore(mean)
         background = 1 - full.sum(dim=1, keepdim=True)
         return torch.cat([background, full], dim=1).argmax(dim=1).to(torch.uint8).cpu().numpy()
 

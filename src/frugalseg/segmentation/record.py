@@ -21,7 +21,7 @@ def check_encoder(encoder: EncoderRecord | None, store: SliceStore, split: Split
     if encoder is None:
         return
     held_out = {*split.validation, *split.test}
-    leaked = store.fingerprints(held_out) & set(encoder.fingerprints)
+    leaked = store.fingerprints_of_patients(held_out) & set(encoder.fingerprints)
     taught = encoder.annotation.organ_present_labels
     if leaked and (taught or not transductive):
         names = sorted(scan.case for scan in store.record.scans if scan.fingerprint in leaked)
@@ -51,7 +51,7 @@ def scan_roles(store: SliceStore, split: Split, trained_on: set[str], pretrained
         pretrained_on: fingerprints of the scans that were seen without their masks.
     """
     part_of = split.part_by_patient()
-    trained = store.fingerprints_of(trained_on)
+    trained = store.fingerprints_of_cases(trained_on)
     scans = []
     for scan in store.record.scans:
         role = part_of.get(scan.patient, "unused")

@@ -156,7 +156,7 @@ def check_data(plan: Plan, datasets: Mapping[str, StudyDataset]) -> None:
     split = store.split()
     for method in plan.methods:
         _check_budgets(plan, method, store, split)
-    learned = store.fingerprints({*split.train, *split.validation})
+    learned = store.fingerprints_of_patients({*split.train, *split.validation})
     names = {scan.case for scan in store.record.scans if scan.patient in {*split.train, *split.validation}}
     for test in plan.tests:
         scans = {scan.fingerprint: scan.case for scan in tested_scans(test, datasets)}
@@ -174,7 +174,7 @@ def check_data(plan: Plan, datasets: Mapping[str, StudyDataset]) -> None:
             )
         for method in plan.methods:
             _check_pretraining(method, test, scans, datasets)
-    held_out = store.fingerprints({*split.validation, *split.test})
+    held_out = store.fingerprints_of_patients({*split.validation, *split.test})
     for method in plan.methods:
         if method.pretrain is not None and not method.transductive and held_out & _seen(method, datasets):
             raise method.entry.error(
@@ -186,7 +186,7 @@ def check_data(plan: Plan, datasets: Mapping[str, StudyDataset]) -> None:
 def _check_budgets(plan: Plan, method: MethodPlan, store: SliceStore, split: Split) -> None:
     if method.training is None:
         return
-    usable = store.slices[store.middle(method.training.values.get("middle_fraction", 1.0))]
+    usable = store.slices[store.is_middle(method.training.values.get("middle_fraction", 1.0))]
 
     def labels(text: str, entry: YamlValue, draw: int) -> bytes:
         try:
@@ -226,4 +226,4 @@ def _way_out(method: MethodPlan) -> str:
 def _seen(method: MethodPlan, datasets: Mapping[str, StudyDataset]) -> set[str]:
     """Fingerprints of the scans that the method's pre-training may see."""
     store = datasets[method.pretrain_data].store
-    return store.fingerprints(set(store.patients if method.transductive else store.split().train))
+    return store.fingerprints_of_patients(set(store.patients if method.transductive else store.split().train))

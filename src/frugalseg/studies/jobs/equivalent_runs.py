@@ -77,7 +77,7 @@ class RunGroups:
         return self._draws[key]
 
     def _labels(self, budget: str, middle_fraction: float, draw: int) -> bytes:
-        slices = self._store.slices[self._store.middle(middle_fraction)]
+        slices = self._store.slices[self._store.is_middle(middle_fraction)]
         patients = self._store.split().train
         return draw_labels(slices, patients, Budget.parse(budget), draw, self._store.presence_columns).tobytes()
 

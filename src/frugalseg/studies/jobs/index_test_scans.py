@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from frugalseg.dataset.splits import draw_split, patient_of, read_split
+from frugalseg.dataset.splits import draw_split, parse_patient, read_split
 from frugalseg.dataset.stamp import Stamps, stamp_scan
-from frugalseg.dataset.store import same_image_groups
-from frugalseg.dataset.targets import check_held, parse_targets
+from frugalseg.dataset.store import group_identical_scans
+from frugalseg.dataset.targets import check_values_present, parse_targets
 from frugalseg.engine.files import sha256
 from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.errors import ScanError
@@ -36,7 +36,7 @@ def index_test_scans(options: PrepareOptions) -> None:
     images, labels = find_dataset(options.images, options.labels)
     if not labels:
         raise ScanError(f"{options.images} has no masks to test with", "give labels:")
-    patient = {case: patient_of(case, options.patient_pattern) for case in labels}
+    patient = {case: parse_patient(case, options.patient_pattern) for case in labels}
     before = {scan.case: scan for scan in ScanIndex.read(options.out).scans} if options.out.is_file() else {}
     jobs = {case: _Job(case, patient[case], images[case], mask) for case, mask in labels.items()}
     known = {c: before[c] for c, job in jobs.items() if c in before and before[c].stamp == job.stamps()}
@@ -49,8 +49,8 @@ def index_test_scans(options: PrepareOptions) -> None:
         )
     scans = [replace((known | made)[case], patient=patient[case]) for case in jobs if case not in failures]
     values = (value for scan in scans for value in scan.values)
-    check_held(parse_targets(options.target), values, where=f"the masks of {options.labels}")
-    alike = same_image_groups(scans)
+    check_values_present(parse_targets(options.target), values, where=f"the masks of {options.labels}")
+    alike = group_identical_scans(scans)
     patients = {scan.patient: True for scan in scans}
     split = (
         read_split(options.split, patients, alike)
