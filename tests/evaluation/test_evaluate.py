@@ -144,7 +144,7 @@ def test_without_a_note_all_cases_are_one_group_and_the_pictures_are_black(tmp_p
     assert list(summary.groups) == ["all"]
     html = (tmp_path / "out" / "report.html").read_text()
     assert "outlines on black" in html
-    assert "Make sure yourself" in html
+    assert "Make sure that none of these scans was used in training" in html
 
 
 def test_a_model_judged_on_seen_scans_only_has_no_headline(tmp_path):
@@ -158,7 +158,7 @@ def test_a_model_judged_on_seen_scans_only_has_no_headline(tmp_path):
     [
         ({"a": "test", "b": "train"}, "mean over 1 scan: scans the model has never seen"),
         ({"a": "test", "b": "new"}, "mean over 2 scans: scans the model has never seen"),
-        (None, "mean over 2 scans: all scans; it is not known"),
+        (None, "mean over 2 scans: all scans; which of them the model was trained on is not known"),
     ],
 )
 def test_the_headline_says_over_how_many_scans(tmp_path, capsys, roles, said):
@@ -212,7 +212,7 @@ def test_predictions_without_reference_are_named_and_change_no_figure(tmp_path):
     summary = run(tmp_path)
     assert summary.no_reference == ("zebra",)
     assert summary.groups["all"].cases == ("a",)
-    assert "1 prediction without a reference, in no figure: zebra" in (tmp_path / "out" / "report.html").read_text()
+    assert "1 prediction without a reference, not included: zebra" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_no_pair_at_all_is_an_error(tmp_path):
@@ -338,7 +338,7 @@ def test_the_target_is_that_of_the_predictions(tmp_path):
 
 def test_without_a_target_anywhere_nothing_is_written(tmp_path):
     root = write_masks(tmp_path, {"a": GOOD}, None)
-    with pytest.raises(OptionError, match="no predictions.json beside .*pred states"):
+    with pytest.raises(OptionError, match="no predictions.json beside .*pred lists the label values"):
         run(root, target=[])
     assert not (root / "out").exists()
 

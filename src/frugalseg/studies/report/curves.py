@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from frugalseg.evaluation.charts import COLOURS, INK, new_chart, to_svg
+from frugalseg.evaluation.charts import COLOURS, INK, make_chart, to_svg
 from frugalseg.evaluation.metric_table import DICE
 from frugalseg.studies.report.formatting import label
 from frugalseg.studies.report.scores import Endpoint, Group, Scores
@@ -51,7 +51,7 @@ def dice_curve(scores: Scores, endpoint: Endpoint, backbone: str) -> str:
     title = f"{endpoint.organ} on {endpoint.test.name}"
     if len(scores.results.backbones) > 1:
         title += f", {backbone}"
-    figure, axes = new_chart(_plain(title), 7.6, 3.4)
+    figure, axes = make_chart(_plain(title), 7.6, 3.4)
     others = [m for m in scores.rows(backbone) if m != scores.results.baseline]
     for method in scores.rows(backbone):
         look = _look(others.index(method) if method in others else None)

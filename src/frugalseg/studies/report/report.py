@@ -7,8 +7,8 @@ from pathlib import Path
 
 from frugalseg._version import __version__
 from frugalseg.engine.files import atomic_write
-from frugalseg.evaluation.page import page_environment
-from frugalseg.evaluation.statistics import interval_rule
+from frugalseg.evaluation.page import make_page_environment
+from frugalseg.evaluation.statistics import describe_interval_rule
 from frugalseg.records.study import TableList
 from frugalseg.studies.jobs.equivalent_runs import told_once
 from frugalseg.studies.report.conclusions import conclude
@@ -79,7 +79,7 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
     """
     results = scores.results
     states = results.trials["state"].value_counts()
-    template = page_environment().get_template("studies/report/report.html.j2")
+    template = make_page_environment().get_template("studies/report/report.html.j2")
     page: str = template.render(
         results=results,
         commits=_commits(results),
@@ -93,7 +93,7 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
         tables=tables,
         curves=dice_curves(scores),
         bands=bands_note(scores),
-        interval=interval_rule("patient", scores.resamples, scores.seed),
+        interval=describe_interval_rule("patient", scores.resamples, scores.seed),
         plan=plan,
         version=__version__,
         date=datetime.now(timezone.utc).date().isoformat(),

@@ -15,7 +15,7 @@ from frugalseg.engine.forms import Form
 from frugalseg.engine.run import SPEC
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
-from frugalseg.evaluation.metric_table import DICE, Place, metrics_in
+from frugalseg.evaluation.metric_table import DICE, Place, list_metrics
 from frugalseg.evaluation.results import SUMMARY
 from frugalseg.records.model import read_mask_model
 from frugalseg.records.study import RUN_AGAIN, GridRecord, PlannedTrial
@@ -78,7 +78,7 @@ One row is one trial: a training, or what comes without one, and what it stands 
 
 def case_metrics() -> list[str]:
     """Columns of `StudyResults.cases` that hold metrics."""
-    return [metric.key for metric in metrics_in(Place.STUDIES)]
+    return [metric.key for metric in list_metrics(Place.STUDIES)]
 
 
 def case_columns() -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from frugalseg.evaluation.metric_table import DICE, Metric, Place, metrics_in
+from frugalseg.evaluation.metric_table import DICE, Metric, Place, list_metrics
 from frugalseg.evaluation.policy import Outcome
 from frugalseg.evaluation.statistics import RunSummary, summarise_runs
 from frugalseg.studies.jobs.equivalent_runs import Run, pair_runs, standing_for
@@ -22,7 +22,7 @@ _GROUP, RUN = TRIAL[:3], TRIAL[3:]
 
 def metrics_of(test: TestSet) -> tuple[Metric, ...]:
     """The metrics that mean something on a test set."""
-    return tuple(m for m in metrics_in(Place.STUDIES) if test.millimetres or not m.physical)
+    return tuple(m for m in list_metrics(Place.STUDIES) if test.millimetres or not m.physical)
 
 
 MARKS = {"transductive": "†", "uses_test_references": "‡", "external": "§"}
