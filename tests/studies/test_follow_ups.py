@@ -22,11 +22,11 @@ from frugalseg.studies.jobs import propagate_middle as room
 from frugalseg.studies.jobs.datasets import resolve_datasets
 from frugalseg.studies.jobs.grid import build_grid
 from frugalseg.studies.jobs.job import EvaluatedJob, ModelJob
-from frugalseg.studies.jobs.propagate_middle import PropagateMiddleSlice, middle_slices, propagate_middle_slices
-from frugalseg.studies.jobs.runner import _forget_tests, run_job
-from frugalseg.studies.jobs.state import GRID, at_work, read_state, write_state
+from frugalseg.studies.jobs.propagate_middle import PropagateMiddleSlice, organ_middle_slices, propagate_middle_slices
+from frugalseg.studies.jobs.runner import _delete_tests, run_job
+from frugalseg.studies.jobs.state import GRID, lock_study, read_state, write_state
 from frugalseg.studies.plan.reader import read_plan
-from frugalseg.studies.report.results import collect
+from frugalseg.studies.report.results import collect_results
 from frugalseg.studies.run import study
 from frugalseg.studies.status import study_status
 from tests.promptable.tiny_networks import sam
@@ -86,7 +86,7 @@ def grid_of(folder, plan_text):
 
 
 def test_every_row_is_done_and_says_what_it_used(finished):
-    trials = collect(finished).trials
+    trials = collect_results(finished).trials
     trials = trials[trials["seed"] == 0].set_index("method")
     assert (trials["state"] == "done").all()
     assert set(trials.index[trials["uses_test_references"]]) == {"one slice", "oracle boxes", "sam-mix oracle"}
@@ -162,7 +162,7 @@ def test_status_tells_of_a_running_job_without_a_model(finished):
     before = read_state(finished, trial["id"])
     write_state(finished, trial["id"], replace(before, state="running"))
     try:
-        with at_work(finished):
+        with lock_study(finished):
             told = study_status(StudyStatusOptions(folder=finished))
     finally:
         write_state(finished, trial["id"], before)
@@ -173,7 +173,7 @@ def test_what_needs_no_model_is_made_once(finished, folder):
     trials = [c for c in read_json(finished / "grid.json")["trials"] if c["method"] == "one slice"]
     assert [(c["draws"], c["seeds"]) for c in trials] == [([0], [0, 1])]  # one trial that stands for both seeds
     grid = grid_of(folder, text(folder))
-    kinds = [type(job) for job in grid.jobs()]
+    kinds = [type(job) for job in grid.list_jobs()]
     assert kinds.count(ModelJob) == 2 * 2  # scratch and sam-mix, two seeds
     assert kinds.count(EvaluatedJob) == 3 * 2 + 2
 
@@ -181,7 +181,7 @@ def test_what_needs_no_model_is_made_once(finished, folder):
 def test_a_row_asked_for_alone_brings_the_model_it_goes_on_with(folder):
     grid = grid_of(folder, text(folder))
     trial = next(c for c in grid.trials if c.method == "scratch + sam" and c.seed == 1)
-    model, refined = grid.jobs([trial])
+    model, refined = grid.list_jobs([trial])
     assert model.id == next(c.job.id for c in grid.trials if c.method == "scratch" and c.seed == 1)
     assert refined.needs == (model.id,)
 
@@ -226,11 +226,11 @@ def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
         ("{of: scratch, refine: {model", "{of: nobody, refine: {model", "no method that trains models 'nobody'"),
         ("{of: scratch, refine: {model", "{of: one slice, refine: {model", "no method that trains models 'one slice'"),
         ("{of: scratch, refine: {model: SAM, min_iou: 0,", "{refine: {model: SAM,", "refine: the method is not stated"),
-        ("{of: sam-mix, predict", "{of: scratch, predict", "scratch is no sam_mix method"),
+        ("{of: sam-mix, predict", "{of: scratch, predict", "scratch is not a sam_mix method"),
         (
             "{refine: {model: SAM, oracle",
             "{of: scratch, refine: {model: SAM, oracle",
-            "take nothing of a method's masks",
+            "do not depend on a method's masks",
         ),
         ("{of: sam-mix, predict: {oracle: true,", "{of: sam-mix, finetune: {", "finetune: is unknown here"),
         ("min_iou: 0,", "min_iou: 2,", "min_iou: 2 is not in 0…1"),
@@ -275,7 +275,7 @@ def test_a_model_trained_anew_takes_along_the_masks_made_of_its_own(tmp_path):
     GridRecord(tuple(trials), ()).write(tmp_path / GRID)
     for name in ("own", "refined", "other", "untrained"):
         (tmp_path / "tests" / name / "masks").mkdir(parents=True)
-    _forget_tests(tmp_path / "finetune" / "m")
+    _delete_tests(tmp_path / "finetune" / "m")
     assert {path.name for path in (tmp_path / "tests").iterdir()} == {"other", "untrained"}
 
 
@@ -286,22 +286,22 @@ def test_sam_mix_stands_beside_one_backbone(folder):
         ("sam-mix", "one slice", "oracle boxes", "sam-mix oracle"), ("unet",)
     )
     own = ("sam_mix: {base", "backbones: [unet, resunet]\n    sam_mix: {base")
-    with pytest.raises(OptionError, match="a network of its own"):
+    with pytest.raises(OptionError, match="uses none of the backbones"):
         read_plan(write_plan(folder, text(folder, both, own), scans=False))
 
 
 def test_the_resolved_plan_is_itself_a_plan(folder, finished):
     again = read_plan(finished / "plan.yaml")
-    assert again.resolved() == read_plan(write_plan(folder, text(folder), scans=False)).resolved()
+    assert again.to_values() == read_plan(write_plan(folder, text(folder), scans=False)).to_values()
 
 
 def test_each_organ_s_middle_slice():
     classes = np.zeros((9, 4, 4), int)
     classes[2:5, 0, 0] = 1  # 2 3 4
     classes[4:8, 1, 1] = 2  # 4 5 6 7
-    assert middle_slices(classes) == [3, 6]
-    assert middle_slices(classes == 2) == [6]
-    assert middle_slices(np.zeros((3, 2, 2))) == []
+    assert organ_middle_slices(classes) == [3, 6]
+    assert organ_middle_slices(classes == 2) == [6]
+    assert organ_middle_slices(np.zeros((3, 2, 2))) == []
 
 
 def test_the_middle_slice_is_one_of_the_scan_whatever_axes_the_mask_has(folder, tmp_path):

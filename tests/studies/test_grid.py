@@ -18,7 +18,7 @@ from frugalseg.segmentation.presets import PRESETS
 from frugalseg.studies.jobs import trial_builder as cells_module
 from frugalseg.studies.jobs.datasets import check_data, resolve_datasets
 from frugalseg.studies.jobs.grid import build_grid
-from frugalseg.studies.jobs.job import ModelJob, PretrainJob, kind_of, short_hash, slug
+from frugalseg.studies.jobs.job import ModelJob, PretrainJob, runtime_group, short_hash, slug
 from frugalseg.studies.jobs.runner import run_job
 from frugalseg.studies.plan.reader import read_plan
 from tests.studies.plans import PLAN, changed, write_plan
@@ -47,7 +47,7 @@ def grid_of(folder, text=PLAN):
 
 
 def ids(grid):
-    return [job.id for job in grid.jobs()]
+    return [job.id for job in grid.list_jobs()]
 
 
 def test_a_study_stopped_early_has_all_methods_and_every_draw_of_the_first_seed(folder):
@@ -62,7 +62,7 @@ def test_a_study_stopped_early_has_all_methods_and_every_draw_of_the_first_seed(
 
 def test_methods_with_the_same_pre_training_share_it(folder):
     grid = grid_of(folder)
-    jobs = grid.jobs()
+    jobs = grid.list_jobs()
     pretrainings = [job for job in jobs if isinstance(job, PretrainJob)]
     assert len(pretrainings) == 2  # one a seed, though two methods use it
     for job in jobs:
@@ -76,7 +76,7 @@ def test_methods_with_the_same_pre_training_share_it(folder):
 
 def test_another_pre_training_is_not_shared(folder):
     text = changed(("polycl again:\n    pretrain: {method: polycl-s}", "polycl again:\n    pretrain: {method: simclr}"))
-    assert len([job for job in grid_of(folder, text).jobs() if isinstance(job, PretrainJob)]) == 4
+    assert len([job for job in grid_of(folder, text).list_jobs() if isinstance(job, PretrainJob)]) == 4
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_test_sets_hold_the_patients_they_should(folder):
 
 
 def test_jobs_can_be_sent_to_another_process(folder):
-    for job in grid_of(folder).jobs():
+    for job in grid_of(folder).list_jobs():
         assert pickle.loads(pickle.dumps(job)) == job
 
 
@@ -213,14 +213,16 @@ def test_a_transductive_method_sees_every_scan_and_says_so(folder):
     assert trial.job.options.transductive
     store = prepared(folder, text)[1]["tiny"].store
     assert set(store.split(trial.pretrain.options.split).train) == set(store.patients)
-    assert len([job for job in grid.jobs() if isinstance(job, PretrainJob)]) == 4  # not shared with the inductive one
+    assert (
+        len([job for job in grid.list_jobs() if isinstance(job, PretrainJob)]) == 4
+    )  # not shared with the inductive one
 
 
 def test_names():
     assert slug("held-out btcv", "5%", "d0") == "held-out-btcv.5%.d0"
     assert slug("../..") == "-"
-    assert kind_of("pretrain.moco.unet.s0-1234") == "pretrain.moco"
-    assert kind_of("scratch.unet.1-scans.d0.s0-1234") == "scratch"
+    assert runtime_group("pretrain.moco.unet.s0-1234") == "pretrain.moco"
+    assert runtime_group("scratch.unet.1-scans.d0.s0-1234") == "scratch"
     assert short_hash({"a": 1, "b": 2}) == short_hash({"b": 2, "a": 1}) != short_hash({"a": 1, "b": 3})
 
 
@@ -248,7 +250,7 @@ def test_draws_that_select_the_same_labels_are_one_trial(folder):
     alike = [tuple(d for d in every if drawn[d] == labels) for labels in dict.fromkeys(drawn.values())]
     assert 1 < len(alike) < 6, "six draws of one in four scans: some are the same, not all"
     assert sorted(places(grid, "1 scans")) == sorted((draws, (0,)) for draws in alike)
-    assert len([job for job in grid.jobs() if isinstance(job, ModelJob)]) == len(alike) + 2
+    assert len([job for job in grid.list_jobs() if isinstance(job, ModelJob)]) == len(alike) + 2
     assert {trial.job.options.label_draw for trial in grid.trials if trial.budget == "100%"} == {0}
 
 

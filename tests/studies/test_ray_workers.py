@@ -56,5 +56,5 @@ def test_an_address_where_nobody_listens_is_told_at_once(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(RunError, match=f"--ray 127.0.0.1:{port}: no cluster conclusions"):
+    with pytest.raises(RunError, match=f"--ray 127.0.0.1:{port}: no cluster answers"):
         RayWorkers(tmp_path, f"127.0.0.1:{port}", None, None)
