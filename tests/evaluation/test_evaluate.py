@@ -105,7 +105,7 @@ def test_every_file_holds_every_case_the_policy_and_the_tolerance(whole):
     assert {"numpy", "scipy", "frugalseg"} <= summary.versions.keys()
 
 
-def test_slicewise_figures_stand_apart(whole):
+def test_slicewise_metrics_are_reported_separately(whole):
     _, summary = whole
     organ = summary.groups["unseen"].organs["liver"]
     assert "dice_slice_smooth1" not in organ.metrics
@@ -138,7 +138,7 @@ def test_trained_cases_are_not_among_the_pictures(whole):
     assert pictured == {"fresh_6", "test_4", "test_5"}
 
 
-def test_without_a_note_all_cases_are_one_group_and_the_pictures_are_black(tmp_path):
+def test_without_predictions_json_all_cases_are_one_group_and_the_pictures_are_black(tmp_path):
     summary = run(write_masks(tmp_path, {"a": GOOD, "b": SHIFTED}))
     assert summary.headline == "all"
     assert list(summary.groups) == ["all"]
@@ -293,7 +293,7 @@ def test_a_used_folder_is_refused_unless_overwritten(tmp_path):
     assert run(tmp_path, overwrite=True).complete
 
 
-def test_pictures_come_from_the_folder_given_and_a_wrong_scan_is_told(tmp_path):
+def test_pictures_come_from_the_given_folder_and_a_wrong_scan_is_named(tmp_path):
     write_masks(tmp_path, {"a": GOOD, "b": SHIFTED})
     save(tmp_path / "images" / "a.nii.gz", np.ones(SHAPE, np.int16))
     save(tmp_path / "images" / "b.nii.gz", np.ones((4, 4, 4), np.int16))

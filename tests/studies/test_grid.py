@@ -97,7 +97,7 @@ def test_a_changed_plan_keeps_what_it_still_asks_for(folder, old, new, kept):
     assert len(set(before) & set(after)) == kept
 
 
-def test_changed_test_scans_are_tested_anew_without_training_anew(folder, tmp_path):
+def test_changed_test_scans_are_tested_again_without_training_again(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     before = grid_of(tmp_path / "copy")
     (tmp_path / "copy" / "away" / "labels" / "scan_06.nii.gz").unlink()
@@ -109,7 +109,7 @@ def test_changed_test_scans_are_tested_anew_without_training_anew(folder, tmp_pa
     assert one[1].evaluate.out != other[1].evaluate.out
 
 
-def test_a_corrected_test_mask_is_scored_anew(folder, tmp_path):
+def test_a_corrected_test_mask_is_scored_again(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     before = grid_of(tmp_path / "copy")
     (mask,) = (tmp_path / "copy" / "away" / "labels").glob("scan_06.nii.gz")
@@ -124,7 +124,7 @@ def test_a_corrected_test_mask_is_scored_anew(folder, tmp_path):
     assert one[1].evaluate.out != other[1].evaluate.out
 
 
-def test_a_list_of_scans_that_lacks_the_masks_hashes_is_made_anew(folder, tmp_path):
+def test_an_index_of_scans_without_hashes_of_the_masks_is_made_again(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     before = grid_of(tmp_path / "copy")
     for listed in (tmp_path / "copy" / "out" / "stores").glob("away*.json"):
@@ -254,7 +254,7 @@ def test_draws_that_select_the_same_labels_are_one_trial(folder):
     assert {trial.job.options.label_draw for trial in grid.trials if trial.budget == "100%"} == {0}
 
 
-def test_a_further_draw_trains_nothing_anew_where_there_is_nothing_to_draw(folder):
+def test_a_further_draw_trains_nothing_again_where_all_labels_are_used(folder):
     one = changed(('["1 scans"]', '["100%"]'))
     assert ids(grid_of(folder, one)) == ids(grid_of(folder, one.replace("draws: [0]", "draws: [0, 1, 2]")))
 
@@ -271,7 +271,7 @@ def test_which_draws_are_alike_depends_on_the_slices_that_a_method_trains_on(fol
     assert len(by_method["scratch"]) > 2
 
 
-def test_budgets_that_are_the_same_labels_are_told_of(folder):
+def test_budgets_with_the_same_labels_are_warned_about(folder):
     plan, datasets = prepared(folder, changed(('["1 scans"]', '["1 scans", "4 scans", "100%"]')))
     with pytest.warns(UserWarning, match="4 scans and 100% of tiny are the same labels"):
         check_data(plan, datasets)

@@ -76,7 +76,7 @@ def finished(scans):
     return scans / "out"
 
 
-def test_the_row_stands_where_the_plan_says_and_is_scored_like_any_other(finished, scans):
+def test_the_method_is_listed_where_the_plan_says_and_scored_like_any_other(finished, scans):
     results = collect_results(finished)
     trials = results.trials.set_index(["method", "budget"]).sort_index()
     assert (trials["state"] == "done").all()
@@ -94,7 +94,7 @@ def test_the_row_stands_where_the_plan_says_and_is_scored_like_any_other(finishe
         assert 0.5 < case["dice"] < 1
 
 
-def test_it_is_compared_in_pairs_marked_and_told_with_what_the_plan_states(finished):
+def test_it_is_paired_and_marked_and_its_stated_annotation_is_reported(finished):
     compared = pd.read_csv(next((finished / "tables").glob("comparison-away*dice.csv")))
     (row,) = compared[compared["runs"] > 0].to_dict("records")
     assert (row["method"], row["budget"], row["runs"], row["runs_planned"]) == ("nnU-Net", "100%", 2, 2)
@@ -111,7 +111,7 @@ def test_it_is_compared_in_pairs_marked_and_told_with_what_the_plan_states(finis
     assert "done of 5 runs" in study_status(StudyStatusOptions(folder=finished))
 
 
-def test_a_second_run_does_nothing_again_and_other_masks_are_scored_anew(finished, scans, tmp_path):
+def test_a_second_run_repeats_nothing_and_other_masks_are_scored_again(finished, scans, tmp_path):
     shutil.copytree(scans, tmp_path / "copy")
     out = tmp_path / "copy" / "out"
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/*/*/*/summary.json")}
@@ -202,7 +202,7 @@ def test_an_organ_that_was_found_nowhere_is_a_score_of_zero(folder):
         ("scratch: {}", "scratch + SAM: {of: nnU-Net, refine: {}}\n  scratch: {}", "no method that trains models"),
     ],
 )
-def test_slips_are_named_with_their_line(scans, old, new, said):
+def test_mistakes_in_plans_are_reported_with_their_line(scans, old, new, said):
     plan = text()
     if "scratch: {budgets" in new:
         plan = plan.replace('["1 scans", "100%"]', '["0 slices", "1 scans", "100%"]')
@@ -233,7 +233,7 @@ def test_the_resolved_plan_is_itself_a_plan(scans, tmp_path):
     assert read_plan(path).to_values() == plan.to_values()
 
 
-def test_a_row_that_was_given_references_is_marked_and_takes_no_place(folder):
+def test_a_method_that_uses_test_references_is_marked_and_not_ranked(folder):
     given_references = text(
         ("target: [liver=1]", "target: [liver=1]\n    uses_test_references: true\n    transductive: true")
     )

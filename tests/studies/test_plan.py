@@ -247,7 +247,7 @@ studies:
 """
 
 
-def test_a_file_of_several_studies_gives_the_one_that_is_asked_for(folder):
+def test_a_file_of_several_studies_gives_the_selected_one(folder):
     path = write_plan(folder, PLAN + SEVERAL, scans=False)
     small, large = (read_plan(path, name) for name in ("small", "large"))
     assert (small.budgets, large.budgets) == (("1 scans",), ("2 scans",))

@@ -49,7 +49,7 @@ def test_one_job_a_gpu_on_machines_that_have_some(workers):
     assert workers((16, 1), threads=2).at_once == 1
 
 
-def test_an_address_where_nobody_listens_is_told_at_once(monkeypatch, tmp_path):
+def test_an_unreachable_address_is_reported_at_once(monkeypatch, tmp_path):
     def init(**_):
         raise AssertionError("Ray would try for a quarter of an hour")
 

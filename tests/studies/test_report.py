@@ -77,7 +77,7 @@ def report_of(results, folder):
     return Page(write_report(results, folder, resamples=300).read_text(encoding="utf-8"))
 
 
-def test_a_finished_study_is_told_from_answer_to_gaps(tmp_path):
+def test_the_report_of_a_finished_study_has_all_sections(tmp_path):
     (tmp_path / "plan.yaml").write_text("name: made-up\nmethods: {a: <b>}\n")
     page = report_of(made_up_study(gains(best=0.1)), tmp_path)
     assert "made-up: 2 methods compared" in page.text
@@ -109,7 +109,7 @@ def test_the_page_needs_nothing_from_outside_and_repeats_no_id(tmp_path):
     assert {link[1:] for link in page.links} <= set(page.ids)
 
 
-def test_what_people_called_things_is_shown_and_never_run(tmp_path):
+def test_names_chosen_by_users_are_escaped(tmp_path):
     results = made_up_study(
         gains(),
         methods=["scratch", HOSTILE, "_first"],
@@ -221,7 +221,7 @@ def answered(results, resamples=10_000):
     return conclude(scores, scores.endpoints[0])
 
 
-def test_supported_worse_and_undecided_methods_are_told_apart():
+def test_supported_worse_and_undecided_methods_are_distinguished():
     results = made_up_study(gains(best=0.1, good=0.05, bad=-0.1), methods=["scratch", "good", "best", "bad", "same"])
     said = answered(results)
     assert said.place == "liver on held-out (8 scans)"
@@ -232,7 +232,7 @@ def test_supported_worse_and_undecided_methods_are_told_apart():
     assert "same" not in line
 
 
-def test_no_difference_shown_is_said_where_the_interval_holds_zero():
+def test_no_difference_found_is_stated_where_the_interval_includes_zero():
     results = made_up_study(gains(), methods=["scratch", "same"], budgets=["5%"], draws=[0, 1, 2])
     said = answered(results, resamples=500)
     assert said.lines == ("5%: no difference from scratch found.",)
@@ -257,7 +257,7 @@ def test_one_run_supports_with_a_warning():
     assert "t interval, 8 patients; one run, so another seed may differ" in said.lines[0]
 
 
-def test_a_mean_that_methods_share_is_nobodys_highest():
+def test_a_mean_that_methods_share_is_no_single_highest():
     said = answered(made_up_study(lambda *_: 0.0, methods=["scratch", "same"], budgets=["5%"]), resamples=100)
     assert said.lead[0] == "At no budget does a single method have the highest mean Dice."
 

@@ -52,7 +52,7 @@ def test_every_model_is_tested_on_every_set(folder):
     assert table["dice"].between(0, 1).all()
 
 
-def test_trials_tell_what_each_model_was_given_and_cost(folder):
+def test_trials_list_annotation_and_cost_of_each_model(folder):
     results = collect_results(folder / "out")
     trials = results.trials.set_index(["method", "seed"])
     assert (trials["state"] == "done").all()
@@ -91,7 +91,7 @@ def test_a_second_run_does_nothing_again(folder):
     assert (folder / "out" / "cases.csv").read_bytes() == table
 
 
-def test_a_study_begun_before_the_records_goes_on(folder, tmp_path):
+def test_a_study_with_files_of_older_formats_resumes(folder, tmp_path):
     """Its files had no format, trials were cells, jobs at a time at_once, tables a plain list, trials.csv cells.csv."""
     out = tmp_path / "out"
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
@@ -125,7 +125,7 @@ def test_status_and_report_of_a_finished_study(folder, capsys):
     assert report(ReportOptions(folder=folder / "out")).is_file()
 
 
-def test_status_for_who_may_only_read(folder, tmp_path, monkeypatch):
+def test_status_with_read_only_access(folder, tmp_path, monkeypatch):
     shutil.copytree(folder / "out", tmp_path / "out")
     trial = next(trial for trial in json.loads((tmp_path / "out" / "grid.json").read_text())["trials"])
     (tmp_path / "out" / trial["folder"] / "model.json").unlink()
@@ -175,7 +175,7 @@ def test_a_part_of_the_grid(folder, tmp_path):
     assert "not running; rerun" in study_status(StudyStatusOptions(folder=tmp_path / "part"))
 
 
-def test_draws_that_select_the_same_labels_are_trained_and_told_of_once(folder, tmp_path):
+def test_draws_that_select_the_same_labels_are_trained_and_reported_once(folder, tmp_path):
     text = changed(
         ('["1 scans"]', '["100%"]'),
         ("seeds: [0, 1]", "seeds: [0]"),
@@ -213,7 +213,7 @@ def test_an_unknown_part_of_the_grid(folder, tmp_path, only, said):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_with_other_things_is_left_alone(folder):
+def test_a_folder_with_other_content_is_refused_unchanged(folder):
     before = (folder / "plan.yaml").read_text()
     for out in (folder, folder / "images", folder / "plan.yaml"):
         with pytest.raises(RunError, match="not the folder of a study|is a file"):
@@ -243,7 +243,7 @@ def test_only_one_at_a_time(folder):
         study(options(folder / "plan.yaml", folder / "out"))
 
 
-def test_work_that_left_nothing_leaves_no_folder(tmp_path):
+def test_a_lock_without_results_leaves_no_folder(tmp_path):
     for name, written in (("empty", False), ("used", True)):
         with lock_study(tmp_path / name):
             if written:
@@ -254,7 +254,7 @@ def test_work_that_left_nothing_leaves_no_folder(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"used", "before"}
 
 
-def test_a_failing_job_leaves_the_others_going_and_is_tried_again(tmp_path):
+def test_a_failing_job_does_not_stop_the_others_and_is_retried(tmp_path):
     """One pre-training and one fine-tuning diverge; what needs neither is done."""
     plan = write_plan(
         tmp_path,
@@ -337,7 +337,7 @@ def unbroken(tmp_path_factory):
 
 
 @pytest.mark.parametrize("how", ["whole group", "the study alone", "Ctrl-C", "SIGTERM to the group"])
-def test_killed_half_way_and_run_again(unbroken, tmp_path, how):
+def test_a_killed_study_resumes(unbroken, tmp_path, how):
     out = tmp_path / "out"
     process = start(unbroken / "plan.yaml", out, "--jobs", "2")
 

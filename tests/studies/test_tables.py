@@ -169,7 +169,7 @@ def test_cells_that_are_not_done_any_more_bring_no_scores():
     assert rows_of(tables_of(dataclasses.replace(results, trials=trials)).in_domain[0])["best"][0].note == "4 of 6 runs"
 
 
-def test_guided_methods_weaken_no_other_method_s_p():
+def test_methods_that_use_test_references_do_not_change_other_p_values():
     alone = made_up_study(dice, methods=["scratch", "best"])
     beside = made_up_study(dice, methods=["scratch", "moco", "best"], uses_test_references=["moco"])
     compared = [
@@ -252,7 +252,7 @@ def test_costs_are_ranges_where_draws_differ():
     assert row["Device"] == "cpu"
 
 
-def test_methods_that_found_nothing_unlabelled_are_named():
+def test_methods_without_unlabelled_slices_are_named():
     results = made_up_study(dice, methods=["scratch", "best"])
     asked = results.trials["method"] == "best"
     trials = results.trials.assign(
