@@ -15,7 +15,7 @@ from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanErro
 from frugalseg.evaluation.cases import CaseJob, CaseResult, compare_case
 from frugalseg.evaluation.metric_table import Metric, Place, list_metrics
 from frugalseg.evaluation.pairing import Pairs, find_pairs
-from frugalseg.evaluation.report import render_report
+from frugalseg.evaluation.report import render_evaluation_report
 from frugalseg.evaluation.results import claim_folder, write_cases, write_summary
 from frugalseg.evaluation.roles import find_roles, read_predictions
 from frugalseg.evaluation.summary import build_summary
@@ -83,7 +83,7 @@ def _compare_and_write(
             annotated,
         )
         write_cases(options.out, rows, summary)
-        report = render_report(summary, rows, pairs, images, record) if options.report else None
+        report = render_evaluation_report(summary, rows, pairs, images, record) if options.report else None
         write_summary(options.out, summary, report)
         _print_summary(summary)
     _raise_failures(failures, len(pairs.masks), bool(results))

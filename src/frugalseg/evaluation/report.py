@@ -16,7 +16,7 @@ from frugalseg.evaluation.overlays import PREDICTION_COLOUR, REFERENCE_COLOUR, C
 from frugalseg.evaluation.page import make_page_environment
 from frugalseg.evaluation.pairing import Pairs
 from frugalseg.evaluation.policy import OUTCOMES, Outcome
-from frugalseg.evaluation.roles import ALL, GROUPS
+from frugalseg.evaluation.roles import ALL, GROUP_MEANINGS
 from frugalseg.evaluation.runs import RunFacts, find_intensity_scale, read_runs
 from frugalseg.records.predictions import PredictionRecord
 from frugalseg.records.summary import SummaryRecord
@@ -39,7 +39,7 @@ PROBE_CHARTS: tuple[tuple[tuple[str, ...], str, tuple[float, float] | None], ...
 _CURVE_NAME = re.compile(r"[\w .-]+")
 
 
-def render_report(
+def render_evaluation_report(
     summary: SummaryRecord,
     rows: Sequence[CaseRow],
     pairs: Pairs,
@@ -65,7 +65,7 @@ def render_report(
         summary=summary,
         first=first,
         others=_list_other_groups(summary, first),
-        groups=GROUPS,
+        groups=GROUP_MEANINGS,
         metrics=METRICS,
         columns=list_metrics(Place.REPORT),
         headline=list_metrics(Place.HEADLINE),

@@ -34,7 +34,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
 }
 """Group → its roles, in the order of reports."""
 
-GROUPS = {
+GROUP_MEANINGS = {
     ALL: "all scans; which of them the model was trained on is not known",
     UNSEEN: "scans the model has never seen (roles test and new)",
     MASKS_NOT_USED: "scans whose masks were not used (roles test, new, pretrain and unused)",
@@ -63,12 +63,12 @@ def read_predictions(predictions: Path) -> PredictionRecord | None:
         )
     return replace(
         record,
-        model=_locate(record.model, folder) if record.model else None,
-        images={case: _locate(image, folder) for case, image in record.images.items()},
+        model=_resolve_path(record.model, folder) if record.model else None,
+        images={case: _resolve_path(image, folder) for case, image in record.images.items()},
     )
 
 
-def _locate(text: str, folder: Path) -> str:
+def _resolve_path(text: str, folder: Path) -> str:
     """A path of the record; a relative one is looked up in the working directory, then in the record's folder."""
     path = Path(text)
     return str(path if path.exists() or path.is_absolute() else folder / path)

@@ -14,14 +14,14 @@ from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.metric_table import Place, build_policy_table, list_metrics
 from frugalseg.evaluation.pairing import Pairs
 from frugalseg.evaluation.policy import OUTCOMES, Outcome
-from frugalseg.evaluation.roles import GROUPS, choose_headline, group_cases
+from frugalseg.evaluation.roles import GROUP_MEANINGS, choose_headline, group_cases
 from frugalseg.evaluation.slicewise import SLICE_METRICS, pool_slices
 from frugalseg.evaluation.statistics import Range, describe_interval_rule, summarise
 from frugalseg.options import EvaluateOptions
 from frugalseg.records.record import finite_or_none
 from frugalseg.records.summary import Figures, GroupSummary, OrganSummary, SummaryRecord
 
-PACKAGES = ("numpy", "scipy", "nibabel", "SimpleITK")
+VERSIONED_PACKAGES = ("numpy", "scipy", "nibabel", "SimpleITK")
 
 
 def build_summary(
@@ -52,7 +52,7 @@ def build_summary(
         headline=choose_headline(groups),
         groups={
             name: GroupSummary(
-                meaning=GROUPS[name],
+                meaning=GROUP_MEANINGS[name],
                 scans=len(cases),
                 cases=tuple(cases),
                 organs={organ: _summarise_organ(_select_rows(rows, cases, organ), options) for organ in targets},
@@ -111,5 +111,5 @@ def read_versions() -> dict[str, str]:
     return {
         "frugalseg": __version__,
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in PACKAGES},
+        **{name: metadata.version(name) for name in VERSIONED_PACKAGES},
     }

@@ -40,7 +40,7 @@ from frugalseg.studies.jobs.job import (
 from frugalseg.studies.jobs.state import GRID, is_evaluated, state_path, write_state
 from frugalseg.text import pluralize
 
-LOCK_TIMEOUT_S = 60
+JOB_LOCK_TIMEOUT_S = 60
 
 
 def run_job(job: Job, folder: Path, threads: int) -> JobState:
@@ -159,7 +159,7 @@ def _lock_job(folder: Path, job: Job) -> Iterator[None]:
     path = state_path(folder, job.id).with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(path, timeout=LOCK_TIMEOUT_S):
+        with FileLock(path, timeout=JOB_LOCK_TIMEOUT_S):
             yield
     except Timeout:
         raise RunError(f"another process is running {job.id}", "wait for it, or stop it") from None

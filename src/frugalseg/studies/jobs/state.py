@@ -18,7 +18,7 @@ from frugalseg.studies.jobs.job import Job
 
 GRID, SETTINGS, LOCK = "grid.json", "study.json", ".lock"
 """Files of a study's folder; a folder with `SETTINGS`, how the study was last started, is a study."""
-LOCK_TIMEOUT_S = 1
+STUDY_LOCK_TIMEOUT_S = 1
 """How long to wait for the lock, which `is_study_running` takes for a moment, too."""
 
 
@@ -65,7 +65,7 @@ def lock_study(folder: Path) -> Iterator[None]:
         DiskError: the folder cannot be created or written.
     """
     new = not folder.exists()
-    lock = FileLock(folder / LOCK, timeout=LOCK_TIMEOUT_S)
+    lock = FileLock(folder / LOCK, timeout=STUDY_LOCK_TIMEOUT_S)
     try:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)

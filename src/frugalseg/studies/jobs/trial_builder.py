@@ -168,7 +168,7 @@ class TrialBuilder:
         name = f"{slug(method.trained_as, *place)}-{short_hash(identity)}"
         options = replace(options, out=self.out / "finetune" / name)
 
-        def make_options(scans: ScansToSegment, out: Path) -> Any:
+        def make_prediction_options(scans: ScansToSegment, out: Path) -> Any:
             return training.prediction_options(options, scans, out)
 
         return ModelJob(
@@ -176,7 +176,9 @@ class TrialBuilder:
             needs=() if pretrain is None else (pretrain.id,),
             training=type(training),
             options=options,
-            tests=tuple(self._make_test_job(test, name, {}, type(training), make_options) for test in self.plan.tests),
+            tests=tuple(
+                self._make_test_job(test, name, {}, type(training), make_prediction_options) for test in self.plan.tests
+            ),
         )
 
     def _make_mask_job(
@@ -187,14 +189,14 @@ class TrialBuilder:
         identity = {**maker.identity(method.name, tests, model), "frugalseg": __version__}
         name = f"{slug(method.name, *(() if model is None else place))}-{short_hash(identity)}"
 
-        def make_options(scans: ScansToSegment, out: Path) -> Any:
+        def make_mask_options(scans: ScansToSegment, out: Path) -> Any:
             return maker.mask_options(method.name, scans, model, out)
 
         return EvaluatedJob(
             id=name,
             needs=() if model is None else (model.id,),
             tests=tuple(
-                self._make_test_job(test, name, maker.test_identity(scans), type(maker), make_options)
+                self._make_test_job(test, name, maker.test_identity(scans), type(maker), make_mask_options)
                 for test, scans in zip(self.plan.tests, tests, strict=True)
             ),
         )

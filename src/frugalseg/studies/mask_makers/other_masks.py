@@ -18,7 +18,7 @@ from frugalseg.studies.plan.values import parse_value, require_existing
 from frugalseg.studies.plan.yaml_source import YamlValue
 
 METHOD_KEYS = ("note", "masks", "annotation", "budgets", "target", "uses_test_references", "transductive", "backbones")
-REQUIRED_KEYS = {
+REQUIRED_METHOD_KEYS = {
     "annotation": "state in words on which masks, and how many, that program was trained",
     "budgets": "name the budgets of the plan that correspond to this annotation",
 }
@@ -55,7 +55,7 @@ class OtherMasks(MaskMaker):
         if "guided" in entry.mapping():
             raise entry.mapping()["guided"].error("was renamed", "write uses_test_references")
         given = entry.check_keys(*METHOD_KEYS)
-        for key, cure in REQUIRED_KEYS.items():
+        for key, cure in REQUIRED_METHOD_KEYS.items():
             if key not in given or given[key].is_empty:
                 raise entry.error(f"masks of another program without {key}:", cure)
         backbones = read_own_backbones(given, shared.backbones)

@@ -45,7 +45,7 @@ def comparison_table(scores: Scores, endpoint: Endpoint, metric: Metric) -> Tabl
         Section(
             f"{backbone}, {budget}",
             tuple(
-                _comparison_row(scores, c, metric, of_patients, of_runs)
+                _make_row(scores, c, metric, of_patients, of_runs)
                 for c in comparisons
                 if (c.group.backbone, c.group.budget) == (backbone, budget)
             ),
@@ -72,13 +72,11 @@ def comparison_table(scores: Scores, endpoint: Endpoint, metric: Metric) -> Tabl
             "difference; such p are marked.",
             *([underpowered] if underpowered else []),
         ),
-        data=pd.DataFrame([_comparison_record(scores, c) for c in comparisons]),
+        data=pd.DataFrame([_make_record(scores, c) for c in comparisons]),
     )
 
 
-def _comparison_row(
-    scores: Scores, c: Comparison, metric: Metric, of_patients: str, of_runs: str
-) -> tuple[TableCell, ...]:
+def _make_row(scores: Scores, c: Comparison, metric: Metric, of_patients: str, of_runs: str) -> tuple[TableCell, ...]:
     digits, d = metric.digits, c.difference
     runs = TableCell(f"{c.runs} of {c.planned}" if c.runs != c.planned else str(c.runs))
     if not c.planned:
@@ -101,7 +99,7 @@ def _comparison_row(
     )
 
 
-def _comparison_record(scores: Scores, c: Comparison) -> dict[str, object]:
+def _make_record(scores: Scores, c: Comparison) -> dict[str, object]:
     return {
         "test": c.endpoint.test.name,
         "organ": c.endpoint.organ,

@@ -44,7 +44,7 @@ def write_report(results: StudyResults, folder: Path, resamples: int = 10_000, s
     tables = build_tables(scores)
     write_table_files(tables.list_tables(), folder / TABLES)
     with atomic_write(folder / REPORT, "w") as file:
-        file.write(render_report(scores, tables, _read_plan_text(folder)))
+        file.write(render_study_report(scores, tables, _read_plan_text(folder)))
     return folder / REPORT
 
 
@@ -68,7 +68,7 @@ def write_table_files(tables: list[Table], folder: Path) -> None:
             (folder / f"{Path(name).name}{ending}").unlink(missing_ok=True)
 
 
-def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) -> str:
+def render_study_report(scores: Scores, tables: StudyTables, plan: str | None = None) -> str:
     """The report as one HTML document.
 
     Args:
