@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from frugalseg.evaluation.statistics import LEVEL, bca_limits, crossed_interval, mean_interval, t_limits
+from frugalseg.evaluation.statistics import CONFIDENCE_LEVEL, bca_limits, crossed_interval, mean_interval, t_limits
 
 Floats = npt.NDArray[np.float64]
 Rng = np.random.Generator
@@ -29,7 +29,7 @@ Limits = tuple[float, float]
 
 PATIENTS = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 50)
 RESAMPLES = 1000
-TAIL = 50 * (1 - LEVEL)
+TAIL = 50 * (1 - CONFIDENCE_LEVEL)
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def empty_masks() -> Rows:
     """The value of every metric if a mask is empty."""
     outcomes = [outcome for outcome in Outcome if outcome is not Outcome.BOTH]
     rows = [
-        [", ".join(f"`{m.key}`" for m in alike), *(rules.of(outcome).value for outcome in outcomes)]
+        [", ".join(f"`{m.key}`" for m in alike), *(rules.rule_for(outcome).value for outcome in outcomes)]
         for rules, alike in group_by_rules(METRICS.values()).items()
     ]
     return [["metrics", *(OUTCOMES[outcome] for outcome in outcomes)], *rows]

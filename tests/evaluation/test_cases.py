@@ -26,10 +26,10 @@ def judged(folder: Path, affine=STRAIGHT, reference=None, annotated=()) -> CaseR
 
 @pytest.mark.parametrize("orientation", range(0, 48, 5))
 def test_a_reference_with_other_axes_gives_the_same_figures(tmp_path, orientation):
-    expected = judged(tmp_path, annotated=(3, 4)).records
+    expected = judged(tmp_path, annotated=(3, 4)).rows
     order, signs = ORIENTATIONS[orientation]
     turned = nib.Nifti1Image(REFERENCE, STRAIGHT).as_reoriented(np.array(list(zip(order, signs, strict=True)), float))
-    assert judged(tmp_path, reference=turned, annotated=(3, 4)).records == expected
+    assert judged(tmp_path, reference=turned, annotated=(3, 4)).rows == expected
 
 
 @pytest.mark.parametrize("angles", [(45, 0, 0), (0, 45, 0), (0, 0, 45), (-45, 0, 0)])
@@ -37,20 +37,20 @@ def test_a_reference_with_other_axes_gives_the_same_figures(tmp_path, orientatio
 def test_at_45_degrees_the_annotated_slices_of_both_are_those_of_the_file(tmp_path, angles, by):
     """The headers lie on the two sides of 45°, where rounding would name the axes otherwise for each."""
     one, other = (make_affine(0, (2, 2, 3), [a + b * np.sign(a) for a in angles]) for b in (-by, by))
-    record = judged(tmp_path, one, nib.Nifti1Image(REFERENCE, other), annotated=(5,)).records[0]
+    row = judged(tmp_path, one, nib.Nifti1Image(REFERENCE, other), annotated=(5,)).rows[0]
     a, b = (np.delete(mask, 5, axis=2) > 0 for mask in (REFERENCE, PREDICTION))
-    assert record["dice"] == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()))
+    assert row["dice"] == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()))
 
 
 @pytest.mark.parametrize(("unit", "mm"), [("micron", 0.001), ("meter", 1000.0)])
 def test_distances_and_volumes_are_in_mm_whatever_the_unit_of_the_headers(tmp_path, unit, mm):
-    expected = judged(tmp_path).records[0]
+    expected = judged(tmp_path).rows[0]
     affine = np.diag([1 / mm] * 3 + [1]) @ STRAIGHT
     for name, array in (("a", PREDICTION), ("b", REFERENCE)):
         image = nib.Nifti1Image(array, affine)
         image.header.set_xyzt_units(unit)
         nib.save(image, tmp_path / f"{name}.nii.gz")
     job = CaseJob("c", "all", tmp_path / "b.nii.gz", tmp_path / "a.nii.gz", {"x": (1,)}, 3.1, True, 1)
-    record = compare_case(job).records[0]
+    row = compare_case(job).rows[0]
     for figure in ("dice", "hd95_mm", "assd_mm", "nsd", "volume_reference_ml"):
-        assert record[figure] == pytest.approx(expected[figure], rel=1e-5), figure
+        assert row[figure] == pytest.approx(expected[figure], rel=1e-5), figure

@@ -105,7 +105,7 @@ def test_every_file_holds_every_case_the_policy_and_the_tolerance(whole):
     assert {"numpy", "scipy", "frugalseg"} <= summary.versions.keys()
 
 
-def test_slicewise_figures_stand_apart(whole):
+def test_slicewise_metrics_are_reported_separately(whole):
     _, summary = whole
     organ = summary.groups["unseen"].organs["liver"]
     assert "dice_slice_smooth1" not in organ.metrics
@@ -138,13 +138,13 @@ def test_trained_cases_are_not_among_the_pictures(whole):
     assert pictured == {"fresh_6", "test_4", "test_5"}
 
 
-def test_without_a_note_all_cases_are_one_group_and_the_pictures_are_black(tmp_path):
+def test_without_predictions_json_all_cases_are_one_group_and_the_pictures_are_black(tmp_path):
     summary = run(write_masks(tmp_path, {"a": GOOD, "b": SHIFTED}))
     assert summary.headline == "all"
     assert list(summary.groups) == ["all"]
     html = (tmp_path / "out" / "report.html").read_text()
     assert "outlines on black" in html
-    assert "Make sure yourself" in html
+    assert "Make sure that none of these scans was used in training" in html
 
 
 def test_a_model_judged_on_seen_scans_only_has_no_headline(tmp_path):
@@ -158,7 +158,7 @@ def test_a_model_judged_on_seen_scans_only_has_no_headline(tmp_path):
     [
         ({"a": "test", "b": "train"}, "mean over 1 scan: scans the model has never seen"),
         ({"a": "test", "b": "new"}, "mean over 2 scans: scans the model has never seen"),
-        (None, "mean over 2 scans: all scans; it is not known"),
+        (None, "mean over 2 scans: all scans; which of them the model was trained on is not known"),
     ],
 )
 def test_the_headline_says_over_how_many_scans(tmp_path, capsys, roles, said):
@@ -212,7 +212,7 @@ def test_predictions_without_reference_are_named_and_change_no_figure(tmp_path):
     summary = run(tmp_path)
     assert summary.no_reference == ("zebra",)
     assert summary.groups["all"].cases == ("a",)
-    assert "1 prediction without a reference, in no figure: zebra" in (tmp_path / "out" / "report.html").read_text()
+    assert "1 prediction without a reference, not included: zebra" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_no_pair_at_all_is_an_error(tmp_path):
@@ -293,7 +293,7 @@ def test_a_used_folder_is_refused_unless_overwritten(tmp_path):
     assert run(tmp_path, overwrite=True).complete
 
 
-def test_pictures_come_from_the_folder_given_and_a_wrong_scan_is_told(tmp_path):
+def test_pictures_come_from_the_given_folder_and_a_wrong_scan_is_named(tmp_path):
     write_masks(tmp_path, {"a": GOOD, "b": SHIFTED})
     save(tmp_path / "images" / "a.nii.gz", np.ones(SHAPE, np.int16))
     save(tmp_path / "images" / "b.nii.gz", np.ones((4, 4, 4), np.int16))
@@ -338,7 +338,7 @@ def test_the_target_is_that_of_the_predictions(tmp_path):
 
 def test_without_a_target_anywhere_nothing_is_written(tmp_path):
     root = write_masks(tmp_path, {"a": GOOD}, None)
-    with pytest.raises(OptionError, match="no predictions.json beside .*pred states"):
+    with pytest.raises(OptionError, match="no predictions.json beside .*pred lists the label values"):
         run(root, target=[])
     assert not (root / "out").exists()
 

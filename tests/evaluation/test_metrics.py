@@ -8,15 +8,15 @@ import pytest
 import SimpleITK
 import torch
 
-from frugalseg.evaluation.metric_table import METRICS, Place, metrics_in, policy_table
+from frugalseg.evaluation.metric_table import METRICS, Place, build_policy_table, list_metrics
 from frugalseg.evaluation.metrics import compare, organ_mask
-from frugalseg.evaluation.policy import Outcome, Rule, policy_line
+from frugalseg.evaluation.policy import Outcome, Rule, format_policy
 from frugalseg.evaluation.surface import SurfaceDistances
 from tests.evaluation.blobs import SPACING, blob
 
 AFFINE = np.diag([*SPACING, 1.0])
 DISTANCES = ("hd_mm", "hd95_mm", "assd_mm")
-MEASURED = [metric.key for metric in metrics_in(Place.SUMMARY)]
+MEASURED = [metric.key for metric in list_metrics(Place.SUMMARY)]
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +113,10 @@ def test_an_organ_in_neither_mask_is_left_out():
 
 
 def test_the_policy_covers_every_outcome_and_metric_and_is_plain_data():
-    assert set(policy_table()) == {outcome.value for outcome in Outcome}
-    assert all(list(rules) == MEASURED for rules in policy_table().values())
-    assert policy_table()["missed"]["hd95_mm"] == "image diagonal in mm"
-    assert "missed: dice 0, distances image diagonal" in policy_line()
+    assert set(build_policy_table()) == {outcome.value for outcome in Outcome}
+    assert all(list(rules) == MEASURED for rules in build_policy_table().values())
+    assert build_policy_table()["missed"]["hd95_mm"] == "image diagonal in mm"
+    assert "missed: dice 0, distances image diagonal" in format_policy()
 
 
 @pytest.mark.parametrize("key", METRICS)
@@ -126,7 +126,7 @@ def test_values_lie_in_the_metric_s_range_or_are_left_out(key):
     for pair in ((blob(0), blob(1)), (blob(0), nothing), (nothing, blob(0)), (nothing, nothing)):
         ours = compare(*pair, AFFINE)
         value = ours.values[key]
-        assert math.isnan(value) if metric.rules.of(ours.outcome) is Rule.LEFT_OUT else low <= value <= high
+        assert math.isnan(value) if metric.rules.rule_for(ours.outcome) is Rule.LEFT_OUT else low <= value <= high
 
 
 def test_surfaces_are_searched_once_and_only_where_there_are_two(monkeypatch):

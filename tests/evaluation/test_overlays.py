@@ -18,19 +18,19 @@ from tests.evaluation.blobs import AFFINE, LIVER, SHAPE, labels, save
 from tests.padded import check_shown, record_shown, write_padded_mr
 
 
-def records(**dice):
+def rows(**dice):
     return [CaseRow(case, "test", "liver", Outcome.BOTH, {"dice": value}) for case, value in dice.items()]
 
 
 def test_best_median_and_worst_are_chosen_by_dice():
-    chosen = choose_cases(records(a=0.5, b=0.9, c=float("nan"), d=0.7, e=0.1, f=0.8))
+    chosen = choose_cases(rows(a=0.5, b=0.9, c=float("nan"), d=0.7, e=0.1, f=0.8))
     assert [(label, r.case) for label, r in chosen] == [("best", "b"), ("median", "d"), ("worst", "e")]
 
 
 def test_few_cases_are_shown_once():
-    assert [label for label, _ in choose_cases(records(a=0.5, b=0.9))] == ["best", "worst"]
-    assert [label for label, _ in choose_cases(records(a=0.5))] == ["best"]
-    assert choose_cases(records(a=float("nan"))) == []
+    assert [label for label, _ in choose_cases(rows(a=0.5, b=0.9))] == ["best", "worst"]
+    assert [label for label, _ in choose_cases(rows(a=0.5))] == ["best"]
+    assert choose_cases(rows(a=float("nan"))) == []
 
 
 def pixels(panel):
@@ -84,7 +84,7 @@ def test_pictures_keep_the_proportions_of_the_body():
 def test_the_closer_view_stays_inside_the_image():
     mask = np.zeros((30, 40), bool)
     mask[1:3, 38:40] = True
-    cut = Cut(None, mask, mask, (1.0, 2.0)).around_masks(6.0)
+    cut = Cut(None, mask, mask, (1.0, 2.0)).crop_to_masks(6.0)
     assert cut.reference.shape == (9, 5)
     assert cut.reference.sum() == 4
 

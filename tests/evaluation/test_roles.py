@@ -9,10 +9,10 @@ from frugalseg.evaluation.roles import (
     ALL,
     MASKS_NOT_USED,
     UNSEEN,
+    choose_headline,
+    find_roles,
     group_cases,
-    headline_group,
     read_predictions,
-    roles_of,
 )
 
 ROLES = {"a": "train", "b": "validation", "c": "pretrain", "d": "test", "e": "new", "f": "unused"}
@@ -28,18 +28,18 @@ def test_only_scans_the_model_never_saw_are_in_the_headline():
     assert groups[UNSEEN] == ["d", "e"]
     assert groups[MASKS_NOT_USED] == ["c", "d", "e", "f"]
     assert groups["train"] == ["a"]
-    assert headline_group(groups) == UNSEEN
+    assert choose_headline(groups) == UNSEEN
 
 
 def test_without_unseen_scans_there_is_no_headline():
-    assert headline_group(group_cases({"a": "train", "b": "validation", "c": "pretrain"})) is None
+    assert choose_headline(group_cases({"a": "train", "b": "validation", "c": "pretrain"})) is None
 
 
 def test_without_a_note_all_scans_are_one_group(tmp_path):
     assert read_predictions(tmp_path) is None
-    roles = roles_of(["a", "b"], None)
+    roles = find_roles(["a", "b"], None)
     assert group_cases(roles) == {ALL: ["a", "b"]}
-    assert headline_group(group_cases(roles)) == ALL
+    assert choose_headline(group_cases(roles)) == ALL
 
 
 def test_a_note_is_read_with_paths_relative_to_it(tmp_path):
@@ -47,13 +47,13 @@ def test_a_note_is_read_with_paths_relative_to_it(tmp_path):
     note = note_in(tmp_path, {"model": "m", "roles": ROLES, "images": {"a": "scan.nii"}, "targets": {"liver": [1, 2]}})
     assert note.images == {"a": str(tmp_path / "scan.nii")}
     assert note.targets == {"liver": (1, 2)}
-    assert roles_of(["a", "e"], note) == {"a": "train", "e": "new"}
+    assert find_roles(["a", "e"], note) == {"a": "train", "e": "new"}
 
 
 def test_a_case_of_unknown_role_is_never_taken_for_unseen(tmp_path):
     note = note_in(tmp_path, {"roles": {"a": "test"}})
     with pytest.raises(PairingError, match="does not list b"):
-        roles_of(["a", "b"], note)
+        find_roles(["a", "b"], note)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"roles": 3}', '{"roles": {"a": "tset"}}'])

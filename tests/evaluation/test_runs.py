@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from frugalseg.evaluation.evaluate import evaluate
-from frugalseg.evaluation.runs import intensity_of, read_runs
+from frugalseg.evaluation.runs import find_intensity_scale, read_runs
 from frugalseg.options import EvaluateOptions
 from tests.evaluation.blobs import labels, write_masks
 from tests.records.files import old_file
@@ -39,14 +39,14 @@ def test_the_pretraining_run_is_found_through_the_config(tmp_path):
     assert fit.curve("loss") == ([1.0, 2.0], [0.9, 0.5])
     assert fit.curve("dice") == ([2.0], [0.8])
     assert not fit.problems
-    assert asdict(intensity_of([pre, fit])) == scale
+    assert asdict(find_intensity_scale([pre, fit])) == scale
 
 
 def test_missing_and_damaged_files_are_told_and_are_no_error(tmp_path):
     assert read_runs(None) == []
-    assert intensity_of([]) is None
+    assert find_intensity_scale([]) is None
     gone = read_runs(tmp_path / "gone")[0]
-    assert gone.problems == ["The run folder is not there."]
+    assert gone.problems == ["The run folder does not exist."]
     write_run(tmp_path / "fit", ["no mapping"], [{"step": 1, "loss": 1.0}])
     with (tmp_path / "fit" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "lo')
@@ -55,7 +55,7 @@ def test_missing_and_damaged_files_are_told_and_are_no_error(tmp_path):
     assert run.curve("loss") == ([1.0], [1.0])
     assert run.command_line is None
     assert any("environment.json" in problem for problem in run.problems)
-    assert intensity_of([run]) is None
+    assert find_intensity_scale([run]) is None
 
 
 HEALTHY = [
@@ -83,8 +83,8 @@ def test_the_report_shows_what_the_probe_saw(tmp_path):
     for chart in ("organ present, AUROC", "alignment and uniformity", "rank of the embedding"):
         assert f"Pre-training: {chart}" in html
     assert "embedding of 180 training slices" in html
-    assert "the labels of 77 slices" in html
-    assert "nothing was trained on its figures or chosen by them" in html
+    assert "the image-level labels of 77 slices" in html
+    assert "its figures influenced neither the training nor any choice" in html
     assert 'class="notice grave"' not in html
 
 

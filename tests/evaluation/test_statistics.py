@@ -71,7 +71,7 @@ def test_one_seed_gives_one_interval_in_pieces_too(monkeypatch):
     whole = mean_interval(values, 1_000, seed=5)
     assert whole == mean_interval(values, 1_000, seed=5)
     assert whole != mean_interval(values, 1_000, seed=6)
-    monkeypatch.setattr(statistics, "AT_ONCE", 500)
+    monkeypatch.setattr(statistics, "VALUES_AT_ONCE", 500)
     assert mean_interval(values, 1_000, seed=5).limits == pytest.approx(whole.limits, abs=0.02)
 
 

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from frugalseg.evaluation.surface import SurfaceDistances, bounding_box, image_diagonal, surface, surface_points
+from frugalseg.evaluation.surface import SurfaceDistances, bounding_box, find_surface, image_diagonal, surface_points
 from tests.evaluation.blobs import SPACING, blob
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_surface_is_the_mask_minus_its_erosion(seed):
     mask = blob(seed)
-    assert np.array_equal(surface(mask), mask & ~ndimage.binary_erosion(mask))
+    assert np.array_equal(find_surface(mask), mask & ~ndimage.binary_erosion(mask))
 
 
 def test_a_mask_that_fills_the_array_has_its_surface_at_the_border():
-    assert surface(np.ones((4, 4, 4), bool)).sum() == 64 - 8
-    assert surface(np.ones((3, 3, 1), bool)).all()
+    assert find_surface(np.ones((4, 4, 4), bool)).sum() == 64 - 8
+    assert find_surface(np.ones((3, 3, 1), bool)).all()
 
 
 def test_bounding_box_is_tight_whatever_the_memory_order():
@@ -64,7 +64,7 @@ def test_oblique_and_sheared_grids_are_measured_as_they_lie():
     rng = np.random.default_rng(0)
     to_mm = np.diag(SPACING) + rng.normal(scale=0.4, size=(3, 3))
     a, b = blob(1), blob(2)
-    p, q = (np.argwhere(surface(m)) @ to_mm.T for m in (a, b))
+    p, q = (np.argwhere(find_surface(m)) @ to_mm.T for m in (a, b))
     table = np.linalg.norm(p[:, None] - q[None], axis=2)
     distances = SurfaceDistances.between(a, b, to_mm)
     assert np.allclose(distances.from_reference, table.min(axis=1))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from frugalseg.evaluation.metric_table import Better, Place, metrics_in
+from frugalseg.evaluation.metric_table import Better, Place, list_metrics
 from frugalseg.studies.report import results as study
 
 Dice = Callable[[str, str, int, int, int], float]
@@ -104,5 +104,5 @@ def _case(case: str, dice: float) -> dict[str, Any]:
         Better.LOWER: 100.0 * (1.0 - dice),
         Better.NEITHER: nan if dice != dice else -1.0,
     }
-    metrics = {metric.key: values[metric.better] for metric in metrics_in(Place.STUDIES)}
+    metrics = {metric.key: values[metric.better] for metric in list_metrics(Place.STUDIES)}
     return {"case": case, "patient": f"patient-{case}", "outcome": outcome, **metrics}

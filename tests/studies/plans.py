@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from frugalseg.options import StudyOptions
-from frugalseg.studies.plan.plan import Plan
+from frugalseg.studies.plan.plan import StudyPlan
 from frugalseg.studies.plan.reader import read_plan
 from tests.scans import write_cohort
 
@@ -61,7 +61,7 @@ def changed(*replacements: tuple[str, str]) -> str:
     return text
 
 
-def tiny_plan(folder: Path, *replacements: tuple[str, str]) -> Plan:
+def tiny_plan(folder: Path, *replacements: tuple[str, str]) -> StudyPlan:
     """The plan that `changed` gives, read."""
     return read_plan(write_plan(folder, changed(*replacements)))
 

@@ -19,11 +19,11 @@ from frugalseg.studies.jobs.job import Job, MaskPreparationJob, ModelJob
 from frugalseg.studies.mask_makers.table import MASK_MAKERS
 from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MaskMaker, MethodPlan
-from frugalseg.studies.plan.method_parts import Shared, own_budgets, own_note
+from frugalseg.studies.plan.method_parts import SharedSettings, read_note, read_own_budgets
 from frugalseg.studies.plan.options import Values
 from frugalseg.studies.plan.reader import read_plan
 from frugalseg.studies.plan.yaml_source import YamlValue
-from frugalseg.studies.report.results import collect
+from frugalseg.studies.report.results import collect_results
 from frugalseg.studies.run import study
 from frugalseg.studies.trainings.table import TRAININGS
 from tests.studies.plans import changed, options, write_plan
@@ -47,18 +47,18 @@ class Threshold(MaskMaker):
     entry: YamlValue
 
     @classmethod
-    def read(cls, name: str, entry: YamlValue, shared: Shared, trained: Mapping[str, MethodPlan]) -> MethodPlan:
-        given = entry.known("note", "threshold", "budgets")
-        budgets = own_budgets(given, shared.budgets, trained=False)
+    def read(cls, name: str, entry: YamlValue, shared: SharedSettings, trained: Mapping[str, MethodPlan]) -> MethodPlan:
+        given = entry.check_keys("note", "threshold", "budgets")
+        budgets = read_own_budgets(given, shared.budgets, trained=False)
         maker = cls(given["threshold"].as_type(float), given["threshold"])
-        note = own_note(given, f"everything above {maker.above:g}")
+        note = read_note(given, f"everything above {maker.above:g}")
         alone = shared.backbones[:1]
         return MethodPlan(name, None, shared.pretrain_data, None, False, alone, budgets, note, entry, maker)
 
-    def resolved(self, method: MethodPlan) -> Values:
+    def to_values(self, method: MethodPlan) -> Values:
         return {"threshold": self.above}
 
-    def preparation(self, method: str, scans: ScansToSegment) -> tuple[Job, YamlValue]:
+    def preparation_job(self, method: str, scans: ScansToSegment) -> tuple[Job, YamlValue]:
         asked = MasksToThreshold(scans, self.above, scans.study / f"{method}.{scans.name}.json")
         return MaskPreparationJob(id=f"prepare.{method}.{scans.name}", maker=type(self), options=asked), self.entry
 
@@ -66,10 +66,10 @@ class Threshold(MaskMaker):
     def prepare(options: MasksToThreshold, threads: int) -> None:
         options.out.write_text(json.dumps(sorted(options.scans.case)))
 
-    def content(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
+    def identity(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
         return {"above": self.above}
 
-    def options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> MasksToThreshold:
+    def mask_options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> MasksToThreshold:
         return MasksToThreshold(scans, self.above, out)
 
     @staticmethod
@@ -96,10 +96,10 @@ def test_a_mask_maker_of_this_file_runs_in_a_study_from_the_plan_to_the_report(t
     out = tmp_path / "out"
     study(options(write_plan(tmp_path, plan), out))
 
-    trials = collect(out).trials.set_index("method")
+    trials = collect_results(out).trials.set_index("method")
     assert trials["state"].to_dict() == {"scratch": "done", "bright": "done"}
     assert not trials.loc["bright", "trained"]
-    cases = collect(out).cases
+    cases = collect_results(out).cases
     assert set(cases.loc[cases["method"] == "bright", "test"]) == {"held out", "away"}
     assert "everything above 50" in (out / "report.html").read_text()
     assert json.loads((out / "bright.held out.json").read_text()), "its preparation was done"

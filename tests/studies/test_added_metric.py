@@ -16,7 +16,7 @@ from frugalseg.evaluation.metric_table import METRICS, Better, Metric, Place
 from frugalseg.evaluation.policy import OVERLAP
 from frugalseg.options import EvaluateOptions
 from frugalseg.studies.report.report import write_report
-from frugalseg.studies.report.results import collect, write_tables
+from frugalseg.studies.report.results import collect_results, write_tables
 from frugalseg.studies.run import study
 from tests.evaluation.blobs import labels, write_masks
 from tests.studies.plans import changed, options, write_plan
@@ -100,7 +100,7 @@ def evaluate_again(folder: Path) -> None:
 
 
 def reported(folder: Path) -> str:
-    results = collect(folder)
+    results = collect_results(folder)
     write_tables(results, folder)
     return write_report(results, folder, resamples=100).read_text()
 
@@ -137,5 +137,5 @@ def test_an_evaluation_without_dice_is_damaged(finished):
     whole = path.read_text()
     path.write_text(whole.replace(",dice,", ",dace,", 1))
     with pytest.raises(RunError, match="no column dice"):
-        collect(finished)
+        collect_results(finished)
     path.write_text(whole)

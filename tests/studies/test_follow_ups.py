@@ -1,4 +1,4 @@
-"""Rows of a study that go on with the masks of others, refined or carried from slice to slice; SAM-Mix beside them."""
+"""Follow-ups of a study: masks of other methods refined or propagated through the scan; SAM-Mix beside them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from frugalseg.studies.jobs import propagate_middle as room
 from frugalseg.studies.jobs.datasets import resolve_datasets
 from frugalseg.studies.jobs.grid import build_grid
 from frugalseg.studies.jobs.job import EvaluatedJob, ModelJob
-from frugalseg.studies.jobs.propagate_middle import PropagateMiddleSlice, middle_slices, propagate_middle_slices
-from frugalseg.studies.jobs.runner import _forget_tests, run_job
-from frugalseg.studies.jobs.state import GRID, at_work, read_state, write_state
+from frugalseg.studies.jobs.propagate_middle import PropagateMiddleSlice, organ_middle_slices, propagate_middle_slices
+from frugalseg.studies.jobs.runner import _delete_tests, run_job
+from frugalseg.studies.jobs.state import GRID, lock_study, read_state, write_state
 from frugalseg.studies.plan.reader import read_plan
-from frugalseg.studies.report.results import collect
+from frugalseg.studies.report.results import collect_results
 from frugalseg.studies.run import study
 from frugalseg.studies.status import study_status
 from tests.promptable.tiny_networks import sam
@@ -37,7 +37,7 @@ MINE = """\
   sam-mix:
     sam_mix: {base: SAM, adapt: decoder, steps: 2, validate_every: 2, classifier_size: 32, device: cpu, precision: "32"}
   scratch + sam: {of: scratch, refine: {model: SAM, min_iou: 0, device: cpu, precision: "32"}}
-  scratch + carried: {of: scratch, propagate: {model: SAM, device: cpu, precision: "32"}}
+  scratch + propagated: {of: scratch, propagate: {model: SAM, device: cpu, precision: "32"}}
   one slice: {propagate: {model: SAM, device: cpu, precision: "32"}}
   oracle boxes: {refine: {model: SAM, oracle: true, device: cpu, precision: "32"}}
   sam-mix oracle: {of: sam-mix, predict: {oracle: true, device: cpu, precision: "32"}}
@@ -85,27 +85,27 @@ def grid_of(folder, plan_text):
     return build_grid(plan, datasets, folder / "grid", threads=1)
 
 
-def test_every_row_is_done_and_says_what_it_used(finished):
-    trials = collect(finished).trials
+def test_every_trial_is_done_and_lists_what_it_used(finished):
+    trials = collect_results(finished).trials
     trials = trials[trials["seed"] == 0].set_index("method")
     assert (trials["state"] == "done").all()
     assert set(trials.index[trials["uses_test_references"]]) == {"one slice", "oracle boxes", "sam-mix oracle"}
     assert trials.loc["one slice", "test_slices"] == 3  # of one scan here and of two away
     assert math.isnan(trials.loc["oracle boxes", "test_slices"])
     assert math.isnan(trials.loc["sam-mix oracle", "test_slices"])
-    assert trials.loc["scratch + carried", "test_slices"] == 0
+    assert trials.loc["scratch + propagated", "test_slices"] == 0
     for method in ("one slice", "oracle boxes"):
         assert (trials.loc[method, ["masks", "finetune_minutes", "validation_scans"]] == 0).all()
         assert trials.loc[method, ["draws", "seeds", "trained"]].tolist() == ["0", "0 1", False]
     trained = ["masks", "mask_scans", "parameters", "finetune_minutes"]
-    for method in ("scratch + sam", "scratch + carried"):
+    for method in ("scratch + sam", "scratch + propagated"):
         assert trials.loc[method, trained].tolist() == trials.loc["scratch", trained].tolist()
     mix = trials.loc["sam-mix"]
     assert mix["organ_present_labels"] > mix["masks"] > 0  # of all training slices; masks of one scan
     assert mix["parameters"] > 0
 
 
-def test_rows_are_marked_in_the_report(finished):
+def test_methods_are_marked_in_the_report(finished):
     page = (finished / "report.html").read_text()
     assert "oracle boxes‡" in page
     assert "‡ uses test references" in page
@@ -138,7 +138,7 @@ def test_refined_masks_are_those_of_the_command(finished, folder):
         assert not np.array_equal(theirs, before), case
 
 
-def test_a_carried_slice_is_the_middle_one_and_is_not_scored(finished, folder):
+def test_the_propagated_slice_is_the_middle_one_and_is_not_scored(finished, folder):
     trial = next(c for c in read_json(finished / "grid.json")["trials"] if c["method"] == "one slice")
     note = read_json((finished / trial["tests"]["away"]).with_name("masks") / PREDICTIONS_FILE)
     assert len(note["annotated"]) == 2
@@ -150,10 +150,10 @@ def test_a_carried_slice_is_the_middle_one_and_is_not_scored(finished, folder):
     assert summary["annotated_slices_left_out"] == note["annotated"]
 
 
-def test_what_is_carried_of_a_predicted_mask_is_scored_on_all_slices(finished):
-    trial = next(c for c in read_json(finished / "grid.json")["trials"] if c["method"] == "scratch + carried")
+def test_masks_propagated_from_predictions_are_scored_on_all_slices(finished):
+    trial = next(c for c in read_json(finished / "grid.json")["trials"] if c["method"] == "scratch + propagated")
     for test in trial["tests"].values():
-        assert any((finished / test).with_name("annotations").iterdir()), "there was nothing to carry"
+        assert any((finished / test).with_name("annotations").iterdir()), "there was nothing to propagate"
         assert read_json(finished / test / SUMMARY)["annotated_slices_left_out"] == {}
 
 
@@ -162,7 +162,7 @@ def test_status_tells_of_a_running_job_without_a_model(finished):
     before = read_state(finished, trial["id"])
     write_state(finished, trial["id"], replace(before, state="running"))
     try:
-        with at_work(finished):
+        with lock_study(finished):
             told = study_status(StudyStatusOptions(folder=finished))
     finally:
         write_state(finished, trial["id"], before)
@@ -173,15 +173,15 @@ def test_what_needs_no_model_is_made_once(finished, folder):
     trials = [c for c in read_json(finished / "grid.json")["trials"] if c["method"] == "one slice"]
     assert [(c["draws"], c["seeds"]) for c in trials] == [([0], [0, 1])]  # one trial that stands for both seeds
     grid = grid_of(folder, text(folder))
-    kinds = [type(job) for job in grid.jobs()]
+    kinds = [type(job) for job in grid.list_jobs()]
     assert kinds.count(ModelJob) == 2 * 2  # scratch and sam-mix, two seeds
     assert kinds.count(EvaluatedJob) == 3 * 2 + 2
 
 
-def test_a_row_asked_for_alone_brings_the_model_it_goes_on_with(folder):
+def test_a_follow_up_selected_alone_includes_the_model_it_needs(folder):
     grid = grid_of(folder, text(folder))
     trial = next(c for c in grid.trials if c.method == "scratch + sam" and c.seed == 1)
-    model, refined = grid.jobs([trial])
+    model, refined = grid.list_jobs([trial])
     assert model.id == next(c.job.id for c in grid.trials if c.method == "scratch" and c.seed == 1)
     assert refined.needs == (model.id,)
 
@@ -200,7 +200,7 @@ def test_other_options_or_weights_are_other_masks(folder, tmp_path):
     assert windowed["scratch + sam"] == before["scratch + sam"]  # but not the folder of that test set's masks
 
 
-def test_masks_shown_otherwise_lie_elsewhere(folder):
+def test_masks_of_other_intensity_scalings_are_in_other_folders(folder):
     def where(*replacements):
         grid = grid_of(folder, text(folder, *replacements))
         trial = next(c for c in grid.trials if c.method == "scratch + sam")
@@ -212,11 +212,11 @@ def test_masks_shown_otherwise_lie_elsewhere(folder):
     assert before["away"] != after["away"]
 
 
-def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
-    carried = "carried: {of: scratch, propagate: {"
+def test_embeddings_are_shared_except_by_the_engine_without_any(folder):
+    propagated = "propagated: {of: scratch, propagate: {"
     for engine, cache in (("box", folder / "grid" / "embeddings"), ("sam2", None)):
-        grid = grid_of(folder, text(folder, (carried, f"{carried}engine: {engine}, ")))
-        trial = next(c for c in grid.trials if c.method == "scratch + carried")
+        grid = grid_of(folder, text(folder, (propagated, f"{propagated}engine: {engine}, ")))
+        trial = next(c for c in grid.trials if c.method == "scratch + propagated")
         assert {test.make.propagate.cache for test in trial.job.tests} == {cache}
 
 
@@ -226,11 +226,11 @@ def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
         ("{of: scratch, refine: {model", "{of: nobody, refine: {model", "no method that trains models 'nobody'"),
         ("{of: scratch, refine: {model", "{of: one slice, refine: {model", "no method that trains models 'one slice'"),
         ("{of: scratch, refine: {model: SAM, min_iou: 0,", "{refine: {model: SAM,", "refine: the method is not stated"),
-        ("{of: sam-mix, predict", "{of: scratch, predict", "scratch is no sam_mix method"),
+        ("{of: sam-mix, predict", "{of: scratch, predict", "scratch is not a sam_mix method"),
         (
             "{refine: {model: SAM, oracle",
             "{of: scratch, refine: {model: SAM, oracle",
-            "take nothing of a method's masks",
+            "do not depend on a method's masks",
         ),
         ("{of: sam-mix, predict: {oracle: true,", "{of: sam-mix, finetune: {", "finetune: is unknown here"),
         ("min_iou: 0,", "min_iou: 2,", "min_iou: 2 is not in 0…1"),
@@ -243,13 +243,13 @@ def test_embeddings_are_shared_but_for_the_engine_that_has_none(folder):
         ("sam_mix: {base", "finetune: {steps: 2}\n    sam_mix: {base", "finetune: is unknown here"),
         ("one slice: {propagate", "one slice: {of: scratch, refine: {}, propagate", "refine and propagate"),
         (
-            'scratch + carried: {of: scratch, propagate: {model: SAM, device: cpu, precision: "32"}}',
-            "scratch + carried: {of: scratch}",
+            'scratch + propagated: {of: scratch, propagate: {model: SAM, device: cpu, precision: "32"}}',
+            "scratch + propagated: {of: scratch}",
             "of: needs exactly one of .* found none",
         ),
     ],
 )
-def test_slips_are_named_with_their_line(folder, old, new, said):
+def test_mistakes_in_plans_are_reported_with_their_line(folder, old, new, said):
     old, new = (part.replace("SAM", str(folder / "sam")) for part in (old, new))
     with pytest.raises(OptionError, match=said) as raised:
         read_plan(write_plan(folder, text(folder, (old, new)), scans=False))
@@ -265,7 +265,7 @@ def test_weights_beside_the_plan_are_found_from_anywhere(folder, tmp_path, monke
     assert {m.masks.values["model"] for m in plan.methods if m.masks and m.name != "sam-mix oracle"} == {whole}
 
 
-def test_a_model_trained_anew_takes_along_the_masks_made_of_its_own(tmp_path):
+def test_training_a_model_again_deletes_the_masks_made_from_its_masks(tmp_path):
     def trial(model, *tests):
         paths = {test: f"tests/{test}/evaluation" for test in tests}
         return PlannedTrial("m", "m", "unet", "1 scan", 0, 0, (0,), (0,), False, False, None, "", model, None, paths)
@@ -275,33 +275,33 @@ def test_a_model_trained_anew_takes_along_the_masks_made_of_its_own(tmp_path):
     GridRecord(tuple(trials), ()).write(tmp_path / GRID)
     for name in ("own", "refined", "other", "untrained"):
         (tmp_path / "tests" / name / "masks").mkdir(parents=True)
-    _forget_tests(tmp_path / "finetune" / "m")
+    _delete_tests(tmp_path / "finetune" / "m")
     assert {path.name for path in (tmp_path / "tests").iterdir()} == {"other", "untrained"}
 
 
-def test_sam_mix_stands_beside_one_backbone(folder):
+def test_sam_mix_is_listed_at_one_backbone(folder):
     both = ("backbones: [unet]", "backbones: [unet, resunet]")
     plan = read_plan(write_plan(folder, text(folder, both), scans=False))
     assert {m.name: m.backbones for m in plan.methods if len(m.backbones) == 1} == dict.fromkeys(
         ("sam-mix", "one slice", "oracle boxes", "sam-mix oracle"), ("unet",)
     )
     own = ("sam_mix: {base", "backbones: [unet, resunet]\n    sam_mix: {base")
-    with pytest.raises(OptionError, match="a network of its own"):
+    with pytest.raises(OptionError, match="uses none of the backbones"):
         read_plan(write_plan(folder, text(folder, both, own), scans=False))
 
 
 def test_the_resolved_plan_is_itself_a_plan(folder, finished):
     again = read_plan(finished / "plan.yaml")
-    assert again.resolved() == read_plan(write_plan(folder, text(folder), scans=False)).resolved()
+    assert again.to_values() == read_plan(write_plan(folder, text(folder), scans=False)).to_values()
 
 
 def test_each_organ_s_middle_slice():
     classes = np.zeros((9, 4, 4), int)
     classes[2:5, 0, 0] = 1  # 2 3 4
     classes[4:8, 1, 1] = 2  # 4 5 6 7
-    assert middle_slices(classes) == [3, 6]
-    assert middle_slices(classes == 2) == [6]
-    assert middle_slices(np.zeros((3, 2, 2))) == []
+    assert organ_middle_slices(classes) == [3, 6]
+    assert organ_middle_slices(classes == 2) == [6]
+    assert organ_middle_slices(np.zeros((3, 2, 2))) == []
 
 
 def test_the_middle_slice_is_one_of_the_scan_whatever_axes_the_mask_has(folder, tmp_path):
@@ -326,10 +326,10 @@ def test_the_middle_slice_is_one_of_the_scan_whatever_axes_the_mask_has(folder, 
     assert len(annotated) == 1
 
 
-def test_a_carrying_that_was_stopped_goes_on_and_gives_the_same(folder, tmp_path, monkeypatch):
+def test_a_stopped_propagation_resumes_with_the_same_result(folder, tmp_path, monkeypatch):
     images, labels = write_cohort(tmp_path, 2, shape=(32, 32, 6))
 
-    def carried(out):
+    def propagate_into(out):
         given = PropagateOptions(
             images=images,
             annotations=tmp_path / out / "annotations",
@@ -353,10 +353,10 @@ def test_a_carrying_that_was_stopped_goes_on_and_gives_the_same(folder, tmp_path
     with monkeypatch.context() as stopping:
         stopping.setattr(propagation, "write_rows", stop)
         with pytest.raises(KeyboardInterrupt):
-            carried("stopped")
+            propagate_into("stopped")
     first = tmp_path / "stopped" / "masks" / "scan_00.nii.gz"
     before = first.stat().st_mtime_ns
-    whole, gone_on = carried("whole"), carried("stopped")
+    whole, gone_on = propagate_into("whole"), propagate_into("stopped")
     assert first.stat().st_mtime_ns == before
     assert whole.keys() == gone_on.keys() == {"scan_00.nii.gz", "scan_01.nii.gz"}
     for name, mask in whole.items():
@@ -365,7 +365,7 @@ def test_a_carrying_that_was_stopped_goes_on_and_gives_the_same(folder, tmp_path
     assert read_json(tmp_path / "stopped" / "masks" / PREDICTIONS_FILE)["annotated"] == {}
 
 
-def test_an_empty_mask_stays_empty_and_the_others_are_carried(tmp_path, monkeypatch):
+def test_an_empty_mask_stays_empty_and_the_others_are_propagated(tmp_path, monkeypatch):
     images, labels = write_cohort(tmp_path, 2, shape=(32, 32, 6))
     empty = labels / "scan_01.nii.gz"
     image = nib.load(empty)

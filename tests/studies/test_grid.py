@@ -18,7 +18,7 @@ from frugalseg.segmentation.presets import PRESETS
 from frugalseg.studies.jobs import trial_builder as cells_module
 from frugalseg.studies.jobs.datasets import check_data, resolve_datasets
 from frugalseg.studies.jobs.grid import build_grid
-from frugalseg.studies.jobs.job import ModelJob, PretrainJob, kind_of, short_hash, slug
+from frugalseg.studies.jobs.job import ModelJob, PretrainJob, runtime_group, short_hash, slug
 from frugalseg.studies.jobs.runner import run_job
 from frugalseg.studies.plan.reader import read_plan
 from tests.studies.plans import PLAN, changed, write_plan
@@ -47,7 +47,7 @@ def grid_of(folder, text=PLAN):
 
 
 def ids(grid):
-    return [job.id for job in grid.jobs()]
+    return [job.id for job in grid.list_jobs()]
 
 
 def test_a_study_stopped_early_has_all_methods_and_every_draw_of_the_first_seed(folder):
@@ -62,7 +62,7 @@ def test_a_study_stopped_early_has_all_methods_and_every_draw_of_the_first_seed(
 
 def test_methods_with_the_same_pre_training_share_it(folder):
     grid = grid_of(folder)
-    jobs = grid.jobs()
+    jobs = grid.list_jobs()
     pretrainings = [job for job in jobs if isinstance(job, PretrainJob)]
     assert len(pretrainings) == 2  # one a seed, though two methods use it
     for job in jobs:
@@ -76,7 +76,7 @@ def test_methods_with_the_same_pre_training_share_it(folder):
 
 def test_another_pre_training_is_not_shared(folder):
     text = changed(("polycl again:\n    pretrain: {method: polycl-s}", "polycl again:\n    pretrain: {method: simclr}"))
-    assert len([job for job in grid_of(folder, text).jobs() if isinstance(job, PretrainJob)]) == 4
+    assert len([job for job in grid_of(folder, text).list_jobs() if isinstance(job, PretrainJob)]) == 4
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_changed_plan_keeps_what_it_still_asks_for(folder, old, new, kept):
     assert len(set(before) & set(after)) == kept
 
 
-def test_changed_test_scans_are_tested_anew_without_training_anew(folder, tmp_path):
+def test_changed_test_scans_are_tested_again_without_training_again(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     before = grid_of(tmp_path / "copy")
     (tmp_path / "copy" / "away" / "labels" / "scan_06.nii.gz").unlink()
@@ -109,7 +109,7 @@ def test_changed_test_scans_are_tested_anew_without_training_anew(folder, tmp_pa
     assert one[1].evaluate.out != other[1].evaluate.out
 
 
-def test_a_corrected_test_mask_is_scored_anew(folder, tmp_path):
+def test_a_corrected_test_mask_is_scored_again(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     before = grid_of(tmp_path / "copy")
     (mask,) = (tmp_path / "copy" / "away" / "labels").glob("scan_06.nii.gz")
@@ -124,7 +124,7 @@ def test_a_corrected_test_mask_is_scored_anew(folder, tmp_path):
     assert one[1].evaluate.out != other[1].evaluate.out
 
 
-def test_a_list_of_scans_that_lacks_the_masks_hashes_is_made_anew(folder, tmp_path):
+def test_an_index_of_scans_without_hashes_of_the_masks_is_made_again(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     before = grid_of(tmp_path / "copy")
     for listed in (tmp_path / "copy" / "out" / "stores").glob("away*.json"):
@@ -162,7 +162,7 @@ def test_test_sets_hold_the_patients_they_should(folder):
 
 
 def test_jobs_can_be_sent_to_another_process(folder):
-    for job in grid_of(folder).jobs():
+    for job in grid_of(folder).list_jobs():
         assert pickle.loads(pickle.dumps(job)) == job
 
 
@@ -213,14 +213,16 @@ def test_a_transductive_method_sees_every_scan_and_says_so(folder):
     assert trial.job.options.transductive
     store = prepared(folder, text)[1]["tiny"].store
     assert set(store.split(trial.pretrain.options.split).train) == set(store.patients)
-    assert len([job for job in grid.jobs() if isinstance(job, PretrainJob)]) == 4  # not shared with the inductive one
+    assert (
+        len([job for job in grid.list_jobs() if isinstance(job, PretrainJob)]) == 4
+    )  # not shared with the inductive one
 
 
 def test_names():
     assert slug("held-out btcv", "5%", "d0") == "held-out-btcv.5%.d0"
     assert slug("../..") == "-"
-    assert kind_of("pretrain.moco.unet.s0-1234") == "pretrain.moco"
-    assert kind_of("scratch.unet.1-scans.d0.s0-1234") == "scratch"
+    assert runtime_group("pretrain.moco.unet.s0-1234") == "pretrain.moco"
+    assert runtime_group("scratch.unet.1-scans.d0.s0-1234") == "scratch"
     assert short_hash({"a": 1, "b": 2}) == short_hash({"b": 2, "a": 1}) != short_hash({"a": 1, "b": 3})
 
 
@@ -248,11 +250,11 @@ def test_draws_that_select_the_same_labels_are_one_trial(folder):
     alike = [tuple(d for d in every if drawn[d] == labels) for labels in dict.fromkeys(drawn.values())]
     assert 1 < len(alike) < 6, "six draws of one in four scans: some are the same, not all"
     assert sorted(places(grid, "1 scans")) == sorted((draws, (0,)) for draws in alike)
-    assert len([job for job in grid.jobs() if isinstance(job, ModelJob)]) == len(alike) + 2
+    assert len([job for job in grid.list_jobs() if isinstance(job, ModelJob)]) == len(alike) + 2
     assert {trial.job.options.label_draw for trial in grid.trials if trial.budget == "100%"} == {0}
 
 
-def test_a_further_draw_trains_nothing_anew_where_there_is_nothing_to_draw(folder):
+def test_a_further_draw_trains_nothing_again_where_all_labels_are_used(folder):
     one = changed(('["1 scans"]', '["100%"]'))
     assert ids(grid_of(folder, one)) == ids(grid_of(folder, one.replace("draws: [0]", "draws: [0, 1, 2]")))
 
@@ -269,7 +271,7 @@ def test_which_draws_are_alike_depends_on_the_slices_that_a_method_trains_on(fol
     assert len(by_method["scratch"]) > 2
 
 
-def test_budgets_that_are_the_same_labels_are_told_of(folder):
+def test_budgets_with_the_same_labels_are_warned_about(folder):
     plan, datasets = prepared(folder, changed(('["1 scans"]', '["1 scans", "4 scans", "100%"]')))
     with pytest.warns(UserWarning, match="4 scans and 100% of tiny are the same labels"):
         check_data(plan, datasets)

@@ -12,11 +12,11 @@ from frugalseg.options import FinetuneOptions, PretrainOptions
 from frugalseg.studies.jobs.job_progress import (
     JobProgress,
     ProgressRecord,
-    in_words,
-    last_record,
+    estimate_seconds_left,
+    format_duration,
     read_job_progress,
-    seconds_left,
-    training_seconds,
+    read_last_record,
+    read_training_seconds,
 )
 
 
@@ -59,7 +59,7 @@ def test_rounds_of_self_training_count_together(tmp_path):
     (run / "rounds" / "1" / "model.json").write_text("{}")
     assert read_job_progress(run) == JobProgress(pytest.approx(2 / 3), "training 3 of 3, starting")
     (run / "metrics.jsonl").write_text(json.dumps(at(2)) + "\n")
-    assert training_seconds(run) == 2.0 * (5 + 10 + 2)
+    assert read_training_seconds(run) == 2.0 * (5 + 10 + 2)
     (run / "model.json").write_text("{}")
     assert read_job_progress(run) == JobProgress(1.0, "testing")
 
@@ -73,21 +73,21 @@ def test_the_last_whole_record_counts(tmp_path):
     run = finetuning(tmp_path / "run", *(at(step) for step in range(500)), steps=900)
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 50')  # a line that a kill cut off
-    assert last_record(run) == ProgressRecord(step=499, epoch=1.0, seconds=998.0)
+    assert read_last_record(run) == ProgressRecord(step=499, epoch=1.0, seconds=998.0)
     (run / "metrics.jsonl").write_text('{"step": 1')
-    assert last_record(run) is None
+    assert read_last_record(run) is None
 
 
 def test_what_is_left():
-    assert seconds_left({}, ["a"], 1) is None
-    assert seconds_left({"a": [2.0, 4.0]}, ["a", "a"], 1) == 6.0
-    assert seconds_left({"a": [2.0, 4.0]}, ["a", "a"], 2) == 3.0
-    assert seconds_left({"a": [2.0], "b": [6.0]}, ["a", "unknown"], 1) == 6.0
-    assert seconds_left({"a": [2.0]}, [], 1) == 0.0
+    assert estimate_seconds_left({}, ["a"], 1) is None
+    assert estimate_seconds_left({"a": [2.0, 4.0]}, ["a", "a"], 1) == 6.0
+    assert estimate_seconds_left({"a": [2.0, 4.0]}, ["a", "a"], 2) == 3.0
+    assert estimate_seconds_left({"a": [2.0], "b": [6.0]}, ["a", "unknown"], 1) == 6.0
+    assert estimate_seconds_left({"a": [2.0]}, [], 1) == 0.0
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"), [(None, "unknown"), (4.4, "4 s"), (89, "89 s"), (120, "2 min"), (7200, "2.0 h")]
 )
 def test_times_in_words(seconds, words):
-    assert in_words(seconds) == words
+    assert format_duration(seconds) == words

@@ -34,14 +34,14 @@ def grid_of(folder, *replacements):
     return build_grid(plan, datasets, folder / "grid", threads=1).trials
 
 
-def told(trials):
+def modalities(trials):
     return {test.name: test.make.modality for test in trials[0].job.tests}
 
 
 def test_models_take_test_scans_as_the_plan_says(folder):
-    assert told(grid_of(folder)) == {"held out": "auto", "away": "auto"}
+    assert modalities(grid_of(folder)) == {"held out": "auto", "away": "auto"}
     # The plan crosses the modalities on purpose: the model's own is insisted on.
-    assert told(grid_of(folder, (AWAY, f"{AWAY}, modality: mr"))) == {"held out": "auto", "away": "ct"}
+    assert modalities(grid_of(folder, (AWAY, f"{AWAY}, modality: mr"))) == {"held out": "auto", "away": "ct"}
 
 
 def test_an_encoder_of_other_intensities_is_found_before_it_is_trained(folder):

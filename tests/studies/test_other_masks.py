@@ -17,7 +17,7 @@ from frugalseg.errors import OptionError
 from frugalseg.options import StudyStatusOptions
 from frugalseg.studies.jobs.other_masks import MasksToCheck, _check_values
 from frugalseg.studies.plan.reader import read_plan
-from frugalseg.studies.report.results import collect
+from frugalseg.studies.report.results import collect_results
 from frugalseg.studies.run import study
 from frugalseg.studies.status import study_status
 from tests.studies.plans import changed, options, write_plan
@@ -76,8 +76,8 @@ def finished(scans):
     return scans / "out"
 
 
-def test_the_row_stands_where_the_plan_says_and_is_scored_like_any_other(finished, scans):
-    results = collect(finished)
+def test_the_method_is_listed_where_the_plan_says_and_scored_like_any_other(finished, scans):
+    results = collect_results(finished)
     trials = results.trials.set_index(["method", "budget"]).sort_index()
     assert (trials["state"] == "done").all()
     assert trials.loc["nnU-Net"].index.tolist() == ["100%"]
@@ -94,24 +94,24 @@ def test_the_row_stands_where_the_plan_says_and_is_scored_like_any_other(finishe
         assert 0.5 < case["dice"] < 1
 
 
-def test_it_is_compared_in_pairs_marked_and_told_with_what_the_plan_states(finished):
+def test_it_is_paired_and_marked_and_its_stated_annotation_is_reported(finished):
     compared = pd.read_csv(next((finished / "tables").glob("comparison-away*dice.csv")))
     (row,) = compared[compared["runs"] > 0].to_dict("records")
     assert (row["method"], row["budget"], row["runs"], row["runs_planned"]) == ("nnU-Net", "100%", 2, 2)
-    scores = collect(finished).cases.query("test == 'away' and budget == '100%'")
+    scores = collect_results(finished).cases.query("test == 'away' and budget == '100%'")
     means = scores.groupby("method")["dice"].mean()
     assert row["difference"] == pytest.approx(means["nnU-Net"] - means["scratch"])
     page = (finished / "report.html").read_text()
-    assert "nnU-Net§ was given, as the plan states it: all masks of the four training scans." in page
+    assert "nnU-Net§: annotation as stated in the plan: all masks of the four training scans." in page
     assert "§ external: another program made these masks." in page
-    assert "What is not trained is one run" in page
+    assert "A method without training is one run" in page
     latex = next((finished / "tables").glob("in-domain*.tex")).read_text()
     assert r"nnU-Net$^{\S}$" in latex
     assert r"\textbf{" in latex, "a row that stands at one budget keeps no one from being ranked"
-    assert "done of 5 models" in study_status(StudyStatusOptions(folder=finished))
+    assert "done of 5 runs" in study_status(StudyStatusOptions(folder=finished))
 
 
-def test_a_second_run_does_nothing_again_and_other_masks_are_scored_anew(finished, scans, tmp_path):
+def test_a_second_run_repeats_nothing_and_other_masks_are_scored_again(finished, scans, tmp_path):
     shutil.copytree(scans, tmp_path / "copy")
     out = tmp_path / "copy" / "out"
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/*/*/*/summary.json")}
@@ -122,7 +122,7 @@ def test_a_second_run_does_nothing_again_and_other_masks_are_scored_anew(finishe
     after = {path: path.stat().st_mtime_ns for path in out.glob("*/*/*/*/summary.json")}
     assert before.items() <= after.items()
     assert len({path.parts[-4] for path in after.keys() - before.keys()}) == 1
-    was, now = (collect(o).cases.query("method == 'nnU-Net' and test == 'away'") for o in (scans / "out", out))
+    was, now = (collect_results(o).cases.query("method == 'nnU-Net' and test == 'away'") for o in (scans / "out", out))
     assert was.set_index("case")["dice"]["scan_06"] != now.set_index("case")["dice"]["scan_06"]
 
 
@@ -173,7 +173,7 @@ def test_an_organ_that_was_found_nowhere_is_a_score_of_zero(folder):
         mask = nib.load(path)
         nib.save(nib.Nifti1Image(np.zeros(mask.shape, np.uint8), mask.affine), path)
     study(options(write_plan(folder, text(), scans=False), folder / "out", only=["method=nnU-Net"]))
-    cases = collect(folder / "out").cases
+    cases = collect_results(folder / "out").cases
     assert set(cases["method"]) == {"nnU-Net"}
     assert (cases["dice"] == 0).all()
     assert set(cases["outcome"]) == {"missed"}
@@ -185,24 +185,24 @@ def test_an_organ_that_was_found_nowhere_is_a_score_of_zero(folder):
         (
             "    annotation: all masks of the four training scans\n",
             "",
-            "nnU-Net: masks of another program, and no annotation:",
+            "nnU-Net: masks of another program without annotation:",
         ),
-        ("annotation: all masks of the four training scans", "annotation:", "and no annotation:"),
-        ('    budgets: ["100%"]\n    target', "    target", "nnU-Net: masks of another program, and no budgets:"),
-        ('budgets: ["100%"]\n    target', 'budgets: ["2 scans"]\n    target', "2 scans is none of its budgets"),
+        ("annotation: all masks of the four training scans", "annotation:", "without annotation:"),
+        ('    budgets: ["100%"]\n    target', "    target", "nnU-Net: masks of another program without budgets:"),
+        ('budgets: ["100%"]\n    target', 'budgets: ["2 scans"]\n    target', "2 scans is not among its budgets"),
         (", away: theirs/away}", "}", "no folder for the test set away"),
         (", away: theirs/away}", ", other: theirs/away}", "masks.other: is unknown here"),
         ("away: theirs/away", "away: theirs/nowhere", "nowhere does not exist"),
-        ("target: [liver=1]", "target: [spleen=1]", "does not name liver, which held out is tested on"),
+        ("target: [liver=1]", "target: [spleen=1]", "does not name liver, an organ of the test set held out"),
         ("target: [liver=1]", "finetune: {}", "finetune: is unknown here"),
         ("target: [liver=1]", "uses_test_references: maybe", "not true or false"),
-        ("target: [liver=1]", "guided: true", "call it uses_test_references"),
-        ("scratch: {}", 'scratch: {budgets: ["0 slices"]}', "trains from masks, and 0 slices are none"),
+        ("target: [liver=1]", "guided: true", "write uses_test_references"),
+        ("scratch: {}", 'scratch: {budgets: ["0 slices"]}', "trains from masks, but 0 slices is a budget of none"),
         ('["1 scans", "100%"]', '["0 slices", "1 scans", "100%"]', "no method is run at 0 slices"),
         ("scratch: {}", "scratch + SAM: {of: nnU-Net, refine: {}}\n  scratch: {}", "no method that trains models"),
     ],
 )
-def test_slips_are_named_with_their_line(scans, old, new, said):
+def test_mistakes_in_plans_are_reported_with_their_line(scans, old, new, said):
     plan = text()
     if "scratch: {budgets" in new:
         plan = plan.replace('["1 scans", "100%"]', '["0 slices", "1 scans", "100%"]')
@@ -229,11 +229,11 @@ def test_a_single_test_set_needs_no_name(scans):
 def test_the_resolved_plan_is_itself_a_plan(scans, tmp_path):
     plan = read_plan(scans / "plan.yaml")
     path = tmp_path / "resolved.yaml"
-    path.write_text(yaml.safe_dump(plan.resolved(), sort_keys=False))
-    assert read_plan(path).resolved() == plan.resolved()
+    path.write_text(yaml.safe_dump(plan.to_values(), sort_keys=False))
+    assert read_plan(path).to_values() == plan.to_values()
 
 
-def test_a_row_that_was_given_references_is_marked_and_takes_no_place(folder):
+def test_a_method_that_uses_test_references_is_marked_and_not_ranked(folder):
     given_references = text(
         ("target: [liver=1]", "target: [liver=1]\n    uses_test_references: true\n    transductive: true")
     )

@@ -48,10 +48,10 @@ def test_a_plan_in_full(folder):
 
 
 def test_the_resolved_plan_is_a_plan_and_means_the_same(folder, tmp_path):
-    resolved = read(folder, PLAN).resolved()
+    resolved = read(folder, PLAN).to_values()
     path = tmp_path / "resolved.yaml"
     path.write_text(yaml.safe_dump(resolved, sort_keys=False))
-    assert read_plan(path).resolved() == resolved
+    assert read_plan(path).to_values() == resolved
     assert resolved["methods"]["scratch"]["finetune"]["preset"] == "robust"
     assert Path(resolved["data"]["tiny"]["images"]).is_absolute()
 
@@ -163,8 +163,8 @@ def test_shared_options_reach_the_methods_that_read_them(folder):
     assert "momentum" not in polycl.pretrain
     assert "min_distance_mm" not in moco.pretrain
     resolved = folder / "resolved.yaml"
-    resolved.write_text(yaml.safe_dump(read(folder, text).resolved()))
-    assert read_plan(resolved).resolved() == read(folder, text).resolved()
+    resolved.write_text(yaml.safe_dump(read(folder, text).to_values()))
+    assert read_plan(resolved).to_values() == read(folder, text).to_values()
 
 
 def test_a_test_set_may_bring_its_own_scans(folder):
@@ -188,7 +188,7 @@ def test_phantoms_need_no_files(tmp_path):
     )
     assert (plan.data["tiny"].phantoms, plan.data["tiny"].grid) == (5, (32, 32, 16))
     resolved = tmp_path / "resolved.yaml"
-    resolved.write_text(yaml.safe_dump(plan.resolved()))
+    resolved.write_text(yaml.safe_dump(plan.to_values()))
     assert read_plan(resolved).data == plan.data
 
 
@@ -247,7 +247,7 @@ studies:
 """
 
 
-def test_a_file_of_several_studies_gives_the_one_that_is_asked_for(folder):
+def test_a_file_of_several_studies_gives_the_selected_one(folder):
     path = write_plan(folder, PLAN + SEVERAL, scans=False)
     small, large = (read_plan(path, name) for name in ("small", "large"))
     assert (small.budgets, large.budgets) == (("1 scans",), ("2 scans",))
@@ -280,14 +280,14 @@ def test_a_method_may_stand_at_some_of_the_budgets(folder):
     plan = read(folder, text)
     assert [method.budgets for method in plan.methods] == [("2 scans",), ("1 scans", "2 scans"), ("1 scans", "2 scans")]
     path = folder / "resolved.yaml"
-    path.write_text(yaml.safe_dump(plan.resolved(), sort_keys=False))
-    assert read_plan(path).resolved() == plan.resolved()
-    with pytest.raises(OptionError, match="9 scans is none of its budgets"):
+    path.write_text(yaml.safe_dump(plan.to_values(), sort_keys=False))
+    assert read_plan(path).to_values() == plan.to_values()
+    with pytest.raises(OptionError, match="9 scans is not among its budgets"):
         read(folder, text.replace("2 scan]", "9 scan]").replace('"2 scan"', '"9 scan"'))
 
 
 def test_a_note_tells_whose_recipe_a_method_has(folder):
     text = changed(("method: polycl-s}}", "method: simclr, recipe: polycl-m}}"))
     notes = [method.note for method in read(folder, text).methods]
-    assert "pre-trained by simclr on the recipe of polycl-m on the training" in notes[1]
+    assert "pre-trained by simclr with the recipe of polycl-m on the training" in notes[1]
     assert "pre-trained by polycl-s on the training" in notes[2]

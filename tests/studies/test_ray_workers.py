@@ -49,12 +49,12 @@ def test_one_job_a_gpu_on_machines_that_have_some(workers):
     assert workers((16, 1), threads=2).at_once == 1
 
 
-def test_an_address_where_nobody_listens_is_told_at_once(monkeypatch, tmp_path):
+def test_an_unreachable_address_is_reported_at_once(monkeypatch, tmp_path):
     def init(**_):
         raise AssertionError("Ray would try for a quarter of an hour")
 
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(RunError, match=f"--ray 127.0.0.1:{port}: no cluster conclusions"):
+    with pytest.raises(RunError, match=f"--ray 127.0.0.1:{port}: no cluster answers"):
         RayWorkers(tmp_path, f"127.0.0.1:{port}", None, None)

@@ -11,7 +11,7 @@ import pytest
 
 from frugalseg.studies.report import results as study
 from frugalseg.studies.report.conclusions import conclude
-from frugalseg.studies.report.curves import dice_curve, dice_curves
+from frugalseg.studies.report.curves import draw_dice_curve, draw_dice_curves
 from frugalseg.studies.report.report import write_report
 from frugalseg.studies.report.scores import Scores
 from tests.accessible import assert_accessible
@@ -77,7 +77,7 @@ def report_of(results, folder):
     return Page(write_report(results, folder, resamples=300).read_text(encoding="utf-8"))
 
 
-def test_a_finished_study_is_told_from_answer_to_gaps(tmp_path):
+def test_the_report_of_a_finished_study_has_all_sections(tmp_path):
     (tmp_path / "plan.yaml").write_text("name: made-up\nmethods: {a: <b>}\n")
     page = report_of(made_up_study(gains(best=0.1)), tmp_path)
     assert "made-up: 2 methods compared" in page.text
@@ -109,7 +109,7 @@ def test_the_page_needs_nothing_from_outside_and_repeats_no_id(tmp_path):
     assert {link[1:] for link in page.links} <= set(page.ids)
 
 
-def test_what_people_called_things_is_shown_and_never_run(tmp_path):
+def test_names_chosen_by_users_are_escaped(tmp_path):
     results = made_up_study(
         gains(),
         methods=["scratch", HOSTILE, "_first"],
@@ -129,16 +129,16 @@ def test_what_people_called_things_is_shown_and_never_run(tmp_path):
     ("change", "said"),
     [
         ({"methods": ["scratch"], "budgets": ["5%"]}, "Only scratch was planned"),
-        ({"methods": ["best"]}, "1 scan: scratch is not planned, so not compared."),
+        ({"methods": ["best"]}, "1 scan: scratch is not planned: there is nothing to compare with."),
         (
             {"state": lambda m, *_: "done" if m == "best" else "waiting"},
-            "no run is finished by both scratch and another",
+            "no run of scratch and of another method is finished yet",
         ),
-        ({"state": lambda *_: "waiting"}, "No run is finished: there is nothing to say yet"),
+        ({"state": lambda *_: "waiting"}, "No run is finished yet"),
         ({"state": lambda *_: "failed"}, "24 failed"),
         ({"draws": [0], "seeds": [0]}, "1 draw of the labels × 1 seed"),
         ({"organs": ["liver", "spleen"]}, "spleen on held-out (8 scans)"),
-        ({"tests": [study.TestSet("one scan", True, False, 1)]}, "1 patient is too few"),
+        ({"tests": [study.TestSet("one scan", True, False, 1)]}, "no method can be supported with 1 patient"),
     ],
     ids=[
         "one method",
@@ -162,9 +162,9 @@ def test_a_backbone_without_the_baseline_is_not_called_unfinished(tmp_path):
     alone = (trials["backbone"] == "vit") & (trials["method"] == "best")
     results = dataclasses.replace(results, trials=trials[~lone & ~alone])
     text = report_of(results, tmp_path).text
-    assert "resnet18-unet, 5%: scratch is not planned, so not compared." in text
-    assert "vit, 5%: only scratch is planned, so nothing is compared." in text
-    assert "no run is finished by both" not in text
+    assert "resnet18-unet, 5%: scratch is not planned: there is nothing to compare with." in text
+    assert "vit, 5%: only scratch is planned: there is nothing to compare it with." in text
+    assert "of another method is finished yet" not in text
     assert "scratch not planned" in text  # in the table
 
 
@@ -180,7 +180,7 @@ def test_models_of_different_commits_are_warned_of(tmp_path):
 
 def test_what_validation_and_intervals_assume_is_said(tmp_path):
     text = report_of(made_up_study(gains()), tmp_path).text
-    assert "The masks of the validation patients come on top" in text
+    assert "The masks of the validation patients are not part of the budget" in text
     assert "Student's t below 30 patients, BCa bootstrap from 30 (300 resamplings, seed 0)" in text
     assert "Bands: 95% interval over runs and patients (t interval, 2 draws, 3 seeds, 8 patients)." in text
 
@@ -190,7 +190,7 @@ def test_a_study_without_any_case_or_column_yet(tmp_path):
     page = report_of(dataclasses.replace(results, cases=pd.DataFrame()), tmp_path)
     assert "0 of 24 runs finished, 24 waiting" in page.text
     assert "This study is not complete" in page.text
-    assert "No run is finished: there is nothing to say yet" in page.text
+    assert "No run is finished yet" in page.text
 
 
 def test_tables_are_written_and_those_of_an_older_report_go(tmp_path):
@@ -221,22 +221,22 @@ def answered(results, resamples=10_000):
     return conclude(scores, scores.endpoints[0])
 
 
-def test_supported_worse_and_undecided_methods_are_told_apart():
+def test_supported_worse_and_undecided_methods_are_distinguished():
     results = made_up_study(gains(best=0.1, good=0.05, bad=-0.1), methods=["scratch", "good", "best", "bad", "same"])
     said = answered(results)
     assert said.place == "liver on held-out (8 scans)"
     line = said.lines[0]
     start = r"1 scan: best \(\+0\.100 Dice, 95% CI \+0\.09\d to \+0\.10\d, t interval, 2 draws, 3 seeds, 8 patients; "
     assert re.match(start + r"p Holm 0\.062", line)  # 2 / 2^8 times 8 comparisons
-    assert line.endswith("is supported against scratch; so is good; worse than scratch: bad.")
+    assert line.endswith("is supported against scratch; also supported: good; worse than scratch: bad.")
     assert "same" not in line
 
 
-def test_no_difference_shown_is_said_where_the_interval_holds_zero():
+def test_no_difference_found_is_stated_where_the_interval_includes_zero():
     results = made_up_study(gains(), methods=["scratch", "same"], budgets=["5%"], draws=[0, 1, 2])
     said = answered(results, resamples=500)
     assert said.lines == ("5%: no difference from scratch found.",)
-    assert said.lead[-1].endswith("lies around 0 for every method.")
+    assert said.lead[-1].endswith("always includes 0.")
 
 
 def test_few_draws_of_the_labels_are_said_to_tell_too_little():
@@ -249,7 +249,7 @@ def test_few_draws_of_the_labels_are_said_to_tell_too_little():
 def test_fewer_than_six_patients_support_nothing():
     five = [study.TestSet("held-out", True, True, 5)]
     said = answered(made_up_study(gains(best=0.3), tests=five, budgets=["5%"]))
-    assert said.lines[-1].endswith("5 patients are too few to support any method.")
+    assert said.lines[-1].endswith("no method can be supported with 5 patients (6 are needed).")
 
 
 def test_one_run_supports_with_a_warning():
@@ -257,9 +257,9 @@ def test_one_run_supports_with_a_warning():
     assert "t interval, 8 patients; one run, so another seed may differ" in said.lines[0]
 
 
-def test_a_mean_that_methods_share_is_nobodys_highest():
+def test_a_mean_that_methods_share_is_no_single_highest():
     said = answered(made_up_study(lambda *_: 0.0, methods=["scratch", "same"], budgets=["5%"]), resamples=100)
-    assert said.lead[0] == "No method alone has the highest mean Dice at any budget."
+    assert said.lead[0] == "At no budget does a single method have the highest mean Dice."
 
 
 def test_unfinished_budgets_do_not_count_as_won_and_are_named():
@@ -278,9 +278,9 @@ def test_transductive_methods_are_not_recommended_first():
         gains(best=0.1, moco=0.3), methods=["scratch", "moco", "best"], transductive=["moco"], budgets=["5%"]
     )
     said = answered(results, resamples=300)
-    assert said.lead[0] == "best has the highest mean Dice at 1 of 1 budget. Methods marked † are left aside here."
+    assert said.lead[0] == "best has the highest mean Dice at 1 of 1 budget. Methods marked † are not compared here."
     assert said.lines[0].startswith("5%: best (")
-    assert said.lines[0].endswith("so is moco†.")
+    assert said.lines[0].endswith("also supported: moco†.")
     assert said.lead[1].index("best at 1") < said.lead[1].index("moco† at 1")
 
 
@@ -290,25 +290,25 @@ def texts(svg):
 
 def test_curves_stand_on_masks_where_these_rise_and_in_the_plans_order_otherwise():
     scores = Scores(made_up_study(gains(), budgets=["1 scan", "5 scans"]), resamples=100)
-    words = texts(dice_curve(scores, scores.endpoints[0], "unet"))
+    words = texts(draw_dice_curve(scores, scores.endpoints[0], "unet"))
     assert "annotated slices" in words
     assert {"scratch", "best", "40 masks", "80 masks", "liver on held-out"} <= set(words)
     results = made_up_study(gains())
     falling = dataclasses.replace(results, trials=results.trials.assign(masks=100 - results.trials["masks"]))
     scores = Scores(falling, resamples=100)
-    assert "labels used" in texts(dice_curve(scores, scores.endpoints[0], "unet"))
+    assert "labels used" in texts(draw_dice_curve(scores, scores.endpoints[0], "unet"))
 
 
 def test_curves_show_any_name_and_leave_out_backbones_without_a_run():
     results = made_up_study(gains(), methods=["scratch", "_a $x_1$ <b>"], backbones=["unet", "resunet"])
     done = results.trials.assign(state=results.trials["backbone"].map({"unet": "done", "resunet": "waiting"}))
-    (chart,) = dice_curves(Scores(dataclasses.replace(results, trials=done), resamples=100))
+    (chart,) = draw_dice_curves(Scores(dataclasses.replace(results, trials=done), resamples=100))
     assert any(word.endswith("_a $x_1$ <b>") for word in texts(chart))
 
 
 def test_many_methods_look_different():
     methods = ["scratch", *(f"m{i}" for i in range(14))]
     scores = Scores(made_up_study(gains(), methods=methods, draws=[0], seeds=[0]), resamples=100)
-    svg = dice_curve(scores, scores.endpoints[0], "unet")
+    svg = draw_dice_curve(scores, scores.endpoints[0], "unet")
     lines = re.findall(r'style="fill: none; (stroke[^"]*stroke-width: 1\.7[^"]*)"', svg)
     assert len(set(lines)) == len(methods)

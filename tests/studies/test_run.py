@@ -20,8 +20,8 @@ from frugalseg.errors import OptionError, RunError
 from frugalseg.options import ReportOptions, StudyStatusOptions
 from frugalseg.records.study import JobState
 from frugalseg.studies.jobs import state
-from frugalseg.studies.jobs.state import at_work, read_state, write_state
-from frugalseg.studies.report.results import collect
+from frugalseg.studies.jobs.state import lock_study, read_state, write_state
+from frugalseg.studies.report.results import collect_results
 from frugalseg.studies.run import report, study
 from frugalseg.studies.status import study_status
 from tests.studies.plans import PLAN, changed, options, write_plan
@@ -52,8 +52,8 @@ def test_every_model_is_tested_on_every_set(folder):
     assert table["dice"].between(0, 1).all()
 
 
-def test_trials_tell_what_each_model_was_given_and_cost(folder):
-    results = collect(folder / "out")
+def test_trials_list_annotation_and_cost_of_each_model(folder):
+    results = collect_results(folder / "out")
     trials = results.trials.set_index(["method", "seed"])
     assert (trials["state"] == "done").all()
     assert (trials["mask_scans"] == 1).all()
@@ -91,7 +91,7 @@ def test_a_second_run_does_nothing_again(folder):
     assert (folder / "out" / "cases.csv").read_bytes() == table
 
 
-def test_a_study_begun_before_the_records_goes_on(folder, tmp_path):
+def test_a_study_with_files_of_older_formats_resumes(folder, tmp_path):
     """Its files had no format, trials were cells, jobs at a time at_once, tables a plain list, trials.csv cells.csv."""
     out = tmp_path / "out"
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
@@ -106,7 +106,7 @@ def test_a_study_begun_before_the_records_goes_on(folder, tmp_path):
         write_json(path, content.get("tables", content))
     (out / "trials.csv").rename(out / "cells.csv")
     before = finished(out)
-    assert "6 done of 6 models" in study_status(StudyStatusOptions(folder=out))
+    assert "6 done of 6 runs" in study_status(StudyStatusOptions(folder=out))
     study(options(tmp_path / "plan.yaml", out))
     assert finished(out) == before
     assert read_json(out / "grid.json") == read_json(folder / "out" / "grid.json")
@@ -116,7 +116,7 @@ def test_a_study_begun_before_the_records_goes_on(folder, tmp_path):
 
 def test_status_and_report_of_a_finished_study(folder, capsys):
     text = study_status(StudyStatusOptions(folder=folder / "out"))
-    assert "6 done of 6 models" in text
+    assert "6 done of 6 runs" in text
     assert "2 / 2" in text
     assert "not running; rerun" not in text
     (folder / "out" / "report.html").unlink()
@@ -125,7 +125,7 @@ def test_status_and_report_of_a_finished_study(folder, capsys):
     assert report(ReportOptions(folder=folder / "out")).is_file()
 
 
-def test_status_for_who_may_only_read(folder, tmp_path, monkeypatch):
+def test_status_with_read_only_access(folder, tmp_path, monkeypatch):
     shutil.copytree(folder / "out", tmp_path / "out")
     trial = next(trial for trial in json.loads((tmp_path / "out" / "grid.json").read_text())["trials"])
     (tmp_path / "out" / trial["folder"] / "model.json").unlink()
@@ -137,9 +137,9 @@ def test_status_for_who_may_only_read(folder, tmp_path, monkeypatch):
     assert "1 waiting" in study_status(StudyStatusOptions(folder=tmp_path / "out"))
     monkeypatch.setattr(state, "FileLock", refuse)
     told = study_status(StudyStatusOptions(folder=tmp_path / "out"))
-    assert "5 done, 1 running of 6 models" in told
+    assert "5 done, 1 running of 6 runs" in told
     assert f"running: {trial['id']}" in told
-    assert "running or not is unknown" in told
+    assert "whether the study is running is unknown" in told
     assert "whether" not in study_status(StudyStatusOptions(folder=folder / "out"))  # it is finished
 
 
@@ -156,7 +156,7 @@ def test_a_raw_data_set_as_labels_and_a_case_called_na(tmp_path):
         (away / old).rename(away / new)
         (away / new / "scan_06.nii.gz").rename(away / new / "NA.nii.gz")
     study(options(plan, tmp_path / "out", only=["method=scratch"]))
-    measured = collect(tmp_path / "out").cases
+    measured = collect_results(tmp_path / "out").cases
     assert measured[measured["test"] == "away"]["case"].tolist() == ["NA", "scan_07"]
     assert measured["patient"].tolist() == measured["case"].tolist()
     assert measured["dice"].dtype == measured["hd95_mm"].dtype == float
@@ -165,7 +165,7 @@ def test_a_raw_data_set_as_labels_and_a_case_called_na(tmp_path):
 def test_a_part_of_the_grid(folder, tmp_path):
     only = ["method=scratch", "method=polycl", "seed=1"]
     study(options(folder / "plan.yaml", tmp_path / "part", jobs=2, only=only))
-    trials = collect(tmp_path / "part").trials
+    trials = collect_results(tmp_path / "part").trials
     done = trials[trials["state"] == "done"]
     assert set(zip(done["method"], done["seed"], strict=True)) == {("scratch", 1), ("polycl", 1)}
     assert set(trials["state"]) == {"done", "waiting"}
@@ -175,7 +175,7 @@ def test_a_part_of_the_grid(folder, tmp_path):
     assert "not running; rerun" in study_status(StudyStatusOptions(folder=tmp_path / "part"))
 
 
-def test_draws_that_select_the_same_labels_are_trained_and_told_of_once(folder, tmp_path):
+def test_draws_that_select_the_same_labels_are_trained_and_reported_once(folder, tmp_path):
     text = changed(
         ('["1 scans"]', '["100%"]'),
         ("seeds: [0, 1]", "seeds: [0]"),
@@ -185,7 +185,7 @@ def test_draws_that_select_the_same_labels_are_trained_and_told_of_once(folder, 
     plan, out = write_plan(folder, text, scans=False), tmp_path / "out"
     study(options(plan, out, only=["method=scratch", "draw=1"]))  # one of those that it stands for
     (first,) = finished(out).items()
-    assert "1 done, 1 waiting of 2 models" in study_status(StudyStatusOptions(folder=out))
+    assert "1 done, 1 waiting of 2 runs" in study_status(StudyStatusOptions(folder=out))
     study(options(plan, out))
     assert first in finished(out).items()
     assert len(finished(out)) == 3  # two models and an encoder
@@ -193,11 +193,11 @@ def test_draws_that_select_the_same_labels_are_trained_and_told_of_once(folder, 
     assert table["draws"].tolist() == ["0 1 2"] * 2
     assert len(cases(out)) == 2 * (1 + 2)
     status = study_status(StudyStatusOptions(folder=out))
-    assert "2 done of 2 models" in status
+    assert "2 done of 2 runs" in status
     assert "1 / 1" in status
     page = (out / "report.html").read_text()
     assert "2 of 2 runs finished" in page
-    assert "At 100% the draws 0, 1, 2 select the same labels: they are one run for each seed." in page
+    assert "At 100%, draws 0, 1, 2 select the same labels, so they are one run for each seed." in page
     (compared,) = (out / "tables").glob("comparison-held-out*dice.csv")
     assert pd.read_csv(compared)[["runs", "runs_planned"]].values.tolist() == [[1, 1]]
     write_plan(folder, PLAN, scans=False)
@@ -205,7 +205,7 @@ def test_draws_that_select_the_same_labels_are_trained_and_told_of_once(folder, 
 
 @pytest.mark.parametrize(
     ("only", "said"),
-    [("methd=scratch", "no part of the grid"), ("method=scrach", "no such method"), ("seed=9", "seed")],
+    [("methd=scratch", "no known key"), ("method=scrach", "no such method"), ("seed=9", "seed")],
 )
 def test_an_unknown_part_of_the_grid(folder, tmp_path, only, said):
     with pytest.raises(OptionError, match=said):
@@ -213,7 +213,7 @@ def test_an_unknown_part_of_the_grid(folder, tmp_path, only, said):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_with_other_things_is_left_alone(folder):
+def test_a_folder_with_other_content_is_refused_unchanged(folder):
     before = (folder / "plan.yaml").read_text()
     for out in (folder, folder / "images", folder / "plan.yaml"):
         with pytest.raises(RunError, match="not the folder of a study|is a file"):
@@ -227,11 +227,11 @@ def test_a_plan_that_is_refused_leaves_the_study_as_it_was(folder, tmp_path):
     text = changed(("{data: tiny}", "{data: tiny, patients: all}"))
     refused = tmp_path / "leaking.yaml"
     refused.write_text(text.replace("images: ", f"images: {folder}/").replace("labels: ", f"labels: {folder}/"))
-    with pytest.raises(OptionError, match="models are trained or chosen on"):
+    with pytest.raises(OptionError, match="models are trained or selected on"):
         study(options(refused, out))
     assert {name: (out / name).read_bytes() for name in kept} == kept
     new = tmp_path / "new"
-    with pytest.raises(OptionError, match="models are trained or chosen on"):
+    with pytest.raises(OptionError, match="models are trained or selected on"):
         study(options(refused, new))
     assert not (new / "plan.yaml").exists()
     study(options(folder / "plan.yaml", new, only=["method=scratch", "seed=0"]))  # the folder is a study's all the same
@@ -239,22 +239,22 @@ def test_a_plan_that_is_refused_leaves_the_study_as_it_was(folder, tmp_path):
 
 
 def test_only_one_at_a_time(folder):
-    with at_work(folder / "out"), pytest.raises(RunError, match="another process is working"):
+    with lock_study(folder / "out"), pytest.raises(RunError, match="another process is working"):
         study(options(folder / "plan.yaml", folder / "out"))
 
 
-def test_work_that_left_nothing_leaves_no_folder(tmp_path):
+def test_a_lock_without_results_leaves_no_folder(tmp_path):
     for name, written in (("empty", False), ("used", True)):
-        with at_work(tmp_path / name):
+        with lock_study(tmp_path / name):
             if written:
                 (tmp_path / name / "study.json").touch()
     (tmp_path / "before").mkdir()
-    with at_work(tmp_path / "before"):
+    with lock_study(tmp_path / "before"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"used", "before"}
 
 
-def test_a_failing_job_leaves_the_others_going_and_is_tried_again(tmp_path):
+def test_a_failing_job_does_not_stop_the_others_and_is_retried(tmp_path):
     """One pre-training and one fine-tuning diverge; what needs neither is done."""
     plan = write_plan(
         tmp_path,
@@ -268,14 +268,14 @@ def test_a_failing_job_leaves_the_others_going_and_is_tried_again(tmp_path):
     out = tmp_path / "out"
     with pytest.raises(RunError, match="3 of 5 jobs failed"):
         study(options(plan, out, jobs=2))
-    trials = collect(out).trials.set_index("method")
+    trials = collect_results(out).trials.set_index("method")
     assert trials["state"].to_dict() == {"scratch": "done", "polycl": "failed", "polycl again": "failed"}
     assert "the loss is" in trials.loc["polycl again", "error"]
     assert "it needs pretrain.polycl-s" in trials.loc["polycl", "error"]
     assert "which failed: the loss is" in trials.loc["polycl", "error"]
     assert (trials["error"] == "").tolist() == [True, False, False]
     text = study_status(StudyStatusOptions(folder=out))
-    assert "1 done, 2 failed of 3 models" in text
+    assert "1 done, 2 failed of 3 runs" in text
     assert text.count("failed: ") == 4  # two pre-trainings and models, one reason named twice
     before = finished(out)
     with pytest.raises(RunError, match="3 of 5 jobs failed"):
@@ -338,7 +338,7 @@ def unbroken(tmp_path_factory):
 
 
 @pytest.mark.parametrize("how", ["whole group", "the study alone", "Ctrl-C", "SIGTERM to the group"])
-def test_killed_half_way_and_run_again(unbroken, tmp_path, how):
+def test_a_killed_study_resumes(unbroken, tmp_path, how):
     out = tmp_path / "out"
     process = start(unbroken / "plan.yaml", out, "--jobs", "2")
 

@@ -30,13 +30,13 @@ class Told(Workers):
         self.now.append(job.id)
         self.started.append(job.id)
 
-    def ended(self):
+    def collect_ended(self):
         gone, self.now = self.now, []
         for job in gone:
             write_state(self.folder, job, self.states.get(job, JobState("done")))
         return gone
 
-    def running(self):
+    def list_running(self):
         return list(self.now)
 
     def stop(self, at_once):
@@ -61,7 +61,7 @@ def test_a_job_interrupted_alone_is_a_failure_and_fails_what_needs_it(tmp_path, 
 
     watch.calls = 0
     progress = run_jobs(JOBS, tmp_path, workers, watch)
-    assert set(progress.failed()) == {"pretrain", "model"}
+    assert set(progress.failed_jobs()) == {"pretrain", "model"}
     assert progress.ended["pretrain"].error.startswith(f"{state.state} from outside")
     assert read_state(tmp_path, "pretrain").state == "failed"
     assert read_state(tmp_path, "model").error == f"it needs pretrain, which failed: {state.state} from outside" + (
@@ -72,20 +72,20 @@ def test_a_job_interrupted_alone_is_a_failure_and_fails_what_needs_it(tmp_path, 
 
 def test_a_trial_interrupted_alone_is_no_success(tmp_path):
     progress = run_jobs(JOBS, tmp_path, Told(tmp_path, {"alone": INTERRUPTED}), lambda *_: None)
-    assert set(progress.failed()) == {"alone"}
+    assert set(progress.failed_jobs()) == {"alone"}
 
 
 def test_masks_made_of_a_lost_model_s_are_made_again_and_a_model_outlives_its_pretraining(tmp_path):
     model = ModelJob(id="model", training=Finetune, options=FinetuneOptions(data=tmp_path, out=tmp_path / "model"))
     refined = EvaluatedJob(id="refined", tests=(), needs=("model",))
     workers = Told(tmp_path, {})
-    assert not run_jobs([model, refined], tmp_path, workers, lambda *_: None).before
+    assert not run_jobs([model, refined], tmp_path, workers, lambda *_: None).done_before
     assert workers.started == ["model", "refined"]
 
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / MODEL_FILE).touch()
     lost = [Job(id="pretrain"), replace(model, needs=("pretrain",)), refined]
-    assert run_jobs(lost, tmp_path, workers, lambda *_: None).before == {"model", "refined"}
+    assert run_jobs(lost, tmp_path, workers, lambda *_: None).done_before == {"model", "refined"}
 
 
 def test_a_study_that_is_stopped_has_interrupted_jobs_not_failed_ones(tmp_path):

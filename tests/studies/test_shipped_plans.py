@@ -21,10 +21,10 @@ from frugalseg.studies.jobs.datasets import check_data, resolve_datasets
 from frugalseg.studies.jobs.grid import build_grid
 from frugalseg.studies.jobs.job import ModelJob, PretrainJob
 from frugalseg.studies.jobs.runner import run_job
-from frugalseg.studies.plan.options import of_plan
+from frugalseg.studies.plan.options import make_options
 from frugalseg.studies.plan.reader import read_plan
-from frugalseg.studies.plan.weights import weights_sha256
-from frugalseg.studies.run import mask_preparations
+from frugalseg.studies.plan.weights import hash_weights
+from frugalseg.studies.run import list_mask_preparations
 from tests.scans import AFFINE_LPS
 
 PLANS = Path(__file__).resolve().parents[2] / "plans"
@@ -65,9 +65,9 @@ def weights(monkeypatch, tmp_path):
     path = tmp_path / "weights"
     path.write_bytes(b"weights")
     monkeypatch.setattr("frugalseg.promptable.load.find_weights", lambda name: path)
-    weights_sha256.cache_clear()
+    hash_weights.cache_clear()
     yield
-    weights_sha256.cache_clear()
+    hash_weights.cache_clear()
 
 
 def small_plan(path, study, tmp_path, monkeypatch):
@@ -103,14 +103,14 @@ def test_every_trial_of_a_shipped_plan_can_be_made(path, study, tmp_path, monkey
     for job in (source.job for source in datasets.values()):
         assert run_job(job, out, threads=1).state == "done"
     check_data(plan, datasets)
-    for job, _ in mask_preparations(plan, datasets, out):
+    for job, _ in list_mask_preparations(plan, datasets, out):
         ended = run_job(job, out, threads=1)
         assert ended.state == "done", ended.error
     grid = build_grid(plan, datasets, out, threads=1)
     assert {(c.method, c.backbone, c.budget) for c in grid.trials} == {
         (m.name, backbone, budget) for m in plan.methods for backbone in m.backbones for budget in m.budgets
     }
-    for job in grid.jobs():
+    for job in grid.list_jobs():
         if isinstance(job, PretrainJob) and job.options.backbone in ("unet", "supercl-unet") and job.options.seed == 0:
             store = SliceStore.open(job.options.data)
             assert PretrainTask(job.options, store, store.split(), torch.device("cpu")).steps > 0
@@ -128,7 +128,7 @@ def read(name, study, tmp_path, monkeypatch):
 
 def paper_finetuning(method):
     """A fine-tuning as PolyCL's paper has it: its preset, 100 epochs of the middle 30 %, in batches of 10."""
-    options = of_plan(FinetuneOptions, method.training.values)
+    options = make_options(FinetuneOptions, method.training.values)
     return (options.preset, options.epochs, options.steps, options.middle_fraction, options.batch_size, options.lr) == (
         *("paper", 100, None),
         *(0.3, 10, None),
@@ -137,7 +137,7 @@ def paper_finetuning(method):
 
 def paper_pretraining(method):
     """A pre-training as it has it: 1e-4, batches of 20, restarts every 10 of 100 epochs, the middle 30 %, no decay."""
-    options = of_plan(PretrainOptions, method.pretrain)
+    options = make_options(PretrainOptions, method.pretrain)
     chosen = chosen_method(options)
     rate = options.lr or chosen.recipe.lr
     return (
@@ -173,7 +173,10 @@ def test_rows_as_published_are_as_published(plan, study, pretrained, control, tm
     for name in (*pretrained, control):
         assert paper_finetuning(methods[name]), name
         assert {
-            norm for backbone in methods[name].backbones if backbone == "unet" for norm in methods[name].norms(backbone)
+            norm
+            for backbone in methods[name].backbones
+            if backbone == "unet"
+            for norm in methods[name].choose_norms(backbone)
         } == {"instance"}
     for name in pretrained:
         assert paper_pretraining(methods[name]), name
@@ -184,7 +187,7 @@ def test_rows_as_published_are_as_published(plan, study, pretrained, control, tm
 
 
 def test_a_hundred_epochs_of_the_paper_end_with_a_cycle_of_its_schedule():
-    options = of_plan(FinetuneOptions, {"preset": "paper", "epochs": 100, "middle_fraction": 0.3})
+    options = make_options(FinetuneOptions, {"preset": "paper", "epochs": 100, "middle_fraction": 0.3})
     preset = chosen_preset(options)
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = make_optimizer(preset, [parameter], None)

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from frugalseg.errors import DiskError, RunError
 from frugalseg.studies.jobs import state as room
-from frugalseg.studies.jobs.state import LOCK, at_work, someone_at_work
+from frugalseg.studies.jobs.state import LOCK, is_study_running, lock_study
 from tests.studies.plans import PLAN, options, write_plan
 
 
@@ -34,30 +34,30 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(FileLock, "acquire", refuse)
-    with pytest.raises(DiskError, match="cannot be written"), at_work(tmp_path):
+    with pytest.raises(DiskError, match="cannot be written"), lock_study(tmp_path):
         raise AssertionError("it does not begin")
 
 
 def test_what_goes_wrong_at_work_is_not_called_a_folder_that_cannot_be_written(tmp_path):
-    with pytest.raises(PermissionError), at_work(tmp_path):
+    with pytest.raises(PermissionError), lock_study(tmp_path):
         refuse()
-    assert someone_at_work(tmp_path) is False
+    assert is_study_running(tmp_path) is False
 
 
 def test_whether_someone_is_at_work(tmp_path, monkeypatch):
-    assert someone_at_work(tmp_path) is False
-    with at_work(tmp_path):
-        assert someone_at_work(tmp_path) is True
-    assert someone_at_work(tmp_path) is False
+    assert is_study_running(tmp_path) is False
+    with lock_study(tmp_path):
+        assert is_study_running(tmp_path) is True
+    assert is_study_running(tmp_path) is False
     monkeypatch.setattr(room, "FileLock", refuse)
-    assert someone_at_work(tmp_path) is None
+    assert is_study_running(tmp_path) is None
 
 
 def test_who_only_asks_is_not_taken_for_one_at_work(tmp_path):
     asking = FileLock(tmp_path / LOCK, thread_local=False)
     asking.acquire()
     threading.Timer(0.2, asking.release).start()
-    with at_work(tmp_path):
-        assert someone_at_work(tmp_path)
-    with at_work(tmp_path), pytest.raises(RunError, match="another process"), at_work(tmp_path):
+    with lock_study(tmp_path):
+        assert is_study_running(tmp_path)
+    with lock_study(tmp_path), pytest.raises(RunError, match="another process"), lock_study(tmp_path):
         raise AssertionError("two at once")

@@ -15,10 +15,10 @@ from frugalseg.evaluation.statistics import holm, signed_rank
 from frugalseg.studies.report import results as study
 from frugalseg.studies.report.comparison import compare_with_baseline
 from frugalseg.studies.report.conclusions import conclude
-from frugalseg.studies.report.latex import escape, to_latex
+from frugalseg.studies.report.latex import escape_latex, to_latex
 from frugalseg.studies.report.scores import Group, Scores
-from frugalseg.studies.report.table import GAP, Entry, Section, Table, rank_column
-from frugalseg.studies.report.tables import in_domain_table, study_tables
+from frugalseg.studies.report.table import NO_VALUE, Section, Table, TableCell, rank_column
+from frugalseg.studies.report.tables import build_tables, in_domain_table
 from tests.studies.made_up import made_up_study
 
 GAINS = {"scratch": 0.0, "best": 0.1, "moco": 0.2, "simclr": -0.05}
@@ -30,7 +30,7 @@ def dice(method, budget, draw, seed, patient):
 
 
 def tables_of(results):
-    return study_tables(Scores(results, resamples=200))
+    return build_tables(Scores(results, resamples=200))
 
 
 def texts(table, row):
@@ -121,7 +121,7 @@ def test_too_few_patients_are_told_beside_the_p():
     p = rows_of(table)["best"][3]
     assert p.text == "0.062"
     assert p.note == "cannot be below 0.0625"
-    assert any("No corrected p of this table can be below" in note for note in table.notes)
+    assert any("No corrected p in this table can be below" in note for note in table.notes)
 
 
 def test_fewer_is_better_for_distances():
@@ -140,12 +140,12 @@ def test_several_scans_of_a_patient_count_once():
     cases = results.cases.assign(patient=["a", "a", "a", "b", "c", "", "", float("nan")])
     scores = Scores(dataclasses.replace(results, cases=cases), resamples=200)
     endpoint, group = scores.endpoints[0], Group("scratch", "unet", "all")
-    assert scores.patients(endpoint) == 6  # a, b, c, and three scans that name no patient
-    assert scores.scans(endpoint) == 8
-    assert scores.summary(endpoint, group, DICE).mean == pytest.approx(
+    assert scores.count_patients(endpoint) == 6  # a, b, c, and three scans that name no patient
+    assert scores.count_scans(endpoint) == 8
+    assert scores.summarise(endpoint, group, DICE).mean == pytest.approx(
         0.5 + np.mean([0.01, 0.03, 0.04, 0.05, 0.06, 0.07])
     )
-    assert "8 scans of 6 patients" in study_tables(scores).in_domain[0].title
+    assert "8 scans of 6 patients" in build_tables(scores).in_domain[0].title
 
 
 def test_a_run_that_lacks_a_scan_is_a_gap_not_a_mean_over_fewer():
@@ -169,7 +169,7 @@ def test_cells_that_are_not_done_any_more_bring_no_scores():
     assert rows_of(tables_of(dataclasses.replace(results, trials=trials)).in_domain[0])["best"][0].note == "4 of 6 runs"
 
 
-def test_guided_methods_weaken_no_other_method_s_p():
+def test_methods_that_use_test_references_do_not_change_other_p_values():
     alone = made_up_study(dice, methods=["scratch", "best"])
     beside = made_up_study(dice, methods=["scratch", "moco", "best"], uses_test_references=["moco"])
     compared = [
@@ -198,7 +198,7 @@ def test_methods_that_had_more_are_marked_everywhere_and_take_no_place(column, m
     )
     tables = tables_of(results)
     assert all(getattr(tables, field.name) for field in dataclasses.fields(tables))
-    for table in tables.every():
+    for table in tables.list_tables():
         names = {row[0].text for section in table.sections for row in section.rows}
         assert f"moco{mark}" in names
         assert "moco" not in names
@@ -214,7 +214,7 @@ def test_nothing_in_millimetres_where_the_spacing_is_a_placeholder():
     results = made_up_study(dice, tests=[study.TestSet("lits", False, False, 8)])
     tables = tables_of(results)
     assert not tables.in_domain
-    for table in tables.every():
+    for table in tables.list_tables():
         assert not re.search(r"\bHD|\bmm\b|\bml\b|ASSD|NSD", " ".join([*table.columns, table.title]))
         assert not table.data.get("metric", pd.Series(["dice"])).str.contains("_mm|_ml|nsd").any()
 
@@ -252,7 +252,7 @@ def test_costs_are_ranges_where_draws_differ():
     assert row["Device"] == "cpu"
 
 
-def test_methods_that_found_nothing_unlabelled_are_named():
+def test_methods_without_unlabelled_slices_are_named():
     results = made_up_study(dice, methods=["scratch", "best"])
     asked = results.trials["method"] == "best"
     trials = results.trials.assign(
@@ -261,7 +261,7 @@ def test_methods_that_found_nothing_unlabelled_are_named():
     )
     (cost,) = tables_of(dataclasses.replace(results, trials=trials)).cost
     assert cost.notes[-1] == (
-        "No slice was left unlabelled, so these were trained on masks alone: best at 3 scans (self-training)."
+        "Trained on masks alone, since no slice was left unlabelled: best at 3 scans (self-training)."
     )
     assert not any("left unlabelled" in note for note in tables_of(results).cost[0].notes)
 
@@ -272,7 +272,7 @@ def test_intervals_know_which_runs_share_a_draw():
 
     scores = Scores(made_up_study(by_draw, budgets=["5%"]))
     (endpoint,) = scores.endpoints
-    best = scores.summary(endpoint, Group("best", "unet", "5%"), DICE).ci95_runs
+    best = scores.summarise(endpoint, Group("best", "unet", "5%"), DICE).ci95_runs
     assert best.kind == "t interval, 2 draws, 3 seeds, 8 patients"
     assert best.limits == (0.0, 1.0)
     (comparison,) = compare_with_baseline(scores, endpoint, DICE)
@@ -300,7 +300,7 @@ def test_one_method_alone_has_no_comparison_and_one_run_no_spread():
     tables = tables_of(made_up_study(dice, methods=["scratch"], draws=[0], seeds=[0], budgets=["5%"]))
     assert not tables.comparisons
     assert not tables.missing_runs
-    assert rows_of(tables.in_domain[0])["scratch"][0] == Entry("0.525")
+    assert rows_of(tables.in_domain[0])["scratch"][0] == TableCell("0.525")
 
 
 def test_names_that_give_one_file_name_are_told_apart():
@@ -311,7 +311,7 @@ def test_names_that_give_one_file_name_are_told_apart():
 
 @pytest.mark.parametrize("results", [made_up_study(dice), made_up_study(dice, state=lambda *_: "waiting")])
 def test_latex_is_whole(results):
-    for table in tables_of(results).every():
+    for table in tables_of(results).list_tables():
         text = to_latex(table)
         body = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
         assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {len(table.columns) - 1}
@@ -333,7 +333,10 @@ def test_latex_marks_the_best_and_escapes_names():
             sections=(
                 Section(
                     "",
-                    ((Entry("$m$"), Entry("0.9 ± 0.1", "[0.8, 1]", "best")), (Entry("[x"), Entry("−1"))),
+                    (
+                        (TableCell("$m$"), TableCell("0.9 ± 0.1", "[0.8, 1]", "best")),
+                        (TableCell("[x"), TableCell("−1")),
+                    ),
                 ),
             ),
             notes=("a", "[b]"),
@@ -344,12 +347,12 @@ def test_latex_marks_the_best_and_escapes_names():
     assert r"\$m\$ & \textbf{0.9 $\pm$ 0.1} {\scriptsize ([0.8, 1])} \\" in text
     assert r"{[x} & $-$1 \\" in text
     assert r"\cmidrule(lr){2-2}" in text
-    assert escape("a\nb") == "a b"
+    assert escape_latex("a\nb") == "a b"
 
 
 def test_a_table_refuses_rows_of_another_width():
     with pytest.raises(ValueError, match="rows of another width"):
-        Table("x", "", 1, (), ("a", "b"), (Section("", ((Entry("1"),),)),), (), pd.DataFrame())
+        Table("x", "", 1, (), ("a", "b"), (Section("", ((TableCell("1"),),)),), (), pd.DataFrame())
 
 
 @given(st.lists(st.floats(0, 1) | st.just(math.nan), max_size=8), st.sampled_from([-1, 1]))
@@ -397,19 +400,19 @@ def test_what_all_draws_share_is_as_many_runs_as_were_trained():
     assert counts == {("1 scan", 15, 15), ("100%", 5, 5)}
     table = in_domain_table(scores, endpoint)
     assert dict(zip(table.data["budget"], table.data["runs_planned"], strict=True)) == {"1 scan": 15, "100%": 5}
-    whole = scores.summary(endpoint, Group("best", "unet", "100%"), DICE)
+    whole = scores.summarise(endpoint, Group("best", "unet", "100%"), DICE)
     by_seed = made_up_study(noisy, budgets=("100%",), draws=(0,), seeds=(0, 1, 2, 3, 4))
     alone = Scores(by_seed, resamples=200)
-    assert whole == alone.summary(alone.endpoints[0], Group("best", "unet", "100%"), DICE)
-    assert any("At 100% the draws 0, 1, 2 select the same labels" in note for note in table.notes)
+    assert whole == alone.summarise(alone.endpoints[0], Group("best", "unet", "100%"), DICE)
+    assert any("At 100%, draws 0, 1, 2 select the same labels" in note for note in table.notes)
 
 
 def test_what_is_not_trained_is_one_run_and_meets_every_run_of_the_baseline():
     scores = Scores(labelled_wholly(noisy, ("scratch", "one slice"), untrained=("one slice",)), resamples=200)
     (endpoint,) = scores.endpoints
     group = Group("one slice", "unet", "1 scan")
-    assert (scores.finished(endpoint, group), scores.planned[group]) == (1, 1)
-    assert math.isnan(scores.summary(endpoint, group, DICE).sd)
+    assert (scores.count_finished(endpoint, group), scores.planned[group]) == (1, 1)
+    assert math.isnan(scores.summarise(endpoint, group, DICE).sd)
     compared = {c.group.budget: c for c in compare_with_baseline(scores, endpoint, DICE)}
     assert (compared["1 scan"].runs, compared["1 scan"].planned) == (15, 15)
     assert (compared["100%"].runs, compared["100%"].planned) == (5, 5)
@@ -427,6 +430,6 @@ def test_a_method_that_does_not_stand_at_a_budget_is_a_dash_and_keeps_nobody_fro
     scores = Scores(dataclasses.replace(results, trials=without(results.trials), cases=without(results.cases)), 200)
     (section,) = in_domain_table(scores, scores.endpoints[0]).sections
     by_name = {row[0].text: row for row in section.rows}
-    assert by_name["elsewhere"][1].text == GAP
+    assert by_name["elsewhere"][1].text == NO_VALUE
     assert by_name["best"][1].rank == "best"
     assert "2 budgets" in conclude(scores, scores.endpoints[0]).lead[0]

@@ -8,19 +8,19 @@ from typing import Literal
 import pytest
 
 from frugalseg.errors import OptionError
-from frugalseg.studies.plan.yaml_source import convert, read_lines, without_flags
+from frugalseg.studies.plan.yaml_source import convert_value, flags_to_keys, read_yaml
 
 
 def entry(tmp_path, text):
     path = tmp_path / "file.yaml"
     path.write_text(text)
-    return read_lines(path)
+    return read_yaml(path)
 
 
 def test_lines_are_those_of_the_keys_and_of_list_items(tmp_path):
     top = entry(tmp_path, "a:\n  b: 1\n\n  c:\n    - x\n    - y\n").mapping()["a"].mapping()
     assert (top["b"].line, top["c"].line) == (2, 4)
-    assert [item.line for item in top["c"].items()] == [5, 6]
+    assert [item.line for item in top["c"].read_list()] == [5, 6]
     assert top["b"].key == "a.b"
 
 
@@ -39,7 +39,7 @@ def test_what_is_no_plain_mapping_is_refused(tmp_path, text, said):
     def walk(e):
         for inner in e.mapping().values():
             if inner.key.endswith("b") or "b" not in text:
-                inner.plain() if "*" not in text else walk(inner)
+                inner.to_python() if "*" not in text else walk(inner)
             else:
                 walk(inner)
 
@@ -72,7 +72,7 @@ def test_environment_variables(tmp_path, monkeypatch):
     ],
 )
 def test_conversion(value, kind, wanted):
-    assert convert(value, kind, Path("/plans")) == wanted
+    assert convert_value(value, kind, Path("/plans")) == wanted
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_conversion(value, kind, wanted):
 )  # fmt: skip
 def test_wrong_types(value, kind):
     with pytest.raises(ValueError, match=r"\w"):
-        convert(value, kind, Path("/plans"))
+        convert_value(value, kind, Path("/plans"))
 
 
 def test_options_as_a_plan_writes_them():
     said = "--batch-size 2 has no room (--slices-per-scan 4) in /data/a--b"
-    assert without_flags(said) == "batch_size 2 has no room (slices_per_scan 4) in /data/a--b"
+    assert flags_to_keys(said) == "batch_size 2 has no room (slices_per_scan 4) in /data/a--b"

@@ -10,10 +10,10 @@ from frugalseg.evaluation.policy import Outcome
 
 @dataclass(frozen=True)
 class CaseRow:
-    """One organ of one scan; `row["dice"]` is a figure of it.
+    """One organ of one scan; `row["dice"]` is one of its figures.
 
     Attributes:
-        role: what the model knew of the scan (see `roles`).
+        role: how the model used the scan (see `roles`).
         outcome: which of the masks holds the organ.
         figures: metric → value (see `metrics.OrganMetrics` and `slicewise.SliceMetrics`).
     """
@@ -27,8 +27,8 @@ class CaseRow:
     def __getitem__(self, metric: str) -> float:
         return self.figures[metric]
 
-    def columns(self) -> dict[str, str | float]:
-        """As a flat record."""
+    def to_dict(self) -> dict[str, str | float]:
+        """The row as column → value."""
         return {
             "case": self.case,
             "role": self.role,

@@ -1,4 +1,4 @@
-"""One scan: read both masks, check that they belong together, measure every organ."""
+"""One scan: read both masks, check their grids, measure every organ."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from frugalseg.imaging.volume import Array, Volume, axial_slices, canonical
 
 @dataclass(frozen=True)
 class CaseJob:
-    """What measuring one scan needs to know.
+    """The input for measuring one scan.
 
     Attributes:
-        role: what the model knew of it (see `roles`).
+        role: how the model used the scan (see `roles`).
         tolerance: of the surface Dice, mm.
-        slicewise: whether to compute the papers' slice-wise figures too.
+        slicewise: whether to compute the slice-wise metrics too.
         threads: threads of the distance search.
-        annotated: axial slices that are left out, counted from 0 at the inferior end: a person had drawn them.
+        annotated: manually annotated axial slices to leave out, counted from 0 at the inferior end.
     """
 
     case: str
@@ -46,11 +46,11 @@ class CaseResult:
     """One scan's figures.
 
     Attributes:
-        records: one an organ.
-        reference_values, prediction_values: the label values of the two masks, 0 left out.
+        rows: one per organ.
+        reference_values, prediction_values: the label values of the two masks, without 0.
     """
 
-    records: list[CaseRow]
+    rows: list[CaseRow]
     reference_values: frozenset[int]
     prediction_values: frozenset[int]
 
@@ -60,12 +60,12 @@ def compare_case(job: CaseJob) -> CaseResult:
 
     Raises:
         ScanError: a mask cannot be read.
-        PairingError: the masks lie on different grids, or nothing is left of them without the annotated slices.
+        PairingError: the masks have different grids, or every slice was annotated manually.
     """
     reference, prediction = read_pair(job.case, job.reference, job.prediction)
     if job.annotated:
-        reference, prediction = (_without(job, mask) for mask in (reference, prediction))
-    records = []
+        reference, prediction = (_drop_annotated(job, mask) for mask in (reference, prediction))
+    rows = []
     for organ, values in job.targets.items():
         a, b = organ_mask(reference.array, values), organ_mask(prediction.array, values)
         metrics = compare(a, b, reference.affine, job.tolerance, job.threads)
@@ -74,36 +74,39 @@ def compare_case(job: CaseJob) -> CaseResult:
             upright, way = canonical(reference.with_array(a))
             other = way.apply(prediction.with_array(b))
             figures |= compare_slices(axial_slices(upright.array), axial_slices(other.array)).to_dict()
-        records.append(CaseRow(job.case, job.role, organ, metrics.outcome, figures))
-    return CaseResult(records, _values(reference.array), _values(prediction.array))
+        rows.append(CaseRow(job.case, job.role, organ, metrics.outcome, figures))
+    return CaseResult(rows, _find_values(reference.array), _find_values(prediction.array))
 
 
 def read_pair(case: str, reference: Path, prediction: Path) -> tuple[Volume, Volume]:
-    """Both masks of a case, on the prediction's grid and axes, which are those of its scan.
+    """Both masks of a case, with the prediction's grid and axes, which are those of its scan.
 
     Raises:
-        PairingError: they lie on different grids.
+        PairingError: they have different grids.
     """
-    made = read_labels(prediction)
+    predicted = read_labels(prediction)
     cure = "compare masks on the grid of the scan; resample the prediction to it with nearest neighbour"
-    return onto_grid(read_labels(reference), made, case, ("reference", "prediction"), cure), made
+    return onto_grid(read_labels(reference), predicted, case, ("reference", "prediction"), cure), predicted
 
 
-def _without(job: CaseJob, mask: Volume) -> Volume:
-    """The mask without the annotated slices, whose neighbours close up; in canonical axes."""
+def _drop_annotated(job: CaseJob, mask: Volume) -> Volume:
+    """The mask in canonical axes, with the annotated slices removed (their neighbours become adjacent)."""
     upright, _ = canonical(mask)
     depth = upright.array.shape[2]
     if beyond := [z for z in job.annotated if not 0 <= z < depth]:
         raise PairingError(
             f"{job.case}: predictions.json lists slice {beyond[0]} as annotated, the masks have {depth} slices",
-            "compare the masks that belong to the predictions.json beside them",
+            "compare the masks that this predictions.json was written for",
         )
     kept = np.setdiff1d(np.arange(depth), job.annotated)
     if not len(kept):
-        raise PairingError(f"{job.case}: every slice was annotated, none is left to compare", "leave it out by --case")
+        raise PairingError(
+            f"{job.case}: every slice was annotated manually, none is left to compare",
+            "leave the case out: name the other cases with --case",
+        )
     return replace(upright, array=upright.array[:, :, kept])
 
 
-def _values(labels: Array) -> frozenset[int]:
+def _find_values(labels: Array) -> frozenset[int]:
     # By hashing: sorting a large mask, as np.unique does, takes longer than all metrics together.
     return frozenset(int(v) for v in pd.unique(labels.ravel(order="K"))) - {0}

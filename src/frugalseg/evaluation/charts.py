@@ -1,4 +1,4 @@
-"""Small charts as inline SVG that take their text colour from the page, so that they work in light and dark."""
+"""Small charts as inline SVG that take their text colour from the page, for light and dark mode."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 INK = "#010203"
-"""Stands for the page's text colour until the SVG is written."""
+"""Placeholder that `to_svg` replaces by the page's text colour."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
+"""The palette of Okabe and Ito, distinguishable with colour blindness."""
 
 Curve = tuple[Sequence[float], Sequence[float]]
 
 
-def line_chart(curves: Mapping[str, Curve], title: str, limits: tuple[float, float] | None = None) -> str:
-    """Curves over training steps; name → (steps, values). Few points are marked. Returns SVG."""
-    figure, axes = new_chart(title, 4.6, 2.5)
+def draw_line_chart(curves: Mapping[str, Curve], title: str, limits: tuple[float, float] | None = None) -> str:
+    """Draw curves over training steps; name → (steps, values). Points of short curves are marked. Returns SVG."""
+    figure, axes = make_chart(title, 4.6, 2.5)
     for i, (name, (steps, values)) in enumerate(curves.items()):
         colour = COLOURS[i % len(COLOURS)]
         axes.plot(steps, values, color=colour, lw=1.6, marker="o" if len(steps) < 25 else None, ms=3.2, label=name)
@@ -31,13 +31,13 @@ def line_chart(curves: Mapping[str, Curve], title: str, limits: tuple[float, flo
     return to_svg(figure, title)
 
 
-def histogram(values: Sequence[float], title: str) -> str:
-    """How Dice values spread over 0…1, with a tick for every scan. Returns SVG."""
-    figure, axes = new_chart(title, 4.6, 2.2)
+def draw_histogram(values: Sequence[float], title: str) -> str:
+    """Draw the histogram of Dice values in 0…1, with a tick for every scan. Returns SVG."""
+    figure, axes = make_chart(title, 4.6, 2.2)
     axes.hist(values, bins=np.linspace(0, 1, 21), color=COLOURS[0], alpha=0.75, rwidth=0.92)
     axes.plot(values, [0.03] * len(values), "|", color=INK, ms=9, mew=1, transform=axes.get_xaxis_transform())
     mean = float(np.mean(values))
-    axes.margins(y=0.22)  # room for the label above the bars
+    axes.margins(y=0.22)  # space for the label above the bars
     axes.axvline(mean, color=COLOURS[1], lw=1.5)
     left = mean > 0.5
     axes.annotate(
@@ -58,8 +58,8 @@ def histogram(values: Sequence[float], title: str) -> str:
     return to_svg(figure, title)
 
 
-def new_chart(title: str, width: float, height: float) -> tuple[Any, Any]:
-    """A matplotlib figure, in inches, and its axes, in the style of all charts; `to_svg` makes a picture of it."""
+def make_chart(title: str, width: float, height: float) -> tuple[Any, Any]:
+    """A matplotlib figure of this size in inches, and its axes, in the style of all charts; `to_svg` converts it."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -80,7 +80,7 @@ def new_chart(title: str, width: float, height: float) -> tuple[Any, Any]:
 def to_svg(figure: Any, title: str) -> str:
     """The figure as an `<svg>` element with a `<title>` and without metadata.
 
-    Its ids are its own among charts of other titles on a page.
+    Its ids differ from those of charts with other titles on the same page.
     """
     import matplotlib as mpl
 
@@ -91,5 +91,5 @@ def to_svg(figure: Any, title: str) -> str:
     svg = target.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # text_1, FillBetweenPolyCollection_1, …: the same in every chart
-    # The <title> is what a screen reader says of the picture, in place of every tick and number in it.
+    # With role="img" a screen reader says the <title> instead of every tick and number.
     return svg.replace("<svg ", '<svg role="img" ', 1).replace(INK, "currentColor")

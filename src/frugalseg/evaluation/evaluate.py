@@ -1,4 +1,4 @@
-"""`frugalseg evaluate`: masks against references, scan by scan, and what it comes to."""
+"""`frugalseg evaluate`: compare masks with references scan by scan, and summarise the result."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from frugalseg.engine.progress import say
 from frugalseg.engine.threads import cores_to_use, with_threads
 from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanError
 from frugalseg.evaluation.cases import CaseJob, CaseResult, compare_case
-from frugalseg.evaluation.metric_table import Metric, Place, metrics_in
+from frugalseg.evaluation.metric_table import Metric, Place, list_metrics
 from frugalseg.evaluation.pairing import Pairs, find_pairs
-from frugalseg.evaluation.report import render_report
-from frugalseg.evaluation.results import claimed, write_cases, write_summary
-from frugalseg.evaluation.roles import read_predictions, roles_of
+from frugalseg.evaluation.report import render_evaluation_report
+from frugalseg.evaluation.results import claim_folder, write_cases, write_summary
+from frugalseg.evaluation.roles import find_roles, read_predictions
 from frugalseg.evaluation.summary import build_summary
 from frugalseg.imaging.find import find_dataset
 from frugalseg.options import EvaluateOptions
@@ -28,32 +28,32 @@ from frugalseg.text import align_columns, pluralize
 
 @with_threads
 def evaluate(options: EvaluateOptions) -> SummaryRecord:
-    """Compare every prediction with its reference and write `options.out`.
+    """Compare every prediction with its reference and write the results into `options.out`.
 
     Returns:
-        summary.json (see `summary.build_summary`).
+        The content of summary.json (see `summary.build_summary`).
 
     Raises:
         PairingError: a reference without prediction, no pair at all, or masks of a case on different grids.
-        ScanError: a mask cannot be read. This and different grids are raised after all other cases are done and
-            written; the files say that they are not complete.
+        ScanError: a mask cannot be read. This error and that of different grids are raised after all other cases
+            were compared and written; the files are then marked as incomplete.
         OptionError: a `--target` value that no reference holds, or targets that no prediction uses.
         RunError: `out` is in use.
     """
     check_out(options.out)
     record = read_predictions(options.predictions)
     pairs = find_pairs(options.references, options.predictions, record, options.case)
-    options = replace(options, target=options.target or _targets_of(record, options))
+    options = replace(options, target=options.target or _read_targets(record, options))
     targets = parse_targets(options.target)
-    roles = roles_of(pairs.masks, record)
+    roles = find_roles(pairs.masks, record)
     images = {} if options.images is None else find_dataset(options.images, None)[0]
     known = {case: Path(image) for case, image in record.images.items()} if record else {}
     images = {**known, **images}
-    with claimed(options.out, options.overwrite):
-        return _evaluate(options, targets, record, pairs, roles, images)
+    with claim_folder(options.out, options.overwrite):
+        return _compare_and_write(options, targets, record, pairs, roles, images)
 
 
-def _evaluate(
+def _compare_and_write(
     options: EvaluateOptions,
     targets: Targets,
     record: PredictionRecord | None,
@@ -68,39 +68,39 @@ def _evaluate(
         say(f"no reference for {pluralize(len(pairs.no_reference), 'prediction')}")
 
     results, failures = map_cases(
-        compare_case, _jobs(options, pairs, roles, targets, annotated), "comparing", options.workers
+        compare_case, _make_jobs(options, pairs, roles, targets, annotated), "comparing", options.workers
     )
     if results:
-        if not failures:  # the values of masks that could not be read are not known
+        if not failures:  # else the values of some masks are unknown
             check_targets(targets, results, record)
-        records = [record for result in results.values() for record in result.records]
+        rows = [row for result in results.values() for row in result.rows]
         summary = build_summary(
-            records,
+            rows,
             targets,
             options,
             pairs,
             {case: error.problem for case, error in failures.items()},
             annotated,
         )
-        write_cases(options.out, records, summary)
-        report = render_report(summary, records, pairs, images, record) if options.report else None
+        write_cases(options.out, rows, summary)
+        report = render_evaluation_report(summary, rows, pairs, images, record) if options.report else None
         write_summary(options.out, summary, report)
-        _announce(summary)
+        _print_summary(summary)
     _raise_failures(failures, len(pairs.masks), bool(results))
     return summary
 
 
-def _targets_of(record: PredictionRecord | None, options: EvaluateOptions) -> list[str]:
-    """What the note beside the predictions says they hold, as `--target` takes it."""
+def _read_targets(record: PredictionRecord | None, options: EvaluateOptions) -> list[str]:
+    """The targets of predictions.json, in the format of `--target`."""
     if record is None or not record.targets:
         raise OptionError(
-            f"--target is missing, and no predictions.json beside {options.predictions} states what the masks hold",
-            "name what is compared, for example --target liver=6",
+            f"--target is missing, and no predictions.json beside {options.predictions} lists the label values",
+            "name the organs to compare and their label values, for example --target liver=6",
         )
     return [f"{organ}={','.join(map(str, values))}" for organ, values in record.targets.items()]
 
 
-def _jobs(
+def _make_jobs(
     options: EvaluateOptions,
     pairs: Pairs,
     roles: Mapping[str, str],
@@ -126,9 +126,10 @@ def _jobs(
 
 
 def check_targets(targets: Targets, results: Mapping[str, CaseResult], record: PredictionRecord | None) -> None:
-    """A target value that no reference holds is a slip of the user's, and so are predictions in other values.
+    """Check that the target values occur in the references, and any of them in the predictions.
 
-    A value that the model was trained with is taken on trust: a few scans may all lack the tumour of liver=1,2.
+    A value that the model was trained with need not occur: the tumour of liver=1,2 may be absent from all of a few
+    scans.
 
     Raises:
         OptionError: naming the values found.
@@ -144,24 +145,24 @@ def check_targets(targets: Targets, results: Mapping[str, CaseResult], record: P
         )
 
 
-def _announce(summary: SummaryRecord) -> None:
-    """The summary, on standard output: means of every group, the headline first."""
+def _print_summary(summary: SummaryRecord) -> None:
+    """Print the means of every group, the headline first."""
     headline, groups = summary.headline, summary.groups
     if headline is None:
-        say("every scan was seen in training: there is no headline figure")
+        say("every scan was used in training: there is no headline figure")
     else:
         print(f"mean over {pluralize(groups[headline].scans, 'scan')}: {groups[headline].meaning}")
-    metrics = metrics_in(Place.HEADLINE)
+    metrics = list_metrics(Place.HEADLINE)
     rows = [("group", "scans", "organ", *(f"{m.heading} {m.unit}".rstrip() for m in metrics), "95% interval")]
     for name, group in sorted(groups.items(), key=lambda item: item[0] != headline):
         for organ, figures in group.organs.items():
-            shown = (_limits(figures.metrics[m.key], m.digits) for m in metrics)
-            rows.append((name, str(group.scans), organ, *shown, _kinds(metrics, figures.metrics)))
+            shown = (_format_mean(figures.metrics[m.key], m.digits) for m in metrics)
+            rows.append((name, str(group.scans), organ, *shown, _format_kinds(metrics, figures.metrics)))
     print(align_columns(rows))
 
 
-def _limits(figures: MetricSummary, digits: int) -> str:
-    """A mean, and the limits of its interval where it has one."""
+def _format_mean(figures: MetricSummary, digits: int) -> str:
+    """A mean, with the limits of its interval if it has one."""
     if figures.mean is None:
         return "none"
     text = f"{figures.mean:.{digits}f}"
@@ -170,8 +171,8 @@ def _limits(figures: MetricSummary, digits: int) -> str:
     return text
 
 
-def _kinds(metrics: Sequence[Metric], figures: Mapping[str, MetricSummary]) -> str:
-    """Which interval the metrics have, or why they have none."""
+def _format_kinds(metrics: Sequence[Metric], figures: Mapping[str, MetricSummary]) -> str:
+    """The kinds of interval of the metrics, or why they have none."""
     kinds = {metric.heading: str(figures[metric.key].ci95_kind) for metric in metrics}
     if len(set(kinds.values())) == 1:
         return next(iter(kinds.values()))
@@ -184,7 +185,8 @@ def _raise_failures(failures: Mapping[str, FrugalsegError], total: int, written:
     grids = all(isinstance(error, PairingError) for error in failures.values())
     raise (PairingError if grids else ScanError)(
         f"{len(failures)} of {pluralize(total, 'case')} cannot be compared"
-        f"{', the others are written and marked as incomplete' if written else ''}:\n{format_failures(failures)}",
+        f"{'; the others are written, and the evaluation is marked as incomplete' if written else ''}"
+        f":\n{format_failures(failures)}",
         "repair them and run the same command again with --overwrite"
         if len(failures) > 1 or written
         else next(iter(failures.values())).cure,

@@ -1,4 +1,4 @@
-"""One organ's reference and predicted mask, with what several metrics need of them, computed once."""
+"""One organ's reference and predicted mask, and the counts and distances that metrics share."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from frugalseg.evaluation.surface import Floats, Mask, SurfaceDistances, boundin
 
 @dataclass(frozen=True, eq=False)
 class MaskPair:
-    """What a metric is computed from.
+    """The input of a metric.
 
     Attributes:
-        reference, prediction: bool, of one shape: the masks inside the box around both. Everything outside it is
-            background in both, and changes no count and no surface.
+        reference, prediction: bool, of one shape: the masks inside the bounding box of both. Outside it both are
+            background, which changes no count and no surface.
         shape: of the whole image.
         to_mm: (3, 3) matrix, voxel index → mm; may be oblique or sheared.
         tolerance: of the normalised surface Dice, mm.
@@ -34,10 +34,10 @@ class MaskPair:
     workers: int
 
     @classmethod
-    def of(
+    def from_masks(
         cls, reference: Mask, prediction: Mask, affine: npt.NDArray[Any], tolerance: float, workers: int = -1
     ) -> MaskPair:
-        """Take the two masks of a whole image.
+        """Crop the two masks of a whole image to the bounding box of both.
 
         Args:
             reference: bool, (X, Y, Z).
@@ -75,7 +75,7 @@ class MaskPair:
     @property
     def outcome(self) -> Outcome:
         """Which of the masks holds the organ."""
-        return Outcome.of(self.in_reference > 0, self.in_prediction > 0)
+        return Outcome.from_presence(self.in_reference > 0, self.in_prediction > 0)
 
     @cached_property
     def voxel_ml(self) -> float:
@@ -89,7 +89,7 @@ class MaskPair:
 
     @cached_property
     def distances(self) -> SurfaceDistances:
-        """Distances between the surfaces of the masks; searched for once, when a metric first asks for them.
+        """Distances between the surfaces of the masks; computed on first use.
 
         Raises:
             ValueError: a mask is empty.

@@ -1,4 +1,4 @@
-"""Every metric of a scan and an organ: one entry says all that evaluations, their reports and studies need of it."""
+"""The table of metrics: one entry holds everything that evaluations, their reports and studies need of a metric."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FROM_ZERO: Range = (0.0, math.inf)
 
 
 class Better(IntEnum):
-    """Which of two values of a metric is the better one; as a number, the sign of an improvement."""
+    """Which direction of a metric is better; as a number, the sign of an improvement."""
 
     HIGHER = 1
     LOWER = -1
@@ -33,18 +33,18 @@ class Better(IntEnum):
 
 
 class Place(IntEnum):
-    """The most prominent place that shows a metric; those before it show it too."""
+    """The most prominent place that shows a metric; all places with a lower number show it too."""
 
     CASES = 0
     """`cases.csv` and `cases.json`."""
     SUMMARY = 1
-    """The means of `summary.json`, and the report's table of their spread."""
+    """The means of `summary.json`, and the report's table of standard deviations and ranges."""
     STUDIES = 2
     """The tables of a study."""
     REPORT = 3
     """The table of means at the head of the report of an evaluation."""
     HEADLINE = 4
-    """The headline figures on the console and in reports; in studies the main tables and the comparisons."""
+    """The headline figures in the terminal and in reports; in studies the main tables and the comparisons."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,15 @@ class Metric:
     Attributes:
         key: its name in files.
         heading: its name in tables.
-        function: how it is computed where its rules say so.
+        function: computes it, where its rules do not set its value.
         rules: its value where a mask is empty (see `policy`).
-        description: what it is, in a sentence's part.
-        unit: "mm", "ml", or empty where it has none.
+        description: its definition.
+        unit: "mm", "ml", or empty.
         digits: decimals in tables.
         better: which direction is better.
-        scale: its least and greatest value.
-        physical: whether it means nothing without the true spacing of the voxels.
-        place: up to where it is shown.
+        scale: its minimum and maximum.
+        physical: whether it needs the true voxel spacing.
+        place: the most prominent place that shows it.
         tolerance: whether it depends on the tolerance of the surface Dice, which reports then print beside it.
     """
 
@@ -91,13 +91,13 @@ class Metric:
 
     @property
     def scale_of_differences(self) -> Range:
-        """The least and the greatest difference of two of its values."""
+        """The minimum and maximum of the difference of two values."""
         low, high = self.scale
         return low - high, high - low
 
     def value(self, pair: MaskPair) -> float:
-        """Its value for two masks; NaN where it is left out by its rules."""
-        rule = self.rules.of(pair.outcome)
+        """The value for two masks; NaN where the rules leave it out."""
+        rule = self.rules.rule_for(pair.outcome)
         if rule is Rule.COMPUTED:
             return self.function(pair)
         if rule is Rule.DIAGONAL:
@@ -160,10 +160,10 @@ DICE = Metric(
     heading="Dice",
     function=dice,
     rules=OVERLAP,
-    description="Dice, 2TP / (2TP + FP + FN), one a scan",
+    description="Dice, 2TP / (2TP + FP + FN), per scan",
     place=Place.HEADLINE,
 )
-"""The metric that chooses models, orders cases and is drawn in charts."""
+"""The metric that selects models, orders cases and is drawn in charts."""
 NSD = Metric(
     key="nsd",
     heading="NSD",
@@ -281,23 +281,23 @@ METRICS: dict[str, Metric] = {
         ),
     )
 }
-"""Key → metric, in the order of files and tables. A metric added here is in all of them."""
+"""Key → metric, in the order of files and tables. A metric added here appears in all of them."""
 
 
-def metrics_in(place: Place) -> tuple[Metric, ...]:
-    """The metrics that a place shows."""
+def list_metrics(place: Place) -> tuple[Metric, ...]:
+    """The metrics that are shown at a place."""
     return tuple(metric for metric in METRICS.values() if metric.place >= place)
 
 
 def group_by_rules(metrics: Iterable[Metric]) -> dict[EmptyMaskRules, list[Metric]]:
-    """The metrics that have the same rules for empty masks."""
+    """Rules for empty masks → the metrics that have them."""
     groups: dict[EmptyMaskRules, list[Metric]] = {}
     for metric in metrics:
         groups.setdefault(metric.rules, []).append(metric)
     return groups
 
 
-def policy_table() -> dict[str, dict[str, str]]:
+def build_policy_table() -> dict[str, dict[str, str]]:
     """Outcome → metric → rule as plain text, for JSON."""
-    metrics = metrics_in(Place.SUMMARY)
-    return {outcome.value: {m.key: m.rules.of(outcome).value for m in metrics} for outcome in Outcome}
+    metrics = list_metrics(Place.SUMMARY)
+    return {outcome.value: {m.key: m.rules.rule_for(outcome).value for m in metrics} for outcome in Outcome}

@@ -1,4 +1,4 @@
-"""How well one predicted organ fits its reference: overlap, distances in mm, volumes in ml."""
+"""All metrics of one predicted organ against its reference: overlap, distances in mm, volumes in ml."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class OrganMetrics:
 
     Attributes:
         outcome: which of the masks holds the organ.
-        values: metric → value, as in `metric_table.METRICS`. NaN means left out by the metric's rules for empty
-            masks, never "could not be computed".
+        values: metric → value, in the order of `metric_table.METRICS`. NaN means left out by the metric's rules for
+            empty masks, never "could not be computed".
     """
 
     outcome: Outcome
@@ -58,5 +58,5 @@ def compare(
     Raises:
         ValueError: the shapes differ, or a mask is not bool.
     """
-    pair = MaskPair.of(reference, prediction, affine, tolerance, workers)
+    pair = MaskPair.from_masks(reference, prediction, affine, tolerance, workers)
     return OrganMetrics(pair.outcome, {key: metric.value(pair) for key, metric in METRICS.items()})

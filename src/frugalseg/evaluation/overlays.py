@@ -25,10 +25,10 @@ from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume, canonical
 
 REFERENCE_COLOUR, PREDICTION_COLOUR = "#56b4e9", "#e69f00"
-"""Sky blue and orange of Okabe and Ito: apart for every kind of colour blindness, and bright on grey."""
+"""Sky blue and orange of Okabe and Ito: distinguishable with colour blindness of any kind, and bright on grey."""
 
-PERCENTILES = IntensityScale(kind="mr", low=0.5, high=99.5)
-"""How a scan is shown where the model does not tell its window."""
+DEFAULT_SCALE = IntensityScale(kind="mr", low=0.5, high=99.5)
+"""The grey scale of a scan where the model's window is not known."""
 
 PIXELS_PER_PANEL = 420
 ZOOM_MARGIN_MM = 35.0
@@ -36,7 +36,7 @@ ZOOM_MARGIN_MM = 35.0
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: a PNG as base64, and what it shows in words."""
+    """One picture: a PNG as base64, and its caption."""
 
     png: str
     caption: str
@@ -48,20 +48,20 @@ class CaseView:
 
     Attributes:
         label: "best", "median" or "worst".
-        record: its figures.
+        row: its figures.
         panels: its pictures.
-        note: what is to be known of them, or "".
+        note: why the scan is not shown, or "".
     """
 
     label: str
-    record: CaseRow
+    row: CaseRow
     panels: list[Panel]
     note: str
 
 
-def choose_cases(records: Sequence[CaseRow]) -> list[tuple[str, CaseRow]]:
-    """The best, the median and the worst record by Dice, as far as they differ; ties go by case id."""
-    ranked = sorted((r for r in records if not np.isnan(r["dice"])), key=lambda r: (-r["dice"], r.case))
+def choose_cases(rows: Sequence[CaseRow]) -> list[tuple[str, CaseRow]]:
+    """The best, the median and the worst case by Dice, each case once; ties are broken by case id."""
+    ranked = sorted((r for r in rows if not np.isnan(r["dice"])), key=lambda r: (-r["dice"], r.case))
     picked: dict[str, tuple[str, CaseRow]] = {}
     for label, i in (("best", 0), ("worst", len(ranked) - 1), ("median", len(ranked) // 2)):
         if ranked:
@@ -76,32 +76,32 @@ def draw_cases(
     targets: Targets,
     scale: IntensityScale | None,
 ) -> list[CaseView]:
-    """Draw the chosen records; a scan that cannot be shown is drawn black, and the note says why.
+    """Draw the chosen cases; where a scan cannot be shown, the outlines are drawn on black and the note says why.
 
     Args:
-        chosen: labels and records, as `choose_cases` gives them.
-        pairs: where the masks lie.
+        chosen: labels and rows from `choose_cases`.
+        pairs: paths of the masks.
         images: case id → scan.
         targets: organ → label values.
         scale: the model's intensity scale; percentiles where None.
     """
     views = []
-    for label, record in chosen:
-        case, values = record.case, targets[record.organ]
+    for label, row in chosen:
+        case, values = row.case, targets[row.organ]
         reference, prediction = read_pair(case, *pairs.masks[case])
-        image, note = _image(images.get(case), reference)
+        image, note = _read_image(images.get(case), reference)
         upright, way = canonical(reference.with_array(organ_mask(reference.array, values)))
         other = way.apply(prediction.with_array(organ_mask(prediction.array, values)))
         shown = None
         if image is not None:
             grey = way.apply(image)
-            fitted = scale or PERCENTILES
+            fitted = scale or DEFAULT_SCALE
             shown = fitted.apply(grey.array, fitted.fit(grey.array, grey.padding), grey.padding)
-        views.append(CaseView(label, record, draw_panels(shown, upright.array, other.array, upright.spacing), note))
+        views.append(CaseView(label, row, draw_panels(shown, upright.array, other.array, upright.spacing), note))
     return views
 
 
-def _image(path: Path | None, mask: Volume) -> tuple[Volume | None, str]:
+def _read_image(path: Path | None, mask: Volume) -> tuple[Volume | None, str]:
     if path is None:
         return None, "No scan was given for this case: outlines on black."
     try:
@@ -116,13 +116,13 @@ def _image(path: Path | None, mask: Volume) -> tuple[Volume | None, str]:
 
 @dataclass(frozen=True)
 class Cut:
-    """One plane of a scan; the first axis runs to the right of the picture.
+    """One plane of a scan; its first axis points to the right in the picture.
 
     Attributes:
         image: (U, V) in [0, 1], or None for black.
         reference, prediction: (U, V), bool.
         spacing: mm along U and V.
-        upward: whether V runs up the picture, else down.
+        upward: whether V points up in the picture instead of down.
     """
 
     image: npt.NDArray[np.float32] | None
@@ -131,7 +131,7 @@ class Cut:
     spacing: tuple[float, float]
     upward: bool = False
 
-    def around_masks(self, margin_mm: float) -> Cut:
+    def crop_to_masks(self, margin_mm: float) -> Cut:
         """The part around both masks, with a margin."""
         held = np.argwhere(self.reference | self.prediction)
         margin = np.ceil(margin_mm / np.array(self.spacing)).astype(int)
@@ -152,7 +152,7 @@ def draw_panels(
 
     Args:
         image: canonical (X, Y, Z) in [0, 1], or None for black.
-        reference, prediction: canonical (X, Y, Z), bool; at least one holds something.
+        reference, prediction: canonical (X, Y, Z), bool; at least one is not empty.
         spacing: mm along X, Y, Z.
     """
     in_reference = bool(reference.any())
@@ -161,7 +161,7 @@ def draw_panels(
     wrong = np.count_nonzero(reference ^ prediction, axis=(0, 1))
     w = int(np.argmax(wrong))
 
-    def axial(at: int) -> Cut:
+    def cut_axial(at: int) -> Cut:
         plane = None if image is None else image[:, :, at]
         return Cut(plane, reference[:, :, at], prediction[:, :, at], (spacing[0], spacing[1]))
 
@@ -170,16 +170,16 @@ def draw_panels(
     )
     count = reference.shape[2]
     whose = "reference" if in_reference else "prediction (the reference is empty)"
-    panels = [_draw(axial(z), f"Axial slice {z + 1} of {count}: largest area of the {whose}")]
+    panels = [_draw_panel(cut_axial(z), f"Axial slice {z + 1} of {count}: largest area of the {whose}")]
     if wrong[w]:
         area = wrong[w] * spacing[0] * spacing[1] / 100
         caption = f"Axial slice {w + 1} of {count}, closer: largest disagreement, {area:.1f} cm²"
-        panels.append(_draw(axial(w).around_masks(ZOOM_MARGIN_MM), caption))
-    panels.append(_draw(coronal, f"Coronal cut {y + 1} of {reference.shape[1]}: largest area of the {whose}"))
+        panels.append(_draw_panel(cut_axial(w).crop_to_masks(ZOOM_MARGIN_MM), caption))
+    panels.append(_draw_panel(coronal, f"Coronal cut {y + 1} of {reference.shape[1]}: largest area of the {whose}"))
     return panels
 
 
-def _draw(cut: Cut, caption: str) -> Panel:
+def _draw_panel(cut: Cut, caption: str) -> Panel:
     from matplotlib.figure import Figure
 
     width, height = (n * s for n, s in zip(cut.reference.shape, cut.spacing, strict=True))
@@ -191,7 +191,7 @@ def _draw(cut: Cut, caption: str) -> Panel:
     extent = (0.0, width, 0.0, height) if cut.upward else (0.0, width, height, 0.0)
     origin: Literal["lower", "upper"] = "lower" if cut.upward else "upper"
     axes.imshow(shown.T, cmap="gray", vmin=0, vmax=1, extent=extent, origin=origin, interpolation="bilinear")
-    # The prediction is the thinner line and on top: where both agree, its orange lies inside the blue.
+    # The prediction is drawn last and thinner: where both agree, its orange line lies inside the blue one.
     for mask, colour, line in ((cut.reference, REFERENCE_COLOUR, 3.0), (cut.prediction, PREDICTION_COLOUR, 1.3)):
         if mask.any():
             u, v = ((np.arange(-1, n + 1) + 0.5) * s for n, s in zip(mask.shape, cut.spacing, strict=True))

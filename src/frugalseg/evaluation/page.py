@@ -1,4 +1,4 @@
-"""What all reports have in common: one HTML file that needs no network, no other file and no script to be read."""
+"""The environment of all report templates; a report is one HTML file, readable without network or scripts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from frugalseg.text import format_number, pluralize
 
 
-def page_environment() -> Environment:
-    """Where the templates of reports are found, by their path in the package; they extend `evaluation/page.html.j2`.
+def make_page_environment() -> Environment:
+    """The jinja environment of reports: templates by their path in the package, all extending
+    `evaluation/page.html.j2`.
 
-    A name that is not given is an error, and every text is escaped. Filters: `format_number`, `pluralize` (see `text`).
+    An undefined name is an error, and all text is escaped. Filters: `format_number`, `pluralize` (see `text`).
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.loader = PackageLoader("frugalseg", "")

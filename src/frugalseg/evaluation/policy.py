@@ -1,9 +1,9 @@
-"""What a metric is worth where a mask is empty: the rules that the table of metrics chooses from.
+"""Values of metrics where a mask is empty: the rules that the table of metrics chooses from.
 
-A missed organ must never improve a mean, and a scan without the organ must not be a free 1.0. So: an organ in
-neither mask is left out and counted; a missed organ costs the worst there is (Dice 0, distances the diagonal of the
-image); an organ found where there is none has Dice and surface Dice 0 by their formulas, its volume is reported, and
-its distances do not exist (there is no reference surface): left out and counted.
+A missed organ must never improve a mean, and a scan without the organ must not score 1.0. So: a scan with the organ
+in neither mask is left out and counted; a missed organ gets the worst possible value (Dice 0, for distances the
+diagonal of the image); a false positive has Dice and surface Dice 0 by their formulas, its volume is reported, and
+its distances are undefined (there is no reference surface), so they are left out and counted.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Outcome(str, Enum):
     BOTH_EMPTY = "both_empty"
 
     @classmethod
-    def of(cls, in_reference: bool, in_prediction: bool) -> Outcome:
-        """The outcome, from whether either mask has any voxel."""
+    def from_presence(cls, in_reference: bool, in_prediction: bool) -> Outcome:
+        """The outcome, from whether the organ is in the reference and in the prediction."""
         if in_reference:
             return cls.BOTH if in_prediction else cls.MISSED
         return cls.FALSE_POSITIVE if in_prediction else cls.BOTH_EMPTY
@@ -38,7 +38,7 @@ OUTCOMES = {
 
 
 class Rule(str, Enum):
-    """Where a metric's value comes from."""
+    """The source of a metric's value."""
 
     COMPUTED = "computed"
     ZERO = "0"
@@ -48,13 +48,13 @@ class Rule(str, Enum):
 
 @dataclass(frozen=True)
 class EmptyMaskRules:
-    """The rule of a metric for each outcome with an empty mask; where both masks hold the organ it is computed."""
+    """The rule of a metric for each outcome with an empty mask; if both masks hold the organ it is computed."""
 
     missed: Rule
     false_positive: Rule = Rule.LEFT_OUT
     both_empty: Rule = Rule.LEFT_OUT
 
-    def of(self, outcome: Outcome) -> Rule:
+    def rule_for(self, outcome: Outcome) -> Rule:
         """The rule for an outcome."""
         return {
             Outcome.BOTH: Rule.COMPUTED,
@@ -65,21 +65,21 @@ class EmptyMaskRules:
 
 
 OVERLAP = EmptyMaskRules(missed=Rule.ZERO, false_positive=Rule.ZERO)
-"""Of a score whose worst is 0."""
+"""For scores whose worst value is 0."""
 DISTANCE = EmptyMaskRules(missed=Rule.DIAGONAL)
-"""Of a distance in mm between two surfaces."""
+"""For distances in mm between two surfaces."""
 DIFFERENCE = EmptyMaskRules(missed=Rule.COMPUTED, false_positive=Rule.COMPUTED)
-"""Of a difference that exists as soon as either mask holds the organ."""
+"""For differences, which are defined if either mask holds the organ."""
 SHARE_OF_REFERENCE = EmptyMaskRules(missed=Rule.COMPUTED)
-"""Of what is divided by the size of the reference."""
+"""For values divided by the size of the reference."""
 ALWAYS = EmptyMaskRules(missed=Rule.COMPUTED, false_positive=Rule.COMPUTED, both_empty=Rule.COMPUTED)
-"""Of a size, which an empty mask has too: 0."""
+"""For sizes, which are 0 for an empty mask."""
 
 
-def policy_line() -> str:
-    """What overlap and distances are worth where a mask is empty, in one line, for a column of a table."""
+def format_policy() -> str:
+    """The values of overlap and distances where a mask is empty, in one line, for a column of a table."""
     return "; ".join(
-        f"{outcome.value}: dice {OVERLAP.of(outcome).value}, distances {DISTANCE.of(outcome).value}"
+        f"{outcome.value}: dice {OVERLAP.rule_for(outcome).value}, distances {DISTANCE.rule_for(outcome).value}"
         for outcome in Outcome
         if outcome is not Outcome.BOTH
     )

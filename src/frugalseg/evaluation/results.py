@@ -1,4 +1,4 @@
-"""The files of an evaluation: cases.csv, cases.json, report.html, and summary.json, written last of all."""
+"""The files of an evaluation: cases.csv, cases.json, report.html and, written last, summary.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from frugalseg.engine.files import atomic_write, check_out
 from frugalseg.engine.lock import is_in_use, lock_folder
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.evaluation.case_row import CaseRow
-from frugalseg.evaluation.policy import policy_line
+from frugalseg.evaluation.policy import format_policy
 from frugalseg.records.record import finite_or_none
 from frugalseg.records.summary import CasesRecord, SummaryRecord
 
@@ -20,14 +20,14 @@ SUMMARY, REPORT = "summary.json", "report.html"
 
 
 @contextmanager
-def claimed(out: Path, overwrite: bool) -> Iterator[None]:
-    """Make the folder, or make sure that it may be written into, and keep other processes out of it meanwhile.
+def claim_folder(out: Path, overwrite: bool) -> Iterator[None]:
+    """Create the output folder and lock it against other processes while the context is open.
 
-    With `overwrite` an older summary.json is removed at once, so that a killed evaluation never looks finished.
+    With `overwrite` an older summary.json is removed first, so that a killed evaluation never looks finished.
 
     Raises:
-        RunError: it is a file, it holds something and `overwrite` is not given, or another process works there.
-        DiskError: it cannot be made.
+        RunError: it is a file, it is not empty and `overwrite` is not given, or another process has locked it.
+        DiskError: it cannot be created.
     """
     check_out(out)
     if is_in_use(out) and not overwrite:
@@ -41,33 +41,30 @@ def claimed(out: Path, overwrite: bool) -> Iterator[None]:
         lock.release()
 
 
-def write_cases(out: Path, records: Sequence[CaseRow], summary: SummaryRecord) -> None:
-    """Write cases.csv and cases.json; the policy and the tolerance stand in both."""
-    rows = [record.columns() for record in records]
-    table = pd.DataFrame(rows)
+def write_cases(out: Path, rows: Sequence[CaseRow], summary: SummaryRecord) -> None:
+    """Write cases.csv and cases.json; both contain the empty-mask policy and the tolerance."""
+    cases = [row.to_dict() for row in rows]
+    table = pd.DataFrame(cases)
     table["tolerance_mm"] = summary.tolerance_mm
-    table["empty_mask_policy"] = policy_line()
+    table["empty_mask_policy"] = format_policy()
     with atomic_write(out / "cases.csv", "w") as file:
         table.to_csv(file, index=False)
-    cases = CasesRecord(
+    CasesRecord(
         tolerance_mm=summary.tolerance_mm,
         empty_mask_policy=summary.empty_mask_policy,
         targets=summary.targets,
         metrics=summary.metrics,
-        cases=tuple(
-            {name: finite_or_none(v) if isinstance(v, float) else v for name, v in row.items()} for row in rows
-        ),
-    )
-    cases.write(out / "cases.json")
+        cases=tuple({name: _to_json(value) for name, value in case.items()} for case in cases),
+    ).write(out / "cases.json")
 
 
 def write_summary(out: Path, summary: SummaryRecord, report: str | None) -> None:
-    """Write report.html, where there is one, then summary.json: where that is, the evaluation is whole."""
+    """Write report.html, if there is a report, then summary.json, which marks the evaluation as finished."""
     if report is not None:
         with atomic_write(out / REPORT, "w") as file:
             file.write(report)
     summary.write(out / SUMMARY)
 
 
-def _plain(value: str | int | float) -> str | int | float | None:
+def _to_json(value: str | int | float) -> str | int | float | None:
     return finite_or_none(value) if isinstance(value, float) else value

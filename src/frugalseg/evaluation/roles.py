@@ -1,7 +1,7 @@
-"""What the model behind the predictions knew of each scan, and which scans may be averaged together.
+"""How the model behind the predictions used each scan, and which scans may be averaged together.
 
-`frugalseg predict` writes predictions.json beside the masks; it is read here. A mean over scans that the model was
-trained on says nothing about new patients, so those never enter the headline.
+The roles stand in predictions.json, which `frugalseg predict` writes next to the masks. A mean over scans that the
+model was trained on says nothing about new patients, so they never enter the headline.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from frugalseg.errors import PairingError
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 
 ROLES = {
-    "test": "held out; never touched",
+    "test": "test patients of the model's data set, held out",
     "new": "not in the model's data set",
     "pretrain": "image or image-level labels used, in pre-training or as an unlabelled scan; mask not used",
-    "unused": "a training patient's that the model never saw",
-    "validation": "used to choose the model",
-    "train": "mask trained on",
+    "unused": "of training patients, but not used by the model",
+    "validation": "used to select the model",
+    "train": "mask used for training",
 }
 """Role of a scan → what it means."""
 
 ALL, UNSEEN, MASKS_NOT_USED = "all", "unseen", "masks_not_used"
 
 MEMBERS: dict[str, tuple[str, ...]] = {
-    # "unused" stays out: with pre-training the same scans are "pretrain", and the headlines of a model from scratch
-    # and a pre-trained one must be means over the same scans.
+    # Without "unused": with pre-training the same scans are "pretrain", and the headlines of a model from scratch
+    # and of a pre-trained one must be means over the same scans.
     UNSEEN: ("test", "new"),
     MASKS_NOT_USED: ("test", "new", "pretrain", "unused"),
     **{role: (role,) for role in ROLES},
 }
-"""Group → the roles it gathers, in the order of reports."""
+"""Group → its roles, in the order of reports."""
 
-GROUPS = {
-    ALL: "all scans; it is not known what the model was trained on",
+GROUP_MEANINGS = {
+    ALL: "all scans; which of them the model was trained on is not known",
     UNSEEN: "scans the model has never seen (roles test and new)",
     MASKS_NOT_USED: "scans whose masks were not used (roles test, new, pretrain and unused)",
     **ROLES,
@@ -44,7 +44,7 @@ GROUPS = {
 
 
 def read_predictions(predictions: Path) -> PredictionRecord | None:
-    """The record beside the masks with its paths as seen from here, or None where there is none.
+    """The predictions.json beside the masks with its paths resolved, or None where there is none.
 
     Args:
         predictions: the folder of masks, or one mask.
@@ -63,43 +63,43 @@ def read_predictions(predictions: Path) -> PredictionRecord | None:
         )
     return replace(
         record,
-        model=_locate(record.model, folder) if record.model else None,
-        images={case: _locate(image, folder) for case, image in record.images.items()},
+        model=_resolve_path(record.model, folder) if record.model else None,
+        images={case: _resolve_path(image, folder) for case, image in record.images.items()},
     )
 
 
-def _locate(text: str, folder: Path) -> str:
-    """A path of the record; a relative one is sought from here, then from the record's folder."""
+def _resolve_path(text: str, folder: Path) -> str:
+    """A path of the record; a relative one is looked up in the working directory, then in the record's folder."""
     path = Path(text)
     return str(path if path.exists() or path.is_absolute() else folder / path)
 
 
-def roles_of(cases: Iterable[str], record: PredictionRecord | None) -> dict[str, str]:
-    """Case id → role, or `ALL` for every case where nothing is known.
+def find_roles(cases: Iterable[str], record: PredictionRecord | None) -> dict[str, str]:
+    """Case id → role, or `ALL` for every case where no roles are recorded.
 
     Raises:
-        PairingError: a record is there but does not tell the role of a case.
+        PairingError: the record lists roles, but not that of every case.
     """
     if record is None or record.roles is None:
         return dict.fromkeys(cases, ALL)
     roles = {case: record.roles.get(case) for case in cases}
-    if untold := [case for case, role in roles.items() if role is None]:
+    if unlisted := [case for case, role in roles.items() if role is None]:
         raise PairingError(
-            f"{PREDICTIONS_FILE} does not list {', '.join(untold[:5])}{', …' * (len(untold) > 5)}: "
+            f"{PREDICTIONS_FILE} does not list {', '.join(unlisted[:5])}{', …' * (len(unlisted) > 5)}: "
             "whether the model was trained on them is unknown",
-            "keep masks from other sources in a folder of their own",
+            "keep masks from other sources in a separate folder",
         )
     return {case: role for case, role in roles.items() if role is not None}
 
 
 def group_cases(roles: Mapping[str, str]) -> dict[str, list[str]]:
-    """Group → its cases, groups without any left out; the first is the headline where it is `ALL` or `UNSEEN`."""
+    """Group → its cases, without empty groups."""
     if ALL in roles.values():
         return {ALL: list(roles)}
     groups = {name: [case for case, role in roles.items() if role in members] for name, members in MEMBERS.items()}
     return {name: cases for name, cases in groups.items() if cases}
 
 
-def headline_group(groups: Iterable[str]) -> str | None:
-    """The group whose mean is the headline; None where every scan was seen before."""
+def choose_headline(groups: Iterable[str]) -> str | None:
+    """The group whose mean is the headline; None where every scan was used in training."""
     return next((name for name in groups if name in (ALL, UNSEEN)), None)

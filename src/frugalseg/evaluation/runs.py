@@ -1,4 +1,4 @@
-"""What the run folders behind the predictions tell: commands, options, environment and curves."""
+"""The run folders behind the predictions: commands, options, environment and curves."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from frugalseg.records.model import EncoderRecord, ProbeRecord, SamMixRecord, Se
 
 @dataclass(frozen=True)
 class RunFacts:
-    """One run folder, as far as it can be read.
+    """The readable content of one run folder.
 
     Attributes:
         title: what the run did.
         path: the folder.
-        options: of config.yaml.
-        environment: of environment.json.
-        model: of model.json.
-        records: of metrics.jsonl.
-        problems: what is missing or damaged, in words.
+        options: content of config.yaml.
+        environment: content of environment.json.
+        model: content of model.json.
+        records: lines of metrics.jsonl.
+        problems: sentences on files that are missing or damaged.
     """
 
     title: str
@@ -41,48 +41,51 @@ class RunFacts:
 
     @property
     def command_line(self) -> str | None:
-        """The command as it was given, with the program's name for its path."""
+        """The command line, with the program's name in place of its path."""
         words = self.environment.get("command_line")
         if not isinstance(words, list) or not words:
             return None
         return shlex.join([Path(str(words[0])).name, *(str(w) for w in words[1:])])
 
     def curve(self, name: str) -> tuple[list[float], list[float]]:
-        """Steps and values of one figure of metrics.jsonl."""
+        """Steps and values of one quantity in metrics.jsonl."""
         points = [
             (float(step), float(value))
             for r in self.records
-            if _number(step := r.get("step")) and _number(value := r.get(name))
+            if _is_number(step := r.get("step")) and _is_number(value := r.get(name))
         ]
         return [step for step, _ in points], [value for _, value in points]
 
-    def figures(self) -> list[str]:
-        """Names of all numbers in metrics.jsonl, in order of appearance."""
-        return list(dict.fromkeys(name for r in self.records for name, value in r.items() if _number(value)))
+    def figure_names(self) -> list[str]:
+        """Names of all numeric quantities in metrics.jsonl, in order of appearance."""
+        return list(dict.fromkeys(name for r in self.records for name, value in r.items() if _is_number(value)))
 
     @property
     def collapsed(self) -> bool:
-        """Whether the probe saw, at its last look, an encoder that embeds all slices alike."""
+        """Whether, at the last probe, the encoder embedded all slices at nearly the same place."""
         _, values = self.curve("uniformity")
         return bool(values) and collapsed({"uniformity": values[-1]})
 
     @property
     def probe(self) -> ProbeRecord | None:
-        """What the probe of a pre-training looked at; None where there was none."""
+        """The record of a pre-training's probe; None where there was none."""
         return self.model.probe if isinstance(self.model, EncoderRecord) else None
 
     @property
     def annotation(self) -> dict[str, object]:
-        """The annotation that the model used, by name; empty where model.json does not tell."""
+        """The annotation that the model used, by name; empty without model.json."""
         return asdict(self.model.annotation) if self.model else {}
 
 
-def _number(value: object) -> TypeGuard[float]:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def read_runs(model: Path | None) -> list[RunFacts]:
-    """The fine-tuning run at `model` and the pre-training run its config names; nothing here is an error."""
+    """Read the fine-tuning run at `model` and the pre-training run that its config names.
+
+    Missing or damaged files are no errors: they are named in `RunFacts.problems`.
+    """
     if model is None:
         return []
     finetuning = _read_run("Fine-tuning", model)
@@ -91,30 +94,30 @@ def read_runs(model: Path | None) -> list[RunFacts]:
         return [finetuning]
     path = Path(str(encoder))
     if not path.exists() and not path.is_absolute():
-        path = model.parent / path.name  # relative to where the training was started; often a sibling
+        path = model.parent / path.name  # it was relative to the training's working directory; often a sibling
     return [_read_run("Pre-training", path), finetuning]
 
 
-def intensity_of(runs: list[RunFacts]) -> IntensityScale | None:
-    """How the model's images are scaled, or None where its run does not tell."""
+def find_intensity_scale(runs: list[RunFacts]) -> IntensityScale | None:
+    """The intensity scaling of the model's images, or None where its run cannot be read."""
     model = runs[-1].model if runs else None
     return model.preprocessing.intensity if model else None
 
 
 def _read_run(title: str, path: Path) -> RunFacts:
     if not path.is_dir():
-        return RunFacts(title, path, problems=["The run folder is not there."])
+        return RunFacts(title, path, problems=["The run folder does not exist."])
     problems: list[str] = []
-    facts = RunFacts(title, path, model=_model(path, problems), problems=problems)
-    facts.options.update(_mapping(path / "config.yaml", yaml.safe_load, facts.problems))
-    facts.environment.update(_mapping(path / "environment.json", json.loads, facts.problems))
-    facts.records.extend(_lines(path / "metrics.jsonl"))
+    facts = RunFacts(title, path, model=_read_model(path, problems), problems=problems)
+    facts.options.update(_read_mapping(path / "config.yaml", yaml.safe_load, facts.problems))
+    facts.environment.update(_read_mapping(path / "environment.json", json.loads, facts.problems))
+    facts.records.extend(_read_log(path / "metrics.jsonl"))
     if not facts.records:
         facts.problems.append("metrics.jsonl holds no records.")
     return facts
 
 
-def _model(run: Path, problems: list[str]) -> EncoderRecord | SegmenterRecord | SamMixRecord | None:
+def _read_model(run: Path, problems: list[str]) -> EncoderRecord | SegmenterRecord | SamMixRecord | None:
     try:
         return read_model(run)
     except FrugalsegError as error:
@@ -122,7 +125,7 @@ def _model(run: Path, problems: list[str]) -> EncoderRecord | SegmenterRecord | 
         return None
 
 
-def _mapping(path: Path, parse: Callable[[str], Any], problems: list[str]) -> dict[str, object]:
+def _read_mapping(path: Path, parse: Callable[[str], Any], problems: list[str]) -> dict[str, object]:
     try:
         content = parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -131,16 +134,16 @@ def _mapping(path: Path, parse: Callable[[str], Any], problems: list[str]) -> di
     return content if isinstance(content, dict) else {}
 
 
-def _lines(path: Path) -> list[dict[str, object]]:
-    """All whole records; a line that a kill cut off is passed over."""
+def _read_log(path: Path) -> list[dict[str, object]]:
+    """All complete records; a line that was cut off by a kill is skipped."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return []
-    return [record for line in lines if (record := _record(line)) is not None]
+    return [record for line in lines if (record := _parse_record(line)) is not None]
 
 
-def _record(line: str) -> dict[str, object] | None:
+def _parse_record(line: str) -> dict[str, object] | None:
     try:
         record = json.loads(line)
     except ValueError:

@@ -1,8 +1,8 @@
-"""The papers' slice-wise figures, under names that say so. For comparison with print only, never the default.
+"""Slice-wise metrics as some papers define them. Optional: only for comparison with published values.
 
-Why not the default: a slice is no patient (a long scan counts more, and slices of one scan are not independent);
-an empty slice scores 1 for nothing, so the mean depends on how much air was scanned; pixels are not millimetres;
-and a Hausdorff distance that skips missed organs gets better when the model finds less.
+Why they are not the default: slices are not patients (a long scan counts more, and slices of one scan are not
+independent); an empty slice scores 1, so the mean depends on how much beyond the organ was scanned; pixels are not
+millimetres; and a Hausdorff distance that skips missed organs improves when the model finds less.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ POLYCL_MIDDLE = 0.3
 
 @dataclass(frozen=True)
 class SliceMetric:
-    """One slice-wise figure.
+    """One slice-wise metric.
 
     Attributes:
-        description: what it is, in a sentence's part.
-        weight: the column of `SliceMetrics` that counts the slices behind it, by which scans are pooled.
-        scale: its least and greatest value.
+        description: its definition.
+        weight: the column of `SliceMetrics` with the number of its slices, the weight of a scan when pooling.
+        scale: its minimum and maximum.
     """
 
     description: str
@@ -43,27 +43,28 @@ SLICE_METRICS = {
         "mean over all axial slices of (2TP + 1) / (2TP + FP + FN + 1); an empty slice counts 1", "slices"
     ),
     "dice_slice_smooth1_middle30": SliceMetric(
-        "the same over the middle 30% of the slices only, as PolyCL tests", "slices_middle30"
+        "the same over the middle 30% of the slices only, as in PolyCL", "slices_middle30"
     ),
     "hd_slice_px": SliceMetric(
         "mean over axial slices of the Hausdorff distance in pixels; slices where either mask is empty are skipped, "
-        "so a missed organ costs nothing",
+        "so a missed organ is not penalised",
         "slices_hd",
         (0.0, math.inf),
     ),
     "slice_precision": SliceMetric("share of slices predicted to hold the organ that do hold it", "slices_prediction"),
     "slice_recall": SliceMetric("share of slices holding the organ that are predicted to hold it", "slices_reference"),
 }
-"""Every slice-wise figure of `SliceMetrics`."""
+"""Every slice-wise metric of `SliceMetrics`."""
 
 
 @dataclass(frozen=True)
 class SliceMetrics:
-    """The slice-wise figures of one organ of one scan (see `SLICE_METRICS`), NaN where there is nothing to count.
+    """The slice-wise metrics of one organ of one scan (see `SLICE_METRICS`); NaN where no slice counts.
 
     Attributes:
-        slices, slices_middle30, slices_hd: how many slices stand behind the three means.
-        slices_both, slices_reference, slices_prediction: slices that hold the organ in both masks, in each.
+        slices, slices_middle30, slices_hd: number of slices of the three means.
+        slices_both, slices_reference, slices_prediction: slices that hold the organ in both masks, in the reference,
+            in the prediction.
     """
 
     dice_slice_smooth1: float
@@ -79,12 +80,12 @@ class SliceMetrics:
     slices_prediction: int
 
     def to_dict(self) -> dict[str, float]:
-        """As a flat record."""
+        """The values as column → value."""
         return asdict(self)
 
 
 def dice_slice_smooth1(reference: Mask, prediction: Mask) -> npt.NDArray[np.float64]:
-    """Dice of every slice with 1 added above and below, as PolyCL's and MultiMix's code have it.
+    """Dice of every slice with 1 added to numerator and denominator, as in the code of PolyCL and MultiMix.
 
     Two empty masks give 1; one stray pixel on an empty slice gives 0.5; a missed organ of n pixels 1 / (n + 1).
 
@@ -105,9 +106,9 @@ def dice_slice_smooth1(reference: Mask, prediction: Mask) -> npt.NDArray[np.floa
 def hd_slice_px(reference: Mask, prediction: Mask) -> npt.NDArray[np.float64]:
     """Hausdorff distance of every slice in pixels of the scan, between edge pixels.
 
-    As in PolyCL, slices where the organ is missing in either mask are skipped. Unlike PolyCL's code it looks both
-    ways, at the binary mask rather than a contour at 0.9 of the soft one, on the scan's own pixels rather than
-    256×256, and does not cut off decimals: those are faults, not conventions.
+    As in PolyCL, slices where the organ is missing in either mask are skipped. Unlike PolyCL's code it measures in both
+    directions, on the binary mask instead of a contour at 0.9 of the probabilities, and on the scan's own pixels
+    instead of 256×256, and does not truncate decimals: those are errors, not conventions.
 
     Args:
         reference: bool, (Z, H, W).
@@ -125,7 +126,7 @@ def hd_slice_px(reference: Mask, prediction: Mask) -> npt.NDArray[np.float64]:
 
 
 def compare_slices(reference: Mask, prediction: Mask) -> SliceMetrics:
-    """All slice-wise figures of one organ of one scan.
+    """All slice-wise metrics of one organ of one scan.
 
     Args:
         reference: bool, (Z, H, W): a stack of axial slices.
@@ -135,27 +136,29 @@ def compare_slices(reference: Mask, prediction: Mask) -> SliceMetrics:
     middle = dice[middle_range(len(dice), POLYCL_MIDDLE)]
     hd = hd_slice_px(reference, prediction)
     hd = hd[~np.isnan(hd)]
-    there, found = reference.any(axis=(1, 2)), prediction.any(axis=(1, 2))
-    right, there_n, found_n = (int(np.count_nonzero(m)) for m in (there & found, there, found))
+    in_reference, in_prediction = reference.any(axis=(1, 2)), prediction.any(axis=(1, 2))
+    n_both, n_reference, n_prediction = (
+        int(np.count_nonzero(slices)) for slices in (in_reference & in_prediction, in_reference, in_prediction)
+    )
     return SliceMetrics(
         dice_slice_smooth1=float(dice.mean()),
         dice_slice_smooth1_middle30=float(middle.mean()),
         hd_slice_px=float(hd.mean()) if hd.size else float("nan"),
-        slice_precision=right / found_n if found_n else float("nan"),
-        slice_recall=right / there_n if there_n else float("nan"),
+        slice_precision=n_both / n_prediction if n_prediction else float("nan"),
+        slice_recall=n_both / n_reference if n_reference else float("nan"),
         slices=len(dice),
         slices_middle30=len(middle),
         slices_hd=int(hd.size),
-        slices_both=right,
-        slices_reference=there_n,
-        slices_prediction=found_n,
+        slices_both=n_both,
+        slices_reference=n_reference,
+        slices_prediction=n_prediction,
     )
 
 
-def pool_slices(records: Sequence[CaseRow]) -> dict[str, float]:
-    """Each figure over all slices of all scans together, as the papers average; NaN where no slice counts."""
+def pool_slices(rows: Sequence[CaseRow]) -> dict[str, float]:
+    """Each metric averaged over all slices of all scans, as in the papers; NaN where no slice counts."""
     pooled = {}
     for name, metric in SLICE_METRICS.items():
-        pairs = [(r[name], r[metric.weight]) for r in records if r[metric.weight]]
+        pairs = [(r[name], r[metric.weight]) for r in rows if r[metric.weight]]
         pooled[name] = sum(v * w for v, w in pairs) / sum(w for _, w in pairs) if pairs else float("nan")
     return pooled

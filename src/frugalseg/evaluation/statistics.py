@@ -1,4 +1,4 @@
-"""Means over patients and over runs, how far they can be trusted, and whether two methods differ."""
+"""Means over patients and runs, their confidence intervals, and tests of the difference between two methods."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from frugalseg.records.summary import MetricSummary
 from frugalseg.text import pluralize
 
 Run = tuple[int, int]
-"""A training: which draw of the labels, and which seed."""
+"""A training run: its draw of the labels and its seed."""
 
 Range = tuple[float, float]
-"""The least and the greatest value that a metric, or a difference of two, can have."""
+"""The minimum and maximum that a metric, or the difference of two values of it, can have."""
 
-ANY: Range = (-math.inf, math.inf)
-LEVEL = 0.95
-"""How often an interval should hold the truth."""
+UNBOUNDED: Range = (-math.inf, math.inf)
+CONFIDENCE_LEVEL = 0.95
+"""Nominal coverage of the intervals."""
 FEWEST_TO_RESAMPLE = 30
-"""Values from which a bootstrap covers as often as a t interval, and skewed scores more often (bench_coverage.py)."""
-AT_ONCE = 1 << 22
-"""Values drawn at once while resampling, which bounds the memory."""
+"""Sample size from which a bootstrap covers as well as a t interval, and better for skewed scores
+(bench_coverage.py)."""
+VALUES_AT_ONCE = 1 << 22
+"""Values per batch of resampling, which bounds the memory."""
 FEWEST_PATIENTS = 6
-"""Patients whose scores differ that a two-sided signed-rank test needs to be able to give p < 0.05."""
-SAME_SCORE = 12
-"""Decimals after which two scores count as equal; what averaging leaves beyond them is rounding."""
+"""Patients with different scores that a two-sided signed-rank test needs for p < 0.05 to be possible."""
+SCORE_DECIMALS = 12
+"""Decimals to which scores are compared; beyond them, averaging leaves rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Interval:
     Attributes:
         limits: lower and upper limit, inside the metric's range; None where there is no interval.
         method: "t" or "BCa bootstrap"; empty where there is no interval.
-        sample: what it is over, as "4 patients" or "2 draws, 3 seeds, 12 patients"; where there is no interval, why.
+        sample: the sample, as "4 patients" or "2 draws, 3 seeds, 12 patients"; without an interval, why there is none.
     """
 
     limits: tuple[float, float] | None
@@ -49,22 +50,22 @@ class Interval:
 
     @property
     def kind(self) -> str:
-        """What to print beside it: "t interval, 4 patients", "no interval: 1 patient"."""
+        """Method and sample in words: "t interval, 4 patients", "no interval: 1 patient"."""
         return f"{self.method} interval, {self.sample}" if self.limits else f"no interval: {self.sample}"
 
-    def inside(self, scale: Range) -> Interval:
-        """The same with limits that the metric can have; the mean lies in its range, so nothing true is cut off."""
+    def clip(self, scale: Range) -> Interval:
+        """The interval limited to the metric's range, in which the true mean always lies."""
         if self.limits is None:
             return self
         low, high = self.limits
         return replace(self, limits=(max(low, scale[0]), min(high, scale[1])))
 
 
-def interval_rule(noun: str, resamples: int, seed: int) -> str:
-    """The rule by which `mean_interval` chooses, in words, for reports.
+def describe_interval_rule(noun: str, resamples: int, seed: int) -> str:
+    """The rule by which `mean_interval` chooses the kind of interval, in words, for reports.
 
     Args:
-        noun: what the values are of: "patient" or "scan".
+        noun: the unit of the sample: "patient" or "scan".
         resamples, seed: of the bootstrap.
     """
     return (
@@ -78,44 +79,44 @@ def mean_interval(
     values: Sequence[float] | npt.NDArray[np.float64],
     resamples: int = 10_000,
     seed: int = 0,
-    scale: Range = ANY,
+    scale: Range = UNBOUNDED,
     noun: str = "patient",
 ) -> Interval:
     """The 95% interval of the mean over patients.
 
-    It tells how the mean would move with other patients of the same kind, for this one trained model; the spread
-    over training runs is another matter (`crossed_interval`). Of few patients every bootstrap is too narrow: resampled
-    they vary by (n - 1) / n of what they should, and of two it can give no more than their two values. So below
+    It states how much the mean would vary with other patients of the same population, for this one trained model; for
+    the variation between training runs see `crossed_interval`. With few patients every bootstrap is too narrow: the
+    variance of resamples is (n - 1) / n of the true one, and two patients have only two values to draw from. So below
     `FEWEST_TO_RESAMPLE` it is Student's t interval; from there the bias-corrected and accelerated bootstrap (Efron
-    1987, JASA 82:171-185), which leans to the side where a few patients fail. No interval can know of failures that no
-    patient shows; docs/reference/statistics.md gives the coverage of each.
+    1987, JASA 82:171-185), which extends further to the side on which a few patients fail. No interval can account for
+    failures that no patient shows; docs/reference/statistics.md gives the coverage of each.
 
     Args:
-        values: (n,) one value a patient; NaN are left out.
+        values: (n,) one value per patient; NaN are left out.
         resamples, seed: of the bootstrap; one seed gives one interval.
-        scale: least and greatest value of the metric.
-        noun: what a value is of.
+        scale: minimum and maximum of the metric.
+        noun: the unit of the sample.
 
     Returns:
-        Without limits for fewer than two values, and for equal ones, which show no spread to go by.
+        An interval without limits for fewer than two values, and for equal values, whose spread is unknown.
     """
     kept = np.asarray(values, dtype=np.float64)
     kept = kept[~np.isnan(kept)]
     sample = pluralize(kept.size, noun)
     if kept.size < 2:
         return Interval(None, "", sample)
-    if _equal(kept):
+    if _are_equal(kept):
         return Interval(None, "", f"{sample}, all with the same score")
     if kept.size < FEWEST_TO_RESAMPLE:
-        return Interval(t_limits(float(kept.mean()), [kept]), "t", sample).inside(scale)
-    return Interval(bca_limits(kept, resamples, seed), "BCa bootstrap", sample).inside(scale)
+        return Interval(t_limits(float(kept.mean()), [kept]), "t", sample).clip(scale)
+    return Interval(bca_limits(kept, resamples, seed), "BCa bootstrap", sample).clip(scale)
 
 
 def t_limits(mean: float, samples: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
-    """Student's t interval of a mean whose variance is the sum of what several samples contribute.
+    """Student's t interval of a mean whose variance is the sum of the contributions of several samples.
 
-    Each sample, of n values, contributes its variance divided by n, known to n - 1 degrees of freedom; those of the sum
-    are Satterthwaite's (1946, Biometrics Bulletin 2:110-114). With one sample it is the usual t interval.
+    A sample of n values contributes its variance divided by n, with n - 1 degrees of freedom; the degrees of freedom
+    of the sum are Satterthwaite's (1946, Biometrics Bulletin 2:110-114). With one sample it is the usual t interval.
 
     Args:
         mean: the middle of the interval.
@@ -125,7 +126,7 @@ def t_limits(mean: float, samples: Sequence[npt.NDArray[np.float64]]) -> tuple[f
 
     parts = np.array([sample.var(ddof=1) / sample.size for sample in samples])
     freedom = parts.sum() ** 2 / sum(part**2 / (sample.size - 1) for part, sample in zip(parts, samples, strict=True))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom) * math.sqrt(parts.sum()))
+    half = float(stats.t.ppf((1 + CONFIDENCE_LEVEL) / 2, freedom) * math.sqrt(parts.sum()))
     return mean - half, mean + half
 
 
@@ -137,16 +138,16 @@ def bca_limits(values: npt.NDArray[np.float64], resamples: int, seed: int) -> tu
         (values,),
         np.mean,
         n_resamples=resamples,
-        batch=max(1, AT_ONCE // values.size),
-        confidence_level=LEVEL,
+        batch=max(1, VALUES_AT_ONCE // values.size),
+        confidence_level=CONFIDENCE_LEVEL,
         method="BCa",
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return float(found.low), float(found.high)
 
 
-def _equal(values: npt.NDArray[np.float64]) -> bool:
-    return bool(np.ptp(np.round(values, SAME_SCORE)) == 0)
+def _are_equal(values: npt.NDArray[np.float64]) -> bool:
+    return bool(np.ptp(np.round(values, SCORE_DECIMALS)) == 0)
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class Summary:
         mean, sd, median, minimum, maximum: over the n values; NaN where there are none. sd has n - 1 in its
             denominator and is NaN below two values.
         ci95: limits of the 95% interval of the mean (`mean_interval`), or None.
-        ci95_kind: which kind of interval and over how many scans, or why there is none.
+        ci95_kind: the kind of interval and its number of scans, or why there is none.
     """
 
     n: int
@@ -172,8 +173,8 @@ class Summary:
     ci95: tuple[float, float] | None
     ci95_kind: str
 
-    def figures(self) -> MetricSummary:
-        """As files keep it."""
+    def to_record(self) -> MetricSummary:
+        """The summary as summary.json stores it."""
         return MetricSummary(
             n=self.n,
             left_out=self.left_out,
@@ -188,22 +189,22 @@ class Summary:
 
 
 def summarise(
-    values: Sequence[float] | npt.NDArray[np.float64], resamples: int, seed: int, scale: Range = ANY
+    values: Sequence[float] | npt.NDArray[np.float64], resamples: int, seed: int, scale: Range = UNBOUNDED
 ) -> Summary:
-    """Summarise one value a scan, each taken as one patient; NaN are counted and left out. See `mean_interval`."""
+    """Summarise one value per scan, each taken as one patient; NaN are counted and left out. See `mean_interval`."""
     given = np.asarray(values, dtype=np.float64)
     kept = given[~np.isnan(given)]
     nan = float("nan")
-    some = kept.size > 0
+    has_values = kept.size > 0
     interval = mean_interval(kept, resamples, seed, scale, "scan")
     return Summary(
         n=int(kept.size),
         left_out=int(given.size - kept.size),
-        mean=float(kept.mean()) if some else nan,
+        mean=float(kept.mean()) if has_values else nan,
         sd=float(kept.std(ddof=1)) if kept.size > 1 else nan,
-        median=float(np.median(kept)) if some else nan,
-        minimum=float(kept.min()) if some else nan,
-        maximum=float(kept.max()) if some else nan,
+        median=float(np.median(kept)) if has_values else nan,
+        minimum=float(kept.min()) if has_values else nan,
+        maximum=float(kept.max()) if has_values else nan,
         ci95=interval.limits,
         ci95_kind=interval.kind,
     )
@@ -214,56 +215,56 @@ def crossed_interval(
     runs: Sequence[Run],
     resamples: int = 10_000,
     seed: int = 0,
-    scale: Range = ANY,
+    scale: Range = UNBOUNDED,
 ) -> Interval:
-    """The 95% interval of the mean where draws of the labels, seeds and patients are each a sample.
+    """The 95% interval of the mean where draws of the labels, seeds and patients are three crossed random samples.
 
     Runs are not independent: those of one draw share their labels, those of one seed their pre-training, and all of
-    them the patients they are tested on. So the variance of the mean is the sum of three: that of the draws' means,
-    of the seeds' and of the patients', each divided by how many there are (`t_limits`). What two of them share, the
-    interactions, is counted more than once, which errs to the wide side. The interval tells how the mean would move
-    with other patients and with the model trained again, on another draw of the labels. Resampling instead (the
-    pigeonhole bootstrap, Owen 2007) holds the truth less often, since it cannot see how little two draws tell.
+    them their test patients. So the variance of the mean is the sum of three terms: the variances of the means of
+    draws, of seeds and of patients, each divided by their number (`t_limits`). Interactions are counted more than
+    once, which makes the interval wider, never narrower. The interval states how much the mean would vary with other
+    patients and with the model trained again on another draw of the labels. Resampling instead (the pigeonhole
+    bootstrap, Owen 2007) has a lower coverage, since it underestimates the variance of two draws.
 
-    It assumes that draws, seeds and patients are random samples of those one could have had. What there is one of adds
-    nothing: the interval is then for that draw or seed, which its sample says.
+    Draws, seeds and patients are assumed to be random samples. A factor with a single value (one draw, or one seed)
+    adds no variance: the interval then applies to that draw or seed alone, as its `sample` says.
 
     Args:
         scores: (runs, patients) of one method, or differences of two methods; NaN are left out of every mean.
         runs: the (draw, seed) of each row.
         resamples, seed: of the bootstrap that `mean_interval` may use where there is one run.
-        scale: least and greatest value of the metric, or of the difference.
+        scale: minimum and maximum of the metric, or of the difference.
 
     Returns:
-        With one run that of its patients. Without limits where fewer than two patients have a score, and for equal
-        scores.
+        For one run the interval over its patients. Without limits for fewer than two patients with a score, and for
+        equal scores.
 
     Raises:
-        ValueError: not as many runs as rows.
+        ValueError: the numbers of runs and of rows differ.
     """
     given = np.asarray(scores, dtype=np.float64)
     if len(runs) != len(given):
         raise ValueError(f"{len(given)} rows of scores for {len(runs)} runs")
-    of_runs, patients = mean_without_nan(given, axis=1), _known(mean_without_nan(given, axis=0))
+    of_runs, patients = mean_without_nan(given, axis=1), _drop_nan(mean_without_nan(given, axis=0))
     known: list[int] = np.flatnonzero(~np.isnan(of_runs)).tolist()
     if len(known) < 2 or patients.size < 2:
         return mean_interval(patients, resamples, seed, scale)
     draws, seeds = (_level_means(of_runs[known], [runs[row][factor] for row in known]) for factor in (0, 1))
     sample = f"{pluralize(draws.size, 'draw')}, {pluralize(seeds.size, 'seed')}, {pluralize(patients.size, 'patient')}"
     samples = [means for means in (draws, seeds, patients) if means.size > 1]
-    if all(map(_equal, samples)):
+    if all(map(_are_equal, samples)):
         return Interval(None, "", f"{sample}, all with the same score")
-    return Interval(t_limits(float(of_runs[known].mean()), samples), "t", sample).inside(scale)
+    return Interval(t_limits(float(of_runs[known].mean()), samples), "t", sample).clip(scale)
 
 
 def _level_means(of_runs: npt.NDArray[np.float64], levels: Sequence[int]) -> npt.NDArray[np.float64]:
-    """The mean of the runs of each level, a draw or a seed."""
+    """The mean over the runs of each level, a draw or a seed."""
     _, of_run = np.unique(levels, return_inverse=True)
     means: npt.NDArray[np.float64] = np.bincount(of_run, of_runs) / np.bincount(of_run)
     return means
 
 
-def _known(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _drop_nan(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return values[~np.isnan(values)]
 
 
@@ -273,10 +274,10 @@ class SignedRank:
 
     Attributes:
         n: patients with a score from both methods.
-        zeros: those among them whose scores are equal; they are left out of the ranking.
+        zeros: patients among them with equal scores; they are left out of the ranking.
         p: two-sided; NaN where no patient's scores differ.
-        least_p: the least p that so many patients can give, 2 · 2^-(n - zeros): where it is above 0.05, no
-            difference between the methods can be shown by this test however large it is.
+        least_p: the smallest p possible with that many patients, 2 · 2^-(n - zeros): where it is above 0.05, this
+            test cannot show any difference between the methods, however large.
     """
 
     n: int
@@ -286,25 +287,25 @@ class SignedRank:
 
     @property
     def can_reach_five_percent(self) -> bool:
-        """Whether enough patients differ for p < 0.05 to be possible at all."""
+        """Whether enough patients differ for p < 0.05 to be possible."""
         return self.n - self.zeros >= FEWEST_PATIENTS
 
 
 def signed_rank(differences: Sequence[float] | npt.NDArray[np.float64]) -> SignedRank:
     """Test whether paired differences lie symmetrically around 0 (Wilcoxon 1945), two-sided.
 
-    Zeros are left out before ranking (Wilcoxon's own way, `zero_method="wilcox"` of SciPy). The p is exact up to 50
-    patients without ties and up to 13 with ties; beyond, it is the normal approximation without continuity
+    Zeros are left out before ranking, as in Wilcoxon's paper (`zero_method="wilcox"` of SciPy). The p is exact up to
+    50 patients without ties and up to 13 with ties; above, it is the normal approximation without continuity
     correction.
 
     Args:
-        differences: (n,) one value a patient: a method's score minus the other's, each averaged over the patient's
-            scans and over the runs. NaN are left out.
+        differences: (n,) one value per patient: one method's score minus the other's, each averaged over the
+            patient's scans and over the runs. NaN are left out.
     """
     from scipy import stats
 
     given = np.asarray(differences, dtype=np.float64)
-    kept = np.round(given[~np.isnan(given)], SAME_SCORE)
+    kept = np.round(given[~np.isnan(given)], SCORE_DECIMALS)
     differing = kept[kept != 0]
     p = float(stats.wilcoxon(differing, zero_method="wilcox").pvalue) if differing.size else float("nan")
     return SignedRank(int(kept.size), int(kept.size - differing.size), p, min(1.0, 2.0 * 0.5**differing.size))
@@ -314,11 +315,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction of one family of tests (Holm 1979, Scandinavian Journal of Statistics 6:65-70).
 
     Args:
-        p_values: of all tests of the family; NaN (nothing to test) belongs to no family and stays NaN.
+        p_values: of all tests of the family; NaN (nothing to test) does not count as a test and stays NaN.
 
     Returns:
-        Adjusted p-values in the order given: comparing them with 0.05 keeps the chance of any false finding in the
-        family at 5%.
+        Adjusted p-values in the given order. Comparing them with 0.05 keeps the probability of any false positive in
+        the family at or below 5%.
 
     Raises:
         ValueError: a p outside 0…1.
@@ -360,11 +361,11 @@ def summarise_runs(
     runs: Sequence[Run],
     resamples: int = 10_000,
     seed: int = 0,
-    scale: Range = ANY,
+    scale: Range = UNBOUNDED,
 ) -> RunSummary:
-    """Summarise (runs, patients) scores of one method, `runs` naming the rows; NaN are left out of every mean."""
+    """Summarise the (runs, patients) scores of one method; `runs` are its rows. NaN are left out of every mean."""
     scores = np.asarray(scores, dtype=np.float64)
-    of_runs, of_patients = _known(mean_without_nan(scores, axis=1)), _known(mean_without_nan(scores, axis=0))
+    of_runs, of_patients = _drop_nan(mean_without_nan(scores, axis=1)), _drop_nan(mean_without_nan(scores, axis=0))
     return RunSummary(
         runs=int(of_runs.size),
         patients=int(of_patients.size),
@@ -376,7 +377,7 @@ def summarise_runs(
 
 
 def mean_without_nan(scores: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
-    """`np.nanmean` that gives NaN where there is nothing to average, without a warning."""
+    """`np.nanmean` without its warning where all values are NaN."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
         means: npt.NDArray[np.float64] = np.nanmean(scores, axis=axis)

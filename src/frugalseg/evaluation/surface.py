@@ -13,9 +13,9 @@ Floats = npt.NDArray[np.float64]
 
 
 def bounding_box(mask: Mask) -> tuple[slice, ...] | None:
-    """The smallest box that holds every true voxel, as slices; None where there is none."""
+    """The smallest box around all true voxels, as slices; None for an empty mask."""
     box: list[slice] = [slice(None)] * mask.ndim
-    # The axis that lies farthest apart in memory first: the rest then looks only at what is left of the array.
+    # The axis with the largest stride first: the other axes then read only the part of the array that is left.
     for axis in sorted(range(mask.ndim), key=lambda a: -abs(mask.strides[a])):
         others = tuple(a for a in range(mask.ndim) if a != axis)
         held = np.flatnonzero(mask[tuple(box)].any(axis=others))
@@ -25,8 +25,8 @@ def bounding_box(mask: Mask) -> tuple[slice, ...] | None:
     return tuple(box)
 
 
-def surface(mask: Mask) -> Mask:
-    """Voxels of the mask with a face neighbour outside it; beyond the array is outside.
+def find_surface(mask: Mask) -> Mask:
+    """Voxels of the mask with a face neighbour outside it; beyond the array counts as outside.
 
     This is the mask minus its erosion with the 6-neighbourhood in 3D (4 in 2D), MONAI's definition of an edge.
 
@@ -55,7 +55,7 @@ def surface_points(mask: Mask, to_mm: Floats) -> Floats:
     Returns:
         (N, D) in mm.
     """
-    points: Floats = np.argwhere(surface(mask)) @ to_mm.T
+    points: Floats = np.argwhere(find_surface(mask)) @ to_mm.T
     return points
 
 
@@ -63,11 +63,11 @@ def surface_points(mask: Mask, to_mm: Floats) -> Floats:
 class SurfaceDistances:
     """Distances in mm from every surface voxel of one mask to the nearest one of the other.
 
-    Surface voxels count equally; they are not weighted by the area of surface they stand for.
+    Surface voxels count equally; they are not weighted by the surface area that they represent.
 
     Attributes:
-        from_reference: (N,), one a surface voxel of the reference.
-        from_prediction: (M,), one a surface voxel of the prediction.
+        from_reference: (N,), one per surface voxel of the reference.
+        from_prediction: (M,), one per surface voxel of the prediction.
     """
 
     from_reference: Floats
@@ -75,7 +75,7 @@ class SurfaceDistances:
 
     @classmethod
     def between(cls, reference: Mask, prediction: Mask, to_mm: Floats, workers: int = -1) -> SurfaceDistances:
-        """Measure between two masks that both hold something.
+        """Measure between two masks that are both not empty.
 
         Args:
             reference: bool, D axes.
@@ -88,8 +88,8 @@ class SurfaceDistances:
         """
         a, b = surface_points(reference, to_mm), surface_points(prediction, to_mm)
         if not len(a) or not len(b):
-            raise ValueError("surface distances need two masks that hold something")
-        return cls(_nearest(a, b, workers), _nearest(b, a, workers))
+            raise ValueError("surface distances need two masks that are not empty")
+        return cls(_nearest_distances(a, b, workers), _nearest_distances(b, a, workers))
 
     def hausdorff(self, percentile: float = 100.0) -> float:
         """The larger of the two directed percentiles, mm; 100 is the Hausdorff distance, 95 is HD95."""
@@ -106,14 +106,14 @@ class SurfaceDistances:
         return near / (self.from_reference.size + self.from_prediction.size)
 
 
-def _nearest(points: Floats, among: Floats, workers: int) -> Floats:
-    # Surface voxels are spread evenly, so splitting at the middle is as good as at the median, and quicker.
+def _nearest_distances(points: Floats, among: Floats, workers: int) -> Floats:
+    # Surface voxels are spread evenly, so splitting at the midpoint is as good as at the median, and faster.
     tree = cKDTree(among, balanced_tree=False)
     distances: Floats = tree.query(points, workers=workers)[0]
     return distances
 
 
 def image_diagonal(shape: tuple[int, ...], to_mm: Floats) -> float:
-    """The longest diagonal of the image in mm, from outer corner to outer corner; no distance in it is longer."""
+    """The longest diagonal of the image in mm, between outer corners: no distance in the image is longer."""
     signs = np.array(np.meshgrid(*[(-1, 1)] * len(shape))).reshape(len(shape), -1)
     return float(np.linalg.norm(to_mm @ (signs * np.array(shape)[:, None]), axis=0).max())

@@ -1,1 +1,1 @@
-"""Grids of methods, backbones, label budgets and seeds, run to the end and reported."""
+"""Studies: grids of methods, backbones, label budgets, draws and seeds, and their report."""

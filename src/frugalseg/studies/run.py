@@ -1,4 +1,4 @@
-"""`frugalseg study`: run a plan, resumably, and report on it. `frugalseg report`: report again."""
+"""`frugalseg study`: run a plan and report on it; resumable. `frugalseg report`: write the report again."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from frugalseg.engine.threads import requested_threads, usable_cores
 from frugalseg.errors import OptionError, RunError, disk_errors
 from frugalseg.options import ReportOptions, StudyOptions
 from frugalseg.records.study import StudyRecord
-from frugalseg.studies.jobs.datasets import StudyDataset, check_data, resolve_datasets, scans_to_segment
+from frugalseg.studies.jobs.datasets import StudyDataset, check_data, locate_scans, resolve_datasets
 from frugalseg.studies.jobs.grid import Grid, build_grid, write_grid
 from frugalseg.studies.jobs.job import EvaluatedJob, Job, ModelJob, PretrainJob
 from frugalseg.studies.jobs.progress import ProgressDisplay
 from frugalseg.studies.jobs.scheduler import Schedule, run_jobs
-from frugalseg.studies.jobs.state import GRID, LOCK, SETTINGS, at_work, is_done
+from frugalseg.studies.jobs.state import GRID, LOCK, SETTINGS, is_done, lock_study
 from frugalseg.studies.jobs.trial_builder import Trial
-from frugalseg.studies.jobs.workers import LocalWorkers, Workers, visible_gpus
-from frugalseg.studies.plan.plan import Plan
+from frugalseg.studies.jobs.workers import LocalWorkers, Workers, list_visible_gpus
+from frugalseg.studies.plan.plan import StudyPlan
 from frugalseg.studies.plan.reader import read_plan
-from frugalseg.studies.plan.yaml_source import YamlValue, without_flags
+from frugalseg.studies.plan.yaml_source import YamlValue, flags_to_keys
 from frugalseg.studies.report.report import write_report
-from frugalseg.studies.report.results import PLAN, collect, write_tables
+from frugalseg.studies.report.results import PLAN, collect_results, write_tables
 from frugalseg.text import pluralize
 
 
 def study(options: StudyOptions) -> Path:
-    """Run every job of a plan that is not done, and return the path of the report, which is also printed.
+    """Run every job of a plan that is not done; return and print the path of the report.
 
     Raises:
-        OptionError: the plan is wrong, or its data cannot be prepared; the line is named, nothing was trained.
-        RunError: another process works on `out`; or jobs failed, after all others are done and reported.
-        DiskError: `out` cannot be made or written.
-        InterruptedRunError: stopped by the person; the same command goes on.
+        OptionError: the plan is wrong, or its data cannot be prepared; the line is named, and nothing was trained.
+        RunError: another process works on `out`; or jobs failed (raised after all other jobs are done and reported).
+        DiskError: `out` cannot be created or written.
+        InterruptedRunError: the user stopped the study; the same command resumes it.
     """
     check_out(options.out)
     plan = read_plan(options.plan, options.study)
@@ -49,39 +49,39 @@ def study(options: StudyOptions) -> Path:
     out = options.out.resolve()
     with disk_errors(out):
         _check_folder(out)
-    with at_work(out), closing(_make_workers(options, out)) as workers:
+    with lock_study(out), closing(_make_workers(options, out)) as workers:
         if not (out / SETTINGS).is_file():
-            _write_settings(out, options, workers)  # from now on the folder is a study's
+            _write_settings(out, options, workers)  # this makes the folder a study
         datasets = resolve_datasets(plan, out)
-        _prepare([(source.job, source.entry) for source in datasets.values()], out, workers)
+        _run_preparations([(source.job, source.entry) for source in datasets.values()], out, workers)
         check_data(plan, datasets)
-        _prepare(mask_preparations(plan, datasets, out), out, workers)
+        _run_preparations(list_mask_preparations(plan, datasets, out), out, workers)
         grid = build_grid(plan, datasets, out, workers.threads)
         _write_settings(out, options, workers)
-        _write_plan(out, plan)  # with the grid and no sooner: a plan that is refused leaves both as they were
+        _write_plan(out, plan)  # together with the grid: a plan that is refused changes neither
         write_grid(out / GRID, grid, plan)
         try:
-            progress = _train(grid, [trial for trial in grid.trials if wanted(trial)], out, workers)
+            progress = _run_trials(grid, [trial for trial in grid.trials if wanted(trial)], out, workers)
         finally:
-            path = _report(out)
+            path = _write_results(out)
     print(path)
-    if failed := progress.failed():
+    if failed := progress.failed_jobs():
         raise RunError(
-            f"{len(failed)} of {pluralize(len(progress.jobs), 'job')} failed; the report shows the gaps",
-            f"see `frugalseg study status {options.out}`; the same command tries them again",
+            f"{len(failed)} of {pluralize(len(progress.jobs), 'job')} failed; the report lists the missing runs",
+            f"see `frugalseg study status {options.out}`; run the same command again to retry them",
         )
     return path
 
 
 def report(options: ReportOptions) -> Path:
-    """Write the tables and the report of a study again, from what is done; returns the report's path."""
-    path = _report(options.folder.resolve())
+    """Write the tables and the report of a study again, from the finished runs; returns the report's path."""
+    path = _write_results(options.folder.resolve())
     print(path)
     return path
 
 
-def _report(out: Path) -> Path:
-    results = collect(out)
+def _write_results(out: Path) -> Path:
+    results = collect_results(out)
     write_tables(results, out)
     return write_report(results, out)
 
@@ -93,11 +93,11 @@ def _check_folder(out: Path) -> None:
         raise RunError(f"{out} is not the folder of a study", "choose another --out")
 
 
-def _parse_only(texts: Sequence[str], plan: Plan) -> Callable[[Trial], bool]:
-    """Which trials `--only` names: those that agree in every key; a key given twice allows both values.
+def _parse_only(texts: Sequence[str], plan: StudyPlan) -> Callable[[Trial], bool]:
+    """The filter of trials by `--only`: every key must match; a key given twice allows both values.
 
     Raises:
-        OptionError: a key or a value that the plan does not have.
+        OptionError: a key or a value that is not in the plan.
     """
     known = {
         "method": [method.name for method in plan.methods],
@@ -110,23 +110,21 @@ def _parse_only(texts: Sequence[str], plan: Plan) -> Callable[[Trial], bool]:
     for text in texts:
         key, _, value = text.partition("=")
         if key not in known:
-            raise OptionError(
-                f"--only {text!r} names no part of the grid", f"write {', '.join(f'{k}=…' for k in known)}"
-            )
-        there = [str(v) for v in known[key]]
+            raise OptionError(f"--only {text!r} has no known key", f"write {', '.join(f'{k}=…' for k in known)}")
+        choices = [str(v) for v in known[key]]
         if key == "budget":  # 1 scan is `1 scans` in a plan
             with suppress(OptionError):
                 value = str(Budget.parse(value, none=True))
-        if value not in there:
-            raise OptionError(f"--only {text!r}: the plan has no such {key}", f"choose of: {', '.join(there)}")
+        if value not in choices:
+            raise OptionError(f"--only {text!r}: the plan has no such {key}", f"choose from: {', '.join(choices)}")
         chosen.setdefault(key, set()).add(value)
-    return lambda trial: all(values & _places(trial, key) for key, values in chosen.items())
+    return lambda trial: all(values & _grid_values(trial, key) for key, values in chosen.items())
 
 
-def _places(trial: Trial, key: str) -> set[str]:
-    """Where a trial stands along one axis of the grid."""
-    places = {"draw": trial.runs.draws, "seed": trial.runs.seeds}.get(key) or (getattr(trial, key),)
-    return {str(place) for place in places}
+def _grid_values(trial: Trial, key: str) -> set[str]:
+    """The values of a trial for one key of the grid; several where it represents several draws or seeds."""
+    values = {"draw": trial.runs.draws, "seed": trial.runs.seeds}.get(key) or (getattr(trial, key),)
+    return {str(value) for value in values}
 
 
 def _make_workers(options: StudyOptions, out: Path) -> Workers:
@@ -135,7 +133,7 @@ def _make_workers(options: StudyOptions, out: Path) -> Workers:
         from frugalseg.studies.jobs.ray_workers import RayWorkers
 
         return RayWorkers(out, options.ray, options.jobs, threads if options.ray == "local" else options.threads)
-    return LocalWorkers(out, options.jobs or 1, threads, visible_gpus())
+    return LocalWorkers(out, options.jobs or 1, threads, list_visible_gpus())
 
 
 def _write_settings(out: Path, options: StudyOptions, workers: Workers) -> None:
@@ -150,16 +148,18 @@ def _write_settings(out: Path, options: StudyOptions, workers: Workers) -> None:
     ).write(out / SETTINGS)
 
 
-def _write_plan(out: Path, plan: Plan) -> None:
+def _write_plan(out: Path, plan: StudyPlan) -> None:
     with atomic_write(out / PLAN, "w") as file:
-        file.write("# The plan with every default filled in; `frugalseg study THIS_FILE --out …` runs it again.\n")
-        yaml.safe_dump(plan.resolved(), file, sort_keys=False, allow_unicode=True)
+        file.write("# The plan with every default. Run it again with `frugalseg study THIS_FILE --out …`.\n")
+        yaml.safe_dump(plan.to_values(), file, sort_keys=False, allow_unicode=True)
 
 
-def mask_preparations(plan: Plan, datasets: dict[str, StudyDataset], out: Path) -> list[tuple[Job, YamlValue]]:
-    """What mask makers need before the grid is known, each with its place in the plan."""
+def list_mask_preparations(
+    plan: StudyPlan, datasets: dict[str, StudyDataset], out: Path
+) -> list[tuple[Job, YamlValue]]:
+    """The preparation jobs of the mask makers, each with its place in the plan."""
     prepared = (
-        method.masks.preparation(method.name, scans_to_segment(plan, test, datasets, out))
+        method.masks.preparation_job(method.name, locate_scans(plan, test, datasets, out))
         for method in plan.methods
         if method.masks is not None
         for test in plan.tests
@@ -167,35 +167,39 @@ def mask_preparations(plan: Plan, datasets: dict[str, StudyDataset], out: Path) 
     return [preparation for preparation in prepared if preparation is not None]
 
 
-def _prepare(jobs: Sequence[tuple[Job, YamlValue]], out: Path, workers: Workers) -> None:
-    """Do what comes before the grid is known, each named by its place in the plan; what fails ends the study."""
+def _run_preparations(jobs: Sequence[tuple[Job, YamlValue]], out: Path, workers: Workers) -> None:
+    """Run the jobs that come before the grid is built.
+
+    Raises:
+        OptionError: a job failed; with its place in the plan.
+    """
     if not jobs:
         return
     with ProgressDisplay("preparing", workers.at_once) as display:
         progress = run_jobs([job for job, _ in jobs], out, workers, display)
-    if failed := progress.failed():
+    if failed := progress.failed_jobs():
         entries = {job.id: entry for job, entry in jobs}
         job, state = next(iter(failed.items()))
-        problem, _, cure = without_flags(state.error).partition("\n  → ")
+        problem, _, cure = flags_to_keys(state.error).partition("\n  → ")
         raise entries[job].error(f"cannot be prepared: {problem}", cure or f"see {out / state.log}")
 
 
-def _train(grid: Grid, trials: Sequence[Trial], out: Path, workers: Workers) -> Schedule:
-    jobs = grid.jobs(trials)
+def _run_trials(grid: Grid, trials: Sequence[Trial], out: Path, workers: Workers) -> Schedule:
+    jobs = grid.list_jobs(trials)
     done = sum(map(is_done, jobs))
     kinds = {kind: sum(type(job) is kind for job in jobs) for kind in (PretrainJob, ModelJob, EvaluatedJob)}
-    further = f", {pluralize(kinds[EvaluatedJob], 'further set')} of masks" if kinds[EvaluatedJob] else ""
+    further = f", {pluralize(kinds[EvaluatedJob], 'set')} of masks from mask makers" if kinds[EvaluatedJob] else ""
     say(
         f"{pluralize(kinds[ModelJob], 'model')}, {pluralize(kinds[PretrainJob], 'pre-training')}{further}"
-        f"{f', {done} of them done before' if done else ''}; "
-        f"{workers.at_once} at once with {pluralize(workers.threads, 'thread')} each"
+        f"{f', {done} of them already done' if done else ''}; "
+        f"{pluralize(workers.at_once, 'job')} at a time with {pluralize(workers.threads, 'thread')} each"
     )
     with ProgressDisplay("study", workers.at_once) as display:
-        return run_jobs(jobs, out, workers, _Watchers(display, trials, out))
+        return run_jobs(jobs, out, workers, _StudyMonitor(display, trials, out))
 
 
-class _Watchers:
-    """The display, and a new report whenever all models of a draw and seed are through."""
+class _StudyMonitor:
+    """Updates the display, and writes a new report whenever all trials of a draw and seed have ended."""
 
     def __init__(self, display: ProgressDisplay, trials: Sequence[Trial], out: Path) -> None:
         self._display, self._out = display, out
@@ -205,14 +209,13 @@ class _Watchers:
 
     def __call__(self, progress: Schedule, running: list[str]) -> None:
         self._display(progress, running)
-        through = [run for run, jobs in self._open.items() if jobs <= progress.ended.keys()]
-        for run in through:
-            new = self._open.pop(run) - progress.before
-            if new and self._open:  # the last one is reported at the end anyway
+        for run in [run for run, jobs in self._open.items() if jobs <= progress.ended.keys()]:
+            new = self._open.pop(run) - progress.done_before
+            if new and self._open:  # after the last one, the study writes its report anyway
                 self._report_so_far()
 
     def _report_so_far(self) -> None:
         try:
-            _report(self._out)
-        except Exception as error:  # a day of training must not end over a table that the end writes again
+            _write_results(self._out)
+        except Exception as error:  # must not end the study: the report is written again at its end
             warnings.warn(f"the report could not be written yet ({type(error).__name__}: {error})", stacklevel=2)

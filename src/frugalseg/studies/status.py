@@ -1,4 +1,4 @@
-"""`frugalseg study status`: how far a study is."""
+"""`frugalseg study status`: the progress of a study."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from rich.table import Table
 
 from frugalseg.options import StudyStatusOptions
 from frugalseg.records.study import GridRecord, JobState, StudyRecord
-from frugalseg.studies.jobs.job import kind_of
-from frugalseg.studies.jobs.job_progress import in_words, read_job_progress, seconds_left
-from frugalseg.studies.jobs.state import GRID, LOCK, SETTINGS, read_state, someone_at_work
-from frugalseg.studies.report.results import StudyResults, collect
+from frugalseg.studies.jobs.job import runtime_group
+from frugalseg.studies.jobs.job_progress import estimate_seconds_left, format_duration, read_job_progress
+from frugalseg.studies.jobs.state import GRID, LOCK, SETTINGS, is_study_running, read_state
+from frugalseg.studies.report.results import TRIAL_STATES, StudyResults, collect_results
 from frugalseg.text import pluralize
 
-STATES = ("done", "running", "failed", "waiting")
-NOBODY = "not running; rerun the same `frugalseg study` command to resume"
-UNKNOWN = "running or not is unknown on this file system: the states are those that the jobs last recorded"
+NOT_RUNNING = "not running; rerun the same `frugalseg study` command to resume"
+RUNNING_UNKNOWN = "whether the study is running is unknown; shown are the states that the jobs last recorded"
 
 
 def study_status(options: StudyStatusOptions) -> str:
-    """Print how far the study is; returns what was printed.
+    """Print and return the progress of a study.
 
     Raises:
-        RunError: there is no study in the folder.
+        RunError: the folder holds no study.
     """
     console = Console(highlight=False)
     with console.capture() as capture:
@@ -38,25 +37,25 @@ def study_status(options: StudyStatusOptions) -> str:
 
 
 def describe_status(folder: Path) -> list[str | Table]:
-    """The status as lines and a table: what is done of what, what runs, what failed, how long it will take."""
-    results = collect(folder)
+    """The status as lines and a table: counts by state, running jobs, failed jobs and the estimated time left."""
+    results = collect_results(folder)
     grid = GridRecord.read(folder / GRID)
-    at_work = someone_at_work(folder)
-    states = {job: read_state(folder, job) for job in _jobs(grid)}
+    is_running = is_study_running(folder)
+    states = {job: read_state(folder, job) for job in _list_jobs(grid)}
     counts = results.trials["state"].value_counts()
-    told = ", ".join(f"{counts[state]} {state}" for state in STATES if state in counts)
-    models = pluralize(len(results.trials), "model")
-    parts: list[str | Table] = [f"{results.name}: {told} of {models}", _done_table(results)]
-    if at_work is not False:
+    state_counts = ", ".join(f"{counts[state]} {state}" for state in TRIAL_STATES if state in counts)
+    planned = pluralize(len(results.trials), "run")
+    parts: list[str | Table] = [f"{results.name}: {state_counts} of {planned}", _make_done_table(results)]
+    if is_running is not False:
         parts += [
-            _running_line(None if run is None else folder / run, job, states[job])
-            for job, run in _jobs(grid).items()
+            _describe_running(None if run is None else folder / run, job, states[job])
+            for job, run in _list_jobs(grid).items()
             if states[job].state == "running"
         ]
-    if at_work:
-        parts.append(f"about {in_words(_left(folder, states))} left")
+    if is_running:
+        parts.append(f"about {format_duration(_estimate_left(folder, states))} left")
     elif (results.trials["state"] != "done").any():
-        parts.append(NOBODY if at_work is False else f"{UNKNOWN} ({folder / LOCK} cannot be opened)")
+        parts.append(NOT_RUNNING if is_running is False else f"{RUNNING_UNKNOWN} ({folder / LOCK} cannot be opened)")
     parts += [
         f"failed: {job}: {state.error.splitlines()[0]} ({state.log})"
         for job, state in states.items()
@@ -65,24 +64,27 @@ def describe_status(folder: Path) -> list[str | Table]:
     return parts
 
 
-def _running_line(run: Path | None, job: str, state: JobState) -> str:
-    how_far = "making masks" if run is None else read_job_progress(run).text
-    return f"running: {job}: {how_far}, for {in_words(time.time() - state.started)}"
+def _describe_running(run: Path | None, job: str, state: JobState) -> str:
+    progress = "making masks" if run is None else read_job_progress(run).text
+    return f"running: {job}: {progress}, for {format_duration(time.time() - state.started)}"
 
 
-def _done_table(results: StudyResults) -> Table:
-    """Methods × budgets: models done of models planned."""
+def _make_done_table(results: StudyResults) -> Table:
+    """Methods × budgets: runs done and planned."""
     table = Table("method", *results.budgets, title="done / planned", title_justify="left")
     done = results.trials.assign(done=results.trials["state"] == "done")
     for method in results.methods:
-        mine = done[done["method"] == method]
-        per_budget = (mine[mine["budget"] == budget]["done"] for budget in results.budgets)
+        of_method = done[done["method"] == method]
+        per_budget = (of_method[of_method["budget"] == budget]["done"] for budget in results.budgets)
         table.add_row(method, *(f"{int(column.sum())} / {len(column)}" for column in per_budget))
     return table
 
 
-def _jobs(grid: GridRecord) -> dict[str, str | None]:
-    """Job id → folder of its training (of the model it goes on with; None without one), of all jobs but preparing."""
+def _list_jobs(grid: GridRecord) -> dict[str, str | None]:
+    """Job id → run folder of its training, or of the model whose masks it processes (None without a model).
+
+    Preparation jobs are left out.
+    """
     jobs: dict[str, str | None] = {}
     for trial in grid.trials:
         if trial.pretrain is not None:
@@ -91,10 +93,10 @@ def _jobs(grid: GridRecord) -> dict[str, str | None]:
     return jobs
 
 
-def _left(folder: Path, states: Mapping[str, JobState]) -> float | None:
+def _estimate_left(folder: Path, states: Mapping[str, JobState]) -> float | None:
     took: dict[str, list[float]] = {}
     for job, state in states.items():
         if state.state == "done":
-            took.setdefault(kind_of(job), []).append(state.seconds)
-    to_do = [kind_of(job) for job, state in states.items() if state.state not in {"done", "failed"}]
-    return seconds_left(took, to_do, StudyRecord.read(folder / SETTINGS).jobs)
+            took.setdefault(runtime_group(job), []).append(state.seconds)
+    to_do = [runtime_group(job) for job, state in states.items() if state.state not in {"done", "failed"}]
+    return estimate_seconds_left(took, to_do, StudyRecord.read(folder / SETTINGS).jobs)

@@ -1,1 +1,1 @@
-"""A study's jobs: trials, workers, scheduler."""
+"""The jobs of a study: trials, workers, scheduler."""

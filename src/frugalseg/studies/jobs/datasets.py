@@ -1,4 +1,4 @@
-"""The data sets of a study where they lie, and what must be true of them before anything is trained."""
+"""The prepared data sets of a study, and the checks on them before anything is trained."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from frugalseg.records.store import ScanEntry
 from frugalseg.studies.jobs.job import Phantoms, PrepareJob, short_hash, slug
 from frugalseg.studies.plan.data import DataPlan, ScansToSegment, TestPlan
 from frugalseg.studies.plan.method import MethodPlan
-from frugalseg.studies.plan.options import NOWHERE, SHOWN
-from frugalseg.studies.plan.plan import Plan
+from frugalseg.studies.plan.options import GREY_OPTIONS, UNKNOWN_PATH
+from frugalseg.studies.plan.plan import StudyPlan
 from frugalseg.studies.plan.yaml_source import YamlValue
 from frugalseg.text import pluralize
 
 
 @dataclass(frozen=True)
-class Scan:
+class LabelledScan:
     """A scan with a mask.
 
     Attributes:
-        fingerprint: of its voxels.
-        mask: SHA-256 of the file of its mask.
+        fingerprint: hash of its voxels.
+        mask: SHA-256 of its mask's file.
     """
 
     case: str
@@ -43,11 +43,11 @@ class Scan:
 
 @dataclass(frozen=True)
 class StudyDataset:
-    """A data set.
+    """A data set of the plan and the job that prepares it.
 
     Attributes:
-        job: what makes its store (its list of scans, where it is only tested on).
-        entry: where the plan names it.
+        job: makes its store, or only an index of its scans if it is used only for testing.
+        entry: its place in the plan.
     """
 
     name: str
@@ -56,7 +56,7 @@ class StudyDataset:
 
     @property
     def store(self) -> SliceStore:
-        """The store; there once the job is done."""
+        """The store; exists once the job is done."""
         return SliceStore.open(self.job.options.out)
 
     @property
@@ -65,30 +65,34 @@ class StudyDataset:
         options = self.job.options
         return options.labels or options.images / "labelsTr"
 
-    def scans(self) -> list[Scan]:
-        """The labelled scans, by case id; there once the job is done."""
+    def labelled_scans(self) -> list[LabelledScan]:
+        """The labelled scans, in the order of their case ids; known once the job is done."""
         if self.job.test_only:
             scans: Sequence[IndexedScan | ScanEntry] = ScanIndex.read(self.job.options.out).scans
         else:
             scans = self.store.record.scans
-        return [Scan(s.case, s.patient, s.fingerprint, s.labels_sha256) for s in scans if s.labels_sha256 is not None]
+        return [
+            LabelledScan(s.case, s.patient, s.fingerprint, s.labels_sha256)
+            for s in scans
+            if s.labels_sha256 is not None
+        ]
 
 
-def resolve_datasets(plan: Plan, out: Path) -> dict[str, StudyDataset]:
+def resolve_datasets(plan: StudyPlan, out: Path) -> dict[str, StudyDataset]:
     """Every data set that the plan uses, with the job that prepares it.
 
-    A folder's name contains a hash of its options, so a changed plan never uses an old store.
+    The name of a store contains a hash of its options, so a changed plan never uses an old store.
     """
     trained = {plan.train, *(m.pretrain_data for m in plan.methods if m.pretrain is not None)}
     used = trained | {test.data for test in plan.tests}
-    return {name: _resolve(data, out, name not in trained) for name, data in plan.data.items() if name in used}
+    return {name: _resolve_dataset(data, out, name not in trained) for name, data in plan.data.items() if name in used}
 
 
-def _resolve(data: DataPlan, out: Path, test_only: bool) -> StudyDataset:
+def _resolve_dataset(data: DataPlan, out: Path, test_only: bool) -> StudyDataset:
     options, phantoms = data.options, None
     if data.phantoms is not None:
-        made = {"count": data.phantoms, "grid": data.grid, "seed": options.seed}
-        folder = out / "phantoms" / f"{slug(data.name)}-{short_hash(made)}"
+        cohort = {"count": data.phantoms, "grid": data.grid, "seed": options.seed}
+        folder = out / "phantoms" / f"{slug(data.name)}-{short_hash(cohort)}"
         phantoms = Phantoms(folder, slug(data.name), data.phantoms, data.grid, options.seed)
         options = replace(options, images=folder / "images", labels=folder / "labels")
     name = f"{slug(data.name)}-{short_hash(asdict(options))}"
@@ -97,32 +101,32 @@ def _resolve(data: DataPlan, out: Path, test_only: bool) -> StudyDataset:
     return StudyDataset(data.name, job, data.entry)
 
 
-def tested_scans(test: TestPlan, datasets: Mapping[str, StudyDataset]) -> list[Scan]:
+def list_test_scans(test: TestPlan, datasets: Mapping[str, StudyDataset]) -> list[LabelledScan]:
     """The scans of a test set.
 
     Raises:
         OptionError: there are none.
     """
-    scans = datasets[test.data].scans()
+    scans = datasets[test.data].labelled_scans()
     if test.patients == "test":
-        held_out = set(_split(test, datasets).test)
+        held_out = set(_read_split(test, datasets).test)
         scans = [scan for scan in scans if scan.patient in held_out]
     if not scans:
         raise test.entry.error(
             f"{test.data} has no labelled {'test ' if test.patients == 'test' else ''}patients",
-            "hold some out by fractions: or split:" if test.patients == "test" else "add masks",
+            "hold some out with fractions: or split:" if test.patients == "test" else "add masks",
         )
     return scans
 
 
-def scans_to_segment(plan: Plan, test: TestPlan, datasets: Mapping[str, StudyDataset], out: Path) -> ScansToSegment:
-    """The scans of a test set as mask makers are given them.
+def locate_scans(plan: StudyPlan, test: TestPlan, datasets: Mapping[str, StudyDataset], out: Path) -> ScansToSegment:
+    """The scans of a test set, as input of mask makers and predictions.
 
     Raises:
         OptionError: there are none.
     """
     options = datasets[test.data].job.options
-    # Models are told what they know, where the plan says what the scans are.
+    # If the plan states the modality of the scans, models are given that of their training set, which fits them.
     modality: Modality = "auto"
     if stated_modality(options) != "auto":
         modality = datasets[plan.train].store.intensity.kind
@@ -130,27 +134,27 @@ def scans_to_segment(plan: Plan, test: TestPlan, datasets: Mapping[str, StudyDat
         name=test.name,
         images=options.images,
         references=datasets[test.data].references,
-        case=tuple(scan.case for scan in tested_scans(test, datasets)),
+        case=tuple(scan.case for scan in list_test_scans(test, datasets)),
         target=tuple(options.target),
         modality=modality,
-        grey={name: getattr(options, name) for name in SHOWN},
+        grey={name: getattr(options, name) for name in GREY_OPTIONS},
         study=out,
     )
 
 
-def _split(test: TestPlan, datasets: Mapping[str, StudyDataset]) -> Split:
+def _read_split(test: TestPlan, datasets: Mapping[str, StudyDataset]) -> Split:
     job = datasets[test.data].job
     if not job.test_only:
         return datasets[test.data].store.split()
     return ScanIndex.read(job.options.out).split
 
 
-def check_data(plan: Plan, datasets: Mapping[str, StudyDataset]) -> None:
-    """What can only be known once the scans are read, and must be before anything is trained.
+def check_data(plan: StudyPlan, datasets: Mapping[str, StudyDataset]) -> None:
+    """The checks of a plan that need the scans to be read, done before anything is trained.
 
     Raises:
-        OptionError: a budget asks for more than there is; a test set holds scans that models are trained, chosen or
-            (unless the method is transductive) pre-trained on. Each names the line of the plan.
+        OptionError: with the line of the plan: a budget exceeds the labels available; or a test set holds scans that
+            models are trained on, selected on or (unless the method is transductive) pre-trained on.
     """
     store = datasets[plan.train].store
     split = store.split()
@@ -159,36 +163,40 @@ def check_data(plan: Plan, datasets: Mapping[str, StudyDataset]) -> None:
     learned = store.fingerprints_of_patients({*split.train, *split.validation})
     names = {scan.case for scan in store.record.scans if scan.patient in {*split.train, *split.validation}}
     for test in plan.tests:
-        scans = {scan.fingerprint: scan.case for scan in tested_scans(test, datasets)}
+        scans = {scan.fingerprint: scan.case for scan in list_test_scans(test, datasets)}
         if leaked := sorted(scans[seen] for seen in learned & scans.keys()):
             raise test.entry.error(
-                f"models are trained or chosen on {len(leaked)} of its {pluralize(len(scans), 'scan')} "
+                f"models are trained or selected on {len(leaked)} of its {pluralize(len(scans), 'scan')} "
                 f"({', '.join(leaked[:5])})",
                 "test on other scans, or on patients: test",
             )
         if alike := sorted(names & set(scans.values())):
             warnings.warn(
-                f"the test set {test.name} and {plan.train} share case ids ({', '.join(alike[:5])}) with other voxels; "
-                "make sure that they are other patients",
+                f"the test set {test.name} and {plan.train} share case ids ({', '.join(alike[:5])}), but the voxels "
+                "differ; make sure that these are different patients",
                 stacklevel=2,
             )
         for method in plan.methods:
             _check_pretraining(method, test, scans, datasets)
     held_out = store.fingerprints_of_patients({*split.validation, *split.test})
     for method in plan.methods:
-        if method.pretrain is not None and not method.transductive and held_out & _seen(method, datasets):
+        if (
+            method.pretrain is not None
+            and not method.transductive
+            and held_out & _pretraining_fingerprints(method, datasets)
+        ):
             raise method.entry.error(
                 f"its pre-training on {method.pretrain_data} sees scans that {plan.train} holds out",
-                _way_out(method),
+                _suggest_cure(method),
             )
 
 
-def _check_budgets(plan: Plan, method: MethodPlan, store: SliceStore, split: Split) -> None:
+def _check_budgets(plan: StudyPlan, method: MethodPlan, store: SliceStore, split: Split) -> None:
     if method.training is None:
         return
     usable = store.slices[store.is_middle(method.training.values.get("middle_fraction", 1.0))]
 
-    def labels(text: str, entry: YamlValue, draw: int) -> bytes:
+    def draw_budget(text: str, entry: YamlValue, draw: int) -> bytes:
         try:
             return draw_labels(usable, split.train, Budget.parse(text), draw, store.presence_columns).tobytes()
         except SplitError as error:
@@ -196,10 +204,11 @@ def _check_budgets(plan: Plan, method: MethodPlan, store: SliceStore, split: Spl
 
     drawn: dict[bytes, str] = {}
     for text, draw in itertools.product(method.budgets, plan.draws):
-        other = drawn.setdefault(labels(text, plan.budget_entries[text], draw), text)
+        other = drawn.setdefault(draw_budget(text, plan.budget_entries[text], draw), text)
         if other != text:
             warnings.warn(
-                f"{other} and {text} of {plan.train} are the same labels: both columns show the same", stacklevel=2
+                f"{other} and {text} of {plan.train} are the same labels, so their columns show the same results",
+                stacklevel=2,
             )
 
 
@@ -208,22 +217,22 @@ def _check_pretraining(
 ) -> None:
     if method.pretrain is None or method.transductive:
         return
-    if leaked := sorted(scans[seen] for seen in _seen(method, datasets) & scans.keys()):
+    if leaked := sorted(scans[seen] for seen in _pretraining_fingerprints(method, datasets) & scans.keys()):
         raise method.entry.error(
             f"its pre-training on {method.pretrain_data} sees {pluralize(len(leaked), 'scan')} of the test set "
             f"{test.name} ({', '.join(leaked[:5])})",
-            _way_out(method),
+            _suggest_cure(method),
         )
 
 
-def _way_out(method: MethodPlan) -> str:
+def _suggest_cure(method: MethodPlan) -> str:
     assert method.pretrain is not None
-    if METHODS[PretrainOptions(data=NOWHERE, out=NOWHERE, **method.pretrain).method].annotation != "none":
-        return "pre-train on other scans: the labels it learns from may not be those of held-out scans"
-    return "say transductive: true to do so knowingly; every table then marks the method"
+    if METHODS[PretrainOptions(data=UNKNOWN_PATH, out=UNKNOWN_PATH, **method.pretrain).method].annotation != "none":
+        return "pre-train on other scans: it must not learn from labels of held-out scans"
+    return "set transductive: true if this is intended; every table then marks the method"
 
 
-def _seen(method: MethodPlan, datasets: Mapping[str, StudyDataset]) -> set[str]:
+def _pretraining_fingerprints(method: MethodPlan, datasets: Mapping[str, StudyDataset]) -> set[str]:
     """Fingerprints of the scans that the method's pre-training may see."""
     store = datasets[method.pretrain_data].store
     return store.fingerprints_of_patients(set(store.patients if method.transductive else store.split().train))

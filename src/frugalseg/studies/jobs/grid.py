@@ -1,7 +1,7 @@
-"""The grid of a study: every place, and the jobs that fill it.
+"""The grid of a study: its trials and their jobs.
 
-A job's id ends in a hash of everything that shapes its result: options, data, and the pre-training it starts from. So
-trials that agree share a pre-training, a changed plan keeps what is still asked for, and nothing is mixed up.
+A job's id ends in a hash of everything that determines its result: options, data, and the pre-training it starts from.
+So trials share a pre-training where they can, and a changed plan reuses all results that still apply and no others.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frugalseg.records.study import GridRecord, PlannedPretraining, PlannedTest, PlannedTrial
-from frugalseg.studies.jobs.datasets import Scan, StudyDataset
+from frugalseg.studies.jobs.datasets import LabelledScan, StudyDataset
 from frugalseg.studies.jobs.equivalent_runs import RunGroups
 from frugalseg.studies.jobs.job import Job
 from frugalseg.studies.jobs.trial_builder import Trial, TrialBuilder
-from frugalseg.studies.plan.plan import Plan
+from frugalseg.studies.plan.plan import StudyPlan
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Every trial, in the order in which they are done: methods and budgets of a draw, then the next draw, then seed.
+    """Every trial, in the order in which they are run: methods and budgets of a draw, then the next draw, then seed.
 
-    A study that is stopped early has seen several draws then, which differ more than seeds do.
+    So a study that is stopped early covers several draws, which differ more than seeds do.
 
     Attributes:
         tests: test set → its scans.
     """
 
     trials: tuple[Trial, ...]
-    tests: dict[str, list[Scan]]
+    tests: dict[str, list[LabelledScan]]
 
-    def jobs(self, trials: Sequence[Trial] | None = None) -> list[Job]:
-        """The jobs of these trials (of all by default), each once, and after those that it needs."""
+    def list_jobs(self, trials: Sequence[Trial] | None = None) -> list[Job]:
+        """The jobs of these trials (default: of all), each once, and after the jobs that it needs."""
         jobs: dict[str, Job] = {}
         for trial in self.trials if trials is None else trials:
             for job in (trial.pretrain, trial.model, trial.job):
@@ -42,26 +42,26 @@ class Grid:
         return list(jobs.values())
 
 
-def build_grid(plan: Plan, datasets: Mapping[str, StudyDataset], out: Path, threads: int) -> Grid:
-    """The grid of a plan whose data sets are prepared; nothing is written but splits."""
+def build_grid(plan: StudyPlan, datasets: Mapping[str, StudyDataset], out: Path, threads: int) -> Grid:
+    """The grid of a plan whose data sets are prepared; writes only the splits of transductive pre-trainings."""
     builder = TrialBuilder(plan, datasets, out, threads)
     groups = RunGroups(plan, datasets[plan.train].store)
     runs = itertools.product(plan.seeds, plan.draws)
     grid = itertools.product(runs, plan.budgets, plan.backbones, plan.methods)
     trials = (
-        builder.trial(method, backbone, budget, equivalent)
+        builder.build_trial(method, backbone, budget, equivalent)
         for (seed, draw), budget, backbone, method in grid
         if backbone in method.backbones
-        if (equivalent := groups.at(method, budget, draw, seed)) is not None
+        if (equivalent := groups.find_runs(method, budget, draw, seed)) is not None
     )
     return Grid(tuple(trials), builder.scans)
 
 
-def write_grid(path: Path, grid: Grid, plan: Plan) -> None:
-    """Write the grid as JSON, its paths relative to the study's folder."""
+def write_grid(path: Path, grid: Grid, plan: StudyPlan) -> None:
+    """Write the grid as JSON, with paths relative to the study's folder."""
     folder = path.parent
 
-    def inside(target: Path) -> str:
+    def relative_path(target: Path) -> str:
         return target.relative_to(folder).as_posix()
 
     trials = [
@@ -77,12 +77,12 @@ def write_grid(path: Path, grid: Grid, plan: Plan) -> None:
             transductive=trial.transductive,
             uses_test_references=trial.uses_test_references,
             annotation=trial.annotation,
-            semi="none" if trial.model is None else trial.model.training.unlabelled(trial.model.options),
-            folder=None if trial.model is None else inside(trial.model.run),
+            semi="none" if trial.model is None else trial.model.training.unlabelled_use(trial.model.options),
+            folder=None if trial.model is None else relative_path(trial.model.run),
             pretrain=None
             if trial.pretrain is None
-            else PlannedPretraining(trial.pretrain.id, inside(trial.pretrain.run)),
-            tests={test.name: inside(test.evaluate.out) for test in trial.job.tests},
+            else PlannedPretraining(trial.pretrain.id, relative_path(trial.pretrain.run)),
+            tests={test.name: relative_path(test.evaluate.out) for test in trial.job.tests},
         )
         for trial in grid.trials
     ]

@@ -1,4 +1,4 @@
-"""Looking at scans that are only tested on: enough to know them again, and that they can be read."""
+"""Indexing scans that are only used for testing: they are read once, to check and to identify them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from frugalseg.text import pluralize
 def index_test_scans(options: PrepareOptions) -> None:
     """Write `options.out`, a JSON file of every labelled scan: case, patient, fingerprint, its mask's hash and values.
 
-    Scans that have not changed since the last look are not read again.
+    Scans whose files did not change since they were indexed are not read again.
 
     Raises:
         ScanError: scans cannot be read, or none has a mask.
@@ -38,10 +38,10 @@ def index_test_scans(options: PrepareOptions) -> None:
         raise ScanError(f"{options.images} has no masks to test with", "give labels:")
     patient = {case: parse_patient(case, options.patient_pattern) for case in labels}
     before = {scan.case: scan for scan in ScanIndex.read(options.out).scans} if options.out.is_file() else {}
-    jobs = {case: _Job(case, patient[case], images[case], mask) for case, mask in labels.items()}
-    known = {c: before[c] for c, job in jobs.items() if c in before and before[c].stamp == job.stamps()}
+    jobs = {case: _ScanToIndex(case, patient[case], images[case], mask) for case, mask in labels.items()}
+    known = {c: before[c] for c, job in jobs.items() if c in before and before[c].stamp == job.read_stamps()}
     todo = {case: job for case, job in jobs.items() if case not in known}
-    made, failures = map_cases(_look, todo, "looking", options.workers)
+    made, failures = map_cases(_index_scan, todo, "indexing", options.workers)
     if failures and (not options.skip_broken or len(failures) == len(jobs)):
         raise ScanError(
             f"{len(failures)} of {pluralize(len(jobs), 'scan')} cannot be read:\n{format_failures(failures)}",
@@ -61,18 +61,18 @@ def index_test_scans(options: PrepareOptions) -> None:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _ScanToIndex:
     case: str
     patient: str
     image: Path
     mask: Path
 
-    def stamps(self) -> Stamps:
+    def read_stamps(self) -> Stamps:
         return stamp_scan(self.image, self.mask)
 
 
-def _look(job: _Job) -> IndexedScan:
-    stamps = job.stamps()
+def _index_scan(job: _ScanToIndex) -> IndexedScan:
+    stamps = job.read_stamps()
     image = read_volume(job.image)
     mask = onto_grid(read_labels(job.mask), image, job.case)
     return IndexedScan(

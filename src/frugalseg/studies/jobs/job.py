@@ -1,6 +1,6 @@
-"""A study's jobs as data: what each one does, and which others it waits for.
+"""A study's jobs as data: what each job does, and which jobs it needs.
 
-Nothing here computes, so that a job can be sent to another process or machine.
+Jobs are plain data, so that they can be sent to another process or machine.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from frugalseg.options import EvaluateOptions, PrepareOptions, PretrainOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One piece of work.
+    """One job.
 
     Attributes:
         id: also the name of its state, its log and its folder.
         needs: ids of the jobs that must be done before.
         tests: the masks that it makes and evaluates.
-        LASTS: whether its result counts as done in later runs of the study. What only reads scans and masks is done
-            anew, to find that they are still the same, and needs no GPU.
+        RESULT_IS_KEPT: whether a finished job is skipped in later runs of the study. Jobs that only read scans and
+            masks are repeated, to check that these are unchanged; they need no GPU.
     """
 
-    LASTS: ClassVar[bool] = False
+    RESULT_IS_KEPT: ClassVar[bool] = False
     id: str
     needs: tuple[str, ...] = ()
     tests: tuple[TestJob, ...] = ()
 
     @property
     def run(self) -> Path | None:
-        """The run folder of its training; None where it trains nothing."""
+        """The run folder of its training; None without a training."""
         return None
 
 
 @dataclass(frozen=True)
 class Phantoms:
-    """Scans to make before they can be read.
+    """Phantoms to generate before a data set is read.
 
     Attributes:
-        folder: where; it gets `images` and `labels`.
-        name: what their case ids begin with, so that no two data sets share one.
+        folder: output folder, with subfolders `images` and `labels`.
+        name: prefix of the case ids, so that no two data sets share one.
         count: number of patients.
         grid: voxels along left, posterior, superior.
-        seed: which patients.
+        seed: random seed of the patients.
     """
 
     folder: Path
@@ -67,11 +67,11 @@ class MakesMasks(Protocol):
 
 
 class Prepares(Protocol):
-    """Does what a mask maker needs before the grid is known, in the job's process."""
+    """Prepares a mask maker before the grid is built, in the job's process."""
 
     @staticmethod
     def prepare(options: Any, threads: int) -> object:
-        """Do it, or raise what is wrong."""
+        """Prepare; raises `FrugalsegError` if the mask maker cannot be used."""
 
 
 class Trains(Protocol):
@@ -79,16 +79,16 @@ class Trains(Protocol):
 
     @staticmethod
     def train(options: Any) -> object:
-        """Train, into the run folder `options.out`."""
+        """Train into the run folder `options.out`."""
 
     @staticmethod
-    def unlabelled(options: Any) -> str:
-        """How it uses unlabelled slices."""
+    def unlabelled_use(options: Any) -> str:
+        """How the training uses unlabelled slices."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareJob(Job):
-    """Make a slice store; of a data set that is only tested on (`test_only`), only a list of its labelled scans."""
+    """Make a slice store or, for a data set used only for testing (`test_only`), an index of its labelled scans."""
 
     options: PrepareOptions
     phantoms: Phantoms | None = None
@@ -97,11 +97,11 @@ class PrepareJob(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskPreparationJob(Job):
-    """What a mask maker needs of a test set before anything is trained.
+    """Prepare a mask maker for a test set, before anything is trained.
 
     Attributes:
-        maker: the class whose `prepare` does it.
-        options: what that is given.
+        maker: the class whose `prepare` is called.
+        options: its argument.
     """
 
     maker: Prepares
@@ -112,7 +112,7 @@ class MaskPreparationJob(Job):
 class PretrainJob(Job):
     """Pre-train an encoder, for all trials that share it."""
 
-    LASTS: ClassVar[bool] = True
+    RESULT_IS_KEPT: ClassVar[bool] = True
     options: PretrainOptions
 
     @property
@@ -123,13 +123,13 @@ class PretrainJob(Job):
 
 @dataclass(frozen=True)
 class TestJob:
-    """Make masks of one test set, and evaluate them.
+    """Make masks of one test set and evaluate them.
 
     Attributes:
         name: of the test set.
         maker: the class whose `make` makes the masks: a mask maker, or the training whose model predicts.
-        make: what that is given.
-        evaluate: their evaluation.
+        make: its argument.
+        evaluate: options of the evaluation.
     """
 
     name: str
@@ -140,18 +140,18 @@ class TestJob:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedJob(Job):
-    """Masks of every test set, and their evaluation."""
+    """Make masks of every test set and evaluate them."""
 
-    LASTS: ClassVar[bool] = True
+    RESULT_IS_KEPT: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelJob(EvaluatedJob):
-    """Train one model, and test it.
+    """Train one model and test it.
 
     Attributes:
-        training: the class whose `train` does it.
-        options: what that is given; `options.out` is the run folder.
+        training: the class whose `train` is called.
+        options: its argument; `options.out` is the run folder.
     """
 
     training: Trains
@@ -165,17 +165,17 @@ class ModelJob(EvaluatedJob):
 
 
 def short_hash(content: Mapping[str, object]) -> str:
-    """Eight characters that differ where the content does."""
+    """The first eight hex digits of the SHA-256 of the content."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def slug(*parts: object) -> str:
-    """Parts of a name, joined so that they can be a file's."""
+    """Parts of a name joined by dots, with all characters allowed in file names."""
     return ".".join(re.sub(r"[^\w%-]+", "-", str(part)).strip("-") or "-" for part in parts)
 
 
-def kind_of(job: str) -> str:
+def runtime_group(job: str) -> str:
     """Group key for run-time estimates: the method, prefixed with `pretrain.` for pre-training jobs."""
     first, second, *_ = [*job.split("."), ""]
     return f"{first}.{second}" if first == "pretrain" else first

@@ -1,4 +1,4 @@
-"""How far a running job is, and how long the rest will take."""
+"""The progress of a running job, and the estimated time left."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ LENGTH = Schema(
         **{"preset?": str, "rounds?": int | None, "semi?": str | None},
     },
     RunError,
-    "wait until the run is through, or put back the whole file",
+    "wait until the run is finished, or restore the file",
     parse=load_yaml,
     valid=lambda options: PRESETS[options.get("preset", "robust")],
 )
-"""What of a training's config.yaml tells how long it is."""
+"""The options in a training's config.yaml that determine its length."""
 
 
 @dataclass(frozen=True)
 class JobProgress:
-    """How far a training is.
+    """The progress of a training.
 
     Attributes:
-        share: in 0…1, or None where the length is not known before.
-        text: the same in words.
+        share: in 0…1, or None where the length is not known in advance.
+        text: the progress in words.
     """
 
     share: float | None
@@ -46,17 +46,17 @@ class JobProgress:
 
 
 def read_job_progress(run: Path) -> JobProgress:
-    """How far the training in this run folder is, by its metrics.jsonl; of several rounds, all of them together."""
+    """The progress of the training in this run folder, from its metrics.jsonl; over all rounds if there are several."""
     if (run / MODEL_FILE).is_file():
         return JobProgress(1.0, "testing")
     if not (run / "config.yaml").is_file():
         return JobProgress(0.0, "starting")
-    length = _length(LENGTH.read(run / "config.yaml"))
-    if not (run / "rounds").is_dir():  # with nothing unlabelled, self-training has no rounds
+    length = _read_length(LENGTH.read(run / "config.yaml"))
+    if not (run / "rounds").is_dir():  # without unlabelled slices, self-training has no rounds
         length = replace(length, rounds=0)
     finished = sum((run / "rounds" / str(n) / MODEL_FILE).is_file() for n in range(length.rounds))
     prefix = f"training {finished + 1} of {length.rounds + 1}, " if length.rounds else ""
-    record = last_record(run if finished == length.rounds else run / "rounds" / str(finished))
+    record = read_last_record(run if finished == length.rounds else run / "rounds" / str(finished))
     if record is None:
         share, text = 0.0, "starting"
     elif length.steps:
@@ -69,33 +69,33 @@ def read_job_progress(run: Path) -> JobProgress:
 
 
 @dataclass(frozen=True)
-class _Length:
-    """What a run has to do: steps or epochs, and rounds of self-training before the last."""
+class _TrainingLength:
+    """The length of a run: steps or epochs of a training, and rounds of self-training before the last training."""
 
     steps: int | None
     epochs: int | None
     rounds: int = 0
 
 
-def _length(options: Mapping[str, Any]) -> _Length:
+def _read_length(options: Mapping[str, Any]) -> _TrainingLength:
     steps, epochs = options["steps"], options["epochs"]
     if "preset" not in options:
-        return _Length(steps, epochs)
+        return _TrainingLength(steps, epochs)
     preset = PRESETS[options["preset"]]
     rounds = (options["rounds"] or preset.rounds) if (options["semi"] or preset.semi) == "self-training" else 0
     if steps or epochs:
-        return _Length(steps, epochs, rounds)
-    return _Length(preset.steps, preset.epochs, rounds)
+        return _TrainingLength(steps, epochs, rounds)
+    return _TrainingLength(preset.steps, preset.epochs, rounds)
 
 
 @dataclass(frozen=True)
 class ProgressRecord:
-    """One line of metrics.jsonl, as far as it tells how far a training is.
+    """The progress in one line of metrics.jsonl.
 
     Attributes:
         step: steps done.
         epoch: epochs done.
-        seconds: of training.
+        seconds: training time so far.
     """
 
     step: int
@@ -103,18 +103,18 @@ class ProgressRecord:
     seconds: float = 0.0
 
 
-def last_record(run: Path) -> ProgressRecord | None:
-    """The last whole record of a run's metrics.jsonl, or None; only the file's end is read."""
+def read_last_record(run: Path) -> ProgressRecord | None:
+    """The last complete record of a run's metrics.jsonl, or None; only the file's end is read."""
     path = run / "metrics.jsonl"
     if not path.is_file():
         return None
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-        lines = file.read().split(b"\n")[:-1]  # what stands behind the last newline is not whole yet
+        lines = file.read().split(b"\n")[:-1]  # the text after the last newline is not complete yet
     for line in reversed(lines):
         try:
             record = json.loads(line)
-        except ValueError:  # its beginning was cut off
+        except ValueError:  # the start of the line was not read
             continue
         if find_fault(record, PROGRESS) is not None:
             return None
@@ -122,22 +122,22 @@ def last_record(run: Path) -> ProgressRecord | None:
     return None
 
 
-def training_seconds(run: Path) -> float:
-    """Seconds a finished run trained, over all its rounds and resumptions."""
+def read_training_seconds(run: Path) -> float:
+    """The training time of a finished run in seconds, over all its rounds and resumptions."""
     folders = [*(run / "rounds").glob("*"), run] if (run / "rounds").is_dir() else [run]
-    return float(sum(record.seconds for record in map(last_record, folders) if record is not None))
+    return float(sum(record.seconds for record in map(read_last_record, folders) if record is not None))
 
 
-def seconds_left(took: Mapping[str, list[float]], to_do: Iterable[str], at_once: int) -> float | None:
-    """An estimate of the seconds until all is done.
+def estimate_seconds_left(took: Mapping[str, list[float]], to_do: Iterable[str], at_once: int) -> float | None:
+    """An estimate of the seconds until all jobs are done.
 
     Args:
-        took: kind of job → seconds that each finished one of the kind took.
-        to_do: the kind of every job that is not done, one entry a job.
-        at_once: jobs done at a time.
+        took: group of jobs (`job.runtime_group`) → seconds of each finished job of the group.
+        to_do: the group of every job that is not done, one entry per job.
+        at_once: jobs at a time.
 
     Returns:
-        None where there is nothing to go by.
+        None if no job is finished.
     """
     means = {kind: fmean(times) for kind, times in took.items() if times}
     if not means:
@@ -146,8 +146,8 @@ def seconds_left(took: Mapping[str, list[float]], to_do: Iterable[str], at_once:
     return sum(means.get(kind, typical) for kind in to_do) / max(1, at_once)
 
 
-def in_words(seconds: float | None) -> str:
-    """A time as a person says it."""
+def format_duration(seconds: float | None) -> str:
+    """A duration for people, as 45 s, 12 min or 3.5 h; None is "unknown"."""
     if seconds is None:
         return "unknown"
     if seconds < 90:

@@ -1,7 +1,8 @@
 """Propagating the middle slice of each mask through its scan.
 
-Source: PolyCL, section 3.3.2, whose reference slice is the middle one of those that show the organ. With references of
-the test scans this is interactive segmentation, one annotated slice a scan; with predicted masks nothing is annotated.
+Source: PolyCL, section 3.3.2, whose reference slice is the middle one of the slices that show the organ. With
+references of the test scans this is interactive segmentation with one annotated slice per organ and scan; with
+predicted masks nothing is annotated.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class PropagateMiddleSlice:
 
     Attributes:
         masks: the folder of masks.
-        drawn: whether a person drew them. The middle slices are then no result, and are not scored.
-        propagate: how; its `annotations` are made here, of these masks.
+        drawn: whether the masks are manual annotation; their middle slices are then not scored.
+        propagate: options of the propagation; the folder `annotations` is written here, from the masks.
     """
 
     masks: Path
@@ -40,10 +41,10 @@ class PropagateMiddleSlice:
 
 
 def propagate_middle_slices(job: PropagateMiddleSlice) -> None:
-    """Make a mask of every scan that `job` names, of each organ's middle slice alone; an empty mask stays empty.
+    """Make a mask of every scan of the job from the middle slice of each organ; an empty mask stays empty.
 
     Raises:
-        FrugalsegError: what `propagate` raises.
+        FrugalsegError: see `propagate`.
     """
     options, targets = job.propagate, parse_targets(job.propagate.target)
     images, masks = pair_scans_and_masks(options.images, job.masks, options.case)
@@ -56,7 +57,7 @@ def propagate_middle_slices(job: PropagateMiddleSlice) -> None:
         upright, way = canonical(mask)
         classes = to_classes(axial_slices(upright.array), targets)
         kept = np.zeros_like(classes)
-        middle = middle_slices(classes)
+        middle = organ_middle_slices(classes)
         kept[middle] = classes[middle]
         annotation = mask.with_array(way.undo(axial_slices(to_values(kept, targets))))
         if middle:
@@ -67,24 +68,30 @@ def propagate_middle_slices(job: PropagateMiddleSlice) -> None:
     if shown:
         propagate(replace(options, case=shown))
         if not job.drawn:
-            _score_all_slices(options.out)
+            _clear_annotated(options.out)
     for case, mask in empty.items():
         say(f"{case}: the mask is empty, so nothing is propagated")
         write_mask(mask, mask_path(options.out, case, images[case]))
 
 
-def _score_all_slices(folder: Path) -> None:
-    """Do not list the propagated slices as annotated ones, which `evaluate` leaves out: they are the model's own, and
-    without them the scores would be of other slices than those of the masks they come from."""
+def _clear_annotated(folder: Path) -> None:
+    """Remove the list of annotated slices from predictions.json, so that `evaluate` scores all slices.
+
+    The middle slices are predictions here; without them the scores would be over fewer slices than those of the
+    original masks.
+    """
     path = folder / PREDICTIONS_FILE
     replace(PredictionRecord.read(path), annotated={}).write(path)
 
 
-def middle_slices(classes: Array) -> list[int]:
-    """Of every organ the middle one of the slices that show it, S[⌊|S|/2⌋].
+def organ_middle_slices(classes: Array) -> list[int]:
+    """The middle slice of every organ: S[⌊|S|/2⌋] of the slices S that show it.
 
     Args:
-        classes: (Z, H, W), 0 for none.
+        classes: (Z, H, W), 0 for background.
+
+    Returns:
+        Slice indices in order, without duplicates.
     """
     organs = [number for number in np.unique(classes) if number]
     shown = (np.flatnonzero((classes == number).any(axis=(1, 2))) for number in organs)

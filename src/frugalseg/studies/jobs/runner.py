@@ -1,4 +1,4 @@
-"""Doing one job: in a process of its own, with a log of its own, and a state that tells how it ended."""
+"""Running one job in its process, with a log file and a state file."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ from frugalseg.studies.jobs.job import (
 from frugalseg.studies.jobs.state import GRID, is_evaluated, state_path, write_state
 from frugalseg.text import pluralize
 
-PATIENCE_S = 60
+JOB_LOCK_TIMEOUT_S = 60
 
 
 def run_job(job: Job, folder: Path, threads: int) -> JobState:
-    """Do a job of the study in `folder` and keep how it ended; raises nothing but what ends the process.
+    """Run a job of the study in `folder` and write its final state; errors of the job are not raised.
 
     Args:
-        job: the work.
+        job: the job.
         folder: the study's folder.
-        threads: CPU threads to compute with; the same number gives the same figures.
+        threads: CPU threads to compute with; the same number gives the same results.
     """
     log = Path("logs") / f"{job.id}.log"
     state = JobState("running", log=log.as_posix(), started=time.time(), threads=threads)
     begun = time.perf_counter()
-    with use_threads(threads), _output_to(folder / log), heartbeat(job.id), sigterm_as_ctrl_c():
+    with use_threads(threads), _redirect_output(folder / log), heartbeat(job.id), sigterm_as_ctrl_c():
         try:
-            with _alone(folder, job):
+            with _lock_job(folder, job):
                 write_state(folder, job.id, state)
                 JOB_HANDLERS[type(job)](job, threads)
             state = replace(state, state="done")
@@ -77,7 +77,7 @@ def run_job(job: Job, folder: Path, threads: int) -> JobState:
     return state
 
 
-def _prepare(job: PrepareJob, threads: int) -> None:
+def _prepare_data(job: PrepareJob, threads: int) -> None:
     if job.phantoms is not None:
         _make_phantoms(job.phantoms)
     options = replace(job.options, workers=threads)
@@ -105,22 +105,24 @@ def _make_phantoms(phantoms: Phantoms) -> None:
         partial.rename(phantoms.folder)
 
 
-def _pretrain(job: PretrainJob, threads: int) -> None:
+def _pretrain_encoder(job: PretrainJob, threads: int) -> None:
     pretrain(job.options)
-    _drop_checkpoints(job.options.out)
+    _delete_checkpoints(job.options.out)
 
 
 def _train_and_test(job: ModelJob, threads: int) -> None:
     if not (job.options.out / MODEL_FILE).is_file():
-        _forget_tests(job.options.out)
+        _delete_tests(job.options.out)
         job.training.train(job.options)
-    _test(job, threads)
-    _drop_checkpoints(job.options.out)
+    _evaluate_tests(job, threads)
+    _delete_checkpoints(job.options.out)
 
 
-def _forget_tests(run: Path) -> None:
-    """Delete the masks of an older model of this name, and those that others made of them. Before the new one is
-    trained: a kill in between would leave them beside it."""
+def _delete_tests(run: Path) -> None:
+    """Delete the masks of an earlier model in this run folder, and the masks that were made from them.
+
+    This is done before the new model is trained, so that a kill cannot leave old masks beside a new model.
+    """
     out = run.parents[1]
     for trial in GridRecord.read(out / GRID).trials:
         if trial.folder is not None and out / trial.folder == run:
@@ -129,48 +131,48 @@ def _forget_tests(run: Path) -> None:
                     shutil.rmtree(folder)
 
 
-def _test(job: EvaluatedJob, threads: int) -> None:
+def _evaluate_tests(job: EvaluatedJob, threads: int) -> None:
     for test in job.tests:
         if not is_evaluated(test.evaluate.out):
             test.maker.make(test.make)
             evaluate(test.evaluate)
 
 
-def _drop_checkpoints(run: Path) -> None:
-    """Checkpoints of a finished run are of no more use, and of hundreds of runs they fill a disk."""
+def _delete_checkpoints(run: Path) -> None:
+    """Delete the checkpoints of a finished run; those of hundreds of runs would fill a disk."""
     for checkpoints in run.rglob("checkpoints"):
         shutil.rmtree(checkpoints)
 
 
 JOB_HANDLERS: dict[type[Job], Callable[[Any, int], None]] = {
-    PrepareJob: _prepare,
+    PrepareJob: _prepare_data,
     MaskPreparationJob: _prepare_masks,
-    PretrainJob: _pretrain,
+    PretrainJob: _pretrain_encoder,
     ModelJob: _train_and_test,
-    EvaluatedJob: _test,
+    EvaluatedJob: _evaluate_tests,
 }
 
 
 @contextmanager
-def _alone(folder: Path, job: Job) -> Iterator[None]:
-    """No second process does this job, even if the study was restarted before an orphan of it was gone."""
+def _lock_job(folder: Path, job: Job) -> Iterator[None]:
+    """Keep other processes from running this job, as when a study is restarted while an old job still runs."""
     path = state_path(folder, job.id).with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(path, timeout=PATIENCE_S):
+        with FileLock(path, timeout=JOB_LOCK_TIMEOUT_S):
             yield
     except Timeout:
-        raise RunError(f"another process is doing {job.id}", "wait for it, or stop it") from None
+        raise RunError(f"another process is running {job.id}", "wait for it, or stop it") from None
 
 
 @contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """Everything this process says goes into the file, what C libraries say and a crash's traceback too."""
+def _redirect_output(path: Path) -> Iterator[None]:
+    """Write all output of this process to the file, including that of C libraries and the traceback of a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = [os.dup(1), os.dup(2)]
-    shown = (sys.stdout, sys.stderr)
+    saved = [os.dup(1), os.dup(2)]
+    streams = (sys.stdout, sys.stderr)
     with path.open("a", encoding="utf-8", buffering=1) as file:
         file.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
         for number in (1, 2):
@@ -182,7 +184,7 @@ def _output_to(path: Path) -> Iterator[None]:
             yield
         finally:
             faulthandler.disable()
-            sys.stdout, sys.stderr = shown
-            for number, before in zip((1, 2), kept, strict=True):
+            sys.stdout, sys.stderr = streams
+            for number, before in zip((1, 2), saved, strict=True):
                 os.dup2(before, number)
                 os.close(before)

@@ -1,4 +1,4 @@
-"""How far a study's jobs are: one small JSON file a job, and one lock that tells whether someone is at work."""
+"""The states of a study's jobs, one small JSON file each, and the lock of the study while it runs."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ from frugalseg.records.summary import EvaluationState
 from frugalseg.studies.jobs.job import Job
 
 GRID, SETTINGS, LOCK = "grid.json", "study.json", ".lock"
-"""Files of a study's folder; settings make it one: how it was last started."""
-PATIENCE_S = 1
-"""How long to wait for the lock: `someone_at_work` takes it too, for a moment."""
+"""Files of a study's folder; a folder with `SETTINGS`, how the study was last started, is a study."""
+STUDY_LOCK_TIMEOUT_S = 1
+"""How long to wait for the lock, which `is_study_running` takes for a moment, too."""
 
 
 def state_path(folder: Path, job: str) -> Path:
-    """Where a job's state is kept."""
+    """The file of a job's state."""
     return folder / "jobs" / f"{job}.json"
 
 
 def read_state(folder: Path, job: str) -> JobState:
-    """A job's state; `waiting` where it was never tried."""
+    """A job's state; `waiting` if it was never started."""
     path = state_path(folder, job)
     return JobState.read(path) if path.is_file() else JobState()
 
 
 def write_state(folder: Path, job: str, state: JobState) -> None:
-    """Keep a job's state."""
+    """Write a job's state."""
     state.write(state_path(folder, job))
 
 
 def is_done(job: Job) -> bool:
-    """Whether a job's result is there: what counts is the folder, not what was noted about it.
+    """Whether a job's result exists; decided from its folders, not from its state file.
 
-    Preparing is always done again: it finds what is there, and that the scans are still the same.
+    Preparing is always done again: it checks that the scans are unchanged, and reuses what exists.
     """
-    if not job.LASTS or (job.run is not None and not (job.run / MODEL_FILE).is_file()):
+    if not job.RESULT_IS_KEPT or (job.run is not None and not (job.run / MODEL_FILE).is_file()):
         return False
     return all(is_evaluated(test.evaluate.out) for test in job.tests)
 
 
 def is_evaluated(folder: Path) -> bool:
-    """Whether `folder` holds an evaluation in which no scan is missing."""
+    """Whether `folder` holds a complete evaluation."""
     path = folder / SUMMARY
     return path.is_file() and EvaluationState.read(path).complete
 
 
 @contextmanager
-def at_work(folder: Path) -> Iterator[None]:
+def lock_study(folder: Path) -> Iterator[None]:
     """Hold the study's lock; the operating system releases it when the process ends.
 
-    A folder that was made for it and has stayed empty is removed afterwards.
+    A folder that was created for the lock and stayed empty is removed afterwards.
 
     Raises:
         RunError: another process holds it.
-        DiskError: the folder cannot be made or written.
+        DiskError: the folder cannot be created or written.
     """
     new = not folder.exists()
-    lock = FileLock(folder / LOCK, timeout=PATIENCE_S)
+    lock = FileLock(folder / LOCK, timeout=STUDY_LOCK_TIMEOUT_S)
     try:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -80,13 +80,13 @@ def at_work(folder: Path) -> Iterator[None]:
             yield
         finally:
             if new and [entry.name for entry in folder.iterdir()] == [LOCK]:
-                with suppress(OSError):  # a process that came meanwhile keeps it
+                with suppress(OSError):  # another process may have locked it meanwhile
                     (folder / LOCK).unlink()
                     folder.rmdir()
 
 
-def someone_at_work(folder: Path) -> bool | None:
-    """Whether a process is working on the study; None where that cannot be told, as the lock may only be read."""
+def is_study_running(folder: Path) -> bool | None:
+    """Whether a process is working on the study; None if unknown, because the lock file is read-only."""
     if not (folder / LOCK).is_file():
         return False
     try:

@@ -1,4 +1,4 @@
-"""What fills a place of the grid: its jobs, each named after all that shapes its result."""
+"""Building the trials of a grid: their jobs, with ids that hash everything that determines the result."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from frugalseg.engine.run import WITHOUT_EFFECT, to_plain_options
 from frugalseg.errors import OptionError
 from frugalseg.options import EvaluateOptions, PretrainOptions
 from frugalseg.pretraining.methods import chosen_method, reads_superpixels
-from frugalseg.studies.jobs.datasets import StudyDataset, scans_to_segment, tested_scans
+from frugalseg.studies.jobs.datasets import StudyDataset, list_test_scans, locate_scans
 from frugalseg.studies.jobs.equivalent_runs import EquivalentRuns
 from frugalseg.studies.jobs.job import EvaluatedJob, MakesMasks, ModelJob, PretrainJob, TestJob, short_hash, slug
 from frugalseg.studies.plan.data import ScansToSegment, TestPlan
-from frugalseg.studies.plan.method import MaskMaker, MethodPlan, Training
+from frugalseg.studies.plan.method import MaskMaker, MethodPlan, StudyTraining
 from frugalseg.studies.plan.options import Values
-from frugalseg.studies.plan.plan import Plan
+from frugalseg.studies.plan.plan import StudyPlan
 
 CHECKPOINT_MINUTES = 0.5
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One place of the grid.
+    """A method at a backbone, a budget, a draw and a seed.
 
     Attributes:
-        runs: the draws and seeds that it stands for; `draw` and `seed` name it.
-        uses_test_references: whether references of the test scans are used, so that it is no method among others.
-        annotation: of masks that another program made: what it learned from, as the plan states it.
-        job: what makes and evaluates its masks.
-        model: what trains its model: `job` itself, or what `job` goes on with; None where there is none.
-        pretrain: what makes the model's encoder, or None.
+        runs: the draws and seeds that it represents; it is named by `draw` and `seed`.
+        uses_test_references: whether references of the test scans are used, so that it is not ranked with the others.
+        annotation: for masks of another program, its training annotation as the plan states it.
+        job: the job that makes and evaluates its masks.
+        model: the job that trains its model: `job` itself, or the job whose masks `job` processes; None without model.
+        pretrain: the job that trains the model's encoder, or None.
     """
 
     method: str
@@ -50,20 +50,20 @@ class Trial:
 
     @property
     def draw(self) -> int:
-        """The first of the draws that it stands for."""
+        """The first of the draws that it represents."""
         return self.runs.draws[0]
 
     @property
     def seed(self) -> int:
-        """The first of the seeds that it stands for."""
+        """The first of the seeds that it represents."""
         return self.runs.seeds[0]
 
 
 class TrialBuilder:
-    """Makes the trials of a plan whose data sets are prepared.
+    """Builds the trials of a plan whose data sets are prepared.
 
     Args:
-        plan: of the study.
+        plan: the plan.
         datasets: its data sets.
         out: the study's folder.
         threads: CPU threads of a job.
@@ -72,17 +72,17 @@ class TrialBuilder:
         scans: test set → its scans.
     """
 
-    def __init__(self, plan: Plan, datasets: Mapping[str, StudyDataset], out: Path, threads: int) -> None:
+    def __init__(self, plan: StudyPlan, datasets: Mapping[str, StudyDataset], out: Path, threads: int) -> None:
         self.plan, self.datasets, self.out, self.threads = plan, datasets, out, threads
-        self.scans = {test.name: tested_scans(test, datasets) for test in plan.tests}
+        self.scans = {test.name: list_test_scans(test, datasets) for test in plan.tests}
         self.stores = {name: source.store for name, source in datasets.items() if not source.job.test_only}
-        self.identities: dict[tuple[str, bool, bool], dict[str, str]] = {}
+        self.store_identities: dict[tuple[str, bool, bool], dict[str, str]] = {}
 
-    def trial(self, method: MethodPlan, backbone: str, budget: str, runs: EquivalentRuns) -> Trial:
-        """The trial that stands for these runs of a method."""
+    def build_trial(self, method: MethodPlan, backbone: str, budget: str, runs: EquivalentRuns) -> Trial:
+        """The trial that represents these runs of a method."""
         draw, seed = runs.run
         place = (backbone, budget, f"d{draw}", f"s{seed}")
-        pretrain = None if method.pretrain is None else self._pretrain(method, method.pretrain, backbone, seed)
+        pretrain = None if method.pretrain is None else self._make_pretrain_job(method, method.pretrain, backbone, seed)
         model = None
         if method.training is not None:
             grid = {
@@ -90,11 +90,13 @@ class TrialBuilder:
                 "encoder": None if pretrain is None else pretrain.run,
                 "transductive": method.transductive,
             }
-            model = self._model(method, method.training, self._options(method.training, grid), pretrain, place)
+            model = self._make_model_job(
+                method, method.training, self._make_options(method.training, grid), pretrain, place
+            )
         job: EvaluatedJob | None = model
         if method.masks is not None:
-            job = self._masks(method, method.masks, model, place)
-        assert job is not None  # a method trains, or has masks made
+            job = self._make_mask_job(method, method.masks, model, place)
+        assert job is not None  # a method has a training or a mask maker
         return Trial(
             method=method.name,
             backbone=backbone,
@@ -108,39 +110,39 @@ class TrialBuilder:
             pretrain=pretrain,
         )
 
-    def _pretrain(self, method: MethodPlan, values: Values, backbone: str, seed: int) -> PretrainJob:
+    def _make_pretrain_job(self, method: MethodPlan, values: Values, backbone: str, seed: int) -> PretrainJob:
         source = method.pretrain_data
         self._check_scaling(source)
         options = PretrainOptions(
             data=self.datasets[source].job.options.out,
             out=self.out,
-            split=self._whole_split(source) if method.transductive else None,
+            split=self._write_whole_split(source) if method.transductive else None,
             seed=seed,
             resume="auto",
             checkpoint_minutes=CHECKPOINT_MINUTES,
-            **{**values, "backbone": backbone, "norm": method.norms(backbone)[0]},
+            **{**values, "backbone": backbone, "norm": method.choose_norms(backbone)[0]},
         )
-        science = self._science(
+        identity = self._training_identity(
             options,
-            _content_of_pretraining(options),
-            self._identity(source, method.transductive, reads_superpixels(options)),
+            _pretraining_identity(options),
+            self._store_identity(source, method.transductive, reads_superpixels(options)),
         )
         whole = ("whole",) if method.transductive else ()
-        name = f"{slug(options.method, *whole, backbone, f's{seed}')}-{short_hash(science)}"
+        name = f"{slug(options.method, *whole, backbone, f's{seed}')}-{short_hash(identity)}"
         return PretrainJob(id=f"pretrain.{name}", options=replace(options, out=self.out / "pretrain" / name))
 
     def _check_scaling(self, source: str) -> None:
-        """Refuse, before days of pre-training, an encoder that would see other intensities than it learned from."""
+        """Refuse an encoder that is pre-trained with another intensity scaling than the fine-tuning uses."""
         scales = [self.stores[name].intensity for name in (source, self.plan.train)]
         if scales[0] != scales[1]:
-            told = [f"{scale.kind} {scale.low:g}…{scale.high:g}" for scale in scales]
+            described = [f"{scale.kind} {scale.low:g}…{scale.high:g}" for scale in scales]
             raise OptionError(
-                f"{source} is scaled by {told[0]}, {self.plan.train} by {told[1]}",
+                f"{source} is scaled by {described[0]}, {self.plan.train} by {described[1]}",
                 "give both the same modality and window (or percentiles) in the plan",
             )
 
-    def _options(self, training: Training, grid: Values) -> Any:
-        """The options of a training, but for its folder, whose name tells them."""
+    def _make_options(self, training: StudyTraining, grid: Values) -> Any:
+        """The options of a training, except its folder, whose name contains a hash of them."""
         kind = training.OPTIONS.kind
         return kind(
             data=self.datasets[self.plan.train].job.options.out,
@@ -151,116 +153,124 @@ class TrialBuilder:
             **training.values,
         )
 
-    def _model(
+    def _make_model_job(
         self,
         method: MethodPlan,
-        training: Training,
+        training: StudyTraining,
         options: Any,
         pretrain: PretrainJob | None,
         place: tuple[str, ...],
     ) -> ModelJob:
-        science = self._science(options, training.content(options), self._identity(self.plan.train, whole=False))
-        science["encoder"] = None if pretrain is None else pretrain.id
-        name = f"{slug(method.trained_as, *place)}-{short_hash(science)}"
+        identity = self._training_identity(
+            options, training.identity(options), self._store_identity(self.plan.train, whole=False)
+        )
+        identity["encoder"] = None if pretrain is None else pretrain.id
+        name = f"{slug(method.trained_as, *place)}-{short_hash(identity)}"
         options = replace(options, out=self.out / "finetune" / name)
 
-        def predict(scans: ScansToSegment, out: Path) -> Any:
-            return training.prediction(options, scans, out)
+        def make_prediction_options(scans: ScansToSegment, out: Path) -> Any:
+            return training.prediction_options(options, scans, out)
 
         return ModelJob(
             id=name,
             needs=() if pretrain is None else (pretrain.id,),
             training=type(training),
             options=options,
-            tests=tuple(self._test(test, name, {}, type(training), predict) for test in self.plan.tests),
+            tests=tuple(
+                self._make_test_job(test, name, {}, type(training), make_prediction_options) for test in self.plan.tests
+            ),
         )
 
-    def _masks(
+    def _make_mask_job(
         self, method: MethodPlan, maker: MaskMaker, model: ModelJob | None, place: tuple[str, ...]
     ) -> EvaluatedJob:
-        """Masks by a mask maker; without a model they are the same for every budget, draw and seed."""
-        tests = [self._scans_of(test) for test in self.plan.tests]
-        science = {**maker.content(method.name, tests, model), "frugalseg": __version__}
-        name = f"{slug(method.name, *(() if model is None else place))}-{short_hash(science)}"
+        """The job of a mask maker; without a model it is the same for every budget, draw and seed."""
+        tests = [self._locate_scans(test) for test in self.plan.tests]
+        identity = {**maker.identity(method.name, tests, model), "frugalseg": __version__}
+        name = f"{slug(method.name, *(() if model is None else place))}-{short_hash(identity)}"
 
-        def options(scans: ScansToSegment, out: Path) -> Any:
-            return maker.options(method.name, scans, model, out)
+        def make_mask_options(scans: ScansToSegment, out: Path) -> Any:
+            return maker.mask_options(method.name, scans, model, out)
 
         return EvaluatedJob(
             id=name,
             needs=() if model is None else (model.id,),
             tests=tuple(
-                self._test(test, name, maker.content_of_test(scans), type(maker), options)
+                self._make_test_job(test, name, maker.test_identity(scans), type(maker), make_mask_options)
                 for test, scans in zip(self.plan.tests, tests, strict=True)
             ),
         )
 
-    def _scans_of(self, test: TestPlan) -> ScansToSegment:
-        return scans_to_segment(self.plan, test, self.datasets, self.out)
+    def _locate_scans(self, test: TestPlan) -> ScansToSegment:
+        return locate_scans(self.plan, test, self.datasets, self.out)
 
-    def _whole_split(self, source: str) -> Path:
+    def _write_whole_split(self, source: str) -> Path:
         """A split whose training part is every patient."""
         store = self.stores[source]
         path = store.folder.with_name(f"{store.folder.name}.whole.json")
         write_json(path, {"train": store.patients, "validation": [], "test": []})
         return path
 
-    def _identity(self, source: str, whole: bool, superpixels: bool = False) -> dict[str, str]:
+    def _store_identity(self, source: str, whole: bool, superpixels: bool = False) -> dict[str, str]:
         key = (source, whole, superpixels)
-        if key not in self.identities:
+        if key not in self.store_identities:
             store = self.stores[source]
-            split = store.split(self._whole_split(source) if whole else None)
-            self.identities[key] = store.identity(split, superpixels)
-        return self.identities[key]
+            split = store.split(self._write_whole_split(source) if whole else None)
+            self.store_identities[key] = store.identity(split, superpixels)
+        return self.store_identities[key]
 
-    def _science(self, options: Any, content: Mapping[str, object], data: Mapping[str, str]) -> dict[str, object]:
-        """All that shapes a training's result, as plain data: what a name stands for, too, so that no model of a newer
-        frugalseg stands beside those of an older one."""
+    def _training_identity(
+        self, options: Any, extra: Mapping[str, object], data: Mapping[str, str]
+    ) -> dict[str, object]:
+        """Everything that determines a training's result, as plain data.
+
+        It contains the version of frugalseg, so that a study never mixes models of different versions.
+        """
         left_out = WITHOUT_EFFECT | {"data", "split", "encoder"}
-        science = {name: value for name, value in to_plain_options(options).items() if name not in left_out}
-        return {**science, **content, "identity": dict(data), "frugalseg": __version__}
+        determining = {name: value for name, value in to_plain_options(options).items() if name not in left_out}
+        return {**determining, **extra, "identity": dict(data), "frugalseg": __version__}
 
-    def _test(
+    def _make_test_job(
         self,
         test: TestPlan,
         trial: str,
-        content: Mapping[str, object],
+        extra: Mapping[str, object],
         maker: MakesMasks,
-        options: Callable[[ScansToSegment, Path], Any],
+        make_options: Callable[[ScansToSegment, Path], Any],
     ) -> TestJob:
-        """Masks of a test set, and their evaluation.
+        """The masks of a test set and their evaluation.
 
         Args:
             test: the test set.
             trial: id of the job.
-            content: what else shapes the masks, and is not in that id.
-            maker: what makes them.
-            options: what it is given, of the scans and the folder for the masks.
+            extra: what determines the masks besides that id and the scans.
+            maker: makes the masks.
+            make_options: its options, from the scans and the folder for the masks.
         """
-        scans = self._scans_of(test)
+        scans = self._locate_scans(test)
         known = [[scan.case, scan.fingerprint, scan.mask] for scan in self.scans[test.name]]
-        science = {"target": scans.target, "scans": known, **content}
-        folder = self.out / "tests" / trial / f"{slug(test.name)}-{short_hash(science)}"
+        identity = {"target": scans.target, "scans": known, **extra}
+        folder = self.out / "tests" / trial / f"{slug(test.name)}-{short_hash(identity)}"
         evaluate = EvaluateOptions(
             predictions=folder / "masks",
             references=scans.references,
             case=list(scans.case),
             target=list(scans.target),
             out=folder / "evaluation",
-            report=False,  # one of the whole study tells more than hundreds, and they take minutes
+            report=False,  # the study has one report; one per evaluation would take minutes each
             workers=self.threads,
             overwrite=True,
         )
-        return TestJob(test.name, maker, options(scans, folder / "masks"), evaluate)
+        return TestJob(test.name, maker, make_options(scans, folder / "masks"), evaluate)
 
 
-def _content_of_pretraining(options: PretrainOptions) -> dict[str, object]:
-    """What shapes a pre-training beside its options."""
+def _pretraining_identity(options: PretrainOptions) -> dict[str, object]:
+    """What determines a pre-training besides its options."""
     method = chosen_method(options)
-    content: dict[str, object] = {
+    identity: dict[str, object] = {
         "recipe": asdict(method.recipe),
         "head": None if method.head is None else asdict(method.head),
     }
     if options.weights is not None:
-        content["weights"] = sha256(options.weights)
-    return content
+        identity["weights"] = sha256(options.weights)
+    return identity

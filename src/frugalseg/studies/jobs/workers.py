@@ -1,4 +1,4 @@
-"""Where jobs are done: in processes of this machine (here), or as tasks of a Ray cluster (`ray_workers`)."""
+"""Workers run jobs: in processes of this machine (here), or as tasks of a Ray cluster (`ray_workers`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from frugalseg.studies.jobs.job import Job
 from frugalseg.studies.jobs.state import read_state, write_state
 
 POLL_S = 0.25
-HEAVY = [
+PRELOADED_MODULES = [
     "frugalseg.studies.jobs.runner",
     "frugalseg.commands.finetune",
     "frugalseg.segmentation.predict",
@@ -30,11 +30,11 @@ HEAVY = [
     "kornia.augmentation",
     "pyarrow.parquet",
 ]
-"""Imported once, in the process that all jobs are forked from, instead of by every job again."""
+"""Modules imported once, in the fork server that all job processes are forked from, instead of in every job."""
 
 
 class Workers(ABC):
-    """Does jobs, several at a time. How each one ended is in its state file.
+    """Run jobs, several at a time; the result of each is in its state file.
 
     Attributes:
         folder: the study's folder.
@@ -48,15 +48,15 @@ class Workers(ABC):
 
     @abstractmethod
     def start(self, job: Job) -> None:
-        """Begin a job; at most `at_once` may run."""
+        """Start a job; at most `at_once` may run."""
 
     @abstractmethod
-    def ended(self) -> list[str]:
-        """Wait a moment; ids of the jobs that ended meanwhile, their states written."""
+    def collect_ended(self) -> list[str]:
+        """Wait up to `POLL_S`; return the ids of the jobs that have ended, after writing their states."""
 
     @abstractmethod
-    def running(self) -> list[str]:
-        """Ids of the jobs that have not ended."""
+    def list_running(self) -> list[str]:
+        """Ids of the running jobs."""
 
     @abstractmethod
     def stop(self, at_once: bool) -> None:
@@ -64,14 +64,14 @@ class Workers(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
 
-    def _note_start(self, job: Job) -> None:
+    def _record_start(self, job: Job) -> None:
         log = f"logs/{job.id}.log"
         write_state(self.folder, job.id, JobState("running", log=log, started=time.time(), threads=self.threads))
 
-    def _note_end(self, job: str, cause: str) -> None:
-        """Write the end of a job that did not live to write it itself, `cause` being how it ended."""
+    def _record_end(self, job: str, cause: str) -> None:
+        """Write the final state of a job that could not write it itself; `cause` says how its process ended."""
         state = read_state(self.folder, job)
         if state.state != "running":
             return
@@ -83,11 +83,11 @@ class Workers(ABC):
 
 
 class LocalWorkers(Workers):
-    """A process a job: one that crashes or is killed takes no other along.
+    """One process per job: a job that crashes or is killed does not affect the others.
 
     Args:
         folder, at_once, threads: see `Workers`.
-        gpus: what CUDA_VISIBLE_DEVICES is set to, in turn, where there are several GPUs to share.
+        gpus: with several GPUs, the values of CUDA_VISIBLE_DEVICES that jobs get in turn.
     """
 
     def __init__(self, folder: Path, at_once: int, threads: int, gpus: Sequence[str] = ()) -> None:
@@ -98,37 +98,37 @@ class LocalWorkers(Workers):
         forks = "forkserver" in multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
         if forks:
-            self._context.set_forkserver_preload(HEAVY)
-            own = _environment(OMP_NUM_THREADS=str(threads))  # numpy's libraries read it when they are loaded
-            with own, _sigterm_held():
+            self._context.set_forkserver_preload(PRELOADED_MODULES)
+            # The libraries of numpy read the variable when they are loaded.
+            with _set_environment(OMP_NUM_THREADS=str(threads)), _block_sigterm():
                 forkserver.ensure_running()
 
     def start(self, job: Job) -> None:
-        """Begin a job in a process of its own."""
+        """Start a job in a new process."""
         slot = self._slots.pop(0)
         gpu = self._gpus[slot % len(self._gpus)] if len(self._gpus) > 1 else None
-        self._note_start(job)
-        process = self._context.Process(target=_process, args=(job, self.folder, self.threads, gpu), name=job.id)
+        self._record_start(job)
+        process = self._context.Process(target=_run_in_process, args=(job, self.folder, self.threads, gpu), name=job.id)
         process.start()
         self._processes[job.id] = (process, slot)
 
-    def ended(self) -> list[str]:
-        """See `Workers.ended`."""
+    def collect_ended(self) -> list[str]:
+        """See `Workers.collect_ended`."""
         wait([process.sentinel for process, _ in self._processes.values()], timeout=POLL_S)
         gone = [job for job, (process, _) in self._processes.items() if not process.is_alive()]
         for job in gone:
             process, slot = self._processes.pop(job)
             process.join()
             self._slots.append(slot)
-            self._note_end(job, _cause(process.exitcode))
+            self._record_end(job, _describe_exit(process.exitcode))
         return gone
 
-    def running(self) -> list[str]:
-        """See `Workers.running`."""
+    def list_running(self) -> list[str]:
+        """See `Workers.list_running`."""
         return list(self._processes)
 
     def stop(self, at_once: bool) -> None:
-        """SIGTERM to all, or SIGKILL."""
+        """Send SIGTERM to all jobs, or SIGKILL."""
         self._stopping = True
         for process, _ in self._processes.values():
             if at_once:
@@ -137,14 +137,14 @@ class LocalWorkers(Workers):
                 process.terminate()
 
     def close(self) -> None:
-        """End what still runs."""
+        """Kill the jobs that still run."""
         self.stop(at_once=True)
         for process, _ in self._processes.values():
             process.join()
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def _set_environment(**variables: str) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -158,10 +158,10 @@ def _environment(**variables: str) -> Iterator[None]:
 
 
 @contextmanager
-def _sigterm_held() -> Iterator[None]:
-    """Processes started meanwhile never get SIGTERM: batch systems and `timeout` send it to all processes of a study,
-    and with the one that jobs are forked from all jobs would be gone, before they wrote their checkpoints."""
-    resource_tracker.ensure_running()  # else started together with the other, and that lets SIGTERM through again
+def _block_sigterm() -> Iterator[None]:
+    """Processes started in this context ignore SIGTERM. Batch systems and `timeout` send it to all processes of a
+    study; if it ended the fork server, all jobs would end before they wrote their checkpoints."""
+    resource_tracker.ensure_running()  # else the fork server starts it, and that unblocks SIGTERM again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         yield
@@ -169,8 +169,8 @@ def _sigterm_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _cause(code: int | None) -> str:
-    """A process's end in words."""
+def _describe_exit(code: int | None) -> str:
+    """How a process ended, in words."""
     if code == -getattr(signal, "SIGKILL", 9):
         return "the process was killed, most likely because memory ran out (a smaller --jobs may help)"
     if code is not None and code < 0:
@@ -178,9 +178,9 @@ def _cause(code: int | None) -> str:
     return f"the process ended with code {code}"
 
 
-def _process(job: Job, folder: Path, threads: int, gpu: str | None) -> None:
+def _run_in_process(job: Job, folder: Path, threads: int, gpu: str | None) -> None:
     if os.name == "posix":
-        os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the study alone, which then stops its jobs in order
+        os.setpgid(0, 0)  # Ctrl-C in the terminal reaches only the study, which then stops its jobs
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if gpu is not None:
@@ -191,15 +191,18 @@ def _process(job: Job, folder: Path, threads: int, gpu: str | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed study leaves no job that would collide with its successor; checkpoints are always complete."""
+    """End this job when the study is killed, so that it does not collide with the same job of a restarted study.
+
+    Checkpoints are written atomically, so this is safe at any time.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
     os._exit(1)
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that jobs may be spread over, as CUDA_VISIBLE_DEVICES names them."""
+def list_visible_gpus() -> list[str]:
+    """The GPUs that jobs may use, as values of CUDA_VISIBLE_DEVICES."""
     import torch
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "")

@@ -1,1 +1,1 @@
-"""What makes masks of test scans without training: one class a mask maker, and their table."""
+"""The mask makers of a study, which make masks of test scans without training: one class each, and their table."""

@@ -1,4 +1,4 @@
-"""Models of SAM-Mix that predict again, with other options or from boxes of the references."""
+"""Another prediction with the models of a SAM-Mix method: with other options, or from boxes of the references."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from frugalseg.studies.jobs.job import ModelJob
 from frugalseg.studies.mask_makers.follow_up import F, FollowUp
 from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MethodPlan
-from frugalseg.studies.plan.options import OF_MASKS, CommandOptions
+from frugalseg.studies.plan.options import SET_FOR_MASKS, CommandOptions
 from frugalseg.studies.plan.yaml_source import YamlValue
 from frugalseg.studies.trainings.sam_mix import SamMix
 
@@ -21,25 +21,29 @@ class PredictAgain(FollowUp):
     """`frugalseg sam-mix predict`."""
 
     KEY = "predict"
-    OPTIONS = CommandOptions(SamMixPredictOptions, (*OF_MASKS, "model", "base"))
+    OPTIONS = CommandOptions(SamMixPredictOptions, (*SET_FOR_MASKS, "model", "base"))
 
-    def checked(self: F, given: Mapping[str, YamlValue], entry: YamlValue, before: MethodPlan | None) -> F:
-        """See `FollowUp.checked`."""
+    def check_plan(self: F, given: Mapping[str, YamlValue], entry: YamlValue, before: MethodPlan | None) -> F:
+        """See `FollowUp.check_plan`."""
         if before is None:
             raise entry.error("predict: the method is not stated", "add of: METHOD")
         if before.training is None or before.training.KEY != SamMix.KEY:
-            raise given[self.KEY].error(f"{self.of} is no sam_mix method", "write for example refine: {oracle: true}")
+            raise given[self.KEY].error(
+                f"{self.of} is not a sam_mix method", "write for example refine: {oracle: true}"
+            )
         return self
 
-    def note(self, options: SamMixPredictOptions) -> str:
-        """See `FollowUp.note`."""
-        begun = f"models of {self.of}, predicting again"
-        return f"{begun} from boxes of the references: an oracle, no method" if self.oracle else begun
+    def describe_method(self, options: SamMixPredictOptions) -> str:
+        """See `FollowUp.describe_method`."""
+        again = f"models of {self.of}, predicting again"
+        return f"{again} from boxes of the references: an oracle, not a method" if self.oracle else again
 
-    def options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> SamMixPredictOptions:
-        """See `MaskMaker.options`."""
-        assert model is not None  # `checked` saw to it
-        given = {"modality": scans.modality, **self.given(scans, out)}
+    def mask_options(
+        self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path
+    ) -> SamMixPredictOptions:
+        """See `MaskMaker.mask_options`."""
+        assert model is not None  # see `check_plan`
+        given = {"modality": scans.modality, **self.command_options(scans, out)}
         return SamMixPredictOptions(model=model.options.out, **given)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What `refine` and `propagate` have in common: a promptable model."""
+"""The common base of `refine` and `propagate`, which use a promptable model."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from frugalseg.studies.jobs.job import ModelJob
 from frugalseg.studies.mask_makers.follow_up import F, FollowUp
 from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MethodPlan
-from frugalseg.studies.plan.options import Values, of_plan
-from frugalseg.studies.plan.weights import weights_sha256, with_weights
+from frugalseg.studies.plan.options import Values, make_options
+from frugalseg.studies.plan.weights import hash_weights, resolve_weights
 from frugalseg.studies.plan.yaml_source import YamlValue
 
 
 @dataclass(frozen=True)
 class PromptableFollowUp(FollowUp):
-    """A follow-up by a promptable model."""
+    """A follow-up with a promptable model."""
 
-    def checked(self: F, given: Mapping[str, YamlValue], entry: YamlValue, before: MethodPlan | None) -> F:
-        """See `FollowUp.checked`: the weights are here."""
-        model = of_plan(self.OPTIONS.kind, self.values).model
-        return replace(self, values=with_weights(given[self.KEY], "model", model, self.values))
+    def check_plan(self: F, given: Mapping[str, YamlValue], entry: YamlValue, before: MethodPlan | None) -> F:
+        """See `FollowUp.check_plan`: the weights must be installed."""
+        model = make_options(self.OPTIONS.kind, self.values).model
+        return replace(self, values=resolve_weights(given[self.KEY], "model", model, self.values))
 
-    def content(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
-        """See `MaskMaker.content`."""
-        weights = weights_sha256(of_plan(self.OPTIONS.kind, self.values).model)
-        return {**super().content(method, tests, model), "weights": weights}
+    def identity(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
+        """See `MaskMaker.identity`."""
+        weights = hash_weights(make_options(self.OPTIONS.kind, self.values).model)
+        return {**super().identity(method, tests, model), "weights": weights}
 
-    def given(self, scans: ScansToSegment, out: Path) -> Values:
-        """See `FollowUp.given`; with the cache of embeddings that all such jobs share."""
-        values = {**scans.grey, **super().given(scans, out)}
-        if values.get("engine") != "sam2":  # whose memory no cache can stand in for
+    def command_options(self, scans: ScansToSegment, out: Path) -> Values:
+        """See `FollowUp.command_options`; with the cache of embeddings that all such jobs share."""
+        values = {**scans.grey, **super().command_options(scans, out)}
+        if values.get("engine") != "sam2":  # whose memory cannot be cached
             values["cache"] = scans.study / "embeddings"
         return values

@@ -8,10 +8,10 @@ from pathlib import Path
 from frugalseg.options import PropagateOptions
 from frugalseg.studies.jobs.job import ModelJob
 from frugalseg.studies.jobs.propagate_middle import PropagateMiddleSlice, propagate_middle_slices
-from frugalseg.studies.mask_makers.follow_up import masks_of
+from frugalseg.studies.mask_makers.follow_up import input_masks_folder
 from frugalseg.studies.mask_makers.promptable import PromptableFollowUp
 from frugalseg.studies.plan.data import ScansToSegment
-from frugalseg.studies.plan.options import OF_MASKS, CommandOptions
+from frugalseg.studies.plan.options import SET_FOR_MASKS, CommandOptions
 
 
 @dataclass(frozen=True)
@@ -19,20 +19,22 @@ class Propagate(PromptableFollowUp):
     """`frugalseg propagate`."""
 
     KEY = "propagate"
-    OPTIONS = CommandOptions(PropagateOptions, (*OF_MASKS, "annotations", "slices"))
+    OPTIONS = CommandOptions(PropagateOptions, (*SET_FOR_MASKS, "annotations", "slices"))
     TAKES_ORACLE = False
 
-    def note(self, options: PropagateOptions) -> str:
-        """See `FollowUp.note`."""
+    def describe_method(self, options: PropagateOptions) -> str:
+        """See `FollowUp.describe_method`."""
         through = f"propagated through the scan by {options.model} (engine {options.engine})"
         if self.of is None:
-            return f"nothing is trained: of each test scan the reference's middle slice is given, and {through}"
-        return f"of each mask of {self.of} the middle slice, {through}"
+            return f"nothing is trained: the middle slice of each test scan's reference, {through}"
+        return f"the middle slice of each mask of {self.of}, {through}"
 
-    def options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> PropagateMiddleSlice:
-        """See `MaskMaker.options`."""
-        options = PropagateOptions(annotations=out.with_name("annotations"), **self.given(scans, out))
-        return PropagateMiddleSlice(masks_of(model, scans), model is None, options)
+    def mask_options(
+        self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path
+    ) -> PropagateMiddleSlice:
+        """See `MaskMaker.mask_options`."""
+        options = PropagateOptions(annotations=out.with_name("annotations"), **self.command_options(scans, out))
+        return PropagateMiddleSlice(input_masks_folder(model, scans), model is None, options)
 
     @staticmethod
     def make(options: PropagateMiddleSlice) -> None:

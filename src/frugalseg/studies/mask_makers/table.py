@@ -9,4 +9,4 @@ from frugalseg.studies.mask_makers.refine import Refine
 from frugalseg.studies.plan.method import MaskMaker
 
 MASK_MAKERS: dict[str, type[MaskMaker]] = {maker.KEY: maker for maker in (Refine, Propagate, PredictAgain, OtherMasks)}
-"""Key of a method in a plan → what makes its masks. Another one is a class in a file of its own, and its name here."""
+"""Key of a method in a plan → its mask maker. To add one, write a class in a separate file and enter it here."""

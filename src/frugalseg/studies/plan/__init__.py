@@ -1,1 +1,1 @@
-"""A study's plan: reading and checking."""
+"""The plan of a study: reading and checking."""

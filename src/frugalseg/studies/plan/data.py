@@ -8,7 +8,7 @@ from pathlib import Path
 from frugalseg.dataset.targets import parse_targets
 from frugalseg.options import PrepareOptions
 from frugalseg.options.common import PERCENTILES, WINDOW, Modality, stated_modality
-from frugalseg.studies.plan.options import PREPARE, Values, simple
+from frugalseg.studies.plan.options import PREPARE, Values, to_plain_values
 from frugalseg.studies.plan.yaml_source import YamlValue
 
 
@@ -17,8 +17,8 @@ class DataPlan:
     """A named data set.
 
     Attributes:
-        options: what `prepare` is given, but for `out`. Of phantoms, `images` and `labels` are where they will lie.
-        entry: where the plan says so.
+        options: options of `prepare`, except `out`. For phantoms, `images` and `labels` are set when they are made.
+        entry: its place in the plan.
         phantoms: number of phantoms to make, or None for real scans.
         grid: voxels of a phantom along left, posterior, superior.
     """
@@ -31,19 +31,21 @@ class DataPlan:
 
     @property
     def organs(self) -> list[str]:
-        """What is segmented."""
+        """The organs to segment."""
         return list(parse_targets(self.options.target))
 
     @property
     def intensities(self) -> tuple[str, ...]:
-        """How intensities become [0, 1]; both ways in which they may, where the scans will tell."""
-        ways = {"ct": self.options.window or WINDOW, "mr": self.options.percentiles or PERCENTILES}
-        told = stated_modality(self.options)
-        return tuple(f"{kind} {low:g}…{high:g}" for kind, (low, high) in ways.items() if told in ("auto", kind))
+        """The intensity scaling; both possible ones where the modality is only known from the scans."""
+        scalings = {"ct": self.options.window or WINDOW, "mr": self.options.percentiles or PERCENTILES}
+        modality = stated_modality(self.options)
+        return tuple(f"{kind} {low:g}…{high:g}" for kind, (low, high) in scalings.items() if modality in ("auto", kind))
 
-    def resolved(self) -> Values:
-        """As plain data, every default filled in."""
-        given = simple({name: value for name, value in asdict(self.options).items() if name in PREPARE.in_plans})
+    def to_values(self) -> Values:
+        """The data set as in a plan, with every default."""
+        given = to_plain_values(
+            {name: value for name, value in asdict(self.options).items() if name in PREPARE.in_plans}
+        )
         if self.phantoms is None:
             return given
         given = {name: value for name, value in given.items() if name not in ("images", "labels")}
@@ -52,14 +54,14 @@ class DataPlan:
 
 @dataclass(frozen=True)
 class TestPlan:
-    """Scans that every model is tested on.
+    """A test set: scans that every model is tested on.
 
     Attributes:
         data: name of the data set.
         patients: test (those that its split holds out) or all.
-        in_domain: whether they come from where the training scans come from.
+        in_domain: whether they come from the same source as the training scans.
         millimetres: False where the spacing in the files is a placeholder.
-        entry: where the plan says so.
+        entry: its place in the plan.
     """
 
     name: str
@@ -69,23 +71,27 @@ class TestPlan:
     millimetres: bool
     entry: YamlValue
 
-    def resolved(self) -> Values:
-        """As plain data."""
-        told = {"in_domain": self.in_domain, "millimetres": self.millimetres}
-        return {"data": self.data, "patients": self.patients, **told}
+    def to_values(self) -> Values:
+        """The test set as in a plan."""
+        return {
+            "data": self.data,
+            "patients": self.patients,
+            "in_domain": self.in_domain,
+            "millimetres": self.millimetres,
+        }
 
 
 @dataclass(frozen=True)
 class ScansToSegment:
-    """The scans of a test set where they lie: what masks are made of.
+    """The scans of a test set, to be segmented.
 
     Attributes:
         name: of the test set.
         images, references: folders of scans and of their reference masks.
-        case: the scans.
+        case: case ids of the scans.
         target: organs and their label values in the references.
-        modality: what models are told that the scans are.
-        grey: how their intensities become grey values: `SHOWN` → value.
+        modality: the modality that models are given.
+        grey: options of the intensity scaling: `GREY_OPTIONS` → value.
         study: the study's folder.
     """
 
@@ -98,8 +104,8 @@ class ScansToSegment:
     grey: Values
     study: Path
 
-    def options(self, out: Path) -> Values:
-        """The options that all commands have in common which write masks of these scans into `out`."""
+    def common_options(self, out: Path) -> Values:
+        """The options common to all commands that write masks of these scans into `out`."""
         return {
             "images": self.images,
             "out": out,

@@ -1,7 +1,7 @@
-"""A plan's methods, and what a training or a mask maker must be able to do to stand in one.
+"""The methods of a plan, and the interfaces of the trainings and mask makers that they use.
 
-Adding one to studies is a class of `Training` or `MaskMaker` in a file of its own, and its line in `TRAININGS`
-(`studies.trainings.table`) or `MASK_MAKERS` (`studies.mask_makers.table`). Nothing else knows which there are.
+To add one to studies, write a class of `StudyTraining` or `MaskMaker` in a separate file and enter it in `TRAININGS`
+(`studies.trainings.table`) or `MASK_MAKERS` (`studies.mask_makers.table`). No other code refers to a single one.
 """
 
 from __future__ import annotations
@@ -17,20 +17,19 @@ from frugalseg.options import Norm
 from frugalseg.segmentation.presets import PRESETS
 from frugalseg.studies.jobs.job import Job, ModelJob
 from frugalseg.studies.plan.data import ScansToSegment
-from frugalseg.studies.plan.method_parts import Shared
+from frugalseg.studies.plan.method_parts import SharedSettings
 from frugalseg.studies.plan.options import PRETRAIN, CommandOptions, Values
 from frugalseg.studies.plan.yaml_source import YamlValue
 
 
 @dataclass(frozen=True)
-class Training(ABC):
+class StudyTraining(ABC):
     """How a model is trained from masks, and how it predicts.
 
     Attributes:
-        KEY: of a method in a plan that is trained so.
-        OPTIONS: of the command; the grid gives budget, draw, seed, backbone, encoder and transductive, where it has
-            them.
-        values: the options as the plan gives them.
+        KEY: key of the methods in a plan that use this training.
+        OPTIONS: options of the command; of these the grid sets budget, draw, seed, backbone, encoder and transductive.
+        values: the options as given in the plan.
     """
 
     KEY: ClassVar[str]
@@ -39,25 +38,25 @@ class Training(ABC):
 
     @classmethod
     @abstractmethod
-    def read(cls, name: str, entry: YamlValue, shared: Shared) -> MethodPlan:
-        """The method that `entry` describes, all of it checked; raises `OptionError` naming the line."""
+    def read(cls, name: str, entry: YamlValue, shared: SharedSettings) -> MethodPlan:
+        """Read and check the method that `entry` describes; raises `OptionError` with the line."""
 
-    def resolved(self, method: MethodPlan) -> Values:
-        """The keys of the method in a plan, every default filled in."""
-        return {self.KEY: self.OPTIONS.filled(self.values)}
-
-    @abstractmethod
-    def content(self, options: Any) -> dict[str, object]:
-        """What shapes the model beside its options, as their names do not tell it: hashes of weights, a preset."""
+    def to_values(self, method: MethodPlan) -> Values:
+        """The keys of the method in a plan, with every default."""
+        return {self.KEY: self.OPTIONS.fill_defaults(self.values)}
 
     @abstractmethod
-    def prediction(self, options: Any, scans: ScansToSegment, out: Path) -> Any:
-        """What `make` is given to predict `scans` into `out` with the model of these training options."""
+    def identity(self, options: Any) -> dict[str, object]:
+        """What determines the model besides its options' values: hashes of weights, the content of a preset."""
+
+    @abstractmethod
+    def prediction_options(self, options: Any, scans: ScansToSegment, out: Path) -> Any:
+        """The options of `make` that predict `scans` into `out` with the model of these training options."""
 
     @staticmethod
     @abstractmethod
     def train(options: Any) -> object:
-        """Train a model: a run folder in `options.out`, resumed where one was begun. Runs in the job's process."""
+        """Train a model into the run folder `options.out`, resuming an earlier run. Runs in the job's process."""
 
     @staticmethod
     @abstractmethod
@@ -65,95 +64,96 @@ class Training(ABC):
         """Predict; runs in the job's process."""
 
     @staticmethod
-    def unlabelled(options: Any) -> str:
-        """How a training with these options uses unlabelled slices."""
+    def unlabelled_use(options: Any) -> str:
+        """How a training with these options uses unlabelled slices: "none", or the name of the method."""
         return "none"
 
 
 class MaskMaker(ABC):
-    """What makes masks of test scans without training a model: of the masks of another method, of the references, or of
-    what lies in a folder.
+    """Makes masks of test scans without training a model: from the masks of another method, from the references, or
+    from masks in a folder.
 
     Attributes:
-        KEY: of a method in a plan that gets its masks so.
+        KEY: key of the methods in a plan that use this mask maker.
     """
 
     KEY: ClassVar[str]
 
     @classmethod
     @abstractmethod
-    def read(cls, name: str, entry: YamlValue, shared: Shared, trained: Mapping[str, MethodPlan]) -> MethodPlan:
-        """The method that `entry` describes, all of it checked; raises `OptionError` naming the line.
+    def read(cls, name: str, entry: YamlValue, shared: SharedSettings, trained: Mapping[str, MethodPlan]) -> MethodPlan:
+        """Read and check the method that `entry` describes; raises `OptionError` with the line.
 
         Args:
             name: of the method.
-            entry: what the plan says of it.
-            shared: what the plan says of all.
-            trained: the plan's methods that train models, whose masks it may go on with.
+            entry: its mapping in the plan.
+            shared: settings outside the methods.
+            trained: the plan's methods that train models; it may process their masks.
         """
 
     @abstractmethod
-    def resolved(self, method: MethodPlan) -> Values:
-        """The keys of the method in a plan, every default filled in."""
+    def to_values(self, method: MethodPlan) -> Values:
+        """The keys of the method in a plan, with every default."""
 
     @property
     def uses_test_references(self) -> bool:
-        """Whether references of the test scans give it slices or boxes, so that it is no method among others."""
+        """Whether it takes slices or boxes from references of the test scans, and so is not ranked with the others."""
         return False
 
     @property
     def annotation(self) -> str | None:
-        """What was learned from, as the plan states it; None where the study knows."""
+        """The training annotation as the plan states it; None where the study itself knows it."""
         return None
 
-    def preparation(self, method: str, scans: ScansToSegment) -> tuple[Job, YamlValue] | None:
-        """A job to be done before the grid is known, and the place in the plan that it is about; None for none."""
+    def preparation_job(self, method: str, scans: ScansToSegment) -> tuple[Job, YamlValue] | None:
+        """A job that must be done before the grid is built, and the place in the plan for its errors; or None."""
         return None
 
     @staticmethod
     def prepare(options: Any, threads: int) -> object:
-        """Do that job; runs in its process."""
+        """Do the preparation job. Runs in the job's process."""
         return None
 
     @abstractmethod
-    def content(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
-        """All that shapes the masks, beside the test scans: a job whose content is another is another job."""
+    def identity(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
+        """Everything that determines the masks, except the test scans; a hash of it is part of the job's id."""
 
-    def content_of_test(self, scans: ScansToSegment) -> dict[str, object]:
-        """What of a test set shapes its masks, beside its scans."""
+    def test_identity(self, scans: ScansToSegment) -> dict[str, object]:
+        """Properties of a test set that determine its masks, except its scans."""
         return {}
 
     @abstractmethod
-    def options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> Any:
-        """What `make` is given to write masks of `scans` into `out`; `model` is the one it goes on with, or None."""
+    def mask_options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> Any:
+        """The options of `make` that write masks of `scans` into `out`; `model` made the masks to process, or None."""
 
     @staticmethod
     @abstractmethod
     def make(options: Any) -> object:
-        """Make the masks; runs in the job's process."""
+        """Make the masks. Runs in the job's process."""
 
 
 @dataclass(frozen=True)
 class MethodPlan:
-    """One way to get masks of test scans.
+    """A method of the study: one way to get masks of the test scans.
 
     Attributes:
-        pretrain: options of its pre-training, or None for none.
-        pretrain_data: the data set it is pre-trained on.
-        training: how its models are trained; None where it needs none.
+        pretrain: options of its pre-training; None without one.
+        pretrain_data: the data set of its pre-training.
+        training: how its models are trained; None without a model.
         transductive: whether its pre-training may see test patients; it then sees every scan of its data set.
-        backbones: those it is run with; what has none of them stands beside the first.
-        budgets: those of the plan that it stands at.
-        note: what it is, in one line.
-        entry: where the plan says so.
-        masks: what makes its masks, where that is not its models themselves.
-        models_of: the method whose models it uses, where they are another's; so are then pre-training and training.
+        backbones: the backbones it is run with; a method without a backbone is listed at the plan's first one.
+        budgets: the budgets of the plan at which it is run.
+        note: a description in one line.
+        entry: its place in the plan.
+        masks: the mask maker; None where the models themselves predict the masks.
+        models_of: the method whose models it uses, if not its own; pre-training and training are then also that
+            method's.
     """
 
     name: str
     pretrain: Values | None
     pretrain_data: str
-    training: Training | None
+    training: StudyTraining | None
     transductive: bool
     backbones: tuple[str, ...]
     budgets: tuple[str, ...]
@@ -164,7 +164,7 @@ class MethodPlan:
 
     @property
     def uses_test_references(self) -> bool:
-        """Whether references of the test scans gave it slices or boxes."""
+        """Whether it takes slices or boxes from references of the test scans."""
         return self.masks is not None and self.masks.uses_test_references
 
     @property
@@ -172,31 +172,31 @@ class MethodPlan:
         """Name of the method whose models it uses."""
         return self.models_of or self.name
 
-    def norms(self, backbone: str) -> tuple[Norm, Norm]:
+    def choose_norms(self, backbone: str) -> tuple[Norm, Norm]:
         """Normalisation layers of the pre-training and of the fine-tuning with this backbone.
 
-        A pre-training that is not told any takes those of the fine-tuning, which its encoder must fit.
+        The default of the pre-training is the normalisation of the fine-tuning, which its encoder must match.
 
         Raises:
-            OptionError: the backbone cannot have them.
+            OptionError: the backbone does not support them.
         """
         finetune = {} if self.training is None else self.training.values
         preset = PRESETS[finetune.get("preset", "robust")]
         fitting = choose_norm(backbone, finetune.get("norm"), preset.norm)
         return choose_norm(backbone, (self.pretrain or {}).get("norm"), fitting), fitting
 
-    def resolved(self) -> Values:
-        """As plain data with every default filled in; itself a method of a plan."""
+    def to_values(self) -> Values:
+        """The method as in a plan, with every default."""
         content = {"note": self.note, "budgets": list(self.budgets)}
         if self.masks is not None:
-            return {**content, **self.masks.resolved(self)}
+            return {**content, **self.masks.to_values(self)}
         assert self.training is not None  # a method trains, or has masks made
         content["backbones"] = list(self.backbones)
-        return {**content, **self.training.resolved(self)}
+        return {**content, **self.training.to_values(self)}
 
-    def resolved_pretraining(self) -> Values:
-        """Its keys about pre-training."""
-        told: dict[str, object] = {"transductive": self.transductive}
+    def pretraining_values(self) -> Values:
+        """The keys of its pre-training."""
+        values: dict[str, object] = {"transductive": self.transductive}
         if self.pretrain is not None:
-            told["pretrain"] = {"data": self.pretrain_data, **PRETRAIN.filled(self.pretrain)}
-        return told
+            values["pretrain"] = {"data": self.pretrain_data, **PRETRAIN.fill_defaults(self.pretrain)}
+        return values

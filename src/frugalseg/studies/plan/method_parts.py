@@ -1,4 +1,4 @@
-"""What the methods of a plan have in common, whatever they are: their note, backbones and budgets."""
+"""The keys that all methods of a plan share: note, backbones and budgets."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from frugalseg.dataset.budget import Budget
 from frugalseg.models.registry import BACKBONES
 from frugalseg.studies.plan.data import DataPlan, TestPlan
 from frugalseg.studies.plan.options import Values
-from frugalseg.studies.plan.values import checked, chosen, distinct
+from frugalseg.studies.plan.values import parse_value, read_choice, require_distinct
 from frugalseg.studies.plan.yaml_source import YamlValue
 
 
 @dataclass(frozen=True)
-class Shared:
-    """What a plan says outside its methods.
+class SharedSettings:
+    """The settings of a plan outside its methods.
 
     Attributes:
         values: "pretrain" and the key of each training → options that all methods share.
         data: the data sets.
-        train: the one that is fine-tuned on.
-        pretrain_data: the one that is pre-trained on.
+        train: the data set for fine-tuning.
+        pretrain_data: the data set for pre-training.
         tests: the test sets.
         backbones, budgets: of the plan.
     """
@@ -35,37 +35,37 @@ class Shared:
     budgets: tuple[str, ...]
 
 
-def own_note(given: Mapping[str, YamlValue], otherwise: str) -> str:
-    """What a method is, as the plan says it, or else as its options tell."""
-    return str(given["note"].as_type(str)) if "note" in given else otherwise
+def read_note(given: Mapping[str, YamlValue], default: str) -> str:
+    """The note of a method, or the default."""
+    return str(given["note"].as_type(str)) if "note" in given else default
 
 
 def read_backbones(entry: YamlValue) -> tuple[str, ...]:
     """A list of backbones."""
-    return distinct([(one, chosen(one, BACKBONES, "backbone")) for one in entry.items()])
+    return require_distinct([(one, read_choice(one, BACKBONES, "backbone")) for one in entry.read_list()])
 
 
-def own_backbones(given: Mapping[str, YamlValue], known: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the plan's backbones that a method is run with."""
-    mine = read_backbones(given["backbones"]) if "backbones" in given else known
-    if foreign := [backbone for backbone in mine if backbone not in known]:
+def read_own_backbones(given: Mapping[str, YamlValue], known: tuple[str, ...]) -> tuple[str, ...]:
+    """The backbones that a method is run with: all of the plan's, or those that it names."""
+    own = read_backbones(given["backbones"]) if "backbones" in given else known
+    if unknown := [backbone for backbone in own if backbone not in known]:
         raise given["backbones"].error(
-            f"{foreign[0]} is not among the plan's backbones", f"choose of: {', '.join(known)}"
+            f"{unknown[0]} is not among the plan's backbones", f"choose from: {', '.join(known)}"
         )
-    return mine
+    return own
 
 
 def read_budgets(entry: YamlValue) -> dict[str, YamlValue]:
-    """A list of budgets, 0 among them: budget → where it stands."""
-    budgets = [(one, _read_budget(one)) for one in entry.items()]
-    distinct(budgets)
+    """A list of budgets, 0 allowed: budget → its place in the plan."""
+    budgets = [(one, _read_budget(one)) for one in entry.read_list()]
+    require_distinct(budgets)
     return {text: one for one, text in budgets}
 
 
-def own_budgets(given: Mapping[str, YamlValue], known: tuple[str, ...], trained: bool) -> tuple[str, ...]:
-    """Those of the known budgets that a method stands at, in their order: all, or those it names.
+def read_own_budgets(given: Mapping[str, YamlValue], known: tuple[str, ...], trained: bool) -> tuple[str, ...]:
+    """The budgets at which a method is run, in the plan's order: all of the known ones, or those that it names.
 
-    What is trained from masks does not stand at a budget of none.
+    A method that is trained from masks is not run at budget 0.
     """
     usable = tuple(budget for budget in known if has_labels(budget) or not trained)
     if "budgets" not in given:
@@ -73,16 +73,18 @@ def own_budgets(given: Mapping[str, YamlValue], known: tuple[str, ...], trained:
     named = read_budgets(given["budgets"])
     for budget, entry in named.items():
         if budget not in known:
-            raise entry.error(f"{budget} is none of its budgets", f"choose of: {', '.join(usable)}")
+            raise entry.error(f"{budget} is not among its budgets", f"choose from: {', '.join(usable)}")
         if budget not in usable:
-            raise entry.error(f"it trains from masks, and {budget} are none", f"choose of: {', '.join(usable)}")
+            raise entry.error(
+                f"the method trains from masks, but {budget} is a budget of none", f"choose from: {', '.join(usable)}"
+            )
     return tuple(budget for budget in known if budget in named)
 
 
 def _read_budget(entry: YamlValue) -> str:
-    return str(checked(entry, lambda text: Budget.parse(text, none=True), entry.as_type(str)))
+    return str(parse_value(entry, lambda text: Budget.parse(text, none=True), entry.as_type(str)))
 
 
 def has_labels(budget: str) -> bool:
-    """Whether a plan's budget holds any masks."""
+    """Whether a budget contains any masks."""
     return Budget.parse(budget, none=True).amount > 0

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from frugalseg.studies.mask_makers.table import MASK_MAKERS
 from frugalseg.studies.plan.method import MaskMaker, MethodPlan
-from frugalseg.studies.plan.method_parts import Shared
-from frugalseg.studies.plan.values import some
+from frugalseg.studies.plan.method_parts import SharedSettings
+from frugalseg.studies.plan.values import read_entries
 from frugalseg.studies.plan.yaml_source import YamlValue
 from frugalseg.studies.trainings.table import DEFAULT, TRAININGS
 
 
-def read_methods(entry: YamlValue, shared: Shared) -> tuple[MethodPlan, ...]:
-    """The methods in the order of the file; one may go on with the masks of another, wherever that stands."""
-    entries = some(entry)
-    makers = {name: _maker(one) for name, one in entries.items() if {"of", *MASK_MAKERS} & one.mapping().keys()}
-    trained = {name: _read_trained(name, one, shared) for name, one in entries.items() if name not in makers}
+def read_methods(entry: YamlValue, shared: SharedSettings) -> tuple[MethodPlan, ...]:
+    """The methods in the order of the file; a method may process the masks of any other, earlier or later."""
+    entries = read_entries(entry)
+    makers = {name: _find_maker(one) for name, one in entries.items() if {"of", *MASK_MAKERS} & one.mapping().keys()}
+    trained = {name: _read_trained_method(name, one, shared) for name, one in entries.items() if name not in makers}
     return tuple(
         makers[name].read(name, one, shared, trained) if name in makers else trained[name]
         for name, one in entries.items()
     )
 
 
-def _maker(entry: YamlValue) -> type[MaskMaker]:
+def _find_maker(entry: YamlValue) -> type[MaskMaker]:
     if "of" in entry.mapping():
-        entry.known("note", "of", *MASK_MAKERS, "budgets")
+        entry.check_keys("note", "of", *MASK_MAKERS, "budgets")
     keys = [key for key in MASK_MAKERS if key in entry.mapping()]
     if len(keys) != 1:
         found = " and ".join(keys) or "none"
@@ -34,8 +34,8 @@ def _maker(entry: YamlValue) -> type[MaskMaker]:
     return MASK_MAKERS[keys[0]]
 
 
-def _read_trained(name: str, entry: YamlValue, shared: Shared) -> MethodPlan:
+def _read_trained_method(name: str, entry: YamlValue, shared: SharedSettings) -> MethodPlan:
     """A method that trains models."""
-    given = entry.known("note", "pretrain", *TRAININGS, "transductive", "backbones", "budgets")
+    given = entry.check_keys("note", "pretrain", *TRAININGS, "transductive", "backbones", "budgets")
     keys = [key for key in TRAININGS if key in given] or [DEFAULT]
     return TRAININGS[keys[-1]].read(name, entry, shared)

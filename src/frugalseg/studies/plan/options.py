@@ -1,4 +1,4 @@
-"""A command's options as a plan gives them."""
+"""The options of commands in a plan."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any
 from frugalseg.options import PrepareOptions, PretrainOptions
 
 Values = Mapping[str, Any]
-"""Option → value as YAML and the command's dataclass have it, or what is left of them as plain data."""
+"""Option → value, typed as in the command's dataclass, or as plain data."""
 
-NOWHERE = Path("-")
-"""Stands for a path that is not known yet, where options are only checked."""
+UNKNOWN_PATH = Path("-")
+"""Placeholder for paths that are not known yet, where options are only checked."""
 
-SHOWN = ("modality", "window", "percentiles")
-"""Options of these that a test set's own take the place of, where the plan gives none."""
+GREY_OPTIONS = ("modality", "window", "percentiles")
+"""Options of the intensity scaling; where a method's plan gives none, they are those of the test set."""
 
-OF_RUNS = ("data", "out", "split", "seed", "resume", "checkpoint_minutes", "backbone", "threads")
-OF_MASKS = ("images", "out", "case", "target", "cache", "overwrite", "resume", "oracle", "threads")
-"""Options of every training, and of every command that makes masks, that the study sets."""
+SET_FOR_TRAININGS = ("data", "out", "split", "seed", "resume", "checkpoint_minutes", "backbone", "threads")
+SET_FOR_MASKS = ("images", "out", "case", "target", "cache", "overwrite", "resume", "oracle", "threads")
+"""Options that the study sets: of every training, and of every command that makes masks."""
 
 
-def of_plan(kind: type[Any], values: Values) -> Any:
-    """A command's options as a plan gives them, every path that is not known yet being `NOWHERE`.
+def make_options(kind: type[Any], values: Values) -> Any:
+    """A command's options with the values of a plan; required ones without a value are set to `UNKNOWN_PATH`.
 
     Raises:
         FrugalsegError: the command refuses them.
     """
     needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
-    return kind(**{**dict.fromkeys(needed, NOWHERE), **values})
+    return kind(**{**dict.fromkeys(needed, UNKNOWN_PATH), **values})
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class CommandOptions:
     """The options of a command that a plan may hold.
 
     Attributes:
-        kind: the dataclass that the command takes.
-        set_by_study: those that the study itself sets, from the grid, the data sets and the output folder.
+        kind: the dataclass of the command's options.
+        set_by_study: options that the study sets, from the grid, the data sets and the output folder.
     """
 
     kind: type[Any]
@@ -50,22 +50,22 @@ class CommandOptions:
         """Names of the options that a plan may give."""
         return [f.name for f in fields(self.kind) if f.name not in self.set_by_study]
 
-    def filled(self, values: Values) -> Values:
-        """The values with the defaults of all others that a plan may hold, as plain data."""
-        options = asdict(of_plan(self.kind, values))
-        return simple({name: options[name] for name in self.in_plans})
+    def fill_defaults(self, values: Values) -> Values:
+        """The values, and the defaults of all other options that a plan may hold, as plain data."""
+        options = asdict(make_options(self.kind, values))
+        return to_plain_values({name: options[name] for name in self.in_plans})
 
 
 PREPARE = CommandOptions(PrepareOptions, ("out", "workers", "threads"))
-PRETRAIN = CommandOptions(PretrainOptions, OF_RUNS)
+PRETRAIN = CommandOptions(PretrainOptions, SET_FOR_TRAININGS)
 
 
-def simple(values: Values) -> Values:
-    """Values as YAML keeps them."""
+def to_plain_values(values: Values) -> Values:
+    """Values as they are written to YAML."""
 
-    def plain(value: Any) -> Any:
+    def to_plain(value: Any) -> Any:
         if isinstance(value, (list, tuple)):
-            return [plain(v) for v in value]
+            return [to_plain(v) for v in value]
         return str(value) if isinstance(value, Path) else value
 
-    return {name: plain(value) for name, value in values.items()}
+    return {name: to_plain(value) for name, value in values.items()}

@@ -1,6 +1,6 @@
-"""A study's plan: which methods, on which data, with how many labels, how often.
+"""A study's plan: its methods, data sets, label budgets, draws and seeds.
 
-`read_plan` makes one of a YAML file (docs/reference/plans.md).
+`read_plan` reads it from a YAML file (docs/reference/plans.md).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from frugalseg.studies.plan.yaml_source import YamlValue
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything a study does. Tuples are in the order of the file.
+class StudyPlan:
+    """A plan. Tuples are in the order of the file.
 
     Attributes:
-        train: the data set that is fine-tuned on.
-        budgets: as `finetune --budget` takes them, and 0 for what learns from no mask.
-        budget_entries: budget → where the plan says so.
+        train: the data set for fine-tuning.
+        budgets: in the format of `finetune --budget`, or 0 for methods that learn from no mask.
+        budget_entries: budget → its place in the plan.
     """
 
     name: str
@@ -36,16 +36,16 @@ class Plan:
     seeds: tuple[int, ...]
     baseline: str
 
-    def resolved(self) -> Values:
-        """The plan as plain data with every default filled in and every path absolute; itself a plan."""
+    def to_values(self) -> Values:
+        """The plan with every default and with absolute paths, as plain data that can be read as a plan again."""
         return {
             "name": self.name,
             "description": self.description,
-            "data": {name: data.resolved() for name, data in self.data.items()},
+            "data": {name: data.to_values() for name, data in self.data.items()},
             "train": self.train,
-            "tests": {test.name: test.resolved() for test in self.tests},
+            "tests": {test.name: test.to_values() for test in self.tests},
             "backbones": list(self.backbones),
-            "methods": {method.name: method.resolved() for method in self.methods},
+            "methods": {method.name: method.to_values() for method in self.methods},
             "budgets": list(self.budgets),
             "draws": list(self.draws),
             "seeds": list(self.seeds),

@@ -1,4 +1,4 @@
-"""Reading what a plan says of pre-training."""
+"""Reading the pre-training settings of a plan."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.methods import METHODS, OF_SOME_METHODS, check_options, chosen_method, reads_superpixels
 from frugalseg.studies.plan.data import DataPlan
 from frugalseg.studies.plan.method import MethodPlan
-from frugalseg.studies.plan.options import Values, of_plan
-from frugalseg.studies.plan.values import chosen, where
+from frugalseg.studies.plan.options import Values, make_options
+from frugalseg.studies.plan.values import locate_error, read_choice
 from frugalseg.studies.plan.yaml_source import YamlValue
 
 
-def read_source(pretrain: YamlValue | None, usual: str, data: Mapping[str, DataPlan], train: str) -> str:
-    """The data set that is pre-trained on: what stands under `pretrain: data`, or the usual one."""
+def read_pretraining_data(pretrain: YamlValue | None, usual: str, data: Mapping[str, DataPlan], train: str) -> str:
+    """The data set for pre-training: the value of `pretrain: data`, or `usual`."""
     given = {} if pretrain is None else pretrain.mapping()
     if "data" not in given:
         return usual
-    source = chosen(given["data"], data, "data set")
-    there, here = data[source].intensities, data[train].intensities
-    if not set(there) & set(here):
+    source = read_choice(given["data"], data, "data set")
+    theirs, ours = data[source].intensities, data[train].intensities
+    if not set(theirs) & set(ours):
         raise given["data"].error(
-            f"{source} is scaled by {' or '.join(there)}, {train} by {' or '.join(here)}",
+            f"{source} is scaled by {' or '.join(theirs)}, {train} by {' or '.join(ours)}",
             "give both the same modality and window (or percentiles)",
         )
     return source
 
 
-def check_shared(entry: YamlValue | None, methods: Iterable[MethodPlan]) -> None:
-    """Refuse a shared pre-training option that no method reads, and so would change nothing."""
-    pretrained = [of_plan(PretrainOptions, m.pretrain) for m in methods if m.pretrain is not None]
+def check_shared_options(entry: YamlValue | None, methods: Iterable[MethodPlan]) -> None:
+    """Refuse a shared pre-training option that no method reads, since it would have no effect."""
+    pretrained = [make_options(PretrainOptions, m.pretrain) for m in methods if m.pretrain is not None]
     read = {name for options in pretrained for name in chosen_method(options).reads}
     for name, value in ({} if entry is None else entry.mapping()).items():
         if name in OF_SOME_METHODS and name not in read:
-            raise value.error("is not used by any of the plan's methods", "take it out")
+            raise value.error("is not used by any of the plan's methods", "remove it")
 
 
 def check_pretraining(given: Mapping[str, YamlValue], pretrain: Values, transductive: bool, source: DataPlan) -> None:
-    """Refuse what `pretrain` would only find when the job runs; `given` are the keys of the method."""
-    options = of_plan(PretrainOptions, pretrain)
+    """Refuse options that `pretrain` would only reject when the job runs; `given` are the keys of the method."""
+    options = make_options(PretrainOptions, pretrain)
     if reads_superpixels(options) and not source.options.superpixels:
         raise given["pretrain"].error(
             f"{options.method} learns from superpixels, and {source.name} has none",
@@ -49,9 +49,9 @@ def check_pretraining(given: Mapping[str, YamlValue], pretrain: Values, transduc
     try:
         check_options(options)
     except OptionError as error:
-        raise where(given["pretrain"].mapping(), given["pretrain"], error) from None
+        raise locate_error(given["pretrain"].mapping(), given["pretrain"], error) from None
     if transductive and METHODS[options.method].annotation != "none":
         raise given["transductive"].error(
             f"{options.method} uses image-level labels made from masks, here those of test patients",
-            "take it out, or pre-train by a method that needs no labels",
+            "remove it, or pre-train with a method that needs no labels",
         )

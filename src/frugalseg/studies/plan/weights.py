@@ -1,4 +1,4 @@
-"""Weights of promptable models that a plan names."""
+"""Weights of promptable models in a plan."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from frugalseg.engine.files import sha256
 from frugalseg.errors import FrugalsegError
 from frugalseg.studies.plan.options import Values
-from frugalseg.studies.plan.yaml_source import YamlValue, without_flags
+from frugalseg.studies.plan.yaml_source import YamlValue, flags_to_keys
 
 
-def with_weights(entry: YamlValue, key: str, name: str, values: Values) -> Values:
-    """The values, a path of weights taken from the plan's folder as all other paths are; names go before files.
+def resolve_weights(entry: YamlValue, key: str, name: str, values: Values) -> Values:
+    """The values, with a path of weights resolved relative to the plan's folder; names take precedence over files.
 
-    Weights that are not here end a study before its first run.
+    Raises:
+        OptionError: the weights are not installed.
     """
     from frugalseg.promptable.load import find_weights
     from frugalseg.weights.catalogue import CATALOGUE
@@ -26,13 +27,13 @@ def with_weights(entry: YamlValue, key: str, name: str, values: Values) -> Value
     try:
         find_weights(name)
     except FrugalsegError as error:
-        raise entry.mapping().get(key, entry).error(without_flags(error.problem), error.cure) from None
+        raise entry.mapping().get(key, entry).error(flags_to_keys(error.problem), error.cure) from None
     return values
 
 
 @cache
-def weights_sha256(name: str) -> str:
-    """SHA-256 of the file of weights that a name, or a path, stands for."""
+def hash_weights(name: str) -> str:
+    """SHA-256 of the weights file of this name or path."""
     from frugalseg.promptable.load import find_weights
 
     return sha256(find_weights(name))

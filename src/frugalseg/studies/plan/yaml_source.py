@@ -1,4 +1,4 @@
-"""YAML whose values know on which line they stand, so that an error can point there."""
+"""YAML values with their line numbers, for error messages."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class YamlValue:
     """One value of a YAML file.
 
     Attributes:
-        node: what the YAML parser made of it.
+        node: the parsed YAML node.
         file: the file.
-        key: where it stands, from the outside in: `methods.scratch.finetune`; empty for the whole file.
-        line: counted from 1; of a mapping's value, the line of its key.
+        key: its path in the file, as `methods.scratch.finetune`; empty for the whole file.
+        line: counted from 1; for a mapping's value, the line of its key.
     """
 
     node: yaml.Node
@@ -36,7 +36,7 @@ class YamlValue:
     line: int
 
     def error(self, problem: str, cure: str) -> OptionError:
-        """An error that names the file, the line and the key."""
+        """An error with the file, the line and the key."""
         where = f"{self.file}, line {self.line}"
         return OptionError(f"{where}: {self.key + ': ' if self.key else ''}{problem}", cure)
 
@@ -44,7 +44,7 @@ class YamlValue:
         """Key → value; an empty value is an empty mapping.
 
         Raises:
-            OptionError: it is no mapping, or a key stands in it twice.
+            OptionError: it is not a mapping, or a key occurs twice.
         """
         if self.is_empty:
             return {}
@@ -57,23 +57,23 @@ class YamlValue:
             if name in entries:
                 raise entry.error(f"is given here and on line {entries[name].line}", "keep one of them")
             if entry.key.count(".") > _DEEPEST:
-                raise entry.error("too many levels", "does an alias contain itself?")
+                raise entry.error("too many levels", "check whether an alias contains itself")
             entries[name] = entry
         return entries
 
-    def known(self, *names: str) -> dict[str, YamlValue]:
-        """The mapping, all of whose keys must be among `names`."""
+    def check_keys(self, *names: str) -> dict[str, YamlValue]:
+        """The mapping; raises `OptionError` for a key that is not among `names`."""
         entries = self.mapping()
         for name, entry in entries.items():
             if name not in names:
                 raise entry.error("is unknown here", f"known are: {', '.join(names)}")
         return entries
 
-    def items(self) -> list[YamlValue]:
+    def read_list(self) -> list[YamlValue]:
         """The values of a list.
 
         Raises:
-            OptionError: it is no list, or an empty one.
+            OptionError: it is not a list, or an empty one.
         """
         if not isinstance(self.node, yaml.SequenceNode) or not self.node.value:
             raise self.error("expected a list", "write it as [one, another]")
@@ -81,19 +81,19 @@ class YamlValue:
 
     @property
     def is_text(self) -> bool:
-        """Whether a single value stands behind the key, no list and no mapping."""
+        """Whether the value is a scalar: not empty, no list and no mapping."""
         return isinstance(self.node, yaml.ScalarNode) and not self.is_empty
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is written behind the key."""
-        return isinstance(self.node, yaml.ScalarNode) and self.plain() is None
+        """Whether the key has no value."""
+        return isinstance(self.node, yaml.ScalarNode) and self.to_python() is None
 
-    def plain(self) -> Any:
-        """The value as plain Python data, environment variables `${NAME}` put in.
+    def to_python(self) -> Any:
+        """The value as plain Python data, with environment variables `${NAME}` replaced.
 
         Raises:
-            OptionError: a variable is not set, or the value is no plain data.
+            OptionError: a variable is not set, or the value is not plain data.
         """
         try:
             value = yaml.constructor.SafeConstructor().construct_document(self.node)
@@ -102,43 +102,43 @@ class YamlValue:
         return self._expand(value)
 
     def as_type(self, kind: Any) -> Any:
-        """The value as `kind`, a type annotation; a relative path is taken from the file's folder.
+        """The value as `kind`, a type annotation; a relative path is resolved from the file's folder.
 
         Raises:
-            OptionError: it is of another type, or none of the values a `Literal` lists.
+            OptionError: it has another type, or is not among the values of a `Literal`.
         """
-        value = self.plain()
+        value = self.to_python()
         try:
-            return convert(value, kind, self.file.parent)
+            return convert_value(value, kind, self.file.parent)
         except ValueError as error:
             raise self.error(f"{value!r} is not {error}", "correct the value") from None
 
     def _expand(self, value: Any) -> Any:
         if isinstance(value, str):
-            return _VARIABLE.sub(self._variable, value)
+            return _VARIABLE.sub(self._read_variable, value)
         if isinstance(value, list):
             return [self._expand(v) for v in value]
         if isinstance(value, dict):
             return {k: self._expand(v) for k, v in value.items()}
         return value
 
-    def _variable(self, match: re.Match[str]) -> str:
+    def _read_variable(self, match: re.Match[str]) -> str:
         name = match[1]
         if name not in os.environ:
             raise self.error(f"the environment variable {name} is not set", f"run `export {name}=…` first")
         return os.environ[name]
 
 
-def without_flags(text: str) -> str:
-    """Options as a YAML file writes them, not the command line: --batch-size becomes batch_size."""
+def flags_to_keys(text: str) -> str:
+    """The text with command-line flags replaced by YAML keys: --batch-size becomes batch_size."""
     return _FLAG.sub(lambda flag: flag[1].replace("-", "_"), text)
 
 
-def read_lines(path: Path) -> YamlValue:
-    """The whole of a YAML file as one entry.
+def read_yaml(path: Path) -> YamlValue:
+    """The content of a YAML file as one value.
 
     Raises:
-        OptionError: the file is not there, not readable, or no YAML.
+        OptionError: the file does not exist, cannot be read, or is not YAML.
     """
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
@@ -150,16 +150,16 @@ def read_lines(path: Path) -> YamlValue:
     except IsADirectoryError:
         raise OptionError(f"{path} is a folder", "give a plan, a YAML file") from None
     except FileNotFoundError:
-        raise OptionError(f"{path} does not exist", "check the path; the folder plans/ holds some plans") from None
+        raise OptionError(f"{path} does not exist", "check the path; examples are in the folder plans/") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise OptionError(f"{path} cannot be read ({error})", "give a plan, a YAML file") from error
     if node is None:
-        raise OptionError(f"{path} is empty", "write a plan; the folder plans/ holds some")
+        raise OptionError(f"{path} is empty", "write a plan; examples are in the folder plans/")
     return YamlValue(node, path, "", 1)
 
 
-def convert(value: Any, kind: Any, folder: Path) -> Any:
-    """`value` from YAML as the annotation `kind` wants it; raises `ValueError` saying what was expected."""
+def convert_value(value: Any, kind: Any, folder: Path) -> Any:
+    """`value` from YAML converted to the annotation `kind`; raises `ValueError` with what was expected."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
         if value in inner and not isinstance(value, bool):
@@ -168,48 +168,48 @@ def convert(value: Any, kind: Any, folder: Path) -> Any:
     if origin in (Union, UnionType):
         if value is None and type(None) in inner:
             return None
-        return convert(value, next(k for k in inner if k is not type(None)), folder)
+        return convert_value(value, next(k for k in inner if k is not type(None)), folder)
     if origin is list:
         listed = value if isinstance(value, list) else [value]
-        return [convert(v, inner[0], folder) for v in listed]
+        return [convert_value(v, inner[0], folder) for v in listed]
     if origin is tuple:
         if not isinstance(value, list) or len(value) != len(inner):
             raise ValueError(f"a list of {len(inner)} values")
-        return tuple(convert(v, k, folder) for v, k in zip(value, inner, strict=True))
+        return tuple(convert_value(v, k, folder) for v, k in zip(value, inner, strict=True))
     return _SIMPLE[kind](value, folder)
 
 
-def _boolean(value: Any, _: Path) -> bool:
+def _to_boolean(value: Any, _: Path) -> bool:
     if not isinstance(value, bool):
         raise ValueError("true or false")
     return value
 
 
-def _integer(value: Any, _: Path) -> int:
+def _to_integer(value: Any, _: Path) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError("a whole number")
     return value
 
 
-def _number(value: Any, _: Path) -> float:
+def _to_number(value: Any, _: Path) -> float:
     try:
         if isinstance(value, bool):
             raise TypeError
-        return float(value)  # YAML takes 1e-4 for a text
+        return float(value)  # PyYAML reads 1e-4 as text
     except (TypeError, ValueError):
         raise ValueError("a number") from None
 
 
-def _text(value: Any, _: Path) -> str:
+def _to_text(value: Any, _: Path) -> str:
     if not isinstance(value, (str, int, float)) or isinstance(value, bool):
         raise ValueError("a text")
     return str(value)
 
 
-def _path(value: Any, folder: Path) -> Path:
+def _to_path(value: Any, folder: Path) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError("a path")
     return (folder / Path(value).expanduser()).resolve()
 
 
-_SIMPLE = {bool: _boolean, int: _integer, float: _number, str: _text, Path: _path}
+_SIMPLE = {bool: _to_boolean, int: _to_integer, float: _to_number, str: _to_text, Path: _to_path}

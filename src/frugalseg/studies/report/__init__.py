@@ -1,1 +1,1 @@
-"""A study's report: tables, comparison, plots."""
+"""The report of a study: tables, comparisons, charts, conclusions."""

@@ -1,4 +1,4 @@
-"""Every method against the study's baseline, patient by patient and run by run."""
+"""Comparison of every method with the study's baseline, paired by patient and by run."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from frugalseg.evaluation.metric_table import Metric
 from frugalseg.evaluation.statistics import (
     FEWEST_PATIENTS,
     Interval,
+    Run,
     RunSummary,
     SignedRank,
     holm,
@@ -21,7 +22,6 @@ from frugalseg.evaluation.statistics import (
     signed_rank,
     summarise_runs,
 )
-from frugalseg.studies.jobs.equivalent_runs import Run
 from frugalseg.studies.report.scores import Endpoint, Group, Scores
 
 
@@ -31,15 +31,15 @@ class Comparison:
 
     Attributes:
         endpoint, metric, group: what is compared.
-        runs: pairs of runs, one of each, that are finished. What is trained once (100 % of the labels, whichever draw)
-            or not at all belongs to every run of the other, and is paired with each.
-        planned: pairs that there should be.
+        runs: finished pairs of runs, one of the method and one of the baseline. A run that represents several draws or
+            seeds (at 100 % of the labels, or without training) is paired with every run of the other method.
+        planned: planned pairs of runs.
         difference: the method's score minus the baseline's.
         rank: signed-rank test over patients on scores averaged over the runs.
-        family: comparisons with a p on this test set, organ and metric, but for methods that use test references, which
-            are no rivals: what Holm's correction runs over.
+        family: size of the family of Holm's correction: the comparisons with a p on this test set, organ and metric,
+            without methods that use test references, which are not ranked with the others.
         p_holm: the corrected p; NaN without a p.
-        least_p_holm: the least corrected p that a family of so many comparisons on so many patients can give.
+        least_p_holm: the smallest corrected p possible with this number of comparisons and patients.
     """
 
     endpoint: Endpoint
@@ -55,15 +55,15 @@ class Comparison:
 
     @property
     def interval(self) -> Interval:
-        """The interval that decides: over runs and patients where there are several runs, else over patients."""
+        """The interval behind the verdict: over runs and patients if there are several runs, else over patients."""
         return self.difference.ci95_runs if self.runs > 1 else self.difference.ci95
 
     @property
     def verdict(self) -> int:
-        """+1 where the interval shows the method to be better than the baseline, -1 worse, 0 neither.
+        """+1 if the interval shows the method to be better than the baseline, -1 if worse, else 0.
 
-        Below six patients it is always 0: the signed-rank test could not agree, and whether the patients are skewed,
-        as the t interval must assume they are not, cannot be seen of so few.
+        With fewer than six patients it is always 0: the signed-rank test could not agree, and so few scores do not show
+        whether their distribution is skewed, which the t interval assumes it is not.
         """
         if self.interval.limits is None or self.difference.patients < FEWEST_PATIENTS:
             return 0
@@ -72,17 +72,17 @@ class Comparison:
 
 
 def compare_with_baseline(scores: Scores, endpoint: Endpoint, metric: Metric) -> list[Comparison]:
-    """All comparisons of one family, in the order of `Scores.groups`; empty where only the baseline was planned.
+    """All comparisons of one family, in the order of `Scores.list_groups`; empty if only the baseline was planned.
 
     Args:
         scores: of the study.
         endpoint: test set and organ.
-        metric: any of `scores.metrics_of` the test set.
+        metric: one of `scores.list_test_metrics` of the test set.
     """
     baseline = scores.results.baseline
     family = [
-        _compare(scores, endpoint, metric, group, Group(baseline, group.backbone, group.budget))
-        for group in scores.groups()
+        _compare_groups(scores, endpoint, metric, group, Group(baseline, group.backbone, group.budget))
+        for group in scores.list_groups()
         if group.method != baseline
     ]
     corrected = holm(
@@ -93,20 +93,20 @@ def compare_with_baseline(scores: Scores, endpoint: Endpoint, metric: Metric) ->
     return [replace(c, family=tested, p_holm=p, least_p_holm=least) for c, p in zip(family, corrected, strict=True)]
 
 
-def _compare(scores: Scores, endpoint: Endpoint, metric: Metric, group: Group, baseline: Group) -> Comparison:
-    mine, theirs = scores.runs(endpoint, group, metric), scores.runs(endpoint, baseline, metric)
-    planned = scores.pairs(group, baseline)
-    met = {pair: place for pair, place in planned.items() if pair[0] in mine.index and pair[1] in theirs.index}
-    ours, others = ([pair[side] for pair in met] for side in (0, 1))
-    differences = _rows(mine, ours) - _rows(theirs, others)
+def _compare_groups(scores: Scores, endpoint: Endpoint, metric: Metric, group: Group, baseline: Group) -> Comparison:
+    mine, theirs = scores.run_scores(endpoint, group, metric), scores.run_scores(endpoint, baseline, metric)
+    planned = scores.pair_runs(group, baseline)
+    paired = {pair: place for pair, place in planned.items() if pair[0] in mine.index and pair[1] in theirs.index}
+    ours, others = ([pair[side] for pair in paired] for side in (0, 1))
+    differences = _select_runs(mine, ours) - _select_runs(theirs, others)
     return Comparison(
         endpoint=endpoint,
         metric=metric,
         group=group,
-        runs=len(met),
+        runs=len(paired),
         planned=len(planned),
         difference=summarise_runs(
-            differences, list(met.values()), scores.resamples, scores.seed, metric.scale_of_differences
+            differences, list(paired.values()), scores.resamples, scores.seed, metric.scale_of_differences
         ),
         rank=signed_rank(mean_without_nan(differences, axis=0)),
         family=0,
@@ -115,8 +115,8 @@ def _compare(scores: Scores, endpoint: Endpoint, metric: Metric, group: Group, b
     )
 
 
-def _rows(scores: pd.DataFrame, runs: Sequence[Run]) -> npt.NDArray[np.float64]:
-    """(runs, patients): the scores of these runs, in this order."""
+def _select_runs(scores: pd.DataFrame, runs: Sequence[Run]) -> npt.NDArray[np.float64]:
+    """(runs, patients): the scores of these runs, in the given order."""
     row = {run: i for i, run in enumerate(scores.index)}
     rows: npt.NDArray[np.float64] = scores.to_numpy(dtype=np.float64)[[row[run] for run in runs]]
     return rows

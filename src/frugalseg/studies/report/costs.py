@@ -1,4 +1,4 @@
-"""What a study used, and what is missing from it."""
+"""The annotation, time and hardware that a study used, and the runs that are missing from it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ from typing import Any
 
 import pandas as pd
 
-from frugalseg.studies.report.formatting import label, notes_of
+from frugalseg.studies.report.formatting import format_method, make_notes
 from frugalseg.studies.report.scores import MARKS, TRIAL, Group, Scores
-from frugalseg.studies.report.table import GAP, Entry, Section, Table
+from frugalseg.studies.report.table import NO_VALUE, Section, Table, TableCell
 from frugalseg.text import pluralize
 
 
 def cost_table(scores: Scores) -> Table:
-    """What every method used: annotation, scans, minutes, parameters, device."""
+    """The table of what every method used: annotation, scans, minutes, parameters, device."""
     trials = scores.results.trials
     done = trials[trials["state"] == "done"]
     sections = []
     for backbone in scores.results.backbones:
         rows = tuple(
-            (Entry(label(scores, group.method)), Entry(group.budget), *_cost_row(_trials_of(done, group)))
-            for group in scores.groups()
+            (
+                TableCell(format_method(scores, group.method)),
+                TableCell(group.budget),
+                *_make_cost_row(_select_trials(done, group)),
+            )
+            for group in scores.list_groups()
             if group.backbone == backbone
         )
         if rows:
@@ -34,30 +38,30 @@ def cost_table(scores: Scores) -> Table:
         "annotation",
         "semi",
         "unlabelled_slices",
-        *(column for column, _, _ in COST),
+        *(column for column, _, _ in COST_COLUMNS),
     ]
     return Table(
         name="cost",
         title="What every method used",
         words=2,
         spans=(),
-        columns=("Method", "Budget", *(heading for _, heading, _ in COST)),
+        columns=("Method", "Budget", *(heading for _, heading, _ in COST_COLUMNS)),
         sections=tuple(sections),
-        notes=notes_of(
+        notes=make_notes(
             scores,
-            "Of the finished runs; a range where draws differ. Masks are annotated slices. Validation masks come on "
-            "top of the budget. Organ-present labels say for a slice whether it shows the organ, and are annotation "
-            "too. Minutes are means; one pre-training may serve several budgets and draws, and its minutes stand at "
-            "each of them. Slices of test scans: how many of them were annotated for the method; a dash where their "
-            "references gave boxes.",
-            *_nothing_unlabelled(scores, done),
-            *_stated(scores),
+            "Of the finished runs; a range where draws differ. Masks are annotated slices. Validation masks are not "
+            "part of the budget. Image-level labels state whether a slice shows the organ; they are annotation, too. "
+            "Minutes are means; a pre-training that is shared by several budgets and draws is counted at each of "
+            "them. Slices of test scans: number of slices whose references the method used; a dash where it used "
+            "boxes of all references.",
+            *_note_no_unlabelled(scores, done),
+            *_note_stated_annotation(scores),
         ),
         data=trials[keep],
     )
 
 
-COST: tuple[tuple[str, str, int], ...] = (
+COST_COLUMNS: tuple[tuple[str, str, int], ...] = (
     ("masks", "Masks", 0),
     ("mask_scans", "from scans", 0),
     ("validation_masks", "Validation masks", 0),
@@ -75,7 +79,10 @@ COST: tuple[tuple[str, str, int], ...] = (
 
 
 def missing_runs_table(scores: Scores) -> Table | None:
-    """What is missing and why: a row a failed or incomplete run, one for all waiting runs of a group; None without."""
+    """The table of missing runs and the reasons, or None if no run is missing.
+
+    Failed and incomplete runs have a row each; running and waiting ones have one row per group and state.
+    """
     trials = scores.results.trials
     missing = trials.loc[trials["state"] != "done", [*TRIAL, "state", "error"]]
     every = pd.concat([missing, pd.DataFrame(scores.incomplete, columns=[*TRIAL, "state", "error"])], ignore_index=True)
@@ -84,53 +91,56 @@ def missing_runs_table(scores: Scores) -> Table | None:
     failed = every[every["state"].isin(["failed", "incomplete"])]
     others = every.drop(failed.index)
     rows = [
-        _missing_row(scores, row, f"draw {row['draw']}, seed {row['seed']}", _first_line(row["error"]))
+        _make_missing_row(scores, row, f"draw {row['draw']}, seed {row['seed']}", _first_line(row["error"]))
         for row in failed.to_dict("records")
     ]
     for _, group in others.groupby(["method", "backbone", "budget", "state"], sort=False):
-        rows.append(_missing_row(scores, group.iloc[0].to_dict(), pluralize(len(group), "run"), GAP))
+        rows.append(_make_missing_row(scores, group.iloc[0].to_dict(), pluralize(len(group), "run"), NO_VALUE))
     return Table(
         name="missing-runs",
-        title="Runs that are in no figure",
+        title="Runs that are not included in the results",
         words=6,
         spans=(),
         columns=("Method", "Backbone", "Budget", "Run", "State", "Reason"),
         sections=(Section("", tuple(rows)),),
-        notes=notes_of(scores, "Incomplete: the model is finished, but a scan of the test set has no score from it."),
+        notes=make_notes(scores, "Incomplete: the model is finished, but a scan of the test set has no score."),
         data=every,
     )
 
 
-def _nothing_unlabelled(scores: Scores, done: pd.DataFrame) -> list[str]:
-    """Says which methods asked for unlabelled slices where there were none left: they are then plain trainings."""
+def _note_no_unlabelled(scores: Scores, done: pd.DataFrame) -> list[str]:
+    """A note on methods that use unlabelled slices but found none left, and so were trained on masks alone."""
     plain = done[done["semi"].isin(["self-training", "mean-teacher"]) & done["unlabelled_slices"].eq(0)]
     places = {
-        f"{label(scores, str(method))} at {budget} ({semi})": True
+        f"{format_method(scores, str(method))} at {budget} ({semi})": True
         for method, budget, semi in zip(plain["method"], plain["budget"], plain["semi"], strict=True)
     }
     if not places:
         return []
-    return [f"No slice was left unlabelled, so these were trained on masks alone: {', '.join(places)}."]
+    return [f"Trained on masks alone, since no slice was left unlabelled: {', '.join(places)}."]
 
 
-def _stated(scores: Scores) -> list[str]:
-    """What the plan states of methods whose masks another program made."""
+def _note_stated_annotation(scores: Scores) -> list[str]:
+    """Notes on the training annotation of methods whose masks another program made."""
     external = scores.results.trials[scores.results.trials["external"].eq(True)]
     stated = dict(zip(external["method"], external["annotation"], strict=True))
     return [
-        f"{label(scores, str(method))} was given, as the plan states it: {text}." for method, text in stated.items()
+        f"{format_method(scores, str(method))}: annotation as stated in the plan: {text}."
+        for method, text in stated.items()
     ]
 
 
-def _cost_row(trials: pd.DataFrame) -> list[Entry]:
-    return [Entry(_spent(trials[column], digits, "minutes" in column)) for column, _, digits in COST]
+def _make_cost_row(trials: pd.DataFrame) -> list[TableCell]:
+    return [
+        TableCell(_format_values(trials[column], digits, "minutes" in column)) for column, _, digits in COST_COLUMNS
+    ]
 
 
-def _spent(values: pd.Series[Any], digits: int, averaged: bool) -> str:
-    """One value for all runs: their mean, or the range they lie in, or the names there are."""
+def _format_values(values: pd.Series[Any], digits: int, averaged: bool) -> str:
+    """The values of all runs as text: their mean, their range, or their different names."""
     values = values[values.notna() & values.ne("")]
     if not len(values):
-        return GAP
+        return NO_VALUE
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.isna().any():
         return ", ".join(dict.fromkeys(str(value) for value in values))
@@ -140,16 +150,16 @@ def _spent(values: pd.Series[Any], digits: int, averaged: bool) -> str:
     return low if low == high else f"{low} – {high}"
 
 
-def _trials_of(trials: pd.DataFrame, group: Group) -> pd.DataFrame:
+def _select_trials(trials: pd.DataFrame, group: Group) -> pd.DataFrame:
     wanted = (trials["method"] == group.method) & (trials["backbone"] == group.backbone)
     return trials[wanted & (trials["budget"] == group.budget)]
 
 
-def _missing_row(scores: Scores, row: dict[Any, Any], run: str, reason: str) -> tuple[Entry, ...]:
-    name = label(scores, str(row["method"]))
-    return tuple(Entry(str(part)) for part in (name, row["backbone"], row["budget"], run, row["state"], reason))
+def _make_missing_row(scores: Scores, row: dict[Any, Any], run: str, reason: str) -> tuple[TableCell, ...]:
+    name = format_method(scores, str(row["method"]))
+    return tuple(TableCell(str(part)) for part in (name, row["backbone"], row["budget"], run, row["state"], reason))
 
 
 def _first_line(error: object) -> str:
     lines = error.strip().splitlines() if isinstance(error, str) else []
-    return lines[0] if lines else GAP
+    return lines[0] if lines else NO_VALUE

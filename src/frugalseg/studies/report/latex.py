@@ -1,10 +1,10 @@
-"""A table in the layout of the papers: LaTeX with booktabs."""
+"""Tables as LaTeX with booktabs, for papers."""
 
 from __future__ import annotations
 
 import re
 
-from frugalseg.studies.report.table import Entry, Section, Table
+from frugalseg.studies.report.table import Section, Table, TableCell
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -37,8 +37,8 @@ _ESCAPES = {
 }
 
 
-def escape(text: str) -> str:
-    """Text that LaTeX prints as it stands here; line ends become spaces."""
+def escape_latex(text: str) -> str:
+    """Text with the special characters of LaTeX escaped; line ends become spaces."""
     return "".join(_ESCAPES.get(char, char) for char in re.sub(r"\s+", " ", text))
 
 
@@ -49,46 +49,48 @@ def to_latex(table: Table) -> str:
         r"% needs \usepackage{booktabs} and \usepackage{graphicx}",
         r"\begin{table*}",
         r"\centering",
-        rf"\caption{{{escape(table.title)}}}",
+        rf"\caption{{{escape_latex(table.title)}}}",
         rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]+', '-', table.name)}}}",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{{'l' * table.words}{'c' * (width - table.words)}}}",
         r"\toprule",
-        *_spans(table),
-        _row([escape(column) for column in table.columns]),
+        *_format_spans(table),
+        _format_row([escape_latex(column) for column in table.columns]),
     ]
     for section in table.sections:
-        lines += [r"\midrule", *_section(section, width)]
+        lines += [r"\midrule", *_format_section(section, width)]
     lines += [r"\bottomrule", r"\end{tabular}}"]
     if table.notes:
-        notes = r"\\{} ".join(escape(note) for note in table.notes)
+        notes = r"\\{} ".join(escape_latex(note) for note in table.notes)
         lines.append(rf"\par\smallskip\begin{{minipage}}{{\linewidth}}\footnotesize {notes}\end{{minipage}}")
     return "\n".join([*lines, r"\end{table*}", ""])
 
 
-def _spans(table: Table) -> list[str]:
+def _format_spans(table: Table) -> list[str]:
     if not table.spans:
         return []
-    trials, rules, column = [""] * table.words, [], table.words + 1
+    cells, rules, column = [""] * table.words, [], table.words + 1
     for heading, width in table.spans:
-        trials.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(heading)}}}")
+        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(heading)}}}")
         rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
         column += width
-    return [_row(trials), "".join(rules)]
+    return [_format_row(cells), "".join(rules)]
 
 
-def _section(section: Section, width: int) -> list[str]:
-    heading = [rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape(section.heading)}}}}} \\"] if section.heading else []
-    return heading + [_row([_entry(entry) for entry in row]) for row in section.rows]
+def _format_section(section: Section, width: int) -> list[str]:
+    heading = (
+        [rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape_latex(section.heading)}}}}} \\"] if section.heading else []
+    )
+    return heading + [_format_row([_format_cell(entry) for entry in row]) for row in section.rows]
 
 
-def _entry(entry: Entry) -> str:
-    text = escape(entry.text)
-    if entry.rank:
-        text = rf"\{'textbf' if entry.rank == 'best' else 'underline'}{{{text}}}"
-    return rf"{text} {{\scriptsize ({escape(entry.note)})}}" if entry.note else text
+def _format_cell(cell: TableCell) -> str:
+    text = escape_latex(cell.text)
+    if cell.rank:
+        text = rf"\{'textbf' if cell.rank == 'best' else 'underline'}{{{text}}}"
+    return rf"{text} {{\scriptsize ({escape_latex(cell.note)})}}" if cell.note else text
 
 
-def _row(trials: list[str]) -> str:
-    # In braces: what begins a row with [ or * would be read as an argument of the \\ before it.
-    return " & ".join(f"{{{trial}}}" if trial.startswith(("[", "*")) else trial for trial in trials) + r" \\"
+def _format_row(cells: list[str]) -> str:
+    # In braces: [ or * at the start of a row would be read as an argument of the preceding \\.
+    return " & ".join(f"{{{cell}}}" if cell.startswith(("[", "*")) else cell for cell in cells) + r" \\"

@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file to read and send, and every table as CSV and LaTeX for papers."""
+"""The report of a study: one HTML file, and every table as CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -7,50 +7,49 @@ from pathlib import Path
 
 from frugalseg._version import __version__
 from frugalseg.engine.files import atomic_write
-from frugalseg.evaluation.page import page_environment
-from frugalseg.evaluation.statistics import interval_rule
+from frugalseg.evaluation.page import make_page_environment
+from frugalseg.evaluation.statistics import describe_interval_rule
 from frugalseg.records.study import TableList
-from frugalseg.studies.jobs.equivalent_runs import told_once
+from frugalseg.studies.jobs.equivalent_runs import describe_equivalent_runs
 from frugalseg.studies.report.conclusions import conclude
-from frugalseg.studies.report.curves import bands_note, dice_curves
-from frugalseg.studies.report.formatting import describe, label, meanings
+from frugalseg.studies.report.curves import describe_bands, draw_dice_curves
+from frugalseg.studies.report.formatting import describe_endpoint, explain_marks, format_method
 from frugalseg.studies.report.latex import to_latex
-from frugalseg.studies.report.results import StudyResults
+from frugalseg.studies.report.results import PLAN, TRIAL_STATES, StudyResults
 from frugalseg.studies.report.scores import Scores
 from frugalseg.studies.report.table import Table
-from frugalseg.studies.report.tables import StudyTables, study_tables
+from frugalseg.studies.report.tables import StudyTables, build_tables
 
-REPORT, TABLES, INDEX, PLAN = "report.html", "tables", "tables.json", "plan.yaml"
-STATES = ("done", "running", "failed", "waiting")
+REPORT, TABLES, INDEX = "report.html", "tables", "tables.json"
 
 
 def write_report(results: StudyResults, folder: Path, resamples: int = 10_000, seed: int = 0) -> Path:
-    """Write report.html and tables/ of a study, finished or not; older ones are replaced.
+    """Write report.html and tables/ of a study, finished or not, replacing older ones.
 
-    tables/tables.json lists the tables. Tables of an older report that this one does not have are removed; no other
-    file is touched.
+    tables/tables.json lists the tables. Tables of an older report that no longer exist are removed; no other file is
+    changed.
 
     Args:
         results: of the study.
-        folder: of the study; its plan.yaml is shown where there is one.
+        folder: of the study; its plan.yaml is shown if it exists.
         resamples, seed: of the bootstrap; one seed gives one report.
 
     Returns:
-        Where report.html lies.
+        The path of report.html.
 
     Raises:
         DiskError: the folder cannot be written.
     """
     scores = Scores(results, resamples, seed)
-    tables = study_tables(scores)
-    write_table_files(tables.every(), folder / TABLES)
+    tables = build_tables(scores)
+    write_table_files(tables.list_tables(), folder / TABLES)
     with atomic_write(folder / REPORT, "w") as file:
-        file.write(render_report(scores, tables, _plan(folder)))
+        file.write(render_study_report(scores, tables, _read_plan_text(folder)))
     return folder / REPORT
 
 
 def write_table_files(tables: list[Table], folder: Path) -> None:
-    """Write every table as NAME.csv in full precision and NAME.tex for a paper, and the list of them.
+    """Write every table as NAME.csv in full precision and as NAME.tex, and the list of the tables.
 
     Raises:
         DiskError: the folder cannot be written.
@@ -69,7 +68,7 @@ def write_table_files(tables: list[Table], folder: Path) -> None:
             (folder / f"{Path(name).name}{ending}").unlink(missing_ok=True)
 
 
-def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) -> str:
+def render_study_report(scores: Scores, tables: StudyTables, plan: str | None = None) -> str:
     """The report as one HTML document.
 
     Args:
@@ -79,21 +78,21 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
     """
     results = scores.results
     states = results.trials["state"].value_counts()
-    template = page_environment().get_template("studies/report/report.html.j2")
+    template = make_page_environment().get_template("studies/report/report.html.j2")
     page: str = template.render(
         results=results,
-        commits=_commits(results),
-        states={state: int(states.get(state, 0)) for state in STATES},
+        commits=_list_commits(results),
+        states={state: int(states.get(state, 0)) for state in TRIAL_STATES},
         planned=len(results.trials),
-        labels={method: label(scores, method) for method in results.methods},
-        meanings=meanings(scores),
-        told_once=told_once(results.trials),
+        labels={method: format_method(scores, method) for method in results.methods},
+        meanings=explain_marks(scores),
+        equivalent_runs=describe_equivalent_runs(results.trials),
         conclusions=[conclude(scores, endpoint) for endpoint in scores.endpoints],
-        measured={q.test.name: describe(scores, q) for q in scores.endpoints},
+        measured={q.test.name: describe_endpoint(scores, q) for q in scores.endpoints},
         tables=tables,
-        curves=dice_curves(scores),
-        bands=bands_note(scores),
-        interval=interval_rule("patient", scores.resamples, scores.seed),
+        curves=draw_dice_curves(scores),
+        bands=describe_bands(scores),
+        interval=describe_interval_rule("patient", scores.resamples, scores.seed),
         plan=plan,
         version=__version__,
         date=datetime.now(timezone.utc).date().isoformat(),
@@ -101,12 +100,12 @@ def render_report(scores: Scores, tables: StudyTables, plan: str | None = None) 
     return page
 
 
-def _commits(results: StudyResults) -> list[str]:
-    """The commits that the finished models were trained with."""
+def _list_commits(results: StudyResults) -> list[str]:
+    """The commits of frugalseg that the finished models were trained with."""
     done = results.trials.loc[results.trials["state"] == "done", "commit"]
     return sorted({str(commit) or "unknown" for commit in done})
 
 
-def _plan(folder: Path) -> str | None:
+def _read_plan_text(folder: Path) -> str | None:
     path = folder / PLAN
     return path.read_text(encoding="utf-8") if path.exists() else None

@@ -1,4 +1,4 @@
-"""A table as a person reads it, whatever it is printed as, with its figures in full beside it."""
+"""A table of a report, independent of its output format, together with its figures in full precision."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Literal
 import pandas as pd
 
 Rank = Literal["", "best", "second"]
-GAP = "–"
-"""Stands where there is nothing."""
+NO_VALUE = "–"
+"""Text of a cell without a value."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One place of a table.
+class TableCell:
+    """One cell of a table.
 
     Attributes:
-        text: what stands there.
-        note: what stands below it in small print.
+        text: its text.
+        note: a note below it in small print.
         rank: whether it is the best or the second of its column.
     """
 
@@ -31,10 +31,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Section:
-    """Rows under one heading; no heading where it is empty."""
+    """Rows under one heading, which may be empty."""
 
     heading: str
-    rows: tuple[tuple[Entry, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Table:
 
     Attributes:
         name: of its files, without ending.
-        title: above it.
-        words: how many leading columns hold words; the others hold numbers.
-        spans: headings over several number columns, with how many each; empty where there are none.
+        title: above the table.
+        words: number of leading columns that hold words; the others hold numbers.
+        spans: headings that span several number columns, with their number of columns; may be empty.
         columns: headings of all columns.
-        sections: the rows, as many entries each as there are columns.
-        notes: below it.
-        data: the same figures and more, in full precision, one row a figure.
+        sections: the rows, each with one cell per column.
+        notes: sentences below the table.
+        data: the same figures and more in full precision, one row per figure.
     """
 
     name: str
@@ -70,15 +70,15 @@ class Table:
 
 
 def rank_column(values: Sequence[float], digits: int, sign: int, fit: Sequence[bool]) -> list[Rank]:
-    """Which values of a column are its best and its second.
+    """The best and the second-best values of a column.
 
-    Values equal in print rank alike. Nothing is ranked where all that compete are equal or neither direction is
-    better.
+    Values that are printed alike have the same rank. Nothing is ranked if all competing values are equal or neither
+    direction is better.
 
     Args:
-        values: of the rows; NaN where there is none.
+        values: of the rows; NaN if undefined.
         digits: decimals in print.
-        sign: +1 where more is better, -1 where less is, 0 where neither is.
+        sign: +1 if higher is better, -1 if lower is better, 0 if neither is.
         fit: which rows compete.
     """
     shown = [

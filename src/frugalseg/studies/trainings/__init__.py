@@ -1,1 +1,1 @@
-"""How a study's models are trained: one class a training, and their table."""
+"""The trainings of a study's models: one class each, and their table."""

@@ -1,4 +1,4 @@
-"""Fine-tuning as a study's training."""
+"""Fine-tuning as a training of studies."""
 
 from __future__ import annotations
 
@@ -11,74 +11,73 @@ from frugalseg.models.registry import BACKBONES
 from frugalseg.options import FinetuneOptions, PredictOptions, PretrainOptions
 from frugalseg.segmentation.presets import PRESETS, chosen_preset
 from frugalseg.studies.plan.data import ScansToSegment
-from frugalseg.studies.plan.method import MethodPlan, Training
-from frugalseg.studies.plan.method_parts import Shared, own_backbones, own_budgets, own_note
-from frugalseg.studies.plan.options import OF_RUNS, PRETRAIN, CommandOptions, Values, of_plan
-from frugalseg.studies.plan.pretraining import check_pretraining, read_source
-from frugalseg.studies.plan.values import read_values, where
-from frugalseg.studies.plan.weights import weights_sha256, with_weights
-from frugalseg.studies.plan.yaml_source import YamlValue, without_flags
+from frugalseg.studies.plan.method import MethodPlan, StudyTraining
+from frugalseg.studies.plan.method_parts import SharedSettings, read_note, read_own_backbones, read_own_budgets
+from frugalseg.studies.plan.options import PRETRAIN, SET_FOR_TRAININGS, CommandOptions, Values, make_options
+from frugalseg.studies.plan.pretraining import check_pretraining, read_pretraining_data
+from frugalseg.studies.plan.values import locate_error, read_values
+from frugalseg.studies.plan.weights import hash_weights, resolve_weights
+from frugalseg.studies.plan.yaml_source import YamlValue, flags_to_keys
 
 
 @dataclass(frozen=True)
-class Finetune(Training):
-    """Fine-tuning (`frugalseg finetune`), from scratch, from a pre-training, or from published weights."""
+class Finetune(StudyTraining):
+    """Fine-tuning (`frugalseg finetune`): from scratch, from a pre-trained encoder, or from published weights."""
 
     KEY = "finetune"
-    OPTIONS = CommandOptions(FinetuneOptions, (*OF_RUNS, "encoder", "budget", "label_draw", "transductive"))
+    OPTIONS = CommandOptions(FinetuneOptions, (*SET_FOR_TRAININGS, "encoder", "budget", "label_draw", "transductive"))
 
     @classmethod
-    def read(cls, name: str, entry: YamlValue, shared: Shared) -> MethodPlan:
+    def read(cls, name: str, entry: YamlValue, shared: SharedSettings) -> MethodPlan:
         """See `Training.read`."""
-        given = entry.known("note", "pretrain", "finetune", "transductive", "backbones", "budgets")
-        mine = own_backbones(given, shared.backbones)
-        budgets = own_budgets(given, shared.budgets, trained=True)
+        given = entry.check_keys("note", "pretrain", "finetune", "transductive", "backbones", "budgets")
+        mine = read_own_backbones(given, shared.backbones)
+        budgets = read_own_budgets(given, shared.budgets, trained=True)
         pretrain, source = None, shared.pretrain_data
         if "pretrain" in given:
             pretrain = read_values(PRETRAIN, given["pretrain"], shared.values["pretrain"], "data")
-            source = read_source(given["pretrain"], source, shared.data, shared.train)
+            source = read_pretraining_data(given["pretrain"], source, shared.data, shared.train)
         transductive = given["transductive"].as_type(bool) if "transductive" in given else False
         if transductive and pretrain is None:
-            raise given["transductive"].error(
-                "without pretrain: nothing sees test scans before the test", "take it out"
-            )
+            raise given["transductive"].error("without pretrain: no training step sees test scans", "remove it")
         if pretrain is not None:
             check_pretraining(given, pretrain, transductive, shared.data[source])
         values = read_values(cls.OPTIONS, given.get("finetune"), shared.values["finetune"])
         if values.get("refine") is not None:
-            values = with_weights(given.get("finetune", entry), "refine", values["refine"], values)
+            values = resolve_weights(given.get("finetune", entry), "refine", values["refine"], values)
         _check_finetuning(given.get("finetune"), entry, values, pretrain)
         if pretrain is not None and values.get("weights") is not None:
             raise entry.error(
-                "starts from a pre-training and from weights", "give one, or give the weights to pretrain:"
+                "starts from a pre-training and from published weights",
+                "give only one of them, or give the weights to pretrain:",
             )
-        note = own_note(given, _training_note(pretrain, source, values, transductive))
+        note = read_note(given, _describe_training(pretrain, source, values, transductive))
         method = MethodPlan(name, pretrain, source, cls(values), transductive, mine, budgets, note, entry)
         for backbone in mine:
             _check_norms(method, backbone)
             published = any((options or {}).get("weights") for options in (pretrain, values))
             if published and BACKBONES[backbone].load_published is None:
                 raise entry.error(
-                    f"there are no published weights for {backbone}", "limit the method by backbones: […]"
+                    f"there are no published weights for {backbone}", "restrict the method with backbones: […]"
                 )
         return method
 
-    def resolved(self, method: MethodPlan) -> Values:
-        """See `Training.resolved`."""
-        return {**method.resolved_pretraining(), **super().resolved(method)}
+    def to_values(self, method: MethodPlan) -> Values:
+        """See `Training.to_values`."""
+        return {**method.pretraining_values(), **super().to_values(method)}
 
-    def content(self, options: FinetuneOptions) -> dict[str, object]:
-        """See `Training.content`."""
+    def identity(self, options: FinetuneOptions) -> dict[str, object]:
+        """See `Training.identity`."""
         content: dict[str, object] = {"preset_content": asdict(PRESETS[options.preset])}
         if options.weights is not None:
             content["weights"] = sha256(options.weights)
         if options.refine is not None:
-            content["refine_weights"] = weights_sha256(options.refine)
+            content["refine_weights"] = hash_weights(options.refine)
         return content
 
-    def prediction(self, options: FinetuneOptions, scans: ScansToSegment, out: Path) -> PredictOptions:
-        """See `Training.prediction`."""
-        given = {"modality": scans.modality, **scans.options(out)}
+    def prediction_options(self, options: FinetuneOptions, scans: ScansToSegment, out: Path) -> PredictOptions:
+        """See `Training.prediction_options`."""
+        given = {"modality": scans.modality, **scans.common_options(out)}
         return PredictOptions(model=options.out, device=options.device, precision=options.precision, **given)
 
     @staticmethod
@@ -96,42 +95,49 @@ class Finetune(Training):
         return segment_scans(options)
 
     @staticmethod
-    def unlabelled(options: FinetuneOptions) -> str:
-        """See `Training.unlabelled`."""
+    def unlabelled_use(options: FinetuneOptions) -> str:
+        """See `Training.unlabelled_use`."""
         return options.semi or PRESETS[options.preset].semi
 
 
 def _check_finetuning(given: YamlValue | None, entry: YamlValue, finetune: Values, pretrain: Values | None) -> None:
-    """What `finetune` would only find when the job runs; `given` are the method's own options, `entry` the method."""
+    """Refuse options that `finetune` would only reject when the job runs.
+
+    Args:
+        given: the method's own options of fine-tuning.
+        entry: the method.
+        finetune: all options of fine-tuning.
+        pretrain: all options of pre-training.
+    """
     context = None if pretrain is None else pretrain.get("context") or 0
     try:
-        chosen_preset(of_plan(FinetuneOptions, finetune), context)
+        chosen_preset(make_options(FinetuneOptions, finetune), context)
     except OptionError as error:
-        raise where({} if given is None else given.mapping(), entry, error) from None
+        raise locate_error({} if given is None else given.mapping(), entry, error) from None
 
 
 def _check_norms(method: MethodPlan, backbone: str) -> None:
     try:
-        before, after = method.norms(backbone)
+        before, after = method.choose_norms(backbone)
     except OptionError as error:
-        raise method.entry.error(without_flags(error.problem), error.cure) from None
-    if before != after and (before, after) != ("instance", "instance_affine"):  # which starts as the identity
+        raise method.entry.error(flags_to_keys(error.problem), error.cure) from None
+    if before != after and (before, after) != ("instance", "instance_affine"):  # its affine part starts as identity
         raise method.entry.error(
             f"its encoder is pre-trained with norm {before} and fine-tuned with norm {after}",
-            "leave out the norm of pretrain: it is then that of the fine-tuning",
+            "remove the norm of pretrain: its default is that of the fine-tuning",
         )
 
 
-def _training_note(pretrain: Values | None, source: str, finetune: Values, transductive: bool) -> str:
-    options = of_plan(FinetuneOptions, finetune)
-    begun = "from scratch"
+def _describe_training(pretrain: Values | None, source: str, finetune: Values, transductive: bool) -> str:
+    options = make_options(FinetuneOptions, finetune)
+    start = "from scratch"
     if pretrain is not None:
-        before = of_plan(PretrainOptions, pretrain)
-        recipe = "" if before.recipe in (None, before.method) else f" on the recipe of {before.recipe}"
-        seen = "every scan, test patients' too" if transductive else "the training patients' scans"
-        begun = f"pre-trained by {before.method}{recipe} on {seen} of {source}"
+        before = make_options(PretrainOptions, pretrain)
+        recipe = "" if before.recipe in (None, before.method) else f" with the recipe of {before.recipe}"
+        seen = "every scan, including those of test patients," if transductive else "the training patients' scans"
+        start = f"pre-trained by {before.method}{recipe} on {seen} of {source}"
     elif options.weights is not None:
-        begun = f"from the published weights {options.weights.name}"
+        start = f"from the published weights {options.weights.name}"
     semi = "" if options.semi in (None, "none") else f", unlabelled slices used by {options.semi}"
     semi += "" if options.refine is None else f", pseudo-labels refined by {options.refine}"
-    return f"{begun}; fine-tuned with the {options.preset} preset{semi}"
+    return f"{start}; fine-tuned with the {options.preset} preset{semi}"
