@@ -14,7 +14,14 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.promptable.batches import Batches
-from frugalseg.promptable.embeddings import Embedder, EmbeddingCache, ScanSlices, digest_of, half, signature_of
+from frugalseg.promptable.embeddings import (
+    Embedder,
+    EmbeddingCache,
+    ScanSlices,
+    hash_signature,
+    make_embedding_signature,
+    to_half_precision,
+)
 from tests.padded import check_shown, write_padded_mr
 from tests.promptable.fake import Bright
 from tests.scans import AFFINE_LPS, tiny_scan
@@ -53,14 +60,14 @@ def test_only_what_is_missing_is_encoded_and_the_order_stays(scan, tmp_path):
 
 @pytest.mark.parametrize("other", ["voxel", "window", "model", "recipe"])
 def test_whatever_changes_the_embedding_changes_the_signature(scan, other):
-    before = digest_of(signature_of(scan, Bright()))
+    before = hash_signature(make_embedding_signature(scan, Bright()))
     model = Bright(signature="another" if other == "model" else "bright")
     if other == "recipe":
         model.recipe = replace(model.recipe, stretch=True)
     array = scan.volume.array.copy()
     array[3, 4, 5] += other == "voxel"
     changed = ScanSlices.of(Volume(array, AFFINE_LPS), IntensityScale("ct", -160, 200 if other == "window" else 240))
-    assert digest_of(signature_of(changed, model)) != before
+    assert hash_signature(make_embedding_signature(changed, model)) != before
 
 
 def test_another_image_or_model_never_finds_these_embeddings(scan, tmp_path):
@@ -72,7 +79,7 @@ def test_another_image_or_model_never_finds_these_embeddings(scan, tmp_path):
 
 
 def test_a_wrong_signature_is_refused(scan, tmp_path):
-    right = signature_of(scan, Bright())
+    right = make_embedding_signature(scan, Bright())
     here, there = EmbeddingCache(tmp_path, right), EmbeddingCache(tmp_path, replace(right, model="another"))
     there.put(0, {"image": torch.ones(1, 2)})
     (there.folder / "0000.safetensors").rename(here.folder / "0000.safetensors")
@@ -102,7 +109,7 @@ def test_a_damaged_file_is_encoded_again_and_said(scan, tmp_path):
 
 
 def test_a_killed_write_leaves_no_file_that_is_read(scan, tmp_path, monkeypatch):
-    cache = EmbeddingCache(tmp_path, signature_of(scan, Bright()))
+    cache = EmbeddingCache(tmp_path, make_embedding_signature(scan, Bright()))
 
     def dies(*_):
         raise KeyboardInterrupt
@@ -116,7 +123,10 @@ def test_a_killed_write_leaves_no_file_that_is_read(scan, tmp_path, monkeypatch)
 
 
 def test_half_precision_unless_a_value_is_too_large():
-    small, large = half({"a": torch.tensor([1.0 / 3])}), half({"a": torch.tensor([1.0 / 3]), "b": torch.tensor([1e6])})
+    small, large = (
+        to_half_precision({"a": torch.tensor([1.0 / 3])}),
+        to_half_precision({"a": torch.tensor([1.0 / 3]), "b": torch.tensor([1e6])}),
+    )
     assert small["a"].dtype == torch.float16
     assert large["a"].dtype == large["b"].dtype == torch.float32
 

@@ -12,7 +12,7 @@ from frugalseg.options import PropagateOptions
 from frugalseg.promptable.batches import Batches
 from frugalseg.promptable.embeddings import Embedder, ScanSlices
 from frugalseg.propagation import box_engine as project
-from frugalseg.propagation.box_engine import Projector
+from frugalseg.propagation.box_engine import BoxPropagator
 from frugalseg.propagation.passes import SliceState
 from frugalseg.refinement.refiner import overlap
 from tests.promptable.fake import Bright
@@ -39,7 +39,7 @@ def projector(scan, start, *masks, model=None, **more):
     model = model or Bright()
     options = PropagateOptions(images="i", annotations="a", out="o", **more)
     embedder = Embedder(model, scan, None, Batches(4, "slices"))
-    return Projector(model, scan, embedder, Batches(4, "boxes"), options, start, np.stack(masks))
+    return BoxPropagator(model, scan, embedder, Batches(4, "boxes"), options, start, np.stack(masks))
 
 
 def moving(z):

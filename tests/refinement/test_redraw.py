@@ -43,7 +43,7 @@ def bright(monkeypatch):
 
     monkeypatch.setattr(room, "load_promptable", load)
     monkeypatch.setattr("frugalseg.refinement.refine.load_promptable", load)
-    monkeypatch.setattr("frugalseg.promptable.load.lasting_name", lambda name: name)
+    monkeypatch.setattr("frugalseg.promptable.load.resolve_name", lambda name: name)
     return models
 
 

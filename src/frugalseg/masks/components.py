@@ -13,14 +13,16 @@ from frugalseg.options import Keep
 Bools = npt.NDArray[np.bool_]
 
 TOUCHING = np.ones((3, 3, 3), dtype=bool)
-IN_SLICE = ndimage.generate_binary_structure(2, 1)[np.newaxis]
-ACROSS = np.ones((3, 1, 1), dtype=bool)
+CROSS_IN_SLICE = ndimage.generate_binary_structure(2, 1)[np.newaxis]
+ACROSS_SLICES = np.ones((3, 1, 1), dtype=bool)
 
-BRIDGE = 2
+BRIDGE_RADIUS = 2
 """Half the width, in pixels of the model's slices, of a bridge that `core` cuts; half its height is one slice."""
 
 
-def clean(classes: npt.NDArray[np.uint8], keep: Sequence[Keep], reach: int = BRIDGE) -> npt.NDArray[np.uint8]:
+def filter_components(
+    classes: npt.NDArray[np.uint8], keep: Sequence[Keep], reach: int = BRIDGE_RADIUS
+) -> npt.NDArray[np.uint8]:
     """Turn what is not to be kept of each class into background, in place.
 
     all: everything stays. largest: the largest component; voxels that touch by a face, an edge or a corner belong
@@ -33,7 +35,7 @@ def clean(classes: npt.NDArray[np.uint8], keep: Sequence[Keep], reach: int = BRI
     Args:
         classes: (Z, H, W) uint8, slices first; changed.
         keep: for the classes 1…C what to keep.
-        reach: how far `core` erodes within a slice, in pixels: `BRIDGE` in the model's own slices.
+        reach: how far `core` erodes within a slice, in pixels: `BRIDGE_RADIUS` in the model's own slices.
 
     Returns:
         `classes`.
@@ -44,19 +46,19 @@ def clean(classes: npt.NDArray[np.uint8], keep: Sequence[Keep], reach: int = BRI
         region = classes[box]
         if keep[number - 1] == "core":
             mask = region == number
-            region[mask & ~_core(mask, reach)] = 0
+            region[mask & ~_find_core(mask, reach)] = 0
         _keep_largest(region, number)
     return classes
 
 
-def _core(mask: Bools, reach: int) -> Bools:
+def _find_core(mask: Bools, reach: int) -> Bools:
     """The mask near its largest piece after erosion; all of it where nothing is left."""
-    eroded = ndimage.binary_erosion(ndimage.binary_erosion(mask, IN_SLICE, iterations=reach), ACROSS)
+    eroded = ndimage.binary_erosion(ndimage.binary_erosion(mask, CROSS_IN_SLICE, iterations=reach), ACROSS_SLICES)
     if not eroded.any():
         return mask
     grown = _keep_largest(eroded.view(np.uint8), 1).view(np.bool_)
-    grown = ndimage.binary_dilation(grown, IN_SLICE, iterations=reach + 1)
-    near: Bools = ndimage.binary_dilation(grown, ACROSS, iterations=2)
+    grown = ndimage.binary_dilation(grown, CROSS_IN_SLICE, iterations=reach + 1)
+    near: Bools = ndimage.binary_dilation(grown, ACROSS_SLICES, iterations=2)
     return near & mask
 
 

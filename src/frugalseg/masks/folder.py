@@ -23,10 +23,10 @@ from frugalseg.options import Resume
 from frugalseg.records.predictions import PREDICTIONS_FILE, CaseRecord, PredictionRecord
 from frugalseg.text import pluralize
 
-SHOWN = 3
+DIFFERENCES_SHOWN = 3
 """Number of differences shown: another model differs in a dozen values."""
 
-Make = Callable[[str, Path], tuple[Volume, CaseRecord]]
+MakeMask = Callable[[str, Path], tuple[Volume, CaseRecord]]
 """Case id and scan → its mask, and what is recorded of it."""
 
 
@@ -57,7 +57,7 @@ class FolderOptions(Protocol):
 
 
 class MaskFolder:
-    """The folder of a command's masks. Make it with `claim`; other processes are kept out of it until `fill` ends.
+    """The folder of a command's masks. MakeMask it with `claim`; other processes are kept out of it until `fill` ends.
 
     Attributes:
         out: the folder.
@@ -104,14 +104,14 @@ class MaskFolder:
             raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
         before = None if options.resume == "no" else PredictionRecord.beside(out)
         if before is not None:
-            _check_same(out, before, record, same, words)
+            _check_same_options(out, before, record, same, words)
         elif options.resume == "yes":
             raise RunError(f"--resume: {out} holds no {words.noun} to resume", "leave out --resume")
         elif not options.overwrite and in_use(out, *beside):
             raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
         folder = cls(out, images, record, words, lock_folder(out))
         if before is not None:
-            folder._go_on(before)
+            folder._take_over(before)
         else:
             with disk_errors(out):
                 # An older record would speak for these masks until the new one is there.
@@ -122,8 +122,8 @@ class MaskFolder:
         """Where the mask of a case goes."""
         return mask_path(self.out, case, self.images[case])
 
-    def fill(self, make: Make, device: str) -> dict[str, Path]:
-        """Make the masks that are missing; returns case id → mask.
+    def fill(self, make: MakeMask, device: str) -> dict[str, Path]:
+        """MakeMask the masks that are missing; returns case id → mask.
 
         Args:
             make: the work on one scan.
@@ -133,11 +133,11 @@ class MaskFolder:
             ScanError: some scans failed, after all others are written.
         """
         try:
-            return self._fill(make, device)
+            return self._make_missing(make, device)
         finally:
             self._lock.release()
 
-    def _fill(self, make: Make, device: str) -> dict[str, Path]:
+    def _make_missing(self, make: MakeMask, device: str) -> dict[str, Path]:
         total = len(self.images)
         if self.done:
             say(f"{self.words.done} before: {len(self.done)} of {pluralize(total, 'scan')}")
@@ -148,17 +148,17 @@ class MaskFolder:
             write_mask(mask, self.path(case))
             told = replace(told, mask=self.path(case).name, scan=sha256(self.images[case]))
             self.record = self.record.with_case(case, told)
-            self._write()  # after every scan, so that a killed run can go on
+            self._write_record()  # after every scan, so that a killed run can go on
             return self.path(case)
 
-        self._write()  # what a run that is killed in its first scan goes on with
+        self._write_record()  # what a run that is killed in its first scan goes on with
         jobs = {case: case for case in self.images if case not in self.done}
         # One scan at a time: the networks use every core, and memory holds one scan.
         made, failures = map_cases(work, jobs, self.words.doing, workers=0)
         # Those that failed before the masks came to this command are in the record already.
         failed = {**self.record.failed, **{case: error.problem for case, error in failures.items()}}
         self.record = replace(self.record, failed=failed)
-        self._write()
+        self._write_record()
         if failures:
             others = f", the others are in {self.out}" if len(failures) < total else ""
             not_done = f"{len(failures)} of {pluralize(total, 'scan')} not {self.words.done}{others}"
@@ -169,15 +169,15 @@ class MaskFolder:
             )
         return {case: (self.done | made)[case] for case in self.images}
 
-    def forget(self, case: str) -> None:
+    def redo(self, case: str) -> None:
         """Do a scan again whose mask is there."""
         del self.done[case]
         self.record = self.record.only(self.done)
 
-    def _write(self) -> None:
+    def _write_record(self) -> None:
         self.record.write(self.out / PREDICTIONS_FILE)
 
-    def _go_on(self, before: PredictionRecord) -> None:
+    def _take_over(self, before: PredictionRecord) -> None:
         """Take over what an interrupted run noted of the masks that are there, of scans that are still the same."""
         noted = {case: self.out / name for case, name in before.masks.items() if case in self.images}
         there = {case: self.images[case] for case, mask in noted.items() if mask.is_file()}
@@ -193,27 +193,29 @@ class MaskFolder:
             self.record = self.record.with_case(case, before.of_case(case))
 
 
-def _check_same(out: Path, before: PredictionRecord, now: PredictionRecord, same: Sequence[str], words: Words) -> None:
+def _check_same_options(
+    out: Path, before: PredictionRecord, now: PredictionRecord, same: Sequence[str], words: Words
+) -> None:
     """Raise `RunError` where the masks in `out` are made otherwise than is asked for now."""
     then, wanted = before.to_json(), now.to_json()
-    if differing := [told for key in same for told in _differing(key, then[key], wanted[key])]:
-        more = f"; and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+    if differing := [told for key in same for told in _list_differences(key, then[key], wanted[key])]:
+        more = f"; and {len(differing) - DIFFERENCES_SHOWN} more" if len(differing) > DIFFERENCES_SHOWN else ""
         raise RunError(
-            f"{out} holds a {words.noun} with other options ({'; '.join(differing[:SHOWN])}{more})",
+            f"{out} holds a {words.noun} with other options ({'; '.join(differing[:DIFFERENCES_SHOWN])}{more})",
             "resume with the same model and options, or choose another --out",
         )
 
 
-def _differing(name: str, before: object, now: object) -> Iterator[str]:
+def _list_differences(name: str, before: object, now: object) -> Iterator[str]:
     """Each value of a record that is another now, by its name; those of the settings are called like the options."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in before | now:
-            yield from _differing(key if name == "settings" else f"{name}.{key}", before.get(key), now.get(key))
+            yield from _list_differences(key if name == "settings" else f"{name}.{key}", before.get(key), now.get(key))
     elif before != now:
         yield f"{name}: {before} then, {now} now"
 
 
-def chosen(images: Mapping[str, Path], cases: Sequence[str], folder: Path) -> dict[str, Path]:
+def select_cases(images: Mapping[str, Path], cases: Sequence[str], folder: Path) -> dict[str, Path]:
     """The images of `--case`, in that order, or all.
 
     Raises:

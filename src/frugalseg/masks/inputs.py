@@ -16,7 +16,7 @@ from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import mask_path
-from frugalseg.masks.folder import MaskFolder, chosen
+from frugalseg.masks.folder import MaskFolder, select_cases
 
 
 def pair_scans_and_masks(images: Path, masks: Path, cases: Sequence[str]) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -34,7 +34,7 @@ def pair_scans_and_masks(images: Path, masks: Path, cases: Sequence[str]) -> tup
         check_two_files(scans, given)
     else:
         scans, given = find_dataset(images, masks)
-    wanted = chosen({case: path for case, path in scans.items() if case in given}, cases, masks)
+    wanted = select_cases({case: path for case, path in scans.items() if case in given}, cases, masks)
     if not wanted:
         raise PairingError(f"no scan in {images} has a mask in {masks}", "give scan and mask of a case the same name")
     return wanted, {case: given[case] for case in wanted}
@@ -67,10 +67,10 @@ def invalidate_changed(folder: MaskFolder, masks: Mapping[str, Path]) -> None:
         given = folder.record.given.get(case)
         if given is None or given.sha256 != sha256(masks[case]):
             say(f"{case}: the given mask is another than before; it is done again")
-            folder.forget(case)
+            folder.redo(case)
 
 
-def organs_in(mask: Volume, wanted: Targets, known: Targets) -> Targets:
+def find_organs(mask: Volume, wanted: Targets, known: Targets) -> Targets:
     """What is worked on in a mask: organ → its values.
 
     Args:
@@ -91,9 +91,9 @@ def organs_in(mask: Volume, wanted: Targets, known: Targets) -> Targets:
             f"{mask.source or 'the mask'} holds {len(values)} label values, at most {MAX_TARGETS} are supported",
             "name those meant with --target",
         )
-    return {_free(names.get(value, f"label {value}"), value, names): (value,) for value in values}
+    return {_make_unique(names.get(value, f"label {value}"), value, names): (value,) for value in values}
 
 
-def _free(name: str, value: int, names: Mapping[int, str]) -> str:
+def _make_unique(name: str, value: int, names: Mapping[int, str]) -> str:
     """An organ of several values is worked on value by value: each then needs a name of its own."""
     return name if list(names.values()).count(name) < 2 else f"{name} ({value})"

@@ -34,7 +34,7 @@ def double_conv(inputs: int, outputs: int, norm: Norm, dropout: float) -> nn.Seq
     return nn.Sequential(*layers, nn.Dropout(dropout))
 
 
-def padded_to(x: Tensor, stride: int) -> tuple[Tensor, tuple[slice, slice]]:
+def pad_to_multiple(x: Tensor, stride: int) -> tuple[Tensor, tuple[slice, slice]]:
     """Pad (B, C, H, W) with zeros to multiples of `stride`, at least two of them, and tell where the image lies.
 
     Two, because an instance norm needs more than one value at the deepest level.
@@ -102,7 +102,7 @@ class Segmenter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) in [0, 1] → logits (B, C, H, W)."""
-        grown, (rows, columns) = padded_to(x, self.encoder.stride)
+        grown, (rows, columns) = pad_to_multiple(x, self.encoder.stride)
         logits: Tensor = self.decoder(self.encoder(grown))
         return logits[..., rows, columns]
 
@@ -122,5 +122,5 @@ class ProjectionNet(nn.Module):
 
     def represent(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) in [0, 1] → the encoder's embedding before the head, (B, embedding_dim)."""
-        grown, _ = padded_to(x, self.encoder.stride)
+        grown, _ = pad_to_multiple(x, self.encoder.stride)
         return self.encoder.embed(self.encoder(grown))

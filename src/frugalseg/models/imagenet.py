@@ -27,15 +27,15 @@ from frugalseg.models.resnet import ResNetEncoder, ResNetShape
 from frugalseg.models.weight_files import load_strictly, read_state_dict
 from frugalseg.records.model import WeightsKind
 
-Three = tuple[float, float, float]
+Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Normalisation:
     """What the network's images in [0, 1] went through: (x − mean) / std, channel by channel of the file's order."""
 
-    mean: Three
-    std: Three
+    mean: Triple
+    std: Triple
 
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -56,29 +56,29 @@ def load_imagenet(shape: ResNetShape, encoder: Encoder, path: Path) -> WeightsKi
     if "bn1.running_mean" not in encoder.state_dict():
         raise OptionError("--weights of ImageNet belong to batch norms", "leave --norm out, or give --norm batch")
     weights = {name: tensor for name, tensor in read_state_dict(path).items() if not name.startswith("fc.")}
-    declared = _timm_config(path)
-    _check_version(shape, weights, declared, path)
+    declared = _read_timm_config(path)
+    _check_resnet_version(shape, weights, declared, path)
     caffe = shape.stride_on == "1x1"
-    normalisation = CAFFE if caffe else _declared_normalisation(declared, path)
+    normalisation = CAFFE if caffe else _read_normalisation(declared, path)
     kernel = weights.get("conv1.weight")
     if kernel is None or kernel.ndim != 4 or kernel.shape[1] != 3 or "bn1.running_mean" not in weights:
         raise RunError(
             f"{path} does not fit the backbone: it has no conv1.weight over three colours with a bn1 behind it",
             f"give ImageNet weights of {shape.name}",
         )
-    weights["conv1.weight"], shift = fold(kernel, normalisation, encoder.conv1.in_channels)
+    weights["conv1.weight"], shift = fold_kernel(kernel, normalisation, encoder.conv1.in_channels)
     # Taken off the mean, a constant is as if added to what the batch norm sees. One that does not fit stays where it
     # is, and load_strictly names it.
     mean = weights["bn1.running_mean"]
     if "conv1.bias" in weights and weights["conv1.bias"].shape == mean.shape:
         mean = mean - weights.pop("conv1.bias")
     weights["bn1.running_mean"] = mean - shift if mean.shape == shift.shape else mean
-    load_strictly(encoder, weights, path, told={})
+    load_strictly(encoder, weights, path, "the backbone")
     kind = f"ImageNet {shape.name} ({'Caffe, v1' if caffe else 'torchvision, v1.5'})"
     return WeightsKind(kind, normalisation.mean, normalisation.std)
 
 
-def fold(kernel: Tensor, normalisation: Normalisation, inputs: int) -> tuple[Tensor, Tensor]:
+def fold_kernel(kernel: Tensor, normalisation: Normalisation, inputs: int) -> tuple[Tensor, Tensor]:
     """A kernel for normalised colours as one for slices in [0, 1], and the constant it then lacks.
 
     Args:
@@ -95,7 +95,9 @@ def fold(kernel: Tensor, normalisation: Normalisation, inputs: int) -> tuple[Ten
     return folded.float(), shift.float()
 
 
-def _check_version(shape: ResNetShape, weights: dict[str, Tensor], declared: dict[str, object], path: Path) -> None:
+def _check_resnet_version(
+    shape: ResNetShape, weights: dict[str, Tensor], declared: dict[str, object], path: Path
+) -> None:
     """Where the file tells which network it is, that must be the backbone's: names and shapes do not show a stride."""
     if "architecture" in declared and declared["architecture"] != shape.name:
         raise RunError(
@@ -113,7 +115,7 @@ def _check_version(shape: ResNetShape, weights: dict[str, Tensor], declared: dic
         raise OptionError(f"--weights {path} come from PyTorch (v1.5), not Caffe", "give --backbone resnet50-unet")
 
 
-def _timm_config(path: Path) -> dict[str, object]:
+def _read_timm_config(path: Path) -> dict[str, object]:
     """What timm's config.json beside the weights says, or nothing where there is none of timm's."""
     config = path.with_name("config.json")
     if not config.is_file():
@@ -128,7 +130,7 @@ def _timm_config(path: Path) -> dict[str, object]:
     return content if isinstance(content, dict) and "architecture" in content else {}
 
 
-def _declared_normalisation(declared: dict[str, object], path: Path) -> Normalisation:
+def _read_normalisation(declared: dict[str, object], path: Path) -> Normalisation:
     """The normalisation that timm's config.json names, else ImageNet's usual one."""
     config = declared.get("pretrained_cfg", {})
     if not isinstance(config, dict) or not {"mean", "std"} & config.keys():

@@ -32,7 +32,7 @@ def find_backbone(name: str) -> Backbone:
     return BACKBONES[name]
 
 
-def inputs_of(context: int) -> int:
+def input_channels(context: int) -> int:
     """Channels of the images of a network that sees `context` neighbouring slices on each side."""
     return 2 * context + 1
 

@@ -44,18 +44,18 @@ class Residual(nn.Module):
 
     downsample: nn.Module | None
 
-    def _shortcut(self, inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module | None:
+    def _make_shortcut(self, inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module | None:
         if stride == 1 and inputs == outputs:
             return None
         return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), make_norm(norm, outputs))
 
-    def _branch(self, x: Tensor) -> Tensor:
+    def _compute_residual(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) → (B, outputs, H / stride, W / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(shortcut + self._branch(x))
+        return F.relu(shortcut + self._compute_residual(x))
 
 
 class BasicBlock(Residual):
@@ -67,9 +67,9 @@ class BasicBlock(Residual):
         self.bn1 = make_norm(norm, planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
         self.bn2 = make_norm(norm, planes)
-        self.downsample = self._shortcut(inputs, planes, stride, norm)
+        self.downsample = self._make_shortcut(inputs, planes, stride, norm)
 
-    def _branch(self, x: Tensor) -> Tensor:
+    def _compute_residual(self, x: Tensor) -> Tensor:
         result: Tensor = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return result
 
@@ -86,9 +86,9 @@ class Bottleneck(Residual):
         self.bn2 = make_norm(norm, planes)
         self.conv3 = nn.Conv2d(planes, 4 * planes, 1, bias=False)
         self.bn3 = make_norm(norm, 4 * planes)
-        self.downsample = self._shortcut(inputs, 4 * planes, stride, norm)
+        self.downsample = self._make_shortcut(inputs, 4 * planes, stride, norm)
 
-    def _branch(self, x: Tensor) -> Tensor:
+    def _compute_residual(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))
         x = F.relu(self.bn2(self.conv2(x)))
         result: Tensor = self.bn3(self.conv3(x))
@@ -108,7 +108,7 @@ class ResNetEncoder(Encoder):
         self.embedding_dim = self.channels[-1]
         self.conv1 = nn.Conv2d(inputs, shape.stem, 7, stride=2, padding=3, bias=False)
         self.bn1 = make_norm(norm, shape.stem)
-        stages = [_stage(shape, i, self.channels[i], norm) for i in range(4)]
+        stages = [_make_stage(shape, i, self.channels[i], norm) for i in range(4)]
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -128,7 +128,7 @@ class ResNetEncoder(Encoder):
         return features[-1].mean(dim=(2, 3))
 
 
-def _stage(shape: ResNetShape, index: int, inputs: int, norm: Norm) -> nn.Sequential:
+def _make_stage(shape: ResNetShape, index: int, inputs: int, norm: Norm) -> nn.Sequential:
     """Stage `index` of four; all but the first halve the map, in their first block."""
     planes = PLANES[index]
     blocks: list[nn.Module] = []

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 GROUPS = 32
 
 
-def standardised(weight: Tensor) -> Tensor:
+def standardise(weight: Tensor) -> Tensor:
     """Each output channel's kernel with mean 0 and variance 1 (weight standardisation, arXiv 1903.10520)."""
     variance, mean = torch.var_mean(weight, dim=(1, 2, 3), keepdim=True, unbiased=False)
     return (weight - mean) / torch.sqrt(variance + 1e-5)
@@ -27,7 +27,7 @@ class StandardisedConv(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 — torch's name
         """(B, inputs, H, W) → (B, outputs, H / stride, W / stride)."""
-        return F.conv2d(input, standardised(self.weight), None, self.stride, self.padding)
+        return F.conv2d(input, standardise(self.weight), None, self.stride, self.padding)
 
 
 class Root(StandardisedConv):
@@ -44,11 +44,11 @@ class Root(StandardisedConv):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """(B, slices, H, W) → (B, outputs, H / 2, W / 2)."""
-        kernel = standardised(self.weight).reshape(self.out_channels, self.slices, 3, 7, 7).sum(dim=2) / self.slices
+        kernel = standardise(self.weight).reshape(self.out_channels, self.slices, 3, 7, 7).sum(dim=2) / self.slices
         return F.conv2d(input, kernel, None, self.stride, self.padding)
 
 
-class Unit(nn.Module):
+class BottleneckUnit(nn.Module):
     """ReLU(shortcut + bottleneck of 1×1, 3×3, 1×1 convolutions), each with its group norm."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -85,7 +85,7 @@ class ResNetV2(nn.Module):
         self.channels = (width, 4 * width, 8 * width, 16 * width)
         self.conv_root = Root(inputs, width)
         self.gn_root = nn.GroupNorm(GROUPS, width, eps=1e-6)
-        stages = [_stage(self.channels[i], self.channels[i + 1], depths[i], 2 if i else 1) for i in range(3)]
+        stages = [_make_stage(self.channels[i], self.channels[i + 1], depths[i], 2 if i else 1) for i in range(3)]
         self.block1, self.block2, self.block3 = stages
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -100,8 +100,10 @@ class ResNetV2(nn.Module):
         return [root, F.pad(quarter, (0, 1, 0, 1)), eighth, self.block3(eighth)]
 
 
-def _stage(inputs: int, outputs: int, depth: int, stride: int) -> nn.Sequential:
+def _make_stage(inputs: int, outputs: int, depth: int, stride: int) -> nn.Sequential:
     units = nn.Sequential()
     for i in range(depth):
-        units.add_module(f"unit{i + 1}", Unit(inputs if i == 0 else outputs, outputs, stride if i == 0 else 1))
+        units.add_module(
+            f"unit{i + 1}", BottleneckUnit(inputs if i == 0 else outputs, outputs, stride if i == 0 else 1)
+        )
     return units

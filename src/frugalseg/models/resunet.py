@@ -42,20 +42,20 @@ class ResUNetDecoder(UNetDecoder):
         return F.interpolate(super().forward(features), scale_factor=2, mode="bilinear", align_corners=True)
 
 
-def _encoder(shape: ResNetShape, norm: Norm, dropout: float, inputs: int) -> Encoder:
+def _make_encoder(shape: ResNetShape, norm: Norm, dropout: float, inputs: int) -> Encoder:
     return ResNetEncoder(shape, norm, inputs)
 
 
-def _decoder(shape: ResNetShape, encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
+def _make_decoder(shape: ResNetShape, encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
     # As wide as for a ResNet-18 whatever the encoder: a decoder as wide as ResNet-50's maps would outweigh it.
     widths = (shape.stem, 64, 128, 256)
     return ResUNetDecoder(encoder.channels, classes, "instance" if norm == "batch" else norm, dropout, widths)
 
 
-def _backbone(shape: ResNetShape, source: str, *, imagenet: bool) -> Backbone:
+def _make_backbone(shape: ResNetShape, source: str, *, imagenet: bool) -> Backbone:
     return Backbone(
-        encoder=partial(_encoder, shape),
-        decoder=partial(_decoder, shape),
+        encoder=partial(_make_encoder, shape),
+        decoder=partial(_make_decoder, shape),
         norms=("batch", "instance_affine"),
         own_norm="batch",
         dropout=DROPOUT,
@@ -64,8 +64,8 @@ def _backbone(shape: ResNetShape, source: str, *, imagenet: bool) -> Backbone:
     )
 
 
-RESUNET = _backbone(POLYCL, "PolyCL (arXiv 2505.19208)", imagenet=False)
-RESNET18_UNET = _backbone(RESNET18, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
-RESNET34_UNET = _backbone(RESNET34, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
-RESNET50_UNET = _backbone(RESNET50, "ResNet v1.5 (torchvision), PolyCL's decoder", imagenet=True)
-RESNET50_CAFFE_UNET = _backbone(RESNET50_CAFFE, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
+RESUNET = _make_backbone(POLYCL, "PolyCL (arXiv 2505.19208)", imagenet=False)
+RESNET18_UNET = _make_backbone(RESNET18, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
+RESNET34_UNET = _make_backbone(RESNET34, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
+RESNET50_UNET = _make_backbone(RESNET50, "ResNet v1.5 (torchvision), PolyCL's decoder", imagenet=True)
+RESNET50_CAFFE_UNET = _make_backbone(RESNET50_CAFFE, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)

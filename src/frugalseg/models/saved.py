@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from frugalseg.engine.files import SPEC, atomic_write
 from frugalseg.errors import OptionError, RunError
 from frugalseg.models.registry import choose_norm
+from frugalseg.models.weight_files import check_finite, load_strictly
 from frugalseg.records.model import NetworkRecord
 
 WEIGHTS = "model.safetensors"
@@ -33,7 +33,7 @@ def save_model(folder: Path, model: nn.Module, record: NetworkRecord) -> None:
     record.write(folder / SPEC)
 
 
-def read_network(kind: type[N], folder: Path) -> N:
+def read_network_record(kind: type[N], folder: Path) -> N:
     """The record of a finished run, of a network that can be built.
 
     Args:
@@ -59,37 +59,13 @@ def load_weights(folder: Path, name: str = WEIGHTS) -> dict[str, Tensor]:
         weights: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path} cannot be read ({error})", CURE) from error
-    check_finite(weights, path)
+    check_finite(weights, path, CURE)
     return weights
 
 
-def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise `RunError` where a weight that was read from a file is infinite or no number."""
-    for name, tensor in weights.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise RunError(f"{path} is damaged: {name} holds values that are not finite", CURE)
-
-
-def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Load weights that must be exactly the network's; raises `RunError` where they are not, naming the first."""
-    expected = network.state_dict()
-    differing = {n for n in weights.keys() | expected.keys() if _shape(weights, n) != _shape(expected, n)}
-    if differing:
-        first = min(differing)
-        raise RunError(
-            f"{path} does not belong to {SPEC} beside it: {first} is {_told(weights, first)}, "
-            f"expected {_told(expected, first)}",
-            CURE,
-        )
-    network.load_state_dict(dict(weights))
-
-
-def _told(weights: Mapping[str, Tensor], name: str) -> str:
-    return f"of shape {_shape(weights, name)}" if name in weights else "not there"
-
-
-def _shape(weights: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
-    return tuple(weights[name].shape) if name in weights else None
+def load_run_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load a finished run's weights into the network that its model.json describes; see `load_strictly`."""
+    load_strictly(network, weights, path, f"{SPEC} beside it", cure=CURE)
 
 
 def load_encoder(encoder: nn.Module, folder: Path) -> None:

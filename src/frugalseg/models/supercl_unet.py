@@ -32,7 +32,7 @@ class SuperCLEncoder(Encoder):
         self.channels = widths
         self.stride = 2 ** (len(widths) - 1)
         self.embedding_dim = widths[-1]
-        self.levels = nn.ModuleList(_double(a, b, norm) for a, b in pairwise((inputs, *widths[:-1])))
+        self.levels = nn.ModuleList(_make_double_conv(a, b, norm) for a, b in pairwise((inputs, *widths[:-1])))
         self.centre = nn.Sequential(
             nn.Conv2d(widths[-2], widths[-1], 3, padding=1),
             nn.ReLU(),
@@ -62,7 +62,7 @@ class SuperCLDecoder(Decoder):
         super().__init__()
         steps = list(pairwise(list(channels)[::-1]))
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for coarse, fine in steps)
-        self.levels = nn.ModuleList(_double(2 * fine, fine, norm) for _, fine in steps)
+        self.levels = nn.ModuleList(_make_double_conv(2 * fine, fine, norm) for _, fine in steps)
         self.classify = nn.Conv2d(channels[0], classes, 1)
         self.apply(_initialise)
 
@@ -75,7 +75,7 @@ class SuperCLDecoder(Decoder):
         return logits
 
 
-def _double(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
+def _make_double_conv(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
         layers += [nn.Conv2d(channels, outputs, 3, padding=1), make_norm(norm, outputs), nn.LeakyReLU(SLOPE)]
@@ -90,17 +90,17 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def _encoder(norm: Norm, dropout: float, inputs: int) -> Encoder:
+def _make_encoder(norm: Norm, dropout: float, inputs: int) -> Encoder:
     return SuperCLEncoder(norm, inputs)
 
 
-def _decoder(encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
+def _make_decoder(encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
     return SuperCLDecoder(encoder.channels, classes, norm)
 
 
 SUPERCL_UNET = Backbone(
-    encoder=_encoder,
-    decoder=_decoder,
+    encoder=_make_encoder,
+    decoder=_make_decoder,
     norms=("batch", "instance_affine"),
     own_norm="batch",
     dropout=0.0,

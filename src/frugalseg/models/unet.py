@@ -84,13 +84,13 @@ class UNetDecoder(Decoder):
         return logits
 
 
-def _decoder(encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
+def _make_decoder(encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
     return UNetDecoder(encoder.channels, classes, norm, dropout)
 
 
 UNET = Backbone(
     encoder=UNetEncoder,
-    decoder=_decoder,
+    decoder=_make_decoder,
     norms=("instance", "instance_affine", "batch"),
     own_norm=None,
     dropout=DROPOUT,

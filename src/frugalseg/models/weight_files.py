@@ -60,49 +60,62 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
         with np.load(path, allow_pickle=False) as file:
             return {name: torch.from_numpy(np.asarray(file[name])) for name in file.files}
     except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_error(path, error) from error
 
 
-def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], path: Path, told: Mapping[str, str]) -> None:
-    """Load `weights`, which must be exactly the module's own.
+def load_strictly(
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    path: Path,
+    network: str,
+    names: Mapping[str, str] | None = None,
+    cure: str = "give the complete weights of this network",
+) -> None:
+    """Load weights that must be exactly the module's.
 
-    Batch norms' counters of batches may be missing, as in files of old PyTorch versions.
+    The batch counters of batch norms may be missing, as in files of old PyTorch versions.
 
     Args:
-        module: what to load into; untouched on any error.
+        module: what to load into; unchanged on any error.
         weights: by the module's names.
-        path: where they are from.
-        told: the file's names for the module's names, where they differ.
+        path: the file they are from.
+        network: what they must fit, for messages.
+        names: the module's name → the file's name, where the two differ.
+        cure: what to do about a difference.
 
     Raises:
-        RunError: naming the first tensor that is missing, left over, of another shape, or not finite.
+        RunError: names the first weight that is missing, unexpected, of another shape, or not finite.
     """
-    cure = "give the weights of this very backbone, whole"
-    expected = module.state_dict()
-    for name, tensor in expected.items():
-        if name not in weights:
-            if name.endswith("num_batches_tracked"):
-                continue
-            raise RunError(f"{path} does not fit the backbone: it has no {told.get(name, name)}", cure)
-        found = weights[name]
-        if found.shape != tensor.shape:
-            raise RunError(
-                f"{path} does not fit the backbone: {told.get(name, name)} has the shape {tuple(found.shape)}, "
-                f"needed is {tuple(tensor.shape)}",
-                cure,
-            )
-        if not bool(torch.isfinite(found).all()):
-            raise RunError(f"{path} is damaged: {told.get(name, name)} holds values that are not finite", cure)
-    if left := [name for name in weights if name not in expected]:
-        raise RunError(f"{path} does not fit the backbone, which has no {told.get(left[0], left[0])}", cure)
+    names, expected = names or {}, module.state_dict()
+    if difference := _first_difference(weights, expected):
+        name, problem = difference
+        raise RunError(f"{path} does not fit {network}: the weight {names.get(name, name)} {problem}", cure)
+    check_finite({names.get(name, name): tensor for name, tensor in weights.items()}, path, cure)
     module.load_state_dict(dict(weights), strict=False)
+
+
+def _first_difference(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> tuple[str, str] | None:
+    """The first weight that differs, and how; None where all fit."""
+    for name, tensor in expected.items():
+        if name in weights and weights[name].shape != tensor.shape:
+            return name, f"has the shape {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
+        if name not in weights and not name.endswith("num_batches_tracked"):
+            return name, "is missing"
+    return next(((name, "is unexpected") for name in weights if name not in expected), None)
+
+
+def check_finite(weights: Mapping[str, Tensor], path: Path, cure: str) -> None:
+    """Raise `RunError` where a weight that was read from `path` is infinite or not a number."""
+    for name, tensor in weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise RunError(f"{path} is damaged: {name} holds values that are not finite", cure)
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         content: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_error(path, error) from error
     return content
 
 
@@ -110,10 +123,10 @@ def _load_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_error(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> RunError:
+def _unreadable_error(path: Path, error: Exception) -> RunError:
     # PyTorch's own text for a refused pickle advises to load it unsafely.
     refused = isinstance(error, pickle.UnpicklingError)
     reason = "not a table of tensors" if refused else str(error).strip().split("\n")[0] or type(error).__name__

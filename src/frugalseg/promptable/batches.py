@@ -11,9 +11,9 @@ from frugalseg.engine.memory import out_of_memory
 from frugalseg.engine.progress import say
 from frugalseg.errors import DeviceError
 
-SLICES_AT_ONCE = {"cpu": 4, "cuda": 16}
+SLICES_PER_BATCH = {"cpu": 4, "cuda": 16}
 """To begin with; so are boxes."""
-BOXES_AT_ONCE = {"cpu": 16, "cuda": 64}
+BOXES_PER_BATCH = {"cpu": 16, "cuda": 64}
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -34,23 +34,23 @@ class Checkpoint:
             raise OptionError(f"{path}: no such file", "give a file on this machine; nothing is downloaded")
         self.path = path
         self.weights: dict[str, Tensor] = read_state_dict(path)
-        self.family = self._family()
+        self.family = self._detect_family()
 
     def shape(self, name: str, dimensions: int | None = None) -> tuple[int, ...]:
         """Of a tensor; `RunError` where there is none of this name, or one of other than so many dimensions."""
         if name not in self.weights:
-            raise RunError(f"{self.path} is not {self.family}: it has no weight {name}", CURE)
+            raise RunError(f"{self.path} does not fit {self.family}: the weight {name} is missing", CURE)
         shape = tuple(self.weights[name].shape)
         if len(shape) != (dimensions or max(len(shape), 1)):
-            raise RunError(f"{self.path} is not {self.family}: {name} has the shape {shape}", CURE)
+            raise RunError(f"{self.path} does not fit {self.family}: the weight {name} has the shape {shape}", CURE)
         return shape
 
-    def numbers(self, pattern: str) -> list[int]:
+    def find_indices(self, pattern: str) -> list[int]:
         """What the group in `pattern` stands for in the names that it fits, in order, each once."""
         found = (re.match(pattern, name) for name in self.weights)
         return sorted({int(match[1]) for match in found if match})
 
-    def _family(self) -> str:
+    def _detect_family(self) -> str:
         marks = {
             "SAM-HQ": "mask_decoder.hf_token.weight",
             "SAM": "image_encoder.blocks.0.attn.qkv.weight",

@@ -17,7 +17,7 @@ from frugalseg.promptable.protocol import Recipe
 
 
 @dataclass(frozen=True)
-class Frame:
+class SquareFrame:
     """The way between a slice of H×W pixels and the top left of a picture of S×S.
 
     Attributes:
@@ -33,7 +33,7 @@ class Frame:
     columns: int
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], recipe: Recipe) -> Frame:
+    def of(cls, shape: tuple[int, ...], recipe: Recipe) -> SquareFrame:
         """The frame of slices of `shape` (H, W) for a model; `ValueError` for sides under 2 pixels."""
         height, width = shape
         if min(height, width) < 2:
@@ -45,7 +45,7 @@ class Frame:
         scale = size / max(height, width)
         return cls(height, width, size, max(int(height * scale + 0.5), 2), max(int(width * scale + 0.5), 2))
 
-    def pixels(self, slices: Tensor, recipe: Recipe) -> Tensor:
+    def to_model_input(self, slices: Tensor, recipe: Recipe) -> Tensor:
         """Slices as the model's pictures.
 
         Args:
@@ -55,32 +55,32 @@ class Frame:
         Returns:
             (B, 3, S, S) float32, normalised; padding is 0 after normalising, as in the models' training.
         """
-        self._require(slices, (self.height, self.width))
+        self._check_shape(slices, (self.height, self.width))
         grey = slices.float()
         if recipe.levels == "8 bit":
             grey = (grey * 255).round() / 255
-        grey = _resized(grey, (self.rows, self.columns))
+        grey = _resize(grey, (self.rows, self.columns))
         if recipe.stretch:
             low, high = grey.amin((1, 2), keepdim=True), grey.amax((1, 2), keepdim=True)
             grey = (grey - low) / (high - low).clamp(min=1e-8)
         mean = torch.tensor(recipe.mean, device=grey.device).reshape(3, 1, 1)
         std = torch.tensor(recipe.std, device=grey.device).reshape(3, 1, 1)
-        return self._padded((grey[:, None] * recipe.scale - mean) / std, 0.0)
+        return self._pad((grey[:, None] * recipe.scale - mean) / std, 0.0)
 
-    def boxes_in(self, boxes: Tensor) -> Tensor:
+    def boxes_to_model(self, boxes: Tensor) -> Tensor:
         """Boxes (N, 4) x0, y0, x1, y1 in pixels of the slice, maxima exclusive, as float32 in pixels of the picture."""
         across, down = self.columns / self.width, self.rows / self.height
         return boxes.float() * torch.tensor([across, down, across, down], device=boxes.device)
 
-    def masks_in(self, masks: Tensor, outside: float = 0.0) -> Tensor:
+    def masks_to_model(self, masks: Tensor, outside: float = 0.0) -> Tensor:
         """Masks or their logits (N, H, W) on the picture: (N, S, S) float32, bilinear, `outside` in the padding."""
-        self._require(masks, (self.height, self.width))
-        return self._padded(_resized(masks.float(), (self.rows, self.columns)), outside)
+        self._check_shape(masks, (self.height, self.width))
+        return self._pad(_resize(masks.float(), (self.rows, self.columns)), outside)
 
-    def masks_out(self, logits: Tensor) -> Tensor:
+    def masks_to_slice(self, logits: Tensor) -> Tensor:
         """Logits (N, L, L) over the picture, of any resolution L, on the slice: (N, H, W) float32, bilinear."""
         side = logits.shape[-1]
-        self._require(logits, (side, side))
+        self._check_shape(logits, (side, side))
         down, across = self.rows * side / self.size, self.columns * side / self.size
         shown = logits[:, : math.ceil(down), : math.ceil(across)].float()
         # By factor, not by size: the border of the slice may fall within a pixel of the logits. The tiny excess
@@ -89,16 +89,16 @@ class Frame:
         grown = F.interpolate(shown[:, None], scale_factor=factors, mode="bilinear", align_corners=False)
         return grown[:, 0, : self.height, : self.width]
 
-    def _padded(self, planes: Tensor, value: float) -> Tensor:
+    def _pad(self, planes: Tensor, value: float) -> Tensor:
         return F.pad(planes, (0, self.size - self.columns, 0, self.size - self.rows), value=value)
 
     @staticmethod
-    def _require(planes: Tensor, shape: tuple[int, int]) -> None:
+    def _check_shape(planes: Tensor, shape: tuple[int, int]) -> None:
         if planes.ndim != 3 or tuple(planes.shape[1:]) != shape:
             raise ValueError(f"shape {tuple(planes.shape)} given, expected (N, {shape[0]}, {shape[1]})")
 
 
-def _resized(planes: Tensor, shape: tuple[int, int]) -> Tensor:
+def _resize(planes: Tensor, shape: tuple[int, int]) -> Tensor:
     """(N, h, w) → (N, *shape), bilinear between pixel centres, anti-aliased where it shrinks."""
     here = (planes.shape[1], planes.shape[2])
     if here == shape:

@@ -26,9 +26,11 @@ from transformers.utils import logging
 
 from frugalseg.engine.device import arithmetic, autocast
 from frugalseg.errors import RunError
+from frugalseg.models.weight_files import check_finite
 from frugalseg.options import Precision
 from frugalseg.promptable.decoder import ONE, SEVERAL, decode_in_batches, decode_masks, encode_prompts
-from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, sign
+from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, make_signature
+from frugalseg.text import pluralize
 from frugalseg.weights.folder import ORIGIN
 from frugalseg.weights.huggingface_folder import model_type
 
@@ -46,7 +48,7 @@ SAM2 = Recipe(
     fit="square",
 )
 """SAM 2 and EdgeTAM: ImageNet's mean and deviation, the whole square (sam2/utils/misc.py); no need of 8 bits."""
-PROMPTS_AT_ONCE = 16
+PROMPTS_PER_BATCH = 16
 """More are decoded in several goes, so that memory has a bound: about 60 MB a prompt."""
 _VOLATILE = {"transformers_version", "architectures", "dtype", "torch_dtype", "_name_or_path"}
 
@@ -71,18 +73,18 @@ class HuggingFaceModel(ABC):
         self.name = name
         self.recipe = recipe
         self.device = device
-        self.signature = signature(network, recipe, arithmetic(precision, device))
+        self.signature = make_network_signature(network, recipe, arithmetic(precision, device))
         self._precision: Precision = precision
         # Any: the classes of transformers that end up here share these methods, but no base class with them.
         self._network: Any = network.to(device).eval().requires_grad_(False)
         with torch.no_grad():
-            self._places: Tensor = self._network.get_image_wide_positional_embeddings()
+            self._position_encoding: Tensor = self._network.get_image_wide_positional_embeddings()
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Embedding:
         """Embeddings of framed pictures (B, 3, size, size); "image" is the coarsest map, (B, C, size/16, size/16)."""
         with autocast(self._precision, self.device):
-            maps = self._maps(pixels.to(self.device))
+            maps = self._encode_maps(pixels.to(self.device))
         return {name: tensor.float().contiguous() for name, tensor in maps.items()}
 
     @torch.no_grad()
@@ -96,24 +98,24 @@ class HuggingFaceModel(ABC):
 
         def decode(maps: Embedding, part: Prompts) -> tuple[Tensor, Tensor]:
             if part.points is None and part.boxes is None and self._needs_tokens:
-                part = replace(part, **_no_points(part))
+                part = replace(part, **_make_empty_points(part))
             sparse, dense = encode_prompts(self._network.prompt_encoder, part, side)
             with autocast(self._precision, self.device):
-                return self._answers(maps, self._places, sparse, dense, several)
+                return self._decode_tokens(maps, self._position_encoding, sparse, dense, several)
 
         shape = (3 if several else 1, side)
-        return decode_in_batches(decode, embedding, prompts, shape, PROMPTS_AT_ONCE, self.device)
+        return decode_in_batches(decode, embedding, prompts, shape, PROMPTS_PER_BATCH, self.device)
 
     _needs_tokens = False
     """Whether the decoder needs at least one token, be it of a point that is none."""
 
     @abstractmethod
-    def _maps(self, pixels: Tensor) -> Embedding:
+    def _encode_maps(self, pixels: Tensor) -> Embedding:
         """All that the decoder needs of pictures, by name."""
 
     @abstractmethod
-    def _answers(
-        self, maps: Embedding, places: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+    def _decode_tokens(
+        self, maps: Embedding, positions: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
         """Logits (N, M, L, L) and scores (N, M) for N maps, tokens (N, 1, T, C) and places (1, C, …)."""
 
@@ -121,15 +123,15 @@ class HuggingFaceModel(ABC):
 class Sam(HuggingFaceModel):
     """SAM, SlimSAM or MedSAM (`SamModel`)."""
 
-    def _maps(self, pixels: Tensor) -> Embedding:
+    def _encode_maps(self, pixels: Tensor) -> Embedding:
         return {"image": self._network.get_image_embeddings(pixels)}
 
-    def _answers(
-        self, maps: Embedding, places: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+    def _decode_tokens(
+        self, maps: Embedding, positions: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
         tokens = None if sparse is None else sparse[:, 0]
         wanted = SEVERAL if several else ONE
-        return decode_masks(self._network.mask_decoder, maps["image"], places, tokens, dense, wanted)
+        return decode_masks(self._network.mask_decoder, maps["image"], positions, tokens, dense, wanted)
 
 
 class SamHQ(HuggingFaceModel):
@@ -139,18 +141,18 @@ class SamHQ(HuggingFaceModel):
         self, network: Any, name: str, recipe: Recipe, device: torch.device, precision: Precision = "auto"
     ) -> None:
         super().__init__(network, name, recipe, device, precision)
-        mend_hq(self._network.mask_decoder)
+        fix_hq_decoder(self._network.mask_decoder)
 
-    def _maps(self, pixels: Tensor) -> Embedding:
+    def _encode_maps(self, pixels: Tensor) -> Embedding:
         image, early = self._network.get_image_embeddings(pixels)
         return {"image": image, "early": early[0]}
 
-    def _answers(
-        self, maps: Embedding, places: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+    def _decode_tokens(
+        self, maps: Embedding, positions: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
         logits, scores, *_ = self._network.mask_decoder(
             maps["image"],
-            places.expand(len(maps["image"]), -1, -1, -1),
+            positions.expand(len(maps["image"]), -1, -1, -1),
             sparse,
             dense,
             multimask_output=several,
@@ -165,16 +167,16 @@ class Sam2(HuggingFaceModel):
 
     _needs_tokens = True
 
-    def _maps(self, pixels: Tensor) -> Embedding:
+    def _encode_maps(self, pixels: Tensor) -> Embedding:
         fine, middle, image = self._network.get_image_embeddings(pixels)
         return {"image": image, "stride 8": middle, "stride 4": fine}
 
-    def _answers(
-        self, maps: Embedding, places: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+    def _decode_tokens(
+        self, maps: Embedding, positions: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
         logits, scores, *_ = self._network.mask_decoder(
             maps["image"],
-            places.expand(len(maps["image"]), -1, -1, -1),
+            positions.expand(len(maps["image"]), -1, -1, -1),
             sparse,
             dense,
             multimask_output=several,
@@ -183,7 +185,7 @@ class Sam2(HuggingFaceModel):
         return logits[:, 0], scores[:, 0]
 
 
-def mend_hq(decoder: nn.Module) -> None:
+def fix_hq_decoder(decoder: nn.Module) -> None:
     """Let SAM-HQ's mask decoder upscale what its transformer made of the picture.
 
     transformers 5.23 drops that and upscales the encoder's features, with rows and columns exchanged; the authors'
@@ -191,20 +193,20 @@ def mend_hq(decoder: nn.Module) -> None:
     """
     seen: list[Tensor] = []
 
-    def keep(_module: nn.Module, _inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+    def store_output(_module: nn.Module, _inputs: Any, output: tuple[Tensor, Tensor]) -> None:
         seen[:] = [output[1]]
 
-    def put(_module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    def replace_input(_module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
         # (N, 1, places, channels) → (N, channels, rows, columns)
         return (seen.pop().transpose(2, 3).reshape(inputs[0].shape),)
 
-    decoder.get_submodule("transformer").register_forward_hook(keep)
-    decoder.get_submodule("upscale_conv1").register_forward_pre_hook(put)
+    decoder.get_submodule("transformer").register_forward_hook(store_output)
+    decoder.get_submodule("upscale_conv1").register_forward_pre_hook(replace_input)
 
 
-def as_promptable(network: Any, path: Path, device: torch.device, precision: Precision) -> HuggingFaceModel:
+def to_promptable(network: Any, path: Path, device: torch.device, precision: Precision) -> HuggingFaceModel:
     """A network as a `Promptable` with its family's recipe; `path` is where it is from, and tells MedSAM from SAM."""
-    title = title_of(path)
+    title = name_from_path(path)
     if isinstance(network, Sam2Model):
         return Sam2(network, f"SAM 2 ({title})", sam2_recipe(network), device, precision)
     size = int(network.config.vision_config.image_size)
@@ -220,7 +222,7 @@ def sam2_recipe(network: Any) -> Recipe:
     return replace(SAM2, size=int(network.config.prompt_encoder_config.image_size))
 
 
-def title_of(path: Path) -> str:
+def name_from_path(path: Path) -> str:
     """What a file or folder is called.
 
     In Hugging Face's own cache that is the name of the repository, not of the snapshot; among the weights that
@@ -234,23 +236,23 @@ def title_of(path: Path) -> str:
     return path.name
 
 
-def signature(network: PreTrainedModel, recipe: Recipe, *more: object) -> str:
+def make_network_signature(network: PreTrainedModel, recipe: Recipe, *more: object) -> str:
     """Changes with the class, the configuration, the weights (whatever file they are from), the recipe and `more`."""
     digest = hashlib.sha256(type(network).__name__.encode())
-    digest.update(json.dumps(_lasting(network.config.to_dict()), sort_keys=True, default=str).encode())
+    digest.update(json.dumps(_drop_volatile(network.config.to_dict()), sort_keys=True, default=str).encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())
         digest.update(memoryview(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()))
-    return sign(digest.hexdigest(), recipe, *more)
+    return make_signature(digest.hexdigest(), recipe, *more)
 
 
-def _lasting(config: Any) -> Any:
+def _drop_volatile(config: Any) -> Any:
     if not isinstance(config, dict):
         return config
-    return {str(name): _lasting(value) for name, value in config.items() if name not in _VOLATILE}
+    return {str(name): _drop_volatile(value) for name, value in config.items() if name not in _VOLATILE}
 
 
-def _no_points(prompts: Prompts) -> dict[str, Tensor]:
+def _make_empty_points(prompts: Prompts) -> dict[str, Tensor]:
     """One point a prompt that is none."""
     count, device = len(prompts.picture), prompts.picture.device
     return {"points": torch.zeros(count, 1, 2, device=device), "labels": torch.full((count, 1), -1, device=device)}
@@ -272,7 +274,7 @@ _UNREADABLE = (
 """What transformers lets through when a folder's files are damaged."""
 
 
-def load_folder(path: Path, device: torch.device, precision: Precision = "auto") -> HuggingFaceModel:
+def load_huggingface_folder(path: Path, device: torch.device, precision: Precision = "auto") -> HuggingFaceModel:
     """The model in a Hugging Face folder: config.json with model.safetensors or pytorch_model.bin, or shards of these.
 
     Nothing is fetched, and nothing unpickled but tensors. A folder with "medsam" in its name gets MedSAM's recipe: its
@@ -299,10 +301,10 @@ def load_folder(path: Path, device: torch.device, precision: Precision = "auto")
             f"{path} holds a model of type {kind!r}, expected one of {', '.join(kinds)}",
             "give a folder of SAM, SlimSAM, MedSAM, SAM-HQ or SAM 2",
         )
-    return as_promptable(read_network(kinds[kind], path), path, device, precision)
+    return to_promptable(load_pretrained_network(kinds[kind], path), path, device, precision)
 
 
-def read_network(kind: Any, path: Path) -> Any:
+def load_pretrained_network(kind: Any, path: Path) -> Any:
     """The network in a folder, in float32 on the CPU; every weight has its place, and every place its weight.
 
     Weights that `kind` knows to belong to a larger model are left out (SAM 2's memory for `Sam2Model`).
@@ -311,7 +313,7 @@ def read_network(kind: Any, path: Path) -> Any:
         RunError: the files are damaged, or of different models; names the first difference.
     """
     try:
-        with _quiet():
+        with _silence_transformers():
             network, report = kind.from_pretrained(
                 path,
                 local_files_only=True,
@@ -323,20 +325,18 @@ def read_network(kind: Any, path: Path) -> Any:
     except _UNREADABLE as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise RunError(f"{path} cannot be read: it is damaged, or no model of its type ({reason})", _CURE) from error
-    wrong = [f"{name} has the shape {tuple(a)}, needed is {tuple(b)}" for name, a, b in report["mismatched_keys"]]
-    wrong += [f"it has no {name}" for name in report["missing_keys"]]
-    wrong += [f"{name} has no place there" for name in report["unexpected_keys"]]
+    wrong = [f"{name} has the shape {tuple(a)}, expected {tuple(b)}" for name, a, b in report["mismatched_keys"]]
+    wrong += [f"{name} is missing" for name in report["missing_keys"]]
+    wrong += [f"{name} is unexpected" for name in report["unexpected_keys"]]
     if wrong:
-        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise RunError(f"the weights in {path} are not those of its config.json: {sorted(wrong)[0]}{more}", _CURE)
-    for name, tensor in network.state_dict().items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise RunError(f"{path} is damaged: {name} holds values that are not finite", "fetch it again")
+        more = f", and {pluralize(len(wrong) - 1, 'more difference')}" if len(wrong) > 1 else ""
+        raise RunError(f"{path} does not fit its config.json: the weight {sorted(wrong)[0]}{more}", _CURE)
+    check_finite(network.state_dict(), path, _CURE)
     return network
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_transformers() -> Iterator[None]:
     """Without transformers' progress bars and reports; what matters of them becomes an error."""
     reports: Any = logging
     verbosity, bars = reports.get_verbosity(), reports.is_progress_bar_enabled()

@@ -17,20 +17,20 @@ from frugalseg.engine.files import sha256
 from frugalseg.models.weight_files import read_state_dict
 from frugalseg.options import Precision
 from frugalseg.promptable.decoder import ONE, SEVERAL, decode_in_batches, decode_masks, encode_prompts
-from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, sign
-from frugalseg.promptable.state_dict_keys import PROMPTS_AND_DECODER, load_strict
+from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, make_signature
+from frugalseg.promptable.state_dict_keys import PROMPTS_AND_DECODER, load_renamed
 from frugalseg.promptable.tinyvit import PUBLISHED_NAMES, TinyViT, fold_norms
 
 RECIPE = Recipe(size=256, mean=(0, 0, 0), std=(1, 1, 1), scale=1, stretch=True)
 STRIDE = 4
 """Pixels of the picture a pixel of the encoder's map."""
-PROMPTS_AT_ONCE = {"cpu": 4, "cuda": 64}
+PROMPTS_PER_BATCH = {"cpu": 4, "cuda": 64}
 """More are decoded in several goes: memory stays bounded (about 30 MB a prompt), and a CPU's caches are made use of."""
 LARGEST_FILE = 200 * 10**6
 """Bytes; far above LiteMedSAM's, far below SAM's."""
 
 
-class Network(nn.Module):
+class LiteMedSAMNetwork(nn.Module):
     """The three parts of LiteMedSAM; their names are those in its file.
 
     Args:
@@ -55,7 +55,7 @@ class Network(nn.Module):
         self.mask_decoder = SamMaskDecoder(decoder)
         self.side = size // STRIDE
 
-    def places(self) -> Tensor:
+    def encode_positions(self) -> Tensor:
         """The encoding of every place of the map: (1, channels, side, side)."""
         grid = (torch.arange(self.side, device=self.prompt_encoder.no_mask_embed.weight.device) + 0.5) / self.side
         rows, columns = torch.meshgrid(grid, grid, indexing="ij")
@@ -80,7 +80,7 @@ class LiteMedSAM:
 
     def __init__(
         self,
-        network: Network,
+        network: LiteMedSAMNetwork,
         weights: str,
         device: torch.device,
         precision: Precision = "auto",
@@ -90,9 +90,9 @@ class LiteMedSAM:
         self.recipe = recipe
         self.device = device
         self.precision: Precision = precision
-        self.signature = sign(self.name, weights, recipe, arithmetic(precision, device))
+        self.signature = make_signature(self.name, weights, recipe, arithmetic(precision, device))
         with torch.no_grad():
-            self.places = self.network.places()
+            self.position_encoding = self.network.encode_positions()
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Embedding:
@@ -114,9 +114,11 @@ class LiteMedSAM:
             sparse, dense = encode_prompts(self.network.prompt_encoder, part, side)
             tokens = None if sparse is None else sparse[:, 0]
             with autocast(self.precision, self.device):
-                return decode_masks(self.network.mask_decoder, maps["image"], self.places, tokens, dense, wanted)
+                return decode_masks(
+                    self.network.mask_decoder, maps["image"], self.position_encoding, tokens, dense, wanted
+                )
 
-        shape, at_once = (len(wanted), side), PROMPTS_AT_ONCE[self.device.type]
+        shape, at_once = (len(wanted), side), PROMPTS_PER_BATCH[self.device.type]
         return decode_in_batches(decode, embedding, prompts, shape, at_once, self.device)
 
 
@@ -135,6 +137,6 @@ def load_litemedsam(path: Path, device: torch.device, precision: Precision = "au
     Raises:
         OptionError, RunError: the file is of another type, damaged, or of another model; names the first difference.
     """
-    network = Network(TinyViT())
-    load_strict(network, fold_norms(read_state_dict(path)), PUBLISHED_NAMES + PROMPTS_AND_DECODER, path, "LiteMedSAM")
+    network = LiteMedSAMNetwork(TinyViT())
+    load_renamed(network, fold_norms(read_state_dict(path)), PUBLISHED_NAMES + PROMPTS_AND_DECODER, path, "LiteMedSAM")
     return LiteMedSAM(network, sha256(path), device, precision)

@@ -31,17 +31,17 @@ def load_promptable(name_or_path: str | Path, device: torch.device, precision: P
     """
     path = find_weights(name_or_path)
     # transformers takes seconds to import.
-    from frugalseg.promptable.huggingface import load_folder
+    from frugalseg.promptable.huggingface import load_huggingface_folder
     from frugalseg.promptable.litemedsam import is_litemedsam, load_litemedsam
-    from frugalseg.promptable.original_checkpoints import load_checkpoint
+    from frugalseg.promptable.original_checkpoints import load_original_checkpoint
 
     if device.type == "cpu":
         keep_freed_memory()
     if path.is_dir():
-        return load_folder(path, device, precision)
+        return load_huggingface_folder(path, device, precision)
     if is_litemedsam(path):
         return load_litemedsam(path, device, precision)
-    return load_checkpoint(path, device, precision)
+    return load_original_checkpoint(path, device, precision)
 
 
 def find_weights(name_or_path: str | Path) -> Path:
@@ -61,7 +61,7 @@ def find_weights(name_or_path: str | Path) -> Path:
     return path
 
 
-def lasting_name(name_or_path: str) -> str:
+def resolve_name(name_or_path: str) -> str:
     """The same name, or the absolute path: what a record says must be found from another working folder too.
 
     Raises:

@@ -20,11 +20,11 @@ from frugalseg.errors import RunError
 from frugalseg.options import Precision
 from frugalseg.promptable.checkpoint import CURE, Checkpoint
 from frugalseg.promptable.configs import hq_config, sam2_config, sam2_video_config, sam_config
-from frugalseg.promptable.huggingface import HuggingFaceModel, as_promptable
-from frugalseg.promptable.state_dict_keys import HQ_NAMES, SAM2_NAMES, SAM_NAMES, Rules, load_strict
+from frugalseg.promptable.huggingface import HuggingFaceModel, to_promptable
+from frugalseg.promptable.state_dict_keys import HQ_NAMES, SAM2_NAMES, SAM_NAMES, Rules, load_renamed
 
 
-def load_checkpoint(path: Path, device: torch.device, precision: Precision = "auto") -> HuggingFaceModel:
+def load_original_checkpoint(path: Path, device: torch.device, precision: Precision = "auto") -> HuggingFaceModel:
     """A SAM, MedSAM, SAM-HQ or SAM 2 model from its authors' file. Nothing is unpickled but tensors.
 
     A file with "medsam" in its name gets MedSAM's recipe: its tensors are like SAM's.
@@ -40,36 +40,36 @@ def load_checkpoint(path: Path, device: torch.device, precision: Precision = "au
     """
     checkpoint = Checkpoint(path)
     if checkpoint.family != "SAM 2":
-        return as_promptable(sam_network(checkpoint), path, device, precision)
+        return to_promptable(build_sam_network(checkpoint), path, device, precision)
     # The whole file is checked; what propagation alone needs is then left out.
-    weights = sam2_network(checkpoint).state_dict()
-    network = _built(lambda: Sam2Model(sam2_config(checkpoint)), checkpoint)
+    weights = build_sam2_network(checkpoint).state_dict()
+    network = _build_network(lambda: Sam2Model(sam2_config(checkpoint)), checkpoint)
     network.load_state_dict({name: weights[name] for name in network.state_dict()})
-    return as_promptable(network, path, device, precision)
+    return to_promptable(network, path, device, precision)
 
 
-def sam_network(checkpoint: Checkpoint) -> Any:
+def build_sam_network(checkpoint: Checkpoint) -> Any:
     """`SamModel` or `SamHQModel` with the weights of a checkpoint; `RunError` names the first that does not fit."""
     if checkpoint.family == "SAM-HQ":
-        network, rules = _built(lambda: SamHQModel(hq_config(checkpoint)), checkpoint), HQ_NAMES
+        network, rules = _build_network(lambda: SamHQModel(hq_config(checkpoint)), checkpoint), HQ_NAMES
     else:
-        network, rules = _built(lambda: SamModel(sam_config(checkpoint)), checkpoint), SAM_NAMES
-    return _filled(network, dict(checkpoint.weights), "prompt_encoder", rules, checkpoint)
+        network, rules = _build_network(lambda: SamModel(sam_config(checkpoint)), checkpoint), SAM_NAMES
+    return _load_weights(network, dict(checkpoint.weights), "prompt_encoder", rules, checkpoint)
 
 
-def sam2_network(checkpoint: Checkpoint) -> Any:
+def build_sam2_network(checkpoint: Checkpoint) -> Any:
     """`Sam2VideoModel` with the weights of a checkpoint; `RunError` names the first that does not fit."""
-    network = _built(lambda: Sam2VideoModel(sam2_video_config(checkpoint)), checkpoint)
+    network = _build_network(lambda: Sam2VideoModel(sam2_video_config(checkpoint)), checkpoint)
     weights = dict(checkpoint.weights)
     table = "sam_prompt_encoder.point_embeddings"
     for i in range(4):
         checkpoint.shape(f"{table}.{i}.weight")
     # Four tables of one row in the file are one table of four in transformers.
     weights[f"{table}.weight"] = torch.cat([weights.pop(f"{table}.{i}.weight") for i in range(4)])
-    return _filled(network, weights, "sam_prompt_encoder", SAM2_NAMES, checkpoint)
+    return _load_weights(network, weights, "sam_prompt_encoder", SAM2_NAMES, checkpoint)
 
 
-def _built(build: Callable[[], Any], checkpoint: Checkpoint) -> Any:
+def _build_network(build: Callable[[], Any], checkpoint: Checkpoint) -> Any:
     """A network whose weights wait to be loaded."""
     try:
         with no_init_weights():
@@ -81,10 +81,10 @@ def _built(build: Callable[[], Any], checkpoint: Checkpoint) -> Any:
         ) from error
 
 
-def _filled(network: Any, weights: dict[str, Tensor], prompts: str, rules: Rules, checkpoint: Checkpoint) -> Any:
+def _load_weights(network: Any, weights: dict[str, Tensor], prompts: str, rules: Rules, checkpoint: Checkpoint) -> Any:
     places = f"{prompts}.pe_layer.positional_encoding_gaussian_matrix"
     checkpoint.shape(places)
     # transformers keeps the one encoding of places twice.
     weights["shared_image_embedding.positional_embedding"] = weights[places]
-    load_strict(network, weights, rules, checkpoint.path, checkpoint.family)
+    load_renamed(network, weights, rules, checkpoint.path, checkpoint.family)
     return network

@@ -77,7 +77,7 @@ class Candidates:
         return self.logits[torch.arange(len(choice), device=choice.device), choice], scores
 
 
-def sign(*facts: object) -> str:
+def make_signature(*facts: object) -> str:
     """A signature of what made something: 16 hex digits that change with any of the facts, by their `repr`."""
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 

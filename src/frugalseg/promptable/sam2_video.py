@@ -18,13 +18,18 @@ from frugalseg.engine.device import arithmetic, autocast
 from frugalseg.errors import RunError
 from frugalseg.options import Precision
 from frugalseg.promptable.checkpoint import Checkpoint
-from frugalseg.promptable.framing import Frame
-from frugalseg.promptable.huggingface import read_network, sam2_recipe, signature, title_of
+from frugalseg.promptable.framing import SquareFrame
+from frugalseg.promptable.huggingface import (
+    load_pretrained_network,
+    make_network_signature,
+    name_from_path,
+    sam2_recipe,
+)
 from frugalseg.promptable.litemedsam import is_litemedsam
-from frugalseg.promptable.original_checkpoints import sam2_network
+from frugalseg.promptable.original_checkpoints import build_sam2_network
 from frugalseg.weights.huggingface_folder import model_type
 
-CERTAIN = 10.0
+CERTAIN_LOGIT = 10.0
 """Logit of a given mask: what SAM 2 itself makes of one."""
 _PICTURES = ("pred_masks", "high_res_masks")
 _MEMORIES = ("maskmem_features", "maskmem_pos_enc")
@@ -47,7 +52,7 @@ class VideoModel:
         self.name = name
         self.recipe = sam2_recipe(network)
         self.device = device
-        self.signature = signature(network, self.recipe, arithmetic(precision, device))
+        self.signature = make_network_signature(network, self.recipe, arithmetic(precision, device))
         self._precision: Precision = precision
         self._network: Any = network.to(device).eval().requires_grad_(False)
 
@@ -79,12 +84,12 @@ class VideoModel:
             ValueError: the order is not as described, or shapes do not agree.
         """
         rest = [z for z in order if z not in prompts]
-        _check(order, rest, prompts)
+        _check_prompts(order, rest, prompts)
         # A single slice goes away from the first prompted one.
         falls = bool(rest) and rest[-1] < (rest[0] if len(rest) > 1 else next(iter(prompts)))
-        return self._propagated(frames, order, prompts, falls, max(order) + 1 if depth is None else depth)
+        return self._propagate_masks(frames, order, prompts, falls, max(order) + 1 if depth is None else depth)
 
-    def _propagated(
+    def _propagate_masks(
         self,
         frames: Callable[[int], Tensor] | Sequence[Tensor] | Tensor,
         order: Sequence[int],
@@ -97,25 +102,25 @@ class VideoModel:
         session = _Session(depth, self.device)
         for k in range(len(masks)):
             session.obj_id_to_idx(k)
-        frame = Frame.of(tuple(masks.shape[1:]), self.recipe)
+        frame = SquareFrame.of(tuple(masks.shape[1:]), self.recipe)
         for z, given in prompts.items():
             self._step(session, frame, take(z), z, False, given)
         for z in order:
             if z in prompts:
-                yield z, torch.where(prompts[z].to(self.device).bool(), CERTAIN, -CERTAIN)
+                yield z, torch.where(prompts[z].to(self.device).bool(), CERTAIN_LOGIT, -CERTAIN_LOGIT)
             else:
                 logits = self._step(session, frame, take(z), z, reverse)
-                yield z, frame.masks_out(logits)
+                yield z, frame.masks_to_slice(logits)
 
     @torch.no_grad()
     def _step(
-        self, session: _Session, frame: Frame, grey: Tensor, z: int, reverse: bool, given: Tensor | None = None
+        self, session: _Session, frame: SquareFrame, grey: Tensor, z: int, reverse: bool, given: Tensor | None = None
     ) -> Tensor:
         """Logits (K, L, L) of one slice, which the session then remembers as far as needed."""
-        pixels = frame.pixels(grey[None].to(self.device), self.recipe)
+        pixels = frame.to_model_input(grey[None].to(self.device), self.recipe)
         session.add_new_frame(pixels, z)
         if given is not None:
-            inside = frame.masks_in(given.to(self.device))
+            inside = frame.masks_to_model(given.to(self.device))
             # Half covered counts, as the authors have it; but nothing vanishes for being small.
             inside = (inside >= inside.amax((1, 2), keepdim=True).clamp(max=0.5)) & (inside > 0)
             for k, mask in enumerate(inside):
@@ -124,10 +129,10 @@ class VideoModel:
         with autocast(self._precision, self.device):
             found = self._network(session, frame_idx=z, reverse=reverse)
         logits: Tensor = found.pred_masks[:, 0].float()
-        self._forget(session, z)
+        self._drop_unused_memory(session, z)
         return logits
 
-    def _forget(self, session: _Session, z: int) -> None:
+    def _drop_unused_memory(self, session: _Session, z: int) -> None:
         """Drop what no later slice looks at: they are at least 1 further than `z`."""
         config = self._network.config
         session.processed_frames = {}
@@ -160,7 +165,7 @@ class _Session(Sam2VideoInferenceSession):
         return self._depth
 
 
-def _check(order: Sequence[int], rest: Sequence[int], prompts: Mapping[int, Tensor]) -> None:
+def _check_prompts(order: Sequence[int], rest: Sequence[int], prompts: Mapping[int, Tensor]) -> None:
     if not prompts or not set(prompts) <= set(order):
         raise ValueError(f"prompts on slices {sorted(prompts)}: at least one is needed, and all within the order")
     if len(set(order)) < len(order) or min(order) < 0 or list(rest) not in (sorted(rest), sorted(rest, reverse=True)):
@@ -170,7 +175,7 @@ def _check(order: Sequence[int], rest: Sequence[int], prompts: Mapping[int, Tens
         raise ValueError(f"masks of shapes {sorted(shapes)} given, expected one shape (K, H, W) with K ≥ 1")
 
 
-def load_video(path: Path, device: torch.device, precision: Precision = "auto") -> VideoModel:
+def load_video_model(path: Path, device: torch.device, precision: Precision = "auto") -> VideoModel:
     """SAM 2 or EdgeTAM with its memory, from a Hugging Face folder or SAM 2's own file.
 
     Nothing is fetched, and nothing unpickled but tensors.
@@ -185,35 +190,37 @@ def load_video(path: Path, device: torch.device, precision: Precision = "auto") 
         RunError: the model has no memory, is of another kind, is damaged, or needs a package that is not here.
     """
     if path.is_dir():
-        return _from_folder(path, device, precision)
+        return _load_folder(path, device, precision)
     if path.is_file() and is_litemedsam(path):
         raise RunError(f"{path} is LiteMedSAM, which has no memory for several slices", _CURE)
     checkpoint = Checkpoint(path)
     if checkpoint.family != "SAM 2":
         raise RunError(f"{path} is {checkpoint.family}, which has no memory for several slices", _CURE)
-    return VideoModel(sam2_network(checkpoint), f"SAM 2 ({title_of(path)})", device, precision)
+    return VideoModel(build_sam2_network(checkpoint), f"SAM 2 ({name_from_path(path)})", device, precision)
 
 
 _CURE = "name SAM 2 or 2.1 with its memory by --model, or take --engine box, for any model of boxes"
 
 
-def _from_folder(path: Path, device: torch.device, precision: Precision) -> VideoModel:
+def _load_folder(path: Path, device: torch.device, precision: Precision) -> VideoModel:
     kind = model_type(path)
     if kind == "sam2_video":
-        return VideoModel(read_network(Sam2VideoModel, path), f"SAM 2 ({title_of(path)})", device, precision)
+        return VideoModel(
+            load_pretrained_network(Sam2VideoModel, path), f"SAM 2 ({name_from_path(path)})", device, precision
+        )
     if kind == "edgetam_video":
-        return VideoModel(_edgetam(path), f"EdgeTAM ({title_of(path)})", device, precision)
+        return VideoModel(_load_edgetam(path), f"EdgeTAM ({name_from_path(path)})", device, precision)
     raise RunError(f"{path} holds a model of type {kind!r}, expected sam2_video or edgetam_video", _CURE)
 
 
-def _edgetam(path: Path) -> Any:
+def _load_edgetam(path: Path) -> Any:
     """EdgeTAM's published backbone, RepViT-M1, is one of timm's; frugalseg does without timm, which needs torchvision.
 
     Raises:
-        RunError: as `read_network`; and where the backbone is timm's, and timm is not there.
+        RunError: as `load_pretrained_network`; and where the backbone is timm's, and timm is not there.
     """
     try:
-        return read_network(EdgeTamVideoModel, path)
+        return load_pretrained_network(EdgeTamVideoModel, path)
     except ImportError as error:
         raise RunError(
             f"{path}: the backbone of this EdgeTAM is built by the package timm, which cannot be imported",

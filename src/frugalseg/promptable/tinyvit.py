@@ -43,7 +43,8 @@ class TinyViT(nn.Module):
             Reduction(widths[i], widths[i + 1], stride) for i, stride in enumerate((2, 2, 1))
         )
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Block(widths[i + 1], heads[i], windows[i]) for _ in range(depths[i + 1]))) for i in range(3)
+            nn.Sequential(*(TinyViTBlock(widths[i + 1], heads[i], windows[i]) for _ in range(depths[i + 1])))
+            for i in range(3)
         )
         self.neck = nn.Sequential(
             nn.Conv2d(widths[3], outputs, 1, bias=False),
@@ -90,7 +91,7 @@ class Reduction(nn.Module):
         return reduced
 
 
-class Block(nn.Module):
+class TinyViTBlock(nn.Module):
     """Attention in windows and two linear layers, each added to what it took; between them a 3×3 a channel."""
 
     def __init__(self, width: int, heads: int, window: int) -> None:
@@ -105,12 +106,12 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C, H, W)."""
         tokens = x.permute(0, 2, 3, 1)
-        tokens = tokens + self._attended(tokens)
+        tokens = tokens + self._attend_in_windows(tokens)
         tokens = self.mix(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         added: Tensor = tokens + self.fc2(F.gelu(self.fc1(self.norm(tokens))))
         return added.permute(0, 3, 1, 2)
 
-    def _attended(self, tokens: Tensor) -> Tensor:
+    def _attend_in_windows(self, tokens: Tensor) -> Tensor:
         """(B, H, W, C) cut into windows, the last ones filled up with zeros, which take part as in training."""
         batch, height, width, channels = tokens.shape
         side = self.window

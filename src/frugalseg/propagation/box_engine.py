@@ -21,9 +21,9 @@ from frugalseg.options import PropagateOptions
 from frugalseg.promptable.batches import Batches
 from frugalseg.promptable.embeddings import Embedder, ScanSlices
 from frugalseg.promptable.protocol import Promptable
-from frugalseg.propagation.passes import LIMIT, Bools, Figures, SliceState
-from frugalseg.propagation.registration import Floats, Region, displacement, signed_distance, warp
-from frugalseg.refinement.boxes import Box, box_around, masks_of_boxes
+from frugalseg.propagation.passes import BELIEF_LIMIT, Bools, Figures, SliceState
+from frugalseg.propagation.registration import Floats, SliceRegion, displacement, signed_distance, warp
+from frugalseg.refinement.boxes import Box, box_around, decode_boxes
 from frugalseg.refinement.refiner import overlap
 
 REACH = 1.5
@@ -67,7 +67,7 @@ class Calibration:
     log_ratios: Figures
 
 
-class Projector:
+class BoxPropagator:
     """Propagates the objects of one annotated slice through a scan.
 
     Args:
@@ -91,7 +91,7 @@ class Projector:
         masks: Bools,
     ) -> None:
         self.model, self.scan, self.embedder, self.boxes, self.options = model, scan, embedder, boxes, options
-        self.start = SliceState.given(start, masks)
+        self.start = SliceState.from_annotation(start, masks)
         self.cell = scan.pixel_mm[0] * scan.pixel_mm[1]
         self.reach = REACH * scan.thickness_mm
         self.calibration = self._calibrate()
@@ -100,7 +100,7 @@ class Projector:
         """The slices of `order`, one after the other; `state` is the slice before the first, or the annotated one."""
         before = state or self.start
         for z in order:
-            before = self._step(before, z).rounded()
+            before = self._propagate_to(before, z).rounded()
             yield before
 
     def _calibrate(self) -> Calibration:
@@ -111,42 +111,42 @@ class Projector:
         alive = np.flatnonzero(self.start.alive)
         if not len(alive):
             return Calibration(model_weight, grey_weight, log_ratios)
-        for k, (logits, _) in zip(alive, self._asked(z, [self._box(masks[k]) for k in alive]), strict=True):
-            model_weight[k] = _weight(overlap((logits > 0).cpu().numpy(), masks[k]))
+        for k, (logits, _) in zip(alive, self._decode_boxes(z, [self._make_box(masks[k]) for k in alive]), strict=True):
+            model_weight[k] = _to_weight(overlap((logits > 0).cpu().numpy(), masks[k]))
         smooth = self._smooth(self.scan(z).numpy())
         for k in alive:
             near = signed_distance(masks[k], self.scan.pixel_mm, FAR_MM) > -SURROUNDINGS_MM
             log_ratios[k] = _log_ratio(smooth, masks[k], near)
-            grey_weight[k] = _weight(overlap((_looked_up(log_ratios[k], smooth) > 0) & near, masks[k]))
+            grey_weight[k] = _to_weight(overlap((_look_up(log_ratios[k], smooth) > 0) & near, masks[k]))
         return Calibration(model_weight, grey_weight, log_ratios)
 
-    def _step(self, before: SliceState, z: int) -> SliceState:
+    def _propagate_to(self, before: SliceState, z: int) -> SliceState:
         masks = before.masks() & before.alive[:, None, None]
-        found = SliceState.nothing(z, masks.shape)
+        found = SliceState.empty(z, masks.shape)
         if not masks.any():
             return found
-        view = Region.around(masks, VIEW_MM, self.scan.pixel_mm)
-        was, now = (view.of(self.scan(slice_).numpy()) for slice_ in (before.z, z))
-        distances = self._expected(view.of(masks), before.alive, was, now)
+        view = SliceRegion.around(masks, VIEW_MM, self.scan.pixel_mm)
+        was, now = (view.crop(self.scan(slice_).numpy()) for slice_ in (before.z, z))
+        distances = self._predict_distances(view.crop(masks), before.alive, was, now)
         expected, own = np.zeros_like(masks), np.zeros_like(masks)
         for k, plane in distances.items():
-            view.of(expected[k])[...] = plane > 0
+            view.crop(expected[k])[...] = plane > 0
         was, now = self._smooth(was), self._smooth(now)
-        asked = self._asked(z, [self._box(expected[k]) for k in distances]) if distances else iter(())
+        asked = self._decode_boxes(z, [self._make_box(expected[k]) for k in distances]) if distances else iter(())
         for (k, plane), (logits, score) in zip(distances.items(), asked, strict=True):
             said = logits.cpu().numpy()
             own[k], found.score[k] = said > 0, score
-            grey = self._grey(k, view.of(masks[k]), was, now)
-            view.of(found.beliefs[k])[...] = self._weighed(k, plane, view.of(said), grey)
+            grey = self._compare_grey(k, view.crop(masks[k]), was, now)
+            view.crop(found.beliefs[k])[...] = self._combine_evidence(k, plane, view.crop(said), grey)
         settled = found.masks()
         for k in distances:
             found.agreement[k] = overlap(own[k], settled[k])
             found.change[k] = overlap(settled[k], expected[k])
-            found.alive[k] = not self._ended(k, view.of(settled[k]), now)
-        found.beliefs[~found.alive] = -LIMIT
+            found.alive[k] = not self._has_ended(k, view.crop(settled[k]), now)
+        found.beliefs[~found.alive] = -BELIEF_LIMIT
         return found
 
-    def _expected(self, masks: Bools, alive: Bools, was: Floats, now: Floats) -> dict[int, Floats]:
+    def _predict_distances(self, masks: Bools, alive: Bools, was: Floats, now: Floats) -> dict[int, Floats]:
         """Of each object, unless it is as good as gone, the distance in mm to the border that is expected of it.
 
         Args:
@@ -158,23 +158,23 @@ class Projector:
         planes = {
             int(k): warp(signed_distance(masks[k], self.scan.pixel_mm, FAR_MM), field) for k in np.flatnonzero(alive)
         }
-        return {k: plane for k, plane in planes.items() if self._large(plane > 0)}
+        return {k: plane for k, plane in planes.items() if self._is_large(plane > 0)}
 
-    def _weighed(self, k: int, distance: Floats, said: Floats, grey: Floats) -> Floats:
-        """What is believed of object `k`, (h, w) in ±`LIMIT`: the expectation, the model's logits and grey values."""
+    def _combine_evidence(self, k: int, distance: Floats, said: Floats, grey: Floats) -> Floats:
+        """Beliefs about object `k`, (h, w) in ±`BELIEF_LIMIT`: expected mask, logits and grey values weighted."""
         weighed = distance / self.reach
         weighed += self.calibration.model_weight[k] * (said / LOGIT_LIMIT).clip(-1, 1)
         weighed += GREY_WEIGHT * self.calibration.grey_weight[k] * grey
-        if self._jumps(weighed > 0, distance > 0):
+        if self._is_jump(weighed > 0, distance > 0):
             weighed = distance / self.reach
-        return weighed.clip(-LIMIT, LIMIT)
+        return weighed.clip(-BELIEF_LIMIT, BELIEF_LIMIT)
 
-    def _jumps(self, new: Bools, expected: Bools) -> bool:
+    def _is_jump(self, new: Bools, expected: Bools) -> bool:
         """Whether a mask grows beyond what was expected; one that shrinks may be that of an organ that ends."""
         grows = bool(np.count_nonzero(new) > np.count_nonzero(expected))
         return grows and overlap(new, expected) < self.options.min_overlap
 
-    def _ended(self, k: int, settled: Bools, smooth: Floats) -> bool:
+    def _has_ended(self, k: int, settled: Bools, smooth: Floats) -> bool:
         """Whether what is left of an object is too small, or has its surroundings' grey values.
 
         Args:
@@ -182,43 +182,43 @@ class Projector:
             settled: (h, w) its mask.
             smooth: (h, w) the slice.
         """
-        if not self._large(settled):
+        if not self._is_large(settled):
             return True
-        likeness = _looked_up(self.calibration.log_ratios[k], smooth)[settled].clip(-2 * GREY_LIMIT, 2 * GREY_LIMIT)
+        likeness = _look_up(self.calibration.log_ratios[k], smooth)[settled].clip(-2 * GREY_LIMIT, 2 * GREY_LIMIT)
         return bool(self.calibration.grey_weight[k] >= RELIABLE_GREY and likeness.mean() < 0)
 
-    def _large(self, mask: Bools) -> bool:
+    def _is_large(self, mask: Bools) -> bool:
         return bool(np.count_nonzero(mask) * self.cell >= SMALLEST_MM2)
 
-    def _box(self, mask: Bools) -> Box:
+    def _make_box(self, mask: Bools) -> Box:
         return box_around(mask, self.options.margin_mm, self.scan.pixel_mm)
 
-    def _asked(self, z: int, boxes: Sequence[Box]) -> Iterator[tuple[Tensor, float]]:
+    def _decode_boxes(self, z: int, boxes: Sequence[Box]) -> Iterator[tuple[Tensor, float]]:
         """Of each box the logits (H, W) that the model answers on slice `z`, and its score."""
         embedding = self.embedder([z])
         several = self.options.candidates == "several"
 
         def ask(batch: Sequence[Box]) -> tuple[Tensor, Tensor]:
-            return masks_of_boxes(self.model, self.embedder.frame, embedding, [0] * len(batch), batch, several)
+            return decode_boxes(self.model, self.embedder.frame, embedding, [0] * len(batch), batch, several)
 
         for logits, scores in self.boxes.run(ask, boxes):
             yield from zip(logits, scores.tolist(), strict=True)
 
-    def _grey(self, k: int, mask: Bools, was: Floats, now: Floats) -> Floats:
+    def _compare_grey(self, k: int, mask: Bools, was: Floats, now: Floats) -> Floats:
         """Whose grey values the pixels of `now` have, from −1 (the surroundings') to 1 (the object's); both smoothed.
 
         Half from the annotated slice, so that it cannot drift away, half from the slice before.
         """
         near = signed_distance(mask, self.scan.pixel_mm, FAR_MM) > -SURROUNDINGS_MM
         ratio = (self.calibration.log_ratios[k] + _log_ratio(was, mask, near)) / 2
-        return (_looked_up(ratio, now) / GREY_LIMIT).clip(-1, 1).astype(np.float32)
+        return (_look_up(ratio, now) / GREY_LIMIT).clip(-1, 1).astype(np.float32)
 
     def _smooth(self, plane: Floats) -> Floats:
         smooth: Floats = ndimage.gaussian_filter(plane, [GREY_BLUR_MM / mm for mm in self.scan.pixel_mm])
         return smooth
 
 
-def _weight(found: float) -> float:
+def _to_weight(found: float) -> float:
     """Of what overlapped the annotation (IoU) so well, 0…1."""
     return float(np.clip((found - NO_WEIGHT_IOU) / (FULL_WEIGHT_IOU - NO_WEIGHT_IOU), 0, 1))
 
@@ -231,7 +231,7 @@ def _log_ratio(smooth: Floats, mask: Bools, near: Bools) -> Figures:
     return ratio
 
 
-def _looked_up(ratio: Figures, smooth: Floats) -> Figures:
+def _look_up(ratio: Figures, smooth: Floats) -> Figures:
     values: Figures = ratio[(smooth * GREY_LEVELS).astype(int).clip(0, GREY_LEVELS - 1)]
     return values
 

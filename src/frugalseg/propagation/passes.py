@@ -33,7 +33,7 @@ class Pass:
         return f"{self.start:04d}-to-{self.order[-1]:04d}"
 
 
-def passes(annotated: Sequence[int], first: int, last: int) -> list[Pass]:
+def plan_passes(annotated: Sequence[int], first: int, last: int) -> list[Pass]:
     """All passes from annotated slices within `first`…`last`; those without a slice to reach are left out."""
     marks = [first - 1, *sorted(annotated), last + 1]
     both = []
@@ -42,13 +42,15 @@ def passes(annotated: Sequence[int], first: int, last: int) -> list[Pass]:
     return [pass_ for pass_ in both if pass_.order]
 
 
-def neighbours(z: int, annotated: Sequence[int]) -> list[int]:
+def find_neighbours(z: int, annotated: Sequence[int]) -> list[int]:
     """The annotated slices on both sides of a slice, or on one: below first."""
     below, above = [a for a in annotated if a < z], [a for a in annotated if a > z]
     return below[-1:] + above[:1]
 
 
-def annotated_slices(meant: npt.NDArray[np.bool_], named: Sequence[int], span: Sequence[int], case: str) -> list[int]:
+def find_annotated_slices(
+    meant: npt.NDArray[np.bool_], named: Sequence[int], span: Sequence[int], case: str
+) -> list[int]:
     """The annotated slices of a scan.
 
     Args:
@@ -69,7 +71,7 @@ def annotated_slices(meant: npt.NDArray[np.bool_], named: Sequence[int], span: S
         raise ScanError(f"{case}: slice {beyond[0]} is not there, only 0…{depth - 1} are", "correct the number")
     if empty := [z for z in named if z not in holding]:
         raise ScanError(
-            f"{case}: slice {empty[0]} holds no foreground; slices with some: {as_ranges(holding)}",
+            f"{case}: slice {empty[0]} holds no foreground; slices with some: {format_ranges(holding)}",
             "correct --slices; slices are counted from 0 at the inferior end",
         )
     chosen = list(named or holding)
@@ -86,7 +88,7 @@ def annotated_slices(meant: npt.NDArray[np.bool_], named: Sequence[int], span: S
     return chosen
 
 
-def as_ranges(slices: Sequence[int]) -> str:
+def format_ranges(slices: Sequence[int]) -> str:
     """Slices in words: 3–5, 9."""
     runs: list[list[int]] = []
     for z in sorted(slices):
@@ -97,7 +99,7 @@ def as_ranges(slices: Sequence[int]) -> str:
     return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
-def fuse(first: SliceState, second: SliceState, distances: tuple[int, int]) -> SliceState:
+def fuse_states(first: SliceState, second: SliceState, distances: tuple[int, int]) -> SliceState:
     """One slice, reached from two annotated slices: beliefs averaged, the nearer slice's counting more.
 
     Where only one of the two has an object, that one decides: an organ that was annotated on both sides has
@@ -107,8 +109,8 @@ def fuse(first: SliceState, second: SliceState, distances: tuple[int, int]) -> S
         first, second: the slice as either pass has it, with the same K objects.
         distances: in slices, to the annotated slice of each.
     """
-    one = shares(distances, first.alive, second.alive)
-    other = shares((distances[1], distances[0]), second.alive, first.alive)
+    one = fusion_weights(distances, first.alive, second.alive)
+    other = fusion_weights((distances[1], distances[0]), second.alive, first.alive)
     wide = [weight.astype(np.float32)[:, None, None] for weight in (one, other)]
     return SliceState(
         first.z,
@@ -120,7 +122,7 @@ def fuse(first: SliceState, second: SliceState, distances: tuple[int, int]) -> S
     )
 
 
-def shares(distances: tuple[int, int], alive: Bools, other: Bools) -> Figures:
+def fusion_weights(distances: tuple[int, int], alive: Bools, other: Bools) -> Figures:
     """Weight (K,) of what was propagated from `distances[0]` slices away; with that of the other it sums to 1."""
     near: npt.NDArray[np.float64] = np.full(len(alive), distances[1] / sum(distances))
     return np.where(alive == other, near, alive.astype(np.float64))
@@ -130,9 +132,9 @@ Beliefs = npt.NDArray[np.float32]
 Figures = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-LIMIT = 4.0
+BELIEF_LIMIT = 4.0
 """Beliefs lie in ±4."""
-STEPS = 31
+STEPS_PER_UNIT = 31
 """Steps a unit in which they are kept, one byte each."""
 
 
@@ -142,8 +144,8 @@ class SliceState:
 
     Attributes:
         z: the slice.
-        beliefs: (K, H, W) in ±`LIMIT`; above 0 is object, where no other object's is higher.
-        alive: (K,) whether the object is still there; its beliefs are −`LIMIT` everywhere where it is not.
+        beliefs: (K, H, W) in ±`BELIEF_LIMIT`; above 0 is object, where no other object's is higher.
+        alive: (K,) whether the object is still there; its beliefs are −`BELIEF_LIMIT` everywhere where it is not.
         score: (K,) how good the model thinks its mask is, 0…1.
         agreement: (K,) overlap (IoU) of the model's own mask with the one that was settled on.
         change: (K,) overlap (IoU) of that with what was expected from the slice before.
@@ -157,16 +159,16 @@ class SliceState:
     change: Figures
 
     @classmethod
-    def given(cls, z: int, masks: Bools) -> SliceState:
+    def from_annotation(cls, z: int, masks: Bools) -> SliceState:
         """An annotated slice, (K, H, W)."""
         sure = np.ones(len(masks))
-        beliefs = np.where(masks, LIMIT, -LIMIT).astype(np.float32)
-        return cls(z, beliefs, nonempty(masks), sure, sure, sure)
+        beliefs = np.where(masks, BELIEF_LIMIT, -BELIEF_LIMIT).astype(np.float32)
+        return cls(z, beliefs, are_nonempty(masks), sure, sure, sure)
 
     @classmethod
-    def nothing(cls, z: int, shape: tuple[int, ...]) -> SliceState:
+    def empty(cls, z: int, shape: tuple[int, ...]) -> SliceState:
         """No object in a slice; `shape` is K, H, W."""
-        beliefs = np.full(shape, -LIMIT, dtype=np.float32)
+        beliefs = np.full(shape, -BELIEF_LIMIT, dtype=np.float32)
         return cls(z, beliefs, np.zeros(shape[0], bool), *(np.zeros(shape[0]) for _ in range(3)))
 
     def masks(self) -> Bools:
@@ -179,7 +181,7 @@ class SliceState:
         """Keep it, whole or not at all; beliefs are rounded (see `rounded`)."""
         stored = {name: getattr(self, name) for name in ("alive", "score", "agreement", "change")}
         with atomic_write(path) as file:
-            np.savez_compressed(file, z=np.int64(self.z), beliefs=_bytes(self.beliefs), **stored)
+            np.savez_compressed(file, z=np.int64(self.z), beliefs=_to_bytes(self.beliefs), **stored)
 
     @classmethod
     def load(cls, path: Path) -> SliceState:
@@ -191,7 +193,7 @@ class SliceState:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 figures = [stored[name] for name in ("alive", "score", "agreement", "change")]
-                return cls(int(stored["z"]), _floats(stored["beliefs"]), *figures)
+                return cls(int(stored["z"]), _from_bytes(stored["beliefs"]), *figures)
         except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise RunError(
                 f"{path} is damaged ({error})",
@@ -201,19 +203,19 @@ class SliceState:
     def rounded(self) -> SliceState:
         """As it would be after `save` and `load`: what every next step starts from, so that a resumed run is exact."""
         figures = (self.alive, self.score, self.agreement, self.change)
-        return SliceState(self.z, _floats(_bytes(self.beliefs)), *figures)
+        return SliceState(self.z, _from_bytes(_to_bytes(self.beliefs)), *figures)
 
 
-def nonempty(masks: Bools) -> Bools:
+def are_nonempty(masks: Bools) -> Bools:
     """Which of masks (K, H, W) hold a pixel: (K,)."""
     held: Bools = np.logical_or.reduce(masks.reshape(len(masks), -1), axis=1)
     return held
 
 
-def _bytes(beliefs: Beliefs) -> npt.NDArray[np.int8]:
-    stored: npt.NDArray[np.int8] = np.rint(beliefs.clip(-LIMIT, LIMIT) * STEPS).astype(np.int8)
+def _to_bytes(beliefs: Beliefs) -> npt.NDArray[np.int8]:
+    stored: npt.NDArray[np.int8] = np.rint(beliefs.clip(-BELIEF_LIMIT, BELIEF_LIMIT) * STEPS_PER_UNIT).astype(np.int8)
     return stored
 
 
-def _floats(stored: npt.NDArray[np.int8]) -> Beliefs:
-    return stored.astype(np.float32) / np.float32(STEPS)
+def _from_bytes(stored: npt.NDArray[np.int8]) -> Beliefs:
+    return stored.astype(np.float32) / np.float32(STEPS_PER_UNIT)

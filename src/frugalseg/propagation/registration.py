@@ -18,14 +18,14 @@ LEVELS_MM = (4.0, 2.0, 1.0)
 """Pixels in which slices are looked at, one after the other: large movements first. Finer detail moves no organ."""
 WINDOW_MM = 3.5
 """Standard deviation of the window whose pixels are taken to move together; 2 pixels at least."""
-STEPS = 5
+ITERATIONS = 5
 """Improvements on each level."""
 SMOOTHNESS = 3e-4
 """Weight of the smoothness term, in squared grey values a pixel: what has no structure moves as its surroundings do."""
 
 
 @dataclass(frozen=True)
-class Region:
+class SliceRegion:
     """A part of a slice; what is worked on, for speed.
 
     Attributes:
@@ -36,7 +36,7 @@ class Region:
     columns: slice
 
     @classmethod
-    def around(cls, masks: Bools, margin_mm: float, pixel_mm: tuple[float, float]) -> Region:
+    def around(cls, masks: Bools, margin_mm: float, pixel_mm: tuple[float, float]) -> SliceRegion:
         """The rectangle around masks (K, H, W), not all empty, with a margin."""
         there: Bools = np.logical_or.reduce(masks)
         spans = []
@@ -46,7 +46,7 @@ class Region:
             spans.append(slice(max(0, int(found[0]) - reach), int(found[-1]) + 1 + reach))
         return cls(spans[0], spans[1])
 
-    def of(self, planes: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    def crop(self, planes: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """The part of (…, H, W); a view."""
         return planes[..., self.rows, self.columns]
 
@@ -70,20 +70,20 @@ def displacement(before: Floats, after: Floats, pixel_mm: tuple[float, float], m
         shape = tuple(min(n, max(4, round(n * mm / level_mm))) for n, mm in zip(before.shape, pixel_mm, strict=True))
         scale = np.array([n / m for n, m in zip(before.shape, shape, strict=True)], np.float32)[:, None, None]
         own_mm = scale[:, 0, 0].astype(np.float64) * pixel_mm
-        small = [_resized(plane, shape) for plane in (before, after)]
-        coarse = np.stack([_resized(plane, shape) for plane in field / scale])
-        found = _moved(small[0], small[1], coarse, WINDOW_MM / own_mm, most_mm / own_mm)
-        field = np.stack([_resized(plane, before.shape) for plane in found]) * scale
+        small = [_resize(plane, shape) for plane in (before, after)]
+        coarse = np.stack([_resize(plane, shape) for plane in field / scale])
+        found = _improve_field(small[0], small[1], coarse, WINDOW_MM / own_mm, most_mm / own_mm)
+        field = np.stack([_resize(plane, before.shape) for plane in found]) * scale
         if shape == before.shape:
             break
     return field
 
 
-def _moved(before: Floats, after: Floats, field: Floats, window: Figures, most: Figures) -> Floats:
+def _improve_field(before: Floats, after: Floats, field: Floats, window: Figures, most: Figures) -> Floats:
     """`field` (2, H, W) improved on one level; window and greatest displacement in its pixels."""
     sigma = np.maximum(window, 2.0)
     limit = most.astype(np.float32)[:, None, None]
-    for _ in range(STEPS):
+    for _ in range(ITERATIONS):
         shown = warp(before, field)
         rows, columns = np.gradient(shown)
         off = shown - after
@@ -118,7 +118,7 @@ def signed_distance(mask: Bools, pixel_mm: tuple[float, float], most: float) -> 
     return signed
 
 
-def _resized(plane: Floats, shape: tuple[int, ...]) -> Floats:
+def _resize(plane: Floats, shape: tuple[int, ...]) -> Floats:
     """Bilinear between pixel centres, smoothed first where it shrinks."""
     if plane.shape == shape:
         return plane

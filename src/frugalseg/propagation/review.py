@@ -17,7 +17,7 @@ ANNOTATED, PROPAGATED, ENDED = "annotated", "propagated", "ended"
 
 
 @dataclass(frozen=True)
-class Row:
+class ReviewRow:
     """One object in one slice; the columns of the file.
 
     Attributes:
@@ -45,7 +45,7 @@ class Row:
     review: str
 
 
-def judge(
+def review_slice(
     state: SliceState,
     settled: Bools,
     organs: Sequence[str],
@@ -54,7 +54,7 @@ def judge(
     denied: Bools,
     voxel_mm: tuple[float, float, float],
     review_below: float,
-) -> list[Row]:
+) -> list[ReviewRow]:
     """The rows of one slice.
 
     Args:
@@ -74,7 +74,7 @@ def judge(
         there = bool(settled[k].any())
         if not there and (here or not before[k]):
             continue
-        confidence = 1.0 if here else confidence_of(state, k)
+        confidence = 1.0 if here else compute_confidence(state, k)
         why = ""
         if not there:
             why = "the organ seems to end here"
@@ -83,7 +83,7 @@ def judge(
         elif confidence < review_below:
             why = f"confidence below {review_below:g}"
         rows.append(
-            Row(
+            ReviewRow(
                 slice=state.z,
                 organ=organ,
                 source=ANNOTATED if here else PROPAGATED if there else ENDED,
@@ -100,20 +100,20 @@ def judge(
     return rows
 
 
-def confidence_of(state: SliceState, k: int) -> float:
+def compute_confidence(state: SliceState, k: int) -> float:
     """How far object `k` of a propagated slice can be relied on, 0…1: the product of all that speaks for it."""
     return float(np.clip(state.score[k], 0, 1) * state.agreement[k] * state.change[k])
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
+def write_rows(path: Path, rows: Iterable[ReviewRow]) -> None:
     """As CSV, whole or not at all."""
     with atomic_write(path, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(Row)])
+        writer.writerow([field.name for field in fields(ReviewRow)])
         writer.writerows(astuple(row) for row in rows)
 
 
-def to_review(rows: Iterable[Row]) -> dict[str, list[int]]:
+def slices_to_review(rows: Iterable[ReviewRow]) -> dict[str, list[int]]:
     """Organ → the slices that a person should look at."""
     listed: dict[str, list[int]] = {}
     for row in rows:

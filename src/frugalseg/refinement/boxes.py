@@ -13,7 +13,7 @@ from torch import Tensor
 
 from frugalseg.masks.components import TOUCHING
 from frugalseg.options import Pieces
-from frugalseg.promptable.framing import Frame
+from frugalseg.promptable.framing import SquareFrame
 from frugalseg.promptable.protocol import Embedding, Promptable, Prompts
 
 Bools = npt.NDArray[np.bool_]
@@ -21,7 +21,7 @@ Classes = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the slice, the maxima exclusive."""
 
-IN_SLICE = np.ones((3, 3), dtype=bool)
+TOUCHING_IN_SLICE = np.ones((3, 3), dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +47,9 @@ class Piece:
 
     def box(self, margin_mm: float, pixel_mm: tuple[float, float], slice_shape: tuple[int, int]) -> Box:
         """The box around the piece, `margin_mm` away on every side, cut off at the border of the slice."""
-        return _widened(self.rows, self.columns, margin_mm, pixel_mm, slice_shape)
+        return _add_margin(self.rows, self.columns, margin_mm, pixel_mm, slice_shape)
 
-    def on(self, slice_shape: tuple[int, int]) -> Bools:
+    def to_slice_mask(self, slice_shape: tuple[int, int]) -> Bools:
         """The piece on its slice, (H, W)."""
         mask = np.zeros(slice_shape, dtype=bool)
         mask[self.rows, self.columns] = self.shape
@@ -59,10 +59,10 @@ class Piece:
 def box_around(mask: Bools, margin_mm: float, pixel_mm: tuple[float, float]) -> Box:
     """The box around all of a mask (H, W) that is not empty; see `Piece.box`."""
     rows, columns = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return _widened(rows, columns, margin_mm, pixel_mm, mask.shape)
+    return _add_margin(rows, columns, margin_mm, pixel_mm, mask.shape)
 
 
-def _widened(
+def _add_margin(
     rows: slice, columns: slice, margin_mm: float, pixel_mm: tuple[float, float], slice_shape: tuple[int, ...]
 ) -> Box:
     down, across = margin_mm / pixel_mm[0], margin_mm / pixel_mm[1]
@@ -74,7 +74,7 @@ def _widened(
     )
 
 
-def solid_parts(classes: Classes, count: int) -> npt.NDArray[np.int32]:
+def label_parts_3d(classes: Classes, count: int) -> npt.NDArray[np.int32]:
     """Connected parts of every class in 3D; voxels that touch by a corner belong together.
 
     Args:
@@ -95,7 +95,7 @@ def solid_parts(classes: Classes, count: int) -> npt.NDArray[np.int32]:
     return parts
 
 
-def pieces_of(z: int, classes: Classes, how: Pieces, parts: npt.NDArray[np.int32] | None = None) -> list[Piece]:
+def find_pieces(z: int, classes: Classes, how: Pieces, parts: npt.NDArray[np.int32] | None = None) -> list[Piece]:
     """The pieces of one slice, class by class.
 
     Args:
@@ -119,12 +119,12 @@ def pieces_of(z: int, classes: Classes, how: Pieces, parts: npt.NDArray[np.int32
             here = np.unique(parts[box][mask])
             labelled = np.where(mask, np.searchsorted(here, parts[box]) + 1, 0).astype(np.int32)
         else:
-            labelled = ndimage.label(mask, structure=IN_SLICE)[0]
-        pieces += _pieces(z, number, box, labelled)
+            labelled = ndimage.label(mask, structure=TOUCHING_IN_SLICE)[0]
+        pieces += _make_pieces(z, number, box, labelled)
     return pieces
 
 
-def _pieces(z: int, number: int, box: Sequence[slice], labelled: npt.NDArray[np.int32]) -> list[Piece]:
+def _make_pieces(z: int, number: int, box: Sequence[slice], labelled: npt.NDArray[np.int32]) -> list[Piece]:
     found = []
     for label, inner in enumerate(ndimage.find_objects(labelled), start=1):
         if inner is None:
@@ -138,9 +138,9 @@ def _pieces(z: int, number: int, box: Sequence[slice], labelled: npt.NDArray[np.
 
 
 @torch.inference_mode()
-def masks_of_boxes(
+def decode_boxes(
     model: Promptable,
-    frame: Frame,
+    frame: SquareFrame,
     embedding: Embedding,
     picture: Sequence[int],
     boxes: Sequence[Box],
@@ -159,7 +159,9 @@ def masks_of_boxes(
     """
     prompts = Prompts(
         picture=torch.tensor(list(picture), dtype=torch.int64, device=model.device),
-        boxes=frame.boxes_in(torch.tensor([list(box) for box in boxes], dtype=torch.float32, device=model.device)),
+        boxes=frame.boxes_to_model(
+            torch.tensor([list(box) for box in boxes], dtype=torch.float32, device=model.device)
+        ),
     )
     logits, scores = model.decode(embedding, prompts, several).best()
-    return frame.masks_out(logits), scores
+    return frame.masks_to_slice(logits), scores

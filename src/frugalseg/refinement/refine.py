@@ -26,8 +26,8 @@ from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.masks.folder import MaskFolder, Words
 from frugalseg.masks.inputs import (
+    find_organs,
     invalidate_changed,
-    organs_in,
     pair_scans_and_masks,
     read_input_mask,
     refuse_overwriting_inputs,
@@ -42,8 +42,8 @@ from frugalseg.refinement.refiner import Refiner
 WORDS = Words("refinement", "refining", "refined", "refine")
 COARSE = "coarse"
 """Folder beside refined masks with what `predict --refine` had predicted."""
-NOTHING_KNOWN = PredictionRecord(roles=None)
-SAME = ("method", "promptable", "settings", "targets", "model", "weights_sha256")
+NO_RECORD = PredictionRecord(roles=None)
+RESUME_FIELDS = ("method", "promptable", "settings", "targets", "model", "weights_sha256")
 
 
 @with_threads
@@ -64,13 +64,15 @@ def refine(options: RefineOptions) -> dict[str, Path]:
     device = find_device(options.device)
     images, masks = pair_scans_and_masks(options.images, options.masks, options.case)
     refuse_overwriting_inputs(masks, images, options.out)
-    references = {} if options.oracle is None else _references(options, images)
+    references = {} if options.oracle is None else _find_references(options, images)
     options, expected = settle(options, images)
     intensity = scale_of(options)
     wanted = parse_targets(options.target)
-    source = PredictionRecord.beside(options.masks) or NOTHING_KNOWN
+    source = PredictionRecord.beside(options.masks) or NO_RECORD
     model = load_promptable(options.model, device, options.precision)
-    folder = MaskFolder.claim(options, images, _record(options, images, model, source, wanted), SAME, WORDS, (COARSE,))
+    folder = MaskFolder.claim(
+        options, images, _make_record(options, images, model, source, wanted), RESUME_FIELDS, WORDS, (COARSE,)
+    )
     invalidate_changed(folder, masks)
     refiner = Refiner(model, options)
 
@@ -79,8 +81,8 @@ def refine(options: RefineOptions) -> dict[str, Path]:
         expected.check(case, path, volume)
         scan, given = ScanSlices.of(volume, intensity), read_input_mask(case, volume, masks[case])
         reference = read_input_mask(case, volume, references[case]) if references else None
-        organs = organs_in(given if reference is None else reference, wanted, source.targets)
-        classes, others = _split(scan, given, organs)
+        organs = find_organs(given if reference is None else reference, wanted, source.targets)
+        classes, others = _split_mask(scan, given, organs)
         prompting = None
         if reference is not None:
             prompting, others = to_classes(scan.stack(reference), organs), np.zeros_like(others)
@@ -90,14 +92,14 @@ def refine(options: RefineOptions) -> dict[str, Path]:
         given_mask = GivenMask(str(masks[case].resolve()), sha256(masks[case]))
         known = source.of_case(case)  # `evaluate` needs to know this of refined masks too
         told = CaseRecord(role=known.role, annotated=known.annotated, given=given_mask, refinement=done)
-        return volume.with_array(scan.unstack(_joined(refined, others, organs))), told
+        return volume.with_array(scan.unstack(_join_masks(refined, others, organs))), told
 
     written = folder.fill(work, describe(device))
     _announce(folder.record.refinement, options, wanted)
     return written
 
 
-def _record(
+def _make_record(
     options: RefineOptions, images: Mapping[str, Path], model: Promptable, source: PredictionRecord, wanted: Targets
 ) -> PredictionRecord:
     """What is known beforehand; what the given masks' own record says of their model and its scans stays true."""
@@ -107,8 +109,8 @@ def _record(
         method="refine" if options.oracle is None else "oracle",
         model=source.model,
         weights_sha256=source.weights_sha256,
-        promptable=promptable_of(options, model),
-        settings={**before, **settings_of(options, "masks")},
+        promptable=make_promptable_use(options, model),
+        settings={**before, **collect_settings(options, "masks")},
         targets=wanted or source.targets,
         images={case: str(path.resolve()) for case, path in images.items()},
         roles=None if source.roles is None else {},
@@ -116,7 +118,7 @@ def _record(
     )
 
 
-def _references(options: RefineOptions, images: Mapping[str, Path]) -> dict[str, Path]:
+def _find_references(options: RefineOptions, images: Mapping[str, Path]) -> dict[str, Path]:
     assert options.oracle is not None
     found = find_dataset(options.images, options.oracle)[1]
     if missing := [case for case in images if case not in found]:
@@ -124,14 +126,14 @@ def _references(options: RefineOptions, images: Mapping[str, Path]) -> dict[str,
     return found
 
 
-def _split(scan: ScanSlices, given: Volume, organs: Targets) -> tuple[Any, Any]:
+def _split_mask(scan: ScanSlices, given: Volume, organs: Targets) -> tuple[Any, Any]:
     """The classes worked on, and the values of everything else, both (Z, H, W)."""
     values = scan.stack(given)
     classes = to_classes(values, organs)
     return classes, np.where(classes > 0, 0, values)
 
 
-def _joined(refined: Any, others: Any, organs: Targets) -> Any:
+def _join_masks(refined: Any, others: Any, organs: Targets) -> Any:
     """Refined classes as label values, around the organs that stay as they are."""
     values = to_values(refined, organs)
     return np.where(others > 0, others, values).astype(np.result_type(values, others), copy=False)
@@ -156,7 +158,7 @@ def _announce(refinement: Mapping[str, Refinement], options: RefineOptions, want
         say("oracle: the boxes came from references; this is no result of the method")
 
 
-def settings_of(options: PromptableOptions, *apart: str) -> dict[str, object]:
+def collect_settings(options: PromptableOptions, *apart: str) -> dict[str, object]:
     """The options that change the result, for predictions.json; `apart` are noted elsewhere."""
     no_matter = {"images", "out", "case", "target", "model", "device", "threads", "batch_size", "cache"}
     no_matter |= {"overwrite", "resume"}
@@ -165,7 +167,7 @@ def settings_of(options: PromptableOptions, *apart: str) -> dict[str, object]:
     return told
 
 
-def promptable_of(options: PromptableOptions, model: Promptable) -> PromptableUse:
+def make_promptable_use(options: PromptableOptions, model: Promptable) -> PromptableUse:
     """The model, its recipe and how scans are shown to it, for predictions.json."""
     recipe = json.loads(json.dumps(asdict(model.recipe)))
     return PromptableUse(options.model, model.name, model.signature, recipe, scale_of(options))

@@ -18,18 +18,18 @@ import torch
 from torch import Tensor
 
 from frugalseg.options import RefineOptions
-from frugalseg.promptable.batches import BOXES_AT_ONCE, SLICES_AT_ONCE, Batches
+from frugalseg.promptable.batches import BOXES_PER_BATCH, SLICES_PER_BATCH, Batches
 from frugalseg.promptable.embeddings import Embedder, ScanSlices
 from frugalseg.promptable.protocol import Promptable
 from frugalseg.records.predictions import OrganRefinement, Refinement
-from frugalseg.refinement.boxes import Bools, Classes, Piece, masks_of_boxes, pieces_of, solid_parts
+from frugalseg.refinement.boxes import Bools, Classes, Piece, decode_boxes, find_pieces, label_parts_3d
 
-KEPT = 0.5
+KEPT_PIECE_SCORE = 0.5
 """Score of a piece that stays as it was: a model's mask of another organ wins over it where they overlap."""
 
 
 @dataclass
-class Counts:
+class PieceCounts:
     """What became of one scan's pieces.
 
     Attributes:
@@ -74,8 +74,8 @@ class Refiner:
 
     def __post_init__(self) -> None:
         kind = self.model.device.type
-        self.slices = Batches(self.options.batch_size or SLICES_AT_ONCE[kind], "slices")
-        self.boxes = Batches(BOXES_AT_ONCE[kind], "boxes")
+        self.slices = Batches(self.options.batch_size or SLICES_PER_BATCH[kind], "slices")
+        self.boxes = Batches(BOXES_PER_BATCH[kind], "boxes")
 
     def refine(
         self,
@@ -102,25 +102,27 @@ class Refiner:
         """
         prompting = coarse if reference is None else reference
         embedder = Embedder(self.model, scan, cache, self.slices)
-        counts: dict[int, Counts] = {number: Counts() for number in range(1, int(prompting.max(initial=0)) + 1)}
+        counts: dict[int, PieceCounts] = {
+            number: PieceCounts() for number in range(1, int(prompting.max(initial=0)) + 1)
+        }
         refined = np.zeros(coarse.shape, dtype=np.uint8)
-        outlined = self._outlined(scan, prompting, reference is not None, embedder, counts)
+        outlined = self._outline_scan(scan, prompting, reference is not None, embedder, counts)
         weights = weights_by_distance(scan.thickness_mm) if self.options.smooth_slices else [1.0]
-        for z, neighbours in _windows(outlined, weights):
+        for z, neighbours in _slide_window(outlined, weights):
             refined[z] = fuse_labels(neighbours, scan.shape)
             advance(1)
         organs = {(names or {}).get(number, str(number)): own.record for number, own in counts.items()}
         return refined, Refinement(embedder.encoded + embedder.kept, embedder.kept, organs)
 
-    def _outlined(
-        self, scan: ScanSlices, mask: Classes, oracle: bool, embedder: Embedder, counts: dict[int, Counts]
+    def _outline_scan(
+        self, scan: ScanSlices, mask: Classes, oracle: bool, embedder: Embedder, counts: dict[int, PieceCounts]
     ) -> Iterator[dict[int, Outline]]:
         """The outlines of every slice, from the first to the last."""
-        parts = solid_parts(mask, int(mask.max(initial=0))) if self.options.boxes == "component-3d" else None
+        parts = label_parts_3d(mask, int(mask.max(initial=0))) if self.options.boxes == "component-3d" else None
         smallest = 0.0 if oracle else self.options.min_area_mm2 / (scan.pixel_mm[0] * scan.pixel_mm[1])
         waiting: list[tuple[int, list[Piece]]] = []
         for z, classes in enumerate(mask):
-            waiting.append((z, pieces_of(z, classes, self.options.boxes, None if parts is None else parts[z])))
+            waiting.append((z, find_pieces(z, classes, self.options.boxes, None if parts is None else parts[z])))
             if sum(bool(pieces) for _, pieces in waiting) == self.slices.size or z == len(mask) - 1:
                 yield from self._outline_slices(scan, waiting, smallest, oracle, embedder, counts)
                 waiting = []
@@ -132,14 +134,14 @@ class Refiner:
         smallest: float,
         oracle: bool,
         embedder: Embedder,
-        counts: dict[int, Counts],
+        counts: dict[int, PieceCounts],
     ) -> list[dict[int, Outline]]:
         outlines: dict[int, dict[int, Outline]] = {z: {} for z, _ in waiting}
         prompted = []
         for piece in (piece for _, pieces in waiting for piece in pieces):
             if piece.area() < smallest:
                 counts[piece.number].small += 1
-                _add(outlines[piece.z], piece.number, _as_it_was(piece.on(scan.shape)))
+                _add_outline(outlines[piece.z], piece.number, _keep_piece(piece.to_slice_mask(scan.shape)))
             else:
                 prompted.append(piece)
         if prompted:
@@ -151,41 +153,41 @@ class Refiner:
                 boxes = [piece.box(self.options.margin_mm, scan.pixel_mm, scan.shape) for piece in batch]
                 several = self.options.candidates == "several"
                 places = [picture[piece.z] for piece in batch]
-                return masks_of_boxes(self.model, embedder.frame, embedding, places, boxes, several)
+                return decode_boxes(self.model, embedder.frame, embedding, places, boxes, several)
 
             start = 0
             for logits, scores in self.boxes.run(decode, prompted):
                 for piece, own, score in zip(prompted[start : start + len(scores)], logits, scores, strict=True):
-                    outline = self._judged(piece, own, float(score), scan.shape, oracle, counts[piece.number])
-                    _add(outlines[piece.z], piece.number, outline)
+                    outline = self._choose_outline(piece, own, float(score), scan.shape, oracle, counts[piece.number])
+                    _add_outline(outlines[piece.z], piece.number, outline)
                 start += len(scores)
         return list(outlines.values())
 
-    def _judged(
-        self, piece: Piece, logits: Tensor, score: float, shape: tuple[int, int], oracle: bool, counts: Counts
+    def _choose_outline(
+        self, piece: Piece, logits: Tensor, score: float, shape: tuple[int, int], oracle: bool, counts: PieceCounts
     ) -> Outline:
         """The model's outline of a piece, or the piece itself where the two hardly overlap."""
-        before = piece.on(shape)
+        before = piece.to_slice_mask(shape)
         iou = overlap((logits > 0).cpu().numpy(), before)
         counts.score, counts.iou = counts.score + score, counts.iou + iou
         if not oracle and iou < self.options.min_iou:
             counts.kept += 1
-            return _as_it_was(before)
+            return _keep_piece(before)
         counts.refined += 1
         probability = torch.sigmoid(logits).cpu().numpy()
         return Outline(probability, probability * np.float32(max(score, 1e-6)))
 
 
-def _as_it_was(mask: Bools) -> Outline:
+def _keep_piece(mask: Bools) -> Outline:
     probability = mask.astype(np.float32)
-    return Outline(probability, KEPT * probability)
+    return Outline(probability, KEPT_PIECE_SCORE * probability)
 
 
-def _add(outlines: dict[int, Outline], number: int, outline: Outline) -> None:
-    outlines[number] = outlines[number].joined(outline) if number in outlines else outline
+def _add_outline(outlines: dict[int, Outline], number: int, outline: Outline) -> None:
+    outlines[number] = outlines[number].merge(outline) if number in outlines else outline
 
 
-def _windows(
+def _slide_window(
     outlined: Iterator[dict[int, Outline]], weights: Sequence[float]
 ) -> Iterator[tuple[int, list[tuple[float, dict[int, Outline]]]]]:
     """Each slice's number with the outlines of it and its neighbours, weighted; beyond the volume there are none."""
@@ -193,23 +195,23 @@ def _windows(
     window: deque[tuple[int, dict[int, Outline]]] = deque(maxlen=2 * reach + 1)
     last = -1
 
-    def around(z: int) -> list[tuple[float, dict[int, Outline]]]:
+    def collect_neighbours(z: int) -> list[tuple[float, dict[int, Outline]]]:
         return [(weights[abs(other - z)], outlines) for other, outlines in window if abs(other - z) <= reach]
 
     for z, outlines in enumerate(outlined):
         window.append((z, outlines))
         last = z
         if z >= reach:
-            yield z - reach, around(z - reach)
+            yield z - reach, collect_neighbours(z - reach)
     for z in range(max(0, last + 1 - reach), last + 1):
-        yield z, around(z)
+        yield z, collect_neighbours(z)
 
 
 Floats = npt.NDArray[np.float32]
 
 SIGMA_MM = 3.0
 """Slices so far away count 0.6 of a slice itself where outlines are averaged over slices."""
-MOST_NEIGHBOURS = 3
+MAX_NEIGHBOURS = 3
 """On each side: memory holds the outlines of so many slices."""
 
 
@@ -225,7 +227,7 @@ class Outline:
     probability: Floats
     score: Floats
 
-    def joined(self, other: Outline) -> Outline:
+    def merge(self, other: Outline) -> Outline:
         """With another part of the same organ."""
         return Outline(np.maximum(self.probability, other.probability), np.maximum(self.score, other.score))
 
@@ -261,7 +263,7 @@ def fuse_labels(neighbours: Sequence[tuple[float, Outlines]], shape: tuple[int, 
 
 def weights_by_distance(thickness_mm: float) -> list[float]:
     """Weights of the slices 0, 1, 2, … away: a Gaussian in mm, cut off at two sigma."""
-    reach = min(MOST_NEIGHBOURS, int(2 * SIGMA_MM / thickness_mm))
+    reach = min(MAX_NEIGHBOURS, int(2 * SIGMA_MM / thickness_mm))
     return [float(np.exp(-((n * thickness_mm / SIGMA_MM) ** 2) / 2)) for n in range(reach + 1)]
 
 
