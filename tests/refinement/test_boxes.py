@@ -59,9 +59,9 @@ def test_parts_of_two_organs_never_share_a_number():
     assert [p.area() for p in find_pieces(0, volume[0], "component-3d", parts[0])] == [32, 32]
 
 
-def test_an_empty_slice_has_no_pieces_and_bodies_need_parts():
+def test_an_empty_slice_has_no_pieces_and_3d_components_are_required():
     assert find_pieces(0, np.zeros((5, 5), np.uint8), "component") == []
-    with pytest.raises(ValueError, match="parts"):
+    with pytest.raises(ValueError, match="3D components"):
         find_pieces(0, np.ones((5, 5), np.uint8), "component-3d")
 
 

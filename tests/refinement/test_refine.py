@@ -245,7 +245,7 @@ def test_a_folder_of_masks_is_refined_with_a_note_beside(folders, capsys):
     assert note["settings"]["margin_mm"] == 3.0
     assert note["refinement"]["a"]["organs"]["label 6"]["boxes"] == 4
     assert note["given"]["a"]["mask"] == str(folders / "masks" / "a.nii.gz")
-    assert "24 boxes; in 0 of them" in capsys.readouterr().err
+    assert "24 boxes; for 0 of them" in capsys.readouterr().err
 
 
 def test_only_the_target_is_refined_and_other_organs_are_never_overwritten(folders):
@@ -324,7 +324,7 @@ def test_masks_from_anywhere_can_be_evaluated(folders):
 def test_an_oracle_is_called_so_and_needs_all_references(folders, capsys):
     written = refine(options(folders, oracle=folders / "labels"))
     assert note_of(folders / "out")["method"] == "oracle"
-    assert "no result of the method" in capsys.readouterr().err
+    assert "not a result of the method" in capsys.readouterr().err
     assert np.array_equal(load(written["a"]), load(folders / "labels" / "a.nii.gz"))
     with pytest.raises(RunError, match="method: oracle then, refine now"):
         refine(options(folders, resume="yes"))
@@ -394,7 +394,7 @@ def test_a_mask_that_was_changed_since_is_refined_again(folders, capsys):
     save(folders / "masks" / "b.nii.gz", mask_of((6, 12, 11, 10, 10)))
     refine(options(folders, resume="yes"))
     assert sum(MODELS[-1].encoded) == 4
-    assert "b: the given mask is another than before" in capsys.readouterr().err
+    assert "b: the input mask has changed" in capsys.readouterr().err
     assert set(np.unique(load(folders / "out" / "b.nii.gz"))) == {0, 6}
     refine(options(folders, resume="yes"))
     assert MODELS[-1].encoded == []
@@ -402,7 +402,7 @@ def test_a_mask_that_was_changed_since_is_refined_again(folders, capsys):
 
 def test_given_masks_are_never_overwritten(folders):
     before = {path: path.read_bytes() for path in (folders / "masks").iterdir()}
-    with pytest.raises(RunError, match="the new mask of a would overwrite the given one"):
+    with pytest.raises(RunError, match="the new mask of a would overwrite its input mask"):
         refine(options(folders, "masks", overwrite=True))
     assert {path: path.read_bytes() for path in (folders / "masks").iterdir()} == before
 

@@ -114,7 +114,7 @@ class EmbeddingCache:
 
     Args:
         folder: of all embeddings, of any scans and models.
-        signature: see `signature_of`.
+        signature: see `make_embedding_signature`.
 
     Raises:
         StoreError: `folder` is a file, or the place of these embeddings holds those of another one.
