@@ -107,11 +107,11 @@ def test_timm_s_config_tells_architecture_and_normalisation(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     grey = ResNetEncoder(TINY, "batch").eval()
     assert load_imagenet(TINY, grey, path).std == (0.5, 0.25, 0.5)
-    with pytest.raises(RunError, match="is of resnet10, .* needed is resnet18"):
+    with pytest.raises(RunError, match="is of resnet10, .* expected resnet18"):
         load_imagenet(ResNetShape(name="resnet18", depths=(2, 2, 2, 2)), grey, path)
     config["pretrained_cfg"]["std"] = [0.5]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(RunError, match="names no mean and std of three colours"):
+    with pytest.raises(RunError, match="states no mean and std of three colours"):
         load_imagenet(TINY, grey, path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(RunError, match=r"config.json, beside the weights, cannot be read"):
@@ -360,7 +360,7 @@ def test_positions_of_another_grid_keep_their_corners(tmp_path):
         (lambda a: a.update({"conv_root/kernel": np.full((7, 7, 3, 32), np.inf)}), "conv_root/kernel .* not finite"),
         (
             lambda a: a.update({"Transformer/posembed_input/pos_embedding": np.zeros((1, 12, 24))}),
-            "positions are no square",
+            "positions are not a square grid",
         ),
     ],
 )

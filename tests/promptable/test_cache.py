@@ -87,7 +87,7 @@ def test_a_wrong_signature_is_refused(scan, tmp_path):
         here.get(0)
     label = here.folder / "signature.json"
     replace(right, image="another").write(label)
-    with pytest.raises(StoreError, match="its image is another"):
+    with pytest.raises(StoreError, match="its image differs"):
         EmbeddingCache(tmp_path, right)
     label.write_text("{")
     with pytest.raises(StoreError, match="damaged"):
@@ -151,8 +151,8 @@ def test_out_of_memory_halves_the_batch_for_good_and_says_so(scan, capsys):
     assert model.encoded == [3, 3, 3, 3]
     assert batches.size == 3
     said = capsys.readouterr().err
-    assert "out of memory with 12 slices at once; going on with 6" in said
-    assert "going on with 3" in said
+    assert "out of memory with 12 slices at once; continuing with 6" in said
+    assert "continuing with 3" in said
     with pytest.raises(DeviceError, match="is too small for one of the slices"):
         embed(Bright(most=0), scan, None)
 

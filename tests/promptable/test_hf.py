@@ -261,5 +261,5 @@ def test_a_configuration_that_makes_no_network_is_told(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["mask_decoder_config"]["num_attention_heads"] = 7
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(RunError, match="no model of its type"):
+    with pytest.raises(RunError, match="not a model of its type"):
         model(folder)

@@ -285,4 +285,4 @@ def test_damaged_files_are_told(sam_weights: dict[str, Tensor], tmp_path: Path) 
 def test_every_published_hiera_has_as_many_stages_as_settings() -> None:
     for (_, blocks), known in shapes.HIERA.items():
         assert len(known.heads) == len(known.windows) == len(blocks) == 4
-        assert max(known.everywhere) < sum(blocks)
+        assert max(known.global_blocks) < sum(blocks)

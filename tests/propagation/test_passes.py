@@ -52,9 +52,9 @@ def test_which_slices_are_annotated():
     [
         ([], [], [], "a: the annotation holds no foreground"),
         ([3], [4], [], "slice 4 holds no foreground; slices with some: 3"),
-        ([3], [12], [], "slice 12 is not there, only 0…9 are"),
+        ([3], [12], [], "there is no slice 12, only slices 0…9"),
         ([3], [], [4, 8], "outside --slice-range 4,8"),
-        ([3], [], [2, 10], "slice 10 is not there"),
+        ([3], [], [2, 10], "there is no slice 10"),
         (list(range(10)), [], [], "all 10 slices hold foreground"),
     ],
 )

@@ -379,7 +379,7 @@ def test_a_volume_of_one_slice_is_its_annotation(root, capsys):
     save(root / "annotations" / "a.nii.gz", labels[5:6])
     found = slices_of(propagate(options(root, case=["a"]))["a"])
     assert np.array_equal(found, labels[5:6])
-    assert "there is no slice besides the annotated one" in capsys.readouterr().err
+    assert "the annotated slice is the only one" in capsys.readouterr().err
 
 
 def test_too_little_memory_for_all_boxes_is_halved(root, monkeypatch):
@@ -477,7 +477,7 @@ def test_a_video_model_carries_groups_where_memory_is_short(capsys):
     whole = list(VideoEngine(Film()).make_propagator(scan())(pass_, masks, None))
     film = Film(most=1)
     halved = list(VideoEngine(film).make_propagator(scan())(pass_, masks, None))
-    assert "out of memory with 2 objects at once; going on with 1" in capsys.readouterr().err
+    assert "out of memory with 2 objects at once; continuing with 1" in capsys.readouterr().err
     assert [count for _, _, count, _ in film.asked] == [1, 1]
     for a, b in zip(whole, halved, strict=True):
         assert np.array_equal(a.beliefs, b.beliefs)

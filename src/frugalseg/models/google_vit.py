@@ -1,7 +1,7 @@
-"""Google's published R50+ViT-B_16.npz (arXiv 2010.11929), the weights that TransUNet starts from.
+"""Google's published R50+ViT-B_16.npz (arXiv 2010.11929), the initial weights of TransUNet.
 
-They were trained on colours in [−1, 1]. That needs no folding: standardised kernels have mean 0, so a shift of the
-whole image changes nothing but the border, and the group norm behind takes any scale.
+They were trained on colours in [−1, 1]. No folding is needed: standardised kernels have mean 0, so a shift of the whole
+image affects only the border, and the group norm behind them removes any scale.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from frugalseg.records.model import WeightsKind
 ROOT = "conv_root/kernel"
 POSITIONS = "Transformer/posembed_input/pos_embedding"
 CLASSIFIER = ("cls", "head/", "pre_logits/")
-"""What only the classifier needs."""
+"""Prefixes of weights of the classifier, which are not loaded."""
 CURE = "give Google's R50+ViT-B_16.npz"
 
 
 @dataclass(frozen=True)
 class TensorSource:
-    """Where one of our tensors comes from: names in the file, and how those arrays become it."""
+    """Source of one of the encoder's tensors: names of arrays in the file, and the conversion of these arrays."""
 
     names: tuple[str, ...]
     convert: Callable[..., Tensor]
 
 
 def load_google_vit(encoder: Encoder, path: Path) -> WeightsKind:
-    """Load Google's hybrid ViT into TransUNet's encoder, its positions resampled to the encoder's grid.
+    """Load Google's hybrid ViT into TransUNet's encoder, with positions resampled to the encoder's grid.
 
     Raises:
         OptionError, RunError: the file is of another type, damaged, or of another network; names the first difference.
@@ -58,14 +58,14 @@ def load_google_vit(encoder: Encoder, path: Path) -> WeightsKind:
                 f"{path} does not fit the backbone: the weight {origin.names[0]} has the shape {shapes} ({error})", CURE
             ) from error
     used = {name for origin in origins.values() for name in origin.names}
-    # What is left over goes along, for load_strictly to name.
+    # Unused arrays are kept, so that load_strictly names them.
     weights |= {n: array for n, array in arrays.items() if n not in used and not n.startswith(CLASSIFIER)}
     load_strictly(encoder, weights, path, "the backbone", {ours: origin.names[0] for ours, origin in origins.items()})
     return WeightsKind("Google's R50+ViT-B_16", positions=tuple(arrays[POSITIONS].shape[1:]))
 
 
 def _find_sources(encoder: nn.Module) -> dict[str, TensorSource]:
-    """Every tensor of TransUNet's encoder → where it comes from."""
+    """Tensor of TransUNet's encoder → its source."""
     found = {}
     for name, parameter in encoder.state_dict().items():
         part, _, rest = name.partition(".")
@@ -118,7 +118,7 @@ def _find_transformer_source(name: str, shape: torch.Size) -> TensorSource:
 
 
 def _to_flax_name(kind: str, *, norm: bool = False) -> str:
-    """Flax's word for a layer's weight or bias."""
+    """Flax's name of a layer's weight or bias."""
     if kind == "bias":
         return "bias"
     return "scale" if norm else "kernel"
@@ -135,10 +135,10 @@ def _to_qkv_weight(*kernels: Tensor) -> Tensor:
 
 
 def _to_positions(table: Tensor, tokens: int) -> Tensor:
-    """(1, 1 + n², D), the class token's first → (1, tokens, D)."""
+    """(1, 1 + n², D), with the class token first → (1, tokens, D)."""
     grid = table[:, 1:]
     side = round(grid.shape[1] ** 0.5)
     if side * side != grid.shape[1]:
-        raise RuntimeError("its positions are no square")
+        raise RuntimeError("its positions are not a square grid")
     wanted = round(tokens**0.5)
     return resample_positions(grid, (wanted, wanted))

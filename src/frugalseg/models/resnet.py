@@ -1,4 +1,4 @@
-"""ResNet encoders with the names and shapes of torchvision's (arXiv 1512.03385), without their classifier."""
+"""ResNet encoders (arXiv 1512.03385) with torchvision's names and shapes of weights, without the classifier."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ PLANES = (64, 128, 256, 512)
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetShape:
-    """Which ResNet.
+    """The architecture of a ResNet.
 
     Attributes:
         name: as torchvision and timm call it.
         depths: blocks in each of the four stages.
-        bottleneck: blocks of three convolutions with 4 times the channels, instead of two.
+        bottleneck: blocks of three convolutions with 4 times the output channels, instead of two convolutions.
         stem: channels of the first convolution.
-        stride_on: which convolution of a bottleneck halves the map. The paper has the first 1×1 ("v1", Caffe);
-            torchvision, timm and NVIDIA have the 3×3 ("v1.5"). Their weights have the same names and shapes.
+        stride_on: which convolution of a bottleneck has the stride: the first 1×1 in the paper ("v1", Caffe), the 3×3
+            in torchvision, timm and NVIDIA ("v1.5"). Their weights have the same names and shapes.
     """
 
     name: str
@@ -35,7 +35,7 @@ class ResNetShape:
 
     @property
     def expansion(self) -> int:
-        """How many times a stage's planes come out of it."""
+        """Output channels of a stage per plane."""
         return 4 if self.bottleneck else 1
 
 
@@ -75,7 +75,7 @@ class BasicBlock(Residual):
 
 
 class Bottleneck(Residual):
-    """1×1, 3×3, 1×1 convolutions; the last gives 4 times the planes."""
+    """1×1, 3×3, 1×1 convolutions; the last has 4 times the planes."""
 
     def __init__(self, inputs: int, planes: int, stride: int, norm: Norm, stride_on: Literal["1x1", "3x3"]) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Bottleneck(Residual):
 class ResNetEncoder(Encoder):
     """Stem and four stages; the maps are the stem's (before its pooling) and each stage's.
 
-    The attributes keep torchvision's names, bn1 too where it is an instance norm, so that its weights fit.
+    The attributes have torchvision's names, so that its weights fit; bn1 may be an instance norm.
     """
 
     def __init__(self, shape: ResNetShape, norm: Norm, inputs: int = 1) -> None:
@@ -124,7 +124,7 @@ class ResNetEncoder(Encoder):
         return features
 
     def embed(self, features: list[Tensor]) -> Tensor:
-        """Mean of the coarsest map, (B, 512), or (B, 2048) of bottlenecks."""
+        """Mean of the coarsest map, (B, 512), or (B, 2048) with bottlenecks."""
         return features[-1].mean(dim=(2, 3))
 
 

@@ -1,6 +1,6 @@
 """A trained network as two files: model.safetensors (weights) and model.json (everything else).
 
-Together they are enough to predict. Nothing is unpickled.
+Prediction needs only these two. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ N = TypeVar("N", bound=NetworkRecord)
 
 
 def save_model(folder: Path, model: nn.Module, record: NetworkRecord) -> None:
-    """Write the weights, then the description: where model.json is, the model is whole."""
+    """Write the weights, then model.json: where model.json exists, the model is complete."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_write(folder / WEIGHTS) as file:
         file.write(save(weights))
@@ -34,15 +34,15 @@ def save_model(folder: Path, model: nn.Module, record: NetworkRecord) -> None:
 
 
 def read_network_record(kind: type[N], folder: Path) -> N:
-    """The record of a finished run, of a network that can be built.
+    """Read the record of a finished run, and check that its network can be built.
 
     Args:
-        kind: of record.
-        folder: the run.
+        kind: class of the record.
+        folder: the run folder.
 
     Raises:
-        RunError: no such folder, no finished run, or one of another kind; the file is damaged, or names no backbone
-            or norm there is.
+        RunError: the folder is missing, no finished run, or a run of another kind; or the file is damaged, or names an
+            unknown backbone or norm.
     """
     record = kind.of_run(folder)
     try:
@@ -53,7 +53,7 @@ def read_network_record(kind: type[N], folder: Path) -> N:
 
 
 def load_weights(folder: Path, name: str = WEIGHTS) -> dict[str, Tensor]:
-    """Weights of a finished run; raises `RunError` where the file is missing or damaged, or a value is not finite."""
+    """Weights of a finished run; `RunError` where the file is missing or damaged, or a value is not finite."""
     path = folder / name
     try:
         weights: dict[str, Tensor] = load_file(path)
@@ -71,11 +71,11 @@ def load_run_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Pa
 def load_encoder(encoder: nn.Module, folder: Path) -> None:
     """Load the encoder of a pre-training run.
 
-    An encoder trained without learned scale and shift fits one with them: they start as the identity, so
-    nothing changes. Every other difference is an error.
+    An encoder whose instance norms have no learned scale and shift fits one that has them: they start as the identity.
+    Every other difference is an error.
 
     Raises:
-        RunError: the weights are of another network or normalisation.
+        RunError: the weights belong to another network or normalisation.
     """
     prefix = "encoder."
     weights = {name[len(prefix) :]: t for name, t in load_weights(folder).items() if name.startswith(prefix)}

@@ -1,7 +1,8 @@
 """SuperCL's U-Net (arXiv 2504.14737, and its code: network/unet2d.py).
 
-Encoder 4.714 M parameters. Two things are ours: the classifier has a bias, because here the background has no logit
-of its own that could stand for it; and He initialisation (the published fine-tuning net's) serves pre-training too.
+Its encoder has 4.714 M parameters. Two differences to the publication: the classifier has a bias, because the
+background has no logit here that could replace it; and the He initialisation of the published fine-tuning network is
+also used for pre-training.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ SLOPE = 0.01
 
 
 class SuperCLEncoder(Encoder):
-    """Four levels of twice (3×3 convolution, normalisation, leaky ReLU), halved by max pooling between them.
+    """Four levels of two 3×3 convolutions with normalisation and leaky ReLU, with max pooling between them.
 
-    The fifth, the centre, is twice (3×3 convolution, ReLU) without normalisation, as published.
+    The fifth level, the centre, has two 3×3 convolutions with ReLU and no normalisation, as published.
     """
 
     def __init__(self, norm: Norm, inputs: int = 1, widths: Sequence[int] = WIDTHS) -> None:
@@ -56,7 +57,7 @@ class SuperCLEncoder(Encoder):
 
 
 class SuperCLDecoder(Decoder):
-    """2×2 transposed convolution, concatenation with the encoder's map, two convolutions as the encoder's."""
+    """2×2 transposed convolution, concatenation with the encoder's map, two convolutions as in the encoder."""
 
     def __init__(self, channels: Sequence[int], classes: int, norm: Norm) -> None:
         super().__init__()

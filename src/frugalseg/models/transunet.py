@@ -22,13 +22,13 @@ DROPOUT = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class TransUNetShape:
-    """How large a TransUNet.
+    """The sizes of a TransUNet.
 
     Attributes:
-        width: channels of the trunk's root, a multiple of 32, the number of its groups.
+        width: channels of the trunk's root, a multiple of 32 (the number of groups of its norms).
         depths: units in each of the trunk's stages.
         dim, heads, hidden, blocks: of the transformer.
-        widths: channels that the decoder's convolutions give, coarse to fine: on the tokens, then at 1/8, 1/4, 1/2, 1.
+        widths: output channels of the decoder's convolutions, coarse to fine: on the tokens, then at 1/8, 1/4, 1/2, 1.
     """
 
     width: int
@@ -70,9 +70,9 @@ class TransUNetEncoder(Encoder):
 
 
 class TransUNetDecoder(Decoder):
-    """A convolution on the tokens, then four times: upsampling, the trunk's map (while there is one), two convolutions.
+    """A convolution on the tokens, then four times: upsampling, skip connection (except the last), two convolutions.
 
-    Convolutions are 3×3 without bias, each with a batch norm and a ReLU; the classifier is 3×3 too.
+    Convolutions are 3×3 without bias, each with a batch norm and a ReLU; the classifier is also 3×3.
     """
 
     def __init__(self, channels: tuple[int, ...], classes: int, widths: tuple[int, ...]) -> None:

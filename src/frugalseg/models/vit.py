@@ -25,7 +25,7 @@ class SelfAttention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then two linear layers with a GELU between; each on normalised tokens, each added to what it took."""
+    """Attention, then a two-layer perceptron with GELU, both pre-normalised and with residual connections."""
 
     def __init__(self, dim: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -52,9 +52,9 @@ class Transformer(nn.Module):
 
     Args:
         inputs: channels of the map.
-        dim, heads, hidden, depth: length of a token, heads and hidden units of a block, blocks.
-        dropout: of tokens and of both linear layers; attention has none, as TransUNet's.
-        grid: side of the table of positions. Maps of another size get it resampled.
+        dim, heads, hidden, depth: length of a token, heads and hidden units of a block, number of blocks.
+        dropout: of tokens and of both linear layers; attention has none, as in TransUNet.
+        grid: side of the table of positions, which is resampled for maps of another size.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Transformer(nn.Module):
 
 
 def resample_positions(positions: Tensor, size: tuple[int, int]) -> Tensor:
-    """A square table of positions (1, N, D), row by row, for a map of H×W: (1, H·W, D), bilinear, corners kept."""
+    """Resample a square table of positions (1, N, D) to a map of H×W: (1, H·W, D), bilinear, corners aligned."""
     side = round(positions.shape[1] ** 0.5)
     if size == (side, side):
         return positions

@@ -1,4 +1,4 @@
-"""Reading other people's weight files, and telling what does not fit. Nothing is ever unpickled."""
+"""Read published weight files, and load them strictly. Only tensors are unpickled."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TORCH_ENDINGS = (".pth", ".pt", ".bin", ".tar")
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file or of a PyTorch checkpoint (alone, or under "state_dict" or "model").
+    """The tensors of a .safetensors file or of a PyTorch checkpoint (top level, or under "state_dict" or "model").
 
-    "module.", which DataParallel puts before every name, is taken off.
+    DataParallel's prefix "module." is removed.
 
     Raises:
         OptionError: another type of file.
-        RunError: the file is damaged, or holds more than tensors.
+        RunError: the file is damaged, or contains other data than tensors.
     """
     if path.suffix == ".safetensors":
         content: Any = _load_safetensors(path)
@@ -52,7 +52,7 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
 
     Raises:
         OptionError: another type of file.
-        RunError: the file is damaged, or holds objects that are no arrays of numbers.
+        RunError: the file is damaged, or contains objects that are not arrays of numbers.
     """
     if path.suffix != ".npz":
         raise OptionError(f"--weights {path}: expected an .npz file", "give one of Google's ViT checkpoints")
@@ -127,10 +127,10 @@ def _load_torch(path: Path) -> Any:
 
 
 def _unreadable_error(path: Path, error: Exception) -> RunError:
-    # PyTorch's own text for a refused pickle advises to load it unsafely.
+    # PyTorch's message for a refused pickle suggests unsafe loading.
     refused = isinstance(error, pickle.UnpicklingError)
     reason = "not a table of tensors" if refused else str(error).strip().split("\n")[0] or type(error).__name__
     return RunError(
         f"{path} cannot be read: it is damaged, or holds more than weights ({reason})",
-        "fetch it again, or save the network's state_dict() alone",
+        "download it again, or save the network's state_dict() alone",
     )

@@ -1,4 +1,4 @@
-"""The configuration of a SAM, SAM-HQ or SAM 2 network, told from the shapes of its weights."""
+"""The configuration of a SAM, SAM-HQ or SAM 2 network, inferred from the shapes of its weights."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from frugalseg.promptable.huggingface import name_from_path
 
 @dataclass(frozen=True)
 class HieraSettings:
-    """What shapes do not tell of SAM 2's image encoder (sam2/configs/sam2.1/*.yaml).
+    """Settings of SAM 2's image encoder that shapes do not determine (sam2/configs/sam2.1/*.yaml).
 
     Attributes:
-        heads: of attention, in each stage.
-        windows: their sides in each stage.
-        everywhere: the blocks without windows.
+        heads: attention heads of each stage.
+        windows: side of the attention windows of each stage.
+        global_blocks: the blocks with global attention.
     """
 
     heads: tuple[int, ...]
     windows: tuple[int, ...]
-    everywhere: tuple[int, ...]
+    global_blocks: tuple[int, ...]
 
 
 HIERA: dict[tuple[int, tuple[int, ...]], HieraSettings] = {
@@ -52,7 +52,7 @@ HIERA: dict[tuple[int, tuple[int, ...]], HieraSettings] = {
     (112, (2, 3, 16, 3)): HieraSettings((2, 4, 8, 16), (8, 4, 14, 7), (12, 16, 20)),
     (144, (2, 6, 36, 4)): HieraSettings((2, 4, 8, 16), (8, 4, 16, 8), (23, 33, 43)),
 }
-"""SAM 2's tiny, small, base+ and large, by the channels of the first stage and the blocks in each."""
+"""SAM 2's tiny, small, base+ and large, by the channels of the first stage and the blocks of each stage."""
 
 
 def sam_config(checkpoint: Checkpoint) -> SamConfig:
@@ -123,7 +123,7 @@ def _mask_decoder_options(checkpoint: Checkpoint, decoder: str, mlp: str) -> Map
 
 
 def sam2_config(checkpoint: Checkpoint) -> Sam2Config:
-    """The configuration of a SAM 2 for single pictures from its tensors' shapes; see `sam2_video_config`."""
+    """The configuration of a SAM 2 for single images from its tensors' shapes; see `sam2_video_config`."""
     size = _find_sam2_size(checkpoint)
     return Sam2Config(
         vision_config=_sam2_vision_config(checkpoint, size),
@@ -135,8 +135,8 @@ def sam2_config(checkpoint: Checkpoint) -> Sam2Config:
 def sam2_video_config(checkpoint: Checkpoint) -> Sam2VideoConfig:
     """The configuration of a SAM 2 from its tensors' shapes.
 
-    They do not tell the size of the pictures: 512 where "medsam2" is in the file's name, else 1024. SAM 2.0's files
-    have no times of pointers and no embedding of absence, SAM 2.1's have both.
+    Shapes do not determine the image size: it is 512 where the file's name contains "medsam2", else 1024. SAM 2.1's
+    files have temporal encodings of object pointers and an embedding for occluded objects, SAM 2.0's have neither.
     """
     shape, size = checkpoint.shape, _find_sam2_size(checkpoint)
     slots, _, _, memory = shape("maskmem_tpos_enc", 4)
@@ -186,7 +186,7 @@ def _sam2_vision_config(checkpoint: Checkpoint, size: int) -> Sam2VisionConfig:
     if known is None:
         raise RunError(
             f"{checkpoint.path} is a SAM 2 of unknown size: {channels[0]} channels, blocks {counts}",
-            "give SAM 2's or 2.1's tiny, small, base+ or large, or a Hugging Face folder, which tells its own size",
+            "give SAM 2's or 2.1's tiny, small, base+ or large, or a Hugging Face folder",
         )
     backbone = Sam2HieraDetConfig(
         hidden_size=channels[0],
@@ -196,7 +196,7 @@ def _sam2_vision_config(checkpoint: Checkpoint, size: int) -> Sam2VisionConfig:
         embed_dim_per_stage=[width for width, _ in stages],
         num_attention_heads_per_stage=list(known.heads),
         window_size_per_stage=list(known.windows),
-        global_attention_blocks=list(known.everywhere),
+        global_attention_blocks=list(known.global_blocks),
         window_positional_embedding_background_size=list(checkpoint.shape(f"{trunk}.pos_embed", 4)[2:]),
     )
     return Sam2VisionConfig(

@@ -21,27 +21,27 @@ from torch import Tensor, nn
 from frugalseg.promptable.protocol import Candidates, Embedding, Prompts
 
 ONE, SEVERAL, ALL = range(1), range(1, 4), range(4)
-"""Masks of a prompt, by number: the first is meant to be right alone, the three others are guesses that differ."""
+"""Which masks of a prompt to compute: the single mask, the three alternative masks, or all four."""
 
 
 def decode_masks(
     decoder: Any, maps: Tensor, positions: Tensor, sparse: Tensor | None, dense: Tensor, wanted: range
 ) -> tuple[Tensor, Tensor]:
-    """What `SamMaskDecoder.forward` returns, for one prompt a map.
+    """The output of `SamMaskDecoder.forward`, for one prompt per feature map.
 
     Args:
-        decoder: transformers' `SamMaskDecoder`; its weights are used, in evaluation mode.
-        maps: (N, C, H, W) of the encoder, one a prompt.
-        positions: (1, C, H, W), the encoding of the positions.
+        decoder: transformers' `SamMaskDecoder`, in evaluation mode.
+        maps: (N, C, H, W) of the encoder, one per prompt.
+        positions: (1, C, H, W), positional encoding.
         sparse: (N, T, C), tokens of boxes and points; or None.
-        dense: (N, C, H, W) or (1, C, H, W), of mask prompts or of none.
-        wanted: which masks of a prompt, `ONE`, `SEVERAL` or `ALL`.
+        dense: (N, C, H, W) or (1, C, H, W), embedding of mask prompts, or of their absence.
+        wanted: which masks, `ONE`, `SEVERAL` or `ALL`.
 
     Returns:
-        logits (N, M, 4H, 4W) and expected IoU (N, M), M = 1, 3 or 4, in the type of the last product.
+        logits (N, M, 4H, 4W) and predicted IoU (N, M), M = 1, 3 or 4, in the dtype of the last product.
     """
     count, _, height, width = maps.shape
-    # The largest tensors are sums, which autocast would leave in 32 bits.
+    # The largest tensors are sums, which autocast would keep in float32.
     kind = torch.get_autocast_dtype(maps.device.type) if torch.is_autocast_enabled(maps.device.type) else maps.dtype
     maps, positions, dense = maps.to(kind), positions.to(kind), dense.to(kind)
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(count, -1, -1)
@@ -56,11 +56,11 @@ def decode_masks(
 
 
 def _run_transformer(transformer: Any, start: Tensor, image: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens (N, T, C) and image (N, P, C) after reading each other."""
+    """Tokens (N, T, C) and image (N, P, C) after the two-way transformer."""
     tokens = start
     for number, layer in enumerate(transformer.layers):
-        seen = tokens if number == 0 else tokens + start
-        attended = layer.self_attn(seen[:, None], seen[:, None], tokens[:, None])[0][:, 0]
+        queries = tokens if number == 0 else tokens + start
+        attended = layer.self_attn(queries[:, None], queries[:, None], tokens[:, None])[0][:, 0]
         tokens = layer.layer_norm1(attended if number == 0 else tokens + attended)
         read = _attend_to_image(layer.cross_attn_token_to_image, tokens + start, image + position, image)
         tokens = layer.layer_norm2(tokens + read)
@@ -86,10 +86,10 @@ def _split_tokens(attention: Any, tokens: Tensor) -> Tensor:
 def _attend_to_image(attention: Any, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Attention of tokens (N, T, C) over positions (N, P, C): (N, T, C).
 
-    The keys' bias adds the same to all scores of a query, and cancels in the softmax.
+    The bias of the keys adds the same value to all scores of a query and cancels in the softmax.
     """
-    asked = _split_tokens(attention, attention.q_proj(queries)) * attention.scaling
-    probes = torch.matmul(asked, _split_weight(attention, attention.k_proj.weight))  # (N, heads, T, C)
+    split_queries = _split_tokens(attention, attention.q_proj(queries)) * attention.scaling
+    probes = torch.matmul(split_queries, _split_weight(attention, attention.k_proj.weight))  # (N, heads, T, C)
     scores = torch.matmul(keys, probes.flatten(1, 2).transpose(1, 2))  # (N, P, heads · T)
     gathered = torch.matmul(scores.transpose(1, 2).softmax(dim=-1), values).reshape(probes.shape)
     mixed = torch.matmul(gathered, _split_weight(attention, attention.v_proj.weight).transpose(1, 2))
@@ -101,23 +101,24 @@ def _attend_to_image(attention: Any, queries: Tensor, keys: Tensor, values: Tens
 def _attend_to_tokens(attention: Any, image: Tensor, position: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Image (N, P, C) plus its attention, from its positions, over tokens (N, T, C): (N, P, C)."""
     heads = attention.num_attention_heads
-    offered = _split_tokens(attention, attention.k_proj(keys)) * attention.scaling
-    probes = torch.matmul(offered, _split_weight(attention, attention.q_proj.weight))  # (N, heads, T, C)
-    constant = torch.matmul(offered, attention.q_proj.bias.reshape(heads, -1, 1))
+    split_keys = _split_tokens(attention, attention.k_proj(keys)) * attention.scaling
+    probes = torch.matmul(split_keys, _split_weight(attention, attention.q_proj.weight))  # (N, heads, T, C)
+    constant = torch.matmul(split_keys, attention.q_proj.bias.reshape(heads, -1, 1))
     scores = torch.matmul(image + position, probes.flatten(1, 2).transpose(1, 2)) + constant.reshape(len(image), 1, -1)
-    shares = scores.transpose(1, 2).reshape(*probes.shape[:3], -1).softmax(dim=2).flatten(1, 2).transpose(1, 2)
-    told = _split_tokens(attention, attention.v_proj(values))
-    given = torch.matmul(told, _split_weight(attention, attention.out_proj.weight.transpose(0, 1)))  # (N, heads, T, C)
-    # The shares of a head sum to 1: the bias goes along with one head instead of being added to every position.
-    first = (torch.arange(heads, device=given.device) == 0).reshape(-1, 1, 1)
-    given = (given + first * attention.out_proj.bias).to(image.dtype)
-    return torch.baddbmm(image, shares.to(image.dtype), given.flatten(1, 2))
+    weights = scores.transpose(1, 2).reshape(*probes.shape[:3], -1).softmax(dim=2).flatten(1, 2).transpose(1, 2)
+    split_values = _split_tokens(attention, attention.v_proj(values))
+    out_weight = _split_weight(attention, attention.out_proj.weight.transpose(0, 1))
+    outputs = torch.matmul(split_values, out_weight)  # (N, heads, T, C)
+    # The attention weights of a head sum to 1, so the bias is added to the outputs of one head, not to every position.
+    first = (torch.arange(heads, device=outputs.device) == 0).reshape(-1, 1, 1)
+    outputs = (outputs + first * attention.out_proj.bias).to(image.dtype)
+    return torch.baddbmm(image, weights.to(image.dtype), outputs.flatten(1, 2))
 
 
 def _compute_logits(decoder: Any, image: Tensor, weights: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Image (N, P, C) and one row of weights a mask (N, M, C/8) → logits (N, M, 4H, 4W).
+    """Image (N, P, C) and one row of weights per mask (N, M, C/8) → logits (N, M, 4H, 4W).
 
-    Both transposed convolutions have their stride for a kernel, so every position becomes 4 × 4 by linear layers alone.
+    Both transposed convolutions have kernels as large as their stride, so linear layers turn each position into 4 × 4.
     """
     count, channels = len(image), image.shape[2]
     fine = _upsample(decoder.upscale_conv1, image)
@@ -130,7 +131,7 @@ def _compute_logits(decoder: Any, image: Tensor, weights: Tensor, shape: tuple[i
 
 
 def _upsample(convolution: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """(…, C) → (…, 4, C'): the 2×2 pixels that a transposed convolution makes of each."""
+    """(…, C) → (…, 4, C'): the 2×2 pixels that a 2×2 transposed convolution makes of each position."""
     weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)
     assert convolution.bias is not None
     made = F.linear(x, weight, convolution.bias.repeat(4))
@@ -138,20 +139,20 @@ def _upsample(convolution: nn.ConvTranspose2d, x: Tensor) -> Tensor:
 
 
 Decode = Callable[[Embedding, Prompts], tuple[Tensor, Tensor]]
-"""Maps (N, …), one a prompt, in float32, and N prompts → logits (N, M, side, side) and scores (N, M)."""
+"""Maps (N, …), one per prompt, in float32, and N prompts → logits (N, M, side, side) and scores (N, M)."""
 
 
 def decode_in_batches(
     decode: Decode, embedding: Embedding, prompts: Prompts, shape: tuple[int, int], at_once: int, device: torch.device
 ) -> Candidates:
-    """The masks of all prompts, `at_once` at a time, so that memory has a bound.
+    """The masks of all prompts, `at_once` at a time to limit memory.
 
     Args:
-        decode: what the model says.
-        embedding: of the pictures, on any device.
+        decode: the model's decoder.
+        embedding: of the images, on any device.
         prompts: N of them, on any device.
-        shape: M masks a prompt, and their side.
-        at_once: prompts.
+        shape: number of masks per prompt, and their side.
+        at_once: prompts per batch.
         device: where to compute.
 
     Raises:
@@ -174,19 +175,19 @@ def decode_in_batches(
 
 
 def encode_prompts(encoder: Any, prompts: Prompts, side: int) -> tuple[Tensor | None, Tensor]:
-    """What the decoder sees of N prompts.
+    """Encode N prompts for the decoder.
 
     Args:
         encoder: transformers' prompt encoder.
         prompts: on its device.
-        side: of the mask prompts that it takes.
+        side: of the mask prompts that it expects.
 
     Returns:
-        Tokens (N, 1, T, C) of boxes and points, None where there are neither; and maps (N or 1, C, h, w) of masks.
+        Tokens (N, 1, T, C) of boxes and points, None where there are neither; and (N or 1, C, h, w) of masks.
     """
     points, labels, boxes, masks = prompts.points, prompts.labels, prompts.boxes, prompts.masks
     if boxes is not None:
-        # SAM's corners are the middles of the outermost pixels.
+        # SAM defines box corners as the centres of the outermost pixels.
         boxes = boxes - torch.tensor([0.0, 0.0, 1.0, 1.0], device=boxes.device)
     if masks is not None:
         masks = F.interpolate(masks[:, None], (side, side), mode="bilinear", align_corners=False, antialias=True)

@@ -1,4 +1,4 @@
-"""From the names of weights in others' files to those of the networks here; every weight has to find its place."""
+"""Rename the weights of published files to the names of the networks here, and load them strictly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from frugalseg.errors import RunError
 from frugalseg.models.weight_files import load_strictly
 
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
-"""Regular expressions and what they become, applied one after the other."""
+"""Regular expressions and their replacements, applied in order."""
 
 _MASK_LAYERS = {"0": "conv1", "1": "layer_norm1", "3": "conv2", "4": "layer_norm2", "6": "conv3"}
 _UPSCALING = {"0": "upscale_conv1", "1": "upscale_layer_norm", "3": "upscale_conv2"}
@@ -33,21 +33,21 @@ PROMPTS_AND_DECODER: Rules = (
 
 
 def rename_key(name: str, rules: Rules) -> str:
-    """A weight's name after all rules."""
+    """The name of a weight after all rules."""
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name
 
 
 def load_renamed(module: nn.Module, weights: Mapping[str, Tensor], rules: Rules, path: Path, model: str) -> None:
-    """Load a file's weights under their names here; see `load_strictly`.
+    """Rename and load the weights of a file, which must be exactly the module's; see `load_strictly`.
 
     Args:
         module: what to load into; unchanged on any error.
         weights: by the file's names.
         rules: from the file's names to the module's.
-        path: of the file.
-        model: its name, for messages.
+        path: the file.
+        model: name of the model, for messages.
 
     Raises:
         RunError: names the first weight that is missing, unexpected, doubled, of another shape, or not finite.
@@ -126,7 +126,7 @@ SAM2_NAMES: Rules = (
 
 
 def _rename_downsampler_layer(place: int) -> str:
-    """Convolution, norm and activation alternate; the last convolution, after four of these, is the projection."""
+    """Rename layer `place`: convolution, norm, activation, four times; then the final convolution, a projection."""
     if place == 12:
         return "final_conv"
     return f"layers.{place // 3}.{'conv' if place % 3 == 0 else 'layer_norm'}"

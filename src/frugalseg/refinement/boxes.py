@@ -11,12 +11,11 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from frugalseg.masks.components import TOUCHING
+from frugalseg.masks.components import TOUCHING, Bools
 from frugalseg.options import Pieces
 from frugalseg.promptable.framing import SquareFrame
 from frugalseg.promptable.protocol import Embedding, Promptable, Prompts
 
-Bools = npt.NDArray[np.bool_]
 Classes = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the slice, the maxima exclusive."""

@@ -17,12 +17,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from frugalseg.masks.components import Bools
 from frugalseg.options import RefineOptions
 from frugalseg.promptable.batches import BOXES_PER_BATCH, SLICES_PER_BATCH, Batches
 from frugalseg.promptable.embeddings import Embedder, ScanSlices
 from frugalseg.promptable.protocol import Promptable
 from frugalseg.records.predictions import OrganRefinement, Refinement
-from frugalseg.refinement.boxes import Bools, Classes, Piece, decode_boxes, find_pieces, label_parts_3d
+from frugalseg.refinement.boxes import Classes, Piece, decode_boxes, find_pieces, label_parts_3d
 
 KEPT_PIECE_SCORE = 0.5
 """Score of a piece that is kept: where it overlaps another organ's mask from the model, that mask wins."""

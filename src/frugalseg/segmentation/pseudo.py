@@ -79,7 +79,8 @@ def pseudo_label(
     """Let a model label these slices, scan by scan.
 
     A pixel's confidence is the probability of its class less that of the second best, in [0, 1]. What
-    `filter_components` turns to background, and what `refiner` changes, is taken for certain: that is what there is to learn here.
+    `filter_components` turns to background, and what `refiner` changes, is taken for certain: that is what there is to
+    learn here.
 
     Args:
         model: in evaluation mode, on the source's device.
