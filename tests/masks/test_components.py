@@ -41,7 +41,7 @@ def test_absent_class_is_no_error():
 
 
 def liver_and_heart(bridge):
-    """A large box, and a smaller one that touches it by a bridge `bridge` pixels wide and one slice high."""
+    """A large box, and a smaller one connected to it by a bridge `bridge` pixels wide and one slice high."""
     classes = np.zeros((12, 40, 40), np.uint8)
     classes[2:10, 4:24, 4:36] = 1
     classes[3:9, 28:38, 10:20] = 2
@@ -70,7 +70,7 @@ def test_core_of_something_thin_is_its_largest_component():
 
 
 def test_core_scales_with_the_slices():
-    """The same anatomy on pixels half the size needs twice the reach."""
+    """The same anatomy with pixels of half the size needs twice the reach."""
     coarse, heart = liver_and_heart(bridge=5)
     fine = coarse.repeat(2, axis=1).repeat(2, axis=2)
     kept = filter_components(fine.copy(), ["core"], reach=4)[:, ::2, ::2]

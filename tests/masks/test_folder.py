@@ -1,4 +1,4 @@
-"""The folder of masks: what it says of scans that failed, and of a run that differs from the one begun."""
+"""The folder of masks: messages about failed scans, and about a run with other options than the interrupted one."""
 
 from __future__ import annotations
 

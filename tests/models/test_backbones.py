@@ -1,4 +1,4 @@
-"""What holds of every backbone."""
+"""Properties of every backbone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are made up here: right names and shapes, random values."""
+"""Published weights: synthetic files with the right names and shapes, and random values."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def seed():
 
 
 def test_a_block_is_pytorch_s_own():
-    """nn.TransformerEncoderLayer, norms first, is the same arithmetic in other names."""
+    """nn.TransformerEncoderLayer with pre-normalisation computes the same with other names."""
     ours = TransformerBlock(48, 3, 96, dropout=0.0)
     theirs = nn.TransformerEncoderLayer(
         48, 3, 96, dropout=0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
@@ -77,7 +77,7 @@ def test_equal_slices_give_what_one_gives():
 
 
 def test_the_range_of_grey_values_does_not_matter_inside():
-    """Google's weights saw [−1, 1]; scans are in [0, 1]."""
+    """Google's weights were trained on [−1, 1]; scans are in [0, 1]."""
     trunk = ResNetV2(1, 32, (1, 1, 1))
     x = torch.rand(1, 1, 64, 64)
     narrow, wide = trunk.conv_root(x), trunk.conv_root(2 * x - 1)

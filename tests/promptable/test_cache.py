@@ -1,4 +1,4 @@
-"""Embeddings on disk: free when they fit, refused when they do not, never read half."""
+"""Cached embeddings: reused when they fit, refused when they do not, never read incompletely."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_slice_is_kept_alike_whatever_slices_it_was_encoded_with(scan, tmp_pat
     assert types == {torch.float16, torch.float32}
 
 
-def test_out_of_memory_halves_the_batch_for_good_and_says_so(scan, capsys):
+def test_out_of_memory_halves_the_batch_permanently_with_a_message(scan, capsys):
     model = Bright(most=3)
     batches = Batches(12, "slices")
     embedder = Embedder(model, scan, None, batches)
@@ -198,6 +198,6 @@ def test_other_errors_are_no_lack_of_memory():
 
 
 def test_padding_of_a_series_is_out_of_the_slices(tmp_path):
-    """What `refine` and `propagate` see."""
+    """The slices that `refine` and `propagate` use."""
     slices = ScanSlices.of(read_volume(write_padded_mr(tmp_path)), IntensityScale("mr", 0.5, 99.5))
     check_shown(np.stack([slices(z).numpy() for z in range(len(slices))]))

@@ -170,7 +170,7 @@ def with_(name, tensor):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             without("image_encoder.layers.2.blocks.1.mlp.fc2.weight"),
@@ -196,10 +196,10 @@ def with_(name, tensor):
         ),
     ],
 )
-def test_what_does_not_fit_is_named(change, told):
+def test_what_does_not_fit_is_named(change, message):
     file = published(network().state_dict())
     change(file)
-    with pytest.raises(RunError, match=told):
+    with pytest.raises(RunError, match=message):
         load_renamed(network(), fold_norms(file), RULES, Path("file"), "LiteMedSAM")
 
 
@@ -217,7 +217,7 @@ def real(litemedsam_file):
 
 
 def test_real_weights_answer_as_the_authors_own_program_does(real):
-    """The figures are from the published program with the published weights, on the same made-up picture."""
+    """The figures are from the published program with the published weights, on the same synthetic image."""
     rows, columns = torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij")
     grey = 0.5 + 0.25 * torch.sin(rows / 17) * torch.cos(columns / 23) + 0.25 * torch.sin(rows * columns / 2000)
     embedding = real.encode(grey.expand(1, 3, 256, 256))

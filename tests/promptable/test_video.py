@@ -202,7 +202,7 @@ def test_an_object_smaller_than_a_pixel_of_the_picture_is_seen(
 
 
 @pytest.mark.parametrize(
-    ("order", "prompts", "told"),
+    ("order", "prompts", "message"),
     [
         ([0, 1], {}, "at least one is needed"),
         ([0, 1], {2: TWO}, "must be in the order"),
@@ -216,9 +216,9 @@ def test_an_object_smaller_than_a_pixel_of_the_picture_is_seen(
     ],
 )
 def test_wrong_orders_and_masks_are_refused_at_once(
-    order: list[int], prompts: dict[int, Tensor], told: str, model: VideoModel, scan: Tensor
+    order: list[int], prompts: dict[int, Tensor], message: str, model: VideoModel, scan: Tensor
 ) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         model.propagate(scan, order, prompts)
 
 

@@ -58,7 +58,7 @@ def test_which_slices_are_annotated():
         (list(range(10)), [], [], "all 10 slices hold foreground"),
     ],
 )
-def test_annotations_that_cannot_be_carried(foreground, named, span, said):
+def test_annotations_that_cannot_be_propagated(foreground, named, span, said):
     meant = np.zeros((10, 4, 4), bool)
     meant[foreground, 1, 1] = True
     with pytest.raises(ScanError, match=said):

@@ -1,4 +1,4 @@
-"""`propagate`: an annotated slice in, the whole volume out, and what is told of it."""
+"""`propagate`: one annotated slice to the whole volume, and what is recorded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from frugalseg.propagation.propagate import propagate
 from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.refinement.refiner import overlap
 from tests.promptable.fake import Bright
-from tests.propagation.test_project import disc
+from tests.propagation.test_box_engine import disc
 
 DEPTH = 12
 SAME_AXES = np.diag([-2.0, -2.0, 3.0, 1.0])
@@ -63,7 +63,7 @@ def save(path, slices, affine=SAME_AXES):
 
 
 def slices_of(path):
-    """What a file shows, as slices (Z, H, W)."""
+    """The content of a file as slices (Z, H, W)."""
     image = nib.load(path)
     array = np.asarray(image.dataobj)
     return array.transpose(2, 1, 0) if image.affine[2, 2] else array[::-1, :, ::-1]
@@ -159,7 +159,7 @@ def test_slices_of_low_confidence_need_review(root):
 
 
 def test_annotated_slices_come_out_as_they_went_in_and_others_are_not_read(root):
-    """The labels of all slices are there; only the named one may be used, however wrong the others are."""
+    """All slices have labels; only the named one may be used, even if the others are wrong."""
     labels = anatomy()[1]
     wrong = labels.copy()
     wrong[[0, 3, 8]] = 7
@@ -212,7 +212,7 @@ def test_several_annotated_slices_meet(root):
 
 def test_between_two_annotated_slices_the_nearer_decides(tmp_path):
     class Stubborn:
-        """Finds the same in every slice, another from slice 2 than from slice 9."""
+        """Returns the same mask in every slice, one from slice 2 and another from slice 9."""
 
         def make_propagator(self, _scan):
             return lambda one, _masks, _state: (
@@ -430,7 +430,7 @@ def test_slices_come_one_by_one_so_there_is_no_batch_size():
 
 
 class Film:
-    """A video model that finds what is as bright as the prompted object, and remembers who asked for what."""
+    """A video model that finds what is as bright as the prompted object, and records its calls."""
 
     name, signature, recipe, device = "Film", "film", Bright.recipe, torch.device("cpu")
 

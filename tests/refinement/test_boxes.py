@@ -41,7 +41,7 @@ def test_pixels_that_touch_by_a_corner_hang_together():
 
 
 def test_a_body_is_one_piece_where_it_hangs_together_in_3d():
-    # A horseshoe: two legs in slice 0 that join in slice 1, and something of its own.
+    # A horseshoe: two legs in slice 0 that join in slice 1, and a separate part.
     volume = np.stack([slice_with((1, 5, 5, 4, 4), (1, 5, 30, 4, 4), (1, 30, 50, 3, 3)), slice_with((1, 5, 5, 4, 29))])
     parts = label_parts_3d(volume, 1)
     assert parts.max() == 2

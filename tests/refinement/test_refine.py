@@ -1,4 +1,4 @@
-"""Refining masks: what gets a box, what is taken, what is kept, and what the note says."""
+"""Refining masks: what gets a box, what is accepted, what is kept, and what predictions.json says."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_each_component_gets_its_box_and_small_ones_stay_as_they_are():
     result, counts = refined(image, given, model, margin_mm=3.0)
     assert np.array_equal(result, mask_of((1, 5, 5, 10, 10), (1, 40, 40, 10, 10)))
     assert len(model.boxes) == counts.organs["1"].boxes == 8
-    # One box for all holds what lies between them too.
+    # One box around all parts also contains what is between them.
     joined = refined(image, given, boxes="slice", margin_mm=3.0, min_iou=0.3)[0]
     assert joined[25, 25, 0] == 1
     # 64 pixels of 4 mm² are 256 mm².
@@ -207,7 +207,7 @@ def folders(tmp_path, monkeypatch):
 
 
 MODELS: list[Bright] = []
-"""Those that the commands of a test have loaded, the last one last."""
+"""The models loaded by a test's commands, in order."""
 
 
 def loaded(name):
@@ -290,7 +290,7 @@ def test_what_the_predicting_model_knew_of_the_scans_stays_known(folders):
 
 
 def test_carried_masks_are_refined_and_their_annotated_slices_still_not_scored(folders):
-    """`propagate` knows of no roles, and names the slices that a person drew."""
+    """`propagate` records no roles, but the manually annotated slices."""
     from frugalseg.evaluation.evaluate import evaluate
 
     source = {"method": "propagate", "settings": {}, "targets": {}, "roles": None, "annotated": {"a": [2], "b": [0, 3]}}

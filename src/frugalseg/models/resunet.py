@@ -23,7 +23,7 @@ from frugalseg.models.resnet import ResNetEncoder, ResNetShape
 from frugalseg.models.unet import DROPOUT, UNetDecoder
 from frugalseg.options import Norm
 
-POLYCL = ResNetShape(name="PolyCL's ResNet-18", depths=(2, 2, 2, 2), stem=32)
+POLYCL_RESNET18 = ResNetShape(name="PolyCL's ResNet-18", depths=(2, 2, 2, 2), stem=32)
 RESNET18 = ResNetShape(name="resnet18", depths=(2, 2, 2, 2))
 RESNET34 = ResNetShape(name="resnet34", depths=(3, 4, 6, 3))
 RESNET50 = ResNetShape(name="resnet50", depths=(3, 4, 6, 3), bottleneck=True)
@@ -65,7 +65,7 @@ def _make_backbone(shape: ResNetShape, source: str, *, imagenet: bool) -> Backbo
     )
 
 
-RESUNET = _make_backbone(POLYCL, "PolyCL (arXiv 2505.19208)", imagenet=False)
+RESUNET = _make_backbone(POLYCL_RESNET18, "PolyCL (arXiv 2505.19208)", imagenet=False)
 RESNET18_UNET = _make_backbone(RESNET18, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
 RESNET34_UNET = _make_backbone(RESNET34, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
 RESNET50_UNET = _make_backbone(RESNET50, "ResNet v1.5 (torchvision), PolyCL's decoder", imagenet=True)

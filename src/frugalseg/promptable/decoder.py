@@ -160,15 +160,15 @@ def decode_in_batches(
     """
     if prompts.points is None and prompts.boxes is None and prompts.masks is None:
         raise ValueError("prompts without boxes, points or masks")
-    count, (masks, side) = len(prompts.picture), shape
+    count, (masks, side) = len(prompts.image_index), shape
     logits = torch.empty(count, masks, side, side, device=device)
     scores = torch.empty(count, masks, device=device)
     for start in range(0, count, at_once):
         here = slice(start, start + at_once)
         part = Prompts(**{name: value[here].to(device) for name, value in vars(prompts).items() if value is not None})
         maps = {
-            name: whole.index_select(0, part.picture.to(whole.device)).to(device).float()
-            for name, whole in embedding.items()
+            name: features.index_select(0, part.image_index.to(features.device)).to(device).float()
+            for name, features in embedding.items()
         }
         logits[here], scores[here] = decode(maps, part)
     return Candidates(logits, scores)

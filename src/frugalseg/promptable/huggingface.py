@@ -255,7 +255,7 @@ def _drop_volatile(config: Any) -> Any:
 
 def _make_empty_points(prompts: Prompts) -> dict[str, Tensor]:
     """One padding point per prompt."""
-    count, device = len(prompts.picture), prompts.picture.device
+    count, device = len(prompts.image_index), prompts.image_index.device
     return {"points": torch.zeros(count, 1, 2, device=device), "labels": torch.full((count, 1), -1, device=device)}
 
 

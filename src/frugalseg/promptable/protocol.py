@@ -24,7 +24,7 @@ class Recipe:
     Attributes:
         size: side of the square input in pixels.
         mean, std: of each of the three channels, in the units of `scale`.
-        scale: largest grey value after windowing; 255 for models trained on 8-bit pictures, 1 for others.
+        scale: largest grey value after windowing; 255 for models trained on 8-bit images, 1 for others.
         stretch: whether each image is stretched to the full range of grey values (MedSAM) or keeps its window (SAM).
         levels: "8 bit" rounds grey values to 8 bits first, like the model's training images.
         fit: "longer side" scales the slice until its longer side fills the square, padded with zeros (SAM,
@@ -45,14 +45,14 @@ class Prompts:
     """N prompts, in pixels of the framed image, of at least one kind.
 
     Attributes:
-        picture: (N,) int64, index of each prompt's image in the embedding.
+        image_index: (N,) int64, index of each prompt's image in the embedding.
         boxes: (N, 4) float32 x0, y0, x1, y1, the maxima exclusive; or None.
         points: (N, P, 2) float32 x, y; or None.
         labels: (N, P) int64 of the points: 1 object, 0 background, −1 none.
         masks: (N, S, S) float32, logits of an earlier mask on the framed image, any side; or None.
     """
 
-    picture: Tensor
+    image_index: Tensor
     boxes: Tensor | None = None
     points: Tensor | None = None
     labels: Tensor | None = None

@@ -141,7 +141,7 @@ def decode_boxes(
     model: Promptable,
     frame: SquareFrame,
     embedding: Embedding,
-    picture: Sequence[int],
+    image_index: Sequence[int],
     boxes: Sequence[Box],
     several: bool = False,
 ) -> tuple[Tensor, Tensor]:
@@ -149,7 +149,7 @@ def decode_boxes(
 
     Args:
         model, frame, embedding: the model, and the frame and embedding of the slices.
-        picture: of each box, the index of its image in the embedding.
+        image_index: of each box, the index of its image in the embedding.
         boxes: in pixels of the slice.
         several: let the model return three masks per box and take the one with the highest score, instead of one mask.
 
@@ -157,7 +157,7 @@ def decode_boxes(
         Logits (N, H, W) float32 and the predicted IoU of each, (N,); on the model's device.
     """
     prompts = Prompts(
-        picture=torch.tensor(list(picture), dtype=torch.int64, device=model.device),
+        image_index=torch.tensor(list(image_index), dtype=torch.int64, device=model.device),
         boxes=frame.boxes_to_model(
             torch.tensor([list(box) for box in boxes], dtype=torch.float32, device=model.device)
         ),

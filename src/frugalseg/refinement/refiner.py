@@ -150,12 +150,12 @@ class Refiner:
         if prompted:
             order = sorted({piece.z for piece in prompted})
             embedding = embedder(order)
-            picture = {z: i for i, z in enumerate(order)}
+            index = {z: i for i, z in enumerate(order)}
 
             def decode(batch: Sequence[Piece]) -> tuple[Tensor, Tensor]:
                 boxes = [piece.box(self.options.margin_mm, scan.pixel_mm, scan.shape) for piece in batch]
                 several = self.options.candidates == "several"
-                indices = [picture[piece.z] for piece in batch]
+                indices = [index[piece.z] for piece in batch]
                 return decode_boxes(self.model, embedder.frame, embedding, indices, boxes, several)
 
             start = 0

@@ -42,7 +42,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def folder(folders: dict[str, Path], tmp_path: Path) -> Path:
-    """SAM's, free to spoil."""
+    """SAM's folder, to be damaged."""
     return Path(shutil.copytree(folders["sam"], tmp_path / "sam"))
 
 
@@ -51,7 +51,7 @@ def pictures(count: int) -> Tensor:
 
 
 def on(picture: int, count: int, **prompts: Tensor) -> Prompts:
-    return Prompts(picture=torch.full((count,), picture), **prompts)
+    return Prompts(image_index=torch.full((count,), picture), **prompts)
 
 
 def spoil(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
@@ -104,7 +104,7 @@ def test_prompts_of_several_pictures_in_one_batch(
 ) -> None:
     ours = model(folders[name])
     embedding = ours.encode(pictures(2))
-    prompts = Prompts(picture=torch.tensor([1, 0, 1]), boxes=BOXES)
+    prompts = Prompts(image_index=torch.tensor([1, 0, 1]), boxes=BOXES)
     together = ours.decode(embedding, prompts)
     monkeypatch.setattr(hf, "PROMPTS_PER_BATCH", 2)
     torch.testing.assert_close(ours.decode(embedding, prompts).logits, together.logits, **NEAR)
@@ -212,7 +212,7 @@ def test_nothing_is_fetched(folders: dict[str, Path], monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             lambda weights: weights.pop("mask_decoder.iou_token.weight"),
@@ -227,10 +227,10 @@ def test_nothing_is_fetched(folders: dict[str, Path], monkeypatch: pytest.Monkey
     ],
 )
 def test_weights_of_another_model_are_told(
-    folder: Path, change: Callable[[dict[str, Tensor]], object], told: str
+    folder: Path, change: Callable[[dict[str, Tensor]], object], message: str
 ) -> None:
     spoil(folder, change)
-    with pytest.raises(RunError, match=told):
+    with pytest.raises(RunError, match=message):
         model(folder)
 
 

@@ -26,7 +26,7 @@ from tests.promptable import original_files as files
 CPU = torch.device("cpu")
 VIT = {"b": (768, 12, 12, (2, 5, 8, 11)), "l": (1024, 24, 16, (5, 11, 17, 23)), "h": (1280, 32, 16, (7, 15, 23, 31))}
 SAM_PARAMETERS = {"b": 93_735_472 + 256, "l": 312_342_832 + 256, "h": 641_090_608 + 256}
-"""As others count them, and 2 × 128 numbers of the encoding of places, which are none to them."""
+"""Parameters as published, plus the 2 × 128 numbers of the positional encoding, which are not counted there."""
 HIERAS = {"tiny": (96, (1, 2, 7, 2), 7), "small": (96, (1, 2, 11, 2), 7), "base+": (112, (2, 3, 16, 3), 14)}
 HIERAS["large"] = (144, (2, 6, 36, 4), 7)
 SAM2_MILLIONS = {"tiny": 38.9, "small": 46.0, "base+": 80.8, "large": 224.4}
@@ -53,7 +53,7 @@ def tiny_hiera(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fits(theirs: files.Shapes, rules: Any, network: Any) -> None:
-    """Every name finds a place of its shape, and every place is found once; the encoding of places twice."""
+    """Every renamed weight has its shape, each name once; the positional encoding twice."""
     ours = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     del ours["shared_image_embedding.positional_embedding"]
     assert len({rename_key(name, rules) for name in theirs}) == len(theirs)
@@ -168,7 +168,7 @@ def test_a_sam_file_makes_a_working_model(sam_weights: dict[str, Tensor], tmp_pa
     assert model.recipe == replace(SAM, size=64)
     assert model.name == "SAM (sam_vit_tiny.pth)"
     pixels = torch.randn(1, 3, 64, 64)
-    prompts = Prompts(picture=torch.tensor([0]), boxes=torch.tensor([[8.0, 8.0, 50.0, 50.0]]))
+    prompts = Prompts(image_index=torch.tensor([0]), boxes=torch.tensor([[8.0, 8.0, 50.0, 50.0]]))
     found = model.decode(model.encode(pixels), prompts)
     with torch.no_grad():
         theirs = network(
@@ -217,7 +217,9 @@ def test_a_sam_2_file_makes_both_models(tmp_path: Path) -> None:
     with torch.no_grad():
         same = network.get_image_embeddings(torch.zeros(1, 3, 512, 512))[-1]
     torch.testing.assert_close(model.encode(torch.zeros(1, 3, 512, 512))["image"], same)
-    found = model.decode(embedding, Prompts(picture=torch.tensor([0]), boxes=torch.tensor([[8.0, 8.0, 300.0, 200.0]])))
+    found = model.decode(
+        embedding, Prompts(image_index=torch.tensor([0]), boxes=torch.tensor([[8.0, 8.0, 300.0, 200.0]]))
+    )
     assert found.logits.shape == (1, 1, 128, 128)
 
 
@@ -228,7 +230,7 @@ def test_a_sam_2_of_a_size_that_nobody_published(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             lambda weights: weights.pop("mask_decoder.iou_token.weight"),
@@ -259,10 +261,10 @@ def test_a_sam_2_of_a_size_that_nobody_published(tmp_path: Path) -> None:
     ],
 )
 def test_files_of_another_model_are_told(
-    change: Callable[[dict[str, Tensor]], object], told: str, sam_weights: dict[str, Tensor], tmp_path: Path
+    change: Callable[[dict[str, Tensor]], object], message: str, sam_weights: dict[str, Tensor], tmp_path: Path
 ) -> None:
     change(sam_weights)
-    with pytest.raises(RunError, match=told) as caught:
+    with pytest.raises(RunError, match=message) as caught:
         load_original_checkpoint(given(tmp_path / "sam.pth", sam_weights), CPU)
     assert "sam.pth" in caught.value.problem
 

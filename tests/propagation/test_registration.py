@@ -1,4 +1,4 @@
-"""Where tissue has gone from one slice to the next."""
+"""Registration of neighbouring slices."""
 
 from __future__ import annotations
 
