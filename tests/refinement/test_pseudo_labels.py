@@ -120,7 +120,7 @@ def test_without_self_training_there_is_nothing_to_refine(cohort, tmp_path):
 
 def test_a_model_that_is_not_there_is_told_before_any_training(cohort, tmp_path, monkeypatch):
     monkeypatch.undo()
-    with pytest.raises(OptionError, match="no weights 'nothing'"):
+    with pytest.raises(OptionError, match="unknown weights 'nothing'"):
         finetune(options(cohort, tmp_path / "out", semi="self-training", refine="nothing"))
     assert not (tmp_path / "out").exists()
 
