@@ -16,7 +16,7 @@ from frugalseg.engine.device import describe_device, find_device
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import WeightsFetchOptions
-from frugalseg.promptable.framing import Frame
+from frugalseg.promptable.framing import SquareFrame
 from frugalseg.promptable.load import load_promptable
 from frugalseg.promptable.protocol import Prompts
 from frugalseg.weights.commands import weights_fetch
@@ -34,7 +34,7 @@ def main() -> None:
     for precision in ("32", "bf16"):
         model = load_promptable("litemedsam", device, precision)
         slices = torch.rand(1, 256, 256, generator=torch.Generator().manual_seed(0))
-        pixels = Frame.of((256, 256), model.recipe).pixels(slices, model.recipe)
+        pixels = SquareFrame.of((256, 256), model.recipe).to_model_input(slices, model.recipe)
         corners = torch.randint(0, 120, (BOXES, 2), generator=torch.Generator().manual_seed(0)).float()
         prompts = Prompts(torch.zeros(BOXES, dtype=torch.long), boxes=torch.cat([corners, corners + 100], dim=1))
         embedding = model.encode(pixels)
@@ -69,17 +69,17 @@ def outlines(model) -> list[tuple[str, str, str]]:
     scan = axial_slices(canonical(read_volume(DATA / "dicom_ct"))[0].array).astype("float32")
     labels = axial_slices(canonical(read_labels(DATA / "example_seg_dicom.nii.gz"))[0].array)
     grey = torch.from_numpy(((scan + 160) / 400).clip(0, 1))
-    frame = Frame.of(tuple(grey.shape[1:]), model.recipe)
+    frame = SquareFrame.of(tuple(grey.shape[1:]), model.recipe)
     found = {organ: [] for organ in ORGANS}
     for z in range(len(grey)):
         truths = {organ: torch.from_numpy(labels[z] == value) for organ, value in ORGANS.items()}
         truths = {organ: truth for organ, truth in truths.items() if truth.sum() >= 50}
         if not truths:
             continue
-        boxes = frame.boxes_in(torch.stack([box_of(truth) for truth in truths.values()]))
-        embedding = model.encode(frame.pixels(grey[z : z + 1], model.recipe))
+        boxes = frame.boxes_to_model(torch.stack([box_of(truth) for truth in truths.values()]))
+        embedding = model.encode(frame.to_model_input(grey[z : z + 1], model.recipe))
         logits, _ = model.decode(embedding, Prompts(torch.zeros(len(boxes), dtype=torch.long), boxes=boxes)).best()
-        for (organ, truth), mask in zip(truths.items(), frame.masks_out(logits).cpu() > 0, strict=True):
+        for (organ, truth), mask in zip(truths.items(), frame.masks_to_slice(logits).cpu() > 0, strict=True):
             found[organ].append(float(2 * (mask & truth).sum() / (mask.sum() + truth.sum())))
     return [
         (

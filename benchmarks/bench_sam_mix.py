@@ -21,8 +21,8 @@ from transformers import SamConfig, SamModel
 from frugalseg.engine.allocator import keep_freed_memory
 from frugalseg.engine.device import autocast, resolve_precision
 from frugalseg.options import Precision
-from frugalseg.promptable.huggingface import as_promptable
-from frugalseg.promptable.litemedsam import LiteMedSAM, Network
+from frugalseg.promptable.huggingface import to_promptable
+from frugalseg.promptable.litemedsam import LiteMedSAM, LiteMedSAMNetwork
 from frugalseg.promptable.protocol import Promptable
 from frugalseg.promptable.tinyvit import TinyViT
 from frugalseg.sam_mix.branch import SamBranch
@@ -37,11 +37,11 @@ SLICES, MASKS, SIDE = 8, 4, 128
 
 
 def litemedsam() -> Promptable:
-    return LiteMedSAM(Network(TinyViT()), "random", CPU, "32")
+    return LiteMedSAM(LiteMedSAMNetwork(TinyViT()), "random", CPU, "32")
 
 
 def vit_b() -> Promptable:
-    return as_promptable(SamModel(SamConfig()), Path("sam-vit-base"), CPU, "32")
+    return to_promptable(SamModel(SamConfig()), Path("sam-vit-base"), CPU, "32")
 
 
 def main() -> None:

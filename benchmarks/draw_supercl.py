@@ -17,7 +17,7 @@ from skimage.segmentation import mark_boundaries
 
 from frugalseg.dataset.store import SliceStore
 from frugalseg.models.registry import build_projection
-from frugalseg.models.saved import load_encoder, read_network
+from frugalseg.models.saved import load_encoder, read_network_record
 from frugalseg.pretraining.supercl import cells_of, nearest_neighbour_groups, superpixel_means
 from frugalseg.pretraining.views import VIEW_GROUPS
 from frugalseg.records.model import EncoderRecord
@@ -27,7 +27,7 @@ SLICES, CELLS = 12, 32
 
 def main(store_folder: Path, run: Path, picture: Path) -> None:
     store = SliceStore.open(store_folder)
-    record = read_network(EncoderRecord, run)
+    record = read_network_record(EncoderRecord, run)
     network = build_projection(record.backbone, record.norm).eval()
     load_encoder(network.encoder, run)
     rng = np.random.default_rng(2)

@@ -21,7 +21,7 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.checkpoint import load_checkpoint, save_checkpoint
 from frugalseg.errors import FrugalsegError
-from frugalseg.models.saved import read_network
+from frugalseg.models.saved import read_network_record
 from frugalseg.options import PredictOptions
 from frugalseg.records.model import EncoderRecord
 from frugalseg.segmentation.predict import Predictor
@@ -169,7 +169,7 @@ WRONG = [None, -7, 10**9, 0.5, float("nan"), "x", [], {}, [[]], True]
 USES = {
     "store/store.json": lambda root: SliceSource(SliceStore.open(root / "store"), torch.device("cpu"), True),
     "store/split.json": lambda root: SliceStore.open(root / "store").split(),
-    "pre/model.json": lambda root: read_network(EncoderRecord, root / "pre"),
+    "pre/model.json": lambda root: read_network_record(EncoderRecord, root / "pre"),
     "fit/model.json": lambda root: Predictor.load(
         PredictOptions(model=root / "fit", images=root / "images", out=root / "new", device="cpu")
     ),
@@ -300,7 +300,7 @@ def test_weights_of_another_network(way, capsys):
     path = way / "fit" / "model.safetensors"
     rewrite(path, (way / "pre" / "model.safetensors").read_bytes())
     assert COMMANDS["predict"](way) == 1
-    assert f"{path} does not belong to model.json beside it" in capsys.readouterr().err
+    assert f"{path} does not fit model.json beside it: the weight" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

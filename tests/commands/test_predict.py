@@ -121,7 +121,7 @@ def test_resume_predicts_and_refines_only_the_repaired_scan(model, broken, tmp_p
     given = PredictOptions(**vars(options(model, out, refine="litemedsam")) | {"images": broken})
     with pytest.raises(ScanError) as caught:
         predict(given)
-    assert "by the same command with --resume" in caught.value.cure
+    assert "command with --resume" in caught.value.cure
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")}
     (broken / "scan_02.nii.gz").write_bytes((model / "images" / "scan_02.nii.gz").read_bytes())
     assert len(predict(replace(given, resume="yes"))) == 4

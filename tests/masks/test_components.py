@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from frugalseg.masks.components import clean
+from frugalseg.masks.components import filter_components
 
 
 def naive(classes, numbers):
@@ -22,7 +22,7 @@ def test_equals_the_loops_on_random_blobs():
         noise = ndimage.gaussian_filter(rng.normal(size=(20, 21, 22)), 1.5)
         classes = (np.digitize(noise, [0.08, 0.14])).astype(np.uint8)
         for keep, numbers in {("largest",): [1], ("all", "largest"): [2], ("largest", "largest"): [1, 2]}.items():
-            assert np.array_equal(clean(classes.copy(), keep), naive(classes, numbers))
+            assert np.array_equal(filter_components(classes.copy(), keep), naive(classes, numbers))
 
 
 def test_corner_contact_joins_and_other_classes_stay():
@@ -30,18 +30,18 @@ def test_corner_contact_joins_and_other_classes_stay():
     classes[0, 0, 0] = classes[1, 1, 1] = 1
     classes[5, 5, 5] = 1
     classes[3, 3, 3] = classes[0, 5, 0] = 2
-    kept = clean(classes, ["largest", "all"])
+    kept = filter_components(classes, ["largest", "all"])
     assert kept[0, 0, 0] == kept[1, 1, 1] == 1
     assert kept[5, 5, 5] == 0
     assert (kept == 2).sum() == 2
 
 
 def test_absent_class_is_no_error():
-    assert clean(np.zeros((3, 3, 3), np.uint8), ["largest", "core"]).sum() == 0
+    assert filter_components(np.zeros((3, 3, 3), np.uint8), ["largest", "core"]).sum() == 0
 
 
 def liver_and_heart(bridge):
-    """A large box, and a smaller one that touches it by a bridge `bridge` pixels wide and one slice high."""
+    """A large box, and a smaller one connected to it by a bridge `bridge` pixels wide and one slice high."""
     classes = np.zeros((12, 40, 40), np.uint8)
     classes[2:10, 4:24, 4:36] = 1
     classes[3:9, 28:38, 10:20] = 2
@@ -55,8 +55,8 @@ def test_core_cuts_a_thin_bridge_and_keeps_the_organ_whole():
     classes, heart = liver_and_heart(bridge=3)
     liver = np.zeros_like(heart)
     liver[2:10, 4:24, 4:36] = True
-    assert clean(classes.copy(), ["largest"])[heart].all()
-    core = clean(classes.copy(), ["core"])
+    assert filter_components(classes.copy(), ["largest"])[heart].all()
+    core = filter_components(classes.copy(), ["core"])
     assert not core[heart].any()
     assert core[liver].mean() > 0.99  # of a box, the corners go
     assert core.sum() <= liver.sum() + 3 * 4
@@ -66,13 +66,13 @@ def test_core_of_something_thin_is_its_largest_component():
     classes = np.zeros((5, 20, 20), np.uint8)
     classes[2, 3, 2:15] = 1
     classes[4, 10, 2:5] = 1
-    assert np.array_equal(clean(classes.copy(), ["core"]), clean(classes.copy(), ["largest"]))
+    assert np.array_equal(filter_components(classes.copy(), ["core"]), filter_components(classes.copy(), ["largest"]))
 
 
 def test_core_scales_with_the_slices():
-    """The same anatomy on pixels half the size needs twice the reach."""
+    """The same anatomy with pixels of half the size needs twice the reach."""
     coarse, heart = liver_and_heart(bridge=5)
     fine = coarse.repeat(2, axis=1).repeat(2, axis=2)
-    kept = clean(fine.copy(), ["core"], reach=4)[:, ::2, ::2]
+    kept = filter_components(fine.copy(), ["core"], reach=4)[:, ::2, ::2]
     assert not kept[heart].any()
-    assert np.mean(kept != clean(coarse.copy(), ["core"], reach=2)) < 0.005
+    assert np.mean(kept != filter_components(coarse.copy(), ["core"], reach=2)) < 0.005

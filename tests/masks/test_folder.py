@@ -1,4 +1,4 @@
-"""The folder of masks: what it says of scans that failed, and of a run that differs from the one begun."""
+"""The folder of masks: messages about failed scans, and about a run with other options than the interrupted one."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def test_only_what_is_there_of_scans_that_are_the_same_is_done(tmp_path, capsys)
     going_on = again(out, "a", "b", "c")
     assert list(going_on.done) == ["c"]
     said = capsys.readouterr().err
-    assert "a: its mask is gone; it is done again" in said
-    assert "b: the scan is not the one noted before; it is done again" in said
+    assert "a: its mask is missing and is made again" in said
+    assert "b: the scan has changed; its mask is made again" in said
     made = []
     going_on.fill(lambda case, path: made.append(case) or make(case, path), "CPU")
     assert made == ["a", "b"]
@@ -119,7 +119,7 @@ def test_after_a_broken_scan_the_same_command_with_resume_does_it_alone(tmp_path
     with pytest.raises(ScanError) as caught:
         folder(tmp_path / "out", "a", "broken", "c").fill(make, "CPU")
     assert caught.value.cure == (
-        "repair or remove them, and predict by the same command with --resume: it does those that are missing"
+        "repair or remove them, then rerun the same predict command with --resume: it makes the missing masks"
     )
     made = []
 

@@ -1,4 +1,4 @@
-"""What holds of every backbone."""
+"""Properties of every backbone."""
 
 from __future__ import annotations
 
@@ -155,11 +155,11 @@ def test_norms_are_asked_for_owned_or_preferred():
     assert choose_norm("unet", "batch", "instance") == "batch"
     assert choose_norm("resunet", None, "instance_affine") == "batch"
     assert choose_norm("resunet", "instance_affine", "batch") == "instance_affine"
-    with pytest.raises(OptionError, match=r"--norm instance does not go with --backbone transunet\n.*batch"):
+    with pytest.raises(OptionError, match=r"--norm instance is not available for --backbone transunet\n.*batch"):
         choose_norm("transunet", "instance", "batch")
     with pytest.raises(OptionError, match="choose one of: .*transunet"):
         choose_norm("vnet", None, "batch")
-    with pytest.raises(OptionError, match="--norm instance does not go with --backbone resunet"):
+    with pytest.raises(OptionError, match="--norm instance is not available for --backbone resunet"):
         build_segmenter("resunet", 1, "instance")
 
 

@@ -1,4 +1,4 @@
-"""Files are made up here: right names and shapes, random values."""
+"""Published weights: synthetic files with the right names and shapes, and random values."""
 
 from __future__ import annotations
 
@@ -107,11 +107,11 @@ def test_timm_s_config_tells_architecture_and_normalisation(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     grey = ResNetEncoder(TINY, "batch").eval()
     assert load_imagenet(TINY, grey, path).std == (0.5, 0.25, 0.5)
-    with pytest.raises(RunError, match="is of resnet10, .* needed is resnet18"):
+    with pytest.raises(RunError, match="is of resnet10, .* expected resnet18"):
         load_imagenet(ResNetShape(name="resnet18", depths=(2, 2, 2, 2)), grey, path)
     config["pretrained_cfg"]["std"] = [0.5]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(RunError, match="names no mean and std of three colours"):
+    with pytest.raises(RunError, match="states no mean and std of three colours"):
         load_imagenet(TINY, grey, path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(RunError, match=r"config.json, beside the weights, cannot be read"):
@@ -154,15 +154,18 @@ def without(network, name):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda n: without(n, "layer2.0.conv2.weight"), "it has no layer2.0.conv2.weight"),
+        (lambda n: without(n, "layer2.0.conv2.weight"), "the weight layer2.0.conv2.weight is missing"),
         (lambda n: without(n, "conv1.weight"), "it has no conv1.weight over three colours"),
         (lambda n: without(n, "bn1.running_mean"), "it has no conv1.weight over three colours with a bn1"),
-        (lambda n: changed(n, layer1__3__conv1__weight=torch.rand(1)), "has no layer1.3.conv1.weight"),
+        (
+            lambda n: changed(n, layer1__3__conv1__weight=torch.rand(1)),
+            "the weight layer1.3.conv1.weight is unexpected",
+        ),
         (lambda n: changed(n, conv1__weight=torch.rand(64, 1, 7, 7)), "over three colours"),
         (lambda n: changed(n, conv1__weight=torch.rand(32, 3, 7, 7)), r"conv1.weight has the shape \(32, 1, 7, 7\)"),
         (lambda n: changed(n, bn1__running_mean=torch.rand(3)), r"bn1.running_mean has the shape \(3,\), .*\(64,\)"),
         (lambda n: changed(n, layer1__0__bn1__bias=torch.full((64,), torch.nan)), "layer1.0.bn1.bias .* not finite"),
-        (lambda n: changed(n, conv1__bias=torch.rand(3)), "has no conv1.bias"),
+        (lambda n: changed(n, conv1__bias=torch.rand(3)), "the weight conv1.bias is unexpected"),
         (lambda n: {"state_dict": 3}, "not a table of tensors"),
         (lambda n: [torch.rand(1)], "not a table of tensors"),
     ],
@@ -347,14 +350,17 @@ def test_positions_of_another_grid_keep_their_corners(tmp_path):
     [
         (lambda a: a.pop("conv_root/kernel"), "a ViT without the ResNet"),
         (lambda a: a.clear() or a.update(x=np.zeros(1)), "it is without conv_root/kernel"),
-        (lambda a: a.pop("block2/unit2/gn1/scale"), "it has no block2/unit2/gn1/scale"),
-        (lambda a: a.update({"Transformer/encoderblock_2/LayerNorm_0/scale": np.zeros(24)}), "no .*encoderblock_2"),
+        (lambda a: a.pop("block2/unit2/gn1/scale"), "the weight block2/unit2/gn1/scale is missing"),
+        (
+            lambda a: a.update({"Transformer/encoderblock_2/LayerNorm_0/scale": np.zeros(24)}),
+            "encoderblock_2/.* is unexpected",
+        ),
         (lambda a: a.update({"embedding/kernel": np.zeros((1, 1, 512, 32))}), r"embedding/kernel .*\(32, 512, 1, 1\)"),
         (lambda a: a.update({"embedding/kernel": np.zeros(3)}), r"embedding/kernel has the shape \(3,\)"),
         (lambda a: a.update({"conv_root/kernel": np.full((7, 7, 3, 32), np.inf)}), "conv_root/kernel .* not finite"),
         (
             lambda a: a.update({"Transformer/posembed_input/pos_embedding": np.zeros((1, 12, 24))}),
-            "positions are no square",
+            "positions are not a square grid",
         ),
     ],
 )

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from frugalseg.models.resnet_v2 import ResNetV2, Root, StandardisedConv, standardised
+from frugalseg.models.resnet_v2 import ResNetV2, Root, StandardisedConv, standardise
 from frugalseg.models.transunet import SMALL, TransUNetEncoder
-from frugalseg.models.vit import Block, Transformer, resampled
+from frugalseg.models.vit import Transformer, TransformerBlock, resample_positions
 
 
 @pytest.fixture(autouse=True)
@@ -16,8 +16,8 @@ def seed():
 
 
 def test_a_block_is_pytorch_s_own():
-    """nn.TransformerEncoderLayer, norms first, is the same arithmetic in other names."""
-    ours = Block(48, 3, 96, dropout=0.0)
+    """nn.TransformerEncoderLayer with pre-normalisation computes the same with other names."""
+    ours = TransformerBlock(48, 3, 96, dropout=0.0)
     theirs = nn.TransformerEncoderLayer(
         48, 3, 96, dropout=0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
     )
@@ -43,7 +43,7 @@ def test_a_block_is_pytorch_s_own():
 
 
 def test_attention_is_the_formula():
-    attention = Block(12, 3, 8, 0.0).attention
+    attention = TransformerBlock(12, 3, 8, 0.0).attention
     x = torch.randn(1, 5, 12)
     weight, bias = attention.qkv.weight, attention.qkv.bias
     q, k, v = (F.linear(x[0], weight[i * 12 : i * 12 + 12], bias[i * 12 : i * 12 + 12]) for i in range(3))
@@ -55,7 +55,7 @@ def test_attention_is_the_formula():
 
 
 def test_standardised_kernels_have_mean_0_and_variance_1():
-    kernel = standardised(torch.randn(8, 4, 3, 3) * 3 + 1)
+    kernel = standardise(torch.randn(8, 4, 3, 3) * 3 + 1)
     assert kernel.mean(dim=(1, 2, 3)).abs().max() < 1e-6
     assert (kernel.var(dim=(1, 2, 3), unbiased=False) - 1).abs().max() < 1e-4
 
@@ -77,7 +77,7 @@ def test_equal_slices_give_what_one_gives():
 
 
 def test_the_range_of_grey_values_does_not_matter_inside():
-    """Google's weights saw [−1, 1]; scans are in [0, 1]."""
+    """Google's weights were trained on [−1, 1]; scans are in [0, 1]."""
     trunk = ResNetV2(1, 32, (1, 1, 1))
     x = torch.rand(1, 1, 64, 64)
     narrow, wide = trunk.conv_root(x), trunk.conv_root(2 * x - 1)
@@ -105,8 +105,8 @@ def test_any_multiple_of_16(size):
 def test_positions_are_resampled_along_their_own_axes():
     rows, columns = torch.meshgrid(torch.linspace(0, 1, 4), torch.linspace(0, 1, 4), indexing="ij")
     table = torch.stack([rows, columns], dim=2).reshape(1, 16, 2)
-    assert resampled(table, (4, 4)) is table
-    found = resampled(table, (3, 5)).reshape(3, 5, 2)
+    assert resample_positions(table, (4, 4)) is table
+    found = resample_positions(table, (3, 5)).reshape(3, 5, 2)
     assert torch.allclose(found[..., 0], torch.linspace(0, 1, 3)[:, None].expand(3, 5), atol=1e-6)
     assert torch.allclose(found[..., 1], torch.linspace(0, 1, 5)[None].expand(3, 5), atol=1e-6)
 

@@ -41,7 +41,7 @@ class Bright:
         grid = torch.arange(RECIPE.size) + 0.5
         x0, y0, x1, y1 = (side[:, None, None] for side in prompts.boxes.unbind(1))
         inside = (grid >= x0) & (grid < x1) & (grid[:, None] >= y0) & (grid[:, None] < y1)
-        picture = embedding["image"][prompts.picture, 0]
+        picture = embedding["image"][prompts.image_index, 0]
         bright = inside & (picture > self.threshold)
         if not several:
             return Candidates(_logits(bright)[:, None], torch.full((len(bright), 1), self.score))

@@ -1,4 +1,4 @@
-"""What the authors' own files hold: names and shapes, written down from the modules of their code.
+"""Content of the authors' files: names and shapes, as defined by the modules of their code.
 
 segment-anything: modeling/{image_encoder,prompt_encoder,mask_decoder,transformer}.py and build_sam.py;
 SAM-HQ: segment_anything/modeling/mask_decoder_hq.py; SAM 2: sam2/modeling/{backbones/hieradet,backbones/image_encoder,
@@ -54,7 +54,7 @@ def prompt_encoder(name: str, width: int, mask: int) -> Shapes:
 
 
 def mask_decoder(name: str, width: int, hidden: int, score: int, two_layers: bool) -> Shapes:
-    """SAM's decoder; SAM 2 names the transformer's two layers otherwise."""
+    """SAM's decoder; SAM 2 has other names for the transformer's two layers."""
     shapes: Shapes = {f"{name}.iou_token.weight": (1, width), f"{name}.mask_tokens.weight": (4, width)}
     for i in range(2):
         layer = f"{name}.transformer.layers.{i}"
@@ -108,7 +108,7 @@ def sam(
 
 
 def sam_hq(hidden: int = 768, width: int = 256) -> Shapes:
-    """What SAM-HQ's file holds besides SAM's."""
+    """The weights of SAM-HQ's file that SAM's does not have."""
     name = "mask_decoder"
     shapes: Shapes = {f"{name}.hf_token.weight": (1, width)}
     shapes |= mlp(f"{name}.hf_mlp", (width, width, width, width // 8))
@@ -206,7 +206,7 @@ def random_weights(shapes: Shapes, seed: int = 0) -> dict[str, Tensor]:
 
 
 def save_hollow(shapes: Shapes, path: Path, wrapper: str | None = None) -> Path:
-    """A file of all these shapes that takes no room: every tensor shows one number many times."""
+    """A file of all these shapes that is small: every tensor is one number, expanded."""
     weights = {name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}
     torch.save({wrapper: weights} if wrapper else weights, path)
     return path

@@ -1,4 +1,4 @@
-"""Embeddings on disk: free when they fit, refused when they do not, never read half."""
+"""Cached embeddings: reused when they fit, refused when they do not, never read incompletely."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.promptable.batches import Batches
-from frugalseg.promptable.embeddings import Embedder, EmbeddingCache, ScanSlices, digest_of, half, signature_of
+from frugalseg.promptable.embeddings import (
+    Embedder,
+    EmbeddingCache,
+    ScanSlices,
+    hash_signature,
+    make_embedding_signature,
+    to_half_precision,
+)
 from tests.padded import check_shown, write_padded_mr
 from tests.promptable.fake import Bright
 from tests.scans import AFFINE_LPS, tiny_scan
@@ -53,14 +60,14 @@ def test_only_what_is_missing_is_encoded_and_the_order_stays(scan, tmp_path):
 
 @pytest.mark.parametrize("other", ["voxel", "window", "model", "recipe"])
 def test_whatever_changes_the_embedding_changes_the_signature(scan, other):
-    before = digest_of(signature_of(scan, Bright()))
+    before = hash_signature(make_embedding_signature(scan, Bright()))
     model = Bright(signature="another" if other == "model" else "bright")
     if other == "recipe":
         model.recipe = replace(model.recipe, stretch=True)
     array = scan.volume.array.copy()
     array[3, 4, 5] += other == "voxel"
     changed = ScanSlices.of(Volume(array, AFFINE_LPS), IntensityScale("ct", -160, 200 if other == "window" else 240))
-    assert digest_of(signature_of(changed, model)) != before
+    assert hash_signature(make_embedding_signature(changed, model)) != before
 
 
 def test_another_image_or_model_never_finds_these_embeddings(scan, tmp_path):
@@ -72,7 +79,7 @@ def test_another_image_or_model_never_finds_these_embeddings(scan, tmp_path):
 
 
 def test_a_wrong_signature_is_refused(scan, tmp_path):
-    right = signature_of(scan, Bright())
+    right = make_embedding_signature(scan, Bright())
     here, there = EmbeddingCache(tmp_path, right), EmbeddingCache(tmp_path, replace(right, model="another"))
     there.put(0, {"image": torch.ones(1, 2)})
     (there.folder / "0000.safetensors").rename(here.folder / "0000.safetensors")
@@ -80,7 +87,7 @@ def test_a_wrong_signature_is_refused(scan, tmp_path):
         here.get(0)
     label = here.folder / "signature.json"
     replace(right, image="another").write(label)
-    with pytest.raises(StoreError, match="its image is another"):
+    with pytest.raises(StoreError, match="its image differs"):
         EmbeddingCache(tmp_path, right)
     label.write_text("{")
     with pytest.raises(StoreError, match="damaged"):
@@ -102,7 +109,7 @@ def test_a_damaged_file_is_encoded_again_and_said(scan, tmp_path):
 
 
 def test_a_killed_write_leaves_no_file_that_is_read(scan, tmp_path, monkeypatch):
-    cache = EmbeddingCache(tmp_path, signature_of(scan, Bright()))
+    cache = EmbeddingCache(tmp_path, make_embedding_signature(scan, Bright()))
 
     def dies(*_):
         raise KeyboardInterrupt
@@ -116,7 +123,10 @@ def test_a_killed_write_leaves_no_file_that_is_read(scan, tmp_path, monkeypatch)
 
 
 def test_half_precision_unless_a_value_is_too_large():
-    small, large = half({"a": torch.tensor([1.0 / 3])}), half({"a": torch.tensor([1.0 / 3]), "b": torch.tensor([1e6])})
+    small, large = (
+        to_half_precision({"a": torch.tensor([1.0 / 3])}),
+        to_half_precision({"a": torch.tensor([1.0 / 3]), "b": torch.tensor([1e6])}),
+    )
     assert small["a"].dtype == torch.float16
     assert large["a"].dtype == large["b"].dtype == torch.float32
 
@@ -132,7 +142,7 @@ def test_a_slice_is_kept_alike_whatever_slices_it_was_encoded_with(scan, tmp_pat
     assert types == {torch.float16, torch.float32}
 
 
-def test_out_of_memory_halves_the_batch_for_good_and_says_so(scan, capsys):
+def test_out_of_memory_halves_the_batch_permanently_with_a_message(scan, capsys):
     model = Bright(most=3)
     batches = Batches(12, "slices")
     embedder = Embedder(model, scan, None, batches)
@@ -141,8 +151,8 @@ def test_out_of_memory_halves_the_batch_for_good_and_says_so(scan, capsys):
     assert model.encoded == [3, 3, 3, 3]
     assert batches.size == 3
     said = capsys.readouterr().err
-    assert "out of memory with 12 slices at once; going on with 6" in said
-    assert "going on with 3" in said
+    assert "out of memory with 12 slices at once; continuing with 6" in said
+    assert "continuing with 3" in said
     with pytest.raises(DeviceError, match="is too small for one of the slices"):
         embed(Bright(most=0), scan, None)
 
@@ -188,6 +198,6 @@ def test_other_errors_are_no_lack_of_memory():
 
 
 def test_padding_of_a_series_is_out_of_the_slices(tmp_path):
-    """What `refine` and `propagate` see."""
+    """The slices that `refine` and `propagate` use."""
     slices = ScanSlices.of(read_volume(write_padded_mr(tmp_path)), IntensityScale("mr", 0.5, 99.5))
     check_shown(np.stack([slices(z).numpy() for z in range(len(slices))]))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,11 +12,11 @@ from frugalseg.errors import RunError
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.promptable.decoder import ALL, ONE, SEVERAL, decode_masks
-from frugalseg.promptable.framing import Frame
-from frugalseg.promptable.litemedsam import RECIPE, LiteMedSAM, Network, is_litemedsam, load_litemedsam
+from frugalseg.promptable.framing import SquareFrame
+from frugalseg.promptable.litemedsam import RECIPE, LiteMedSAM, LiteMedSAMNetwork, is_litemedsam, load_litemedsam
 from frugalseg.promptable.protocol import Prompts, Recipe
-from frugalseg.promptable.state_dict_keys import PROMPTS_AND_DECODER, load_strict
-from frugalseg.promptable.tinyvit import PUBLISHED_NAMES, Block, TinyViT, WindowAttention, fold_norms
+from frugalseg.promptable.state_dict_keys import PROMPTS_AND_DECODER, load_renamed
+from frugalseg.promptable.tinyvit import PUBLISHED_NAMES, TinyViT, TinyViTBlock, WindowAttention, fold_norms
 from tests.promptable.lite_file import published
 
 CPU = torch.device("cpu")
@@ -22,9 +24,11 @@ TINY = Recipe(size=32, mean=(0, 0, 0), std=(1, 1, 1), scale=1, stretch=True)
 RULES = PUBLISHED_NAMES + PROMPTS_AND_DECODER
 
 
-def network() -> Network:
+def network() -> LiteMedSAMNetwork:
     torch.manual_seed(0)
-    made = Network(TinyViT((8, 16, 24, 32), (1, 1, 2, 1), (2, 3, 4), (3, 4, 3), outputs=16), size=32, channels=16)
+    made = LiteMedSAMNetwork(
+        TinyViT((8, 16, 24, 32), (1, 1, 2, 1), (2, 3, 4), (3, 4, 3), outputs=16), size=32, channels=16
+    )
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.3)
     return made
@@ -107,7 +111,7 @@ def test_masks_are_those_of_transformers_decoder(tokens, wanted):
     maps, dense = torch.randn(3, 16, 8, 8), torch.randn(3, 16, 8, 8)
     sparse = torch.randn(3, 1, tokens, 16) if tokens else None
     with torch.no_grad():
-        places = made.places()
+        places = made.encode_positions()
         modes = {ONE: [False], SEVERAL: [True], ALL: [False, True]}[wanted]
         answers = [decoder(maps, places.expand(3, -1, -1, -1), sparse, dense, multimask_output=m) for m in modes]
         found = decode_masks(decoder, maps, places, None if sparse is None else sparse[:, 0], dense, wanted)
@@ -138,11 +142,11 @@ def test_attention_is_that_of_the_formula():
 
 def test_windows_at_the_border_are_filled_up_with_zeros():
     torch.manual_seed(0)
-    block = Block(8, 2, 4)
+    block = TinyViTBlock(8, 2, 4)
     x = torch.randn(1, 8, 6, 6)
     filled = F.pad(x, (0, 2, 0, 2)).permute(0, 2, 3, 1)
     corner = block.attention(filled[:, 4:, 4:].reshape(1, 16, 8)).reshape(1, 4, 4, 8)
-    assert torch.allclose(block._attended(x.permute(0, 2, 3, 1))[:, 4:, 4:], corner[:, :2, :2], atol=1e-5)
+    assert torch.allclose(block._attend_in_windows(x.permute(0, 2, 3, 1))[:, 4:, 4:], corner[:, :2, :2], atol=1e-5)
 
 
 def test_a_file_s_every_weight_finds_its_place():
@@ -152,7 +156,7 @@ def test_a_file_s_every_weight_finds_its_place():
     file = published(source.state_dict())
     assert "image_encoder.layers.1.blocks.0.local_conv.c.weight" in file
     assert "mask_decoder.transformer.layers.0.norm4.weight" in file
-    load_strict(target, fold_norms(file), RULES, "file", "LiteMedSAM")
+    load_renamed(target, fold_norms(file), RULES, Path("file"), "LiteMedSAM")
     for name, tensor in source.state_dict().items():
         assert torch.allclose(target.state_dict()[name], tensor, atol=1e-5), name
 
@@ -166,32 +170,44 @@ def with_(name, tensor):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             without("image_encoder.layers.2.blocks.1.mlp.fc2.weight"),
-            "no weight for image_encoder.stages.1.1.fc2.weight",
+            "the weight image_encoder.stages.1.1.fc2.weight is missing",
         ),
-        (without("image_encoder.layers.0.downsample.conv2.bn.running_var"), "no weight for image_encoder.reductions.0"),
-        (without("prompt_encoder.no_mask_embed.weight"), "no weight for prompt_encoder.no_mask_embed.weight"),
-        (with_("image_encoder.layers.4.norm.weight", torch.ones(3)), "image_encoder.layers.4.norm.weight has no place"),
-        (with_("mask_decoder.iou_token.weight", torch.ones(1, 3)), r"iou_token.weight has the shape \(1, 3\), needed"),
+        (
+            without("image_encoder.layers.0.downsample.conv2.bn.running_var"),
+            "the weight image_encoder.reductions.0.* is missing",
+        ),
+        (without("prompt_encoder.no_mask_embed.weight"), "the weight prompt_encoder.no_mask_embed.weight is missing"),
+        (
+            with_("image_encoder.layers.4.norm.weight", torch.ones(3)),
+            "image_encoder.layers.4.norm.weight is unexpected",
+        ),
+        (
+            with_("mask_decoder.iou_token.weight", torch.ones(1, 3)),
+            r"iou_token.weight has the shape \(1, 3\), expected",
+        ),
         (with_("mask_decoder.iou_token.weight", torch.full((1, 16), torch.nan)), "not finite"),
-        (with_("mask_decoder.norm_final_attn.w", torch.ones(1)), "has no place there"),
+        (
+            with_("mask_decoder.norm_final_attn.w", torch.ones(1)),
+            "the weight mask_decoder.norm_final_attn.w is unexpected",
+        ),
     ],
 )
-def test_what_does_not_fit_is_named(change, told):
+def test_what_does_not_fit_is_named(change, message):
     file = published(network().state_dict())
     change(file)
-    with pytest.raises(RunError, match=told):
-        load_strict(network(), fold_norms(file), RULES, "file", "LiteMedSAM")
+    with pytest.raises(RunError, match=message):
+        load_renamed(network(), fold_norms(file), RULES, Path("file"), "LiteMedSAM")
 
 
 def test_another_model_s_file_is_refused(tmp_path):
     path = tmp_path / "other.pth"
     torch.save({"encoder.weight": torch.zeros(3)}, path)
     assert not is_litemedsam(path)
-    with pytest.raises(RunError, match=r"other\.pth is not LiteMedSAM: it has no weight for"):
+    with pytest.raises(RunError, match=r"other\.pth does not fit LiteMedSAM: the weight .* is missing"):
         load_litemedsam(path, CPU)
 
 
@@ -201,7 +217,7 @@ def real(litemedsam_file):
 
 
 def test_real_weights_answer_as_the_authors_own_program_does(real):
-    """The figures are from the published program with the published weights, on the same made-up picture."""
+    """The figures are from the published program with the published weights, on the same synthetic image."""
     rows, columns = torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij")
     grey = 0.5 + 0.25 * torch.sin(rows / 17) * torch.cos(columns / 23) + 0.25 * torch.sin(rows * columns / 2000)
     embedding = real.encode(grey.expand(1, 3, 256, 256))
@@ -223,8 +239,8 @@ def test_real_weights_outline_a_liver(real, shared_data):
     truth = torch.from_numpy(liver.copy())
     rows, columns = truth.any(1).nonzero(), truth.any(0).nonzero()
     box = torch.tensor([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]])
-    frame = Frame.of(tuple(grey.shape), real.recipe)
-    embedding = real.encode(frame.pixels(grey[None], real.recipe))
-    logits, _ = real.decode(embedding, Prompts(torch.tensor([0]), boxes=frame.boxes_in(box))).best()
-    mask = frame.masks_out(logits)[0] > 0
+    frame = SquareFrame.of(tuple(grey.shape), real.recipe)
+    embedding = real.encode(frame.to_model_input(grey[None], real.recipe))
+    logits, _ = real.decode(embedding, Prompts(torch.tensor([0]), boxes=frame.boxes_to_model(box))).best()
+    mask = frame.masks_to_slice(logits)[0] > 0
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.96  # measured: 0.979

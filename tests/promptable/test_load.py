@@ -8,9 +8,9 @@ from transformers import SamModel
 
 from frugalseg.errors import OptionError, RunError
 from frugalseg.options import WeightsImportOptions
-from frugalseg.promptable.framing import Frame
+from frugalseg.promptable.framing import SquareFrame
 from frugalseg.promptable.huggingface import Sam
-from frugalseg.promptable.litemedsam import LiteMedSAM, Network
+from frugalseg.promptable.litemedsam import LiteMedSAM, LiteMedSAMNetwork
 from frugalseg.promptable.load import find_weights, load_promptable
 from frugalseg.promptable.protocol import Prompts
 from frugalseg.promptable.tinyvit import TinyViT
@@ -30,7 +30,7 @@ def home(tmp_path, monkeypatch):
 def lite(tmp_path_factory) -> Path:
     """LiteMedSAM's file with random weights."""
     path = tmp_path_factory.mktemp("lite") / "download.pth"
-    torch.save(published(Network(TinyViT()).state_dict()), path)
+    torch.save(published(LiteMedSAMNetwork(TinyViT()).state_dict()), path)
     return path
 
 
@@ -52,11 +52,11 @@ def test_a_hugging_face_folder_is_transformers_own(tmp_path):
     network.save_pretrained(tmp_path / "tiny-sam")
     model = load_promptable(tmp_path / "tiny-sam", CPU, "32")
     assert isinstance(model, Sam)
-    frame = Frame.of((40, 60), model.recipe)
-    embedding = model.encode(frame.pixels(torch.rand(1, 40, 60), model.recipe))
-    prompts = Prompts(torch.tensor([0]), boxes=frame.boxes_in(torch.tensor([[3, 4, 30, 20]])))
+    frame = SquareFrame.of((40, 60), model.recipe)
+    embedding = model.encode(frame.to_model_input(torch.rand(1, 40, 60), model.recipe))
+    prompts = Prompts(torch.tensor([0]), boxes=frame.boxes_to_model(torch.tensor([[3, 4, 30, 20]])))
     logits, scores = model.decode(embedding, prompts, several=True).best()
-    assert frame.masks_out(logits).shape == (1, 40, 60)
+    assert frame.masks_to_slice(logits).shape == (1, 40, 60)
     assert scores.shape == (1,)
 
 

@@ -1,4 +1,4 @@
-"""refine and propagate show CT by a window and MR by percentiles, as the scans are, and refuse a mixture."""
+"""refine and propagate scale CT by a window and MR by percentiles, and refuse a mixture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.scans import AFFINE_LPS, tiny_scan, write_cohort
 
 @pytest.fixture(params=["refine", "propagate"])
 def run(request, monkeypatch):
-    """Either command on a folder of images, with masks beside it; returns what it notes."""
+    """Either command on a folder of images, with masks next to it; returns its predictions.json."""
     for module in (refining, propagating):
         monkeypatch.setattr(module, "load_promptable", lambda name, *_: Bright(signature=name, threshold=0.5))
 
@@ -48,9 +48,9 @@ def as_mr(path):
 
 def test_scans_are_shown_as_what_they_are(run, cohort):
     assert run(cohort, "ct")["promptable"]["shown"] == {"kind": "ct", "low": -160, "high": 240}
-    told = run(cohort, "told", percentiles=(1.0, 99.0))
-    assert told["promptable"]["shown"] == {"kind": "mr", "low": 1, "high": 99}
-    assert told["settings"]["modality"] == "mr"
+    record = run(cohort, "told", percentiles=(1.0, 99.0))
+    assert record["promptable"]["shown"] == {"kind": "mr", "low": 1, "high": 99}
+    assert record["settings"]["modality"] == "mr"
     for path in (cohort / "images").iterdir():
         as_mr(path)
     assert run(cohort, "mr")["promptable"]["shown"] == {"kind": "mr", "low": 0.5, "high": 99.5}

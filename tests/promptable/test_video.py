@@ -16,10 +16,10 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenc
 
 from frugalseg.errors import OptionError, RunError
 from frugalseg.promptable import sam2_video as video
-from frugalseg.promptable.configs import HIERA, Hiera
-from frugalseg.promptable.framing import Frame
+from frugalseg.promptable.configs import HIERA, HieraSettings
+from frugalseg.promptable.framing import SquareFrame
 from frugalseg.promptable.huggingface import SAM2
-from frugalseg.promptable.sam2_video import VideoModel, load_video
+from frugalseg.promptable.sam2_video import VideoModel, load_video_model
 from tests.promptable import original_files as files
 from tests.promptable import tiny_networks as tiny
 
@@ -64,7 +64,7 @@ def plainly(
 ) -> dict[int, Tensor]:
     """Logits (K, L, L) of each slice from transformers' own loop, with all slices and outputs in memory."""
     recipe = replace(SAM2, size=SIDE)
-    pixels = Frame.of((SIDE, SIDE), recipe).pixels(scan, recipe)
+    pixels = SquareFrame.of((SIDE, SIDE), recipe).to_model_input(scan, recipe)
     session = session_type(video=pixels, dtype=torch.float32)
     for z, given in prompts.items():
         for k, mask in enumerate(given):
@@ -80,10 +80,10 @@ def ours(model: VideoModel, scan: Tensor, order: Sequence[int], prompts: Mapping
 
 
 def same(found: Mapping[int, Tensor], expected: Mapping[int, Tensor], prompted: Sequence[int]) -> None:
-    frame = Frame.of((SIDE, SIDE), replace(SAM2, size=SIDE))
+    frame = SquareFrame.of((SIDE, SIDE), replace(SAM2, size=SIDE))
     assert found.keys() == expected.keys()
     for z in found.keys() - set(prompted):
-        torch.testing.assert_close(found[z], frame.masks_out(expected[z]), **NEAR)
+        torch.testing.assert_close(found[z], frame.masks_to_slice(expected[z]), **NEAR)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -202,23 +202,23 @@ def test_an_object_smaller_than_a_pixel_of_the_picture_is_seen(
 
 
 @pytest.mark.parametrize(
-    ("order", "prompts", "told"),
+    ("order", "prompts", "message"),
     [
         ([0, 1], {}, "at least one is needed"),
-        ([0, 1], {2: TWO}, "within the order"),
-        ([], {0: TWO}, "within the order"),
+        ([0, 1], {2: TWO}, "must be in the order"),
+        ([], {0: TWO}, "must be in the order"),
         ([0, 2, 1, 3], {0: TWO}, "rise or fall"),
-        ([0, 1, 1], {0: TWO}, "each once"),
-        ([1, 0, -1], {1: TWO}, "from 0 on"),
+        ([0, 1, 1], {0: TWO}, "each number once"),
+        ([1, 0, -1], {1: TWO}, "from 0"),
         ([0, 1, 2], {0: TWO, 2: TWO[:1]}, "expected one shape"),
         ([0, 1], {0: TWO[0]}, r"expected one shape \(K, H, W\)"),
         ([0, 1], {0: TWO[:0]}, "K ≥ 1"),
     ],
 )
 def test_wrong_orders_and_masks_are_refused_at_once(
-    order: list[int], prompts: dict[int, Tensor], told: str, model: VideoModel, scan: Tensor
+    order: list[int], prompts: dict[int, Tensor], message: str, model: VideoModel, scan: Tensor
 ) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         model.propagate(scan, order, prompts)
 
 
@@ -238,37 +238,37 @@ def test_half_precision_stays_near(model: VideoModel, network: Any, scan: Tensor
 
 def test_video_models_from_folders(network: Any, scan: Tensor, tmp_path: Path) -> None:
     network.save_pretrained(tmp_path / "sam2")
-    model = load_video(tmp_path / "sam2", CPU, "32")
+    model = load_video_model(tmp_path / "sam2", CPU, "32")
     assert model.name == "SAM 2 (sam2)"
     assert model.signature == VideoModel(network, "tiny", CPU, "32").signature
     tiny.edgetam_video().save_pretrained(tmp_path / "edgetam")
-    assert load_video(tmp_path / "edgetam", CPU, "32").name == "EdgeTAM (edgetam)"
+    assert load_video_model(tmp_path / "edgetam", CPU, "32").name == "EdgeTAM (edgetam)"
     tiny.sam2().save_pretrained(tmp_path / "pictures")
     with pytest.raises(RunError, match="type 'sam2', expected sam2_video"):
-        load_video(tmp_path / "pictures", CPU)
+        load_video_model(tmp_path / "pictures", CPU)
     # A video configuration over the weights for single pictures.
     text = (tmp_path / "sam2" / "config.json").read_text()
     (tmp_path / "pictures" / "config.json").write_text(text)
-    with pytest.raises(RunError, match="it has no mask_downsample"):
-        load_video(tmp_path / "pictures", CPU)
+    with pytest.raises(RunError, match="the weight mask_downsample.* is missing"):
+        load_video_model(tmp_path / "pictures", CPU)
 
 
 def test_a_video_model_from_sam_2s_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(HIERA, (8, (1, 1, 2, 1)), Hiera((1, 2, 2, 2), (8, 4, 4, 2), (3,)))
+    monkeypatch.setitem(HIERA, (8, (1, 1, 2, 1)), HieraSettings((1, 2, 2, 2), (8, 4, 4, 2), (3,)))
     torch.save({"model": files.random_weights(files.TINY_SAM2)}, tmp_path / "medsam2.pt")
-    model = load_video(tmp_path / "medsam2.pt", CPU, "32")
+    model = load_video_model(tmp_path / "medsam2.pt", CPU, "32")
     assert model.recipe == replace(SAM2, size=512)
     found = dict(model.propagate(torch.rand(2, SIDE, SIDE), [0, 1], {0: TWO}))
     assert torch.isfinite(found[1]).all()
     torch.save(files.random_weights(files.TINY_SAM), tmp_path / "sam.pth")
     with pytest.raises(RunError, match="sam.pth is SAM, which has no memory for several slices"):
-        load_video(tmp_path / "sam.pth", CPU)
+        load_video_model(tmp_path / "sam.pth", CPU)
     torch.save({"image_encoder.patch_embed.seq.0.c.weight": torch.zeros(1)}, tmp_path / "lite_medsam.pth")
     with pytest.raises(RunError, match="is LiteMedSAM, which has no memory for several slices") as error:
-        load_video(tmp_path / "lite_medsam.pth", CPU)
+        load_video_model(tmp_path / "lite_medsam.pth", CPU)
     assert "--engine box" in error.value.cure
     with pytest.raises(OptionError, match="no such file"):
-        load_video(tmp_path / "nothing.pt", CPU)
+        load_video_model(tmp_path / "nothing.pt", CPU)
 
 
 @pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed: EdgeTAM's own backbone can be built")
@@ -279,4 +279,4 @@ def test_edgetams_own_backbone_needs_timm(tmp_path: Path) -> None:
     tiny.edgetam_video().save_pretrained(tmp_path / "weights")
     (tmp_path / "weights" / "model.safetensors").rename(tmp_path / "model.safetensors")
     with pytest.raises(RunError, match="built by the package timm"):
-        load_video(tmp_path, CPU)
+        load_video_model(tmp_path, CPU)

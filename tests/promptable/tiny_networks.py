@@ -1,4 +1,4 @@
-"""Networks of transformers with few and random weights: as the real ones in everything but size."""
+"""Networks of `transformers` with few and random weights, otherwise like the published ones."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ HIDDEN = 128
 
 
 def randomized(network: Any, seed: int = 0) -> Any:
-    """With all weights random, those too that start as 0 or 1; objects are taken to be there."""
+    """With all weights random, also those that start as 0 or 1; objects are predicted as present."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -131,7 +131,7 @@ def sam2_video(seed: int = 0, **more: Any) -> Sam2VideoModel:
 
 
 def edgetam_video(seed: int = 0) -> EdgeTamVideoModel:
-    """EdgeTAM's memory behind SAM 2's image encoder: its own is timm's."""
+    """EdgeTAM's memory with SAM 2's image encoder, because its own is in timm."""
     config = EdgeTamVideoConfig(
         **_video(),
         prompt_encoder_config=EdgeTamVideoPromptEncoderConfig(hidden_size=HIDDEN, image_size=SIZE),

@@ -1,4 +1,4 @@
-"""`propagate`: an annotated slice in, the whole volume out, and what is told of it."""
+"""`propagate`: one annotated slice to the whole volume, and what is recorded."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from frugalseg.options import EvaluateOptions, PropagateOptions, RefineOptions
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.propagation import propagate as command
 from frugalseg.propagation import propagate as propagation
-from frugalseg.propagation.box_engine import Projector
-from frugalseg.propagation.engines import Video
+from frugalseg.propagation.box_engine import BoxPropagator
+from frugalseg.propagation.engines import VideoEngine
 from frugalseg.propagation.passes import Pass, SliceState
 from frugalseg.propagation.propagate import propagate
 from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.refinement.refiner import overlap
 from tests.promptable.fake import Bright
-from tests.propagation.test_project import disc
+from tests.propagation.test_box_engine import disc
 
 DEPTH = 12
 SAME_AXES = np.diag([-2.0, -2.0, 3.0, 1.0])
@@ -63,7 +63,7 @@ def save(path, slices, affine=SAME_AXES):
 
 
 def slices_of(path):
-    """What a file shows, as slices (Z, H, W)."""
+    """The content of a file as slices (Z, H, W)."""
     image = nib.load(path)
     array = np.asarray(image.dataobj)
     return array.transpose(2, 1, 0) if image.affine[2, 2] else array[::-1, :, ::-1]
@@ -159,7 +159,7 @@ def test_slices_of_low_confidence_need_review(root):
 
 
 def test_annotated_slices_come_out_as_they_went_in_and_others_are_not_read(root):
-    """The labels of all slices are there; only the named one may be used, however wrong the others are."""
+    """All slices have labels; only the named one may be used, even if the others are wrong."""
     labels = anatomy()[1]
     wrong = labels.copy()
     wrong[[0, 3, 8]] = 7
@@ -212,15 +212,17 @@ def test_several_annotated_slices_meet(root):
 
 def test_between_two_annotated_slices_the_nearer_decides(tmp_path):
     class Stubborn:
-        """Finds the same in every slice, another from slice 2 than from slice 9."""
+        """Returns the same mask in every slice, one from slice 2 and another from slice 9."""
 
-        def on(self, _scan):
-            return lambda one, _masks, _state: (SliceState.given(z, {2: low, 9: high}[one.start]) for z in one.order)
+        def make_propagator(self, _scan):
+            return lambda one, _masks, _state: (
+                SliceState.from_annotation(z, {2: low, 9: high}[one.start]) for z in one.order
+            )
 
     low, high = disc(20, 20, 8)[None], disc(44, 44, 8)[None]
-    task = propagation.Task(scan(), {"liver": (6,)}, {2: low, 9: high}, 0, DEPTH - 1)
+    task = propagation.PropagationTask(scan(), {"liver": (6,)}, {2: low, 9: high}, 0, DEPTH - 1)
     propagation.run_passes(Stubborn(), task, tmp_path, lambda _: None)
-    classes = propagation.assemble(task, tmp_path, 0.7)[0]
+    classes = propagation.assemble_mask(task, tmp_path, 0.7)[0]
     for z in range(DEPTH):
         assert np.array_equal(classes[z], low[0] if z <= 5 else high[0])
 
@@ -258,7 +260,7 @@ def test_a_second_run_encodes_nothing_with_a_cache(root):
 
 def test_a_killed_propagation_goes_on_within_the_scan(root, monkeypatch):
     whole = propagate(options(root, "whole"))
-    step, done = Projector._step, []
+    step, done = BoxPropagator._propagate_to, []
 
     def dying(self, before, z):
         if len(done) == 4:
@@ -267,7 +269,7 @@ def test_a_killed_propagation_goes_on_within_the_scan(root, monkeypatch):
         return step(self, before, z)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Projector, "_step", dying)
+        patch.setattr(BoxPropagator, "_propagate_to", dying)
         with pytest.raises(KeyboardInterrupt):
             propagate(options(root))
     assert done == [6, 7, 8, 9]
@@ -277,7 +279,9 @@ def test_a_killed_propagation_goes_on_within_the_scan(root, monkeypatch):
         propagate(options(root, resume="yes", margin_mm=9.0))
     again = []
     with monkeypatch.context() as patch:
-        patch.setattr(Projector, "_step", lambda self, before, z: (again.append(z), step(self, before, z))[1])
+        patch.setattr(
+            BoxPropagator, "_propagate_to", lambda self, before, z: (again.append(z), step(self, before, z))[1]
+        )
         resumed = propagate(options(root, resume="yes"))
     assert again[:2] == [10, 11]
     assert len(again) == 7 + DEPTH - 1
@@ -288,7 +292,7 @@ def test_a_killed_propagation_goes_on_within_the_scan(root, monkeypatch):
 
 
 def test_what_was_kept_of_another_annotation_is_not_used(root, monkeypatch):
-    step, done = Projector._step, []
+    step, done = BoxPropagator._propagate_to, []
 
     def dying(self, before, z):
         if len(done) == 4:
@@ -297,7 +301,7 @@ def test_what_was_kept_of_another_annotation_is_not_used(root, monkeypatch):
         return step(self, before, z)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Projector, "_step", dying)
+        patch.setattr(BoxPropagator, "_propagate_to", dying)
         with pytest.raises(KeyboardInterrupt):
             propagate(options(root, case=["a"]))
     corrected = only(anatomy()[1], 5)
@@ -337,7 +341,7 @@ def test_a_propagation_killed_before_its_mask_is_written_is_not_lost(root, monke
 
 
 def test_memory_holds_what_is_believed_of_one_slice_at_a_time(root, monkeypatch):
-    believed, held, most = propagation._believed, [], []
+    believed, held, most = propagation._load_state, [], []
 
     def counting(*given):
         most.append(sum(reference() is not None for reference in held))
@@ -345,7 +349,7 @@ def test_memory_holds_what_is_believed_of_one_slice_at_a_time(root, monkeypatch)
         held.append(weakref.ref(found.beliefs))
         return found
 
-    monkeypatch.setattr(propagation, "_believed", counting)
+    monkeypatch.setattr(propagation, "_load_state", counting)
     propagate(options(root, case=["a"]))
     assert len(most) == DEPTH
     assert max(most) <= 1
@@ -375,7 +379,7 @@ def test_a_volume_of_one_slice_is_its_annotation(root, capsys):
     save(root / "annotations" / "a.nii.gz", labels[5:6])
     found = slices_of(propagate(options(root, case=["a"]))["a"])
     assert np.array_equal(found, labels[5:6])
-    assert "there is no slice besides the annotated one" in capsys.readouterr().err
+    assert "the annotated slice is the only one" in capsys.readouterr().err
 
 
 def test_too_little_memory_for_all_boxes_is_halved(root, monkeypatch):
@@ -426,7 +430,7 @@ def test_slices_come_one_by_one_so_there_is_no_batch_size():
 
 
 class Film:
-    """A video model that finds what is as bright as the prompted object, and remembers who asked for what."""
+    """A video model that finds what is as bright as the prompted object, and records its calls."""
 
     name, signature, recipe, device = "Film", "film", Bright.recipe, torch.device("cpu")
 
@@ -456,7 +460,7 @@ def test_a_video_model_is_asked_once_a_direction_and_its_masks_are_taken(root, m
         films.append(Film())
         return films[-1]
 
-    monkeypatch.setattr("frugalseg.promptable.sam2_video.load_video", load)
+    monkeypatch.setattr("frugalseg.promptable.sam2_video.load_video_model", load)
     monkeypatch.setattr(command, "find_weights", lambda name: name)
     found = slices_of(propagate(options(root, case=["a"], engine="sam2", model="sam2.1-tiny"))["a"])
     assert [(start, order[1], order[-1], count, depth) for start, order, count, depth in films[0].asked] == [
@@ -470,23 +474,23 @@ def test_a_video_model_is_asked_once_a_direction_and_its_masks_are_taken(root, m
 def test_a_video_model_carries_groups_where_memory_is_short(capsys):
     masks = np.stack([liver(5), np.zeros((64, 64), bool), spleen(5)])
     pass_ = Pass(5, (6, 7, 8))
-    whole = list(Video(Film()).on(scan())(pass_, masks, None))
+    whole = list(VideoEngine(Film()).make_propagator(scan())(pass_, masks, None))
     film = Film(most=1)
-    halved = list(Video(film).on(scan())(pass_, masks, None))
-    assert "out of memory with 2 objects at once; going on with 1" in capsys.readouterr().err
+    halved = list(VideoEngine(film).make_propagator(scan())(pass_, masks, None))
+    assert "out of memory with 2 objects at once; continuing with 1" in capsys.readouterr().err
     assert [count for _, _, count, _ in film.asked] == [1, 1]
     for a, b in zip(whole, halved, strict=True):
         assert np.array_equal(a.beliefs, b.beliefs)
         assert a.alive.tolist() == [True, False, True]
     with pytest.raises(DeviceError, match="is too small for one of the objects"):
-        list(Video(Film(most=0)).on(scan())(pass_, masks, None))
+        list(VideoEngine(Film(most=0)).make_propagator(scan())(pass_, masks, None))
 
 
 def test_a_video_pass_goes_on_after_the_slices_that_are_kept():
     masks = liver(5)[None]
     pass_ = Pass(5, (6, 7, 8, 9))
-    whole = list(Video(Film()).on(scan())(pass_, masks, None))
-    rest = list(Video(Film()).on(scan())(pass_, masks, whole[1].rounded()))
+    whole = list(VideoEngine(Film()).make_propagator(scan())(pass_, masks, None))
+    rest = list(VideoEngine(Film()).make_propagator(scan())(pass_, masks, whole[1].rounded()))
     assert [c.z for c in rest] == [8, 9]
     assert np.array_equal(rest[0].beliefs, whole[2].beliefs)
     assert rest[0].change == pytest.approx(whole[2].change)
@@ -500,8 +504,8 @@ def test_what_a_video_model_hardly_believes_makes_no_difference_after_an_interru
                 yield z, torch.where((logits > 0) & (torch.arange(64) % 3 == 0), 0.02, logits)
 
     pass_ = Pass(5, (6, 7, 8))
-    whole = list(Video(Faint()).on(scan())(pass_, liver(5)[None], None))
-    rest = list(Video(Faint()).on(scan())(pass_, liver(5)[None], whole[0].rounded()))
+    whole = list(VideoEngine(Faint()).make_propagator(scan())(pass_, liver(5)[None], None))
+    rest = list(VideoEngine(Faint()).make_propagator(scan())(pass_, liver(5)[None], whole[0].rounded()))
     for one, other in zip(whole[1:], rest, strict=True):
         assert np.array_equal(one.masks(), one.rounded().masks())
         assert one.change.tolist() == other.change.tolist()

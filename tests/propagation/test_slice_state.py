@@ -1,16 +1,16 @@
-"""Beliefs, on disk and fused, and the overlap of masks."""
+"""Beliefs: stored, fused, and the overlap of masks."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from frugalseg.propagation.passes import LIMIT, SliceState, fuse
+from frugalseg.propagation.passes import BELIEF_LIMIT, SliceState, fuse_states
 from frugalseg.refinement.refiner import overlap
 
 
-def carried(*values, z=5, alive=None, shape=(2, 3)):
-    """One object a value, which it has everywhere."""
+def state(*values, z=5, alive=None, shape=(2, 3)):
+    """One object per value, with that belief everywhere."""
     beliefs = np.stack([np.full(shape, value, np.float32) for value in values])
     there = np.array([value > 0 for value in values] if alive is None else alive)
     figures = [np.linspace(0.1, 0.9, len(values)) + i / 100 for i in range(3)]
@@ -18,9 +18,9 @@ def carried(*values, z=5, alive=None, shape=(2, 3)):
 
 
 def test_a_pixel_goes_to_the_higher_belief_or_to_none():
-    assert carried(0.5, 1.5).masks()[:, 0, 0].tolist() == [False, True]
-    assert carried(-0.5, -1.5).masks().any() == np.False_
-    assert carried(1.0, 1.0).masks().sum(axis=0).max() == 1
+    assert state(0.5, 1.5).masks()[:, 0, 0].tolist() == [False, True]
+    assert state(-0.5, -1.5).masks().any() == np.False_
+    assert state(1.0, 1.0).masks().sum(axis=0).max() == 1
 
 
 def test_what_is_kept_is_what_was_rounded(tmp_path):
@@ -30,7 +30,7 @@ def test_what_is_kept_is_what_was_rounded(tmp_path):
     back, rounded = SliceState.load(tmp_path / "x.npz"), one.rounded()
     assert back.z == 7
     assert np.array_equal(back.beliefs, rounded.beliefs)
-    assert np.abs(back.beliefs - one.beliefs.clip(-LIMIT, LIMIT)).max() < 0.02
+    assert np.abs(back.beliefs - one.beliefs.clip(-BELIEF_LIMIT, BELIEF_LIMIT)).max() < 0.02
     assert np.array_equal(back.rounded().beliefs, back.beliefs)
     assert np.array_equal(back.alive, one.alive)
     assert np.array_equal(back.change, one.change)
@@ -39,31 +39,31 @@ def test_what_is_kept_is_what_was_rounded(tmp_path):
 def test_given_slices_are_certain():
     masks = np.zeros((2, 4, 4), bool)
     masks[0, 1:3] = True
-    one = SliceState.given(3, masks)
+    one = SliceState.from_annotation(3, masks)
     assert np.array_equal(one.masks(), masks)
     assert one.alive.tolist() == [True, False]
 
 
 def test_the_nearer_annotated_slice_counts_more():
     # 1 slice from the first, 3 from the second: 3/4 and 1/4.
-    both = fuse(carried(2.0), carried(-1.0, alive=[True]), (1, 3))
+    both = fuse_states(state(2.0), state(-1.0, alive=[True]), (1, 3))
     assert both.beliefs[0, 0, 0] == pytest.approx(0.75 * 2 - 0.25)
-    assert fuse(carried(2.0), carried(-1.0, alive=[True]), (3, 1)).beliefs[0, 0, 0] == pytest.approx(0.5 - 0.75)
+    assert fuse_states(state(2.0), state(-1.0, alive=[True]), (3, 1)).beliefs[0, 0, 0] == pytest.approx(0.5 - 0.75)
 
 
 def test_where_one_side_has_lost_the_organ_the_other_decides():
-    lost = carried(-LIMIT, 1.0, alive=[False, True])
-    kept = carried(0.5, -LIMIT, alive=[True, False])
-    both = fuse(lost, kept, (1, 9))
+    lost = state(-BELIEF_LIMIT, 1.0, alive=[False, True])
+    kept = state(0.5, -BELIEF_LIMIT, alive=[True, False])
+    both = fuse_states(lost, kept, (1, 9))
     assert both.beliefs[:, 0, 0].tolist() == [0.5, 1.0]
     assert both.alive.tolist() == [True, True]
     assert both.score.tolist() == [kept.score[0], lost.score[1]]
-    assert not fuse(lost, lost, (1, 1)).alive[0]
+    assert not fuse_states(lost, lost, (1, 1)).alive[0]
 
 
 def test_fusing_two_of_the_same_changes_nothing():
-    one = carried(1.25, -2.0, 0.5, alive=[True, True, True])
-    both = fuse(one, one, (2, 5))
+    one = state(1.25, -2.0, 0.5, alive=[True, True, True])
+    both = fuse_states(one, one, (2, 5))
     assert np.allclose(both.beliefs, one.beliefs)
     assert np.allclose(both.score, one.score)
 

@@ -8,8 +8,8 @@ import pytest
 from frugalseg.errors import RunError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
-from frugalseg.promptable.embeddings import EmbeddingCache, ScanSlices, digest_of, signature_of
-from frugalseg.propagation.propagate import keep_or_clear
+from frugalseg.promptable.embeddings import EmbeddingCache, ScanSlices, hash_signature, make_embedding_signature
+from frugalseg.propagation.propagate import prepare_folder
 from frugalseg.records.origin import WeightsOrigin
 from frugalseg.records.signatures import EmbeddingSignature, SlicesSignature
 from tests.promptable.fake import Bright
@@ -22,9 +22,9 @@ def test_embeddings_of_an_older_version_are_found_again(tmp_path, time):
     path = FIXTURES / time / "embedding_signature.json"
     there = EmbeddingSignature.read(path)
     digest = json.loads((FIXTURES / time / "embedding_digest.json").read_text())
-    assert digest_of(there) == digest
+    assert hash_signature(there) == digest
     scan = ScanSlices.of(Volume(tiny_scan()[0], AFFINE_LPS), IntensityScale("ct", -160, 240))
-    assert signature_of(scan, Bright()) == there
+    assert make_embedding_signature(scan, Bright()) == there
     EmbeddingCache(tmp_path, there)
     assert (tmp_path / digest[:20] / "signature.json").read_text() == path.read_text()
 
@@ -42,11 +42,11 @@ def test_slices_of_an_older_unfinished_propagation_are_kept(tmp_path, time):
     store.mkdir()
     (store / "signature.json").write_bytes((FIXTURES / time / "slices_signature.json").read_bytes())
     (store / "0003.npz").touch()
-    keep_or_clear(store, ["a", 1], "b")
+    prepare_folder(store, ["a", 1], "b")
     assert (store / "0003.npz").exists()
-    keep_or_clear(store, ["a", 1], "b")
+    prepare_folder(store, ["a", 1], "b")
     assert (store / "0003.npz").exists()
-    keep_or_clear(store, ["a", 2], "b")
+    prepare_folder(store, ["a", 2], "b")
     assert not (store / "0003.npz").exists()
 
 
@@ -55,7 +55,7 @@ def test_slices_with_a_damaged_signature_are_not_kept(tmp_path):
     (tmp_path / "0003.npz").touch()
     with pytest.raises(RunError, match="is damaged"):
         SlicesSignature.read(tmp_path / "signature.json")
-    keep_or_clear(tmp_path, "a")
+    prepare_folder(tmp_path, "a")
     assert not (tmp_path / "0003.npz").exists()
 
 

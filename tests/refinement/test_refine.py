@@ -1,4 +1,4 @@
-"""Refining masks: what gets a box, what is taken, what is kept, and what the note says."""
+"""Refining masks: what gets a box, what is accepted, what is kept, and what predictions.json says."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_each_component_gets_its_box_and_small_ones_stay_as_they_are():
     result, counts = refined(image, given, model, margin_mm=3.0)
     assert np.array_equal(result, mask_of((1, 5, 5, 10, 10), (1, 40, 40, 10, 10)))
     assert len(model.boxes) == counts.organs["1"].boxes == 8
-    # One box for all holds what lies between them too.
+    # One box around all parts also contains what is between them.
     joined = refined(image, given, boxes="slice", margin_mm=3.0, min_iou=0.3)[0]
     assert joined[25, 25, 0] == 1
     # 64 pixels of 4 mm² are 256 mm².
@@ -207,7 +207,7 @@ def folders(tmp_path, monkeypatch):
 
 
 MODELS: list[Bright] = []
-"""Those that the commands of a test have loaded, the last one last."""
+"""The models loaded by a test's commands, in order."""
 
 
 def loaded(name):
@@ -245,7 +245,7 @@ def test_a_folder_of_masks_is_refined_with_a_note_beside(folders, capsys):
     assert note["settings"]["margin_mm"] == 3.0
     assert note["refinement"]["a"]["organs"]["label 6"]["boxes"] == 4
     assert note["given"]["a"]["mask"] == str(folders / "masks" / "a.nii.gz")
-    assert "24 boxes; in 0 of them" in capsys.readouterr().err
+    assert "24 boxes; for 0 of them" in capsys.readouterr().err
 
 
 def test_only_the_target_is_refined_and_other_organs_are_never_overwritten(folders):
@@ -290,7 +290,7 @@ def test_what_the_predicting_model_knew_of_the_scans_stays_known(folders):
 
 
 def test_carried_masks_are_refined_and_their_annotated_slices_still_not_scored(folders):
-    """`propagate` knows of no roles, and names the slices that a person drew."""
+    """`propagate` records no roles, but the manually annotated slices."""
     from frugalseg.evaluation.evaluate import evaluate
 
     source = {"method": "propagate", "settings": {}, "targets": {}, "roles": None, "annotated": {"a": [2], "b": [0, 3]}}
@@ -324,7 +324,7 @@ def test_masks_from_anywhere_can_be_evaluated(folders):
 def test_an_oracle_is_called_so_and_needs_all_references(folders, capsys):
     written = refine(options(folders, oracle=folders / "labels"))
     assert note_of(folders / "out")["method"] == "oracle"
-    assert "no result of the method" in capsys.readouterr().err
+    assert "not a result of the method" in capsys.readouterr().err
     assert np.array_equal(load(written["a"]), load(folders / "labels" / "a.nii.gz"))
     with pytest.raises(RunError, match="method: oracle then, refine now"):
         refine(options(folders, resume="yes"))
@@ -394,7 +394,7 @@ def test_a_mask_that_was_changed_since_is_refined_again(folders, capsys):
     save(folders / "masks" / "b.nii.gz", mask_of((6, 12, 11, 10, 10)))
     refine(options(folders, resume="yes"))
     assert sum(MODELS[-1].encoded) == 4
-    assert "b: the given mask is another than before" in capsys.readouterr().err
+    assert "b: the input mask has changed" in capsys.readouterr().err
     assert set(np.unique(load(folders / "out" / "b.nii.gz"))) == {0, 6}
     refine(options(folders, resume="yes"))
     assert MODELS[-1].encoded == []
@@ -402,7 +402,7 @@ def test_a_mask_that_was_changed_since_is_refined_again(folders, capsys):
 
 def test_given_masks_are_never_overwritten(folders):
     before = {path: path.read_bytes() for path in (folders / "masks").iterdir()}
-    with pytest.raises(RunError, match="the new mask of a would overwrite the given one"):
+    with pytest.raises(RunError, match="the new mask of a would overwrite its input mask"):
         refine(options(folders, "masks", overwrite=True))
     assert {path: path.read_bytes() for path in (folders / "masks").iterdir()} == before
 

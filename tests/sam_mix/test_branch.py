@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from frugalseg.errors import OptionError
-from frugalseg.promptable.huggingface import as_promptable
-from frugalseg.promptable.litemedsam import LiteMedSAM, Network
+from frugalseg.promptable.huggingface import to_promptable
+from frugalseg.promptable.litemedsam import LiteMedSAM, LiteMedSAMNetwork
 from frugalseg.promptable.protocol import Prompts, Recipe
 from frugalseg.promptable.tinyvit import TinyViT
 from frugalseg.sam_mix.branch import SamBranch, trained_parts
@@ -18,12 +18,12 @@ CPU = torch.device("cpu")
 
 
 def tiny_sam():
-    return as_promptable(sam(), Path("sam"), CPU, "32")
+    return to_promptable(sam(), Path("sam"), CPU, "32")
 
 
 def tiny_litemedsam():
     vit = TinyViT(widths=(8, 16, 20, 24), depths=(1, 1, 1, 1), heads=(2, 5, 3), windows=(4, 4, 2), outputs=32)
-    network = randomized(Network(vit, size=64, channels=32))
+    network = randomized(LiteMedSAMNetwork(vit, size=64, channels=32))
     return LiteMedSAM(network, "weights", CPU, "32", Recipe(64, (0, 0, 0), (1, 1, 1), 1, stretch=True))
 
 
@@ -95,4 +95,4 @@ def test_the_map_has_no_say_at_first_and_learns(dense):
 
 def test_other_families_are_refused():
     with pytest.raises(OptionError, match="SAM 2 .* cannot be trained by SAM-Mix"):
-        SamBranch(as_promptable(sam2(), Path("x"), CPU, "32"), "lora", 2, "mask", 0.4)
+        SamBranch(to_promptable(sam2(), Path("x"), CPU, "32"), "lora", 2, "mask", 0.4)

@@ -25,10 +25,10 @@ def finetune(options: FinetuneOptions) -> RunFolder:
     """
     if options.refine is None:
         return run_training(FineTuning.open(options))
-    from frugalseg.promptable.load import lasting_name
+    from frugalseg.promptable.load import resolve_name
     from frugalseg.refinement.pseudo_labels import PseudoLabelRefiner
 
-    options = replace(options, refine=lasting_name(options.refine))  # checked before hours of training
+    options = replace(options, refine=resolve_name(options.refine))  # checked before hours of training
     training = FineTuning.open(options)
     if training.options.refine is not None:
         refiner = PseudoLabelRefiner(training.store, training.options, training.fabric.device)

@@ -1,4 +1,4 @@
-"""Which parts of a mask to keep: a model that saw few labels takes other organs for the target, in pieces."""
+"""Component filtering: a model trained on few labels also segments pieces of other organs."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from frugalseg.options import Keep
 Bools = npt.NDArray[np.bool_]
 
 TOUCHING = np.ones((3, 3, 3), dtype=bool)
-IN_SLICE = ndimage.generate_binary_structure(2, 1)[np.newaxis]
-ACROSS = np.ones((3, 1, 1), dtype=bool)
+CROSS_IN_SLICE = ndimage.generate_binary_structure(2, 1)[np.newaxis]
+ACROSS_SLICES = np.ones((3, 1, 1), dtype=bool)
 
-BRIDGE = 2
-"""Half the width, in pixels of the model's slices, of a bridge that `core` cuts; half its height is one slice."""
+BRIDGE_RADIUS = 2
+"""Half the width of the bridges that `core` removes, in pixels of the model's slices; half their height is 1 slice."""
 
 
-def clean(classes: npt.NDArray[np.uint8], keep: Sequence[Keep], reach: int = BRIDGE) -> npt.NDArray[np.uint8]:
-    """Turn what is not to be kept of each class into background, in place.
+def filter_components(
+    classes: npt.NDArray[np.uint8], keep: Sequence[Keep], reach: int = BRIDGE_RADIUS
+) -> npt.NDArray[np.uint8]:
+    """Set the components that are not kept of each class to background, in place.
 
-    all: everything stays. largest: the largest component; voxels that touch by a face, an edge or a corner belong
-    together. core: what is left of the largest component when thin bridges to other parts are cut: the mask is
-    eroded, the largest piece of that is chosen and grown back, a little further than it was eroded, inside the mask. A
-    class too thin to be eroded keeps its largest component.
+    all: keep everything. largest: keep the largest component, 26-connected. core: keep the largest component without
+    thin connections to other parts: the mask is eroded, and its largest remaining component is dilated, slightly
+    further than it was eroded, within the mask. A class too thin to be eroded keeps its largest component.
 
-    Only the box around a class is worked on, so memory stays below one int32 copy of the volume.
+    Only the bounding box of a class is processed, so memory stays below one int32 copy of the volume.
 
     Args:
-        classes: (Z, H, W) uint8, slices first; changed.
-        keep: for the classes 1…C what to keep.
-        reach: how far `core` erodes within a slice, in pixels: `BRIDGE` in the model's own slices.
+        classes: (Z, H, W) uint8; changed.
+        keep: what to keep of each of the classes 1…C.
+        reach: how far `core` erodes within a slice, in pixels: `BRIDGE_RADIUS` for slices of the model's size.
 
     Returns:
         `classes`.
@@ -44,26 +45,26 @@ def clean(classes: npt.NDArray[np.uint8], keep: Sequence[Keep], reach: int = BRI
         region = classes[box]
         if keep[number - 1] == "core":
             mask = region == number
-            region[mask & ~_core(mask, reach)] = 0
+            region[mask & ~_find_core(mask, reach)] = 0
         _keep_largest(region, number)
     return classes
 
 
-def _core(mask: Bools, reach: int) -> Bools:
-    """The mask near its largest piece after erosion; all of it where nothing is left."""
-    eroded = ndimage.binary_erosion(ndimage.binary_erosion(mask, IN_SLICE, iterations=reach), ACROSS)
+def _find_core(mask: Bools, reach: int) -> Bools:
+    """The mask near its largest component after erosion; the whole mask where erosion leaves nothing."""
+    eroded = ndimage.binary_erosion(ndimage.binary_erosion(mask, CROSS_IN_SLICE, iterations=reach), ACROSS_SLICES)
     if not eroded.any():
         return mask
     grown = _keep_largest(eroded.view(np.uint8), 1).view(np.bool_)
-    grown = ndimage.binary_dilation(grown, IN_SLICE, iterations=reach + 1)
-    near: Bools = ndimage.binary_dilation(grown, ACROSS, iterations=2)
+    grown = ndimage.binary_dilation(grown, CROSS_IN_SLICE, iterations=reach + 1)
+    near: Bools = ndimage.binary_dilation(grown, ACROSS_SLICES, iterations=2)
     return near & mask
 
 
 def _keep_largest(classes: npt.NDArray[np.uint8], number: int) -> npt.NDArray[np.uint8]:
     components, count = ndimage.label(classes == number, structure=TOUCHING)
     if count > 1:
-        # A few planes at a time: NumPy would count, and compare, in copies larger than the labels themselves.
+        # A few slices at a time: NumPy counts and compares in copies that are larger than the labels.
         planes = [slice(start, start + 16) for start in range(0, len(classes), 16)]
         sizes = np.sum([np.bincount(components[at].ravel(), minlength=count + 1) for at in planes], axis=0)
         largest = 1 + int(np.argmax(sizes[1:]))

@@ -1,4 +1,4 @@
-"""A folder of masks and the note on how they were made: filled scan by scan, gone on with after an interruption.
+"""A folder of masks and their predictions.json: written scan by scan, resumed after an interruption.
 
 Used by every command that writes masks of whole scans.
 """
@@ -23,16 +23,16 @@ from frugalseg.options import Resume
 from frugalseg.records.predictions import PREDICTIONS_FILE, CaseRecord, PredictionRecord
 from frugalseg.text import pluralize
 
-SHOWN = 3
-"""Number of differences shown: another model differs in a dozen values."""
+DIFFERENCES_SHOWN = 3
+"""Number of differences that a message lists: another model differs in a dozen values."""
 
-Make = Callable[[str, Path], tuple[Volume, CaseRecord]]
-"""Case id and scan → its mask, and what is recorded of it."""
+MakeMask = Callable[[str, Path], tuple[Volume, CaseRecord]]
+"""Case id and scan → its mask and its record."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """What the work is called: a prediction, segmenting, segmented, predict."""
+    """How messages name the work: (a) prediction, segmenting, segmented, predict."""
 
     noun: str
     doing: str
@@ -49,21 +49,21 @@ class FolderOptions(Protocol):
 
     @property
     def overwrite(self) -> bool:
-        """Whether it may hold something."""
+        """Whether the folder may contain files."""
 
     @property
     def resume(self) -> Resume:
-        """Whether to go on with what it holds."""
+        """Whether to resume an interrupted run in it."""
 
 
 class MaskFolder:
-    """The folder of a command's masks. Make it with `claim`; other processes are kept out of it until `fill` ends.
+    """The folder of a command's masks. Create it with `claim`, which locks it for other processes until `fill` ends.
 
     Attributes:
         out: the folder.
         images: case id → scan.
-        record: how the masks are made; of what is told scan by scan, what is known by now.
-        done: case id → mask, of an interrupted run that is gone on with.
+        record: how the masks are made, with the records of the scans that are done.
+        done: case id → mask, of the interrupted run that is resumed.
     """
 
     def __init__(
@@ -82,20 +82,20 @@ class MaskFolder:
         words: Words,
         beside: Sequence[str] = (),
     ) -> MaskFolder:
-        """Take the folder for new masks, or find those of an interrupted run.
+        """Lock the folder, and find the masks of an interrupted run.
 
         Args:
-            options: where, and whether it may be in use.
+            options: the folder, and whether to overwrite or resume.
             images: case id → scan.
             record: what is known before the first scan.
-            same: what must be the same in the record of a run that is gone on with.
+            same: fields of the record that must not differ from those of a resumed run.
             words: for messages.
-            beside: files and folders in it that do not count as use.
+            beside: files and folders that do not make the folder count as in use.
 
         Raises:
-            RunError: the folder is a file, in use, or worked in by another process; it holds nothing to go on with,
-                or masks made otherwise; or a mask would overwrite its scan.
-            DiskError: the folder cannot be made.
+            RunError: the folder is a file, in use, or locked by another process; it holds nothing to resume, or masks
+                made with other options; or a mask would overwrite its scan.
+            DiskError: the folder cannot be created.
         """
         out = options.out
         check_out(out)
@@ -104,120 +104,122 @@ class MaskFolder:
             raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
         before = None if options.resume == "no" else PredictionRecord.read_beside(out)
         if before is not None:
-            _check_same(out, before, record, same, words)
+            _check_same_options(out, before, record, same, words)
         elif options.resume == "yes":
             raise RunError(f"--resume: {out} holds no {words.noun} to resume", "leave out --resume")
         elif not options.overwrite and is_in_use(out, *beside):
             raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
         folder = cls(out, images, record, words, lock_folder(out))
         if before is not None:
-            folder._go_on(before)
+            folder._take_over(before)
         else:
             with disk_errors(out):
-                # An older record would speak for these masks until the new one is there.
+                # An older record would be taken for that of the new masks.
                 (out / PREDICTIONS_FILE).unlink(missing_ok=True)
         return folder
 
     def path(self, case: str) -> Path:
-        """Where the mask of a case goes."""
+        """The file of a case's mask."""
         return mask_path(self.out, case, self.images[case])
 
-    def fill(self, make: Make, device: str) -> dict[str, Path]:
-        """Make the masks that are missing; returns case id → mask.
+    def fill(self, make: MakeMask, device: str) -> dict[str, Path]:
+        """Make the missing masks; returns case id → mask.
 
         Args:
-            make: the work on one scan.
-            device: where it is done, in words.
+            make: makes one mask.
+            device: where it runs, for messages.
 
         Raises:
             ScanError: some scans failed, after all others are written.
         """
         try:
-            return self._fill(make, device)
+            return self._make_missing(make, device)
         finally:
             self._lock.release()
 
-    def _fill(self, make: Make, device: str) -> dict[str, Path]:
+    def _make_missing(self, make: MakeMask, device: str) -> dict[str, Path]:
         total = len(self.images)
         if self.done:
-            say(f"{self.words.done} before: {len(self.done)} of {pluralize(total, 'scan')}")
+            say(f"already {self.words.done}: {len(self.done)} of {pluralize(total, 'scan')}")
         say(f"{self.words.doing} {pluralize(total - len(self.done), 'scan')} on {device}")
 
         def work(case: str) -> Path:
-            mask, told = make(case, self.images[case])
+            mask, made_record = make(case, self.images[case])
             write_mask(mask, self.path(case))
-            told = replace(told, mask=self.path(case).name, scan=sha256(self.images[case]))
-            self.record = self.record.with_case(case, told)
-            self._write()  # after every scan, so that a killed run can go on
+            made_record = replace(made_record, mask=self.path(case).name, scan=sha256(self.images[case]))
+            self.record = self.record.with_case(case, made_record)
+            self._write_record()  # after every scan, so that a killed run can be resumed
             return self.path(case)
 
-        self._write()  # what a run that is killed in its first scan goes on with
+        self._write_record()  # so that a run killed in its first scan can be resumed
         jobs = {case: case for case in self.images if case not in self.done}
         # One scan at a time: the networks use every core, and memory holds one scan.
         made, failures = map_cases(work, jobs, self.words.doing, workers=0)
-        # Those that failed before the masks came to this command are in the record already.
+        # The record already lists scans that failed in an earlier command.
         failed = {**self.record.failed, **{case: error.problem for case, error in failures.items()}}
         self.record = replace(self.record, failed=failed)
-        self._write()
+        self._write_record()
         if failures:
             others = f", the others are in {self.out}" if len(failures) < total else ""
             not_done = f"{len(failures)} of {pluralize(total, 'scan')} not {self.words.done}{others}"
             raise ScanError(
                 f"{not_done}:\n{format_failures(failures)}",
-                f"repair or remove them, and {self.words.command} by the same command with --resume: "
-                "it does those that are missing",
+                f"repair or remove them, then rerun the same {self.words.command} command with --resume: "
+                "it makes the missing masks",
             )
         return {case: (self.done | made)[case] for case in self.images}
 
-    def forget(self, case: str) -> None:
-        """Do a scan again whose mask is there."""
+    def redo(self, case: str) -> None:
+        """Make the mask of a finished scan again."""
         del self.done[case]
         self.record = self.record.select_cases(self.done)
 
-    def _write(self) -> None:
+    def _write_record(self) -> None:
         self.record.write(self.out / PREDICTIONS_FILE)
 
-    def _go_on(self, before: PredictionRecord) -> None:
-        """Take over what an interrupted run noted of the masks that are there, of scans that are still the same."""
-        noted = {case: self.out / name for case, name in before.masks.items() if case in self.images}
-        there = {case: self.images[case] for case, mask in noted.items() if mask.is_file()}
-        scans = map_cases(sha256, there, "comparing scans")[0] if there else {}
-        for case, mask in noted.items():
-            if case not in there:
-                say(f"{case}: its mask is gone; it is done again")
+    def _take_over(self, before: PredictionRecord) -> None:
+        """Take over the masks of an interrupted run whose files exist and whose scans are unchanged."""
+        recorded = {case: self.out / name for case, name in before.masks.items() if case in self.images}
+        existing = {case: self.images[case] for case, mask in recorded.items() if mask.is_file()}
+        scans = map_cases(sha256, existing, "comparing scans")[0] if existing else {}
+        for case, mask in recorded.items():
+            if case not in existing:
+                say(f"{case}: its mask is missing and is made again")
             elif scans[case] != before.scans.get(case):
-                say(f"{case}: the scan is not the one noted before; it is done again")
+                say(f"{case}: the scan has changed; its mask is made again")
             else:
                 self.done[case] = mask
         for case in self.done:
             self.record = self.record.with_case(case, before.select_case(case))
 
 
-def _check_same(out: Path, before: PredictionRecord, now: PredictionRecord, same: Sequence[str], words: Words) -> None:
-    """Raise `RunError` where the masks in `out` are made otherwise than is asked for now."""
-    then, wanted = before.to_json(), now.to_json()
-    if differing := [told for key in same for told in _differing(key, then[key], wanted[key])]:
-        more = f"; and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+def _check_same_options(
+    out: Path, before: PredictionRecord, now: PredictionRecord, same: Sequence[str], words: Words
+) -> None:
+    """Raise `RunError` where the masks in `out` were made with other options than the present ones."""
+    old, new = before.to_json(), now.to_json()
+    if differing := [line for key in same for line in _list_differences(key, old[key], new[key])]:
+        more = f"; and {len(differing) - DIFFERENCES_SHOWN} more" if len(differing) > DIFFERENCES_SHOWN else ""
         raise RunError(
-            f"{out} holds a {words.noun} with other options ({'; '.join(differing[:SHOWN])}{more})",
+            f"{out} holds a {words.noun} with other options ({'; '.join(differing[:DIFFERENCES_SHOWN])}{more})",
             "resume with the same model and options, or choose another --out",
         )
 
 
-def _differing(name: str, before: object, now: object) -> Iterator[str]:
-    """Each value of a record that is another now, by its name; those of the settings are called like the options."""
+def _list_differences(name: str, before: object, now: object) -> Iterator[str]:
+    """Each value of a record that has changed, by its name; settings have the names of their options."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in before | now:
-            yield from _differing(key if name == "settings" else f"{name}.{key}", before.get(key), now.get(key))
+            yield from _list_differences(key if name == "settings" else f"{name}.{key}", before.get(key), now.get(key))
     elif before != now:
         yield f"{name}: {before} then, {now} now"
 
 
-def chosen(images: Mapping[str, Path], cases: Sequence[str], folder: Path) -> dict[str, Path]:
-    """The images of `--case`, in that order, or all.
+def select_cases(images: Mapping[str, Path], cases: Sequence[str], folder: Path) -> dict[str, Path]:
+    """The images that `--case` names, in that order, or all.
 
     Raises:
-        OptionError: a case that is none of them.
+        OptionError: an unknown case.
     """
     if unknown := [case for case in cases if case not in images]:
         raise OptionError(f"--case {unknown[0]}: no such scan is in {folder}", "correct the case id")

@@ -1,4 +1,4 @@
-"""Input masks of a command: pairing with scans, and the meaning of their label values."""
+"""Input masks of a command: pairing with scans, checks, and the organs of their label values."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import mask_path
-from frugalseg.masks.folder import MaskFolder, chosen
+from frugalseg.masks.folder import MaskFolder, select_cases
 
 
 def pair_scans_and_masks(images: Path, masks: Path, cases: Sequence[str]) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Case id → scan and case id → mask, of the scans that have one and are wanted.
+    """Case id → scan and case id → mask, of the selected scans that have a mask.
 
-    A single scan and a single mask file belong together whatever they are called.
+    A single scan and a single mask file are paired whatever their names.
 
     Raises:
-        PairingError: masks without a scan, double ids, no pair at all, or a file that is scan and mask at once.
+        PairingError: masks without a scan, duplicate ids, no pair at all, or the same file as scan and mask.
         ScanError: a path does not exist or holds no scan.
-        OptionError: a wanted case that is no scan, or has no mask.
+        OptionError: a selected case that is no scan, or has no mask.
     """
     if masks.is_file() and len(single := find_scans(images)) == 1:
-        scans, given = single, dict.fromkeys(single, masks)
-        check_distinct_files(scans, given)
+        scans, found = single, dict.fromkeys(single, masks)
+        check_distinct_files(scans, found)
     else:
-        scans, given = find_dataset(images, masks)
-    wanted = chosen({case: path for case, path in scans.items() if case in given}, cases, masks)
-    if not wanted:
+        scans, found = find_dataset(images, masks)
+    selected = select_cases({case: path for case, path in scans.items() if case in found}, cases, masks)
+    if not selected:
         raise PairingError(f"no scan in {images} has a mask in {masks}", "give scan and mask of a case the same name")
-    return wanted, {case: given[case] for case in wanted}
+    return selected, {case: found[case] for case in selected}
 
 
 def refuse_overwriting_inputs(masks: Mapping[str, Path], images: Mapping[str, Path], out: Path) -> None:
-    """Raise `RunError` where a new mask in `out` would overwrite the given one."""
+    """Raise `RunError` where a new mask in `out` would overwrite its input mask."""
     if over := [case for case in masks if mask_path(out, case, images[case]).resolve() == masks[case].resolve()]:
-        raise RunError(f"the new mask of {over[0]} would overwrite the given one", "choose another --out")
+        raise RunError(f"the new mask of {over[0]} would overwrite its input mask", "choose another --out")
 
 
 def read_input_mask(case: str, scan: Volume, path: Path) -> Volume:
     """The mask of a case, on the grid of its scan.
 
     Raises:
-        PairingError: scan and mask lie on different grids.
-        ScanError: it cannot be read, or holds values that masks are not written with.
+        PairingError: scan and mask have different grids.
+        ScanError: it cannot be read, or holds values outside the range of masks.
     """
     mask = onto_grid(read_labels(path), scan, case)
     for value in (int(mask.array.min()), int(mask.array.max())):
@@ -62,38 +62,38 @@ def read_input_mask(case: str, scan: Volume, path: Path) -> Volume:
 
 
 def invalidate_changed(folder: MaskFolder, masks: Mapping[str, Path]) -> None:
-    """Of an interrupted run, do the scans again whose given mask was changed since."""
+    """In a resumed run, make the masks again whose input mask has changed."""
     for case in list(folder.done):
         given = folder.record.given.get(case)
         if given is None or given.sha256 != sha256(masks[case]):
-            say(f"{case}: the given mask is another than before; it is done again")
-            folder.forget(case)
+            say(f"{case}: the input mask has changed; the mask is made again")
+            folder.redo(case)
 
 
-def organs_in(mask: Volume, wanted: Targets, known: Targets) -> Targets:
-    """What is worked on in a mask: organ → its values.
+def find_organs(mask: Volume, wanted: Targets, known: Targets) -> Targets:
+    """The organs to process in a mask: organ → its label values.
 
     Args:
         mask: label values from 0.
-        wanted: of --target; where it is empty, every value that `mask` holds is an organ of its own.
-        known: names of values, where they are known.
+        wanted: of --target; where it is empty, every value in `mask` is an organ.
+        known: names of values, as far as they are known.
 
     Raises:
-        ScanError: it holds more organs than a mask of classes.
+        ScanError: it holds more organs than are supported.
     """
     if wanted:
         return wanted
     names = {value: name for name, values in known.items() for value in values}
-    # By counting: sorting a large mask, as np.unique does on its own, takes longer.
+    # np.unique would sort the whole mask, which takes longer.
     values = [int(value) for value in np.flatnonzero(np.bincount(mask.array.ravel(order="K"))) if value]
     if len(values) > MAX_TARGETS:
         raise ScanError(
             f"{mask.source or 'the mask'} holds {len(values)} label values, at most {MAX_TARGETS} are supported",
-            "name those meant with --target",
+            "select organs with --target",
         )
-    return {_free(names.get(value, f"label {value}"), value, names): (value,) for value in values}
+    return {_make_unique(names.get(value, f"label {value}"), value, names): (value,) for value in values}
 
 
-def _free(name: str, value: int, names: Mapping[int, str]) -> str:
-    """An organ of several values is worked on value by value: each then needs a name of its own."""
+def _make_unique(name: str, value: int, names: Mapping[int, str]) -> str:
+    """An organ of several values is processed value by value, so each value needs its own name."""
     return name if list(names.values()).count(name) < 2 else f"{name} ({value})"

@@ -1,1 +1,1 @@
-"""Networks: encoders with an embedding, decoders, heads, one registry, and how they are saved."""
+"""Networks: encoders with an embedding, decoders, heads, a registry, saving and loading."""

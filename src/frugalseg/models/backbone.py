@@ -1,4 +1,4 @@
-"""What the registry knows of a backbone."""
+"""The registry's description of a backbone."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from frugalseg.records.model import WeightsKind
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """How to build one network, and which weights of others it takes.
+    """How to build a network, and how to load published weights into it.
 
     Attributes:
         encoder: normalisation, dropout, input channels → encoder.
         decoder: its encoder, number of classes, normalisation, dropout → decoder.
         norms: the normalisations it can be built with.
-        own_norm: the one that its design fixes, or None where the training chooses.
-        dropout: as published; what it drops is the backbone's matter.
+        own_norm: the normalisation of its design, or None where the training chooses.
+        dropout: as published; the backbone defines what is dropped.
         source: where it was published.
-        load_published: encoder, file → loads published weights into the encoder and tells what they are, as
-            `pretrained_weights.load_published` does; None where no fitting ones were published.
+        load_published: encoder, file → loads published weights into the encoder and returns what they are, see
+            `pretrained_weights.load_published`; None where none are published.
     """
 
     encoder: Callable[[Norm, float, int], Encoder]

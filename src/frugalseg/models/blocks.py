@@ -1,4 +1,4 @@
-"""Pieces that several backbones share."""
+"""Building blocks that several backbones share."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def make_norm(kind: Norm, channels: int) -> nn.Module:
 
 
 def use_channels_last(*parts: nn.Module) -> None:
-    """Keep the weights of each part in the order in which its convolutions are quickest: channels last, unless it has
-    an instance or group norm, which would turn every map around. What the parts compute stays the same."""
+    """Store the weights of each part in channels-last order, in which convolutions are fastest, unless it has an
+    instance or group norm, which would convert every map. Results are the same."""
     for part in parts:
         if not any(isinstance(layer, (nn.InstanceNorm2d, nn.GroupNorm)) for layer in part.modules()):
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -34,26 +34,26 @@ def double_conv(inputs: int, outputs: int, norm: Norm, dropout: float) -> nn.Seq
     return nn.Sequential(*layers, nn.Dropout(dropout))
 
 
-def padded_to(x: Tensor, stride: int) -> tuple[Tensor, tuple[slice, slice]]:
-    """Pad (B, C, H, W) with zeros to multiples of `stride`, at least two of them, and tell where the image lies.
+def pad_to_multiple(x: Tensor, stride: int) -> tuple[Tensor, tuple[slice, slice]]:
+    """Pad (B, C, H, W) with zeros to multiples of `stride`, and return the region of the image in the result.
 
-    Two, because an instance norm needs more than one value at the deepest level.
+    Each side becomes at least 2·`stride`, because an instance norm needs more than one value at the deepest level.
     """
     height, width = x.shape[-2:]
-    grown = [max(2, -(-side // stride)) * stride for side in (height, width)]
-    top, left = (grown[0] - height) // 2, (grown[1] - width) // 2
+    padded = [max(2, -(-side // stride)) * stride for side in (height, width)]
+    top, left = (padded[0] - height) // 2, (padded[1] - width) // 2
     region = (slice(top, top + height), slice(left, left + width))
-    if grown == [height, width]:
+    if padded == [height, width]:
         return x, region
-    return F.pad(x, (left, grown[1] - width - left, top, grown[0] - height - top)), region
+    return F.pad(x, (left, padded[1] - width - left, top, padded[0] - height - top)), region
 
 
 class Encoder(nn.Module):
-    """What every backbone's encoder offers.
+    """Interface of all encoders.
 
     Attributes:
         channels: channels of each feature map, fine to coarse.
-        stride: side of an input pixel block that becomes one pixel of the coarsest map.
+        stride: downsampling factor of the coarsest map.
         embedding_dim: length of what `embed` returns.
     """
 
@@ -66,15 +66,15 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def embed(self, features: list[Tensor]) -> Tensor:
-        """Feature maps → one vector an image, (B, embedding_dim)."""
+        """Feature maps → one vector per image, (B, embedding_dim)."""
         raise NotImplementedError
 
 
 class Decoder(nn.Module):
-    """What every backbone's decoder offers.
+    """Interface of all decoders.
 
     Attributes:
-        classify: the last layer, which gives one logit a class and pixel.
+        classify: the last layer, with one logit per class and pixel.
     """
 
     classify: nn.Conv2d
@@ -85,9 +85,9 @@ class Decoder(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """Encoder and decoder: an image of any size to one logit a class and pixel.
+    """Encoder and decoder: an image of any size → one logit per class and pixel.
 
-    The background has no logit of its own: it stands at 0 beside the classes (see `segmentation.losses`).
+    The background has no logit; it counts as 0 next to those of the classes (see `segmentation.losses`).
     """
 
     def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
@@ -96,19 +96,19 @@ class Segmenter(nn.Module):
         self.decoder = decoder
 
     def start_from_logit(self, logit: float) -> None:
-        """Let an untrained network give every class this logit: organs are rare, so a low one spares it the time to
-        learn that (the prior of focal loss, arXiv 1708.02002, section 3.3)."""
+        """Initialise the bias of every class to this logit: organs are rare, so a low one saves training time (the
+        prior of focal loss, arXiv 1708.02002, section 3.3)."""
         nn.init.constant_(self.decoder.classify.bias, logit)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) in [0, 1] → logits (B, C, H, W)."""
-        grown, (rows, columns) = padded_to(x, self.encoder.stride)
-        logits: Tensor = self.decoder(self.encoder(grown))
+        padded, (rows, columns) = pad_to_multiple(x, self.encoder.stride)
+        logits: Tensor = self.decoder(self.encoder(padded))
         return logits[..., rows, columns]
 
 
 class ProjectionNet(nn.Module):
-    """Encoder and projection head: an image of any size to the vector that contrast compares."""
+    """Encoder and projection head: an image of any size → the vector compared by contrastive losses."""
 
     def __init__(self, encoder: Encoder, head: nn.Module) -> None:
         super().__init__()
@@ -122,5 +122,5 @@ class ProjectionNet(nn.Module):
 
     def represent(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) in [0, 1] → the encoder's embedding before the head, (B, embedding_dim)."""
-        grown, _ = padded_to(x, self.encoder.stride)
-        return self.encoder.embed(self.encoder(grown))
+        padded, _ = pad_to_multiple(x, self.encoder.stride)
+        return self.encoder.embed(self.encoder(padded))

@@ -1,4 +1,4 @@
-"""Heads on an encoder's embedding: to the space where contrast is measured, and from one view to another there."""
+"""Projection and prediction heads on an encoder's embedding."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def linear_head(embedding_dim: int, dim: int = 256) -> nn.Module:
-    """PolyCL's head g: one linear layer (arXiv 2505.19208, section 3.2); no activation, cosines keep both signs."""
+    """PolyCL's head g: one linear layer (arXiv 2505.19208, section 3.2); no activation, so cosines have both signs."""
     return nn.Linear(embedding_dim, dim)
 
 

@@ -1,15 +1,15 @@
-"""ImageNet weights for the ResNets: their first convolution, made for normalised colour images, is folded for scans.
+"""ImageNet weights for the ResNets: the first convolution, trained on normalised colour images, is folded for scans.
 
-A network trained on (x − mean) / std of RGB images x in [0, 1], shown a grey slice x repeated three times, computes
+A network trained on (x − mean) / std of RGB images x in [0, 1] computes, on a grey slice x repeated three times,
 
     Σc W_c ∗ (x − mean_c) / std_c  =  (Σc W_c / std_c) ∗ x  −  Σc mean_c / std_c · Σ W_c
 
-so one kernel over the slice, and a constant for each channel. The batch norm behind takes the constant into its running
-mean; in training it cancels, because a batch norm subtracts its batch's own mean. Exact, except in the two outermost
-pixels of the stem's map: there the original pads with the mean grey of ImageNet, and this one with 0, which is what
-scans have outside the body.
+which is one kernel over the slice, and a constant per channel. The constant is added to the running mean of the batch
+norm behind; in training it cancels, because a batch norm subtracts the mean of its batch. The folding is exact except
+in the two outermost pixels of the stem's map: there the original pads with ImageNet's mean grey value, this one with 0,
+the value of scans outside the body.
 
-Of n neighbouring slices each gets 1/n of the kernel: equal slices give what one gives.
+With n neighbouring slices, each gets 1/n of the kernel: equal slices give the result of one.
 """
 
 from __future__ import annotations
@@ -27,64 +27,64 @@ from frugalseg.models.resnet import ResNetEncoder, ResNetShape
 from frugalseg.models.weight_files import load_strictly, read_state_dict
 from frugalseg.records.model import WeightsKind
 
-Three = tuple[float, float, float]
+Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What the network's images in [0, 1] went through: (x − mean) / std, channel by channel of the file's order."""
+    """The normalisation (x − mean) / std of the training images in [0, 1], in the file's order of channels."""
 
-    mean: Three
-    std: Three
+    mean: Triple
+    std: Triple
 
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CAFFE = Normalisation((103.53 / 255, 116.28 / 255, 123.675 / 255), (1 / 255, 1 / 255, 1 / 255))
-"""Blue, green, red from 0 to 255, with the mean taken off."""
+"""Blue, green, red from 0 to 255, minus the mean."""
 
 
 def load_imagenet(shape: ResNetShape, encoder: Encoder, path: Path) -> WeightsKind:
     """Load torchvision's, timm's or (into a v1 ResNet) Caffe's ImageNet weights of `shape` into `encoder`.
 
-    The classifier is left out. A config.json of timm beside the file tells the architecture and the normalisation.
+    The classifier is not loaded. A config.json of timm next to the file states the architecture and the normalisation.
 
     Raises:
-        OptionError: the encoder has other norms than batch norms, or the file is of the other version of ResNet-50.
+        OptionError: the encoder has no batch norms, or the file is of the other version of ResNet-50.
         RunError: the file is damaged or of another network; names the first difference.
     """
     assert isinstance(encoder, ResNetEncoder)
     if "bn1.running_mean" not in encoder.state_dict():
-        raise OptionError("--weights of ImageNet belong to batch norms", "leave --norm out, or give --norm batch")
+        raise OptionError("ImageNet --weights need batch norms", "leave out --norm, or give --norm batch")
     weights = {name: tensor for name, tensor in read_state_dict(path).items() if not name.startswith("fc.")}
-    declared = _timm_config(path)
-    _check_version(shape, weights, declared, path)
+    declared = _read_timm_config(path)
+    _check_resnet_version(shape, weights, declared, path)
     caffe = shape.stride_on == "1x1"
-    normalisation = CAFFE if caffe else _declared_normalisation(declared, path)
+    normalisation = CAFFE if caffe else _read_normalisation(declared, path)
     kernel = weights.get("conv1.weight")
     if kernel is None or kernel.ndim != 4 or kernel.shape[1] != 3 or "bn1.running_mean" not in weights:
         raise RunError(
             f"{path} does not fit the backbone: it has no conv1.weight over three colours with a bn1 behind it",
             f"give ImageNet weights of {shape.name}",
         )
-    weights["conv1.weight"], shift = fold(kernel, normalisation, encoder.conv1.in_channels)
-    # Taken off the mean, a constant is as if added to what the batch norm sees. One that does not fit stays where it
-    # is, and load_strictly names it.
+    weights["conv1.weight"], shift = fold_kernel(kernel, normalisation, encoder.conv1.in_channels)
+    # Subtracting a constant from the running mean adds it to the batch norm's input. A bias that does not fit stays in
+    # the weights, so that load_strictly names it.
     mean = weights["bn1.running_mean"]
     if "conv1.bias" in weights and weights["conv1.bias"].shape == mean.shape:
         mean = mean - weights.pop("conv1.bias")
     weights["bn1.running_mean"] = mean - shift if mean.shape == shift.shape else mean
-    load_strictly(encoder, weights, path, told={})
+    load_strictly(encoder, weights, path, "the backbone")
     kind = f"ImageNet {shape.name} ({'Caffe, v1' if caffe else 'torchvision, v1.5'})"
     return WeightsKind(kind, normalisation.mean, normalisation.std)
 
 
-def fold(kernel: Tensor, normalisation: Normalisation, inputs: int) -> tuple[Tensor, Tensor]:
-    """A kernel for normalised colours as one for slices in [0, 1], and the constant it then lacks.
+def fold_kernel(kernel: Tensor, normalisation: Normalisation, inputs: int) -> tuple[Tensor, Tensor]:
+    """Convert a kernel for normalised colours to one for slices in [0, 1], and a constant to add to its output.
 
     Args:
         kernel: (O, 3, h, w).
         normalisation: of the images it was trained on.
-        inputs: number of neighbouring slices it will see.
+        inputs: number of slices in the input.
 
     Returns:
         (O, inputs, h, w), and (O,) to be added to every output pixel.
@@ -95,11 +95,13 @@ def fold(kernel: Tensor, normalisation: Normalisation, inputs: int) -> tuple[Ten
     return folded.float(), shift.float()
 
 
-def _check_version(shape: ResNetShape, weights: dict[str, Tensor], declared: dict[str, object], path: Path) -> None:
-    """Where the file tells which network it is, that must be the backbone's: names and shapes do not show a stride."""
+def _check_resnet_version(
+    shape: ResNetShape, weights: dict[str, Tensor], declared: dict[str, object], path: Path
+) -> None:
+    """Check the network that the file states, since names and shapes of weights do not show a stride."""
     if "architecture" in declared and declared["architecture"] != shape.name:
         raise RunError(
-            f"{path} is of {declared['architecture']}, as the config.json beside it says; needed is {shape.name}",
+            f"{path} is of {declared['architecture']}, as the config.json beside it says; expected {shape.name}",
             f"give ImageNet weights of {shape.name}",
         )
     if not shape.bottleneck:
@@ -113,8 +115,8 @@ def _check_version(shape: ResNetShape, weights: dict[str, Tensor], declared: dic
         raise OptionError(f"--weights {path} come from PyTorch (v1.5), not Caffe", "give --backbone resnet50-unet")
 
 
-def _timm_config(path: Path) -> dict[str, object]:
-    """What timm's config.json beside the weights says, or nothing where there is none of timm's."""
+def _read_timm_config(path: Path) -> dict[str, object]:
+    """The content of timm's config.json next to the weights; empty where there is none."""
     config = path.with_name("config.json")
     if not config.is_file():
         return {}
@@ -128,8 +130,8 @@ def _timm_config(path: Path) -> dict[str, object]:
     return content if isinstance(content, dict) and "architecture" in content else {}
 
 
-def _declared_normalisation(declared: dict[str, object], path: Path) -> Normalisation:
-    """The normalisation that timm's config.json names, else ImageNet's usual one."""
+def _read_normalisation(declared: dict[str, object], path: Path) -> Normalisation:
+    """The normalisation that timm's config.json states, by default ImageNet's usual one."""
     config = declared.get("pretrained_cfg", {})
     if not isinstance(config, dict) or not {"mean", "std"} & config.keys():
         return IMAGENET
@@ -139,7 +141,7 @@ def _declared_normalisation(declared: dict[str, object], path: Path) -> Normalis
             raise ValueError(f"mean {list(mean)}, std {list(std)}")
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(
-            f"{path.with_name('config.json')} names no mean and std of three colours ({error})",
-            "take the config.json that belongs to the weights, or remove it",
+            f"{path.with_name('config.json')} states no mean and std of three colours ({error})",
+            "use the config.json that belongs to the weights, or remove it",
         ) from error
     return Normalisation((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))

@@ -1,4 +1,4 @@
-"""Published weights for an encoder, from a file on this machine."""
+"""Published weights for an encoder, from a local file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from frugalseg.records.model import PublishedWeights
 
 
 def load_published(encoder: Encoder, backbone: str, path: Path) -> PublishedWeights:
-    """Load weights that others published into an encoder. Nothing is unpickled; on an error the encoder is as it was.
+    """Load published weights into an encoder. Only tensors are unpickled; on an error the encoder is unchanged.
 
     Args:
-        encoder: of `backbone`, as `build_segmenter` or `build_projection` made it.
+        encoder: of `backbone`, from `build_segmenter` or `build_projection`.
         backbone: its name.
-        path: for the ResNets a .safetensors or PyTorch file of ImageNet weights, for transunet an .npz of Google's.
+        path: for the ResNets a .safetensors or PyTorch file of ImageNet weights, for transunet one of Google's .npz
+            files.
 
     Returns:
         What they are, for the record.

@@ -1,4 +1,4 @@
-"""The backbones by name. To add one: a file beside this one, and a line here."""
+"""The backbones by name. To add one: a module in this package, and a line here."""
 
 from __future__ import annotations
 
@@ -26,45 +26,45 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def find_backbone(name: str) -> Backbone:
-    """The backbone called `name`; raises `OptionError` for an unknown one, naming the known."""
+    """The backbone called `name`; `OptionError` for an unknown one lists the known."""
     if name not in BACKBONES:
         raise OptionError(f"--backbone {name!r} is unknown", f"choose one of: {', '.join(sorted(BACKBONES))}")
     return BACKBONES[name]
 
 
-def inputs_of(context: int) -> int:
-    """Channels of the images of a network that sees `context` neighbouring slices on each side."""
+def input_channels(context: int) -> int:
+    """Input channels of a network with `context` neighbouring slices on each side."""
     return 2 * context + 1
 
 
-def choose_norm(name: str, asked: Norm | None, preferred: Norm) -> Norm:
-    """The normalisation to build a backbone with: the one asked for, or its own, or `preferred` where it has none.
+def choose_norm(name: str, requested: Norm | None, preferred: Norm) -> Norm:
+    """The normalisation of a backbone: the requested one, else that of its design, else `preferred`.
 
     Raises:
-        OptionError: an unknown backbone, or it cannot be built with the norm asked for.
+        OptionError: the backbone is unknown, or cannot be built with the requested norm.
     """
     backbone = find_backbone(name)
-    if asked is None:
+    if requested is None:
         return backbone.own_norm or preferred
-    if asked not in backbone.norms:
+    if requested not in backbone.norms:
         raise OptionError(
-            f"--norm {asked} does not go with --backbone {name}", f"give one of: {', '.join(backbone.norms)}"
+            f"--norm {requested} is not available for --backbone {name}", f"give one of: {', '.join(backbone.norms)}"
         )
-    return asked
+    return requested
 
 
 def build_segmenter(name: str, classes: int, norm: Norm, dropout: float | None = None, *, inputs: int = 1) -> Segmenter:
-    """A network with fresh weights.
+    """A network with initial weights.
 
     Args:
         name: of the backbone.
-        classes: number of logits a pixel.
+        classes: number of logits per pixel.
         norm: see `choose_norm`.
-        dropout: by default as published; what it drops is the backbone's matter.
-        inputs: channels of its images: 1, or more for neighbouring slices as channels.
+        dropout: by default as published; the backbone defines what is dropped.
+        inputs: input channels; more than 1 for neighbouring slices as channels.
 
     Raises:
-        OptionError: an unknown backbone, or a norm that it cannot have.
+        OptionError: the backbone is unknown, or cannot have this norm.
     """
     encoder, dropout = _build_encoder(name, norm, dropout, inputs)
     decoder = find_backbone(name).decoder(encoder, classes, norm, dropout)
@@ -82,7 +82,7 @@ def build_projection(
 ) -> ProjectionNet:
     """An encoder with a projection head: PolyCL's linear one, or one with a hidden layer as wide as the embedding.
 
-    Args and errors as of `build_segmenter`.
+    Arguments and errors as in `build_segmenter`.
     """
     encoder, _ = _build_encoder(name, norm, dropout, inputs)
     dim = encoder.embedding_dim

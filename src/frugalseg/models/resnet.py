@@ -1,4 +1,4 @@
-"""ResNet encoders with the names and shapes of torchvision's (arXiv 1512.03385), without their classifier."""
+"""ResNet encoders (arXiv 1512.03385) with torchvision's names and shapes of weights, without the classifier."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ PLANES = (64, 128, 256, 512)
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetShape:
-    """Which ResNet.
+    """The architecture of a ResNet.
 
     Attributes:
         name: as torchvision and timm call it.
         depths: blocks in each of the four stages.
-        bottleneck: blocks of three convolutions with 4 times the channels, instead of two.
+        bottleneck: blocks of three convolutions with 4 times the output channels, instead of two convolutions.
         stem: channels of the first convolution.
-        stride_on: which convolution of a bottleneck halves the map. The paper has the first 1×1 ("v1", Caffe);
-            torchvision, timm and NVIDIA have the 3×3 ("v1.5"). Their weights have the same names and shapes.
+        stride_on: which convolution of a bottleneck has the stride: the first 1×1 in the paper ("v1", Caffe), the 3×3
+            in torchvision, timm and NVIDIA ("v1.5"). Their weights have the same names and shapes.
     """
 
     name: str
@@ -35,7 +35,7 @@ class ResNetShape:
 
     @property
     def expansion(self) -> int:
-        """How many times a stage's planes come out of it."""
+        """Output channels of a stage per plane."""
         return 4 if self.bottleneck else 1
 
 
@@ -44,18 +44,18 @@ class Residual(nn.Module):
 
     downsample: nn.Module | None
 
-    def _shortcut(self, inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module | None:
+    def _make_shortcut(self, inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module | None:
         if stride == 1 and inputs == outputs:
             return None
         return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), make_norm(norm, outputs))
 
-    def _branch(self, x: Tensor) -> Tensor:
+    def _compute_residual(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) → (B, outputs, H / stride, W / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(shortcut + self._branch(x))
+        return F.relu(shortcut + self._compute_residual(x))
 
 
 class BasicBlock(Residual):
@@ -67,15 +67,15 @@ class BasicBlock(Residual):
         self.bn1 = make_norm(norm, planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
         self.bn2 = make_norm(norm, planes)
-        self.downsample = self._shortcut(inputs, planes, stride, norm)
+        self.downsample = self._make_shortcut(inputs, planes, stride, norm)
 
-    def _branch(self, x: Tensor) -> Tensor:
+    def _compute_residual(self, x: Tensor) -> Tensor:
         result: Tensor = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return result
 
 
 class Bottleneck(Residual):
-    """1×1, 3×3, 1×1 convolutions; the last gives 4 times the planes."""
+    """1×1, 3×3, 1×1 convolutions; the last has 4 times the planes."""
 
     def __init__(self, inputs: int, planes: int, stride: int, norm: Norm, stride_on: Literal["1x1", "3x3"]) -> None:
         super().__init__()
@@ -86,9 +86,9 @@ class Bottleneck(Residual):
         self.bn2 = make_norm(norm, planes)
         self.conv3 = nn.Conv2d(planes, 4 * planes, 1, bias=False)
         self.bn3 = make_norm(norm, 4 * planes)
-        self.downsample = self._shortcut(inputs, 4 * planes, stride, norm)
+        self.downsample = self._make_shortcut(inputs, 4 * planes, stride, norm)
 
-    def _branch(self, x: Tensor) -> Tensor:
+    def _compute_residual(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))
         x = F.relu(self.bn2(self.conv2(x)))
         result: Tensor = self.bn3(self.conv3(x))
@@ -98,7 +98,7 @@ class Bottleneck(Residual):
 class ResNetEncoder(Encoder):
     """Stem and four stages; the maps are the stem's (before its pooling) and each stage's.
 
-    The attributes keep torchvision's names, bn1 too where it is an instance norm, so that its weights fit.
+    The attributes have torchvision's names, so that its weights fit; bn1 may be an instance norm.
     """
 
     def __init__(self, shape: ResNetShape, norm: Norm, inputs: int = 1) -> None:
@@ -108,7 +108,7 @@ class ResNetEncoder(Encoder):
         self.embedding_dim = self.channels[-1]
         self.conv1 = nn.Conv2d(inputs, shape.stem, 7, stride=2, padding=3, bias=False)
         self.bn1 = make_norm(norm, shape.stem)
-        stages = [_stage(shape, i, self.channels[i], norm) for i in range(4)]
+        stages = [_make_stage(shape, i, self.channels[i], norm) for i in range(4)]
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -124,11 +124,11 @@ class ResNetEncoder(Encoder):
         return features
 
     def embed(self, features: list[Tensor]) -> Tensor:
-        """Mean of the coarsest map, (B, 512), or (B, 2048) of bottlenecks."""
+        """Mean of the coarsest map, (B, 512), or (B, 2048) with bottlenecks."""
         return features[-1].mean(dim=(2, 3))
 
 
-def _stage(shape: ResNetShape, index: int, inputs: int, norm: Norm) -> nn.Sequential:
+def _make_stage(shape: ResNetShape, index: int, inputs: int, norm: Norm) -> nn.Sequential:
     """Stage `index` of four; all but the first halve the map, in their first block."""
     planes = PLANES[index]
     blocks: list[nn.Module] = []

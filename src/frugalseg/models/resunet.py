@@ -1,11 +1,11 @@
-"""U-Nets on a ResNet: PolyCL's ResU-Net, and those whose encoder takes ImageNet weights (arXiv 2505.19208).
+"""U-Nets with a ResNet encoder: PolyCL's ResU-Net, and those that take ImageNet weights (arXiv 2505.19208).
 
-PolyCL's own has a stem of 32 channels, which no published weights fit: 14.287 M parameters. Its "PT ResU-Net" (with
-ImageNet weights) was not released; `resnet18-unet` is what its description leads to.
+PolyCL's ResU-Net has a stem of 32 channels, which no published weights fit: 14.287 M parameters. Its "PT ResU-Net"
+(with ImageNet weights) was not released; `resnet18-unet` follows its description.
 
 Args of every backbone here:
-    norm: of the encoder. The decoder keeps the published instance norm without learned scale beside a "batch"
-        encoder, and follows "instance_affine".
+    norm: of the encoder. With "batch", the decoder has the published instance norm without learned scale; with
+        "instance_affine", it has that too.
     dropout: of the decoder; a ResNet has none.
 """
 
@@ -23,7 +23,7 @@ from frugalseg.models.resnet import ResNetEncoder, ResNetShape
 from frugalseg.models.unet import DROPOUT, UNetDecoder
 from frugalseg.options import Norm
 
-POLYCL = ResNetShape(name="PolyCL's ResNet-18", depths=(2, 2, 2, 2), stem=32)
+POLYCL_RESNET18 = ResNetShape(name="PolyCL's ResNet-18", depths=(2, 2, 2, 2), stem=32)
 RESNET18 = ResNetShape(name="resnet18", depths=(2, 2, 2, 2))
 RESNET34 = ResNetShape(name="resnet34", depths=(3, 4, 6, 3))
 RESNET50 = ResNetShape(name="resnet50", depths=(3, 4, 6, 3), bottleneck=True)
@@ -31,31 +31,32 @@ RESNET50_CAFFE = ResNetShape(name="resnet50", depths=(3, 4, 6, 3), bottleneck=Tr
 
 
 class ResUNetDecoder(UNetDecoder):
-    """The U-Net's decoder up to the stem's half resolution, and one more upsampling."""
+    """The U-Net's decoder up to the stem's half resolution, followed by one more upsampling."""
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Feature maps, fine to coarse → logits (B, C, H, W) at the image's resolution.
 
-        PolyCL upsamples before the 1×1 convolution. Both orders give the same, as the weights of bilinear
-        upsampling sum to 1; this one upsamples classes instead of 32 channels.
+        PolyCL upsamples before the 1×1 convolution. Both orders give the same result, as the weights of bilinear
+        upsampling sum to 1, but this one upsamples classes instead of 32 channels.
         """
         return F.interpolate(super().forward(features), scale_factor=2, mode="bilinear", align_corners=True)
 
 
-def _encoder(shape: ResNetShape, norm: Norm, dropout: float, inputs: int) -> Encoder:
+def _make_encoder(shape: ResNetShape, norm: Norm, dropout: float, inputs: int) -> Encoder:
     return ResNetEncoder(shape, norm, inputs)
 
 
-def _decoder(shape: ResNetShape, encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
-    # As wide as for a ResNet-18 whatever the encoder: a decoder as wide as ResNet-50's maps would outweigh it.
+def _make_decoder(shape: ResNetShape, encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
+    # As wide as for a ResNet-18 for all encoders: a decoder as wide as ResNet-50's maps would be larger than the
+    # encoder.
     widths = (shape.stem, 64, 128, 256)
     return ResUNetDecoder(encoder.channels, classes, "instance" if norm == "batch" else norm, dropout, widths)
 
 
-def _backbone(shape: ResNetShape, source: str, *, imagenet: bool) -> Backbone:
+def _make_backbone(shape: ResNetShape, source: str, *, imagenet: bool) -> Backbone:
     return Backbone(
-        encoder=partial(_encoder, shape),
-        decoder=partial(_decoder, shape),
+        encoder=partial(_make_encoder, shape),
+        decoder=partial(_make_decoder, shape),
         norms=("batch", "instance_affine"),
         own_norm="batch",
         dropout=DROPOUT,
@@ -64,8 +65,8 @@ def _backbone(shape: ResNetShape, source: str, *, imagenet: bool) -> Backbone:
     )
 
 
-RESUNET = _backbone(POLYCL, "PolyCL (arXiv 2505.19208)", imagenet=False)
-RESNET18_UNET = _backbone(RESNET18, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
-RESNET34_UNET = _backbone(RESNET34, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
-RESNET50_UNET = _backbone(RESNET50, "ResNet v1.5 (torchvision), PolyCL's decoder", imagenet=True)
-RESNET50_CAFFE_UNET = _backbone(RESNET50_CAFFE, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
+RESUNET = _make_backbone(POLYCL_RESNET18, "PolyCL (arXiv 2505.19208)", imagenet=False)
+RESNET18_UNET = _make_backbone(RESNET18, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
+RESNET34_UNET = _make_backbone(RESNET34, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)
+RESNET50_UNET = _make_backbone(RESNET50, "ResNet v1.5 (torchvision), PolyCL's decoder", imagenet=True)
+RESNET50_CAFFE_UNET = _make_backbone(RESNET50_CAFFE, "ResNet (arXiv 1512.03385), PolyCL's decoder", imagenet=True)

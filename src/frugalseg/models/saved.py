@@ -1,6 +1,6 @@
 """A trained network as two files: model.safetensors (weights) and model.json (everything else).
 
-Together they are enough to predict. Nothing is unpickled.
+Prediction needs only these two. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from frugalseg.engine.files import MODEL_FILE, atomic_write
 from frugalseg.errors import OptionError, RunError
 from frugalseg.models.registry import choose_norm
+from frugalseg.models.weight_files import check_finite, load_strictly
 from frugalseg.records.model import NetworkRecord
 
 WEIGHTS = "model.safetensors"
@@ -26,23 +26,23 @@ N = TypeVar("N", bound=NetworkRecord)
 
 
 def save_model(folder: Path, model: nn.Module, record: NetworkRecord) -> None:
-    """Write the weights, then the description: where model.json is, the model is whole."""
+    """Write the weights, then model.json: where model.json exists, the model is complete."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_write(folder / WEIGHTS) as file:
         file.write(save(weights))
     record.write(folder / MODEL_FILE)
 
 
-def read_network(kind: type[N], folder: Path) -> N:
-    """The record of a finished run, of a network that can be built.
+def read_network_record(kind: type[N], folder: Path) -> N:
+    """Read the record of a finished run, and check that its network can be built.
 
     Args:
-        kind: of record.
-        folder: the run.
+        kind: class of the record.
+        folder: the run folder.
 
     Raises:
-        RunError: no such folder, no finished run, or one of another kind; the file is damaged, or names no backbone
-            or norm there is.
+        RunError: the folder is missing, no finished run, or a run of another kind; or the file is damaged, or names an
+            unknown backbone or norm.
     """
     record = kind.read_run(folder)
     try:
@@ -53,16 +53,17 @@ def read_network(kind: type[N], folder: Path) -> N:
 
 
 def load_weights(folder: Path, name: str = WEIGHTS) -> dict[str, Tensor]:
-    """Weights of a finished run; raises `RunError` where the file is missing or damaged, or a value is not finite."""
+    """Weights of a finished run; `RunError` where the file is missing or damaged, or a value is not finite."""
     path = folder / name
     try:
         weights: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path} cannot be read ({error})", CURE) from error
-    check_finite(weights, path)
+    check_finite(weights, path, CURE)
     return weights
 
 
+<<<<<<< HEAD
 def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
     """Raise `RunError` where a weight that was read from a file is infinite or no number."""
     for name, tensor in weights.items():
@@ -90,16 +91,49 @@ def _told(weights: Mapping[str, Tensor], name: str) -> str:
 
 def _shape(weights: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
     return tuple(weights[name].shape) if name in weights else None
+||||||| b5ff91c
+def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise `RunError` where a weight that was read from a file is infinite or no number."""
+    for name, tensor in weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise RunError(f"{path} is damaged: {name} holds values that are not finite", CURE)
+
+
+def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load weights that must be exactly the network's; raises `RunError` where they are not, naming the first."""
+    expected = network.state_dict()
+    differing = {n for n in weights.keys() | expected.keys() if _shape(weights, n) != _shape(expected, n)}
+    if differing:
+        first = min(differing)
+        raise RunError(
+            f"{path} does not belong to {SPEC} beside it: {first} is {_told(weights, first)}, "
+            f"expected {_told(expected, first)}",
+            CURE,
+        )
+    network.load_state_dict(dict(weights))
+
+
+def _told(weights: Mapping[str, Tensor], name: str) -> str:
+    return f"of shape {_shape(weights, name)}" if name in weights else "not there"
+
+
+def _shape(weights: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(weights[name].shape) if name in weights else None
+=======
+def load_run_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load a finished run's weights into the network that its model.json describes; see `load_strictly`."""
+    load_strictly(network, weights, path, f"{SPEC} beside it", cure=CURE)
+>>>>>>> w3
 
 
 def load_encoder(encoder: nn.Module, folder: Path) -> None:
     """Load the encoder of a pre-training run.
 
-    An encoder trained without learned scale and shift fits one with them: they start as the identity, so
-    nothing changes. Every other difference is an error.
+    An encoder whose instance norms have no learned scale and shift fits one that has them: they start as the identity.
+    Every other difference is an error.
 
     Raises:
-        RunError: the weights are of another network or normalisation.
+        RunError: the weights belong to another network or normalisation.
     """
     prefix = "encoder."
     weights = {name[len(prefix) :]: t for name, t in load_weights(folder).items() if name.startswith(prefix)}

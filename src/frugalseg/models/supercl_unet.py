@@ -1,7 +1,8 @@
 """SuperCL's U-Net (arXiv 2504.14737, and its code: network/unet2d.py).
 
-Encoder 4.714 M parameters. Two things are ours: the classifier has a bias, because here the background has no logit
-of its own that could stand for it; and He initialisation (the published fine-tuning net's) serves pre-training too.
+Its encoder has 4.714 M parameters. Two differences to the publication: the classifier has a bias, because the
+background has no logit here that could replace it; and the He initialisation of the published fine-tuning network is
+also used for pre-training.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ SLOPE = 0.01
 
 
 class SuperCLEncoder(Encoder):
-    """Four levels of twice (3×3 convolution, normalisation, leaky ReLU), halved by max pooling between them.
+    """Four levels of two 3×3 convolutions with normalisation and leaky ReLU, with max pooling between them.
 
-    The fifth, the centre, is twice (3×3 convolution, ReLU) without normalisation, as published.
+    The fifth level, the centre, has two 3×3 convolutions with ReLU and no normalisation, as published.
     """
 
     def __init__(self, norm: Norm, inputs: int = 1, widths: Sequence[int] = WIDTHS) -> None:
@@ -32,7 +33,7 @@ class SuperCLEncoder(Encoder):
         self.channels = widths
         self.stride = 2 ** (len(widths) - 1)
         self.embedding_dim = widths[-1]
-        self.levels = nn.ModuleList(_double(a, b, norm) for a, b in pairwise((inputs, *widths[:-1])))
+        self.levels = nn.ModuleList(_make_double_conv(a, b, norm) for a, b in pairwise((inputs, *widths[:-1])))
         self.centre = nn.Sequential(
             nn.Conv2d(widths[-2], widths[-1], 3, padding=1),
             nn.ReLU(),
@@ -56,13 +57,13 @@ class SuperCLEncoder(Encoder):
 
 
 class SuperCLDecoder(Decoder):
-    """2×2 transposed convolution, concatenation with the encoder's map, two convolutions as the encoder's."""
+    """2×2 transposed convolution, concatenation with the encoder's map, two convolutions as in the encoder."""
 
     def __init__(self, channels: Sequence[int], classes: int, norm: Norm) -> None:
         super().__init__()
         steps = list(pairwise(list(channels)[::-1]))
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for coarse, fine in steps)
-        self.levels = nn.ModuleList(_double(2 * fine, fine, norm) for _, fine in steps)
+        self.levels = nn.ModuleList(_make_double_conv(2 * fine, fine, norm) for _, fine in steps)
         self.classify = nn.Conv2d(channels[0], classes, 1)
         self.apply(_initialise)
 
@@ -75,7 +76,7 @@ class SuperCLDecoder(Decoder):
         return logits
 
 
-def _double(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
+def _make_double_conv(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
         layers += [nn.Conv2d(channels, outputs, 3, padding=1), make_norm(norm, outputs), nn.LeakyReLU(SLOPE)]
@@ -90,17 +91,17 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def _encoder(norm: Norm, dropout: float, inputs: int) -> Encoder:
+def _make_encoder(norm: Norm, dropout: float, inputs: int) -> Encoder:
     return SuperCLEncoder(norm, inputs)
 
 
-def _decoder(encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
+def _make_decoder(encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
     return SuperCLDecoder(encoder.channels, classes, norm)
 
 
 SUPERCL_UNET = Backbone(
-    encoder=_encoder,
-    decoder=_decoder,
+    encoder=_make_encoder,
+    decoder=_make_decoder,
     norms=("batch", "instance_affine"),
     own_norm="batch",
     dropout=0.0,

@@ -22,13 +22,13 @@ DROPOUT = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class TransUNetShape:
-    """How large a TransUNet.
+    """The sizes of a TransUNet.
 
     Attributes:
-        width: channels of the trunk's root, a multiple of 32, the number of its groups.
+        width: channels of the trunk's root, a multiple of 32 (the number of groups of its norms).
         depths: units in each of the trunk's stages.
         dim, heads, hidden, blocks: of the transformer.
-        widths: channels that the decoder's convolutions give, coarse to fine: on the tokens, then at 1/8, 1/4, 1/2, 1.
+        widths: output channels of the decoder's convolutions, coarse to fine: on the tokens, then at 1/8, 1/4, 1/2, 1.
     """
 
     width: int
@@ -70,17 +70,17 @@ class TransUNetEncoder(Encoder):
 
 
 class TransUNetDecoder(Decoder):
-    """A convolution on the tokens, then four times: upsampling, the trunk's map (while there is one), two convolutions.
+    """A convolution on the tokens, then four times: upsampling, skip connection (except the last), two convolutions.
 
-    Convolutions are 3×3 without bias, each with a batch norm and a ReLU; the classifier is 3×3 too.
+    Convolutions are 3×3 without bias, each with a batch norm and a ReLU; the classifier is also 3×3.
     """
 
     def __init__(self, channels: tuple[int, ...], classes: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         skips = [*channels[-2::-1], 0]
-        self.tokens = nn.Sequential(*_conv(channels[-1], widths[0]))
+        self.tokens = nn.Sequential(*_make_conv(channels[-1], widths[0]))
         self.levels = nn.ModuleList(
-            nn.Sequential(*_conv(widths[i] + skips[i], widths[i + 1]), *_conv(widths[i + 1], widths[i + 1]))
+            nn.Sequential(*_make_conv(widths[i] + skips[i], widths[i + 1]), *_make_conv(widths[i + 1], widths[i + 1]))
             for i in range(len(skips))
         )
         self.classify = nn.Conv2d(widths[-1], classes, 3, padding=1)
@@ -95,23 +95,23 @@ class TransUNetDecoder(Decoder):
         return logits
 
 
-def _conv(inputs: int, outputs: int) -> list[nn.Module]:
+def _make_conv(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def _encoder(shape: TransUNetShape, norm: Norm, dropout: float, inputs: int) -> Encoder:
+def _make_encoder(shape: TransUNetShape, norm: Norm, dropout: float, inputs: int) -> Encoder:
     return TransUNetEncoder(shape, dropout, inputs)
 
 
-def _decoder(shape: TransUNetShape, encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
+def _make_decoder(shape: TransUNetShape, encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
     return TransUNetDecoder(tuple(encoder.channels), classes, shape.widths)
 
 
-def _backbone(shape: TransUNetShape, source: str, *, published: bool) -> Backbone:
+def _make_backbone(shape: TransUNetShape, source: str, *, published: bool) -> Backbone:
     # The trunk's group norms and the transformer's layer norms are part of the design; "batch" is the decoder's.
     return Backbone(
-        encoder=partial(_encoder, shape),
-        decoder=partial(_decoder, shape),
+        encoder=partial(_make_encoder, shape),
+        decoder=partial(_make_decoder, shape),
         norms=("batch",),
         own_norm="batch",
         dropout=DROPOUT,
@@ -120,5 +120,5 @@ def _backbone(shape: TransUNetShape, source: str, *, published: bool) -> Backbon
     )
 
 
-TRANSUNET = _backbone(BASE, "TransUNet (arXiv 2102.04306), R50-ViT-B/16", published=True)
-TRANSUNET_SMALL = _backbone(SMALL, "ours: TransUNet, narrow and shallow", published=False)
+TRANSUNET = _make_backbone(BASE, "TransUNet (arXiv 2102.04306), R50-ViT-B/16", published=True)
+TRANSUNET_SMALL = _make_backbone(SMALL, "ours: TransUNet, narrow and shallow", published=False)

@@ -1,6 +1,6 @@
-"""The U-Net of PolyCL, which is MultiMix's without its saliency bridge (arXiv 2505.19208; 2010.14731).
+"""The U-Net of PolyCL: that of MultiMix without its saliency bridge (arXiv 2505.19208; 2010.14731).
 
-1.962 M parameters: encoder 1,178,480 and decoder 783,857 with one class.
+It has 1.962 M parameters: 1,178,480 in the encoder and 783,857 in the decoder with one class.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DROPOUT = 0.25
 
 
 class UNetEncoder(Encoder):
-    """Five levels of `double_conv`, halved by max pooling between them."""
+    """Five levels of `double_conv`, with max pooling between them."""
 
     def __init__(self, norm: Norm, dropout: float = DROPOUT, inputs: int = 1, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
@@ -51,9 +51,9 @@ class UNetDecoder(Decoder):
 
     Args:
         channels: of the encoder's maps, fine to coarse.
-        classes: number of logits a pixel.
+        classes: number of logits per pixel.
         norm, dropout: of its blocks.
-        widths: channels that each level gives, fine to coarse; by default as many as the encoder's map there has.
+        widths: output channels of each level, fine to coarse; by default those of the encoder's map at that level.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class UNetDecoder(Decoder):
     ) -> None:
         super().__init__()
         skips = list(channels)[-2::-1]
-        given = list(widths)[::-1] if widths is not None else skips
-        taken = [channels[-1], *given[:-1]]
+        outputs = list(widths)[::-1] if widths is not None else skips
+        inputs = [channels[-1], *outputs[:-1]]
         self.levels = nn.ModuleList(
             double_conv(coarse + fine, width, norm, dropout)
-            for coarse, fine, width in zip(taken, skips, given, strict=True)
+            for coarse, fine, width in zip(inputs, skips, outputs, strict=True)
         )
-        self.classify = nn.Conv2d(given[-1], classes, 1)
+        self.classify = nn.Conv2d(outputs[-1], classes, 1)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Feature maps, fine to coarse → logits (B, C, H, W) at the resolution of the finest."""
@@ -84,13 +84,13 @@ class UNetDecoder(Decoder):
         return logits
 
 
-def _decoder(encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
+def _make_decoder(encoder: Encoder, classes: int, norm: Norm, dropout: float) -> Decoder:
     return UNetDecoder(encoder.channels, classes, norm, dropout)
 
 
 UNET = Backbone(
     encoder=UNetEncoder,
-    decoder=_decoder,
+    decoder=_make_decoder,
     norms=("instance", "instance_affine", "batch"),
     own_norm=None,
     dropout=DROPOUT,

@@ -24,8 +24,8 @@ class SelfAttention(nn.Module):
         return mixed
 
 
-class Block(nn.Module):
-    """Attention, then two linear layers with a GELU between; each on normalised tokens, each added to what it took."""
+class TransformerBlock(nn.Module):
+    """Attention, then a two-layer perceptron with GELU, both pre-normalised and with residual connections."""
 
     def __init__(self, dim: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -52,9 +52,9 @@ class Transformer(nn.Module):
 
     Args:
         inputs: channels of the map.
-        dim, heads, hidden, depth: length of a token, heads and hidden units of a block, blocks.
-        dropout: of tokens and of both linear layers; attention has none, as TransUNet's.
-        grid: side of the table of positions. Maps of another size get it resampled.
+        dim, heads, hidden, depth: length of a token, heads and hidden units of a block, number of blocks.
+        dropout: of tokens and of both linear layers; attention has none, as in TransUNet.
+        grid: side of the table of positions, which is resampled for maps of another size.
     """
 
     def __init__(
@@ -65,22 +65,22 @@ class Transformer(nn.Module):
         self.embedding = nn.Conv2d(inputs, dim, 1)
         self.positions = nn.Parameter(torch.zeros(1, grid * grid, dim))
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(dim, heads, hidden, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(TransformerBlock(dim, heads, hidden, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) → tokens as a map, (B, dim, H, W)."""
         size = (x.shape[-2], x.shape[-1])
         tokens = self.embedding(x).flatten(2).transpose(1, 2)
-        tokens = self.dropout(tokens + resampled(self.positions, size))
+        tokens = self.dropout(tokens + resample_positions(self.positions, size))
         for block in self.blocks:
             tokens = block(tokens)
         encoded: Tensor = self.norm(tokens)
         return encoded.transpose(1, 2).reshape(len(x), -1, *size)
 
 
-def resampled(positions: Tensor, size: tuple[int, int]) -> Tensor:
-    """A square table of positions (1, N, D), row by row, for a map of H×W: (1, H·W, D), bilinear, corners kept."""
+def resample_positions(positions: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample a square table of positions (1, N, D) to a map of H×W: (1, H·W, D), bilinear, corners aligned."""
     side = round(positions.shape[1] ** 0.5)
     if size == (side, side):
         return positions

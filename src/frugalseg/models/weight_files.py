@@ -1,4 +1,4 @@
-"""Reading other people's weight files, and telling what does not fit. Nothing is ever unpickled."""
+"""Read published weight files, and load them strictly. Only tensors are unpickled."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TORCH_ENDINGS = (".pth", ".pt", ".bin", ".tar")
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file or of a PyTorch checkpoint (alone, or under "state_dict" or "model").
+    """The tensors of a .safetensors file or of a PyTorch checkpoint (top level, or under "state_dict" or "model").
 
-    "module.", which DataParallel puts before every name, is taken off.
+    DataParallel's prefix "module." is removed.
 
     Raises:
         OptionError: another type of file.
-        RunError: the file is damaged, or holds more than tensors.
+        RunError: the file is damaged, or contains other data than tensors.
     """
     if path.suffix == ".safetensors":
         content: Any = _load_safetensors(path)
@@ -52,7 +52,7 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
 
     Raises:
         OptionError: another type of file.
-        RunError: the file is damaged, or holds objects that are no arrays of numbers.
+        RunError: the file is damaged, or contains objects that are not arrays of numbers.
     """
     if path.suffix != ".npz":
         raise OptionError(f"--weights {path}: expected an .npz file", "give one of Google's ViT checkpoints")
@@ -60,49 +60,62 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
         with np.load(path, allow_pickle=False) as file:
             return {name: torch.from_numpy(np.asarray(file[name])) for name in file.files}
     except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_error(path, error) from error
 
 
-def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], path: Path, told: Mapping[str, str]) -> None:
-    """Load `weights`, which must be exactly the module's own.
+def load_strictly(
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    path: Path,
+    network: str,
+    names: Mapping[str, str] | None = None,
+    cure: str = "give the complete weights of this network",
+) -> None:
+    """Load weights that must be exactly the module's.
 
-    Batch norms' counters of batches may be missing, as in files of old PyTorch versions.
+    The batch counters of batch norms may be missing, as in files of old PyTorch versions.
 
     Args:
-        module: what to load into; untouched on any error.
+        module: what to load into; unchanged on any error.
         weights: by the module's names.
-        path: where they are from.
-        told: the file's names for the module's names, where they differ.
+        path: the file they are from.
+        network: what they must fit, for messages.
+        names: the module's name → the file's name, where the two differ.
+        cure: what to do about a difference.
 
     Raises:
-        RunError: naming the first tensor that is missing, left over, of another shape, or not finite.
+        RunError: names the first weight that is missing, unexpected, of another shape, or not finite.
     """
-    cure = "give the weights of this very backbone, whole"
-    expected = module.state_dict()
-    for name, tensor in expected.items():
-        if name not in weights:
-            if name.endswith("num_batches_tracked"):
-                continue
-            raise RunError(f"{path} does not fit the backbone: it has no {told.get(name, name)}", cure)
-        found = weights[name]
-        if found.shape != tensor.shape:
-            raise RunError(
-                f"{path} does not fit the backbone: {told.get(name, name)} has the shape {tuple(found.shape)}, "
-                f"needed is {tuple(tensor.shape)}",
-                cure,
-            )
-        if not bool(torch.isfinite(found).all()):
-            raise RunError(f"{path} is damaged: {told.get(name, name)} holds values that are not finite", cure)
-    if left := [name for name in weights if name not in expected]:
-        raise RunError(f"{path} does not fit the backbone, which has no {told.get(left[0], left[0])}", cure)
+    names, expected = names or {}, module.state_dict()
+    if difference := _first_difference(weights, expected):
+        name, problem = difference
+        raise RunError(f"{path} does not fit {network}: the weight {names.get(name, name)} {problem}", cure)
+    check_finite({names.get(name, name): tensor for name, tensor in weights.items()}, path, cure)
     module.load_state_dict(dict(weights), strict=False)
+
+
+def _first_difference(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> tuple[str, str] | None:
+    """The first weight that differs, and how; None where all fit."""
+    for name, tensor in expected.items():
+        if name in weights and weights[name].shape != tensor.shape:
+            return name, f"has the shape {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
+        if name not in weights and not name.endswith("num_batches_tracked"):
+            return name, "is missing"
+    return next(((name, "is unexpected") for name in weights if name not in expected), None)
+
+
+def check_finite(weights: Mapping[str, Tensor], path: Path, cure: str) -> None:
+    """Raise `RunError` where a weight that was read from `path` is infinite or not a number."""
+    for name, tensor in weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise RunError(f"{path} is damaged: {name} holds values that are not finite", cure)
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         content: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_error(path, error) from error
     return content
 
 
@@ -110,14 +123,14 @@ def _load_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_error(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> RunError:
-    # PyTorch's own text for a refused pickle advises to load it unsafely.
+def _unreadable_error(path: Path, error: Exception) -> RunError:
+    # PyTorch's message for a refused pickle suggests unsafe loading.
     refused = isinstance(error, pickle.UnpicklingError)
     reason = "not a table of tensors" if refused else str(error).strip().split("\n")[0] or type(error).__name__
     return RunError(
         f"{path} cannot be read: it is damaged, or holds more than weights ({reason})",
-        "fetch it again, or save the network's state_dict() alone",
+        "download it again, or save the network's state_dict() alone",
     )

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from frugalseg.dataset.superpixels import Slic
 from frugalseg.errors import OptionError
-from frugalseg.models.blocks import ProjectionNet, padded_to
+from frugalseg.models.blocks import ProjectionNet, pad_to_multiple
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.gather import gathered
 from frugalseg.pretraining.learners import Learner
@@ -89,7 +89,7 @@ class SuperCL(Learner):
     def forward(self, images: Tensor) -> Seen:
         """(4B, C, S, S): V1, V2, I1, I2 of B slices."""
         encoder, half = self.network.encoder, len(images) // 2
-        grown, _ = padded_to(images, encoder.stride)
+        grown, _ = pad_to_multiple(images, encoder.stride)
         moved, in_place = grown[:half].chunk(2), grown[half:].chunk(2)
         compared = sample_slices(half // 2, self.options.intra_slices, images.device)
         if 2 * len(compared) == half:
@@ -201,7 +201,7 @@ def cells_of(superpixels: Tensor, stride: int, shape: tuple[int, int] | torch.Si
         stride: what the encoder pads images to multiples of; cells of the padding are one superpixel of their own.
         shape: (h, w) of the map.
     """
-    grown, _ = padded_to(superpixels.long() + 1, stride)
+    grown, _ = pad_to_multiple(superpixels.long() + 1, stride)
     height, width = shape
     rows = (torch.arange(height, device=grown.device) + 0.5) * (grown.shape[-2] / height)
     columns = (torch.arange(width, device=grown.device) + 0.5) * (grown.shape[-1] / width)

@@ -15,7 +15,7 @@ from frugalseg.engine.progress import say
 from frugalseg.errors import OptionError
 from frugalseg.models.blocks import ProjectionNet
 from frugalseg.models.pretrained_weights import load_published
-from frugalseg.models.registry import build_projection, choose_norm, inputs_of
+from frugalseg.models.registry import build_projection, choose_norm, input_channels
 from frugalseg.options import Norm, PretrainOptions
 from frugalseg.pretraining.learners import Learner
 from frugalseg.pretraining.methods import Method, Setting, check_options, chosen_method, reads_superpixels
@@ -128,7 +128,7 @@ class PretrainTask(TrainingTask):
         if not self.model.embeds_alone:
             return None
         views = self.batches(0)[0].numel() * self.method.views
-        return self.model, (views, inputs_of(self.options.context or 0), self.size, self.size)
+        return self.model, (views, input_channels(self.options.context or 0), self.size, self.size)
 
     def after_step(self, step: int) -> None:
         """Let the learner's slow copy and queue follow."""
@@ -159,7 +159,7 @@ def _changes(options: PretrainOptions, method: Method, size: int) -> nn.Module:
 
 def _network(options: PretrainOptions, norm: Norm) -> tuple[ProjectionNet, PublishedWeights | None]:
     """A network with PolyCL's head, and what the published weights are that its encoder has, if any."""
-    network = build_projection(options.backbone, norm, inputs=inputs_of(options.context or 0))
+    network = build_projection(options.backbone, norm, inputs=input_channels(options.context or 0))
     if options.weights is None:
         return network, None
     return network, load_published(network.encoder, options.backbone, options.weights)

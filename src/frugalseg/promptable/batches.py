@@ -1,4 +1,4 @@
-"""Work in batches that get smaller where the memory does not hold them."""
+"""Process items in batches, whose size is halved when memory runs out."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from frugalseg.engine.memory import is_out_of_memory
 from frugalseg.engine.progress import say
 from frugalseg.errors import DeviceError
 
-SLICES_AT_ONCE = {"cpu": 4, "cuda": 16}
-"""To begin with; so are boxes."""
-BOXES_AT_ONCE = {"cpu": 16, "cuda": 64}
+SLICES_PER_BATCH = {"cpu": 4, "cuda": 16}
+"""Initial number of slices per batch, by device."""
+BOXES_PER_BATCH = {"cpu": 16, "cuda": 64}
+"""Initial number of boxes per batch, by device."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Batches:
-    """A batch size that is halved, for good, when the memory overflows.
+    """A batch size that is halved permanently when memory runs out.
 
     Args:
-        size: how many at once to begin with.
-        what: they are called in messages: "slices", "boxes".
+        size: the initial batch size.
+        what: the items, in messages: "slices", "boxes".
     """
 
     def __init__(self, size: int, what: str) -> None:
@@ -32,10 +33,10 @@ class Batches:
         self.what = what
 
     def run(self, work: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """`work` on all items, in order, in batches.
+        """Apply `work` to all items, in order, in batches.
 
         Raises:
-            DeviceError: the memory does not even hold one.
+            DeviceError: memory is too small for one item.
         """
         start = 0
         while start < len(items):
@@ -49,21 +50,21 @@ class Batches:
             yield result
 
     def halve(self, tried: int, error: BaseException) -> None:
-        """Go on with half of what did not fit.
+        """Halve the batch size after a batch of `tried` items did not fit.
 
         Raises:
-            DeviceError: that was one already.
-            Exception: `error` itself, where it tells of anything but too little memory.
+            DeviceError: the batch was a single item.
+            Exception: `error` itself, where it is not about memory.
         """
         if not is_out_of_memory(error):
             raise error
         if tried == 1:
-            said = (str(error) or type(error).__name__).splitlines()[0]
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise DeviceError(
-                f"memory is too small for one of the {self.what} ({said})",
-                "use --device cpu or a smaller model, or end what else uses the memory",
+                f"memory is too small for one of the {self.what} ({reason})",
+                "use --device cpu or a smaller model, or end other programs that use the memory",
             ) from error
         self.size = tried // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        say(f"out of memory with {tried} {self.what} at once; going on with {self.size}")
+        say(f"out of memory with {tried} {self.what} at once; continuing with {self.size}")

@@ -1,4 +1,4 @@
-"""A file of weights as SAM's, SAM-HQ's or SAM 2's authors publish it, and what its tensors tell."""
+"""A weight file as published by the authors of SAM, SAM-HQ or SAM 2: its tensors and its model family."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch import Tensor
 from frugalseg.errors import OptionError, RunError
 from frugalseg.models.weight_files import read_state_dict
 
-CURE = "give the file as its authors publish it, whole"
+CURE = "give the complete file as its authors publish it"
 
 
 class Checkpoint:
-    """The tensors of a file, and what they are.
+    """The tensors of a file, and the model family they belong to.
 
     Args:
-        path: of the file.
+        path: the file.
 
     Attributes:
-        path: as given.
+        path: the file.
         family: SAM, SAM-HQ or SAM 2.
-        weights: by the file's names.
+        weights: by name in the file.
 
     Raises:
-        OptionError: the file is not there or of another type.
-        RunError: it is damaged, holds more than tensors, or is of another model.
+        OptionError: the file is missing or of another type.
+        RunError: it is damaged, contains other data than tensors, or belongs to another model.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,23 +34,23 @@ class Checkpoint:
             raise OptionError(f"{path}: no such file", "give a file on this machine; nothing is downloaded")
         self.path = path
         self.weights: dict[str, Tensor] = read_state_dict(path)
-        self.family = self._family()
+        self.family = self._detect_family()
 
     def shape(self, name: str, dimensions: int | None = None) -> tuple[int, ...]:
-        """Of a tensor; `RunError` where there is none of this name, or one of other than so many dimensions."""
+        """Shape of a tensor; `RunError` where it is missing or has another number of dimensions."""
         if name not in self.weights:
-            raise RunError(f"{self.path} is not {self.family}: it has no weight {name}", CURE)
+            raise RunError(f"{self.path} does not fit {self.family}: the weight {name} is missing", CURE)
         shape = tuple(self.weights[name].shape)
         if len(shape) != (dimensions or max(len(shape), 1)):
-            raise RunError(f"{self.path} is not {self.family}: {name} has the shape {shape}", CURE)
+            raise RunError(f"{self.path} does not fit {self.family}: the weight {name} has the shape {shape}", CURE)
         return shape
 
-    def numbers(self, pattern: str) -> list[int]:
-        """What the group in `pattern` stands for in the names that it fits, in order, each once."""
+    def find_indices(self, pattern: str) -> list[int]:
+        """The numbers that the group in `pattern` matches in names of weights, sorted, without duplicates."""
         found = (re.match(pattern, name) for name in self.weights)
         return sorted({int(match[1]) for match in found if match})
 
-    def _family(self) -> str:
+    def _detect_family(self) -> str:
         marks = {
             "SAM-HQ": "mask_decoder.hf_token.weight",
             "SAM": "image_encoder.blocks.0.attn.qkv.weight",

@@ -1,12 +1,12 @@
-"""SAM's mask decoder, computed another way than transformers does: the same masks in half the products.
+"""SAM's mask decoder, reordered: the same masks as transformers' with about half the multiplications.
 
-A prompt has about 7 tokens, a picture 4096 places. Projecting every place to keys and values, for every prompt, is
-most of the work; here the tokens are brought to the places' side of the projection instead (the products are
-associative), and what upsamples the masks stays a row of numbers a place up to the end, so that nothing large is
-ever transposed. 16 boxes take less than half the time: 0.44 s instead of 0.91 s of one core (Zen 4, bf16).
+A prompt has about 7 tokens, an image 4096 positions. Projecting every position to keys and values, for every prompt, is
+most of the work. Matrix products are associative, so the tokens are multiplied by the projection weights instead. The
+upsampling keeps one row of values per position until the end, so that no large tensor is transposed. 16 boxes take less
+than half the time: 0.44 s instead of 0.91 s on one core (Zen 4, bf16).
 
-Products of places and tokens have the places first: gradients then come in the order of the maps. The other way round
-a quarter of a training step of the decoder went into turning them.
+Products of positions and tokens have the positions first, so that gradients have the memory order of the maps.
+Transposing them took a quarter of the decoder's training step.
 """
 
 from __future__ import annotations
@@ -21,114 +21,117 @@ from torch import Tensor, nn
 from frugalseg.promptable.protocol import Candidates, Embedding, Prompts
 
 ONE, SEVERAL, ALL = range(1), range(1, 4), range(4)
-"""Masks of a prompt, by number: the first is meant to be right alone, the three others are guesses that differ."""
+"""Which masks of a prompt to compute: the single mask, the three alternative masks, or all four."""
 
 
 def decode_masks(
-    decoder: Any, maps: Tensor, places: Tensor, sparse: Tensor | None, dense: Tensor, wanted: range
+    decoder: Any, maps: Tensor, positions: Tensor, sparse: Tensor | None, dense: Tensor, wanted: range
 ) -> tuple[Tensor, Tensor]:
-    """What `SamMaskDecoder.forward` returns, for one prompt a map.
+    """The output of `SamMaskDecoder.forward`, for one prompt per feature map.
 
     Args:
-        decoder: transformers' `SamMaskDecoder`; its weights are used, in evaluation mode.
-        maps: (N, C, H, W) of the encoder, one a prompt.
-        places: (1, C, H, W), the encoding of the places.
+        decoder: transformers' `SamMaskDecoder`, in evaluation mode.
+        maps: (N, C, H, W) of the encoder, one per prompt.
+        positions: (1, C, H, W), positional encoding.
         sparse: (N, T, C), tokens of boxes and points; or None.
-        dense: (N, C, H, W) or (1, C, H, W), of mask prompts or of none.
-        wanted: which masks of a prompt, `ONE`, `SEVERAL` or `ALL`.
+        dense: (N, C, H, W) or (1, C, H, W), embedding of mask prompts, or of their absence.
+        wanted: which masks, `ONE`, `SEVERAL` or `ALL`.
 
     Returns:
-        logits (N, M, 4H, 4W) and expected IoU (N, M), M = 1, 3 or 4, in the type of the last product.
+        logits (N, M, 4H, 4W) and predicted IoU (N, M), M = 1, 3 or 4, in the dtype of the last product.
     """
     count, _, height, width = maps.shape
-    # The largest tensors are sums, which autocast would leave in 32 bits.
+    # The largest tensors are sums, which autocast would keep in float32.
     kind = torch.get_autocast_dtype(maps.device.type) if torch.is_autocast_enabled(maps.device.type) else maps.dtype
-    maps, places, dense = maps.to(kind), places.to(kind), dense.to(kind)
+    maps, positions, dense = maps.to(kind), positions.to(kind), dense.to(kind)
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(count, -1, -1)
     tokens = own if sparse is None else torch.cat([own, sparse], dim=1)
     image = (maps + dense).flatten(2).transpose(1, 2).contiguous()
-    place = places.flatten(2).transpose(1, 2).contiguous()
-    tokens, image = _two_way(decoder.transformer, tokens, image, place)
+    position = positions.flatten(2).transpose(1, 2).contiguous()
+    tokens, image = _run_transformer(decoder.transformer, tokens, image, position)
 
     weights = torch.stack([decoder.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in wanted], dim=1)
     scores = decoder.iou_prediction_head(tokens[:, 0])[:, wanted.start : wanted.stop]
-    return _masks(decoder, image, weights, (height, width)), scores
+    return _compute_logits(decoder, image, weights, (height, width)), scores
 
 
-def _two_way(transformer: Any, start: Tensor, image: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens (N, T, C) and image (N, P, C) after reading each other."""
+def _run_transformer(transformer: Any, start: Tensor, image: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens (N, T, C) and image (N, P, C) after the two-way transformer."""
     tokens = start
     for number, layer in enumerate(transformer.layers):
-        seen = tokens if number == 0 else tokens + start
-        attended = layer.self_attn(seen[:, None], seen[:, None], tokens[:, None])[0][:, 0]
+        queries = tokens if number == 0 else tokens + start
+        attended = layer.self_attn(queries[:, None], queries[:, None], tokens[:, None])[0][:, 0]
         tokens = layer.layer_norm1(attended if number == 0 else tokens + attended)
-        read = _tokens_read(layer.cross_attn_token_to_image, tokens + start, image + place, image)
+        read = _attend_to_image(layer.cross_attn_token_to_image, tokens + start, image + position, image)
         tokens = layer.layer_norm2(tokens + read)
         tokens = layer.layer_norm3(tokens + layer.mlp(tokens))
-        image = layer.layer_norm4(_image_read(layer.cross_attn_image_to_token, image, place, tokens + start, tokens))
-    read = _tokens_read(transformer.final_attn_token_to_image, tokens + start, image + place, image)
+        image = layer.layer_norm4(
+            _attend_to_tokens(layer.cross_attn_image_to_token, image, position, tokens + start, tokens)
+        )
+    read = _attend_to_image(transformer.final_attn_token_to_image, tokens + start, image + position, image)
     return transformer.layer_norm_final_attn(tokens + read), image
 
 
-def _by_head(attention: Any, weight: Tensor) -> Tensor:
+def _split_weight(attention: Any, weight: Tensor) -> Tensor:
     """A weight (heads · d, C) as (heads, d, C)."""
     return weight.reshape(attention.num_attention_heads, -1, weight.shape[1])
 
 
-def _split(attention: Any, tokens: Tensor) -> Tensor:
+def _split_tokens(attention: Any, tokens: Tensor) -> Tensor:
     """(N, T, heads · d) → (N, heads, T, d)."""
     count, length, _ = tokens.shape
     return tokens.reshape(count, length, attention.num_attention_heads, -1).transpose(1, 2)
 
 
-def _tokens_read(attention: Any, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Attention of tokens (N, T, C) over places (N, P, C): (N, T, C).
+def _attend_to_image(attention: Any, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attention of tokens (N, T, C) over positions (N, P, C): (N, T, C).
 
-    The keys' bias adds the same to all scores of a query, and cancels in the softmax.
+    The bias of the keys adds the same value to all scores of a query and cancels in the softmax.
     """
-    asked = _split(attention, attention.q_proj(queries)) * attention.scaling
-    probes = torch.matmul(asked, _by_head(attention, attention.k_proj.weight))  # (N, heads, T, C)
+    split_queries = _split_tokens(attention, attention.q_proj(queries)) * attention.scaling
+    probes = torch.matmul(split_queries, _split_weight(attention, attention.k_proj.weight))  # (N, heads, T, C)
     scores = torch.matmul(keys, probes.flatten(1, 2).transpose(1, 2))  # (N, P, heads · T)
     gathered = torch.matmul(scores.transpose(1, 2).softmax(dim=-1), values).reshape(probes.shape)
-    mixed = torch.matmul(gathered, _by_head(attention, attention.v_proj.weight).transpose(1, 2))
+    mixed = torch.matmul(gathered, _split_weight(attention, attention.v_proj.weight).transpose(1, 2))
     bias = attention.v_proj.bias.reshape(attention.num_attention_heads, 1, -1)
     read: Tensor = attention.out_proj((mixed + bias).transpose(1, 2).flatten(2))
     return read
 
 
-def _image_read(attention: Any, image: Tensor, place: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Image (N, P, C) plus its attention, from its places, over tokens (N, T, C): (N, P, C)."""
+def _attend_to_tokens(attention: Any, image: Tensor, position: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Image (N, P, C) plus its attention, from its positions, over tokens (N, T, C): (N, P, C)."""
     heads = attention.num_attention_heads
-    offered = _split(attention, attention.k_proj(keys)) * attention.scaling
-    probes = torch.matmul(offered, _by_head(attention, attention.q_proj.weight))  # (N, heads, T, C)
-    constant = torch.matmul(offered, attention.q_proj.bias.reshape(heads, -1, 1))
-    scores = torch.matmul(image + place, probes.flatten(1, 2).transpose(1, 2)) + constant.reshape(len(image), 1, -1)
-    shares = scores.transpose(1, 2).reshape(*probes.shape[:3], -1).softmax(dim=2).flatten(1, 2).transpose(1, 2)
-    told = _split(attention, attention.v_proj(values))
-    given = torch.matmul(told, _by_head(attention, attention.out_proj.weight.transpose(0, 1)))  # (N, heads, T, C)
-    # The shares of a head sum to 1: the bias goes along with one head instead of being added to every place.
-    first = (torch.arange(heads, device=given.device) == 0).reshape(-1, 1, 1)
-    given = (given + first * attention.out_proj.bias).to(image.dtype)
-    return torch.baddbmm(image, shares.to(image.dtype), given.flatten(1, 2))
+    split_keys = _split_tokens(attention, attention.k_proj(keys)) * attention.scaling
+    probes = torch.matmul(split_keys, _split_weight(attention, attention.q_proj.weight))  # (N, heads, T, C)
+    constant = torch.matmul(split_keys, attention.q_proj.bias.reshape(heads, -1, 1))
+    scores = torch.matmul(image + position, probes.flatten(1, 2).transpose(1, 2)) + constant.reshape(len(image), 1, -1)
+    weights = scores.transpose(1, 2).reshape(*probes.shape[:3], -1).softmax(dim=2).flatten(1, 2).transpose(1, 2)
+    split_values = _split_tokens(attention, attention.v_proj(values))
+    out_weight = _split_weight(attention, attention.out_proj.weight.transpose(0, 1))
+    outputs = torch.matmul(split_values, out_weight)  # (N, heads, T, C)
+    # The attention weights of a head sum to 1, so the bias is added to the outputs of one head, not to every position.
+    first = (torch.arange(heads, device=outputs.device) == 0).reshape(-1, 1, 1)
+    outputs = (outputs + first * attention.out_proj.bias).to(image.dtype)
+    return torch.baddbmm(image, weights.to(image.dtype), outputs.flatten(1, 2))
 
 
-def _masks(decoder: Any, image: Tensor, weights: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Image (N, P, C) and one row of weights a mask (N, M, C/8) → logits (N, M, 4H, 4W).
+def _compute_logits(decoder: Any, image: Tensor, weights: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Image (N, P, C) and one row of weights per mask (N, M, C/8) → logits (N, M, 4H, 4W).
 
-    Both transposed convolutions have their stride for a kernel, so every place becomes 4 × 4 by linear layers alone.
+    Both transposed convolutions have kernels as large as their stride, so linear layers turn each position into 4 × 4.
     """
     count, channels = len(image), image.shape[2]
-    fine = _fourfold(decoder.upscale_conv1, image)
+    fine = _upsample(decoder.upscale_conv1, image)
     norm = decoder.upscale_layer_norm
     fine = F.gelu(F.layer_norm(fine, (channels // 4,), norm.weight, norm.bias, norm.eps))
-    fine = F.gelu(_fourfold(decoder.upscale_conv2, fine))  # (N, P, 4, 4, C/8)
+    fine = F.gelu(_upsample(decoder.upscale_conv2, fine))  # (N, P, 4, 4, C/8)
     masks = torch.matmul(fine.flatten(1, 3), weights.transpose(1, 2)).transpose(1, 2)
     masks = masks.reshape(count, -1, *shape, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
     return masks.reshape(count, -1, 4 * shape[0], 4 * shape[1])
 
 
-def _fourfold(convolution: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """(…, C) → (…, 4, C'): the 2×2 pixels that a transposed convolution makes of each."""
+def _upsample(convolution: nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    """(…, C) → (…, 4, C'): the 2×2 pixels that a 2×2 transposed convolution makes of each position."""
     weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)
     assert convolution.bias is not None
     made = F.linear(x, weight, convolution.bias.repeat(4))
@@ -136,20 +139,20 @@ def _fourfold(convolution: nn.ConvTranspose2d, x: Tensor) -> Tensor:
 
 
 Decode = Callable[[Embedding, Prompts], tuple[Tensor, Tensor]]
-"""Maps (N, …), one a prompt, in float32, and N prompts → logits (N, M, side, side) and scores (N, M)."""
+"""Maps (N, …), one per prompt, in float32, and N prompts → logits (N, M, side, side) and scores (N, M)."""
 
 
 def decode_in_batches(
     decode: Decode, embedding: Embedding, prompts: Prompts, shape: tuple[int, int], at_once: int, device: torch.device
 ) -> Candidates:
-    """The masks of all prompts, `at_once` at a time, so that memory has a bound.
+    """The masks of all prompts, `at_once` at a time to limit memory.
 
     Args:
-        decode: what the model says.
-        embedding: of the pictures, on any device.
+        decode: the model's decoder.
+        embedding: of the images, on any device.
         prompts: N of them, on any device.
-        shape: M masks a prompt, and their side.
-        at_once: prompts.
+        shape: number of masks per prompt, and their side.
+        at_once: prompts per batch.
         device: where to compute.
 
     Raises:
@@ -157,34 +160,34 @@ def decode_in_batches(
     """
     if prompts.points is None and prompts.boxes is None and prompts.masks is None:
         raise ValueError("prompts without boxes, points or masks")
-    count, (masks, side) = len(prompts.picture), shape
+    count, (masks, side) = len(prompts.image_index), shape
     logits = torch.empty(count, masks, side, side, device=device)
     scores = torch.empty(count, masks, device=device)
     for start in range(0, count, at_once):
         here = slice(start, start + at_once)
         part = Prompts(**{name: value[here].to(device) for name, value in vars(prompts).items() if value is not None})
         maps = {
-            name: whole.index_select(0, part.picture.to(whole.device)).to(device).float()
-            for name, whole in embedding.items()
+            name: features.index_select(0, part.image_index.to(features.device)).to(device).float()
+            for name, features in embedding.items()
         }
         logits[here], scores[here] = decode(maps, part)
     return Candidates(logits, scores)
 
 
 def encode_prompts(encoder: Any, prompts: Prompts, side: int) -> tuple[Tensor | None, Tensor]:
-    """What the decoder sees of N prompts.
+    """Encode N prompts for the decoder.
 
     Args:
         encoder: transformers' prompt encoder.
         prompts: on its device.
-        side: of the mask prompts that it takes.
+        side: of the mask prompts that it expects.
 
     Returns:
-        Tokens (N, 1, T, C) of boxes and points, None where there are neither; and maps (N or 1, C, h, w) of masks.
+        Tokens (N, 1, T, C) of boxes and points, None where there are neither; and (N or 1, C, h, w) of masks.
     """
     points, labels, boxes, masks = prompts.points, prompts.labels, prompts.boxes, prompts.masks
     if boxes is not None:
-        # SAM's corners are the middles of the outermost pixels.
+        # SAM defines box corners as the centres of the outermost pixels.
         boxes = boxes - torch.tensor([0.0, 0.0, 1.0, 1.0], device=boxes.device)
     if masks is not None:
         masks = F.interpolate(masks[:, None], (side, side), mode="bilinear", align_corners=False, antialias=True)

@@ -1,4 +1,4 @@
-"""Embeddings of a scan's slices: from the cache where they are, else from the model."""
+"""Embeddings of a scan's slices, read from a cache or computed by the model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from frugalseg.imaging.fingerprint import fingerprint
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Array, Reorientation, Volume, axial_slices, canonical
 from frugalseg.promptable.batches import Batches
-from frugalseg.promptable.framing import Frame
+from frugalseg.promptable.framing import SquareFrame
 from frugalseg.promptable.protocol import Embedding, Promptable
 from frugalseg.records.signatures import EmbeddingSignature
 
@@ -30,20 +30,20 @@ class Embedder:
     """Embeds the slices of one scan.
 
     Args:
-        model: that embeds.
-        scan: whose slices.
-        folder: of the cache; None keeps nothing.
-        batches: how many slices at once.
+        model: the promptable model.
+        scan: the slices.
+        folder: of the cache; None for no cache.
+        batches: batch size of slices.
 
     Attributes:
-        frame: the way between slices and the model's pictures.
-        encoded, kept: how many slices were encoded, and how many came from the cache.
+        frame: maps between slices and the model's input images.
+        encoded, kept: number of slices encoded, and read from the cache.
     """
 
     def __init__(self, model: Promptable, scan: ScanSlices, folder: Path | None, batches: Batches) -> None:
         self.model, self.scan, self.batches = model, scan, batches
-        self.frame = Frame.of(scan.shape, model.recipe)
-        self.cache = None if folder is None else EmbeddingCache(folder, signature_of(scan, model))
+        self.frame = SquareFrame.of(scan.shape, model.recipe)
+        self.cache = None if folder is None else EmbeddingCache(folder, make_embedding_signature(scan, model))
         self.encoded, self.kept = 0, 0
 
     def __call__(self, wanted: Sequence[int]) -> Embedding:
@@ -51,30 +51,30 @@ class Embedder:
         found = {z: self.cache.get(z) if self.cache else None for z in dict.fromkeys(wanted)}
         missing = [z for z, embedding in found.items() if embedding is None]
         self.kept += len(found) - len(missing)
-        for start, fresh in self._fresh(missing):
-            for i, z in enumerate(missing[start : start + _length(fresh)]):
-                found[z] = kept = half({name: features[i : i + 1] for name, features in fresh.items()})
+        for start, batch in self._encode_missing(missing):
+            for i, z in enumerate(missing[start : start + _count_slices(batch)]):
+                found[z] = kept = to_half_precision({name: features[i : i + 1] for name, features in batch.items()})
                 if self.cache:
                     self.cache.put(z, kept)
         parts = [embedding for z in wanted if (embedding := found[z]) is not None]
         return {name: torch.cat([part[name].to(self.model.device).float() for part in parts]) for name in parts[0]}
 
-    def _fresh(self, missing: Sequence[int]) -> list[tuple[int, Embedding]]:
-        """Start in `missing` and embedding of each batch."""
+    def _encode_missing(self, missing: Sequence[int]) -> list[tuple[int, Embedding]]:
+        """Encode in batches: the index of each batch's first slice in `missing`, and its embedding."""
         batches, start = [], 0
-        for embedding in self.batches.run(self._encode, missing):
+        for embedding in self.batches.run(self._encode_batch, missing):
             batches.append((start, embedding))
-            start += _length(embedding)
-            self.encoded += _length(embedding)
+            start += _count_slices(embedding)
+            self.encoded += _count_slices(embedding)
         return batches
 
     @torch.inference_mode()
-    def _encode(self, wanted: Sequence[int]) -> Embedding:
+    def _encode_batch(self, wanted: Sequence[int]) -> Embedding:
         slices = torch.stack([self.scan(z) for z in wanted]).to(self.model.device)
-        return self.model.encode(self.frame.pixels(slices, self.model.recipe))
+        return self.model.encode(self.frame.to_model_input(slices, self.model.recipe))
 
 
-def _length(embedding: Embedding) -> int:
+def _count_slices(embedding: Embedding) -> int:
     return len(next(iter(embedding.values())))
 
 
@@ -83,18 +83,18 @@ FOLDER_CHARACTERS = 20
 HALF_MAXIMUM = 65504.0
 
 
-def half(embedding: Mapping[str, Tensor]) -> Embedding:
-    """The embedding of a slice as it is kept: float16, or float32 where a value is too large for that.
+def to_half_precision(embedding: Mapping[str, Tensor]) -> Embedding:
+    """The embedding in the precision of the cache: float16, or float32 where a value is too large for that.
 
-    Every embedding goes through this, kept or not: otherwise a result would depend on whether there was a cache.
+    Applied with and without a cache, so that results do not depend on it.
     """
     small = all(bool(features.abs().amax() < HALF_MAXIMUM) for features in embedding.values())
     dtype = torch.float16 if small else torch.float32
     return {name: features.detach().to(dtype) for name, features in embedding.items()}
 
 
-def signature_of(scan: ScanSlices, model: Promptable) -> EmbeddingSignature:
-    """All that an embedding of a slice depends on: voxels, window, the model with its weights, its recipe."""
+def make_embedding_signature(scan: ScanSlices, model: Promptable) -> EmbeddingSignature:
+    """Everything that an embedding depends on: voxels, window, model with weights, recipe."""
     return EmbeddingSignature(
         image=scan.fingerprint,
         shown={"0": scan.limits[0], "1": scan.limits[1]},
@@ -103,9 +103,8 @@ def signature_of(scan: ScanSlices, model: Promptable) -> EmbeddingSignature:
     )
 
 
-def digest_of(signature: EmbeddingSignature) -> str:
-    """SHA-256 of a signature, which the files bear; its format is part of it, so that later programs leave older files
-    alone."""
+def hash_signature(signature: EmbeddingSignature) -> str:
+    """SHA-256 of a signature, stored in each file; it covers the format version, so old files are not reused."""
     return hashlib.sha256(json.dumps(signature.to_json(), sort_keys=True).encode()).hexdigest()
 
 
@@ -113,29 +112,29 @@ class EmbeddingCache:
     """The embeddings of one scan's slices by one model.
 
     Args:
-        folder: of all embeddings, of any scans and models.
-        signature: see `signature_of`.
+        folder: of all embeddings, for all scans and models.
+        signature: see `make_embedding_signature`.
 
     Raises:
-        StoreError: `folder` is a file, or the place of these embeddings holds those of another one.
+        StoreError: `folder` is a file, or the subfolder of these embeddings holds others.
         DiskError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, signature: EmbeddingSignature) -> None:
         if folder.exists() and not folder.is_dir():
-            raise StoreError(f"--cache {folder} is a file", "name a folder")
-        self.digest = digest_of(signature)
+            raise StoreError(f"--cache {folder} is a file", "give a folder")
+        self.digest = hash_signature(signature)
         self.folder = folder / self.digest[:FOLDER_CHARACTERS]
         label = self.folder / "signature.json"
         if not label.is_file():
             signature.write(label)
         elif differing := EmbeddingSignature.read(label).difference(signature):
-            raise self._refused(label, f"its {differing} is another")
+            raise self._mismatch_error(label, f"its {differing} differs")
 
     def get(self, z: int) -> Embedding | None:
-        """The embedding of slice `z`, each tensor (1, …) on the CPU; None where it is not kept.
+        """The embedding of slice `z`, each tensor (1, …) on the CPU; None where it is not cached.
 
-        A damaged file counts as none, with a warning.
+        A damaged file counts as missing, with a warning.
 
         Raises:
             StoreError: the file was made from another image, model or window.
@@ -146,16 +145,16 @@ class EmbeddingCache:
         try:
             with safe_open(path, framework="pt") as file:
                 signature = (file.metadata() or {}).get("signature")
-                embedding = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+                embedding = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
         except SafetensorError as error:
             warnings.warn(f"{path} is damaged ({error}); the slice is encoded again", stacklevel=2)
             return None
         if signature != self.digest:
-            raise self._refused(path, f"it has signature {signature}")
+            raise self._mismatch_error(path, f"it has signature {signature}")
         return embedding
 
     def put(self, z: int, embedding: Mapping[str, Tensor]) -> None:
-        """Keep the embedding of slice `z`, each tensor (1, …)."""
+        """Store the embedding of slice `z`, each tensor (1, …)."""
         content = {name: features.cpu().contiguous() for name, features in embedding.items()}
         with atomic_write(self._path(z)) as file:
             file.write(save(content, metadata={"signature": self.digest}))
@@ -163,41 +162,42 @@ class EmbeddingCache:
     def _path(self, z: int) -> Path:
         return self.folder / f"{z:04d}.safetensors"
 
-    def _refused(self, path: Path, why: str) -> StoreError:
+    def _mismatch_error(self, path: Path, why: str) -> StoreError:
         return StoreError(
             f"{path} was made from another image, model or window ({why}), expected {self.digest}",
             "delete its folder, or give another --cache",
         )
 
 
-SMALLEST = 8
-"""Least rows and columns of a slice; under that a box prompt says nothing."""
+MIN_SLICE_SIDE = 8
+"""Smallest number of rows and columns of a slice; a box prompt is meaningless in smaller ones."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScanSlices:
-    """The slices of one scan; floating-point numbers are made only of those asked for.
+    """The slices of one scan, converted to floating point one by one on access.
 
     Attributes:
         volume: the scan in canonical axes.
-        way: from the axes of its file to those.
-        limits: intensities shown as 0 and 1.
+        reorientation: from the axes of its file to canonical axes.
+        limits: intensities that become 0 and 1.
+        intensity: the intensity scale.
     """
 
     volume: Volume
-    way: Reorientation
+    reorientation: Reorientation
     limits: tuple[float, float]
     intensity: IntensityScale
 
     @classmethod
     def of(cls, scan: Volume, intensity: IntensityScale) -> ScanSlices:
-        """The slices of `scan`; raises `ScanError` where they are only a few pixels wide."""
+        """The slices of `scan`; raises `ScanError` where they are too small."""
         upright, way = canonical(scan)
-        if min(upright.array.shape[:2]) < SMALLEST:
+        if min(upright.array.shape[:2]) < MIN_SLICE_SIDE:
             raise ScanError(
                 f"{scan.source or 'the scan'} has axial slices of {upright.array.shape[1]}×{upright.array.shape[0]} "
-                f"pixels, at least {SMALLEST}×{SMALLEST} are needed",
-                "check the orientation in its header; slices are taken across the body's long axis",
+                f"pixels, at least {MIN_SLICE_SIDE}×{MIN_SLICE_SIDE} are needed",
+                "check the orientation in its header; axial slices are perpendicular to the body's long axis",
             )
         return cls(upright, way, intensity.fit(upright.array, upright.padding), intensity)
 
@@ -217,12 +217,12 @@ class ScanSlices:
 
     @property
     def pixel_mm(self) -> tuple[float, float]:
-        """Mm between rows, mm between columns."""
+        """Spacing of rows and of columns in mm."""
         return self.volume.spacing[1], self.volume.spacing[0]
 
     @property
     def thickness_mm(self) -> float:
-        """Mm between slices."""
+        """Spacing of slices in mm."""
         return self.volume.spacing[2]
 
     @cached_property
@@ -231,9 +231,9 @@ class ScanSlices:
         return fingerprint(self.volume)
 
     def stack(self, mask: Volume) -> Array:
-        """A mask on the scan's grid as slices (Z, H, W), a view."""
-        return axial_slices(self.way.apply(mask).array)
+        """A mask on the scan's grid as slices (Z, H, W), as a view."""
+        return axial_slices(self.reorientation.apply(mask).array)
 
     def unstack(self, slices: Array) -> Array:
         """Slices (Z, H, W) as an array in the axes of the scan's file."""
-        return self.way.undo(axial_slices(slices))
+        return self.reorientation.undo(axial_slices(slices))

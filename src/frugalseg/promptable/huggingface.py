@@ -26,16 +26,18 @@ from transformers.utils import logging
 
 from frugalseg.engine.device import autocast, resolve_precision
 from frugalseg.errors import RunError
+from frugalseg.models.weight_files import check_finite
 from frugalseg.options import Precision
 from frugalseg.promptable.decoder import ONE, SEVERAL, decode_in_batches, decode_masks, encode_prompts
-from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, sign
+from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, make_signature
+from frugalseg.text import pluralize
 from frugalseg.weights.folder import ORIGIN
 from frugalseg.weights.huggingface_folder import read_model_type
 
 SAM = Recipe(size=1024, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), scale=255, stretch=False)
-"""SAM, SlimSAM and SAM-HQ: 8-bit pictures, the longer side 1024 (segment_anything/modeling/sam.py)."""
+"""SAM, SlimSAM and SAM-HQ: 8-bit images, longer side 1024 (segment_anything/modeling/sam.py)."""
 MEDSAM = Recipe(size=1024, mean=(0, 0, 0), std=(1, 1, 1), scale=1, stretch=True, fit="square")
-"""MedSAM: each picture stretched to [0, 1] and to the whole square (MedSAM_Inference.py)."""
+"""MedSAM: grey values of each image stretched to [0, 1], slice stretched to the square (MedSAM_Inference.py)."""
 SAM2 = Recipe(
     size=1024,
     mean=(0.485, 0.456, 0.406),
@@ -45,19 +47,19 @@ SAM2 = Recipe(
     levels="continuous",
     fit="square",
 )
-"""SAM 2 and EdgeTAM: ImageNet's mean and deviation, the whole square (sam2/utils/misc.py); no need of 8 bits."""
-PROMPTS_AT_ONCE = 16
-"""More are decoded in several goes, so that memory has a bound: about 60 MB a prompt."""
+"""SAM 2 and EdgeTAM: ImageNet's mean and SD, slice stretched to the square (sam2/utils/misc.py), no rounding."""
+PROMPTS_PER_BATCH = 16
+"""Limits memory: a prompt takes about 60 MB."""
 _VOLATILE = {"transformers_version", "architectures", "dtype", "torch_dtype", "_name_or_path"}
 
 
 class HuggingFaceModel(ABC):
-    """A network of transformers as a `Promptable`.
+    """A network of `transformers` as a `Promptable`.
 
     Args:
         network: it is moved to `device` and frozen.
-        name: for people.
-        recipe: how it wants its pictures.
+        name: shown to users.
+        recipe: its preprocessing.
         device: where to compute.
         precision: see `engine.device.resolve_precision`; prompts are always encoded in float32, results are float32.
 
@@ -71,18 +73,18 @@ class HuggingFaceModel(ABC):
         self.name = name
         self.recipe = recipe
         self.device = device
-        self.signature = signature(network, recipe, resolve_precision(precision, device))
+        self.signature = make_network_signature(network, recipe, resolve_precision(precision, device))
         self._precision: Precision = precision
         # Any: the classes of transformers that end up here share these methods, but no base class with them.
         self._network: Any = network.to(device).eval().requires_grad_(False)
         with torch.no_grad():
-            self._places: Tensor = self._network.get_image_wide_positional_embeddings()
+            self._position_encoding: Tensor = self._network.get_image_wide_positional_embeddings()
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Embedding:
-        """Embeddings of framed pictures (B, 3, size, size); "image" is the coarsest map, (B, C, size/16, size/16)."""
+        """Embeddings of input images (B, 3, size, size); "image" is the coarsest map, (B, C, size/16, size/16)."""
         with autocast(self._precision, self.device):
-            maps = self._maps(pixels.to(self.device))
+            maps = self._encode_maps(pixels.to(self.device))
         return {name: tensor.float().contiguous() for name, tensor in maps.items()}
 
     @torch.no_grad()
@@ -90,30 +92,30 @@ class HuggingFaceModel(ABC):
         """See `Promptable`; logits have a resolution of size/4.
 
         Raises:
-            ValueError: `prompts` hold neither boxes nor points nor masks.
+            ValueError: `prompts` have neither boxes nor points nor masks.
         """
         side = 4 * self._network.prompt_encoder.image_embedding_size[0]
 
         def decode(maps: Embedding, part: Prompts) -> tuple[Tensor, Tensor]:
             if part.points is None and part.boxes is None and self._needs_tokens:
-                part = replace(part, **_no_points(part))
+                part = replace(part, **_make_empty_points(part))
             sparse, dense = encode_prompts(self._network.prompt_encoder, part, side)
             with autocast(self._precision, self.device):
-                return self._answers(maps, self._places, sparse, dense, several)
+                return self._decode_tokens(maps, self._position_encoding, sparse, dense, several)
 
         shape = (3 if several else 1, side)
-        return decode_in_batches(decode, embedding, prompts, shape, PROMPTS_AT_ONCE, self.device)
+        return decode_in_batches(decode, embedding, prompts, shape, PROMPTS_PER_BATCH, self.device)
 
     _needs_tokens = False
-    """Whether the decoder needs at least one token, be it of a point that is none."""
+    """Whether the decoder needs at least one token, if only that of a padding point."""
 
     @abstractmethod
-    def _maps(self, pixels: Tensor) -> Embedding:
-        """All that the decoder needs of pictures, by name."""
+    def _encode_maps(self, pixels: Tensor) -> Embedding:
+        """The feature maps that the decoder needs of input images, by name."""
 
     @abstractmethod
-    def _answers(
-        self, maps: Embedding, places: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+    def _decode_tokens(
+        self, maps: Embedding, positions: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
         """Logits (N, M, L, L) and scores (N, M) for N maps, tokens (N, 1, T, C) and places (1, C, …)."""
 
@@ -121,36 +123,36 @@ class HuggingFaceModel(ABC):
 class Sam(HuggingFaceModel):
     """SAM, SlimSAM or MedSAM (`SamModel`)."""
 
-    def _maps(self, pixels: Tensor) -> Embedding:
+    def _encode_maps(self, pixels: Tensor) -> Embedding:
         return {"image": self._network.get_image_embeddings(pixels)}
 
-    def _answers(
-        self, maps: Embedding, places: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+    def _decode_tokens(
+        self, maps: Embedding, positions: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
         tokens = None if sparse is None else sparse[:, 0]
         wanted = SEVERAL if several else ONE
-        return decode_masks(self._network.mask_decoder, maps["image"], places, tokens, dense, wanted)
+        return decode_masks(self._network.mask_decoder, maps["image"], positions, tokens, dense, wanted)
 
 
 class SamHQ(HuggingFaceModel):
-    """SAM-HQ (`SamHQModel`). The sum of SAM's and the high-quality logits, as its authors have it."""
+    """SAM-HQ (`SamHQModel`): the sum of SAM's and the high-quality logits, as its authors compute it."""
 
     def __init__(
         self, network: Any, name: str, recipe: Recipe, device: torch.device, precision: Precision = "auto"
     ) -> None:
         super().__init__(network, name, recipe, device, precision)
-        mend_hq(self._network.mask_decoder)
+        fix_hq_decoder(self._network.mask_decoder)
 
-    def _maps(self, pixels: Tensor) -> Embedding:
+    def _encode_maps(self, pixels: Tensor) -> Embedding:
         image, early = self._network.get_image_embeddings(pixels)
         return {"image": image, "early": early[0]}
 
-    def _answers(
-        self, maps: Embedding, places: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+    def _decode_tokens(
+        self, maps: Embedding, positions: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
         logits, scores, *_ = self._network.mask_decoder(
             maps["image"],
-            places.expand(len(maps["image"]), -1, -1, -1),
+            positions.expand(len(maps["image"]), -1, -1, -1),
             sparse,
             dense,
             multimask_output=several,
@@ -161,20 +163,20 @@ class SamHQ(HuggingFaceModel):
 
 
 class Sam2(HuggingFaceModel):
-    """SAM 2 or 2.1 for single pictures (`Sam2Model`)."""
+    """SAM 2 or 2.1 for single images (`Sam2Model`)."""
 
     _needs_tokens = True
 
-    def _maps(self, pixels: Tensor) -> Embedding:
+    def _encode_maps(self, pixels: Tensor) -> Embedding:
         fine, middle, image = self._network.get_image_embeddings(pixels)
         return {"image": image, "stride 8": middle, "stride 4": fine}
 
-    def _answers(
-        self, maps: Embedding, places: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+    def _decode_tokens(
+        self, maps: Embedding, positions: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
         logits, scores, *_ = self._network.mask_decoder(
             maps["image"],
-            places.expand(len(maps["image"]), -1, -1, -1),
+            positions.expand(len(maps["image"]), -1, -1, -1),
             sparse,
             dense,
             multimask_output=several,
@@ -183,28 +185,29 @@ class Sam2(HuggingFaceModel):
         return logits[:, 0], scores[:, 0]
 
 
-def mend_hq(decoder: nn.Module) -> None:
-    """Let SAM-HQ's mask decoder upscale what its transformer made of the picture.
+def fix_hq_decoder(decoder: nn.Module) -> None:
+    """Make SAM-HQ's mask decoder upscale the image features after its transformer.
 
-    transformers 5.23 drops that and upscales the encoder's features, with rows and columns exchanged; the authors'
-    `mask_decoder_hq.py` upscales the transformer's second output. Where transformers does so too, this changes nothing.
+    transformers 5.23 upscales the encoder's features instead, with rows and columns exchanged; the authors'
+    `mask_decoder_hq.py` upscales the transformer's second output. With a version of transformers that does the same,
+    this changes nothing.
     """
-    seen: list[Tensor] = []
+    outputs: list[Tensor] = []
 
-    def keep(_module: nn.Module, _inputs: Any, output: tuple[Tensor, Tensor]) -> None:
-        seen[:] = [output[1]]
+    def store_output(_module: nn.Module, _inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+        outputs[:] = [output[1]]
 
-    def put(_module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-        # (N, 1, places, channels) → (N, channels, rows, columns)
-        return (seen.pop().transpose(2, 3).reshape(inputs[0].shape),)
+    def replace_input(_module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        # (N, 1, positions, channels) → (N, channels, rows, columns)
+        return (outputs.pop().transpose(2, 3).reshape(inputs[0].shape),)
 
-    decoder.get_submodule("transformer").register_forward_hook(keep)
-    decoder.get_submodule("upscale_conv1").register_forward_pre_hook(put)
+    decoder.get_submodule("transformer").register_forward_hook(store_output)
+    decoder.get_submodule("upscale_conv1").register_forward_pre_hook(replace_input)
 
 
-def as_promptable(network: Any, path: Path, device: torch.device, precision: Precision) -> HuggingFaceModel:
-    """A network as a `Promptable` with its family's recipe; `path` is where it is from, and tells MedSAM from SAM."""
-    title = title_of(path)
+def to_promptable(network: Any, path: Path, device: torch.device, precision: Precision) -> HuggingFaceModel:
+    """A network as a `Promptable` with its family's recipe; the name of its `path` distinguishes MedSAM from SAM."""
+    title = name_from_path(path)
     if isinstance(network, Sam2Model):
         return Sam2(network, f"SAM 2 ({title})", sam2_recipe(network), device, precision)
     size = int(network.config.vision_config.image_size)
@@ -216,15 +219,15 @@ def as_promptable(network: Any, path: Path, device: torch.device, precision: Pre
 
 
 def sam2_recipe(network: Any) -> Recipe:
-    """The recipe of a SAM 2 or EdgeTAM network, at its own size."""
+    """The recipe of a SAM 2 or EdgeTAM network, with its image size."""
     return replace(SAM2, size=int(network.config.prompt_encoder_config.image_size))
 
 
-def title_of(path: Path) -> str:
-    """What a file or folder is called.
+def name_from_path(path: Path) -> str:
+    """The name of a weight file or folder.
 
-    In Hugging Face's own cache that is the name of the repository, not of the snapshot; among the weights that
-    `frugalseg weights` keeps, the name they are kept under counts too.
+    In Hugging Face's cache, the name of the repository instead of the snapshot's; for weights installed by `frugalseg
+    weights`, preceded by the name they are installed under.
     """
     path = path.absolute()
     if path.parent.name == "snapshots":
@@ -234,29 +237,29 @@ def title_of(path: Path) -> str:
     return path.name
 
 
-def signature(network: PreTrainedModel, recipe: Recipe, *more: object) -> str:
-    """Changes with the class, the configuration, the weights (whatever file they are from), the recipe and `more`."""
+def make_network_signature(network: PreTrainedModel, recipe: Recipe, *more: object) -> str:
+    """A hash of class, configuration, weights (independent of their file), recipe and `more`."""
     digest = hashlib.sha256(type(network).__name__.encode())
-    digest.update(json.dumps(_lasting(network.config.to_dict()), sort_keys=True, default=str).encode())
+    digest.update(json.dumps(_drop_volatile(network.config.to_dict()), sort_keys=True, default=str).encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())
         digest.update(memoryview(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()))
-    return sign(digest.hexdigest(), recipe, *more)
+    return make_signature(digest.hexdigest(), recipe, *more)
 
 
-def _lasting(config: Any) -> Any:
+def _drop_volatile(config: Any) -> Any:
     if not isinstance(config, dict):
         return config
-    return {str(name): _lasting(value) for name, value in config.items() if name not in _VOLATILE}
+    return {str(name): _drop_volatile(value) for name, value in config.items() if name not in _VOLATILE}
 
 
-def _no_points(prompts: Prompts) -> dict[str, Tensor]:
-    """One point a prompt that is none."""
-    count, device = len(prompts.picture), prompts.picture.device
+def _make_empty_points(prompts: Prompts) -> dict[str, Tensor]:
+    """One padding point per prompt."""
+    count, device = len(prompts.image_index), prompts.image_index.device
     return {"points": torch.zeros(count, 1, 2, device=device), "labels": torch.full((count, 1), -1, device=device)}
 
 
-_CURE = "give a folder as `save_pretrained` of transformers writes it, whole: config.json and its weights"
+_CURE = "give a complete folder as written by `save_pretrained` of transformers: config.json and its weights"
 _UNREADABLE = (
     OSError,
     RuntimeError,
@@ -269,23 +272,23 @@ _UNREADABLE = (
     SafetensorError,
     StrictDataclassError,
 )
-"""What transformers lets through when a folder's files are damaged."""
+"""Errors that transformers raises for damaged files."""
 
 
-def load_folder(path: Path, device: torch.device, precision: Precision = "auto") -> HuggingFaceModel:
+def load_huggingface_folder(path: Path, device: torch.device, precision: Precision = "auto") -> HuggingFaceModel:
     """The model in a Hugging Face folder: config.json with model.safetensors or pytorch_model.bin, or shards of these.
 
-    Nothing is fetched, and nothing unpickled but tensors. A folder with "medsam" in its name gets MedSAM's recipe: its
-    config.json is SAM's.
+    Nothing is downloaded, and only tensors are unpickled. A folder with "medsam" in its name gets MedSAM's recipe, as
+    its config.json is the same as SAM's.
 
     Args:
-        path: of the folder.
+        path: the folder.
         device: where to compute.
         precision: see `engine.device.resolve_precision`.
 
     Raises:
-        OptionError: there is no such folder, or no config.json in it.
-        RunError: the model is of another type, or the files are damaged or of different models; names the difference.
+        OptionError: the folder or its config.json is missing.
+        RunError: the model is of another type, or the files are damaged or do not fit each other; names the difference.
     """
     kinds: dict[str, Any] = {
         "sam": SamModel,
@@ -299,52 +302,50 @@ def load_folder(path: Path, device: torch.device, precision: Precision = "auto")
             f"{path} holds a model of type {kind!r}, expected one of {', '.join(kinds)}",
             "give a folder of SAM, SlimSAM, MedSAM, SAM-HQ or SAM 2",
         )
-    return as_promptable(read_network(kinds[kind], path), path, device, precision)
+    return to_promptable(load_pretrained_network(kinds[kind], path), path, device, precision)
 
 
-def read_network(kind: Any, path: Path) -> Any:
-    """The network in a folder, in float32 on the CPU; every weight has its place, and every place its weight.
+def load_pretrained_network(kind: Any, path: Path) -> Any:
+    """The network in a folder, in float32 on the CPU; its weights must be exactly those of its configuration.
 
-    Weights that `kind` knows to belong to a larger model are left out (SAM 2's memory for `Sam2Model`).
+    Weights that `kind` knows to belong to a larger model are ignored (SAM 2's memory for `Sam2Model`).
 
     Raises:
-        RunError: the files are damaged, or of different models; names the first difference.
+        RunError: the files are damaged, or do not fit each other; names the first difference.
     """
     try:
-        with _quiet():
+        with _silence_transformers():
             network, report = kind.from_pretrained(
                 path,
                 local_files_only=True,
                 weights_only=True,
                 dtype=torch.float32,
-                ignore_mismatched_sizes=True,  # so that it is us who name them
+                ignore_mismatched_sizes=True,  # reported below
                 output_loading_info=True,
             )
     except _UNREADABLE as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise RunError(f"{path} cannot be read: it is damaged, or no model of its type ({reason})", _CURE) from error
-    wrong = [f"{name} has the shape {tuple(a)}, needed is {tuple(b)}" for name, a, b in report["mismatched_keys"]]
-    wrong += [f"it has no {name}" for name in report["missing_keys"]]
-    wrong += [f"{name} has no place there" for name in report["unexpected_keys"]]
+        raise RunError(f"{path} cannot be read: it is damaged, or not a model of its type ({reason})", _CURE) from error
+    wrong = [f"{name} has the shape {tuple(a)}, expected {tuple(b)}" for name, a, b in report["mismatched_keys"]]
+    wrong += [f"{name} is missing" for name in report["missing_keys"]]
+    wrong += [f"{name} is unexpected" for name in report["unexpected_keys"]]
     if wrong:
-        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise RunError(f"the weights in {path} are not those of its config.json: {sorted(wrong)[0]}{more}", _CURE)
-    for name, tensor in network.state_dict().items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise RunError(f"{path} is damaged: {name} holds values that are not finite", "fetch it again")
+        more = f", and {pluralize(len(wrong) - 1, 'more difference')}" if len(wrong) > 1 else ""
+        raise RunError(f"{path} does not fit its config.json: the weight {sorted(wrong)[0]}{more}", _CURE)
+    check_finite(network.state_dict(), path, _CURE)
     return network
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars and reports; what matters of them becomes an error."""
-    reports: Any = logging
-    verbosity, bars = reports.get_verbosity(), reports.is_progress_bar_enabled()
-    reports.set_verbosity_error()
-    reports.disable_progress_bar()
+def _silence_transformers() -> Iterator[None]:
+    """Suppress progress bars and reports of transformers; differences they would report become errors."""
+    control: Any = logging
+    verbosity, bars = control.get_verbosity(), control.is_progress_bar_enabled()
+    control.set_verbosity_error()
+    control.disable_progress_bar()
     try:
         yield
     finally:
-        reports.set_verbosity(verbosity)
+        control.set_verbosity(verbosity)
         if bars:
-            reports.enable_progress_bar()
+            control.enable_progress_bar()

@@ -1,6 +1,7 @@
 """LiteMedSAM (Ma et al., github.com/bowang-lab/MedSAM, branch LiteMedSAM): MedSAM distilled into a small encoder.
 
-The encoder is ours (`promptable.tinyvit`), prompt encoder and mask decoder are transformers' SAM at 256 pixels.
+The encoder is implemented in `promptable.tinyvit`; prompt encoder and mask decoder are those of transformers' SAM, at
+256 pixels.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ from frugalseg.engine.files import sha256
 from frugalseg.models.weight_files import read_state_dict
 from frugalseg.options import Precision
 from frugalseg.promptable.decoder import ONE, SEVERAL, decode_in_batches, decode_masks, encode_prompts
-from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, sign
-from frugalseg.promptable.state_dict_keys import PROMPTS_AND_DECODER, load_strict
+from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, make_signature
+from frugalseg.promptable.state_dict_keys import PROMPTS_AND_DECODER, load_renamed
 from frugalseg.promptable.tinyvit import PUBLISHED_NAMES, TinyViT, fold_norms
 
 RECIPE = Recipe(size=256, mean=(0, 0, 0), std=(1, 1, 1), scale=1, stretch=True)
 STRIDE = 4
-"""Pixels of the picture a pixel of the encoder's map."""
-PROMPTS_AT_ONCE = {"cpu": 4, "cuda": 64}
-"""More are decoded in several goes: memory stays bounded (about 30 MB a prompt), and a CPU's caches are made use of."""
+"""Image pixels per pixel of the encoder's map."""
+PROMPTS_PER_BATCH = {"cpu": 4, "cuda": 64}
+"""Limits memory (a prompt takes about 30 MB), and lets a CPU use its caches."""
 LARGEST_FILE = 200 * 10**6
-"""Bytes; far above LiteMedSAM's, far below SAM's."""
+"""In bytes; far above the size of LiteMedSAM's file, far below that of SAM's."""
 
 
-class Network(nn.Module):
-    """The three parts of LiteMedSAM; their names are those in its file.
+class LiteMedSAMNetwork(nn.Module):
+    """The three parts of LiteMedSAM, named as in its file.
 
     Args:
-        encoder: pictures (B, 3, S, S) → maps (B, channels, S/4, S/4).
+        encoder: images (B, 3, S, S) → maps (B, channels, S/4, S/4).
         size: S.
         channels: of the encoder's maps.
     """
@@ -45,7 +46,7 @@ class Network(nn.Module):
             hidden_size=channels, output_channels=channels, num_pos_feats=channels // 2, image_size=size
         )
         prompts = SamPromptEncoderConfig(hidden_size=channels, image_size=size, patch_size=STRIDE)
-        # 1e-5 is what SAM was trained with; transformers' default differs.
+        # SAM was trained with 1e-5; transformers' default differs.
         decoder = SamMaskDecoderConfig(
             hidden_size=channels, iou_head_hidden_dim=channels, mlp_dim=8 * channels, layer_norm_eps=1e-5
         )
@@ -55,8 +56,8 @@ class Network(nn.Module):
         self.mask_decoder = SamMaskDecoder(decoder)
         self.side = size // STRIDE
 
-    def places(self) -> Tensor:
-        """The encoding of every place of the map: (1, channels, side, side)."""
+    def encode_positions(self) -> Tensor:
+        """The positional encoding of the map: (1, channels, side, side)."""
         grid = (torch.arange(self.side, device=self.prompt_encoder.no_mask_embed.weight.device) + 0.5) / self.side
         rows, columns = torch.meshgrid(grid, grid, indexing="ij")
         encoded: Tensor = self.prompt_encoder.shared_embedding(torch.stack([columns, rows], dim=-1))
@@ -68,7 +69,7 @@ class LiteMedSAM:
 
     Args:
         network: in evaluation mode, on `device`.
-        weights: SHA-256 of the file that the network's weights are from.
+        weights: SHA-256 of the weight file.
         device: where to compute.
         precision: see `engine.device.resolve_precision`.
 
@@ -80,7 +81,7 @@ class LiteMedSAM:
 
     def __init__(
         self,
-        network: Network,
+        network: LiteMedSAMNetwork,
         weights: str,
         device: torch.device,
         precision: Precision = "auto",
@@ -90,23 +91,23 @@ class LiteMedSAM:
         self.recipe = recipe
         self.device = device
         self.precision: Precision = precision
-        self.signature = sign(self.name, weights, recipe, resolve_precision(precision, device))
+        self.signature = make_signature(self.name, weights, recipe, resolve_precision(precision, device))
         with torch.no_grad():
-            self.places = self.network.places()
+            self.position_encoding = self.network.encode_positions()
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Embedding:
-        """Framed pictures (B, 3, 256, 256) → {"image": (B, 256, 64, 64) float32}."""
+        """Input images (B, 3, 256, 256) → {"image": (B, 256, 64, 64) float32}."""
         with autocast(self.precision, self.device):
             maps: Tensor = self.network.image_encoder(pixels.to(self.device))
         return {"image": maps.float().contiguous()}
 
     @torch.no_grad()
     def decode(self, embedding: Embedding, prompts: Prompts, several: bool = False) -> Candidates:
-        """See `Promptable`; logits have a resolution of 256, as many as the picture.
+        """See `Promptable`; logits have a resolution of 256, that of the image.
 
         Raises:
-            ValueError: `prompts` hold neither boxes nor points nor masks.
+            ValueError: `prompts` have neither boxes nor points nor masks.
         """
         side, wanted = STRIDE * self.network.side, SEVERAL if several else ONE
 
@@ -114,14 +115,16 @@ class LiteMedSAM:
             sparse, dense = encode_prompts(self.network.prompt_encoder, part, side)
             tokens = None if sparse is None else sparse[:, 0]
             with autocast(self.precision, self.device):
-                return decode_masks(self.network.mask_decoder, maps["image"], self.places, tokens, dense, wanted)
+                return decode_masks(
+                    self.network.mask_decoder, maps["image"], self.position_encoding, tokens, dense, wanted
+                )
 
-        shape, at_once = (len(wanted), side), PROMPTS_AT_ONCE[self.device.type]
+        shape, at_once = (len(wanted), side), PROMPTS_PER_BATCH[self.device.type]
         return decode_in_batches(decode, embedding, prompts, shape, at_once, self.device)
 
 
 def is_litemedsam(path: Path) -> bool:
-    """Whether a file holds LiteMedSAM, by its first layer; its file has 39 MB, so larger ones need not be read.
+    """Whether a file contains LiteMedSAM, by its first layer; its file has 39 MB, so much larger ones are not read.
 
     Raises:
         OptionError, RunError: the file is of another type or damaged.
@@ -130,11 +133,11 @@ def is_litemedsam(path: Path) -> bool:
 
 
 def load_litemedsam(path: Path, device: torch.device, precision: Precision = "auto") -> LiteMedSAM:
-    """LiteMedSAM with the weights of its published file. Nothing is unpickled but tensors.
+    """LiteMedSAM with the weights of its published file. Only tensors are unpickled.
 
     Raises:
         OptionError, RunError: the file is of another type, damaged, or of another model; names the first difference.
     """
-    network = Network(TinyViT())
-    load_strict(network, fold_norms(read_state_dict(path)), PUBLISHED_NAMES + PROMPTS_AND_DECODER, path, "LiteMedSAM")
+    network = LiteMedSAMNetwork(TinyViT())
+    load_renamed(network, fold_norms(read_state_dict(path)), PUBLISHED_NAMES + PROMPTS_AND_DECODER, path, "LiteMedSAM")
     return LiteMedSAM(network, sha256(path), device, precision)

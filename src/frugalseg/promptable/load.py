@@ -1,4 +1,4 @@
-"""A promptable model by name, file or folder; other modules need not know which one it is."""
+"""Load a promptable model by name, file or folder, whatever its family."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from frugalseg.weights.folder import find_installed, installed_path
 
 
 def load_promptable(name_or_path: str | Path, device: torch.device, precision: Precision = "auto") -> Promptable:
-    """A promptable model, ready to be asked.
+    """A promptable model, ready for use.
 
-    On a CPU the process keeps the memory it frees, see `engine.allocator`.
+    On a CPU the process keeps freed memory, see `engine.allocator`.
 
     Args:
-        name_or_path: a name that `frugalseg weights list` shows, a file as the model's authors publish it, or a Hugging
-            Face folder.
+        name_or_path: a name that `frugalseg weights list` shows, a file as published by the model's authors, or a
+            Hugging Face folder.
         device: where to compute.
         precision: see `engine.device.resolve_precision`.
 
     Raises:
         OptionError: there is no such name, file or folder.
-        RunError: the weights are not on this machine, are damaged, or of another model than any that is known.
+        RunError: the weights are not installed, are damaged, or belong to an unknown model.
     """
     path = find_weights(name_or_path)
     # transformers takes seconds to import.
-    from frugalseg.promptable.huggingface import load_folder
+    from frugalseg.promptable.huggingface import load_huggingface_folder
     from frugalseg.promptable.litemedsam import is_litemedsam, load_litemedsam
-    from frugalseg.promptable.original_checkpoints import load_checkpoint
+    from frugalseg.promptable.original_checkpoints import load_original_checkpoint
 
     if device.type == "cpu":
         keep_freed_memory()
     if path.is_dir():
-        return load_folder(path, device, precision)
+        return load_huggingface_folder(path, device, precision)
     if is_litemedsam(path):
         return load_litemedsam(path, device, precision)
-    return load_checkpoint(path, device, precision)
+    return load_original_checkpoint(path, device, precision)
 
 
 def find_weights(name_or_path: str | Path) -> Path:
-    """The file or folder that is meant; names go before files of the working folder.
+    """The file or folder of a model; names take precedence over files in the working folder.
 
     Raises:
         OptionError: there is no such name, file or folder.
-        RunError: weights of this name are known, but not on this machine.
+        RunError: weights of this name are known, but not installed.
     """
     name = str(name_or_path)
     if name in CATALOGUE or name in find_installed():
@@ -57,12 +57,12 @@ def find_weights(name_or_path: str | Path) -> Path:
     path = Path(name_or_path).expanduser()
     if not path.exists():
         names = ", ".join(dict.fromkeys([*CATALOGUE, *find_installed()]))
-        raise OptionError(f"there are no weights {name!r}: no such name, file or folder", f"choose one of: {names}")
+        raise OptionError(f"unknown weights {name!r}: no such name, file or folder", f"choose one of: {names}")
     return path
 
 
-def lasting_name(name_or_path: str) -> str:
-    """The same name, or the absolute path: what a record says must be found from another working folder too.
+def resolve_name(name_or_path: str) -> str:
+    """The name unchanged, or the absolute path, so that a record is valid in any working folder.
 
     Raises:
         OptionError, RunError: as `find_weights`.

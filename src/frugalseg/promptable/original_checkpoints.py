@@ -1,7 +1,7 @@
-"""Networks of transformers with weights from their authors' own files.
+"""Networks of `transformers` with weights from their authors' files.
 
-These are segment-anything's and SAM-HQ's `.pth`, SAM 2's `.pt`, and files of models trained on from these. Every tensor
-of a file must find its place, and every place its tensor.
+These are segment-anything's and SAM-HQ's `.pth`, SAM 2's `.pt`, and files of models fine-tuned from them. The tensors
+of a file must be exactly those of the network.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from frugalseg.errors import RunError
 from frugalseg.options import Precision
 from frugalseg.promptable.checkpoint import CURE, Checkpoint
 from frugalseg.promptable.configs import hq_config, sam2_config, sam2_video_config, sam_config
-from frugalseg.promptable.huggingface import HuggingFaceModel, as_promptable
-from frugalseg.promptable.state_dict_keys import HQ_NAMES, SAM2_NAMES, SAM_NAMES, Rules, load_strict
+from frugalseg.promptable.huggingface import HuggingFaceModel, to_promptable
+from frugalseg.promptable.state_dict_keys import HQ_NAMES, SAM2_NAMES, SAM_NAMES, Rules, load_renamed
 
 
-def load_checkpoint(path: Path, device: torch.device, precision: Precision = "auto") -> HuggingFaceModel:
-    """A SAM, MedSAM, SAM-HQ or SAM 2 model from its authors' file. Nothing is unpickled but tensors.
+def load_original_checkpoint(path: Path, device: torch.device, precision: Precision = "auto") -> HuggingFaceModel:
+    """A SAM, MedSAM, SAM-HQ or SAM 2 model from its authors' file. Only tensors are unpickled.
 
-    A file with "medsam" in its name gets MedSAM's recipe: its tensors are like SAM's.
+    A file with "medsam" in its name gets MedSAM's recipe, since its tensors have the names and shapes of SAM's.
 
     Args:
         path: sam_vit_{b,l,h}_….pth, medsam_vit_b.pth, sam_hq_vit_{b,l,h}.pth, sam2.1_hiera_….pt and the like.
@@ -35,42 +35,42 @@ def load_checkpoint(path: Path, device: torch.device, precision: Precision = "au
         precision: see `engine.device.resolve_precision`.
 
     Raises:
-        OptionError: the file is not there or of another type.
-        RunError: it is damaged or of another model; names the first difference.
+        OptionError: the file is missing or of another type.
+        RunError: it is damaged or belongs to another model; names the first difference.
     """
     checkpoint = Checkpoint(path)
     if checkpoint.family != "SAM 2":
-        return as_promptable(sam_network(checkpoint), path, device, precision)
-    # The whole file is checked; what propagation alone needs is then left out.
-    weights = sam2_network(checkpoint).state_dict()
-    network = _built(lambda: Sam2Model(sam2_config(checkpoint)), checkpoint)
+        return to_promptable(build_sam_network(checkpoint), path, device, precision)
+    # The whole file is checked; weights that only propagation needs are then dropped.
+    weights = build_sam2_network(checkpoint).state_dict()
+    network = _build_network(lambda: Sam2Model(sam2_config(checkpoint)), checkpoint)
     network.load_state_dict({name: weights[name] for name in network.state_dict()})
-    return as_promptable(network, path, device, precision)
+    return to_promptable(network, path, device, precision)
 
 
-def sam_network(checkpoint: Checkpoint) -> Any:
-    """`SamModel` or `SamHQModel` with the weights of a checkpoint; `RunError` names the first that does not fit."""
+def build_sam_network(checkpoint: Checkpoint) -> Any:
+    """`SamModel` or `SamHQModel` with the weights of a checkpoint; `RunError` names the first difference."""
     if checkpoint.family == "SAM-HQ":
-        network, rules = _built(lambda: SamHQModel(hq_config(checkpoint)), checkpoint), HQ_NAMES
+        network, rules = _build_network(lambda: SamHQModel(hq_config(checkpoint)), checkpoint), HQ_NAMES
     else:
-        network, rules = _built(lambda: SamModel(sam_config(checkpoint)), checkpoint), SAM_NAMES
-    return _filled(network, dict(checkpoint.weights), "prompt_encoder", rules, checkpoint)
+        network, rules = _build_network(lambda: SamModel(sam_config(checkpoint)), checkpoint), SAM_NAMES
+    return _load_weights(network, dict(checkpoint.weights), "prompt_encoder", rules, checkpoint)
 
 
-def sam2_network(checkpoint: Checkpoint) -> Any:
-    """`Sam2VideoModel` with the weights of a checkpoint; `RunError` names the first that does not fit."""
-    network = _built(lambda: Sam2VideoModel(sam2_video_config(checkpoint)), checkpoint)
+def build_sam2_network(checkpoint: Checkpoint) -> Any:
+    """`Sam2VideoModel` with the weights of a checkpoint; `RunError` names the first difference."""
+    network = _build_network(lambda: Sam2VideoModel(sam2_video_config(checkpoint)), checkpoint)
     weights = dict(checkpoint.weights)
     table = "sam_prompt_encoder.point_embeddings"
     for i in range(4):
         checkpoint.shape(f"{table}.{i}.weight")
-    # Four tables of one row in the file are one table of four in transformers.
+    # Four tables of one row in the file are one table of four rows in transformers.
     weights[f"{table}.weight"] = torch.cat([weights.pop(f"{table}.{i}.weight") for i in range(4)])
-    return _filled(network, weights, "sam_prompt_encoder", SAM2_NAMES, checkpoint)
+    return _load_weights(network, weights, "sam_prompt_encoder", SAM2_NAMES, checkpoint)
 
 
-def _built(build: Callable[[], Any], checkpoint: Checkpoint) -> Any:
-    """A network whose weights wait to be loaded."""
+def _build_network(build: Callable[[], Any], checkpoint: Checkpoint) -> Any:
+    """A network without initialised weights."""
     try:
         with no_init_weights():
             return build()
@@ -81,10 +81,10 @@ def _built(build: Callable[[], Any], checkpoint: Checkpoint) -> Any:
         ) from error
 
 
-def _filled(network: Any, weights: dict[str, Tensor], prompts: str, rules: Rules, checkpoint: Checkpoint) -> Any:
-    places = f"{prompts}.pe_layer.positional_encoding_gaussian_matrix"
-    checkpoint.shape(places)
-    # transformers keeps the one encoding of places twice.
-    weights["shared_image_embedding.positional_embedding"] = weights[places]
-    load_strict(network, weights, rules, checkpoint.path, checkpoint.family)
+def _load_weights(network: Any, weights: dict[str, Tensor], prompts: str, rules: Rules, checkpoint: Checkpoint) -> Any:
+    encoding = f"{prompts}.pe_layer.positional_encoding_gaussian_matrix"
+    checkpoint.shape(encoding)
+    # transformers stores the positional encoding twice.
+    weights["shared_image_embedding.positional_embedding"] = weights[encoding]
+    load_renamed(network, weights, rules, checkpoint.path, checkpoint.family)
     return network

@@ -1,7 +1,7 @@
 """The interface of promptable models: pixels → embedding, embedding and prompts → masks and scores.
 
-Which model it is, and how its authors scale their pictures, stays behind this: a slice goes through the model's own
-`Recipe` (see `promptable.framing`), and prompts and masks are in the pixels of the framed picture.
+The interface hides which model it is and how its images are scaled: slices are preprocessed by the model's `Recipe`
+(see `promptable.framing`), and prompts and masks are in pixels of the framed image.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import torch
 from torch import Tensor
 
 Embedding = dict[str, Tensor]
-"""Named feature maps, each (B, …) with one entry a picture: what a cache keeps."""
+"""Named feature maps, each (B, …) with one entry per image; the cache stores them."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model wants its pictures, kept with every result.
+    """The preprocessing of a model's input images; recorded with every result.
 
     Attributes:
         size: side of the square input in pixels.
         mean, std: of each of the three channels, in the units of `scale`.
-        scale: largest grey value after windowing; 255 for models trained on 8-bit pictures, 1 for others.
-        stretch: whether each picture is stretched to the full range of grey values (MedSAM) or keeps its window (SAM).
-        levels: grey values are rounded to 8 bits first, as the model's training pictures were.
-        fit: the slice fills the square by its longer side, the rest zeros (SAM, LiteMedSAM), or is stretched to the
-            whole square (MedSAM, SAM 2).
+        scale: largest grey value after windowing; 255 for models trained on 8-bit images, 1 for others.
+        stretch: whether each image is stretched to the full range of grey values (MedSAM) or keeps its window (SAM).
+        levels: "8 bit" rounds grey values to 8 bits first, like the model's training images.
+        fit: "longer side" scales the slice until its longer side fills the square, padded with zeros (SAM,
+            LiteMedSAM); "square" stretches it to the square (MedSAM, SAM 2).
     """
 
     size: int
@@ -42,17 +42,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Prompts:
-    """N prompts, in pixels of the framed picture; at least one kind is given.
+    """N prompts, in pixels of the framed image, of at least one kind.
 
     Attributes:
-        picture: (N,) int64, which picture of the embedding each prompt is about.
+        image_index: (N,) int64, index of each prompt's image in the embedding.
         boxes: (N, 4) float32 x0, y0, x1, y1, the maxima exclusive; or None.
         points: (N, P, 2) float32 x, y; or None.
         labels: (N, P) int64 of the points: 1 object, 0 background, −1 none.
-        masks: (N, S, S) float32, logits of an earlier mask on the framed picture, any side; or None.
+        masks: (N, S, S) float32, logits of an earlier mask on the framed image, any side; or None.
     """
 
-    picture: Tensor
+    image_index: Tensor
     boxes: Tensor | None = None
     points: Tensor | None = None
     labels: Tensor | None = None
@@ -61,34 +61,34 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Candidates:
-    """The masks a model offers for each prompt.
+    """The candidate masks of a model for each prompt.
 
     Attributes:
-        logits: (N, M, L, L) float32 over the framed picture, at the model's own resolution; above 0 is object.
-        scores: (N, M) float32, the IoU the model expects of each.
+        logits: (N, M, L, L) float32 over the framed image, at the model's own resolution; object above 0.
+        scores: (N, M) float32, predicted IoU of each mask.
     """
 
     logits: Tensor
     scores: Tensor
 
     def best(self) -> tuple[Tensor, Tensor]:
-        """Of each prompt the mask with the highest score: logits (N, L, L), scores (N,)."""
+        """The mask with the highest score for each prompt: logits (N, L, L), scores (N,)."""
         scores, choice = self.scores.max(dim=1)
         return self.logits[torch.arange(len(choice), device=choice.device), choice], scores
 
 
-def sign(*facts: object) -> str:
-    """A signature of what made something: 16 hex digits that change with any of the facts, by their `repr`."""
+def make_signature(*facts: object) -> str:
+    """A hash of the `repr` of facts that determine a result, as 16 hex digits."""
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 class Promptable(Protocol):
-    """A model that segments the object that a prompt points at.
+    """A model that segments the prompted object.
 
     Attributes:
-        name: of the model, for people.
-        signature: changes with architecture, weights and recipe; embeddings of two signatures are never mixed.
-        recipe: how it wants its pictures.
+        name: shown to users.
+        signature: changes with architecture, weights and recipe; embeddings of different signatures are never mixed.
+        recipe: its preprocessing.
         device: where it computes.
     """
 
@@ -98,7 +98,7 @@ class Promptable(Protocol):
     device: torch.device
 
     def encode(self, pixels: Tensor) -> Embedding:
-        """Embeddings of framed pictures (B, 3, size, size), normalised as the recipe says."""
+        """Embeddings of framed images (B, 3, size, size), normalised by the recipe."""
 
     def decode(self, embedding: Embedding, prompts: Prompts, several: bool = False) -> Candidates:
-        """All prompts in one batch; `several` asks for the model's three masks a prompt instead of one."""
+        """The masks of all prompts in one batch; with `several`, the model's three masks per prompt instead of one."""

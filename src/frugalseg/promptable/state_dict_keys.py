@@ -1,4 +1,4 @@
-"""From the names of weights in others' files to those of the networks here; every weight has to find its place."""
+"""Rename the weights of published files to the names of the networks here, and load them strictly."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from frugalseg.errors import RunError
+from frugalseg.models.weight_files import load_strictly
 
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
-"""Regular expressions and what they become, applied one after the other."""
+"""Regular expressions and their replacements, applied in order."""
 
 _MASK_LAYERS = {"0": "conv1", "1": "layer_norm1", "3": "conv2", "4": "layer_norm2", "6": "conv3"}
 _UPSCALING = {"0": "upscale_conv1", "1": "upscale_layer_norm", "3": "upscale_conv2"}
@@ -32,47 +32,36 @@ PROMPTS_AND_DECODER: Rules = (
 """SAM's prompt encoder and mask decoder: from Meta's names to those of transformers."""
 
 
-def renamed(name: str, rules: Rules) -> str:
-    """A weight's name after all rules."""
+def rename_key(name: str, rules: Rules) -> str:
+    """The name of a weight after all rules."""
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name
 
 
-def load_strict(module: nn.Module, weights: Mapping[str, Tensor], rules: Rules, path: Path, model: str) -> None:
-    """Load a file's weights into a network; each must have its place there, and each place its weight.
+def load_renamed(module: nn.Module, weights: Mapping[str, Tensor], rules: Rules, path: Path, model: str) -> None:
+    """Rename and load the weights of a file, which must be exactly the module's; see `load_strictly`.
 
     Args:
-        module: what to load into; untouched on any error.
+        module: what to load into; unchanged on any error.
         weights: by the file's names.
         rules: from the file's names to the module's.
-        path: of the file.
-        model: its name, for messages.
+        path: the file.
+        model: name of the model, for messages.
 
     Raises:
-        RunError: naming the first tensor that is missing, left over, of another shape, or not finite.
+        RunError: names the first weight that is missing, unexpected, doubled, of another shape, or not finite.
     """
-    told = {renamed(name, rules): name for name in weights}
-    if len(told) < len(weights):
-        doubled = next(name for name in weights if told[renamed(name, rules)] != name)
-        raise RunError(*_misfit(path, model, f"{doubled} and {told[renamed(doubled, rules)]} are the same weight"))
-    expected = module.state_dict()
-    for name, tensor in expected.items():
-        if name not in told:
-            raise RunError(*_misfit(path, model, f"it has no weight for {name}"))
-        found = weights[told[name]]
-        if found.shape != tensor.shape:
-            shapes = f"has the shape {tuple(found.shape)}, needed is {tuple(tensor.shape)}"
-            raise RunError(*_misfit(path, model, f"{told[name]} {shapes}"))
-        if not bool(torch.isfinite(found).all()):
-            raise RunError(f"{path} is damaged: {told[name]} holds values that are not finite", "fetch it again")
-    if left := [told[name] for name in told if name not in expected]:
-        raise RunError(*_misfit(path, model, f"{left[0]} has no place there"))
-    module.load_state_dict({name: weights[file_name] for name, file_name in told.items()})
-
-
-def _misfit(path: Path, model: str, difference: str) -> tuple[str, str]:
-    return f"{path} is not {model}: {difference}", "give the weights of this very model, whole"
+    names: dict[str, str] = {}
+    for theirs in weights:
+        ours = rename_key(theirs, rules)
+        if ours in names:
+            raise RunError(
+                f"{path} does not fit {model}: {theirs} and {names[ours]} are the same weight",
+                "give the weights as their authors publish them",
+            )
+        names[ours] = theirs
+    load_strictly(module, {ours: weights[theirs] for ours, theirs in names.items()}, path, model, names)
 
 
 _NECK = {"0": "conv1", "1": "layer_norm1", "2": "conv2", "3": "layer_norm2"}
@@ -116,7 +105,10 @@ SAM2_NAMES: Rules = (
     (r"^memory_encoder\.out_proj\.", "memory_encoder.projection."),
     (r"^memory_encoder\.pix_feat_proj\.", "memory_encoder.feature_projection."),
     (r"^memory_encoder\.fuser\.", "memory_encoder.memory_fuser."),
-    (r"\.mask_downsampler\.encoder\.(\d+)\.", lambda found: f".mask_downsampler.{_downsampler(int(found[1]))}."),
+    (
+        r"\.mask_downsampler\.encoder\.(\d+)\.",
+        lambda found: f".mask_downsampler.{_rename_downsampler_layer(int(found[1]))}.",
+    ),
     (r"\.dwconv\.", ".depthwise_conv."),
     (r"\.pwconv([12])\.", r".pointwise_conv\1."),
     (r"\.gamma$", ".scale"),
@@ -133,8 +125,8 @@ SAM2_NAMES: Rules = (
 """From the names in SAM 2's files to transformers' `Sam2VideoModel`."""
 
 
-def _downsampler(place: int) -> str:
-    """Convolution, norm and activation alternate; the last convolution, after four of these, is the projection."""
+def _rename_downsampler_layer(place: int) -> str:
+    """Rename layer `place`: convolution, norm, activation, four times; then the final convolution, a projection."""
     if place == 12:
         return "final_conv"
     return f"layers.{place // 3}.{'conv' if place % 3 == 0 else 'layer_norm'}"

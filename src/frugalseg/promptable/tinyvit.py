@@ -1,6 +1,6 @@
-"""TinyViT (arXiv 2207.10666) as LiteMedSAM has it: no reduction at the stem, a map a quarter of the picture's side.
+"""TinyViT (arXiv 2207.10666) as in LiteMedSAM: no reduction in the stem, output at a quarter of the image's side.
 
-For inference: every batch norm is part of the convolution before it, see `fold_norms`.
+For inference: every batch norm is folded into the convolution before it, see `fold_norms`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ BATCH_NORM_EPS = 1e-5
 
 
 class TinyViT(nn.Module):
-    """Pictures → the map that SAM's decoder reads.
+    """Images → the feature map for SAM's decoder.
 
-    The stages work at 1, 1/2, 1/4 and 1/4 of the picture's side: one of convolutions, three of attention in windows.
+    The stages work at 1, 1/2, 1/4 and 1/4 of the image's side: one of convolutions, three of window attention.
 
     Args:
         widths, depths: channels and blocks of the four stages.
@@ -43,7 +43,8 @@ class TinyViT(nn.Module):
             Reduction(widths[i], widths[i + 1], stride) for i, stride in enumerate((2, 2, 1))
         )
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Block(widths[i + 1], heads[i], windows[i]) for _ in range(depths[i + 1]))) for i in range(3)
+            nn.Sequential(*(TinyViTBlock(widths[i + 1], heads[i], windows[i]) for _ in range(depths[i + 1])))
+            for i in range(3)
         )
         self.neck = nn.Sequential(
             nn.Conv2d(widths[3], outputs, 1, bias=False),
@@ -52,9 +53,9 @@ class TinyViT(nn.Module):
             ChannelNorm(outputs),
         )
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S), S a multiple of 4 → (B, outputs, S/4, S/4)."""
-        x = self.convolutions(self.stem(pictures.contiguous(memory_format=torch.channels_last)))
+        x = self.convolutions(self.stem(images.contiguous(memory_format=torch.channels_last)))
         for reduction, stage in zip(self.reductions, self.stages, strict=True):
             x = stage(reduction(x))
         encoded: Tensor = self.neck(x)
@@ -62,7 +63,7 @@ class TinyViT(nn.Module):
 
 
 class InvertedBottleneck(nn.Module):
-    """1×1 to four times the channels, 3×3 each channel by itself, 1×1 back; added to what it took."""
+    """1×1 convolution to four times the channels, depthwise 3×3, 1×1 back; with a residual connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -76,7 +77,7 @@ class InvertedBottleneck(nn.Module):
 
 
 class Reduction(nn.Module):
-    """To the next stage's channels and resolution."""
+    """Patch merging to the next stage's channels and resolution."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -90,8 +91,8 @@ class Reduction(nn.Module):
         return reduced
 
 
-class Block(nn.Module):
-    """Attention in windows and two linear layers, each added to what it took; between them a 3×3 a channel."""
+class TinyViTBlock(nn.Module):
+    """Window attention and a two-layer perceptron, each with a residual connection; between them a depthwise 3×3."""
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
@@ -105,13 +106,13 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C, H, W)."""
         tokens = x.permute(0, 2, 3, 1)
-        tokens = tokens + self._attended(tokens)
+        tokens = tokens + self._attend_in_windows(tokens)
         tokens = self.mix(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         added: Tensor = tokens + self.fc2(F.gelu(self.fc1(self.norm(tokens))))
         return added.permute(0, 3, 1, 2)
 
-    def _attended(self, tokens: Tensor) -> Tensor:
-        """(B, H, W, C) cut into windows, the last ones filled up with zeros, which take part as in training."""
+    def _attend_in_windows(self, tokens: Tensor) -> Tensor:
+        """Attention of (B, H, W, C) in windows; the last ones are zero-padded, without a mask, as in training."""
         batch, height, width, channels = tokens.shape
         side = self.window
         tokens = F.pad(tokens, (0, 0, 0, -width % side, 0, -height % side))
@@ -123,7 +124,7 @@ class Block(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Multi-head self-attention with one learned bias a head for every distance (|Δrow|, |Δcolumn|)."""
+    """Multi-head self-attention with a learned bias per head for every distance (|Δrow|, |Δcolumn|)."""
 
     distance: Tensor
 
@@ -135,21 +136,21 @@ class WindowAttention(nn.Module):
         self.out = nn.Linear(width, width)
         self.biases = nn.Parameter(torch.zeros(heads, window * window))
         rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
-        apart = [(axis.flatten()[:, None] - axis.flatten()).abs() for axis in (rows, columns)]
-        self.register_buffer("distance", apart[0] * window + apart[1], persistent=False)
+        offsets = [(axis.flatten()[:, None] - axis.flatten()).abs() for axis in (rows, columns)]
+        self.register_buffer("distance", offsets[0] * window + offsets[1], persistent=False)
 
     def forward(self, windows: Tensor) -> Tensor:
         """(N, window², C) → (N, window², C)."""
         count, places, width = windows.shape
-        # Queries, keys and values of one head lie next to each other.
+        # Queries, keys and values of one head are adjacent.
         parts = self.qkv(self.norm(windows)).reshape(count, places, self.heads, 3, width // self.heads)
         q, k, v = parts.permute(3, 0, 2, 1, 4)
-        # Of four axes, and of the type of q: anything else takes the slow way.
+        # With four axes and the dtype of q, PyTorch uses its fast kernel.
         biases = self.biases[None, :, self.distance].to(q.dtype)
         if q.requires_grad and q.device.type == "cpu":
-            # PyTorch's fused attention goes back slowly on a CPU: in bf16 it takes three to seven times as long.
-            shares = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1) + biases).softmax(dim=-1)
-            mixed = shares.to(v.dtype) @ v
+            # The backward pass of PyTorch's fused attention is slow on a CPU: three to seven times slower in bf16.
+            weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1) + biases).softmax(dim=-1)
+            mixed = weights.to(v.dtype) @ v
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=biases)
         attended: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
@@ -181,13 +182,13 @@ PUBLISHED_NAMES: Rules = (
     (r"^(image_encoder\..+)\.attn\.", r"\1.attention."),
     (r"^(image_encoder\..+)\.mlp\.", r"\1."),
 )
-"""From the names in the published file, norms folded, to those of a `TinyViT` called image_encoder."""
+"""From the names in the published file, with folded norms, to those of a `TinyViT` named image_encoder."""
 
 
 def fold_norms(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published weights with each batch norm (`X.bn`) made part of its convolution (`X.c`), which becomes `X`.
+    """Published weights with each batch norm (`X.bn`) folded into its convolution (`X.c`), which becomes `X`.
 
-    Norms without a convolution, and convolutions without a whole norm, stay as they are under their names.
+    Norms without a convolution, and convolutions without a complete norm, are unchanged.
     """
     folded = dict(weights)
     for name in weights:

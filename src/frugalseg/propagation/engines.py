@@ -1,4 +1,4 @@
-"""The two ways of propagating annotated objects along slices, behind one call."""
+"""The two engines that propagate annotated objects along slices, behind one interface."""
 
 from __future__ import annotations
 
@@ -11,74 +11,75 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from frugalseg.masks.components import Bools
 from frugalseg.options import PropagateOptions
-from frugalseg.promptable.batches import BOXES_AT_ONCE, Batches
+from frugalseg.promptable.batches import BOXES_PER_BATCH, Batches
 from frugalseg.promptable.embeddings import Embedder, ScanSlices
 from frugalseg.promptable.protocol import Promptable
-from frugalseg.propagation.box_engine import Projector
-from frugalseg.propagation.passes import LIMIT, Bools, Pass, SliceState, nonempty
+from frugalseg.propagation.box_engine import BoxPropagator
+from frugalseg.propagation.passes import BELIEF_LIMIT, Pass, SliceState, are_nonempty
 from frugalseg.refinement.refiner import overlap
 
 if TYPE_CHECKING:
     from frugalseg.promptable.sam2_video import VideoModel
 
-LOGITS_A_BELIEF = 2.0
-"""A video model is as sure as can be from a logit of twice `LIMIT` on."""
+LOGITS_PER_BELIEF = 2.0
+"""A video model's logits per unit of belief: from a logit of twice `BELIEF_LIMIT` on, belief is at its limit."""
 
 Propagator = Callable[[Pass, Bools, SliceState | None], Iterator[SliceState]]
-"""A pass, the objects (K, H, W) of its annotated slice, and the last slice that was reached before an interruption (or
-None) → the slices not reached yet, in order."""
+"""A pass, the objects (K, H, W) of its annotated slice, and the last slice done before an interruption (or None) → the
+remaining slices, in order."""
 
 
 class Engine(Protocol):
     """Propagates objects along the slices of scans."""
 
-    def on(self, scan: ScanSlices) -> Propagator:
-        """What propagates objects in this scan."""
+    def make_propagator(self, scan: ScanSlices) -> Propagator:
+        """The propagator for this scan."""
 
 
-class Project:
-    """Any promptable model, slice to slice (see `propagation.box_engine`)."""
+class BoxEngine:
+    """Box prompts from slice to slice, with any promptable model (see `propagation.box_engine`)."""
 
     def __init__(self, model: Promptable, options: PropagateOptions) -> None:
         self.model, self.options = model, options
-        self.slices = Batches(1, "slices")  # each is prompted by what was found in the one before
-        self.boxes = Batches(BOXES_AT_ONCE[model.device.type], "boxes")
+        self.slices = Batches(1, "slices")  # each slice is prompted by the masks of the slice before
+        self.boxes = Batches(BOXES_PER_BATCH[model.device.type], "boxes")
 
-    def on(self, scan: ScanSlices) -> Propagator:
-        """See `Engine`; embeddings are made slice by slice, as they are reached."""
+    def make_propagator(self, scan: ScanSlices) -> Propagator:
+        """See `Engine`; each slice is embedded when it is reached."""
         embedder = Embedder(self.model, scan, self.options.cache, self.slices)
 
         def propagate(pass_: Pass, masks: Bools, state: SliceState | None) -> Iterator[SliceState]:
-            projector = Projector(self.model, scan, embedder, self.boxes, self.options, pass_.start, masks)
-            return projector.propagate(remaining(pass_, state), state)
+            projector = BoxPropagator(self.model, scan, embedder, self.boxes, self.options, pass_.start, masks)
+            return projector.propagate(remaining_slices(pass_, state), state)
 
         return propagate
 
 
-class Video:
+class VideoEngine:
     """The memory of SAM 2 or EdgeTAM (see `promptable.sam2_video`).
 
-    What it remembers cannot be kept, so an interrupted pass starts again.
+    Its memory cannot be stored, so an interrupted pass starts again.
     """
 
     def __init__(self, model: VideoModel) -> None:
         self.model = model
         self.objects = Batches(1 << 30, "objects")
 
-    def on(self, scan: ScanSlices) -> Propagator:
-        """See `Engine`; where the memory does not hold all objects, they are propagated in groups."""
+    def make_propagator(self, scan: ScanSlices) -> Propagator:
+        """See `Engine`; if all objects do not fit into memory, they are propagated in groups."""
 
         def propagate(pass_: Pass, masks: Bools, state: SliceState | None) -> Iterator[SliceState]:
             alive = np.flatnonzero(masks.any(axis=(1, 2)))
-            waiting = list(remaining(pass_, state))
+            waiting = list(remaining_slices(pass_, state))
             before = masks if state is None else state.masks()
             while waiting:
                 groups = [alive[i : i + self.objects.size] for i in range(0, len(alive), self.objects.size)]
                 try:
-                    for z, logits in self._propagated(scan, pass_, masks, groups):
+                    for z, logits in self._propagate_groups(scan, pass_, masks, groups):
                         if z in waiting:
-                            found = _believed(z, logits, before)
+                            found = _make_state(z, logits, before)
                             before = found.masks()
                             waiting.remove(z)
                             yield found
@@ -87,32 +88,32 @@ class Video:
 
         return propagate
 
-    def _propagated(
+    def _propagate_groups(
         self, scan: ScanSlices, pass_: Pass, masks: Bools, groups: Sequence[npt.NDArray[np.intp]]
     ) -> Iterator[tuple[int, Tensor]]:
-        """Each slice of a pass with the logits (K, H, W) of all objects; absent ones are sure not to be there."""
-        given, order = torch.from_numpy(masks), [pass_.start, *pass_.order]
-        runs = [self.model.propagate(scan, order, {pass_.start: given[group]}, len(scan)) for group in groups]
+        """Each slice of a pass with the logits (K, H, W) of all objects; absent objects have the lowest logit."""
+        prompts, order = torch.from_numpy(masks), [pass_.start, *pass_.order]
+        runs = [self.model.propagate(scan, order, {pass_.start: prompts[group]}, len(scan)) for group in groups]
         for found in zip(*runs, strict=True):
             z = found[0][0]
-            logits = torch.full(masks.shape, -LIMIT * LOGITS_A_BELIEF)
-            for group, (_, own) in zip(groups, found, strict=True):
-                logits[group] = own.float().cpu()
+            logits = torch.full(masks.shape, -BELIEF_LIMIT * LOGITS_PER_BELIEF)
+            for group, (_, group_logits) in zip(groups, found, strict=True):
+                logits[group] = group_logits.float().cpu()
             yield z, logits
 
 
-def remaining(pass_: Pass, state: SliceState | None) -> Sequence[int]:
-    """The slices of a pass that come after the one that was reached."""
+def remaining_slices(pass_: Pass, state: SliceState | None) -> Sequence[int]:
+    """The slices of a pass after the last one done."""
     return pass_.order if state is None else pass_.order[pass_.order.index(state.z) + 1 :]
 
 
-def _believed(z: int, logits: Tensor, before: Bools) -> SliceState:
-    """A video model's logits (K, H, W); its score is how sure it is of the pixels of the mask, on average."""
-    beliefs = (logits / LOGITS_A_BELIEF).clamp(-LIMIT, LIMIT).numpy()
+def _make_state(z: int, logits: Tensor, before: Bools) -> SliceState:
+    """The state from a video model's logits (K, H, W); the score is the mean probability of the mask's pixels."""
+    beliefs = (logits / LOGITS_PER_BELIEF).clamp(-BELIEF_LIMIT, BELIEF_LIMIT).numpy()
     ones = np.ones(len(beliefs))
-    # Rounded first: the figures are those of the masks that are kept, whether a run was interrupted or not.
-    found = SliceState(z, beliefs, nonempty(beliefs > 0), ones, ones, ones).rounded()
+    # Rounded first, so that the figures are those of the stored masks, whether the run was interrupted or not.
+    found = SliceState(z, beliefs, are_nonempty(beliefs > 0), ones, ones, ones).rounded()
     masks, sure = found.masks(), torch.sigmoid(logits).numpy()
     score = np.array([float(p[m].mean()) if m.any() else 0.0 for p, m in zip(sure, masks, strict=True)])
     change = np.array([overlap(a, b) for a, b in zip(masks, before, strict=True)])
-    return replace(found, alive=nonempty(masks), score=score, change=change)
+    return replace(found, alive=are_nonempty(masks), score=score, change=change)

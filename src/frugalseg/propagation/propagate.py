@@ -1,7 +1,7 @@
-"""`frugalseg propagate`: one annotated slice in, or several, and the whole volume out.
+"""`frugalseg propagate`: propagate one or several annotated slices through the whole volume.
 
-Of the annotation only the annotated slices are used. They come out as they went in, and the note names them, so that
-`frugalseg evaluate` leaves them out.
+Only the annotated slices of the annotation are used. They are written unchanged, and predictions.json lists them, so
+that `frugalseg evaluate` excludes them.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
+from frugalseg.masks.components import Bools
 from frugalseg.masks.folder import MaskFolder, Words
 from frugalseg.masks.inputs import (
+    find_organs,
     invalidate_changed,
-    organs_in,
     pair_scans_and_masks,
     read_input_mask,
     refuse_overwriting_inputs,
@@ -39,44 +40,43 @@ from frugalseg.masks.inputs import (
 from frugalseg.options import PropagateOptions, parse_slice_numbers
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.promptable.load import find_weights, load_promptable
-from frugalseg.propagation.engines import Engine, Project, Video, remaining
+from frugalseg.propagation.engines import BoxEngine, Engine, VideoEngine, remaining_slices
 from frugalseg.propagation.passes import (
     Beliefs,
-    Bools,
     Pass,
     SliceState,
-    annotated_slices,
-    as_ranges,
-    fuse,
-    neighbours,
-    nonempty,
-    passes,
+    are_nonempty,
+    find_annotated_slices,
+    find_neighbours,
+    format_ranges,
+    fuse_states,
+    plan_passes,
 )
-from frugalseg.propagation.review import ANNOTATED, PROPAGATED, Row, judge, to_review, write_rows
+from frugalseg.propagation.review import ANNOTATED, PROPAGATED, ReviewRow, review_slice, slices_to_review, write_rows
 from frugalseg.records.predictions import CaseRecord, InputMask, PredictionRecord, Propagation
 from frugalseg.records.signatures import SlicesSignature
 from frugalseg.refinement.boxes import Classes
-from frugalseg.refinement.refine import promptable_of, settings_of
+from frugalseg.refinement.refine import collect_settings, make_promptable_use
 
 WORDS = Words("propagation", "propagating", "propagated", "propagate")
-SAME = ("method", "promptable", "settings", "targets")
+RESUME_FIELDS = ("method", "promptable", "settings", "targets")
 
 
 @with_threads
 def propagate(options: PropagateOptions) -> dict[str, Path]:
     """Propagate the annotated slices of every scan through it; returns case id → mask.
 
-    Beside each mask lies <case>.slices.csv with one row a slice and organ (see `review.Row`). A killed run goes on
-    where it stopped, within a scan too.
+    Next to each mask, <case>.slices.csv has one row per slice and organ (see `review.ReviewRow`). A killed run can be
+    resumed where it stopped, also within a scan.
 
     Raises:
-        ScanError: some scans failed, after all others are written: unreadable, an annotation that is empty or on
-            another grid, a slice that is not there.
-        PairingError: annotations without scans, or the other way round for all of them.
-        RunError: `out` is in use, holds the annotations, or no propagation of this kind to resume; or the model's
-            weights are missing, or not of the kind that the engine needs.
+        ScanError: some scans failed, after all others are written: a scan is unreadable, or its annotation is empty,
+            has another grid, or lacks a named slice.
+        PairingError: annotations without scans, or no scan with an annotation.
+        RunError: `out` is in use, contains the annotations, or holds no propagation with these options to resume; or
+            the model's weights are missing, or not of the kind that the engine needs.
         OptionError: an unknown case, model or target.
-        DeviceError: the GPU asked for is not there, or too small for one slice.
+        DeviceError: the requested GPU is missing, or its memory is too small for one slice.
     """
     check_out(options.out)
     device = find_device(options.device)
@@ -86,10 +86,10 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
     wanted, intensity = parse_targets(options.target), to_intensity_scale(options)
     given_record = PredictionRecord.read_beside(options.annotations)
     known = given_record.targets if given_record else {}
-    engine, model = _engine(options, device)
-    record = _record(options, images, model, wanted or known)
-    made_so = [record.to_json()[key] for key in SAME]
-    folder = MaskFolder.claim(options, images, record, SAME, WORDS)
+    engine, model = _load_engine(options, device)
+    record = _make_record(options, images, model, wanted or known)
+    facts = [record.to_json()[key] for key in RESUME_FIELDS]
+    folder = MaskFolder.claim(options, images, record, RESUME_FIELDS, WORDS)
     invalidate_changed(folder, annotations)
 
     def work(case: str, path: Path) -> tuple[Volume, CaseRecord]:
@@ -97,94 +97,97 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         expected.check(case, path, volume)
         scan = ScanSlices.of(volume, intensity)
         given = read_input_mask(case, volume, annotations[case])
-        task = Task.of(case, scan, given, options, wanted, known)
+        task = PropagationTask.of(case, scan, given, options, wanted, known)
         source = InputMask(str(annotations[case].resolve()), sha256(annotations[case]))
-        store = _store(options, case)
-        keep_or_clear(store, made_so, scan.fingerprint, source.sha256, task.annotated)
+        partial = _partial_folder(options, case)
+        prepare_folder(partial, facts, scan.fingerprint, source.sha256, task.annotated)
         with progress(case, sum(len(pass_.order) for pass_ in task.passes), "slices") as bar:
-            run_passes(engine, task, store, bar.advance)
-        classes, rows = assemble(task, store, options.review_below)
+            run_passes(engine, task, partial, bar.advance)
+        classes, rows = assemble_mask(task, partial, options.review_below)
         write_rows(options.out / f"{case}.slices.csv", rows)
         _announce(case, task, rows)
         mask = volume.with_array(scan.unstack(to_values(classes, task.organs)))
         annotated = tuple(task.annotated)
-        return mask, CaseRecord(annotated=annotated, given=source, propagation=_told(task, rows))
+        return mask, CaseRecord(annotated=annotated, given=source, propagation=_make_scan_record(task, rows))
 
     try:
         return folder.fill(work, describe_device(device))
     finally:
-        for case in folder.record.masks:  # only now: until its mask is written, a scan can go on from these
-            shutil.rmtree(_store(options, case), ignore_errors=True)
+        for case in folder.record.masks:  # only now: until its mask is written, a scan is resumed from these
+            shutil.rmtree(_partial_folder(options, case), ignore_errors=True)
 
 
-def _store(options: PropagateOptions, case: str) -> Path:
-    """Where the slices lie that a scan's propagation has reached."""
+def _partial_folder(options: PropagateOptions, case: str) -> Path:
+    """The folder of a scan's slices that the propagation has reached."""
     return options.out / f".{case}.partial"
 
 
-def _record(options: PropagateOptions, images: Mapping[str, Path], model: Any, targets: Targets) -> PredictionRecord:
-    """What is known beforehand."""
+def _make_record(
+    options: PropagateOptions, images: Mapping[str, Path], model: Any, targets: Targets
+) -> PredictionRecord:
+    """The record before the first scan."""
     return PredictionRecord(
         version=__version__,
         method="propagate",
-        promptable=promptable_of(options, model),
-        settings=settings_of(options, "annotations"),
+        promptable=make_promptable_use(options, model),
+        settings=collect_settings(options, "annotations"),
         targets=targets,
         images={case: str(path.resolve()) for case, path in images.items()},
         roles=None,
     )
 
 
-def _engine(options: PropagateOptions, device: torch.device) -> tuple[Engine, Any]:
+def _load_engine(options: PropagateOptions, device: torch.device) -> tuple[Engine, Any]:
     """The engine, and its model."""
     if options.engine == "box":
         model = load_promptable(options.model, device, options.precision)
-        return Project(model, options), model
-    from frugalseg.promptable.sam2_video import load_video  # transformers takes seconds to import
+        return BoxEngine(model, options), model
+    from frugalseg.promptable.sam2_video import load_video_model  # transformers takes seconds to import
 
-    video = load_video(find_weights(options.model), device, options.precision)
-    return Video(video), video
+    video = load_video_model(find_weights(options.model), device, options.precision)
+    return VideoEngine(video), video
 
 
-def _told(task: Task, rows: Sequence[Row]) -> Propagation:
-    """What is recorded of a scan."""
+def _make_scan_record(task: PropagationTask, rows: Sequence[ReviewRow]) -> Propagation:
+    """The record of a scan."""
     return Propagation(
         slices=(task.first, task.last),
-        annotated_slices={organ: tuple(_at(rows, organ, ANNOTATED)) for organ in task.organs},
-        carried_slices={organ: len(_at(rows, organ, PROPAGATED)) for organ in task.organs},
-        needs_review={organ: tuple(slices) for organ, slices in to_review(rows).items()},
+        annotated_slices={organ: tuple(_select_slices(rows, organ, ANNOTATED)) for organ in task.organs},
+        carried_slices={organ: len(_select_slices(rows, organ, PROPAGATED)) for organ in task.organs},
+        needs_review={organ: tuple(slices) for organ, slices in slices_to_review(rows).items()},
     )
 
 
-def _at(rows: Sequence[Row], organ: str, source: str) -> list[int]:
+def _select_slices(rows: Sequence[ReviewRow], organ: str, source: str) -> list[int]:
     return [row.slice for row in rows if row.organ == organ and row.source == source]
 
 
-def _announce(case: str, task: Task, rows: Sequence[Row]) -> None:
+def _announce(case: str, task: PropagationTask, rows: Sequence[ReviewRow]) -> None:
     if not task.passes:
-        say(f"{case}: there is no slice besides the annotated one")
+        say(f"{case}: the annotated slice is the only one")
     for organ in task.organs:
-        given, propagated = _at(rows, organ, ANNOTATED), _at(rows, organ, PROPAGATED)
+        given, propagated = _select_slices(rows, organ, ANNOTATED), _select_slices(rows, organ, PROPAGATED)
         if not given:
             say(f"{case}, {organ}: in no annotated slice")
             continue
-        review = as_ranges(to_review(rows).get(organ, [])) or "none"
-        say(f"{case}, {organ}: {as_ranges(given)} → {as_ranges(given + propagated)}; slices that need review: {review}")
+        review = format_ranges(slices_to_review(rows).get(organ, [])) or "none"
+        covered = format_ranges(given + propagated)
+        say(f"{case}, {organ}: {format_ranges(given)} → {covered}; slices that need review: {review}")
 
 
 NO_BELIEFS: Beliefs = np.empty((0, 0, 0), np.float32)
-"""Those of all slices of a scan would fill the memory (a view of none of them too: it keeps them all)."""
+"""Replaces beliefs no longer needed: those of a whole scan fill the memory, and a view would keep them alive."""
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """What is to be done in one scan.
+class PropagationTask:
+    """The propagation of one scan.
 
     Attributes:
         scan: its slices.
         organs: the K objects.
-        objects: annotated slice → (K, H, W) masks; organs that a slice lacks are empty there.
-        first, last: slices to work on.
+        objects: annotated slice → (K, H, W) masks; empty for organs that are not in the slice.
+        first, last: slices to process.
     """
 
     scan: ScanSlices
@@ -196,29 +199,29 @@ class Task:
     @classmethod
     def of(
         cls, case: str, scan: ScanSlices, given: Volume, options: PropagateOptions, wanted: Targets, known: Targets
-    ) -> Task:
+    ) -> PropagationTask:
         """The task that an annotation sets.
 
         Args:
             case: for messages.
             scan: its slices.
-            given: the annotation, on the scan's grid; of it only the annotated slices are used.
-            options: which slices, and between which.
+            given: the annotation, on the scan's grid; only its annotated slices are used.
+            options: annotated slices, and range of slices.
             wanted: of --target.
-            known: names of label values, where they are known.
+            known: names of label values, as far as they are known.
 
         Raises:
-            ScanError: see `passes.annotated_slices` and `given.organs_in`.
+            ScanError: see `passes.find_annotated_slices` and `inputs.find_organs`.
         """
         values = scan.stack(given)
         named, span = (
             parse_slice_numbers("slices", options.slices),
             parse_slice_numbers("slice-range", options.slice_range),
         )
-        meant = values > 0 if not wanted else to_classes(values, wanted) > 0
-        annotated = annotated_slices(meant, named, span, case)
-        shown = given.with_array(scan.unstack(_only(values, annotated)))
-        organs = organs_in(shown, wanted, known)
+        foreground = values > 0 if not wanted else to_classes(values, wanted) > 0
+        annotated = find_annotated_slices(foreground, named, span, case)
+        annotation = given.with_array(scan.unstack(_keep_slices(values, annotated)))
+        organs = find_organs(annotation, wanted, known)
         classes = {z: to_classes(values[z], organs) for z in annotated}
         count = np.arange(1, len(organs) + 1)[:, None, None]
         first, last = span or (0, len(scan) - 1)
@@ -231,91 +234,91 @@ class Task:
 
     @cached_property
     def passes(self) -> list[Pass]:
-        """One in each direction from every annotated slice."""
-        return passes(self.annotated, self.first, self.last)
+        """One pass in each direction from every annotated slice."""
+        return plan_passes(self.annotated, self.first, self.last)
 
-    def sources(self, z: int) -> list[int]:
-        """The slices that `z` is reached from: its annotated neighbours, or itself where it is annotated."""
-        return [z] if z in self.objects else neighbours(z, self.annotated)
+    def source_slices(self, z: int) -> list[int]:
+        """The annotated slices that `z` is propagated from; only `z`, if it is annotated."""
+        return [z] if z in self.objects else find_neighbours(z, self.annotated)
 
 
-def run_passes(engine: Engine, task: Task, store: Path, advance: Callable[[int], None]) -> None:
-    """Do all passes of a task, and keep every slice in `store`; those that are there already are not done again."""
-    propagate = engine.on(task.scan)
+def run_passes(engine: Engine, task: PropagationTask, folder: Path, advance: Callable[[int], None]) -> None:
+    """Run all passes of a task and store every slice in `folder`; slices already stored are not computed again."""
+    propagate = engine.make_propagator(task.scan)
     for pass_ in task.passes:
         reached = 0
-        while reached < len(pass_.order) and _path(store, pass_, pass_.order[reached]).is_file():
+        while reached < len(pass_.order) and _state_path(folder, pass_, pass_.order[reached]).is_file():
             reached += 1
         advance(reached)
-        state = SliceState.load(_path(store, pass_, pass_.order[reached - 1])) if reached else None
-        if remaining(pass_, state):
+        state = SliceState.load(_state_path(folder, pass_, pass_.order[reached - 1])) if reached else None
+        if remaining_slices(pass_, state):
             for found in propagate(pass_, task.objects[pass_.start], state):
-                found.save(_path(store, pass_, found.z))
+                found.save(_state_path(folder, pass_, found.z))
                 advance(1)
 
 
-def assemble(task: Task, store: Path, review_below: float) -> tuple[Classes, list[Row]]:
-    """The mask (Z, H, W) and what is to be said of its slices; annotated slices as they were given."""
+def assemble_mask(task: PropagationTask, folder: Path, review_below: float) -> tuple[Classes, list[ReviewRow]]:
+    """The mask (Z, H, W), with annotated slices unchanged, and the review rows of its slices."""
     classes = np.zeros((len(task.scan), *task.scan.shape), dtype=np.uint8)
-    figures = {}
+    states = {}
     for z in range(task.first, task.last + 1):
-        state = _believed(task, store, z)
+        state = _load_state(task, folder, z)
         for number, mask in enumerate(state.masks(), start=1):
             classes[z][mask] = number
-        figures[z] = replace(state, beliefs=NO_BELIEFS)
-    rows: list[Row] = []
+        states[z] = replace(state, beliefs=NO_BELIEFS)
+    rows: list[ReviewRow] = []
     numbered = np.arange(1, len(task.organs) + 1)
     mm = (task.scan.thickness_mm, *task.scan.pixel_mm)
-    for z, state in figures.items():
-        sources = task.sources(z)
+    for z, state in states.items():
+        sources = task.source_slices(z)
         before, denied = np.zeros(len(numbered), bool), np.zeros(len(numbered), bool)
         for source in () if z in task.objects else sources:
             previous, following = (z - 1, z + 1) if source < z else (z + 1, z - 1)
             before |= np.isin(numbered, classes[previous])
             if following in task.objects:
-                denied |= ~nonempty(task.objects[following])
+                denied |= ~are_nonempty(task.objects[following])
         settled = classes[z] == numbered[:, None, None]
-        rows += judge(state, settled, list(task.organs), sources, before, denied, mm, review_below)
+        rows += review_slice(state, settled, list(task.organs), sources, before, denied, mm, review_below)
     return classes, rows
 
 
-def keep_or_clear(store: Path, *facts: Any) -> None:
-    """Make the folder of the slices reached; what was reached under other circumstances is deleted."""
+def prepare_folder(folder: Path, *facts: Any) -> None:
+    """Create the folder of propagated slices; slices that were made from other `facts` are deleted."""
     text = json.dumps(facts, sort_keys=True)
     signature = SlicesSignature(sha256=hashlib.sha256(text.encode()).hexdigest())
-    label = store / "signature.json"
-    with disk_errors(store):
-        if store.is_dir() and _signature_in(label) != signature:
-            shutil.rmtree(store)
-        store.mkdir(parents=True, exist_ok=True)
+    label = folder / "signature.json"
+    with disk_errors(folder):
+        if folder.is_dir() and _read_signature(label) != signature:
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
     signature.write(label)
 
 
-def _signature_in(path: Path) -> SlicesSignature | None:
-    """That of the slices in a folder; None where there is none that can be read."""
+def _read_signature(path: Path) -> SlicesSignature | None:
+    """The signature of the slices in a folder; None where it is missing or unreadable."""
     try:
         return SlicesSignature.read(path)
     except RunError:
         return None
 
 
-def _believed(task: Task, store: Path, z: int) -> SliceState:
+def _load_state(task: PropagationTask, folder: Path, z: int) -> SliceState:
     if z in task.objects:
-        return SliceState.given(z, task.objects[z])
-    sources = task.sources(z)
-    reaching = [next(one for one in task.passes if one.start == source and z in one.order) for source in sources]
-    found = [SliceState.load(_path(store, pass_, z)) for pass_ in reaching]
+        return SliceState.from_annotation(z, task.objects[z])
+    sources = task.source_slices(z)
+    reaching = [next(p for p in task.passes if p.start == source and z in p.order) for source in sources]
+    found = [SliceState.load(_state_path(folder, pass_, z)) for pass_ in reaching]
     if len(found) == 1:
         return found[0]
-    return fuse(found[0], found[1], (z - sources[0], sources[1] - z))
+    return fuse_states(found[0], found[1], (z - sources[0], sources[1] - z))
 
 
-def _path(store: Path, pass_: Pass, z: int) -> Path:
-    return store / pass_.name / f"{z:04d}.npz"
+def _state_path(folder: Path, pass_: Pass, z: int) -> Path:
+    return folder / pass_.name / f"{z:04d}.npz"
 
 
-def _only(values: Any, annotated: list[int]) -> Any:
-    """Values (Z, H, W) with nothing but the annotated slices left."""
-    shown = np.zeros_like(values)
-    shown[annotated] = values[annotated]
-    return shown
+def _keep_slices(values: Any, annotated: list[int]) -> Any:
+    """Values (Z, H, W), set to 0 outside the annotated slices."""
+    kept = np.zeros_like(values)
+    kept[annotated] = values[annotated]
+    return kept

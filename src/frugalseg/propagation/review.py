@@ -1,4 +1,4 @@
-"""How far each propagated slice can be relied on, and which ones a person should look at."""
+"""Confidence of each propagated slice, and which slices a person should review."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from frugalseg.engine.files import atomic_write
-from frugalseg.propagation.passes import Bools, SliceState
+from frugalseg.masks.components import Bools
+from frugalseg.propagation.passes import SliceState
 
 ANNOTATED, PROPAGATED, ENDED = "annotated", "propagated", "ended"
-"""Where a slice's mask is from; ended: the object was propagated to the slice before, and found no more."""
+"""Source of a slice's mask; ended: the object was propagated to the slice before, but not found in this one."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One object in one slice; the columns of the file.
+class ReviewRow:
+    """One object in one slice; the attributes are the columns of the CSV file.
 
     Attributes:
         slice: counted from 0 at the inferior end.
@@ -29,7 +30,7 @@ class Row:
         area_mm2: of its mask.
         score, agreement, change: see `SliceState`.
         confidence: 0…1.
-        review: why a person should look at it, or nothing.
+        review: why a person should review it; empty where no review is needed.
     """
 
     slice: int
@@ -45,7 +46,7 @@ class Row:
     review: str
 
 
-def judge(
+def review_slice(
     state: SliceState,
     settled: Bools,
     organs: Sequence[str],
@@ -54,39 +55,39 @@ def judge(
     denied: Bools,
     voxel_mm: tuple[float, float, float],
     review_below: float,
-) -> list[Row]:
+) -> list[ReviewRow]:
     """The rows of one slice.
 
     Args:
-        state: what was believed of it.
-        settled: (K, H, W) its masks.
+        state: the propagated objects.
+        settled: (K, H, W) the final masks.
         organs: names of the K objects.
-        annotated: the annotated slices it was propagated from; itself, where it is one.
-        before: (K,) whether each object is there in the slice before it, on the way from an annotated one.
-        denied: (K,) whether the next slice is annotated and lacks the object.
-        voxel_mm: between slices, rows and columns.
-        review_below: confidence from which on a slice needs no review.
+        annotated: the annotated slices it was propagated from; only itself, if it is annotated.
+        before: (K,) whether each object is present in the previous slice of the propagation.
+        denied: (K,) whether the next slice is annotated without the object.
+        voxel_mm: spacing of slices, rows and columns.
+        review_below: slices with a lower confidence need review.
     """
-    here = state.z in annotated
+    is_annotated = state.z in annotated
     distance = min(abs(state.z - a) for a in annotated) * voxel_mm[0]
     rows = []
     for k, organ in enumerate(organs):
-        there = bool(settled[k].any())
-        if not there and (here or not before[k]):
+        present = bool(settled[k].any())
+        if not present and (is_annotated or not before[k]):
             continue
-        confidence = 1.0 if here else confidence_of(state, k)
-        why = ""
-        if not there:
-            why = "the organ seems to end here"
+        confidence = 1.0 if is_annotated else compute_confidence(state, k)
+        reason = ""
+        if not present:
+            reason = "the organ seems to end here"
         elif denied[k]:
-            why = "the organ is not in the annotated slice next to this one"
+            reason = "the organ is not in the annotated slice next to this one"
         elif confidence < review_below:
-            why = f"confidence below {review_below:g}"
+            reason = f"confidence below {review_below:g}"
         rows.append(
-            Row(
+            ReviewRow(
                 slice=state.z,
                 organ=organ,
-                source=ANNOTATED if here else PROPAGATED if there else ENDED,
+                source=ANNOTATED if is_annotated else PROPAGATED if present else ENDED,
                 propagated_from=" ".join(map(str, annotated)),
                 distance_mm=round(distance, 3),
                 area_mm2=round(int(np.count_nonzero(settled[k])) * voxel_mm[1] * voxel_mm[2], 2),
@@ -94,27 +95,27 @@ def judge(
                 agreement=round(float(state.agreement[k]), 3),
                 change=round(float(state.change[k]), 3),
                 confidence=round(confidence, 3),
-                review=why,
+                review=reason,
             )
         )
     return rows
 
 
-def confidence_of(state: SliceState, k: int) -> float:
-    """How far object `k` of a propagated slice can be relied on, 0…1: the product of all that speaks for it."""
+def compute_confidence(state: SliceState, k: int) -> float:
+    """Confidence in object `k` of a propagated slice, 0…1: the product of score, agreement and change."""
     return float(np.clip(state.score[k], 0, 1) * state.agreement[k] * state.change[k])
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """As CSV, whole or not at all."""
+def write_rows(path: Path, rows: Iterable[ReviewRow]) -> None:
+    """Write the rows as CSV, atomically."""
     with atomic_write(path, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(Row)])
+        writer.writerow([field.name for field in fields(ReviewRow)])
         writer.writerows(astuple(row) for row in rows)
 
 
-def to_review(rows: Iterable[Row]) -> dict[str, list[int]]:
-    """Organ → the slices that a person should look at."""
+def slices_to_review(rows: Iterable[ReviewRow]) -> dict[str, list[int]]:
+    """Organ → the slices that a person should review."""
     listed: dict[str, list[int]] = {}
     for row in rows:
         if row.review:

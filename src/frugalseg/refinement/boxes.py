@@ -1,4 +1,4 @@
-"""Where to prompt: the pieces of a mask, and the box around each with a margin in millimetres."""
+"""Box prompts: the pieces of a mask, and the bounding box of each with a margin in millimetres."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from frugalseg.masks.components import TOUCHING
+from frugalseg.masks.components import TOUCHING, Bools
 from frugalseg.options import Pieces
-from frugalseg.promptable.framing import Frame
+from frugalseg.promptable.framing import SquareFrame
 from frugalseg.promptable.protocol import Embedding, Promptable, Prompts
 
-Bools = npt.NDArray[np.bool_]
 Classes = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the slice, the maxima exclusive."""
 
-IN_SLICE = np.ones((3, 3), dtype=bool)
+TOUCHING_IN_SLICE = np.ones((3, 3), dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A part of a mask in one slice, which gets one box.
+    """A part of a mask in one slice; each is prompted with one box.
 
     Attributes:
         z: slice.
         number: class, from 1.
-        rows, columns: where in the slice the piece lies.
-        shape: its pixels (rows, columns), True where it is.
+        rows, columns: its bounding box in the slice.
+        shape: its mask within that box (rows, columns).
     """
 
     z: int
@@ -42,27 +41,27 @@ class Piece:
     shape: Bools
 
     def area(self) -> int:
-        """In pixels."""
+        """Area in pixels."""
         return int(np.count_nonzero(self.shape))
 
     def box(self, margin_mm: float, pixel_mm: tuple[float, float], slice_shape: tuple[int, int]) -> Box:
-        """The box around the piece, `margin_mm` away on every side, cut off at the border of the slice."""
-        return _widened(self.rows, self.columns, margin_mm, pixel_mm, slice_shape)
+        """The bounding box, `margin_mm` larger on every side, clipped to the slice."""
+        return _add_margin(self.rows, self.columns, margin_mm, pixel_mm, slice_shape)
 
-    def on(self, slice_shape: tuple[int, int]) -> Bools:
-        """The piece on its slice, (H, W)."""
+    def to_slice_mask(self, slice_shape: tuple[int, int]) -> Bools:
+        """The piece as a mask of its whole slice, (H, W)."""
         mask = np.zeros(slice_shape, dtype=bool)
         mask[self.rows, self.columns] = self.shape
         return mask
 
 
 def box_around(mask: Bools, margin_mm: float, pixel_mm: tuple[float, float]) -> Box:
-    """The box around all of a mask (H, W) that is not empty; see `Piece.box`."""
+    """The box around a whole non-empty mask (H, W); see `Piece.box`."""
     rows, columns = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return _widened(rows, columns, margin_mm, pixel_mm, mask.shape)
+    return _add_margin(rows, columns, margin_mm, pixel_mm, mask.shape)
 
 
-def _widened(
+def _add_margin(
     rows: slice, columns: slice, margin_mm: float, pixel_mm: tuple[float, float], slice_shape: tuple[int, ...]
 ) -> Box:
     down, across = margin_mm / pixel_mm[0], margin_mm / pixel_mm[1]
@@ -74,14 +73,14 @@ def _widened(
     )
 
 
-def solid_parts(classes: Classes, count: int) -> npt.NDArray[np.int32]:
-    """Connected parts of every class in 3D; voxels that touch by a corner belong together.
+def label_parts_3d(classes: Classes, count: int) -> npt.NDArray[np.int32]:
+    """The 26-connected components of every class in 3D.
 
     Args:
         classes: (Z, H, W), 0 background, 1…`count`.
 
     Returns:
-        (Z, H, W) int32, 0 background; every part of every class has a number of its own.
+        (Z, H, W) int32, 0 background; numbered across all classes.
     """
     parts = np.zeros(classes.shape, dtype=np.int32)
     last = 0
@@ -95,15 +94,15 @@ def solid_parts(classes: Classes, count: int) -> npt.NDArray[np.int32]:
     return parts
 
 
-def pieces_of(z: int, classes: Classes, how: Pieces, parts: npt.NDArray[np.int32] | None = None) -> list[Piece]:
+def find_pieces(z: int, classes: Classes, how: Pieces, parts: npt.NDArray[np.int32] | None = None) -> list[Piece]:
     """The pieces of one slice, class by class.
 
     Args:
-        z: which slice it is.
+        z: the slice.
         classes: (H, W), 0 background.
-        how: slice: all of a class is one piece. component: what touches within the slice. body: what belongs to one
-            part in 3D.
-        parts: (H, W), of `solid_parts`; for body.
+        how: slice: one piece per class. component: one piece per component of the slice, 8-connected. component-3d:
+            one piece per 3D component.
+        parts: (H, W), the slice of `label_parts_3d`; needed for component-3d.
     """
     pieces = []
     for number, box in enumerate(ndimage.find_objects(classes), start=1):
@@ -114,17 +113,17 @@ def pieces_of(z: int, classes: Classes, how: Pieces, parts: npt.NDArray[np.int32
             labelled = mask.astype(np.int32)
         elif how == "component-3d":
             if parts is None:
-                raise ValueError("pieces of bodies need the parts of the volume")
-            # Renumbered from 1, so that the search for objects does not walk through all parts of the volume.
-            here = np.unique(parts[box][mask])
-            labelled = np.where(mask, np.searchsorted(here, parts[box]) + 1, 0).astype(np.int32)
+                raise ValueError("component-3d needs the 3D components of the volume")
+            # Renumbered from 1, because find_objects looks at every number up to the largest.
+            present = np.unique(parts[box][mask])
+            labelled = np.where(mask, np.searchsorted(present, parts[box]) + 1, 0).astype(np.int32)
         else:
-            labelled = ndimage.label(mask, structure=IN_SLICE)[0]
-        pieces += _pieces(z, number, box, labelled)
+            labelled = ndimage.label(mask, structure=TOUCHING_IN_SLICE)[0]
+        pieces += _make_pieces(z, number, box, labelled)
     return pieces
 
 
-def _pieces(z: int, number: int, box: Sequence[slice], labelled: npt.NDArray[np.int32]) -> list[Piece]:
+def _make_pieces(z: int, number: int, box: Sequence[slice], labelled: npt.NDArray[np.int32]) -> list[Piece]:
     found = []
     for label, inner in enumerate(ndimage.find_objects(labelled), start=1):
         if inner is None:
@@ -138,28 +137,30 @@ def _pieces(z: int, number: int, box: Sequence[slice], labelled: npt.NDArray[np.
 
 
 @torch.inference_mode()
-def masks_of_boxes(
+def decode_boxes(
     model: Promptable,
-    frame: Frame,
+    frame: SquareFrame,
     embedding: Embedding,
-    picture: Sequence[int],
+    image_index: Sequence[int],
     boxes: Sequence[Box],
     several: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The mask that a model gives each of N boxes, on the slices' own grid.
+    """The masks that a model returns for N boxes, on the grid of the slices.
 
     Args:
-        model, frame, embedding: of the slices.
-        picture: for each box, which picture of the embedding it is on.
+        model, frame, embedding: the model, and the frame and embedding of the slices.
+        image_index: of each box, the index of its image in the embedding.
         boxes: in pixels of the slice.
-        several: the model offers three masks a box, of which the one with the highest score is taken, instead of one.
+        several: let the model return three masks per box and take the one with the highest score, instead of one mask.
 
     Returns:
-        Logits (N, H, W) float32 and the IoU that the model expects of each, (N,); on the model's device.
+        Logits (N, H, W) float32 and the predicted IoU of each, (N,); on the model's device.
     """
     prompts = Prompts(
-        picture=torch.tensor(list(picture), dtype=torch.int64, device=model.device),
-        boxes=frame.boxes_in(torch.tensor([list(box) for box in boxes], dtype=torch.float32, device=model.device)),
+        image_index=torch.tensor(list(image_index), dtype=torch.int64, device=model.device),
+        boxes=frame.boxes_to_model(
+            torch.tensor([list(box) for box in boxes], dtype=torch.float32, device=model.device)
+        ),
     )
     logits, scores = model.decode(embedding, prompts, several).best()
-    return frame.masks_out(logits), scores
+    return frame.masks_to_slice(logits), scores

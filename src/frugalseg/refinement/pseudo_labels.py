@@ -1,8 +1,9 @@
 """Pseudo-labels refined by a promptable model, for self-training.
 
-A model that saw a few masks knows where an organ is better than where it ends; a promptable model, the other way round.
-So each part of a pseudo-label gets a box, and what the promptable model outlines there is what the next model learns.
-Not of the papers: PolyCL refines the masks of test scans alone, with SAM at hand. Here it is needed in training only.
+A model trained on few masks finds an organ more reliably than its border; a promptable model finds the border, but not
+the organ. So each part of a pseudo-label prompts the promptable model with a box, and the next model learns from the
+masks it returns. This is ours: PolyCL refines masks of test scans, so it needs SAM for prediction; here the promptable
+model is needed for training only.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from frugalseg.refinement.boxes import Classes
 from frugalseg.refinement.refiner import Refiner
 
 AS_STORED = IntensityScale("ct", 0.0, 1.0)
-"""A store's images are in [0, 1] already."""
+"""The images of a store are already in [0, 1]."""
 
 
 class PseudoLabelRefiner:
     """Refines masks of a store's slices, as `frugalseg refine` does with its defaults.
 
     Args:
-        store: whose slices.
+        store: the slices.
         options: of the training; `refine` names the promptable model, which is loaded at first use.
-        device: where it works.
+        device: where to compute.
     """
 
     def __init__(self, store: SliceStore, options: FinetuneOptions, device: torch.device) -> None:
@@ -48,10 +49,10 @@ class PseudoLabelRefiner:
         return load_promptable(self.options.refine, self.device, self.options.precision)
 
     def __call__(self, case: str, rows: npt.NDArray[np.int64], classes: Classes) -> Classes:
-        """The classes (Z, S, S) of these slices of one scan, refined; `rows` are those of the store, from below."""
+        """Refine the classes (Z, S, S) of slices of one scan; `rows` are their rows in the store, inferior first."""
         images = axial_slices(np.asarray(self.store.images[rows], dtype=np.float32))
         scan = self.scans[case]
-        affine = np.diag([-scan.column_mm, -scan.row_mm, scan.z_mm, 1.0])  # to the left, to the back, upward
+        affine = np.diag([-scan.column_mm, -scan.row_mm, scan.z_mm, 1.0])  # axes to left, posterior, superior
         slices = ScanSlices.of(Volume(images, affine), AS_STORED)
         folder = self.options.out
         wanted = RefineOptions(images=folder, masks=folder, out=folder, device=self.options.device)
@@ -59,6 +60,6 @@ class PseudoLabelRefiner:
 
     @property
     def record(self) -> PromptableModel:
-        """The model."""
+        """The promptable model, for the record."""
         assert self.options.refine is not None
         return PromptableModel(self.options.refine, self.model.name, self.model.signature)

@@ -1,6 +1,6 @@
-"""`frugalseg refine`: boxes around the input masks prompt a model that segments the organs again.
+"""`frugalseg refine`: re-segment each part of a mask by prompting a promptable model with its bounding box.
 
-No reference is read on this way, except with --oracle, which says so in predictions.json.
+References are read with --oracle only, which predictions.json records.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.masks.folder import MaskFolder, Words
 from frugalseg.masks.inputs import (
+    find_organs,
     invalidate_changed,
-    organs_in,
     pair_scans_and_masks,
     read_input_mask,
     refuse_overwriting_inputs,
@@ -41,36 +41,38 @@ from frugalseg.refinement.refiner import Refiner
 
 WORDS = Words("refinement", "refining", "refined", "refine")
 COARSE = "coarse"
-"""Folder beside refined masks with what `predict --refine` had predicted."""
-NOTHING_KNOWN = PredictionRecord(roles=None)
-SAME = ("method", "promptable", "settings", "targets", "model", "weights_sha256")
+"""Folder beside refined masks for the predictions that `predict --refine` refined."""
+NO_RECORD = PredictionRecord(roles=None)
+RESUME_FIELDS = ("method", "promptable", "settings", "targets", "model", "weights_sha256")
 
 
 @with_threads
 def refine(options: RefineOptions) -> dict[str, Path]:
     """Refine every mask of `options.masks`; returns case id → new mask.
 
-    A scan that cannot be read, or whose mask lies on another grid, is reported and left out, the others are done.
+    A scan that cannot be read, or whose mask has another grid, is reported and skipped.
 
     Raises:
         ScanError: some scans failed, after all others are written.
-        PairingError: masks without scans, or the other way round for all of them.
-        RunError: `out` is in use, holds the given masks, or no refinement of this kind to resume; or the model's
-            weights are missing.
+        PairingError: masks without scans, or no scan with a mask.
+        RunError: `out` is in use, contains the input masks, or holds no refinement with these options to resume; or
+            the model's weights are missing.
         OptionError: an unknown case, model or target.
-        DeviceError: the GPU asked for is not there, or too small for one slice.
+        DeviceError: the requested GPU is missing, or its memory is too small for one slice.
     """
     check_out(options.out)
     device = find_device(options.device)
     images, masks = pair_scans_and_masks(options.images, options.masks, options.case)
     refuse_overwriting_inputs(masks, images, options.out)
-    references = {} if options.oracle is None else _references(options, images)
+    references = {} if options.oracle is None else _find_references(options, images)
     options, expected = resolve_intensity(options, images)
     intensity = to_intensity_scale(options)
     wanted = parse_targets(options.target)
-    source = PredictionRecord.read_beside(options.masks) or NOTHING_KNOWN
+    source = PredictionRecord.read_beside(options.masks) or NO_RECORD
     model = load_promptable(options.model, device, options.precision)
-    folder = MaskFolder.claim(options, images, _record(options, images, model, source, wanted), SAME, WORDS, (COARSE,))
+    folder = MaskFolder.claim(
+        options, images, _make_record(options, images, model, source, wanted), RESUME_FIELDS, WORDS, (COARSE,)
+    )
     invalidate_changed(folder, masks)
     refiner = Refiner(model, options)
 
@@ -79,36 +81,36 @@ def refine(options: RefineOptions) -> dict[str, Path]:
         expected.check(case, path, volume)
         scan, given = ScanSlices.of(volume, intensity), read_input_mask(case, volume, masks[case])
         reference = read_input_mask(case, volume, references[case]) if references else None
-        organs = organs_in(given if reference is None else reference, wanted, source.targets)
-        classes, others = _split(scan, given, organs)
+        organs = find_organs(given if reference is None else reference, wanted, source.targets)
+        classes, others = _split_mask(scan, given, organs)
         prompting = None
         if reference is not None:
             prompting, others = to_classes(scan.stack(reference), organs), np.zeros_like(others)
         with progress(case, len(scan), "slices") as bar:
             names = dict(enumerate(organs, start=1))
-            refined, done = refiner.refine(scan, classes, prompting, options.cache, bar.advance, names)
+            refined, counts = refiner.refine(scan, classes, prompting, options.cache, bar.advance, names)
         given_mask = InputMask(str(masks[case].resolve()), sha256(masks[case]))
-        known = source.select_case(case)  # `evaluate` needs to know this of refined masks too
-        told = CaseRecord(role=known.role, annotated=known.annotated, given=given_mask, refinement=done)
-        return volume.with_array(scan.unstack(_joined(refined, others, organs))), told
+        known = source.select_case(case)  # `evaluate` needs it for refined masks too
+        case_record = CaseRecord(role=known.role, annotated=known.annotated, given=given_mask, refinement=counts)
+        return volume.with_array(scan.unstack(_join_masks(refined, others, organs))), case_record
 
     written = folder.fill(work, describe_device(device))
     _announce(folder.record.refinement, options, wanted)
     return written
 
 
-def _record(
+def _make_record(
     options: RefineOptions, images: Mapping[str, Path], model: Promptable, source: PredictionRecord, wanted: Targets
 ) -> PredictionRecord:
-    """What is known beforehand; what the given masks' own record says of their model and its scans stays true."""
+    """The record before the first scan; it keeps what the input masks' record says of their model and its scans."""
     before = {"before": source.settings} if source.settings else {}
     return PredictionRecord(
         version=__version__,
         method="refine" if options.oracle is None else "oracle",
         model=source.model,
         weights_sha256=source.weights_sha256,
-        promptable=promptable_of(options, model),
-        settings={**before, **settings_of(options, "masks")},
+        promptable=make_promptable_use(options, model),
+        settings={**before, **collect_settings(options, "masks")},
         targets=wanted or source.targets,
         images={case: str(path.resolve()) for case, path in images.items()},
         roles=None if source.roles is None else {},
@@ -116,56 +118,56 @@ def _record(
     )
 
 
-def _references(options: RefineOptions, images: Mapping[str, Path]) -> dict[str, Path]:
+def _find_references(options: RefineOptions, images: Mapping[str, Path]) -> dict[str, Path]:
     assert options.oracle is not None
-    found = find_dataset(options.images, options.oracle)[1]
-    if missing := [case for case in images if case not in found]:
-        raise PairingError(f"{options.oracle} holds no reference of {missing[0]}", "name those that have one by --case")
-    return found
+    references = find_dataset(options.images, options.oracle)[1]
+    if missing := [case for case in images if case not in references]:
+        raise PairingError(f"{options.oracle} holds no reference of {missing[0]}", "select scans with --case")
+    return references
 
 
-def _split(scan: ScanSlices, given: Volume, organs: Targets) -> tuple[Any, Any]:
-    """The classes worked on, and the values of everything else, both (Z, H, W)."""
+def _split_mask(scan: ScanSlices, given: Volume, organs: Targets) -> tuple[Any, Any]:
+    """The classes to refine, and the label values of everything else, both (Z, H, W)."""
     values = scan.stack(given)
     classes = to_classes(values, organs)
     return classes, np.where(classes > 0, 0, values)
 
 
-def _joined(refined: Any, others: Any, organs: Targets) -> Any:
-    """Refined classes as label values, around the organs that stay as they are."""
+def _join_masks(refined: Any, others: Any, organs: Targets) -> Any:
+    """Refined classes as label values, below the other organs, which stay unchanged."""
     values = to_values(refined, organs)
     return np.where(others > 0, others, values).astype(np.result_type(values, others), copy=False)
 
 
 def _announce(refinement: Mapping[str, Refinement], options: RefineOptions, wanted: Targets) -> None:
-    organs = [told for counts in refinement.values() for told in counts.organs.values()]
-    boxes, kept = sum(told.boxes for told in organs), sum(told.kept for told in organs)
-    small = sum(told.too_small for told in organs)
-    found = {organ for counts in refinement.values() for organ, n in counts.organs.items() if n.boxes + n.too_small}
-    for organ in wanted:
-        if organ not in found:
-            say(f"{organ}: in none of the masks")
+    organs = [organ for scan in refinement.values() for organ in scan.organs.values()]
+    boxes, kept = sum(organ.boxes for organ in organs), sum(organ.kept for organ in organs)
+    small = sum(organ.too_small for organ in organs)
+    found = {name for scan in refinement.values() for name, n in scan.organs.items() if n.boxes + n.too_small}
+    for name in wanted:
+        if name not in found:
+            say(f"{name}: in none of the masks")
     if boxes:
         say(
-            f"{boxes} boxes; in {kept} of them ({100 * kept / boxes:.1f}%) the model's mask overlapped the given one "
-            f"by less than {options.min_iou:g} (IoU), and the given one was kept"
+            f"{boxes} boxes; for {kept} of them ({100 * kept / boxes:.1f}%) the IoU of the model's mask with the input "
+            f"mask was below {options.min_iou:g}, and the input mask was kept"
         )
     if small:
-        say(f"{small} parts smaller than {options.min_area_mm2:g} mm² stayed as they were")
+        say(f"{small} parts smaller than {options.min_area_mm2:g} mm² were kept unchanged")
     if options.oracle is not None:
-        say("oracle: the boxes came from references; this is no result of the method")
+        say("oracle: the boxes are from the references; this is not a result of the method")
 
 
-def settings_of(options: PromptableOptions, *apart: str) -> dict[str, object]:
-    """The options that change the result, for predictions.json; `apart` are noted elsewhere."""
-    no_matter = {"images", "out", "case", "target", "model", "device", "threads", "batch_size", "cache"}
-    no_matter |= {"overwrite", "resume"}
-    left = {name: value for name, value in asdict(options).items() if name not in no_matter | set(apart)}
-    told: dict[str, object] = json.loads(json.dumps(left, default=str))
-    return told
+def collect_settings(options: PromptableOptions, *excluded: str) -> dict[str, object]:
+    """The options that change the result, for predictions.json, except `excluded`, which are recorded elsewhere."""
+    irrelevant = {"images", "out", "case", "target", "model", "device", "threads", "batch_size", "cache"}
+    irrelevant |= {"overwrite", "resume"}
+    relevant = {name: value for name, value in asdict(options).items() if name not in irrelevant | set(excluded)}
+    settings: dict[str, object] = json.loads(json.dumps(relevant, default=str))
+    return settings
 
 
-def promptable_of(options: PromptableOptions, model: Promptable) -> PromptableUse:
-    """The model, its recipe and how scans are shown to it, for predictions.json."""
+def make_promptable_use(options: PromptableOptions, model: Promptable) -> PromptableUse:
+    """The model, its recipe and the intensity scale, for predictions.json."""
     recipe = json.loads(json.dumps(asdict(model.recipe)))
     return PromptableUse(options.model, model.name, model.signature, recipe, to_intensity_scale(options))

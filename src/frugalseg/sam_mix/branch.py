@@ -119,7 +119,7 @@ def _network(base: Promptable) -> Any:
 
 def _places(base: Promptable) -> Tensor:
     assert isinstance(base, (LiteMedSAM, Sam))
-    places: Tensor = base.places if isinstance(base, LiteMedSAM) else base._places
+    places: Tensor = base.position_encoding if isinstance(base, LiteMedSAM) else base._position_encoding
     return places.detach().clone()
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from frugalseg.engine.files import MODEL_FILE, atomic_write, sha256
 from frugalseg.errors import OptionError, RunError
-from frugalseg.models.saved import fill, load_weights
+from frugalseg.models.saved import load_run_weights, load_weights
 from frugalseg.promptable.load import load_promptable
 from frugalseg.records.model import SamMixRecord, SamMixSettings
 from frugalseg.sam_mix.branch import SamBranch
@@ -90,7 +90,7 @@ def load_mix(folder: Path, record: SamMixRecord, base: str | None, device: torch
         if part == "lora" and record.settings.adapt != "lora":
             continue
         weights |= load_weights(folder, f"{part}.safetensors")
-    fill(model, weights, folder)
+    load_run_weights(model, weights, folder)
     return model.eval()
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from frugalseg.promptable.decoder import ALL
-from frugalseg.promptable.framing import Frame
+from frugalseg.promptable.framing import SquareFrame
 from frugalseg.sam_mix.branch import SamBranch
 from frugalseg.sam_mix.classifier import Classifier
 from frugalseg.sam_mix.prompts import around, box_overlap, boxes_of_cams, on_slices, stretched
@@ -125,7 +125,7 @@ class MixModel(nn.Module):
         super().__init__()
         self.classifier = classifier
         self.branch = branch
-        self.frame = Frame.of((size, size), branch.recipe)
+        self.frame = SquareFrame.of((size, size), branch.recipe)
         self.threshold = threshold
 
     def forward(self, slices: Tensor, pointed: Tensor, asked: PromptBatch) -> dict[str, Tensor]:
@@ -154,7 +154,7 @@ class MixModel(nn.Module):
 
     def encode(self, slices: Tensor) -> Tensor:
         """The encoder's maps (B, C, h, w) of slices (B, 1, S, S) in [0, 1]."""
-        return self.branch.encode(self.frame.pixels(slices[:, 0], self.branch.recipe))
+        return self.branch.encode(self.frame.to_model_input(slices[:, 0], self.branch.recipe))
 
     def decode(self, maps: Tensor, boxes: Tensor, cams: Tensor) -> tuple[Tensor, Tensor]:
         """All masks of each prompt.
@@ -168,8 +168,8 @@ class MixModel(nn.Module):
             logits (N, M, S, S) on the pixels of the slices, and the IoU expected of each (N, M).
         """
         frame = self.frame
-        logits, scores = self.branch.decode(maps, frame.boxes_in(boxes), frame.masks_in(cams))
-        shown = frame.masks_out(logits.flatten(0, 1)).reshape(*logits.shape[:2], frame.height, frame.width)
+        logits, scores = self.branch.decode(maps, frame.boxes_to_model(boxes), frame.masks_to_model(cams))
+        shown = frame.masks_to_slice(logits.flatten(0, 1)).reshape(*logits.shape[:2], frame.height, frame.width)
         return shown, scores.float()
 
     @torch.no_grad()

@@ -27,8 +27,8 @@ from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
-from frugalseg.masks.components import BRIDGE, clean
-from frugalseg.masks.folder import MaskFolder, Words, chosen
+from frugalseg.masks.components import BRIDGE_RADIUS, filter_components
+from frugalseg.masks.folder import MaskFolder, Words, select_cases
 from frugalseg.options import PredictOptions, SamMixPredictOptions
 from frugalseg.records.model import SamMixRecord
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
@@ -123,7 +123,7 @@ class MixPredictor(Predictor):
                 classes[chunk] = claimed(square.restore(planes), scores).cpu().numpy()
                 present[chunk] = found.present.float().cpu().numpy()
                 bar.advance(len(classes[chunk]))
-        clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
+        filter_components(classes, self.keep, reach=max(1, round(BRIDGE_RADIUS * max(stack.shape[1:]) / self.size)))
         mask = volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
         return ScanPrediction(mask, present)
 
@@ -156,7 +156,7 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
     """
     check_out(options.out)
     predictor = MixPredictor.of(options)
-    images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
+    images = select_cases(find_dataset(options.images, None)[0], options.case, options.images)
     record = PredictionRecord(
         version=__version__,
         model=str(options.model.resolve()),

@@ -24,7 +24,7 @@ from frugalseg.engine.threads import with_threads
 from frugalseg.engine.training import run_training, train_and_save
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.options import Keep, SamMixTrainOptions
-from frugalseg.promptable.load import lasting_name
+from frugalseg.promptable.load import resolve_name
 from frugalseg.records.model import BaseModel, FocalLoss, SamMixAnnotation, SamMixRecord, SamMixSettings
 from frugalseg.records.split import Split
 from frugalseg.sam_mix.branch import trained_parts
@@ -70,7 +70,7 @@ class SamMixTraining:
     @classmethod
     def open(cls, options: SamMixTrainOptions) -> SamMixTraining:
         """Open and check everything that is given."""
-        options = replace(options, base=lasting_name(options.base))
+        options = replace(options, base=resolve_name(options.base))
         check_out(options.out)
         store, budget, split = open_labelled(options)
         fabric = make_fabric(options.device, options.precision)

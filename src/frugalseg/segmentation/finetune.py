@@ -27,8 +27,8 @@ from frugalseg.engine.training import train_and_save
 from frugalseg.errors import OptionError
 from frugalseg.models.blocks import Segmenter
 from frugalseg.models.pretrained_weights import load_published
-from frugalseg.models.registry import build_segmenter, choose_norm, inputs_of
-from frugalseg.models.saved import WEIGHTS, load_encoder, read_network, save_model
+from frugalseg.models.registry import build_segmenter, choose_norm, input_channels
+from frugalseg.models.saved import WEIGHTS, load_encoder, read_network_record, save_model
 from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
@@ -79,7 +79,7 @@ class FineTuning:
         """
         check_out(options.out)
         store, budget, split = open_labelled(options)
-        encoder = read_network(EncoderRecord, options.encoder) if options.encoder else None
+        encoder = read_network_record(EncoderRecord, options.encoder) if options.encoder else None
         check_encoder(encoder, store, split, options.transductive)
         if encoder and options.backbone not in (FinetuneOptions.backbone, encoder.backbone):
             raise OptionError(
@@ -167,7 +167,7 @@ class FineTuning:
         """
         preset = chosen_preset(options, self.encoder.context if self.encoder else None)
         norm = choose_norm(self.backbone, options.norm, preset.norm)
-        classes, inputs = len(self.store.targets), inputs_of(preset.context)
+        classes, inputs = len(self.store.targets), input_channels(preset.context)
         network = build_segmenter(self.backbone, classes, norm, preset.dropout, inputs=inputs)
         if preset.first_logit is not None:
             network.start_from_logit(preset.first_logit)
@@ -182,7 +182,7 @@ class FineTuning:
             return None
         if teacher is None:
             return Unlabelled(self.unlabelled)
-        record = read_network(SegmenterRecord, teacher.path)
+        record = read_network_record(SegmenterRecord, teacher.path)
         model = load_segmenter(teacher.path, record)
         keep = [record.keep[organ] for organ in record.targets]
         anew = "" if self.refiner is None else f", refined by {options.refine}"

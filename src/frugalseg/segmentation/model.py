@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from frugalseg.models.blocks import Segmenter
-from frugalseg.models.registry import build_segmenter, inputs_of
-from frugalseg.models.saved import WEIGHTS, fill, load_weights
+from frugalseg.models.registry import build_segmenter, input_channels
+from frugalseg.models.saved import WEIGHTS, load_run_weights, load_weights
 from frugalseg.records.model import SegmenterRecord
 
 
@@ -20,7 +20,7 @@ def load_segmenter(run: Path, record: SegmenterRecord) -> Segmenter:
     Raises:
         RunError: the weights cannot be read, or are not this network's.
     """
-    inputs = inputs_of(record.context)
+    inputs = input_channels(record.context)
     network = build_segmenter(record.backbone, len(record.targets), record.norm, inputs=inputs)
-    fill(network, load_weights(run), run / WEIGHTS)
+    load_run_weights(network, load_weights(run), run / WEIGHTS)
     return network.eval()

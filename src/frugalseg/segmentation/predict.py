@@ -28,10 +28,10 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
-from frugalseg.masks.components import BRIDGE, clean
-from frugalseg.masks.folder import MaskFolder, Words, chosen
-from frugalseg.models.registry import inputs_of
-from frugalseg.models.saved import WEIGHTS, read_network
+from frugalseg.masks.components import BRIDGE_RADIUS, filter_components
+from frugalseg.masks.folder import MaskFolder, Words, select_cases
+from frugalseg.models.registry import input_channels
+from frugalseg.models.saved import WEIGHTS, read_network_record
 from frugalseg.options import Keep, PredictOptions
 from frugalseg.records.model import ScanRole, SegmenterRecord
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
@@ -71,7 +71,7 @@ class Predictor:
     @classmethod
     def load(cls, options: PredictOptions) -> Predictor:
         """Load the model of a fine-tuning run; raises `RunError`, `OptionError` or `DeviceError`."""
-        record = read_network(SegmenterRecord, options.model)
+        record = read_network_record(SegmenterRecord, options.model)
         device = find_device(options.device)
         return cls(
             network=load_segmenter(options.model, record).to(device),
@@ -100,10 +100,10 @@ class Predictor:
                 seen = np.arange(z - self.context, min(z + at_once, len(stack)) + self.context).clip(0, len(stack) - 1)
                 images = torch.from_numpy(self.intensity.apply(stack[seen], limits, upright.padding))
                 classes[chunk] = self._classes(
-                    square, square.resize_images(images).unfold(0, inputs_of(self.context), 1)
+                    square, square.resize_images(images).unfold(0, input_channels(self.context), 1)
                 )
                 bar.advance(len(classes[chunk]))
-        clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
+        filter_components(classes, self.keep, reach=max(1, round(BRIDGE_RADIUS * max(stack.shape[1:]) / self.size)))
         return volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
 
     def role(self, case: str, volume: Volume) -> str:
@@ -173,7 +173,7 @@ def segment_scans(options: PredictOptions) -> dict[str, Path]:
     assert options.refine is None, "refined masks are made by frugalseg.commands.predict"
     check_out(options.out)
     predictor = Predictor.load(options)
-    images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
+    images = select_cases(find_dataset(options.images, None)[0], options.case, options.images)
     record = PredictionRecord(
         version=__version__,
         model=str(options.model.resolve()),

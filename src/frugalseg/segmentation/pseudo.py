@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from frugalseg.dataset.source import Slices, SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
-from frugalseg.masks.components import clean
+from frugalseg.masks.components import filter_components
 from frugalseg.options import Keep, Precision
 from frugalseg.records.model import PromptableModel
 from frugalseg.segmentation.losses import with_background
@@ -79,7 +79,8 @@ def pseudo_label(
     """Let a model label these slices, scan by scan.
 
     A pixel's confidence is the probability of its class less that of the second best, in [0, 1]. What
-    `clean` turns to background, and what `refiner` changes, is taken for certain: that is what there is to learn here.
+    `filter_components` turns to background, and what `refiner` changes, is taken for certain: that is what there is to
+    learn here.
 
     Args:
         model: in evaluation mode, on the source's device.
@@ -96,7 +97,7 @@ def pseudo_label(
         mine = np.flatnonzero(case == scan)
         mine = mine[np.argsort(store.slices.loc[rows[mine], "z"].to_numpy())]
         found, sure = _predict(model, source, torch.from_numpy(rows[mine]), precision)
-        cleaned = clean(found.copy(), keep)
+        cleaned = filter_components(found.copy(), keep)
         if refiner is not None:
             cleaned = refiner(str(scan), rows[mine], cleaned)
         sure[cleaned != found] = 255

@@ -15,7 +15,7 @@ from frugalseg.dataset.source import Slices, SliceSource, shuffled_batches
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
 from frugalseg.engine.loop import TrainingTask, steps_and_interval
-from frugalseg.models.registry import inputs_of
+from frugalseg.models.registry import input_channels
 from frugalseg.options import FinetuneOptions
 from frugalseg.records.split import Split
 from frugalseg.segmentation.consistency import consistency_loss, ramp
@@ -133,7 +133,7 @@ class FinetuneTask(TrainingTask):
 
     def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]]:
         """The segmenter on a batch."""
-        return self.network, (len(self.batches(0)[0]), inputs_of(self.preset.context), self.size, self.size)
+        return self.network, (len(self.batches(0)[0]), input_channels(self.preset.context), self.size, self.size)
 
     def after_step(self, step: int) -> None:
         """Move the average."""

@@ -14,7 +14,7 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
 from frugalseg.engine.progress import progress
-from frugalseg.masks.components import clean
+from frugalseg.masks.components import filter_components
 from frugalseg.options import Keep, Precision
 from frugalseg.segmentation.losses import with_background
 
@@ -94,7 +94,7 @@ class ValidationSet:
         for case in self.pluralize("choosing the post-processing"):
             predicted, reference = self.predict(model, case)
             for row, keep in zip(dice, candidates, strict=True):
-                row += np.nan_to_num(self._dice(clean(predicted.copy(), [keep] * len(organs)), reference))
+                row += np.nan_to_num(self._dice(filter_components(predicted.copy(), [keep] * len(organs)), reference))
         return {organ: candidates[best] for organ, best in zip(organs, dice.argmax(axis=0), strict=True)}
 
     def _dice(self, predicted: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> list[float]:

@@ -17,7 +17,7 @@ from transformers import SamConfig, SamModel
 
 from frugalseg.errors import OptionError, RunError
 from frugalseg.promptable import huggingface as hf
-from frugalseg.promptable.huggingface import MEDSAM, SAM, SAM2, HuggingFaceModel, load_folder
+from frugalseg.promptable.huggingface import MEDSAM, SAM, SAM2, HuggingFaceModel, load_huggingface_folder
 from frugalseg.promptable.protocol import Embedding, Prompts
 from tests.promptable import tiny_networks as tiny
 
@@ -42,7 +42,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def folder(folders: dict[str, Path], tmp_path: Path) -> Path:
-    """SAM's, free to spoil."""
+    """SAM's folder, to be damaged."""
     return Path(shutil.copytree(folders["sam"], tmp_path / "sam"))
 
 
@@ -51,7 +51,7 @@ def pictures(count: int) -> Tensor:
 
 
 def on(picture: int, count: int, **prompts: Tensor) -> Prompts:
-    return Prompts(picture=torch.full((count,), picture), **prompts)
+    return Prompts(image_index=torch.full((count,), picture), **prompts)
 
 
 def spoil(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
@@ -61,7 +61,7 @@ def spoil(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
 
 
 def model(folder: Path) -> HuggingFaceModel:
-    return load_folder(folder, CPU, "32")
+    return load_huggingface_folder(folder, CPU, "32")
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -104,9 +104,9 @@ def test_prompts_of_several_pictures_in_one_batch(
 ) -> None:
     ours = model(folders[name])
     embedding = ours.encode(pictures(2))
-    prompts = Prompts(picture=torch.tensor([1, 0, 1]), boxes=BOXES)
+    prompts = Prompts(image_index=torch.tensor([1, 0, 1]), boxes=BOXES)
     together = ours.decode(embedding, prompts)
-    monkeypatch.setattr(hf, "PROMPTS_AT_ONCE", 2)
+    monkeypatch.setattr(hf, "PROMPTS_PER_BATCH", 2)
     torch.testing.assert_close(ours.decode(embedding, prompts).logits, together.logits, **NEAR)
     for i, picture in enumerate([1, 0, 1]):
         alone: Embedding = {name: maps[picture : picture + 1] for name, maps in embedding.items()}
@@ -156,7 +156,7 @@ def test_the_high_quality_decoder_sees_what_its_transformer_made_of_the_picture(
 
 def test_half_precision_stays_near_and_results_are_float32(folders: dict[str, Path]) -> None:
     for folder in folders.values():
-        exact, coarse = model(folder), load_folder(folder, CPU, "bf16")
+        exact, coarse = model(folder), load_huggingface_folder(folder, CPU, "bf16")
         embeddings = exact.encode(pictures(1)), coarse.encode(pictures(1))
         for name, maps in embeddings[0].items():
             assert embeddings[1][name].dtype == torch.float32
@@ -212,22 +212,25 @@ def test_nothing_is_fetched(folders: dict[str, Path], monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        (lambda weights: weights.pop("mask_decoder.iou_token.weight"), "it has no mask_decoder.iou_token.weight"),
-        (lambda weights: weights.update(extra=torch.zeros(1)), "extra has no place there"),
+        (
+            lambda weights: weights.pop("mask_decoder.iou_token.weight"),
+            "weight mask_decoder.iou_token.weight is missing",
+        ),
+        (lambda weights: weights.update(extra=torch.zeros(1)), "the weight extra is unexpected"),
         (
             lambda weights: weights.update({"mask_decoder.mask_tokens.weight": torch.zeros(3, 16)}),
-            r"mask_tokens.weight has the shape \(3, 16\), needed is \(4, 16\)",
+            r"mask_tokens.weight has the shape \(3, 16\), expected \(4, 16\)",
         ),
         (lambda weights: weights["vision_encoder.pos_embed"].fill_(torch.nan), "pos_embed holds values that are not"),
     ],
 )
 def test_weights_of_another_model_are_told(
-    folder: Path, change: Callable[[dict[str, Tensor]], object], told: str
+    folder: Path, change: Callable[[dict[str, Tensor]], object], message: str
 ) -> None:
     spoil(folder, change)
-    with pytest.raises(RunError, match=told):
+    with pytest.raises(RunError, match=message):
         model(folder)
 
 
@@ -258,5 +261,5 @@ def test_a_configuration_that_makes_no_network_is_told(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["mask_decoder_config"]["num_attention_heads"] = 7
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(RunError, match="no model of its type"):
+    with pytest.raises(RunError, match="not a model of its type"):
         model(folder)

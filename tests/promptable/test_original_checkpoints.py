@@ -15,18 +15,18 @@ from transformers import Sam2Model, Sam2VideoModel, SamHQModel, SamModel
 from frugalseg.errors import OptionError, RunError
 from frugalseg.promptable import configs as shapes
 from frugalseg.promptable.checkpoint import Checkpoint
-from frugalseg.promptable.configs import HIERA, Hiera, hq_config, sam2_config, sam2_video_config, sam_config
+from frugalseg.promptable.configs import HIERA, HieraSettings, hq_config, sam2_config, sam2_video_config, sam_config
 from frugalseg.promptable.huggingface import MEDSAM, SAM, SAM2
-from frugalseg.promptable.original_checkpoints import load_checkpoint, sam2_network, sam_network
+from frugalseg.promptable.original_checkpoints import build_sam2_network, build_sam_network, load_original_checkpoint
 from frugalseg.promptable.protocol import Prompts
-from frugalseg.promptable.state_dict_keys import HQ_NAMES, SAM2_NAMES, SAM_NAMES, renamed
+from frugalseg.promptable.state_dict_keys import HQ_NAMES, SAM2_NAMES, SAM_NAMES, rename_key
 from frugalseg.weights.folder import ORIGIN
 from tests.promptable import original_files as files
 
 CPU = torch.device("cpu")
 VIT = {"b": (768, 12, 12, (2, 5, 8, 11)), "l": (1024, 24, 16, (5, 11, 17, 23)), "h": (1280, 32, 16, (7, 15, 23, 31))}
 SAM_PARAMETERS = {"b": 93_735_472 + 256, "l": 312_342_832 + 256, "h": 641_090_608 + 256}
-"""As others count them, and 2 × 128 numbers of the encoding of places, which are none to them."""
+"""Parameters as published, plus the 2 × 128 numbers of the positional encoding, which are not counted there."""
 HIERAS = {"tiny": (96, (1, 2, 7, 2), 7), "small": (96, (1, 2, 11, 2), 7), "base+": (112, (2, 3, 16, 3), 14)}
 HIERAS["large"] = (144, (2, 6, 36, 4), 7)
 SAM2_MILLIONS = {"tiny": 38.9, "small": 46.0, "base+": 80.8, "large": 224.4}
@@ -49,15 +49,15 @@ def sam_weights() -> dict[str, Tensor]:
 
 @pytest.fixture
 def tiny_hiera(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(HIERA, (8, (1, 1, 2, 1)), Hiera((1, 2, 2, 2), (8, 4, 4, 2), (3,)))
+    monkeypatch.setitem(HIERA, (8, (1, 1, 2, 1)), HieraSettings((1, 2, 2, 2), (8, 4, 4, 2), (3,)))
 
 
 def fits(theirs: files.Shapes, rules: Any, network: Any) -> None:
-    """Every name finds a place of its shape, and every place is found once; the encoding of places twice."""
+    """Every renamed weight has its shape, each name once; the positional encoding twice."""
     ours = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     del ours["shared_image_embedding.positional_embedding"]
-    assert len({renamed(name, rules) for name in theirs}) == len(theirs)
-    assert {renamed(name, rules): shape for name, shape in theirs.items()} == ours
+    assert len({rename_key(name, rules) for name in theirs}) == len(theirs)
+    assert {rename_key(name, rules): shape for name, shape in theirs.items()} == ours
 
 
 @pytest.mark.parametrize("letter", VIT)
@@ -154,21 +154,21 @@ def test_sam_2s_files_fit_in_full_size(name: str, newer: bool, tmp_path: Path) -
     ],
 )
 def test_tensors_of_one_shape_are_not_mixed_up(rules: Any, theirs: str, ours: str) -> None:
-    assert renamed(theirs, rules) == ours
+    assert rename_key(theirs, rules) == ours
 
 
 def test_a_sam_file_makes_a_working_model(sam_weights: dict[str, Tensor], tmp_path: Path) -> None:
     path = given(tmp_path / "sam_vit_tiny.pth", sam_weights)
-    network = sam_network(Checkpoint(path))
+    network = build_sam_network(Checkpoint(path))
     state = network.state_dict()
-    assert all(torch.equal(state[renamed(name, SAM_NAMES)], tensor) for name, tensor in sam_weights.items())
+    assert all(torch.equal(state[rename_key(name, SAM_NAMES)], tensor) for name, tensor in sam_weights.items())
     places = sam_weights["prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"]
     assert torch.equal(state["shared_image_embedding.positional_embedding"], places)
-    model = load_checkpoint(path, CPU, "32")
+    model = load_original_checkpoint(path, CPU, "32")
     assert model.recipe == replace(SAM, size=64)
     assert model.name == "SAM (sam_vit_tiny.pth)"
     pixels = torch.randn(1, 3, 64, 64)
-    prompts = Prompts(picture=torch.tensor([0]), boxes=torch.tensor([[8.0, 8.0, 50.0, 50.0]]))
+    prompts = Prompts(image_index=torch.tensor([0]), boxes=torch.tensor([[8.0, 8.0, 50.0, 50.0]]))
     found = model.decode(model.encode(pixels), prompts)
     with torch.no_grad():
         theirs = network(
@@ -178,15 +178,15 @@ def test_a_sam_file_makes_a_working_model(sam_weights: dict[str, Tensor], tmp_pa
 
 
 def test_medsam_is_told_by_its_name(sam_weights: dict[str, Tensor], tmp_path: Path) -> None:
-    plain = load_checkpoint(given(tmp_path / "sam_vit_b.pth", sam_weights), CPU, "32")
-    medsam = load_checkpoint(given(tmp_path / "MedSAM_vit_b.pth", sam_weights), CPU, "32")
+    plain = load_original_checkpoint(given(tmp_path / "sam_vit_b.pth", sam_weights), CPU, "32")
+    medsam = load_original_checkpoint(given(tmp_path / "MedSAM_vit_b.pth", sam_weights), CPU, "32")
     assert medsam.recipe == replace(MEDSAM, size=64)
     assert medsam.signature != plain.signature
     # So are files that `frugalseg weights import --name` keeps.
     kept = tmp_path / "my-medsam"
     kept.mkdir()
     (kept / ORIGIN).write_text("{}")
-    imported = load_checkpoint(given(kept / "best.pth", sam_weights), CPU, "32")
+    imported = load_original_checkpoint(given(kept / "best.pth", sam_weights), CPU, "32")
     assert imported.name == "MedSAM (my-medsam/best.pth)"
     assert imported.signature == medsam.signature
 
@@ -194,9 +194,9 @@ def test_medsam_is_told_by_its_name(sam_weights: dict[str, Tensor], tmp_path: Pa
 def test_a_sam_hq_file_makes_a_working_model(sam_weights: dict[str, Tensor], tmp_path: Path) -> None:
     weights = sam_weights | files.random_weights(files.sam_hq(16, 16))
     path = given(tmp_path / "sam_hq_vit_tiny.pth", weights, "model")
-    state = sam_network(Checkpoint(path)).state_dict()
-    assert all(torch.equal(state[renamed(name, HQ_NAMES)], tensor) for name, tensor in weights.items())
-    model = load_checkpoint(path, CPU, "32")
+    state = build_sam_network(Checkpoint(path)).state_dict()
+    assert all(torch.equal(state[rename_key(name, HQ_NAMES)], tensor) for name, tensor in weights.items())
+    model = load_original_checkpoint(path, CPU, "32")
     assert model.name.startswith("SAM-HQ")
     assert sorted(model.encode(torch.randn(2, 3, 64, 64))) == ["early", "image"]
 
@@ -205,37 +205,45 @@ def test_a_sam_hq_file_makes_a_working_model(sam_weights: dict[str, Tensor], tmp
 def test_a_sam_2_file_makes_both_models(tmp_path: Path) -> None:
     weights = files.random_weights(files.TINY_SAM2)
     path = given(tmp_path / "MedSAM2_latest.pt", weights, "model")
-    network = sam2_network(Checkpoint(path))
+    network = build_sam2_network(Checkpoint(path))
     state = network.state_dict()
     points = torch.cat([weights.pop(f"sam_prompt_encoder.point_embeddings.{i}.weight") for i in range(4)])
     assert torch.equal(state["prompt_encoder.point_embed.weight"], points)
-    assert all(torch.equal(state[renamed(name, SAM2_NAMES)], tensor) for name, tensor in weights.items())
-    model = load_checkpoint(path, CPU, "32")
+    assert all(torch.equal(state[rename_key(name, SAM2_NAMES)], tensor) for name, tensor in weights.items())
+    model = load_original_checkpoint(path, CPU, "32")
     assert model.recipe == replace(SAM2, size=512)  # as MedSAM2 was trained
     embedding = model.encode(torch.randn(1, 3, 512, 512))
     assert embedding["image"].shape == (1, 128, 32, 32)
     with torch.no_grad():
         same = network.get_image_embeddings(torch.zeros(1, 3, 512, 512))[-1]
     torch.testing.assert_close(model.encode(torch.zeros(1, 3, 512, 512))["image"], same)
-    found = model.decode(embedding, Prompts(picture=torch.tensor([0]), boxes=torch.tensor([[8.0, 8.0, 300.0, 200.0]])))
+    found = model.decode(
+        embedding, Prompts(image_index=torch.tensor([0]), boxes=torch.tensor([[8.0, 8.0, 300.0, 200.0]]))
+    )
     assert found.logits.shape == (1, 1, 128, 128)
 
 
 def test_a_sam_2_of_a_size_that_nobody_published(tmp_path: Path) -> None:
     path = given(tmp_path / "sam2.pt", files.random_weights(files.TINY_SAM2), "model")
     with pytest.raises(RunError, match=r"SAM 2 of unknown size: 8 channels, blocks \(1, 1, 2, 1\)"):
-        load_checkpoint(path, CPU)
+        load_original_checkpoint(path, CPU)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        (lambda weights: weights.pop("mask_decoder.iou_token.weight"), "not SAM: it has no weight for .*iou_token"),
-        (lambda weights: weights.pop("image_encoder.pos_embed"), "not SAM: it has no weight image_encoder.pos_embed"),
-        (lambda weights: weights.update(extra=torch.zeros(1)), "not SAM: extra has no place there"),
+        (
+            lambda weights: weights.pop("mask_decoder.iou_token.weight"),
+            "does not fit SAM: the weight .*iou_token.* is missing",
+        ),
+        (
+            lambda weights: weights.pop("image_encoder.pos_embed"),
+            "does not fit SAM: the weight image_encoder.pos_embed is missing",
+        ),
+        (lambda weights: weights.update(extra=torch.zeros(1)), "does not fit SAM: the weight extra is unexpected"),
         (
             lambda weights: weights.update({"image_encoder.neck.1.bias": torch.zeros(3)}),
-            r"image_encoder.neck.1.bias has the shape \(3,\), needed is \(16,\)",
+            r"image_encoder.neck.1.bias has the shape \(3,\), expected \(16,\)",
         ),
         (
             lambda weights: weights.update({"image_encoder.pos_embed": torch.zeros(3)}),
@@ -253,11 +261,11 @@ def test_a_sam_2_of_a_size_that_nobody_published(tmp_path: Path) -> None:
     ],
 )
 def test_files_of_another_model_are_told(
-    change: Callable[[dict[str, Tensor]], object], told: str, sam_weights: dict[str, Tensor], tmp_path: Path
+    change: Callable[[dict[str, Tensor]], object], message: str, sam_weights: dict[str, Tensor], tmp_path: Path
 ) -> None:
     change(sam_weights)
-    with pytest.raises(RunError, match=told) as caught:
-        load_checkpoint(given(tmp_path / "sam.pth", sam_weights), CPU)
+    with pytest.raises(RunError, match=message) as caught:
+        load_original_checkpoint(given(tmp_path / "sam.pth", sam_weights), CPU)
     assert "sam.pth" in caught.value.problem
 
 
@@ -265,18 +273,18 @@ def test_damaged_files_are_told(sam_weights: dict[str, Tensor], tmp_path: Path) 
     path = given(tmp_path / "sam.pth", sam_weights)
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(RunError, match=r"sam.pth cannot be read: it is damaged"):
-        load_checkpoint(path, CPU)
+        load_original_checkpoint(path, CPU)
     path.write_bytes(pickle.dumps({"model": Path()}, protocol=2))
     with pytest.raises(RunError, match="holds more than weights"):
-        load_checkpoint(path, CPU)
+        load_original_checkpoint(path, CPU)
     given(path, {"backbone.conv1.weight": torch.zeros(1)})
     with pytest.raises(RunError, match=r"neither SAM nor SAM-HQ nor SAM 2: its first weight is backbone.conv1.weight"):
-        load_checkpoint(path, CPU)
+        load_original_checkpoint(path, CPU)
     with pytest.raises(OptionError, match="no such file"):
-        load_checkpoint(tmp_path / "nothing.pth", CPU)
+        load_original_checkpoint(tmp_path / "nothing.pth", CPU)
 
 
 def test_every_published_hiera_has_as_many_stages_as_settings() -> None:
     for (_, blocks), known in shapes.HIERA.items():
         assert len(known.heads) == len(known.windows) == len(blocks) == 4
-        assert max(known.everywhere) < sum(blocks)
+        assert max(known.global_blocks) < sum(blocks)

@@ -1,4 +1,4 @@
-"""Carrying objects from slice to slice with a model that takes boxes."""
+"""Propagating objects from slice to slice with a model that takes boxes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from frugalseg.options import PropagateOptions
 from frugalseg.promptable.batches import Batches
 from frugalseg.promptable.embeddings import Embedder, ScanSlices
 from frugalseg.propagation import box_engine as project
-from frugalseg.propagation.box_engine import Projector
+from frugalseg.propagation.box_engine import BoxPropagator
 from frugalseg.propagation.passes import SliceState
 from frugalseg.refinement.refiner import overlap
 from tests.promptable.fake import Bright
@@ -39,11 +39,11 @@ def projector(scan, start, *masks, model=None, **more):
     model = model or Bright()
     options = PropagateOptions(images="i", annotations="a", out="o", **more)
     embedder = Embedder(model, scan, None, Batches(4, "slices"))
-    return Projector(model, scan, embedder, Batches(4, "boxes"), options, start, np.stack(masks))
+    return BoxPropagator(model, scan, embedder, Batches(4, "boxes"), options, start, np.stack(masks))
 
 
 def moving(z):
-    """A disc that moves by a pixel and a half a slice, and swells."""
+    """A disc that moves by 1.5 pixels per slice, and grows."""
     return disc(24 + z, 20 + 1.5 * z, 7 + 0.4 * z)
 
 
@@ -69,7 +69,7 @@ def test_the_box_is_around_where_the_organ_is_expected_with_a_margin_in_mm():
     assert x1 == pytest.approx(truth[-1] + 1 + 2, abs=1.1)
 
 
-def test_a_model_that_fails_on_the_annotated_slice_has_no_say():
+def test_a_model_that_fails_on_the_annotated_slice_has_no_weight():
     scan = slices_of(lambda z: np.where(disc(32, 32, 10), 80, 20), depth=8)
 
     class Wrong(Bright):
@@ -84,13 +84,13 @@ def test_a_model_that_fails_on_the_annotated_slice_has_no_say():
 
 
 def test_the_model_moves_the_border_where_nothing_else_tells():
-    """Slices are of one grey each, which only the model can tell apart: it knows how the organ swells."""
+    """Every slice has a uniform grey value; only the model knows how the organ grows."""
     scan = slices_of(lambda z: np.full((64, 64), 10.0 + 5 * z), depth=8, noise=0.0)
 
     class Knowing(Bright):
         def decode(self, embedding, prompts, several=False):
             found = super().decode(embedding, prompts, several)
-            slices = (embedding["image"].mean((1, 2, 3)) * 20 - 2).round().int()[prompts.picture]
+            slices = (embedding["image"].mean((1, 2, 3)) * 20 - 2).round().int()[prompts.image_index]
             shown = np.stack([disc(32, 32, 10 + int(z)) for z in slices])
             return type(found)(torch.where(torch.from_numpy(shown), 6.0, -6.0)[:, None], found.scores)
 
@@ -98,7 +98,7 @@ def test_the_model_moves_the_border_where_nothing_else_tells():
         assert overlap(found.masks()[0], disc(32, 32, 10 + found.z)) > 0.95
 
 
-def test_grey_values_move_the_border_where_the_model_has_no_say(monkeypatch):
+def test_grey_values_move_the_border_where_the_model_has_no_weight(monkeypatch):
     scan = slices_of(lambda z: np.where(disc(32, 32, 10 + z), 80, 20), depth=8)
     monkeypatch.setattr(project, "displacement", lambda was, *_: np.zeros((2, *was.shape), np.float32))
     blind = projector(scan, 0, disc(32, 32, 10), model=Bright(threshold=2.0))
@@ -107,7 +107,7 @@ def test_grey_values_move_the_border_where_the_model_has_no_say(monkeypatch):
         assert overlap(found.masks()[0], disc(32, 32, 10 + found.z)) > 0.9
 
 
-def test_grey_values_have_a_say_only_where_they_tell_the_organ_from_its_surroundings():
+def test_grey_values_count_only_where_they_separate_the_organ_from_its_surroundings():
     scan = slices_of(lambda z: np.where(disc(32, 32, 10), 80, 20), depth=2)
     distinct = projector(scan, 0, disc(32, 32, 10))
     assert distinct.calibration.grey_weight[0] == 1
@@ -116,7 +116,7 @@ def test_grey_values_have_a_say_only_where_they_tell_the_organ_from_its_surround
 
 
 def test_a_sudden_leak_is_held_back():
-    """In slice 4 the model takes in a large bright neighbour; the border may move by its reach and no more."""
+    """In slice 4 the model includes a large bright neighbour; the border may move by at most its reach."""
 
     def draw(z):
         bright = disc(32, 20, 8)
@@ -126,7 +126,7 @@ def test_a_sudden_leak_is_held_back():
     found = {c.z: c for c in projector(scan, 0, disc(32, 20, 8), margin_mm=30.0).propagate(range(1, 6))}
     leaked = disc(32, 20, 8) | disc(32, 46, 18)
     assert found[4].masks()[0].sum() < 0.6 * leaked.sum()
-    assert found[4].agreement[0] < 0.6 < found[3].agreement[0]  # and told
+    assert found[4].agreement[0] < 0.6 < found[3].agreement[0]  # and recorded
     strict = projector(scan, 0, disc(32, 20, 8), margin_mm=30.0, min_overlap=0.9)
     gated = {c.z: c.masks()[0] for c in strict.propagate(range(1, 6))}
     assert overlap(gated[4], disc(32, 20, 8)) > 0.75

@@ -1,4 +1,4 @@
-"""Self-training whose pseudo-labels a promptable model draws anew."""
+"""Self-training whose pseudo-labels are refined by a promptable model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.scans import write_cohort
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    """Scans of 32×32, a pixel of the store each, and their store."""
+    """Scans of 32×32, the size of the store's images, and their store."""
     root = tmp_path_factory.mktemp("redraw")
     images, labels = write_cohort(root, 5, shape=(32, 32, 6))
     shown = {"size": 32, "window": (-100.0, 200.0)}
@@ -43,7 +43,7 @@ def bright(monkeypatch):
 
     monkeypatch.setattr(room, "load_promptable", load)
     monkeypatch.setattr("frugalseg.refinement.refine.load_promptable", load)
-    monkeypatch.setattr("frugalseg.promptable.load.lasting_name", lambda name: name)
+    monkeypatch.setattr("frugalseg.promptable.load.resolve_name", lambda name: name)
     return models
 
 
@@ -53,7 +53,7 @@ def options(cohort, out, **more):
 
 
 def test_slices_of_a_store_are_refined_as_the_command_refines_scans(cohort, tmp_path):
-    """Where the store keeps the scan's own pixels, both see the same, in mm too."""
+    """Where the store has the scan's own pixels, both get the same images and spacing."""
     store = prepare(
         PrepareOptions(
             images=cohort / "images",
@@ -120,7 +120,7 @@ def test_without_self_training_there_is_nothing_to_refine(cohort, tmp_path):
 
 def test_a_model_that_is_not_there_is_told_before_any_training(cohort, tmp_path, monkeypatch):
     monkeypatch.undo()
-    with pytest.raises(OptionError, match="no weights 'nothing'"):
+    with pytest.raises(OptionError, match="unknown weights 'nothing'"):
         finetune(options(cohort, tmp_path / "out", semi="self-training", refine="nothing"))
     assert not (tmp_path / "out").exists()
 

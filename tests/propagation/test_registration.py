@@ -1,4 +1,4 @@
-"""Where tissue has gone from one slice to the next."""
+"""Registration of neighbouring slices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from frugalseg.propagation.registration import Region, displacement, signed_distance, warp
+from frugalseg.propagation.registration import SliceRegion, displacement, signed_distance, warp
 
 
 def anatomy(shape=(60, 80), seed=0):
@@ -74,7 +74,7 @@ def test_signed_distances_are_in_mm_from_the_border():
 def test_a_region_holds_all_masks_and_a_margin_in_mm():
     masks = np.zeros((2, 40, 50), bool)
     masks[0, 10:12, 20:25], masks[1, 30:32, 40:41] = True, True
-    region = Region.around(masks, 6.0, (2.0, 3.0))
+    region = SliceRegion.around(masks, 6.0, (2.0, 3.0))
     assert (region.rows, region.columns) == (slice(7, 35), slice(18, 43))
-    assert region.of(masks)[:, :, :].sum() == masks.sum()
-    assert Region.around(masks, 500.0, (1.0, 1.0)).of(masks).shape == (2, 40, 50)
+    assert region.crop(masks)[:, :, :].sum() == masks.sum()
+    assert SliceRegion.around(masks, 500.0, (1.0, 1.0)).crop(masks).shape == (2, 40, 50)
