@@ -68,7 +68,7 @@ def test_every_pair_is_allowed_and_no_possible_anchor_is_dropped(cohort, method,
         return
     drawn = table.draw(method, np.random.default_rng(seed), scope)
     assert set(drawn.anchor.tolist()) == possible
-    for s, p, n in drawn.stacked().tolist():
+    for s, p, n in drawn.stack().tolist():
         assert p in allowed_positives(method, s, scan, kind)
         assert n in allowed_negatives(method, s, scan, kind, scope)
 
@@ -86,7 +86,7 @@ def test_draws_are_uniform(method, scope):
     positives, negatives = {}, {}
     rng = np.random.default_rng(0)
     for _ in range(draws):
-        for s, p, n in table.draw(method, rng, scope).stacked().tolist():
+        for s, p, n in table.draw(method, rng, scope).stack().tolist():
             positives.setdefault(s, Counter())[p] += 1
             negatives.setdefault(s, Counter())[n] += 1
     for counts, allowed in ((positives, allowed_positives), (negatives, allowed_negatives)):
@@ -148,7 +148,7 @@ def test_several_organs_compare_as_sets():
 @pytest.mark.parametrize("method", METHODS)
 def test_one_seed_repeats_and_another_epoch_differs(method):
     table, _ = table_of([i // 20 for i in range(200)], [[5 < i % 20 < 14] for i in range(200)])
-    first, again, later = (table.draw(method, np.random.default_rng([0, epoch])).stacked() for epoch in (0, 0, 1))
+    first, again, later = (table.draw(method, np.random.default_rng([0, epoch])).stack() for epoch in (0, 0, 1))
     assert np.array_equal(first, again)
     assert (first != later).any(axis=1).mean() > 0.5
 
@@ -161,10 +161,10 @@ def test_min_dz_keeps_positives_of_the_same_scan_apart(method):
     rng = np.random.default_rng(0)
     near_without = 0
     for _ in range(20):
-        for s, p, _ in table.draw(method, rng, min_dz=7.0).stacked().tolist():
+        for s, p, _ in table.draw(method, rng, min_dz=7.0).stack().tolist():
             assert scan[s] != scan[p] or abs(z[s] - z[p]) >= 7.0
         near_without += sum(
-            scan[s] == scan[p] and abs(z[s] - z[p]) < 7.0 for s, p, _ in table.draw(method, rng).stacked().tolist()
+            scan[s] == scan[p] and abs(z[s] - z[p]) < 7.0 for s, p, _ in table.draw(method, rng).stack().tolist()
         )
     assert near_without > 0
 

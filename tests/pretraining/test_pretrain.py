@@ -25,7 +25,7 @@ from frugalseg.pretraining import methods as methods_module
 from frugalseg.pretraining import task as task_module
 from frugalseg.pretraining.methods import BYOL_DIM, METHODS, Head
 from frugalseg.pretraining.pretrain import pretrain
-from frugalseg.pretraining.slice_selection import training_rows
+from frugalseg.pretraining.slice_selection import select_training_slices
 from frugalseg.pretraining.task import PretrainTask
 from frugalseg.records.model import PublishedWeights
 from tests.scans import write_cohort
@@ -177,10 +177,10 @@ def test_backbones_bring_their_own_norm_and_published_weights_are_noted(store, t
 
 def test_only_training_patients_are_drawn_and_organ_methods_use_labelled_scans(store, tmp_path):
     split = store.split()
-    everyone = store.slices.loc[training_rows(store, split, options(store, tmp_path, method="polycl-s"))]
+    everyone = store.slices.loc[select_training_slices(store, split, options(store, tmp_path, method="polycl-s"))]
     assert set(everyone["patient"]) == set(split.train)
     with pytest.warns(UserWarning, match="3 unlabelled scans are left out"):
-        rows = training_rows(store, split, options(store, tmp_path, method="polycl-m"))
+        rows = select_training_slices(store, split, options(store, tmp_path, method="polycl-m"))
     assert set(store.slices.loc[rows, "patient"]) == {p for p in split.train if p < "scan_06"}
 
 
@@ -191,8 +191,8 @@ def test_methods_without_annotation_never_learn_from_labels(store, tmp_path, met
     turned = SliceStore(store.folder, store.record, store.slices.assign(has_liver=~store.slices["has_liver"]))
     blind = PretrainTask(options(store, tmp_path, method=method), turned, store.split(), CPU)
     assert torch.equal(torch.stack(told.batches(1)), torch.stack(blind.batches(1)))
-    assert told.facts.present.shape[1] == 0
-    assert not told.facts.organs.any()
+    assert told.metadata.present.shape[1] == 0
+    assert not told.metadata.organs.any()
 
 
 def test_batches_are_triplets_of_the_rule_stacked_for_the_loss(store, tmp_path):
@@ -238,7 +238,7 @@ def test_both_views_of_a_slice_stand_in_the_same_place(store, tmp_path, monkeypa
     task = make_task(store, tmp_path, method="simclr")
     seen = {}
 
-    def watch(outputs, facts, rows, superpixels):
+    def watch(outputs, metadata, rows, superpixels):
         seen["rows"] = rows
         return {"loss": outputs.sum()}
 

@@ -90,13 +90,13 @@ def test_slices_of_a_store_are_refined_as_the_command_refines_scans(cohort, tmp_
 
 def test_the_next_model_learns_what_was_drawn_anew(cohort, tmp_path, monkeypatch, bright):
     learned = []
-    original = segment.TrainingSet
+    original = segment.FinetuneTrainingSet
 
     def spy(labelled, unlabelled):
         learned.append(unlabelled)
         return original(labelled, unlabelled)
 
-    monkeypatch.setattr(segment, "TrainingSet", spy)
+    monkeypatch.setattr(segment, "FinetuneTrainingSet", spy)
     finetune(options(cohort, tmp_path / "plain", semi="self-training"))
     run = finetune(options(cohort, tmp_path / "refined", semi="self-training", refine="mine"))
     first, plain, again, refined = learned

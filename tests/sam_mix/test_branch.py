@@ -10,8 +10,8 @@ from frugalseg.promptable.huggingface import as_promptable
 from frugalseg.promptable.litemedsam import LiteMedSAM, Network
 from frugalseg.promptable.protocol import Prompts, Recipe
 from frugalseg.promptable.tinyvit import TinyViT
-from frugalseg.sam_mix.branch import SamBranch, trained_parts
-from frugalseg.sam_mix.prompts import as_logits
+from frugalseg.sam_mix.branch import SamBranch, count_trained_parameters
+from frugalseg.sam_mix.prompts import to_mask_prompts
 from tests.promptable.tiny_networks import randomized, sam, sam2
 
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ def test_untrained_it_answers_as_the_promptable_model_and_with_the_whole_map_as_
     frozen = base()
     side = 4 * frozen.encode(pictures)["image"].shape[-1]
     given = torch.nn.functional.interpolate(cams[:, None], (side, side), mode="bilinear", antialias=True)[:, 0]
-    masks = as_logits(given, 0.4) if share else None
+    masks = to_mask_prompts(given, 0.4) if share else None
     prompts = Prompts(torch.tensor([0, 1]), boxes, masks=masks)
     one, three = (frozen.decode(frozen.encode(pictures), prompts, several) for several in (False, True))
     branch = SamBranch(base(), "lora", 2, dense, 0.4)
@@ -59,7 +59,7 @@ def test_only_lora_prompt_encoder_and_decoder_learn(base, adapt):
     learning = {name for name, parameter in branch.named_parameters() if parameter.grad is not None}
     parts = {"lora" if ".lora_" in name else name.split(".")[0] for name in learning}
     assert parts == {"prompt_encoder", "mask_decoder", "share"} | ({"lora"} if adapt == "lora" else set())
-    assert set(trained_parts(branch)) == parts
+    assert set(count_trained_parameters(branch)) == parts
     assert not any("shared_embedding" in name for name in learning)
 
 
@@ -90,7 +90,7 @@ def test_the_map_has_no_say_at_first_and_learns(dense):
     assert torch.equal(one, other)
     branch.decode(maps, boxes, torch.rand(1, 64, 64))[0].square().mean().backward()
     assert branch.share.grad.abs() > 0
-    assert trained_parts(branch)["share"] == 1
+    assert count_trained_parameters(branch)["share"] == 1
 
 
 def test_other_families_are_refused():

@@ -19,8 +19,8 @@ from frugalseg.engine.run import RunFolder
 from frugalseg.errors import InterruptedRunError, OptionError, RunError, SplitError
 from frugalseg.records.model import SamMixRecord, SamMixSettings
 from frugalseg.records.split import Split
-from frugalseg.sam_mix.checkpoint import build, load_mix
-from frugalseg.sam_mix.task import MixTask, TrainingSet
+from frugalseg.sam_mix.checkpoint import build_mix_model, load_mix
+from frugalseg.sam_mix.task import MixTask, MixTrainingSet
 from frugalseg.sam_mix.train import sam_mix_train
 
 CPU = torch.device("cpu")
@@ -83,7 +83,7 @@ def test_lora_decoder_and_classifier_have_moved_and_the_base_has_not(options, co
 )
 def test_other_ways_of_training(options, tmp_path, more, monkeypatch):
     # Tiny random models are sure of nothing: here everything counts as sure.
-    monkeypatch.setattr("frugalseg.sam_mix.task.SURE", -100.0)
+    monkeypatch.setattr("frugalseg.sam_mix.task.CONFIDENT", -100.0)
     run = sam_mix_train(options(out=tmp_path / "run", steps=2, **more))
     record = run.records()[-1]
     assert np.isfinite(record["loss"])
@@ -198,9 +198,9 @@ def test_what_starts_from_nothing_learns_at_its_own_rate(options, cohort, tmp_pa
     settings = options(out=tmp_path, dense_prompt=dense)
     store = SliceStore.open(Path(settings.data))
     built = SamMixSettings(adapt="lora", rank=2, dense=dense, threshold=0.4, classifier_size=64, organs=1, size=32)
-    model = build(built, str(cohort / "sam"), CPU)
+    model = build_mix_model(built, str(cohort / "sam"), CPU)
     source = SliceSource(store, CPU, with_labels=True)
-    training = TrainingSet(np.arange(len(store.slices)), np.arange(2), (0.5,))
+    training = MixTrainingSet(np.arange(len(store.slices)), np.arange(2), (0.5,))
     task = MixTask(settings, model, store, store.split(), source, training, None)
     new, brought = (group["params"] for group in task.optimizer.param_groups)
     assert [group["max_lr"] for group in task.optimizer.param_groups] == [settings.classifier_lr, settings.lr]

@@ -45,13 +45,13 @@ def test_validation_decides_what_to_keep_organ_by_organ():
     store = SimpleNamespace(targets={"liver": (6,), "kidneys": (2, 3)})
     validation = ValidationSet(store, None, {"a": None, "b": None}, "32")
     object.__setattr__(validation, "predict", known.predict)
-    assert validation.worth_keeping(None, ("all", "largest")) == {"liver": "largest", "kidneys": "all"}
+    assert validation.choose_keep(None, ("all", "largest")) == {"liver": "largest", "kidneys": "all"}
 
 
 def test_where_there_is_no_choice_nobody_is_asked():
     store = SimpleNamespace(targets={"liver": (6,), "kidneys": (2, 3)})
     asked = ValidationSet(store, None, {"a": None}, "32")  # without a source it could not look at the volume
-    assert asked.worth_keeping(None, ("all",)) == {"liver": "all", "kidneys": "all"}
+    assert asked.choose_keep(None, ("all",)) == {"liver": "all", "kidneys": "all"}
 
 
 def test_a_validation_tells_how_far_it_is():

@@ -13,7 +13,7 @@ import yaml
 
 from frugalseg.errors import FrugalsegError
 from frugalseg.imaging.intensity import IntensityScale
-from frugalseg.pretraining.embedding_metrics import collapsed
+from frugalseg.pretraining.embedding_metrics import is_collapsed
 from frugalseg.records.model import EncoderRecord, ProbeRecord, SamMixRecord, SegmenterRecord, read_model
 
 
@@ -61,10 +61,10 @@ class RunFacts:
         return list(dict.fromkeys(name for r in self.records for name, value in r.items() if _number(value)))
 
     @property
-    def collapsed(self) -> bool:
+    def is_collapsed(self) -> bool:
         """Whether the probe saw, at its last look, an encoder that embeds all slices alike."""
         _, values = self.curve("uniformity")
-        return bool(values) and collapsed({"uniformity": values[-1]})
+        return bool(values) and is_collapsed({"uniformity": values[-1]})
 
     @property
     def probe(self) -> ProbeRecord | None:

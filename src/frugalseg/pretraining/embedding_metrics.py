@@ -14,7 +14,7 @@ SAME_PLACE = -1e-3
 1.3 degrees."""
 
 
-def unit(vectors: Vectors) -> npt.NDArray[np.float64]:
+def to_unit_vectors(vectors: Vectors) -> npt.NDArray[np.float64]:
     """(N, D) → rows of length 1, in float64; a row of zeros stays one."""
     wide = vectors.astype(np.float64)
     directions: npt.NDArray[np.float64] = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
@@ -29,7 +29,7 @@ def alignment(first: Vectors, second: Vectors) -> float:
     Args:
         first, second: (N, D), row by row a pair; N at least 1.
     """
-    return float(((unit(first) - unit(second)) ** 2).sum(axis=1).mean())
+    return float(((to_unit_vectors(first) - to_unit_vectors(second)) ** 2).sum(axis=1).mean())
 
 
 def uniformity(vectors: Vectors, t: float = 2.0) -> float:
@@ -41,7 +41,7 @@ def uniformity(vectors: Vectors, t: float = 2.0) -> float:
         vectors: (N, D); N at least 2.
         t: how quickly far pairs stop to count.
     """
-    z = unit(vectors)
+    z = to_unit_vectors(vectors)
     cosines = np.clip(z @ z.T, -1, 1)[np.triu_indices(len(z), k=1)]
     return float(np.log(np.exp(-t * (2 - 2 * cosines)).mean()))
 
@@ -63,7 +63,7 @@ def embedding_rank(vectors: Vectors) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def collapsed(figures: Mapping[str, float]) -> bool:
+def is_collapsed(figures: Mapping[str, float]) -> bool:
     """Whether a probe's figures show an encoder that gives all slices the same vector, or nearly so.
 
     Args:

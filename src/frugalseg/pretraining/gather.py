@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def gathered(tensor: Tensor) -> Tensor:
+def all_gather(tensor: Tensor) -> Tensor:
     """The tensors of all processes one after the other along the first axis, in the order of the processes.
 
     All must have one shape. The gradient comes back: each process gets the sum of what all of them derive for its

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from frugalseg.models.blocks import ProjectionNet
 from frugalseg.options import PretrainOptions
-from frugalseg.pretraining.gather import gathered
+from frugalseg.pretraining.gather import all_gather
 from frugalseg.pretraining.loss import contrastive_loss, triplet_pairs
 from frugalseg.pretraining.pair_rules import PairRule
-from frugalseg.pretraining.passes import passes
+from frugalseg.pretraining.passes import group_into_passes
 from frugalseg.pretraining.slice_metadata import SliceMetadata
 
 
@@ -36,16 +36,16 @@ class Learner(nn.Module, ABC):
 
     def forward(self, images: Tensor) -> Any:
         """(N, C, S, S) in [0, 1], view after view → what `losses` takes; here the network's vectors, (N, D)."""
-        return torch.cat([self.network(part) for part in passes(self.network, images.chunk(self.views))])
+        return torch.cat([self.network(part) for part in group_into_passes(self.network, images.chunk(self.views))])
 
     @property
-    def embeds_alone(self) -> bool:
+    def only_embeds(self) -> bool:
         """Whether `forward` turns images into the network's vectors and does nothing else."""
         return type(self).forward is Learner.forward
 
     @abstractmethod
     def losses(
-        self, outputs: Any, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: Any, metadata: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """The loss of one process's share of a batch under "loss", and what else is worth a curve.
 
@@ -61,7 +61,7 @@ class Learner(nn.Module, ABC):
         """What follows the optimiser's step number `step`."""
 
 
-class Triplets(Learner):
+class TripletLearner(Learner):
     """PolyCL as published: images stacked as anchors, positives, negatives; nothing else in the batch matters."""
 
     def __init__(self, network: ProjectionNet, tau: float) -> None:
@@ -69,14 +69,14 @@ class Triplets(Learner):
         self.tau = tau
 
     def losses(
-        self, outputs: Tensor, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: Tensor, metadata: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """PolyCL's triplet loss."""
         pairs = triplet_pairs(len(outputs) // 3, outputs.device)
         return {"loss": contrastive_loss(outputs, *pairs, self.tau)}
 
 
-class InBatch(Learner):
+class InBatchLearner(Learner):
     """The one contrastive loss over all embeddings of the batch, of every process.
 
     Args:
@@ -101,12 +101,12 @@ class InBatch(Learner):
         self.rule, self.options, self.tau, self.one_by_one = rule, options, tau, one_by_one
 
     def losses(
-        self, outputs: Tensor, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: Tensor, metadata: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """The loss, the share of embeddings that had a positive, and whether none had (1 or 0)."""
-        positives, compared = self.rule(facts.at(gathered(rows)), self.options)
+        positives, compared = self.rule(metadata.select(all_gather(rows)), self.options)
         anchors = positives.any(dim=1)
-        vectors = gathered(outputs)
+        vectors = all_gather(outputs)
         return {
             "loss": contrastive_loss(vectors, positives, compared, self.tau, one_by_one=self.one_by_one),
             "anchors": anchors.float().mean(),
@@ -114,17 +114,17 @@ class InBatch(Learner):
         }
 
 
-class Classifier(Learner):
+class ClassificationLearner(Learner):
     """Supervised: the head has one logit an organ. The fair rival of methods that know which organs are present."""
 
     def __init__(self, network: ProjectionNet) -> None:
         super().__init__(network, views=1)
 
     def losses(
-        self, outputs: Tensor, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: Tensor, metadata: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Binary cross-entropy, the mean over slices and organs."""
-        present = facts.present[rows]
+        present = metadata.present[rows]
         return {
             "loss": F.binary_cross_entropy_with_logits(outputs.float(), present),
             "accuracy": ((outputs > 0) == (present > 0)).float().mean(),

@@ -10,19 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frugalseg.models.blocks import ProjectionNet
-from frugalseg.pretraining.gather import gathered
+from frugalseg.pretraining.gather import all_gather
 from frugalseg.pretraining.learners import Learner
 from frugalseg.pretraining.loss import byol_loss, contrastive_loss
-from frugalseg.pretraining.pair_rules import queue_masks
+from frugalseg.pretraining.pair_rules import queue_pairs
 from frugalseg.pretraining.slice_metadata import SliceMetadata
 
 
-def slow_copy(network: nn.Module) -> nn.Module:
-    """A copy that no gradient reaches; `follow` moves it."""
+def make_momentum_copy(network: nn.Module) -> nn.Module:
+    """A copy that no gradient reaches; `update_momentum_copy` moves it."""
     return copy.deepcopy(network).requires_grad_(False)
 
 
-def follow(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
+def update_momentum_copy(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
     """Exponential moving average of the weights: slow ← m·slow + (1 − m)·fast.
 
     Running statistics of batch norm stay the copy's own: it sees the batches too.
@@ -51,7 +51,7 @@ class MoCo(Learner):
 
     def __init__(self, network: ProjectionNet, dim: int, queue: int, momentum: float, tau: float) -> None:
         super().__init__(network, views=2)
-        self.slow = slow_copy(network)
+        self.slow = make_momentum_copy(network)
         self.momentum, self.tau = momentum, tau
         self.register_buffer("queue", torch.zeros(queue, dim))
         self.register_buffer("queue_rows", torch.full((queue,), -1))
@@ -66,21 +66,21 @@ class MoCo(Learner):
         return self.network(first), keys
 
     def losses(
-        self, outputs: tuple[Tensor, Tensor], facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: tuple[Tensor, Tensor], metadata: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Each query against its own key and the queue."""
         queries, keys = outputs
         own = rows[: len(queries)]
-        positives, compared = queue_masks(own, self.queue_rows)
+        positives, compared = queue_pairs(own, self.queue_rows)
         # A copy: the queue moves on in place, while backward still needs what was compared with.
         loss = contrastive_loss(queries, positives, compared, self.tau, torch.cat([keys.float(), self.queue]))
-        self._fresh = gathered(F.normalize(keys.detach().float(), dim=1)), gathered(own)
+        self._fresh = all_gather(F.normalize(keys.detach().float(), dim=1)), all_gather(own)
         return {"loss": loss}
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         """Let the slow copy follow, and the newest keys take the place of the oldest."""
-        follow(self.slow, self.network, self.momentum)
+        update_momentum_copy(self.slow, self.network, self.momentum)
         assert self._fresh is not None
         keys, rows = self._fresh
         places = (self.oldest + torch.arange(len(keys), device=keys.device)) % len(self.queue)
@@ -104,7 +104,7 @@ class BYOL(Learner):
     def __init__(self, network: ProjectionNet, predictor: nn.Module, momentum: float | None, steps: int) -> None:
         super().__init__(network, views=2)
         self.predictor = predictor
-        self.slow = slow_copy(network)
+        self.slow = make_momentum_copy(network)
         self.momentum, self.steps = momentum, steps
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,7 +115,7 @@ class BYOL(Learner):
         return torch.cat([self.predictor(self.network(view)) for view in views]), slow
 
     def losses(
-        self, outputs: tuple[Tensor, Tensor], facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: tuple[Tensor, Tensor], metadata: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Each view's prediction against the slow vector of the other view; the mean of both directions."""
         predictions, slow = outputs
@@ -125,7 +125,7 @@ class BYOL(Learner):
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         """Let the slow copy follow."""
-        follow(self.slow, self.network, self.momentum_at(step))
+        update_momentum_copy(self.slow, self.network, self.momentum_at(step))
 
     def momentum_at(self, step: int) -> float:
         """1 − (1 − 0.99)·(cos(π·step / steps) + 1) / 2, or the one that was asked for."""

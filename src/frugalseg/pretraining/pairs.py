@@ -31,11 +31,11 @@ import numpy.typing as npt
 from frugalseg.errors import SplitError
 
 Ints = npt.NDArray[np.int64]
-Rule = Literal["polycl-o", "polycl-s", "polycl-m", "random-pairs"]
+TripletRule = Literal["polycl-o", "polycl-s", "polycl-m", "random-pairs"]
 NegScope = Literal["same", "other", "any"]
 
-_ONE_KIND = "all slices show the same organs", "use --method polycl-s, or give more of each scan"
-_NO_NEGATIVE = {
+_SAME_ORGANS = "all slices show the same organs", "use --method polycl-s, or give more of each scan"
+_NO_NEGATIVE_REASONS = {
     "polycl-s": ("there is one scan only", "train on more scans"),
     "random-pairs": ("there is one slice only", "give more slices"),
 }
@@ -52,7 +52,7 @@ class Triplets:
     def __len__(self) -> int:
         return len(self.anchor)
 
-    def stacked(self) -> Ints:
+    def stack(self) -> Ints:
         """(anchors, 3): anchor, positive, negative."""
         return np.stack([self.anchor, self.positive, self.negative], axis=1)
 
@@ -99,19 +99,19 @@ class _Order:
         self._majors_sorted = major[self.sorted]
         self._cells_sorted = (major * self._minors + minor)[self.sorted]
         self._z_sorted = z_mm[self.sorted]
-        self.start, self.stop = self.group(major)
-        self.cell_start, self.cell_stop = self.cell(major, minor)
+        self.start, self.stop = self.group_runs(major)
+        self.cell_start, self.cell_stop = self.cell_runs(major, minor)
 
-    def group(self, major: Ints) -> tuple[Ints, Ints]:
+    def group_runs(self, major: Ints) -> tuple[Ints, Ints]:
         """The runs of these major groups."""
         return np.searchsorted(self._majors_sorted, major, "left"), np.searchsorted(self._majors_sorted, major, "right")
 
-    def cell(self, major: Ints, minor: Ints) -> tuple[Ints, Ints]:
+    def cell_runs(self, major: Ints, minor: Ints) -> tuple[Ints, Ints]:
         """The runs of these cells; empty where a cell holds no slice."""
         key = major * self._minors + minor
         return np.searchsorted(self._cells_sorted, key, "left"), np.searchsorted(self._cells_sorted, key, "right")
 
-    def near(self, min_dz: float) -> tuple[Ints, Ints]:
+    def near_runs(self, min_dz: float) -> tuple[Ints, Ints]:
         """For each slice, the run of its cell closer than `min_dz` mm to it: at least the slice itself."""
         if min_dz <= 0:
             return self.place, self.place + 1
@@ -164,7 +164,7 @@ class PairTable:
 
     def draw(
         self,
-        method: Rule,
+        method: TripletRule,
         rng: np.random.Generator,
         neg_scope: NegScope = "same",
         min_dz: float = 0.0,
@@ -184,10 +184,10 @@ class PairTable:
         Raises:
             SplitError: no slice can have a negative (one scan only, or one T only), or none a positive.
         """
-        positive = self._positives(method, min_dz).draw(rng)
-        negative = self._negatives(method, neg_scope, rng)
+        positive = self._positive_ranges(method, min_dz).draw(rng)
+        negative = self._draw_negatives(method, neg_scope, rng)
         if (negative < 0).all():
-            why, cure = _NO_NEGATIVE.get(method, _ONE_KIND)
+            why, cure = _NO_NEGATIVE_REASONS.get(method, _SAME_ORGANS)
             raise SplitError(f"{method} finds no negative: {why}", cure)
         anchor = np.flatnonzero((positive >= 0) & (negative >= 0))
         if len(anchor) == 0:
@@ -196,24 +196,24 @@ class PairTable:
             )
         return Triplets(self.rows[anchor], self.rows[positive[anchor]], self.rows[negative[anchor]])
 
-    def _positives(self, method: Rule, min_dz: float) -> _Range:
+    def _positive_ranges(self, method: TripletRule, min_dz: float) -> _Range:
         """Same T (-O), same scan (-S), both (-M), or any; without the anchor and what is closer than `min_dz`."""
         if method == "polycl-o":
             order, start, stop = self.by_organs, self.by_organs.start, self.by_organs.stop
         elif method == "polycl-s":
             order, start, stop = self.by_height, self.by_height.start, self.by_height.stop
         elif method == "random-pairs":
-            order, start, stop = self.by_height, *self._all()
+            order, start, stop = self.by_height, *self._whole_order()
         else:
             order, start, stop = self.by_scan, self.by_scan.cell_start, self.by_scan.cell_stop
-        near_start, near_stop = order.near(min_dz)
+        near_start, near_stop = order.near_runs(min_dz)
         waived = (stop - start) == (near_stop - near_start)
         hole_start = np.where(waived, order.place, near_start)
         hole_stop = np.where(waived, order.place + 1, near_stop)
         return _Range(order.sorted, start, stop, hole_start, hole_stop)
 
-    def _negatives(self, method: Rule, neg_scope: NegScope, rng: np.random.Generator) -> Ints:
-        start, stop = self._all()
+    def _draw_negatives(self, method: TripletRule, neg_scope: NegScope, rng: np.random.Generator) -> Ints:
+        start, stop = self._whole_order()
         if method == "random-pairs":
             order = self.by_height
             return _Range(order.sorted, start, stop, order.place, order.place + 1).draw(rng)
@@ -224,20 +224,20 @@ class PairTable:
         anywhere = _Range(order.sorted, start, stop, order.start, order.stop).draw(rng)
         if method == "polycl-o" or neg_scope == "any":
             return anywhere
-        scoped = self._in_same_scan() if neg_scope == "same" else self._in_other_scans(rng)
+        scoped = self._negatives_in_scan() if neg_scope == "same" else self._negatives_elsewhere(rng)
         found = scoped.draw(rng)
         return np.where(found >= 0, found, anywhere)
 
-    def _all(self) -> tuple[Ints, Ints]:
+    def _whole_order(self) -> tuple[Ints, Ints]:
         """For each slice, the run of all slices of an order."""
         return np.zeros(len(self), np.int64), np.full(len(self), len(self), np.int64)
 
-    def _in_same_scan(self) -> _Range:
+    def _negatives_in_scan(self) -> _Range:
         """S(s) with T ≠ T(s)."""
         order = self.by_scan
         return _Range(order.sorted, order.start, order.stop, order.cell_start, order.cell_stop)
 
-    def _in_other_scans(self, rng: np.random.Generator) -> _Range:
+    def _negatives_elsewhere(self, rng: np.random.Generator) -> _Range:
         """Other scans with T ≠ T(s): first a T, as often as other scans hold slices of it, then the run of that T."""
         scans, kinds = self.scan.max() + 1, self.organs.max() + 1
         held = np.bincount(self.scan * kinds + self.organs, minlength=scans * kinds).reshape(scans, kinds)
@@ -246,7 +246,8 @@ class PairTable:
         up_to = elsewhere.cumsum(axis=1)
         pick = rng.integers(0, np.maximum(up_to[:, -1], 1))
         kind = np.minimum((pick[:, None] >= up_to).sum(axis=1), kinds - 1)
-        (start, stop), (hole_start, hole_stop) = self.by_organs.group(kind), self.by_organs.cell(kind, self.scan)
+        start, stop = self.by_organs.group_runs(kind)
+        hole_start, hole_stop = self.by_organs.cell_runs(kind, self.scan)
         nowhere = up_to[:, -1] == 0
         stop, hole_stop = np.where(nowhere, start, stop), np.where(nowhere, hole_start, hole_stop)
         return _Range(self.by_organs.sorted, start, stop, hole_start, hole_stop)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-def passes(module: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
+def group_into_passes(module: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
     """What is to go through the module in one pass each: all views stacked, or where it has batch norms, every view.
 
     So a batch norm in training takes its statistics from one view, as the code of PolyCL, PCL and SuperCL has it: what

@@ -78,7 +78,7 @@ class PreTraining:
         train_and_save(task, plan, self.fabric, run, lambda: self._save(run))
 
     def _save(self, run: RunFolder) -> None:
-        save_model(run.path, self.task.model.network, describe(self.options, self.store, self.task))
+        save_model(run.path, self.task.model.network, make_record(self.options, self.store, self.task))
 
 
 def _check_batch(options: PretrainOptions, processes: int) -> None:
@@ -87,7 +87,7 @@ def _check_batch(options: PretrainOptions, processes: int) -> None:
             f"--batch-size {options.batch_size} cannot be shared equally by {processes} processes",
             f"give a multiple of {processes}",
         )
-    least = METHODS[options.method].least_share * processes
+    least = METHODS[options.method].min_per_process * processes
     if options.batch_size < least:
         raise OptionError(
             f"--batch-size {options.batch_size}: the batch norms of {options.method} need several slices a process",
@@ -95,7 +95,7 @@ def _check_batch(options: PretrainOptions, processes: int) -> None:
         )
 
 
-def describe(options: PretrainOptions, store: SliceStore, task: PretrainTask) -> EncoderRecord:
+def make_record(options: PretrainOptions, store: SliceStore, task: PretrainTask) -> EncoderRecord:
     """What a pre-training learned, and from what."""
     seen = store.slices.loc[task.rows]
     cases = set(seen["case"])

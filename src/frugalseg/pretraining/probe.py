@@ -20,17 +20,17 @@ from frugalseg.dataset.auroc import auroc
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.models.blocks import ProjectionNet
-from frugalseg.pretraining.embedding_metrics import Vectors, alignment, collapsed, embedding_rank, uniformity
+from frugalseg.pretraining.embedding_metrics import Vectors, alignment, embedding_rank, is_collapsed, uniformity
 from frugalseg.records.model import ProbeRecord
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-LABELLED = 100
+MAX_LABELLED = 100
 """Slices that the linear probe looks at, at most."""
-PAIRS = 50
+MAX_PAIRS = 50
 """Pairs of neighbours that the geometry is measured on, at most."""
-CHUNK = 40
+SLICES_AT_ONCE = 40
 """Slices embedded at once, at most."""
 
 
@@ -56,14 +56,14 @@ class Probe:
         self.source = source
         rng = np.random.default_rng([seed, 4])
         table = store.slices.loc[rows].sort_values(["case", "z"])
-        self._first, self._second = _neighbours(table, rng)
-        chosen = _labelled(table, store.presence_columns, rng)
+        self._first, self._second = _draw_neighbours(table, rng)
+        chosen = _draw_labelled(table, store.presence_columns, rng)
         patients = rng.permutation(np.unique(chosen["patient"].to_numpy(str)))
         self._half: Flags = chosen["patient"].isin(patients[: len(patients) // 2]).to_numpy(bool)
         present: Flags = chosen[store.presence_columns].to_numpy(bool)
-        told = [all(_differ(column[half]) for half in (self._half, ~self._half)) for column in present.T]
-        self.organs = [organ for organ, usable in zip(store.targets, told, strict=True) if usable]
-        self._present: Flags = present[:, np.array(told, dtype=bool)]
+        has_both = [all(_has_both(column[half]) for half in (self._half, ~self._half)) for column in present.T]
+        self.organs = [organ for organ, usable in zip(store.targets, has_both, strict=True) if usable]
+        self._present: Flags = present[:, np.array(has_both, dtype=bool)]
         self._labelled = chosen.index.to_numpy(np.int64) if self.organs else np.array([], np.int64)
         self._labelled_scans = int(chosen["case"].nunique()) if self.organs else 0
         # Shuffled, so that batch norm meets a mixture of scans in every chunk.
@@ -94,8 +94,8 @@ class Probe:
         if len(self._second):
             figures["alignment"] = alignment(_stack(at, self._first), _stack(at, self._second))
         if self.organs:
-            figures["probe_auroc"] = linear_probe(_stack(at, self._labelled), self._present, self._half)
-        if collapsed(figures):
+            figures["probe_auroc"] = linear_probe_auroc(_stack(at, self._labelled), self._present, self._half)
+        if is_collapsed(figures):
             self._warn("the encoder has collapsed: it embeds all slices at nearly the same place")
         return figures
 
@@ -103,9 +103,9 @@ class Probe:
     def _embed(self, model: ProjectionNet) -> Vectors:
         """(slices, D) in the order of `_rows`; in float32, whatever training computes in."""
         chunks = torch.from_numpy(self._rows).tensor_split(
-            -(-len(self._rows) // CHUNK)
+            -(-len(self._rows) // SLICES_AT_ONCE)
         )  # of equal size, for batch norm
-        with _settled(model):
+        with _batch_statistics(model):
             parts = [model.represent(batch.images).float() for batch in self.source.stream(chunks)]
         return torch.cat(parts).cpu().numpy()
 
@@ -115,7 +115,7 @@ class Probe:
         self._warned = True
 
 
-def linear_probe(vectors: Vectors, present: Flags, half: Flags) -> float:
+def linear_probe_auroc(vectors: Vectors, present: Flags, half: Flags) -> float:
     """Area under the ROC curve of ridge regression, the mean over organs and over both ways round; 0.5 is chance.
 
     The penalty equals the mean squared length of a standardised vector: it only steadies the many directions that so
@@ -139,7 +139,7 @@ def linear_probe(vectors: Vectors, present: Flags, half: Flags) -> float:
     return float(np.mean([area for area in areas if area is not None]))
 
 
-def _neighbours(table: pd.DataFrame, rng: np.random.Generator) -> tuple[Ints, Ints]:
+def _draw_neighbours(table: pd.DataFrame, rng: np.random.Generator) -> tuple[Ints, Ints]:
     """Rows of pairs, evenly from all scans; of scans of one slice each, single ones and no partners.
 
     Args:
@@ -149,21 +149,21 @@ def _neighbours(table: pd.DataFrame, rng: np.random.Generator) -> tuple[Ints, In
     rows, scans = table.index.to_numpy(np.int64), table["case"].to_numpy(str)
     lower = np.flatnonzero(scans[:-1] == scans[1:])
     if not len(lower):
-        return rows[_evenly(scans, PAIRS, rng)], rows[:0]
-    lower = lower[_evenly(scans[lower], PAIRS, rng)]
+        return rows[_draw_evenly(scans, MAX_PAIRS, rng)], rows[:0]
+    lower = lower[_draw_evenly(scans[lower], MAX_PAIRS, rng)]
     return rows[lower], rows[lower + 1]
 
 
-def _labelled(table: pd.DataFrame, presence: list[str], rng: np.random.Generator) -> pd.DataFrame:
+def _draw_labelled(table: pd.DataFrame, presence: list[str], rng: np.random.Generator) -> pd.DataFrame:
     """Slices of labelled scans, evenly from all pairs of a patient and a set of organs, so that rare ones are seen."""
     labelled = table[table["labelled"].to_numpy(bool)]
     keys = labelled["patient"].astype(str)
     for column in presence:
         keys = keys + labelled[column].map({True: "+", False: "-"})
-    return labelled.iloc[_evenly(keys.to_numpy(str), LABELLED, rng)]
+    return labelled.iloc[_draw_evenly(keys.to_numpy(str), MAX_LABELLED, rng)]
 
 
-def _evenly(groups: npt.NDArray[np.str_], count: int, rng: np.random.Generator) -> Ints:
+def _draw_evenly(groups: npt.NDArray[np.str_], count: int, rng: np.random.Generator) -> Ints:
     """Places of `count` entries at most, at random, from all groups equally many as far as they last."""
     order = rng.permutation(len(groups))
     by_group = order[np.argsort(groups[order], kind="stable")]
@@ -173,7 +173,7 @@ def _evenly(groups: npt.NDArray[np.str_], count: int, rng: np.random.Generator) 
     return np.sort(by_group[np.lexsort((ticket, round_of))][:count])
 
 
-def _differ(values: Flags) -> bool:
+def _has_both(values: Flags) -> bool:
     return bool(values.any() and not values.all())
 
 
@@ -182,7 +182,7 @@ def _stack(at: dict[int, Vectors], rows: Ints) -> Vectors:
 
 
 @contextmanager
-def _settled(model: nn.Module) -> Iterator[None]:
+def _batch_statistics(model: nn.Module) -> Iterator[None]:
     """Without dropout, and batch norm by what it is given; afterwards every module is as it was.
 
     Early in a run batch norm's running statistics are those of no data at all, and a healthy encoder would look

@@ -17,7 +17,7 @@ QUARTERS = 4
 
 @dataclass(frozen=True)
 class SliceMetadata:
-    """One entry a slice; `at` makes one entry an embedding of it.
+    """One entry a slice; `select` makes one entry an embedding of it.
 
     Attributes:
         row: (N,) int64, the slice's row in the store.
@@ -39,7 +39,7 @@ class SliceMetadata:
     quarter: Tensor
 
     @classmethod
-    def of(cls, store: SliceStore, rows: npt.NDArray[np.int64], with_organs: bool) -> SliceMetadata:
+    def from_store(cls, store: SliceStore, rows: npt.NDArray[np.int64], with_organs: bool) -> SliceMetadata:
         """The facts of all slices of a store, so that a row of the store finds its own.
 
         Args:
@@ -67,7 +67,7 @@ class SliceMetadata:
             quarter=torch.from_numpy(quarter),
         )
 
-    def at(self, rows: Tensor) -> SliceMetadata:
+    def select(self, rows: Tensor) -> SliceMetadata:
         """The facts of these entries, one after the other; a row may stand several times."""
         return SliceMetadata(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 

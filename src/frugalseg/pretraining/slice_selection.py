@@ -17,7 +17,7 @@ from frugalseg.records.split import Split
 Ints = npt.NDArray[np.int64]
 
 
-def training_rows(store: SliceStore, split: Split, options: PretrainOptions) -> Ints:
+def select_training_slices(store: SliceStore, split: Split, options: PretrainOptions) -> Ints:
     """Rows of the training patients' slices that the method may use.
 
     Raises:
@@ -62,30 +62,30 @@ def _check_heights(store: SliceStore, rows: Ints) -> None:
         )
 
 
-def _spread(heights: npt.NDArray[np.float32]) -> float:
+def _height_range(heights: npt.NDArray[np.float32]) -> float:
     """Largest less smallest of the heights that are known; endless where none is, for then no two are near."""
     known = heights[~np.isnan(heights)]
     return float(np.ptp(known)) if len(known) else np.inf
 
 
-def check_variety(options: PretrainOptions, rows: Ints, facts: SliceMetadata) -> None:
+def check_variety(options: PretrainOptions, rows: Ints, metadata: SliceMetadata) -> None:
     """Refuse slices that are all alike in what the method tells apart.
 
     Raises:
         SplitError: one scan, one set of organs, or one height only.
     """
-    across = METHODS[options.method].across
-    if across == "scans" and (np.bincount(facts.scan.numpy()[rows]) > 1).sum() < 2:
+    must_differ_in = METHODS[options.method].must_differ_in
+    if must_differ_in == "scans" and (np.bincount(metadata.scan.numpy()[rows]) > 1).sum() < 2:
         raise SplitError(
             f"{options.method} tells scans apart, and there is one scan only of two slices or more, or none",
             "train on more scans",
         )
-    if across == "organs" and len(np.unique(facts.organs.numpy()[rows])) < 2:
+    if must_differ_in == "organs" and len(np.unique(metadata.organs.numpy()[rows])) < 2:
         raise SplitError(
             f"{options.method} learns from which organs a slice shows, and all slices show the same organs",
             "use a method that needs no labels (polycl-s, simclr), or give more of each scan",
         )
-    if across == "heights" and _spread(facts.position.numpy()[rows]) < options.position_threshold:
+    if must_differ_in == "heights" and _height_range(metadata.position.numpy()[rows]) < options.position_threshold:
         raise SplitError(
             f"{options.method} finds no negative: all slices are within {options.position_threshold:g} of each other",
             "give whole scans, a smaller --position-threshold, or use --method simclr",

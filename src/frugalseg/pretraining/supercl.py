@@ -36,20 +36,20 @@ from frugalseg.dataset.superpixels import Slic
 from frugalseg.errors import OptionError
 from frugalseg.models.blocks import ProjectionNet, padded_to
 from frugalseg.options import PretrainOptions
-from frugalseg.pretraining.gather import gathered
+from frugalseg.pretraining.gather import all_gather
 from frugalseg.pretraining.learners import Learner
 from frugalseg.pretraining.loss import contrastive_loss
 from frugalseg.pretraining.pair_rules import near_position
-from frugalseg.pretraining.passes import passes
+from frugalseg.pretraining.passes import group_into_passes
 from frugalseg.pretraining.slice_metadata import SliceMetadata
 
-STRIDE = 16
+CELL_STRIDE = 16
 """Every 16th cell is what the published code samples; of a 32-wide map that is two columns."""
 
 PIXEL_DIM = 128
 
 
-class Seen(NamedTuple):
+class ViewFeatures(NamedTuple):
     """What a network makes of the four views of B slices.
 
     Attributes:
@@ -81,30 +81,30 @@ class SuperCL(Learner):
         self.options, self.tau = options, tau
         self.level, self.project = -1, nn.Module()
         if options.pixel_map == "quarter":
-            self.level = _level_of_quarter(network, options)
+            self.level = _find_quarter_level(network, options)
             self.project = nn.Conv2d(network.encoder.channels[self.level], PIXEL_DIM, 1)
         else:
             self.project = nn.Identity()
 
-    def forward(self, images: Tensor) -> Seen:
+    def forward(self, images: Tensor) -> ViewFeatures:
         """(4B, C, S, S): V1, V2, I1, I2 of B slices."""
         encoder, half = self.network.encoder, len(images) // 2
         grown, _ = padded_to(images, encoder.stride)
         moved, in_place = grown[:half].chunk(2), grown[half:].chunk(2)
         compared = sample_slices(half // 2, self.options.intra_slices, images.device)
         if 2 * len(compared) == half:
-            vectors, pixels, coarsest = self._look(*moved, *in_place)
+            vectors, pixels, coarsest = self._encode_views(*moved, *in_place)
             coarsest = coarsest[half:]
         else:
-            vectors, pixels, _ = self._look(*moved, *(view[compared] for view in in_place))
+            vectors, pixels, _ = self._encode_views(*moved, *(view[compared] for view in in_place))
             # All of I1, I2 once more, not only those that are left: batch norm would scale the two parts differently,
             # and ASP find slices alike for having been in the same part.
             with torch.no_grad(), _without_dropout(encoder):
-                _, _, coarsest = self._look(*in_place)
+                _, _, coarsest = self._encode_views(*in_place)
         online = None
         if self.options.superpixels == "online":
-            online = _superpixels_of(images[half:], self.options)
-        return Seen(
+            online = _compute_superpixels(images[half:], self.options)
+        return ViewFeatures(
             slices=self.network.head(vectors[:half]),
             compared=compared,
             pixels=self.project(pixels[half:]),
@@ -112,16 +112,16 @@ class SuperCL(Learner):
             superpixels=online,
         )
 
-    def _look(self, *views: Tensor) -> tuple[Tensor, ...]:
+    def _encode_views(self, *views: Tensor) -> tuple[Tensor, ...]:
         """Embeddings before the head, maps whose pixels are compared, and coarsest maps, view after view."""
         encoder, seen = self.network.encoder, []
-        for images in passes(encoder, views):
+        for images in group_into_passes(encoder, views):
             features = encoder(images)
             seen.append((encoder.embed(features), features[self.level], features[-1]))
         return tuple(torch.cat(parts) for parts in zip(*seen, strict=True))
 
     def losses(
-        self, outputs: Seen, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: ViewFeatures, metadata: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """The loss, its three terms, and how many groups CCL finds in the batch."""
         maps = outputs.superpixels
@@ -131,17 +131,17 @@ class SuperCL(Learner):
         stride = self.network.encoder.stride
         first, second = outputs.pixels.chunk(2)
         chosen = sample_cells(first, self.options.max_pixels, self.options.pixel_sample)
-        labels = cells_of(maps[outputs.compared], stride, first.shape[-2:])
+        labels = superpixels_of_cells(maps[outputs.compared], stride, first.shape[-2:])
         intra = pixel_loss(first, second, labels, chosen, self.tau)
 
-        seen = facts.at(gathered(rows[: len(outputs.slices)]))
-        slices = gathered(outputs.slices)
+        seen = metadata.select(all_gather(rows[: len(outputs.slices)]))
+        slices = all_gather(outputs.slices)
         near, others = near_position(seen, self.options)
         instance = contrastive_loss(slices, near, others, self.tau)
 
-        coarse = cells_of(maps, stride, outputs.means.shape[-2:])
+        coarse = superpixels_of_cells(maps, stride, outputs.means.shape[-2:])
         average = superpixel_means(outputs.means, coarse, self.options.asp_norm)
-        groups = nearest_neighbour_groups(gathered(average))
+        groups = nearest_neighbour_groups(all_gather(average))
         same_slice = seen.row[:, None] == seen.row[None, :]
         alike = ((groups[:, None] == groups[None, :]) | same_slice) & others
         inter = contrastive_loss(slices, alike, others, self.tau)
@@ -168,7 +168,7 @@ def _without_dropout(encoder: nn.Module) -> Iterator[None]:
             layer.train()
 
 
-def _level_of_quarter(network: ProjectionNet, options: PretrainOptions) -> int:
+def _find_quarter_level(network: ProjectionNet, options: PretrainOptions) -> int:
     """Which of the encoder's maps has a quarter of the side of its input."""
     side = 2 * network.encoder.stride
     was_training = network.training
@@ -184,7 +184,7 @@ def _level_of_quarter(network: ProjectionNet, options: PretrainOptions) -> int:
     )
 
 
-def _superpixels_of(images: Tensor, options: PretrainOptions) -> Tensor:
+def _compute_superpixels(images: Tensor, options: PretrainOptions) -> Tensor:
     """(N, C, S, S) → (N, S, S) SLIC superpixels of the middle channels, computed in every step as published."""
     slic = Slic.for_size(images.shape[-1], options.segments, options.compactness)
     pictures = images[:, images.shape[1] // 2].float().cpu().numpy()
@@ -193,7 +193,7 @@ def _superpixels_of(images: Tensor, options: PretrainOptions) -> Tensor:
     return torch.from_numpy(maps.astype(np.int16)).to(images.device)
 
 
-def cells_of(superpixels: Tensor, stride: int, shape: tuple[int, int] | torch.Size) -> Tensor:
+def superpixels_of_cells(superpixels: Tensor, stride: int, shape: tuple[int, int] | torch.Size) -> Tensor:
     """(N, S, S) superpixels → (N, h, w) int64, that at the centre of each cell of a feature map (nearest neighbour).
 
     Args:
@@ -226,7 +226,7 @@ def sample_cells(maps: Tensor, pixels: int, how: Literal["random", "stride"]) ->
     """
     count = maps.shape[-2] * maps.shape[-1]
     if how == "stride":
-        return torch.arange(0, count, STRIDE, device=maps.device).expand(len(maps), -1)
+        return torch.arange(0, count, CELL_STRIDE, device=maps.device).expand(len(maps), -1)
     return torch.rand(len(maps), count, device=maps.device).argsort(dim=1)[:, :pixels]
 
 
@@ -243,11 +243,11 @@ def pixel_loss(first: Tensor, second: Tensor, labels: Tensor, chosen: Tensor, ta
         tau: temperature.
     """
 
-    def at_chosen(maps: Tensor) -> Tensor:
+    def select_cells(maps: Tensor) -> Tensor:
         flat = maps.flatten(2).mT
         return flat.gather(1, chosen.unsqueeze(-1).expand(-1, -1, flat.shape[-1]))
 
-    vectors = torch.cat([at_chosen(first), at_chosen(second)], dim=1)
+    vectors = torch.cat([select_cells(first), select_cells(second)], dim=1)
     label = labels.flatten(1).gather(1, chosen).repeat(1, 2)
     others = ~torch.eye(label.shape[1], dtype=torch.bool, device=label.device)
     same = (label[:, :, None] == label[:, None, :]) & others

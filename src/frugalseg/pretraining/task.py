@@ -18,21 +18,20 @@ from frugalseg.models.pretrained_weights import load_published
 from frugalseg.models.registry import build_projection, choose_norm, inputs_of
 from frugalseg.options import Norm, PretrainOptions
 from frugalseg.pretraining.learners import Learner
-from frugalseg.pretraining.methods import Method, Setting, check_options, chosen_method, reads_superpixels
+from frugalseg.pretraining.methods import LearnerSettings, Method, check_options, reads_superpixels, resolve_method
 from frugalseg.pretraining.probe import Probe
-from frugalseg.pretraining.recipes import make_optimizer, make_schedule
 from frugalseg.pretraining.samplers import Pool
 from frugalseg.pretraining.slice_metadata import SliceMetadata
-from frugalseg.pretraining.slice_selection import check_variety, training_rows
-from frugalseg.pretraining.views import views_of
+from frugalseg.pretraining.slice_selection import check_variety, select_training_slices
+from frugalseg.pretraining.views import make_views
 from frugalseg.records.model import PublishedWeights
 from frugalseg.records.split import Split
 
-EPOCHS = 100
+DEFAULT_EPOCHS = 100
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PretrainBatch:
     """A batch of slices on the device.
 
     Attributes:
@@ -63,17 +62,17 @@ class PretrainTask(Task):
     def __init__(self, options: PretrainOptions, store: SliceStore, split: Split, device: torch.device) -> None:
         self.options = options
         check_options(options)
-        self.method = chosen_method(options)
+        self.method = resolve_method(options)
         recipe = self.method.recipe
         self.size = store.size
-        self.rows = training_rows(store, split, options)
-        facts = SliceMetadata.of(store, self.rows, with_organs=self.method.annotation != "none")
-        check_variety(options, self.rows, facts)
-        self.pool = Pool(self.rows, facts)
+        self.rows = select_training_slices(store, split, options)
+        metadata = SliceMetadata.from_store(store, self.rows, with_organs=self.method.annotation != "none")
+        check_variety(options, self.rows, metadata)
+        self.pool = Pool(self.rows, metadata)
         self._drawn = 0, self.method.sampler(self.pool, options, 0)
         self.steps_per_epoch = len(self.batches(0))
         self.steps, self.interval = steps_and_interval(
-            self.steps_per_epoch, options.steps, options.epochs or EPOCHS, reports=None
+            self.steps_per_epoch, options.steps, options.epochs or DEFAULT_EPOCHS, reports=None
         )
         context = options.context or 0
         self.source = SliceSource(
@@ -85,21 +84,22 @@ class PretrainTask(Task):
             with_superpixels=reads_superpixels(options),
         )
         self.probe = Probe(store, self.rows, self.source, options.seed)
-        self.facts = facts.to(device)
-        self.changes = _changes(options, self.method, store.size)
+        self.metadata = metadata.to(device)
+        self.augmentations = _make_augmentation(options, self.method, store.size)
         self.norm = choose_norm(options.backbone, options.norm, preferred="instance_affine")
-        network, self.published = _network(options, self.norm)
+        network, self.published = _build_network(options, self.norm)
         if self.method.head is not None:
             network.head = self.method.head.build(network.encoder.embedding_dim, len(store.targets))
         self.model = self.method.learner(network, self._setting())
-        self.optimizer = make_optimizer(recipe, self.model.parameters(), options.lr)
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = recipe.make_optimizer(trained, options.lr)
         restart = options.restart_epochs * self.steps_per_epoch
-        self.scheduler = make_schedule(recipe, self.optimizer, self.steps, restart)
+        self.scheduler = recipe.make_schedule(self.optimizer, self.steps, restart)
         self._empty = torch.zeros((), device=device)
 
-    def _setting(self) -> Setting:
+    def _setting(self) -> LearnerSettings:
         tau = self.options.temperature or self.method.recipe.tau
-        return Setting(self.options, tau, self.steps, self.method.views)
+        return LearnerSettings(self.options, tau, self.steps, self.method.views)
 
     def batches(self, epoch: int) -> list[Tensor]:
         """The sampler's batches: rows (B,), or (B, 3) of triplets."""
@@ -107,17 +107,17 @@ class PretrainTask(Task):
             self._drawn = epoch, self.method.sampler(self.pool, self.options, epoch)
         return self._drawn[1]
 
-    def stream(self, batches: Sequence[Tensor]) -> Iterator[Drawn]:
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[PretrainBatch]:
         """The slices of each batch; of triplets all anchors, then all positives, then all negatives."""
         flat = [rows.reshape(len(rows), -1).T.reshape(-1) for rows in batches]
         for rows, slices in zip(flat, self.source.stream(flat), strict=True):
-            yield Drawn(slices.images, rows.to(slices.images.device, non_blocking=True), slices.superpixels)
+            yield PretrainBatch(slices.images, rows.to(slices.images.device, non_blocking=True), slices.superpixels)
 
-    def losses(self, model: nn.Module, batch: Drawn) -> dict[str, Tensor]:
+    def losses(self, model: nn.Module, batch: PretrainBatch) -> dict[str, Tensor]:
         """What the learner makes of the views of the batch."""
         views = self.method.views
-        outputs = model(views_of(batch.images, views, self.changes))
-        losses = self.model.losses(outputs, self.facts, batch.rows.repeat(views), batch.superpixels)
+        outputs = model(make_views(batch.images, views, self.augmentations))
+        losses = self.model.losses(outputs, self.metadata, batch.rows.repeat(views), batch.superpixels)
         if "empty" in losses:
             self._empty += losses["empty"]
         return losses
@@ -125,7 +125,7 @@ class PretrainTask(Task):
     def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]] | None:
         """The learner on all views of a batch, where it does no more than embed them, however many passes through the
         network that takes."""
-        if not self.model.embeds_alone:
+        if not self.model.only_embeds:
             return None
         views = self.batches(0)[0].numel() * self.method.views
         return self.model, (views, inputs_of(self.options.context or 0), self.size, self.size)
@@ -145,19 +145,19 @@ class PretrainTask(Task):
         return self.probe(self.model.network)
 
 
-def _changes(options: PretrainOptions, method: Method, size: int) -> nn.Module:
+def _make_augmentation(options: PretrainOptions, method: Method, size: int) -> nn.Module:
     kind = options.augment or method.recipe.augment
-    if kind not in method.changes:
+    if kind not in method.augmentations:
         why = (
             " compares views of a slice, which would be the same picture" if kind == "none" else " has no such changes"
         )
         raise OptionError(
-            f"--augment {kind}: {options.method}{why}", f"give {' or '.join(method.changes)}, or leave it out"
+            f"--augment {kind}: {options.method}{why}", f"give {' or '.join(method.augmentations)}, or leave it out"
         )
-    return method.changes[kind](size)
+    return method.augmentations[kind](size)
 
 
-def _network(options: PretrainOptions, norm: Norm) -> tuple[ProjectionNet, PublishedWeights | None]:
+def _build_network(options: PretrainOptions, norm: Norm) -> tuple[ProjectionNet, PublishedWeights | None]:
     """A network with PolyCL's head, and what the published weights are that its encoder has, if any."""
     network = build_projection(options.backbone, norm, inputs=inputs_of(options.context or 0))
     if options.weights is None:

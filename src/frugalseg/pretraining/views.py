@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices
-from frugalseg.pretraining.recipes import Changes
+from frugalseg.pretraining.recipes import AugmentName
 
 
-class Views(nn.Module):
+class StrongAugment(nn.Module):
     """Strong changes that suit CT: rotation, crop, brightness and contrast, blur, noise.
 
     SimCLR's (arXiv 2002.05709) without what a scan never shows: no flips, since organs have a side, no colour, and
@@ -52,7 +52,7 @@ class Views(nn.Module):
         return changed.clamp(0, 1)
 
 
-class Light(nn.Module):
+class LightAugment(nn.Module):
     """The light changes of `dataset.augment`, to images alone."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Light(nn.Module):
         return batch.images
 
 
-class Published(nn.Module):
+class SuperCLAugment(nn.Module):
     """SuperCL's changes as its code has them (arXiv 2504.14737, dataset/chd.py).
 
     Brightness is a factor of 0 to 1 on 8-bit pictures that are stretched again afterwards, so that it only takes
@@ -91,32 +91,35 @@ class Published(nn.Module):
         return (changed - low) / (high - low).clamp(min=1e-6)
 
 
-class Groups(nn.Module):
+class ViewGroups(nn.Module):
     """SuperCL's two groups of views (arXiv 2504.14737): V1, V2 are I1, I2 moved.
 
     Args:
         changes: how pictures are recoloured and moved.
     """
 
-    def __init__(self, changes: Views | Published) -> None:
+    def __init__(self, augmentations: StrongAugment | SuperCLAugment) -> None:
         super().__init__()
-        self.changes = changes
+        self.augmentations = augmentations
 
     def forward(self, images: Tensor) -> Tensor:
         """Four copies of B slices, (4B, C, S, S) → V1, V2, I1, I2 in [0, 1]."""
-        in_place = self.changes.recolour(images[: len(images) // 2])
-        return torch.cat([self.changes.move(in_place).clamp(0, 1), in_place])
+        in_place = self.augmentations.recolour(images[: len(images) // 2])
+        return torch.cat([self.augmentations.move(in_place).clamp(0, 1), in_place])
 
 
-Makers = dict[Changes, Callable[[int], nn.Module]]
+AugmentMakers = dict[AugmentName, Callable[[int], nn.Module]]
 """Name → what makes random changes to images of this side; images in, changed images out."""
 
-TWO_VIEWS: Makers = {"light": lambda size: Light(), "strong": Views}
-ONE_VIEW: Makers = {"none": lambda size: nn.Identity(), **TWO_VIEWS}
-VIEW_GROUPS: Makers = {"strong": lambda size: Groups(Views(size)), "published": lambda size: Groups(Published())}
+TWO_VIEWS: AugmentMakers = {"light": lambda size: LightAugment(), "strong": StrongAugment}
+ONE_VIEW: AugmentMakers = {"none": lambda size: nn.Identity(), **TWO_VIEWS}
+VIEW_GROUPS: AugmentMakers = {
+    "strong": lambda size: ViewGroups(StrongAugment(size)),
+    "published": lambda size: ViewGroups(SuperCLAugment()),
+}
 
 
-def views_of(images: Tensor, views: int, changes: nn.Module) -> Tensor:
+def make_views(images: Tensor, views: int, augmentations: nn.Module) -> Tensor:
     """(B, C, S, S) → (views·B, C, S, S): all first views, then all second ones, and so on."""
-    changed: Tensor = changes(torch.cat([images] * views))
+    changed: Tensor = augmentations(torch.cat([images] * views))
     return changed

@@ -18,7 +18,7 @@ from frugalseg.promptable.huggingface import Sam
 from frugalseg.promptable.litemedsam import LiteMedSAM
 from frugalseg.promptable.protocol import Promptable
 from frugalseg.sam_mix.lora import add_lora, is_lora
-from frugalseg.sam_mix.prompts import as_logits
+from frugalseg.sam_mix.prompts import to_mask_prompts
 
 Adapt = Literal["lora", "decoder"]
 Dense = Literal["mask", "added", "none"]
@@ -49,7 +49,7 @@ class SamBranch(nn.Module):
 
     def __init__(self, base: Promptable, adapt: Adapt, rank: int, dense: Dense, threshold: float) -> None:
         super().__init__()
-        network = _network(base)
+        network = _network_of(base)
         self.name, self.signature, self.recipe = base.name, base.signature, base.recipe
         self.dense, self.threshold = dense, threshold
         self.image_encoder: nn.Module = (
@@ -66,11 +66,11 @@ class SamBranch(nn.Module):
         # Fourier features drawn once: a buffer in SAM's own code. The encoding of the places depends on them.
         self.prompt_encoder.shared_embedding.requires_grad_(False)
         self.share = nn.Parameter(torch.zeros(())) if dense != "none" else None
-        self.register_buffer("places", _places(base), persistent=False)
-        self.image_encoder.register_state_dict_post_hook(_only_lora)
-        self.image_encoder.register_load_state_dict_post_hook(_excuse_all_but_lora)
+        self.register_buffer("positional_encoding", _positional_encoding(base), persistent=False)
+        self.image_encoder.register_state_dict_post_hook(_keep_only_lora)
+        self.image_encoder.register_load_state_dict_post_hook(_ignore_missing_base_weights)
 
-    places: Tensor
+    positional_encoding: Tensor
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Framed pictures (B, 3, S, S) → maps (B, C, h, w)."""
@@ -96,18 +96,18 @@ class SamBranch(nn.Module):
         corners = boxes - torch.tensor([0.0, 0.0, 1.0, 1.0], device=boxes.device)
         sparse, dense = self.prompt_encoder(None, None, corners[:, None], None)
         if self.share is not None and self.dense == "mask":
-            given = as_logits(_resized(cams[:, None], 4 * side), self.threshold)
+            given = to_mask_prompts(_resize(cams[:, None], 4 * side), self.threshold)
             dense = dense + self.share * (self.prompt_encoder.mask_embed(given) - dense)
         elif self.share is not None:
-            maps = maps + self.share * _resized(cams[:, None], side)
-        return decode_masks(self.mask_decoder, maps, self.places, sparse[:, 0], dense, ALL)
+            maps = maps + self.share * _resize(cams[:, None], side)
+        return decode_masks(self.mask_decoder, maps, self.positional_encoding, sparse[:, 0], dense, ALL)
 
 
-def _resized(planes: Tensor, side: int) -> Tensor:
+def _resize(planes: Tensor, side: int) -> Tensor:
     return F.interpolate(planes, (side, side), mode="bilinear", antialias=True)
 
 
-def _network(base: Promptable) -> Any:
+def _network_of(base: Promptable) -> Any:
     if isinstance(base, LiteMedSAM):
         return base.network
     if isinstance(base, Sam):
@@ -117,24 +117,24 @@ def _network(base: Promptable) -> Any:
     )
 
 
-def _places(base: Promptable) -> Tensor:
+def _positional_encoding(base: Promptable) -> Tensor:
     assert isinstance(base, (LiteMedSAM, Sam))
-    places: Tensor = base.places if isinstance(base, LiteMedSAM) else base._places
-    return places.detach().clone()
+    encoding: Tensor = base.places if isinstance(base, LiteMedSAM) else base._places
+    return encoding.detach().clone()
 
 
-def _only_lora(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+def _keep_only_lora(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
     for name in [name for name in state if name.startswith(prefix) and not is_lora(name)]:
         del state[name]
 
 
-def _excuse_all_but_lora(_module: nn.Module, incompatible: Any) -> None:
+def _ignore_missing_base_weights(_module: nn.Module, incompatible: Any) -> None:
     # The list holds what any other part misses, too.
     mine = [name for name in incompatible.missing_keys if "image_encoder." in name and not is_lora(name)]
     incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if name not in set(mine)]
 
 
-def trained_parts(branch: SamBranch) -> dict[str, int]:
+def count_trained_parameters(branch: SamBranch) -> dict[str, int]:
     """Numbers of trained parameters: lora, prompt_encoder, mask_decoder, and share where it has one."""
     counts: dict[str, int] = {}
     for name, parameter in branch.named_parameters():

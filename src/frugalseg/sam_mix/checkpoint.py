@@ -28,14 +28,14 @@ from frugalseg.sam_mix.model import MixModel
 FILES = ("classifier", "decoder", "lora")
 
 
-def part_of(name: str) -> str:
+def weight_file_of(name: str) -> str:
     """The file that a trained weight goes into."""
     if name.startswith("classifier."):
         return "classifier"
     return "lora" if is_lora(name) else "decoder"
 
 
-def build(settings: SamMixSettings, base: str, device: torch.device) -> MixModel:
+def build_mix_model(settings: SamMixSettings, base: str, device: torch.device) -> MixModel:
     """A model to be trained, or to be filled with trained weights.
 
     Args:
@@ -57,7 +57,7 @@ def save_mix(folder: Path, model: MixModel, record: SamMixRecord) -> None:
     """Write what was learned, then the description: where model.json is, the model is whole."""
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in model.state_dict().items():
-        parts.setdefault(part_of(name), {})[name] = tensor.detach().cpu().contiguous()
+        parts.setdefault(weight_file_of(name), {})[name] = tensor.detach().cpu().contiguous()
     for part, weights in parts.items():
         with atomic_write(folder / f"{part}.safetensors") as file:
             file.write(save(weights, metadata={"base": record.base.signature}))
@@ -78,7 +78,7 @@ def load_mix(folder: Path, record: SamMixRecord, base: str | None, device: torch
         OptionError: the base model is not there, or cannot be one.
     """
     try:
-        model = build(record.settings, base or record.base.given, device)
+        model = build_mix_model(record.settings, base or record.base.given, device)
     except OptionError as error:
         raise OptionError(
             f"the base model of {folder}, {record.base.name}: {error.problem}",
@@ -104,7 +104,7 @@ def check_base(folder: Path, record: SamMixRecord, branch: SamBranch) -> None:
         )
 
 
-def weights_sha256(folder: Path) -> str:
+def mix_weights_sha256(folder: Path) -> str:
     """SHA-256 over all that was learned."""
     digest = hashlib.sha256()
     for part in FILES:

@@ -29,7 +29,7 @@ class Features:
     def __init__(self, encode: Callable[[int], Tensor], rows: int, folder: Path) -> None:
         self.encode = encode
         self.folder = folder
-        self.known = np.zeros(rows, dtype=bool)
+        self.is_cached = np.zeros(rows, dtype=bool)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as this
@@ -42,10 +42,11 @@ class Features:
             DiskError: the disk is full.
             RunError: maps are not finite in float16.
         """
-        return torch.stack([self._one(int(row)).float() for row in rows])  # autocast knows no float16 on a CPU
+        maps = [self._read_or_encode(int(row)) for row in rows]
+        return torch.stack([each.float() for each in maps])  # autocast does not accept float16 on a CPU
 
-    def _one(self, row: int) -> Tensor:
-        if not self.known[row]:
+    def _read_or_encode(self, row: int) -> Tensor:
+        if not self.is_cached[row]:
             maps = self.encode(row).detach().to("cpu", torch.float16).contiguous()
             if not bool(torch.isfinite(maps).all()):
                 raise RunError("the base model's maps hold values that 16 bits do not", "use --adapt lora")
@@ -59,7 +60,7 @@ class Features:
                     f"no space left while writing in {self.folder} ({written} of {len(content)} bytes were written)",
                     "free some space or choose another --out, then run the same command again",
                 )
-            self.known[row] = True
+            self.is_cached[row] = True
             return maps
         assert self._shape is not None
         length = 2 * self._shape.numel()

@@ -26,12 +26,12 @@ class SplitLinear(nn.Module):
     def __init__(self, fused: nn.Linear, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        weights = self._parts(fused.weight)
-        biases = [None] * 3 if fused.bias is None else self._parts(fused.bias)
-        layers = [_linear(weight, bias) for weight, bias in zip(weights, biases, strict=True)]
+        weights = self._split_fused(fused.weight)
+        biases = [None] * 3 if fused.bias is None else self._split_fused(fused.bias)
+        layers = [_make_linear(weight, bias) for weight, bias in zip(weights, biases, strict=True)]
         self.queries, self.keys, self.values = layers
 
-    def _parts(self, rows: Tensor) -> list[Tensor]:
+    def _split_fused(self, rows: Tensor) -> list[Tensor]:
         parts = rows.detach().reshape(self.heads, 3, -1, *rows.shape[1:])
         return [parts[:, i].flatten(0, 1) for i in range(3)]
 
@@ -41,7 +41,7 @@ class SplitLinear(nn.Module):
         return torch.stack(parts, dim=-2).flatten(-3)
 
 
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+def _make_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device=weight.device)
     with torch.no_grad():
         layer.weight.copy_(weight)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frugalseg.sam_mix.model import best_of
+from frugalseg.sam_mix.model import select_best
 
 SEGMENTATION = 0.5
 """Weight of the segmentation loss beside the classification loss (as in the code of its successor, ADA-SAM)."""
@@ -32,7 +32,7 @@ def mask_losses(
         squared error; and "loss", Dice + CE + `SCORES` · score_loss, or the same without CE.
     """
     logits, scores, targets = logits.float(), scores.float(), targets.float()
-    final, _ = best_of(logits, scores)
+    final, _ = select_best(logits, scores)
     p, over = final.sigmoid(), (1, 2)
     dice = 1 - (2 * (p * targets).sum(over) + 1) / (p.sum(over) + targets.sum(over) + 1)
     parts = {

@@ -14,7 +14,13 @@ from frugalseg.promptable.decoder import ALL
 from frugalseg.promptable.framing import Frame
 from frugalseg.sam_mix.branch import SamBranch
 from frugalseg.sam_mix.classifier import Classifier
-from frugalseg.sam_mix.prompts import around, box_overlap, boxes_of_cams, on_slices, stretched
+from frugalseg.sam_mix.prompts import (
+    boxes_of_cams,
+    expand_mask_boxes,
+    paired_box_iou,
+    resize_cams,
+    stretch_to_unit_range,
+)
 
 PRESENT = 0.5
 """An organ is sought in a slice from this probability on."""
@@ -39,15 +45,15 @@ class PromptBatch(NamedTuple):
     Attributes:
         slices: (N, 1, S, S) in [0, 1].
         organs: (N,) which organ of each is sought.
-        boxes: (N, 4) in pixels of the slice, of masks; taken where `taught` says so or the classifier's is not `NEAR`.
-        taught: (N,) bool.
+        boxes: (N, 4) in pixels of the slice, around the organs' masks.
+        use_mask_box: (N,) bool, whether the prompt is this box; else it is the classifier's, unless that is not `NEAR`.
         maps: (N, C, h, w) of the frozen encoder; None where the encoder is to be run, with gradients.
     """
 
     slices: Tensor
     organs: Tensor
     boxes: Tensor
-    taught: Tensor
+    use_mask_box: Tensor
     maps: Tensor | None
 
 
@@ -74,7 +80,7 @@ class Detections:
 
     def best(self) -> tuple[Tensor, Tensor]:
         """Of each pair the mask with the highest score: logits (N, S, S), scores (N,)."""
-        return best_of(self.logits, self.scores)
+        return select_best(self.logits, self.scores)
 
     def planes(self) -> tuple[Tensor, Tensor]:
         """Probability of each organ at each pixel (B, K, S, S), 0 where it was not sought; and its score (B, K)."""
@@ -86,17 +92,17 @@ class Detections:
         return planes, ranks
 
     def classes(self) -> Tensor:
-        """Classes (B, S, S) uint8, see `claimed`."""
-        return claimed(*self.planes())
+        """Classes (B, S, S) uint8, see `assign_classes`."""
+        return assign_classes(*self.planes())
 
 
-def best_of(logits: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+def select_best(logits: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     """Of each prompt the mask with the highest score: logits (N, S, S), scores (N,), for (N, M, S, S) and (N, M)."""
     scores, choice = scores.max(dim=1)
     return logits[torch.arange(len(choice), device=choice.device), choice], scores
 
 
-def claimed(planes: Tensor, scores: Tensor) -> Tensor:
+def assign_classes(planes: Tensor, scores: Tensor) -> Tensor:
     """Each pixel goes to the organ of the highest score among those above one half there; 0 is background.
 
     Args:
@@ -128,7 +134,7 @@ class MixModel(nn.Module):
         self.frame = Frame.of((size, size), branch.recipe)
         self.threshold = threshold
 
-    def forward(self, slices: Tensor, pointed: Tensor, asked: PromptBatch) -> dict[str, Tensor]:
+    def forward(self, slices: Tensor, map_slices: Tensor, prompts: PromptBatch) -> dict[str, Tensor]:
         """One step of training.
 
         Args:
@@ -140,17 +146,17 @@ class MixModel(nn.Module):
             "present": (B, K) logits. "cams": (L, K, S, S) in [0, 1]. "masks": (N, M, S, S) logits and "scores":
             (N, M), for the N prompts.
         """
-        last = self.classifier.maps(torch.cat([slices, pointed]))
+        last = self.classifier.maps(torch.cat([slices, map_slices]))
         present = self.classifier.logits(last[: len(slices)])
-        pointing = self._cams(last[len(slices) :], slices.shape[-1], least=FAINT)
-        _, cams = self._look(asked.slices)
+        map_cams = self._cams(last[len(slices) :], slices.shape[-1], least=FAINT)
+        _, cams = self._classify(prompts.slices)
         boxes, _ = boxes_of_cams(cams, self.threshold)
-        pairs = torch.arange(len(asked.organs), device=cams.device), asked.organs
-        taught = asked.taught | (box_overlap(boxes[pairs], asked.boxes) < NEAR)
-        boxes = torch.where(taught[:, None], asked.boxes, boxes[pairs])
-        maps = self.encode(asked.slices) if asked.maps is None else asked.maps
+        pairs = torch.arange(len(prompts.organs), device=cams.device), prompts.organs
+        use_mask_box = prompts.use_mask_box | (paired_box_iou(boxes[pairs], prompts.boxes) < NEAR)
+        boxes = torch.where(use_mask_box[:, None], prompts.boxes, boxes[pairs])
+        maps = self.encode(prompts.slices) if prompts.maps is None else prompts.maps
         logits, scores = self.decode(maps, boxes, cams[pairs])
-        return {"present": present, "cams": pointing, "masks": logits, "scores": scores}
+        return {"present": present, "cams": map_cams, "masks": logits, "scores": scores}
 
     def encode(self, slices: Tensor) -> Tensor:
         """The encoder's maps (B, C, h, w) of slices (B, 1, S, S) in [0, 1]."""
@@ -169,8 +175,8 @@ class MixModel(nn.Module):
         """
         frame = self.frame
         logits, scores = self.branch.decode(maps, frame.boxes_in(boxes), frame.masks_in(cams))
-        shown = frame.masks_out(logits.flatten(0, 1)).reshape(*logits.shape[:2], frame.height, frame.width)
-        return shown, scores.float()
+        resized = frame.masks_out(logits.flatten(0, 1)).reshape(*logits.shape[:2], frame.height, frame.width)
+        return resized, scores.float()
 
     @torch.no_grad()
     def find(self, slices: Tensor, maps: Maps | None = None, oracle: tuple[Tensor, Tensor] | None = None) -> Detections:
@@ -184,7 +190,7 @@ class MixModel(nn.Module):
             oracle: boxes (B, K, 4) of reference masks, in pixels, and where there are some (B, K): for the figure of
                 that name alone. The classifier's own boxes, and its say whether the organ is there, are then not used.
         """
-        present, cams = self._look(slices)
+        present, cams = self._classify(slices)
         boxes, sought = boxes_of_cams(cams, self.threshold)
         sought &= present >= PRESENT
         if oracle is not None:
@@ -199,7 +205,7 @@ class MixModel(nn.Module):
         encoded = self.encode(slices[wanted]) if maps is None else maps(wanted)
         given = boxes[picture, organ]
 
-        def drawn(boxes: Tensor) -> tuple[Tensor, Tensor]:
+        def decode_boxes(boxes: Tensor) -> tuple[Tensor, Tensor]:
             parts = [
                 self.decode(encoded[which[part]], boxes[part], cams[picture[part], organ[part]])
                 for part in torch.split(torch.arange(len(pairs), device=slices.device), PROMPTS_AT_ONCE)
@@ -207,26 +213,26 @@ class MixModel(nn.Module):
             logits, scores = (torch.cat(part).float() for part in zip(*parts, strict=True))
             return logits, scores
 
-        logits, scores = drawn(given)
+        logits, scores = decode_boxes(given)
         if oracle is None:
-            logits, scores = drawn(around(best_of(logits, scores)[0] > 0, given))
+            logits, scores = decode_boxes(expand_mask_boxes(select_best(logits, scores)[0] > 0, given))
         return Detections(present, cams, picture, organ, given, logits, scores)
 
     @torch.no_grad()
-    def _look(self, slices: Tensor) -> tuple[Tensor, Tensor]:
+    def _classify(self, slices: Tensor) -> tuple[Tensor, Tensor]:
         """What the classifier sees, as it will at test time: probabilities (B, K), maps in [0, 1] (B, K, S, S)."""
-        with evaluating(self.classifier):
+        with evaluation_mode(self.classifier):
             last = self.classifier.maps(slices)
             present = self.classifier.logits(last).float().sigmoid()
         return present, self._cams(last, slices.shape[-1])
 
     def _cams(self, last: Tensor, size: int, least: float = 1e-20) -> Tensor:
         """Grad-CAM on the classifier's last map (B, C, h, w), in [0, 1] on slices: (B, K, size, size)."""
-        return stretched(on_slices(self.classifier.grad_cam(last), size), least)
+        return stretch_to_unit_range(resize_cams(self.classifier.grad_cam(last), size), least)
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Let a module work as at test time for a while."""
     training = module.training
     module.eval()

@@ -32,8 +32,8 @@ from frugalseg.masks.folder import MaskFolder, Words, chosen
 from frugalseg.options import PredictOptions, SamMixPredictOptions
 from frugalseg.records.model import SamMixRecord
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
-from frugalseg.sam_mix.checkpoint import load_mix, weights_sha256
-from frugalseg.sam_mix.model import Detections, MixModel, claimed
+from frugalseg.sam_mix.checkpoint import load_mix, mix_weights_sha256
+from frugalseg.sam_mix.model import Detections, MixModel, assign_classes
 from frugalseg.sam_mix.prompts import boxes_of_masks
 from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, _written_targets, written
 
@@ -120,7 +120,7 @@ class MixPredictor(Predictor):
                 boxes = None if reference is None else self._boxes(square, reference[chunk])
                 found = self._find(images[:, None].to(self.device), boxes)
                 planes, scores = found.planes()
-                classes[chunk] = claimed(square.back(planes), scores).cpu().numpy()
+                classes[chunk] = assign_classes(square.back(planes), scores).cpu().numpy()
                 present[chunk] = found.present.float().cpu().numpy()
                 bar.advance(len(classes[chunk]))
         clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))
@@ -160,7 +160,7 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
     record = PredictionRecord(
         version=__version__,
         model=str(options.model.resolve()),
-        weights_sha256=weights_sha256(options.model),
+        weights_sha256=mix_weights_sha256(options.model),
         targets=written(predictor.targets),
         trained=predictor.trained,
         settings={

@@ -29,7 +29,7 @@ def sam_mix_options(options: PredictOptions) -> SamMixPredictOptions:
     shared = {field.name for field in fields(SamMixPredictOptions)}
     given = {field.name: getattr(options, field.name) for field in fields(PredictOptions)}
     for field in fields(PredictOptions):
-        if field.name not in shared and given[field.name] != _default(field):
+        if field.name not in shared and given[field.name] != _default_value(field):
             flag = "--" + field.name.replace("_", "-")
             raise OptionError(
                 f"{flag} {given[field.name]}: {options.model} is a run of SAM-Mix, which does not use it",
@@ -38,5 +38,5 @@ def sam_mix_options(options: PredictOptions) -> SamMixPredictOptions:
     return SamMixPredictOptions(**{name: value for name, value in given.items() if name in shared})
 
 
-def _default(field: Field[Any]) -> Any:
+def _default_value(field: Field[Any]) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()

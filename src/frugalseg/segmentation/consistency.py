@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-RAMP = 0.4
+RAMP_SHARE = 0.4
 """Share of the run over which the term grows to its full weight."""
 
 
@@ -27,8 +27,8 @@ def consistency_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return (difference / (size + 1e-5)).mean()
 
 
-def ramp(step: int, steps: int) -> float:
-    """exp(−5 (1 − t)²), t rising from 0 to 1 over the first `RAMP` of the run (arXiv 1703.01780, section B.1): an
+def sigmoid_ramp_up(step: int, steps: int) -> float:
+    """exp(−5 (1 − t)²), t rising from 0 to 1 over the first `RAMP_SHARE` of the run (arXiv 1703.01780, section B.1): an
     untrained average has nothing to teach."""
-    t = min(1.0, step / max(1.0, RAMP * steps))
+    t = min(1.0, step / max(1.0, RAMP_SHARE * steps))
     return math.exp(-5 * (1 - t) ** 2)

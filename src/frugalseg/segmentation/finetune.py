@@ -32,12 +32,18 @@ from frugalseg.models.saved import WEIGHTS, load_encoder, read_network, save_mod
 from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
-from frugalseg.segmentation.labels import masks_used, nothing_chosen, open_labelled, tell_kept, validation_rows
+from frugalseg.segmentation.labels import (
+    keep_everything,
+    make_annotation_use,
+    open_labelled,
+    report_kept,
+    validation_rows,
+)
 from frugalseg.segmentation.model import load_segmenter
-from frugalseg.segmentation.presets import Preset, chosen_preset
-from frugalseg.segmentation.pseudo import MaskRefiner, Unlabelled, pseudo_label
+from frugalseg.segmentation.presets import Preset, resolve_preset
+from frugalseg.segmentation.pseudo import MaskRefiner, UnlabelledSlices, make_pseudo_labels
 from frugalseg.segmentation.record import check_encoder, scan_roles
-from frugalseg.segmentation.task import FinetuneTask, TrainingSet
+from frugalseg.segmentation.task import FinetuneTask, FinetuneTrainingSet
 from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
@@ -86,7 +92,7 @@ class FineTuning:
                 f"--backbone {options.backbone}: the encoder is one of {encoder.backbone}", "leave out --backbone"
             )
         fabric = make_fabric(options.device, options.precision)
-        preset = chosen_preset(options, encoder.context if encoder else None)
+        preset = resolve_preset(options, encoder.context if encoder else None)
         usable = store.slices[store.middle(options.middle_fraction)]
         labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
@@ -97,7 +103,7 @@ class FineTuning:
                 "unlabelled to learn from; this is trained as --preset robust"
             )
             options = replace(options, preset="robust", rounds=None, refine=None)
-            preset = chosen_preset(options, encoder.context if encoder else None)
+            preset = resolve_preset(options, encoder.context if encoder else None)
         elif preset.semi != "none" and len(unlabelled) == 0:
             warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
         trained = labelled if preset.semi == "none" else others
@@ -105,8 +111,8 @@ class FineTuning:
         source = SliceSource(store, fabric.device, with_labels=True, rows=rows, context=preset.context)
         backbone = encoder.backbone if encoder else options.backbone
         training = cls(options, preset, store, split, source, labelled, unlabelled, backbone, encoder, fabric)
-        training.start_network(options)  # weights that do not fit are told before the folder is taken
-        return replace(training, options=_resumable(options))
+        training.build_start_network(options)  # weights that do not fit are told before the folder is taken
+        return replace(training, options=_resume_rounds(options))
 
     def identity(self) -> dict[str, str]:
         """Hashes of the store, the split and the encoder."""
@@ -144,10 +150,10 @@ class FineTuning:
 
     def train(self, options: FinetuneOptions, run: RunFolder, teacher: RunFolder | None) -> None:
         """One training, from the labels and what `teacher` makes of the rest."""
-        preset = chosen_preset(options, self.encoder.context if self.encoder else None)
-        training = TrainingSet(self.labelled, self._unlabelled(options, preset, teacher))
+        preset = resolve_preset(options, self.encoder.context if self.encoder else None)
+        training = FinetuneTrainingSet(self.labelled, self._unlabelled(options, preset, teacher))
         torch.manual_seed(options.seed)
-        network, published = self.start_network(options)
+        network, published = self.build_start_network(options)
         task = FinetuneTask(options, preset, network, self.store, self.split, self.source, training)
         scans = int(self.store.slices.loc[self.labelled, "case"].nunique())
         beside = f" and {pluralize(len(self.unlabelled), 'unlabelled one')}" if training.unlabelled is not None else ""
@@ -159,13 +165,13 @@ class FineTuning:
         plan = Plan(task.steps, task.interval, options.seed, preset.clip, options.checkpoint_minutes)
         train_and_save(task, plan, self.fabric, run, lambda: self._save(run, options, task, published))
 
-    def start_network(self, options: FinetuneOptions) -> tuple[Segmenter, PublishedWeights | None]:
+    def build_start_network(self, options: FinetuneOptions) -> tuple[Segmenter, PublishedWeights | None]:
         """The network to start from, and where published weights came from.
 
         Raises:
             RunError, OptionError: an encoder or published weights that do not fit the network.
         """
-        preset = chosen_preset(options, self.encoder.context if self.encoder else None)
+        preset = resolve_preset(options, self.encoder.context if self.encoder else None)
         norm = choose_norm(self.backbone, options.norm, preset.norm)
         classes, inputs = len(self.store.targets), inputs_of(preset.context)
         network = build_segmenter(self.backbone, classes, norm, preset.dropout, inputs=inputs)
@@ -177,18 +183,20 @@ class FineTuning:
             return network, load_published(network.encoder, self.backbone, options.weights)
         return network, None
 
-    def _unlabelled(self, options: FinetuneOptions, preset: Preset, teacher: RunFolder | None) -> Unlabelled | None:
+    def _unlabelled(
+        self, options: FinetuneOptions, preset: Preset, teacher: RunFolder | None
+    ) -> UnlabelledSlices | None:
         if preset.semi == "none" or len(self.unlabelled) == 0:
             return None
         if teacher is None:
-            return Unlabelled(self.unlabelled)
+            return UnlabelledSlices(self.unlabelled)
         record = read_network(SegmenterRecord, teacher.path)
         model = load_segmenter(teacher.path, record)
         keep = [record.keep[organ] for organ in record.targets]
         anew = "" if self.refiner is None else f", refined by {options.refine}"
         say(f"labelling {pluralize(len(self.unlabelled), 'slice')} with {teacher.path}{anew}")
         model = model.to(self.source.device)
-        return pseudo_label(
+        return make_pseudo_labels(
             *(model, self.store, self.source, self.unlabelled, keep, options.precision, options.out, self.refiner)
         )
 
@@ -197,14 +205,14 @@ class FineTuning:
     ) -> None:
         """Write the best model, and with it what predicting and judging it needs to know."""
         best = load_best(run, task, task.steps)
-        task.judged.eval()
+        task.evaluated_model.eval()
         if best.score is None:
-            keep = nothing_chosen(self.store.targets)
+            keep = keep_everything(self.store.targets)
         else:
-            keep = task.validation.worth_keeping(task.judged, task.preset.keep)
+            keep = task.validation.choose_keep(task.evaluated_model, task.preset.keep)
             if len(task.preset.keep) > 1:
-                tell_kept(keep)
-        save_model(run.path, task.judged, self._record(options, task, published, keep, best))
+                report_kept(keep)
+        save_model(run.path, task.evaluated_model, self._record(options, task, published, keep, best))
 
     def _record(
         self,
@@ -225,7 +233,7 @@ class FineTuning:
             norm=choose_norm(self.backbone, options.norm, task.preset.norm),
             context=task.preset.context,
             published_weights=published or (self.encoder.published_weights if self.encoder else None),
-            parameters=sum(p.numel() for p in task.judged.parameters()),
+            parameters=sum(p.numel() for p in task.evaluated_model.parameters()),
             targets=self.store.targets,
             preprocessing=self.store.preprocessing,
             keep=keep,
@@ -233,7 +241,7 @@ class FineTuning:
             validation_dice=best.score,
             pseudo_labels_refined_by=self.refiner.record if self.refiner and semi else None,
             annotation=SegmenterAnnotation(
-                **asdict(masks_used(options, self.store, self.labelled, task.validation.cases)),
+                **asdict(make_annotation_use(options, self.store, self.labelled, task.validation.cases)),
                 unlabelled_slices=len(self.unlabelled) if semi else 0,
                 unlabelled_scans=len(unseen),
                 pretraining=self.encoder.annotation if self.encoder else None,
@@ -242,7 +250,7 @@ class FineTuning:
         )
 
 
-def _resumable(options: FinetuneOptions) -> FinetuneOptions:
+def _resume_rounds(options: FinetuneOptions) -> FinetuneOptions:
     """A self-training stopped in an early round has a checkpoint there, and none of its own to be resumed from."""
     begun = options.resume == "yes" and (options.out / "rounds").is_dir()
     return replace(options, resume="auto") if begun else options

@@ -57,7 +57,7 @@ def validation_rows(store: SliceStore, split: Split) -> npt.NDArray[np.int64]:
     return store.slices.index[store.slices["patient"].isin(split.validation)].to_numpy(np.int64)
 
 
-def nothing_chosen(targets: Iterable[str]) -> dict[str, Keep]:
+def keep_everything(targets: Iterable[str]) -> dict[str, Keep]:
     """What is kept of each mask where no validation patient could choose; warns of it."""
     warnings.warn(
         "no validation patient has labels of a target: the last step's model is kept, and nothing was chosen",
@@ -66,12 +66,12 @@ def nothing_chosen(targets: Iterable[str]) -> dict[str, Keep]:
     return dict.fromkeys(targets, "all")
 
 
-def tell_kept(keep: Mapping[str, Keep]) -> None:
+def report_kept(keep: Mapping[str, Keep]) -> None:
     """Say what validation patients chose to keep of each mask."""
     say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
 
 
-def masks_used(
+def make_annotation_use(
     options: LabelOptions, store: SliceStore, labelled: npt.NDArray[np.int64], validation: Mapping[str, Sized]
 ) -> AnnotationUse:
     """The masks that a training used, for its record.

@@ -22,14 +22,14 @@ class Loss(Protocol):
         """The parts of the loss, and their sum."""
 
 
-def with_background(logits: Tensor) -> Tensor:
+def add_background(logits: Tensor) -> Tensor:
     """(B, C, H, W) → (B, C + 1, H, W) with the background's 0 in front, in float32."""
     return F.pad(logits.float(), (0, 0, 0, 0, 1, 0))
 
 
 def probabilities(logits: Tensor) -> Tensor:
     """(B, C, H, W) logits → probabilities of the C classes, in [0, 1]; the background has the rest."""
-    return with_background(logits).softmax(dim=1)[:, 1:]
+    return add_background(logits).softmax(dim=1)[:, 1:]
 
 
 def make_loss(name: LossName) -> Loss:
@@ -54,7 +54,7 @@ def make_loss(name: LossName) -> Loss:
             one_hot = F.one_hot(classes.long(), logits.shape[1] + 1).movedim(-1, 1)[:, 1:]
             parts["dice_loss"] = soft_dice_loss(probabilities(logits), one_hot, w.unsqueeze(1), over, smooth)
         if not per_slice:
-            pixel_ce = F.cross_entropy(with_background(logits), classes.long(), reduction="none")
+            pixel_ce = F.cross_entropy(add_background(logits), classes.long(), reduction="none")
             parts["ce_loss"] = (w * pixel_ce).sum() / w.sum().clamp(min=1)
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 

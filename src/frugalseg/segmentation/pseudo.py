@@ -19,9 +19,9 @@ from frugalseg.engine.device import autocast
 from frugalseg.masks.components import clean
 from frugalseg.options import Keep, Precision
 from frugalseg.records.model import PromptableModel
-from frugalseg.segmentation.losses import with_background
+from frugalseg.segmentation.losses import add_background
 
-CHUNK = 32
+SLICES_AT_ONCE = 32
 
 
 class MaskRefiner(Protocol):
@@ -36,7 +36,7 @@ class MaskRefiner(Protocol):
 
 
 @dataclass(frozen=True)
-class Unlabelled:
+class UnlabelledSlices:
     """Slices whose masks may not be used, and what stands in their place.
 
     Attributes:
@@ -66,7 +66,7 @@ class Unlabelled:
 
 
 @torch.inference_mode()
-def pseudo_label(
+def make_pseudo_labels(
     model: nn.Module,
     store: SliceStore,
     source: SliceSource,
@@ -75,7 +75,7 @@ def pseudo_label(
     precision: Precision,
     folder: Path,
     refiner: MaskRefiner | None = None,
-) -> Unlabelled:
+) -> UnlabelledSlices:
     """Let a model label these slices, scan by scan.
 
     A pixel's confidence is the probability of its class less that of the second best, in [0, 1]. What
@@ -90,21 +90,21 @@ def pseudo_label(
         folder: where the result may lie on the disk while it is needed: as much as the store, it may not fit in memory.
         refiner: refines what is left.
     """
-    classes, confidence = (_on_disk((len(rows), store.size, store.size), folder) for _ in range(2))
+    classes, confidence = (_make_disk_array((len(rows), store.size, store.size), folder) for _ in range(2))
     case = store.slices.loc[rows, "case"].to_numpy(str)
     for scan in np.unique(case):
-        mine = np.flatnonzero(case == scan)
-        mine = mine[np.argsort(store.slices.loc[rows[mine], "z"].to_numpy())]
-        found, sure = _predict(model, source, torch.from_numpy(rows[mine]), precision)
-        cleaned = clean(found.copy(), keep)
+        slices_of_scan = np.flatnonzero(case == scan)
+        slices_of_scan = slices_of_scan[np.argsort(store.slices.loc[rows[slices_of_scan], "z"].to_numpy())]
+        predicted, confident = _predict(model, source, torch.from_numpy(rows[slices_of_scan]), precision)
+        cleaned = clean(predicted.copy(), keep)
         if refiner is not None:
-            cleaned = refiner(str(scan), rows[mine], cleaned)
-        sure[cleaned != found] = 255
-        classes[mine], confidence[mine] = cleaned, sure
-    return Unlabelled(rows, torch.from_numpy(classes), torch.from_numpy(confidence))
+            cleaned = refiner(str(scan), rows[slices_of_scan], cleaned)
+        confident[cleaned != predicted] = 255
+        classes[slices_of_scan], confidence[slices_of_scan] = cleaned, confident
+    return UnlabelledSlices(rows, torch.from_numpy(classes), torch.from_numpy(confidence))
 
 
-def _on_disk(shape: tuple[int, ...], folder: Path) -> npt.NDArray[np.uint8]:
+def _make_disk_array(shape: tuple[int, ...], folder: Path) -> npt.NDArray[np.uint8]:
     """An array of zeros in a file that goes when the array does."""
     with TemporaryFile(dir=folder) as file:
         return np.memmap(file, np.uint8, "w+", shape=shape)
@@ -115,10 +115,10 @@ def _predict(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Classes and confidence (0…255) of these slices, each (Z, S, S)."""
     classes, confidence = [], []
-    for chunk in torch.split(rows, CHUNK):
+    for chunk in torch.split(rows, SLICES_AT_ONCE):
         with autocast(precision, source.device):
             logits = model(source.gather(chunk).images)
-        best = with_background(logits).softmax(dim=1).topk(2, dim=1)
+        best = add_background(logits).softmax(dim=1).topk(2, dim=1)
         classes.append(best.indices[:, 0].to(torch.uint8).cpu())
         margin = best.values[:, 0] - best.values[:, 1]
         confidence.append((margin * 255).round().to(torch.uint8).cpu())

@@ -22,13 +22,17 @@ def check_encoder(encoder: EncoderRecord | None, store: SliceStore, split: Split
         return
     held_out = {*split.validation, *split.test}
     leaked = store.fingerprints(held_out) & set(encoder.fingerprints)
-    taught = encoder.annotation.organ_present_labels
-    if leaked and (taught or not transductive):
+    uses_labels = encoder.annotation.organ_present_labels
+    if leaked and (uses_labels or not transductive):
         names = sorted(scan.case for scan in store.record.scans if scan.fingerprint in leaked)
         raise SplitError(
             f"the encoder was pre-trained on scans that are held out here: {', '.join(names[:5])}",
             "pre-train and fine-tune with the same split"
-            + (", since the encoder was trained on image-level labels of theirs" if taught else ", or --transductive"),
+            + (
+                ", since the encoder was trained on image-level labels of theirs"
+                if uses_labels
+                else ", or --transductive"
+            ),
         )
     if encoder.preprocessing.intensity != store.intensity:
         raise OptionError(

@@ -18,18 +18,18 @@ from frugalseg.engine.loop import Task, steps_and_interval
 from frugalseg.models.registry import inputs_of
 from frugalseg.options import FinetuneOptions
 from frugalseg.records.split import Split
-from frugalseg.segmentation.consistency import consistency_loss, ramp
+from frugalseg.segmentation.consistency import consistency_loss, sigmoid_ramp_up
 from frugalseg.segmentation.ema import EMAModel
 from frugalseg.segmentation.losses import make_loss, probabilities
-from frugalseg.segmentation.presets import Preset, make_optimizer, make_schedule
-from frugalseg.segmentation.pseudo import Unlabelled
+from frugalseg.segmentation.presets import Preset, make_schedule
+from frugalseg.segmentation.pseudo import UnlabelledSlices
 from frugalseg.segmentation.validate import ValidationSet
 
-VALIDATIONS = 20
+REPORTS = 20
 
 
 @dataclass(frozen=True)
-class TrainingSet:
+class FinetuneTrainingSet:
     """What one training learns from.
 
     Attributes:
@@ -38,7 +38,7 @@ class TrainingSet:
     """
 
     labelled: npt.NDArray[np.int64]
-    unlabelled: Unlabelled | None = None
+    unlabelled: UnlabelledSlices | None = None
 
 
 class FinetuneTask(Task):
@@ -62,25 +62,23 @@ class FinetuneTask(Task):
         store: SliceStore,
         split: Split,
         source: SliceSource,
-        training: TrainingSet,
+        training: FinetuneTrainingSet,
     ) -> None:
         self.options, self.preset, self.training, self.source = options, preset, training, source
-        self.averaged = EMAModel(network, preset.decay) if preset.decay is not None else None
+        self.ema = EMAModel(network, preset.ema_decay) if preset.ema_decay is not None else None
         self.network, self.size = network, store.size
-        self.model = self.averaged or network
-        self.judged = self.averaged.average if self.averaged else network
-        self.validation = ValidationSet.of(store, split.validation, source, options.precision)
+        self.model = self.ema or network
+        self.evaluated_model = self.ema.average if self.ema else network
+        self.validation = ValidationSet.from_store(store, split.validation, source, options.precision)
         self.augment = Augment(preset.augment) if preset.augment else None
         self.loss = make_loss(preset.loss)
         self.steps_per_epoch = len(self._labelled_batches(0))
         # Lengths in epochs mean those of a training on the labels alone, so that all ways of training are equally long.
         epoch = len(shuffled_batches(training.labelled, options.batch_size, options.seed, 0))
         steps = options.steps or (None if options.epochs else preset.steps)
-        self.steps, self.interval = steps_and_interval(
-            epoch, steps, options.epochs or preset.epochs, reports=VALIDATIONS
-        )
+        self.steps, self.interval = steps_and_interval(epoch, steps, options.epochs or preset.epochs, reports=REPORTS)
         self.interval = options.validate_every or self.interval
-        self.optimizer = make_optimizer(preset, network.parameters(), options.lr)
+        self.optimizer = preset.make_optimizer(network.parameters(), options.lr)
         self.scheduler = make_schedule(preset, self.optimizer, self.steps, epoch)
 
     def batches(self, epoch: int) -> list[Tensor]:
@@ -113,23 +111,23 @@ class FinetuneTask(Task):
         the network, on recoloured slices, is from the average, which sees the colours as they are."""
         if self.augment is not None:
             batch = self.augment.move(batch)
-        taught = self.preset.semi == "mean-teacher" and self.averaged is not None
-        teacher = self._teacher(batch.images) if taught else None
+        taught = self.preset.semi == "mean-teacher" and self.ema is not None
+        teacher = self._teacher_probabilities(batch.images) if taught else None
         if self.augment is not None:
             batch = self.augment.recolour(batch)
         assert batch.labels is not None
         logits = model(batch.images)
         parts = self.loss(logits, batch.labels, batch.weights)
         if teacher is not None:
-            weight = ramp(self.scheduler.last_epoch, self.steps)
+            weight = sigmoid_ramp_up(self.scheduler.last_epoch, self.steps)
             parts["consistency"] = consistency_loss(probabilities(logits), teacher)
             parts["loss"] = parts["loss"] + weight * parts["consistency"]
         return parts
 
     @torch.no_grad()
-    def _teacher(self, images: Tensor) -> Tensor:
+    def _teacher_probabilities(self, images: Tensor) -> Tensor:
         with autocast(self.options.precision, images.device):
-            return probabilities(self.judged(images))
+            return probabilities(self.evaluated_model(images))
 
     def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]]:
         """The segmenter on a batch."""
@@ -137,9 +135,9 @@ class FinetuneTask(Task):
 
     def after_step(self, step: int) -> None:
         """Move the average."""
-        if self.averaged is not None:
-            self.averaged.update()
+        if self.ema is not None:
+            self.ema.update()
 
     def validate(self) -> dict[str, float]:
         """Dice per volume on the validation patients."""
-        return self.validation.dice(self.judged)
+        return self.validation.dice(self.evaluated_model)

@@ -16,9 +16,9 @@ from frugalseg.engine.device import autocast
 from frugalseg.engine.progress import progress
 from frugalseg.masks.components import clean
 from frugalseg.options import Keep, Precision
-from frugalseg.segmentation.losses import with_background
+from frugalseg.segmentation.losses import add_background
 
-CHUNK = 32
+SLICES_AT_ONCE = 32
 
 
 def dice_per_class(predicted: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8], classes: int) -> list[float]:
@@ -50,7 +50,7 @@ class ValidationSet:
     precision: Precision
 
     @classmethod
-    def of(
+    def from_store(
         cls, store: SliceStore, patients: tuple[str, ...], source: SliceSource, precision: Precision
     ) -> ValidationSet:
         """All labelled scans of `patients`."""
@@ -64,16 +64,16 @@ class ValidationSet:
     def predict(self, model: nn.Module, case: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         """Predicted and reference classes of one volume, (Z, S, S)."""
         predicted, reference = [], []
-        for rows in torch.split(self.cases[case], CHUNK):
+        for rows in torch.split(self.cases[case], SLICES_AT_ONCE):
             batch = self.source.gather(rows)
             assert batch.labels is not None
             with autocast(self.precision, self.source.device):
                 logits = model(batch.images)
-            predicted.append(with_background(logits).argmax(dim=1).to(torch.uint8).cpu().numpy())
+            predicted.append(add_background(logits).argmax(dim=1).to(torch.uint8).cpu().numpy())
             reference.append(batch.labels.cpu().numpy())
         return np.concatenate(predicted), np.concatenate(reference)
 
-    def pluralize(self, title: str) -> Iterator[str]:
+    def _iterate_cases(self, title: str) -> Iterator[str]:
         """The cases, one after the other, and how far it is."""
         with progress(title, len(self.cases), "scans") as bar:
             for case in self.cases:
@@ -82,16 +82,16 @@ class ValidationSet:
 
     def dice(self, model: nn.Module) -> dict[str, float]:
         """Mean Dice of each organ over the volumes that hold or are given it, and "dice", their mean."""
-        table = [self._dice(*self.predict(model, case)) for case in self.pluralize("validation")]
+        table = [self._dice(*self.predict(model, case)) for case in self._iterate_cases("validation")]
         return self._means(np.array(table, dtype=float).reshape(-1, len(self.store.targets)))
 
-    def worth_keeping(self, model: nn.Module, candidates: Sequence[Keep]) -> dict[str, Keep]:
+    def choose_keep(self, model: nn.Module, candidates: Sequence[Keep]) -> dict[str, Keep]:
         """Organ → the candidate with the highest mean Dice on these volumes; of equals the first."""
         organs = list(self.store.targets)
         if len(candidates) == 1:
             return dict.fromkeys(organs, candidates[0])
         dice = np.zeros((len(candidates), len(organs)))
-        for case in self.pluralize("choosing the post-processing"):
+        for case in self._iterate_cases("choosing the post-processing"):
             predicted, reference = self.predict(model, case)
             for row, keep in zip(dice, candidates, strict=True):
                 row += np.nan_to_num(self._dice(clean(predicted.copy(), [keep] * len(organs)), reference))

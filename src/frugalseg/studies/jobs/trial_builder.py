@@ -12,7 +12,7 @@ from frugalseg.engine.files import sha256, write_json
 from frugalseg.engine.run import NOT_SCIENCE, plain
 from frugalseg.errors import OptionError
 from frugalseg.options import EvaluateOptions, PretrainOptions
-from frugalseg.pretraining.methods import chosen_method, reads_superpixels
+from frugalseg.pretraining.methods import reads_superpixels, resolve_method
 from frugalseg.studies.jobs.datasets import StudyDataset, scans_to_segment, tested_scans
 from frugalseg.studies.jobs.equivalent_runs import EquivalentRuns
 from frugalseg.studies.jobs.job import EvaluatedJob, MakesMasks, ModelJob, PretrainJob, TestJob, short_hash, slug
@@ -256,7 +256,7 @@ class TrialBuilder:
 
 def _content_of_pretraining(options: PretrainOptions) -> dict[str, object]:
     """What shapes a pre-training beside its options."""
-    method = chosen_method(options)
+    method = resolve_method(options)
     content: dict[str, object] = {
         "recipe": asdict(method.recipe),
         "head": None if method.head is None else asdict(method.head),

@@ -11,7 +11,7 @@ from frugalseg.engine.device import check_name
 from frugalseg.errors import FrugalsegError, OptionError
 from frugalseg.options import PretrainOptions
 from frugalseg.options.renamed import present_name, present_value
-from frugalseg.pretraining.methods import OF_SOME_METHODS, chosen_method
+from frugalseg.pretraining.methods import METHOD_OPTIONS, resolve_method
 from frugalseg.studies.plan.options import PRETRAIN, CommandOptions, Values, of_plan
 from frugalseg.studies.plan.yaml_source import YamlValue, without_flags
 
@@ -115,8 +115,8 @@ def _of_use(command: CommandOptions, shared: Values, values: Values) -> Values:
     if command is not PRETRAIN:
         return shared
     named = {key: v for key, v in {**shared, **values}.items() if key in {"method", "recipe"}}
-    reads = chosen_method(of_plan(PretrainOptions, named)).reads
-    return {key: value for key, value in shared.items() if key in reads or key not in OF_SOME_METHODS}
+    reads = resolve_method(of_plan(PretrainOptions, named)).reads
+    return {key: value for key, value in shared.items() if key in reads or key not in METHOD_OPTIONS}
 
 
 def build(kind: type[Any], given: Mapping[str, YamlValue], entry: YamlValue, **values: Any) -> Any:

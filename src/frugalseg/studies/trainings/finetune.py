@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from frugalseg.engine.files import sha256
 from frugalseg.errors import OptionError
 from frugalseg.models.registry import BACKBONES
 from frugalseg.options import FinetuneOptions, PredictOptions, PretrainOptions
-from frugalseg.segmentation.presets import PRESETS, chosen_preset
+from frugalseg.segmentation.presets import PRESETS, resolve_preset
 from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MethodPlan, Training
 from frugalseg.studies.plan.method_parts import Shared, own_backbones, own_budgets, own_note
@@ -69,7 +69,7 @@ class Finetune(Training):
 
     def content(self, options: FinetuneOptions) -> dict[str, object]:
         """See `Training.content`."""
-        content: dict[str, object] = {"preset_content": asdict(PRESETS[options.preset])}
+        content: dict[str, object] = {"preset_content": PRESETS[options.preset].content()}
         if options.weights is not None:
             content["weights"] = sha256(options.weights)
         if options.refine is not None:
@@ -105,7 +105,7 @@ def _check_finetuning(given: YamlValue | None, entry: YamlValue, finetune: Value
     """What `finetune` would only find when the job runs; `given` are the method's own options, `entry` the method."""
     context = None if pretrain is None else pretrain.get("context") or 0
     try:
-        chosen_preset(of_plan(FinetuneOptions, finetune), context)
+        resolve_preset(of_plan(FinetuneOptions, finetune), context)
     except OptionError as error:
         raise where({} if given is None else given.mapping(), entry, error) from None
 
