@@ -133,7 +133,7 @@ def test_single_scan_is_an_error_for_polycl_s():
 
 def test_one_slice_alone_has_no_random_pair():
     table, _ = table_of([0], [[1]])
-    with pytest.raises(SplitError, match="one slice only"):
+    with pytest.raises(SplitError, match="only one slice"):
         table.draw("random-pairs", np.random.default_rng(0))
 
 

@@ -179,7 +179,7 @@ def test_only_training_patients_are_drawn_and_organ_methods_use_labelled_scans(s
     split = store.split()
     everyone = store.slices.loc[select_training_slices(store, split, options(store, tmp_path, method="polycl-s"))]
     assert set(everyone["patient"]) == set(split.train)
-    with pytest.warns(UserWarning, match="3 unlabelled scans are left out"):
+    with pytest.warns(UserWarning, match="3 unlabelled scans are not used"):
         rows = select_training_slices(store, split, options(store, tmp_path, method="polycl-m"))
     assert set(store.slices.loc[rows, "patient"]) == {p for p in split.train if p < "scan_06"}
 
@@ -230,7 +230,7 @@ def test_slices_without_a_partner_are_mentioned_once(store, tmp_path, monkeypatc
     )
     for epoch in (0, 0, 1, 0):
         task.batches(epoch)
-    assert capsys.readouterr().err.count("left out as anchors: 1 slice to which") in (1, 2)
+    assert capsys.readouterr().err.count("not used as anchors: 1 slice without") in (1, 2)
     assert first not in torch.cat(task.batches(0))[:, 0].tolist()
 
 
@@ -302,7 +302,7 @@ def test_schedules_move_within_an_epoch_polycl_restarts_and_the_others_end_at_no
     ("changes", "error", "said"),
     [
         ({"method": "simclr", "batch_size": 500}, OptionError, "--batch-size 500 is more than the"),
-        ({"method": "simclr", "augment": "none"}, OptionError, "the same picture"),
+        ({"method": "simclr", "augment": "none"}, OptionError, "would be identical"),
         ({"method": "polycl-s-batch", "batch_size": 6}, OptionError, "too small for 4 slices"),
         ({"method": "gcl", "batch_size": 6}, OptionError, "gcl takes 4 slices of each scan"),
         ({"method": "gcl", "middle_fraction": 0.2}, SplitError, "0 training scans have four slices"),

@@ -61,7 +61,7 @@ class RunFacts:
         return list(dict.fromkeys(name for r in self.records for name, value in r.items() if _number(value)))
 
     @property
-    def is_collapsed(self) -> bool:
+    def collapsed(self) -> bool:
         """Whether the probe saw, at its last look, an encoder that embeds all slices alike."""
         _, values = self.curve("uniformity")
         return bool(values) and is_collapsed({"uniformity": values[-1]})

@@ -1,7 +1,7 @@
-"""What is trained: a network with what its method needs beside it, and the loss on a batch.
+"""What is trained: a network, further modules that its method needs, and the loss on a batch.
 
-A learner's `forward` is the only thing that processes share work on, so it holds every pass through a network; its
-`losses` turns what comes out into the loss. All that changes from step to step is in its state.
+Only a learner's `forward` is distributed over processes, so every pass through a network happens there; its `losses`
+computes the loss from the outputs. Everything that changes from step to step is in its state.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Learner(nn.Module, ABC):
     """A network in training.
 
     Attributes:
-        network: what training is for; its encoder is what fine-tuning takes.
-        views: into how many equal parts the images of a step fall, which a batch norm must not mix.
+        network: the network to train; fine-tuning starts from its encoder.
+        views: number of equal parts of a step's images that batch norms must not mix.
     """
 
     def __init__(self, network: ProjectionNet, views: int) -> None:
@@ -35,34 +35,34 @@ class Learner(nn.Module, ABC):
         self.network, self.views = network, views
 
     def forward(self, images: Tensor) -> Any:
-        """(N, C, S, S) in [0, 1], view after view → what `losses` takes; here the network's vectors, (N, D)."""
+        """(N, C, S, S) in [0, 1], view after view → outputs for `losses`; here the network's vectors, (N, D)."""
         return torch.cat([self.network(part) for part in group_into_passes(self.network, images.chunk(self.views))])
 
     @property
     def only_embeds(self) -> bool:
-        """Whether `forward` turns images into the network's vectors and does nothing else."""
+        """Whether `forward` only computes the network's vectors of the images."""
         return type(self).forward is Learner.forward
 
     @abstractmethod
     def losses(
         self, outputs: Any, metadata: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """The loss of one process's share of a batch under "loss", and what else is worth a curve.
+        """The loss of one process's share of a batch under "loss", and other figures to log.
 
         Args:
-            outputs: what `forward` gave for N images.
+            outputs: of `forward` for N images.
             facts: of all slices of the store.
-            rows: (N,) the images' slices.
-            superpixels: (B, S, S) of the B slices that were drawn, for methods that read them from the store.
+            rows: (N,) rows of the store of the images' slices.
+            superpixels: (B, S, S) of the B drawn slices, for methods that read them from the store.
         """
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """What follows the optimiser's step number `step`."""
+        """Called after the optimiser's step number `step`."""
 
 
 class TripletLearner(Learner):
-    """PolyCL as published: images stacked as anchors, positives, negatives; nothing else in the batch matters."""
+    """PolyCL as published: images stacked as anchors, positives, negatives; each triplet is compared on its own."""
 
     def __init__(self, network: ProjectionNet, tau: float) -> None:
         super().__init__(network, views=3)
@@ -77,15 +77,15 @@ class TripletLearner(Learner):
 
 
 class InBatchLearner(Learner):
-    """The one contrastive loss over all embeddings of the batch, of every process.
+    """`contrastive_loss` over all embeddings of the batch, those of all processes.
 
     Args:
-        network: the network.
-        rule: gives P and D.
-        options: of the rule.
+        network: the network to train.
+        rule: returns P and D.
+        options: for the rule.
         tau: temperature.
-        views: how many times each slice is seen.
-        one_by_one: whether positives are compared with the negatives alone (`loss.contrastive_loss`).
+        views: number of views of each slice.
+        one_by_one: whether each positive is compared with negatives only (`loss.contrastive_loss`).
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class InBatchLearner(Learner):
 
 
 class ClassificationLearner(Learner):
-    """Supervised: the head has one logit an organ. The fair rival of methods that know which organs are present."""
+    """Supervised classification, one logit for each organ: the control for methods that use image-level labels."""
 
     def __init__(self, network: ProjectionNet) -> None:
         super().__init__(network, views=1)

@@ -1,6 +1,6 @@
-"""Every pre-training method, by name: what it draws, how many views, who attracts whom, and its defaults.
+"""The registry of pre-training methods: sampler, views, pair rule, head and defaults of each.
 
-To add one: a line in `METHODS`, its name in `options.PretrainOptions`, and whatever rule, sampler or learner is new.
+To add one: an entry in `METHODS`, its name in `options.PretrainOptions`, and the rule, sampler or learner if new.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from frugalseg.pretraining.views import ONE_VIEW, TWO_VIEWS, VIEW_GROUPS
 
 Annotation = Literal["none", "image-level labels, every training slice"]
 IMAGE_LEVEL: Annotation = "image-level labels, every training slice"
-"""A label that must be known for every slice trained on: this is annotation too."""
+"""Needed for every slice trained on; this is annotation too."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Head:
 
     Attributes:
         hidden: units of the hidden layer; None for a single linear layer.
-        dim: length of its vectors; None for one number an organ.
+        dim: length of its vectors; None for one number for each organ.
         batch_norm: whether the hidden layer has a batch norm.
     """
 
@@ -43,7 +43,7 @@ class Head:
     batch_norm: bool = False
 
     def build(self, embedding_dim: int, organs: int) -> nn.Module:
-        """From an encoder's embedding of this length."""
+        """The head for an encoder's embedding of this length."""
         dim = organs if self.dim is None else self.dim
         if self.hidden is None:
             return linear_head(embedding_dim, dim)
@@ -53,7 +53,7 @@ class Head:
 
 @dataclass(frozen=True)
 class LearnerSettings:
-    """What a learner is built for: the options, the temperature, the steps of the run, and the views of a slice."""
+    """What a learner is built from: the options, the temperature, the steps of the run, and the views of each slice."""
 
     options: PretrainOptions
     tau: float
@@ -73,7 +73,7 @@ SUPERCL_OPTIONS = (
     "intra_weight",
     "inter_weight",
 )
-"""Options of supercl alone."""
+"""Options of supercl only."""
 
 METHOD_OPTIONS = (
     "temperature",
@@ -86,7 +86,7 @@ METHOD_OPTIONS = (
     "momentum",
     *SUPERCL_OPTIONS,
 )
-"""Options that some methods have no use for; given to one of those they are an error."""
+"""Options that only some methods use; with any other method they are refused."""
 
 LearnerFactory = Callable[[ProjectionNet, LearnerSettings], Learner]
 
@@ -98,18 +98,18 @@ class Method:
     Attributes:
         summary: the idea in one line.
         source: where it was published.
-        annotation: what people must have labelled for it, beyond the scans.
+        annotation: which human labels it needs.
         sampler: which slices make a batch.
-        views: how many copies of every drawn slice are embedded.
-        changes: how they may be changed at random: name → what makes the changes, given the side of the slices.
-        learner: what is trained, with the loss.
+        views: how many views of every drawn slice are embedded.
+        augmentations: allowed random augmentations: name → builder, given the side of the slices in pixels.
+        learner: builds what is trained, with the loss.
         head: its projection head; None for PolyCL's, a linear layer to 256.
-        own_head: whether its loss needs vectors of this head's length, so that it can take no other's.
+        own_head: whether its loss needs this head, so that `--recipe` cannot replace it.
         recipe: its defaults.
-        across: what the training slices must differ in for the method to mean anything.
-        least_batch: fewest slices that give each other negatives.
-        least_share: fewest slices of one process, where batch norms of vectors need several.
-        reads: of the options that only some methods have (`METHOD_OPTIONS`), those that change this one.
+        must_differ_in: what the training slices must differ in for the method to learn anything.
+        min_batch: smallest batch with negatives.
+        min_per_process: fewest slices of a process, where batch norms of vectors need several.
+        reads: those of `METHOD_OPTIONS` that this method uses.
     """
 
     summary: str
@@ -273,7 +273,7 @@ METHODS: dict[str, Method] = {
         must_differ_in="scans",
     ),
     "moco": Method(
-        summary="a slice finds its other view, seen by a slow copy of the network, among a queue of earlier slices",
+        summary="a slice finds its other view, embedded by a momentum copy, among a queue of earlier slices",
         source="MoCo v2 (arXiv 1911.05722, 2003.04297)",
         sampler=samplers.shuffled_slices,
         views=2,
@@ -285,7 +285,7 @@ METHODS: dict[str, Method] = {
         reads=frozenset({"temperature", "queue_size", "momentum"}),
     ),
     "byol": Method(
-        summary="a slice predicts how a slow copy of the network sees its other view; no negatives",
+        summary="a slice predicts how a momentum copy of the network embeds its other view; no negatives",
         source="BYOL (arXiv 2006.07733)",
         own_head=True,
         sampler=samplers.shuffled_slices,
@@ -298,7 +298,7 @@ METHODS: dict[str, Method] = {
         reads=frozenset({"momentum"}),
     ),
     "supercl": Method(
-        summary="slices at about the same height, or of alike superpixel maps, attract; so do pixels of one superpixel",
+        summary="slices at about the same height or of similar superpixel maps attract; so do pixels of a superpixel",
         source="SuperCL (arXiv 2504.14737)",
         sampler=samplers.shuffled_slices,
         views=4,
@@ -310,7 +310,7 @@ METHODS: dict[str, Method] = {
         reads=frozenset({"temperature", "position_threshold", *SUPERCL_OPTIONS}),
     ),
     "classify": Method(
-        summary="supervised: predict which organs a slice holds; the rival of methods that know this too",
+        summary="supervised: predict which organs a slice shows; the control for methods that use these labels",
         source="control, no paper",
         annotation=IMAGE_LEVEL,
         sampler=samplers.shuffled_slices,
@@ -322,7 +322,7 @@ METHODS: dict[str, Method] = {
         reads=frozenset(),
     ),
     "random-pairs": Method(
-        summary="triplets of any three slices: what training costs and changes without teaching anything",
+        summary="triplets of any three slices: the effect of training without meaningful pairs",
         source="control, no paper",
         sampler=samplers.triplet_sampler("random-pairs"),
         learner=_make_triplet_learner,
@@ -333,8 +333,8 @@ METHODS: dict[str, Method] = {
 
 
 def resolve_method(options: PretrainOptions) -> Method:
-    """The method, trained as another one is where `recipe` names it: all but τ, the changes, and heads that are no one
-    else's."""
+    """The method; with `recipe`, the optimiser, schedule and head of that other method, unless one of the two needs its
+    own head. τ and augmentation stay the method's."""
     method = METHODS[options.method]
     if options.recipe is None:
         return method
@@ -346,7 +346,7 @@ def resolve_method(options: PretrainOptions) -> Method:
 
 
 def check_options(options: PretrainOptions) -> None:
-    """Raise `OptionError` where an option was changed that the method does not read, or a batch holds no negative."""
+    """Raise `OptionError` for an option that the method does not use, and for a batch without negatives."""
     method, defaults = resolve_method(options), {field.name: field.default for field in fields(PretrainOptions)}
     if options.batch_size < method.min_batch:
         raise OptionError(
@@ -362,5 +362,5 @@ def check_options(options: PretrainOptions) -> None:
 
 
 def reads_superpixels(options: PretrainOptions) -> bool:
-    """Whether the run takes superpixels from the store."""
+    """Whether the run reads superpixels from the store."""
     return "superpixels" in METHODS[options.method].reads and options.superpixels == "store"

@@ -1,15 +1,15 @@
-"""Who attracts and who repels within a batch: P and D of every method, as boolean matrices.
+"""Which pairs of a batch attract and which repel: P and D of every method, as boolean matrices.
 
-A rule takes the facts of N embeddings and gives P and D, (N, N), row by row the anchors; both without the diagonal,
-and P inside D. Rules for two views count both views of a slice as its embeddings, those for one view never
-call two copies of one slice a pair.
+A rule takes the metadata of N embeddings and returns P and D, (N, N), one row an anchor. Both exclude the diagonal,
+and D contains P. In rules for two views both views of a slice are embeddings; in those for one view two copies of a
+slice are never a pair. T is the set of organs present in a slice.
 
 | rule | P | D |
 |---|---|---|
 | `same_slice` | other view | all others |
 | `same_organs` | same T | all others |
 | `near_position` | positions closer than the threshold, or other view | all others |
-| `same_quarter` | other view, or same quarter of another scan | P, each alone with other quarters |
+| `same_quarter` | other view, or same quarter of another scan | P one by one, and other quarters |
 | `organs_in_batch` | same T | all others |
 | `scan_in_batch` | same scan | P and other scans |
 | `both_in_batch` | same scan and T | P and, of the same scan (`neg_scope`), other T |
@@ -30,12 +30,12 @@ PairRule = Callable[[SliceMetadata, PretrainOptions], PairMatrices]
 
 
 def _equal_pairs(values: Tensor) -> Tensor:
-    """(N,) → (N, N), which entries are equal."""
+    """(N,) → (N, N), which pairs of entries are equal."""
     return values[:, None] == values[None, :]
 
 
 def _off_diagonal(metadata: SliceMetadata) -> Tensor:
-    """Everything but the diagonal."""
+    """(N, N), true off the diagonal."""
     return ~torch.eye(len(metadata.row), dtype=torch.bool, device=metadata.row.device)
 
 
@@ -52,15 +52,15 @@ def same_organs(metadata: SliceMetadata, _: PretrainOptions) -> PairMatrices:
 
 
 def near_position(metadata: SliceMetadata, options: PretrainOptions) -> PairMatrices:
-    """PCL (arXiv 2106.09157): slices at the same height of their scans; where they have none, SimCLR's pairs."""
+    """PCL (arXiv 2106.09157): slices at about the same height of their scans; without heights, SimCLR's pairs."""
     others = _off_diagonal(metadata)
     distance = (metadata.position[:, None] - metadata.position[None, :]).abs()  # NaN where unknown: then never below
     return ((distance < options.position_threshold) | _equal_pairs(metadata.row)) & others, others
 
 
 def same_quarter(metadata: SliceMetadata, _: PretrainOptions) -> PairMatrices:
-    """GCL's global loss G^D (arXiv 2006.10511): same quarters of other scans are never negatives. Its positives are
-    compared one by one (`loss.contrastive_loss`), so none of them stands in another's denominator."""
+    """GCL's global loss G^D (arXiv 2006.10511): same quarters of other scans are never negatives. Positives are
+    compared one by one (`loss.contrastive_loss`), so none is in another's denominator."""
     quarter = _equal_pairs(metadata.quarter)
     positives = (_equal_pairs(metadata.row) | (quarter & ~_equal_pairs(metadata.scan))) & _off_diagonal(metadata)
     return positives, positives | ~quarter
@@ -80,7 +80,7 @@ def scan_in_batch(metadata: SliceMetadata, options: PretrainOptions) -> PairMatr
 
 
 def both_in_batch(metadata: SliceMetadata, options: PretrainOptions) -> PairMatrices:
-    """PolyCL-M against the whole batch; anchors without a negative in their scope take those of the other."""
+    """PolyCL-M against the whole batch; anchors without a negative in `neg_scope` take negatives from all scans."""
     scan, organs = _equal_pairs(metadata.scan), _equal_pairs(metadata.organs)
     positives = scan & organs & ~_equal_pairs(metadata.row)
     scope = {"same": scan, "other": ~scan, "any": torch.ones_like(scan)}[options.neg_scope]
@@ -90,7 +90,7 @@ def both_in_batch(metadata: SliceMetadata, options: PretrainOptions) -> PairMatr
 
 
 def _drop_close_pairs(positives: Tensor, compared: Tensor, metadata: SliceMetadata, min_dz: float) -> PairMatrices:
-    """Take pairs of one scan closer than `min_dz` mm out of P and D, but for anchors that would keep no positive."""
+    """Remove pairs of one scan closer than `min_dz` mm from P and D, except for anchors that would keep no positive."""
     if min_dz <= 0:
         return positives, compared
     near = _equal_pairs(metadata.scan) & ((metadata.z_mm[:, None] - metadata.z_mm[None, :]).abs() < min_dz) & positives
@@ -99,13 +99,13 @@ def _drop_close_pairs(positives: Tensor, compared: Tensor, metadata: SliceMetada
 
 
 def queue_pairs(rows: Tensor, queue_rows: Tensor) -> PairMatrices:
-    """MoCo's P and D: (B, B + K) over the batch's keys, one a query in the same order, and the queue.
+    """MoCo's P and D: (B, B + K) over the batch's keys, in the order of the queries, and the queue.
 
-    Keys of the query's own slice are no negatives: a queue longer than the data holds them from the epoch before.
+    Keys of the query's own slice are not negatives: a queue longer than the data holds them from the previous epoch.
 
     Args:
         rows: (B,) slices of the queries.
-        queue_rows: (K,) slices of the queue's keys; -1 where it is not yet filled.
+        queue_rows: (K,) slices of the queue's keys; -1 where it is not filled yet.
     """
     own = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
     others = (queue_rows >= 0)[None, :] & (queue_rows[None, :] != rows[:, None])

@@ -9,14 +9,13 @@ S(s) are the slices of the scan of s, and T(s) is the set of target organs prese
 | polycl-m | S(s) with T = T(s) | S(s) with T ≠ T(s) |
 | random-pairs | any slice | any slice |
 
-The anchor itself is never its positive. Every rule draws uniformly from a *run* of slices that is contiguous
-in one of two sorted orders, with a contiguous *hole* left out, so a whole epoch is drawn with a few array
-operations and no retries:
+The anchor itself is never its positive. Every rule draws uniformly from a contiguous *run* of slices in one of two
+sorted orders, except a contiguous *hole* inside it, so that a few array operations draw a whole epoch without retries:
 
     by organs:  … | T = {}: scan a, scan b, … | T = {liver}: scan a, scan b, … | …
     by scan:    … | scan a: T = {}, T = {liver}, … | scan b: … | …
 
-Within one scan and one T, slices are sorted by z, so "at least min_dz away from the anchor" is a hole too.
+Within one scan and one T, slices are sorted by z, so the slices closer to the anchor than min_dz are a hole too.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ NegScope = Literal["same", "other", "any"]
 
 _SAME_ORGANS = "all slices show the same organs", "use --method polycl-s, or give more of each scan"
 _NO_NEGATIVE_REASONS = {
-    "polycl-s": ("there is one scan only", "train on more scans"),
-    "random-pairs": ("there is one slice only", "give more slices"),
+    "polycl-s": ("there is only one scan", "train on more scans"),
+    "random-pairs": ("there is only one slice", "give more slices"),
 }
 
 
@@ -59,7 +58,7 @@ class Triplets:
 
 @dataclass(frozen=True)
 class _Range:
-    """For each anchor a run [start, stop) of one order, without the hole [hole_start, hole_stop) inside it."""
+    """For each anchor a run [start, stop) of one order, except the hole [hole_start, hole_stop) inside it."""
 
     order: Ints
     start: Ints
@@ -73,7 +72,7 @@ class _Range:
         return (self.stop - self.start) - (self.hole_stop - self.hole_start)
 
     def draw(self, rng: np.random.Generator) -> Ints:
-        """One slice an anchor, uniformly; -1 where there is none."""
+        """One slice for each anchor, drawn uniformly; -1 where there is none."""
         count = self.count
         step = rng.integers(0, np.maximum(count, 1))
         place = self.start + step
@@ -82,11 +81,11 @@ class _Range:
 
 
 class _Order:
-    """Slices sorted by a major group, then a minor one, then z.
+    """Slices sorted by a major group, then a minor group, then z.
 
     Attributes:
         sorted: (N,) slices in this order.
-        place: (N,) where each slice stands in it.
+        place: (N,) position of each slice in this order.
         start, stop: (N,) the run of each slice's major group.
         cell_start, cell_stop: (N,) the run of each slice's cell: its major and minor group together.
     """
@@ -115,7 +114,7 @@ class _Order:
         """For each slice, the run of its cell closer than `min_dz` mm to it: at least the slice itself."""
         if min_dz <= 0:
             return self.place, self.place + 1
-        # Laid out on one axis with gaps between the cells, so that a search around a slice cannot leave its cell.
+        # All cells on one axis with gaps between them, so that a search around a slice stays in its cell.
         lowest, highest = float(self._z_sorted.min()), float(self._z_sorted.max())
         axis = self._cells_sorted * (highest - lowest + 2 * min_dz + 1) + (self._z_sorted - lowest)
         own = axis[self.place]
@@ -125,13 +124,13 @@ class _Order:
 
 
 class PairTable:
-    """The index tables behind the pair rules, built once for a set of slices.
+    """The index tables of the pair rules, built once for a set of slices.
 
     Args:
         rows: rows of the store that may be drawn, shape (N,).
-        scan: for each of them its scan, any integers.
+        scan: (N,) the scan of each, any integers.
         present: (N, organs) boolean, which organs each slice holds.
-        z_mm: for each of them its position along the scan in mm.
+        z_mm: (N,) position of each along its scan in mm.
     """
 
     def __init__(self, rows: Ints, scan: Ints, present: npt.NDArray[np.bool_], z_mm: npt.NDArray[np.float64]) -> None:
@@ -169,20 +168,20 @@ class PairTable:
         neg_scope: NegScope = "same",
         min_dz: float = 0.0,
     ) -> Triplets:
-        """One positive and one negative for every slice that can have both, uniformly among those allowed.
+        """One positive and one negative for every slice that can have both, drawn uniformly among those allowed.
 
-        A slice that is the only one of its kind (a scan of one slice; for -M the only slice of its scan with its
-        T) has no positive and is no anchor. For -M, where a scan holds no slice of another T the negative comes
-        from another scan. Where `min_dz` leaves an anchor no positive it is waived for that anchor.
+        A slice without a possible positive (the only one of its scan; for -M the only one of its scan with its T) is
+        not an anchor. For -M, where a scan has no slice of another T, the negative comes from another scan. `min_dz` is
+        ignored for anchors that it would leave no positive.
 
         Args:
             method: the rule.
-            rng: one generator state gives one draw.
+            rng: its state determines the draw.
             neg_scope: for -M: negatives from the anchor's own scan (eq. 3), from other scans, or from any.
-            min_dz: least distance in mm between anchor and positive when they are of one scan.
+            min_dz: minimum distance in mm between anchor and positive of the same scan.
 
         Raises:
-            SplitError: no slice can have a negative (one scan only, or one T only), or none a positive.
+            SplitError: no slice can have a negative (there is only one scan, or one T), or none a positive.
         """
         positive = self._positive_ranges(method, min_dz).draw(rng)
         negative = self._draw_negatives(method, neg_scope, rng)
@@ -192,12 +191,12 @@ class PairTable:
         anchor = np.flatnonzero((positive >= 0) & (negative >= 0))
         if len(anchor) == 0:
             raise SplitError(
-                f"{method} finds no positive: no two slices belong together", "give scans of more than one slice"
+                f"{method} finds no positive: no two slices form a pair", "give scans of more than one slice"
             )
         return Triplets(self.rows[anchor], self.rows[positive[anchor]], self.rows[negative[anchor]])
 
     def _positive_ranges(self, method: TripletRule, min_dz: float) -> _Range:
-        """Same T (-O), same scan (-S), both (-M), or any; without the anchor and what is closer than `min_dz`."""
+        """Same T (-O), same scan (-S), both (-M), or any; except the anchor and slices closer than `min_dz`."""
         if method == "polycl-o":
             order, start, stop = self.by_organs, self.by_organs.start, self.by_organs.stop
         elif method == "polycl-s":
@@ -238,7 +237,7 @@ class PairTable:
         return _Range(order.sorted, order.start, order.stop, order.cell_start, order.cell_stop)
 
     def _negatives_elsewhere(self, rng: np.random.Generator) -> _Range:
-        """Other scans with T ≠ T(s): first a T, as often as other scans hold slices of it, then the run of that T."""
+        """Other scans with T ≠ T(s): draws a T in proportion to its slices there; returns the run of that T."""
         scans, kinds = self.scan.max() + 1, self.organs.max() + 1
         held = np.bincount(self.scan * kinds + self.organs, minlength=scans * kinds).reshape(scans, kinds)
         elsewhere = held.sum(axis=0) - held[self.scan]

@@ -1,4 +1,4 @@
-"""`frugalseg pretrain`: train an encoder on the training patients' slices, by any of the methods."""
+"""`frugalseg pretrain`: train an encoder on the training patients' slices with one of the methods."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 @with_threads
 def pretrain(options: PretrainOptions) -> RunFolder:
-    """Train an encoder and leave it in `options.out`.
+    """Train an encoder and save it in `options.out`.
 
     Raises:
         StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training.
-        InterruptedRunError: stopped by the person; resumable.
+        InterruptedRunError: stopped by the user; can be resumed.
     """
     return run_training(PreTraining.open(options))
 
@@ -53,7 +53,7 @@ class PreTraining:
 
     @classmethod
     def open(cls, options: PretrainOptions) -> PreTraining:
-        """Open and check everything that is given."""
+        """Open and check all inputs."""
         check_out(options.out)
         store = SliceStore.open(options.data)
         split = store.split(options.split)
@@ -63,7 +63,7 @@ class PreTraining:
         return cls(options, store, split, fabric, PretrainTask(options, store, split, fabric.device))
 
     def identity(self) -> dict[str, str]:
-        """Hashes of the store, the split, and the superpixels where they are read."""
+        """Hashes of the store, the split and, where read, the superpixels."""
         return self.store.identity(self.split, reads_superpixels(self.options))
 
     def learn(self, run: RunFolder) -> None:
@@ -90,13 +90,13 @@ def _check_batch(options: PretrainOptions, processes: int) -> None:
     least = METHODS[options.method].min_per_process * processes
     if options.batch_size < least:
         raise OptionError(
-            f"--batch-size {options.batch_size}: the batch norms of {options.method} need several slices a process",
+            f"--batch-size {options.batch_size}: the batch norms of {options.method} need several slices per process",
             f"give 20, or at least {least}",
         )
 
 
 def make_record(options: PretrainOptions, store: SliceStore, task: PretrainTask) -> EncoderRecord:
-    """What a pre-training learned, and from what."""
+    """The record of a pre-trained encoder: its network, and the data and labels it was trained on."""
     seen = store.slices.loc[task.rows]
     cases = set(seen["case"])
     return EncoderRecord(

@@ -1,6 +1,7 @@
 """Which slices make a batch.
 
-A sampler gives all batches of an epoch as tensors of store rows, first axis the samples; a function of (seed, epoch).
+A sampler returns all batches of an epoch as tensors of store rows, samples along the first axis; they depend on (seed,
+epoch) only.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Pool:
 
     Attributes:
         rows: (N,) their rows in the store.
-        facts: of all slices of the store.
+        metadata: of all slices of the store.
     """
 
     rows: Ints
@@ -47,7 +48,7 @@ class Pool:
 
     @cached_property
     def organs(self) -> Ints:
-        """(N,) a number for the organs of each row."""
+        """(N,) a number for the set of organs in each row."""
         return self.metadata.organs.numpy()[self.rows]
 
     @cached_property
@@ -75,7 +76,7 @@ def triplet_sampler(rule: TripletRule) -> Sampler:
         drawn = pool.pairs.draw(rule, _epoch_rng(options, epoch), options.neg_scope, options.min_distance_mm)
         if epoch == 0 and len(drawn) < len(pool.rows):
             alone = pluralize(len(pool.rows) - len(drawn), "slice")
-            say(f"left out as anchors: {alone} to which no other slice can be the positive")
+            say(f"not used as anchors: {alone} without a possible positive")
         return shuffled_batches(drawn.stack(), options.batch_size, options.seed, epoch)
 
     return draw
@@ -95,11 +96,11 @@ class _Cycle:
 
 
 def scan_balanced(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tensor]:
-    """Batches (B,) of several slices of each of several scans, every scan as often as every other.
+    """Batches (B,) of several slices from each of several scans, all scans equally often.
 
-    A batch holds as many scans as can have `slices_per_scan` slices in it. Within a scan, slices come in random
-    order but in pairs of the same T, so that the slices of a rare organ get a positive; every slice of it comes
-    once before any comes again.
+    A batch has as many scans as fit with `slices_per_scan` slices each. Within a scan, slices come in random order
+    but in pairs of the same T, so that the slices of a rare organ get a positive; all slices of a scan are drawn
+    before any is drawn again.
 
     Raises:
         OptionError: the batch is too small for two scans.
@@ -116,7 +117,7 @@ def scan_balanced(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tens
     groups = [group for group in np.split(order, _group_boundaries(pool.scan[order])) if len(group) > 1]
     if not groups:
         raise SplitError(
-            f"{options.method} finds no positive: no two slices belong together", "give scans of more than one slice"
+            f"{options.method} finds no positive: no two slices form a pair", "give scans of more than one slice"
         )
     cycles = [_Cycle(pool.rows[group]) for group in groups]
     scans = min(size // least, len(cycles))
@@ -134,7 +135,7 @@ def _group_boundaries(sorted_groups: Ints) -> Ints:
 
 
 def _order_in_pairs(pool: Pool, rng: np.random.Generator) -> Ints:
-    """Places in the pool sorted by scan; within a scan random, but slices of the same T in pairs, single ones last."""
+    """Positions in the pool, by scan; within it in random order, slices of the same T in pairs, single ones last."""
     shuffled = rng.permutation(len(pool.rows))
     cell = pool.scan * (pool.organs.max(initial=0) + 1) + pool.organs
     by_cell = shuffled[np.argsort(cell[shuffled], kind="stable")]
@@ -144,17 +145,17 @@ def _order_in_pairs(pool: Pool, rng: np.random.Generator) -> Ints:
     single = (place == np.repeat(sizes, sizes) - 1) & (place % 2 == 0)
     ticket = rng.random(len(by_cell))
     second = np.flatnonzero(place % 2 == 1)
-    ticket[second] = ticket[second - 1]  # both of a pair draw the same place in their scan's order
+    ticket[second] = ticket[second - 1]  # both slices of a pair get the same place in their scan's order
     return by_cell[np.lexsort((place, ticket, single, pool.scan[by_cell]))]
 
 
 def quarters_of_scans(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tensor]:
-    """GCL's batches (B,): one slice of each quarter of B / 4 scans, in the order of scans, every scan equally often.
+    """GCL's batches (B,): one slice of each quarter of B / 4 scans, scan by scan; all scans equally often.
 
-    Scans with fewer than four slices leave quarters empty and are left out.
+    Scans with fewer than four slices have empty quarters and are not used.
 
     Raises:
-        OptionError: the batch size is no multiple of four.
+        OptionError: the batch size is not a multiple of four.
         SplitError: fewer than two scans have four slices.
     """
     if options.batch_size % QUARTERS:

@@ -1,4 +1,4 @@
-"""Pre-training as the loop runs it: one task for every method."""
+"""The training task of all pre-training methods."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ class PretrainBatch:
 
 
 class PretrainTask(Task):
-    """Any method: its sampler draws slices, its views change them, its learner embeds and compares them.
+    """Pre-training by any method: a sampler draws slices, augmentation makes views, a learner computes the loss.
 
     Attributes:
         method: what `options.method` names.
-        rows: (N,) rows of the store that are trained on.
-        norm: normalisation layers of the network.
-        steps, interval: length of the run, and steps between reports.
-        published: what the weights are that training started from, or None.
-        probe: watches the encoder.
+        rows: (N,) rows of the store to train on.
+        norm: the network's normalisation layers.
+        steps, interval: length of the run, steps between reports.
+        published: the published weights that training starts from, or None.
+        probe: monitors the encoder.
     """
 
     model: Learner
@@ -85,7 +85,7 @@ class PretrainTask(Task):
         )
         self.probe = Probe(store, self.rows, self.source, options.seed)
         self.metadata = metadata.to(device)
-        self.augmentations = _make_augmentation(options, self.method, store.size)
+        self.augmentation = _make_augmentation(options, self.method, store.size)
         self.norm = choose_norm(options.backbone, options.norm, preferred="instance_affine")
         network, self.published = _build_network(options, self.norm)
         if self.method.head is not None:
@@ -114,30 +114,29 @@ class PretrainTask(Task):
             yield PretrainBatch(slices.images, rows.to(slices.images.device, non_blocking=True), slices.superpixels)
 
     def losses(self, model: nn.Module, batch: PretrainBatch) -> dict[str, Tensor]:
-        """What the learner makes of the views of the batch."""
+        """The learner's loss on the views of the batch."""
         views = self.method.views
-        outputs = model(make_views(batch.images, views, self.augmentations))
+        outputs = model(make_views(batch.images, views, self.augmentation))
         losses = self.model.losses(outputs, self.metadata, batch.rows.repeat(views), batch.superpixels)
         if "empty" in losses:
             self._empty += losses["empty"]
         return losses
 
     def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]] | None:
-        """The learner on all views of a batch, where it does no more than embed them, however many passes through the
-        network that takes."""
+        """The learner on all views of a batch, if it only embeds them, in one pass through the network or several."""
         if not self.model.only_embeds:
             return None
         views = self.batches(0)[0].numel() * self.method.views
         return self.model, (views, inputs_of(self.options.context or 0), self.size, self.size)
 
     def after_step(self, step: int) -> None:
-        """Let the learner's slow copy and queue follow."""
+        """Update the learner's momentum copy and queue."""
         self.model.after_step(step)
 
     def validate(self) -> dict[str, float]:
-        """What the probe sees in the encoder: for watching; nothing is chosen by it, the last step is the result.
+        """The probe's figures of the encoder, for monitoring only: the result is the model of the last step.
 
-        Says how many batches since the last report held no pair; they added 0 to the loss and no gradient.
+        Reports how many batches since the last report had no positive pair; their loss is 0, without a gradient.
         """
         if empty := int(self._empty):
             say(f"{empty} of the last batches had no positive pair, and contributed no gradient")
@@ -148,9 +147,8 @@ class PretrainTask(Task):
 def _make_augmentation(options: PretrainOptions, method: Method, size: int) -> nn.Module:
     kind = options.augment or method.recipe.augment
     if kind not in method.augmentations:
-        why = (
-            " compares views of a slice, which would be the same picture" if kind == "none" else " has no such changes"
-        )
+        identical = " compares views of a slice, which would be identical"
+        why = identical if kind == "none" else " does not have this augmentation"
         raise OptionError(
             f"--augment {kind}: {options.method}{why}", f"give {' or '.join(method.augmentations)}, or leave it out"
         )
@@ -158,7 +156,7 @@ def _make_augmentation(options: PretrainOptions, method: Method, size: int) -> n
 
 
 def _build_network(options: PretrainOptions, norm: Norm) -> tuple[ProjectionNet, PublishedWeights | None]:
-    """A network with PolyCL's head, and what the published weights are that its encoder has, if any."""
+    """A network with PolyCL's head, and the published weights of its encoder, if any."""
     network = build_projection(options.backbone, norm, inputs=inputs_of(options.context or 0))
     if options.weights is None:
         return network, None
