@@ -126,5 +126,5 @@ def test_a_model_that_is_not_there_is_told_before_any_training(cohort, tmp_path,
 
 
 def test_the_room_that_cannot_refine_never_passes_over_the_wish(cohort, tmp_path):
-    with pytest.raises(AssertionError, match="pseudo-labels are to be refined"):
+    with pytest.raises(AssertionError, match="options.refine needs a refiner"):
         run_training(FineTuning.open(options(cohort, tmp_path / "out", semi="self-training", refine="any")))

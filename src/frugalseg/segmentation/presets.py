@@ -1,4 +1,4 @@
-"""The named ways to fine-tune. With few labels they matter more than anything else."""
+"""The fine-tuning presets. With few labels the choice matters more than anything else."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Preset(Optimization):
     Attributes:
         norm: normalisation layers.
         dropout: share of activations dropped where the backbone drops some, or None for what was published with it.
-        first_logit: what an untrained network says of every class, or None for what its layers give.
+        first_logit: initial logit of every class, or None for that of the layers' initialisation.
         loss: see `segmentation.losses`.
-        augment: how strongly slices are changed at random, or None.
+        augment: strength of the random augmentation, or None.
         clip: largest gradient norm, or None.
         epochs, steps: default length; one of the two is given.
         restart_epochs: epochs between the restarts of warm_restarts.
@@ -30,9 +30,8 @@ class Preset(Optimization):
             saved; None for the weights themselves.
         semi: how unlabelled training slices are used (see `segmentation.pseudo` and `segmentation.consistency`).
         rounds: of self-training.
-        unlabelled_share: share of a batch that is unlabelled slices, where they are used.
-        keep: what may be kept of a mask (see `masks.components`); of several, validation patients decide, organ by
-            organ.
+        unlabelled_share: share of unlabelled slices in a batch, where they are used.
+        keep: candidate post-processing (see `masks.components`), chosen for each organ on the validation patients.
         context: neighbouring slices on each side that the network sees.
     """
 
@@ -106,16 +105,16 @@ PRESETS = {
         epochs=100,
         keep=("all",),
     ),
-    # Not settled: docs/explanation/results.md tells what has been measured, and what has not.
+    # May change: docs/explanation/results.md states what has been measured and what has not.
     "best": replace(ROBUST, semi="self-training", ema_decay=0.99, keep=("all", "largest", "core")),
 }
 
 TEACHER_EMA_DECAY = 0.99
-"""Of the moving average, where a preset without one is asked for a mean teacher."""
+"""EMA decay of --semi mean-teacher where the preset has none."""
 
 
 def resolve_preset(options: FinetuneOptions, encoder_context: int | None = None) -> Preset:
-    """The preset with what the person changed about it, and the context that the encoder was trained with.
+    """The preset with the options that override it, and the context that the encoder was trained with.
 
     Raises:
         OptionError: --rounds or --refine without self-training, another --context than the encoder's, or a batch too

@@ -1,4 +1,4 @@
-"""What is known about the training slices: masks a person drew, masks a model drew, or nothing."""
+"""Labels of the training slices: manual masks, pseudo-labels of a model, or none."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ SLICES_AT_ONCE = 32
 
 
 class MaskRefiner(Protocol):
-    """Refines masks that a model has made."""
+    """Refines masks that a model has predicted."""
 
     def __call__(self, case: str, rows: npt.NDArray[np.int64], classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """New classes (Z, S, S) for those of the slices `rows`, which are those of one scan, from below."""
+        """Refined classes (Z, S, S) of the slices `rows` of one scan, from bottom to top."""
 
     @property
     def record(self) -> PromptableModel:
-        """What refines them."""
+        """The model that refines them."""
 
 
 @dataclass(frozen=True)
 class UnlabelledSlices:
-    """Slices whose masks may not be used, and what stands in their place.
+    """Slices whose masks may not be used, and pseudo-labels for them.
 
     Attributes:
         rows: (M,) rows of the store.
-        classes: (M, S, S) uint8, a model's classes; None where none has been asked.
+        classes: (M, S, S) uint8, predicted by a model; None without pseudo-labels.
         confidence: (M, S, S) uint8, 0…255 for 0…1; None with `classes`.
     """
 
@@ -50,8 +50,8 @@ class UnlabelledSlices:
     confidence: Tensor | None = None
 
     def annotate(self, rows: Tensor, batch: Slices) -> Slices:
-        """The batch of these rows with the masks that may be used: the store's and weight 1 for labelled slices; the
-        model's with its confidence for unlabelled ones, or weight 0 where no model has been asked."""
+        """The batch of these rows with the masks that may be used: the store's with weight 1 for labelled slices;
+        pseudo-labels weighted by their confidence for unlabelled ones, or weight 0 without pseudo-labels."""
         assert batch.labels is not None
         at = np.searchsorted(self.rows, rows.numpy())
         unlabelled = torch.from_numpy(self.rows[np.minimum(at, len(self.rows) - 1)] == rows.numpy())
@@ -76,10 +76,10 @@ def make_pseudo_labels(
     folder: Path,
     refiner: MaskRefiner | None = None,
 ) -> UnlabelledSlices:
-    """Let a model label these slices, scan by scan.
+    """Pseudo-labels of these slices by a model, scan by scan.
 
-    A pixel's confidence is the probability of its class less that of the second best, in [0, 1]. What
-    `clean` turns to background, and what `refiner` changes, is taken for certain: that is what there is to learn here.
+    A pixel's confidence is the probability of its class minus that of the second best, in [0, 1]. Where `clean` or
+    `refiner` changes the class, it is 1: these corrections are what the next model is to learn.
 
     Args:
         model: in evaluation mode, on the source's device.
@@ -87,8 +87,8 @@ def make_pseudo_labels(
         rows: the slices to label, ascending.
         keep: for each class what is kept of it in a scan (see `masks.components`).
         precision: arithmetic.
-        folder: where the result may lie on the disk while it is needed: as much as the store, it may not fit in memory.
-        refiner: refines what is left.
+        folder: for the result, in a temporary file: it is as large as the store and may not fit in memory.
+        refiner: refines the masks after `keep`.
     """
     classes, confidence = (_make_disk_array((len(rows), store.size, store.size), folder) for _ in range(2))
     case = store.slices.loc[rows, "case"].to_numpy(str)
@@ -105,7 +105,7 @@ def make_pseudo_labels(
 
 
 def _make_disk_array(shape: tuple[int, ...], folder: Path) -> npt.NDArray[np.uint8]:
-    """An array of zeros in a file that goes when the array does."""
+    """An array of zeros in a temporary file, which is deleted with the array."""
     with TemporaryFile(dir=folder) as file:
         return np.memmap(file, np.uint8, "w+", shape=shape)
 

@@ -1,4 +1,4 @@
-"""Fine-tuning as the training loop sees it."""
+"""The training task of fine-tuning."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ REPORTS = 20
 
 @dataclass(frozen=True)
 class FinetuneTrainingSet:
-    """What one training learns from.
+    """The slices and labels of one training.
 
     Attributes:
         labelled: (N,) rows of the store whose masks may be used.
-        unlabelled: the other training slices and what stands for their masks; None where they are not used.
+        unlabelled: the other training slices with their pseudo-labels; None where they are not used.
     """
 
     labelled: npt.NDArray[np.int64]
@@ -42,16 +42,16 @@ class FinetuneTrainingSet:
 
 
 class FinetuneTask(Task):
-    """Training of encoder and decoder on labelled slices, and on unlabelled ones where the set holds some.
+    """Training of encoder and decoder on labelled slices, and on unlabelled ones if given.
 
-    Labelled and unlabelled slices share a batch and the loss, each pixel with the weight its class deserves. An
-    unlabelled slice without a class then counts in the consistency term alone.
+    Labelled and unlabelled slices share a batch and the loss, each pixel weighted by the confidence of its class. An
+    unlabelled slice without pseudo-labels only counts in the consistency term.
 
     Args:
-        options: the run's options; `preset` with what the person changed about it.
+        options: the run's options; `preset` is resolved from them.
         network: the segmenter to train.
         store, split, source: the data; the source is on the device and includes labels.
-        training: what may be learned from.
+        training: the slices and labels to learn from.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class FinetuneTask(Task):
         self.augment = Augment(preset.augment) if preset.augment else None
         self.loss = make_loss(preset.loss)
         self.steps_per_epoch = len(self._labelled_batches(0))
-        # Lengths in epochs mean those of a training on the labels alone, so that all ways of training are equally long.
+        # Epochs are counted as in a training on the labels only: trainings with unlabelled slices are equally long.
         epoch = len(shuffled_batches(training.labelled, options.batch_size, options.seed, 0))
         steps = options.steps or (None if options.epochs else preset.steps)
         self.steps, self.interval = steps_and_interval(epoch, steps, options.epochs or preset.epochs, reports=REPORTS)
@@ -82,14 +82,14 @@ class FinetuneTask(Task):
         self.scheduler = make_schedule(preset, self.optimizer, self.steps, epoch)
 
     def batches(self, epoch: int) -> list[Tensor]:
-        """Batches of rows, each (B,): labelled ones, then unlabelled ones; an epoch is one over the labelled."""
+        """Batches of rows, each (B,): labelled, then unlabelled ones; an epoch is one pass over the labelled ones."""
         labelled = self._labelled_batches(epoch)
         if self.training.unlabelled is None:
             return labelled
-        beside = self.options.batch_size - len(labelled[0])
+        count = self.options.batch_size - len(labelled[0])
         rows = self.training.unlabelled.rows
         order = np.random.default_rng([self.options.seed, epoch, 5]).permutation(len(rows))
-        picked = torch.from_numpy(rows[np.resize(order, (len(labelled), beside))])
+        picked = torch.from_numpy(rows[np.resize(order, (len(labelled), count))])
         return [torch.cat(pair) for pair in zip(labelled, picked, strict=True)]
 
     def _labelled_batches(self, epoch: int) -> list[Tensor]:
@@ -107,12 +107,12 @@ class FinetuneTask(Task):
                 yield self.training.unlabelled.annotate(rows, batch)
 
     def losses(self, model: nn.Module, batch: Slices) -> dict[str, Tensor]:
-        """The preset's loss on the batch, changed at random where the preset says so; for a mean teacher also how far
-        the network, on recoloured slices, is from the average, which sees the colours as they are."""
+        """The preset's loss on the batch, augmented as the preset says; for a mean teacher also the consistency of the
+        network with the average, which gets the slices without intensity augmentation."""
         if self.augment is not None:
             batch = self.augment.move(batch)
-        taught = self.preset.semi == "mean-teacher" and self.ema is not None
-        teacher = self._teacher_probabilities(batch.images) if taught else None
+        is_mean_teacher = self.preset.semi == "mean-teacher" and self.ema is not None
+        teacher = self._teacher_probabilities(batch.images) if is_mean_teacher else None
         if self.augment is not None:
             batch = self.augment.recolour(batch)
         assert batch.labels is not None
@@ -134,7 +134,7 @@ class FinetuneTask(Task):
         return self.network, (len(self.batches(0)[0]), inputs_of(self.preset.context), self.size, self.size)
 
     def after_step(self, step: int) -> None:
-        """Move the average."""
+        """Update the moving average."""
         if self.ema is not None:
             self.ema.update()
 

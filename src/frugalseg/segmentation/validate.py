@@ -1,4 +1,4 @@
-"""Dice per volume on the validation patients, at the store's resolution: it chooses the model, it is no result."""
+"""Dice per volume on the validation patients, at the store's resolution: for choosing the model, not a result."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SLICES_AT_ONCE = 32
 
 
 def dice_per_class(predicted: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8], classes: int) -> list[float]:
-    """2|A∩B| / (|A|+|B|) of the classes 1…C over a whole volume; NaN where the reference holds none.
+    """2|A∩B| / (|A|+|B|) of the classes 1…C over a whole volume; NaN where the reference lacks the class.
 
-    Where the organ is not there, an empty prediction has no Dice and any other has 0: such volumes would make a model
-    that predicts nothing unbeatable, so they do not choose.
+    Volumes without the organ do not count in the choice of the model: their Dice would be undefined for an empty
+    prediction and 0 for any other, which would favour a model that predicts nothing.
     """
     pairs = np.bincount(
         predicted.ravel().astype(np.int64) * (classes + 1) + reference.ravel(), minlength=(classes + 1) ** 2
@@ -74,19 +74,19 @@ class ValidationSet:
         return np.concatenate(predicted), np.concatenate(reference)
 
     def _iterate_cases(self, title: str) -> Iterator[str]:
-        """The cases, one after the other, and how far it is."""
+        """The cases in turn, with a progress bar."""
         with progress(title, len(self.cases), "scans") as bar:
             for case in self.cases:
                 yield case
                 bar.advance()
 
     def dice(self, model: nn.Module) -> dict[str, float]:
-        """Mean Dice of each organ over the volumes that hold or are given it, and "dice", their mean."""
+        """Mean Dice of each organ over the volumes whose reference shows it, and "dice", their mean."""
         table = [self._dice(*self.predict(model, case)) for case in self._iterate_cases("validation")]
         return self._means(np.array(table, dtype=float).reshape(-1, len(self.store.targets)))
 
     def choose_keep(self, model: nn.Module, candidates: Sequence[Keep]) -> dict[str, Keep]:
-        """Organ → the candidate with the highest mean Dice on these volumes; of equals the first."""
+        """Organ → the candidate with the highest mean Dice on these volumes; the first of equals."""
         organs = list(self.store.targets)
         if len(candidates) == 1:
             return dict.fromkeys(organs, candidates[0])
