@@ -59,7 +59,7 @@ class Seen:
 
 
 def main(run: str, scan: str, reference: str, value: str, picture: str, base: str | None = None) -> None:
-    predictor = MixPredictor.of(
+    predictor = MixPredictor.from_options(
         SamMixPredictOptions(model=Path(run), images=Path(scan), out=Path(picture), base=base, device="cpu")
     )
     slices = ScanSlices.of(read_volume(Path(scan)), predictor.intensity)

@@ -1,6 +1,6 @@
-"""`frugalseg sam-mix evaluate`: how well the classifier told which slices, and which scans, show an organ.
+"""`frugalseg sam-mix evaluate`: how well the classifier detects which slices, and which scans, show an organ.
 
-The masks are `frugalseg evaluate`'s matter.
+`frugalseg evaluate` compares the masks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TABLE_FIGURES = ("auroc", "sensitivity", "specificity")
 Presence = dict[str, float | int | None]
 """Name → figure (see `detection_figures`)."""
 SliceDetections = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
-"""Of a scan's slices the probability of an organ, and whether it is there; both (Z,)."""
+"""Of a scan's slices the predicted probability of an organ, and whether the reference shows it; both (Z,)."""
 
 
 def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, dict[str, object]]:
@@ -37,17 +37,17 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, dict[str, obje
 
     Returns:
         For the groups "unseen" (scans of the roles test and new) and "all": the cases, and organ → "slices" and
-        "scans" → the figures of `presence.detection_figures`. A group without a case is left out.
+        "scans" → the figures of `presence.detection_figures`. Groups without a case are omitted.
 
     Raises:
-        RunError: the folder holds no prediction of SAM-Mix, or `out` is there.
-        PairingError: no prediction has a reference, or one has another number of slices.
+        RunError: the folder holds no prediction of SAM-Mix, or `out` exists.
+        PairingError: no prediction has a reference, or one differs in the number of slices.
         ScanError: a reference cannot be read.
     """
     check_out_file(options.out)
     record = _read_record(options.predictions)
     if options.out.exists() and not options.overwrite:
-        raise RunError(f"{options.out} is there", "choose another --out, or give --overwrite")
+        raise RunError(f"{options.out} exists", "choose another --out, or give --overwrite")
     references = find_masks(options.references)
     cases = [case for case in record.present if case in references]
     if not cases:
@@ -96,8 +96,8 @@ def _read_record(folder: Path) -> PredictionRecord:
 def _compare_case(
     case: str, reference: Path, predictions: Path, record: PredictionRecord
 ) -> dict[str, SliceDetections]:
-    """Organ → what was said of each slice, and what is so."""
-    # The slices are those of the prediction, which has its scan's axes; the reference may have others.
+    """Organ → predicted probability and reference presence of each slice."""
+    # Slices along the axes of the prediction, which are its scan's; the reference's may differ.
     prediction = read_labels(predictions / record.masks[case])
     mask = onto_grid(read_labels(reference), prediction, case, ("reference", "prediction"))
     stack = axial_slices(canonical(mask)[0].array)
@@ -130,15 +130,15 @@ Bools = npt.NDArray[np.bool_]
 
 
 def detection_figures(probabilities: Numbers, present: Bools, cut: float = 0.5) -> Presence:
-    """AUROC, accuracy, sensitivity and specificity at `cut`, and how many there are.
+    """AUROC, accuracy, sensitivity and specificity at `cut`, and the numbers of positives and negatives.
 
     Args:
         probabilities: (N,).
-        present: (N,) the truth.
-        cut: called present from here on.
+        present: (N,) the reference.
+        cut: predicted as present at and above this probability.
 
     Returns:
-        auroc, accuracy, sensitivity, specificity, positives, negatives; None where there is nothing to count.
+        auroc, accuracy, sensitivity, specificity, positives, negatives; None where undefined.
     """
     called = probabilities >= cut
     return {
@@ -152,7 +152,7 @@ def detection_figures(probabilities: Numbers, present: Bools, cut: float = 0.5) 
 
 
 def scan_probability(probabilities: Numbers) -> float:
-    """Probability that a scan shows an organ: that of its surest slice."""
+    """Probability that a scan shows an organ: the highest of its slices."""
     return float(probabilities.max())
 
 

@@ -1,6 +1,6 @@
-"""`frugalseg sam-mix predict`: masks of whole scans, prompted by what the classifier saw.
+"""`frugalseg sam-mix predict`: masks of whole scans, prompted by the classifier.
 
-No reference mask is read on this path, but by `--oracle`, which says so in the record.
+Reference masks are only read with `--oracle`, which the record states.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ WORDS = Words("prediction", "segmenting", "segmented", "predict")
 
 @dataclass(frozen=True)
 class ScanPrediction:
-    """A scan's mask, and what the classifier said of it.
+    """A scan's mask, and the classifier's probabilities.
 
     Attributes:
         mask: in the users' label values, on the scan's grid.
@@ -56,7 +56,7 @@ class ScanPrediction:
 
 @dataclass(frozen=True)
 class MixPredictor(Predictor):
-    """A trained SAM-Mix with everything that must happen before and after it; `network` is a `MixModel`.
+    """A trained SAM-Mix with its pre- and post-processing; `network` is a `MixModel`.
 
     Attributes:
         trained: organ → label values of the training, which references hold.
@@ -65,7 +65,7 @@ class MixPredictor(Predictor):
     trained: Targets
 
     @classmethod
-    def of(cls, options: SamMixPredictOptions) -> MixPredictor:
+    def from_options(cls, options: SamMixPredictOptions) -> MixPredictor:
         """Load the model of a run; raises `RunError`, `OptionError` or `DeviceError`."""
         record = SamMixRecord.of_run(options.model)
         device = find_device(options.device)
@@ -91,15 +91,14 @@ class MixPredictor(Predictor):
 
     def segment(self, volume: Volume) -> Volume:
         """The mask of a scan, in the users' label values and on the scan's grid."""
-        return self.look(volume).mask
+        return self.segment_with_presence(volume).mask
 
-    def look(self, volume: Volume, oracle: Volume | None = None) -> ScanPrediction:
-        """The mask of a scan, and what the classifier says of its slices.
+    def segment_with_presence(self, volume: Volume, oracle: Volume | None = None) -> ScanPrediction:
+        """The mask of a scan, and the classifier's probabilities for its slices.
 
         Args:
             volume: the scan.
-            oracle: its reference mask on the same grid, in the label values that are written, whose boxes are the
-                prompts; for the figure of that name.
+            oracle: its reference mask on the same grid, in the label values that are written, to take the boxes from.
         """
         upright, way = canonical(volume)
         stack = axial_slices(upright.array)
@@ -118,7 +117,7 @@ class MixPredictor(Predictor):
                 shown = self.intensity.apply(stack[chunk], limits, upright.padding)
                 images = square.images(torch.from_numpy(shown))
                 boxes = None if reference is None else self._boxes(square, reference[chunk])
-                found = self._find(images[:, None].to(self.device), boxes)
+                found = self._detect(images[:, None].to(self.device), boxes)
                 planes, scores = found.planes()
                 classes[chunk] = assign_classes(square.back(planes), scores).cpu().numpy()
                 present[chunk] = found.present.float().cpu().numpy()
@@ -128,7 +127,7 @@ class MixPredictor(Predictor):
         return ScanPrediction(mask, present)
 
     @torch.inference_mode()
-    def _find(self, images: Tensor, oracle: tuple[Tensor, Tensor] | None) -> Detections:
+    def _detect(self, images: Tensor, oracle: tuple[Tensor, Tensor] | None) -> Detections:
         model = self.network
         assert isinstance(model, MixModel)
         with autocast(self.options.precision, self.device):
@@ -145,17 +144,18 @@ class MixPredictor(Predictor):
 def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
     """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
 
-    Beside the roles, predictions.json tells of each scan the probability of each organ in each slice.
+    predictions.json also holds the probability of each organ in each slice of each scan.
 
     Raises:
         ScanError: some scans failed, after all others are written.
-        RunError: the model is not there, the base model is another, `out` is in use, or holds other predictions.
-        OptionError: a `case` that is none of the images, or a `target` that the model does not know.
+        RunError: the model is missing, the base model is not that of the training, `out` is in use or holds other
+            predictions.
+        OptionError: a `case` without an image, or a `target` that the model was not trained on.
         PairingError: `oracle` lacks the mask of a scan.
-        DeviceError: the GPU asked for is not there.
+        DeviceError: there is no such GPU.
     """
     check_out(options.out)
-    predictor = MixPredictor.of(options)
+    predictor = MixPredictor.from_options(options)
     images = chosen(find_dataset(options.images, None)[0], options.case, options.images)
     record = PredictionRecord(
         version=__version__,
@@ -174,16 +174,16 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
     oracle = None if options.oracle is None else _references(options.oracle, images)
     folder = MaskFolder.claim(options, images, record, ("model", "weights_sha256", "targets", "settings"), WORDS)
     if options.oracle is not None:
-        say("oracle: the boxes are those of the reference masks; these results are not the method's")
+        say("oracle: prompts are boxes of the reference masks; these are not results of the method")
 
     def segment(case: str, path: Path) -> tuple[Volume, CaseRecord]:
         scan = read_volume(path)
         predictor.expected.check(case, path, scan)
-        looked = predictor.look(scan, None if oracle is None else oracle(case, scan))
+        found = predictor.segment_with_presence(scan, None if oracle is None else oracle(case, scan))
         present = {
-            organ: tuple(round(float(p), 4) for p in looked.present[:, i]) for i, organ in enumerate(predictor.trained)
+            organ: tuple(round(float(p), 4) for p in found.present[:, i]) for i, organ in enumerate(predictor.trained)
         }
-        return looked.mask, CaseRecord(role=predictor.role(case, scan), present=present)
+        return found.mask, CaseRecord(role=predictor.role(case, scan), present=present)
 
     return folder.fill(segment, describe(predictor.device))
 

@@ -1,6 +1,6 @@
 """Translate `predict` options into `sam-mix predict` options.
 
-Nothing here imports transformers, which takes seconds: every prediction asks what run it has, and few have SAM-Mix.
+Does not import transformers, which takes seconds: every prediction checks its run's kind, and few are SAM-Mix.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from frugalseg.records.model import SamMixRecord, kind_of
 
 
 def is_sam_mix(run: Path) -> bool:
-    """Whether a folder holds a finished SAM-Mix; a folder without a model does not."""
+    """Whether a folder holds a finished SAM-Mix run; False without a model."""
     return (run / SPEC).is_file() and kind_of(run) == SamMixRecord.KIND
 
 
 def sam_mix_options(options: PredictOptions) -> SamMixPredictOptions:
-    """The options that both commands have, as `sam-mix predict` takes them.
+    """The options that both commands have, for `sam-mix predict`.
 
     Raises:
-        OptionError: another option was given, which would otherwise be passed over in silence.
+        OptionError: an option was given that `sam-mix predict` does not have.
     """
     shared = {field.name for field in fields(SamMixPredictOptions)}
     given = {field.name: getattr(options, field.name) for field in fields(PredictOptions)}

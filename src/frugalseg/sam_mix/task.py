@@ -1,4 +1,4 @@
-"""SAM-Mix as the training loop sees it."""
+"""The training task of SAM-Mix."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from frugalseg.segmentation.consistency import sigmoid_ramp_up
 DEFAULT_EPOCHS = 10
 REPORTS = 10
 MASK_BOX_SHARE = 0.5
-"""Share of the training prompts whose box is the mask's own."""
+"""Share of the training prompts with the mask's box."""
 CONFIDENT = 0.9
-"""Self-training believes masks whose score and whose organ's probability are above this."""
+"""Pseudo-labels need a score of the mask and a probability of the organ above this."""
 SELF_TRAINING_WEIGHT = 0.25
 """Highest weight of the self-training term (MultiMix's)."""
 
 
 @dataclass(frozen=True)
 class MixTrainingSet:
-    """What one training learns from.
+    """The slices and labels of one training.
 
     Attributes:
-        image_labelled_rows: (N,) rows of the store whose image-level labels are learned from.
-        labelled: (M,) rows whose masks are.
-        alpha: for each organ the focal loss's weight of slices that show it.
+        image_labelled_rows: (N,) rows of the store whose image-level labels are used.
+        labelled: (M,) rows whose masks are used.
+        alpha: for each organ the weight in the focal loss of slices that show it.
     """
 
     image_labelled_rows: npt.NDArray[np.int64]
@@ -59,10 +59,10 @@ class MixBatch:
     Attributes:
         images: (B, 1, S, S).
         present: (B, K) which organs they show.
-        without_mask: (B,) bool, whose masks are not learned from.
+        without_mask: (B,) bool, those whose masks are not used.
         labelled: (N, 1, S, S) images and (N, S, S) labels.
-        maps: of the frozen encoder, (B + N, C, h, w), the last N those of the labelled slices, or these alone; None
-            where the encoder is run.
+        maps: of the frozen encoder, (B + N, C, h, w), the last N of the labelled slices, or these N only; None where
+            the encoder is run.
     """
 
     images: Tensor
@@ -75,14 +75,14 @@ class MixBatch:
 class MixTask(Task):
     """Training of both branches: image-level labels on all slices, masks on a few.
 
-    A step takes `batch_size` slices for the classifier, and beside them `masks_per_step` labelled ones, whose masks
-    teach where the classifier's map should lie, and the SAM branch: in each, one organ that it shows is sought.
+    A step takes `batch_size` slices for the classifier, and `masks_per_step` labelled ones, whose masks train the
+    classifier's map and the SAM branch, with one prompt for one of the organs in each slice.
 
     Args:
         options: the run's options.
         model: to train.
         store, split, source: the data; the source is on the device and includes labels.
-        training: what may be learned from.
+        training: the slices and labels to learn from.
         features: maps of the frozen encoder, or None where the encoder is adapted.
     """
 
@@ -126,7 +126,7 @@ class MixTask(Task):
         return [torch.cat(pair) for pair in zip(image_labelled, labelled, strict=True)]
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[MixBatch]:
-        """Gather slices, labels, and maps where they are kept."""
+        """Gather slices, labels and, where cached, maps."""
         size = self.options.batch_size
         for rows, slices in zip(batches, self.source.stream(batches), strict=True):
             assert slices.labels is not None
@@ -142,7 +142,7 @@ class MixTask(Task):
             )
 
     def losses(self, model: nn.Module, batch: MixBatch) -> dict[str, Tensor]:
-        """L_cls + 0.5 L_seg + L_map, and where asked for the self-training term."""
+        """L_cls + 0.5 L_seg + L_map, and with --self-training its term."""
         prompts, targets = self._make_prompts(batch)
         pseudo_labels = self._pseudo_labels(batch) if self.options.self_training else None
         all_prompts = prompts if pseudo_labels is None else _concatenate_prompts(prompts, pseudo_labels[0])
@@ -171,8 +171,8 @@ class MixTask(Task):
         return parts
 
     def _classifier_inputs(self, batch: MixBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """What the classifier sees, changed at random: slices with image-level labels (B, 1, S, S), and those whose
-        masks teach its map, (L, 1, S, S) with classes (L, S, S)."""
+        """The classifier's augmented inputs: slices with image-level labels (B, 1, S, S), and those whose masks train
+        its map, (L, 1, S, S) with classes (L, S, S)."""
         classified, map_slices = Slices(batch.images, None), batch.labelled
         assert map_slices.labels is not None
         if not self.options.map_weight:
@@ -185,7 +185,7 @@ class MixTask(Task):
         return classified.images, map_slices.images, map_slices.labels
 
     def _make_prompts(self, batch: MixBatch) -> tuple[PromptBatch, Tensor]:
-        """One prompt about each labelled slice, for one of its organs, and the organ's mask (N, S, S)."""
+        """One prompt for each labelled slice, for one of its organs, and the organ's mask (N, S, S)."""
         labels = batch.labelled.labels
         assert labels is not None
         count, device = len(labels), labels.device
@@ -198,19 +198,20 @@ class MixTask(Task):
         return PromptBatch(batch.labelled.images, organs, self._draw_boxes(targets), use_mask_box, maps), targets
 
     def _draw_boxes(self, masks: Tensor) -> Tensor:
+        """Boxes (N, 4) around the masks, randomly expanded."""
         boxes, _ = boxes_of_masks(masks)
         return expand_boxes(boxes, masks.shape[-1], torch.rand(boxes.shape).to(boxes.device))
 
     def _pseudo_labels(self, batch: MixBatch) -> tuple[PromptBatch, Tensor] | None:
-        """What the model is sure of in slices whose masks are not learned from, as prompts and masks; at most as many
-        as there are labelled slices, to keep the memory of a step bounded."""
+        """Confident masks of slices whose masks are not used, with their prompts; at most as many as labelled slices,
+        to bound the memory of a step."""
         with autocast(self.options.precision, batch.images.device):
             maps = batch.maps
             found = self.mix.find(batch.images, None if maps is None else lambda wanted: maps[wanted])
         logits, scores = found.best()
-        sure = (scores > CONFIDENT) & (found.present[found.slices, found.organs] > CONFIDENT)
-        sure &= (logits > 0).flatten(1).any(dim=1) & batch.without_mask[found.slices]
-        chosen = torch.nonzero(sure)[: len(batch.labelled.images), 0]
+        confident = (scores > CONFIDENT) & (found.present[found.slices, found.organs] > CONFIDENT)
+        confident &= (logits > 0).flatten(1).any(dim=1) & batch.without_mask[found.slices]
+        chosen = torch.nonzero(confident)[: len(batch.labelled.images), 0]
         if len(chosen) == 0:
             return None
         slices, targets = found.slices[chosen], logits[chosen] > 0
@@ -225,7 +226,7 @@ class MixTask(Task):
 
 
 def _split_parameters(model: MixModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """What starts from nothing; and what the base model brought, with its LoRA."""
+    """Parameters that start from random values or zero; and those of the base model, with its LoRA."""
     from_scratch = {*model.classifier.parameters(), model.branch.share}
     from_base = [p for p in model.branch.parameters() if p.requires_grad and p not in from_scratch]
     return [p for p in model.parameters() if p in from_scratch], from_base

@@ -1,4 +1,4 @@
-"""`frugalseg sam-mix train`: a classifier from image-level labels, a SAM from a few masks."""
+"""`frugalseg sam-mix train`: train a classifier on image-level labels and a SAM on a few masks."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ KEEP_CHOICES: tuple[Keep, ...] = ("all", "largest", "core")
 
 @with_threads
 def sam_mix_train(options: SamMixTrainOptions) -> RunFolder:
-    """Train both branches and leave them in `options.out`.
+    """Train both branches and save them in `options.out`.
 
     Raises:
         StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training.
-        InterruptedRunError: stopped by the person; resumable.
+        InterruptedRunError: stopped by the user; can be resumed.
     """
     return run_training(SamMixTraining.open(options))
 
@@ -75,7 +75,7 @@ class SamMixTraining:
 
     @classmethod
     def open(cls, options: SamMixTrainOptions) -> SamMixTraining:
-        """Open and check everything that is given."""
+        """Open and check all inputs."""
         options = replace(options, base=lasting_name(options.base))
         check_out(options.out)
         store, budget, split = open_labelled(options)
@@ -86,7 +86,7 @@ class SamMixTraining:
         rows = np.concatenate([training.image_labelled_rows, training.labelled, validation_rows(store, split)])
         source = SliceSource(store, fabric.device, with_labels=True, rows=rows)
         torch.manual_seed(options.seed)
-        # A base model that does not fit is reported before the folder is taken.
+        # Before the folder is claimed: raises for a base model that does not fit.
         model = build_mix_model(_mix_settings(options, store), options.base, fabric.device)
         return cls(options, store, split, source, training, fabric, model)
 
@@ -112,7 +112,7 @@ class SamMixTraining:
         train_and_save(task, plan, self.fabric, run, lambda: self._save(run, task, base_state))
 
     def features(self, options: SamMixTrainOptions, model: MixModel, run: RunFolder) -> Features:
-        """The frozen encoder's maps, computed when first needed."""
+        """Cache of the frozen encoder's maps, computed at first use."""
 
         @torch.inference_mode()
         def encode(row: int) -> Tensor:
@@ -122,7 +122,7 @@ class SamMixTraining:
         return Features(encode, len(self.store.slices), run.path)
 
     def _save(self, run: RunFolder, task: MixTask, base_state: Mapping[str, Tensor]) -> None:
-        """Write the best model, as near to the base as validation patients want it, and what is known of it."""
+        """Save the best model, interpolated towards the base as the validation patients choose, with its record."""
         best = load_best(run, task, task.steps)
         task.mix.eval()
         factor = 1.0
@@ -131,13 +131,13 @@ class SamMixTraining:
         else:
             factor, dice = task.validation.interpolate_to_base(task.mix, base_state, best.score)
             best = replace(best, score=dice)
-            say(f"from the base's weights to the learned ones: {factor:.0%} of the way")
+            say(f"weights interpolated between the base model (0%) and the trained one (100%): {factor:.0%}")
             keep = task.validation.choose_keep(task.mix, KEEP_CHOICES)
             report_kept(keep)
         save_mix(run.path, task.mix, self._record(task, keep, best, factor))
 
     def _record(self, task: MixTask, keep: dict[str, Keep], best: Best, factor: float) -> SamMixRecord:
-        """What predicting with the model and judging it needs to know."""
+        """The record of the model, for prediction and evaluation."""
         options, store, training, branch = self.options, self.store, self.training, task.mix.branch
         used, seen = (set(store.slices.loc[rows, "case"]) for rows in (training.labelled, training.image_labelled_rows))
         classifier = sum(p.numel() for p in task.mix.classifier.parameters())
@@ -165,7 +165,7 @@ class SamMixTraining:
 
 
 def _mix_settings(options: SamMixTrainOptions, store: SliceStore) -> SamMixSettings:
-    """What is needed to build the model again."""
+    """The settings that build the model."""
     return SamMixSettings(
         adapt=options.adapt,
         rank=options.lora_rank,
@@ -178,15 +178,15 @@ def _mix_settings(options: SamMixTrainOptions, store: SliceStore) -> SamMixSetti
 
 
 def select_training_set(store: SliceStore, split: Split, options: SamMixTrainOptions, budget: Budget) -> MixTrainingSet:
-    """The slices of the training patients that have image-level labels, and of these the masks of the budget.
+    """The slices of the training patients with image-level labels, and those of them with masks of the budget.
 
     Raises:
-        SplitError: the budget asks for more than there is, or all slices show an organ, or none does.
+        SplitError: the budget exceeds the labels, or all slices show an organ, or none does.
     """
     usable = store.slices[store.middle(options.middle_fraction)]
     labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
     shows_something = store.slices.loc[labelled, store.presence_columns].any(axis=1).to_numpy()
-    labelled = labelled[shows_something]  # a scan's empty slices have no mask to learn from
+    labelled = labelled[shows_something]  # an empty slice has no mask to learn from
     image_labelled = usable[usable["labelled"] & usable["patient"].isin(split.train)]
     alpha = []
     for organ in store.targets:
@@ -202,7 +202,7 @@ def select_training_set(store: SliceStore, split: Split, options: SamMixTrainOpt
             )
         if not store.slices.loc[labelled, presence_column(organ)].any():
             warnings.warn(
-                f"no mask of the budget shows {organ}: the SAM branch learns it from other organs alone", stacklevel=2
+                f"no mask of the budget shows {organ}: the SAM branch is trained on other organs only", stacklevel=2
             )
         share = float(column.mean())
         alpha.append(balanced_alpha(share) if options.focal_alpha is None else options.focal_alpha)

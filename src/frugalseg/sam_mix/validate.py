@@ -1,4 +1,4 @@
-"""Masks and presence on the validation patients: they choose the model, they are no result."""
+"""Masks and organ presence on the validation patients: for choosing the model, not results."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from frugalseg.segmentation.validate import ValidationSet
 
 SLICES_AT_ONCE = 8
 INTERPOLATION_FACTORS = (0.75, 0.5, 0.25)
-"""How far the branch may go from the base's weights to the learned ones, other than all the way."""
+"""Candidate interpolation factors from the base's weights (0) to the trained ones (1), besides 1."""
 
 
 @dataclass(frozen=True)
 class MixValidation(ValidationSet):
-    """The labelled volumes of the validation patients, prompted by the classifier alone.
+    """The labelled volumes of the validation patients, prompted by the classifier only.
 
     Attributes:
-        features: maps of the frozen encoder by row, or None where the encoder changes.
+        features: maps of the frozen encoder by row, or None where the encoder is trained.
     """
 
     features: Features | None = None
@@ -54,7 +54,7 @@ class MixValidation(ValidationSet):
         return predicted, reference
 
     def evaluate(self, model: MixModel) -> dict[str, float]:
-        """Dice per volume as `ValidationSet.dice` has it, and for each organ how well its slices are detected."""
+        """Dice per volume as in `ValidationSet.dice`, and for each organ how well its slices are detected."""
         predictions = [self._predict_all(model, case) for case in self._iterate_cases("validation")]
         if not predictions:
             return {}
@@ -73,18 +73,18 @@ class MixValidation(ValidationSet):
     def interpolate_to_base(
         self, model: MixModel, base_state: Mapping[str, Tensor], score: float
     ) -> tuple[float, float]:
-        """Leave the branch where Dice is highest on the straight line from the base's weights to the learned ones.
+        """Set the branch to the interpolation of the base's and the trained weights with the highest Dice.
 
-        With few masks a decoder overfits to their scans; interpolating back preserves what the base
-        knew of all others (WiSE-FT, arXiv 2109.01903, eq. 1). LoRA's change B·A starts at B = 0, and B alone goes back.
+        With few masks a decoder overfits to their scans; interpolation towards the base preserves its generalisation
+        (WiSE-FT, arXiv 2109.01903, eq. 1). LoRA's change B·A starts at B = 0, so only B is interpolated.
 
         Args:
             model: trained; its branch is changed.
             brought: `model.branch.state_dict()` from before the training.
-            score: the Dice of the model as it is.
+            score: the Dice of the trained model.
 
         Returns:
-            how far it went, 1 or one of `INTERPOLATION_FACTORS`, and the Dice there.
+            the factor, 1 or one of `INTERPOLATION_FACTORS`, and its Dice.
         """
         learned = {name: value.clone() for name, value in model.branch.state_dict().items()}
 
