@@ -1,4 +1,4 @@
-"""SliceMetadata made by hand, for tests."""
+"""`SliceMetadata` from lists, for tests."""
 
 from __future__ import annotations
 

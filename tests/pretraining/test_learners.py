@@ -114,7 +114,7 @@ def test_classify_is_binary_cross_entropy_per_organ():
     assert found["accuracy"].item() == right.item()
 
 
-def test_gcl_is_its_published_formula_and_asks_nothing_of_what_is_gathered_already():
+def test_gcl_is_its_published_formula_and_is_not_gathered_twice():
     """Five scans, whose quarters lie each in one place, 84 degrees from all others: −log e^s+ / (e^s+ + Σ e^s−) is then
     nearly 0; with the other positives in the denominator it could not fall below log 9."""
     metadata = make_metadata([scan for scan in range(5) for _ in range(4)], [[1]] * 20)

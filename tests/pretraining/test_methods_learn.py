@@ -114,6 +114,6 @@ def test_the_probe_finds_organs_better_than_after_random_pairs(store, tmp_path, 
 
 
 @pytest.mark.parametrize("method", ["polycl-s", "polycl-s-batch"])
-def test_methods_on_scans_tell_scans_apart(store, tmp_path, at_random, method):
+def test_methods_on_scans_distinguish_scans(store, tmp_path, at_random, method):
     task = trained(store, tmp_path, method)
     assert found_first(task, pair_rules.scan_in_batch) > found_first(at_random, pair_rules.scan_in_batch) + 0.1

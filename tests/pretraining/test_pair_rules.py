@@ -51,7 +51,7 @@ def check(rule, metadata, positive, compared, **changes):
     return found
 
 
-def test_simclr_pairs_each_view_with_the_other_alone():
+def test_simclr_pairs_each_view_only_with_the_other():
     positives, compared = check(pair_rules.same_slice, two_views(), lambda a, b: a["row"] == b["row"], everyone)
     assert positives.sum(dim=1).tolist() == [1] * 26
     assert compared.sum(dim=1).tolist() == [25] * 26

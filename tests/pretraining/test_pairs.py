@@ -127,11 +127,11 @@ def test_organ_in_no_scan_is_an_error_where_organs_make_the_pairs():
 
 def test_single_scan_is_an_error_for_polycl_s():
     table, _ = table_of([0, 0, 0], [[0], [1], [1]])
-    with pytest.raises(SplitError, match="one scan only"):
+    with pytest.raises(SplitError, match="only one scan"):
         table.draw("polycl-s", np.random.default_rng(0))
 
 
-def test_one_slice_alone_has_no_random_pair():
+def test_a_single_slice_has_no_random_pair():
     table, _ = table_of([0], [[1]])
     with pytest.raises(SplitError, match="only one slice"):
         table.draw("random-pairs", np.random.default_rng(0))
@@ -154,7 +154,7 @@ def test_one_seed_repeats_and_another_epoch_differs(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_min_dz_keeps_positives_of_the_same_scan_apart(method):
+def test_min_dz_is_the_least_distance_of_positives_in_a_scan(method):
     z = np.tile(np.arange(30) * 2.0, 3)
     scan = np.repeat(np.arange(3), 30)
     table, _ = table_of(scan, [[10 <= i % 30 < 22] for i in range(90)], z)

@@ -58,7 +58,7 @@ def test_what_other_views_show_changes_nothing_under_batch_norm(name):
 
 
 @pytest.mark.parametrize("name", [name for name in SEVERAL if name not in {"moco", "byol", "supercl"}])
-def test_each_view_is_embedded_as_if_it_were_alone(name):
+def test_each_view_is_embedded_independently(name):
     learner = learner_of(name, "batch")
     parts = parts_of(learner)
     alone = torch.cat([learner.network(view) for view in parts])

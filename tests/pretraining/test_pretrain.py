@@ -44,7 +44,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _unlabelled_scans_are_meant(recwarn):
-    """Organ methods say that scans are left out; the test of that looks itself."""
+    """Methods with image-level labels warn of unlabelled scans, which has a test below."""
 
 
 def options(store, tmp_path, **changes):
@@ -142,7 +142,7 @@ def test_a_run_broken_off_and_resumed_equals_the_unbroken_one(store, tmp_path, m
 
 @pytest.mark.parametrize("norm", ["instance_affine", "batch"])
 @pytest.mark.parametrize("method", METHODS)
-def test_what_a_gpu_records_is_what_every_step_does(store, tmp_path, method, norm):
+def test_the_graphable_module_is_called_in_every_step(store, tmp_path, method, norm):
     """One call a step, and always on one shape, of what embeds the views, however many passes a batch norm makes of
     it; learners that do otherwise are not recorded."""
     task = make_task(store, tmp_path, method=method, norm=norm, context=1)
@@ -209,7 +209,7 @@ def test_batches_are_triplets_of_the_rule_stacked_for_the_loss(store, tmp_path):
     assert np.array_equal(first.images[:, 0].numpy(), store.images[stacked].astype(np.float32))
 
 
-def test_pairs_are_drawn_anew_every_epoch_and_each_epoch_once(store, tmp_path, capsys):
+def test_pairs_are_redrawn_every_epoch_and_once_per_epoch(store, tmp_path, capsys):
     task = make_task(store, tmp_path, method="polycl-s")
     partner = [{a: p for a, p, _ in torch.cat(task.batches(epoch)).tolist()} for epoch in (0, 1)]
     both = partner[0].keys() & partner[1].keys()
@@ -334,7 +334,7 @@ def test_organ_methods_without_any_label_or_with_one_kind_are_refused(store, tmp
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_one_scan_alone_trains_or_says_why_not(store, tmp_path, method):
+def test_a_single_scan_trains_or_the_error_says_why(store, tmp_path, method):
     """A split file may leave a single scan to train on; no method may divide by nothing then."""
     split = store.split()
     alone = type(split)(split.train[:1], split.validation, split.test)
@@ -349,7 +349,7 @@ def test_one_scan_alone_trains_or_says_why_not(store, tmp_path, method):
     assert torch.isfinite(loss)
 
 
-def test_scans_of_one_slice_give_scans_nothing_to_be_told_apart_by(store, tmp_path):
+def test_methods_that_compare_scans_refuse_scans_of_one_slice(store, tmp_path):
     """One whole scan beside single slices: in-batch scan methods would have no negatives."""
     split = store.split()
     table = store.slices.copy()

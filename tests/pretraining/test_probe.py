@@ -78,7 +78,7 @@ def test_an_embedding_that_shows_the_organ_scores_and_one_that_does_not_is_at_ch
     assert probe(blind)["probe_auroc"] == pytest.approx(0.5, abs=0.15)
 
 
-def test_only_organs_that_both_halves_can_tell_are_scored_and_the_record_says_what_was_looked_at(tmp_path):
+def test_only_organs_that_vary_in_both_halves_are_scored_and_the_record_counts_the_slices(tmp_path):
     probe = make_probe(make_store(tmp_path, labelled=5))
     record = probe.record
     assert record.organs == ("liver",)  # one patient has a spleen
@@ -130,7 +130,7 @@ def test_alignment_is_that_of_neighbours(tmp_path):
     assert alone["uniformity"] < 0
 
 
-def test_a_collapsed_encoder_is_seen_and_told_once(tmp_path):
+def test_a_collapsed_encoder_is_detected_and_reported_once(tmp_path):
     probe = make_probe(make_store(tmp_path))
     same = picked(shift=1e4)  # all embeddings equal but for some 0.001%
     with pytest.warns(UserWarning, match="collapsed") as told:
@@ -151,7 +151,7 @@ def test_embeddings_exactly_equal_are_at_chance(tmp_path):
     assert figures == pytest.approx(expected, abs=1e-9)
 
 
-def test_embeddings_that_are_not_finite_are_told_and_give_no_figures(tmp_path):
+def test_embeddings_that_are_not_finite_are_reported_and_give_no_figures(tmp_path):
     with pytest.warns(UserWarning, match="not finite"):
         assert make_probe(make_store(tmp_path))(picked(shift=float("nan"))) == {}
 

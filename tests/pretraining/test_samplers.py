@@ -99,7 +99,7 @@ def test_gcl_batches_hold_one_slice_of_each_quarter_of_each_of_their_scans(lengt
             assert len(set(scan[:, 0].tolist())) == scans
 
 
-def test_gcl_says_what_it_needs():
+def test_gcl_errors_state_its_requirements():
     with pytest.raises(OptionError, match="multiple of 4"):
         quarters_of_scans(pool_of([8, 8]), options(batch_size=10), 0)
     with pytest.raises(SplitError, match="1 training scans have four slices"):

@@ -72,7 +72,7 @@ def test_padding_is_a_superpixel_of_its_own():
     assert (cells[:, 4:44, 4:44] == 1).all()
 
 
-def test_random_cells_differ_cover_every_column_and_are_drawn_anew():
+def test_random_cells_differ_cover_every_column_and_are_redrawn():
     maps = torch.zeros(40, 1, 8, 8)
     first, second = sample_cells(maps, 16, "random"), sample_cells(maps, 16, "random")
     assert first.shape == (40, 16)
@@ -88,7 +88,7 @@ def test_the_published_stride_leaves_columns_out():
     assert set((cells % 32).flatten().tolist()) == {0, 16}
 
 
-def test_random_slices_differ_are_drawn_anew_and_are_at_least_one():
+def test_random_slices_differ_are_redrawn_and_are_at_least_one():
     cpu = torch.device("cpu")
     drawn = [sample_slices(10, 0.3, cpu).tolist() for _ in range(40)]
     assert all(len(set(slices)) == 3 for slices in drawn)
@@ -220,7 +220,7 @@ def test_the_loss_is_the_sum_of_its_three_terms_over_the_right_views(share):
     assert found["loss"].item() == pytest.approx(total.item(), rel=1e-6)
 
 
-def test_gradients_reach_the_encoder_from_every_term_and_the_head_from_the_slices_alone():
+def test_every_term_has_gradients_in_the_encoder_and_only_slice_terms_in_the_head():
     maps, rows = torch.randint(0, 6, (4, 64, 64), dtype=torch.int16), torch.arange(4).repeat(4)
     images, metadata = torch.rand(16, 1, 64, 64), make_metadata([0] * 4, [[1]] * 4)
     for term, reaches_head in (("instance_loss", True), ("intra_loss", False), ("inter_loss", True)):
@@ -254,7 +254,7 @@ def test_shares_of_one_slice_come_on_average_to_all_slices(monkeypatch):
         torch.testing.assert_close(sum(g[i] for _, g in shares) / 3, gradient, rtol=1e-3, atol=1e-5)
 
 
-def test_l_intra_reaches_its_slices_alone(monkeypatch):
+def test_l_intra_has_gradients_in_its_slices_only(monkeypatch):
     only(monkeypatch, 3, 1)
     model = learner().eval()  # in training, batch norm ties all pictures together
     images = torch.rand(16, 1, 32, 32, requires_grad=True)
@@ -278,7 +278,7 @@ def test_groups_do_not_depend_on_which_slices_are_compared(monkeypatch, training
 @pytest.mark.parametrize(
     ("share", "expected"), [(1.0, [(4, True)] * 4), (0.5, [(4, True)] * 2 + [(2, True)] * 2 + [(4, False)] * 2)]
 )
-def test_slices_that_are_not_compared_have_no_way_back(share, expected):
+def test_slices_that_are_not_compared_have_no_backward_pass(share, expected):
     model, passes = learner(intra_slices=share), []
     model.network.encoder.register_forward_pre_hook(
         lambda _, inputs: passes.append((len(inputs[0]), torch.is_grad_enabled()))
@@ -311,7 +311,7 @@ def test_every_term_teaches_under_autocast_too():
         assert sum(g.abs().sum() for g in gradients) > 0
 
 
-def test_slices_without_a_height_attract_their_other_view_alone():
+def test_slices_without_a_height_attract_only_their_other_view():
     model = learner()
     metadata = make_metadata([0, 1, 2, 3], [[1]] * 4, position=[math.nan] * 4)
     seen = model(torch.rand(16, 1, 32, 32))
@@ -352,7 +352,7 @@ def test_online_superpixels_are_those_of_each_view():
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"segments": 9}, "online"),
         ({"compactness": 3.0}, "online"),
@@ -364,8 +364,8 @@ def test_online_superpixels_are_those_of_each_view():
         ({"superpixels": "online", "segments": 1}, "--segments"),
     ],
 )
-def test_bad_values(values, told):
-    with pytest.raises(OptionError, match=told):
+def test_bad_values(values, message):
+    with pytest.raises(OptionError, match=message):
         options(**values)
 
 

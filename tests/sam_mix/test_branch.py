@@ -64,7 +64,7 @@ def test_only_lora_prompt_encoder_and_decoder_learn(base, adapt):
 
 
 @MODELS
-def test_state_is_what_was_learned_and_fits_another_base_alone(base):
+def test_state_holds_only_trained_weights_and_loads_into_another_base(base):
     branch = SamBranch(base(), "lora", 2, "mask", 0.4)
     state = branch.state_dict()
     assert not any(name.startswith("image_encoder") and ".lora_" not in name for name in state)
@@ -82,7 +82,7 @@ def test_state_is_what_was_learned_and_fits_another_base_alone(base):
 
 
 @pytest.mark.parametrize("dense", ["mask", "added"])
-def test_the_map_has_no_say_at_first_and_learns(dense):
+def test_the_map_has_no_effect_at_first_and_its_factor_learns(dense):
     branch = SamBranch(tiny_sam(), "decoder", 2, dense, 0.4)
     maps, boxes = branch.encode(torch.randn(1, 3, 64, 64)), torch.tensor([[4.0, 6, 40, 50]])
     one, _ = branch.decode(maps, boxes, torch.rand(1, 64, 64))

@@ -32,10 +32,10 @@ def test_figures_at_the_cut():
     }
 
 
-def test_one_kind_alone_has_no_auroc_and_no_share_of_the_other():
+def test_without_positives_or_negatives_their_figures_are_none():
     figures = detection_figures(np.array([0.9, 0.2]), np.array([True, True]))
     assert (figures["auroc"], figures["specificity"], figures["sensitivity"]) == (None, None, 0.5)
 
 
-def test_a_scan_is_as_sure_as_its_surest_slice():
+def test_a_scans_probability_is_the_highest_of_its_slices():
     assert scan_probability(np.array([0.1, 0.8, 0.3])) == 0.8

@@ -1,4 +1,4 @@
-"""How far a trained branch goes from the base's weights."""
+"""Interpolation of the trained branch towards the base's weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def copied(state):
 
 
 @pytest.mark.parametrize("best", [0.25, 0.75, 1.0])
-def test_it_stops_where_the_validation_patients_are_served_best(cohort, monkeypatch, best):
+def test_the_interpolation_with_the_highest_validation_dice_is_chosen(cohort, monkeypatch, best):
     store = SliceStore.open(cohort / "liver")
     validation = MixValidation.with_features(
         store, store.split().validation, SliceSource(store, CPU, with_labels=True), "32", None
@@ -57,7 +57,7 @@ def test_it_stops_where_the_validation_patients_are_served_best(cohort, monkeypa
 
 
 @pytest.mark.parametrize("adapt", ["decoder", "lora"])
-def test_the_weights_of_a_run_lie_that_far_from_the_base(options, cohort, tmp_path, monkeypatch, adapt):
+def test_the_weights_of_a_run_are_the_chosen_interpolation(options, cohort, tmp_path, monkeypatch, adapt):
     monkeypatch.setattr("frugalseg.sam_mix.validate.INTERPOLATION_FACTORS", (0.5,))
     monkeypatch.setattr(MixValidation, "evaluate", lambda self, model: {"score": next(scores)})
     scores = iter([0.3, 0.4])  # of the only validation, and half-way back
@@ -81,7 +81,7 @@ def test_the_weights_of_a_run_lie_that_far_from_the_base(options, cohort, tmp_pa
     assert record.share_of_map == pytest.approx(float(kept["branch.share"]))
 
 
-def test_a_resumed_run_goes_back_to_the_same_base(options, tmp_path, monkeypatch):
+def test_a_resumed_run_interpolates_to_the_same_base(options, tmp_path, monkeypatch):
     monkeypatch.setattr("frugalseg.sam_mix.validate.INTERPOLATION_FACTORS", (0.5,))
     scores = iter([0.3, 0.4] * 2)
     monkeypatch.setattr(MixValidation, "evaluate", lambda self, model: {"score": next(scores)})

@@ -30,7 +30,7 @@ def test_pixels_go_to_the_organ_of_the_higher_score():
     assert assign_classes(planes, torch.tensor([[-0.2, -3.0]]))[0].tolist() == [[1, 1], [2, 0]]
 
 
-def test_an_organ_is_sought_only_where_the_classifier_sees_it():
+def test_an_organ_is_segmented_only_where_the_classifier_detects_it():
     mix, slices = certain(model(), 5.0, -5.0), torch.rand(3, 1, 32, 32)
     found = mix.find(slices)
     assert found.organs.tolist() == [0, 0, 0]
@@ -43,7 +43,7 @@ def test_an_organ_is_sought_only_where_the_classifier_sees_it():
     assert nothing.classes().max() == 0
 
 
-def test_no_mask_where_the_map_is_flat_though_the_classifier_is_sure():
+def test_no_mask_where_the_map_is_flat_though_the_classifier_is_certain():
     mix = model(1)
     with torch.no_grad():
         mix.classifier.head.weight.zero_()
@@ -51,7 +51,7 @@ def test_no_mask_where_the_map_is_flat_though_the_classifier_is_sure():
     assert mix.find(torch.rand(2, 1, 32, 32)).classes().max() == 0
 
 
-def test_kept_maps_are_asked_for_where_something_is_sought():
+def test_cached_maps_are_read_only_where_an_organ_is_segmented():
     mix, slices = certain(model(1), 0.0), torch.rand(6, 1, 32, 32)
     sought = mix.find(slices).slices
     prompts = []
@@ -65,7 +65,7 @@ def test_kept_maps_are_asked_for_where_something_is_sought():
     assert torch.allclose(found.logits, mix.find(slices).logits, atol=1e-4)
 
 
-def test_oracle_boxes_take_the_place_of_the_classifier():
+def test_oracle_boxes_replace_the_classifiers():
     boxes, there = torch.zeros(2, 2, 4), torch.tensor([[False, True], [False, False]])
     boxes[0, 1] = torch.tensor([3.0, 4, 20, 30])
     found = certain(model(), -5.0, -5.0).find(torch.rand(2, 1, 32, 32), oracle=(boxes, there))
@@ -73,7 +73,7 @@ def test_oracle_boxes_take_the_place_of_the_classifier():
     assert found.boxes.tolist() == [[3, 4, 20, 30]]
 
 
-def test_what_a_coarse_box_shows_is_drawn_again_in_its_own_box(monkeypatch):
+def test_a_mask_is_segmented_again_with_the_box_around_it(monkeypatch):
     mix, slices = certain(model(1), 5.0), torch.rand(2, 1, 32, 32)
     prompts = []
 
@@ -101,7 +101,7 @@ def classifiers_boxes(mix, slices):
     return boxes_of_cams(cams, mix.threshold)[0][:, 0]
 
 
-def test_a_training_step_takes_the_boxes_it_is_told_to():
+def test_a_training_step_uses_the_mask_boxes_where_requested():
     mix = model(1)
     slices = torch.rand(2, 1, 32, 32)
     boxes = classifiers_boxes(mix, slices) + torch.tensor([2.0, 2, 0, 0])  # near enough to be a choice
@@ -172,7 +172,7 @@ def test_the_maps_loss_is_the_dice_of_loops():
     assert map_loss(cams[:0], labels[:0]) == 0
 
 
-def test_masks_teach_the_map_where_the_organ_is():
+def test_the_map_loss_moves_the_map_to_the_organ():
     torch.manual_seed(0)
     mix = model(1).train()
     slices, labels = torch.rand(2, 1, 32, 32), torch.zeros(2, 32, 32, dtype=torch.long)

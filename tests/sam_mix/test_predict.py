@@ -1,4 +1,4 @@
-"""Masks of whole scans: no ground truth in the call, the scan's grid, evaluation, the oracle apart."""
+"""Masks of whole scans: no ground truth in the call, the scan's grid, evaluation, the oracle."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_call_has_no_place_for_ground_truth_but_the_oracle_s():
     assert COMMANDS["sam-mix predict"].options.__dataclass_fields__["oracle"].default is None
 
 
-def test_masks_from_images_alone_on_the_scans_own_grid(trained, cohort, tmp_path):
+def test_masks_from_images_only_on_the_scans_grid(trained, cohort, tmp_path):
     alone = tmp_path / "scans"
     alone.mkdir()
     shutil.copy(cohort / "images" / "scan_02.nii.gz", alone)
@@ -111,7 +111,7 @@ def test_the_oracle_reads_references_by_the_label_values_that_are_written(traine
     assert set(np.unique(values(tmp_path / "one"))) <= {0, 1}
 
 
-def test_evaluate_takes_the_masks_and_keeps_the_oracle_apart(trained, cohort, tmp_path):
+def test_evaluate_reads_the_masks_and_reports_the_oracle_separately(trained, cohort, tmp_path):
     sam_mix_predict(wish(trained, cohort, tmp_path / "cam"))
     sam_mix_predict(wish(trained, cohort, tmp_path / "oracle", oracle=cohort / "labels", keep="all"))
     note = json.loads((tmp_path / "oracle" / PREDICTIONS_FILE).read_text())
@@ -200,7 +200,7 @@ def test_other_label_values_and_unknown_names(trained, cohort, tmp_path):
         sam_mix_predict(wish(trained, cohort, tmp_path / "no", case=["scan_99"]))
 
 
-def test_another_kind_of_run_is_told(cohort, tmp_path):
+def test_another_kind_of_run_is_refused(cohort, tmp_path):
     (tmp_path / "model.json").write_text('{"kind": "segmenter"}')
     with pytest.raises(RunError, match="kind 'segmenter'"):
         sam_mix_predict(wish(tmp_path, cohort, tmp_path / "out"))

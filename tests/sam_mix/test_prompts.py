@@ -35,13 +35,13 @@ def test_corners_join_parts():
     assert boxes[0, 0].tolist() == [2, 2, 6, 6]
 
 
-def test_nothing_above_the_threshold_is_told_and_the_box_is_the_middle_half():
+def test_maps_below_the_threshold_are_marked_and_get_the_middle_half():
     boxes, found = boxes_of_cams(stretch_to_unit_range(torch.full((1, 2, 16, 16), 3.0)), 0.4)
     assert not found.any()
     assert boxes[0, 1].tolist() == [4, 4, 12, 12]
 
 
-def test_maps_are_stretched_one_by_one():
+def test_maps_are_rescaled_one_by_one():
     cams = torch.stack([torch.tensor([[1.0, 3], [2, 5]]), torch.zeros(2, 2)])[None]
     assert stretch_to_unit_range(cams)[0, 0].flatten().tolist() == [0, 0.5, 0.25, 1]
     assert stretch_to_unit_range(cams)[0, 1].abs().max() == 0
@@ -57,7 +57,7 @@ def test_boxes_of_masks():
     assert boxes_of_masks(masks[:0])[0].shape == (0, 4)
 
 
-def test_boxes_move_outward_up_to_the_shift_and_not_out_of_the_picture():
+def test_boxes_expand_up_to_the_shift_and_stay_in_the_image():
     boxes = torch.tensor([[400.0, 300, 500, 450], [1, 2, 1023, 1020]])
     assert torch.equal(expand_boxes(boxes, 1024, torch.zeros(2, 4)), boxes)
     moved = expand_boxes(boxes, 1024, torch.ones(2, 4))
@@ -84,7 +84,7 @@ def test_overlap_of_boxes_is_monais():
     assert paired_box_iou(torch.zeros(1, 4), torch.zeros(1, 4)).tolist() == [0]
 
 
-def test_a_faint_map_is_stretched_no_further_than_allowed_and_so_are_its_gradients():
+def test_a_faint_map_is_rescaled_with_a_bounded_range_and_bounded_gradients():
     plane = torch.rand(1, 1, 8, 8)
 
     def steepness(height):

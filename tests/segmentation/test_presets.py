@@ -52,7 +52,7 @@ def test_robust_rises_once_and_ends_near_zero():
     assert rates[-1] < 1e-3 * max(rates)
 
 
-def test_published_presets_clean_no_masks_and_ours_ask_the_validation_patients():
+def test_published_presets_keep_whole_masks_and_ours_choose_on_validation_patients():
     assert PRESETS["paper"].keep == PRESETS["supercl"].keep == ("all",)
     assert len(PRESETS["robust"].keep) > 1
     assert len(PRESETS["best"].keep) > 1

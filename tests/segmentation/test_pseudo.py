@@ -15,12 +15,12 @@ ROWS = np.array([2, 5, 9])
 
 
 def batch(rows):
-    """Labels that say their row."""
+    """Labels that are a function of their row."""
     labels = rows.to(torch.uint8).view(-1, 1, 1).expand(-1, 4, 4)
     return Slices(torch.zeros(len(rows), 1, 4, 4), labels)
 
 
-def test_true_masks_of_unlabelled_slices_are_never_handed_on():
+def test_true_masks_of_unlabelled_slices_are_never_used():
     rows = torch.tensor([9, 1, 2, 12, 5, 0])
     seen = UnlabelledSlices(ROWS).annotate(rows, batch(rows))
     assert [int(label[0, 0]) for label in seen.labels] == [0, 1, 0, 12, 0, 0]
@@ -28,7 +28,7 @@ def test_true_masks_of_unlabelled_slices_are_never_handed_on():
     assert seen.labels.shape == seen.weights.shape == (6, 4, 4)
 
 
-def test_a_models_masks_stand_in_with_their_confidence():
+def test_pseudo_labels_are_weighted_by_their_confidence():
     classes = torch.stack([torch.full((4, 4), c, dtype=torch.uint8) for c in (20, 50, 90)])
     confidence = torch.stack([torch.full((4, 4), c, dtype=torch.uint8) for c in (0, 51, 255)])
     rows = torch.tensor([5, 3, 9, 2])

@@ -51,7 +51,7 @@ class Learner(nn.Module, ABC):
 
         Args:
             outputs: of `forward` for N images.
-            facts: of all slices of the store.
+            metadata: of all slices of the store.
             rows: (N,) rows of the store of the images' slices.
             superpixels: (B, S, S) of the B drawn slices, for methods that read them from the store.
         """

@@ -68,8 +68,9 @@ def same_quarter(metadata: SliceMetadata, _: PretrainOptions) -> PairMatrices:
 
 def organs_in_batch(metadata: SliceMetadata, options: PretrainOptions) -> PairMatrices:
     """PolyCL-O against the whole batch."""
-    apart = ~_equal_pairs(metadata.row)
-    return _drop_close_pairs(_equal_pairs(metadata.organs) & apart, apart, metadata, options.min_distance_mm)
+    other_slices = ~_equal_pairs(metadata.row)
+    positives = _equal_pairs(metadata.organs) & other_slices
+    return _drop_close_pairs(positives, other_slices, metadata, options.min_distance_mm)
 
 
 def scan_in_batch(metadata: SliceMetadata, options: PretrainOptions) -> PairMatrices:

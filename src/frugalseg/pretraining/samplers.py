@@ -75,8 +75,8 @@ def triplet_sampler(rule: TripletRule) -> Sampler:
     def draw(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tensor]:
         drawn = pool.pairs.draw(rule, _epoch_rng(options, epoch), options.neg_scope, options.min_distance_mm)
         if epoch == 0 and len(drawn) < len(pool.rows):
-            alone = pluralize(len(pool.rows) - len(drawn), "slice")
-            say(f"not used as anchors: {alone} without a possible positive")
+            unpaired = pluralize(len(pool.rows) - len(drawn), "slice")
+            say(f"not used as anchors: {unpaired} without a possible positive")
         return shuffled_batches(drawn.stack(), options.batch_size, options.seed, epoch)
 
     return draw

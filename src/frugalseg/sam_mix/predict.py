@@ -116,7 +116,7 @@ class MixPredictor(Predictor):
                 chunk = slice(z, z + at_once)
                 shown = self.intensity.apply(stack[chunk], limits, upright.padding)
                 images = square.images(torch.from_numpy(shown))
-                boxes = None if reference is None else self._boxes(square, reference[chunk])
+                boxes = None if reference is None else self._reference_boxes(square, reference[chunk])
                 found = self._detect(images[:, None].to(self.device), boxes)
                 planes, scores = found.planes()
                 classes[chunk] = assign_classes(square.back(planes), scores).cpu().numpy()
@@ -133,7 +133,7 @@ class MixPredictor(Predictor):
         with autocast(self.options.precision, self.device):
             return model.find(images, oracle=oracle)
 
-    def _boxes(self, square: Square, reference: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+    def _reference_boxes(self, square: Square, reference: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """Boxes (B, K, 4) around each organ of reference slices, and which of them there are (B, K)."""
         labels = square.labels(torch.from_numpy(np.ascontiguousarray(reference)))
         boxes, there = zip(*(boxes_of_masks(labels == i + 1) for i in range(len(self.trained))), strict=True)
@@ -171,7 +171,7 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
         images={case: str(path.resolve()) for case, path in images.items()},
         roles={},
     )
-    oracle = None if options.oracle is None else _references(options.oracle, images)
+    oracle = None if options.oracle is None else _reference_reader(options.oracle, images)
     folder = MaskFolder.claim(options, images, record, ("model", "weights_sha256", "targets", "settings"), WORDS)
     if options.oracle is not None:
         say("oracle: prompts are boxes of the reference masks; these are not results of the method")
@@ -188,8 +188,8 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
     return folder.fill(segment, describe(predictor.device))
 
 
-def _references(folder: Path, images: dict[str, Path]) -> Callable[[str, Volume], Volume]:
-    """Case id and scan → its reference mask."""
+def _reference_reader(folder: Path, images: dict[str, Path]) -> Callable[[str, Volume], Volume]:
+    """A function from case id and scan to its reference mask on the scan's grid."""
     found = find_masks(folder)
     check_two_files(images, found)
     if missing := [case for case in images if case not in found]:

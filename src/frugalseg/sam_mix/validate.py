@@ -80,7 +80,7 @@ class MixValidation(ValidationSet):
 
         Args:
             model: trained; its branch is changed.
-            brought: `model.branch.state_dict()` from before the training.
+            base_state: `model.branch.state_dict()` from before the training.
             score: the Dice of the trained model.
 
         Returns:

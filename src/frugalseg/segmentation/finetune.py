@@ -111,7 +111,7 @@ class FineTuning:
         source = SliceSource(store, fabric.device, with_labels=True, rows=rows, context=preset.context)
         backbone = encoder.backbone if encoder else options.backbone
         training = cls(options, preset, store, split, source, labelled, unlabelled, backbone, encoder, fabric)
-        training.build_start_network(options)  # raises for weights that do not fit, before the folder is claimed
+        training.build_network(options)  # raises for weights that do not fit, before the folder is claimed
         return replace(training, options=_resume_rounds(options))
 
     def identity(self) -> dict[str, str]:
@@ -153,7 +153,7 @@ class FineTuning:
         preset = resolve_preset(options, self.encoder.context if self.encoder else None)
         training = FinetuneTrainingSet(self.labelled, self._label_unlabelled(options, preset, teacher))
         torch.manual_seed(options.seed)
-        network, published = self.build_start_network(options)
+        network, published = self.build_network(options)
         task = FinetuneTask(options, preset, network, self.store, self.split, self.source, training)
         scans = int(self.store.slices.loc[self.labelled, "case"].nunique())
         others = "" if training.unlabelled is None else f" and {pluralize(len(self.unlabelled), 'unlabelled one')}"
@@ -165,7 +165,7 @@ class FineTuning:
         plan = Plan(task.steps, task.interval, options.seed, preset.clip, options.checkpoint_minutes)
         train_and_save(task, plan, self.fabric, run, lambda: self._save(run, options, task, published))
 
-    def build_start_network(self, options: FinetuneOptions) -> tuple[Segmenter, PublishedWeights | None]:
+    def build_network(self, options: FinetuneOptions) -> tuple[Segmenter, PublishedWeights | None]:
         """The initial network, and the record of published weights if it has any.
 
         Raises:

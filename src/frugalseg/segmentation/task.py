@@ -99,11 +99,11 @@ class FinetuneTask(Task):
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[Slices]:
         """Images of each batch with the masks that may be used."""
-        gathered = self.source.stream(batches)
+        slices = self.source.stream(batches)
         if self.training.unlabelled is None:
-            yield from gathered
+            yield from slices
         else:
-            for rows, batch in zip(batches, gathered, strict=True):
+            for rows, batch in zip(batches, slices, strict=True):
                 yield self.training.unlabelled.annotate(rows, batch)
 
     def losses(self, model: nn.Module, batch: Slices) -> dict[str, Tensor]:
