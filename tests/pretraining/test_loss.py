@@ -44,7 +44,7 @@ def test_equals_the_loops_on_random_pairs(tau, one_by_one):
 
 
 def test_one_by_one_positives_do_not_push_each_other_away():
-    """The loss of an anchor equal to both its positives is 0; with the other positive in the denominator it is log 2."""
+    """The loss of an anchor equal to both its positives is 0; compared with all entries it is log 2."""
     z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
     positives = torch.zeros(4, 4, dtype=torch.bool)
     positives[0, 1:3] = True

@@ -27,5 +27,5 @@ def test_each_row_is_encoded_once_and_comes_back_the_same(tmp_path):
 
 
 def test_values_beyond_float16_are_reported(tmp_path):
-    with pytest.raises(RunError, match="16 bits"):
+    with pytest.raises(RunError, match="float16"):
         Features(lambda row: torch.full((1, 2, 2), 1e6), 3, tmp_path)(torch.tensor([1]))
