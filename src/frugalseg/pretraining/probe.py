@@ -61,9 +61,9 @@ class Probe:
         patients = rng.permutation(np.unique(chosen["patient"].to_numpy(str)))
         self._half: Flags = chosen["patient"].isin(patients[: len(patients) // 2]).to_numpy(bool)
         present: Flags = chosen[store.presence_columns].to_numpy(bool)
-        has_both = [all(_has_both(column[half]) for half in (self._half, ~self._half)) for column in present.T]
-        self.organs = [organ for organ, usable in zip(store.targets, has_both, strict=True) if usable]
-        self._present: Flags = present[:, np.array(has_both, dtype=bool)]
+        varies = [all(_has_both(column[half]) for half in (self._half, ~self._half)) for column in present.T]
+        self.organs = [organ for organ, usable in zip(store.targets, varies, strict=True) if usable]
+        self._present: Flags = present[:, np.array(varies, dtype=bool)]
         self._labelled = chosen.index.to_numpy(np.int64) if self.organs else np.array([], np.int64)
         self._labelled_scans = int(chosen["case"].nunique()) if self.organs else 0
         # Shuffled, so that every chunk mixes scans, for batch norm.
@@ -88,13 +88,15 @@ class Probe:
         if not np.isfinite(vectors).all():
             self._warn("the encoder's embeddings are not finite: start again with a lower --lr, or --precision 32")
             return {}
-        at = dict(zip(self._rows.tolist(), vectors, strict=True))
-        both = _stack(at, np.union1d(self._first, self._second))
+        vector_of = dict(zip(self._rows.tolist(), vectors, strict=True))
+        both = _stack_rows(vector_of, np.union1d(self._first, self._second))
         figures = {"uniformity": uniformity(both), "embedding_rank": embedding_rank(both)}
         if len(self._second):
-            figures["alignment"] = alignment(_stack(at, self._first), _stack(at, self._second))
+            figures["alignment"] = alignment(_stack_rows(vector_of, self._first), _stack_rows(vector_of, self._second))
         if self.organs:
-            figures["probe_auroc"] = linear_probe_auroc(_stack(at, self._labelled), self._present, self._half)
+            figures["probe_auroc"] = linear_probe_auroc(
+                _stack_rows(vector_of, self._labelled), self._present, self._half
+            )
         if is_collapsed(figures):
             self._warn("the encoder has collapsed: it gives all slices nearly the same embedding")
         return figures
@@ -177,8 +179,8 @@ def _has_both(values: Flags) -> bool:
     return bool(values.any() and not values.all())
 
 
-def _stack(at: dict[int, Vectors], rows: Ints) -> Vectors:
-    return np.stack([at[row] for row in rows.tolist()])
+def _stack_rows(vector_of: dict[int, Vectors], rows: Ints) -> Vectors:
+    return np.stack([vector_of[row] for row in rows.tolist()])
 
 
 @contextmanager

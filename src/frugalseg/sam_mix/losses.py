@@ -10,9 +10,9 @@ from torch import Tensor
 
 from frugalseg.sam_mix.model import select_best
 
-SEGMENTATION = 0.5
+SEGMENTATION_WEIGHT = 0.5
 """Weight of the segmentation loss relative to the classification loss (as in the code of its successor, ADA-SAM)."""
-SCORES = 0.05
+SCORE_WEIGHT = 0.05
 """Weight of the score error in the segmentation loss."""
 
 
@@ -29,7 +29,7 @@ def mask_losses(
 
     Returns:
         "dice_loss", 1 − (2 Σ p t + 1) / (Σ p + Σ t + 1) of each mask, averaged; "ce_loss"; "score_loss", the mean
-        squared error; and "loss", Dice + CE + `SCORES` · score_loss, or the same without CE.
+        squared error; and "loss", Dice + CE + `SCORE_WEIGHT` · score_loss, or the same without CE.
     """
     logits, scores, targets = logits.float(), scores.float(), targets.float()
     final, _ = select_best(logits, scores)
@@ -40,7 +40,7 @@ def mask_losses(
         "ce_loss": F.binary_cross_entropy_with_logits(final, targets),
         "score_loss": (scores - true_iou(logits, targets)).square().mean(),
     }
-    loss = parts["dice_loss"] + SCORES * parts["score_loss"]
+    loss = parts["dice_loss"] + SCORE_WEIGHT * parts["score_loss"]
     return {**parts, "loss": loss + parts["ce_loss"] if kind == "dice+ce" else loss}
 
 

@@ -22,13 +22,13 @@ from frugalseg.sam_mix.prompts import (
     stretch_to_unit_range,
 )
 
-PRESENT = 0.5
+PRESENCE_THRESHOLD = 0.5
 """An organ is segmented in a slice at and above this probability."""
 
-NEAR = 0.5
+MIN_BOX_IOU = 0.5
 """In training, a box of the classifier is used as prompt if its IoU with the mask's (expanded) box is at least this.
 Training with boxes that miss the organ, as nearly all do at first, would teach the decoder to ignore the prompt."""
-FAINT = 1e-3
+MIN_CAM_RANGE = 1e-3
 """Range of a classifier's map below which the gradient of its loss is bounded: a vanishing map would else get unbounded
 gradients. The range of an untrained classifier's maps is at least ten times as large."""
 
@@ -46,7 +46,7 @@ class PromptBatch(NamedTuple):
         slices: (N, 1, S, S) in [0, 1].
         organs: (N,) the organ to segment in each.
         boxes: (N, 4) in pixels of the slice, around the organs' masks.
-        use_mask_box: (N,) bool, whether the prompt is this box; else it is the classifier's, unless that is not `NEAR`.
+        use_mask_box: (N,) bool, whether this box is the prompt; else the classifier's, if its IoU is `MIN_BOX_IOU`.
         maps: (N, C, h, w) of the frozen encoder; None where the encoder is run, with gradients.
     """
 
@@ -148,11 +148,11 @@ class MixModel(nn.Module):
         """
         last = self.classifier.maps(torch.cat([slices, map_slices]))
         present = self.classifier.logits(last[: len(slices)])
-        map_cams = self._cams(last[len(slices) :], slices.shape[-1], least=FAINT)
+        map_cams = self._cams(last[len(slices) :], slices.shape[-1], least=MIN_CAM_RANGE)
         _, cams = self._classify(prompts.slices)
         boxes, _ = boxes_of_cams(cams, self.threshold)
         pairs = torch.arange(len(prompts.organs), device=cams.device), prompts.organs
-        use_mask_box = prompts.use_mask_box | (paired_box_iou(boxes[pairs], prompts.boxes) < NEAR)
+        use_mask_box = prompts.use_mask_box | (paired_box_iou(boxes[pairs], prompts.boxes) < MIN_BOX_IOU)
         boxes = torch.where(use_mask_box[:, None], prompts.boxes, boxes[pairs])
         maps = self.encode(prompts.slices) if prompts.maps is None else prompts.maps
         logits, scores = self.decode(maps, boxes, cams[pairs])
@@ -192,7 +192,7 @@ class MixModel(nn.Module):
         """
         present, cams = self._classify(slices)
         boxes, sought = boxes_of_cams(cams, self.threshold)
-        sought &= present >= PRESENT
+        sought &= present >= PRESENCE_THRESHOLD
         if oracle is not None:
             boxes, sought = oracle
         pairs = torch.nonzero(sought)

@@ -21,7 +21,7 @@ from frugalseg.options import SamMixTrainOptions
 from frugalseg.records.split import Split
 from frugalseg.sam_mix.classifier import focal_loss
 from frugalseg.sam_mix.features import Features
-from frugalseg.sam_mix.losses import SEGMENTATION, map_loss, mask_losses
+from frugalseg.sam_mix.losses import SEGMENTATION_WEIGHT, map_loss, mask_losses
 from frugalseg.sam_mix.model import MixModel, PromptBatch
 from frugalseg.sam_mix.prompts import boxes_of_masks, expand_boxes
 from frugalseg.sam_mix.validate import MixValidation
@@ -159,7 +159,7 @@ class MixTask(Task):
             "mask_loss": masks.pop("loss"),
             **masks,
         }
-        parts["loss"] = parts["class_loss"] + SEGMENTATION * parts["mask_loss"]
+        parts["loss"] = parts["class_loss"] + SEGMENTATION_WEIGHT * parts["mask_loss"]
         parts["loss"] = parts["loss"] + self.options.map_weight * parts["map_loss"]
         if self.options.self_training:
             parts["self_loss"] = torch.zeros_like(parts["loss"])
