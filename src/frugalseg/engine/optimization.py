@@ -74,8 +74,8 @@ class Optimization:
 def one_cycle(optimizer: Optimizer, total_steps: int) -> LRScheduler:
     """From a low rate to the optimiser's own in the first tenth of the run, and down to 0 over the rest.
 
-    PyTorch's schedule refuses the step after its last, which the loop takes, so it is one step longer than the run. A
-    cycle of fewer than twenty steps would have no step to rise in.
+    The loop steps the schedule after the last iteration too, which would be beyond its end; so it is one step longer
+    than the run. A cycle of fewer than twenty steps would have no step to rise in.
     """
     highest = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(optimizer, highest, total_steps=max(total_steps, 20) + 1, pct_start=0.1)
