@@ -1,5 +1,5 @@
-# Two commands: `make demo` runs the whole way and ends with a report; `make test` checks everything.
-# Each sets itself up in .venv; only python3 and make are needed.
+# Two commands: `make demo` runs the whole workflow and writes a report; `make test` runs all checks.
+# Each installs what it needs in .venv; only python3 and make are required.
 
 PYTHON ?= python3
 VENV := .venv
@@ -23,7 +23,7 @@ benchmarks: install
 
 install: $(VENV)/installed
 
-# The constraints keep every install on the versions that were tested, and on one build of PyTorch.
+# The constraints keep every installation on the tested versions and on one build of PyTorch.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,tracking]'

@@ -1,8 +1,8 @@
-"""How often 95% intervals of a mean hold the truth, of few patients and few runs, for each way to make them.
+"""Coverage of 95% intervals of a mean with few patients and few runs, for several kinds of interval.
 
     python benchmarks/bench_coverage.py [--repeats 2000] [--seed 0] [--out docs/explanation/tables/coverage]
 
-Prints the tables of docs/reference/statistics.md. `rule` is what `evaluate` and `study` print.
+Prints the tables of docs/reference/statistics.md. `rule` is the interval that `evaluate` and `study` print.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TAIL = 50 * (1 - LEVEL)
 
 @dataclass(frozen=True)
 class Population:
-    """Scores as they may come, and their true mean."""
+    """A distribution of scores, and its true mean."""
 
     name: str
     draw: Callable[[Rng, int], Floats]
@@ -62,7 +62,7 @@ def percentile(values: Floats) -> Limits:
 
 
 def rule(values: Floats) -> Limits:
-    """What is printed."""
+    """The interval over patients that is printed."""
     limits = mean_interval(values, RESAMPLES).limits
     assert limits is not None
     return limits
@@ -77,12 +77,12 @@ WAYS: dict[str, Callable[[Floats], Limits]] = {
 
 
 def share_held(intervals: Iterator[Limits], truth: float) -> float:
-    """How many of the intervals hold the truth, 0…1."""
+    """Fraction of the intervals that contain the true mean, 0…1."""
     return float(np.mean([low <= truth <= high for low, high in intervals]))
 
 
 def patients_table(repeats: int, seed: int) -> Iterator[Sequence[str]]:
-    """Rows of (patients, each population): how often the interval of each of `WAYS` holds the mean."""
+    """Rows of (patients, each population): coverage of each of `WAYS`."""
     yield ("patients", *(population.name for population in POPULATIONS))
     for n in PATIENTS:
         row = [str(n)]
@@ -95,7 +95,7 @@ def patients_table(repeats: int, seed: int) -> Iterator[Sequence[str]]:
 
 @dataclass(frozen=True)
 class Design:
-    """A study: how many of each there are, and the standard deviation that each brings."""
+    """A study: the number of draws, seeds and patients, and the standard deviations of their effects."""
 
     draws: int
     seeds: int
@@ -154,19 +154,19 @@ def pigeonhole(scores: Floats, runs: Sequence[tuple[int, int]]) -> Limits:
 
 
 def printed(scores: Floats, runs: Sequence[tuple[int, int]]) -> Limits:
-    """What is printed."""
+    """The interval over runs and patients that is printed."""
     limits = crossed_interval(scores, runs).limits
     assert limits is not None
     return limits
 
 
 def independent(scores: Floats, runs: Sequence[tuple[int, int]]) -> Limits:
-    """The same, if every run had a seed and no draw of its own."""
+    """The same, treating all runs as independent: each has another seed."""
     return printed(scores, [(0, i) for i in range(len(runs))])
 
 
 def runs_table(repeats: int, seed: int) -> Iterator[Sequence[str]]:
-    """Rows of (design, each way), and how wide the interval is in the middle."""
+    """Rows of (design, coverage of each kind of interval, median width of the printed one)."""
     yield ("draws × seeds × patients", "SD of draws", "resampled", "runs as independent", "rule", "rule, median width")
     for index, design in enumerate(DESIGNS):
         rng = np.random.default_rng([seed, index])
@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for patients.csv and runs.csv")
     given = parser.parse_args()
     warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-    print(f"share of intervals that hold the truth: {' / '.join(WAYS)}")
+    print(f"fraction of intervals that contain the true mean: {' / '.join(WAYS)}")
     for name, table in TABLES.items():
         rows = list(table(given.repeats, given.seed))
         show(name, rows)

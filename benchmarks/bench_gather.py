@@ -1,4 +1,4 @@
-"""How long a batch of 20 slices at 256² takes from the store to float32 on the device."""
+"""Time to load a batch of 20 slices of 256² from the store to float32 on the device."""
 
 from __future__ import annotations
 

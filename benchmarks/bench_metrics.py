@@ -1,9 +1,9 @@
-"""Time Dice, HD95 and surface Dice of one liver-sized organ on a 512×512×200 grid, and MONAI's for comparison.
+"""Time of all metrics of one liver-sized organ on a 512×512×200 grid, and of MONAI's HD95 and surface Dice.
 
     python benchmarks/bench_metrics.py [--repeats 5] [--no-monai]
 
-Both get the same boolean masks in memory. MONAI measures HD95 and surface Dice by two calls, each with its own
-distances, as its interface asks for; its Dice is not timed.
+Both get the same boolean masks in memory. MONAI's interface needs two calls for HD95 and surface Dice, each of which
+computes the distances; its Dice is not timed.
 """
 
 from __future__ import annotations

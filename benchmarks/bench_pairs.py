@@ -1,4 +1,4 @@
-"""How many triplets a second the pair rules draw, on a set the size of LiTS' training half."""
+"""Triplets per second that the pair rules draw, on a set of the size of LiTS' training part."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def record_of(network: nn.Module, targets: dict[str, tuple[int, ...]]) -> SegmenterRecord:
-    """What `predict` needs to know of an untrained network."""
+    """The model record of an untrained network."""
     return SegmenterRecord(
         backbone="unet",
         norm="instance_affine",
@@ -67,7 +67,7 @@ def record_of(network: nn.Module, targets: dict[str, tuple[int, ...]]) -> Segmen
 
 
 def _write_scan(path: Path) -> None:
-    """In a process of its own, so that making the scan does not count."""
+    """In a separate process, so that its memory is not measured."""
     code = (
         "import numpy as np, nibabel as nib, sys; rng = np.random.default_rng(0); "
         f"a = rng.integers(-1000, 400, {SHAPE}, dtype=np.int16); "

@@ -1,11 +1,11 @@
-"""A pre-training step on 20 triplets against one written as PolyCL's published code is, and the time of a probe.
+"""A pre-training step on 20 triplets, compared with one implemented like PolyCL's published code; time of a probe.
 
-The published way, written anew from its description: every item of a batch is read and converted by itself (here from
-arrays in memory, which is kinder than HDF5 files on a disk), anchors, positives and negatives pass through the
-network one after the other, and the loss takes exponentials and a logarithm. All in float32. The network is the same.
+The published implementation, reimplemented from its description: every item of a batch is read and converted separately
+(here from arrays in memory, which is faster than HDF5 files on disk); anchors, positives and negatives pass through the
+network one after the other; the loss computes exponentials and a logarithm. All in float32, with the same network.
 
-Each way runs in processes of its own, since how memory is kept is a setting of a process; they take turns, so that
-whatever else slows the machine slows all alike.
+Each variant runs in separate processes, since the allocator's setting applies to a whole process. They alternate, so
+that other load on the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _medians(folder: Path, ways: list[Callable[[Path], list[float]]]) -> list[fl
 
 
 def _open(folder: Path) -> SliceStore:
-    """Slices of noise with an organ in every other one."""
+    """A store of noise slices, of which every other one shows an organ."""
     patient = np.repeat(np.arange(PATIENTS), SLICES // PATIENTS).astype(str)
     z = np.tile(np.arange(SLICES // PATIENTS), PATIENTS)
     table = {"case": patient, "patient": patient, "z": z, "labelled": True, "has_organ": z % 2 == 0}
@@ -77,7 +77,7 @@ def _open(folder: Path) -> SliceStore:
 
 
 class TripletSet(Dataset):
-    """One fixed triplet an anchor, read and converted item by item from float64 arrays."""
+    """One fixed triplet per anchor, read and converted item by item from float64 arrays."""
 
     def __init__(self, images: np.ndarray) -> None:
         self.images = images.astype(np.float64)
@@ -147,7 +147,7 @@ def _probe(folder: Path) -> list[float]:
     store = _open(folder)
     probe = Probe(store, np.arange(SLICES), SliceSource(store, device, with_labels=False), seed=0)
     model = build_projection("unet", NORM).to(device)
-    warnings.simplefilter("ignore")  # slices of noise do look alike
+    warnings.simplefilter("ignore")  # the probe warns that embeddings of noise are similar
     return timed(lambda: probe(model), STEPS)
 
 

@@ -1,6 +1,6 @@
-"""What a linear probe sees in the encoder after a short pre-training by each method, on phantoms.
+"""Probe of the encoder after a short pre-training by each method, on phantoms.
 
-Phantoms are not patients, and a probe is no segmentation: this tells whether a method teaches anything, not which is
+Phantoms are not patients, and a probe is no segmentation: this shows whether a method learns anything, not which one is
 best.
 """
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument(
-        "--lr", type=float, default=1e-3, help="one for all methods; PolyCL's own is made for 100 epochs"
+        "--lr", type=float, default=1e-3, help="learning rate of all methods; PolyCL's default is for 100 epochs"
     )
     parser.add_argument("--methods", nargs="+", choices=sorted(METHODS), default=list(METHODS))
     arguments = parser.parse_args()
@@ -53,7 +53,7 @@ def main() -> None:
 def _target(method):
     if method == "random-pairs":
         return "the control"
-    return "unlearns organs" if method.startswith("polycl-s") else "above random-pairs"
+    return "invariant to organs" if method.startswith("polycl-s") else "above random-pairs"
 
 
 def _row(name, figures, target):
@@ -73,7 +73,7 @@ def _untrained(store: SliceStore, root, seed):
 
 
 def _trained(store, root, method, seed, arguments):
-    # A slow copy that keeps 99.9% a step would hardly have moved after so few.
+    # With the default momentum the momentum encoder would hardly change in so few steps.
     changes = {"momentum": 0.99} if method in {"moco", "byol"} else {}
     options = _options(
         store, root / f"{method}-{seed}", method, seed, steps=arguments.steps, lr=arguments.lr, **changes

@@ -1,8 +1,8 @@
-"""Refining a volume twice with a cache, and the peak memory of propagating through 50 and through 200 slices.
+"""Time to refine a volume twice with a cache, and peak memory of propagation through 50 and through 200 slices.
 
     python benchmarks/bench_refine.py [MODEL]
 
-Every propagation runs in a process of its own.
+Every propagation runs in a separate process.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def main(model: str = "litemedsam") -> None:
             seconds.append(time.perf_counter() - begun)
         rows += [
             (f"refine {DEPTH} slices of {SIDE}²", f"{seconds[0]:.1f} s", ""),
-            ("again, from the cache", f"{seconds[1]:.1f} s", ""),
-            ("times as fast", f"{seconds[0] / seconds[1]:.0f}", "≥ 10"),
+            ("second run, from the cache", f"{seconds[1]:.1f} s", ""),
+            ("speed-up", f"{seconds[0] / seconds[1]:.0f}×", "≥ 10×"),
         ]
     peaks = []
     for depth in (SHORT, LONG):
@@ -64,14 +64,16 @@ def main(model: str = "litemedsam") -> None:
             result = subprocess.run(command, check=True, capture_output=True, text=True)
             peak, each = json.loads(result.stdout.splitlines()[-1])
             peaks.append(peak)
-            rows.append((f"propagate through {depth} slices", f"{peak:.0f} MB, {each:.2f} s a slice", ""))
+            rows.append((f"propagate through {depth} slices", f"{peak:.0f} MB, {each:.2f} s per slice", ""))
     volume = SIDE * SIDE * (LONG - SHORT) * (2 + 1) / 1e6
-    rows.append(("more for 150 slices more", f"{peaks[1] - peaks[0]:.0f} MB", f"scan and mask: {volume:.0f} MB"))
+    rows.append(
+        ("additional memory for 150 more slices", f"{peaks[1] - peaks[0]:.0f} MB", f"scan and mask: {volume:.0f} MB")
+    )
     show("refine and propagate", rows)
 
 
 def write_scan(folder: Path, depth: int) -> None:
-    """A bright ellipse that wanders through noise, and its mask."""
+    """Write a scan with a bright ellipse that moves from slice to slice, and its mask."""
     rng = np.random.default_rng(0)
     x, y = np.meshgrid(np.arange(SIDE), np.arange(SIDE), indexing="ij")
     image, mask = np.empty((SIDE, SIDE, depth), np.int16), np.empty((SIDE, SIDE, depth), np.uint8)

@@ -1,6 +1,6 @@
-"""LiteMedSAM with its published weights: time of encoding and decoding, peak memory, and how well it outlines a liver.
+"""LiteMedSAM with its published weights: time of encoding and decoding, peak memory, and Dice with reference boxes.
 
-The weights are fetched into the weights folder where they are not there yet.
+The weights are downloaded to the weights folder if they are not installed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def quickest(work, repeats: int = 7) -> str:
-    """Wall and CPU time of the quickest of some repeats; they differ where other programs use the cores."""
+    """Minimum wall and CPU time over some repeats; they differ if other programs use the cores."""
     wall, cpu = [], []
     work()
     for _ in range(repeats):
@@ -65,7 +65,7 @@ def quickest(work, repeats: int = 7) -> str:
 
 
 def outlines(model) -> list[tuple[str, str, str]]:
-    """Dice a slice with boxes around the reference, on a CT of 20 slices."""
+    """Dice per slice with boxes around the reference, on a CT of 20 slices."""
     scan = axial_slices(canonical(read_volume(DATA / "dicom_ct"))[0].array).astype("float32")
     labels = axial_slices(canonical(read_labels(DATA / "example_seg_dicom.nii.gz"))[0].array)
     grey = torch.from_numpy(((scan + 160) / 400).clip(0, 1))
@@ -84,7 +84,7 @@ def outlines(model) -> list[tuple[str, str, str]]:
     return [
         (
             f"Dice of {organ}, boxes of the reference, {len(dices)} slices",
-            f"{sum(dices) / len(dices):.3f} (least {min(dices):.3f})",
+            f"{sum(dices) / len(dices):.3f} (minimum {min(dices):.3f})",
             "≥ 0.96" if organ == "liver" else "",
         )
         for organ, dices in found.items()

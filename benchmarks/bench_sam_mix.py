@@ -1,9 +1,9 @@
-"""A SAM-Mix step on one core: with LoRA in the encoder, and with a frozen encoder whose maps are kept.
+"""Time of a SAM-Mix step on one core: with LoRA in the encoder, and with a frozen encoder and stored feature maps.
 
-CPU seconds of one thread, since those hardly depend on what else the machine does. The networks' weights are random:
-time does not depend on them. All in float32 and, where the CPU is fast at it, in bf16, as a training has it. `--all`
-also has the classifier at 256 pixels within the step; `--vit-b` also measures SAM's ViT-B at 1024 pixels with one mask
-a step, which takes minutes and 12 GB.
+CPU seconds of one thread, since these hardly depend on other load. The networks' weights are random: the time does not
+depend on them. Measured in float32 and, if the CPU is fast at it, in bf16, as in a training. `--all` also measures the
+step with the classifier at 256 pixels; `--vit-b` also measures SAM's ViT-B at 1024 pixels with one mask per step, which
+takes minutes and 12 GB.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def _rows(bases: dict[str, Any], precision: Precision) -> Iterator[tuple[str, st
         for size in (128, 256, None) if "--all" in sys.argv else (128, None):
             lora, frozen = (_step(base, adapt, size, masks, precision) for adapt in ("lora", "decoder"))
             part = "SAM branch alone" if size is None else f"classifier at {size}²"
-            told = f"{lora:.2f} → {frozen:.2f} s ({lora / frozen:.1f}×)"
-            yield f"{name}, {pluralize(masks, 'mask')}, {part}: lora → decoder", told, "≥ 10×"
+            measured = f"{lora:.2f} → {frozen:.2f} s ({lora / frozen:.1f}×)"
+            yield f"{name}, {pluralize(masks, 'mask')}, {part}: lora → decoder", measured, "≥ 10×"
 
 
 def _classifier(size: int, precision: Precision, steps: int = 3) -> float:
@@ -79,13 +79,13 @@ def _classifier(size: int, precision: Precision, steps: int = 3) -> float:
 
 
 def _step(base: Any, adapt: Any, size: int | None, masks: int, precision: Precision, steps: int = 1) -> float:
-    """One step; without a classifier's size the SAM branch alone."""
+    """Seconds of one step; if `size` is None, of the SAM branch alone."""
     model = MixModel(Classifier(1, size or 32), SamBranch(base(), adapt, 8, "mask", 0.4), SIDE, 0.4).train()
     labelled, targets = torch.rand(masks, 1, SIDE, SIDE), torch.ones(masks, SIDE, SIDE)
     with torch.no_grad():
         maps = model.encode(labelled) if adapt == "decoder" else None
     boxes = torch.tensor([[20.0, 20, 80, 80]]).repeat(masks, 1)
-    asked = PromptBatch(
+    prompts = PromptBatch(
         labelled, torch.zeros(masks, dtype=torch.long), boxes, torch.ones(masks, dtype=torch.bool), maps
     )
     learning = [p for p in (model if size else model.branch).parameters() if p.requires_grad]
@@ -96,7 +96,7 @@ def _step(base: Any, adapt: Any, size: int | None, masks: int, precision: Precis
             own = model.encode(labelled) if maps is None else maps
             logits, scores = model.decode(own, boxes, torch.rand(masks, SIDE, SIDE))
             return mask_losses(logits, scores, targets)["loss"]
-        out = model(torch.rand(SLICES, 1, SIDE, SIDE), labelled, asked)
+        out = model(torch.rand(SLICES, 1, SIDE, SIDE), labelled, prompts)
         masked = mask_losses(out["masks"], out["scores"], targets)["loss"]
         return out["present"].sum() + map_loss(out["cams"], targets) + masked
 

@@ -1,4 +1,4 @@
-"""How long `frugalseg --help` takes."""
+"""Time of `frugalseg --help`."""
 
 from __future__ import annotations
 

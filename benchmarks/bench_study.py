@@ -1,4 +1,4 @@
-"""What a study costs beyond the runs it makes: processes, states, tables, report."""
+"""Overhead of a study beyond its runs: processes, job states, tables, report."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def main() -> None:
     show(
         "A study of 6 models, one at a time",
         [
-            ("the study, first start", f"{whole:.1f} s", ""),
-            ("its runs alone, in one process", f"{alone:.1f} s", ""),
-            ("the study adds", f"{whole - alone:.1f} s", ""),
-            ("the finished study once more", f"{nothing:.1f} s", ""),
+            ("the study, first run", f"{whole:.1f} s", ""),
+            ("its runs without a study, in one process", f"{alone:.1f} s", ""),
+            ("overhead of the study", f"{whole - alone:.1f} s", ""),
+            ("the same command on the finished study", f"{nothing:.1f} s", ""),
         ],
     )
 

@@ -1,6 +1,6 @@
-"""SLIC of a slice, and a SuperCL step against a SimCLR step of the same batch: views, loss, gradients, optimiser.
+"""Time of SLIC, and of a SuperCL and a SimCLR step on the same batch: views, loss, gradients, optimiser.
 
-CPU seconds of one thread, since those hardly depend on what else the machine does.
+CPU seconds of one thread, since these hardly depend on other load.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def main() -> None:
             simple = _step("simclr", backbone, size, precision)
             for share, aim in ((1.0, "–"), (0.15, "≤ 1.6×")):
                 ours = _step("supercl", backbone, size, precision, intra_slices=share)
-                told = f"{1000 * simple:.0f} → {1000 * ours:.0f} ms ({ours / simple:.2f}×)"
+                measured = f"{1000 * simple:.0f} → {1000 * ours:.0f} ms ({ours / simple:.2f}×)"
                 what = f"{backbone}, {BATCH} slices of {size}², {precision}: SimCLR → SuperCL, pixels of {share:.0%}"
-                rows.append((what, told, aim))
+                rows.append((what, measured, aim))
     show("SuperCL on one core", rows)
 
 
@@ -55,7 +55,7 @@ def _slic_row(segments: int) -> tuple[str, str, str]:
 
 
 def _picture(size: int, seed: int) -> np.ndarray:
-    """Blobs of several sizes and noise."""
+    """An image of blobs of several sizes and noise."""
     noise = np.random.default_rng(seed).standard_normal((3, size, size))
     blobs = sum(s * gaussian_filter(one, s) for one, s in zip(noise, (2, 8, 24), strict=True))
     return ((blobs - blobs.min()) / np.ptp(blobs)).astype(np.float32)

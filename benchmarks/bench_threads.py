@@ -1,7 +1,7 @@
-"""Threads on a quiet and on a busy machine: a training step, and the network's pass over a scan's slices.
+"""Threads on an idle and on a busy machine: time of a training step, and of a forward pass over a scan's slices.
 
-Each figure comes from a process of its own, since OpenMP reads how its threads wait when it is loaded. The neighbour is
-another process that keeps every core busy, with as many threads as there are cores.
+Each figure is measured in a separate process, since OpenMP reads its wait policy when it is loaded. On the busy machine
+one endless loop per core runs in parallel.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def main() -> None:
             for threads in sorted({1, 2, cores}):
                 for policy in ("ACTIVE", "PASSIVE") if threads > 1 else ("PASSIVE",):
                     step, scan = _measure(threads, policy)
-                    where = f"{'busy' if busy else 'quiet'}, {threads} threads, {policy.lower()}"
+                    where = f"{'busy' if busy else 'idle'}, {threads} threads, {policy.lower()}"
                     rows.append((where, f"{1000 * step:.0f} / {1000 * scan:.0f} ms", ""))
         finally:
             for neighbour in neighbours:
                 neighbour.kill()
                 neighbour.wait()
-    show(f"Fine-tuning step / pass over 40 slices of {SIZE}², {cores} cores", rows)
+    show(f"Fine-tuning step / forward pass over 40 slices of {SIZE}², {cores} cores", rows)
 
 
 def _measure(threads: int, policy: str) -> tuple[float, float]:
@@ -46,7 +46,7 @@ def _measure(threads: int, policy: str) -> tuple[float, float]:
 
 
 def child() -> None:
-    """Print median seconds of a step and of a pass, as JSON."""
+    """Print median seconds of a training step and of a forward pass, as JSON."""
     import torch
 
     from bench_training import _finetune

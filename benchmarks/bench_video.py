@@ -1,6 +1,6 @@
-"""Peak memory of carrying masks through 50 and through 200 slices, and the time a slice takes in SAM 2.1 tiny's size.
+"""Peak memory of propagating masks through 50 and through 200 slices; time per slice with SAM 2.1 tiny's architecture.
 
-Weights are random: neither depends on them. Every measurement runs in a process of its own.
+Weights are random: memory and time do not depend on them. Every measurement runs in a separate process.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, sec
 """
 
 
-def measured(way: str, depth: int, size: int) -> tuple[float, float]:
-    """Peak memory in MB and seconds a slice."""
+def measure(way: str, depth: int, size: int) -> tuple[float, float]:
+    """Peak memory in MB and seconds per slice."""
     command = [sys.executable, "-c", MEASURE, way, str(depth), str(size)]
     result = subprocess.run(command, check=True, capture_output=True, text=True)
     peak, seconds = json.loads(result.stdout.splitlines()[-1])
@@ -67,21 +67,21 @@ def measured(way: str, depth: int, size: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    short, _ = measured("ours", 50, SIZE)
-    long, seconds = measured("ours", 200, SIZE)
-    plain_short, _ = measured("transformers", 50, SIZE)
-    plain_long, _ = measured("transformers", 200, SIZE)
+    short, _ = measure("ours", 50, SIZE)
+    long, seconds = measure("ours", 200, SIZE)
+    plain_short, _ = measure("transformers", 50, SIZE)
+    plain_long, _ = measure("transformers", 200, SIZE)
     rows = [
         ("peak memory, 50 slices", f"{short:.0f} MB", ""),
         ("peak memory, 200 slices", f"{long:.0f} MB", f"≤ {short + 20:.0f} MB"),
-        ("the same with transformers' own session, 50 slices", f"{plain_short:.0f} MB", ""),
-        ("the same with transformers' own session, 200 slices", f"{plain_long:.0f} MB", ""),
-        ("time a slice", f"{seconds:.3f} s", ""),
+        ("with transformers' own session, 50 slices", f"{plain_short:.0f} MB", ""),
+        ("with transformers' own session, 200 slices", f"{plain_long:.0f} MB", ""),
+        ("time per slice", f"{seconds:.3f} s", ""),
     ]
-    show(f"Carrying two objects through slices of {SIZE}², a small network", rows)
-    peak, seconds = measured("ours", 4, 1024)
-    rows = [("time a slice", f"{seconds:.1f} s", ""), ("peak memory", f"{peak:.0f} MB", "")]
-    show("Carrying two objects through slices of 1024², SAM 2.1 tiny", rows)
+    show(f"Propagating two objects through slices of {SIZE}², a small network", rows)
+    peak, seconds = measure("ours", 4, 1024)
+    rows = [("time per slice", f"{seconds:.1f} s", ""), ("peak memory", f"{peak:.0f} MB", "")]
+    show("Propagating two objects through slices of 1024², SAM 2.1 tiny", rows)
 
 
 if __name__ == "__main__":

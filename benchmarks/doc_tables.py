@@ -1,10 +1,10 @@
-"""Tables of the documentation, made of the CSV files in docs/explanation/tables/ and of the table of metrics.
+"""Generate the documentation's tables from the CSV files in docs/explanation/tables/ and the table of metrics.
 
     python benchmarks/doc_tables.py [--check]
 
-In a page, a table stands between `<!-- table: NAME -->` and `<!-- end -->`, and what stands there is replaced. NAME is
-one of `TABLES`, or a CSV file without its ending, which is then shown as it is. `--check` writes nothing and fails
-where a page differs; tests/test_docs.py does the same.
+In a page, everything between `<!-- table: NAME -->` and `<!-- end -->` is replaced by the table. NAME is one of
+`TABLES`, or a CSV file without its suffix, which is shown unchanged. `--check` writes nothing and fails if a page
+differs; tests/test_docs.py does the same.
 """
 
 from __future__ import annotations
@@ -29,56 +29,56 @@ FILES = DOCS / "explanation" / "tables"
 MARKED = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Rows = list[list[str]]
-"""The headings, then the rows."""
+"""The header row, then the rows."""
 
 
-def read(name: str) -> pd.DataFrame:
-    """A CSV file of `FILES`, by its path without ending."""
+def read_table(name: str) -> pd.DataFrame:
+    """A CSV file in `FILES`, by its path without the suffix."""
     return pd.read_csv(FILES / f"{name}.csv")
 
 
-def as_it_is(name: str) -> Rows:
-    """A CSV file's text."""
+def read_rows(name: str) -> Rows:
+    """The unchanged cells of a CSV file in `FILES`, by its path without the suffix."""
     with (FILES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
 
 
-def spread(row: pd.Series, mean: str, sign: bool = False) -> str:
-    """Mean ± SD of the runs; the mean alone of one run."""
+def format_mean_sd(row: pd.Series, mean: str, sign: bool = False) -> str:
+    """Mean ± SD of the runs; only the mean for a single run."""
     text = format_number(row[mean], 3, sign)
     return text if pd.isna(row["sd_runs"]) else f"{text} ± {format_number(row['sd_runs'], 3)}"
 
 
-def mean_of_runs(row: pd.Series) -> str:
-    """Mean ± SD of the runs (runs)."""
-    return f"{spread(row, 'mean')} ({row['runs']})"
+def format_mean_and_runs(row: pd.Series) -> str:
+    """Mean ± SD of the runs (number of runs)."""
+    return f"{format_mean_sd(row, 'mean')} ({row['runs']})"
 
 
-def difference(row: pd.Series) -> str:
+def format_difference(row: pd.Series) -> str:
     """Difference ± SD of the runs."""
-    return spread(row, "difference", sign=True)
+    return format_mean_sd(row, "difference", sign=True)
 
 
-def difference_and_p(row: pd.Series) -> str:
-    """Difference ± SD of the runs; p alone / after Holm's correction."""
-    return f"{difference(row)}; {row['p']:.4f} / {row['p_holm']:.3f}"
+def format_difference_and_p(row: pd.Series) -> str:
+    """Difference ± SD of the runs; p uncorrected / after Holm's correction."""
+    return f"{format_difference(row)}; {row['p']:.4f} / {row['p_holm']:.3f}"
 
 
-def by_budget(files: Mapping[str, str], show: Callable[[pd.Series], str], budgets: Mapping[str, str]) -> Rows:
-    """Measured methods in rows; a column is a file and a budget.
+def tabulate_by_budget(files: Mapping[str, str], show: Callable[[pd.Series], str], budgets: Mapping[str, str]) -> Rows:
+    """One row per measured method, one column per file and budget.
 
     Args:
-        files: heading of its columns → CSV file.
-        show: what stands in a place.
-        budgets: as the file has them → as the heading says it.
+        files: prefix of the column headings → CSV file.
+        show: formats one row of the file.
+        budgets: budget in the file → budget in the column heading.
     """
     columns: dict[str, pd.Series] = {}
     for heading, name in files.items():
-        frame = read(name)
+        frame = read_table(name)
         measured = frame[(frame["runs"] > 0) & (frame["metric"] == "dice")].set_index("method")
-        for budget, said in budgets.items():
+        for budget, title in budgets.items():
             rows = measured[measured["budget"] == budget]
-            columns[", ".join(filter(None, (heading, said)))] = pd.Series(
+            columns[", ".join(filter(None, (heading, title)))] = pd.Series(
                 {method: show(row) for method, row in rows.iterrows()}, dtype=str
             )
     methods = list(dict.fromkeys(method for column in columns.values() for method in column.index))
@@ -91,7 +91,7 @@ def by_budget(files: Mapping[str, str], show: Callable[[pd.Series], str], budget
 def chaos() -> Rows:
     """Four organs at two budgets, and the mean over the organs."""
     organs = ("liver", "right_kidney", "left_kidney", "spleen")
-    frames = {organ: read(f"chaos/dice-versus-labels-held-out-{organ}") for organ in organs}
+    frames = {organ: read_table(f"chaos/dice-versus-labels-held-out-{organ}") for organ in organs}
     dice = {
         (organ, budget): f[(f["metric"] == "dice") & (f["budget"] == budget)].set_index("method")["mean"]
         for budget in ("10%", "25%")
@@ -105,7 +105,7 @@ def chaos() -> Rows:
 
 
 def patients(name: str) -> Rows:
-    """Every patient's Dice, and the mean with the interval that `evaluate` would print, by budget and method."""
+    """Dice of every patient, and their mean with the interval that `evaluate` prints, by budget and method."""
     frame = pd.read_csv(FILES / f"{name}.csv", dtype=str)
     of_patients = [column for column in frame.columns if column.startswith("btcv_")]
     rest = [column for column in frame.columns if column not in (*of_patients, "budget", "method", "runs")]
@@ -121,7 +121,7 @@ def patients(name: str) -> Rows:
 
 def metrics() -> Rows:
     """Every metric of the program."""
-    head = ["name", "in tables", "better", "least", "greatest", "needs true mm", "shown up to", "what it is"]
+    head = ["name", "in tables", "better", "minimum", "maximum", "needs true mm", "shown up to", "definition"]
     rows = [
         [
             f"`{m.key}`",
@@ -138,7 +138,7 @@ def metrics() -> Rows:
 
 
 def empty_masks() -> Rows:
-    """What every metric is worth where a mask is empty."""
+    """The value of every metric if a mask is empty."""
     outcomes = [outcome for outcome in Outcome if outcome is not Outcome.BOTH]
     rows = [
         [", ".join(f"`{m.key}`" for m in alike), *(rules.of(outcome).value for outcome in outcomes)]
@@ -152,16 +152,16 @@ BUDGETS = ("1 scan", "3 scans", "5 slices", "20 slices")
 
 def small_ct(name: str, show: Callable[[pd.Series], str]) -> Rows:
     """A table of the small-ct study."""
-    return by_budget({"": f"small-ct/{name}"}, show, {b: b for b in BUDGETS})
+    return tabulate_by_budget({"": f"small-ct/{name}"}, show, {b: b for b in BUDGETS})
 
 
 def recipe() -> Rows:
-    """`robust` against `best`, each on the runs that `best` has, in domain and in another hospital."""
+    """`robust` and `best`, both on the runs of `best`, in domain and in another hospital."""
     columns: list[list[str]] = []
     for test, place in (("held-out-btcv", ""), ("lits", ", other hospital")):
-        means = read(f"small-ct/dice-versus-labels-{test}-liver").query("metric == 'dice'")
+        means = read_table(f"small-ct/dice-versus-labels-{test}-liver").query("metric == 'dice'")
         mean = means.set_index(["method", "budget"])["mean"]
-        gain = read(f"small-ct/comparison-{test}-liver-dice").set_index(["method", "budget"])["difference"]
+        gain = read_table(f"small-ct/comparison-{test}-liver-dice").set_index(["method", "budget"])["difference"]
         columns += [
             [f"robust{place}", *(format_number(mean["best", b] - gain["best", b]) for b in BUDGETS)],
             [f"best{place}", *(format_number(mean["best", b]) for b in BUDGETS)],
@@ -171,15 +171,19 @@ def recipe() -> Rows:
 
 
 SHOWN_AS = {"polycl-m as published": "polycl-m, `paper` preset, 500 steps"}
-"""Methods whose name in the plan promised more than was run."""
+"""Methods whose name in the plan differs from what was run."""
 HIPPOCAMPUS = {part: f"hippocampus/dice-versus-labels-held-out-{part}" for part in ("anterior", "posterior")}
 TABLES: dict[str, Callable[[], Rows]] = {
-    "small-ct, held-out BTCV": partial(small_ct, "dice-versus-labels-held-out-btcv-liver", mean_of_runs),
-    "small-ct, LiTS": partial(small_ct, "dice-versus-labels-lits-liver", mean_of_runs),
-    "small-ct, differences on held-out BTCV": partial(small_ct, "comparison-held-out-btcv-liver-dice", difference),
-    "small-ct, differences on LiTS": partial(small_ct, "comparison-lits-liver-dice", difference_and_p),
+    "small-ct, held-out BTCV": partial(small_ct, "dice-versus-labels-held-out-btcv-liver", format_mean_and_runs),
+    "small-ct, LiTS": partial(small_ct, "dice-versus-labels-lits-liver", format_mean_and_runs),
+    "small-ct, differences on held-out BTCV": partial(
+        small_ct, "comparison-held-out-btcv-liver-dice", format_difference
+    ),
+    "small-ct, differences on LiTS": partial(small_ct, "comparison-lits-liver-dice", format_difference_and_p),
     "small-ct, recipe": recipe,
-    "hippocampus": partial(by_budget, HIPPOCAMPUS, mean_of_runs, {"10%": "10% (2 scans)", "25%": "25% (4 scans)"}),
+    "hippocampus": partial(
+        tabulate_by_budget, HIPPOCAMPUS, format_mean_and_runs, {"10%": "10% (2 scans)", "25%": "25% (4 scans)"}
+    ),
     "chaos": chaos,
     "metrics": metrics,
     "empty masks": empty_masks,
@@ -190,7 +194,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
 
 
 def to_markdown(rows: Rows) -> str:
-    """A table of GitHub's Markdown."""
+    """Format rows as a GitHub Markdown table."""
     head, *body = rows
     return "".join(f"| {' | '.join(row)} |\n" for row in (head, *body)).replace(
         "|\n", "|\n" + "|---" * len(head) + "|\n", 1
@@ -198,21 +202,21 @@ def to_markdown(rows: Rows) -> str:
 
 
 def fill(page: str) -> str:
-    """The page with every marked table made anew.
+    """Return the page with every marked table regenerated.
 
     Raises:
-        FileNotFoundError: a mark names neither a table nor a file.
+        FileNotFoundError: a marker names neither a table nor a file.
     """
 
-    def made(mark: re.Match[str]) -> str:
+    def fill_table(mark: re.Match[str]) -> str:
         name = mark[2]
-        return mark[1] + to_markdown(TABLES[name]() if name in TABLES else as_it_is(name)) + mark[3]
+        return mark[1] + to_markdown(TABLES[name]() if name in TABLES else read_rows(name)) + mark[3]
 
-    return MARKED.sub(made, page)
+    return MARKED.sub(fill_table, page)
 
 
-def outdated(pages: Iterable[Path], write: bool) -> list[Path]:
-    """The pages whose tables are not those of the files; they are written where asked for."""
+def find_outdated(pages: Iterable[Path], write: bool) -> list[Path]:
+    """Find the pages whose tables differ from the CSV files, and update them if `write`."""
     differing = []
     for path in pages:
         text = path.read_text(encoding="utf-8")
@@ -224,13 +228,13 @@ def outdated(pages: Iterable[Path], write: bool) -> list[Path]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Fill, or check, every page; 1 where a check finds a difference."""
-    parser = argparse.ArgumentParser(description="tables of the documentation from docs/explanation/tables/")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where a page differs")
+    """Fill or check every page; returns 1 if a check finds a difference."""
+    parser = argparse.ArgumentParser(description="Generate the documentation's tables from docs/explanation/tables/.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page differs")
     check = parser.parse_args(arguments).check
-    differing = outdated(sorted(DOCS.rglob("*.md")), write=not check)
+    differing = find_outdated(sorted(DOCS.rglob("*.md")), write=not check)
     for path in differing:
-        done = "its tables are out of date" if check else "tables filled"
+        done = "tables are outdated" if check else "tables updated"
         print(f"{path.relative_to(DOCS.parent)}: {done}")
     return int(check and bool(differing))
 

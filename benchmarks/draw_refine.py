@@ -1,9 +1,9 @@
-"""Draw docs/images/refine.png and propagate.png: masks before and after, and an annotated slice carried along.
+"""Draw docs/images/refine.png and propagate.png: masks before and after refinement, and a propagated annotated slice.
 
     python benchmarks/draw_refine.py refine SCAN REFERENCE VALUE COARSE REFINED VALUE PICTURE
     python benchmarks/draw_refine.py propagate SCAN REFERENCE VALUE MASK VALUE PICTURE
 
-Each mask is followed by the organ's label value in it. Only data whose licence allows it belong in the pictures.
+Each mask is followed by the organ's label value in it. Use only data whose licence allows publication.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def main(kind: str, scan: str, reference: str, value: str, *rest: str) -> None:
     )
     for i, (mask, title) in enumerate(zip(shown, titles, strict=True)):
         for j, z in enumerate(columns):
-            said = "annotated" if z in annotated else f"{title} Dice {_dice(mask[z], truth[z]):.3f}".strip()
-            _show(axes[i, j], slices(int(z)).numpy()[box], f"slice {z}: {said}")
+            caption = "annotated" if z in annotated else f"{title} Dice {_dice(mask[z], truth[z]):.3f}".strip()
+            _show(axes[i, j], slices(int(z)).numpy()[box], f"slice {z}: {caption}")
             for outline, colour in ((truth[z], REFERENCE_COLOUR), (mask[z], PREDICTION_COLOUR)):
                 if outline.any() and not (z in annotated and colour == PREDICTION_COLOUR):
                     axes[i, j].contour(outline[box], [0.5], colors=colour, linewidths=1)

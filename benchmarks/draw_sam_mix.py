@@ -1,9 +1,9 @@
-"""Draw docs/images/sam-mix.png: slices, what the classifier saw, its box, the masks with their scores, the final mask.
+"""Draw docs/images/sam-mix.png: slices, the classifier's CAM and box, the masks with their scores, the final mask.
 
     python benchmarks/draw_sam_mix.py RUN SCAN REFERENCE VALUE PICTURE [BASE]
 
-RUN is a run of `frugalseg sam-mix train`, whose first organ has the label VALUE in REFERENCE. The slices lie evenly
-within the organ; none is chosen for how well it went. Only data whose licence allows it belong in the picture.
+RUN is a run of `frugalseg sam-mix train`, whose first organ has the label VALUE in REFERENCE. The slices are evenly
+spaced within the organ and not selected by their result. Use only data whose licence allows publication.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from frugalseg.sam_mix.predict import MixPredictor
 
 ROWS = 4
 NAMES = ("single, ", "1 of 3, ", "2 of 3, ", "3 of 3, ")
-"""Of a prompt's masks."""
+"""Names of the masks of one prompt."""
 COLUMNS = 3 + len(NAMES)
 MARGIN = 12
-"""Pixels around all outlines, where the picture is cut to them."""
+"""Pixels around all outlines, where the image is cropped."""
 BOX_COLOUR, OTHER_COLOUR = "#00e5ff", "#ffffff"
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One slice on the scan's own pixels (H, W), and what the model made of it.
+    """One slice on the scan's own pixels (H, W), and the model's results.
 
-    Box, masks and scores are there only where the organ was sought.
+    Box, masks and scores exist only if the classifier detected the organ.
 
     Attributes:
         box: x0, y0, x1, y1 in pixels.
@@ -96,7 +96,7 @@ def _look(predictor: MixPredictor, slices: ScanSlices, truth: npt.NDArray[np.boo
 
 
 def _box(square: Square, box: list[float]) -> list[float]:
-    """From pixels of the square to pixels of the slice."""
+    """Convert a box from pixels of the square to pixels of the slice."""
     top, left = square.pads
     across, down = square.shape[1] / square.inner[1], square.shape[0] / square.inner[0]
     x0, y0, x1, y1 = box
@@ -104,7 +104,7 @@ def _box(square: Square, box: list[float]) -> list[float]:
 
 
 def _around(masks: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Rows and columns of a square around masks (N, H, W), as far as the slice reaches."""
+    """Rows and columns of a square around masks (N, H, W), within the slice."""
     there = masks.any(axis=0)
     ends = [(found[0], found[-1] + 1) for found in (np.flatnonzero(there.any(axis=axis)) for axis in (1, 0))]
     half = max(end - start for start, end in ends) // 2 + MARGIN
@@ -122,13 +122,13 @@ def _draw(axes: npt.NDArray[np.object_], one: Seen, near: tuple[slice, slice], o
     axes[1].imshow(one.cam, cmap="inferno", alpha=0.5, vmin=0, vmax=1)
     if one.box is not None:
         height, width = one.image.shape
-        # Pixels have their centres at whole numbers; a line on the picture's very border would be cut in half.
+        # Pixel centres are at integers; a line on the border of the image would be cut in half.
         x0, x1 = np.clip([one.box[0] - 0.5, one.box[2] - 0.5], 2, width - 3)
         y0, y1 = np.clip([one.box[1] - 0.5, one.box[3] - 0.5], 2, height - 3)
         axes[1].add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=BOX_COLOUR, linewidth=1.5))
     for m, axis in enumerate(axes[2:-1]):
         if not one.scores:
-            _show(axis, one.image[near] / 3, f"{head[2 + m]}not asked for")
+            _show(axis, one.image[near] / 3, f"{head[2 + m]}no mask")
             continue
         _show(axis, one.image[near], f"{head[2 + m]}score {one.scores[m]:.2f}{' *' if m == best else ''}")
         _outline(axis, one.masks[m][near], PREDICTION_COLOUR if m == best else OTHER_COLOUR)

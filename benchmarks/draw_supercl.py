@@ -2,7 +2,7 @@
 
     python benchmarks/draw_supercl.py STORE RUN PICTURE
 
-STORE has superpixels; RUN is a pre-training by supercl on it. Only data whose licence allows it belong in the picture.
+STORE has superpixels; RUN is a pre-training by supercl on it. Use only data whose licence allows publication.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ SLICES, CELLS = 12, 32
 
 def main(store_folder: Path, run: Path, picture: Path) -> None:
     store = SliceStore.open(store_folder)
-    told = read_network(EncoderRecord, run)
-    network = build_projection(told.backbone, told.norm).eval()
+    record = read_network(EncoderRecord, run)
+    network = build_projection(record.backbone, record.norm).eval()
     load_encoder(network.encoder, run)
     rng = np.random.default_rng(2)
     rows = np.sort(rng.choice(len(store.slices), SLICES, replace=False))

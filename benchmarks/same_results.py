@@ -1,12 +1,12 @@
-"""Does a change of structure leave every result as it was? Hashes of what the commands make of phantoms.
+"""Check that refactoring does not change results: hashes of the commands' results on phantoms.
 
-    python benchmarks/same_results.py --out before.json        # with the code from before
+    python benchmarks/same_results.py --out before.json        # with the old code
     python benchmarks/same_results.py --out after.json --against before.json
 
-Runs a demo (prepare, pretrain, finetune, predict, evaluate), `refine` by a small network with random weights, and a
-study of two trials, on one thread of the CPU. Hashes: the tensors of every model, the voxels of every mask, the numbers
-of every table. Names of files, of columns and of options may differ; numbers may not. Times, dates and versions are
-left out.
+Runs a demo (prepare, pretrain, finetune, predict, evaluate), `refine` with a small network with random weights, and a
+study of two trials, on one CPU thread. Hashes the tensors of every model, the voxels of every mask, and the numbers
+of every table. Names of files, columns and options may differ; numbers may not. Times, dates and versions are
+excluded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from safetensors.numpy import load_file
 from frugalseg.cli import main as frugalseg
 
 UNSTEADY = ("second", "minute", "hour", "commit", "date", "version", "memory", "wait", "sha", "path", "model", "file")
-"""Columns and keys with these words in their names hold times, places or versions."""
+"""Columns and keys with these words in their names contain times, paths or versions, and are excluded."""
 
 PLAN = """\
 name: two trials
@@ -52,13 +52,13 @@ baseline: scratch
 
 
 def run(*arguments: object) -> None:
-    """One command; anything but success ends this program."""
+    """Run one command; exit if it fails."""
     if code := frugalseg([str(argument) for argument in arguments]):
         raise SystemExit(f"frugalseg {arguments[0]} ended with {code}")
 
 
 def run_commands(folder: Path) -> None:
-    """Everything that is compared, below `folder`."""
+    """Run everything that is compared, in `folder`."""
     demo = folder / "demo"
     run("demo", "--out", demo, "--phantoms", 8, "--size", 64, "--steps", 12, "--pretrain-epochs", 1, "--device", "cpu")
     save_small_sam(folder / "sam")
@@ -71,7 +71,7 @@ def run_commands(folder: Path) -> None:
 
 
 def save_small_sam(folder: Path) -> None:
-    """A SAM of a few thousand random weights, as `transformers` saves it."""
+    """Save a SAM with a few thousand random weights in the format of `transformers`."""
     import torch
     from transformers import SamConfig, SamModel
 
@@ -87,7 +87,7 @@ def save_small_sam(folder: Path) -> None:
 
 
 def results(folder: Path) -> dict[str, list[str]]:
-    """Kind of result → the sorted hashes of all of that kind."""
+    """Kind of result → the sorted hashes of all results of that kind."""
     return {
         "weights": sorted(map(of_weights, folder.rglob("model.safetensors"))),
         "masks": sorted(map(of_mask, folder.rglob("*.nii.gz"))),
@@ -97,7 +97,7 @@ def results(folder: Path) -> dict[str, list[str]]:
 
 
 def of_weights(path: Path) -> str:
-    """Hash of all tensors in the order of their names."""
+    """Hash of all tensors, sorted by name."""
     digest = hashlib.sha256()
     for name, tensor in sorted(load_file(path).items()):
         digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
@@ -114,7 +114,7 @@ def of_mask(path: Path) -> str:
 
 
 def of_table(path: Path) -> str:
-    """Hash of the numeric columns, row by row, whatever they are called."""
+    """Hash of the numeric columns, row by row, without their names."""
     table = pd.read_csv(path)
     numeric = table.select_dtypes("number")
     steady = [name for name in numeric if not any(word in str(name).lower() for word in UNSTEADY)]
@@ -122,13 +122,13 @@ def of_table(path: Path) -> str:
 
 
 def of_summary(path: Path) -> str:
-    """Hash of all numbers in a JSON file, in the order in which they stand."""
+    """Hash of all numbers in a JSON file, in their order."""
     numbers = [repr(number) for number in numbers_in(json.loads(path.read_text(encoding="utf-8")))]
     return hashlib.sha256(" ".join(numbers).encode()).hexdigest()
 
 
 def numbers_in(content: object, name: str = "") -> Iterator[float]:
-    """Every number that is no time, version or format."""
+    """Every number that is not a time, version or format."""
     if any(word in name.lower() for word in (*UNSTEADY, "format")):
         return
     if isinstance(content, dict):
@@ -142,13 +142,13 @@ def numbers_in(content: object, name: str = "") -> Iterator[float]:
 
 
 def compare(before: dict[str, list[str]], after: dict[str, list[str]]) -> bool:
-    """Print a line for each kind; returns whether all is the same."""
+    """Print one line per kind; returns whether all results are identical."""
     same = True
     for kind, hashes in before.items():
         common = len(hashes) - len(set(hashes) - set(after[kind]))
         alike = hashes == after[kind]
         same &= alike
-        verdict = "all the same" if alike else f"{common} the same"
+        verdict = "all identical" if alike else f"{common} identical"
         print(f"{kind}: {len(hashes)} before, {len(after[kind])} after, {verdict}")
     return same
 
@@ -158,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="JSON file for the hashes")
     parser.add_argument("--against", type=Path, help="hashes of another version of the code")
-    parser.add_argument("--keep", type=Path, help="folder for all that is made, instead of a temporary one")
+    parser.add_argument("--keep", type=Path, help="folder for all results, instead of a temporary one")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)

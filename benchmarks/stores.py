@@ -1,4 +1,4 @@
-"""store.json of stores that are made up in memory."""
+"""Store records for benchmarks with synthetic stores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from frugalseg.records.store import StoreRecord
 
 
 def store_record(size: int, organs: tuple[str, ...] = ()) -> StoreRecord:
-    """The record of one scan of one slice: who makes up slices.parquet does not look at the scans."""
+    """A record with a single scan of one slice; the benchmarks provide the slices and do not use the scans."""
     scan = {
         **{"case": "scan", "patient": "scan", "fingerprint": "", "image_sha256": "", "labels_sha256": None},
         **{"slices": 1, "z_mm": 5.0, "row_mm": 1.0, "column_mm": 1.0, "values": [], "present": [[False] * len(organs)]},

@@ -1,4 +1,4 @@
-"""How every benchmark prints what it measured."""
+"""Timing and printing, shared by the benchmarks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def show(title: str, rows: list[tuple[str, str, str]]) -> None:
 
 
 def timed(work: Callable[[], object], repeats: int = 7, warm_up: int = 1) -> list[float]:
-    """Seconds of each of `repeats` runs of `work`, after `warm_up` runs that do not count."""
+    """Seconds of each of `repeats` runs of `work`, after `warm_up` runs that are not timed."""
     for _ in range(warm_up):
         work()
     times = []

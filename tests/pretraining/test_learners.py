@@ -16,7 +16,7 @@ from frugalseg.options import PretrainOptions
 from frugalseg.pretraining import pair_rules
 from frugalseg.pretraining.learners import ClassificationLearner, InBatchLearner, TripletLearner
 from frugalseg.pretraining.methods import METHODS, LearnerSettings
-from frugalseg.pretraining.momentum import BYOL, MoCo, update_momentum_copy
+from frugalseg.pretraining.momentum import BYOL, MoCo, update_momentum_encoder
 from tests.pretraining.metadata import make_metadata
 from tests.pretraining.test_loss import naive
 
@@ -211,7 +211,7 @@ def test_byol_momentum_rises_along_its_cosine_unless_one_is_given():
 def test_follow_is_a_moving_average():
     slow, fast = nn.Linear(2, 2), nn.Linear(2, 2)
     expected = 0.75 * slow.weight.detach() + 0.25 * fast.weight.detach()
-    update_momentum_copy(slow, fast, 0.75)
+    update_momentum_encoder(slow, fast, 0.75)
     assert torch.allclose(slow.weight, expected)
 
 

@@ -273,7 +273,7 @@ METHODS: dict[str, Method] = {
         must_differ_in="scans",
     ),
     "moco": Method(
-        summary="a slice finds its other view, embedded by a momentum copy, among a queue of earlier slices",
+        summary="a slice finds its other view, embedded by the momentum encoder, among a queue of earlier slices",
         source="MoCo v2 (arXiv 1911.05722, 2003.04297)",
         sampler=samplers.shuffled_slices,
         views=2,
@@ -285,7 +285,7 @@ METHODS: dict[str, Method] = {
         reads=frozenset({"temperature", "queue_size", "momentum"}),
     ),
     "byol": Method(
-        summary="a slice predicts how a momentum copy of the network embeds its other view; no negatives",
+        summary="a slice predicts the momentum encoder's embedding of its other view; no negatives",
         source="BYOL (arXiv 2006.07733)",
         own_head=True,
         sampler=samplers.shuffled_slices,

@@ -1,4 +1,4 @@
-"""Methods with a momentum copy of the network: MoCo and BYOL. In the code the copy is called `slow`."""
+"""Methods with a momentum encoder, a copy of the network that is called `slow` here: MoCo and BYOL."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from frugalseg.pretraining.pair_rules import queue_pairs
 from frugalseg.pretraining.slice_metadata import SliceMetadata
 
 
-def make_momentum_copy(network: nn.Module) -> nn.Module:
-    """A copy without gradients, which `update_momentum_copy` updates."""
+def make_momentum_encoder(network: nn.Module) -> nn.Module:
+    """A copy without gradients, which `update_momentum_encoder` updates."""
     return copy.deepcopy(network).requires_grad_(False)
 
 
-def update_momentum_copy(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
+def update_momentum_encoder(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
     """Exponential moving average of the weights: slow ← m·slow + (1 − m)·fast.
 
     Running statistics of batch norms are not averaged: the copy sees the batches too and has its own.
@@ -32,7 +32,7 @@ def update_momentum_copy(slow: nn.Module, fast: nn.Module, momentum: float) -> N
 
 
 class MoCo(Learner):
-    """MoCo v2 (arXiv 1911.05722, 2003.04297): queries of the network against keys of its momentum copy, and a queue.
+    """MoCo v2 (arXiv 1911.05722, 2003.04297): queries of the network against keys of its momentum encoder, and a queue.
 
     The first views are queries, the second ones keys. The queue starts empty and holds the latest keys of all
     processes, in the same order in each process.
@@ -41,7 +41,7 @@ class MoCo(Learner):
         network: the network to train.
         dim: length of its vectors.
         queue: number of keys in the queue.
-        momentum: of the momentum copy.
+        momentum: of the momentum encoder.
         tau: temperature.
     """
 
@@ -51,7 +51,7 @@ class MoCo(Learner):
 
     def __init__(self, network: ProjectionNet, dim: int, queue: int, momentum: float, tau: float) -> None:
         super().__init__(network, views=2)
-        self.slow = make_momentum_copy(network)
+        self.slow = make_momentum_encoder(network)
         self.momentum, self.tau = momentum, tau
         self.register_buffer("queue", torch.zeros(queue, dim))
         self.register_buffer("queue_rows", torch.full((queue,), -1))
@@ -79,8 +79,8 @@ class MoCo(Learner):
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """Update the momentum copy, and replace the oldest keys by the newest."""
-        update_momentum_copy(self.slow, self.network, self.momentum)
+        """Update the momentum encoder, and replace the oldest keys by the newest."""
+        update_momentum_encoder(self.slow, self.network, self.momentum)
         assert self._new_keys is not None
         keys, rows = self._new_keys
         places = (self.oldest + torch.arange(len(keys), device=keys.device)) % len(self.queue)
@@ -92,23 +92,23 @@ class MoCo(Learner):
 
 
 class BYOL(Learner):
-    """BYOL (arXiv 2006.07733): predict the momentum copy's vector of the other view; no negatives.
+    """BYOL (arXiv 2006.07733): predict the momentum encoder's vector of the other view; no negatives.
 
     Args:
         network: the network to train.
-        predictor: maps the network's vectors to predictions of the momentum copy's.
-        momentum: of the momentum copy; None for the published one, which rises from 0.99 to 1 along a cosine.
+        predictor: maps the network's vectors to predictions of the momentum encoder's.
+        momentum: of the momentum encoder; None for the published one, which rises from 0.99 to 1 along a cosine.
         steps: of the whole run.
     """
 
     def __init__(self, network: ProjectionNet, predictor: nn.Module, momentum: float | None, steps: int) -> None:
         super().__init__(network, views=2)
         self.predictor = predictor
-        self.slow = make_momentum_copy(network)
+        self.slow = make_momentum_encoder(network)
         self.momentum, self.steps = momentum, steps
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(2B, 1, S, S), first views then second → predictions (2B, D) and vectors of the momentum copy (2B, D)."""
+        """(2B, 1, S, S), first views then second → predictions (2B, D) and vectors of the momentum encoder (2B, D)."""
         views = images.chunk(2)  # the batch norms of projector and predictor must not mix views
         with torch.no_grad():
             slow = torch.cat([self.slow(view) for view in views])
@@ -117,15 +117,15 @@ class BYOL(Learner):
     def losses(
         self, outputs: tuple[Tensor, Tensor], metadata: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Each view's prediction against the momentum copy's vector of the other view; the mean of both directions."""
+        """Each view's prediction against the momentum encoder's vector of the other; mean of both directions."""
         predictions, slow = outputs
         first, second = slow.chunk(2)
         return {"loss": byol_loss(predictions, torch.cat([second, first]))}
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """Update the momentum copy."""
-        update_momentum_copy(self.slow, self.network, self.momentum_at(step))
+        """Update the momentum encoder."""
+        update_momentum_encoder(self.slow, self.network, self.momentum_at(step))
 
     def momentum_at(self, step: int) -> float:
         """1 − (1 − 0.99)·(cos(π·step / steps) + 1) / 2, or the fixed momentum that was given."""

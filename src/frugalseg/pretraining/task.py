@@ -130,7 +130,7 @@ class PretrainTask(Task):
         return self.model, (views, inputs_of(self.options.context or 0), self.size, self.size)
 
     def after_step(self, step: int) -> None:
-        """Update the learner's momentum copy and queue."""
+        """Update the learner's momentum encoder and queue."""
         self.model.after_step(step)
 
     def validate(self) -> dict[str, float]:
