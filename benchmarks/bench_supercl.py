@@ -18,9 +18,9 @@ from frugalseg.engine.allocator import keep_freed_memory
 from frugalseg.engine.device import autocast
 from frugalseg.models.registry import build_projection
 from frugalseg.options import Precision, PretrainOptions
-from frugalseg.pretraining.methods import METHODS, Setting
+from frugalseg.pretraining.methods import METHODS, LearnerSettings
 from frugalseg.pretraining.slice_metadata import SliceMetadata
-from frugalseg.pretraining.views import views_of
+from frugalseg.pretraining.views import make_views
 from tables import show
 
 BATCH, STEPS = 20, 3
@@ -67,7 +67,7 @@ def _step(name: str, backbone: str, size: int, precision: Precision, **more: flo
     options = PretrainOptions(data=Path("-"), out=Path("-"), method=name, backbone=backbone, **more)
     network = build_projection(backbone, "batch")
     network.head = method.head.build(network.encoder.embedding_dim, 1)
-    learner = method.learner(network, Setting(options, method.recipe.tau, STEPS, method.views))
+    learner = method.learner(network, LearnerSettings(options, method.recipe.tau, STEPS, method.views))
     changes = method.changes[method.recipe.augment](size)
     optimizer = torch.optim.SGD(learner.parameters(), lr=1e-3)
     pictures = [_picture(size, seed) for seed in range(BATCH)]
@@ -75,14 +75,14 @@ def _step(name: str, backbone: str, size: int, precision: Precision, **more: flo
     superpixels = torch.from_numpy(np.stack([Slic.for_size(size, None, 10.0)(p) for p in pictures]).astype(np.int16))
     rows = torch.arange(BATCH)
     place = rows / BATCH
-    facts = SliceMetadata(rows, rows * 0, rows * 0, torch.zeros(BATCH, 0), place, place, rows * 0)
+    metadata = SliceMetadata(rows, rows * 0, rows * 0, torch.zeros(BATCH, 0), place, place, rows * 0)
 
     def step() -> float:
         begun = time.process_time()
-        views = views_of(images, method.views, changes)
+        views = make_views(images, method.views, changes)
         with autocast(precision, CPU):
             outputs = learner(views)
-        learner.losses(outputs, facts, rows.repeat(method.views), superpixels)["loss"].backward()
+        learner.losses(outputs, metadata, rows.repeat(method.views), superpixels)["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
         return time.process_time() - begun

@@ -14,7 +14,7 @@ from frugalseg.engine.device import autocast, describe_device, find_device
 from frugalseg.models.registry import build_projection, build_segmenter
 from frugalseg.pretraining.loss import contrastive_loss, triplet_pairs
 from frugalseg.segmentation.losses import make_loss
-from frugalseg.segmentation.presets import PRESETS, make_optimizer
+from frugalseg.segmentation.presets import PRESETS
 from tables import median_seconds, show
 
 SIZE = 128
@@ -44,7 +44,7 @@ def _recorded(model, shape, device):
 def _finetune(device, recorded):
     preset = PRESETS["robust"]
     model = build_segmenter("unet", 1, preset.norm).to(device)
-    optimizer = make_optimizer(preset, model.parameters(), None)
+    optimizer = preset.make_optimizer(model.parameters())
     loss, augment = make_loss(preset.loss), Augment("robust")
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.random((10, 1, SIZE, SIZE), dtype=np.float32)).to(device)

@@ -24,7 +24,7 @@ from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.options import SamMixPredictOptions
 from frugalseg.promptable.embeddings import ScanSlices
-from frugalseg.sam_mix.model import claimed
+from frugalseg.sam_mix.model import assign_classes
 from frugalseg.sam_mix.predict import MixPredictor
 
 ROWS = 4
@@ -59,7 +59,7 @@ class Seen:
 
 
 def main(run: str, scan: str, reference: str, value: str, picture: str, base: str | None = None) -> None:
-    predictor = MixPredictor.of(
+    predictor = MixPredictor.from_options(
         SamMixPredictOptions(model=Path(run), images=Path(scan), out=Path(picture), base=base, device="cpu")
     )
     slices = ScanSlices.of(read_volume(Path(scan)), predictor.intensity)
@@ -91,7 +91,7 @@ def _look(predictor: MixPredictor, slices: ScanSlices, truth: npt.NDArray[np.boo
         box=_box(square, found.boxes[sought[0]].tolist()) if sought else None,
         masks=square.restore(found.logits[sought].sigmoid()).flatten(0, 1).numpy() > 0.5,
         scores=found.scores[sought[0]].tolist() if sought else [],
-        final=claimed(square.restore(planes), scores)[0].numpy() == 1,
+        final=assign_classes(square.restore(planes), scores)[0].numpy() == 1,
     )
 
 

@@ -18,7 +18,7 @@ from skimage.segmentation import mark_boundaries
 from frugalseg.dataset.store import SliceStore
 from frugalseg.models.registry import build_projection
 from frugalseg.models.saved import load_encoder, read_network_record
-from frugalseg.pretraining.supercl import cells_of, nearest_neighbour_groups, superpixel_means
+from frugalseg.pretraining.supercl import nearest_neighbour_groups, superpixel_means, superpixels_of_cells
 from frugalseg.pretraining.views import VIEW_GROUPS
 from frugalseg.records.model import EncoderRecord
 
@@ -40,7 +40,8 @@ def main(store_folder: Path, run: Path, picture: Path) -> None:
     with torch.no_grad():
         means = torch.cat([network.encoder(view)[-1].mean(dim=1) for view in (i1, i2)])
     stride = network.encoder.stride
-    average = superpixel_means(means, cells_of(superpixels.repeat(2, 1, 1), stride, means.shape[-2:]), "cluster")
+    labels = superpixels_of_cells(superpixels.repeat(2, 1, 1), stride, means.shape[-2:])
+    average = superpixel_means(means, labels, "cluster")
     groups = nearest_neighbour_groups(average)[:SLICES].numpy()
 
     figure = plt.figure(figsize=(12, 7), layout="constrained")
@@ -67,7 +68,7 @@ def _first_row(top, store, one, images, superpixels, i1, i2, v1) -> None:
         axis.set_title(title, fontsize=10)
         axis.set_axis_off()
     side = store.size // 4
-    labels = cells_of(superpixels[one : one + 1], 1, (side, side))[0].numpy()
+    labels = superpixels_of_cells(superpixels[one : one + 1], 1, (side, side))[0].numpy()
     inside = np.flatnonzero(images[one, 0, 2::4, 2::4].numpy().ravel() > 0.1)
     cells = np.random.default_rng(0).choice(inside, CELLS, replace=False)
     y, x = 4 * (cells // side) + 2, 4 * (cells % side) + 2

@@ -416,7 +416,7 @@ def test_best_without_anything_unlabelled_says_so_and_is_robust(tmp_path, capsys
     assert frugalseg("prepare", images=images, labels=labels, target="liver=6", size=SIZE, out=store) == 0
     assert frugalseg("finetune", data=store, preset="best", rounds=2, out=tmp_path / "a", **exact) == 0
     said = capsys.readouterr().err
-    assert "nothing unlabelled to learn from; this is trained as --preset robust" in said
+    assert "nothing unlabelled to learn from; training with --preset robust" in said
     assert "round 0" not in said
     assert frugalseg("finetune", data=store, preset="robust", out=tmp_path / "b", **exact) == 0
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]

@@ -9,7 +9,7 @@ from torch import nn
 
 from frugalseg.engine.cuda_graphs import capture
 from frugalseg.models.registry import BACKBONES, build_projection, build_segmenter
-from frugalseg.pretraining.learners import Triplets
+from frugalseg.pretraining.learners import TripletLearner
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="passes are recorded on a GPU, and there is none")
 
@@ -71,7 +71,7 @@ def test_replayed_passes_equal_the_network_s(kind):
         ),
         pytest.param(lambda: build_segmenter("unet", 1, "instance_affine", 0.25), id="with dropout"),
         pytest.param(lambda: build_projection("unet", "instance_affine"), id="projection"),
-        pytest.param(lambda: Triplets(build_projection("unet", "batch", 0.0), 0.05), id="a pass a view"),
+        pytest.param(lambda: TripletLearner(build_projection("unet", "batch", 0.0), 0.05), id="a pass a view"),
     ],
 )
 def test_every_backbone_can_be_replayed(build):

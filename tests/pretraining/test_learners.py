@@ -13,11 +13,11 @@ from torch import nn
 
 from frugalseg.models.heads import byol_head
 from frugalseg.options import PretrainOptions
-from frugalseg.pretraining import pair_rules as masks
-from frugalseg.pretraining.learners import Classifier, InBatch, Triplets
-from frugalseg.pretraining.methods import METHODS, Setting
-from frugalseg.pretraining.momentum import BYOL, MoCo, follow
-from tests.pretraining.facts import facts_of
+from frugalseg.pretraining import pair_rules
+from frugalseg.pretraining.learners import ClassificationLearner, InBatchLearner, TripletLearner
+from frugalseg.pretraining.methods import METHODS, LearnerSettings
+from frugalseg.pretraining.momentum import BYOL, MoCo, update_momentum_encoder
+from tests.pretraining.metadata import make_metadata
 from tests.pretraining.test_loss import naive
 
 
@@ -36,7 +36,7 @@ def options(**changes):
     return PretrainOptions(data=Path("store"), out=Path("run"), **changes)
 
 
-FACTS = facts_of([0] * 4 + [1] * 4, [[0, 1], [1, 1], [1, 1], [0, 1], [1, 1], [0, 1], [0, 0], [0, 1]])
+FACTS = make_metadata([0] * 4 + [1] * 4, [[0, 1], [1, 1], [1, 1], [0, 1], [1, 1], [0, 1], [0, 0], [0, 1]])
 
 
 def drawn(rows, seed=0):
@@ -49,25 +49,25 @@ def seeded():
 
 
 IN_BATCH = {
-    "polycl-o-batch": masks.organs_in_batch,
-    "polycl-s-batch": masks.scan_in_batch,
-    "polycl-m-batch": masks.both_in_batch,
-    "simclr": masks.same_slice,
-    "supcon": masks.same_organs,
-    "pcl": masks.near_position,
-    "gcl": masks.same_quarter,
+    "polycl-o-batch": pair_rules.organs_in_batch,
+    "polycl-s-batch": pair_rules.scan_in_batch,
+    "polycl-m-batch": pair_rules.both_in_batch,
+    "simclr": pair_rules.same_slice,
+    "supcon": pair_rules.same_organs,
+    "pcl": pair_rules.near_position,
+    "gcl": pair_rules.same_quarter,
 }
 
 
 @pytest.mark.parametrize("method", IN_BATCH)
 def test_in_batch_methods_are_the_loss_over_their_rule(method):
     chosen = METHODS[method]
-    learner = chosen.learner(TinyNet(), Setting(options(method=method), chosen.recipe.tau, 10, chosen.views))
-    assert isinstance(learner, InBatch)
+    learner = chosen.learner(TinyNet(), LearnerSettings(options(method=method), chosen.recipe.tau, 10, chosen.views))
+    assert isinstance(learner, InBatchLearner)
     images, rows = drawn(list(range(8)) * chosen.views)
     outputs = learner(images)
     found = learner.losses(outputs, FACTS, rows)
-    positives, compared = IN_BATCH[method](FACTS.at(rows), options())
+    positives, compared = IN_BATCH[method](FACTS.select(rows), options())
     expected = naive(outputs, positives, compared, chosen.recipe.tau, one_by_one=method == "gcl")
     assert found["loss"].item() == pytest.approx(expected, rel=1e-4)
     assert found["anchors"].item() == pytest.approx(positives.any(1).float().mean().item())
@@ -78,8 +78,8 @@ def test_in_batch_methods_are_the_loss_over_their_rule(method):
 
 @pytest.mark.parametrize("method", ["polycl-o", "polycl-s", "polycl-m", "random-pairs"])
 def test_triplet_methods_are_polycls_formula(method):
-    learner = METHODS[method].learner(TinyNet(), Setting(options(), 0.05, 10, 1))
-    assert isinstance(learner, Triplets)
+    learner = METHODS[method].learner(TinyNet(), LearnerSettings(options(), 0.05, 10, 1))
+    assert isinstance(learner, TripletLearner)
     images, rows = drawn([0, 4, 3, 5, 1, 2])  # two anchors, their positives, their negatives
     z = F.normalize(learner(images).detach().double(), dim=1)
     terms = []
@@ -90,7 +90,7 @@ def test_triplet_methods_are_polycls_formula(method):
 
 
 def test_a_batch_without_pairs_adds_nothing_and_is_counted():
-    learner = InBatch(TinyNet(), masks.both_in_batch, options(), 0.1, 1)
+    learner = InBatchLearner(TinyNet(), pair_rules.both_in_batch, options(), 0.1, 1)
     images, rows = drawn([0, 1, 6, 7])  # in either scan one slice with these organs, one without
     found = learner.losses(learner(images), FACTS, rows)
     found["loss"].backward()
@@ -100,7 +100,7 @@ def test_a_batch_without_pairs_adds_nothing_and_is_counted():
 
 
 def test_classify_is_binary_cross_entropy_per_organ():
-    learner = Classifier(TinyNet(dim=2))
+    learner = ClassificationLearner(TinyNet(dim=2))
     images, rows = drawn([0, 1, 6])
     logits = learner(images).detach()
     terms = []
@@ -114,19 +114,19 @@ def test_classify_is_binary_cross_entropy_per_organ():
     assert found["accuracy"].item() == right.item()
 
 
-def test_gcl_is_its_published_formula_and_asks_nothing_of_what_is_gathered_already():
+def test_gcl_is_its_published_formula_and_is_not_gathered_twice():
     """Five scans, whose quarters lie each in one place, 84 degrees from all others: −log e^s+ / (e^s+ + Σ e^s−) is then
     nearly 0; with the other positives in the denominator it could not fall below log 9."""
-    facts = facts_of([scan for scan in range(5) for _ in range(4)], [[1]] * 20)
+    metadata = make_metadata([scan for scan in range(5) for _ in range(4)], [[1]] * 20)
     rows = torch.arange(20).repeat(2)
     places = torch.linalg.cholesky(0.9 * torch.eye(4) + 0.1)
-    z = places[facts.quarter[rows]]
-    learner = METHODS["gcl"].learner(TinyNet(), Setting(options(method="gcl"), 0.1, 10, 2))
-    found = learner.losses(z, facts, rows)["loss"].item()
+    z = places[metadata.quarter[rows]]
+    learner = METHODS["gcl"].learner(TinyNet(), LearnerSettings(options(method="gcl"), 0.1, 10, 2))
+    found = learner.losses(z, metadata, rows)["loss"].item()
 
     terms = []
     for a in range(40):
-        same = (facts.quarter[rows] == facts.quarter[rows[a]]).tolist()
+        same = (metadata.quarter[rows] == metadata.quarter[rows[a]]).tolist()
         negatives = sum(math.exp(float(z[a] @ z[b]) / 0.1) for b in range(40) if not same[b])
         for p in range(40):
             if p != a and same[p]:
@@ -134,7 +134,7 @@ def test_gcl_is_its_published_formula_and_asks_nothing_of_what_is_gathered_alrea
                 terms.append(-math.log(own / (own + negatives)))
     assert found == pytest.approx(sum(terms) / len(terms), abs=1e-6)
     assert found == pytest.approx(0.0037, abs=5e-5)
-    together = InBatch(TinyNet(), masks.same_quarter, options(), 0.1, 2).losses(z, facts, rows)["loss"]
+    together = InBatchLearner(TinyNet(), pair_rules.same_quarter, options(), 0.1, 2).losses(z, metadata, rows)["loss"]
     assert together.item() == pytest.approx(2.198, abs=1e-3)
 
 
@@ -211,7 +211,7 @@ def test_byol_momentum_rises_along_its_cosine_unless_one_is_given():
 def test_follow_is_a_moving_average():
     slow, fast = nn.Linear(2, 2), nn.Linear(2, 2)
     expected = 0.75 * slow.weight.detach() + 0.25 * fast.weight.detach()
-    follow(slow, fast, 0.75)
+    update_momentum_encoder(slow, fast, 0.75)
     assert torch.allclose(slow.weight, expected)
 
 
@@ -221,7 +221,7 @@ def test_byol_head_and_predictor_stay_out_of_what_is_saved():
     assert all(name.startswith("layers.") for name in learner.network.state_dict())
 
 
-FACTS_OF_MANY = facts_of([0] * 24, [[0]] * 24)
+FACTS_OF_MANY = make_metadata([0] * 24, [[0]] * 24)
 PICTURES = torch.randn(24, 8, generator=torch.Generator().manual_seed(9))
 
 
@@ -243,7 +243,7 @@ def found_first(network):
 def test_methods_on_views_learn_what_two_views_share(method):
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 32))
     learner = {
-        "simclr": lambda: InBatch(network, masks.same_slice, options(), 0.1, 2),
+        "simclr": lambda: InBatchLearner(network, pair_rules.same_slice, options(), 0.1, 2),
         "moco": lambda: MoCo(network, dim=32, queue=48, momentum=0.9, tau=0.2),
         "byol": lambda: BYOL(network, byol_head(32, 64, 32), 0.9, 400),
     }[method]()

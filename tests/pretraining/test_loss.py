@@ -31,7 +31,7 @@ def naive(z, positives, compared, tau, one_by_one=False):
 
 @pytest.mark.parametrize("one_by_one", [False, True])
 @pytest.mark.parametrize("tau", [0.05, 0.1, 1.0])
-def test_equals_the_loops_on_random_masks(tau, one_by_one):
+def test_equals_the_loops_on_random_pairs(tau, one_by_one):
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(12, 5, generator=generator)
     off_diagonal = ~torch.eye(12, dtype=torch.bool)
@@ -44,7 +44,7 @@ def test_equals_the_loops_on_random_masks(tau, one_by_one):
 
 
 def test_one_by_one_positives_do_not_push_each_other_away():
-    """An anchor that lies on both its positives has nothing to gain; among all it would still be drawn apart."""
+    """The loss of an anchor equal to both its positives is 0; compared with all entries it is log 2."""
     z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
     positives = torch.zeros(4, 4, dtype=torch.bool)
     positives[0, 1:3] = True

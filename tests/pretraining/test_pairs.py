@@ -68,7 +68,7 @@ def test_every_pair_is_allowed_and_no_possible_anchor_is_dropped(cohort, method,
         return
     drawn = table.draw(method, np.random.default_rng(seed), scope)
     assert set(drawn.anchor.tolist()) == possible
-    for s, p, n in drawn.stacked().tolist():
+    for s, p, n in drawn.stack().tolist():
         assert p in allowed_positives(method, s, scan, kind)
         assert n in allowed_negatives(method, s, scan, kind, scope)
 
@@ -86,7 +86,7 @@ def test_draws_are_uniform(method, scope):
     positives, negatives = {}, {}
     rng = np.random.default_rng(0)
     for _ in range(draws):
-        for s, p, n in table.draw(method, rng, scope).stacked().tolist():
+        for s, p, n in table.draw(method, rng, scope).stack().tolist():
             positives.setdefault(s, Counter())[p] += 1
             negatives.setdefault(s, Counter())[n] += 1
     for counts, allowed in ((positives, allowed_positives), (negatives, allowed_negatives)):
@@ -127,13 +127,13 @@ def test_organ_in_no_scan_is_an_error_where_organs_make_the_pairs():
 
 def test_single_scan_is_an_error_for_polycl_s():
     table, _ = table_of([0, 0, 0], [[0], [1], [1]])
-    with pytest.raises(SplitError, match="one scan only"):
+    with pytest.raises(SplitError, match="only one scan"):
         table.draw("polycl-s", np.random.default_rng(0))
 
 
-def test_one_slice_alone_has_no_random_pair():
+def test_a_single_slice_has_no_random_pair():
     table, _ = table_of([0], [[1]])
-    with pytest.raises(SplitError, match="one slice only"):
+    with pytest.raises(SplitError, match="only one slice"):
         table.draw("random-pairs", np.random.default_rng(0))
 
 
@@ -148,23 +148,23 @@ def test_several_organs_compare_as_sets():
 @pytest.mark.parametrize("method", METHODS)
 def test_one_seed_repeats_and_another_epoch_differs(method):
     table, _ = table_of([i // 20 for i in range(200)], [[5 < i % 20 < 14] for i in range(200)])
-    first, again, later = (table.draw(method, np.random.default_rng([0, epoch])).stacked() for epoch in (0, 0, 1))
+    first, again, later = (table.draw(method, np.random.default_rng([0, epoch])).stack() for epoch in (0, 0, 1))
     assert np.array_equal(first, again)
     assert (first != later).any(axis=1).mean() > 0.5
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_min_dz_keeps_positives_of_the_same_scan_apart(method):
+def test_min_dz_is_the_least_distance_of_positives_in_a_scan(method):
     z = np.tile(np.arange(30) * 2.0, 3)
     scan = np.repeat(np.arange(3), 30)
     table, _ = table_of(scan, [[10 <= i % 30 < 22] for i in range(90)], z)
     rng = np.random.default_rng(0)
     near_without = 0
     for _ in range(20):
-        for s, p, _ in table.draw(method, rng, min_dz=7.0).stacked().tolist():
+        for s, p, _ in table.draw(method, rng, min_dz=7.0).stack().tolist():
             assert scan[s] != scan[p] or abs(z[s] - z[p]) >= 7.0
         near_without += sum(
-            scan[s] == scan[p] and abs(z[s] - z[p]) < 7.0 for s, p, _ in table.draw(method, rng).stacked().tolist()
+            scan[s] == scan[p] and abs(z[s] - z[p]) < 7.0 for s, p, _ in table.draw(method, rng).stack().tolist()
         )
     assert near_without > 0
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from frugalseg.models.registry import build_projection
 from frugalseg.options import PretrainOptions
-from frugalseg.pretraining.methods import METHODS, Setting
-from frugalseg.pretraining.passes import has_batch_norm, passes
+from frugalseg.pretraining.methods import METHODS, LearnerSettings
+from frugalseg.pretraining.passes import group_into_passes, has_batch_norm
 
 SLICES, SIDE = 4, 32
 SEVERAL = [name for name, method in METHODS.items() if method.views > 1 or name in {"polycl-o", "polycl-s", "polycl-m"}]
@@ -24,7 +24,7 @@ def learner_of(name, norm, **changes):
     network = build_projection("unet", norm, 0.0)
     if method.head is not None:
         network.head = method.head.build(network.encoder.embedding_dim, 1)
-    return method.learner(network, Setting(options, method.recipe.tau, 10, method.views)).train()
+    return method.learner(network, LearnerSettings(options, method.recipe.tau, 10, method.views)).train()
 
 
 def parts_of(learner):
@@ -58,7 +58,7 @@ def test_what_other_views_show_changes_nothing_under_batch_norm(name):
 
 
 @pytest.mark.parametrize("name", [name for name in SEVERAL if name not in {"moco", "byol", "supercl"}])
-def test_each_view_is_embedded_as_if_it_were_alone(name):
+def test_each_view_is_embedded_independently(name):
     learner = learner_of(name, "batch")
     parts = parts_of(learner)
     alone = torch.cat([learner.network(view) for view in parts])
@@ -99,5 +99,5 @@ def test_byols_own_batch_norms_are_enough():
 
 def test_views_are_kept_in_order():
     views = [torch.full((2, 1, 1, 1), float(view)) for view in range(3)]
-    assert [part.flatten().tolist() for part in passes(nn.BatchNorm2d(1), views)] == [[0, 0], [1, 1], [2, 2]]
-    assert [part.flatten().tolist() for part in passes(nn.InstanceNorm2d(1), views)] == [[0, 0, 1, 1, 2, 2]]
+    assert [part.flatten().tolist() for part in group_into_passes(nn.BatchNorm2d(1), views)] == [[0, 0], [1, 1], [2, 2]]
+    assert [part.flatten().tolist() for part in group_into_passes(nn.InstanceNorm2d(1), views)] == [[0, 0, 1, 1, 2, 2]]

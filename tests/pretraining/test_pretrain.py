@@ -25,7 +25,7 @@ from frugalseg.pretraining import methods as methods_module
 from frugalseg.pretraining import task as task_module
 from frugalseg.pretraining.methods import BYOL_DIM, METHODS, Head
 from frugalseg.pretraining.pretrain import pretrain
-from frugalseg.pretraining.slice_selection import training_rows
+from frugalseg.pretraining.slice_selection import select_training_slices
 from frugalseg.pretraining.task import PretrainTask
 from frugalseg.records.model import PublishedWeights
 from tests.scans import write_cohort
@@ -44,7 +44,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _unlabelled_scans_are_meant(recwarn):
-    """Organ methods say that scans are left out; the test of that looks itself."""
+    """Methods with image-level labels warn of unlabelled scans, which has a test below."""
 
 
 def options(store, tmp_path, **changes):
@@ -142,7 +142,7 @@ def test_a_run_broken_off_and_resumed_equals_the_unbroken_one(store, tmp_path, m
 
 @pytest.mark.parametrize("norm", ["instance_affine", "batch"])
 @pytest.mark.parametrize("method", METHODS)
-def test_what_a_gpu_records_is_what_every_step_does(store, tmp_path, method, norm):
+def test_the_graphable_module_is_called_in_every_step(store, tmp_path, method, norm):
     """One call a step, and always on one shape, of what embeds the views, however many passes a batch norm makes of
     it; learners that do otherwise are not recorded."""
     task = make_task(store, tmp_path, method=method, norm=norm, context=1)
@@ -177,10 +177,10 @@ def test_backbones_bring_their_own_norm_and_published_weights_are_noted(store, t
 
 def test_only_training_patients_are_drawn_and_organ_methods_use_labelled_scans(store, tmp_path):
     split = store.split()
-    everyone = store.slices.loc[training_rows(store, split, options(store, tmp_path, method="polycl-s"))]
+    everyone = store.slices.loc[select_training_slices(store, split, options(store, tmp_path, method="polycl-s"))]
     assert set(everyone["patient"]) == set(split.train)
-    with pytest.warns(UserWarning, match="3 unlabelled scans are left out"):
-        rows = training_rows(store, split, options(store, tmp_path, method="polycl-m"))
+    with pytest.warns(UserWarning, match="3 unlabelled scans are not used"):
+        rows = select_training_slices(store, split, options(store, tmp_path, method="polycl-m"))
     assert set(store.slices.loc[rows, "patient"]) == {p for p in split.train if p < "scan_06"}
 
 
@@ -191,8 +191,8 @@ def test_methods_without_annotation_never_learn_from_labels(store, tmp_path, met
     turned = SliceStore(store.folder, store.record, store.slices.assign(has_liver=~store.slices["has_liver"]))
     blind = PretrainTask(options(store, tmp_path, method=method), turned, store.split(), CPU)
     assert torch.equal(torch.stack(told.batches(1)), torch.stack(blind.batches(1)))
-    assert told.facts.present.shape[1] == 0
-    assert not told.facts.organs.any()
+    assert told.metadata.present.shape[1] == 0
+    assert not told.metadata.organs.any()
 
 
 def test_batches_are_triplets_of_the_rule_stacked_for_the_loss(store, tmp_path):
@@ -209,7 +209,7 @@ def test_batches_are_triplets_of_the_rule_stacked_for_the_loss(store, tmp_path):
     assert np.array_equal(first.images[:, 0].numpy(), store.images[stacked].astype(np.float32))
 
 
-def test_pairs_are_drawn_anew_every_epoch_and_each_epoch_once(store, tmp_path, capsys):
+def test_pairs_are_redrawn_every_epoch_and_once_per_epoch(store, tmp_path, capsys):
     task = make_task(store, tmp_path, method="polycl-s")
     partner = [{a: p for a, p, _ in torch.cat(task.batches(epoch)).tolist()} for epoch in (0, 1)]
     both = partner[0].keys() & partner[1].keys()
@@ -230,7 +230,7 @@ def test_slices_without_a_partner_are_mentioned_once(store, tmp_path, monkeypatc
     )
     for epoch in (0, 0, 1, 0):
         task.batches(epoch)
-    assert capsys.readouterr().err.count("left out as anchors: 1 slice to which") in (1, 2)
+    assert capsys.readouterr().err.count("not used as anchors: 1 slice without") in (1, 2)
     assert first not in torch.cat(task.batches(0))[:, 0].tolist()
 
 
@@ -238,7 +238,7 @@ def test_both_views_of_a_slice_stand_in_the_same_place(store, tmp_path, monkeypa
     task = make_task(store, tmp_path, method="simclr")
     seen = {}
 
-    def watch(outputs, facts, rows, superpixels):
+    def watch(outputs, metadata, rows, superpixels):
         seen["rows"] = rows
         return {"loss": outputs.sum()}
 
@@ -302,7 +302,7 @@ def test_schedules_move_within_an_epoch_polycl_restarts_and_the_others_end_at_no
     ("changes", "error", "said"),
     [
         ({"method": "simclr", "batch_size": 500}, OptionError, "--batch-size 500 is more than the"),
-        ({"method": "simclr", "augment": "none"}, OptionError, "the same picture"),
+        ({"method": "simclr", "augment": "none"}, OptionError, "would be identical"),
         ({"method": "polycl-s-batch", "batch_size": 6}, OptionError, "too small for 4 slices"),
         ({"method": "gcl", "batch_size": 6}, OptionError, "gcl takes 4 slices of each scan"),
         ({"method": "gcl", "middle_fraction": 0.2}, SplitError, "0 training scans have four slices"),
@@ -334,13 +334,13 @@ def test_organ_methods_without_any_label_or_with_one_kind_are_refused(store, tmp
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_one_scan_alone_trains_or_says_why_not(store, tmp_path, method):
+def test_a_single_scan_trains_or_the_error_says_why(store, tmp_path, method):
     """A split file may leave a single scan to train on; no method may divide by nothing then."""
     split = store.split()
     alone = type(split)(split.train[:1], split.validation, split.test)
     chosen = options(store, tmp_path, method=method)
     if method in {"polycl-s", "polycl-s-batch", "gcl"}:
-        with pytest.raises(SplitError, match="one scan only"):
+        with pytest.raises(SplitError, match="there is only one scan|fewer than two scans"):
             PretrainTask(chosen, store, alone, CPU)
         return
     task = PretrainTask(chosen, store, alone, CPU)
@@ -349,14 +349,14 @@ def test_one_scan_alone_trains_or_says_why_not(store, tmp_path, method):
     assert torch.isfinite(loss)
 
 
-def test_scans_of_one_slice_give_scans_nothing_to_be_told_apart_by(store, tmp_path):
+def test_methods_that_compare_scans_refuse_scans_of_one_slice(store, tmp_path):
     """One whole scan beside single slices: in-batch scan methods would have no negatives."""
     split = store.split()
     table = store.slices.copy()
     single = table.index[(table["patient"] != split.train[0])]
     table.loc[single, "case"] = [f"slice {i}" for i in single]
     torn = SliceStore(store.folder, store.record, table)
-    with pytest.raises(SplitError, match="one scan only of two slices or more"):
+    with pytest.raises(SplitError, match="fewer than two scans have two slices or more"):
         PretrainTask(options(store, tmp_path, method="polycl-s-batch"), torn, split, CPU)
 
 

@@ -13,8 +13,8 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore, presence_column
 from frugalseg.models.blocks import ProjectionNet
 from frugalseg.models.registry import build_projection
-from frugalseg.pretraining.embedding_metrics import alignment, collapsed, embedding_rank, uniformity
-from frugalseg.pretraining.probe import CHUNK, LABELLED, PAIRS, Probe, linear_probe
+from frugalseg.pretraining.embedding_metrics import alignment, embedding_rank, is_collapsed, uniformity
+from frugalseg.pretraining.probe import MAX_LABELLED, MAX_PAIRS, SLICES_AT_ONCE, Probe, linear_probe_auroc
 from frugalseg.records.model import ProbeRecord
 from tests.stores import store_record
 
@@ -78,13 +78,13 @@ def test_an_embedding_that_shows_the_organ_scores_and_one_that_does_not_is_at_ch
     assert probe(blind)["probe_auroc"] == pytest.approx(0.5, abs=0.15)
 
 
-def test_only_organs_that_both_halves_can_tell_are_scored_and_the_record_says_what_was_looked_at(tmp_path):
+def test_only_organs_that_vary_in_both_halves_are_scored_and_the_record_counts_the_slices(tmp_path):
     probe = make_probe(make_store(tmp_path, labelled=5))
     record = probe.record
     assert record.organs == ("liver",)  # one patient has a spleen
     assert record.labelled_scans == 5
-    assert record.labelled_slices == LABELLED
-    assert record.labelled_slices <= record.slices <= LABELLED + 2 * PAIRS
+    assert record.labelled_slices == MAX_LABELLED
+    assert record.labelled_slices <= record.slices <= MAX_LABELLED + 2 * MAX_PAIRS
 
 
 def test_without_labels_the_geometry_remains(tmp_path):
@@ -111,11 +111,11 @@ def test_only_the_given_rows_are_looked_at(tmp_path):
 def test_slices_are_embedded_in_chunks_of_equal_size(tmp_path):
     """A last chunk of one slice would have no statistics that batch norm could use."""
     asked = []
-    probe = make_probe(make_store(tmp_path, patients=1, slices=CHUNK + 1))
+    probe = make_probe(make_store(tmp_path, patients=1, slices=SLICES_AT_ONCE + 1))
     stream = probe.source.stream
     probe.source.stream = lambda batches: stream(asked.extend(batches) or batches)
     probe(picked())
-    assert sorted(len(chunk) for chunk in asked) == [CHUNK // 2, CHUNK // 2 + 1]
+    assert sorted(len(chunk) for chunk in asked) == [SLICES_AT_ONCE // 2, SLICES_AT_ONCE // 2 + 1]
 
 
 def test_alignment_is_that_of_neighbours(tmp_path):
@@ -130,16 +130,16 @@ def test_alignment_is_that_of_neighbours(tmp_path):
     assert alone["uniformity"] < 0
 
 
-def test_a_collapsed_encoder_is_seen_and_told_once(tmp_path):
+def test_a_collapsed_encoder_is_detected_and_reported_once(tmp_path):
     probe = make_probe(make_store(tmp_path))
     same = picked(shift=1e4)  # all embeddings equal but for some 0.001%
     with pytest.warns(UserWarning, match="collapsed") as told:
         figures = [probe(same), probe(same)][1]
     assert len(told) == 1
-    assert collapsed(figures)
+    assert is_collapsed(figures)
     assert figures["embedding_rank"] == pytest.approx(1, abs=0.01)
     assert figures["uniformity"] == pytest.approx(0, abs=1e-3)
-    assert not collapsed(probe(picked()))
+    assert not is_collapsed(probe(picked()))
 
 
 def test_embeddings_exactly_equal_are_at_chance(tmp_path):
@@ -151,7 +151,7 @@ def test_embeddings_exactly_equal_are_at_chance(tmp_path):
     assert figures == pytest.approx(expected, abs=1e-9)
 
 
-def test_embeddings_that_are_not_finite_are_told_and_give_no_figures(tmp_path):
+def test_embeddings_that_are_not_finite_are_reported_and_give_no_figures(tmp_path):
     with pytest.warns(UserWarning, match="not finite"):
         assert make_probe(make_store(tmp_path))(picked(shift=float("nan"))) == {}
 
@@ -204,7 +204,7 @@ def test_figures_of_known_embeddings():
     assert embedding_rank(np.ones((10, 5))) == pytest.approx(1)
     assert embedding_rank(np.zeros((10, 5))) == 0
     assert embedding_rank(np.diag([3.0, 1.0])) == pytest.approx(np.exp(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25))))
-    assert not collapsed({})
+    assert not is_collapsed({})
 
 
 def test_auroc_counts_pairs():
@@ -221,5 +221,5 @@ def test_the_probe_never_scores_what_it_was_fitted_on():
     areas = []
     for _ in range(20):
         present = rng.random((80, 1)) < 0.5
-        areas.append(linear_probe(rng.normal(size=(80, 256)), present, np.arange(80) < 40))
+        areas.append(linear_probe_auroc(rng.normal(size=(80, 256)), present, np.arange(80) < 40))
     assert np.mean(areas) == pytest.approx(0.5, abs=0.06)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from frugalseg.pretraining.gather import gathered
+from frugalseg.pretraining.gather import all_gather
 from tests.pretraining.workers import METHODS_TO_SHARE, learn
 from tests.processes import run_twice
 
@@ -53,4 +53,4 @@ def test_negatives_come_from_the_other_process(shared):
 
 def test_without_other_processes_nothing_is_copied():
     tensor = torch.randn(3, requires_grad=True)
-    assert gathered(tensor) is tensor
+    assert all_gather(tensor) is tensor

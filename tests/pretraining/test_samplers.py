@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.options import PretrainOptions
-from frugalseg.pretraining.samplers import Pool, quarters_of_scans, scan_balanced, shuffled_slices, triplets
-from tests.pretraining.facts import facts_of
+from frugalseg.pretraining.samplers import Pool, quarters_of_scans, scan_balanced, shuffled_slices, triplet_sampler
+from tests.pretraining.metadata import make_metadata
 
 
 def options(**changes):
@@ -24,7 +24,7 @@ def pool_of(lengths, organs=lambda z, n: n // 3 <= z < 2 * n // 3, rows=None):
     """Scans of these lengths, with the organ in their middle thirds."""
     scan = [i for i, n in enumerate(lengths) for _ in range(n)]
     present = [[organs(z, n)] for n in lengths for z in range(n)]
-    return Pool(np.arange(len(scan)) if rows is None else np.array(rows), facts_of(scan, present))
+    return Pool(np.arange(len(scan)) if rows is None else np.array(rows), make_metadata(scan, present))
 
 
 lengths_of_scans = st.lists(st.integers(1, 12), min_size=2, max_size=6).filter(lambda n: sum(k > 1 for k in n) > 1)
@@ -36,19 +36,19 @@ def test_every_scan_of_a_batch_has_enough_slices_in_it(lengths, size, least, epo
     pool = pool_of(lengths)
     for batch in scan_balanced(pool, options(batch_size=size, slices_per_scan=least), epoch):
         assert batch.shape == (size,)
-        scans, counts = np.unique(pool.facts.scan[batch].numpy(), return_counts=True)
+        scans, counts = np.unique(pool.metadata.scan[batch].numpy(), return_counts=True)
         assert counts.min() >= least
         assert len(scans) == min(size // least, sum(n > 1 for n in lengths))
         assert counts.max() - counts.min() <= 1
         for scan, count in zip(scans, counts, strict=True):
-            distinct = len(set(batch[pool.facts.scan[batch] == scan].tolist()))
+            distinct = len(set(batch[pool.metadata.scan[batch] == scan].tolist()))
             assert distinct == min(count, lengths[scan])  # no slice twice before each was there once
 
 
 def test_long_scans_come_no_oftener_than_short_ones():
     pool = pool_of([4] * 10 + [400])
     batches = torch.cat(scan_balanced(pool, options(slices_per_scan=4), 0))
-    share = np.bincount(pool.facts.scan[batches].numpy()) / len(batches)
+    share = np.bincount(pool.metadata.scan[batches].numpy()) / len(batches)
     assert share[10] < 2 * share[:10].mean()
 
 
@@ -58,8 +58,8 @@ def test_slices_of_a_rare_organ_come_in_pairs():
     alone = met = 0
     for epoch in range(10):
         for batch in scan_balanced(pool, options(slices_per_scan=4), epoch):
-            for scan in set(pool.facts.scan[batch].tolist()):
-                organ = pool.facts.present[batch[pool.facts.scan[batch] == scan], 0]
+            for scan in set(pool.metadata.scan[batch].tolist()):
+                organ = pool.metadata.present[batch[pool.metadata.scan[batch] == scan], 0]
                 alone += int(organ.sum() == 1)
                 met += int(organ.sum() >= 2)
     assert met > 20
@@ -68,7 +68,7 @@ def test_slices_of_a_rare_organ_come_in_pairs():
 
 def test_without_labels_the_order_within_a_scan_is_plainly_random():
     """polycl-s-batch may not know organs: its facts hold none, and nothing else may order the slices."""
-    blind = Pool(np.arange(40), facts_of([0] * 20 + [1] * 20, np.zeros((40, 0))))
+    blind = Pool(np.arange(40), make_metadata([0] * 20 + [1] * 20, np.zeros((40, 0))))
     firsts = [scan_balanced(blind, options(slices_per_scan=4), epoch)[0] for epoch in range(60)]
     counts = np.bincount(torch.cat(firsts).numpy(), minlength=40)
     assert counts.min() > 0
@@ -92,14 +92,14 @@ def test_gcl_batches_hold_one_slice_of_each_quarter_of_each_of_their_scans(lengt
     batches = quarters_of_scans(pool, options(batch_size=4 * scans), epoch)
     assert len(batches) == max(1, sum(lengths) // (4 * scans))
     for batch in batches:
-        scan, quarter = pool.facts.scan[batch].view(-1, 4), pool.facts.quarter[batch].view(-1, 4)
+        scan, quarter = pool.metadata.scan[batch].view(-1, 4), pool.metadata.quarter[batch].view(-1, 4)
         assert (scan == scan[:, :1]).all()
         assert torch.equal(quarter, torch.arange(4).expand(len(quarter), 4))
         if scans <= len(lengths) and len(batches) == 1:
             assert len(set(scan[:, 0].tolist())) == scans
 
 
-def test_gcl_says_what_it_needs():
+def test_gcl_errors_state_its_requirements():
     with pytest.raises(OptionError, match="multiple of 4"):
         quarters_of_scans(pool_of([8, 8]), options(batch_size=10), 0)
     with pytest.raises(SplitError, match="1 training scans have four slices"):
@@ -109,16 +109,17 @@ def test_gcl_says_what_it_needs():
 def test_quarters_are_those_of_the_slices_that_are_used():
     """The middle 30% of a scan has four quarters too; positions in the whole scan would put it in two of them."""
     pool = pool_of([8, 8, 8], rows=None)
-    assert [len(set(pool.facts.quarter[b].tolist())) for b in quarters_of_scans(pool, options(), 0)] == [4, 4, 4]
+    assert [len(set(pool.metadata.quarter[b].tolist())) for b in quarters_of_scans(pool, options(), 0)] == [4, 4, 4]
 
 
 @pytest.mark.parametrize(
-    "sampler", [shuffled_slices, scan_balanced, quarters_of_scans, triplets("polycl-m"), triplets("random-pairs")]
+    "sampler",
+    [shuffled_slices, scan_balanced, quarters_of_scans, triplet_sampler("polycl-m"), triplet_sampler("random-pairs")],
 )
 def test_one_seed_repeats_epochs_and_seeds_differ_and_rows_are_the_pools(sampler):
     everything = pool_of([12, 12, 12])
     used = np.array([i for i in range(36) if i % 12 > 1])
-    pool = Pool(used, everything.facts)
+    pool = Pool(used, everything.metadata)
     first, again = (torch.stack(sampler(pool, options(), 0)) for _ in range(2))
     assert torch.equal(first, again)
     assert not torch.equal(first, torch.stack(sampler(pool, options(), 1)))

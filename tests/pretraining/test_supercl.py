@@ -15,17 +15,17 @@ from frugalseg.models.registry import build_projection
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining import supercl
 from frugalseg.pretraining.loss import contrastive_loss
-from frugalseg.pretraining.methods import METHODS, Setting
+from frugalseg.pretraining.methods import METHODS, LearnerSettings
 from frugalseg.pretraining.supercl import (
     SuperCL,
-    cells_of,
     nearest_neighbour_groups,
     pixel_loss,
     sample_cells,
     sample_slices,
     superpixel_means,
+    superpixels_of_cells,
 )
-from tests.pretraining.facts import facts_of
+from tests.pretraining.metadata import make_metadata
 from tests.pretraining.test_loss import naive
 
 TAU = 0.1
@@ -58,7 +58,7 @@ def quarters(batch, side):
 
 def test_each_cell_has_the_superpixel_at_its_centre():
     superpixels = torch.randint(0, 30, (3, 64, 64), dtype=torch.int16)
-    cells = cells_of(superpixels, 16, (4, 4))
+    cells = superpixels_of_cells(superpixels, 16, (4, 4))
     for picture in range(3):
         for row in range(4):
             for column in range(4):
@@ -66,13 +66,13 @@ def test_each_cell_has_the_superpixel_at_its_centre():
 
 
 def test_padding_is_a_superpixel_of_its_own():
-    cells = cells_of(torch.zeros(1, 40, 40, dtype=torch.int16), 16, (48, 48))
+    cells = superpixels_of_cells(torch.zeros(1, 40, 40, dtype=torch.int16), 16, (48, 48))
     assert cells.unique().tolist() == [0, 1]
     assert (cells == 1).sum() == 40 * 40
     assert (cells[:, 4:44, 4:44] == 1).all()
 
 
-def test_random_cells_differ_cover_every_column_and_are_drawn_anew():
+def test_random_cells_differ_cover_every_column_and_are_redrawn():
     maps = torch.zeros(40, 1, 8, 8)
     first, second = sample_cells(maps, 16, "random"), sample_cells(maps, 16, "random")
     assert first.shape == (40, 16)
@@ -88,7 +88,7 @@ def test_the_published_stride_leaves_columns_out():
     assert set((cells % 32).flatten().tolist()) == {0, 16}
 
 
-def test_random_slices_differ_are_drawn_anew_and_are_at_least_one():
+def test_random_slices_differ_are_redrawn_and_are_at_least_one():
     cpu = torch.device("cpu")
     drawn = [sample_slices(10, 0.3, cpu).tolist() for _ in range(40)]
     assert all(len(set(slices)) == 3 for slices in drawn)
@@ -181,12 +181,12 @@ def test_groups_forget_length_and_one_pair_is_one_group():
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_the_loss_is_the_sum_of_its_three_terms_over_the_right_views(share):
     model = learner(intra_weight=0.7, inter_weight=0.3, intra_slices=share).eval()
-    facts = facts_of([0] * 4 + [1] * 4, [[1]] * 8)
+    metadata = make_metadata([0] * 4 + [1] * 4, [[1]] * 8)
     images, rows = torch.rand(16, 1, 64, 64), torch.tensor([0, 3, 4, 7])
     seen = model(images)
     maps = torch.randint(0, 6, (4, 64, 64), dtype=torch.int16)
     torch.manual_seed(5)
-    found = model.losses(seen, facts, rows.repeat(4), maps)
+    found = model.losses(seen, metadata, rows.repeat(4), maps)
 
     encoder = model.network.encoder
     slices = model.network.head(encoder.embed(encoder(images[:8])))
@@ -200,7 +200,7 @@ def test_the_loss_is_the_sum_of_its_three_terms_over_the_right_views(share):
     compared = seen.compared.tolist()
     assert len(compared) == 4 * share
     chosen = sample_cells(coarse[compared], 256, "random")
-    labels = cells_of(maps, 16, (4, 4))
+    labels = superpixels_of_cells(maps, 16, (4, 4))
     intra = pixel_loss(coarse[:4][compared], coarse[4:][compared], labels[compared], chosen, TAU)
     assert found["intra_loss"].item() == pytest.approx(intra.item(), rel=1e-4)
 
@@ -220,12 +220,12 @@ def test_the_loss_is_the_sum_of_its_three_terms_over_the_right_views(share):
     assert found["loss"].item() == pytest.approx(total.item(), rel=1e-6)
 
 
-def test_gradients_reach_the_encoder_from_every_term_and_the_head_from_the_slices_alone():
+def test_every_term_has_gradients_in_the_encoder_and_only_slice_terms_in_the_head():
     maps, rows = torch.randint(0, 6, (4, 64, 64), dtype=torch.int16), torch.arange(4).repeat(4)
-    images, facts = torch.rand(16, 1, 64, 64), facts_of([0] * 4, [[1]] * 4)
+    images, metadata = torch.rand(16, 1, 64, 64), make_metadata([0] * 4, [[1]] * 4)
     for term, reaches_head in (("instance_loss", True), ("intra_loss", False), ("inter_loss", True)):
         model = learner()
-        model.losses(model(images), facts, rows, maps)[term].backward()
+        model.losses(model(images), metadata, rows, maps)[term].backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.network.encoder.centre[2].parameters())
         assert all((p.grad is not None) == reaches_head for p in model.network.head.parameters())
 
@@ -236,12 +236,12 @@ def only(monkeypatch, *slices):
 
 def test_shares_of_one_slice_come_on_average_to_all_slices(monkeypatch):
     maps, rows = torch.randint(0, 6, (3, 64, 64), dtype=torch.int16), torch.arange(3).repeat(4)
-    images, facts = torch.rand(12, 1, 64, 64), facts_of([0] * 3, [[1]] * 3)
+    images, metadata = torch.rand(12, 1, 64, 64), make_metadata([0] * 3, [[1]] * 3)
     model = learner(pixel_sample="stride", pixel_map="quarter").eval()
 
     def found(*slices):
         only(monkeypatch, *slices)
-        loss = model.losses(model(images), facts, rows, maps)["intra_loss"]
+        loss = model.losses(model(images), metadata, rows, maps)["intra_loss"]
         weights = [*model.project.parameters(), *model.network.encoder.levels[0].parameters()]
         return loss.item(), torch.autograd.grad(loss, weights)
 
@@ -254,11 +254,11 @@ def test_shares_of_one_slice_come_on_average_to_all_slices(monkeypatch):
         torch.testing.assert_close(sum(g[i] for _, g in shares) / 3, gradient, rtol=1e-3, atol=1e-5)
 
 
-def test_l_intra_reaches_its_slices_alone(monkeypatch):
+def test_l_intra_has_gradients_in_its_slices_only(monkeypatch):
     only(monkeypatch, 3, 1)
     model = learner().eval()  # in training, batch norm ties all pictures together
     images = torch.rand(16, 1, 32, 32, requires_grad=True)
-    found = model.losses(model(images), facts_of([0] * 4, [[1]] * 4), torch.arange(4).repeat(4), quarters(4, 32))
+    found = model.losses(model(images), make_metadata([0] * 4, [[1]] * 4), torch.arange(4).repeat(4), quarters(4, 32))
     found["intra_loss"].backward()
     reached = images.grad.abs().sum(dim=(1, 2, 3)) > 0
     assert reached.nonzero().flatten().tolist() == [8 + 1, 8 + 3, 12 + 1, 12 + 3]
@@ -278,7 +278,7 @@ def test_groups_do_not_depend_on_which_slices_are_compared(monkeypatch, training
 @pytest.mark.parametrize(
     ("share", "expected"), [(1.0, [(4, True)] * 4), (0.5, [(4, True)] * 2 + [(2, True)] * 2 + [(4, False)] * 2)]
 )
-def test_slices_that_are_not_compared_have_no_way_back(share, expected):
+def test_slices_that_are_not_compared_have_no_backward_pass(share, expected):
     model, passes = learner(intra_slices=share), []
     model.network.encoder.register_forward_pre_hook(
         lambda _, inputs: passes.append((len(inputs[0]), torch.is_grad_enabled()))
@@ -300,10 +300,10 @@ def test_dropout_blurs_what_is_learned_from_and_not_what_groups_are_found_by():
 def test_every_term_teaches_under_autocast_too():
     """Autocast keeps the weights it has cast; those of the pass without gradients must not serve the other."""
     model = learner()
-    facts, rows = facts_of([0] * 4, [[1]] * 4), torch.arange(4).repeat(4)
+    metadata, rows = make_metadata([0] * 4, [[1]] * 4), torch.arange(4).repeat(4)
     with torch.autocast("cpu", torch.bfloat16):
         seen = model(torch.rand(16, 1, 32, 32))
-    found = model.losses(seen, facts, rows, quarters(4, 32))
+    found = model.losses(seen, metadata, rows, quarters(4, 32))
     weights = list(model.network.encoder.parameters())
     for term in ("instance_loss", "intra_loss", "inter_loss"):
         gradients = torch.autograd.grad(found[term], weights, retain_graph=True, allow_unused=True)
@@ -311,12 +311,12 @@ def test_every_term_teaches_under_autocast_too():
         assert sum(g.abs().sum() for g in gradients) > 0
 
 
-def test_slices_without_a_height_attract_their_other_view_alone():
+def test_slices_without_a_height_attract_only_their_other_view():
     model = learner()
-    facts = facts_of([0, 1, 2, 3], [[1]] * 4, position=[math.nan] * 4)
+    metadata = make_metadata([0, 1, 2, 3], [[1]] * 4, position=[math.nan] * 4)
     seen = model(torch.rand(16, 1, 32, 32))
     rows = torch.arange(4).repeat(4)
-    found = model.losses(seen, facts, rows, quarters(4, 32))
+    found = model.losses(seen, metadata, rows, quarters(4, 32))
     same = (rows[:8, None] == rows[None, :8]) & ~torch.eye(8, dtype=torch.bool)
     simclr = contrastive_loss(seen.slices, same, ~torch.eye(8, dtype=torch.bool), TAU)
     assert found["instance_loss"].item() == pytest.approx(simclr.item(), rel=1e-6)
@@ -324,8 +324,8 @@ def test_slices_without_a_height_attract_their_other_view_alone():
 
 def test_a_batch_of_one_slice_is_no_error():
     model = learner()
-    facts = facts_of([0, 0], [[1]] * 2)
-    loss = model.losses(model(torch.rand(4, 1, 32, 32)), facts, torch.zeros(4, dtype=torch.int64), quarters(1, 32))
+    metadata = make_metadata([0, 0], [[1]] * 2)
+    loss = model.losses(model(torch.rand(4, 1, 32, 32)), metadata, torch.zeros(4, dtype=torch.int64), quarters(1, 32))
     assert torch.isfinite(loss["loss"])
 
 
@@ -334,7 +334,7 @@ def test_quarter_map_compares_projected_pixels_of_the_finer_map():
     seen = model(torch.rand(8, 1, 64, 64))
     assert seen.pixels.shape == (4, 128, 16, 16)
     assert seen.means.shape == (4, 4, 4)
-    found = model.losses(seen, facts_of([0, 0], [[1]] * 2), torch.arange(2).repeat(4), quarters(2, 64))
+    found = model.losses(seen, make_metadata([0, 0], [[1]] * 2), torch.arange(2).repeat(4), quarters(2, 64))
     found["intra_loss"].backward()
     assert model.project.weight.grad.abs().sum() > 0
 
@@ -348,11 +348,11 @@ def test_online_superpixels_are_those_of_each_view():
     assert maps.shape == (2, 64, 64)
     assert not set(maps[0, :, :20].unique().tolist()) & set(maps[0, :, 20:].unique().tolist())
     assert not set(maps[1, :20, :].unique().tolist()) & set(maps[1, 20:, :].unique().tolist())
-    model.losses(model(images), facts_of([0, 0], [[1]] * 2), torch.zeros(4, dtype=torch.int64))
+    model.losses(model(images), make_metadata([0, 0], [[1]] * 2), torch.zeros(4, dtype=torch.int64))
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"segments": 9}, "online"),
         ({"compactness": 3.0}, "online"),
@@ -364,12 +364,12 @@ def test_online_superpixels_are_those_of_each_view():
         ({"superpixels": "online", "segments": 1}, "--segments"),
     ],
 )
-def test_bad_values(values, told):
-    with pytest.raises(OptionError, match=told):
+def test_bad_values(values, message):
+    with pytest.raises(OptionError, match=message):
         options(**values)
 
 
 def test_setting_builds_it():
     method = METHODS["supercl"]
     network = build_projection("supercl-unet", "batch", inputs=1)
-    assert isinstance(method.learner(network, Setting(options(), method.recipe.tau, 10, method.views)), SuperCL)
+    assert isinstance(method.learner(network, LearnerSettings(options(), method.recipe.tau, 10, method.views)), SuperCL)

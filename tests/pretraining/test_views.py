@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from frugalseg.pretraining.views import ONE_VIEW, TWO_VIEWS, VIEW_GROUPS, views_of
+from frugalseg.pretraining.views import ONE_VIEW, TWO_VIEWS, VIEW_GROUPS, make_views
 
 
 def slices(count=6, size=48):
@@ -18,7 +18,7 @@ def slices(count=6, size=48):
 def test_views_differ_from_each_other_and_stay_in_range(kind):
     torch.manual_seed(0)
     images = slices()
-    views = views_of(images, 2, TWO_VIEWS[kind](48))
+    views = make_views(images, 2, TWO_VIEWS[kind](48))
     assert views.shape == (12, 1, 48, 48)
     assert views.dtype == torch.float32
     assert 0 <= views.min()
@@ -32,9 +32,9 @@ def test_views_differ_from_each_other_and_stay_in_range(kind):
 def test_one_seed_gives_one_pair_of_views_and_the_next_step_another():
     changes = TWO_VIEWS["strong"](48)
     torch.manual_seed(1)
-    first, later = views_of(slices(), 2, changes), views_of(slices(), 2, changes)
+    first, later = make_views(slices(), 2, changes), make_views(slices(), 2, changes)
     torch.manual_seed(1)
-    assert torch.equal(first, views_of(slices(), 2, changes))
+    assert torch.equal(first, make_views(slices(), 2, changes))
     assert not torch.equal(first, later)
 
 
@@ -54,14 +54,14 @@ def test_strong_changes_never_swap_left_and_right_and_keep_half_the_picture():
 
 def test_none_changes_nothing():
     images = slices(2)
-    assert torch.equal(views_of(images, 1, ONE_VIEW["none"](48)), images)
+    assert torch.equal(make_views(images, 1, ONE_VIEW["none"](48)), images)
 
 
 @pytest.mark.parametrize("kind", VIEW_GROUPS)
 def test_supercls_first_group_stays_in_place_and_the_second_is_the_first_moved(kind):
     torch.manual_seed(3)
     images = slices(16)
-    v1, v2, i1, i2 = views_of(images, 4, VIEW_GROUPS[kind](48)).chunk(4)
+    v1, v2, i1, i2 = make_views(images, 4, VIEW_GROUPS[kind](48)).chunk(4)
     for view in (v1, v2, i1, i2):
         assert view.shape == images.shape
         assert 0 <= view.min()

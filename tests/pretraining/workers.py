@@ -11,9 +11,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining import supercl
-from frugalseg.pretraining.methods import METHODS, Setting
+from frugalseg.pretraining.methods import METHODS, LearnerSettings
 from frugalseg.pretraining.momentum import MoCo
-from tests.pretraining.facts import facts_of
+from tests.pretraining.metadata import make_metadata
 
 METHODS_TO_SHARE = (
     "polycl-m",
@@ -28,7 +28,7 @@ METHODS_TO_SHARE = (
     "supercl",
 )
 STEPS = 3
-FACTS = facts_of([0] * 6 + [1] * 6, [[2 <= i % 6 < 4] for i in range(12)])
+FACTS = make_metadata([0] * 6 + [1] * 6, [[2 <= i % 6 < 4] for i in range(12)])
 
 
 SUPERPIXELS = torch.randint(0, 3, (12, 4, 4), generator=torch.Generator().manual_seed(9), dtype=torch.int16)
@@ -73,7 +73,7 @@ def learn(method, rank=0, world=1, half=None):
     options = PretrainOptions(
         data=Path("s"), out=Path("r"), method=method, queue_size=16, momentum=0.5, intra_slices=0.5
     )
-    learner = chosen.learner(Net(), Setting(options, chosen.recipe.tau, STEPS, chosen.views))
+    learner = chosen.learner(Net(), LearnerSettings(options, chosen.recipe.tau, STEPS, chosen.views))
     wrapped = DistributedDataParallel(learner) if world > 1 else learner
     optimizer = torch.optim.SGD(learner.network.parameters(), 0.1)
     triplets = torch.tensor([[2, 3, 1], [8, 9, 6], [0, 1, 2], [7, 10, 8]])

@@ -90,13 +90,13 @@ def test_slices_of_a_store_are_refined_as_the_command_refines_scans(cohort, tmp_
 
 def test_the_next_model_learns_what_was_drawn_anew(cohort, tmp_path, monkeypatch, bright):
     learned = []
-    original = segment.TrainingSet
+    original = segment.FinetuneTrainingSet
 
     def spy(labelled, unlabelled):
         learned.append(unlabelled)
         return original(labelled, unlabelled)
 
-    monkeypatch.setattr(segment, "TrainingSet", spy)
+    monkeypatch.setattr(segment, "FinetuneTrainingSet", spy)
     finetune(options(cohort, tmp_path / "plain", semi="self-training"))
     run = finetune(options(cohort, tmp_path / "refined", semi="self-training", refine="mine"))
     first, plain, again, refined = learned
@@ -126,5 +126,5 @@ def test_a_model_that_is_not_there_is_told_before_any_training(cohort, tmp_path,
 
 
 def test_the_room_that_cannot_refine_never_passes_over_the_wish(cohort, tmp_path):
-    with pytest.raises(AssertionError, match="pseudo-labels are to be refined"):
+    with pytest.raises(AssertionError, match="options.refine needs a refiner"):
         run_training(FineTuning.open(options(cohort, tmp_path / "out", semi="self-training", refine="any")))

@@ -10,8 +10,8 @@ from frugalseg.promptable.huggingface import to_promptable
 from frugalseg.promptable.litemedsam import LiteMedSAM, LiteMedSAMNetwork
 from frugalseg.promptable.protocol import Prompts, Recipe
 from frugalseg.promptable.tinyvit import TinyViT
-from frugalseg.sam_mix.branch import SamBranch, trained_parts
-from frugalseg.sam_mix.prompts import as_logits
+from frugalseg.sam_mix.branch import SamBranch, count_trained_parameters
+from frugalseg.sam_mix.prompts import to_mask_prompts
 from tests.promptable.tiny_networks import randomized, sam, sam2
 
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ def test_untrained_it_answers_as_the_promptable_model_and_with_the_whole_map_as_
     frozen = base()
     side = 4 * frozen.encode(pictures)["image"].shape[-1]
     given = torch.nn.functional.interpolate(cams[:, None], (side, side), mode="bilinear", antialias=True)[:, 0]
-    masks = as_logits(given, 0.4) if share else None
+    masks = to_mask_prompts(given, 0.4) if share else None
     prompts = Prompts(torch.tensor([0, 1]), boxes, masks=masks)
     one, three = (frozen.decode(frozen.encode(pictures), prompts, several) for several in (False, True))
     branch = SamBranch(base(), "lora", 2, dense, 0.4)
@@ -59,12 +59,12 @@ def test_only_lora_prompt_encoder_and_decoder_learn(base, adapt):
     learning = {name for name, parameter in branch.named_parameters() if parameter.grad is not None}
     parts = {"lora" if ".lora_" in name else name.split(".")[0] for name in learning}
     assert parts == {"prompt_encoder", "mask_decoder", "share"} | ({"lora"} if adapt == "lora" else set())
-    assert set(trained_parts(branch)) == parts
+    assert set(count_trained_parameters(branch)) == parts
     assert not any("shared_embedding" in name for name in learning)
 
 
 @MODELS
-def test_state_is_what_was_learned_and_fits_another_base_alone(base):
+def test_state_holds_only_trained_weights_and_loads_into_another_base(base):
     branch = SamBranch(base(), "lora", 2, "mask", 0.4)
     state = branch.state_dict()
     assert not any(name.startswith("image_encoder") and ".lora_" not in name for name in state)
@@ -82,7 +82,7 @@ def test_state_is_what_was_learned_and_fits_another_base_alone(base):
 
 
 @pytest.mark.parametrize("dense", ["mask", "added"])
-def test_the_map_has_no_say_at_first_and_learns(dense):
+def test_the_map_has_no_effect_at_first_and_its_factor_learns(dense):
     branch = SamBranch(tiny_sam(), "decoder", 2, dense, 0.4)
     maps, boxes = branch.encode(torch.randn(1, 3, 64, 64)), torch.tensor([[4.0, 6, 40, 50]])
     one, _ = branch.decode(maps, boxes, torch.rand(1, 64, 64))
@@ -90,7 +90,7 @@ def test_the_map_has_no_say_at_first_and_learns(dense):
     assert torch.equal(one, other)
     branch.decode(maps, boxes, torch.rand(1, 64, 64))[0].square().mean().backward()
     assert branch.share.grad.abs() > 0
-    assert trained_parts(branch)["share"] == 1
+    assert count_trained_parameters(branch)["share"] == 1
 
 
 def test_other_families_are_refused():

@@ -8,7 +8,7 @@ from torch import nn
 
 from frugalseg.models import resnet
 from frugalseg.sam_mix.classifier import Classifier, balanced_alpha, focal_loss
-from frugalseg.sam_mix.prompts import stretched
+from frugalseg.sam_mix.prompts import stretch_to_unit_range
 
 
 def test_resnet38_has_38_layers_and_8_by_8_cells(monkeypatch):
@@ -44,7 +44,7 @@ def test_grad_cam_of_a_known_linear_head_is_the_closed_form():
         network.head.weight.zero_()
         network.head.weight[0, :2] = torch.tensor([2.0, -1.0])
     assert torch.equal(network.grad_cam(maps)[0, 0], torch.tensor([[0.0, 4], [0, 8]]) / 4)
-    assert torch.equal(stretched(network.grad_cam(maps))[0, 0], torch.tensor([[0.0, 0.5], [0, 1]]))
+    assert torch.equal(stretch_to_unit_range(network.grad_cam(maps))[0, 0], torch.tensor([[0.0, 0.5], [0, 1]]))
 
 
 def test_slices_of_any_size_are_seen_at_the_classifier_s():

@@ -33,7 +33,7 @@ def test_three_layers_are_the_fused_one(heads, bias):
 
 
 @pytest.mark.parametrize("make", [tiny_vit, vit])
-def test_lora_changes_nothing_at_first_and_then_queries_and_values_alone(make):
+def test_lora_changes_nothing_at_first_and_then_only_queries_and_values(make):
     encoder, pictures = make(), torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         before = first(encoder(pictures))
@@ -49,7 +49,7 @@ def test_lora_changes_nothing_at_first_and_then_queries_and_values_alone(make):
     assert all(is_lora(name) and (".queries." in name or ".values." in name) for name in names)
 
 
-def test_queries_and_values_of_tinyvit_get_what_peft_gives_linear_layers_of_their_own():
+def test_tinyvits_queries_and_values_get_the_lora_of_separate_linear_layers():
     torch.manual_seed(0)
     attention = WindowAttention(12, 3, 2)
     fused = attention.qkv

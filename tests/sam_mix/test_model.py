@@ -6,8 +6,8 @@ import torch
 from frugalseg.sam_mix.branch import SamBranch
 from frugalseg.sam_mix.classifier import Classifier
 from frugalseg.sam_mix.losses import map_loss, mask_losses, true_iou
-from frugalseg.sam_mix.model import MixModel, PromptBatch, claimed
-from frugalseg.sam_mix.prompts import SHIFT, box_overlap, boxes_of_cams
+from frugalseg.sam_mix.model import MixModel, PromptBatch, assign_classes
+from frugalseg.sam_mix.prompts import MAX_SHIFT, boxes_of_cams, paired_box_iou
 from tests.sam_mix.test_branch import tiny_sam
 
 
@@ -26,11 +26,11 @@ def certain(mix, *logits):
 def test_pixels_go_to_the_organ_of_the_higher_score():
     planes = torch.zeros(1, 2, 2, 2)
     planes[0, 0, 0], planes[0, 1, :, 0] = 0.9, 0.6
-    assert claimed(planes, torch.tensor([[-0.2, 0.8]]))[0].tolist() == [[2, 1], [2, 0]]
-    assert claimed(planes, torch.tensor([[-0.2, -3.0]]))[0].tolist() == [[1, 1], [2, 0]]
+    assert assign_classes(planes, torch.tensor([[-0.2, 0.8]]))[0].tolist() == [[2, 1], [2, 0]]
+    assert assign_classes(planes, torch.tensor([[-0.2, -3.0]]))[0].tolist() == [[1, 1], [2, 0]]
 
 
-def test_an_organ_is_sought_only_where_the_classifier_sees_it():
+def test_an_organ_is_segmented_only_where_the_classifier_detects_it():
     mix, slices = certain(model(), 5.0, -5.0), torch.rand(3, 1, 32, 32)
     found = mix.find(slices)
     assert found.organs.tolist() == [0, 0, 0]
@@ -43,7 +43,7 @@ def test_an_organ_is_sought_only_where_the_classifier_sees_it():
     assert nothing.classes().max() == 0
 
 
-def test_no_mask_where_the_map_is_flat_though_the_classifier_is_sure():
+def test_no_mask_where_the_map_is_flat_though_the_classifier_is_certain():
     mix = model(1)
     with torch.no_grad():
         mix.classifier.head.weight.zero_()
@@ -51,21 +51,21 @@ def test_no_mask_where_the_map_is_flat_though_the_classifier_is_sure():
     assert mix.find(torch.rand(2, 1, 32, 32)).classes().max() == 0
 
 
-def test_kept_maps_are_asked_for_where_something_is_sought():
+def test_cached_maps_are_read_only_where_an_organ_is_segmented():
     mix, slices = certain(model(1), 0.0), torch.rand(6, 1, 32, 32)
     sought = mix.find(slices).slices
-    asked = []
+    prompts = []
 
     def kept(wanted):
-        asked.extend(wanted.tolist())
+        prompts.extend(wanted.tolist())
         return mix.encode(slices[wanted])
 
     found = mix.find(slices, kept)
-    assert asked == sought.tolist()
+    assert prompts == sought.tolist()
     assert torch.allclose(found.logits, mix.find(slices).logits, atol=1e-4)
 
 
-def test_oracle_boxes_take_the_place_of_the_classifier():
+def test_oracle_boxes_replace_the_classifiers():
     boxes, there = torch.zeros(2, 2, 4), torch.tensor([[False, True], [False, False]])
     boxes[0, 1] = torch.tensor([3.0, 4, 20, 30])
     found = certain(model(), -5.0, -5.0).find(torch.rand(2, 1, 32, 32), oracle=(boxes, there))
@@ -73,41 +73,41 @@ def test_oracle_boxes_take_the_place_of_the_classifier():
     assert found.boxes.tolist() == [[3, 4, 20, 30]]
 
 
-def test_what_a_coarse_box_shows_is_drawn_again_in_its_own_box(monkeypatch):
+def test_a_mask_is_segmented_again_with_the_box_around_it(monkeypatch):
     mix, slices = certain(model(1), 5.0), torch.rand(2, 1, 32, 32)
-    asked = []
+    prompts = []
 
     def decode(maps, boxes, cams):
         """In the first slice always the same rectangle; in the second nothing."""
-        asked.append(boxes)
+        prompts.append(boxes)
         logits = torch.full((2, 4, 32, 32), -5.0)
         logits[0, :, 8:12, 4:20] = 5.0
         return logits, torch.zeros(2, 4)
 
     monkeypatch.setattr(mix, "decode", decode)
     found = mix.find(slices)
-    first, again = asked
+    first, again = prompts
     assert torch.equal(first, classifiers_boxes(mix, slices))
-    outward = 32 * SHIFT / 2
+    outward = 32 * MAX_SHIFT / 2
     torch.testing.assert_close(again[0], torch.tensor([4 - outward, 8 - outward, 20 + outward, 12 + outward]))
     assert torch.equal(again[1], first[1])
     assert torch.equal(found.boxes, first)
     mix.find(slices, oracle=(first[:, None], torch.ones(2, 1, dtype=torch.bool)))
-    assert len(asked) == 3  # the oracle's box is the last word
+    assert len(prompts) == 3  # the oracle's box is the last word
 
 
 def classifiers_boxes(mix, slices):
-    _, cams = mix._look(slices)
+    _, cams = mix._classify(slices)
     return boxes_of_cams(cams, mix.threshold)[0][:, 0]
 
 
-def test_a_training_step_takes_the_boxes_it_is_told_to():
+def test_a_training_step_uses_the_mask_boxes_where_requested():
     mix = model(1)
     slices = torch.rand(2, 1, 32, 32)
     boxes = classifiers_boxes(mix, slices) + torch.tensor([2.0, 2, 0, 0])  # near enough to be a choice
 
-    def ask(taught):
-        return PromptBatch(slices, torch.tensor([0, 0]), boxes, torch.tensor(taught), None)
+    def ask(use_mask_box):
+        return PromptBatch(slices, torch.tensor([0, 0]), boxes, torch.tensor(use_mask_box), None)
 
     with torch.no_grad():
         own, mixed, given = (mix(slices, slices[:0], ask(t))["masks"] for t in ([False] * 2, [True, False], [True] * 2))
@@ -121,12 +121,12 @@ def test_nothing_is_learned_from_a_box_of_the_classifier_that_misses_the_mask():
     slices = torch.rand(2, 1, 32, 32)
     near = classifiers_boxes(mix, slices)
     boxes = torch.stack([near[0], torch.tensor([0.0, 0, 3, 3])])
-    assert box_overlap(near, boxes)[1] < 0.5
+    assert paired_box_iou(near, boxes)[1] < 0.5
 
-    def masks(taught):
+    def masks(use_mask_box):
         with torch.no_grad():
-            asked = PromptBatch(slices, torch.tensor([0, 0]), boxes, torch.tensor([taught] * 2), None)
-            return mix(slices, slices[:0], asked)["masks"]
+            prompts = PromptBatch(slices, torch.tensor([0, 0]), boxes, torch.tensor([use_mask_box] * 2), None)
+            return mix(slices, slices[:0], prompts)["masks"]
 
     assert torch.equal(masks(False), masks(True))
 
@@ -172,18 +172,18 @@ def test_the_maps_loss_is_the_dice_of_loops():
     assert map_loss(cams[:0], labels[:0]) == 0
 
 
-def test_masks_teach_the_map_where_the_organ_is():
+def test_the_map_loss_moves_the_map_to_the_organ():
     torch.manual_seed(0)
     mix = model(1).train()
     slices, labels = torch.rand(2, 1, 32, 32), torch.zeros(2, 32, 32, dtype=torch.long)
     labels[0, :12, :12], labels[1, 18:, 18:] = 1, 1
-    asked = PromptBatch(
+    prompts = PromptBatch(
         slices, torch.tensor([0, 0]), torch.tensor([[2.0, 3, 9, 9]] * 2), torch.tensor([True] * 2), None
     )
     optimizer = torch.optim.Adam(mix.classifier.parameters(), lr=1e-3)
     losses = []
     for _ in range(12):
-        loss = map_loss(mix(slices[:0], slices, asked)["cams"], labels)
+        loss = map_loss(mix(slices[:0], slices, prompts)["cams"], labels)
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()

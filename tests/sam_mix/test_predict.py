@@ -1,4 +1,4 @@
-"""Masks of whole scans: no ground truth in the call, the scan's grid, evaluation, the oracle apart."""
+"""Masks of whole scans: no ground truth in the call, the scan's grid, evaluation, the oracle."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_call_has_no_place_for_ground_truth_but_the_oracle_s():
     assert COMMANDS["sam-mix predict"].options.__dataclass_fields__["oracle"].default is None
 
 
-def test_masks_from_images_alone_on_the_scans_own_grid(trained, cohort, tmp_path):
+def test_masks_from_images_only_on_the_scans_grid(trained, cohort, tmp_path):
     alone = tmp_path / "scans"
     alone.mkdir()
     shutil.copy(cohort / "images" / "scan_02.nii.gz", alone)
@@ -62,21 +62,21 @@ def test_masks_from_images_alone_on_the_scans_own_grid(trained, cohort, tmp_path
 
 
 def test_an_organ_that_the_classifier_does_not_see_has_an_empty_mask(trained, cohort):
-    predictor = MixPredictor.of(wish(trained, cohort, cohort / "unused"))
+    predictor = MixPredictor.from_options(wish(trained, cohort, cohort / "unused"))
     scan = read_volume(cohort / "images" / "scan_02.nii.gz")
     with torch.no_grad():
         predictor.network.classifier.head.weight.mul_(1e-3)
         predictor.network.classifier.head.bias.copy_(torch.tensor([5.0, -5.0]))
-    looked = predictor.look(scan)
-    assert 1 not in np.unique(looked.mask.array)
-    assert (looked.present[:, 0] > 0.9).all()
+    segmented = predictor.segment_with_presence(scan)
+    assert 1 not in np.unique(segmented.mask.array)
+    assert (segmented.present[:, 0] > 0.9).all()
     with torch.no_grad():
         predictor.network.classifier.head.bias.fill_(-5.0)
     assert not predictor.segment(scan).array.any()
 
 
 def test_padding_of_a_series_is_out_of_the_picture(trained, cohort, tmp_path, monkeypatch):
-    predictor = MixPredictor.of(wish(trained, cohort, tmp_path))
+    predictor = MixPredictor.from_options(wish(trained, cohort, tmp_path))
     predictor = replace(predictor, intensity=IntensityScale("mr", 0.5, 99.5))
     scan = read_volume(write_padded_mr(tmp_path / "p1"))
     seen = record_shown(monkeypatch)
@@ -87,7 +87,8 @@ def test_padding_of_a_series_is_out_of_the_picture(trained, cohort, tmp_path, mo
 def test_the_batch_size_changes_nothing(trained, cohort):
     scan = read_volume(cohort / "images" / "scan_02.nii.gz")
     masks = [
-        MixPredictor.of(wish(trained, cohort, cohort / "unused", batch_size=n)).segment(scan).array for n in (3, 100)
+        MixPredictor.from_options(wish(trained, cohort, cohort / "unused", batch_size=n)).segment(scan).array
+        for n in (3, 100)
     ]
     assert np.array_equal(*masks)
 
@@ -110,7 +111,7 @@ def test_the_oracle_reads_references_by_the_label_values_that_are_written(traine
     assert set(np.unique(values(tmp_path / "one"))) <= {0, 1}
 
 
-def test_evaluate_takes_the_masks_and_keeps_the_oracle_apart(trained, cohort, tmp_path):
+def test_evaluate_reads_the_masks_and_reports_the_oracle_separately(trained, cohort, tmp_path):
     sam_mix_predict(wish(trained, cohort, tmp_path / "cam"))
     sam_mix_predict(wish(trained, cohort, tmp_path / "oracle", oracle=cohort / "labels", keep="all"))
     note = json.loads((tmp_path / "oracle" / PREDICTIONS_FILE).read_text())
@@ -157,7 +158,7 @@ def test_the_classifier_is_judged_by_slice_and_by_scan(trained, cohort, tmp_path
         )
     again = replace(wanted, references=tmp_path / "turned", out=tmp_path / "turned.json")
     assert sam_mix_evaluate(again) == figures
-    with pytest.raises(RunError, match="is there"):
+    with pytest.raises(RunError, match="exists"):
         sam_mix_evaluate(wanted)
     with pytest.raises(RunError, match="no prediction of SAM-Mix"):
         sam_mix_evaluate(replace(wanted, predictions=tmp_path, out=tmp_path / "b.json"))
@@ -199,7 +200,7 @@ def test_other_label_values_and_unknown_names(trained, cohort, tmp_path):
         sam_mix_predict(wish(trained, cohort, tmp_path / "no", case=["scan_99"]))
 
 
-def test_another_kind_of_run_is_told(cohort, tmp_path):
+def test_another_kind_of_run_is_refused(cohort, tmp_path):
     (tmp_path / "model.json").write_text('{"kind": "segmenter"}')
     with pytest.raises(RunError, match="kind 'segmenter'"):
         sam_mix_predict(wish(tmp_path, cohort, tmp_path / "out"))

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from frugalseg.sam_mix.prompts import (
-    SHIFT,
-    as_logits,
-    box_overlap,
+    MAX_SHIFT,
     boxes_of_cams,
     boxes_of_masks,
-    moved_outward,
-    on_slices,
-    stretched,
+    expand_boxes,
+    paired_box_iou,
+    resize_cams,
+    stretch_to_unit_range,
+    to_mask_prompts,
 )
 
 
@@ -35,17 +35,17 @@ def test_corners_join_parts():
     assert boxes[0, 0].tolist() == [2, 2, 6, 6]
 
 
-def test_nothing_above_the_threshold_is_told_and_the_box_is_the_middle_half():
-    boxes, found = boxes_of_cams(stretched(torch.full((1, 2, 16, 16), 3.0)), 0.4)
+def test_maps_below_the_threshold_are_marked_and_get_the_middle_half():
+    boxes, found = boxes_of_cams(stretch_to_unit_range(torch.full((1, 2, 16, 16), 3.0)), 0.4)
     assert not found.any()
     assert boxes[0, 1].tolist() == [4, 4, 12, 12]
 
 
-def test_maps_are_stretched_one_by_one():
+def test_maps_are_rescaled_one_by_one():
     cams = torch.stack([torch.tensor([[1.0, 3], [2, 5]]), torch.zeros(2, 2)])[None]
-    assert stretched(cams)[0, 0].flatten().tolist() == [0, 0.5, 0.25, 1]
-    assert stretched(cams)[0, 1].abs().max() == 0
-    assert on_slices(cams, 8).shape == (1, 2, 8, 8)
+    assert stretch_to_unit_range(cams)[0, 0].flatten().tolist() == [0, 0.5, 0.25, 1]
+    assert stretch_to_unit_range(cams)[0, 1].abs().max() == 0
+    assert resize_cams(cams, 8).shape == (1, 2, 8, 8)
 
 
 def test_boxes_of_masks():
@@ -57,17 +57,17 @@ def test_boxes_of_masks():
     assert boxes_of_masks(masks[:0])[0].shape == (0, 4)
 
 
-def test_boxes_move_outward_up_to_the_shift_and_not_out_of_the_picture():
+def test_boxes_expand_up_to_the_shift_and_stay_in_the_image():
     boxes = torch.tensor([[400.0, 300, 500, 450], [1, 2, 1023, 1020]])
-    assert torch.equal(moved_outward(boxes, 1024, torch.zeros(2, 4)), boxes)
-    moved = moved_outward(boxes, 1024, torch.ones(2, 4))
+    assert torch.equal(expand_boxes(boxes, 1024, torch.zeros(2, 4)), boxes)
+    moved = expand_boxes(boxes, 1024, torch.ones(2, 4))
     assert moved[0].tolist() == [380, 280, 520, 470]
     assert moved[1].tolist() == [0, 0, 1024, 1024]
-    assert pytest.approx(5) == SHIFT * 256
+    assert pytest.approx(5) == MAX_SHIFT * 256
 
 
 def test_mask_prompts_are_above_0_where_the_map_is_above_the_threshold():
-    logits = as_logits(torch.tensor([0.0, 0.39, 0.41, 1.0]), 0.4)
+    logits = to_mask_prompts(torch.tensor([0.0, 0.39, 0.41, 1.0]), 0.4)
     assert (logits > 0).tolist() == [False, False, True, True]
 
 
@@ -77,22 +77,22 @@ def test_overlap_of_boxes_is_monais():
     draw = np.random.default_rng(0)
     low, extent = draw.uniform(0, 20, (2, 40, 2)), draw.uniform(0, 15, (2, 40, 2))
     one, other = (torch.tensor(np.hstack([a, a + s]), dtype=torch.float32) for a, s in zip(low, extent, strict=True))
-    found = box_overlap(one, other)
+    found = paired_box_iou(one, other)
     assert torch.allclose(found, box_iou(one, other).diagonal(), atol=1e-5)
     assert (found == 0).any()
     assert (found > 0.3).any()
-    assert box_overlap(torch.zeros(1, 4), torch.zeros(1, 4)).tolist() == [0]
+    assert paired_box_iou(torch.zeros(1, 4), torch.zeros(1, 4)).tolist() == [0]
 
 
-def test_a_faint_map_is_stretched_no_further_than_allowed_and_so_are_its_gradients():
+def test_a_faint_map_is_rescaled_with_a_bounded_range_and_bounded_gradients():
     plane = torch.rand(1, 1, 8, 8)
 
     def steepness(height):
         faint = (height * plane).requires_grad_()
-        stretched(faint, least=1e-3).square().sum().backward()
+        stretch_to_unit_range(faint, least=1e-3).square().sum().backward()
         return faint.grad.abs().max().item()
 
-    assert torch.allclose(stretched(0.5 * plane, least=1e-3), stretched(plane), atol=1e-6)
-    assert stretched(1e-5 * plane, least=1e-3).max() < 0.011
+    assert torch.allclose(stretch_to_unit_range(0.5 * plane, least=1e-3), stretch_to_unit_range(plane), atol=1e-6)
+    assert stretch_to_unit_range(1e-5 * plane, least=1e-3).max() < 0.011
     assert steepness(1e-9) <= steepness(1e-5) < 1e3
     assert steepness(1e-2) > 1  # so the bound is no zero

@@ -19,14 +19,14 @@ from frugalseg.engine.run import RunFolder
 from frugalseg.errors import InterruptedRunError, OptionError, RunError, SplitError
 from frugalseg.records.model import SamMixRecord, SamMixSettings
 from frugalseg.records.split import Split
-from frugalseg.sam_mix.checkpoint import build, load_mix
-from frugalseg.sam_mix.task import MixTask, TrainingSet
+from frugalseg.sam_mix.checkpoint import build_mix_model, load_mix
+from frugalseg.sam_mix.task import MixTask, MixTrainingSet
 from frugalseg.sam_mix.train import sam_mix_train
 
 CPU = torch.device("cpu")
 
 
-def test_the_run_folder_holds_what_was_learned_apart_from_the_base(options, cohort, tmp_path):
+def test_the_run_folder_holds_the_trained_weights_without_the_base(options, cohort, tmp_path):
     run = sam_mix_train(options(out=tmp_path / "run", lora_rank=4, validate_every=3))
     files = {path.name for path in run.path.iterdir()}
     assert {"classifier.safetensors", "decoder.safetensors", "lora.safetensors", "model.json"} <= files
@@ -83,7 +83,7 @@ def test_lora_decoder_and_classifier_have_moved_and_the_base_has_not(options, co
 )
 def test_other_ways_of_training(options, tmp_path, more, monkeypatch):
     # Tiny random models are sure of nothing: here everything counts as sure.
-    monkeypatch.setattr("frugalseg.sam_mix.task.SURE", -100.0)
+    monkeypatch.setattr("frugalseg.sam_mix.task.CONFIDENT", -100.0)
     run = sam_mix_train(options(out=tmp_path / "run", steps=2, **more))
     record = run.read_records()[-1]
     assert np.isfinite(record["loss"])
@@ -143,7 +143,7 @@ def test_the_base_must_be_the_one_of_the_training(options, cohort, tmp_path):
 
     run = sam_mix_train(options(out=tmp_path / "run", steps=1, adapt="decoder"))
     sam(seed=1).save_pretrained(tmp_path / "other")
-    with pytest.raises(RunError, match="the very same base model|trained on SAM"):
+    with pytest.raises(RunError, match="the base model of the training|trained on SAM"):
         load_mix(run.path, SamMixRecord.read_run(run.path), str(tmp_path / "other"), CPU)
     (run.path / "decoder.safetensors").write_bytes(b"damaged")
     with pytest.raises(RunError, match="decoder.safetensors cannot be read"):
@@ -151,31 +151,31 @@ def test_the_base_must_be_the_one_of_the_training(options, cohort, tmp_path):
 
 
 @pytest.mark.parametrize("kept", ["positive", "negative"])
-def test_slices_of_one_kind_alone_teach_no_classifier(options, cohort, tmp_path, monkeypatch, kept):
+def test_a_classifier_needs_slices_with_and_without_the_organ(options, cohort, tmp_path, monkeypatch, kept):
     opened = SliceStore.open(cohort / "liver")
     table = opened.slices.copy()
     table["has_liver"] = kept == "positive"
     monkeypatch.setattr(SliceStore, "open", lambda folder: SliceStore(folder, opened.record, table))
-    told = "all of the 30 training slices show liver" if kept == "positive" else "hold a target|none of the"
-    with pytest.raises(SplitError, match=told):
+    message = "all of the 30 training slices show liver" if kept == "positive" else "hold a target|none of the"
+    with pytest.raises(SplitError, match=message):
         sam_mix_train(options(out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
-def test_the_middle_of_scans_may_be_all_positive_and_the_cure_says_so(options, tmp_path):
+def test_all_middle_slices_may_be_positive_and_the_error_says_what_to_do(options, tmp_path):
     with pytest.raises(SplitError, match="all of .* show liver") as raised:
         sam_mix_train(options(out=tmp_path / "run", middle_fraction=0.2, budget="2 slices"))
     assert "--middle-fraction" in raised.value.cure
 
 
-def test_a_base_that_is_not_there_is_told_before_the_folder_is_taken(options, tmp_path):
+def test_a_missing_base_is_reported_before_the_folder_is_claimed(options, tmp_path):
     with pytest.raises(OptionError, match="no weights"):
         sam_mix_train(options(out=tmp_path / "run", base=str(tmp_path / "nowhere")))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         ({"context": 1}, "--context 1"),
         ({"map_threshold": 0.0}, "--map-threshold 0"),
@@ -188,19 +188,19 @@ def test_a_base_that_is_not_there_is_told_before_the_folder_is_taken(options, tm
         ({"map_weight": -1.0}, "--map-weight -1"),
     ],
 )
-def test_options_that_make_no_sense(options, tmp_path, more, told):
-    with pytest.raises(OptionError, match=told):
+def test_options_that_make_no_sense(options, tmp_path, more, message):
+    with pytest.raises(OptionError, match=message):
         options(out=tmp_path, **more)
 
 
 @pytest.mark.parametrize("dense", ["mask", "none"])
-def test_what_starts_from_nothing_learns_at_its_own_rate(options, cohort, tmp_path, dense):
+def test_new_parameters_have_their_own_learning_rate(options, cohort, tmp_path, dense):
     settings = options(out=tmp_path, dense_prompt=dense)
     store = SliceStore.open(Path(settings.data))
     built = SamMixSettings(adapt="lora", rank=2, dense=dense, threshold=0.4, classifier_size=64, organs=1, size=32)
-    model = build(built, str(cohort / "sam"), CPU)
+    model = build_mix_model(built, str(cohort / "sam"), CPU)
     source = SliceSource(store, CPU, with_labels=True)
-    training = TrainingSet(np.arange(len(store.slices)), np.arange(2), (0.5,))
+    training = MixTrainingSet(np.arange(len(store.slices)), np.arange(2), (0.5,))
     task = MixTask(settings, model, store, store.split(), source, training, None)
     new, brought = (group["params"] for group in task.optimizer.param_groups)
     assert [group["max_lr"] for group in task.optimizer.param_groups] == [settings.classifier_lr, settings.lr]
@@ -213,7 +213,7 @@ def test_what_starts_from_nothing_learns_at_its_own_rate(options, cohort, tmp_pa
     assert len(new) + len(brought) == len(learning)
 
 
-def test_only_training_patients_and_the_budget_s_masks_are_learned_from(options, cohort, tmp_path, monkeypatch):
+def test_only_training_patients_and_the_budgets_masks_are_used(options, cohort, tmp_path, monkeypatch):
     seen = []
     stream = MixTask.stream
 

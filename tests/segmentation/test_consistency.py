@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from frugalseg.segmentation.consistency import RAMP, consistency_loss, ramp
+from frugalseg.segmentation.consistency import RAMP_SHARE, consistency_loss, sigmoid_ramp_up
 
 
 def test_consistency_is_the_squared_difference_in_units_of_the_organ():
@@ -40,8 +40,8 @@ def test_only_the_student_learns():
 
 
 def test_ramp_rises_from_almost_nothing_to_one():
-    weights = [ramp(step, 100) for step in range(101)]
+    weights = [sigmoid_ramp_up(step, 100) for step in range(101)]
     assert weights[0] < 0.01
     assert all(a <= b for a, b in pairwise(weights))
-    assert weights[round(100 * RAMP)] == weights[-1] == 1
-    assert ramp(1, 1) == 1
+    assert weights[round(100 * RAMP_SHARE)] == weights[-1] == 1
+    assert sigmoid_ramp_up(1, 1) == 1

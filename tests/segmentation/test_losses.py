@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from frugalseg.segmentation.losses import make_loss, probabilities, with_background
+from frugalseg.segmentation.losses import add_background, make_loss, probabilities
 
 G = torch.Generator().manual_seed(0)
 
@@ -21,7 +21,7 @@ def test_several_classes_share_one_with_the_background():
     p = probabilities(torch.randn(2, 3, 5, 5, generator=G))
     assert p.shape == (2, 3, 5, 5)
     assert ((p >= 0) & (p.sum(dim=1, keepdim=True) < 1)).all()
-    assert with_background(torch.full((1, 2, 1, 1), -1.0)).argmax(dim=1).item() == 0
+    assert add_background(torch.full((1, 2, 1, 1), -1.0)).argmax(dim=1).item() == 0
 
 
 def naive_dice(p, target, smooth):

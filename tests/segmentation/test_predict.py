@@ -49,17 +49,19 @@ def test_chosen_scans_alone_are_predicted_and_compared(model, tmp_path):
     out = tmp_path / "masks"
     assert list(predict(options(model, out, case=["scan_03", "scan_01"]))) == ["scan_03", "scan_01"]
     assert sorted(path.name for path in out.glob("*.nii.gz")) == ["scan_01.nii.gz", "scan_03.nii.gz"]
-    judged = EvaluateOptions(predictions=out, references=model / "labels", out=tmp_path / "eval", target=["liver=6"])
+    evaluation = EvaluateOptions(
+        predictions=out, references=model / "labels", out=tmp_path / "eval", target=["liver=6"]
+    )
     with pytest.raises(PairingError, match="3 references .* have no prediction"):
-        evaluate(judged)
-    summary = evaluate(replace(judged, case=["scan_03", "scan_01"], report=False))
+        evaluate(evaluation)
+    summary = evaluate(replace(evaluation, case=["scan_03", "scan_01"], report=False))
     assert summary.complete
     made = {path.name for path in (tmp_path / "eval").iterdir()} - {".lock"}
     assert made == {"cases.csv", "cases.json", "summary.json"}
     with pytest.raises(PairingError, match="scan_9"):
-        evaluate(replace(judged, case=["scan_9"]))
+        evaluate(replace(evaluation, case=["scan_9"]))
     with pytest.raises(PairingError, match="1 references .* have no prediction"):
-        evaluate(replace(judged, case=["scan_01", "scan_02"]))
+        evaluate(replace(evaluation, case=["scan_01", "scan_02"]))
     with pytest.raises(OptionError, match="scan_9"):
         predict(options(model, tmp_path / "none", case=["scan_9"]))
 

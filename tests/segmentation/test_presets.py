@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from itertools import pairwise
 
 import numpy as np
@@ -12,14 +13,14 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.models.registry import build_segmenter
 from frugalseg.options import FinetuneOptions
 from frugalseg.records.split import Split
-from frugalseg.segmentation.presets import PRESETS, make_optimizer, make_schedule
-from frugalseg.segmentation.pseudo import Unlabelled
-from frugalseg.segmentation.task import FinetuneTask, TrainingSet
+from frugalseg.segmentation.presets import PRESETS, Preset, make_schedule
+from frugalseg.segmentation.pseudo import UnlabelledSlices
+from frugalseg.segmentation.task import FinetuneTask, FinetuneTrainingSet
 from tests.stores import store_record
 
 
 def trace(preset, steps, per_epoch):
-    optimizer = make_optimizer(PRESETS[preset], [torch.nn.Parameter(torch.zeros(1))], None)
+    optimizer = PRESETS[preset].make_optimizer([torch.nn.Parameter(torch.zeros(1))])
     schedule = make_schedule(PRESETS[preset], optimizer, steps, per_epoch)
     rates = []
     for _ in range(steps):
@@ -51,7 +52,7 @@ def test_robust_rises_once_and_ends_near_zero():
     assert rates[-1] < 1e-3 * max(rates)
 
 
-def test_published_presets_clean_no_masks_and_ours_ask_the_validation_patients():
+def test_published_presets_keep_whole_masks_and_ours_choose_on_validation_patients():
     assert PRESETS["paper"].keep == PRESETS["supercl"].keep == ("all",)
     assert len(PRESETS["robust"].keep) > 1
     assert len(PRESETS["best"].keep) > 1
@@ -64,19 +65,19 @@ def test_shortest_runs_have_a_schedule(preset, steps):
 
 
 def test_own_learning_rate_wins():
-    assert make_optimizer(PRESETS["robust"], [torch.nn.Parameter(torch.zeros(1))], 0.5).param_groups[0]["lr"] == 0.5
+    assert PRESETS["robust"].make_optimizer([torch.nn.Parameter(torch.zeros(1))], 0.5).param_groups[0]["lr"] == 0.5
 
 
 def test_every_way_of_training_is_equally_long(tmp_path):
     """Epochs are passes over the labels at the full batch size, whatever share of a batch is unlabelled."""
     store = tiny_store(tmp_path)
     lengths = set()
-    for unlabelled in (None, Unlabelled(np.arange(40, 50))):
+    for unlabelled in (None, UnlabelledSlices(np.arange(40, 50))):
         source = SliceSource(store, torch.device("cpu"), with_labels=True)
         options = FinetuneOptions(data=tmp_path, out=tmp_path / "o", preset="paper", epochs=3, batch_size=4)
         network = build_segmenter("unet", 1, "instance")
         split = Split(train=("a",), validation=(), test=())
-        known = TrainingSet(np.arange(24), unlabelled)
+        known = FinetuneTrainingSet(np.arange(24), unlabelled)
         task = FinetuneTask(options, PRESETS["paper"], network, store, split, source, known)
         lengths.add(task.steps)
         for rows in task.batches(0):
@@ -90,3 +91,12 @@ def tiny_store(folder):
     np.save(folder / "labels.npy", np.zeros((50, 16, 16), np.uint8))
     index = pd.DataFrame({"case": "a", "patient": "a", "z": range(50), "labelled": True, "has_liver": True})
     return SliceStore(folder, store_record({"liver": (6,)}, size=16), index)
+
+
+def test_trainings_in_studies_are_identified_as_before_by_every_field():
+    """A field renamed in the code keeps its name there: else all models of earlier studies would be trained again."""
+    content = PRESETS["best"].content()
+    assert content["decay"] == PRESETS["best"].ema_decay == 0.99
+    assert "ema_decay" not in content
+    assert len(content) == len(fields(Preset))
+    assert PRESETS["paper"].content()["decay"] is None

@@ -8,31 +8,31 @@ from torch import nn
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.source import Slices, SliceSource
 from frugalseg.options import PrepareOptions
-from frugalseg.segmentation.pseudo import Unlabelled, pseudo_label
+from frugalseg.segmentation.pseudo import UnlabelledSlices, make_pseudo_labels
 from tests.scans import write_cohort
 
 ROWS = np.array([2, 5, 9])
 
 
 def batch(rows):
-    """Labels that say their row."""
+    """Labels that are a function of their row."""
     labels = rows.to(torch.uint8).view(-1, 1, 1).expand(-1, 4, 4)
     return Slices(torch.zeros(len(rows), 1, 4, 4), labels)
 
 
-def test_true_masks_of_unlabelled_slices_are_never_handed_on():
+def test_true_masks_of_unlabelled_slices_are_never_used():
     rows = torch.tensor([9, 1, 2, 12, 5, 0])
-    seen = Unlabelled(ROWS).annotate(rows, batch(rows))
+    seen = UnlabelledSlices(ROWS).annotate(rows, batch(rows))
     assert [int(label[0, 0]) for label in seen.labels] == [0, 1, 0, 12, 0, 0]
     assert [float(w[0, 0]) for w in seen.weights] == [0, 1, 0, 1, 0, 1]
     assert seen.labels.shape == seen.weights.shape == (6, 4, 4)
 
 
-def test_a_models_masks_stand_in_with_their_confidence():
+def test_pseudo_labels_are_weighted_by_their_confidence():
     classes = torch.stack([torch.full((4, 4), c, dtype=torch.uint8) for c in (20, 50, 90)])
     confidence = torch.stack([torch.full((4, 4), c, dtype=torch.uint8) for c in (0, 51, 255)])
     rows = torch.tensor([5, 3, 9, 2])
-    seen = Unlabelled(ROWS, classes, confidence).annotate(rows, batch(rows))
+    seen = UnlabelledSlices(ROWS, classes, confidence).annotate(rows, batch(rows))
     assert [int(label[0, 0]) for label in seen.labels] == [50, 3, 90, 20]
     assert [float(w[0, 0]) for w in seen.weights] == pytest.approx([0.2, 1, 1, 0])
 
@@ -55,12 +55,12 @@ def test_pseudo_labels_are_the_models_and_keep_the_largest_component(store):
     source = SliceSource(store, torch.device("cpu"), with_labels=True)
     rows = np.arange(4, len(store.slices))
     images = torch.from_numpy(store.images[rows].astype(np.float32))
-    raw = pseudo_label(Bright(), store, source, rows, ["all"], "32", store.folder)
+    raw = make_pseudo_labels(Bright(), store, source, rows, ["all"], "32", store.folder)
     assert torch.equal(raw.classes, (images > 0.5).to(torch.uint8))
     p = ((images - 0.5) * 20).sigmoid()
     assert torch.allclose(raw.confidence / 255, (2 * p - 1).abs(), atol=1 / 255)
 
-    kept = pseudo_label(Bright(), store, source, rows, ["largest"], "32", store.folder)
+    kept = make_pseudo_labels(Bright(), store, source, rows, ["largest"], "32", store.folder)
     dropped = (raw.classes == 1) & (kept.classes == 0)
     assert dropped.any()  # the spleen is bright too
     assert not ((kept.classes == 1) & (raw.classes == 0)).any()

@@ -27,7 +27,7 @@ def store(tmp_path_factory):
         ("1 scan", {"preset": "best"}),
     ],
 )
-def test_what_a_gpu_records_is_what_every_step_does(store, tmp_path, monkeypatch, budget, way):
+def test_the_graphable_module_is_called_in_every_step(store, tmp_path, monkeypatch, budget, way):
     """One call of the network a step, and always on one shape: else a recorded pass would be another."""
     learn, steps = FinetuneTask.losses, []
 

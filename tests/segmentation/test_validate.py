@@ -16,7 +16,7 @@ def test_dice_per_class_over_a_volume():
     assert dice_per_class(predicted, reference, 2) == pytest.approx([2 * 2 / 6, 2 * 1 / 4])
 
 
-def test_missed_is_zero_and_an_absent_organ_does_not_choose():
+def test_a_missed_organ_is_zero_and_an_absent_one_does_not_count():
     empty, full = np.zeros((2, 3), np.uint8), np.ones((2, 3), np.uint8)
     assert math.isnan(dice_per_class(empty, empty, 1)[0])
     assert math.isnan(dice_per_class(full, empty, 1)[0])
@@ -45,16 +45,16 @@ def test_validation_decides_what_to_keep_organ_by_organ():
     store = SimpleNamespace(targets={"liver": (6,), "kidneys": (2, 3)})
     validation = ValidationSet(store, None, {"a": None, "b": None}, "32")
     object.__setattr__(validation, "predict", known.predict)
-    assert validation.worth_keeping(None, ("all", "largest")) == {"liver": "largest", "kidneys": "all"}
+    assert validation.choose_keep(None, ("all", "largest")) == {"liver": "largest", "kidneys": "all"}
 
 
-def test_where_there_is_no_choice_nobody_is_asked():
+def test_a_single_candidate_is_kept_without_predicting():
     store = SimpleNamespace(targets={"liver": (6,), "kidneys": (2, 3)})
     asked = ValidationSet(store, None, {"a": None}, "32")  # without a source it could not look at the volume
-    assert asked.worth_keeping(None, ("all",)) == {"liver": "all", "kidneys": "all"}
+    assert asked.choose_keep(None, ("all",)) == {"liver": "all", "kidneys": "all"}
 
 
-def test_a_validation_tells_how_far_it_is():
+def test_a_validation_shows_its_progress():
     """Scan by scan, below the training it belongs to."""
     seen = []
     empty = np.zeros((2, 3), np.uint8)

@@ -14,9 +14,9 @@ import yaml
 from frugalseg.dataset.store import SliceStore
 from frugalseg.dataset.targets import parse_targets
 from frugalseg.options import FinetuneOptions, PretrainOptions
-from frugalseg.pretraining.methods import chosen_method
+from frugalseg.pretraining.methods import resolve_method
 from frugalseg.pretraining.task import PretrainTask
-from frugalseg.segmentation.presets import chosen_preset, make_optimizer, make_schedule
+from frugalseg.segmentation.presets import make_schedule, resolve_preset
 from frugalseg.studies.jobs.datasets import check_data, resolve_datasets
 from frugalseg.studies.jobs.grid import build_grid
 from frugalseg.studies.jobs.job import ModelJob, PretrainJob
@@ -115,7 +115,7 @@ def test_every_trial_of_a_shipped_plan_can_be_made(path, study, tmp_path, monkey
             store = SliceStore.open(job.options.data)
             assert PretrainTask(job.options, store, store.split(), torch.device("cpu")).steps > 0
         if isinstance(job, ModelJob) and isinstance(job.options, FinetuneOptions) and job.options.encoder is None:
-            assert chosen_preset(job.options)
+            assert resolve_preset(job.options)
     whole = [c for c in grid.trials if c.budget == "100%" and c.model is not None]
     assert all(c.runs.draws == plan.draws for c in whole)
     runs = {(c.method, c.backbone) for c in whole}
@@ -138,7 +138,7 @@ def paper_finetuning(method):
 def paper_pretraining(method):
     """A pre-training as it has it: 1e-4, batches of 20, restarts every 10 of 100 epochs, the middle 30 %, no decay."""
     options = make_options(PretrainOptions, method.pretrain)
-    chosen = chosen_method(options)
+    chosen = resolve_method(options)
     rate = options.lr or chosen.recipe.lr
     return (
         (rate, options.batch_size, options.epochs, options.steps, options.restart_epochs) == (1e-4, 20, 100, None, 10)
@@ -188,9 +188,9 @@ def test_rows_as_published_are_as_published(plan, study, pretrained, control, tm
 
 def test_a_hundred_epochs_of_the_paper_end_with_a_cycle_of_its_schedule():
     options = make_options(FinetuneOptions, {"preset": "paper", "epochs": 100, "middle_fraction": 0.3})
-    preset = chosen_preset(options)
+    preset = resolve_preset(options)
     parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = make_optimizer(preset, [parameter], None)
+    optimizer = preset.make_optimizer([parameter])
     per_epoch = 7
     schedule = make_schedule(preset, optimizer, 100 * per_epoch, per_epoch)
     rates = []

@@ -13,7 +13,7 @@ import yaml
 
 from frugalseg.errors import FrugalsegError
 from frugalseg.imaging.intensity import IntensityScale
-from frugalseg.pretraining.embedding_metrics import collapsed
+from frugalseg.pretraining.embedding_metrics import is_collapsed
 from frugalseg.records.model import EncoderRecord, ProbeRecord, SamMixRecord, SegmenterRecord, read_model
 
 
@@ -64,7 +64,7 @@ class RunFacts:
     def collapsed(self) -> bool:
         """Whether, at the last probe, the encoder embedded all slices at nearly the same place."""
         _, values = self.curve("uniformity")
-        return bool(values) and collapsed({"uniformity": values[-1]})
+        return bool(values) and is_collapsed({"uniformity": values[-1]})
 
     @property
     def probe(self) -> ProbeRecord | None:

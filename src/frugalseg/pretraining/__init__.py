@@ -1,1 +1,1 @@
-"""Pre-training by contrast: which slices form pairs, the loss over them, and the `pretrain` command."""
+"""Contrastive pre-training: which slices form pairs, the loss over them, and the `pretrain` command."""

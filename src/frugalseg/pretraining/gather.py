@@ -1,4 +1,4 @@
-"""What every process has of a batch, brought together: negatives then come from the whole batch."""
+"""Gather the parts of a batch from all processes, so that negatives come from the whole batch."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def gathered(tensor: Tensor) -> Tensor:
-    """The tensors of all processes one after the other along the first axis, in the order of the processes.
+def all_gather(tensor: Tensor) -> Tensor:
+    """The tensors of all processes, concatenated along the first axis in the order of the processes.
 
-    All must have one shape. The gradient comes back: each process gets the sum of what all of them derive for its
-    part. When every process computes one and the same loss on the gathered tensors, that sum is the number of
-    processes times the loss's gradient, and the mean that data-parallel training takes over processes makes
-    it the gradient of one process with the whole batch. Without other processes, the tensor itself.
+    All must have the same shape. It is differentiable: each process gets the sum over all processes of the gradients
+    for its part. When every process computes the same loss on the gathered tensors, that sum is the number of processes
+    times the loss's gradient; data-parallel training averages over processes, which gives the gradient of a single
+    process with the whole batch. With one process it returns the tensor itself.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return tensor

@@ -1,7 +1,7 @@
-"""What is trained: a network with what its method needs beside it, and the loss on a batch.
+"""What is trained: a network, further modules that its method needs, and the loss on a batch.
 
-A learner's `forward` is the only thing that processes share work on, so it holds every pass through a network; its
-`losses` turns what comes out into the loss. All that changes from step to step is in its state.
+Only a learner's `forward` is distributed over processes, so every pass through a network happens there; its `losses`
+computes the loss from the outputs. Everything that changes from step to step is in its state.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from frugalseg.models.blocks import ProjectionNet
 from frugalseg.options import PretrainOptions
-from frugalseg.pretraining.gather import gathered
+from frugalseg.pretraining.gather import all_gather
 from frugalseg.pretraining.loss import contrastive_loss, triplet_pairs
 from frugalseg.pretraining.pair_rules import PairRule
-from frugalseg.pretraining.passes import passes
+from frugalseg.pretraining.passes import group_into_passes
 from frugalseg.pretraining.slice_metadata import SliceMetadata
 
 
@@ -26,8 +26,8 @@ class Learner(nn.Module, ABC):
     """A network in training.
 
     Attributes:
-        network: what training is for; its encoder is what fine-tuning takes.
-        views: into how many equal parts the images of a step fall, which a batch norm must not mix.
+        network: the network to train; fine-tuning starts from its encoder.
+        views: number of equal parts of a step's images that batch norms must not mix.
     """
 
     def __init__(self, network: ProjectionNet, views: int) -> None:
@@ -35,57 +35,57 @@ class Learner(nn.Module, ABC):
         self.network, self.views = network, views
 
     def forward(self, images: Tensor) -> Any:
-        """(N, C, S, S) in [0, 1], view after view → what `losses` takes; here the network's vectors, (N, D)."""
-        return torch.cat([self.network(part) for part in passes(self.network, images.chunk(self.views))])
+        """(N, C, S, S) in [0, 1], view after view → outputs for `losses`; here the network's vectors, (N, D)."""
+        return torch.cat([self.network(part) for part in group_into_passes(self.network, images.chunk(self.views))])
 
     @property
-    def embeds_alone(self) -> bool:
-        """Whether `forward` turns images into the network's vectors and does nothing else."""
+    def only_embeds(self) -> bool:
+        """Whether `forward` only computes the network's vectors of the images."""
         return type(self).forward is Learner.forward
 
     @abstractmethod
     def losses(
-        self, outputs: Any, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: Any, metadata: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """The loss of one process's share of a batch under "loss", and what else is worth a curve.
+        """The loss of one process's share of a batch under "loss", and other figures to log.
 
         Args:
-            outputs: what `forward` gave for N images.
-            facts: of all slices of the store.
-            rows: (N,) the images' slices.
-            superpixels: (B, S, S) of the B slices that were drawn, for methods that read them from the store.
+            outputs: of `forward` for N images.
+            metadata: of all slices of the store.
+            rows: (N,) rows of the store of the images' slices.
+            superpixels: (B, S, S) of the B drawn slices, for methods that read them from the store.
         """
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """What follows the optimiser's step number `step`."""
+        """Called after the optimiser's step number `step`."""
 
 
-class Triplets(Learner):
-    """PolyCL as published: images stacked as anchors, positives, negatives; nothing else in the batch matters."""
+class TripletLearner(Learner):
+    """PolyCL as published: images stacked as anchors, positives, negatives; each triplet is compared on its own."""
 
     def __init__(self, network: ProjectionNet, tau: float) -> None:
         super().__init__(network, views=3)
         self.tau = tau
 
     def losses(
-        self, outputs: Tensor, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: Tensor, metadata: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """PolyCL's triplet loss."""
         pairs = triplet_pairs(len(outputs) // 3, outputs.device)
         return {"loss": contrastive_loss(outputs, *pairs, self.tau)}
 
 
-class InBatch(Learner):
-    """The one contrastive loss over all embeddings of the batch, of every process.
+class InBatchLearner(Learner):
+    """`contrastive_loss` over all embeddings of the batch, those of all processes.
 
     Args:
-        network: the network.
-        rule: gives P and D.
-        options: of the rule.
+        network: the network to train.
+        rule: returns P and D.
+        options: for the rule.
         tau: temperature.
-        views: how many times each slice is seen.
-        one_by_one: whether positives are compared with the negatives alone (`loss.contrastive_loss`).
+        views: number of views of each slice.
+        one_by_one: whether each positive is compared with negatives only (`loss.contrastive_loss`).
     """
 
     def __init__(
@@ -101,12 +101,12 @@ class InBatch(Learner):
         self.rule, self.options, self.tau, self.one_by_one = rule, options, tau, one_by_one
 
     def losses(
-        self, outputs: Tensor, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: Tensor, metadata: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """The loss, the share of embeddings that had a positive, and whether none had (1 or 0)."""
-        positives, compared = self.rule(facts.at(gathered(rows)), self.options)
+        positives, compared = self.rule(metadata.select(all_gather(rows)), self.options)
         anchors = positives.any(dim=1)
-        vectors = gathered(outputs)
+        vectors = all_gather(outputs)
         return {
             "loss": contrastive_loss(vectors, positives, compared, self.tau, one_by_one=self.one_by_one),
             "anchors": anchors.float().mean(),
@@ -114,17 +114,17 @@ class InBatch(Learner):
         }
 
 
-class Classifier(Learner):
-    """Supervised: the head has one logit an organ. The fair rival of methods that know which organs are present."""
+class ClassificationLearner(Learner):
+    """Supervised classification, one logit for each organ: the control for methods that use image-level labels."""
 
     def __init__(self, network: ProjectionNet) -> None:
         super().__init__(network, views=1)
 
     def losses(
-        self, outputs: Tensor, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: Tensor, metadata: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Binary cross-entropy, the mean over slices and organs."""
-        present = facts.present[rows]
+        present = metadata.present[rows]
         return {
             "loss": F.binary_cross_entropy_with_logits(outputs.float(), present),
             "accuracy": ((outputs > 0) == (present > 0)).float().mean(),

@@ -1,13 +1,13 @@
-"""The one contrastive loss, and the pairs that turn it into PolyCL's; BYOL's, which has no negatives.
+"""The contrastive loss of all methods, the pairs that make it PolyCL's, and BYOL's loss, which has no negatives.
 
     L = mean over anchors a with P_a ≠ ∅ of  −1/|P_a| Σ_{p ∈ P_a} ( z_a·z_p/τ − log Σ_{b ∈ D_a} exp(z_a·z_b/τ) )
 
-z are unit vectors, P_a the positives of a, and D_a ⊇ P_a what they are compared with; a stands in neither. One by one,
-no positive is compared with the others: the sum is then over {p} ∪ (D_a ∖ P_a), another set for every pair.
+z are unit vectors, P_a the positives of anchor a, D_a ⊇ P_a the entries of its denominator; neither contains a. With
+`one_by_one` no positive is compared with the other positives: the sum of each pair is over {p} ∪ (D_a ∖ P_a).
 SupCon's L_out (arXiv 2004.11362, eq. 2) has D_a = all others. With P_a = {s+} and D_a = {s+, s−} it is PolyCL's
 triplet loss (arXiv 2505.19208, eq. 4) in a form that cannot overflow: softplus((z·z− − z·z+)/τ). With anchors and
-what they are compared with from two networks it is MoCo's (arXiv 1911.05722, eq. 1). Over the pixels of each picture of
-a batch it is SuperCL's L_intra (arXiv 2504.14737). One by one it is GCL's G^D (arXiv 2006.10511, its code).
+keys from two networks it is MoCo's (arXiv 1911.05722, eq. 1). Over the pixels of each slice of
+a batch it is SuperCL's L_intra (arXiv 2504.14737). With `one_by_one` it is GCL's G^D (arXiv 2006.10511, its code).
 """
 
 from __future__ import annotations
@@ -34,16 +34,15 @@ def contrastive_loss(
         positives: (…, N, M) boolean, row a marks P_a.
         compared: (…, N, M) boolean, row a marks D_a.
         tau: temperature, above 0.
-        keys: (…, M, D), what the anchors are compared with; without them, the anchors themselves.
+        keys: (…, M, D) vectors to compare the anchors with; by default the anchors themselves.
         one_by_one: no positive is compared with the other positives of its anchor.
 
     Returns:
-        A float32 scalar, the mean over the anchors of all groups; 0 with no gradient path broken when no anchor has a
-        positive.
+        A float32 scalar, the mean over the anchors of all groups; 0 with zero gradients where none has a positive.
     """
     z = F.normalize(embeddings.float(), dim=-1)
     k = z if keys is None else F.normalize(keys.float(), dim=-1)
-    # Autocast would bring the product back to 16 bits, where cos/τ loses the third digit.
+    # Autocast would compute the product in 16 bits, where cos/τ is wrong in its third digit.
     with torch.autocast(z.device.type, enabled=False):
         similarity = z @ k.mT / tau
     if one_by_one:  # log e^s / (e^s + Σ e^n) = −softplus(log Σ e^n − s)
@@ -52,7 +51,7 @@ def contrastive_loss(
         log_share = similarity - _log_sum(similarity, compared)
     log_share = log_share.masked_fill(~positives, 0.0)
     count = positives.sum(dim=-1)
-    # Without indexing by a mask, which would make a GPU wait to learn how many anchors there are.
+    # No indexing by a mask: the GPU would have to wait for the number of anchors.
     per_anchor = -log_share.sum(dim=-1) / count.clamp(min=1)
     return per_anchor.sum() / (count > 0).sum().clamp(min=1)
 
@@ -66,7 +65,7 @@ def triplet_pairs(triplets: int, device: torch.device | str = "cpu") -> tuple[Te
     """P and D of (anchor, positive, negative) triplets, for embeddings stacked as (anchors, positives, negatives).
 
     Returns:
-        Two (3n, 3n) boolean masks; only the first n rows are anchors.
+        Two (3n, 3n) boolean matrices; only the first n rows have entries.
     """
     anchor = torch.arange(triplets, device=device)
     positives = torch.zeros(3 * triplets, 3 * triplets, dtype=torch.bool, device=device)
@@ -80,7 +79,7 @@ def byol_loss(predictions: Tensor, targets: Tensor) -> Tensor:
     """Mean of 2 − 2 cos(p, z) over the rows (arXiv 2006.07733, eq. 2); no gradient into the targets.
 
     Args:
-        predictions: (N, D) of the learning network's predictor.
-        targets: (N, D) of the slow network, row by row of the other view of the same slice.
+        predictions: (N, D) of the trained network's predictor.
+        targets: (N, D) of the target network, in row i of the other view of the same slice.
     """
     return (2 - 2 * F.cosine_similarity(predictions.float(), targets.detach().float(), dim=1)).mean()

@@ -9,14 +9,13 @@ S(s) are the slices of the scan of s, and T(s) is the set of target organs prese
 | polycl-m | S(s) with T = T(s) | S(s) with T ≠ T(s) |
 | random-pairs | any slice | any slice |
 
-The anchor itself is never its positive. Every rule draws uniformly from a *run* of slices that is contiguous
-in one of two sorted orders, with a contiguous *hole* left out, so a whole epoch is drawn with a few array
-operations and no retries:
+The anchor itself is never its positive. Every rule draws uniformly from a contiguous *run* of slices in one of two
+sorted orders, except a contiguous *hole* inside it, so that a few array operations draw a whole epoch without retries:
 
     by organs:  … | T = {}: scan a, scan b, … | T = {liver}: scan a, scan b, … | …
     by scan:    … | scan a: T = {}, T = {liver}, … | scan b: … | …
 
-Within one scan and one T, slices are sorted by z, so "at least min_dz away from the anchor" is a hole too.
+Within one scan and one T, slices are sorted by z, so the slices closer to the anchor than min_dz are a hole too.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ import numpy.typing as npt
 from frugalseg.errors import SplitError
 
 Ints = npt.NDArray[np.int64]
-Rule = Literal["polycl-o", "polycl-s", "polycl-m", "random-pairs"]
+TripletRule = Literal["polycl-o", "polycl-s", "polycl-m", "random-pairs"]
 NegScope = Literal["same", "other", "any"]
 
-_ONE_KIND = "all slices show the same organs", "use --method polycl-s, or give more of each scan"
-_NO_NEGATIVE = {
-    "polycl-s": ("there is one scan only", "train on more scans"),
-    "random-pairs": ("there is one slice only", "give more slices"),
+_SAME_ORGANS = "all slices show the same organs", "use --method polycl-s, or give more of each scan"
+_NO_NEGATIVE_REASONS = {
+    "polycl-s": ("there is only one scan", "train on more scans"),
+    "random-pairs": ("there is only one slice", "give more slices"),
 }
 
 
@@ -52,14 +51,14 @@ class Triplets:
     def __len__(self) -> int:
         return len(self.anchor)
 
-    def stacked(self) -> Ints:
+    def stack(self) -> Ints:
         """(anchors, 3): anchor, positive, negative."""
         return np.stack([self.anchor, self.positive, self.negative], axis=1)
 
 
 @dataclass(frozen=True)
 class _Range:
-    """For each anchor a run [start, stop) of one order, without the hole [hole_start, hole_stop) inside it."""
+    """For each anchor a run [start, stop) of one order, except the hole [hole_start, hole_stop) inside it."""
 
     order: Ints
     start: Ints
@@ -73,7 +72,7 @@ class _Range:
         return (self.stop - self.start) - (self.hole_stop - self.hole_start)
 
     def draw(self, rng: np.random.Generator) -> Ints:
-        """One slice an anchor, uniformly; -1 where there is none."""
+        """One slice for each anchor, drawn uniformly; -1 where there is none."""
         count = self.count
         step = rng.integers(0, np.maximum(count, 1))
         place = self.start + step
@@ -82,11 +81,11 @@ class _Range:
 
 
 class _Order:
-    """Slices sorted by a major group, then a minor one, then z.
+    """Slices sorted by a major group, then a minor group, then z.
 
     Attributes:
         sorted: (N,) slices in this order.
-        place: (N,) where each slice stands in it.
+        place: (N,) position of each slice in this order.
         start, stop: (N,) the run of each slice's major group.
         cell_start, cell_stop: (N,) the run of each slice's cell: its major and minor group together.
     """
@@ -99,23 +98,23 @@ class _Order:
         self._majors_sorted = major[self.sorted]
         self._cells_sorted = (major * self._minors + minor)[self.sorted]
         self._z_sorted = z_mm[self.sorted]
-        self.start, self.stop = self.group(major)
-        self.cell_start, self.cell_stop = self.cell(major, minor)
+        self.start, self.stop = self.group_runs(major)
+        self.cell_start, self.cell_stop = self.cell_runs(major, minor)
 
-    def group(self, major: Ints) -> tuple[Ints, Ints]:
+    def group_runs(self, major: Ints) -> tuple[Ints, Ints]:
         """The runs of these major groups."""
         return np.searchsorted(self._majors_sorted, major, "left"), np.searchsorted(self._majors_sorted, major, "right")
 
-    def cell(self, major: Ints, minor: Ints) -> tuple[Ints, Ints]:
+    def cell_runs(self, major: Ints, minor: Ints) -> tuple[Ints, Ints]:
         """The runs of these cells; empty where a cell holds no slice."""
         key = major * self._minors + minor
         return np.searchsorted(self._cells_sorted, key, "left"), np.searchsorted(self._cells_sorted, key, "right")
 
-    def near(self, min_dz: float) -> tuple[Ints, Ints]:
+    def near_runs(self, min_dz: float) -> tuple[Ints, Ints]:
         """For each slice, the run of its cell closer than `min_dz` mm to it: at least the slice itself."""
         if min_dz <= 0:
             return self.place, self.place + 1
-        # Laid out on one axis with gaps between the cells, so that a search around a slice cannot leave its cell.
+        # All cells on one axis with gaps between them, so that a search around a slice stays in its cell.
         lowest, highest = float(self._z_sorted.min()), float(self._z_sorted.max())
         axis = self._cells_sorted * (highest - lowest + 2 * min_dz + 1) + (self._z_sorted - lowest)
         own = axis[self.place]
@@ -125,13 +124,13 @@ class _Order:
 
 
 class PairTable:
-    """The index tables behind the pair rules, built once for a set of slices.
+    """The index tables of the pair rules, built once for a set of slices.
 
     Args:
         rows: rows of the store that may be drawn, shape (N,).
-        scan: for each of them its scan, any integers.
+        scan: (N,) the scan of each, any integers.
         present: (N, organs) boolean, which organs each slice holds.
-        z_mm: for each of them its position along the scan in mm.
+        z_mm: (N,) position of each along its scan in mm.
     """
 
     def __init__(self, rows: Ints, scan: Ints, present: npt.NDArray[np.bool_], z_mm: npt.NDArray[np.float64]) -> None:
@@ -164,56 +163,56 @@ class PairTable:
 
     def draw(
         self,
-        method: Rule,
+        method: TripletRule,
         rng: np.random.Generator,
         neg_scope: NegScope = "same",
         min_dz: float = 0.0,
     ) -> Triplets:
-        """One positive and one negative for every slice that can have both, uniformly among those allowed.
+        """One positive and one negative for every slice that can have both, drawn uniformly among those allowed.
 
-        A slice that is the only one of its kind (a scan of one slice; for -M the only slice of its scan with its
-        T) has no positive and is no anchor. For -M, where a scan holds no slice of another T the negative comes
-        from another scan. Where `min_dz` leaves an anchor no positive it is waived for that anchor.
+        A slice without a possible positive (the only one of its scan; for -M the only one of its scan with its T) is
+        not an anchor. For -M, where a scan has no slice of another T, the negative comes from another scan. `min_dz` is
+        ignored for anchors that it would leave no positive.
 
         Args:
             method: the rule.
-            rng: one generator state gives one draw.
+            rng: its state determines the draw.
             neg_scope: for -M: negatives from the anchor's own scan (eq. 3), from other scans, or from any.
-            min_dz: least distance in mm between anchor and positive when they are of one scan.
+            min_dz: minimum distance in mm between anchor and positive of the same scan.
 
         Raises:
-            SplitError: no slice can have a negative (one scan only, or one T only), or none a positive.
+            SplitError: no slice can have a negative (there is only one scan, or one T), or none a positive.
         """
-        positive = self._positives(method, min_dz).draw(rng)
-        negative = self._negatives(method, neg_scope, rng)
+        positive = self._positive_ranges(method, min_dz).draw(rng)
+        negative = self._draw_negatives(method, neg_scope, rng)
         if (negative < 0).all():
-            why, cure = _NO_NEGATIVE.get(method, _ONE_KIND)
+            why, cure = _NO_NEGATIVE_REASONS.get(method, _SAME_ORGANS)
             raise SplitError(f"{method} finds no negative: {why}", cure)
         anchor = np.flatnonzero((positive >= 0) & (negative >= 0))
         if len(anchor) == 0:
             raise SplitError(
-                f"{method} finds no positive: no two slices belong together", "give scans of more than one slice"
+                f"{method} finds no positive: no two slices form a pair", "give scans of more than one slice"
             )
         return Triplets(self.rows[anchor], self.rows[positive[anchor]], self.rows[negative[anchor]])
 
-    def _positives(self, method: Rule, min_dz: float) -> _Range:
-        """Same T (-O), same scan (-S), both (-M), or any; without the anchor and what is closer than `min_dz`."""
+    def _positive_ranges(self, method: TripletRule, min_dz: float) -> _Range:
+        """Same T (-O), same scan (-S), both (-M), or any; except the anchor and slices closer than `min_dz`."""
         if method == "polycl-o":
             order, start, stop = self.by_organs, self.by_organs.start, self.by_organs.stop
         elif method == "polycl-s":
             order, start, stop = self.by_height, self.by_height.start, self.by_height.stop
         elif method == "random-pairs":
-            order, start, stop = self.by_height, *self._all()
+            order, start, stop = self.by_height, *self._whole_order()
         else:
             order, start, stop = self.by_scan, self.by_scan.cell_start, self.by_scan.cell_stop
-        near_start, near_stop = order.near(min_dz)
+        near_start, near_stop = order.near_runs(min_dz)
         waived = (stop - start) == (near_stop - near_start)
         hole_start = np.where(waived, order.place, near_start)
         hole_stop = np.where(waived, order.place + 1, near_stop)
         return _Range(order.sorted, start, stop, hole_start, hole_stop)
 
-    def _negatives(self, method: Rule, neg_scope: NegScope, rng: np.random.Generator) -> Ints:
-        start, stop = self._all()
+    def _draw_negatives(self, method: TripletRule, neg_scope: NegScope, rng: np.random.Generator) -> Ints:
+        start, stop = self._whole_order()
         if method == "random-pairs":
             order = self.by_height
             return _Range(order.sorted, start, stop, order.place, order.place + 1).draw(rng)
@@ -224,21 +223,21 @@ class PairTable:
         anywhere = _Range(order.sorted, start, stop, order.start, order.stop).draw(rng)
         if method == "polycl-o" or neg_scope == "any":
             return anywhere
-        scoped = self._in_same_scan() if neg_scope == "same" else self._in_other_scans(rng)
+        scoped = self._negatives_in_scan() if neg_scope == "same" else self._negatives_elsewhere(rng)
         found = scoped.draw(rng)
         return np.where(found >= 0, found, anywhere)
 
-    def _all(self) -> tuple[Ints, Ints]:
+    def _whole_order(self) -> tuple[Ints, Ints]:
         """For each slice, the run of all slices of an order."""
         return np.zeros(len(self), np.int64), np.full(len(self), len(self), np.int64)
 
-    def _in_same_scan(self) -> _Range:
+    def _negatives_in_scan(self) -> _Range:
         """S(s) with T ≠ T(s)."""
         order = self.by_scan
         return _Range(order.sorted, order.start, order.stop, order.cell_start, order.cell_stop)
 
-    def _in_other_scans(self, rng: np.random.Generator) -> _Range:
-        """Other scans with T ≠ T(s): first a T, as often as other scans hold slices of it, then the run of that T."""
+    def _negatives_elsewhere(self, rng: np.random.Generator) -> _Range:
+        """Other scans with T ≠ T(s): draws a T in proportion to its slices there; returns the run of that T."""
         scans, kinds = self.scan.max() + 1, self.organs.max() + 1
         held = np.bincount(self.scan * kinds + self.organs, minlength=scans * kinds).reshape(scans, kinds)
         elsewhere = held.sum(axis=0) - held[self.scan]
@@ -246,7 +245,8 @@ class PairTable:
         up_to = elsewhere.cumsum(axis=1)
         pick = rng.integers(0, np.maximum(up_to[:, -1], 1))
         kind = np.minimum((pick[:, None] >= up_to).sum(axis=1), kinds - 1)
-        (start, stop), (hole_start, hole_stop) = self.by_organs.group(kind), self.by_organs.cell(kind, self.scan)
+        start, stop = self.by_organs.group_runs(kind)
+        hole_start, hole_stop = self.by_organs.cell_runs(kind, self.scan)
         nowhere = up_to[:, -1] == 0
         stop, hole_stop = np.where(nowhere, start, stop), np.where(nowhere, hole_start, hole_stop)
         return _Range(self.by_organs.sorted, start, stop, hole_start, hole_stop)

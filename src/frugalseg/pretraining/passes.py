@@ -1,4 +1,4 @@
-"""How views go through a network: together, or one by one where they must not share the statistics of batch norms."""
+"""Passes of views through a network: together, or one by one where they must not share batch norm statistics."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 
-def passes(module: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
-    """What is to go through the module in one pass each: all views stacked, or where it has batch norms, every view.
+def group_into_passes(module: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
+    """The inputs of the passes through a module: one of all views, or where it has batch norms, one for each view.
 
-    So a batch norm in training takes its statistics from one view, as the code of PolyCL, PCL and SuperCL has it: what
-    the other views show changes nothing. All other layers see each slice alone, and one pass gives the same, sooner.
+    In training a batch norm then takes its statistics from a single view, as in the code of PolyCL, PCL and SuperCL.
+    All other layers treat each slice on its own, so that one pass gives the same result in less time.
 
     Args:
         module: a network, or a part of one.
-        views: each (N, C, H, W); the same slices, or the anchors, positives and negatives of triplets.
+        views: each (N, C, H, W): views of the same slices, or the anchors, positives and negatives of triplets.
     """
     return list(views) if has_batch_norm(module) else [torch.cat(list(views))]
 

@@ -1,4 +1,4 @@
-"""`frugalseg pretrain`: train an encoder on the training patients' slices, by any of the methods."""
+"""`frugalseg pretrain`: train an encoder on the training patients' slices with one of the methods."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 @with_threads
 def pretrain(options: PretrainOptions) -> RunFolder:
-    """Train an encoder and leave it in `options.out`.
+    """Train an encoder and save it in `options.out`.
 
     Raises:
         StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training.
-        InterruptedRunError: stopped by the person; resumable.
+        InterruptedRunError: stopped by the user; can be resumed.
     """
     return run_training(PreTraining.open(options))
 
@@ -53,7 +53,7 @@ class PreTraining:
 
     @classmethod
     def open(cls, options: PretrainOptions) -> PreTraining:
-        """Open and check everything that is given."""
+        """Open and check all inputs."""
         check_out(options.out)
         store = SliceStore.open(options.data)
         split = store.split(options.split)
@@ -63,7 +63,7 @@ class PreTraining:
         return cls(options, store, split, fabric, PretrainTask(options, store, split, fabric.device))
 
     def identity(self) -> dict[str, str]:
-        """Hashes of the store, the split, and the superpixels where they are read."""
+        """Hashes of the store, the split and, where read, the superpixels."""
         return self.store.identity(self.split, reads_superpixels(self.options))
 
     def learn(self, run: RunFolder) -> None:
@@ -80,7 +80,7 @@ class PreTraining:
         train_and_save(task, plan, self.fabric, run, lambda: self._save(run))
 
     def _save(self, run: RunFolder) -> None:
-        save_model(run.path, self.task.model.network, describe(self.options, self.store, self.task))
+        save_model(run.path, self.task.model.network, make_record(self.options, self.store, self.task))
 
 
 def _check_batch(options: PretrainOptions, processes: int) -> None:
@@ -89,16 +89,16 @@ def _check_batch(options: PretrainOptions, processes: int) -> None:
             f"--batch-size {options.batch_size} cannot be shared equally by {processes} processes",
             f"give a multiple of {processes}",
         )
-    least = METHODS[options.method].least_share * processes
+    least = METHODS[options.method].min_per_process * processes
     if options.batch_size < least:
         raise OptionError(
-            f"--batch-size {options.batch_size}: the batch norms of {options.method} need several slices a process",
+            f"--batch-size {options.batch_size}: the batch norms of {options.method} need several slices per process",
             f"give 20, or at least {least}",
         )
 
 
-def describe(options: PretrainOptions, store: SliceStore, task: PretrainTask) -> EncoderRecord:
-    """What a pre-training learned, and from what."""
+def make_record(options: PretrainOptions, store: SliceStore, task: PretrainTask) -> EncoderRecord:
+    """The record of a pre-trained encoder: its network, and the data and labels it was trained on."""
     seen = store.slices.loc[task.rows]
     cases = set(seen["case"])
     return EncoderRecord(

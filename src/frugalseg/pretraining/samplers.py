@@ -1,6 +1,7 @@
 """Which slices make a batch.
 
-A sampler gives all batches of an epoch as tensors of store rows, first axis the samples; a function of (seed, epoch).
+A sampler returns all batches of an epoch as tensors of store rows, samples along the first axis; they depend on (seed,
+epoch) only.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from frugalseg.dataset.source import shuffled_batches
 from frugalseg.engine.progress import say
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.options import PretrainOptions
-from frugalseg.pretraining.pairs import Ints, PairTable, Rule
+from frugalseg.pretraining.pairs import Ints, PairTable, TripletRule
 from frugalseg.pretraining.slice_metadata import QUARTERS, SliceMetadata
 from frugalseg.text import pluralize
 
@@ -28,38 +29,38 @@ class Pool:
 
     Attributes:
         rows: (N,) their rows in the store.
-        facts: of all slices of the store.
+        metadata: of all slices of the store.
     """
 
     rows: Ints
-    facts: SliceMetadata
+    metadata: SliceMetadata
 
     @cached_property
     def pairs(self) -> PairTable:
         """The index tables of the triplet rules."""
-        own = self.facts.at(torch.from_numpy(self.rows))
+        own = self.metadata.select(torch.from_numpy(self.rows))
         return PairTable(self.rows, own.scan.numpy(), own.present.numpy() > 0, own.z_mm.numpy())
 
     @cached_property
     def scan(self) -> Ints:
         """(N,) the scan of each row."""
-        return self.facts.scan.numpy()[self.rows]
+        return self.metadata.scan.numpy()[self.rows]
 
     @cached_property
     def organs(self) -> Ints:
-        """(N,) a number for the organs of each row."""
-        return self.facts.organs.numpy()[self.rows]
+        """(N,) a number for the set of organs in each row."""
+        return self.metadata.organs.numpy()[self.rows]
 
     @cached_property
     def quarter(self) -> Ints:
         """(N,) the quarter of its scan each row lies in."""
-        return self.facts.quarter.numpy()[self.rows]
+        return self.metadata.quarter.numpy()[self.rows]
 
 
 Sampler = Callable[[Pool, PretrainOptions, int], list[Tensor]]
 
 
-def _rng(options: PretrainOptions, epoch: int) -> np.random.Generator:
+def _epoch_rng(options: PretrainOptions, epoch: int) -> np.random.Generator:
     return np.random.default_rng([options.seed, epoch, 3])
 
 
@@ -68,38 +69,38 @@ def shuffled_slices(pool: Pool, options: PretrainOptions, epoch: int) -> list[Te
     return shuffled_batches(pool.rows, options.batch_size, options.seed, epoch)
 
 
-def triplets(rule: Rule) -> Sampler:
+def triplet_sampler(rule: TripletRule) -> Sampler:
     """Every slice once as an anchor, with a positive and a negative of `rule`; batches (B, 3)."""
 
     def draw(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tensor]:
-        drawn = pool.pairs.draw(rule, _rng(options, epoch), options.neg_scope, options.min_distance_mm)
+        drawn = pool.pairs.draw(rule, _epoch_rng(options, epoch), options.neg_scope, options.min_distance_mm)
         if epoch == 0 and len(drawn) < len(pool.rows):
-            alone = pluralize(len(pool.rows) - len(drawn), "slice")
-            say(f"left out as anchors: {alone} to which no other slice can be the positive")
-        return shuffled_batches(drawn.stacked(), options.batch_size, options.seed, epoch)
+            unpaired = pluralize(len(pool.rows) - len(drawn), "slice")
+            say(f"not used as anchors: {unpaired} without a possible positive")
+        return shuffled_batches(drawn.stack(), options.batch_size, options.seed, epoch)
 
     return draw
 
 
-class _Deck:
-    """A shuffled pile of slices, dealt from the top again when it is through."""
+class _Cycle:
+    """Slices in a fixed order, taken from the start again after the last."""
 
     def __init__(self, rows: Ints) -> None:
-        self.rows, self.dealt = rows, 0
+        self.rows, self.taken = rows, 0
 
-    def deal(self, count: int) -> Ints:
+    def take(self, count: int) -> Ints:
         """The next `count` rows."""
-        places = np.arange(self.dealt, self.dealt + count)
-        self.dealt += count
+        places = np.arange(self.taken, self.taken + count)
+        self.taken += count
         return np.take(self.rows, places, mode="wrap")
 
 
 def scan_balanced(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tensor]:
-    """Batches (B,) of several slices of each of several scans, every scan as often as every other.
+    """Batches (B,) of several slices from each of several scans, all scans equally often.
 
-    A batch holds as many scans as can have `slices_per_scan` slices in it. Within a scan, slices come in random
-    order but in pairs of the same T, so that the slices of a rare organ get a positive; every slice of it comes
-    once before any comes again.
+    A batch has as many scans as fit with `slices_per_scan` slices each. Within a scan, slices come in random order
+    but in pairs of the same T, so that the slices of a rare organ get a positive; all slices of a scan are drawn
+    before any is drawn again.
 
     Raises:
         OptionError: the batch is too small for two scans.
@@ -111,55 +112,50 @@ def scan_balanced(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tens
             f"--batch-size {size} is too small for {least} slices of each of two scans (--slices-per-scan {least})",
             f"give --batch-size {2 * least} or more",
         )
-    rng = _rng(options, epoch)
-    order = _in_pairs(pool, rng)
-    piles = [pile for pile in np.split(order, _ends_of_groups(pool.scan[order])) if len(pile) > 1]
-    if not piles:
+    rng = _epoch_rng(options, epoch)
+    order = _order_in_pairs(pool, rng)
+    groups = [group for group in np.split(order, _group_boundaries(pool.scan[order])) if len(group) > 1]
+    if not groups:
         raise SplitError(
-            f"{options.method} finds no positive: no two slices belong together", "give scans of more than one slice"
+            f"{options.method} finds no positive: no two slices form a pair", "give scans of more than one slice"
         )
-    decks = [_Deck(pool.rows[pile]) for pile in piles]
-    scans = min(size // least, len(decks))
+    cycles = [_Cycle(pool.rows[group]) for group in groups]
+    scans = min(size // least, len(cycles))
     share = np.full(scans, size // scans) + (np.arange(scans) < size % scans)
-    batches = max(1, sum(map(len, piles)) // size)
+    batches = max(1, sum(map(len, groups)) // size)
+    chosen = [rng.choice(len(cycles), scans, replace=False) for _ in range(batches)]
     return [
-        torch.from_numpy(
-            np.concatenate([decks[d].deal(n) for d, n in zip(_some(rng, len(decks), scans), share, strict=True)])
-        )
-        for _ in range(batches)
+        torch.from_numpy(np.concatenate([cycles[c].take(n) for c, n in zip(of_batch, share, strict=True)]))
+        for of_batch in chosen
     ]
 
 
-def _some(rng: np.random.Generator, among: int, count: int) -> Ints:
-    return rng.choice(among, count, replace=False)
-
-
-def _ends_of_groups(sorted_groups: Ints) -> Ints:
+def _group_boundaries(sorted_groups: Ints) -> Ints:
     return np.flatnonzero(np.diff(sorted_groups)) + 1
 
 
-def _in_pairs(pool: Pool, rng: np.random.Generator) -> Ints:
-    """Places in the pool sorted by scan; within a scan random, but slices of the same T in pairs, single ones last."""
+def _order_in_pairs(pool: Pool, rng: np.random.Generator) -> Ints:
+    """Positions in the pool, by scan; within it in random order, slices of the same T in pairs, single ones last."""
     shuffled = rng.permutation(len(pool.rows))
     cell = pool.scan * (pool.organs.max(initial=0) + 1) + pool.organs
     by_cell = shuffled[np.argsort(cell[shuffled], kind="stable")]
-    starts = np.concatenate([[0], _ends_of_groups(cell[by_cell])]).astype(np.int64)
+    starts = np.concatenate([[0], _group_boundaries(cell[by_cell])]).astype(np.int64)
     sizes = np.diff(np.append(starts, len(by_cell)))
     place = np.arange(len(by_cell)) - np.repeat(starts, sizes)
     single = (place == np.repeat(sizes, sizes) - 1) & (place % 2 == 0)
     ticket = rng.random(len(by_cell))
     second = np.flatnonzero(place % 2 == 1)
-    ticket[second] = ticket[second - 1]  # both of a pair draw the same place in their scan's order
+    ticket[second] = ticket[second - 1]  # both slices of a pair get the same place in their scan's order
     return by_cell[np.lexsort((place, ticket, single, pool.scan[by_cell]))]
 
 
 def quarters_of_scans(pool: Pool, options: PretrainOptions, epoch: int) -> list[Tensor]:
-    """GCL's batches (B,): one slice of each quarter of B / 4 scans, in the order of scans, every scan equally often.
+    """GCL's batches (B,): one slice of each quarter of B / 4 scans, scan by scan; all scans equally often.
 
-    Scans with fewer than four slices leave quarters empty and are left out.
+    Scans with fewer than four slices have empty quarters and are not used.
 
     Raises:
-        OptionError: the batch size is no multiple of four.
+        OptionError: the batch size is not a multiple of four.
         SplitError: fewer than two scans have four slices.
     """
     if options.batch_size % QUARTERS:
@@ -167,24 +163,24 @@ def quarters_of_scans(pool: Pool, options: PretrainOptions, epoch: int) -> list[
             f"--batch-size {options.batch_size}: gcl takes {QUARTERS} slices of each scan",
             f"give a multiple of {QUARTERS}",
         )
-    rng = _rng(options, epoch)
+    rng = _epoch_rng(options, epoch)
     shuffled = rng.permutation(len(pool.rows))
     order = shuffled[np.lexsort((pool.quarter[shuffled], pool.scan[shuffled]))]
     cell = (pool.scan * QUARTERS + pool.quarter)[order]
-    piles = {int(cell[pile[0]]): order[pile] for pile in np.split(np.arange(len(order)), _ends_of_groups(cell))}
+    groups = {int(cell[group[0]]): order[group] for group in np.split(np.arange(len(order)), _group_boundaries(cell))}
     whole = [
-        scan for scan in np.unique(pool.scan).tolist() if all(scan * QUARTERS + q in piles for q in range(QUARTERS))
+        scan for scan in np.unique(pool.scan).tolist() if all(scan * QUARTERS + q in groups for q in range(QUARTERS))
     ]
     if len(whole) < 2:
         raise SplitError(
             f"gcl compares the quarters of several scans, and {len(whole)} training scans have four slices or more",
             "train on more scans, or use --method simclr or pcl",
         )
-    decks = {scan: [_Deck(pool.rows[piles[scan * QUARTERS + q]]) for q in range(QUARTERS)] for scan in whole}
-    usable = sum(len(deck.rows) for of_scan in decks.values() for deck in of_scan)
+    cycles = {scan: [_Cycle(pool.rows[groups[scan * QUARTERS + q]]) for q in range(QUARTERS)] for scan in whole}
+    usable = sum(len(cycle.rows) for of_scan in cycles.values() for cycle in of_scan)
     batches = max(1, usable // options.batch_size)
     scans = options.batch_size // QUARTERS
     rounds = -(-batches * scans // len(whole))
     sequence = np.concatenate([rng.permutation(whole) for _ in range(rounds)])[: batches * scans]
-    dealt = [deck.deal(1) for scan in sequence.tolist() for deck in decks[scan]]
-    return list(torch.from_numpy(np.concatenate(dealt).reshape(batches, options.batch_size)))
+    taken = [cycle.take(1) for scan in sequence.tolist() for cycle in cycles[scan]]
+    return list(torch.from_numpy(np.concatenate(taken).reshape(batches, options.batch_size)))

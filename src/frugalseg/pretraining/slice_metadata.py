@@ -1,4 +1,4 @@
-"""What is known of every slice, as tensors: what samplers draw by and pair rules compare."""
+"""Metadata of every slice, as tensors, for samplers and pair rules."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ QUARTERS = 4
 
 @dataclass(frozen=True)
 class SliceMetadata:
-    """One entry a slice; `at` makes one entry an embedding of it.
+    """One entry for each slice, or after `select` for each embedding.
 
     Attributes:
         row: (N,) int64, the slice's row in the store.
         scan: (N,) int64, its scan.
-        organs: (N,) int64, a number for T, the set of organs present; 0 everywhere where labels may not be used.
+        organs: (N,) int64, a number for T, the set of organs present; all 0 where labels may not be used.
         present: (N, organs) float32, T as zeros and ones; no columns where labels may not be used.
-        position: (N,) float32, (z + 1) / number of the scan's slices, in (0, 1]; NaN for a scan of one slice, which has
-            no height.
+        position: (N,) float32, (z + 1) / number of the scan's slices, in (0, 1]; NaN for a scan of one slice.
         z_mm: (N,) float32, height in the scan.
         quarter: (N,) int64, which quarter of the scan's used slices it lies in, 0…3.
     """
@@ -39,13 +38,13 @@ class SliceMetadata:
     quarter: Tensor
 
     @classmethod
-    def of(cls, store: SliceStore, rows: npt.NDArray[np.int64], with_organs: bool) -> SliceMetadata:
-        """The facts of all slices of a store, so that a row of the store finds its own.
+    def from_store(cls, store: SliceStore, rows: npt.NDArray[np.int64], with_organs: bool) -> SliceMetadata:
+        """The metadata of all slices of a store, indexed by its rows.
 
         Args:
             store: the slices.
-            rows: those that are trained on; only their `organs` and `quarter` mean something.
-            with_organs: whether the method may know which organs a slice holds.
+            rows: those that are trained on; `organs` and `quarter` are meaningful for these only.
+            with_organs: whether the method may use which organs a slice shows.
         """
         slices = store.slices
         present = slices[store.presence_columns].to_numpy(np.float32) if with_organs else np.zeros((len(slices), 0))
@@ -67,8 +66,8 @@ class SliceMetadata:
             quarter=torch.from_numpy(quarter),
         )
 
-    def at(self, rows: Tensor) -> SliceMetadata:
-        """The facts of these entries, one after the other; a row may stand several times."""
+    def select(self, rows: Tensor) -> SliceMetadata:
+        """The metadata of these entries, in this order; a row may be repeated."""
         return SliceMetadata(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     def to(self, device: torch.device) -> SliceMetadata:

@@ -1,4 +1,4 @@
-"""Which slices a method may be trained on, and whether they can teach it anything."""
+"""Which slices a method may be trained on, and whether they vary enough for it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from frugalseg.records.split import Split
 Ints = npt.NDArray[np.int64]
 
 
-def training_rows(store: SliceStore, split: Split, options: PretrainOptions) -> Ints:
-    """Rows of the training patients' slices that the method may use.
+def select_training_slices(store: SliceStore, split: Split, options: PretrainOptions) -> Ints:
+    """Rows in the store of the training patients' slices that the method may use.
 
     Raises:
-        SplitError: for methods on organ presence, when no training scan is labelled.
-        OptionError: there are fewer than a batch, or --min-distance-mm asks for a distance that a scan does not tell.
+        SplitError: no training scan is labelled, and the method needs image-level labels.
+        OptionError: there are fewer slices than a batch, or --min-distance-mm is given and a scan has no slice spacing.
     """
     slices = store.slices
     usable = slices["patient"].isin(split.train).to_numpy() & store.is_middle(options.middle_fraction)
@@ -31,13 +31,13 @@ def training_rows(store: SliceStore, split: Split, options: PretrainOptions) -> 
         usable &= slices["labelled"].to_numpy()
         if not usable.any():
             raise SplitError(
-                f"{options.method} needs to know which slices hold the target, and no training scan has labels",
+                f"{options.method} needs to know which slices show the target, and no training scan has labels",
                 "use a method that needs no labels, --method polycl-s or simclr for example",
             )
         if unlabelled.any():
             cases = slices.loc[unlabelled, "case"].nunique()
             warnings.warn(
-                f"{options.method} needs image-level labels: {cases} unlabelled scans are left out "
+                f"{options.method} needs image-level labels: {cases} unlabelled scans are not used "
                 "(polycl-s, simclr and others would use them)",
                 stacklevel=2,
             )
@@ -57,35 +57,35 @@ def _check_heights(store: SliceStore, rows: Ints) -> None:
     flat = (heights.size() > 1) & ~(heights.max() - heights.min() > 0)  # NaN is not above 0 either
     if flat.any():
         raise OptionError(
-            f"--min-distance-mm needs the distance between slices, which {flat.idxmax()} does not have",
-            "leave out --min-distance-mm, or prepare the store from files with their spacing",
+            f"--min-distance-mm needs the distance between slices, which is unknown for {flat.idxmax()}",
+            "leave out --min-distance-mm, or prepare the store from files that state their spacing",
         )
 
 
-def _spread(heights: npt.NDArray[np.float32]) -> float:
-    """Largest less smallest of the heights that are known; endless where none is, for then no two are near."""
+def _height_range(heights: npt.NDArray[np.float32]) -> float:
+    """Range of the known heights; infinite where none is known, since no two slices are then close."""
     known = heights[~np.isnan(heights)]
     return float(np.ptp(known)) if len(known) else np.inf
 
 
-def check_variety(options: PretrainOptions, rows: Ints, facts: SliceMetadata) -> None:
-    """Refuse slices that are all alike in what the method tells apart.
+def check_variety(options: PretrainOptions, rows: Ints, metadata: SliceMetadata) -> None:
+    """Refuse slices that do not differ in what the method compares.
 
     Raises:
-        SplitError: one scan, one set of organs, or one height only.
+        SplitError: there is only one scan, one set of organs, or one height.
     """
-    across = METHODS[options.method].across
-    if across == "scans" and (np.bincount(facts.scan.numpy()[rows]) > 1).sum() < 2:
+    must_differ_in = METHODS[options.method].must_differ_in
+    if must_differ_in == "scans" and (np.bincount(metadata.scan.numpy()[rows]) > 1).sum() < 2:
         raise SplitError(
-            f"{options.method} tells scans apart, and there is one scan only of two slices or more, or none",
+            f"{options.method} compares scans, and fewer than two scans have two slices or more",
             "train on more scans",
         )
-    if across == "organs" and len(np.unique(facts.organs.numpy()[rows])) < 2:
+    if must_differ_in == "organs" and len(np.unique(metadata.organs.numpy()[rows])) < 2:
         raise SplitError(
             f"{options.method} learns from which organs a slice shows, and all slices show the same organs",
             "use a method that needs no labels (polycl-s, simclr), or give more of each scan",
         )
-    if across == "heights" and _spread(facts.position.numpy()[rows]) < options.position_threshold:
+    if must_differ_in == "heights" and _height_range(metadata.position.numpy()[rows]) < options.position_threshold:
         raise SplitError(
             f"{options.method} finds no negative: all slices are within {options.position_threshold:g} of each other",
             "give whole scans, a smaller --position-threshold, or use --method simclr",

@@ -1,9 +1,9 @@
-"""SuperCL: slices against slices, and pixels against pixels of other superpixels (arXiv 2504.14737, and its code).
+"""SuperCL: contrast between slices, and between pixels of different superpixels (arXiv 2504.14737, and its code).
 
     L = L_ins + λ_intra · L_intra + λ_inter · L_inter
 
-Each slice is seen four times: I1, I2 changed in intensity alone, and V1, V2, which are I1, I2 moved. Every term is the
-one contrastive loss (`pretraining.loss`):
+Each slice has four views: I1, I2 with changed intensities only, and V1, V2, which are I1, I2 transformed spatially.
+Every term is the contrastive loss of `pretraining.loss`:
 
 | term | compares | positives |
 |---|---|---|
@@ -11,11 +11,11 @@ one contrastive loss (`pretraining.loss`):
 | L_intra (ILCP) | pixels of a slice, by I1, I2 | in the same superpixel |
 | L_inter (IGCP) | slices, by V1, V2 | in the same group (CCL) by superpixel maps (ASP) of I1, I2, or the other view |
 
-The superpixels need not follow V1, V2: nothing looks them up there.
+Superpixels are not needed for V1, V2.
 
-L_intra is a mean over slices, so a fraction of them, redrawn in each step, estimates it and its gradient without bias
-(but for the statistics of batch norm), and saves the others' I1, I2 the backward pass through the encoder (option
-`intra_slices`; by default all are compared, as published).
+L_intra is a mean over slices, so a random fraction of them in each step estimates it and its gradient without bias
+(except for batch norm statistics), and I1, I2 of the other slices need no backward pass through the encoder (option
+`intra_slices`; by default all slices are compared, as published).
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ from frugalseg.dataset.superpixels import Slic
 from frugalseg.errors import OptionError
 from frugalseg.models.blocks import ProjectionNet, pad_to_multiple
 from frugalseg.options import PretrainOptions
-from frugalseg.pretraining.gather import gathered
+from frugalseg.pretraining.gather import all_gather
 from frugalseg.pretraining.learners import Learner
 from frugalseg.pretraining.loss import contrastive_loss
 from frugalseg.pretraining.pair_rules import near_position
-from frugalseg.pretraining.passes import passes
+from frugalseg.pretraining.passes import group_into_passes
 from frugalseg.pretraining.slice_metadata import SliceMetadata
 
-STRIDE = 16
-"""Every 16th cell is what the published code samples; of a 32-wide map that is two columns."""
+CELL_STRIDE = 16
+"""The published code samples every 16th cell: two columns of a map 32 cells wide."""
 
 PIXEL_DIM = 128
 
 
-class Seen(NamedTuple):
-    """What a network makes of the four views of B slices.
+class ViewFeatures(NamedTuple):
+    """Outputs of the network for the four views of B slices.
 
     Attributes:
         slices: (2B, D) vectors of V1, then V2.
-        compared: (K,) int64, which of the B slices L_intra compares pixels of.
-        pixels: (2K, C, h, w) vectors of the cells of those slices' I1, then of their I2.
+        compared: (K,) int64, the slices whose pixels L_intra compares.
+        pixels: (2K, C, h, w) vectors of the cells of I1, then of I2, of those slices.
         means: (2B, h', w') mean over the channels of the coarsest map of every slice's I1, then I2; without gradient.
-        superpixels: (2B, S, S) of I1, then I2, where they are computed on the spot; else None.
+        superpixels: (2B, S, S) of I1, then I2, where they are computed in each step; else None.
     """
 
     slices: Tensor
@@ -68,7 +68,7 @@ class Seen(NamedTuple):
 
 
 class SuperCL(Learner):
-    """The network, and where a finer map than the coarsest is compared, a projection of its pixels.
+    """The network and, where pixels of a finer map than the coarsest are compared, their projection.
 
     Args:
         network: of any backbone whose coarsest map has 1/`stride` of the side of its input.
@@ -81,30 +81,30 @@ class SuperCL(Learner):
         self.options, self.tau = options, tau
         self.level, self.project = -1, nn.Module()
         if options.pixel_map == "quarter":
-            self.level = _level_of_quarter(network, options)
+            self.level = _find_quarter_level(network, options)
             self.project = nn.Conv2d(network.encoder.channels[self.level], PIXEL_DIM, 1)
         else:
             self.project = nn.Identity()
 
-    def forward(self, images: Tensor) -> Seen:
+    def forward(self, images: Tensor) -> ViewFeatures:
         """(4B, C, S, S): V1, V2, I1, I2 of B slices."""
         encoder, half = self.network.encoder, len(images) // 2
         grown, _ = pad_to_multiple(images, encoder.stride)
         moved, in_place = grown[:half].chunk(2), grown[half:].chunk(2)
         compared = sample_slices(half // 2, self.options.intra_slices, images.device)
         if 2 * len(compared) == half:
-            vectors, pixels, coarsest = self._look(*moved, *in_place)
+            vectors, pixels, coarsest = self._encode_views(*moved, *in_place)
             coarsest = coarsest[half:]
         else:
-            vectors, pixels, _ = self._look(*moved, *(view[compared] for view in in_place))
-            # All of I1, I2 once more, not only those that are left: batch norm would scale the two parts differently,
-            # and ASP find slices alike for having been in the same part.
+            vectors, pixels, _ = self._encode_views(*moved, *(view[compared] for view in in_place))
+            # All of I1, I2 again, not only the others: batch norm would scale the two parts differently, and ASP find
+            # slices similar because they were in the same part.
             with torch.no_grad(), _without_dropout(encoder):
-                _, _, coarsest = self._look(*in_place)
+                _, _, coarsest = self._encode_views(*in_place)
         online = None
         if self.options.superpixels == "online":
-            online = _superpixels_of(images[half:], self.options)
-        return Seen(
+            online = _compute_superpixels(images[half:], self.options)
+        return ViewFeatures(
             slices=self.network.head(vectors[:half]),
             compared=compared,
             pixels=self.project(pixels[half:]),
@@ -112,36 +112,36 @@ class SuperCL(Learner):
             superpixels=online,
         )
 
-    def _look(self, *views: Tensor) -> tuple[Tensor, ...]:
-        """Embeddings before the head, maps whose pixels are compared, and coarsest maps, view after view."""
+    def _encode_views(self, *views: Tensor) -> tuple[Tensor, ...]:
+        """Embeddings before the head, maps whose pixels are compared, and coarsest maps, of all views in turn."""
         encoder, seen = self.network.encoder, []
-        for images in passes(encoder, views):
+        for images in group_into_passes(encoder, views):
             features = encoder(images)
             seen.append((encoder.embed(features), features[self.level], features[-1]))
         return tuple(torch.cat(parts) for parts in zip(*seen, strict=True))
 
     def losses(
-        self, outputs: Seen, facts: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
+        self, outputs: ViewFeatures, metadata: SliceMetadata, rows: Tensor, superpixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """The loss, its three terms, and how many groups CCL finds in the batch."""
         maps = outputs.superpixels
         if maps is None:
-            assert superpixels is not None  # the task's source was asked for them
+            assert superpixels is not None  # `reads_superpixels` makes the task's source load them
             maps = superpixels.repeat(2, 1, 1)
         stride = self.network.encoder.stride
         first, second = outputs.pixels.chunk(2)
         chosen = sample_cells(first, self.options.max_pixels, self.options.pixel_sample)
-        labels = cells_of(maps[outputs.compared], stride, first.shape[-2:])
+        labels = superpixels_of_cells(maps[outputs.compared], stride, first.shape[-2:])
         intra = pixel_loss(first, second, labels, chosen, self.tau)
 
-        seen = facts.at(gathered(rows[: len(outputs.slices)]))
-        slices = gathered(outputs.slices)
+        seen = metadata.select(all_gather(rows[: len(outputs.slices)]))
+        slices = all_gather(outputs.slices)
         near, others = near_position(seen, self.options)
         instance = contrastive_loss(slices, near, others, self.tau)
 
-        coarse = cells_of(maps, stride, outputs.means.shape[-2:])
+        coarse = superpixels_of_cells(maps, stride, outputs.means.shape[-2:])
         average = superpixel_means(outputs.means, coarse, self.options.asp_norm)
-        groups = nearest_neighbour_groups(gathered(average))
+        groups = nearest_neighbour_groups(all_gather(average))
         same_slice = seen.row[:, None] == seen.row[None, :]
         alike = ((groups[:, None] == groups[None, :]) | same_slice) & others
         inter = contrastive_loss(slices, alike, others, self.tau)
@@ -157,7 +157,7 @@ class SuperCL(Learner):
 
 @contextmanager
 def _without_dropout(encoder: nn.Module) -> Iterator[None]:
-    """No layer drops anything: where nothing is learned it only blurs the maps, and takes a third of a U-Net's time."""
+    """Disable dropout: in a pass without gradients it only adds noise, and takes a third of a U-Net's time."""
     layers = [layer for layer in encoder.modules() if isinstance(layer, nn.Dropout) and layer.training]
     for layer in layers:
         layer.eval()
@@ -168,8 +168,8 @@ def _without_dropout(encoder: nn.Module) -> Iterator[None]:
             layer.train()
 
 
-def _level_of_quarter(network: ProjectionNet, options: PretrainOptions) -> int:
-    """Which of the encoder's maps has a quarter of the side of its input."""
+def _find_quarter_level(network: ProjectionNet, options: PretrainOptions) -> int:
+    """Index of the encoder's map whose side is a quarter of its input's."""
     side = 2 * network.encoder.stride
     was_training = network.training
     network.eval()
@@ -184,8 +184,8 @@ def _level_of_quarter(network: ProjectionNet, options: PretrainOptions) -> int:
     )
 
 
-def _superpixels_of(images: Tensor, options: PretrainOptions) -> Tensor:
-    """(N, C, S, S) → (N, S, S) SLIC superpixels of the middle channels, computed in every step as published."""
+def _compute_superpixels(images: Tensor, options: PretrainOptions) -> Tensor:
+    """(N, C, S, S) → (N, S, S) SLIC superpixels of the middle channels; in every step, as published."""
     slic = Slic.for_size(images.shape[-1], options.segments, options.compactness)
     pictures = images[:, images.shape[1] // 2].float().cpu().numpy()
     with ThreadPoolExecutor() as pool:
@@ -193,12 +193,12 @@ def _superpixels_of(images: Tensor, options: PretrainOptions) -> Tensor:
     return torch.from_numpy(maps.astype(np.int16)).to(images.device)
 
 
-def cells_of(superpixels: Tensor, stride: int, shape: tuple[int, int] | torch.Size) -> Tensor:
-    """(N, S, S) superpixels → (N, h, w) int64, that at the centre of each cell of a feature map (nearest neighbour).
+def superpixels_of_cells(superpixels: Tensor, stride: int, shape: tuple[int, int] | torch.Size) -> Tensor:
+    """(N, S, S) superpixels → (N, h, w) int64, at the centre of each cell of a feature map (nearest neighbour).
 
     Args:
         superpixels: from 0 in each slice.
-        stride: what the encoder pads images to multiples of; cells of the padding are one superpixel of their own.
+        stride: the encoder pads images to multiples of it; the padding is a separate superpixel.
         shape: (h, w) of the map.
     """
     grown, _ = pad_to_multiple(superpixels.long() + 1, stride)
@@ -209,9 +209,9 @@ def cells_of(superpixels: Tensor, stride: int, shape: tuple[int, int] | torch.Si
 
 
 def sample_slices(batch: int, share: float, device: torch.device) -> Tensor:
-    """(K,) int64, K = `share` · `batch` rounded and at least 1: different slices, drawn from PyTorch's generator.
+    """(K,) int64, K = `share` · `batch` rounded and at least 1: distinct slices, drawn from PyTorch's generator.
 
-    A share that comes to all slices gives them in order and draws nothing.
+    Where K = `batch`, all slices in order; no random number is drawn.
     """
     count = max(1, round(share * batch))
     if count >= batch:
@@ -226,12 +226,12 @@ def sample_cells(maps: Tensor, pixels: int, how: Literal["random", "stride"]) ->
     """
     count = maps.shape[-2] * maps.shape[-1]
     if how == "stride":
-        return torch.arange(0, count, STRIDE, device=maps.device).expand(len(maps), -1)
+        return torch.arange(0, count, CELL_STRIDE, device=maps.device).expand(len(maps), -1)
     return torch.rand(len(maps), count, device=maps.device).argsort(dim=1)[:, :pixels]
 
 
 def pixel_loss(first: Tensor, second: Tensor, labels: Tensor, chosen: Tensor, tau: float) -> Tensor:
-    """L_intra (ILCP): the chosen cells of both views of a slice, those of one superpixel attracting each other.
+    """L_intra (ILCP) over the chosen cells of both views of a slice; cells of the same superpixel attract.
 
     Every cell has the same cell of the other view as a positive, so the mean over all anchors is the mean of the
     slices' means.
@@ -243,11 +243,11 @@ def pixel_loss(first: Tensor, second: Tensor, labels: Tensor, chosen: Tensor, ta
         tau: temperature.
     """
 
-    def at_chosen(maps: Tensor) -> Tensor:
+    def select_cells(maps: Tensor) -> Tensor:
         flat = maps.flatten(2).mT
         return flat.gather(1, chosen.unsqueeze(-1).expand(-1, -1, flat.shape[-1]))
 
-    vectors = torch.cat([at_chosen(first), at_chosen(second)], dim=1)
+    vectors = torch.cat([select_cells(first), select_cells(second)], dim=1)
     label = labels.flatten(1).gather(1, chosen).repeat(1, 2)
     others = ~torch.eye(label.shape[1], dtype=torch.bool, device=label.device)
     same = (label[:, :, None] == label[:, None, :]) & others
@@ -255,13 +255,13 @@ def pixel_loss(first: Tensor, second: Tensor, labels: Tensor, chosen: Tensor, ta
 
 
 def superpixel_means(maps: Tensor, labels: Tensor, norm: Literal["cluster", "global"]) -> Tensor:
-    """ASP: every cell replaced by the mean over its superpixel.
+    """ASP: each cell's mean over its superpixel.
 
     Args:
         maps: (N, h, w).
         labels: (N, h, w) superpixel of each cell.
-        norm: cluster divides the sum over a superpixel by its cells, which makes it a mean; global by all cells of the
-            map, as published, which makes it a share.
+        norm: cluster divides a superpixel's sum by the number of its cells; global, as published, by that of all cells
+            of the map.
 
     Returns:
         (N, h·w) float32.
@@ -274,7 +274,7 @@ def superpixel_means(maps: Tensor, labels: Tensor, norm: Literal["cluster", "glo
 
 
 def nearest_neighbour_groups(vectors: Tensor) -> Tensor:
-    """CCL: (N, D) → (N,) int64, components of the graph that joins each vector to the one nearest to it by cosine."""
+    """CCL: (N, D) → (N,) int64, connected components of the graph of nearest neighbours by cosine."""
     unit = F.normalize(vectors.float(), dim=1)
     similarity = (unit @ unit.T).fill_diagonal_(-torch.inf)
     nearest = similarity.argmax(dim=1).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Pre-training as the loop runs it: one task for every method."""
+"""The training task of all pre-training methods."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ from frugalseg.models.pretrained_weights import load_published
 from frugalseg.models.registry import build_projection, choose_norm, input_channels
 from frugalseg.options import Norm, PretrainOptions
 from frugalseg.pretraining.learners import Learner
-from frugalseg.pretraining.methods import Method, Setting, check_options, chosen_method, reads_superpixels
+from frugalseg.pretraining.methods import LearnerSettings, Method, check_options, reads_superpixels, resolve_method
 from frugalseg.pretraining.probe import Probe
-from frugalseg.pretraining.recipes import make_optimizer, make_schedule
 from frugalseg.pretraining.samplers import Pool
 from frugalseg.pretraining.slice_metadata import SliceMetadata
-from frugalseg.pretraining.slice_selection import check_variety, training_rows
-from frugalseg.pretraining.views import views_of
+from frugalseg.pretraining.slice_selection import check_variety, select_training_slices
+from frugalseg.pretraining.views import make_views
 from frugalseg.records.model import PublishedWeights
 from frugalseg.records.split import Split
 
-EPOCHS = 100
+DEFAULT_EPOCHS = 100
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PretrainBatch:
     """A batch of slices on the device.
 
     Attributes:
@@ -47,15 +46,15 @@ class Drawn:
 
 
 class PretrainTask(TrainingTask):
-    """Any method: its sampler draws slices, its views change them, its learner embeds and compares them.
+    """Pre-training by any method: a sampler draws slices, augmentation makes views, a learner computes the loss.
 
     Attributes:
         method: what `options.method` names.
-        rows: (N,) rows of the store that are trained on.
-        norm: normalisation layers of the network.
-        steps, interval: length of the run, and steps between reports.
-        published: what the weights are that training started from, or None.
-        probe: watches the encoder.
+        rows: (N,) rows of the store to train on.
+        norm: the network's normalisation layers.
+        steps, interval: length of the run, steps between reports.
+        published: the published weights that training starts from, or None.
+        probe: monitors the encoder.
     """
 
     model: Learner
@@ -63,17 +62,17 @@ class PretrainTask(TrainingTask):
     def __init__(self, options: PretrainOptions, store: SliceStore, split: Split, device: torch.device) -> None:
         self.options = options
         check_options(options)
-        self.method = chosen_method(options)
+        self.method = resolve_method(options)
         recipe = self.method.recipe
         self.size = store.size
-        self.rows = training_rows(store, split, options)
-        facts = SliceMetadata.of(store, self.rows, with_organs=self.method.annotation != "none")
-        check_variety(options, self.rows, facts)
-        self.pool = Pool(self.rows, facts)
+        self.rows = select_training_slices(store, split, options)
+        metadata = SliceMetadata.from_store(store, self.rows, with_organs=self.method.annotation != "none")
+        check_variety(options, self.rows, metadata)
+        self.pool = Pool(self.rows, metadata)
         self._drawn = 0, self.method.sampler(self.pool, options, 0)
         self.steps_per_epoch = len(self.batches(0))
         self.steps, self.interval = steps_and_interval(
-            self.steps_per_epoch, options.steps, options.epochs or EPOCHS, reports=None
+            self.steps_per_epoch, options.steps, options.epochs or DEFAULT_EPOCHS, reports=None
         )
         context = options.context or 0
         self.source = SliceSource(
@@ -85,21 +84,22 @@ class PretrainTask(TrainingTask):
             with_superpixels=reads_superpixels(options),
         )
         self.probe = Probe(store, self.rows, self.source, options.seed)
-        self.facts = facts.to(device)
-        self.changes = _changes(options, self.method, store.size)
+        self.metadata = metadata.to(device)
+        self.augmentation = _make_augmentation(options, self.method, store.size)
         self.norm = choose_norm(options.backbone, options.norm, preferred="instance_affine")
-        network, self.published = _network(options, self.norm)
+        network, self.published = _build_network(options, self.norm)
         if self.method.head is not None:
             network.head = self.method.head.build(network.encoder.embedding_dim, len(store.targets))
         self.model = self.method.learner(network, self._setting())
-        self.optimizer = make_optimizer(recipe, self.model.parameters(), options.lr)
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = recipe.make_optimizer(trained, options.lr)
         restart = options.restart_epochs * self.steps_per_epoch
-        self.scheduler = make_schedule(recipe, self.optimizer, self.steps, restart)
+        self.scheduler = recipe.make_schedule(self.optimizer, self.steps, restart)
         self._empty = torch.zeros((), device=device)
 
-    def _setting(self) -> Setting:
+    def _setting(self) -> LearnerSettings:
         tau = self.options.temperature or self.method.recipe.tau
-        return Setting(self.options, tau, self.steps, self.method.views)
+        return LearnerSettings(self.options, tau, self.steps, self.method.views)
 
     def batches(self, epoch: int) -> list[Tensor]:
         """The sampler's batches: rows (B,), or (B, 3) of triplets."""
@@ -107,37 +107,36 @@ class PretrainTask(TrainingTask):
             self._drawn = epoch, self.method.sampler(self.pool, self.options, epoch)
         return self._drawn[1]
 
-    def stream(self, batches: Sequence[Tensor]) -> Iterator[Drawn]:
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[PretrainBatch]:
         """The slices of each batch; of triplets all anchors, then all positives, then all negatives."""
         flat = [rows.reshape(len(rows), -1).T.reshape(-1) for rows in batches]
         for rows, slices in zip(flat, self.source.stream(flat), strict=True):
-            yield Drawn(slices.images, rows.to(slices.images.device, non_blocking=True), slices.superpixels)
+            yield PretrainBatch(slices.images, rows.to(slices.images.device, non_blocking=True), slices.superpixels)
 
-    def losses(self, model: nn.Module, batch: Drawn) -> dict[str, Tensor]:
-        """What the learner makes of the views of the batch."""
+    def losses(self, model: nn.Module, batch: PretrainBatch) -> dict[str, Tensor]:
+        """The learner's loss on the views of the batch."""
         views = self.method.views
-        outputs = model(views_of(batch.images, views, self.changes))
-        losses = self.model.losses(outputs, self.facts, batch.rows.repeat(views), batch.superpixels)
+        outputs = model(make_views(batch.images, views, self.augmentation))
+        losses = self.model.losses(outputs, self.metadata, batch.rows.repeat(views), batch.superpixels)
         if "empty" in losses:
             self._empty += losses["empty"]
         return losses
 
     def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]] | None:
-        """The learner on all views of a batch, where it does no more than embed them, however many passes through the
-        network that takes."""
-        if not self.model.embeds_alone:
+        """The learner on all views of a batch, if it only embeds them, in one pass through the network or several."""
+        if not self.model.only_embeds:
             return None
         views = self.batches(0)[0].numel() * self.method.views
         return self.model, (views, input_channels(self.options.context or 0), self.size, self.size)
 
     def after_step(self, step: int) -> None:
-        """Let the learner's slow copy and queue follow."""
+        """Update the learner's momentum encoder and queue."""
         self.model.after_step(step)
 
     def validate(self) -> dict[str, float]:
-        """What the probe sees in the encoder: for watching; nothing is chosen by it, the last step is the result.
+        """The probe's figures of the encoder, for monitoring only: the result is the model of the last step.
 
-        Says how many batches since the last report held no pair; they added 0 to the loss and no gradient.
+        Reports how many batches since the last report had no positive pair; their loss is 0, without a gradient.
         """
         if empty := int(self._empty):
             say(f"{empty} of the last batches had no positive pair, and contributed no gradient")
@@ -145,20 +144,19 @@ class PretrainTask(TrainingTask):
         return self.probe(self.model.network)
 
 
-def _changes(options: PretrainOptions, method: Method, size: int) -> nn.Module:
+def _make_augmentation(options: PretrainOptions, method: Method, size: int) -> nn.Module:
     kind = options.augment or method.recipe.augment
-    if kind not in method.changes:
-        why = (
-            " compares views of a slice, which would be the same picture" if kind == "none" else " has no such changes"
-        )
+    if kind not in method.augmentations:
+        identical = " compares views of a slice, which would be identical"
+        why = identical if kind == "none" else " does not have this augmentation"
         raise OptionError(
-            f"--augment {kind}: {options.method}{why}", f"give {' or '.join(method.changes)}, or leave it out"
+            f"--augment {kind}: {options.method}{why}", f"give {' or '.join(method.augmentations)}, or leave it out"
         )
-    return method.changes[kind](size)
+    return method.augmentations[kind](size)
 
 
-def _network(options: PretrainOptions, norm: Norm) -> tuple[ProjectionNet, PublishedWeights | None]:
-    """A network with PolyCL's head, and what the published weights are that its encoder has, if any."""
+def _build_network(options: PretrainOptions, norm: Norm) -> tuple[ProjectionNet, PublishedWeights | None]:
+    """A network with PolyCL's head, and the published weights of its encoder, if any."""
     network = build_projection(options.backbone, norm, inputs=input_channels(options.context or 0))
     if options.weights is None:
         return network, None

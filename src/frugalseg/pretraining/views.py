@@ -1,4 +1,4 @@
-"""Augmentation of slices, random in every step; two of them make two views of a slice."""
+"""Random augmentation of slices; two draws make two views of a slice."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices
-from frugalseg.pretraining.recipes import Changes
+from frugalseg.pretraining.recipes import AugmentName
 
 
-class Views(nn.Module):
-    """Strong changes that suit CT: rotation, crop, brightness and contrast, blur, noise.
+class StrongAugment(nn.Module):
+    """Strong augmentation for CT: rotation, crop, brightness and contrast, blur, noise.
 
-    SimCLR's (arXiv 2002.05709) without what a scan never shows: no flips, since organs have a side, no colour, and
-    crops of half the area or more, since a patch of liver is no liver. Every image draws its own changes from
-    PyTorch's generator. What comes in from outside the picture is 0, that is air.
+    SimCLR's (arXiv 2002.05709) without what scans never show: no flips, since organs have a side, no colour, and
+    crops of at least half the area, since a smaller one may lack the organ. Each image gets its own random parameters
+    from PyTorch's generator. Pixels from outside the image are 0, that is air.
 
     Args:
         size: side of the images in pixels.
@@ -38,7 +38,7 @@ class Views(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, S, S) in [0, 1] → changed copies, in [0, 1]."""
+        """(B, C, S, S) in [0, 1] → augmented copies, in [0, 1]."""
         return self.recolour(self.move(images))
 
     def move(self, images: Tensor) -> Tensor:
@@ -47,29 +47,29 @@ class Views(nn.Module):
         return moved
 
     def recolour(self, images: Tensor) -> Tensor:
-        """Copies of other intensities, everything in its place."""
+        """Copies with changed intensities and the same geometry."""
         changed: Tensor = self.intensity(images)
         return changed.clamp(0, 1)
 
 
-class Light(nn.Module):
-    """The light changes of `dataset.augment`, to images alone."""
+class LightAugment(nn.Module):
+    """The light augmentation of `dataset.augment`, of images only."""
 
     def __init__(self) -> None:
         super().__init__()
         self.augment = Augment("light")
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, S, S) in [0, 1] → changed copies, in [0, 1]."""
+        """(B, C, S, S) in [0, 1] → augmented copies, in [0, 1]."""
         batch: Slices = self.augment(Slices(images, None))
         return batch.images
 
 
-class Published(nn.Module):
-    """SuperCL's changes as its code has them (arXiv 2504.14737, dataset/chd.py).
+class SuperCLAugment(nn.Module):
+    """SuperCL's augmentation as in its code (arXiv 2504.14737, dataset/chd.py).
 
-    Brightness is a factor of 0 to 1 on 8-bit pictures that are stretched again afterwards, so that it only takes
-    grey levels away; flips and rotations turn organs to sides where they never lie.
+    Brightness is a factor of 0 to 1 on 8-bit images that are rescaled to [0, 1] afterwards, so that it only removes
+    grey levels; flips and rotations put organs on sides where they never are.
     """
 
     def __init__(self) -> None:
@@ -78,11 +78,11 @@ class Published(nn.Module):
         self.blur = K.RandomGaussianBlur((3, 3), (1.0, 3.0), p=1.0)
 
     def move(self, images: Tensor) -> Tensor:
-        """Mirrored, bent, rotated and scaled copies."""
+        """Mirrored, deformed, rotated and scaled copies."""
         return self.augment.move(Slices(images, None)).images
 
     def recolour(self, images: Tensor) -> Tensor:
-        """(B, C, S, S) in [0, 1] → copies of other brightness and contrast, blurred, and stretched to [0, 1]."""
+        """(B, C, S, S) in [0, 1] → copies of changed brightness and contrast, blurred, and rescaled to [0, 1]."""
         factors = torch.rand(2, len(images), 1, 1, 1, device=images.device)
         dark = (images * factors[0] * 255).round() / 255
         mean = dark.mean(dim=(1, 2, 3), keepdim=True)
@@ -91,32 +91,35 @@ class Published(nn.Module):
         return (changed - low) / (high - low).clamp(min=1e-6)
 
 
-class Groups(nn.Module):
-    """SuperCL's two groups of views (arXiv 2504.14737): V1, V2 are I1, I2 moved.
+class ViewGroups(nn.Module):
+    """SuperCL's two groups of views (arXiv 2504.14737): V1, V2 are I1, I2 transformed spatially.
 
     Args:
-        changes: how pictures are recoloured and moved.
+        augmentation: changes the intensities and the geometry.
     """
 
-    def __init__(self, changes: Views | Published) -> None:
+    def __init__(self, augmentation: StrongAugment | SuperCLAugment) -> None:
         super().__init__()
-        self.changes = changes
+        self.augmentation = augmentation
 
     def forward(self, images: Tensor) -> Tensor:
         """Four copies of B slices, (4B, C, S, S) → V1, V2, I1, I2 in [0, 1]."""
-        in_place = self.changes.recolour(images[: len(images) // 2])
-        return torch.cat([self.changes.move(in_place).clamp(0, 1), in_place])
+        in_place = self.augmentation.recolour(images[: len(images) // 2])
+        return torch.cat([self.augmentation.move(in_place).clamp(0, 1), in_place])
 
 
-Makers = dict[Changes, Callable[[int], nn.Module]]
-"""Name → what makes random changes to images of this side; images in, changed images out."""
+AugmentMakers = dict[AugmentName, Callable[[int], nn.Module]]
+"""Name → builder of a random augmentation of images, given their side in pixels."""
 
-TWO_VIEWS: Makers = {"light": lambda size: Light(), "strong": Views}
-ONE_VIEW: Makers = {"none": lambda size: nn.Identity(), **TWO_VIEWS}
-VIEW_GROUPS: Makers = {"strong": lambda size: Groups(Views(size)), "published": lambda size: Groups(Published())}
+TWO_VIEWS: AugmentMakers = {"light": lambda size: LightAugment(), "strong": StrongAugment}
+ONE_VIEW: AugmentMakers = {"none": lambda size: nn.Identity(), **TWO_VIEWS}
+VIEW_GROUPS: AugmentMakers = {
+    "strong": lambda size: ViewGroups(StrongAugment(size)),
+    "published": lambda size: ViewGroups(SuperCLAugment()),
+}
 
 
-def views_of(images: Tensor, views: int, changes: nn.Module) -> Tensor:
+def make_views(images: Tensor, views: int, augmentation: nn.Module) -> Tensor:
     """(B, C, S, S) → (views·B, C, S, S): all first views, then all second ones, and so on."""
-    changed: Tensor = changes(torch.cat([images] * views))
+    changed: Tensor = augmentation(torch.cat([images] * views))
     return changed

@@ -1,1 +1,1 @@
-"""SAM-Mix: a classifier taught by image-level labels prompts a SAM that learned from a few masks (arXiv 2412.08575)."""
+"""SAM-Mix: a classifier trained on image-level labels prompts a SAM fine-tuned on a few masks (arXiv 2412.08575)."""

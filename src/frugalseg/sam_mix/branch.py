@@ -1,7 +1,7 @@
-"""The segmentation branch: the three parts of a promptable model, with gradients.
+"""The segmentation branch: the three parts of a promptable model, trainable.
 
-`Promptable` is for frozen models; here the same parts are trained. It works for LiteMedSAM and for SAM, SlimSAM and
-MedSAM as `transformers` has them.
+`Promptable` is for frozen models; here the same parts are trained. Supports LiteMedSAM, and SAM, SlimSAM and MedSAM in
+the format of `transformers`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from frugalseg.promptable.huggingface import Sam
 from frugalseg.promptable.litemedsam import LiteMedSAM
 from frugalseg.promptable.protocol import Promptable
 from frugalseg.sam_mix.lora import add_lora, is_lora
-from frugalseg.sam_mix.prompts import as_logits
+from frugalseg.sam_mix.prompts import to_mask_prompts
 
 Adapt = Literal["lora", "decoder"]
 Dense = Literal["mask", "added", "none"]
@@ -27,29 +27,29 @@ Dense = Literal["mask", "added", "none"]
 class SamBranch(nn.Module):
     """Image encoder, prompt encoder and mask decoder of a promptable model.
 
-    Prompt encoder and mask decoder are trained, the encoder's LoRA too where it has it. `state_dict` holds these
-    alone: the encoder's own weights stay in the base model's file.
+    Prompt encoder and mask decoder are trained, and the image encoder's LoRA if it has one. `state_dict` holds only
+    these: the image encoder's own weights stay in the base model's file.
 
     Args:
-        base: the model; its network is taken over, and changed.
-        adapt: lora puts LoRA into the encoder, decoder leaves the encoder as it is.
+        base: the model; its network is used in place, and modified.
+        adapt: lora adds LoRA to the image encoder; decoder leaves the image encoder unchanged.
         rank: of LoRA.
-        dense: how the classifier's map reaches the decoder: as SAM's mask prompt, added to the encoder's map, or not.
-            Both come times a learned number that starts at 0: LiteMedSAM was made without mask prompts, and no base
-            knows such maps, so full from the start they would undo what the model can do, before it learns anything.
-        threshold: of the classifier's map, from which on it counts as object.
+        dense: input of the classifier's map to the decoder: as SAM's mask prompt, added to the encoder's map, or none.
+            Either is scaled by a learned factor that starts at 0: LiteMedSAM was trained without mask prompts, and no
+            base with such maps, so at full scale they would disrupt the pre-trained model.
+        threshold: of the classifier's map, at and above which a pixel counts as object.
 
     Attributes:
         name, signature, recipe: of the base model.
-        share: that number; None where the map does not reach the decoder.
+        share: that factor; None where the map does not reach the decoder.
 
     Raises:
-        OptionError: a model of a family that cannot be trained here.
+        OptionError: SAM-Mix cannot train models of this family.
     """
 
     def __init__(self, base: Promptable, adapt: Adapt, rank: int, dense: Dense, threshold: float) -> None:
         super().__init__()
-        network = _network(base)
+        network = _network_of(base)
         self.name, self.signature, self.recipe = base.name, base.signature, base.recipe
         self.dense, self.threshold = dense, threshold
         self.image_encoder: nn.Module = (
@@ -63,51 +63,53 @@ class SamBranch(nn.Module):
             self.blocks = add_lora(self.image_encoder, rank)
         self.prompt_encoder.requires_grad_(True)
         self.mask_decoder.requires_grad_(True)
-        # Fourier features drawn once: a buffer in SAM's own code. The encoding of the places depends on them.
+        # Fixed random Fourier features of the positional encoding, a buffer in SAM's own code.
         self.prompt_encoder.shared_embedding.requires_grad_(False)
         self.share = nn.Parameter(torch.zeros(())) if dense != "none" else None
-        self.register_buffer("places", _places(base), persistent=False)
-        self.image_encoder.register_state_dict_post_hook(_only_lora)
-        self.image_encoder.register_load_state_dict_post_hook(_excuse_all_but_lora)
+        self.register_buffer("positional_encoding", _positional_encoding(base), persistent=False)
+        self.image_encoder.register_state_dict_post_hook(_keep_only_lora)
+        self.image_encoder.register_load_state_dict_post_hook(_ignore_missing_base_weights)
 
-    places: Tensor
+    positional_encoding: Tensor
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """Framed pictures (B, 3, S, S) → maps (B, C, h, w)."""
+        """Framed images (B, 3, S, S) → maps (B, C, h, w)."""
         found: Any = self.image_encoder(pictures)
         maps: Tensor = found if isinstance(found, Tensor) else found[0]
         return maps
 
     def decode(self, maps: Tensor, boxes: Tensor, cams: Tensor) -> tuple[Tensor, Tensor]:
-        """All masks of each prompt: SAM's three guesses, and before them the single one. What was made with one mask a
-        prompt, as LiteMedSAM and MedSAM, has never learned to guess, and a few masks are too few to teach it (on livers
-        of BTCV its three begin with a Dice loss of 0.84, the single one with 0.08).
+        """All masks of each prompt: SAM's single mask, then its three alternatives.
+
+        Models that were trained with one mask for each prompt, as LiteMedSAM and MedSAM, never learned the
+        alternatives, and a few masks do not suffice (on livers of BTCV the three start with a Dice loss of 0.84, the
+        single one with 0.08).
 
         Args:
-            maps: (N, C, h, w), one a prompt.
-            boxes: (N, 4) in pixels of the framed picture, the maxima exclusive.
-            cams: (N, S, S), the classifier's maps in [0, 1] on the framed picture.
+            maps: (N, C, h, w), one for each prompt.
+            boxes: (N, 4) in pixels of the framed image, the maxima exclusive.
+            cams: (N, S, S), the classifier's maps in [0, 1] on the framed image.
 
         Returns:
-            logits (N, 4, 4h, 4w) and the IoU expected of each (N, 4).
+            logits (N, 4, 4h, 4w) and the predicted IoU of each (N, 4).
         """
         side = maps.shape[-1]
-        # SAM's corners are the middles of the outermost pixels.
+        # The corners of SAM's boxes are the centres of the outermost pixels.
         corners = boxes - torch.tensor([0.0, 0.0, 1.0, 1.0], device=boxes.device)
         sparse, dense = self.prompt_encoder(None, None, corners[:, None], None)
         if self.share is not None and self.dense == "mask":
-            given = as_logits(_resized(cams[:, None], 4 * side), self.threshold)
+            given = to_mask_prompts(_resize(cams[:, None], 4 * side), self.threshold)
             dense = dense + self.share * (self.prompt_encoder.mask_embed(given) - dense)
         elif self.share is not None:
-            maps = maps + self.share * _resized(cams[:, None], side)
-        return decode_masks(self.mask_decoder, maps, self.places, sparse[:, 0], dense, ALL)
+            maps = maps + self.share * _resize(cams[:, None], side)
+        return decode_masks(self.mask_decoder, maps, self.positional_encoding, sparse[:, 0], dense, ALL)
 
 
-def _resized(planes: Tensor, side: int) -> Tensor:
+def _resize(planes: Tensor, side: int) -> Tensor:
     return F.interpolate(planes, (side, side), mode="bilinear", antialias=True)
 
 
-def _network(base: Promptable) -> Any:
+def _network_of(base: Promptable) -> Any:
     if isinstance(base, LiteMedSAM):
         return base.network
     if isinstance(base, Sam):
@@ -117,25 +119,25 @@ def _network(base: Promptable) -> Any:
     )
 
 
-def _places(base: Promptable) -> Tensor:
+def _positional_encoding(base: Promptable) -> Tensor:
     assert isinstance(base, (LiteMedSAM, Sam))
-    places: Tensor = base.position_encoding if isinstance(base, LiteMedSAM) else base._position_encoding
-    return places.detach().clone()
+    encoding: Tensor = base.position_encoding if isinstance(base, LiteMedSAM) else base._position_encoding
+    return encoding.detach().clone()
 
 
-def _only_lora(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+def _keep_only_lora(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
     for name in [name for name in state if name.startswith(prefix) and not is_lora(name)]:
         del state[name]
 
 
-def _excuse_all_but_lora(_module: nn.Module, incompatible: Any) -> None:
-    # The list holds what any other part misses, too.
+def _ignore_missing_base_weights(_module: nn.Module, incompatible: Any) -> None:
+    # The list also holds missing keys of other parts, which stay in it.
     mine = [name for name in incompatible.missing_keys if "image_encoder." in name and not is_lora(name)]
     incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if name not in set(mine)]
 
 
-def trained_parts(branch: SamBranch) -> dict[str, int]:
-    """Numbers of trained parameters: lora, prompt_encoder, mask_decoder, and share where it has one."""
+def count_trained_parameters(branch: SamBranch) -> dict[str, int]:
+    """Numbers of trained parameters by part: lora, prompt_encoder, mask_decoder, and share if present."""
     counts: dict[str, int] = {}
     for name, parameter in branch.named_parameters():
         if parameter.requires_grad:

@@ -1,9 +1,9 @@
-"""A trained SAM-Mix on disk: what was learned, apart from the base model, which is named and not copied.
+"""A trained SAM-Mix on disk: the trained weights; the base model is referred to, not copied.
 
 classifier.safetensors   the classification branch
 decoder.safetensors      prompt encoder and mask decoder
 lora.safetensors         LoRA of the image encoder, where it was adapted
-model.json               everything else, written last of all
+model.json               everything else, written last
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from frugalseg.sam_mix.model import MixModel
 FILES = ("classifier", "decoder", "lora")
 
 
-def part_of(name: str) -> str:
+def weight_file_of(name: str) -> str:
     """The file that a trained weight goes into."""
     if name.startswith("classifier."):
         return "classifier"
     return "lora" if is_lora(name) else "decoder"
 
 
-def build(settings: SamMixSettings, base: str, device: torch.device) -> MixModel:
-    """A model to be trained, or to be filled with trained weights.
+def build_mix_model(settings: SamMixSettings, base: str, device: torch.device) -> MixModel:
+    """A model with the base's weights, to be trained or to load trained weights into.
 
     Args:
-        settings: what it is made of.
+        settings: of its parts.
         base: name, folder or file of the base model.
-        device: where it will work.
+        device: for the model.
 
     Raises:
-        OptionError, RunError: the base model is not there, damaged, or of a family that cannot be trained.
+        OptionError, RunError: the base model is missing, damaged, or of a family that cannot be trained.
     """
-    # In float32: the signature then is the same on every device, and arithmetic is the caller's matter.
+    # In float32, so that the signature is the same on every device; the caller sets the precision.
     promptable = load_promptable(base, device, "32")
     branch = SamBranch(promptable, settings.adapt, settings.rank, settings.dense, threshold=settings.threshold)
     classifier = Classifier(settings.organs, settings.classifier_size)
@@ -54,10 +54,10 @@ def build(settings: SamMixSettings, base: str, device: torch.device) -> MixModel
 
 
 def save_mix(folder: Path, model: MixModel, record: SamMixRecord) -> None:
-    """Write what was learned, then the description: where model.json is, the model is whole."""
+    """Write the trained weights, then model.json: a folder with model.json is complete."""
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in model.state_dict().items():
-        parts.setdefault(part_of(name), {})[name] = tensor.detach().cpu().contiguous()
+        parts.setdefault(weight_file_of(name), {})[name] = tensor.detach().cpu().contiguous()
     for part, weights in parts.items():
         with atomic_write(folder / f"{part}.safetensors") as file:
             file.write(save(weights, metadata={"base": record.base.signature}))
@@ -70,19 +70,19 @@ def load_mix(folder: Path, record: SamMixRecord, base: str | None, device: torch
     Args:
         folder: the run.
         record: its model.json.
-        base: where the base model is now; by default where it was.
-        device: where to work.
+        base: name, folder or file of the base model; by default that of the training.
+        device: for the model.
 
     Raises:
-        RunError: the base model is another one than in training, or files are missing or damaged.
-        OptionError: the base model is not there, or cannot be one.
+        RunError: the base model is not that of the training, or files are missing or damaged.
+        OptionError: the base model is missing, or of a family that cannot be one.
     """
     try:
-        model = build(record.settings, base or record.base.given, device)
+        model = build_mix_model(record.settings, base or record.base.given, device)
     except OptionError as error:
         raise OptionError(
             f"the base model of {folder}, {record.base.name}: {error.problem}",
-            "state where it is by `frugalseg sam-mix predict --base`",
+            "give its folder or file by `frugalseg sam-mix predict --base`",
         ) from error
     check_base(folder, record, model.branch)
     weights: dict[str, Tensor] = {}
@@ -100,12 +100,12 @@ def check_base(folder: Path, record: SamMixRecord, branch: SamBranch) -> None:
         raise RunError(
             f"{folder} was trained on {record.base.name} with signature {record.base.signature}, "
             f"given is {branch.name} with {branch.signature}",
-            "give the very same base model by `frugalseg sam-mix predict --base`",
+            "give the base model of the training by `frugalseg sam-mix predict --base`",
         )
 
 
-def weights_sha256(folder: Path) -> str:
-    """SHA-256 over all that was learned."""
+def mix_weights_sha256(folder: Path) -> str:
+    """SHA-256 of all trained weights."""
     digest = hashlib.sha256()
     for part in FILES:
         if (folder / f"{part}.safetensors").is_file():

@@ -1,4 +1,4 @@
-"""The classification branch: which organs a slice shows, and where the network saw them."""
+"""The classification branch: which organs a slice shows, and class activation maps of where."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ RESNET38 = ResNetShape(name="resnet38", depths=(3, 3, 3, 3), bottleneck=True)
 
 
 class Classifier(nn.Module):
-    """ResNet-38 over one grey channel, with one logit an organ from the mean of its last map.
+    """ResNet-38 on one grey channel, with one logit for each organ from the mean of its last map.
 
-    The paper tells the name and the 8×8 map; the layout is ours.
+    The paper gives the name and the 8×8 map; the architecture is ours.
 
     Args:
-        organs: how many.
-        size: side in pixels at which slices are looked at; the map has a 32nd of it.
+        organs: number of organs.
+        size: side in pixels that slices are resized to; the map has 1/32 of it.
     """
 
     def __init__(self, organs: int, size: int = 256) -> None:
@@ -41,23 +41,23 @@ class Classifier(nn.Module):
         return last
 
     def logits(self, maps: Tensor) -> Tensor:
-        """The last map → one logit an organ, (B, organs)."""
+        """The last map → one logit for each organ, (B, organs)."""
         found: Tensor = self.head(maps.mean(dim=(2, 3)))
         return found
 
     def forward(self, slices: Tensor) -> Tensor:
-        """Slices (B, 1, S, S) in [0, 1] → one logit an organ, (B, organs)."""
+        """Slices (B, 1, S, S) in [0, 1] → one logit for each organ, (B, organs)."""
         return self.logits(self.maps(slices))
 
     def grad_cam(self, maps: Tensor) -> Tensor:
         """Grad-CAM of each organ (arXiv 1610.02391, eq. 1, 2) on the last map: (B, organs, h, w), 0 or above.
 
-        Its weights are the mean gradients of the organ's logit, which for a linear layer behind a mean are the
-        layer's weights divided by the number of places: no backward pass is needed, and all organs come at once. A
-        test compares it with captum's `LayerGradCam`.
+        Its weights are the mean gradients of the organ's logit. For a linear layer after a mean these are the layer's
+        weights divided by the number of positions: no backward pass is needed, and all organs are computed together.
+        A test compares it with captum's `LayerGradCam`.
         """
         places = maps.shape[2] * maps.shape[3]
-        with torch.autocast(maps.device.type, enabled=False):  # the map is cut at a threshold
+        with torch.autocast(maps.device.type, enabled=False):  # float32, since the map is thresholded
             weights = self.head.weight.float() / places
             return torch.einsum("kc,bchw->bkhw", weights, maps.float()).relu()
 
@@ -68,7 +68,7 @@ def focal_loss(logits: Tensor, present: Tensor, alpha: Sequence[float], gamma: f
     Args:
         logits: (B, K).
         present: (B, K), 1 where the slice shows the organ.
-        alpha: for each organ the weight of slices that show it; the others have 1 − α.
+        alpha: for each organ the weight of slices that show it; that of the others is 1 − α.
         gamma: 0 is weighted cross-entropy.
     """
     logits, present = logits.float(), present.float()
@@ -81,6 +81,6 @@ def focal_loss(logits: Tensor, present: Tensor, alpha: Sequence[float], gamma: f
 def balanced_alpha(share: float) -> float:
     """Weight of the slices that show an organ, by their share: 0.5 for a quarter to three quarters, else 0.25.
 
-    0.25 is the focal loss's own; the halves keep p at 0.5 where a slice is as likely to show the organ as not.
+    0.25 is the focal loss's default; 0.5 keeps p at 0.5 where a slice is as likely to show the organ as not.
     """
     return 0.5 if 0.25 <= share <= 0.75 else 0.25

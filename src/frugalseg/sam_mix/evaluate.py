@@ -1,6 +1,6 @@
-"""`frugalseg sam-mix evaluate`: how well the classifier told which slices, and which scans, show an organ.
+"""`frugalseg sam-mix evaluate`: how well the classifier detects which slices, and which scans, show an organ.
 
-The masks are `frugalseg evaluate`'s matter.
+`frugalseg evaluate` compares the masks.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from frugalseg.options import SamMixEvaluateOptions
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.text import align_columns, format_number
 
-UNSEEN = ("test", "new")
-SHOWN = ("auroc", "sensitivity", "specificity")
+UNSEEN_ROLES = ("test", "new")
+TABLE_FIGURES = ("auroc", "sensitivity", "specificity")
 
 Presence = dict[str, float | int | None]
-"""Name → figure (see `presence_figures`)."""
-Seen = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
-"""Of a scan's slices the probability of an organ, and whether it is there; both (Z,)."""
+"""Name → figure (see `detection_figures`)."""
+SliceDetections = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
+"""Of a scan's slices the predicted probability of an organ, and whether the reference shows it; both (Z,)."""
 
 
 def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, dict[str, object]]:
@@ -37,17 +37,17 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, dict[str, obje
 
     Returns:
         For the groups "unseen" (scans of the roles test and new) and "all": the cases, and organ → "slices" and
-        "scans" → the figures of `presence.presence_figures`. A group without a case is left out.
+        "scans" → the figures of `presence.detection_figures`. Groups without a case are omitted.
 
     Raises:
-        RunError: the folder holds no prediction of SAM-Mix, or `out` is there.
-        PairingError: no prediction has a reference, or one has another number of slices.
+        RunError: the folder holds no prediction of SAM-Mix, or `out` exists.
+        PairingError: no prediction has a reference, or one differs in the number of slices.
         ScanError: a reference cannot be read.
     """
     check_out_file(options.out)
-    record = _read(options.predictions)
+    record = _read_record(options.predictions)
     if options.out.exists() and not options.overwrite:
-        raise RunError(f"{options.out} is there", "choose another --out, or give --overwrite")
+        raise RunError(f"{options.out} exists", "choose another --out, or give --overwrite")
     references = find_masks(options.references)
     cases = [case for case in record.present if case in references]
     if not cases:
@@ -55,10 +55,10 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, dict[str, obje
             f"no prediction in {options.predictions} has a reference in {options.references}",
             "give prediction and reference of a case the same name",
         )
-    seen = {case: _look(case, references[case], options.predictions, record) for case in cases}
-    groups = {"unseen": [case for case in cases if (record.roles or {})[case] in UNSEEN], "all": cases}
+    seen = {case: _compare_case(case, references[case], options.predictions, record) for case in cases}
+    groups = {"unseen": [case for case in cases if (record.roles or {})[case] in UNSEEN_ROLES], "all": cases}
     figures = {
-        group: {organ: _figures(seen, members, organ) for organ in record.trained}
+        group: {organ: _figures_of_organ(seen, members, organ) for organ in record.trained}
         for group, members in groups.items()
         if members
     }
@@ -66,58 +66,62 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, dict[str, obje
         group: {"cases": groups[group], **of_organ} for group, of_organ in figures.items()
     }
     write_json(options.out, result)
-    rows: list[tuple[str, ...]] = [("group", "scans", "organ", *SHOWN)]
+    rows: list[tuple[str, ...]] = [("group", "scans", "organ", *TABLE_FIGURES)]
     for group, of_organ in figures.items():
-        for organ, shown in of_organ.items():
-            rows.append(
-                (group, str(len(groups[group])), organ, *(format_number(shown["slices"][name]) for name in SHOWN))
-            )
+        for organ, found in of_organ.items():
+            shown = (format_number(found["slices"][name]) for name in TABLE_FIGURES)
+            rows.append((group, str(len(groups[group])), organ, *shown))
     print("detection of slices that show an organ:")
     print(align_columns(rows))
     return result
 
 
-def _read(folder: Path) -> PredictionRecord:
+def _read_record(folder: Path) -> PredictionRecord:
     record = PredictionRecord.read_beside(folder)
     if record is None or not record.trained:
         raise RunError(
             f"{folder} holds no prediction of SAM-Mix", "give the folder that `frugalseg sam-mix predict` wrote"
         )
     roles = record.roles or {}
-    if untold := [c for c, told in record.present.items() if c not in roles or record.trained.keys() - told.keys()]:
+    organs = record.trained.keys()
+    if incomplete := [case for case, of_case in record.present.items() if case not in roles or organs - of_case.keys()]:
         raise PairingError(
-            f"{folder / PREDICTIONS_FILE} is damaged: it does not tell the role of {untold[0]}, or not of all organs "
-            "where they are",
+            f"{folder / PREDICTIONS_FILE} is damaged: the role of {incomplete[0]} is missing, or the probabilities of "
+            "an organ",
             PredictionRecord.CURE,
         )
     return record
 
 
-def _look(case: str, reference: Path, predictions: Path, record: PredictionRecord) -> dict[str, Seen]:
-    """Organ → what was said of each slice, and what is so."""
-    # The slices are those of the prediction, which has its scan's axes; the reference may have others.
+def _compare_case(
+    case: str, reference: Path, predictions: Path, record: PredictionRecord
+) -> dict[str, SliceDetections]:
+    """Organ → predicted probability and reference presence of each slice."""
+    # Slices along the axes of the prediction, which are its scan's; the reference's may differ.
     prediction = read_labels(predictions / record.masks[case])
     mask = onto_grid(read_labels(reference), prediction, case, ("reference", "prediction"))
     stack = axial_slices(canonical(mask)[0].array)
     classes = to_classes(stack, record.trained)
-    told = record.present[case]
-    found: dict[str, Seen] = {}
+    predicted = record.present[case]
+    found: dict[str, SliceDetections] = {}
     for i, organ in enumerate(record.trained):
-        if len(told[organ]) != len(stack):
+        if len(predicted[organ]) != len(stack):
             raise PairingError(
-                f"{reference} has {len(stack)} slices, the prediction of {case} {len(told[organ])}",
+                f"{reference} has {len(stack)} slices, the prediction of {case} {len(predicted[organ])}",
                 "give the reference that belongs to the scan",
             )
-        found[organ] = np.array(told[organ], float), (classes == i + 1).any(axis=(1, 2))
+        found[organ] = np.array(predicted[organ], float), (classes == i + 1).any(axis=(1, 2))
     return found
 
 
-def _figures(seen: Mapping[str, Mapping[str, Seen]], cases: Sequence[str], organ: str) -> dict[str, Presence]:
+def _figures_of_organ(
+    seen: Mapping[str, Mapping[str, SliceDetections]], cases: Sequence[str], organ: str
+) -> dict[str, Presence]:
     pairs = [seen[case][organ] for case in cases]
-    scans = np.array([of_scan(p) for p, _ in pairs]), np.array([there.any() for _, there in pairs])
+    scans = np.array([scan_probability(p) for p, _ in pairs]), np.array([there.any() for _, there in pairs])
     return {
-        "slices": presence_figures(np.concatenate([p for p, _ in pairs]), np.concatenate([t for _, t in pairs])),
-        "scans": presence_figures(*scans),
+        "slices": detection_figures(np.concatenate([p for p, _ in pairs]), np.concatenate([t for _, t in pairs])),
+        "scans": detection_figures(*scans),
     }
 
 
@@ -125,32 +129,32 @@ Numbers = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-def presence_figures(probabilities: Numbers, present: Bools, cut: float = 0.5) -> Presence:
-    """AUROC, accuracy, sensitivity and specificity at `cut`, and how many there are.
+def detection_figures(probabilities: Numbers, present: Bools, cut: float = 0.5) -> Presence:
+    """AUROC, accuracy, sensitivity and specificity at `cut`, and the numbers of positives and negatives.
 
     Args:
         probabilities: (N,).
-        present: (N,) the truth.
-        cut: called present from here on.
+        present: (N,) the reference.
+        cut: predicted as present at and above this probability.
 
     Returns:
-        auroc, accuracy, sensitivity, specificity, positives, negatives; None where there is nothing to count.
+        auroc, accuracy, sensitivity, specificity, positives, negatives; None where undefined.
     """
     called = probabilities >= cut
     return {
         "auroc": auroc(probabilities, present),
-        "accuracy": _share(called == present),
-        "sensitivity": _share(called[present]),
-        "specificity": _share(~called[~present]),
+        "accuracy": _mean_or_none(called == present),
+        "sensitivity": _mean_or_none(called[present]),
+        "specificity": _mean_or_none(~called[~present]),
         "positives": int(np.count_nonzero(present)),
         "negatives": int(np.count_nonzero(~present)),
     }
 
 
-def of_scan(probabilities: Numbers) -> float:
-    """Probability that a scan shows an organ: that of its surest slice."""
+def scan_probability(probabilities: Numbers) -> float:
+    """Probability that a scan shows an organ: the highest of its slices."""
     return float(probabilities.max())
 
 
-def _share(hits: Bools) -> float | None:
+def _mean_or_none(hits: Bools) -> float | None:
     return float(hits.mean()) if len(hits) else None

@@ -1,7 +1,7 @@
 """LoRA (arXiv 2106.09685) on queries and values of an image encoder, by `peft`.
 
-SAM's encoders compute queries, keys and values in one linear layer. LoRA on that layer would give all three one
-low-rank input; so it is taken apart into three, with the same result, and peft's LoRA put on two of them.
+SAM's encoders compute queries, keys and values in one linear layer. LoRA on that layer would share one low-rank
+projection among all three, so it is split into three equivalent layers, two of which get peft's LoRA.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ QUERIES, VALUES = "queries", "values"
 
 
 class SplitLinear(nn.Module):
-    """One linear layer for queries, keys and values as three.
+    """A linear layer for queries, keys and values, split into three.
 
     Args:
         fused: (C → 3·C).
-        heads: where queries, keys and values of one head lie next to each other (TinyViT), the number of heads; 1
-            where all queries come first, then all keys, then all values (SAM).
+        heads: the number of heads if the rows are grouped by head (TinyViT); 1 if all queries come first, then all
+            keys, then all values (SAM).
     """
 
     def __init__(self, fused: nn.Linear, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        weights = self._parts(fused.weight)
-        biases = [None] * 3 if fused.bias is None else self._parts(fused.bias)
-        layers = [_linear(weight, bias) for weight, bias in zip(weights, biases, strict=True)]
+        weights = self._split_fused(fused.weight)
+        biases = [None] * 3 if fused.bias is None else self._split_fused(fused.bias)
+        layers = [_make_linear(weight, bias) for weight, bias in zip(weights, biases, strict=True)]
         self.queries, self.keys, self.values = layers
 
-    def _parts(self, rows: Tensor) -> list[Tensor]:
+    def _split_fused(self, rows: Tensor) -> list[Tensor]:
         parts = rows.detach().reshape(self.heads, 3, -1, *rows.shape[1:])
         return [parts[:, i].flatten(0, 1) for i in range(3)]
 
@@ -41,7 +41,7 @@ class SplitLinear(nn.Module):
         return torch.stack(parts, dim=-2).flatten(-3)
 
 
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+def _make_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device=weight.device)
     with torch.no_grad():
         layer.weight.copy_(weight)
@@ -51,7 +51,7 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def add_lora(encoder: nn.Module, rank: int) -> int:
-    """Put LoRA on queries and values of every block of an image encoder, and freeze everything else of it.
+    """Add LoRA to queries and values of every block of an image encoder, and freeze its other weights.
 
     The output is unchanged at first (B = 0); there is no scaling by α.
 
@@ -68,7 +68,7 @@ def add_lora(encoder: nn.Module, rank: int) -> int:
     for module in list(encoder.modules()):
         fused: Any = getattr(module, "qkv", None)
         if isinstance(fused, nn.Linear):
-            # TinyViT's attention knows its heads by that name, SAM's by another, and has them inside of each third.
+            # Only TinyViT's attention calls its heads so, and groups rows by head; SAM's does neither.
             module.qkv = SplitLinear(fused, int(getattr(module, "heads", 1)))
             blocks += 1
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=[QUERIES, VALUES], bias="none")

@@ -1,4 +1,4 @@
-"""Both branches together: slices → organs present, prompts, masks."""
+"""Both branches: slices → organs present, prompts, masks."""
 
 from __future__ import annotations
 
@@ -14,54 +14,60 @@ from frugalseg.promptable.decoder import ALL
 from frugalseg.promptable.framing import SquareFrame
 from frugalseg.sam_mix.branch import SamBranch
 from frugalseg.sam_mix.classifier import Classifier
-from frugalseg.sam_mix.prompts import around, box_overlap, boxes_of_cams, on_slices, stretched
+from frugalseg.sam_mix.prompts import (
+    boxes_of_cams,
+    expand_mask_boxes,
+    paired_box_iou,
+    resize_cams,
+    stretch_to_unit_range,
+)
 
-PRESENT = 0.5
-"""An organ is sought in a slice from this probability on."""
+PRESENCE_THRESHOLD = 0.5
+"""An organ is segmented in a slice at and above this probability."""
 
-NEAR = 0.5
-"""In training, a box of the classifier is a prompt for a mask from this IoU with the mask's box (moved outward) on. One
-that misses the organ could only teach to draw it regardless of the prompt; at first nearly all do."""
-FAINT = 1e-3
-"""Range of a classifier's map below which masks teach it more gently: a dying map would else get gradients without end.
-That of a new classifier is ten times as wide or more."""
+MIN_BOX_IOU = 0.5
+"""In training, a box of the classifier is used as prompt if its IoU with the mask's (expanded) box is at least this.
+Training with boxes that miss the organ, as nearly all do at first, would teach the decoder to ignore the prompt."""
+MIN_CAM_RANGE = 1e-3
+"""Range of a classifier's map below which the gradient of its loss is bounded: a vanishing map would else get unbounded
+gradients. The range of an untrained classifier's maps is at least ten times as large."""
 
 PROMPTS_AT_ONCE = 4
-"""Decoded together where no gradient is needed: memory stays bounded."""
+"""Prompts decoded together without gradients, to bound memory."""
 
 Maps = Callable[[Tensor], Tensor]
-"""Numbers (N,) of some of a batch's slices → the encoder's maps of these."""
+"""Indices (N,) of slices of a batch → the encoder's maps of these."""
 
 
 class PromptBatch(NamedTuple):
-    """Prompts about labelled slices, in training; a tuple, since Fabric looks into those on the way to the model.
+    """Prompts of labelled slices, in training; a tuple, since Fabric converts the tensors of tuples.
 
     Attributes:
         slices: (N, 1, S, S) in [0, 1].
-        organs: (N,) which organ of each is sought.
-        boxes: (N, 4) in pixels of the slice, of masks; taken where `taught` says so or the classifier's is not `NEAR`.
-        taught: (N,) bool.
-        maps: (N, C, h, w) of the frozen encoder; None where the encoder is to be run, with gradients.
+        organs: (N,) the organ to segment in each.
+        boxes: (N, 4) in pixels of the slice, around the organs' masks.
+        use_mask_box: (N,) bool, whether this box is the prompt; else the classifier's, if its IoU is `MIN_BOX_IOU`.
+        maps: (N, C, h, w) of the frozen encoder; None where the encoder is run, with gradients.
     """
 
     slices: Tensor
     organs: Tensor
     boxes: Tensor
-    taught: Tensor
+    use_mask_box: Tensor
     maps: Tensor | None
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What the model makes of B slices; K organs, N of the B·K pairs are sought.
+    """Outputs of the model for B slices and K organs, of which N pairs are segmented.
 
     Attributes:
         present: (B, K) probability that the slice shows the organ.
         cams: (B, K, S, S) in [0, 1].
-        slices, organs: (N,) which pairs were sought.
-        boxes: (N, 4) in pixels of the slice, that the classifier gave, or the oracle.
+        slices, organs: (N,) the segmented pairs.
+        boxes: (N, 4) in pixels of the slice, from the classifier or the oracle.
         logits: (N, M, S, S) of a prompt's M masks, see `SamBranch.decode`.
-        scores: (N, M) the IoU expected of each.
+        scores: (N, M) the predicted IoU of each.
     """
 
     present: Tensor
@@ -73,11 +79,11 @@ class Detections:
     scores: Tensor
 
     def best(self) -> tuple[Tensor, Tensor]:
-        """Of each pair the mask with the highest score: logits (N, S, S), scores (N,)."""
-        return best_of(self.logits, self.scores)
+        """The mask with the highest score of each pair: logits (N, S, S), scores (N,)."""
+        return select_best(self.logits, self.scores)
 
     def planes(self) -> tuple[Tensor, Tensor]:
-        """Probability of each organ at each pixel (B, K, S, S), 0 where it was not sought; and its score (B, K)."""
+        """Probability of each organ at each pixel (B, K, S, S), 0 where not segmented; and the mask's score (B, K)."""
         logits, scores = self.best()
         planes = torch.zeros_like(self.cams)
         ranks = torch.zeros_like(self.present)
@@ -86,27 +92,27 @@ class Detections:
         return planes, ranks
 
     def classes(self) -> Tensor:
-        """Classes (B, S, S) uint8, see `claimed`."""
-        return claimed(*self.planes())
+        """Classes (B, S, S) uint8, see `assign_classes`."""
+        return assign_classes(*self.planes())
 
 
-def best_of(logits: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each prompt the mask with the highest score: logits (N, S, S), scores (N,), for (N, M, S, S) and (N, M)."""
+def select_best(logits: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The mask with the highest score of each prompt: logits (N, S, S), scores (N,), for (N, M, S, S) and (N, M)."""
     scores, choice = scores.max(dim=1)
     return logits[torch.arange(len(choice), device=choice.device), choice], scores
 
 
-def claimed(planes: Tensor, scores: Tensor) -> Tensor:
-    """Each pixel goes to the organ of the highest score among those above one half there; 0 is background.
+def assign_classes(planes: Tensor, scores: Tensor) -> Tensor:
+    """Each pixel gets the organ of highest score among those with a probability above 0.5 there; 0 is background.
 
     Args:
         planes: (B, K, H, W) probabilities.
-        scores: (B, K) the IoU expected of each mask; may be below 0.
+        scores: (B, K) the predicted IoU of each mask; may be below 0.
 
     Returns:
         (B, H, W) uint8.
     """
-    # A sigmoid keeps the order, and every claim above the 0 of no claim.
+    # The sigmoid keeps the order and makes every score positive; 0 means no organ.
     claims = (planes > 0.5) * scores.sigmoid()[:, :, None, None]
     highest, organ = claims.max(dim=1)
     return torch.where(highest > 0, organ + 1, 0).to(torch.uint8)
@@ -116,9 +122,9 @@ class MixModel(nn.Module):
     """Classifier and SAM branch.
 
     Args:
-        classifier, branch: the two.
+        classifier, branch: the two branches.
         size: side of the slices in pixels.
-        threshold: of the classifier's map, from which on it counts as object.
+        threshold: of the classifier's map, at and above which a pixel counts as object.
     """
 
     def __init__(self, classifier: Classifier, branch: SamBranch, size: int, threshold: float) -> None:
@@ -128,29 +134,29 @@ class MixModel(nn.Module):
         self.frame = SquareFrame.of((size, size), branch.recipe)
         self.threshold = threshold
 
-    def forward(self, slices: Tensor, pointed: Tensor, asked: PromptBatch) -> dict[str, Tensor]:
+    def forward(self, slices: Tensor, map_slices: Tensor, prompts: PromptBatch) -> dict[str, Tensor]:
         """One step of training.
 
         Args:
-            slices: (B, 1, S, S), whose image-level labels are learned from.
-            pointed: (L, 1, S, S), whose masks teach the classifier's map.
-            asked: prompts about labelled slices.
+            slices: (B, 1, S, S), for the classification loss.
+            map_slices: (L, 1, S, S), for the loss of the classifier's map.
+            prompts: of labelled slices.
 
         Returns:
             "present": (B, K) logits. "cams": (L, K, S, S) in [0, 1]. "masks": (N, M, S, S) logits and "scores":
             (N, M), for the N prompts.
         """
-        last = self.classifier.maps(torch.cat([slices, pointed]))
+        last = self.classifier.maps(torch.cat([slices, map_slices]))
         present = self.classifier.logits(last[: len(slices)])
-        pointing = self._cams(last[len(slices) :], slices.shape[-1], least=FAINT)
-        _, cams = self._look(asked.slices)
+        map_cams = self._cams(last[len(slices) :], slices.shape[-1], least=MIN_CAM_RANGE)
+        _, cams = self._classify(prompts.slices)
         boxes, _ = boxes_of_cams(cams, self.threshold)
-        pairs = torch.arange(len(asked.organs), device=cams.device), asked.organs
-        taught = asked.taught | (box_overlap(boxes[pairs], asked.boxes) < NEAR)
-        boxes = torch.where(taught[:, None], asked.boxes, boxes[pairs])
-        maps = self.encode(asked.slices) if asked.maps is None else asked.maps
+        pairs = torch.arange(len(prompts.organs), device=cams.device), prompts.organs
+        use_mask_box = prompts.use_mask_box | (paired_box_iou(boxes[pairs], prompts.boxes) < MIN_BOX_IOU)
+        boxes = torch.where(use_mask_box[:, None], prompts.boxes, boxes[pairs])
+        maps = self.encode(prompts.slices) if prompts.maps is None else prompts.maps
         logits, scores = self.decode(maps, boxes, cams[pairs])
-        return {"present": present, "cams": pointing, "masks": logits, "scores": scores}
+        return {"present": present, "cams": map_cams, "masks": logits, "scores": scores}
 
     def encode(self, slices: Tensor) -> Tensor:
         """The encoder's maps (B, C, h, w) of slices (B, 1, S, S) in [0, 1]."""
@@ -160,33 +166,33 @@ class MixModel(nn.Module):
         """All masks of each prompt.
 
         Args:
-            maps: (N, C, h, w) of the encoder, one a prompt.
+            maps: (N, C, h, w) of the encoder, one for each prompt.
             boxes: (N, 4) in pixels of the slice, the maxima exclusive.
             cams: (N, S, S) in [0, 1].
 
         Returns:
-            logits (N, M, S, S) on the pixels of the slices, and the IoU expected of each (N, M).
+            logits (N, M, S, S) on the pixels of the slices, and the predicted IoU of each (N, M).
         """
         frame = self.frame
         logits, scores = self.branch.decode(maps, frame.boxes_to_model(boxes), frame.masks_to_model(cams))
-        shown = frame.masks_to_slice(logits.flatten(0, 1)).reshape(*logits.shape[:2], frame.height, frame.width)
-        return shown, scores.float()
+        resized = frame.masks_to_slice(logits.flatten(0, 1)).reshape(*logits.shape[:2], frame.height, frame.width)
+        return resized, scores.float()
 
     @torch.no_grad()
     def find(self, slices: Tensor, maps: Maps | None = None, oracle: tuple[Tensor, Tensor] | None = None) -> Detections:
-        """Organs and their masks in slices, prompted by the classifier alone.
+        """Organs and their masks in slices, prompted by the classifier only.
 
-        Its box is too coarse to be the last word: what is found in it is drawn again in the box around that.
+        The classifier's box is coarse: the mask found with it is segmented again with the box around that mask.
 
         Args:
             slices: (B, 1, S, S) in [0, 1].
-            maps: the encoder's maps, where they are kept; only those of slices with something to seek are asked for.
-            oracle: boxes (B, K, 4) of reference masks, in pixels, and where there are some (B, K): for the figure of
-                that name alone. The classifier's own boxes, and its say whether the organ is there, are then not used.
+            maps: returns cached maps of the encoder; called for slices with an organ to segment only.
+            oracle: boxes (B, K, 4) of reference masks, in pixels, and where there are any (B, K), for the oracle figure
+                only: they replace the classifier's boxes and its decision whether the organ is present.
         """
-        present, cams = self._look(slices)
+        present, cams = self._classify(slices)
         boxes, sought = boxes_of_cams(cams, self.threshold)
-        sought &= present >= PRESENT
+        sought &= present >= PRESENCE_THRESHOLD
         if oracle is not None:
             boxes, sought = oracle
         pairs = torch.nonzero(sought)
@@ -199,7 +205,7 @@ class MixModel(nn.Module):
         encoded = self.encode(slices[wanted]) if maps is None else maps(wanted)
         given = boxes[picture, organ]
 
-        def drawn(boxes: Tensor) -> tuple[Tensor, Tensor]:
+        def decode_boxes(boxes: Tensor) -> tuple[Tensor, Tensor]:
             parts = [
                 self.decode(encoded[which[part]], boxes[part], cams[picture[part], organ[part]])
                 for part in torch.split(torch.arange(len(pairs), device=slices.device), PROMPTS_AT_ONCE)
@@ -207,27 +213,27 @@ class MixModel(nn.Module):
             logits, scores = (torch.cat(part).float() for part in zip(*parts, strict=True))
             return logits, scores
 
-        logits, scores = drawn(given)
+        logits, scores = decode_boxes(given)
         if oracle is None:
-            logits, scores = drawn(around(best_of(logits, scores)[0] > 0, given))
+            logits, scores = decode_boxes(expand_mask_boxes(select_best(logits, scores)[0] > 0, given))
         return Detections(present, cams, picture, organ, given, logits, scores)
 
     @torch.no_grad()
-    def _look(self, slices: Tensor) -> tuple[Tensor, Tensor]:
-        """What the classifier sees, as it will at test time: probabilities (B, K), maps in [0, 1] (B, K, S, S)."""
-        with evaluating(self.classifier):
+    def _classify(self, slices: Tensor) -> tuple[Tensor, Tensor]:
+        """The classifier's outputs in evaluation mode: probabilities (B, K), maps in [0, 1] (B, K, S, S)."""
+        with evaluation_mode(self.classifier):
             last = self.classifier.maps(slices)
             present = self.classifier.logits(last).float().sigmoid()
         return present, self._cams(last, slices.shape[-1])
 
     def _cams(self, last: Tensor, size: int, least: float = 1e-20) -> Tensor:
         """Grad-CAM on the classifier's last map (B, C, h, w), in [0, 1] on slices: (B, K, size, size)."""
-        return stretched(on_slices(self.classifier.grad_cam(last), size), least)
+        return stretch_to_unit_range(resize_cams(self.classifier.grad_cam(last), size), least)
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Let a module work as at test time for a while."""
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode of a module, restored to the previous mode afterwards."""
     training = module.training
     module.eval()
     try:

@@ -1,6 +1,6 @@
-"""`frugalseg sam-mix predict`: masks of whole scans, prompted by what the classifier saw.
+"""`frugalseg sam-mix predict`: masks of whole scans, prompted by the classifier.
 
-No reference mask is read on this path, but by `--oracle`, which says so in the record.
+Reference masks are only read with `--oracle`, which the record states.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from frugalseg.masks.folder import MaskFolder, Words, select_cases
 from frugalseg.options import PredictOptions, SamMixPredictOptions
 from frugalseg.records.model import SamMixRecord
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
-from frugalseg.sam_mix.checkpoint import load_mix, weights_sha256
-from frugalseg.sam_mix.model import Detections, MixModel, claimed
+from frugalseg.sam_mix.checkpoint import load_mix, mix_weights_sha256
+from frugalseg.sam_mix.model import Detections, MixModel, assign_classes
 from frugalseg.sam_mix.prompts import boxes_of_masks
 from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, _written_targets, written
 
@@ -43,7 +43,7 @@ WORDS = Words("prediction", "segmenting", "segmented", "predict")
 
 @dataclass(frozen=True)
 class ScanPrediction:
-    """A scan's mask, and what the classifier said of it.
+    """A scan's mask, and the classifier's probabilities.
 
     Attributes:
         mask: in the users' label values, on the scan's grid.
@@ -56,7 +56,7 @@ class ScanPrediction:
 
 @dataclass(frozen=True)
 class MixPredictor(Predictor):
-    """A trained SAM-Mix with everything that must happen before and after it; `network` is a `MixModel`.
+    """A trained SAM-Mix with its pre- and post-processing; `network` is a `MixModel`.
 
     Attributes:
         trained: organ → label values of the training, which references hold.
@@ -65,7 +65,7 @@ class MixPredictor(Predictor):
     trained: Targets
 
     @classmethod
-    def of(cls, options: SamMixPredictOptions) -> MixPredictor:
+    def from_options(cls, options: SamMixPredictOptions) -> MixPredictor:
         """Load the model of a run; raises `RunError`, `OptionError` or `DeviceError`."""
         record = SamMixRecord.read_run(options.model)
         device = find_device(options.device)
@@ -91,15 +91,14 @@ class MixPredictor(Predictor):
 
     def segment(self, volume: Volume) -> Volume:
         """The mask of a scan, in the users' label values and on the scan's grid."""
-        return self.look(volume).mask
+        return self.segment_with_presence(volume).mask
 
-    def look(self, volume: Volume, oracle: Volume | None = None) -> ScanPrediction:
-        """The mask of a scan, and what the classifier says of its slices.
+    def segment_with_presence(self, volume: Volume, oracle: Volume | None = None) -> ScanPrediction:
+        """The mask of a scan, and the classifier's probabilities for its slices.
 
         Args:
             volume: the scan.
-            oracle: its reference mask on the same grid, in the label values that are written, whose boxes are the
-                prompts; for the figure of that name.
+            oracle: its reference mask on the same grid, in the label values that are written, to take the boxes from.
         """
         upright, way = canonical(volume)
         stack = axial_slices(upright.array)
@@ -117,10 +116,10 @@ class MixPredictor(Predictor):
                 chunk = slice(z, z + at_once)
                 shown = self.intensity.apply(stack[chunk], limits, upright.padding)
                 images = square.resize_images(torch.from_numpy(shown))
-                boxes = None if reference is None else self._boxes(square, reference[chunk])
-                found = self._find(images[:, None].to(self.device), boxes)
+                boxes = None if reference is None else self._reference_boxes(square, reference[chunk])
+                found = self._detect(images[:, None].to(self.device), boxes)
                 planes, scores = found.planes()
-                classes[chunk] = claimed(square.restore(planes), scores).cpu().numpy()
+                classes[chunk] = assign_classes(square.restore(planes), scores).cpu().numpy()
                 present[chunk] = found.present.float().cpu().numpy()
                 bar.advance(len(classes[chunk]))
         filter_components(classes, self.keep, reach=max(1, round(BRIDGE_RADIUS * max(stack.shape[1:]) / self.size)))
@@ -128,13 +127,13 @@ class MixPredictor(Predictor):
         return ScanPrediction(mask, present)
 
     @torch.inference_mode()
-    def _find(self, images: Tensor, oracle: tuple[Tensor, Tensor] | None) -> Detections:
+    def _detect(self, images: Tensor, oracle: tuple[Tensor, Tensor] | None) -> Detections:
         model = self.network
         assert isinstance(model, MixModel)
         with autocast(self.options.precision, self.device):
             return model.find(images, oracle=oracle)
 
-    def _boxes(self, square: Square, reference: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+    def _reference_boxes(self, square: Square, reference: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """Boxes (B, K, 4) around each organ of reference slices, and which of them there are (B, K)."""
         labels = square.resize_labels(torch.from_numpy(np.ascontiguousarray(reference)))
         boxes, there = zip(*(boxes_of_masks(labels == i + 1) for i in range(len(self.trained))), strict=True)
@@ -145,22 +144,23 @@ class MixPredictor(Predictor):
 def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
     """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
 
-    Beside the roles, predictions.json tells of each scan the probability of each organ in each slice.
+    predictions.json also holds the probability of each organ in each slice of each scan.
 
     Raises:
         ScanError: some scans failed, after all others are written.
-        RunError: the model is not there, the base model is another, `out` is in use, or holds other predictions.
-        OptionError: a `case` that is none of the images, or a `target` that the model does not know.
+        RunError: the model is missing, the base model is not that of the training, `out` is in use or holds other
+            predictions.
+        OptionError: a `case` without an image, or a `target` that the model was not trained on.
         PairingError: `oracle` lacks the mask of a scan.
-        DeviceError: the GPU asked for is not there.
+        DeviceError: there is no such GPU.
     """
     check_out(options.out)
-    predictor = MixPredictor.of(options)
+    predictor = MixPredictor.from_options(options)
     images = select_cases(find_dataset(options.images, None)[0], options.case, options.images)
     record = PredictionRecord(
         version=__version__,
         model=str(options.model.resolve()),
-        weights_sha256=weights_sha256(options.model),
+        weights_sha256=mix_weights_sha256(options.model),
         targets=written(predictor.targets),
         trained=predictor.trained,
         settings={
@@ -171,25 +171,25 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
         images={case: str(path.resolve()) for case, path in images.items()},
         roles={},
     )
-    oracle = None if options.oracle is None else _references(options.oracle, images)
+    oracle = None if options.oracle is None else _reference_reader(options.oracle, images)
     folder = MaskFolder.claim(options, images, record, ("model", "weights_sha256", "targets", "settings"), WORDS)
     if options.oracle is not None:
-        say("oracle: the boxes are those of the reference masks; these results are not the method's")
+        say("oracle: prompts are boxes of the reference masks; these are not results of the method")
 
     def segment(case: str, path: Path) -> tuple[Volume, CaseRecord]:
         scan = read_volume(path)
         predictor.expected.check(case, path, scan)
-        looked = predictor.look(scan, None if oracle is None else oracle(case, scan))
+        found = predictor.segment_with_presence(scan, None if oracle is None else oracle(case, scan))
         present = {
-            organ: tuple(round(float(p), 4) for p in looked.present[:, i]) for i, organ in enumerate(predictor.trained)
+            organ: tuple(round(float(p), 4) for p in found.present[:, i]) for i, organ in enumerate(predictor.trained)
         }
-        return looked.mask, CaseRecord(role=predictor.role(case, scan), present=present)
+        return found.mask, CaseRecord(role=predictor.role(case, scan), present=present)
 
     return folder.fill(segment, describe_device(predictor.device))
 
 
-def _references(folder: Path, images: dict[str, Path]) -> Callable[[str, Volume], Volume]:
-    """Case id and scan → its reference mask."""
+def _reference_reader(folder: Path, images: dict[str, Path]) -> Callable[[str, Volume], Volume]:
+    """A function from case id and scan to its reference mask on the scan's grid."""
     found = find_masks(folder)
     check_distinct_files(images, found)
     if missing := [case for case in images if case not in found]:

@@ -1,6 +1,6 @@
 """Translate `predict` options into `sam-mix predict` options.
 
-Nothing here imports transformers, which takes seconds: every prediction asks what run it has, and few have SAM-Mix.
+Does not import transformers, which takes seconds: every prediction checks its run's kind, and few are SAM-Mix.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from frugalseg.records.model import SamMixRecord, read_model_kind
 
 
 def is_sam_mix(run: Path) -> bool:
-    """Whether a folder holds a finished SAM-Mix; a folder without a model does not."""
+    """Whether a folder holds a finished SAM-Mix run; False without a model."""
     return (run / MODEL_FILE).is_file() and read_model_kind(run) == SamMixRecord.KIND
 
 
 def sam_mix_options(options: PredictOptions) -> SamMixPredictOptions:
-    """The options that both commands have, as `sam-mix predict` takes them.
+    """The options that both commands have, for `sam-mix predict`.
 
     Raises:
-        OptionError: another option was given, which would otherwise be passed over in silence.
+        OptionError: an option was given that `sam-mix predict` does not have.
     """
     shared = {field.name for field in fields(SamMixPredictOptions)}
     given = {field.name: getattr(options, field.name) for field in fields(PredictOptions)}
     for field in fields(PredictOptions):
-        if field.name not in shared and given[field.name] != _default(field):
+        if field.name not in shared and given[field.name] != _default_value(field):
             flag = "--" + field.name.replace("_", "-")
             raise OptionError(
                 f"{flag} {given[field.name]}: {options.model} is a run of SAM-Mix, which does not use it",
@@ -38,5 +38,5 @@ def sam_mix_options(options: PredictOptions) -> SamMixPredictOptions:
     return SamMixPredictOptions(**{name: value for name, value in given.items() if name in shared})
 
 
-def _default(field: Field[Any]) -> Any:
+def _default_value(field: Field[Any]) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()

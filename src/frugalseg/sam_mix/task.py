@@ -1,9 +1,10 @@
-"""SAM-Mix as the training loop sees it."""
+"""The training task of SAM-Mix."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,58 +16,58 @@ from frugalseg.dataset.source import Slices, SliceSource, shuffled_batches
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
 from frugalseg.engine.loop import TrainingTask, steps_and_interval
-from frugalseg.engine.schedules import one_cycle
+from frugalseg.engine.optimization import Optimization
 from frugalseg.options import SamMixTrainOptions
 from frugalseg.records.split import Split
 from frugalseg.sam_mix.classifier import focal_loss
 from frugalseg.sam_mix.features import Features
-from frugalseg.sam_mix.losses import SEGMENTATION, map_loss, mask_losses
+from frugalseg.sam_mix.losses import SEGMENTATION_WEIGHT, map_loss, mask_losses
 from frugalseg.sam_mix.model import MixModel, PromptBatch
-from frugalseg.sam_mix.prompts import boxes_of_masks, moved_outward
+from frugalseg.sam_mix.prompts import boxes_of_masks, expand_boxes
 from frugalseg.sam_mix.validate import MixValidation
-from frugalseg.segmentation.consistency import ramp
+from frugalseg.segmentation.consistency import sigmoid_ramp_up
 
-EPOCHS = 10
+DEFAULT_EPOCHS = 10
 REPORTS = 10
-TAUGHT = 0.5
-"""Share of the training prompts whose box is the mask's own."""
-SURE = 0.9
-"""Self-training believes masks whose score and whose organ's probability are above this."""
-SELF_TRAINING = 0.25
+MASK_BOX_SHARE = 0.5
+"""Share of the training prompts with the mask's box."""
+CONFIDENT = 0.9
+"""Pseudo-labels need a score of the mask and a probability of the organ above this."""
+SELF_TRAINING_WEIGHT = 0.25
 """Highest weight of the self-training term (MultiMix's)."""
 
 
 @dataclass(frozen=True)
-class TrainingSet:
-    """What one training learns from.
+class MixTrainingSet:
+    """The slices and labels of one training.
 
     Attributes:
-        taught: (N,) rows of the store whose image-level labels are learned from.
-        labelled: (M,) rows whose masks are.
-        alpha: for each organ the focal loss's weight of slices that show it.
+        image_labelled_rows: (N,) rows of the store whose image-level labels are used.
+        labelled: (M,) rows whose masks are used.
+        alpha: for each organ the weight in the focal loss of slices that show it.
     """
 
-    taught: npt.NDArray[np.int64]
+    image_labelled_rows: npt.NDArray[np.int64]
     labelled: npt.NDArray[np.int64]
     alpha: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Batch:
+class MixBatch:
     """Slices for the classifier, and labelled ones for the masks.
 
     Attributes:
         images: (B, 1, S, S).
         present: (B, K) which organs they show.
-        free: (B,) bool, whose masks are not learned from.
+        without_mask: (B,) bool, those whose masks are not used.
         labelled: (N, 1, S, S) images and (N, S, S) labels.
-        maps: of the frozen encoder, (B + N, C, h, w), the last N those of the labelled slices, or these alone; None
-            where the encoder is run.
+        maps: of the frozen encoder, (B + N, C, h, w), the last N of the labelled slices, or these N only; None where
+            the encoder is run.
     """
 
     images: Tensor
     present: Tensor
-    free: Tensor
+    without_mask: Tensor
     labelled: Slices
     maps: Tensor | None
 
@@ -74,14 +75,14 @@ class Batch:
 class MixTask(TrainingTask):
     """Training of both branches: image-level labels on all slices, masks on a few.
 
-    A step takes `batch_size` slices for the classifier, and beside them `masks_per_step` labelled ones, whose masks
-    teach where the classifier's map should lie, and the SAM branch: in each, one organ that it shows is sought.
+    A step takes `batch_size` slices for the classifier, and `masks_per_step` labelled ones, whose masks train the
+    classifier's map and the SAM branch, with one prompt for one of the organs in each slice.
 
     Args:
         options: the run's options.
         model: to train.
         store, split, source: the data; the source is on the device and includes labels.
-        training: what may be learned from.
+        training: the slices and labels to learn from.
         features: maps of the frozen encoder, or None where the encoder is adapted.
     """
 
@@ -92,58 +93,61 @@ class MixTask(TrainingTask):
         store: SliceStore,
         split: Split,
         source: SliceSource,
-        training: TrainingSet,
+        training: MixTrainingSet,
         features: Features | None,
     ) -> None:
         self.options, self.model, self.source = options, model, source
         self.training, self.features = training, features
         self.mix = model
         self.present = torch.tensor(store.slices[store.presence_columns].to_numpy(np.float32))
-        self.free = torch.ones(len(store.slices), dtype=torch.bool)
-        self.free[torch.from_numpy(training.labelled)] = False
-        self.validation = MixValidation.around(store, split.validation, source, options.precision, features)
+        self.without_mask = torch.ones(len(store.slices), dtype=torch.bool)
+        self.without_mask[torch.from_numpy(training.labelled)] = False
+        self.validation = MixValidation.with_features(store, split.validation, source, options.precision, features)
         self.augment = Augment("light") if options.augment else None
-        self.steps_per_epoch = len(shuffled_batches(training.taught, options.batch_size, options.seed, 0))
+        self.steps_per_epoch = len(shuffled_batches(training.image_labelled_rows, options.batch_size, options.seed, 0))
         self.steps, self.interval = steps_and_interval(
-            self.steps_per_epoch, options.steps, options.epochs or EPOCHS, reports=REPORTS
+            self.steps_per_epoch, options.steps, options.epochs or DEFAULT_EPOCHS, reports=REPORTS
         )
         self.interval = options.validate_every or self.interval
-        rates = [options.classifier_lr, options.lr]
-        parts = zip(_new_and_brought(model), rates, strict=True)
+        optimization = Optimization(lr=options.lr, weight_decay=0.0, schedule="one_cycle")
+        from_scratch, from_base = _split_parameters(model)
+        groups: list[dict[str, Any]] = [{"params": from_scratch, "lr": options.classifier_lr}, {"params": from_base}]
         # The classifier has 20 million weights: one pass over them takes half the time of several.
-        self.optimizer = torch.optim.Adam([{"params": part, "lr": rate} for part, rate in parts], fused=True)
-        self.scheduler = one_cycle(self.optimizer, self.steps)
+        self.optimizer = optimization.make_optimizer(groups, fused=True)
+        self.scheduler = optimization.make_schedule(self.optimizer, self.steps)
 
     def batches(self, epoch: int) -> list[Tensor]:
         """Batches of rows, each (B + N,): those for the classifier, then labelled ones."""
-        taught = shuffled_batches(self.training.taught, self.options.batch_size, self.options.seed, epoch)
+        image_labelled = shuffled_batches(
+            self.training.image_labelled_rows, self.options.batch_size, self.options.seed, epoch
+        )
         order = np.random.default_rng([self.options.seed, epoch, 6]).permutation(self.training.labelled)
-        beside = torch.from_numpy(np.resize(order, (len(taught), self.options.masks_per_step)))
-        return [torch.cat(pair) for pair in zip(taught, beside, strict=True)]
+        labelled = torch.from_numpy(np.resize(order, (len(image_labelled), self.options.masks_per_step)))
+        return [torch.cat(pair) for pair in zip(image_labelled, labelled, strict=True)]
 
-    def stream(self, batches: Sequence[Tensor]) -> Iterator[Batch]:
-        """Gather slices, labels, and maps where they are kept."""
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[MixBatch]:
+        """Gather slices, labels and, where cached, maps."""
         size = self.options.batch_size
         for rows, slices in zip(batches, self.source.stream(batches), strict=True):
             assert slices.labels is not None
             maps = None
             if self.features is not None:
                 maps = self.features(rows if self.options.self_training else rows[size:]).to(slices.images.device)
-            yield Batch(
+            yield MixBatch(
                 slices.images[:size],
                 self.present[rows[:size]].to(slices.images.device),
-                self.free[rows[:size]].to(slices.images.device),
+                self.without_mask[rows[:size]].to(slices.images.device),
                 Slices(slices.images[size:], slices.labels[size:]),
                 maps,
             )
 
-    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """L_cls + 0.5 L_seg + L_map, and where asked for the self-training term."""
-        asked, targets = self._ask(batch)
-        believed = self._believed(batch) if self.options.self_training else None
-        both = asked if believed is None else _joined(asked, believed[0])
-        shown, pointed, pointed_at = self._shown(batch)
-        out = model(shown, pointed, both)
+    def losses(self, model: nn.Module, batch: MixBatch) -> dict[str, Tensor]:
+        """L_cls + 0.5 L_seg + L_map, and with --self-training its term."""
+        prompts, targets = self._make_prompts(batch)
+        pseudo_labels = self._pseudo_labels(batch) if self.options.self_training else None
+        all_prompts = prompts if pseudo_labels is None else _concatenate_prompts(prompts, pseudo_labels[0])
+        classified, map_slices, map_labels = self._classifier_inputs(batch)
+        out = model(classified, map_slices, all_prompts)
         count = len(targets)
         kind = self.options.mask_loss
         masks = mask_losses(out["masks"][:count], out["scores"][:count], targets, kind)
@@ -151,34 +155,37 @@ class MixTask(TrainingTask):
             "class_loss": focal_loss(
                 out["present"], batch.present, self.training.alpha, gamma=self.options.focal_gamma
             ),
-            "map_loss": map_loss(out["cams"], pointed_at),
+            "map_loss": map_loss(out["cams"], map_labels),
             "mask_loss": masks.pop("loss"),
             **masks,
         }
-        parts["loss"] = parts["class_loss"] + SEGMENTATION * parts["mask_loss"]
+        parts["loss"] = parts["class_loss"] + SEGMENTATION_WEIGHT * parts["mask_loss"]
         parts["loss"] = parts["loss"] + self.options.map_weight * parts["map_loss"]
         if self.options.self_training:
             parts["self_loss"] = torch.zeros_like(parts["loss"])
-            if believed is not None:
-                parts["self_loss"] = mask_losses(out["masks"][count:], out["scores"][count:], believed[1], kind)["loss"]
-            weight = SELF_TRAINING * ramp(self.scheduler.last_epoch, self.steps)
+            if pseudo_labels is not None:
+                pseudo = mask_losses(out["masks"][count:], out["scores"][count:], pseudo_labels[1], kind)
+                parts["self_loss"] = pseudo["loss"]
+            weight = SELF_TRAINING_WEIGHT * sigmoid_ramp_up(self.scheduler.last_epoch, self.steps)
             parts["loss"] = parts["loss"] + weight * parts["self_loss"]
         return parts
 
-    def _shown(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """What the classifier sees, changed at random: slices with image-level labels (B, 1, S, S), and those whose
-        masks teach its map, (L, 1, S, S) with classes (L, S, S)."""
-        shown, pointed = Slices(batch.images, None), batch.labelled
-        assert pointed.labels is not None
+    def _classifier_inputs(self, batch: MixBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """The classifier's augmented inputs: slices with image-level labels (B, 1, S, S), and those whose masks train
+        its map, (L, 1, S, S) with classes (L, S, S)."""
+        classified, map_slices = Slices(batch.images, None), batch.labelled
+        assert map_slices.labels is not None
         if not self.options.map_weight:
-            pointed = Slices(pointed.images[:0], pointed.labels[:0])
+            map_slices = Slices(map_slices.images[:0], map_slices.labels[:0])
         if self.augment is not None:
-            shown, pointed = (self.augment(slices) if len(slices.images) else slices for slices in (shown, pointed))
-        assert pointed.labels is not None
-        return shown.images, pointed.images, pointed.labels
+            classified, map_slices = (
+                self.augment(slices) if len(slices.images) else slices for slices in (classified, map_slices)
+            )
+        assert map_slices.labels is not None
+        return classified.images, map_slices.images, map_slices.labels
 
-    def _ask(self, batch: Batch) -> tuple[PromptBatch, Tensor]:
-        """One prompt about each labelled slice, for one of its organs, and the organ's mask (N, S, S)."""
+    def _make_prompts(self, batch: MixBatch) -> tuple[PromptBatch, Tensor]:
+        """One prompt for each labelled slice, for one of its organs, and the organ's mask (N, S, S)."""
         labels = batch.labelled.labels
         assert labels is not None
         count, device = len(labels), labels.device
@@ -186,43 +193,45 @@ class MixTask(TrainingTask):
         there = (labels[:, None] == classes[:, None, None]).any(dim=3).any(dim=2).float()
         organs = torch.multinomial(there.cpu(), 1)[:, 0].to(device)
         targets = labels == (organs + 1)[:, None, None]
-        taught = torch.rand(count).to(device) < TAUGHT
+        use_mask_box = torch.rand(count).to(device) < MASK_BOX_SHARE
         maps = None if batch.maps is None else batch.maps[-count:]
-        return PromptBatch(batch.labelled.images, organs, self._moved(targets), taught, maps), targets
+        return PromptBatch(batch.labelled.images, organs, self._draw_boxes(targets), use_mask_box, maps), targets
 
-    def _moved(self, masks: Tensor) -> Tensor:
+    def _draw_boxes(self, masks: Tensor) -> Tensor:
+        """Boxes (N, 4) around the masks, randomly expanded."""
         boxes, _ = boxes_of_masks(masks)
-        return moved_outward(boxes, masks.shape[-1], torch.rand(boxes.shape).to(boxes.device))
+        return expand_boxes(boxes, masks.shape[-1], torch.rand(boxes.shape).to(boxes.device))
 
-    def _believed(self, batch: Batch) -> tuple[PromptBatch, Tensor] | None:
-        """What the model is sure of in slices whose masks are not learned from, as prompts and masks; at most as many
-        as there are labelled slices, to keep the memory of a step bounded."""
+    def _pseudo_labels(self, batch: MixBatch) -> tuple[PromptBatch, Tensor] | None:
+        """Confident masks of slices whose masks are not used, with their prompts; at most as many as labelled slices,
+        to bound the memory of a step."""
         with autocast(self.options.precision, batch.images.device):
             maps = batch.maps
             found = self.mix.find(batch.images, None if maps is None else lambda wanted: maps[wanted])
         logits, scores = found.best()
-        sure = (scores > SURE) & (found.present[found.slices, found.organs] > SURE)
-        sure &= (logits > 0).flatten(1).any(dim=1) & batch.free[found.slices]
-        chosen = torch.nonzero(sure)[: len(batch.labelled.images), 0]
+        confident = (scores > CONFIDENT) & (found.present[found.slices, found.organs] > CONFIDENT)
+        confident &= (logits > 0).flatten(1).any(dim=1) & batch.without_mask[found.slices]
+        chosen = torch.nonzero(confident)[: len(batch.labelled.images), 0]
         if len(chosen) == 0:
             return None
         slices, targets = found.slices[chosen], logits[chosen] > 0
-        taught = torch.ones(len(chosen), dtype=torch.bool, device=slices.device)
-        mine = None if maps is None else maps[slices]
-        return PromptBatch(batch.images[slices], found.organs[chosen], self._moved(targets), taught, mine), targets
+        use_mask_box = torch.ones(len(chosen), dtype=torch.bool, device=slices.device)
+        encoded = None if maps is None else maps[slices]
+        boxes = self._draw_boxes(targets)
+        return PromptBatch(batch.images[slices], found.organs[chosen], boxes, use_mask_box, encoded), targets
 
     def validate(self) -> dict[str, float]:
         """Dice per volume and figures of the classifier on the validation patients."""
-        return self.validation.judge(self.mix)
+        return self.validation.evaluate(self.mix)
 
 
-def _new_and_brought(model: MixModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """What starts from nothing; and what the base model brought, with its LoRA."""
-    new = {*model.classifier.parameters(), model.branch.share}
-    brought = [p for p in model.branch.parameters() if p.requires_grad and p not in new]
-    return [p for p in model.parameters() if p in new], brought
+def _split_parameters(model: MixModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters that start from random values or zero; and those of the base model, with its LoRA."""
+    from_scratch = {*model.classifier.parameters(), model.branch.share}
+    from_base = [p for p in model.branch.parameters() if p.requires_grad and p not in from_scratch]
+    return [p for p in model.parameters() if p in from_scratch], from_base
 
 
-def _joined(one: PromptBatch, other: PromptBatch) -> PromptBatch:
+def _concatenate_prompts(one: PromptBatch, other: PromptBatch) -> PromptBatch:
     pairs = zip(one, other, strict=True)
     return PromptBatch(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))  # type: ignore[arg-type]

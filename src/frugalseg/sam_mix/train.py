@@ -1,4 +1,4 @@
-"""`frugalseg sam-mix train`: a classifier from image-level labels, a SAM from a few masks."""
+"""`frugalseg sam-mix train`: train a classifier on image-level labels and a SAM on a few masks."""
 
 from __future__ import annotations
 
@@ -27,29 +27,35 @@ from frugalseg.options import Keep, SamMixTrainOptions
 from frugalseg.promptable.load import resolve_name
 from frugalseg.records.model import BaseModel, FocalLoss, SamMixAnnotation, SamMixRecord, SamMixSettings
 from frugalseg.records.split import Split
-from frugalseg.sam_mix.branch import trained_parts
-from frugalseg.sam_mix.checkpoint import build, save_mix
+from frugalseg.sam_mix.branch import count_trained_parameters
+from frugalseg.sam_mix.checkpoint import build_mix_model, save_mix
 from frugalseg.sam_mix.classifier import balanced_alpha
 from frugalseg.sam_mix.features import Features
 from frugalseg.sam_mix.model import MixModel
-from frugalseg.sam_mix.task import MixTask, TrainingSet
-from frugalseg.segmentation.labels import masks_used, nothing_chosen, open_labelled, tell_kept, validation_rows
+from frugalseg.sam_mix.task import MixTask, MixTrainingSet
+from frugalseg.segmentation.labels import (
+    keep_everything,
+    make_annotation_use,
+    open_labelled,
+    report_kept,
+    validation_rows,
+)
 from frugalseg.segmentation.record import scan_roles
 from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-KEEP: tuple[Keep, ...] = ("all", "largest", "core")
+KEEP_CHOICES: tuple[Keep, ...] = ("all", "largest", "core")
 
 
 @with_threads
 def sam_mix_train(options: SamMixTrainOptions) -> RunFolder:
-    """Train both branches and leave them in `options.out`.
+    """Train both branches and save them in `options.out`.
 
     Raises:
         StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say, before any training.
-        InterruptedRunError: stopped by the person; resumable.
+        InterruptedRunError: stopped by the user; can be resumed.
     """
     return run_training(SamMixTraining.open(options))
 
@@ -62,26 +68,26 @@ class SamMixTraining:
     store: SliceStore
     split: Split
     source: SliceSource
-    training: TrainingSet
+    training: MixTrainingSet
     fabric: Fabric
     model: MixModel
     command: str = "sam-mix train"
 
     @classmethod
     def open(cls, options: SamMixTrainOptions) -> SamMixTraining:
-        """Open and check everything that is given."""
+        """Open and check all inputs."""
         options = replace(options, base=resolve_name(options.base))
         check_out(options.out)
         store, budget, split = open_labelled(options)
         fabric = make_fabric(options.device, options.precision)
         if fabric.world_size > 1:
             raise OptionError("SAM-Mix trains in one process", "start it without torchrun")
-        training = training_set(store, split, options, budget)
-        rows = np.concatenate([training.taught, training.labelled, validation_rows(store, split)])
+        training = select_training_set(store, split, options, budget)
+        rows = np.concatenate([training.image_labelled_rows, training.labelled, validation_rows(store, split)])
         source = SliceSource(store, fabric.device, with_labels=True, rows=rows)
         torch.manual_seed(options.seed)
-        # A base model that does not fit is reported before the folder is taken.
-        model = build(_settings(options, store), options.base, fabric.device)
+        # Before the folder is claimed: raises for a base model that does not fit.
+        model = build_mix_model(_mix_settings(options, store), options.base, fabric.device)
         return cls(options, store, split, source, training, fabric, model)
 
     def identity(self) -> dict[str, str]:
@@ -91,22 +97,22 @@ class SamMixTraining:
     def learn(self, run: RunFolder) -> None:
         """Train and save."""
         options, model, training = self.options, self.model, self.training
-        brought = {name: value.clone() for name, value in model.branch.state_dict().items()}
+        base_state = {name: value.clone() for name, value in model.branch.state_dict().items()}
         features = self.features(options, model, run) if options.adapt == "decoder" else None
         task = MixTask(options, model, self.store, self.split, self.source, training, features)
-        told = trained_parts(model.branch)
+        counts = count_trained_parameters(model.branch)
         say(
-            f"SAM-Mix on {pluralize(len(training.taught), 'slice')} with image-level labels and "
+            f"SAM-Mix on {pluralize(len(training.image_labelled_rows), 'slice')} with image-level labels and "
             f"{pluralize(len(training.labelled), 'mask')} ({Budget.parse(options.budget).in_words}, "
             f"draw {options.label_draw}); {model.branch.name}, trained: "
-            + ", ".join(f"{part} {count:,}" for part, count in told.items())
+            + ", ".join(f"{part} {count:,}" for part, count in counts.items())
             + f"; {pluralize(task.steps, 'step')}"
         )
         plan = TrainingPlan(task.steps, task.interval, options.seed, None, options.checkpoint_minutes)
-        train_and_save(task, plan, self.fabric, run, lambda: self._save(run, task, brought))
+        train_and_save(task, plan, self.fabric, run, lambda: self._save(run, task, base_state))
 
     def features(self, options: SamMixTrainOptions, model: MixModel, run: RunFolder) -> Features:
-        """The frozen encoder's maps, computed when first needed."""
+        """Cache of the frozen encoder's maps, computed at first use."""
 
         @torch.inference_mode()
         def encode(row: int) -> Tensor:
@@ -115,51 +121,51 @@ class SamMixTraining:
 
         return Features(encode, len(self.store.slices), run.path)
 
-    def _save(self, run: RunFolder, task: MixTask, brought: Mapping[str, Tensor]) -> None:
-        """Write the best model, as near to the base as validation patients want it, and what is known of it."""
+    def _save(self, run: RunFolder, task: MixTask, base_state: Mapping[str, Tensor]) -> None:
+        """Save the best model, interpolated towards the base as the validation patients choose, with its record."""
         best = load_best(run, task, task.steps)
         task.mix.eval()
-        way = 1.0
+        factor = 1.0
         if best.score is None:
-            keep = nothing_chosen(self.store.targets)
+            keep = keep_everything(self.store.targets)
         else:
-            way, dice = task.validation.go_back(task.mix, brought, best.score)
+            factor, dice = task.validation.interpolate_to_base(task.mix, base_state, best.score)
             best = replace(best, score=dice)
-            say(f"from the base's weights to the learned ones: {way:.0%} of the way")
-            keep = task.validation.worth_keeping(task.mix, KEEP)
-            tell_kept(keep)
-        save_mix(run.path, task.mix, self._record(task, keep, best, way))
+            say(f"weights interpolated between the base model (0%) and the trained one (100%): {factor:.0%}")
+            keep = task.validation.choose_keep(task.mix, KEEP_CHOICES)
+            report_kept(keep)
+        save_mix(run.path, task.mix, self._record(task, keep, best, factor))
 
-    def _record(self, task: MixTask, keep: dict[str, Keep], best: BestStep, way: float) -> SamMixRecord:
-        """What predicting with the model and judging it needs to know."""
+    def _record(self, task: MixTask, keep: dict[str, Keep], best: BestStep, factor: float) -> SamMixRecord:
+        """The record of the model, for prediction and evaluation."""
         options, store, training, branch = self.options, self.store, self.training, task.mix.branch
-        used, seen = (set(store.slices.loc[rows, "case"]) for rows in (training.labelled, training.taught))
+        used, seen = (set(store.slices.loc[rows, "case"]) for rows in (training.labelled, training.image_labelled_rows))
         classifier = sum(p.numel() for p in task.mix.classifier.parameters())
         return SamMixRecord(
             version=__version__,
             base=BaseModel(options.base, branch.name, branch.signature),
-            settings=_settings(options, store),
-            trained={"classifier": classifier, **trained_parts(branch)},
+            settings=_mix_settings(options, store),
+            trained={"classifier": classifier, **count_trained_parameters(branch)},
             parameters=sum(p.numel() for p in task.mix.parameters()),
             targets=store.targets,
             preprocessing=store.preprocessing,
             keep=keep,
-            way_from_base=way,
+            way_from_base=factor,
             share_of_map=None if branch.share is None else float(branch.share.detach()),
             step=best.step,
             validation_dice=best.score,
             focal=FocalLoss(dict(zip(store.targets, training.alpha, strict=True)), options.focal_gamma),
             annotation=SamMixAnnotation(
-                **asdict(masks_used(options, store, training.labelled, task.validation.cases)),
-                organ_present_labels=len(training.taught),
+                **asdict(make_annotation_use(options, store, training.labelled, task.validation.cases)),
+                organ_present_labels=len(training.image_labelled_rows),
                 organ_present_scans=len(seen),
             ),
             scans=scan_roles(store, self.split, used, store.fingerprints_of_cases(seen)),
         )
 
 
-def _settings(options: SamMixTrainOptions, store: SliceStore) -> SamMixSettings:
-    """What is needed to build the model again."""
+def _mix_settings(options: SamMixTrainOptions, store: SliceStore) -> SamMixSettings:
+    """The settings that build the model."""
     return SamMixSettings(
         adapt=options.adapt,
         rank=options.lora_rank,
@@ -171,24 +177,24 @@ def _settings(options: SamMixTrainOptions, store: SliceStore) -> SamMixSettings:
     )
 
 
-def training_set(store: SliceStore, split: Split, options: SamMixTrainOptions, budget: Budget) -> TrainingSet:
-    """The slices of the training patients that have image-level labels, and of these the masks of the budget.
+def select_training_set(store: SliceStore, split: Split, options: SamMixTrainOptions, budget: Budget) -> MixTrainingSet:
+    """The slices of the training patients with image-level labels, and those of them with masks of the budget.
 
     Raises:
-        SplitError: the budget asks for more than there is, or all slices show an organ, or none does.
+        SplitError: the budget exceeds the labels, or all slices show an organ, or none does.
     """
     usable = store.slices[store.is_middle(options.middle_fraction)]
     labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
     shows_something = store.slices.loc[labelled, store.presence_columns].any(axis=1).to_numpy()
-    labelled = labelled[shows_something]  # a scan's empty slices have no mask to learn from
-    taught = usable[usable["labelled"] & usable["patient"].isin(split.train)]
+    labelled = labelled[shows_something]  # an empty slice has no mask to learn from
+    image_labelled = usable[usable["labelled"] & usable["patient"].isin(split.train)]
     alpha = []
     for organ in store.targets:
-        column = taught[presence_column(organ)]
+        column = image_labelled[presence_column(organ)]
         if column.all() or not column.any():
             which = "all" if column.all() else "none"
             raise SplitError(
-                f"{which} of the {len(taught)} training slices {'show' if which == 'all' else 'shows'} {organ}: "
+                f"{which} of the {len(column)} training slices {'show' if which == 'all' else 'shows'} {organ}: "
                 "a classifier needs slices with and without it",
                 "train on whole scans (--middle-fraction 1), or on scans that reach beyond the organ"
                 if which == "all"
@@ -196,8 +202,8 @@ def training_set(store: SliceStore, split: Split, options: SamMixTrainOptions, b
             )
         if not store.slices.loc[labelled, presence_column(organ)].any():
             warnings.warn(
-                f"no mask of the budget shows {organ}: the SAM branch learns it from other organs alone", stacklevel=2
+                f"no mask of the budget shows {organ}: the SAM branch is trained on other organs only", stacklevel=2
             )
         share = float(column.mean())
         alpha.append(balanced_alpha(share) if options.focal_alpha is None else options.focal_alpha)
-    return TrainingSet(taught.index.to_numpy(np.int64), labelled, tuple(alpha))
+    return MixTrainingSet(image_labelled.index.to_numpy(np.int64), labelled, tuple(alpha))

@@ -1,4 +1,4 @@
-"""Masks and presence on the validation patients: they choose the model, they are no result."""
+"""Masks and organ presence on the validation patients: for choosing the model, not results."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
 from frugalseg.options import Precision
-from frugalseg.sam_mix.evaluate import presence_figures
+from frugalseg.sam_mix.evaluate import detection_figures
 from frugalseg.sam_mix.features import Features
 from frugalseg.sam_mix.model import Maps, MixModel
 from frugalseg.segmentation.validate import ValidationSet
 
-CHUNK = 8
-WAYS = (0.75, 0.5, 0.25)
-"""How far the branch may go from the base's weights to the learned ones, other than all the way."""
+SLICES_AT_ONCE = 8
+INTERPOLATION_FACTORS = (0.75, 0.5, 0.25)
+"""Candidate interpolation factors from the base's weights (0) to the trained ones (1), besides 1."""
 
 
 @dataclass(frozen=True)
 class MixValidation(ValidationSet):
-    """The labelled volumes of the validation patients, prompted by the classifier alone.
+    """The labelled volumes of the validation patients, prompted by the classifier only.
 
     Attributes:
-        features: maps of the frozen encoder by row, or None where the encoder changes.
+        features: maps of the frozen encoder by row, or None where the encoder is trained.
     """
 
     features: Features | None = None
 
     @classmethod
-    def around(
+    def with_features(
         cls,
         store: SliceStore,
         patients: tuple[str, ...],
@@ -44,78 +44,80 @@ class MixValidation(ValidationSet):
         features: Features | None,
     ) -> MixValidation:
         """All labelled scans of `patients`."""
-        plain = ValidationSet.of(store, patients, source, precision)
+        plain = ValidationSet.from_store(store, patients, source, precision)
         return cls(store, source, plain.cases, precision, features)
 
     @torch.inference_mode()
     def predict(self, model: nn.Module, case: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         """Predicted and reference classes of one volume, (Z, S, S)."""
-        predicted, reference, _ = self._look(model, case)
+        predicted, reference, _ = self._predict_all(model, case)
         return predicted, reference
 
-    def judge(self, model: MixModel) -> dict[str, float]:
-        """Dice per volume as `ValidationSet.dice` has it, and for each organ how well its slices are detected."""
-        looks = [self._look(model, case) for case in self.pluralize("validation")]
-        if not looks:
+    def evaluate(self, model: MixModel) -> dict[str, float]:
+        """Dice per volume as in `ValidationSet.dice`, and for each organ how well its slices are detected."""
+        predictions = [self._predict_all(model, case) for case in self._iterate_cases("validation")]
+        if not predictions:
             return {}
-        table = [self._dice(predicted, reference) for predicted, reference, _ in looks]
+        table = [self._dice(predicted, reference) for predicted, reference, _ in predictions]
         figures = self._means(np.array(table, dtype=float).reshape(-1, len(self.store.targets)))
-        probabilities = np.concatenate([p for _, _, p in looks])
+        probabilities = np.concatenate([p for _, _, p in predictions])
         for i, organ in enumerate(self.store.targets):
-            shown = np.concatenate([(reference == i + 1).any(axis=(1, 2)) for _, reference, _ in looks])
-            told = presence_figures(probabilities[:, i], shown)
+            present = np.concatenate([(reference == i + 1).any(axis=(1, 2)) for _, reference, _ in predictions])
+            detection = detection_figures(probabilities[:, i], present)
             for name in ("auroc", "accuracy", "sensitivity", "specificity"):
-                value = told[name]
+                value = detection[name]
                 if value is not None:
                     figures[f"{name}_{organ}"] = float(value)
         return figures
 
-    def go_back(self, model: MixModel, brought: Mapping[str, Tensor], score: float) -> tuple[float, float]:
-        """Leave the branch where Dice is highest on the straight line from the base's weights to the learned ones.
+    def interpolate_to_base(
+        self, model: MixModel, base_state: Mapping[str, Tensor], score: float
+    ) -> tuple[float, float]:
+        """Set the branch to the interpolation of the base's and the trained weights with the highest Dice.
 
-        With few masks a decoder overfits to their scans; interpolating back preserves what the base
-        knew of all others (WiSE-FT, arXiv 2109.01903, eq. 1). LoRA's change B·A starts at B = 0, and B alone goes back.
+        With few masks a decoder overfits to their scans; interpolation towards the base preserves its generalisation
+        (WiSE-FT, arXiv 2109.01903, eq. 1). LoRA's change B·A starts at B = 0, so only B is interpolated.
 
         Args:
             model: trained; its branch is changed.
-            brought: `model.branch.state_dict()` from before the training.
-            score: the Dice of the model as it is.
+            base_state: `model.branch.state_dict()` from before the training.
+            score: the Dice of the trained model.
 
         Returns:
-            how far it went, 1 or one of `WAYS`, and the Dice there.
+            the factor, 1 or one of `INTERPOLATION_FACTORS`, and its Dice.
         """
         learned = {name: value.clone() for name, value in model.branch.state_dict().items()}
 
-        def go(way: float) -> None:
-            start = {name: learned[name] if "lora_A" in name else brought[name] for name in learned}
-            model.branch.load_state_dict({name: torch.lerp(start[name], learned[name], way) for name in learned})
+        def move_to(factor: float) -> None:
+            start = {name: learned[name] if "lora_A" in name else base_state[name] for name in learned}
+            model.branch.load_state_dict({name: torch.lerp(start[name], learned[name], factor) for name in learned})
 
         scores = {1.0: score}
-        for way in WAYS:
-            go(way)
-            scores[way] = self.judge(model)["score"]
+        for factor in INTERPOLATION_FACTORS:
+            move_to(factor)
+            scores[factor] = self.evaluate(model)["score"]
         best = max(scores, key=scores.__getitem__)
-        go(best)
+        move_to(best)
         return best, scores[best]
 
     @torch.inference_mode()
-    def _look(
+    def _predict_all(
         self, model: nn.Module, case: str
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
         """Predicted and reference classes of one volume, and the probability of each organ in each slice (Z, K)."""
         assert isinstance(model, MixModel)
         predicted, reference, present = [], [], []
-        for rows in torch.split(self.cases[case], CHUNK):
+        for rows in torch.split(self.cases[case], SLICES_AT_ONCE):
             batch = self.source.gather(rows)
             assert batch.labels is not None
             with autocast(self.precision, self.source.device):
-                found = model.find(batch.images, None if self.features is None else self._kept(rows))
+                found = model.find(batch.images, None if self.features is None else self._cached_maps(rows))
             predicted.append(found.classes().cpu().numpy())
             reference.append(batch.labels.cpu().numpy())
             present.append(found.present.double().cpu().numpy())
         return np.concatenate(predicted), np.concatenate(reference), np.concatenate(present)
 
-    def _kept(self, rows: Tensor) -> Maps:
+    def _cached_maps(self, rows: Tensor) -> Maps:
         features, device = self.features, self.source.device
         assert features is not None
         return lambda wanted: features(rows[wanted.cpu()]).to(device)

@@ -1,4 +1,4 @@
-"""A network together with the moving average of its weights."""
+"""A network with the exponential moving average (EMA) of its weights."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 class EMAModel(nn.Module):
     """θ' ← d θ' + (1 − d) θ after every step (mean teacher, arXiv 1703.01780, eq. 2).
 
-    The average stands on a flatter place than the last step and is the better model where steps are noisy. It is part
-    of this module's state, so a checkpoint holds it.
+    The average lies in a flatter region of the loss than the last step, and is the better model where steps are noisy.
+    It is part of this module's state, and so of checkpoints.
 
     Attributes:
-        network: what is trained.
+        network: the trained network.
         decay: d, in (0, 1).
     """
 
@@ -27,22 +27,22 @@ class EMAModel(nn.Module):
 
     @property
     def average(self) -> nn.Module:
-        """The network with averaged weights; it is never trained, so dropout and batch norms stay still."""
+        """The network with averaged weights, always in evaluation mode."""
         module: nn.Module = self._averaged.module
         return module
 
     def train(self, mode: bool = True) -> EMAModel:
-        """Training or evaluation mode of the network; the average stays in evaluation."""
+        """Set training or evaluation mode of the network; the average stays in evaluation mode."""
         super().train(mode)
         self._averaged.eval()
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the trained network says."""
+        """Logits of the trained network."""
         logits: Tensor = self.network(x)
         return logits
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the average towards the network; the first time it becomes the network."""
+        """Update the average; the first update copies the network."""
         self._averaged.update_parameters(self.network)

@@ -1,7 +1,7 @@
-"""`frugalseg finetune`: train a segmentation model from a few labels, and from unlabelled scans too where asked.
+"""`frugalseg finetune`: train a segmentation model from a few labels, and optionally from unlabelled scans.
 
-Self-training is several trainings in a row, each a run folder of its own: `rounds/0` learns from the labels alone,
-and every later one also from what the one before it makes of the unlabelled slices. The last one is the run itself.
+Self-training is a sequence of trainings, each with its own run folder: `rounds/0` learns from the labels only, each
+later one also from the pseudo-labels of the one before. The last one is the run itself.
 """
 
 from __future__ import annotations
@@ -32,12 +32,18 @@ from frugalseg.models.saved import WEIGHTS, load_encoder, read_network_record, s
 from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
-from frugalseg.segmentation.labels import masks_used, nothing_chosen, open_labelled, tell_kept, validation_rows
+from frugalseg.segmentation.labels import (
+    keep_everything,
+    make_annotation_use,
+    open_labelled,
+    report_kept,
+    validation_rows,
+)
 from frugalseg.segmentation.model import load_segmenter
-from frugalseg.segmentation.presets import Preset, chosen_preset
-from frugalseg.segmentation.pseudo import MaskRefiner, Unlabelled, pseudo_label
+from frugalseg.segmentation.presets import Preset, resolve_preset
+from frugalseg.segmentation.pseudo import MaskRefiner, UnlabelledSlices, make_pseudo_labels
 from frugalseg.segmentation.record import check_encoder, scan_roles
-from frugalseg.segmentation.task import FinetuneTask, TrainingSet
+from frugalseg.segmentation.task import FinetuneTask, FinetuneTrainingSet
 from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
@@ -46,15 +52,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FineTuning:
-    """A fine-tuning with everything that its rounds share; `engine.training.run_training` carries it out.
+    """A fine-tuning with what its rounds share; `engine.training.run_training` runs it.
 
     Attributes:
-        options: what was asked for; without self-training where there is nothing unlabelled for a preset's.
+        options: of the command; `--preset best` without unlabelled slices becomes `robust`.
         labelled: rows whose masks may be used.
         unlabelled: the other rows of the training patients.
-        backbone: the encoder's, or the one asked for.
+        backbone: the encoder's, or that of the options.
         encoder: model.json of the pre-training run, or None.
-        refiner: refines pseudo-labels; needed where the options ask for it.
+        refiner: refines pseudo-labels; required where `options.refine` is given.
     """
 
     options: FinetuneOptions
@@ -72,7 +78,7 @@ class FineTuning:
 
     @classmethod
     def open(cls, options: FinetuneOptions) -> FineTuning:
-        """Open and check everything that is given.
+        """Open and check all inputs.
 
         Raises:
             StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say.
@@ -86,7 +92,7 @@ class FineTuning:
                 f"--backbone {options.backbone}: the encoder is one of {encoder.backbone}", "leave out --backbone"
             )
         fabric = make_fabric(options.device, options.precision)
-        preset = chosen_preset(options, encoder.context if encoder else None)
+        preset = resolve_preset(options, encoder.context if encoder else None)
         usable = store.slices[store.is_middle(options.middle_fraction)]
         labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
@@ -94,10 +100,10 @@ class FineTuning:
         if options.preset == "best" and options.semi is None and len(unlabelled) == 0:
             say(
                 "--preset best: every slice of the training patients is labelled and used, so there is nothing "
-                "unlabelled to learn from; this is trained as --preset robust"
+                "unlabelled to learn from; training with --preset robust"
             )
             options = replace(options, preset="robust", rounds=None, refine=None)
-            preset = chosen_preset(options, encoder.context if encoder else None)
+            preset = resolve_preset(options, encoder.context if encoder else None)
         elif preset.semi != "none" and len(unlabelled) == 0:
             warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
         trained = labelled if preset.semi == "none" else others
@@ -105,8 +111,8 @@ class FineTuning:
         source = SliceSource(store, fabric.device, with_labels=True, rows=rows, context=preset.context)
         backbone = encoder.backbone if encoder else options.backbone
         training = cls(options, preset, store, split, source, labelled, unlabelled, backbone, encoder, fabric)
-        training.start_network(options)  # weights that do not fit are told before the folder is taken
-        return replace(training, options=_resumable(options))
+        training.build_network(options)  # raises for weights that do not fit, before the folder is claimed
+        return replace(training, options=_resume_rounds(options))
 
     def identity(self) -> dict[str, str]:
         """Hashes of the store, the split and the encoder."""
@@ -116,13 +122,13 @@ class FineTuning:
         return data
 
     def learn(self, run: RunFolder) -> None:
-        """Train, in several rounds where a model teaches the next, and save."""
-        assert self.options.refine is None or self.refiner is not None, "pseudo-labels are to be refined"
+        """Train, in several rounds for self-training, and save."""
+        assert self.options.refine is None or self.refiner is not None, "options.refine needs a refiner"
         rounds = self.preset.semi == "self-training" and len(self.unlabelled) > 0
         self.train(self.options, run, self.train_teacher(self.options) if rounds else None)
 
     def train_teacher(self, options: FinetuneOptions) -> RunFolder | None:
-        """The rounds of a self-training before the last, each taught by the one before; returns the last of them."""
+        """Run all rounds of a self-training but the last; returns the last of these, or None."""
         teacher: RunFolder | None = None
         rounds = self.preset.rounds
         for n in range(rounds):
@@ -134,38 +140,38 @@ class FineTuning:
                 refine=options.refine if n else None,
                 resume="auto",
             )
-            say(f"round {n} of {rounds}: {'the labels alone' if teacher is None else 'with pseudo-labels'}")
+            say(f"round {n} of {rounds}: {'labels only' if teacher is None else 'with pseudo-labels'}")
             with RunFolder.claim(self.command, earlier, self.fabric, self.identity()) as stage:
                 if not stage.finished:
                     self.train(earlier, stage, teacher)
             teacher = stage
-        say(f"round {rounds} of {rounds}: the model to keep")
+        say(f"round {rounds} of {rounds}: the final model")
         return teacher
 
     def train(self, options: FinetuneOptions, run: RunFolder, teacher: RunFolder | None) -> None:
-        """One training, from the labels and what `teacher` makes of the rest."""
-        preset = chosen_preset(options, self.encoder.context if self.encoder else None)
-        training = TrainingSet(self.labelled, self._unlabelled(options, preset, teacher))
+        """One training, from the labels and the pseudo-labels of `teacher`."""
+        preset = resolve_preset(options, self.encoder.context if self.encoder else None)
+        training = FinetuneTrainingSet(self.labelled, self._label_unlabelled(options, preset, teacher))
         torch.manual_seed(options.seed)
-        network, published = self.start_network(options)
+        network, published = self.build_network(options)
         task = FinetuneTask(options, preset, network, self.store, self.split, self.source, training)
         scans = int(self.store.slices.loc[self.labelled, "case"].nunique())
-        beside = f" and {pluralize(len(self.unlabelled), 'unlabelled one')}" if training.unlabelled is not None else ""
+        others = "" if training.unlabelled is None else f" and {pluralize(len(self.unlabelled), 'unlabelled one')}"
         say(
             f"fine-tuning on {pluralize(len(self.labelled), 'labelled slice')} of {pluralize(scans, 'scan')} "
-            f"({Budget.parse(options.budget).in_words}, draw {options.label_draw}){beside}: "
+            f"({Budget.parse(options.budget).in_words}, draw {options.label_draw}){others}: "
             f"{pluralize(task.steps, 'step')} of {pluralize(options.batch_size, 'slice')}"
         )
         plan = TrainingPlan(task.steps, task.interval, options.seed, preset.clip, options.checkpoint_minutes)
         train_and_save(task, plan, self.fabric, run, lambda: self._save(run, options, task, published))
 
-    def start_network(self, options: FinetuneOptions) -> tuple[Segmenter, PublishedWeights | None]:
-        """The network to start from, and where published weights came from.
+    def build_network(self, options: FinetuneOptions) -> tuple[Segmenter, PublishedWeights | None]:
+        """The initial network, and the record of published weights if it has any.
 
         Raises:
             RunError, OptionError: an encoder or published weights that do not fit the network.
         """
-        preset = chosen_preset(options, self.encoder.context if self.encoder else None)
+        preset = resolve_preset(options, self.encoder.context if self.encoder else None)
         norm = choose_norm(self.backbone, options.norm, preset.norm)
         classes, inputs = len(self.store.targets), input_channels(preset.context)
         network = build_segmenter(self.backbone, classes, norm, preset.dropout, inputs=inputs)
@@ -177,34 +183,36 @@ class FineTuning:
             return network, load_published(network.encoder, self.backbone, options.weights)
         return network, None
 
-    def _unlabelled(self, options: FinetuneOptions, preset: Preset, teacher: RunFolder | None) -> Unlabelled | None:
+    def _label_unlabelled(
+        self, options: FinetuneOptions, preset: Preset, teacher: RunFolder | None
+    ) -> UnlabelledSlices | None:
         if preset.semi == "none" or len(self.unlabelled) == 0:
             return None
         if teacher is None:
-            return Unlabelled(self.unlabelled)
+            return UnlabelledSlices(self.unlabelled)
         record = read_network_record(SegmenterRecord, teacher.path)
         model = load_segmenter(teacher.path, record)
         keep = [record.keep[organ] for organ in record.targets]
-        anew = "" if self.refiner is None else f", refined by {options.refine}"
-        say(f"labelling {pluralize(len(self.unlabelled), 'slice')} with {teacher.path}{anew}")
+        refined = "" if self.refiner is None else f", refined by {options.refine}"
+        say(f"labelling {pluralize(len(self.unlabelled), 'slice')} with {teacher.path}{refined}")
         model = model.to(self.source.device)
-        return pseudo_label(
+        return make_pseudo_labels(
             *(model, self.store, self.source, self.unlabelled, keep, options.precision, options.out, self.refiner)
         )
 
     def _save(
         self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: PublishedWeights | None
     ) -> None:
-        """Write the best model, and with it what predicting and judging it needs to know."""
+        """Save the best model with its record."""
         best = load_best(run, task, task.steps)
-        task.judged.eval()
+        task.evaluated_model.eval()
         if best.score is None:
-            keep = nothing_chosen(self.store.targets)
+            keep = keep_everything(self.store.targets)
         else:
-            keep = task.validation.worth_keeping(task.judged, task.preset.keep)
+            keep = task.validation.choose_keep(task.evaluated_model, task.preset.keep)
             if len(task.preset.keep) > 1:
-                tell_kept(keep)
-        save_model(run.path, task.judged, self._record(options, task, published, keep, best))
+                report_kept(keep)
+        save_model(run.path, task.evaluated_model, self._record(options, task, published, keep, best))
 
     def _record(
         self,
@@ -214,7 +222,7 @@ class FineTuning:
         keep: dict[str, Keep],
         best: BestStep,
     ) -> SegmenterRecord:
-        """What predicting with the model and judging it needs to know."""
+        """The record of the model, for prediction and evaluation."""
         semi = task.training.unlabelled is not None
         unseen = set(self.store.slices.loc[self.unlabelled, "case"]) if semi else set()
         seen = set(self.encoder.fingerprints if self.encoder else ()) | self.store.fingerprints_of_cases(unseen)
@@ -225,7 +233,7 @@ class FineTuning:
             norm=choose_norm(self.backbone, options.norm, task.preset.norm),
             context=task.preset.context,
             published_weights=published or (self.encoder.published_weights if self.encoder else None),
-            parameters=sum(p.numel() for p in task.judged.parameters()),
+            parameters=sum(p.numel() for p in task.evaluated_model.parameters()),
             targets=self.store.targets,
             preprocessing=self.store.preprocessing,
             keep=keep,
@@ -233,7 +241,7 @@ class FineTuning:
             validation_dice=best.score,
             pseudo_labels_refined_by=self.refiner.record if self.refiner and semi else None,
             annotation=SegmenterAnnotation(
-                **asdict(masks_used(options, self.store, self.labelled, task.validation.cases)),
+                **asdict(make_annotation_use(options, self.store, self.labelled, task.validation.cases)),
                 unlabelled_slices=len(self.unlabelled) if semi else 0,
                 unlabelled_scans=len(unseen),
                 pretraining=self.encoder.annotation if self.encoder else None,
@@ -242,7 +250,7 @@ class FineTuning:
         )
 
 
-def _resumable(options: FinetuneOptions) -> FinetuneOptions:
-    """A self-training stopped in an early round has a checkpoint there, and none of its own to be resumed from."""
+def _resume_rounds(options: FinetuneOptions) -> FinetuneOptions:
+    """Options to resume a self-training that was stopped in an early round: the run itself has no checkpoint yet."""
     begun = options.resume == "yes" and (options.out / "rounds").is_dir()
     return replace(options, resume="auto") if begun else options

@@ -1,4 +1,4 @@
-"""The labels that a training may use, and what its record tells of them: the same for every model that makes masks."""
+"""The labels that a training may use, and how its record counts them; for every model that predicts masks."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class LabelOptions(Protocol):
 
     @property
     def split(self) -> Path | None:
-        """Another split than the store's."""
+        """A split to use instead of the store's."""
 
     @property
     def budget(self) -> str:
-        """How many labels."""
+        """How many labels, see `dataset.budget`."""
 
     @property
     def label_draw(self) -> int:
-        """Which of them."""
+        """Number of the random draw of these labels."""
 
 
 def open_labelled(options: LabelOptions) -> tuple[SliceStore, Budget, Split]:
@@ -44,7 +44,7 @@ def open_labelled(options: LabelOptions) -> tuple[SliceStore, Budget, Split]:
 
     Raises:
         StoreError, SplitError: as their docstrings say.
-        OptionError: the store has no labels, or the budget is none.
+        OptionError: the store has no labels, or the budget is invalid.
     """
     store = SliceStore.open(options.data)
     if not store.targets:
@@ -53,34 +53,34 @@ def open_labelled(options: LabelOptions) -> tuple[SliceStore, Budget, Split]:
 
 
 def validation_rows(store: SliceStore, split: Split) -> npt.NDArray[np.int64]:
-    """All slices of the validation patients."""
+    """Rows of all slices of the validation patients."""
     return store.slices.index[store.slices["patient"].isin(split.validation)].to_numpy(np.int64)
 
 
-def nothing_chosen(targets: Iterable[str]) -> dict[str, Keep]:
-    """What is kept of each mask where no validation patient could choose; warns of it."""
+def keep_everything(targets: Iterable[str]) -> dict[str, Keep]:
+    """Post-processing without validation labels to choose it by: keep everything of each mask. Warns of it."""
     warnings.warn(
-        "no validation patient has labels of a target: the last step's model is kept, and nothing was chosen",
+        "no validation patient has labels of a target: the last step's model is saved, with no post-processing",
         stacklevel=3,
     )
     return dict.fromkeys(targets, "all")
 
 
-def tell_kept(keep: Mapping[str, Keep]) -> None:
-    """Say what validation patients chose to keep of each mask."""
-    say("keeping of each mask: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
+def report_kept(keep: Mapping[str, Keep]) -> None:
+    """Print which post-processing was chosen for each organ."""
+    say("chosen post-processing: " + ", ".join(f"{organ} {kept}" for organ, kept in keep.items()))
 
 
-def masks_used(
+def make_annotation_use(
     options: LabelOptions, store: SliceStore, labelled: npt.NDArray[np.int64], validation: Mapping[str, Sized]
 ) -> AnnotationUse:
-    """The masks that a training used, for its record.
+    """The counts of masks that a training used, for its record.
 
     Args:
         options: of the training.
         store: the slices.
         labelled: rows whose masks were trained on.
-        validation: case id → slices that the model was validated on.
+        validation: case id → rows of the slices that the model was validated on.
     """
     return AnnotationUse(
         budget=options.budget,

@@ -1,7 +1,8 @@
-"""Losses over logits in which the background stands at 0.
+"""Losses over logits in which the background's logit is 0.
 
-A network gives one logit a class, (B, C, H, W). The probabilities are the softmax over (0, logit 1, …, logit C):
-for one class exactly the sigmoid, for several a distribution without overlap. So one class and many are one case.
+A network gives one logit for each class, (B, C, H, W). The probabilities are the softmax over (0, logit 1, …, logit C):
+for one class exactly the sigmoid, for several a distribution over exclusive classes. Binary and multi-class
+segmentation are thus the same case.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ class Loss(Protocol):
         """The parts of the loss, and their sum."""
 
 
-def with_background(logits: Tensor) -> Tensor:
+def add_background(logits: Tensor) -> Tensor:
     """(B, C, H, W) → (B, C + 1, H, W) with the background's 0 in front, in float32."""
     return F.pad(logits.float(), (0, 0, 0, 0, 1, 0))
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """(B, C, H, W) logits → probabilities of the C classes, in [0, 1]; the background has the rest."""
-    return with_background(logits).softmax(dim=1)[:, 1:]
+    """(B, C, H, W) logits → probabilities of the C classes, in [0, 1]; the remainder to 1 is the background's."""
+    return add_background(logits).softmax(dim=1)[:, 1:]
 
 
 def make_loss(name: LossName) -> Loss:
@@ -37,8 +38,8 @@ def make_loss(name: LossName) -> Loss:
     their sum.
 
     dice_per_slice: Dice of each slice and class with 1 added to numerator and denominator, averaged; as PolyCL
-    was published (LossFunctions.py). An empty slice then pulls at every pixel.
-    dice_over_batch+ce: Dice of each class over all slices of the batch together, so empty slices do not count on
+    was published (LossFunctions.py). An empty slice then has a gradient at every pixel.
+    dice_over_batch+ce: Dice of each class over all slices of the batch together, so empty slices have no term of
     their own, plus cross-entropy (for one class, binary cross-entropy).
     ce: cross-entropy alone, as SuperCL was published.
     A pixel of weight w in [0, 1] counts as w pixels in every sum; without weights all count as one.
@@ -54,7 +55,7 @@ def make_loss(name: LossName) -> Loss:
             one_hot = F.one_hot(classes.long(), logits.shape[1] + 1).movedim(-1, 1)[:, 1:]
             parts["dice_loss"] = soft_dice_loss(probabilities(logits), one_hot, w.unsqueeze(1), over, smooth)
         if not per_slice:
-            pixel_ce = F.cross_entropy(with_background(logits), classes.long(), reduction="none")
+            pixel_ce = F.cross_entropy(add_background(logits), classes.long(), reduction="none")
             parts["ce_loss"] = (w * pixel_ce).sum() / w.sum().clamp(min=1)
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
@@ -64,7 +65,7 @@ def make_loss(name: LossName) -> Loss:
 def soft_dice_loss(p: Tensor, target: Tensor, weights: Tensor, over: tuple[int, ...], smooth: float) -> Tensor:
     """Mean of 1 − (2 Σ w p t + s) / (Σ w p + Σ w t + s), the sums over the axes `over`.
 
-    Own, not MONAI's `DiceLoss`, which knows no weights for pixels; without weights it is the same (a test says so).
+    MONAI's `DiceLoss` has no pixel weights; without weights the two are equal (tested).
 
     Args:
         p, target: (B, C, H, W), probabilities and one-hot.

@@ -1,4 +1,4 @@
-"""A fine-tuned network, built again from its run folder."""
+"""Load a fine-tuned network from its run folder."""
 
 from __future__ import annotations
 

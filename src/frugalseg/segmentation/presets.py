@@ -1,44 +1,37 @@
-"""The named ways to fine-tune. With few labels they matter more than anything else."""
+"""The fine-tuning presets. With few labels the choice matters more than anything else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
 
 import torch
-from torch.nn import Parameter
 
 from frugalseg.dataset.augment import Strength
-from frugalseg.engine.schedules import cosine, one_cycle, warm_restarts
+from frugalseg.engine.optimization import Optimization
 from frugalseg.errors import OptionError
 from frugalseg.options import FinetuneOptions, Keep, Norm, Semi
 from frugalseg.segmentation.losses import LossName
 
 
-@dataclass(frozen=True)
-class Preset:
-    """Everything about a fine-tuning that is not data, network or length.
+@dataclass(frozen=True, kw_only=True)
+class Preset(Optimization):
+    """Everything about a fine-tuning that is not data or network; `cosine` falls to a hundredth of the learning rate.
 
     Attributes:
         norm: normalisation layers.
         dropout: share of activations dropped where the backbone drops some, or None for what was published with it.
-        first_logit: what an untrained network says of every class, or None for what its layers give.
+        first_logit: initial logit of every class, or None for that of the layers' initialisation.
         loss: see `segmentation.losses`.
-        augment: how strongly slices are changed at random, or None.
-        optimizer, lr, weight_decay: lr is the highest of the schedule.
-        schedule: one_cycle rises over the first tenth of the run and falls over the rest; warm_restarts falls
-            along a cosine and restarts every `restart_epochs`; cosine falls once, to a hundredth. All are stepped
-            once an iteration.
+        augment: strength of the random augmentation, or None.
         clip: largest gradient norm, or None.
-        epochs, steps: length where the person gives none; one of them.
-        decay: of the moving average of the weights, which is then the model that is judged and kept; None for the
-            weights themselves.
+        epochs, steps: default length; one of the two is given.
+        restart_epochs: epochs between the restarts of warm_restarts.
+        ema_decay: of the exponential moving average (EMA) of the weights, which is then the model that is validated and
+            saved; None for the weights themselves.
         semi: how unlabelled training slices are used (see `segmentation.pseudo` and `segmentation.consistency`).
         rounds: of self-training.
-        unlabelled_share: share of a batch that is unlabelled slices, where they are used.
-        keep: what may be kept of a mask (see `masks.components`); of several, validation patients decide, organ by
-            organ.
+        unlabelled_share: share of unlabelled slices in a batch, where they are used.
+        keep: candidate post-processing (see `masks.components`), chosen for each organ on the validation patients.
         context: neighbouring slices on each side that the network sees.
     """
 
@@ -47,20 +40,23 @@ class Preset:
     first_logit: float | None
     loss: LossName
     augment: Strength | None
-    optimizer: Literal["adam", "adamw"]
-    lr: float
-    weight_decay: float
-    schedule: Literal["one_cycle", "warm_restarts", "cosine"]
     clip: float | None
     epochs: int | None = None
     steps: int | None = None
     restart_epochs: int = 10
-    decay: float | None = None
+    ema_decay: float | None = None
     semi: Semi = "none"
     rounds: int = 1
     unlabelled_share: float = 0.5
     keep: tuple[Keep, ...] = ("all", "largest")
     context: int = 0
+
+    def content(self) -> dict[str, object]:
+        """All fields, which identify a training in studies; `ema_decay` is called `decay` there, so that trainings of
+        earlier versions keep their names."""
+        content = asdict(self)
+        content["decay"] = content.pop("ema_decay")
+        return content
 
 
 ROBUST = Preset(
@@ -109,16 +105,16 @@ PRESETS = {
         epochs=100,
         keep=("all",),
     ),
-    # Not settled: docs/explanation/results.md tells what has been measured, and what has not.
-    "best": replace(ROBUST, semi="self-training", decay=0.99, keep=("all", "largest", "core")),
+    # May change: docs/explanation/results.md states what has been measured and what has not.
+    "best": replace(ROBUST, semi="self-training", ema_decay=0.99, keep=("all", "largest", "core")),
 }
 
-TEACHER_DECAY = 0.99
-"""Of the moving average, where a preset without one is asked for a mean teacher."""
+TEACHER_EMA_DECAY = 0.99
+"""EMA decay of --semi mean-teacher where the preset has none."""
 
 
-def chosen_preset(options: FinetuneOptions, encoder_context: int | None = None) -> Preset:
-    """The preset with what the person changed about it, and the context that the encoder was trained with.
+def resolve_preset(options: FinetuneOptions, encoder_context: int | None = None) -> Preset:
+    """The preset with the options that override it, and the context that the encoder was trained with.
 
     Raises:
         OptionError: --rounds or --refine without self-training, another --context than the encoder's, or a batch too
@@ -136,8 +132,8 @@ def chosen_preset(options: FinetuneOptions, encoder_context: int | None = None) 
     preset = replace(preset, semi=options.semi or preset.semi, context=context)
     if preset.semi != "none" and options.batch_size < 2:
         raise OptionError(f"--batch-size {options.batch_size} is too small for unlabelled slices", "give 2 or more")
-    if preset.semi == "mean-teacher" and preset.decay is None:
-        preset = replace(preset, decay=TEACHER_DECAY)
+    if preset.semi == "mean-teacher" and preset.ema_decay is None:
+        preset = replace(preset, ema_decay=TEACHER_EMA_DECAY)
     if options.rounds is not None and preset.semi != "self-training":
         raise OptionError(f"--rounds {options.rounds} applies to self-training only", "give --semi self-training too")
     if options.refine is not None and preset.semi != "self-training":
@@ -148,18 +144,9 @@ def chosen_preset(options: FinetuneOptions, encoder_context: int | None = None) 
     return replace(preset, rounds=options.rounds or preset.rounds)
 
 
-def make_optimizer(preset: Preset, parameters: Iterable[Parameter], lr: float | None) -> torch.optim.Optimizer:
-    """The preset's optimiser, with `lr` instead of its own where given."""
-    kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    return kinds[preset.optimizer](parameters, lr=lr or preset.lr, weight_decay=preset.weight_decay)
-
-
 def make_schedule(
     preset: Preset, optimizer: torch.optim.Optimizer, total_steps: int, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The preset's schedule, to be stepped once an iteration."""
-    if preset.schedule == "one_cycle":
-        return one_cycle(optimizer, total_steps)
-    if preset.schedule == "cosine":
-        return cosine(optimizer, total_steps, lowest=optimizer.param_groups[0]["lr"] / 100)
-    return warm_restarts(optimizer, preset.restart_epochs * steps_per_epoch)
+    """The preset's learning-rate schedule, stepped once an iteration."""
+    lowest = optimizer.param_groups[0]["lr"] / 100
+    return preset.make_schedule(optimizer, total_steps, preset.restart_epochs * steps_per_epoch, lowest)

@@ -1,4 +1,4 @@
-"""What is known about the training slices: masks a person drew, masks a model drew, or nothing."""
+"""Labels of the training slices: manual masks, pseudo-labels of a model, or none."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from frugalseg.engine.device import autocast
 from frugalseg.masks.components import filter_components
 from frugalseg.options import Keep, Precision
 from frugalseg.records.model import PromptableModel
-from frugalseg.segmentation.losses import with_background
+from frugalseg.segmentation.losses import add_background
 
-CHUNK = 32
+SLICES_AT_ONCE = 32
 
 
 class MaskRefiner(Protocol):
-    """Refines masks that a model has made."""
+    """Refines masks that a model has predicted."""
 
     def __call__(self, case: str, rows: npt.NDArray[np.int64], classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """New classes (Z, S, S) for those of the slices `rows`, which are those of one scan, from below."""
+        """Refined classes (Z, S, S) of the slices `rows` of one scan, from bottom to top."""
 
     @property
     def record(self) -> PromptableModel:
-        """What refines them."""
+        """The model that refines them."""
 
 
 @dataclass(frozen=True)
-class Unlabelled:
-    """Slices whose masks may not be used, and what stands in their place.
+class UnlabelledSlices:
+    """Slices whose masks may not be used, and pseudo-labels for them.
 
     Attributes:
         rows: (M,) rows of the store.
-        classes: (M, S, S) uint8, a model's classes; None where none has been asked.
+        classes: (M, S, S) uint8, predicted by a model; None without pseudo-labels.
         confidence: (M, S, S) uint8, 0…255 for 0…1; None with `classes`.
     """
 
@@ -50,8 +50,8 @@ class Unlabelled:
     confidence: Tensor | None = None
 
     def annotate(self, rows: Tensor, batch: Slices) -> Slices:
-        """The batch of these rows with the masks that may be used: the store's and weight 1 for labelled slices; the
-        model's with its confidence for unlabelled ones, or weight 0 where no model has been asked."""
+        """The batch of these rows with the masks that may be used: the store's with weight 1 for labelled slices;
+        pseudo-labels weighted by their confidence for unlabelled ones, or weight 0 without pseudo-labels."""
         assert batch.labels is not None
         at = np.searchsorted(self.rows, rows.numpy())
         unlabelled = torch.from_numpy(self.rows[np.minimum(at, len(self.rows) - 1)] == rows.numpy())
@@ -66,7 +66,7 @@ class Unlabelled:
 
 
 @torch.inference_mode()
-def pseudo_label(
+def make_pseudo_labels(
     model: nn.Module,
     store: SliceStore,
     source: SliceSource,
@@ -75,12 +75,12 @@ def pseudo_label(
     precision: Precision,
     folder: Path,
     refiner: MaskRefiner | None = None,
-) -> Unlabelled:
-    """Let a model label these slices, scan by scan.
+) -> UnlabelledSlices:
+    """Pseudo-labels of these slices by a model, scan by scan.
 
-    A pixel's confidence is the probability of its class less that of the second best, in [0, 1]. What
-    `filter_components` turns to background, and what `refiner` changes, is taken for certain: that is what there is to
-    learn here.
+    A pixel's confidence is the probability of its class minus that of the second best, in [0, 1]. Where `filter_components` or
+    `refiner` changes the class, it is 1: these corrections are what the next model is to
+    learn.
 
     Args:
         model: in evaluation mode, on the source's device.
@@ -88,25 +88,25 @@ def pseudo_label(
         rows: the slices to label, ascending.
         keep: for each class what is kept of it in a scan (see `masks.components`).
         precision: arithmetic.
-        folder: where the result may lie on the disk while it is needed: as much as the store, it may not fit in memory.
-        refiner: refines what is left.
+        folder: for the result, in a temporary file: it is as large as the store and may not fit in memory.
+        refiner: refines the masks after `keep`.
     """
-    classes, confidence = (_on_disk((len(rows), store.size, store.size), folder) for _ in range(2))
+    classes, confidence = (_make_disk_array((len(rows), store.size, store.size), folder) for _ in range(2))
     case = store.slices.loc[rows, "case"].to_numpy(str)
     for scan in np.unique(case):
-        mine = np.flatnonzero(case == scan)
-        mine = mine[np.argsort(store.slices.loc[rows[mine], "z"].to_numpy())]
-        found, sure = _predict(model, source, torch.from_numpy(rows[mine]), precision)
-        cleaned = filter_components(found.copy(), keep)
+        slices_of_scan = np.flatnonzero(case == scan)
+        slices_of_scan = slices_of_scan[np.argsort(store.slices.loc[rows[slices_of_scan], "z"].to_numpy())]
+        predicted, confident = _predict(model, source, torch.from_numpy(rows[slices_of_scan]), precision)
+        cleaned = filter_components(predicted.copy(), keep)
         if refiner is not None:
-            cleaned = refiner(str(scan), rows[mine], cleaned)
-        sure[cleaned != found] = 255
-        classes[mine], confidence[mine] = cleaned, sure
-    return Unlabelled(rows, torch.from_numpy(classes), torch.from_numpy(confidence))
+            cleaned = refiner(str(scan), rows[slices_of_scan], cleaned)
+        confident[cleaned != predicted] = 255
+        classes[slices_of_scan], confidence[slices_of_scan] = cleaned, confident
+    return UnlabelledSlices(rows, torch.from_numpy(classes), torch.from_numpy(confidence))
 
 
-def _on_disk(shape: tuple[int, ...], folder: Path) -> npt.NDArray[np.uint8]:
-    """An array of zeros in a file that goes when the array does."""
+def _make_disk_array(shape: tuple[int, ...], folder: Path) -> npt.NDArray[np.uint8]:
+    """An array of zeros in a temporary file, which is deleted with the array."""
     with TemporaryFile(dir=folder) as file:
         return np.memmap(file, np.uint8, "w+", shape=shape)
 
@@ -116,10 +116,10 @@ def _predict(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Classes and confidence (0…255) of these slices, each (Z, S, S)."""
     classes, confidence = [], []
-    for chunk in torch.split(rows, CHUNK):
+    for chunk in torch.split(rows, SLICES_AT_ONCE):
         with autocast(precision, source.device):
             logits = model(source.gather(chunk).images)
-        best = with_background(logits).softmax(dim=1).topk(2, dim=1)
+        best = add_background(logits).softmax(dim=1).topk(2, dim=1)
         classes.append(best.indices[:, 0].to(torch.uint8).cpu())
         margin = best.values[:, 0] - best.values[:, 1]
         confidence.append((margin * 255).round().to(torch.uint8).cpu())

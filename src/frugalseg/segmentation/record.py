@@ -1,4 +1,4 @@
-"""What a model's record tells of the scans and the annotation behind it, and what must not have been seen."""
+"""The scans in a model's record and their roles, and the check that an encoder has not seen held-out scans."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from frugalseg.records.split import Split
 
 
 def check_encoder(encoder: EncoderRecord | None, store: SliceStore, split: Split, transductive: bool) -> None:
-    """Refuse an encoder that has seen validation or test scans, or that expects other input.
+    """Refuse an encoder that was trained on validation or test scans, or that expects other intensities.
 
     Raises:
-        SplitError: leakage, by the scans' fingerprints, unless it is `transductive` on purpose. Organ-present labels
-            come from masks: an encoder taught by those of held-out scans is refused either way.
-        OptionError: the encoder was trained on slices prepared otherwise.
+        SplitError: leakage, by the scans' fingerprints, unless `transductive`. Image-level labels come from masks: an
+            encoder that used those of held-out scans is always refused.
+        OptionError: the encoder was trained on slices with another intensity scaling.
     """
     if encoder is None:
         return
     held_out = {*split.validation, *split.test}
     leaked = store.fingerprints_of_patients(held_out) & set(encoder.fingerprints)
-    taught = encoder.annotation.organ_present_labels
-    if leaked and (taught or not transductive):
+    uses_labels = encoder.annotation.organ_present_labels
+    if leaked and (uses_labels or not transductive):
         names = sorted(scan.case for scan in store.record.scans if scan.fingerprint in leaked)
         raise SplitError(
             f"the encoder was pre-trained on scans that are held out here: {', '.join(names[:5])}",
             "pre-train and fine-tune with the same split"
-            + (", since the encoder was trained on image-level labels of theirs" if taught else ", or --transductive"),
+            + (
+                ", since the encoder was trained on image-level labels of theirs"
+                if uses_labels
+                else ", or --transductive"
+            ),
         )
     if encoder.preprocessing.intensity != store.intensity:
         raise OptionError(
@@ -39,16 +43,16 @@ def check_encoder(encoder: EncoderRecord | None, store: SliceStore, split: Split
 
 
 def scan_roles(store: SliceStore, split: Split, trained_on: set[str], pretrained_on: set[str]) -> tuple[ScanRole, ...]:
-    """What the model knows of each scan of its store: case, fingerprint and role.
+    """How the model used each scan of its store: case, fingerprint and role.
 
-    train: its mask was trained on. validation: it chose the model. pretrain: it was seen without its mask, by the
-    encoder or as an unlabelled scan; held-out scans too where that was allowed (`--transductive`). unused: a training
-    patient's that the model never saw. test: held out and never seen.
+    train: its mask was trained on. validation: used to choose the model. pretrain: used without its mask, by the
+    encoder or as an unlabelled scan; may be held out with `--transductive`. unused: of a training patient, but not
+    used. test: held out and not used.
 
     Args:
         store, split: the data.
         trained_on: cases whose masks were trained on.
-        pretrained_on: fingerprints of the scans that were seen without their masks.
+        pretrained_on: fingerprints of the scans that were used without their masks.
     """
     part_of = split.part_by_patient()
     trained = store.fingerprints_of_cases(trained_on)

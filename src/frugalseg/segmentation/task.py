@@ -1,4 +1,4 @@
-"""Fine-tuning as the training loop sees it."""
+"""The training task of fine-tuning."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from frugalseg.engine.loop import TrainingTask, steps_and_interval
 from frugalseg.models.registry import input_channels
 from frugalseg.options import FinetuneOptions
 from frugalseg.records.split import Split
-from frugalseg.segmentation.consistency import consistency_loss, ramp
+from frugalseg.segmentation.consistency import consistency_loss, sigmoid_ramp_up
 from frugalseg.segmentation.ema import EMAModel
 from frugalseg.segmentation.losses import make_loss, probabilities
-from frugalseg.segmentation.presets import Preset, make_optimizer, make_schedule
-from frugalseg.segmentation.pseudo import Unlabelled
+from frugalseg.segmentation.presets import Preset, make_schedule
+from frugalseg.segmentation.pseudo import UnlabelledSlices
 from frugalseg.segmentation.validate import ValidationSet
 
-VALIDATIONS = 20
+REPORTS = 20
 
 
 @dataclass(frozen=True)
-class TrainingSet:
-    """What one training learns from.
+class FinetuneTrainingSet:
+    """The slices and labels of one training.
 
     Attributes:
         labelled: (N,) rows of the store whose masks may be used.
-        unlabelled: the other training slices and what stands for their masks; None where they are not used.
+        unlabelled: the other training slices with their pseudo-labels; None where they are not used.
     """
 
     labelled: npt.NDArray[np.int64]
-    unlabelled: Unlabelled | None = None
+    unlabelled: UnlabelledSlices | None = None
 
 
 class FinetuneTask(TrainingTask):
-    """Training of encoder and decoder on labelled slices, and on unlabelled ones where the set holds some.
+    """Training of encoder and decoder on labelled slices, and on unlabelled ones if given.
 
-    Labelled and unlabelled slices share a batch and the loss, each pixel with the weight its class deserves. An
-    unlabelled slice without a class then counts in the consistency term alone.
+    Labelled and unlabelled slices share a batch and the loss, each pixel weighted by the confidence of its class. An
+    unlabelled slice without pseudo-labels only counts in the consistency term.
 
     Args:
-        options: the run's options; `preset` with what the person changed about it.
+        options: the run's options; `preset` is resolved from them.
         network: the segmenter to train.
         store, split, source: the data; the source is on the device and includes labels.
-        training: what may be learned from.
+        training: the slices and labels to learn from.
     """
 
     def __init__(
@@ -62,36 +62,34 @@ class FinetuneTask(TrainingTask):
         store: SliceStore,
         split: Split,
         source: SliceSource,
-        training: TrainingSet,
+        training: FinetuneTrainingSet,
     ) -> None:
         self.options, self.preset, self.training, self.source = options, preset, training, source
-        self.averaged = EMAModel(network, preset.decay) if preset.decay is not None else None
+        self.ema = EMAModel(network, preset.ema_decay) if preset.ema_decay is not None else None
         self.network, self.size = network, store.size
-        self.model = self.averaged or network
-        self.judged = self.averaged.average if self.averaged else network
-        self.validation = ValidationSet.of(store, split.validation, source, options.precision)
+        self.model = self.ema or network
+        self.evaluated_model = self.ema.average if self.ema else network
+        self.validation = ValidationSet.from_store(store, split.validation, source, options.precision)
         self.augment = Augment(preset.augment) if preset.augment else None
         self.loss = make_loss(preset.loss)
         self.steps_per_epoch = len(self._labelled_batches(0))
-        # Lengths in epochs mean those of a training on the labels alone, so that all ways of training are equally long.
+        # Epochs are counted as in a training on the labels only: trainings with unlabelled slices are equally long.
         epoch = len(shuffled_batches(training.labelled, options.batch_size, options.seed, 0))
         steps = options.steps or (None if options.epochs else preset.steps)
-        self.steps, self.interval = steps_and_interval(
-            epoch, steps, options.epochs or preset.epochs, reports=VALIDATIONS
-        )
+        self.steps, self.interval = steps_and_interval(epoch, steps, options.epochs or preset.epochs, reports=REPORTS)
         self.interval = options.validate_every or self.interval
-        self.optimizer = make_optimizer(preset, network.parameters(), options.lr)
+        self.optimizer = preset.make_optimizer(network.parameters(), options.lr)
         self.scheduler = make_schedule(preset, self.optimizer, self.steps, epoch)
 
     def batches(self, epoch: int) -> list[Tensor]:
-        """Batches of rows, each (B,): labelled ones, then unlabelled ones; an epoch is one over the labelled."""
+        """Batches of rows, each (B,): labelled, then unlabelled ones; an epoch is one pass over the labelled ones."""
         labelled = self._labelled_batches(epoch)
         if self.training.unlabelled is None:
             return labelled
-        beside = self.options.batch_size - len(labelled[0])
+        count = self.options.batch_size - len(labelled[0])
         rows = self.training.unlabelled.rows
         order = np.random.default_rng([self.options.seed, epoch, 5]).permutation(len(rows))
-        picked = torch.from_numpy(rows[np.resize(order, (len(labelled), beside))])
+        picked = torch.from_numpy(rows[np.resize(order, (len(labelled), count))])
         return [torch.cat(pair) for pair in zip(labelled, picked, strict=True)]
 
     def _labelled_batches(self, epoch: int) -> list[Tensor]:
@@ -101,45 +99,45 @@ class FinetuneTask(TrainingTask):
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[Slices]:
         """Images of each batch with the masks that may be used."""
-        gathered = self.source.stream(batches)
+        slices = self.source.stream(batches)
         if self.training.unlabelled is None:
-            yield from gathered
+            yield from slices
         else:
-            for rows, batch in zip(batches, gathered, strict=True):
+            for rows, batch in zip(batches, slices, strict=True):
                 yield self.training.unlabelled.annotate(rows, batch)
 
     def losses(self, model: nn.Module, batch: Slices) -> dict[str, Tensor]:
-        """The preset's loss on the batch, changed at random where the preset says so; for a mean teacher also how far
-        the network, on recoloured slices, is from the average, which sees the colours as they are."""
+        """The preset's loss on the batch, augmented as the preset says; for a mean teacher also the consistency of the
+        network with the average, which gets the slices without intensity augmentation."""
         if self.augment is not None:
             batch = self.augment.move(batch)
-        taught = self.preset.semi == "mean-teacher" and self.averaged is not None
-        teacher = self._teacher(batch.images) if taught else None
+        is_mean_teacher = self.preset.semi == "mean-teacher" and self.ema is not None
+        teacher = self._teacher_probabilities(batch.images) if is_mean_teacher else None
         if self.augment is not None:
             batch = self.augment.recolour(batch)
         assert batch.labels is not None
         logits = model(batch.images)
         parts = self.loss(logits, batch.labels, batch.weights)
         if teacher is not None:
-            weight = ramp(self.scheduler.last_epoch, self.steps)
+            weight = sigmoid_ramp_up(self.scheduler.last_epoch, self.steps)
             parts["consistency"] = consistency_loss(probabilities(logits), teacher)
             parts["loss"] = parts["loss"] + weight * parts["consistency"]
         return parts
 
     @torch.no_grad()
-    def _teacher(self, images: Tensor) -> Tensor:
+    def _teacher_probabilities(self, images: Tensor) -> Tensor:
         with autocast(self.options.precision, images.device):
-            return probabilities(self.judged(images))
+            return probabilities(self.evaluated_model(images))
 
     def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]]:
         """The segmenter on a batch."""
         return self.network, (len(self.batches(0)[0]), input_channels(self.preset.context), self.size, self.size)
 
     def after_step(self, step: int) -> None:
-        """Move the average."""
-        if self.averaged is not None:
-            self.averaged.update()
+        """Update the moving average."""
+        if self.ema is not None:
+            self.ema.update()
 
     def validate(self) -> dict[str, float]:
         """Dice per volume on the validation patients."""
-        return self.validation.dice(self.judged)
+        return self.validation.dice(self.evaluated_model)

@@ -1,4 +1,4 @@
-"""Dice per volume on the validation patients, at the store's resolution: it chooses the model, it is no result."""
+"""Dice per volume on the validation patients, at the store's resolution: for choosing the model, not a result."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from frugalseg.engine.device import autocast
 from frugalseg.engine.progress import progress
 from frugalseg.masks.components import filter_components
 from frugalseg.options import Keep, Precision
-from frugalseg.segmentation.losses import with_background
+from frugalseg.segmentation.losses import add_background
 
-CHUNK = 32
+SLICES_AT_ONCE = 32
 
 
 def dice_per_class(predicted: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8], classes: int) -> list[float]:
-    """2|A∩B| / (|A|+|B|) of the classes 1…C over a whole volume; NaN where the reference holds none.
+    """2|A∩B| / (|A|+|B|) of the classes 1…C over a whole volume; NaN where the reference lacks the class.
 
-    Where the organ is not there, an empty prediction has no Dice and any other has 0: such volumes would make a model
-    that predicts nothing unbeatable, so they do not choose.
+    Volumes without the organ do not count in the choice of the model: their Dice would be undefined for an empty
+    prediction and 0 for any other, which would favour a model that predicts nothing.
     """
     pairs = np.bincount(
         predicted.ravel().astype(np.int64) * (classes + 1) + reference.ravel(), minlength=(classes + 1) ** 2
@@ -50,7 +50,7 @@ class ValidationSet:
     precision: Precision
 
     @classmethod
-    def of(
+    def from_store(
         cls, store: SliceStore, patients: tuple[str, ...], source: SliceSource, precision: Precision
     ) -> ValidationSet:
         """All labelled scans of `patients`."""
@@ -64,34 +64,34 @@ class ValidationSet:
     def predict(self, model: nn.Module, case: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         """Predicted and reference classes of one volume, (Z, S, S)."""
         predicted, reference = [], []
-        for rows in torch.split(self.cases[case], CHUNK):
+        for rows in torch.split(self.cases[case], SLICES_AT_ONCE):
             batch = self.source.gather(rows)
             assert batch.labels is not None
             with autocast(self.precision, self.source.device):
                 logits = model(batch.images)
-            predicted.append(with_background(logits).argmax(dim=1).to(torch.uint8).cpu().numpy())
+            predicted.append(add_background(logits).argmax(dim=1).to(torch.uint8).cpu().numpy())
             reference.append(batch.labels.cpu().numpy())
         return np.concatenate(predicted), np.concatenate(reference)
 
-    def pluralize(self, title: str) -> Iterator[str]:
-        """The cases, one after the other, and how far it is."""
+    def _iterate_cases(self, title: str) -> Iterator[str]:
+        """The cases in turn, with a progress bar."""
         with progress(title, len(self.cases), "scans") as bar:
             for case in self.cases:
                 yield case
                 bar.advance()
 
     def dice(self, model: nn.Module) -> dict[str, float]:
-        """Mean Dice of each organ over the volumes that hold or are given it, and "dice", their mean."""
-        table = [self._dice(*self.predict(model, case)) for case in self.pluralize("validation")]
+        """Mean Dice of each organ over the volumes whose reference shows it, and "dice", their mean."""
+        table = [self._dice(*self.predict(model, case)) for case in self._iterate_cases("validation")]
         return self._means(np.array(table, dtype=float).reshape(-1, len(self.store.targets)))
 
-    def worth_keeping(self, model: nn.Module, candidates: Sequence[Keep]) -> dict[str, Keep]:
-        """Organ → the candidate with the highest mean Dice on these volumes; of equals the first."""
+    def choose_keep(self, model: nn.Module, candidates: Sequence[Keep]) -> dict[str, Keep]:
+        """Organ → the candidate with the highest mean Dice on these volumes; the first of equals."""
         organs = list(self.store.targets)
         if len(candidates) == 1:
             return dict.fromkeys(organs, candidates[0])
         dice = np.zeros((len(candidates), len(organs)))
-        for case in self.pluralize("choosing the post-processing"):
+        for case in self._iterate_cases("choosing the post-processing"):
             predicted, reference = self.predict(model, case)
             for row, keep in zip(dice, candidates, strict=True):
                 row += np.nan_to_num(self._dice(filter_components(predicted.copy(), [keep] * len(organs)), reference))

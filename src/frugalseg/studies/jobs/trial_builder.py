@@ -12,7 +12,7 @@ from frugalseg.engine.files import sha256, write_json
 from frugalseg.engine.run import WITHOUT_EFFECT, to_plain_options
 from frugalseg.errors import OptionError
 from frugalseg.options import EvaluateOptions, PretrainOptions
-from frugalseg.pretraining.methods import chosen_method, reads_superpixels
+from frugalseg.pretraining.methods import reads_superpixels, resolve_method
 from frugalseg.studies.jobs.datasets import StudyDataset, list_test_scans, locate_scans
 from frugalseg.studies.jobs.equivalent_runs import EquivalentRuns
 from frugalseg.studies.jobs.job import EvaluatedJob, MakesMasks, ModelJob, PretrainJob, TestJob, short_hash, slug
@@ -266,7 +266,7 @@ class TrialBuilder:
 
 def _pretraining_identity(options: PretrainOptions) -> dict[str, object]:
     """What determines a pre-training besides its options."""
-    method = chosen_method(options)
+    method = resolve_method(options)
     identity: dict[str, object] = {
         "recipe": asdict(method.recipe),
         "head": None if method.head is None else asdict(method.head),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from frugalseg.errors import OptionError
 from frugalseg.options import PretrainOptions
-from frugalseg.pretraining.methods import METHODS, OF_SOME_METHODS, check_options, chosen_method, reads_superpixels
+from frugalseg.pretraining.methods import METHOD_OPTIONS, METHODS, check_options, reads_superpixels, resolve_method
 from frugalseg.studies.plan.data import DataPlan
 from frugalseg.studies.plan.method import MethodPlan
 from frugalseg.studies.plan.options import Values, make_options
@@ -32,9 +32,9 @@ def read_pretraining_data(pretrain: YamlValue | None, usual: str, data: Mapping[
 def check_shared_options(entry: YamlValue | None, methods: Iterable[MethodPlan]) -> None:
     """Refuse a shared pre-training option that no method reads, since it would have no effect."""
     pretrained = [make_options(PretrainOptions, m.pretrain) for m in methods if m.pretrain is not None]
-    read = {name for options in pretrained for name in chosen_method(options).reads}
+    read = {name for options in pretrained for name in resolve_method(options).reads}
     for name, value in ({} if entry is None else entry.mapping()).items():
-        if name in OF_SOME_METHODS and name not in read:
+        if name in METHOD_OPTIONS and name not in read:
             raise value.error("is not used by any of the plan's methods", "remove it")
 
 

@@ -11,7 +11,7 @@ from frugalseg.engine.device import check_device_name
 from frugalseg.errors import FrugalsegError, OptionError
 from frugalseg.options import PretrainOptions
 from frugalseg.options.renamed import current_name, current_value
-from frugalseg.pretraining.methods import OF_SOME_METHODS, chosen_method
+from frugalseg.pretraining.methods import METHOD_OPTIONS, resolve_method
 from frugalseg.studies.plan.options import PRETRAIN, CommandOptions, Values, make_options
 from frugalseg.studies.plan.yaml_source import YamlValue, flags_to_keys
 
@@ -115,8 +115,8 @@ def _drop_unread(command: CommandOptions, shared: Values, values: Values) -> Val
     if command is not PRETRAIN:
         return shared
     named = {key: v for key, v in {**shared, **values}.items() if key in {"method", "recipe"}}
-    reads = chosen_method(make_options(PretrainOptions, named)).reads
-    return {key: value for key, value in shared.items() if key in reads or key not in OF_SOME_METHODS}
+    reads = resolve_method(make_options(PretrainOptions, named)).reads
+    return {key: value for key, value in shared.items() if key in reads or key not in METHOD_OPTIONS}
 
 
 def build_options(kind: type[Any], given: Mapping[str, YamlValue], entry: YamlValue, **values: Any) -> Any:

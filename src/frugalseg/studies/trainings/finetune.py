@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from frugalseg.engine.files import sha256
 from frugalseg.errors import OptionError
 from frugalseg.models.registry import BACKBONES
 from frugalseg.options import FinetuneOptions, PredictOptions, PretrainOptions
-from frugalseg.segmentation.presets import PRESETS, chosen_preset
+from frugalseg.segmentation.presets import PRESETS, resolve_preset
 from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MethodPlan, StudyTraining
 from frugalseg.studies.plan.method_parts import SharedSettings, read_note, read_own_backbones, read_own_budgets
@@ -68,7 +68,7 @@ class Finetune(StudyTraining):
 
     def identity(self, options: FinetuneOptions) -> dict[str, object]:
         """See `Training.identity`."""
-        content: dict[str, object] = {"preset_content": asdict(PRESETS[options.preset])}
+        content: dict[str, object] = {"preset_content": PRESETS[options.preset].content()}
         if options.weights is not None:
             content["weights"] = sha256(options.weights)
         if options.refine is not None:
@@ -111,7 +111,7 @@ def _check_finetuning(given: YamlValue | None, entry: YamlValue, finetune: Value
     """
     context = None if pretrain is None else pretrain.get("context") or 0
     try:
-        chosen_preset(make_options(FinetuneOptions, finetune), context)
+        resolve_preset(make_options(FinetuneOptions, finetune), context)
     except OptionError as error:
         raise locate_error({} if given is None else given.mapping(), entry, error) from None
 

@@ -1,4 +1,4 @@
-"""`frugalseg predict` with a run of SAM-Mix: the same masks, nothing passed over in silence, refinement on top."""
+"""`frugalseg predict` with a run of SAM-Mix: the same masks, unused options refused, refinement."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_every_option_that_both_have_arrives():
     assert asdict(sam_mix_options(PredictOptions(**given))) == given | {"base": None, "oracle": None}
 
 
-def test_an_option_that_means_nothing_to_it_is_refused_by_name(trained, cohort, tmp_path, monkeypatch):
+def test_an_option_without_effect_is_refused_by_name(trained, cohort, tmp_path, monkeypatch):
     monkeypatch.setattr("frugalseg.promptable.load.find_weights", Path)
     for refine in (None, "litemedsam"):
         with pytest.raises(OptionError, match="--tta True: .* SAM-Mix.*\n.*leave --tta out"):
@@ -74,7 +74,7 @@ def test_an_option_that_means_nothing_to_it_is_refused_by_name(trained, cohort, 
     assert not (tmp_path / "out").exists()
 
 
-def test_an_interrupted_prediction_goes_on(trained, cohort, tmp_path):
+def test_an_interrupted_prediction_resumes(trained, cohort, tmp_path):
     out = tmp_path / "out"
     predict(wish(trained, cohort, out))
     before = (out / "scan_02.nii.gz").stat().st_mtime_ns
@@ -111,7 +111,7 @@ def test_refinement_works_on_top(trained, cohort, tmp_path, monkeypatch):
     assert len(shown[-1].boxes) > 0
 
 
-def test_a_base_model_that_has_moved_is_told_with_the_command_that_takes_it(trained, cohort, tmp_path):
+def test_the_error_for_a_moved_base_model_names_the_command_that_takes_it(trained, cohort, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "tensorboard"))
     spec = json.loads((run / "model.json").read_text())
     spec["base"]["given"] = str(tmp_path / "gone")

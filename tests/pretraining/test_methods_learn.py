@@ -19,7 +19,7 @@ from frugalseg.models.heads import linear_head
 from frugalseg.models.unet import UNetEncoder
 from frugalseg.options import PrepareOptions, PretrainOptions
 from frugalseg.phantoms.cohort import LABELS, PhantomOptions, write_cohort
-from frugalseg.pretraining import pair_rules as masks
+from frugalseg.pretraining import pair_rules
 from frugalseg.pretraining import task as task_module
 from frugalseg.pretraining.task import PretrainTask
 
@@ -75,7 +75,7 @@ def found_first(task, rule):
     task.model.network.eval()
     with torch.no_grad():
         z = F.normalize(task.model.network(task.source.gather(rows).images), dim=1)
-    positives, compared = rule(task.facts.at(rows), task.options)
+    positives, compared = rule(task.metadata.select(rows), task.options)
     nearest = (z @ z.T).masked_fill(~compared, -2).argmax(dim=1)
     return positives[torch.arange(len(z)), nearest].float().mean().item()
 
@@ -114,6 +114,6 @@ def test_the_probe_finds_organs_better_than_after_random_pairs(store, tmp_path, 
 
 
 @pytest.mark.parametrize("method", ["polycl-s", "polycl-s-batch"])
-def test_methods_on_scans_tell_scans_apart(store, tmp_path, at_random, method):
+def test_methods_on_scans_distinguish_scans(store, tmp_path, at_random, method):
     task = trained(store, tmp_path, method)
-    assert found_first(task, masks.scan_in_batch) > found_first(at_random, masks.scan_in_batch) + 0.1
+    assert found_first(task, pair_rules.scan_in_batch) > found_first(at_random, pair_rules.scan_in_batch) + 0.1

@@ -1,4 +1,4 @@
-"""How far a trained branch goes from the base's weights."""
+"""Interpolation of the trained branch towards the base's weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.checkpoint import load_checkpoint
 from frugalseg.records.model import SamMixRecord
 from frugalseg.sam_mix.branch import SamBranch
-from frugalseg.sam_mix.checkpoint import build
+from frugalseg.sam_mix.checkpoint import build_mix_model
 from frugalseg.sam_mix.classifier import Classifier
 from frugalseg.sam_mix.model import MixModel
 from frugalseg.sam_mix.train import sam_mix_train
@@ -26,9 +26,9 @@ def copied(state):
 
 
 @pytest.mark.parametrize("best", [0.25, 0.75, 1.0])
-def test_it_stops_where_the_validation_patients_are_served_best(cohort, monkeypatch, best):
+def test_the_interpolation_with_the_highest_validation_dice_is_chosen(cohort, monkeypatch, best):
     store = SliceStore.open(cohort / "liver")
-    validation = MixValidation.around(
+    validation = MixValidation.with_features(
         store, store.split().validation, SliceSource(store, CPU, with_labels=True), "32", None
     )
     model = MixModel(Classifier(1, 64), SamBranch(tiny_sam(), "lora", 2, "mask", 0.4), 32, 0.4)
@@ -42,13 +42,13 @@ def test_it_stops_where_the_validation_patients_are_served_best(cohort, monkeypa
         start = {name: learned[name] if "lora_A" in name else before[name] for name in learned}
         return {name: start[name] + way * (learned[name] - start[name]) for name in learned}
 
-    def judge(self, judged):
+    def evaluate(self, judged):
         state = judged.branch.state_dict()
         away = sum((state[name] - wanted).abs().sum() for name, wanted in between(best).items())
         return {"score": -float(away)}
 
-    monkeypatch.setattr(MixValidation, "judge", judge)
-    way, score = validation.go_back(model, before, judge(None, model)["score"])
+    monkeypatch.setattr(MixValidation, "evaluate", evaluate)
+    way, score = validation.interpolate_to_base(model, before, evaluate(None, model)["score"])
     assert way == best
     assert score == pytest.approx(0, abs=1e-2)
     for name, value in model.branch.state_dict().items():
@@ -57,16 +57,16 @@ def test_it_stops_where_the_validation_patients_are_served_best(cohort, monkeypa
 
 
 @pytest.mark.parametrize("adapt", ["decoder", "lora"])
-def test_the_weights_of_a_run_lie_that_far_from_the_base(options, cohort, tmp_path, monkeypatch, adapt):
-    monkeypatch.setattr("frugalseg.sam_mix.validate.WAYS", (0.5,))
-    monkeypatch.setattr(MixValidation, "judge", lambda self, model: {"score": next(scores)})
+def test_the_weights_of_a_run_are_the_chosen_interpolation(options, cohort, tmp_path, monkeypatch, adapt):
+    monkeypatch.setattr("frugalseg.sam_mix.validate.INTERPOLATION_FACTORS", (0.5,))
+    monkeypatch.setattr(MixValidation, "evaluate", lambda self, model: {"score": next(scores)})
     scores = iter([0.3, 0.4])  # of the only validation, and half-way back
     settings = options(out=tmp_path / "run", adapt=adapt, steps=3, validate_every=3)
     run = sam_mix_train(settings)
     record = SamMixRecord.read_run(run.path)
     assert (record.way_from_base, record.validation_dice) == (0.5, 0.4)
     torch.manual_seed(settings.seed)
-    start = build(record.settings, str(cohort / "sam"), CPU).branch.state_dict()
+    start = build_mix_model(record.settings, str(cohort / "sam"), CPU).branch.state_dict()
     learned = load_checkpoint(run.best)["model"]
     kept = load_file(run.path / "decoder.safetensors")
     if adapt == "lora":
@@ -81,10 +81,10 @@ def test_the_weights_of_a_run_lie_that_far_from_the_base(options, cohort, tmp_pa
     assert record.share_of_map == pytest.approx(float(kept["branch.share"]))
 
 
-def test_a_resumed_run_goes_back_to_the_same_base(options, tmp_path, monkeypatch):
-    monkeypatch.setattr("frugalseg.sam_mix.validate.WAYS", (0.5,))
+def test_a_resumed_run_interpolates_to_the_same_base(options, tmp_path, monkeypatch):
+    monkeypatch.setattr("frugalseg.sam_mix.validate.INTERPOLATION_FACTORS", (0.5,))
     scores = iter([0.3, 0.4] * 2)
-    monkeypatch.setattr(MixValidation, "judge", lambda self, model: {"score": next(scores)})
+    monkeypatch.setattr(MixValidation, "evaluate", lambda self, model: {"score": next(scores)})
     run = sam_mix_train(options(out=tmp_path / "run", steps=3, validate_every=3))
     files = ("model.json", "decoder.safetensors", "lora.safetensors")
     before = {name: (run.path / name).read_bytes() for name in files}

@@ -42,7 +42,7 @@ def test_average_travels_in_the_state():
     assert torch.equal(one.average.weight, other.average.weight)
 
 
-def test_training_the_network_leaves_the_averages_batch_norms_alone():
+def test_training_the_network_does_not_change_the_averages_batch_norms():
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Dropout(0.5))
     model = EMAModel(network, decay=0.9)
     model.update()

@@ -1,4 +1,4 @@
-"""SliceMetadata made by hand, for tests."""
+"""`SliceMetadata` from lists, for tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from frugalseg.pretraining.slice_metadata import SliceMetadata
 
 
-def facts_of(scan, present, position=None, z_mm=None, quarter=None, row=None):
+def make_metadata(scan, present, position=None, z_mm=None, quarter=None, row=None):
     """SliceMetadata of slices with these scans and organ sets; heights rise by 1 mm a slice within each scan."""
     scan, present = np.array(scan), np.array(present, np.float32).reshape(len(scan), -1)
     count = np.array([(scan == one).sum() for one in scan])

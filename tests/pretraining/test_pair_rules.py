@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from frugalseg.options import PretrainOptions
-from frugalseg.pretraining import pair_rules as masks
-from tests.pretraining.facts import facts_of
+from frugalseg.pretraining import pair_rules
+from tests.pretraining.metadata import make_metadata
 
 #                      scan 0: liver in the middle       scan 1: all liver     scan 2: none     scan 3: one slice
 SCANS = [0] * 5 + [1] * 4 + [2] * 3 + [3]
@@ -22,12 +22,12 @@ def options(**changes):
 
 def two_views():
     """Every slice twice, first views then second."""
-    return facts_of(SCANS, LIVER).at(torch.arange(len(SCANS)).repeat(2))
+    return make_metadata(SCANS, LIVER).select(torch.arange(len(SCANS)).repeat(2))
 
 
-def by_loops(facts, positive, compared):
+def by_loops(metadata, positive, compared):
     """P and D from predicates on two entries; a, b are dictionaries of their facts."""
-    entries = [{name: getattr(facts, name)[i] for name in vars(facts)} for i in range(len(facts.row))]
+    entries = [{name: getattr(metadata, name)[i] for name in vars(metadata)} for i in range(len(metadata.row))]
     off = [[i != j for j in range(len(entries))] for i in range(len(entries))]
     p = [[off[i][j] and bool(positive(a, b)) for j, b in enumerate(entries)] for i, a in enumerate(entries)]
     d = [
@@ -40,9 +40,9 @@ def everyone(a, b):
     return True
 
 
-def check(rule, facts, positive, compared, **changes):
-    found = rule(facts, options(**changes))
-    expected = by_loops(facts, positive, compared)
+def check(rule, metadata, positive, compared, **changes):
+    found = rule(metadata, options(**changes))
+    expected = by_loops(metadata, positive, compared)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
     assert not found[0].diagonal().any()
@@ -51,20 +51,20 @@ def check(rule, facts, positive, compared, **changes):
     return found
 
 
-def test_simclr_pairs_each_view_with_the_other_alone():
-    positives, compared = check(masks.same_slice, two_views(), lambda a, b: a["row"] == b["row"], everyone)
+def test_simclr_pairs_each_view_only_with_the_other():
+    positives, compared = check(pair_rules.same_slice, two_views(), lambda a, b: a["row"] == b["row"], everyone)
     assert positives.sum(dim=1).tolist() == [1] * 26
     assert compared.sum(dim=1).tolist() == [25] * 26
 
 
 def test_supcon_pairs_equal_organs_wherever_they_are():
-    check(masks.same_organs, two_views(), lambda a, b: (a["present"] == b["present"]).all(), everyone)
+    check(pair_rules.same_organs, two_views(), lambda a, b: (a["present"] == b["present"]).all(), everyone)
 
 
 @pytest.mark.parametrize("threshold", [0.05, 0.1, 0.35])
 def test_pcl_pairs_equal_heights(threshold):
     check(
-        masks.near_position,
+        pair_rules.near_position,
         two_views(),
         lambda a, b: abs(a["position"] - b["position"]) < threshold,
         everyone,
@@ -73,15 +73,15 @@ def test_pcl_pairs_equal_heights(threshold):
 
 
 def test_gcl_never_repels_the_same_quarter():
-    facts = two_views()
+    metadata = two_views()
     positives, compared = check(
-        masks.same_quarter,
-        facts,
+        pair_rules.same_quarter,
+        metadata,
         lambda a, b: a["row"] == b["row"] or (a["quarter"] == b["quarter"] and a["scan"] != b["scan"]),
         lambda a, b: a["quarter"] != b["quarter"],
     )
-    same_part_of_same_scan = (facts.quarter[:, None] == facts.quarter) & (facts.scan[:, None] == facts.scan)
-    other_slice = facts.row[:, None] != facts.row
+    same_part_of_same_scan = (metadata.quarter[:, None] == metadata.quarter) & (metadata.scan[:, None] == metadata.scan)
+    other_slice = metadata.row[:, None] != metadata.row
     assert (same_part_of_same_scan & other_slice).any()
     assert not (compared & same_part_of_same_scan & other_slice).any()
     assert (positives.sum(dim=1) >= 1).all()
@@ -89,15 +89,15 @@ def test_gcl_never_repels_the_same_quarter():
 
 def test_polycl_o_in_batch():
     positives, _ = check(
-        masks.organs_in_batch, facts_of(SCANS, LIVER), lambda a, b: a["organs"] == b["organs"], everyone
+        pair_rules.organs_in_batch, make_metadata(SCANS, LIVER), lambda a, b: a["organs"] == b["organs"], everyone
     )
     assert positives[0].nonzero().flatten().tolist() == [4, 9, 10, 11]
 
 
 def test_polycl_s_in_batch():
     positives, compared = check(
-        masks.scan_in_batch,
-        facts_of(SCANS, LIVER),
+        pair_rules.scan_in_batch,
+        make_metadata(SCANS, LIVER),
         lambda a, b: a["scan"] == b["scan"],
         lambda a, b: a["scan"] != b["scan"],
     )
@@ -106,7 +106,7 @@ def test_polycl_s_in_batch():
 
 
 def test_polycl_m_in_batch_takes_negatives_of_its_own_scan_and_elsewhere_only_where_it_has_none():
-    positives, compared = masks.both_in_batch(facts_of(SCANS, LIVER), options())
+    positives, compared = pair_rules.both_in_batch(make_metadata(SCANS, LIVER), options())
     assert positives[0].nonzero().flatten().tolist() == [4]
     assert (compared & ~positives)[0].nonzero().flatten().tolist() == [1, 2, 3]
     assert positives[5].nonzero().flatten().tolist() == [6, 7, 8]
@@ -115,8 +115,8 @@ def test_polycl_m_in_batch_takes_negatives_of_its_own_scan_and_elsewhere_only_wh
 
 @pytest.mark.parametrize("scope", ["same", "other", "any"])
 def test_polycl_m_negative_scopes(scope):
-    facts = facts_of(SCANS, LIVER)
-    positives, compared = masks.both_in_batch(facts, options(neg_scope=scope))
+    metadata = make_metadata(SCANS, LIVER)
+    positives, compared = pair_rules.both_in_batch(metadata, options(neg_scope=scope))
     for a in range(len(SCANS)):
         opposite = {b for b in range(len(SCANS)) if LIVER[a] != LIVER[b]}
         scoped = {b for b in opposite if scope == "any" or (SCANS[a] == SCANS[b]) == (scope == "same")}
@@ -125,26 +125,26 @@ def test_polycl_m_negative_scopes(scope):
         assert set((compared & ~positives)[a].nonzero().flatten().tolist()) == (scoped or opposite)
 
 
-@pytest.mark.parametrize("rule", [masks.organs_in_batch, masks.scan_in_batch, masks.both_in_batch])
+@pytest.mark.parametrize("rule", [pair_rules.organs_in_batch, pair_rules.scan_in_batch, pair_rules.both_in_batch])
 def test_copies_of_a_slice_are_no_pair_in_one_view_rules(rule):
-    facts = facts_of([0, 0, 1, 1], [[0], [1], [0], [1]]).at(torch.tensor([0, 0, 1, 2, 3]))
-    positives, compared = rule(facts, options())
+    metadata = make_metadata([0, 0, 1, 1], [[0], [1], [0], [1]]).select(torch.tensor([0, 0, 1, 2, 3]))
+    positives, compared = rule(metadata, options())
     assert not positives[0, 1]
     assert not compared[0, 1]
 
 
-@pytest.mark.parametrize("rule", [masks.organs_in_batch, masks.scan_in_batch, masks.both_in_batch])
+@pytest.mark.parametrize("rule", [pair_rules.organs_in_batch, pair_rules.scan_in_batch, pair_rules.both_in_batch])
 def test_min_dz_takes_near_duplicates_out_of_both_but_never_the_last_positive(rule):
-    facts = facts_of([0, 0, 0, 1, 1], [[1], [1], [1], [1], [0]], z_mm=[0.0, 1.0, 9.0, 0.0, 1.0])
-    positives, compared = rule(facts, options(min_distance_mm=5.0))
+    metadata = make_metadata([0, 0, 0, 1, 1], [[1], [1], [1], [1], [0]], z_mm=[0.0, 1.0, 9.0, 0.0, 1.0])
+    positives, compared = rule(metadata, options(min_distance_mm=5.0))
     assert positives[0, :3].tolist() == [False, False, True]  # 1 mm away is too near, 9 mm is not
     assert not compared[0, 1]
-    alone = facts_of([0, 0, 1, 1], [[1], [1], [0], [0]], z_mm=[0.0, 1.0, 0.0, 1.0])
+    alone = make_metadata([0, 0, 1, 1], [[1], [1], [0], [0]], z_mm=[0.0, 1.0, 0.0, 1.0])
     waived, _ = rule(alone, options(min_distance_mm=5.0))
     assert waived[0, 1]
 
 
 def test_queue_leaves_out_empty_places_and_the_querys_own_slice():
-    positives, compared = masks.queue_masks(torch.tensor([7, 8]), torch.tensor([8, 3, 7, -1]))
+    positives, compared = pair_rules.queue_pairs(torch.tensor([7, 8]), torch.tensor([8, 3, 7, -1]))
     assert positives.tolist() == [[True, False, False, False, False, False], [False, True, False, False, False, False]]
     assert compared.tolist() == [[True, False, True, True, False, False], [False, True, False, True, True, False]]

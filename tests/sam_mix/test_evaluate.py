@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from frugalseg.dataset.auroc import auroc
-from frugalseg.sam_mix.evaluate import of_scan, presence_figures
+from frugalseg.sam_mix.evaluate import detection_figures, scan_probability
 
 
 def by_pairs(probabilities, present):
@@ -21,7 +21,7 @@ def test_auroc_is_the_share_of_pairs_in_order(seed):
 
 
 def test_figures_at_the_cut():
-    figures = presence_figures(np.array([0.9, 0.5, 0.2, 0.7, 0.1]), np.array([True, True, True, False, False]))
+    figures = detection_figures(np.array([0.9, 0.5, 0.2, 0.7, 0.1]), np.array([True, True, True, False, False]))
     assert figures == {
         "auroc": pytest.approx(4 / 6),
         "accuracy": 3 / 5,
@@ -32,10 +32,10 @@ def test_figures_at_the_cut():
     }
 
 
-def test_one_kind_alone_has_no_auroc_and_no_share_of_the_other():
-    figures = presence_figures(np.array([0.9, 0.2]), np.array([True, True]))
+def test_without_positives_or_negatives_their_figures_are_none():
+    figures = detection_figures(np.array([0.9, 0.2]), np.array([True, True]))
     assert (figures["auroc"], figures["specificity"], figures["sensitivity"]) == (None, None, 0.5)
 
 
-def test_a_scan_is_as_sure_as_its_surest_slice():
-    assert of_scan(np.array([0.1, 0.8, 0.3])) == 0.8
+def test_a_scans_probability_is_the_highest_of_its_slices():
+    assert scan_probability(np.array([0.1, 0.8, 0.3])) == 0.8
