@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from frugalseg.engine.files import check_out, sweep
+from frugalseg.engine.files import check_out, remove_orphans
 from frugalseg.engine.lock import LOCK, lock_folder
 
 OLDER_FILES = ("images.npy", "labels.npy", "slices.parquet", "split.json", "store.json")
@@ -37,7 +37,7 @@ def lock_store(store: Path) -> Iterator[Path]:
     lock = lock_folder(partial)
     try:
         if store.is_dir():
-            sweep(store)
+            remove_orphans(store)
         yield partial
     finally:
         if not has_unfinished(store) or (store / "store.json").is_file():

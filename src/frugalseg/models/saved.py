@@ -63,67 +63,9 @@ def load_weights(folder: Path, name: str = WEIGHTS) -> dict[str, Tensor]:
     return weights
 
 
-<<<<<<< HEAD
-def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise `RunError` where a weight that was read from a file is infinite or no number."""
-    for name, tensor in weights.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise RunError(f"{path} is damaged: {name} holds values that are not finite", CURE)
-
-
-def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Load weights that must be exactly the network's; raises `RunError` where they are not, naming the first."""
-    expected = network.state_dict()
-    differing = {n for n in weights.keys() | expected.keys() if _shape(weights, n) != _shape(expected, n)}
-    if differing:
-        first = min(differing)
-        raise RunError(
-            f"{path} does not belong to {MODEL_FILE} beside it: {first} is {_told(weights, first)}, "
-            f"expected {_told(expected, first)}",
-            CURE,
-        )
-    network.load_state_dict(dict(weights))
-
-
-def _told(weights: Mapping[str, Tensor], name: str) -> str:
-    return f"of shape {_shape(weights, name)}" if name in weights else "not there"
-
-
-def _shape(weights: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
-    return tuple(weights[name].shape) if name in weights else None
-||||||| b5ff91c
-def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise `RunError` where a weight that was read from a file is infinite or no number."""
-    for name, tensor in weights.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise RunError(f"{path} is damaged: {name} holds values that are not finite", CURE)
-
-
-def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Load weights that must be exactly the network's; raises `RunError` where they are not, naming the first."""
-    expected = network.state_dict()
-    differing = {n for n in weights.keys() | expected.keys() if _shape(weights, n) != _shape(expected, n)}
-    if differing:
-        first = min(differing)
-        raise RunError(
-            f"{path} does not belong to {SPEC} beside it: {first} is {_told(weights, first)}, "
-            f"expected {_told(expected, first)}",
-            CURE,
-        )
-    network.load_state_dict(dict(weights))
-
-
-def _told(weights: Mapping[str, Tensor], name: str) -> str:
-    return f"of shape {_shape(weights, name)}" if name in weights else "not there"
-
-
-def _shape(weights: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
-    return tuple(weights[name].shape) if name in weights else None
-=======
 def load_run_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Load a finished run's weights into the network that its model.json describes; see `load_strictly`."""
-    load_strictly(network, weights, path, f"{SPEC} beside it", cure=CURE)
->>>>>>> w3
+    load_strictly(network, weights, path, f"{MODEL_FILE} beside it", cure=CURE)
 
 
 def load_encoder(encoder: nn.Module, folder: Path) -> None:

@@ -78,9 +78,8 @@ def make_pseudo_labels(
 ) -> UnlabelledSlices:
     """Pseudo-labels of these slices by a model, scan by scan.
 
-    A pixel's confidence is the probability of its class minus that of the second best, in [0, 1]. Where `filter_components` or
-    `refiner` changes the class, it is 1: these corrections are what the next model is to
-    learn.
+    A pixel's confidence is the probability of its class minus that of the second best, in [0, 1]. Where
+    `filter_components` or `refiner` changes the class, it is 1: these corrections are what the next model is to learn.
 
     Args:
         model: in evaluation mode, on the source's device.

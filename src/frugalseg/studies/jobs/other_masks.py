@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from frugalseg.dataset.stamp import stamp_scan
-from frugalseg.dataset.targets import Targets, list_values, parse_targets, to_classes, to_values
+from frugalseg.dataset.targets import Targets, format_values, parse_targets, to_classes, to_values
 from frugalseg.engine.files import sha256
 from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.errors import OptionError, PairingError, ScanError
@@ -120,14 +120,14 @@ def _check_values(targets: Targets, values: Mapping[str, set[int]], job: MasksTo
     if unknown and not job.stated:
         cases = [case for case, own in values.items() if own & unknown]
         raise OptionError(
-            f"the masks in {job.masks} hold the label value {list_values(unknown)} ({name_some(cases, MOST_NAMED)}), "
+            f"the masks in {job.masks} hold the label value {format_values(unknown)} ({name_some(cases, MOST_NAMED)}), "
             f"none of the test set's target ({', '.join(job.target)})",
             "state the masks' label values: target: [ORGAN=VALUE]; values that it does not name are background",
         )
     for organ, own in targets.items():
         if unknown and not found & set(own):
             raise OptionError(
-                f"no mask in {job.masks} holds {organ} ({list_values(own)}); they hold {list_values(found)}",
+                f"no mask in {job.masks} holds {organ} ({format_values(own)}); they hold {format_values(found)}",
                 "correct target:",
             )
 
