@@ -88,7 +88,7 @@ class PretrainTask(Task):
         self.facts = facts.to(device)
         self.changes = _changes(options, self.method, store.size)
         self.norm = choose_norm(options.backbone, options.norm, preferred="instance_affine")
-        network, self.published = _network(options, self.norm)
+        network, self.published = _network(options, self.norm, device)
         if self.method.head is not None:
             network.head = self.method.head.build(network.encoder.embedding_dim, len(store.targets))
         self.model = self.method.learner(network, self._setting())
@@ -157,9 +157,11 @@ def _changes(options: PretrainOptions, method: Method, size: int) -> nn.Module:
     return method.changes[kind](size)
 
 
-def _network(options: PretrainOptions, norm: Norm) -> tuple[ProjectionNet, PublishedWeights | None]:
+def _network(
+    options: PretrainOptions, norm: Norm, device: torch.device
+) -> tuple[ProjectionNet, PublishedWeights | None]:
     """A network with PolyCL's head, and what the published weights are that its encoder has, if any."""
-    network = build_projection(options.backbone, norm, inputs=inputs_of(options.context or 0))
+    network = build_projection(options.backbone, norm, inputs=inputs_of(options.context or 0), device=device)
     if options.weights is None:
         return network, None
     return network, load_published(network.encoder, options.backbone, options.weights)
