@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from frugalseg.errors import OptionError
+from frugalseg.models.blocks import InstanceNorm, upsample
 from frugalseg.models.registry import BACKBONES, build_projection, build_segmenter, choose_norm
 from frugalseg.models.saved import load_encoder, save_model
 from frugalseg.records.model import EncoderRecord
@@ -144,9 +146,7 @@ def test_instance_norms_instead_of_batch_norms(name):
 def test_the_resunet_s_decoder_is_normalised_as_published():
     model = build_segmenter("resunet", 1, "batch")
     assert all(isinstance(m, nn.BatchNorm2d) for n, m in model.encoder.named_modules() if n.endswith("bn1"))
-    assert {(m.affine, type(m)) for m in model.decoder.modules() if hasattr(m, "affine")} == {
-        (False, nn.InstanceNorm2d)
-    }
+    assert {(m.affine, type(m)) for m in model.decoder.modules() if hasattr(m, "affine")} == {(False, InstanceNorm)}
 
 
 def test_norms_are_asked_for_owned_or_preferred():
@@ -173,17 +173,20 @@ def test_a_pre_trained_encoder_starts_a_segmenter(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "norm", "expected"),
+    ("name", "norm", "device", "expected"),
     [
-        ("unet", "batch", (True, True)),
-        ("unet", "instance_affine", (False, False)),
-        ("resunet", "batch", (True, False)),  # its decoder has instance norms
-        ("transunet-small", "batch", (False, True)),  # its trunk has group norms
+        ("unet", "batch", None, (True, True)),
+        ("unet", "instance_affine", None, (False, False)),
+        ("unet", "instance_affine", torch.device("cuda"), (False, False)),
+        ("unet", "instance_affine", torch.device("cpu"), (True, True)),
+        ("resunet", "batch", None, (True, False)),  # its decoder has instance norms
+        ("resunet", "batch", torch.device("cpu"), (True, True)),
+        ("transunet-small", "batch", torch.device("cpu"), (False, True)),  # its trunk has group norms
     ],
 )
-def test_weights_lie_channels_last_where_that_is_quicker(name, norm, expected):
+def test_weights_are_channels_last_where_that_is_faster(name, norm, device, expected):
     torch.manual_seed(0)
-    network = build_segmenter(name, 2, norm).eval()
+    network = build_segmenter(name, 2, norm, device=device).eval()
     found = tuple(
         any(p.ndim == 4 and not p.is_contiguous() for p in part.parameters())
         for part in (network.encoder, network.decoder)
@@ -194,3 +197,38 @@ def test_weights_lie_channels_last_where_that_is_quicker(name, norm, expected):
         quick = network(image)
         plain = network.to(memory_format=torch.contiguous_format)(image)
     torch.testing.assert_close(quick, plain, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_instance_norm_keeps_the_memory_layout_of_its_maps(affine):
+    torch.manual_seed(0)
+    own, torchs = InstanceNorm(3, affine=affine), torch.nn.InstanceNorm2d(3, affine=affine)
+    if affine:
+        with torch.no_grad():
+            own.weight.copy_(torchs.weight.normal_())
+            own.bias.copy_(torchs.bias.normal_())
+    first = torch.rand(4, 3, 8, 6, requires_grad=True)
+    last = first.detach().to(memory_format=torch.channels_last).requires_grad_()
+    expected, found = torchs(first), own(last)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert own(first).is_contiguous()
+    torch.testing.assert_close(found, expected)
+    pull = torch.rand_like(expected)
+    expected.backward(pull)
+    found.backward(pull)
+    torch.testing.assert_close(last.grad, first.grad)
+    torch.testing.assert_close([p.grad for p in own.parameters()], [p.grad for p in torchs.parameters()])
+
+
+def test_upsampling_is_pytorch_s_in_both_layouts_with_a_sliced_gradient():
+    torch.manual_seed(0)
+    first = torch.rand(2, 3, 5, 4, requires_grad=True)
+    last = first.detach().to(memory_format=torch.channels_last).requires_grad_()
+    pull = torch.rand(2, 5, 10, 8)
+    for x, layout in ((first, torch.contiguous_format), (last, torch.channels_last)):
+        found = upsample(x)
+        assert found.is_contiguous(memory_format=layout)
+        expected = F.interpolate(x.detach(), scale_factor=2, mode="bilinear", align_corners=True)
+        torch.testing.assert_close(found, expected)
+        found.backward(pull.to(memory_format=layout)[:, 1:4])
+    torch.testing.assert_close(last.grad, first.grad)

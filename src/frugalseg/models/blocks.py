@@ -15,15 +15,48 @@ def make_norm(kind: Norm, channels: int) -> nn.Module:
     """A normalisation layer over `channels`: instance, instance with learned scale and shift, or batch."""
     if kind == "batch":
         return nn.BatchNorm2d(channels)
-    return nn.InstanceNorm2d(channels, affine=kind == "instance_affine")
+    return InstanceNorm(channels, affine=kind == "instance_affine")
 
 
-def use_channels_last(*parts: nn.Module) -> None:
-    """Store the weights of each part in channels-last order, in which convolutions are fastest, unless it has an
-    instance or group norm, which would convert every map. Results are the same."""
+class InstanceNorm(nn.InstanceNorm2d):
+    """Instance norm that keeps the memory layout of its maps.
+
+    PyTorch's returns maps with the channels first whatever it is given, so every convolution would convert them. The
+    batch norm of a single image is its instance norm, and on a CPU it is as fast with the channels last.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → the same shape and memory layout."""
+        channels_first = x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last)
+        if channels_first or not x.is_cpu:
+            return super().forward(x)
+        return torch.cat(
+            [F.batch_norm(image, None, None, self.weight, self.bias, True, eps=self.eps) for image in torch.split(x, 1)]
+        )
+
+
+def use_channels_last(*parts: nn.Module, device: torch.device | None = None) -> None:
+    """Store the weights of each part in the memory layout in which its convolutions are fastest, channels last, unless
+    one of its norms would convert every map back. What the parts compute stays the same.
+
+    Args:
+        parts: encoders, decoders, or whole networks.
+        device: where they will run; with a CPU, parts with instance norms have channels last too.
+    """
+    converts = (nn.GroupNorm,) if device is not None and device.type == "cpu" else (nn.GroupNorm, nn.InstanceNorm2d)
     for part in parts:
-        if not any(isinstance(layer, (nn.InstanceNorm2d, nn.GroupNorm)) for layer in part.modules()):
+        if not any(isinstance(layer, converts) for layer in part.modules()):
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def upsample(x: Tensor) -> Tensor:
+    """(B, C, H, W) → (B, C, 2H, 2W), bilinear with aligned corners, in the memory layout of `x`."""
+    grown = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+    if not (x.is_cpu and grown.requires_grad and grown.is_contiguous(memory_format=torch.channels_last)):
+        return grown
+    # What follows a concatenation has a slice of a gradient, for which PyTorch's kernel is six times slower.
+    grown.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))  # type: ignore[no-untyped-call]
+    return grown
 
 
 def double_conv(inputs: int, outputs: int, norm: Norm, dropout: float) -> nn.Sequential:

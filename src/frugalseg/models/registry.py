@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
+
 from frugalseg.errors import OptionError
 from frugalseg.models import resunet, supercl_unet, transunet
 from frugalseg.models.backbone import Backbone
@@ -53,7 +55,15 @@ def choose_norm(name: str, requested: Norm | None, preferred: Norm) -> Norm:
     return requested
 
 
-def build_segmenter(name: str, classes: int, norm: Norm, dropout: float | None = None, *, inputs: int = 1) -> Segmenter:
+def build_segmenter(
+    name: str,
+    classes: int,
+    norm: Norm,
+    dropout: float | None = None,
+    *,
+    inputs: int = 1,
+    device: torch.device | None = None,
+) -> Segmenter:
     """A network with initial weights.
 
     Args:
@@ -62,13 +72,14 @@ def build_segmenter(name: str, classes: int, norm: Norm, dropout: float | None =
         norm: see `choose_norm`.
         dropout: by default as published; the backbone defines what is dropped.
         inputs: input channels; more than 1 for neighbouring slices as channels.
+        device: where it will run, which decides the memory layout; it is built on the CPU.
 
     Raises:
         OptionError: the backbone is unknown, or cannot have this norm.
     """
     encoder, dropout = _build_encoder(name, norm, dropout, inputs)
     decoder = find_backbone(name).decoder(encoder, classes, norm, dropout)
-    use_channels_last(encoder, decoder)
+    use_channels_last(encoder, decoder, device=device)
     return Segmenter(encoder, decoder)
 
 
@@ -79,6 +90,7 @@ def build_projection(
     head: Literal["linear", "mlp"] = "linear",
     *,
     inputs: int = 1,
+    device: torch.device | None = None,
 ) -> ProjectionNet:
     """An encoder with a projection head: PolyCL's linear one, or one with a hidden layer as wide as the embedding.
 
@@ -86,7 +98,7 @@ def build_projection(
     """
     encoder, _ = _build_encoder(name, norm, dropout, inputs)
     dim = encoder.embedding_dim
-    use_channels_last(encoder)
+    use_channels_last(encoder, device=device)
     return ProjectionNet(encoder, linear_head(dim) if head == "linear" else mlp_head(dim, dim, dim))
 
 

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from frugalseg.models.backbone import Backbone
-from frugalseg.models.blocks import Decoder, Encoder
+from frugalseg.models.blocks import Decoder, Encoder, upsample
 from frugalseg.models.imagenet import load_imagenet
 from frugalseg.models.resnet import ResNetEncoder, ResNetShape
 from frugalseg.models.unet import DROPOUT, UNetDecoder
@@ -39,7 +38,7 @@ class ResUNetDecoder(UNetDecoder):
         PolyCL upsamples before the 1×1 convolution. Both orders give the same result, as the weights of bilinear
         upsampling sum to 1, but this one upsamples classes instead of 32 channels.
         """
-        return F.interpolate(super().forward(features), scale_factor=2, mode="bilinear", align_corners=True)
+        return upsample(super().forward(features))
 
 
 def _make_encoder(shape: ResNetShape, norm: Norm, dropout: float, inputs: int) -> Encoder:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frugalseg.models.backbone import Backbone
-from frugalseg.models.blocks import Decoder, Encoder
+from frugalseg.models.blocks import Decoder, Encoder, upsample
 from frugalseg.models.google_vit import load_google_vit
 from frugalseg.models.resnet_v2 import ResNetV2
 from frugalseg.models.vit import Transformer
@@ -89,7 +88,7 @@ class TransUNetDecoder(Decoder):
         """Feature maps, fine to coarse → logits (B, C, H, W) at the image's resolution."""
         x = self.tokens(features[-1])
         for i, level in enumerate(self.levels):
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+            x = upsample(x)
             x = level(torch.cat([x, *features[-2 - i : -1 - i]], dim=1))
         logits: Tensor = self.classify(x)
         return logits

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frugalseg.models.backbone import Backbone
-from frugalseg.models.blocks import Decoder, Encoder, double_conv
+from frugalseg.models.blocks import Decoder, Encoder, double_conv, upsample
 from frugalseg.options import Norm
 
 WIDTHS = (16, 32, 64, 128, 256)
@@ -78,7 +78,7 @@ class UNetDecoder(Decoder):
         """Feature maps, fine to coarse → logits (B, C, H, W) at the resolution of the finest."""
         x = features[-1]
         for level, skip in zip(self.levels, features[-2::-1], strict=True):
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+            x = upsample(x)
             x = level(torch.cat([x, skip], dim=1))
         logits: Tensor = self.classify(x)
         return logits

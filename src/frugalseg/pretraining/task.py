@@ -87,7 +87,7 @@ class PretrainTask(TrainingTask):
         self.metadata = metadata.to(device)
         self.augmentation = _make_augmentation(options, self.method, store.size)
         self.norm = choose_norm(options.backbone, options.norm, preferred="instance_affine")
-        network, self.published = _build_network(options, self.norm)
+        network, self.published = _build_network(options, self.norm, device)
         if self.method.head is not None:
             network.head = self.method.head.build(network.encoder.embedding_dim, len(store.targets))
         self.model = self.method.learner(network, self._setting())
@@ -155,9 +155,11 @@ def _make_augmentation(options: PretrainOptions, method: Method, size: int) -> n
     return method.augmentations[kind](size)
 
 
-def _build_network(options: PretrainOptions, norm: Norm) -> tuple[ProjectionNet, PublishedWeights | None]:
+def _build_network(
+    options: PretrainOptions, norm: Norm, device: torch.device
+) -> tuple[ProjectionNet, PublishedWeights | None]:
     """A network with PolyCL's head, and the published weights of its encoder, if any."""
-    network = build_projection(options.backbone, norm, inputs=input_channels(options.context or 0))
+    network = build_projection(options.backbone, norm, inputs=input_channels(options.context or 0), device=device)
     if options.weights is None:
         return network, None
     return network, load_published(network.encoder, options.backbone, options.weights)

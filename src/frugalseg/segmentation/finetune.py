@@ -174,7 +174,9 @@ class FineTuning:
         preset = resolve_preset(options, self.encoder.context if self.encoder else None)
         norm = choose_norm(self.backbone, options.norm, preset.norm)
         classes, inputs = len(self.store.targets), input_channels(preset.context)
-        network = build_segmenter(self.backbone, classes, norm, preset.dropout, inputs=inputs)
+        network = build_segmenter(
+            self.backbone, classes, norm, preset.dropout, inputs=inputs, device=self.fabric.device
+        )
         if preset.first_logit is not None:
             network.start_from_logit(preset.first_logit)
         if options.encoder is not None:
@@ -191,11 +193,10 @@ class FineTuning:
         if teacher is None:
             return UnlabelledSlices(self.unlabelled)
         record = read_network_record(SegmenterRecord, teacher.path)
-        model = load_segmenter(teacher.path, record)
+        model = load_segmenter(teacher.path, record, self.source.device)
         keep = [record.keep[organ] for organ in record.targets]
         refined = "" if self.refiner is None else f", refined by {options.refine}"
         say(f"labelling {pluralize(len(self.unlabelled), 'slice')} with {teacher.path}{refined}")
-        model = model.to(self.source.device)
         return make_pseudo_labels(
             *(model, self.store, self.source, self.unlabelled, keep, options.precision, options.out, self.refiner)
         )

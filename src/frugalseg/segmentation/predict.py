@@ -74,7 +74,7 @@ class Predictor:
         record = read_network_record(SegmenterRecord, options.model)
         device = find_device(options.device)
         return cls(
-            network=load_segmenter(options.model, record).to(device),
+            network=load_segmenter(options.model, record, device),
             device=device,
             targets=_written_targets(record.targets, options.target),
             intensity=record.preprocessing.intensity,
