@@ -55,7 +55,7 @@ ENVIRONMENT = Form({"data?": {str: str}, "threads?": int}, RunError, _CURE)
 RECORD = Form({"step": int}, RunError, "delete the damaged lines, or the file: it is used for plots only")
 """A line of metrics.jsonl."""
 
-PACKAGES = ("torch", "lightning", "kornia", "numpy", "nibabel")
+PACKAGES = ("torch", "lightning", "numpy", "nibabel")
 
 
 class RunOptions(Protocol):

@@ -102,7 +102,7 @@ class Method:
         annotation: what people must have labelled for it, beyond the scans.
         sampler: which slices make a batch.
         views: how many copies of every drawn slice are embedded.
-        changes: how they may be changed at random: name → what makes the changes, given the side of the slices.
+        changes: how they may be changed at random: name → what makes the changes.
         learner: what is trained, with the loss.
         head: its projection head; None for PolyCL's, a linear layer to 256.
         own_head: whether its loss needs vectors of this head's length, so that it can take no other's.
@@ -122,7 +122,7 @@ class Method:
     own_head: bool = False
     annotation: Annotation = "none"
     views: int = 1
-    changes: Mapping[Changes, Callable[[int], nn.Module]] = field(default_factory=lambda: ONE_VIEW)
+    changes: Mapping[Changes, Callable[[], nn.Module]] = field(default_factory=lambda: ONE_VIEW)
     across: Literal["slices", "scans", "organs", "heights"] = "slices"
     least_batch: int = 1
     least_share: int = 1

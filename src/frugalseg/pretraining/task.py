@@ -86,7 +86,7 @@ class PretrainTask(Task):
         )
         self.probe = Probe(store, self.rows, self.source, options.seed)
         self.facts = facts.to(device)
-        self.changes = _changes(options, self.method, store.size)
+        self.changes = _changes(options, self.method)
         self.norm = choose_norm(options.backbone, options.norm, preferred="instance_affine")
         network, self.published = _network(options, self.norm)
         if self.method.head is not None:
@@ -145,7 +145,7 @@ class PretrainTask(Task):
         return self.probe(self.model.network)
 
 
-def _changes(options: PretrainOptions, method: Method, size: int) -> nn.Module:
+def _changes(options: PretrainOptions, method: Method) -> nn.Module:
     kind = options.augment or method.recipe.augment
     if kind not in method.changes:
         why = (
@@ -154,7 +154,7 @@ def _changes(options: PretrainOptions, method: Method, size: int) -> nn.Module:
         raise OptionError(
             f"--augment {kind}: {options.method}{why}", f"give {' or '.join(method.changes)}, or leave it out"
         )
-    return method.changes[kind](size)
+    return method.changes[kind]()
 
 
 def _network(options: PretrainOptions, norm: Norm) -> tuple[ProjectionNet, PublishedWeights | None]:

@@ -27,7 +27,6 @@ HEAVY = [
     "frugalseg.commands.finetune",
     "frugalseg.segmentation.predict",
     "lightning.fabric",
-    "kornia.augmentation",
     "pyarrow.parquet",
 ]
 """Imported once, in the process that all jobs are forked from, instead of by every job again."""
