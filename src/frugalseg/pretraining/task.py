@@ -130,9 +130,18 @@ class PretrainTask(Task):
         views = self.batches(0)[0].numel() * self.method.views
         return self.model, (views, inputs_of(self.options.context or 0), self.size, self.size)
 
-    def after_step(self, step: int) -> None:
+    @property
+    def graphable(self) -> bool:
+        """Every method's steps but those of SuperCL with superpixels that the CPU computes anew in each."""
+        return self.model.graphable
+
+    def before_step(self, step: int) -> None:
+        """Let the learner prepare the step."""
+        self.model.before_step(step)
+
+    def after_step(self) -> None:
         """Let the learner's slow copy and queue follow."""
-        self.model.after_step(step)
+        self.model.after_step()
 
     def validate(self) -> dict[str, float]:
         """What the probe sees in the encoder: for watching; nothing is chosen by it, the last step is the result.

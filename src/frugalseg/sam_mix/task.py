@@ -77,6 +77,8 @@ class MixTask(Task):
     A step takes `batch_size` slices for the classifier, and beside them `masks_per_step` labelled ones, whose masks
     teach where the classifier's map should lie, and the SAM branch: in each, one organ that it shows is sought.
 
+    Steps are not captured as CUDA graphs: which organs are sought, and how many prompts a step has, is read back.
+
     Args:
         options: the run's options.
         model: to train.

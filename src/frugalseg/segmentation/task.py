@@ -72,6 +72,7 @@ class FinetuneTask(Task):
         self.validation = ValidationSet.of(store, split.validation, source, options.precision)
         self.augment = Augment(preset.augment) if preset.augment else None
         self.loss = make_loss(preset.loss)
+        self._consistency_weight = torch.zeros((), device=source.device)
         self.steps_per_epoch = len(self._labelled_batches(0))
         # Lengths in epochs mean those of a training on the labels alone, so that all ways of training are equally long.
         epoch = len(shuffled_batches(training.labelled, options.batch_size, options.seed, 0))
@@ -121,9 +122,8 @@ class FinetuneTask(Task):
         logits = model(batch.images)
         parts = self.loss(logits, batch.labels, batch.weights)
         if teacher is not None:
-            weight = ramp(self.scheduler.last_epoch, self.steps)
             parts["consistency"] = consistency_loss(probabilities(logits), teacher)
-            parts["loss"] = parts["loss"] + weight * parts["consistency"]
+            parts["loss"] = parts["loss"] + self._consistency_weight * parts["consistency"]
         return parts
 
     @torch.no_grad()
@@ -135,7 +135,16 @@ class FinetuneTask(Task):
         """The segmenter on a batch."""
         return self.network, (len(self.batches(0)[0]), inputs_of(self.preset.context), self.size, self.size)
 
-    def after_step(self, step: int) -> None:
+    @property
+    def graphable(self) -> bool:
+        """All steps are one computation; batches are gathered, and annotated with pseudo-labels, before it."""
+        return True
+
+    def before_step(self, step: int) -> None:
+        """Set the weight of the consistency term."""
+        self._consistency_weight.fill_(ramp(step, self.steps))
+
+    def after_step(self) -> None:
         """Move the average."""
         if self.averaged is not None:
             self.averaged.update()
