@@ -146,11 +146,11 @@ def test_a_batch_of_another_shape_is_computed_without_the_recording():
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_recordable_steps_are_pytorchs(optimizer):
-    """Under a schedule that changes learning rate and momentum, with a parameter that gets no gradient."""
+    """Under a schedule that changes learning rate and momentum, with a group that gets no gradient."""
     torch.manual_seed(0)
     start = torch.randn(5, 3)
     weights = [[torch.nn.Parameter(start.clone()), torch.nn.Parameter(torch.ones(2))] for _ in range(2)]
-    made = [OPTIMIZERS[optimizer](both) for both in weights]
+    made = [OPTIMIZERS[optimizer]([{"params": [one]} for one in both]) for both in weights]
     schedules = [one_cycle(one, 30) for one in made]
     recordable = recordable_steps(made[1], torch.device("cpu"))
     for i in range(30):

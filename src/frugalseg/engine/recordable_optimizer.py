@@ -61,11 +61,10 @@ class RecordableAdam(RecordableSteps):
 
     def _numbers(self, group: Group) -> dict[str, float]:
         lr, (beta1, beta2) = group["lr"], group["betas"]
-        count = 0.0
-        for parameter in group["params"]:
-            if "step" in (state := self.optimizer.state.get(parameter, {})):
-                count = float(state["step"].add_(1))  # on the CPU, where PyTorch keeps it
-        count = max(count, 1.0)
+        done = [state["step"] for p in group["params"] if "step" in (state := self.optimizer.state.get(p, {}))]
+        if done:
+            torch._foreach_add_(done, 1)  # on the CPU, where PyTorch keeps them
+        count = float(done[0]) if done else 1.0
         return {
             "kept": 1 - lr * group["weight_decay"],
             "beta": beta1,
