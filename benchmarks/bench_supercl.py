@@ -68,7 +68,7 @@ def _step(name: str, backbone: str, size: int, precision: Precision, **more: flo
     network = build_projection(backbone, "batch")
     network.head = method.head.build(network.encoder.embedding_dim, 1)
     learner = method.learner(network, LearnerSettings(options, method.recipe.tau, STEPS, method.views))
-    changes = method.changes[method.recipe.augment](size)
+    changes = method.changes[method.recipe.augment]()
     optimizer = torch.optim.SGD(learner.parameters(), lr=1e-3)
     pictures = [_picture(size, seed) for seed in range(BATCH)]
     images = torch.from_numpy(np.stack(pictures)[:, None])

@@ -35,7 +35,7 @@ def main(store_folder: Path, run: Path, picture: Path) -> None:
     images = torch.from_numpy(store.images[rows].astype(np.float32))[:, None]
     superpixels = torch.from_numpy(store.superpixels[rows].astype(np.int16))
     torch.manual_seed(0)
-    views = VIEW_GROUPS["strong"](store.size)(images.repeat(4, 1, 1, 1))
+    views = VIEW_GROUPS["strong"]()(images.repeat(4, 1, 1, 1))
     v1, _, i1, i2 = views.chunk(4)
     with torch.no_grad():
         means = torch.cat([network.encoder(view)[-1].mean(dim=1) for view in (i1, i2)])

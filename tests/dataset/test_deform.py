@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
 from frugalseg.dataset.augment import Augment
-from frugalseg.dataset.deform import RandomDeformation, sampling_grid
+from frugalseg.dataset.deform import DEFORMATION, deformed_grid, draw_noise
+from frugalseg.dataset.random_changes import draw
+from frugalseg.dataset.resample import resample_images
 from frugalseg.dataset.source import Slices
 
 SIZES = [32, 64, 128, 256]
@@ -18,6 +21,16 @@ DRAWS = {32: 400, 64: 200, 128: 60, 256: 20}
 
 def mirrored_and_deformed(pictures):
     return Augment("supercl").move(Slices(pictures, None)).images
+
+
+def draw_parameters(count, size, always=False):
+    change = replace(DEFORMATION, p=1.0) if always else DEFORMATION
+    device = torch.device("cpu")
+    return {"noise": draw_noise(count, size, device), **draw((change,), count, device)}
+
+
+def deformed(pictures):
+    return resample_images(pictures, deformed_grid(**draw_parameters(len(pictures), pictures.shape[-1])))
 
 
 def moved_coordinates(changes, size, count):
@@ -66,12 +79,15 @@ def test_no_pixel_is_folded_over(size):
 def test_displacements_are_the_published_share_of_the_side(size):
     """0.163 · strength / smoothness pixels of 512 in their standard deviation: 0.46 % of the side, whatever it is."""
     torch.manual_seed(1)
-    _, rest = as_affine(moved_coordinates(RandomDeformation(p=1.0), size, DRAWS[size]))
+    drawn = draw_parameters(DRAWS[size], size, always=True)
+    grid = deformed_grid(**drawn)
+    _, rest = as_affine(moved_coordinates(lambda pictures: resample_images(pictures, grid), size, DRAWS[size]))
     share = rest.square().nanmean().sqrt().item() / size
     strength = (350**3 - 100**3) / 3 / 250  # mean of the square of 100…350
     smoothness = (1 / 14 - 1 / 17) / 3  # mean of one over the square of 14…17
-    expected = math.sqrt(strength * smoothness / (12 * math.pi)) / 512
-    assert expected == pytest.approx(0.0046, rel=0.1)
+    assert math.sqrt(strength * smoothness / (12 * math.pi)) / 512 == pytest.approx(0.0046, rel=0.1)
+    ratio = (drawn["strength"] / drawn["smoothness"]).square().mean().item()
+    expected = math.sqrt(ratio / (12 * math.pi)) / 512
     # A little less: the border holds displacements back, and the affine map takes its part.
     assert 0.85 * expected < share < 1.05 * expected
 
@@ -79,11 +95,11 @@ def test_displacements_are_the_published_share_of_the_side(size):
 def test_displacements_are_scipys_smoothed_noise():
     torch.manual_seed(2)
     size = 512
-    drawn = RandomDeformation().generate_parameters((2, 1, size, size))
+    drawn = draw_parameters(2, size, always=True)
     drawn |= {"angle": torch.zeros(2), "zoom": torch.ones(2)}
     middles = torch.arange(size) + 0.5
     plain = torch.stack(torch.meshgrid(middles, middles, indexing="xy"), dim=-1)
-    found = (sampling_grid(**drawn) + 1) * size / 2 - plain
+    found = (deformed_grid(**drawn) + 1) * size / 2 - plain
     for i in range(2):
         for axis in range(2):
             noise = drawn["noise"][i, axis].double().numpy()
@@ -95,7 +111,7 @@ def test_displacements_are_scipys_smoothed_noise():
 def test_deformation_rotation_and_scale_are_of_the_same_two_slices_in_three():
     torch.manual_seed(3)
     size, count = 32, 600
-    maps, rest = as_affine(moved_coordinates(RandomDeformation(), size, count))
+    maps, rest = as_affine(moved_coordinates(deformed, size, count))
     linear = maps[:, :2]
     bent = rest.square().flatten(1).nanmean(dim=1).sqrt() > 1e-3
     turned = (linear - torch.eye(2).double()).abs().amax(dim=(1, 2)) > 1e-3

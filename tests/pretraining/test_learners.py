@@ -160,7 +160,7 @@ def test_moco_equals_the_published_formula_over_several_steps_of_its_queue():
         found.backward()
         optimizer.step()
         optimizer.zero_grad()
-        learner.after_step(step + 1)
+        learner.after_step()
         with torch.no_grad():
             for mine, fast in zip(slow.parameters(), learner.network.parameters(), strict=True):
                 mine.mul_(0.9).add_(fast, alpha=0.1)
@@ -174,7 +174,7 @@ def test_moco_queue_smaller_than_a_batch_keeps_the_latest():
     learner = moco(queue=3)
     images, rows = drawn([0, 1, 2, 3] * 2)
     learner.losses(learner(images), FACTS, rows)
-    learner.after_step(1)
+    learner.after_step()
     assert sorted(learner.queue_rows.tolist()) == [1, 2, 3]
 
 
@@ -182,8 +182,9 @@ def test_no_gradient_reaches_the_slow_copies():
     for learner in (moco(), BYOL(TinyNet(), nn.Linear(5, 5), None, 10)):
         for step in range(2):  # MoCo's first step has an empty queue and nothing to repel
             images, rows = drawn([0, 1, 2] * 2, seed=step)
+            learner.before_step(step)
             learner.losses(learner(images), FACTS, rows)["loss"].backward()
-            learner.after_step(step + 1)
+            learner.after_step()
         assert all(p.grad is None and not p.requires_grad for p in learner.slow.parameters())
         assert all(p.grad.abs().sum() > 0 for p in learner.network.parameters())
 
@@ -211,7 +212,7 @@ def test_byol_momentum_rises_along_its_cosine_unless_one_is_given():
 def test_follow_is_a_moving_average():
     slow, fast = nn.Linear(2, 2), nn.Linear(2, 2)
     expected = 0.75 * slow.weight.detach() + 0.25 * fast.weight.detach()
-    update_momentum_encoder(slow, fast, 0.75)
+    update_momentum_encoder(slow, fast, 0.25)
     assert torch.allclose(slow.weight, expected)
 
 
@@ -251,10 +252,11 @@ def test_methods_on_views_learn_what_two_views_share(method):
     optimizer = torch.optim.Adam([p for p in learner.parameters() if p.requires_grad], 3e-3)
     generator = torch.Generator().manual_seed(7)
     for step in range(400):
+        learner.before_step(step)
         rows = torch.randperm(24, generator=generator)[:12].repeat(2)
         learner.losses(learner(pictures_of(rows, generator)), FACTS_OF_MANY, rows)["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
-        learner.after_step(step + 1)
+        learner.after_step()
     assert before < 0.4
     assert found_first(network) > 0.8

@@ -60,12 +60,13 @@ def trained(store, tmp_path, method):
         batches = task.batches(step // task.steps_per_epoch)[: STEPS - step]
         for batch in task.stream(batches):
             seed_step(0, step)
+            task.before_step(step)
             task.losses(task.model, batch)["loss"].backward()
             task.optimizer.step()
             task.optimizer.zero_grad()
             task.scheduler.step()
             step += 1
-            task.after_step(step)
+            task.after_step()
     return task
 
 

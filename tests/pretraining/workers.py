@@ -79,6 +79,7 @@ def learn(method, rank=0, world=1, half=None):
     triplets = torch.tensor([[2, 3, 1], [8, 9, 6], [0, 1, 2], [7, 10, 8]])
     steps = []
     for step in range(STEPS):
+        learner.before_step(step)
         generator = torch.Generator().manual_seed(step)
         rows = triplets if method == "polycl-m" else torch.randperm(12, generator=generator)[:8]
         pictures = torch.rand(4, 12, 1, 4, 4, generator=generator)  # the views of every slice
@@ -92,7 +93,7 @@ def learn(method, rank=0, world=1, half=None):
         gradients = {name: p.grad.clone() for name, p in learner.network.named_parameters()}
         optimizer.step()
         optimizer.zero_grad()
-        learner.after_step(step + 1)
+        learner.after_step()
         noted = {"loss": found["loss"].detach(), "gradients": gradients}
         if isinstance(learner, MoCo):
             noted |= {"queue": learner.queue.clone(), "queue_rows": learner.queue_rows.clone()}

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -29,6 +30,7 @@ from frugalseg.engine.checkpoint import (
 )
 from frugalseg.engine.memory import is_out_of_memory
 from frugalseg.engine.progress import Work, console, progress, say
+from frugalseg.engine.recordable_optimizer import recordable_steps
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import InterruptedRunError, RunError
 from frugalseg.interrupts import raise_keyboard_interrupt, stop_requests
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 BAR_INTERVAL_S = 0.5
+MEMORY_FULL = "too little GPU memory for CUDA graphs: steps are not replayed, which is slower"
 VALIDATION_FIGURES = {"dice": "validation Dice", "probe_auroc": "probe AUROC"}
 """Validation figures in the progress bar → their titles."""
 
@@ -72,12 +75,25 @@ class TrainingTask(ABC):
     def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]] | None:
         """A network that every step calls exactly once, on inputs of one shape, and this shape.
 
-        None where there is no such network. On one GPU its passes are captured and replayed (`engine.cuda_graphs`).
+        None where there is no such network. On one GPU its passes are captured and replayed (`engine.cuda_graphs`)
+        where whole steps are not.
         """
         return None
 
-    def after_step(self, step: int) -> None:  # noqa: B027 - most trainings have nothing to do
-        """Update moving averages or queues after an optimiser step, `step` being the number of steps done.
+    @property
+    def graphable(self) -> bool:
+        """Whether all steps are the same computation, which one GPU can capture as a CUDA graph and replay.
+
+        `losses` and `after_step` then read nothing back from the device, and depend on no number that changes from step
+        to step, but for what `before_step` writes into tensors. Batches are dataclasses of tensors.
+        """
+        return False
+
+    def before_step(self, step: int) -> None:  # noqa: B027 - most trainings have nothing to do
+        """Write what the next step depends on into tensors, `step` being the number of steps done."""
+
+    def after_step(self) -> None:  # noqa: B027 - most trainings have nothing to do
+        """Update moving averages or queues after an optimiser step.
 
         The state that this changes must be part of `model`, since checkpoints contain only that.
         """
@@ -165,7 +181,6 @@ class _Trainer:
     def __init__(self, task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder) -> None:
         self.task, self.plan, self.fabric, self.run = task, plan, fabric, run
         self.model, self.optimizer = fabric.setup(task.model, task.optimizer)
-        self._capture_passes()
         self.state = _State()
         self.watch = _Stopwatch()
         self.bar_updated_at = 0.0
@@ -177,11 +192,40 @@ class _Trainer:
             self._restore(load_checkpoint(run.last))
         else:
             self._save()
+        self._use_graphs()
+
+    def _use_graphs(self) -> None:
+        """On one GPU, replay whole steps, or else the network's passes, as CUDA graphs."""
+        # A scaler, of --precision 16, reads back whether gradients are finite.
+        scaled = getattr(self.fabric.strategy.precision, "scaler", None) is not None
+        steps = recordable_steps(self.task.optimizer, self.fabric.device)
+        self.compute: Callable[[Any], dict[str, Tensor]] = self._compute
+        if steps is None or scaled or not self.task.graphable or not self._may_capture():
+            self._capture_passes()
+            return
+        recordable = partial(self._compute, optimizer_step=steps.step)
+        recorder = cuda_graphs.GpuRecorder(self.fabric.device)
+        self.compute = cuda_graphs.GraphedStep(
+            self._compute, recordable, steps.prepare, recorder, self._continue_without_graph
+        )
+
+    def _may_capture(self) -> bool:
+        return bool(self.fabric.device.type == "cuda" and self.fabric.world_size == 1)
+
+    def _continue_without_graph(self, error: RuntimeError) -> None:
+        self.optimizer.zero_grad()  # gradients that were recorded were never computed
+        seed_step(self.plan.seed, self.state.step, self.fabric.global_rank)
+        if is_out_of_memory(error):
+            say(MEMORY_FULL)
+        else:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            say(f"this training's steps cannot be captured as a CUDA graph, which is slower ({reason})")
+            self._capture_passes()
 
     def _capture_passes(self) -> None:
         """On one GPU, capture the network's passes as CUDA graphs, if memory suffices."""
         constant = self.task.graphable_module()
-        if constant is None or self.fabric.device.type != "cuda" or self.fabric.world_size > 1:
+        if constant is None or not self._may_capture():
             return
         try:
             with self.fabric.autocast():
@@ -189,7 +233,7 @@ class _Trainer:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            say("too little GPU memory for CUDA graphs: steps are not replayed, which is slower")
+            say(MEMORY_FULL)
 
     def run_steps(self, bar: Work, stop: list[str]) -> None:
         state, plan, per_epoch = self.state, self.plan, self.task.steps_per_epoch
@@ -216,20 +260,26 @@ class _Trainer:
 
     def _step(self, batch: Any) -> None:
         seed_step(self.plan.seed, self.state.step, self.fabric.global_rank)
+        self.task.before_step(self.state.step)
+        losses = self.compute(batch)
+        self.task.scheduler.step()
+        self.state.step += 1
+        self.state.summed += 1
+        for name, value in losses.items():
+            value = value.double()  # summed on the device: reading it here would make a GPU wait
+            self.state.sums[name] = self.state.sums[name] + value if name in self.state.sums else value
+
+    def _compute(self, batch: Any, optimizer_step: Callable[[], Any] | None = None) -> dict[str, Tensor]:
+        """One step on the device, and its losses; `optimizer_step` stands in for the optimiser's own."""
         self.model.train()
         losses = self.task.losses(self.model, batch)
         self.fabric.backward(losses["loss"])
         if self.plan.clip is not None:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.plan.clip, error_if_nonfinite=False)
-        self.optimizer.step()
+        (optimizer_step or self.optimizer.step)()
         self.optimizer.zero_grad()
-        self.task.scheduler.step()
-        self.state.step += 1
-        self.task.after_step(self.state.step)
-        self.state.summed += 1
-        for name, value in losses.items():
-            value = value.detach().double()  # summed on the device: reading it here would wait for the GPU
-            self.state.sums[name] = self.state.sums[name] + value if name in self.state.sums else value
+        self.task.after_step()
+        return {name: value.detach() for name, value in losses.items()}
 
     def _update_bar(self, bar: Work) -> None:
         """Show loss and speed on the bar; at most twice a second, since reading the loss waits for the GPU."""

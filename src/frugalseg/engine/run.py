@@ -54,7 +54,7 @@ ENVIRONMENT = Schema({"data?": {str: str}, "threads?": int}, RunError, _CURE)
 METRICS_LINE = Schema({"step": int}, RunError, "delete the damaged lines, or the file: it is used for plots only")
 """A line of metrics.jsonl."""
 
-PACKAGES = ("torch", "lightning", "kornia", "numpy", "nibabel")
+PACKAGES = ("torch", "lightning", "numpy", "nibabel")
 
 
 class RunOptions(Protocol):

@@ -56,9 +56,17 @@ class Learner(nn.Module, ABC):
             superpixels: (B, S, S) of the B drawn slices, for methods that read them from the store.
         """
 
+    @property
+    def graphable(self) -> bool:
+        """Whether `forward`, `losses` and `after_step` may be captured as a CUDA graph, see `engine.loop.Task`."""
+        return True
+
+    def before_step(self, step: int) -> None:
+        """Write what the next step depends on into tensors, `step` being the number of steps done."""
+
     @torch.no_grad()
-    def after_step(self, step: int) -> None:
-        """Called after the optimiser's step number `step`."""
+    def after_step(self) -> None:
+        """Called after a step of the optimiser."""
 
 
 class TripletLearner(Learner):

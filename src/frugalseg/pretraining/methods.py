@@ -101,7 +101,7 @@ class Method:
         annotation: which human labels it needs.
         sampler: which slices make a batch.
         views: how many views of every drawn slice are embedded.
-        augmentations: allowed random augmentations: name → builder, given the side of the slices in pixels.
+        augmentations: allowed random augmentations: name → builder.
         learner: builds what is trained, with the loss.
         head: its projection head; None for PolyCL's, a linear layer to 256.
         own_head: whether its loss needs this head, so that `--recipe` cannot replace it.
@@ -121,7 +121,7 @@ class Method:
     own_head: bool = False
     annotation: Annotation = "none"
     views: int = 1
-    augmentations: Mapping[AugmentName, Callable[[int], nn.Module]] = field(default_factory=lambda: ONE_VIEW)
+    augmentations: Mapping[AugmentName, Callable[[], nn.Module]] = field(default_factory=lambda: ONE_VIEW)
     must_differ_in: Literal["slices", "scans", "organs", "heights"] = "slices"
     min_batch: int = 1
     min_per_process: int = 1

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frugalseg.engine.moving_average import move_average
 from frugalseg.models.blocks import ProjectionNet
 from frugalseg.pretraining.gather import all_gather
 from frugalseg.pretraining.learners import Learner
@@ -22,13 +23,13 @@ def make_momentum_encoder(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network).requires_grad_(False)
 
 
-def update_momentum_encoder(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
-    """Exponential moving average of the weights: slow ← m·slow + (1 − m)·fast.
+def update_momentum_encoder(slow: nn.Module, fast: nn.Module, rate: float | Tensor) -> None:
+    """Exponential moving average of the weights: slow ← (1 − rate)·slow + rate·fast, rate = 1 − momentum.
 
     Running statistics of batch norms are not averaged: the copy sees the batches too and has its own.
     """
     slow_weights, fast_weights = ([p.detach() for p in module.parameters()] for module in (slow, fast))
-    torch._foreach_lerp_(slow_weights, fast_weights, 1 - momentum)
+    move_average(slow_weights, fast_weights, rate)
 
 
 class MoCo(Learner):
@@ -78,9 +79,9 @@ class MoCo(Learner):
         return {"loss": loss}
 
     @torch.no_grad()
-    def after_step(self, step: int) -> None:
+    def after_step(self) -> None:
         """Update the momentum encoder, and replace the oldest keys by the newest."""
-        update_momentum_encoder(self.slow, self.network, self.momentum)
+        update_momentum_encoder(self.slow, self.network, 1 - self.momentum)
         assert self._new_keys is not None
         keys, rows = self._new_keys
         places = (self.oldest + torch.arange(len(keys), device=keys.device)) % len(self.queue)
@@ -101,11 +102,14 @@ class BYOL(Learner):
         steps: of the whole run.
     """
 
+    rate: Tensor
+
     def __init__(self, network: ProjectionNet, predictor: nn.Module, momentum: float | None, steps: int) -> None:
         super().__init__(network, views=2)
         self.predictor = predictor
         self.slow = make_momentum_encoder(network)
         self.momentum, self.steps = momentum, steps
+        self.register_buffer("rate", torch.zeros(()), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(2B, 1, S, S), first views then second → predictions (2B, D) and vectors of the momentum encoder (2B, D)."""
@@ -122,10 +126,14 @@ class BYOL(Learner):
         first, second = slow.chunk(2)
         return {"loss": byol_loss(predictions, torch.cat([second, first]))}
 
+    def before_step(self, step: int) -> None:
+        """Set how far the slow copy will follow."""
+        self.rate.fill_(1 - self.momentum_at(step + 1))
+
     @torch.no_grad()
-    def after_step(self, step: int) -> None:
+    def after_step(self) -> None:
         """Update the momentum encoder."""
-        update_momentum_encoder(self.slow, self.network, self.momentum_at(step))
+        update_momentum_encoder(self.slow, self.network, self.rate)
 
     def momentum_at(self, step: int) -> float:
         """1 − (1 − 0.99)·(cos(π·step / steps) + 1) / 2, or the fixed momentum that was given."""

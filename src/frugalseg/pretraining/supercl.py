@@ -20,6 +20,7 @@ L_intra is a mean over slices, so a random fraction of them in each step estimat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,8 +29,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from frugalseg.dataset.superpixels import Slic
@@ -85,6 +84,11 @@ class SuperCL(Learner):
             self.project = nn.Conv2d(network.encoder.channels[self.level], PIXEL_DIM, 1)
         else:
             self.project = nn.Identity()
+
+    @property
+    def graphable(self) -> bool:
+        """Where superpixels are read from the store: the CPU computes those of every step (`--superpixels online`)."""
+        return self.options.superpixels != "online"
 
     def forward(self, images: Tensor) -> ViewFeatures:
         """(4B, C, S, S): V1, V2, I1, I2 of B slices."""
@@ -151,7 +155,7 @@ class SuperCL(Learner):
             "instance_loss": instance,
             "intra_loss": intra,
             "inter_loss": inter,
-            "groups": groups.max() + 1.0,
+            "groups": (groups == torch.arange(len(groups), device=groups.device)).float().sum(),
         }
 
 
@@ -274,11 +278,15 @@ def superpixel_means(maps: Tensor, labels: Tensor, norm: Literal["cluster", "glo
 
 
 def nearest_neighbour_groups(vectors: Tensor) -> Tensor:
-    """CCL: (N, D) → (N,) int64, connected components of the graph of nearest neighbours by cosine."""
+    """CCL: (N, D) → (N,) int64, connected components of the graph of nearest neighbours by cosine.
+
+    A component has the number of its first vector. All on the device, so that it can be part of a CUDA graph.
+    """
     unit = F.normalize(vectors.float(), dim=1)
     similarity = (unit @ unit.T).fill_diagonal_(-torch.inf)
-    nearest = similarity.argmax(dim=1).cpu().numpy()
-    count = len(nearest)
-    graph = coo_array((np.ones(count), (np.arange(count), nearest)), shape=(count, count))
-    _, groups = connected_components(graph, directed=False)
-    return torch.from_numpy(groups.astype(np.int64)).to(vectors.device)
+    place = torch.arange(len(unit), device=unit.device)
+    nearest = similarity.argmax(dim=1)[:, None] == place[None, :]
+    reached = (nearest | nearest.T | (place[:, None] == place[None, :])).float()
+    for _ in range(math.ceil(math.log2(len(unit)))):  # every product doubles the length of the paths
+        reached = (reached @ reached).clamp(max=1)
+    return reached.argmax(dim=1)

@@ -85,7 +85,7 @@ class PretrainTask(TrainingTask):
         )
         self.probe = Probe(store, self.rows, self.source, options.seed)
         self.metadata = metadata.to(device)
-        self.augmentation = _make_augmentation(options, self.method, store.size)
+        self.augmentation = _make_augmentation(options, self.method)
         self.norm = choose_norm(options.backbone, options.norm, preferred="instance_affine")
         network, self.published = _build_network(options, self.norm, device)
         if self.method.head is not None:
@@ -129,9 +129,18 @@ class PretrainTask(TrainingTask):
         views = self.batches(0)[0].numel() * self.method.views
         return self.model, (views, input_channels(self.options.context or 0), self.size, self.size)
 
-    def after_step(self, step: int) -> None:
-        """Update the learner's momentum encoder and queue."""
-        self.model.after_step(step)
+    @property
+    def graphable(self) -> bool:
+        """Every method's steps but those of SuperCL with superpixels that the CPU computes anew in each."""
+        return self.model.graphable
+
+    def before_step(self, step: int) -> None:
+        """Update the learner prepare the step."""
+        self.model.before_step(step)
+
+    def after_step(self) -> None:
+        """Let the learner's momentum encoder and queue."""
+        self.model.after_step()
 
     def validate(self) -> dict[str, float]:
         """The probe's figures of the encoder, for monitoring only: the result is the model of the last step.
@@ -144,7 +153,7 @@ class PretrainTask(TrainingTask):
         return self.probe(self.model.network)
 
 
-def _make_augmentation(options: PretrainOptions, method: Method, size: int) -> nn.Module:
+def _make_augmentation(options: PretrainOptions, method: Method) -> nn.Module:
     kind = options.augment or method.recipe.augment
     if kind not in method.augmentations:
         identical = " compares views of a slice, which would be identical"
@@ -152,7 +161,7 @@ def _make_augmentation(options: PretrainOptions, method: Method, size: int) -> n
         raise OptionError(
             f"--augment {kind}: {options.method}{why}", f"give {' or '.join(method.augmentations)}, or leave it out"
         )
-    return method.augmentations[kind](size)
+    return method.augmentations[kind]()
 
 
 def _build_network(

@@ -78,6 +78,8 @@ class MixTask(TrainingTask):
     A step takes `batch_size` slices for the classifier, and `masks_per_step` labelled ones, whose masks train the
     classifier's map and the SAM branch, with one prompt for one of the organs in each slice.
 
+    Steps are not captured as CUDA graphs: which organs are sought, and how many prompts a step has, is read back.
+
     Args:
         options: the run's options.
         model: to train.

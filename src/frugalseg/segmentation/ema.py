@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
+
+from frugalseg.engine.moving_average import move_average
 
 
 class EMAModel(nn.Module):
@@ -20,9 +22,8 @@ class EMAModel(nn.Module):
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__()
-        self.network = network
-        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        self._averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+        self.network, self.decay = network, decay
+        self._averaged = AveragedModel(network)
         self._averaged.requires_grad_(False).eval()
 
     @property
@@ -44,5 +45,19 @@ class EMAModel(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Update the average; the first update copies the network."""
-        self._averaged.update_parameters(self.network)
+        """Update the average; the first update copies the network.
+
+        As `AveragedModel.update_parameters`, which makes a GPU wait to learn whether it is the first time.
+        """
+        rate = torch.where(self._averaged.n_averaged == 0, 1.0, 1 - self.decay)
+        pairs = list(zip(_tensors(self.average), _tensors(self.network), strict=True))
+        floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        move_average([average for average, _ in floating], [latest for _, latest in floating], rate)
+        for average, latest in pairs:
+            if not average.is_floating_point():  # how many batches a batch norm has seen
+                average.copy_(latest)
+        self._averaged.n_averaged.add_(1)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [tensor.detach() for tensor in (*network.parameters(), *network.buffers())]

@@ -52,7 +52,8 @@ def make_loss(name: LossName) -> Loss:
         w = torch.ones_like(classes, dtype=torch.float32) if weights is None else weights
         parts: dict[str, Tensor] = {}
         if name != "ce":
-            one_hot = F.one_hot(classes.long(), logits.shape[1] + 1).movedim(-1, 1)[:, 1:]
+            foreground = torch.arange(1, logits.shape[1] + 1, device=classes.device)
+            one_hot = classes.unsqueeze(1) == foreground[:, None, None]
             parts["dice_loss"] = soft_dice_loss(probabilities(logits), one_hot, w.unsqueeze(1), over, smooth)
         if not per_slice:
             pixel_ce = F.cross_entropy(add_background(logits), classes.long(), reduction="none")

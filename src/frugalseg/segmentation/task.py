@@ -72,6 +72,7 @@ class FinetuneTask(TrainingTask):
         self.validation = ValidationSet.from_store(store, split.validation, source, options.precision)
         self.augment = Augment(preset.augment) if preset.augment else None
         self.loss = make_loss(preset.loss)
+        self._consistency_weight = torch.zeros((), device=source.device)
         self.steps_per_epoch = len(self._labelled_batches(0))
         # Epochs are counted as in a training on the labels only: trainings with unlabelled slices are equally long.
         epoch = len(shuffled_batches(training.labelled, options.batch_size, options.seed, 0))
@@ -119,9 +120,8 @@ class FinetuneTask(TrainingTask):
         logits = model(batch.images)
         parts = self.loss(logits, batch.labels, batch.weights)
         if teacher is not None:
-            weight = sigmoid_ramp_up(self.scheduler.last_epoch, self.steps)
             parts["consistency"] = consistency_loss(probabilities(logits), teacher)
-            parts["loss"] = parts["loss"] + weight * parts["consistency"]
+            parts["loss"] = parts["loss"] + self._consistency_weight * parts["consistency"]
         return parts
 
     @torch.no_grad()
@@ -133,7 +133,16 @@ class FinetuneTask(TrainingTask):
         """The segmenter on a batch."""
         return self.network, (len(self.batches(0)[0]), input_channels(self.preset.context), self.size, self.size)
 
-    def after_step(self, step: int) -> None:
+    @property
+    def graphable(self) -> bool:
+        """All steps are one computation; batches are gathered, and annotated with pseudo-labels, before it."""
+        return True
+
+    def before_step(self, step: int) -> None:
+        """Set the weight of the consistency term."""
+        self._consistency_weight.fill_(sigmoid_ramp_up(step, self.steps))
+
+    def after_step(self) -> None:
         """Update the moving average."""
         if self.ema is not None:
             self.ema.update()

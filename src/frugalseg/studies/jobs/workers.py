@@ -27,7 +27,6 @@ PRELOADED_MODULES = [
     "frugalseg.commands.finetune",
     "frugalseg.segmentation.predict",
     "lightning.fabric",
-    "kornia.augmentation",
     "pyarrow.parquet",
 ]
 """Modules imported once, in the fork server that all job processes are forked from, instead of in every job."""
