@@ -120,7 +120,11 @@ class MixPredictor(Predictor):
                 boxes = None if reference is None else self._boxes(square, reference[chunk])
                 found = self._find(images[:, None].to(self.device), boxes)
                 planes, scores = found.planes()
-                classes[chunk] = claimed(square.back(planes), scores).cpu().numpy()
+                # One slice at a time: planes of full resolution would take more memory than the scan.
+                full = [
+                    claimed(square.back(plane[None]), score[None]) for plane, score in zip(planes, scores, strict=True)
+                ]
+                classes[chunk] = torch.cat(full).cpu().numpy()
                 present[chunk] = found.present.float().cpu().numpy()
                 bar.advance(len(classes[chunk]))
         clean(classes, self.keep, reach=max(1, round(BRIDGE * max(stack.shape[1:]) / self.size)))

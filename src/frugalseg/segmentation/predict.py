@@ -132,9 +132,7 @@ class Predictor:
         with autocast(self.options.precision, self.device):
             logits = [self.network(shown.flip(axes)).flip(axes) for axes in views]
         mean = torch.stack([probabilities(one) for one in logits]).mean(dim=0)
-        full = square.back(mean)
-        background = 1 - full.sum(dim=1, keepdim=True)
-        return torch.cat([background, full], dim=1).argmax(dim=1).to(torch.uint8).cpu().numpy()
+        return square.classes(mean).cpu().numpy()
 
 
 def _written_targets(trained: Targets, wanted: list[str]) -> Targets:
