@@ -24,12 +24,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
 import yaml
 from filelock import BaseFileLock
 
 from frugalseg._version import __version__
-from frugalseg.engine.device import describe
 from frugalseg.engine.files import SPEC as SPEC
 from frugalseg.engine.files import atomic_write, check_out, write_json
 from frugalseg.engine.forms import Form
@@ -42,6 +40,7 @@ from frugalseg.options.renamed import present_name
 from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
+    import torch
     from lightning.fabric import Fabric
 
 NOT_SCIENCE = {"resume", "checkpoint_minutes", "out", "threads"}
@@ -194,6 +193,8 @@ class RunFolder:
             )
 
     def _compare_threads(self, device: torch.device) -> None:
+        import torch
+
         before, now = ENVIRONMENT.read(self.path / "environment.json").get("threads"), torch.get_num_threads()
         if before not in (None, now) and device.type == "cpu":
             warnings.warn(
@@ -270,6 +271,10 @@ def plain(options: object, lasting: bool = False) -> dict[str, object]:
 
 def environment(device: torch.device) -> dict[str, object]:
     """What a run ran on: enough to see later why two runs differ."""
+    import torch  # here, since many commands read runs and few make one
+
+    from frugalseg.engine.device import describe
+
     return {
         "frugalseg": __version__,
         "commit": _git_commit(),

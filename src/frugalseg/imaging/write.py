@@ -7,15 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-import SimpleITK
 
 from frugalseg.engine.files import temporary_name
 from frugalseg.errors import DiskError, ScanError, disk_errors
 from frugalseg.imaging.formats import ITK, NIFTI, scan_suffix
-from frugalseg.imaging.itk import itk_image, load_itk
-from frugalseg.imaging.nifti import nifti_image
 from frugalseg.imaging.validation import scan_error
 from frugalseg.imaging.volume import Array, Volume
 
@@ -49,7 +45,7 @@ def write_mask(volume: Volume, path: Path) -> None:
         raise scan_error(path, "is no file type for masks", "name it .nii.gz, .nii, .nrrd or .mha")
     with _whole(path, suffix) as temporary:
         if suffix in NIFTI:
-            nib.save(nifti_image(mask), temporary)
+            _save_nifti(mask, temporary)
         else:
             _save_itk(mask, path, temporary)
 
@@ -84,8 +80,20 @@ def _whole(path: Path, suffix: str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def _save_nifti(mask: Volume, temporary: Path) -> None:
+    import nibabel as nib
+
+    from frugalseg.imaging.nifti import nifti_image
+
+    nib.save(nifti_image(mask), temporary)
+
+
 def _save_itk(mask: Volume, path: Path, temporary: Path) -> None:
     """Write through SimpleITK and read back: it neither reports a full disk nor a grid it cannot hold."""
+    import SimpleITK  # only where it is needed: it takes half a second
+
+    from frugalseg.imaging.itk import itk_image, load_itk
+
     try:
         SimpleITK.WriteImage(itk_image(mask), str(temporary), useCompression=True)
         back = load_itk(temporary)
