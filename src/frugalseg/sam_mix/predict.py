@@ -24,7 +24,7 @@ from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import check_two_files, find_dataset, find_masks
 from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.read import read_labels, read_volume
+from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE, clean
@@ -35,7 +35,7 @@ from frugalseg.records.predictions import CaseRecord, PredictionRecord
 from frugalseg.sam_mix.checkpoint import load_mix, weights_sha256
 from frugalseg.sam_mix.model import Detections, MixModel, claimed
 from frugalseg.sam_mix.prompts import boxes_of_masks
-from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, _written_targets, written
+from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, ReadScan, _written_targets, written
 
 BATCH = {"cpu": 4, "cuda": 16}
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
@@ -180,16 +180,14 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
     if options.oracle is not None:
         say("oracle: the boxes are those of the reference masks; these results are not the method's")
 
-    def segment(case: str, path: Path) -> tuple[Volume, CaseRecord]:
-        scan = read_volume(path)
-        predictor.expected.check(case, path, scan)
-        looked = predictor.look(scan, None if oracle is None else oracle(case, scan))
+    def segment(case: str, scan: ReadScan) -> tuple[Volume, CaseRecord]:
+        looked = predictor.look(scan.volume, None if oracle is None else oracle(case, scan.volume))
         present = {
             organ: tuple(round(float(p), 4) for p in looked.present[:, i]) for i, organ in enumerate(predictor.trained)
         }
-        return looked.mask, CaseRecord(role=predictor.role(case, scan), present=present)
+        return looked.mask, CaseRecord(role=scan.role, present=present)
 
-    return folder.fill(segment, describe(predictor.device))
+    return folder.fill_reading_ahead(predictor.read, segment, describe(predictor.device))
 
 
 def _references(folder: Path, images: dict[str, Path]) -> Callable[[str, Volume], Volume]:
