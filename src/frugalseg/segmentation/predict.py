@@ -1,7 +1,7 @@
 """`frugalseg predict`: masks of whole scans, each in its scan's own grid.
 
-Slices stream through the network in batches, so memory holds the scan, its mask and one batch. No reference mask
-is read anywhere on this path.
+Slices stream through the network in batches, and the next scan is read meanwhile, so memory holds two scans, two masks
+and one batch. No reference mask is read anywhere on this path.
 """
 
 from __future__ import annotations
