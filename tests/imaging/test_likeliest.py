@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from frugalseg.imaging import likeliest as likeliest_module
 from frugalseg.imaging.likeliest import likeliest, resized_classes
 from frugalseg.imaging.square import Square
 
@@ -21,10 +22,12 @@ def by_argmax(full):
     return torch.cat([1 - full.sum(dim=1, keepdim=True), full], dim=1).argmax(dim=1).to(torch.uint8)
 
 
+@pytest.mark.parametrize("most_mixed", [0, likeliest_module.MOST_MIXED, 1])
 @pytest.mark.parametrize("classes", [1, 2, 13])
 @pytest.mark.parametrize("grain", [4, 64])
 @pytest.mark.parametrize("shape", [(128, 128), (131, 64), (64, 64), (40, 40), (40, 200), (64, 1), (1, 99), (65, 64)])
-def test_equal_to_the_argmax_of_resized_probabilities(classes, grain, shape):
+def test_equal_to_the_argmax_of_resized_probabilities(monkeypatch, most_mixed, classes, grain, shape):
+    monkeypatch.setattr(likeliest_module, "MOST_MIXED", most_mixed)
     square = Square.fit(shape, (1.0, 1.3), 64)
     given = probabilities(classes, (64, 64), grain)
     found = square.classes(given)

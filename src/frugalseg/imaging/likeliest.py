@@ -11,6 +11,9 @@ from torch import Tensor
 MIXED = 255
 """Marks a cell whose four pixels differ in class; no class has this number (at most 254 are allowed)."""
 
+MOST_MIXED = 1 / 8
+"""Share of pixels between different classes from which on resizing the whole slice is quicker."""
+
 
 def likeliest(background: Tensor, classes: Tensor) -> Tensor:
     """The number of the highest value at each place: 0 the background's, 1…C the classes'; of equals the first.
@@ -106,6 +109,8 @@ def _enlarged_classes(probabilities: Tensor, rows: Taps, columns: Taps) -> Tenso
     cells = _mark_mixed(_likeliest_with_background(probabilities))
     classes = cells.index_select(1, columns.first).index_select(0, rows.first)
     y, x = (classes == MIXED).nonzero(as_tuple=True)
+    if len(y) > MOST_MIXED * classes.numel():
+        return _likeliest_with_background(interpolated(probabilities[None], (len(rows.first), len(columns.first)))[0])
     classes[y, x] = _likeliest_with_background(_interpolated_at(probabilities, rows, columns, y, x))
     return classes
 
