@@ -25,7 +25,7 @@ from frugalseg.dataset.deform import deformed_grid, smoothed
 from frugalseg.dataset.random_changes import draw
 from frugalseg.dataset.resample import affine_grid, resample, resample_images
 from frugalseg.dataset.source import Slices
-from frugalseg.pretraining.views import INTENSITY, PLACE, Published, Views, draw_crops, rotated_crop
+from frugalseg.pretraining.views import INTENSITY, PLACE, StrongAugment, SuperCLAugment, draw_crops, rotated_crop
 
 CPU = torch.device("cpu")
 SIDE = 64
@@ -275,7 +275,7 @@ def test_nothing_is_read_back_from_the_device(images, change):
     if change in RECIPES:
         augment, batch = Augment(change), Slices(images, labels, torch.ones(6, SIDE, SIDE))
     else:
-        changes = Views() if change == "views" else Published()
+        changes = StrongAugment() if change == "views" else SuperCLAugment()
         augment, batch = (lambda x: changes.recolour(changes.move(x))), images
     augment(batch)  # makes the tables of the parameters
     with _Operations() as asked:

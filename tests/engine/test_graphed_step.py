@@ -7,12 +7,12 @@ from functools import partial
 
 import pytest
 import torch
-from frugalseg.engine.schedules import one_cycle
 from torch import Tensor
 
 from frugalseg.engine import loop
 from frugalseg.engine.checkpoint import load_checkpoint
 from frugalseg.engine.cuda_graphs import WARM_UP, GpuRecorder, GraphedStep
+from frugalseg.engine.optimization import one_cycle
 from frugalseg.engine.recordable_optimizer import recordable_steps
 from tests.engine.replay import CpuRecorder, train_as_on_a_gpu
 from tests.engine.toy import Killed, ToyTask, run_toy

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from scipy import ndimage
 
+from frugalseg.masks import components
 from frugalseg.masks.components import filter_components
+from frugalseg.masks.runs import clear_runs, find_components, find_runs
 
 
 def naive(classes, numbers):
@@ -16,13 +19,36 @@ def naive(classes, numbers):
     return out
 
 
-def test_equals_the_loops_on_random_blobs():
+@pytest.mark.parametrize("voxels_a_run", [1, 10**9])
+def test_equals_the_loops_on_random_blobs(monkeypatch, voxels_a_run):
+    """By runs, and voxel by voxel."""
+    monkeypatch.setattr(components, "VOXELS_A_RUN", voxels_a_run)
     rng = np.random.default_rng(0)
     for _ in range(5):
         noise = ndimage.gaussian_filter(rng.normal(size=(20, 21, 22)), 1.5)
         classes = (np.digitize(noise, [0.08, 0.14])).astype(np.uint8)
         for keep, numbers in {("largest",): [1], ("all", "largest"): [2], ("largest", "largest"): [1, 2]}.items():
             assert np.array_equal(filter_components(classes.copy(), keep), naive(classes, numbers))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_runs_find_the_components_of_scipy(seed):
+    """At every density, in boxes with sides of one voxel too, with the same order of components."""
+    rng = np.random.default_rng(seed)
+    classes = (rng.random(tuple(rng.integers(1, 9, 3))) < rng.uniform(0.1, 0.6)).astype(np.uint8)
+    labels, count = ndimage.label(classes, structure=np.ones((3, 3, 3)))
+    runs = find_runs(classes, 1, most=classes.size)
+    found = find_components(runs)
+    for number in range(count):
+        kept = classes.copy()
+        clear_runs(kept, runs, found != number)
+        assert np.array_equal(kept == 1, labels == number + 1)
+
+
+def test_too_many_runs_are_not_listed():
+    board = np.indices((4, 4, 4)).sum(axis=0) % 2
+    assert find_runs(board.astype(np.uint8), 1, most=31) is None
+    assert len(find_runs(board.astype(np.uint8), 1, most=32).begins) == 32
 
 
 def test_corner_contact_joins_and_other_classes_stay():

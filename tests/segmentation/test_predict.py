@@ -8,6 +8,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from frugalseg.commands.finetune import finetune
 from frugalseg.commands.predict import predict
@@ -19,7 +20,7 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions
 from frugalseg.records.predictions import PREDICTIONS_FILE
-from frugalseg.segmentation.predict import Predictor
+from frugalseg.segmentation.predict import Predictor, slices_at_once
 from tests.padded import check_shown, record_shown, write_padded_mr
 from tests.processes import try_lock
 from tests.scans import write_cohort
@@ -132,3 +133,10 @@ def test_padding_of_a_series_is_out_of_the_picture(model, tmp_path, monkeypatch)
     mask = predictor.segment(scan)
     check_shown(np.concatenate(seen))
     assert mask.padding is None
+
+
+@pytest.mark.parametrize(
+    ("device", "size", "expected"), [("cpu", 512, 4), ("cuda", 256, 32), ("cuda", 128, 128), ("cuda", 2048, 1)]
+)
+def test_a_gpu_gets_as_many_pixels_at_every_size(device, size, expected):
+    assert slices_at_once(torch.device(device), size) == expected

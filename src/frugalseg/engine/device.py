@@ -73,6 +73,13 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=kind != "32-true")
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`tensor` on a device; to a GPU it goes from pinned memory, and nothing waits for its arrival."""
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def make_fabric(device_name: str, precision: Precision) -> Fabric:
     """A Lightning Fabric on one device, or under torchrun on this process's devices."""
     from lightning.fabric import Fabric

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch
+import sys
 
 MEMORY_ERRORS = ("can't allocate memory", "not enough memory", "cuda error: out of memory", "alloc_failed")
 """Messages of PyTorch, CUDA, cuBLAS and cuDNN, in lower case, when memory is full; there is no error class for it."""
@@ -10,6 +10,9 @@ MEMORY_ERRORS = ("can't allocate memory", "not enough memory", "cuda error: out 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that main memory or GPU memory is full."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+    if isinstance(error, MemoryError):
+        return True
+    torch = sys.modules.get("torch")  # not imported for this: where it is not there, it raised no error
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in MEMORY_ERRORS)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from itertools import zip_longest
 from typing import TypeVar
 
+from frugalseg.engine.host_memory import free_host_memory
 from frugalseg.engine.memory import is_out_of_memory
 from frugalseg.engine.progress import progress
 from frugalseg.engine.threads import cores_to_use, use_threads
@@ -13,7 +16,12 @@ from frugalseg.errors import FrugalsegError, PairingError, ScanError, vanished_f
 from frugalseg.text import pluralize
 
 Job = TypeVar("Job")
+Source = TypeVar("Source")
+Made = TypeVar("Made")
 Result = TypeVar("Result")
+
+FREE_TO_READ_AHEAD = 4 << 30
+"""Bytes of free memory: enough for a scan of 1024×1024×400 voxels, the work on one, and their masks."""
 
 
 def map_cases(
@@ -40,21 +48,8 @@ def map_cases(
     failures: dict[str, FrugalsegError] = {}
 
     def attempt(case: str, job: Job) -> None:
-        try:
+        with _noting_failures(case, failures, parallel):
             results[case] = work(job)
-        except (ScanError, PairingError) as error:
-            failures[case] = error
-        except FrugalsegError:  # not caused by this scan, for example a full disk
-            raise
-        except OSError as error:
-            if (vanished := vanished_file_error(error)) is None:
-                raise RuntimeError(f"unexpected error in case {case}: {error}") from error
-            failures[case] = vanished
-        except Exception as error:
-            if is_out_of_memory(error):
-                failures[case] = _memory_error(case, parallel)
-                return
-            raise RuntimeError(f"unexpected error in case {case}: {error}") from error
 
     with progress(title, len(jobs), "scans") as bar:
         if parallel == 0:
@@ -73,6 +68,78 @@ def map_cases(
                     raise
     order = list(jobs)
     return ({c: results[c] for c in order if c in results}, {c: failures[c] for c in order if c in failures})
+
+
+def overlap_cases(
+    read: Callable[[str], Source],
+    work: Callable[[str, Source], Made],
+    write: Callable[[str, Made], Result],
+    cases: Sequence[str],
+    title: str,
+) -> tuple[dict[str, Result], dict[str, FrugalsegError]]:
+    """Do `work` on one scan after the other, while one thread reads the next scan and one writes the last result.
+
+    So memory holds two scans and two results at most. The next scan is read early only while `FREE_TO_READ_AHEAD` is
+    left.
+
+    Args:
+        read: case id → what `work` takes.
+        work: case id and that → what `write` takes; called in this thread, which Ctrl-C reaches at once.
+        write: case id and that → the result.
+        cases: case ids.
+        title: what the progress bar says.
+
+    Returns:
+        As `map_cases`; a result that is being written when an exception is raised is still written.
+    """
+    results: dict[str, Result] = {}
+    failures: dict[str, FrugalsegError] = {}
+    with progress(title, len(cases), "scans") as bar, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+
+        def finish(case: str, writing: Future[Result]) -> None:
+            with _noting_failures(case, failures, parallel=1):
+                results[case] = writing.result()
+            bar.advance()
+
+        ahead: Future[Source] | None = None
+        behind: tuple[str, Future[Result]] | None = None
+        for case, following in zip_longest(cases, cases[1:]):
+            reading = ahead or reader.submit(read, case)
+            early = following is not None and free_host_memory() >= FREE_TO_READ_AHEAD
+            ahead = reader.submit(read, following) if early else None
+            with _noting_failures(case, failures, parallel=1):
+                made = work(case, reading.result())
+            del reading  # it holds the scan
+            if behind is not None:
+                finish(*behind)
+            if case in failures:
+                behind = None
+                bar.advance()
+            else:
+                behind = case, writer.submit(write, case, made)
+                del made  # the writer alone holds it
+        if behind is not None:
+            finish(*behind)
+    return results, {case: failures[case] for case in cases if case in failures}
+
+
+@contextmanager
+def _noting_failures(case: str, failures: dict[str, FrugalsegError], parallel: int) -> Iterator[None]:
+    """Note an error that lies in a scan or its mask; any other is raised, with the case id named."""
+    try:
+        yield
+    except (ScanError, PairingError) as error:
+        failures[case] = error
+    except FrugalsegError:  # a full disk, say, is no fault of this scan
+        raise
+    except OSError as error:
+        if (vanished := vanished_file_error(error)) is None:
+            raise RuntimeError(f"unexpected error in case {case}: {error}") from error
+        failures[case] = vanished
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise RuntimeError(f"unexpected error in case {case}: {error}") from error
+        failures[case] = _memory_error(case, parallel)
 
 
 def _memory_error(case: str, parallel: int) -> ScanError:

@@ -24,12 +24,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
 import yaml
 from filelock import BaseFileLock
 
 from frugalseg._version import __version__
-from frugalseg.engine.device import describe_device
 from frugalseg.engine.files import MODEL_FILE, atomic_write, check_out, write_json
 from frugalseg.engine.lock import is_in_use, lock_folder
 from frugalseg.engine.schema import Schema
@@ -41,6 +39,7 @@ from frugalseg.options.renamed import current_name
 from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
+    import torch
     from lightning.fabric import Fabric
 
 WITHOUT_EFFECT = {"resume", "checkpoint_minutes", "out", "threads"}
@@ -193,6 +192,8 @@ class RunFolder:
             )
 
     def _compare_threads(self, device: torch.device) -> None:
+        import torch
+
         before, now = ENVIRONMENT.read(self.path / "environment.json").get("threads"), torch.get_num_threads()
         if before not in (None, now) and device.type == "cpu":
             warnings.warn(
@@ -269,6 +270,10 @@ def to_plain_options(options: object, absolute: bool = False) -> dict[str, objec
 
 def describe_environment(device: torch.device) -> dict[str, object]:
     """Versions, system, device and threads: they show later why two runs differ."""
+    import torch  # here, since many commands read runs and few make one
+
+    from frugalseg.engine.device import describe_device
+
     return {
         "frugalseg": __version__,
         "commit": _find_git_commit(),

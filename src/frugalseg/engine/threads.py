@@ -10,7 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -101,19 +101,31 @@ def cores_to_use() -> int:
 @contextmanager
 def use_threads(threads: int | None) -> Iterator[None]:
     """Compute with this many CPU threads; None: as many as an outer command or OMP_NUM_THREADS requests, otherwise one
-    per usable physical core. The same number gives the same results."""
-    import torch
+    per usable physical core. The same number gives the same results.
 
-    before = torch.get_num_threads()
+    PyTorch is not imported for this: a module that computes with it imports it before its commands run.
+    """
     if threads is not None:
         _requested.append(threads)
     try:
-        torch.set_num_threads(requested_threads() or min(before, usable_cores()))
+        with _torch_threads() if "torch" in sys.modules else nullcontext():
+            yield
+    finally:
+        if threads is not None:
+            _requested.pop()
+
+
+@contextmanager
+def _torch_threads() -> Iterator[None]:
+    """Let PyTorch compute with as many threads as were asked for."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(requested_threads() or min(before, usable_cores()))
+    try:
         yield
     finally:
         torch.set_num_threads(before)
-        if threads is not None:
-            _requested.pop()
 
 
 def with_threads(command: Callable[[Options], Result]) -> Callable[[Options], Result]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from frugalseg.errors import OptionError
-from frugalseg.imaging.volume import Array
+
+if TYPE_CHECKING:
+    from frugalseg.imaging.volume import Array
 
 SAMPLE = 1 << 21
 """Number of voxels from which percentiles of larger scans are computed; at 0.5%, the rank error is about 0.005%."""

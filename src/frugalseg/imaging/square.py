@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frugalseg.imaging.likeliest import interpolated, resized_classes
+
 
 @dataclass(frozen=True)
 class Square:
@@ -55,7 +57,7 @@ class Square:
     def resize_images(self, slices: Tensor) -> Tensor:
         """Slices (N, H, W), floating point, as squares (N, S, S): bilinear, anti-aliased when downsampling."""
         self._require_shape(slices.shape, (len(slices), *self.shape))
-        return self._pad(_resize(slices.unsqueeze(1), self.inner).squeeze(1))
+        return self._pad(interpolated(slices.unsqueeze(1), self.inner).squeeze(1))
 
     def resize_labels(self, slices: Tensor) -> Tensor:
         """Labels (N, H, W) of any type as squares (N, S, S) of that type: nearest pixel, padding 0."""
@@ -66,10 +68,19 @@ class Square:
 
     def restore(self, probabilities: Tensor) -> Tensor:
         """Values on squares (N, C, S, S) as values on slices (N, C, H, W): bilinear, without the padding."""
-        self._require_shape(probabilities.shape[2:], (self.size, self.size))
+        return interpolated(self._unpad(probabilities), self.shape)
+
+    def classes(self, probabilities: Tensor) -> Tensor:
+        """Probabilities of C classes on squares (N, C, S, S) as classes on the slices (N, H, W): uint8, 0 background.
+
+        The likeliest ones of what `restore` gives, computed without it (see `imaging.likeliest`).
+        """
+        return resized_classes(self._unpad(probabilities), self.shape)
+
+    def _unpad(self, planes: Tensor) -> Tensor:
+        self._require_shape(planes.shape[2:], (self.size, self.size))
         top, left = self.pads
-        inner = probabilities[:, :, top : top + self.inner[0], left : left + self.inner[1]]
-        return _resize(inner, self.shape)
+        return planes[:, :, top : top + self.inner[0], left : left + self.inner[1]]
 
     def _pad(self, inner: Tensor) -> Tensor:
         top, left = self.pads
@@ -79,23 +90,6 @@ class Square:
     def _require_shape(shape: torch.Size, expected: tuple[int, ...]) -> None:
         if tuple(shape) != expected:
             raise ValueError(f"shape {tuple(shape)} given, {expected} expected")
-
-
-def _resize(planes: Tensor, shape: tuple[int, int]) -> Tensor:
-    """(N, C, h, w) → (N, C, *shape), bilinear between pixel centres."""
-    here = (planes.shape[2], planes.shape[3])
-    if here == shape:
-        return planes
-    if shape[1] == 1 or here[1] == 1:
-        # PyTorch 2.13 permutes the rows of a single column when it anti-aliases; single rows are correct.
-        transposed = _interpolate(planes.transpose(2, 3).contiguous(), (shape[1], shape[0]))
-        return transposed.transpose(2, 3).contiguous()
-    return _interpolate(planes, shape)
-
-
-def _interpolate(planes: Tensor, shape: tuple[int, int]) -> Tensor:
-    shrinks = shape[0] < planes.shape[2] or shape[1] < planes.shape[3]
-    return F.interpolate(planes, shape, mode="bilinear", align_corners=False, antialias=shrinks)
 
 
 def _nearest_indices(source: int, target: int) -> Tensor:

@@ -8,7 +8,6 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
@@ -164,7 +163,14 @@ class Volume:
     @property
     def axes(self) -> str:
         """Direction of the array axes, as three letters of R L A P S I."""
-        return "".join(nib.orientations.ornt2axcodes(nearest_axes(self.affine)))
+        return "".join(_orientations().ornt2axcodes(nearest_axes(self.affine)))
+
+
+def _orientations() -> Any:
+    """nibabel's functions; imported with the first scan, since it takes a tenth of a second."""
+    from nibabel import orientations
+
+    return orientations
 
 
 def nearest_axes(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -192,7 +198,7 @@ class Reorientation:
     @classmethod
     def to_canonical(cls, affine: npt.NDArray[np.float64]) -> Reorientation:
         """The reorientation from the axes of `affine` to `CANONICAL`."""
-        return cls(nib.orientations.ornt_transform(nearest_axes(affine), nib.orientations.axcodes2ornt(CANONICAL)))
+        return cls(_orientations().ornt_transform(nearest_axes(affine), _orientations().axcodes2ornt(CANONICAL)))
 
     @classmethod
     def between(cls, affine: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64]) -> Reorientation:
@@ -201,8 +207,8 @@ class Reorientation:
 
     def apply(self, volume: Volume) -> Volume:
         """`volume` with its axes in canonical order; the voxels are a view."""
-        array = nib.orientations.apply_orientation(volume.array, self.ornt)
-        moved = volume.affine @ nib.orientations.inv_ornt_aff(self.ornt, volume.array.shape)
+        array = _orientations().apply_orientation(volume.array, self.ornt)
+        moved = volume.affine @ _orientations().inv_ornt_aff(self.ornt, volume.array.shape)
         return replace(volume, array=array, affine=moved, placement=Placement())
 
     def undo(self, array: Array) -> Array:
@@ -210,7 +216,7 @@ class Reorientation:
         back = np.empty_like(self.ornt)
         for axis, (target, flip) in enumerate(self.ornt):
             back[int(target)] = (axis, flip)
-        result: Array = nib.orientations.apply_orientation(array, back)
+        result: Array = _orientations().apply_orientation(array, back)
         return result
 
 

@@ -7,15 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-import SimpleITK
 
 from frugalseg.engine.files import temporary_name
 from frugalseg.errors import DiskError, ScanError, disk_errors
 from frugalseg.imaging.formats import ITK, NIFTI, scan_suffix
-from frugalseg.imaging.itk import load_itk, to_itk_image
-from frugalseg.imaging.nifti import to_nifti_image
 from frugalseg.imaging.validation import scan_error
 from frugalseg.imaging.volume import Array, Volume
 
@@ -49,7 +45,7 @@ def write_mask(volume: Volume, path: Path) -> None:
         raise scan_error(path, "is not a file type for masks", "name it .nii.gz, .nii, .nrrd or .mha")
     with _replace_when_written(path, suffix) as temporary:
         if suffix in NIFTI:
-            nib.save(to_nifti_image(mask), temporary)
+            _save_nifti(mask, temporary)
         else:
             _save_itk(mask, path, temporary)
 
@@ -84,8 +80,20 @@ def _replace_when_written(path: Path, suffix: str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def _save_nifti(mask: Volume, temporary: Path) -> None:
+    import nibabel as nib
+
+    from frugalseg.imaging.nifti import to_nifti_image
+
+    nib.save(to_nifti_image(mask), temporary)
+
+
 def _save_itk(mask: Volume, path: Path, temporary: Path) -> None:
     """Write with SimpleITK and read back: it reports neither a full disk nor a grid that the format cannot hold."""
+    import SimpleITK  # only where it is needed: it takes half a second
+
+    from frugalseg.imaging.itk import load_itk, to_itk_image
+
     try:
         SimpleITK.WriteImage(to_itk_image(mask), str(temporary), useCompression=True)
         back = load_itk(temporary)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from frugalseg.masks.runs import clear_runs, find_components, find_runs
 from frugalseg.options import Keep
 
 Bools = npt.NDArray[np.bool_]
@@ -15,6 +16,9 @@ Bools = npt.NDArray[np.bool_]
 TOUCHING = np.ones((3, 3, 3), dtype=bool)
 CROSS_IN_SLICE = ndimage.generate_binary_structure(2, 1)[np.newaxis]
 ACROSS_SLICES = np.ones((3, 1, 1), dtype=bool)
+
+VOXELS_A_RUN = 64
+"""A class of more runs than one in so many voxels is noise: to label its voxels then takes less memory."""
 
 BRIDGE_RADIUS = 2
 """Half the width of the bridges that `core` removes, in pixels of the model's slices; half their height is 1 slice."""
@@ -62,6 +66,19 @@ def _find_core(mask: Bools, reach: int) -> Bools:
 
 
 def _keep_largest(classes: npt.NDArray[np.uint8], number: int) -> npt.NDArray[np.uint8]:
+    """Turn all but the largest component of one class into background, in place; of equals the first stays."""
+    runs = find_runs(classes, number, most=classes.size // VOXELS_A_RUN)
+    if runs is None:
+        return _keep_largest_of_noise(classes, number)
+    components = find_components(runs)
+    sizes = np.bincount(components, weights=runs.ends - runs.begins)
+    if len(sizes) > 1:
+        clear_runs(classes, runs, components != sizes.argmax())
+    return classes
+
+
+def _keep_largest_of_noise(classes: npt.NDArray[np.uint8], number: int) -> npt.NDArray[np.uint8]:
+    """The same voxel by voxel."""
     components, count = ndimage.label(classes == number, structure=TOUCHING)
     if count > 1:
         # A few slices at a time: NumPy counts and compares in copies that are larger than the labels.

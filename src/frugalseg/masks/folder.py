@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from filelock import BaseFileLock
 
 from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.lock import is_in_use, lock_folder
-from frugalseg.engine.parallel import format_failures, map_cases
+from frugalseg.engine.parallel import format_failures, map_cases, overlap_cases
 from frugalseg.engine.progress import say
 from frugalseg.errors import OptionError, RunError, ScanError, disk_errors
 from frugalseg.imaging.volume import Volume
@@ -22,6 +22,8 @@ from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.options import Resume
 from frugalseg.records.predictions import PREDICTIONS_FILE, CaseRecord, PredictionRecord
 from frugalseg.text import pluralize
+
+Source = TypeVar("Source")
 
 DIFFERENCES_SHOWN = 3
 """Number of differences that a message lists: another model differs in a dozen values."""
@@ -123,7 +125,7 @@ class MaskFolder:
         return mask_path(self.out, case, self.images[case])
 
     def fill(self, make: MakeMask, device: str) -> dict[str, Path]:
-        """Make the missing masks; returns case id → mask.
+        """Make the missing masks; returns case id → mask. Each is written while the next one is made.
 
         Args:
             make: makes one mask.
@@ -132,19 +134,42 @@ class MaskFolder:
         Raises:
             ScanError: some scans failed, after all others are written.
         """
+        return self.fill_reading_ahead(lambda _, path: path, make, device)
+
+    def fill_reading_ahead(
+        self,
+        read: Callable[[str, Path], Source],
+        make: Callable[[str, Source], tuple[Volume, CaseRecord]],
+        device: str,
+    ) -> dict[str, Path]:
+        """The same where reading is known by itself: the next scan is read while the mask of this one is made.
+
+        Args:
+            read: case id and scan → what `make` takes.
+            make: the other work on one scan.
+            device: where it is done, in words.
+
+        Raises:
+            ScanError: some scans failed, after all others are written.
+        """
         try:
-            return self._make_missing(make, device)
+            return self._make_missing(read, make, device)
         finally:
             self._lock.release()
 
-    def _make_missing(self, make: MakeMask, device: str) -> dict[str, Path]:
+    def _make_missing(
+        self,
+        read: Callable[[str, Path], Source],
+        make: Callable[[str, Source], tuple[Volume, CaseRecord]],
+        device: str,
+    ) -> dict[str, Path]:
         total = len(self.images)
         if self.done:
             say(f"already {self.words.done}: {len(self.done)} of {pluralize(total, 'scan')}")
         say(f"{self.words.doing} {pluralize(total - len(self.done), 'scan')} on {device}")
 
-        def work(case: str) -> Path:
-            mask, made_record = make(case, self.images[case])
+        def write(case: str, made: tuple[Volume, CaseRecord]) -> Path:
+            mask, made_record = made
             write_mask(mask, self.path(case))
             made_record = replace(made_record, mask=self.path(case).name, scan=sha256(self.images[case]))
             self.record = self.record.with_case(case, made_record)
@@ -152,9 +177,11 @@ class MaskFolder:
             return self.path(case)
 
         self._write_record()  # so that a run killed in its first scan can be resumed
-        jobs = {case: case for case in self.images if case not in self.done}
-        # One scan at a time: the networks use every core, and memory holds one scan.
-        made, failures = map_cases(work, jobs, self.words.doing, workers=0)
+        missing = [case for case in self.images if case not in self.done]
+        # Masks are made of one scan at a time: the networks use every core.
+        made, failures = overlap_cases(
+            lambda case: read(case, self.images[case]), make, write, missing, self.words.doing
+        )
         # The record already lists scans that failed in an earlier command.
         failed = {**self.record.failed, **{case: error.problem for case, error in failures.items()}}
         self.record = replace(self.record, failed=failed)

@@ -28,7 +28,8 @@ class PredictOptions:
     """Post-processing of each organ's mask. model: as chosen on the validation patients. all: none. largest: only the
     largest component. core: the largest component after removing thin connections (morphological opening)."""
     batch_size: int | None = None
-    """Slices per batch; by default 4 on a CPU, where more only take memory, and 32 on a GPU (SAM-Mix: 16)."""
+    """Slices per batch; by default 4 on a CPU, where more only take memory, and 32 of 256×256 pixels on a GPU, more of
+    smaller slices (SAM-Mix: 16)."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
     threads: int | None = None

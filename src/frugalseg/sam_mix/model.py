@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from frugalseg.imaging.likeliest import likeliest
 from frugalseg.promptable.decoder import ALL
 from frugalseg.promptable.framing import SquareFrame
 from frugalseg.sam_mix.branch import SamBranch
@@ -114,8 +115,7 @@ def assign_classes(planes: Tensor, scores: Tensor) -> Tensor:
     """
     # The sigmoid keeps the order and makes every score positive; 0 means no organ.
     claims = (planes > 0.5) * scores.sigmoid()[:, :, None, None]
-    highest, organ = claims.max(dim=1)
-    return torch.where(highest > 0, organ + 1, 0).to(torch.uint8)
+    return likeliest(torch.zeros_like(claims[:, 0]), claims.transpose(0, 1))
 
 
 class MixModel(nn.Module):

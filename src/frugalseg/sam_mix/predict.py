@@ -24,7 +24,7 @@ from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import check_distinct_files, find_dataset, find_masks
 from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.read import read_labels, read_volume
+from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE_RADIUS, filter_components
@@ -35,7 +35,7 @@ from frugalseg.records.predictions import CaseRecord, PredictionRecord
 from frugalseg.sam_mix.checkpoint import load_mix, mix_weights_sha256
 from frugalseg.sam_mix.model import Detections, MixModel, assign_classes
 from frugalseg.sam_mix.prompts import boxes_of_masks
-from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, _written_targets, written
+from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, ReadScan, _written_targets, written
 
 BATCH = {"cpu": 4, "cuda": 16}
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
@@ -119,7 +119,12 @@ class MixPredictor(Predictor):
                 boxes = None if reference is None else self._reference_boxes(square, reference[chunk])
                 found = self._detect(images[:, None].to(self.device), boxes)
                 planes, scores = found.planes()
-                classes[chunk] = assign_classes(square.restore(planes), scores).cpu().numpy()
+                # One slice at a time: planes of full resolution would take more memory than the scan.
+                full = [
+                    assign_classes(square.restore(plane[None]), score[None])
+                    for plane, score in zip(planes, scores, strict=True)
+                ]
+                classes[chunk] = torch.cat(full).cpu().numpy()
                 present[chunk] = found.present.float().cpu().numpy()
                 bar.advance(len(classes[chunk]))
         filter_components(classes, self.keep, reach=max(1, round(BRIDGE_RADIUS * max(stack.shape[1:]) / self.size)))
@@ -176,16 +181,14 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
     if options.oracle is not None:
         say("oracle: prompts are boxes of the reference masks; these are not results of the method")
 
-    def segment(case: str, path: Path) -> tuple[Volume, CaseRecord]:
-        scan = read_volume(path)
-        predictor.expected.check(case, path, scan)
-        found = predictor.segment_with_presence(scan, None if oracle is None else oracle(case, scan))
+    def segment(case: str, scan: ReadScan) -> tuple[Volume, CaseRecord]:
+        found = predictor.segment_with_presence(scan.volume, None if oracle is None else oracle(case, scan.volume))
         present = {
             organ: tuple(round(float(p), 4) for p in found.present[:, i]) for i, organ in enumerate(predictor.trained)
         }
-        return found.mask, CaseRecord(role=predictor.role(case, scan), present=present)
+        return found.mask, CaseRecord(role=scan.role, present=present)
 
-    return folder.fill(segment, describe_device(predictor.device))
+    return folder.fill_reading_ahead(predictor.read, segment, describe_device(predictor.device))
 
 
 def _reference_reader(folder: Path, images: dict[str, Path]) -> Callable[[str, Volume], Volume]:

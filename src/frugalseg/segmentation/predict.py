@@ -1,7 +1,7 @@
 """`frugalseg predict`: masks of whole scans, each in its scan's own grid.
 
-Slices stream through the network in batches, so memory holds the scan, its mask and one batch. No reference mask
-is read anywhere on this path.
+Slices stream through the network in batches, and the next scan is read meanwhile, so memory holds two scans, two masks
+and one batch. No reference mask is read anywhere on this path.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from frugalseg._version import __version__
 from frugalseg.dataset.modality import ExpectedModality, expected_modality
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
-from frugalseg.engine.device import autocast, describe_device, find_device
+from frugalseg.engine.device import autocast, describe_device, find_device, to_device
 from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.progress import progress
 from frugalseg.errors import OptionError
@@ -38,10 +38,16 @@ from frugalseg.records.predictions import CaseRecord, PredictionRecord
 from frugalseg.segmentation.losses import probabilities
 from frugalseg.segmentation.model import load_segmenter
 
-BATCH = {"cpu": 4, "cuda": 32}
 NOT_WRITTEN = (0,)
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
 FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
+
+
+class ReadScan(NamedTuple):
+    """A scan, and its role (see `Predictor.role`)."""
+
+    volume: Volume
+    role: str
 
 
 @dataclass(frozen=True)
@@ -86,23 +92,35 @@ class Predictor:
             options=options,
         )
 
+    def read(self, case: str, path: Path) -> ReadScan:
+        """A scan and what the model saw of it.
+
+        Raises:
+            ScanError: it cannot be read, or is of another modality than the model's.
+        """
+        volume = read_volume(path)
+        self.expected.check(case, path, volume)
+        return ReadScan(volume, self.role(case, volume))
+
     def segment(self, volume: Volume) -> Volume:
         """The mask of a scan, in the users' label values and on the scan's grid."""
         upright, way = canonical(volume)
         stack = axial_slices(upright.array)
         limits = self.intensity.fit(upright.array, upright.padding)
         square = Square.fit(stack.shape[1:], (upright.spacing[1], upright.spacing[0]), self.size)
-        classes = np.empty(stack.shape, dtype=np.uint8)
-        at_once = self.options.batch_size or BATCH[self.device.type]
+        # On the device, to be fetched once: a GPU then never waits while the next slices are resized.
+        found = torch.empty(stack.shape, dtype=torch.uint8, device=self.device)
+        at_once = self.options.batch_size or slices_at_once(self.device, self.size)
         with progress("this scan", len(stack), "slices") as bar:
             for z in range(0, len(stack), at_once):
                 chunk = slice(z, z + at_once)
                 seen = np.arange(z - self.context, min(z + at_once, len(stack)) + self.context).clip(0, len(stack) - 1)
                 images = torch.from_numpy(self.intensity.apply(stack[seen], limits, upright.padding))
-                classes[chunk] = self._classes(
+                found[chunk] = self._classes(
                     square, square.resize_images(images).unfold(0, input_channels(self.context), 1)
                 )
-                bar.advance(len(classes[chunk]))
+                bar.advance(len(found[chunk]))
+        classes = found.cpu().numpy()
         filter_components(classes, self.keep, reach=max(1, round(BRIDGE_RADIUS * max(stack.shape[1:]) / self.size)))
         return volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
 
@@ -127,16 +145,19 @@ class Predictor:
         return "new"
 
     @torch.inference_mode()
-    def _classes(self, square: Square, images: Tensor) -> npt.NDArray[np.uint8]:
+    def _classes(self, square: Square, images: Tensor) -> Tensor:
         """Square slices with their neighbours, (N, S, S, 2·context + 1) → classes on the scan's slices (N, H, W)."""
-        shown = images.movedim(-1, 1).to(self.device).contiguous()
+        shown = to_device(images.movedim(-1, 1).contiguous(), self.device)
         views = FLIPS if self.options.tta else FLIPS[:1]
         with autocast(self.options.precision, self.device):
             logits = [self.network(shown.flip(axes)).flip(axes) for axes in views]
         mean = torch.stack([probabilities(one) for one in logits]).mean(dim=0)
-        full = square.restore(mean)
-        background = 1 - full.sum(dim=1, keepdim=True)
-        return torch.cat([background, full], dim=1).argmax(dim=1).to(torch.uint8).cpu().numpy()
+        return square.classes(mean)
+
+
+def slices_at_once(device: torch.device, size: int) -> int:
+    """Slices of size² pixels in a batch: on a CPU more only take memory, a GPU gets as many pixels at every size."""
+    return 4 if device.type == "cpu" else max(1, 32 * 256**2 // size**2)
 
 
 def _written_targets(trained: Targets, wanted: list[str]) -> Targets:
@@ -185,9 +206,7 @@ def segment_scans(options: PredictOptions) -> dict[str, Path]:
     )
     folder = MaskFolder.claim(options, images, record, ("model", "weights_sha256", "targets", "settings"), WORDS)
 
-    def segment(case: str, path: Path) -> tuple[Volume, CaseRecord]:
-        scan = read_volume(path)
-        predictor.expected.check(case, path, scan)
-        return predictor.segment(scan), CaseRecord(role=predictor.role(case, scan))
+    def segment(case: str, scan: ReadScan) -> tuple[Volume, CaseRecord]:
+        return predictor.segment(scan.volume), CaseRecord(role=scan.role)
 
-    return folder.fill(segment, describe_device(predictor.device))
+    return folder.fill_reading_ahead(predictor.read, segment, describe_device(predictor.device))

@@ -14,9 +14,9 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
 from frugalseg.engine.progress import progress
+from frugalseg.imaging.likeliest import likeliest
 from frugalseg.masks.components import filter_components
 from frugalseg.options import Keep, Precision
-from frugalseg.segmentation.losses import add_background
 
 SLICES_AT_ONCE = 32
 
@@ -68,8 +68,8 @@ class ValidationSet:
             batch = self.source.gather(rows)
             assert batch.labels is not None
             with autocast(self.precision, self.source.device):
-                logits = model(batch.images)
-            predicted.append(add_background(logits).argmax(dim=1).to(torch.uint8).cpu().numpy())
+                logits = model(batch.images).float().transpose(0, 1)
+            predicted.append(likeliest(torch.zeros_like(logits[0]), logits).cpu().numpy())
             reference.append(batch.labels.cpu().numpy())
         return np.concatenate(predicted), np.concatenate(reference)
 
