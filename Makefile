@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install benchmarks clean
+.PHONY: demo test lint install bench clean
 
 demo: install
 	$(BIN)/frugalseg demo --overwrite
@@ -18,8 +18,9 @@ lint: install
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-benchmarks: install
-	for program in benchmarks/bench_*.py; do $(BIN)/python $$program || exit 1; done
+# ARGS: see `benchmarks/bench.py --help`, for example make bench ARGS="--only training --rounds 1"
+bench: install
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 install: $(VENV)/installed
 

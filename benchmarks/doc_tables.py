@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -27,6 +29,10 @@ from frugalseg.text import format_number
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FILES = DOCS / "explanation" / "tables"
 MARKED = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+BEFORE = "before"
+"""Way of a benchmark's case that ran on the code of an earlier commit."""
+UNITS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}
 
 Rows = list[list[str]]
 """The header row, then the rows."""
@@ -170,6 +176,49 @@ def recipe() -> Rows:
     return [list(row) for row in zip(["labelled", *BUDGETS], *columns, strict=True)]
 
 
+def read_speed() -> dict[str, Any]:
+    """What `benchmarks/bench.py` wrote."""
+    report: dict[str, Any] = json.loads((FILES / "speed.json").read_text(encoding="utf-8"))
+    return report
+
+
+def speed_run() -> Rows:
+    """Machine, commits and versions of the measured run."""
+    run = read_speed()
+    packages = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    head = ["machine", "commit", "before", "date", "rounds", "versions"]
+    shown = [run["machine"], run["commit"], run["before"], run["date"], str(run["rounds"])]
+    return [head, [*shown, f"Python {run['python']}, {packages}"]]
+
+
+def format_seconds(seconds: float) -> str:
+    """Three significant digits with a unit."""
+    unit, size = next(((unit, size) for unit, size in UNITS.items() if seconds >= size), ("µs", 1e-6))
+    return f"{float(f'{seconds / size:.3g}'):g} {unit}"
+
+
+def format_way(way: Mapping[str, Any], named: bool) -> str:
+    """Name, seconds, memory and ratio of one way, or why it was not measured."""
+    name = f"{way['way']}: " if named else ""
+    if not way["seconds"]:
+        return f"{name}{way['reason']}"
+    memory = f", {way['peak_mb']:.0f} MiB" if way["peak_mb"] else ""
+    ratio = f" (×{way['ratio']:.3g})" if way.get("ratio", 1) != 1 else ""
+    return f"{name}{format_seconds(way['minimum'])}{memory}{ratio}"
+
+
+def speed(group: str) -> Rows:
+    """One row per case of a group: frugalseg, the commit before, and the other ways."""
+    rows = []
+    for case in (case for case in read_speed()["cases"] if case["group"] == group):
+        ours, *others = case["ways"]
+        before = next((format_way(way, named=False) for way in others if way["way"] == BEFORE), "–")
+        compared = "; ".join(format_way(way, named=True) for way in others if way["way"] != BEFORE)
+        unit = case["unit"] + (", elapsed" if case["clock"] == "wall" else "")
+        rows.append([case["name"], unit, format_way(ours, named=False), before, compared or "–"])
+    return [["", "per", "frugalseg", "before", "compared with"], *rows]
+
+
 SHOWN_AS = {"polycl-m as published": "polycl-m, `paper` preset, 500 steps"}
 """Methods whose name in the plan differs from what was run."""
 HIPPOCAMPUS = {part: f"hippocampus/dice-versus-labels-held-out-{part}" for part in ("anterior", "posterior")}
@@ -187,6 +236,11 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "chaos": chaos,
     "metrics": metrics,
     "empty masks": empty_masks,
+    "speed: run": speed_run,
+    **{
+        f"speed: {group}": partial(speed, group)
+        for group in ("data", "training", "masks", "promptable models", "program")
+    },
     "small-sam": partial(patients, "small-sam/patients"),
     "small-sam-100": partial(patients, "small-sam/patients-100-slices"),
     "small-sam-runs": partial(patients, "small-sam-runs/patients"),

@@ -3,7 +3,7 @@
 Organs, for all methods that know them or compare views; scans, for those that tell scans apart and so unlearn organs.
 MoCo and BYOL need longer than a test may take: `test_learners` sees them learn on toy pictures. A narrow network on
 small phantoms for a few seconds sees a loss with a wrong sign, pairs or labels that are mixed up, and a collapse. It
-tells nothing about which method is better; benchmarks/bench_probe.py and studies do.
+tells nothing about which method is better; benchmarks/probe_methods.py and studies do.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ CONFIDENCE_LEVEL = 0.95
 """Nominal coverage of the intervals."""
 FEWEST_TO_RESAMPLE = 30
 """Sample size from which a bootstrap covers as well as a t interval, and better for skewed scores
-(bench_coverage.py)."""
+(interval_coverage.py)."""
 VALUES_AT_ONCE = 1 << 22
 """Values per batch of resampling, which bounds the memory."""
 FEWEST_PATIENTS = 6

@@ -1,6 +1,6 @@
 """Coverage of 95% intervals of a mean with few patients and few runs, for several kinds of interval.
 
-    python benchmarks/bench_coverage.py [--repeats 2000] [--seed 0] [--out docs/explanation/tables/coverage]
+    python benchmarks/interval_coverage.py [--repeats 2000] [--seed 0] [--out docs/explanation/tables/coverage]
 
 Prints the tables of docs/reference/statistics.md. `rule` is the interval that `evaluate` and `study` print.
 """

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.table import Table
 
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
@@ -21,7 +23,6 @@ from frugalseg.phantoms.cohort import LABELS, write_cohort
 from frugalseg.pretraining.methods import METHODS
 from frugalseg.pretraining.pretrain import pretrain
 from frugalseg.pretraining.task import PretrainTask
-from tables import show
 
 ORGANS = ("liver", "spleen", "left_kidney", "pancreas")
 
@@ -47,7 +48,11 @@ def main() -> None:
         for method in arguments.methods:
             figures = [_trained(store, root, method, seed, arguments) for seed in range(arguments.seeds)]
             rows.append(_row(method, figures, _target(method)))
-    show(f"Probe after {arguments.steps} steps of 20 at 64², lr {arguments.lr:g}, {arguments.seeds} seeds", rows)
+    title = f"Probe after {arguments.steps} steps of 20 at 64², lr {arguments.lr:g}, {arguments.seeds} seeds"
+    table = Table("", "measured", "expected", title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def _target(method):
@@ -78,7 +83,7 @@ def _trained(store, root, method, seed, arguments):
     options = _options(
         store, root / f"{method}-{seed}", method, seed, steps=arguments.steps, lr=arguments.lr, **changes
     )
-    return pretrain(options).records()[-1]
+    return pretrain(options).read_records()[-1]
 
 
 if __name__ == "__main__":
