@@ -159,7 +159,10 @@ def median_step(train: Callable[[], object]) -> Cost:
 
 
 def peak_mb() -> float:
-    """Peak resident memory of this process, MiB."""
+    """Peak memory of this process, MiB: reserved on the GPU if it uses one, otherwise resident."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return float(torch.cuda.max_memory_reserved()) / 2**20
     try:  # ru_maxrss of a new program may be that of the one that started it
         status = Path("/proc/self/status").read_text(encoding="utf-8")
         return int(status.partition("VmHWM:")[2].split()[0]) / 1024

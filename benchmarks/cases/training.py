@@ -65,7 +65,7 @@ def finetune(setting: Setting, backbone: str, size: int = 128, **options: Any) -
     """A fine-tuning with batches of ten slices."""
     steps = setting.pick(GPU_STEPS if setting.device == "cuda" else STEPS, 2)
     data = store(setting, size)
-    fixed = {"backbone": backbone, "steps": steps, "validate_every": steps, "device": setting.device}
+    fixed = {"backbone": backbone, "steps": steps, "validate_every": min(steps, 100), "device": setting.device}
     return lambda: frugalseg.finetune(FinetuneOptions(data=data, out=setting.empty("run"), **fixed, **options))
 
 
