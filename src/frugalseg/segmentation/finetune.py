@@ -32,6 +32,7 @@ from frugalseg.models.saved import WEIGHTS, load_encoder, read_network_record, s
 from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
+from frugalseg.segmentation.label_checks import LabelDraw
 from frugalseg.segmentation.labels import (
     keep_everything,
     make_annotation_use,
@@ -81,7 +82,8 @@ class FineTuning:
         """Open and check all inputs.
 
         Raises:
-            StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say.
+            StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say; SplitError also if no
+                labelled slice shows an organ.
         """
         check_out(options.out)
         store, budget, split = open_labelled(options)
@@ -95,6 +97,7 @@ class FineTuning:
         preset = resolve_preset(options, encoder.context if encoder else None)
         usable = store.slices[store.is_middle(options.middle_fraction)]
         labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
+        LabelDraw(store, usable, split.train, budget, options.label_draw, labelled).check_organs()
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
         unlabelled = np.setdiff1d(others, labelled)
         if options.preset == "best" and options.semi is None and len(unlabelled) == 0:
