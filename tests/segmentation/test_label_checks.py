@@ -106,7 +106,7 @@ def test_a_budget_without_any_organ_is_an_error_before_the_run_folder_is_made(tm
     options = FinetuneOptions(
         data=store.folder, budget="1 scan", label_draw=draw, out=tmp_path / "run", device="cpu", steps=2
     )
-    with pytest.raises(SplitError, match=rf'"1 scan", draw {draw}: 12 labelled slices, none of which shows liver') as e:
+    with pytest.raises(SplitError, match=rf'"1 scan", draw {draw}: none of 12 labelled slices shows liver') as e:
         FineTuning.open(options)
     assert e.value.cure in ('give --budget "2 scans" or more, or another --label-draw',) or "3 scans" in e.value.cure
     assert not (tmp_path / "run").exists()

@@ -41,6 +41,7 @@ from frugalseg.segmentation.labels import (
     validation_rows,
 )
 from frugalseg.segmentation.model import load_segmenter
+from frugalseg.segmentation.organ_dice import read_figures, select_organ_dice, warn_of_unlearned
 from frugalseg.segmentation.presets import Preset, resolve_preset
 from frugalseg.segmentation.pseudo import MaskRefiner, UnlabelledSlices, make_pseudo_labels
 from frugalseg.segmentation.record import check_encoder, scan_roles
@@ -216,7 +217,9 @@ class FineTuning:
             keep = task.validation.choose_keep(task.evaluated_model, task.preset.keep)
             if len(task.preset.keep) > 1:
                 report_kept(keep)
-        save_model(run.path, task.evaluated_model, self._record(options, task, published, keep, best))
+        dice = select_organ_dice(read_figures(run, best.step), self.store.targets)
+        save_model(run.path, task.evaluated_model, self._record(options, task, published, keep, best, dice))
+        warn_of_unlearned(dice)
 
     def _record(
         self,
@@ -225,6 +228,7 @@ class FineTuning:
         published: PublishedWeights | None,
         keep: dict[str, Keep],
         best: BestStep,
+        dice: dict[str, float],
     ) -> SegmenterRecord:
         """The record of the model, for prediction and evaluation."""
         semi = task.training.unlabelled is not None
@@ -243,6 +247,7 @@ class FineTuning:
             keep=keep,
             step=best.step,
             validation_dice=best.score,
+            validation_dice_of_organs=dice,
             pseudo_labels_refined_by=self.refiner.record if self.refiner and semi else None,
             annotation=SegmenterAnnotation(
                 **asdict(make_annotation_use(options, self.store, self.labelled, task.validation.cases)),

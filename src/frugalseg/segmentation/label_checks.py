@@ -14,7 +14,7 @@ from frugalseg.dataset.budget import Budget, find_budget_showing
 from frugalseg.dataset.small_organs import find_small_organs
 from frugalseg.dataset.store import SliceStore, presence_column
 from frugalseg.errors import SplitError
-from frugalseg.text import pluralize
+from frugalseg.text import join_words, pluralize
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ class LabelDraw:
         organs = list(self.store.targets)
         enough = self._find_budget(organs, 1)
         return SplitError(
-            f"{self._options}: {pluralize(len(self.labelled), 'labelled slice')}, none of which shows {_join(organs)}",
+            f"{self._options}: none of {pluralize(len(self.labelled), 'labelled slice')} shows "
+            f"{join_words(organs, 'or')}",
             "put patients with labels of an organ into the training part of the split, or check --target of the store"
             if enough is None
             else f'give --budget "{enough.in_words}" or more, or another --label-draw',
@@ -100,14 +101,15 @@ class LabelDraw:
         budgets = {organ: self._find_budget([organ], enough) for organ in organs}
         larger = {organ: budget for organ, budget in budgets.items() if budget}
         if larger:
+            named = join_words(list(larger), "or")
             said = _insert_pronoun(f"{lack.consequence} (the smallest budget of this draw {lack.better}: ", larger)
             warnings.warn(
-                f"{self._options}: {lack.slices} shows {_join(list(larger))}, {said}{_list_budgets(larger)})",
+                f"{self._options}: {lack.slices} shows {named}, {said}{_list_budgets(larger)})",
                 stacklevel=4,
             )
         if never := [organ for organ in organs if organ not in larger]:
             warnings.warn(
-                f"{lack.slices} of the training patients shows {_join(never)}, "
+                f"{lack.slices} of the training patients shows {join_words(never, 'or')}, "
                 f"{_insert_pronoun(f'{lack.consequence}; {lack.cure}', never)}",
                 stacklevel=4,
             )
@@ -133,9 +135,3 @@ def _list_budgets(budgets: Mapping[str, Budget]) -> str:
 
 def _insert_pronoun(sentence: str, organs: Mapping[str, Budget] | Sequence[str]) -> str:
     return sentence.format(it="it" if len(organs) == 1 else "them")
-
-
-def _join(organs: Sequence[str]) -> str:
-    """Organs as a list in a sentence: liver, spleen or aorta."""
-    *others, last = organs
-    return f"{', '.join(others)} or {last}" if others else last
