@@ -169,7 +169,7 @@ def test_all_middle_slices_may_be_positive_and_the_error_says_what_to_do(options
 
 
 def test_a_missing_base_is_reported_before_the_folder_is_claimed(options, tmp_path):
-    with pytest.raises(OptionError, match="no weights"):
+    with pytest.raises(OptionError, match="unknown weights"):
         sam_mix_train(options(out=tmp_path / "run", base=str(tmp_path / "nowhere")))
     assert not (tmp_path / "run").exists()
 

@@ -323,8 +323,9 @@ class _Trainer:
             begun = time.perf_counter()
             self.task.model.eval()
             with torch.no_grad():
-                record |= self.task.validate()
-            self.figures = _format_validation(record)
+                validated = self.task.validate()
+            record |= validated
+            self.figures = _format_validation(validated)  # without dice_loss and other losses
             state.seconds += time.perf_counter() - begun
             record["seconds"] = round(state.seconds, 3)
             better = "score" in record and record["score"] >= state.best
@@ -370,10 +371,10 @@ class _Trainer:
         self.fabric.barrier()
 
 
-def _format_validation(record: Mapping[str, float]) -> list[str]:
+def _format_validation(figures: Mapping[str, float]) -> list[str]:
     """Figures of the last validation, as text; of several organs the lowest are named."""
-    shown = [f"{words} {record[name]:.3f}" for name, words in VALIDATION_FIGURES.items() if name in record]
-    parts = {name.removeprefix(PART_PREFIX): dice for name, dice in record.items() if name.startswith(PART_PREFIX)}
+    shown = [f"{words} {figures[name]:.3f}" for name, words in VALIDATION_FIGURES.items() if name in figures]
+    parts = {name.removeprefix(PART_PREFIX): dice for name, dice in figures.items() if name.startswith(PART_PREFIX)}
     if len(parts) < 2:
         return shown
     lowest = sorted(parts.items(), key=lambda part: part[1])[:LOWEST_SHOWN]
