@@ -131,7 +131,7 @@ class PretrainTask(TrainingTask):
 
     @property
     def graphable(self) -> bool:
-        """Every method's steps but those of SuperCL with superpixels that the CPU computes anew in each."""
+        """True for every method except SuperCL with superpixels computed on the CPU in every step."""
         return self.model.graphable
 
     def before_step(self, step: int) -> None:
