@@ -135,7 +135,7 @@ class PretrainTask(TrainingTask):
         return self.model.graphable
 
     def before_step(self, step: int) -> None:
-        """Update the learner prepare the step."""
+        """Update what the learner's next step depends on."""
         self.model.before_step(step)
 
     def after_step(self) -> None:
