@@ -139,7 +139,7 @@ class PretrainTask(TrainingTask):
         self.model.before_step(step)
 
     def after_step(self) -> None:
-        """Let the learner's momentum encoder and queue."""
+        """Update the learner's momentum encoder and queue."""
         self.model.after_step()
 
     def validate(self) -> dict[str, float]:
