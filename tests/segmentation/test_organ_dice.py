@@ -16,6 +16,7 @@ from frugalseg.options import FinetuneOptions, PredictOptions, PrepareOptions
 from frugalseg.records.model import SegmenterRecord
 from frugalseg.segmentation import validate
 from frugalseg.segmentation.organ_dice import OrganWatch, select_organ_dice, warn_of_unlearned
+from frugalseg.segmentation.task import FinetuneTask
 from tests.scans import write_cohort
 
 
@@ -98,6 +99,14 @@ def test_training_record_and_prediction_name_what_was_not_learned(cohort, tmp_pa
     assert warned.startswith("this model has not learned spleen (validation Dice 0): expect masks without it")
     other = replace(options, out=tmp_path / "liver", target=["liver=1"])
     assert said_by(predict, other) == []  # the spleen is not written
+
+
+def test_the_record_has_the_dice_of_the_step_that_was_kept(cohort, tmp_path, monkeypatch):
+    figures = iter([{"dice_liver": 0.5, "dice_spleen": 0.3, "score": 0.4}, {"dice_liver": 0.4, "score": 0.2}])
+    monkeypatch.setattr(FinetuneTask, "validate", lambda _: next(figures))
+    run = train(make_store(cohort, "kept"), tmp_path / "run", steps=4, validate_every=2)
+    record = SegmenterRecord.read_run(run.path)
+    assert (record.step, record.validation_dice_of_organs) == (2, {"liver": 0.5, "spleen": 0.3})
 
 
 def test_without_validation_patients_nothing_is_claimed(cohort, tmp_path):
