@@ -33,6 +33,7 @@ from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
 from frugalseg.segmentation.labels import (
+    frequency_logits,
     keep_everything,
     make_annotation_use,
     open_labelled,
@@ -177,8 +178,8 @@ class FineTuning:
         network = build_segmenter(
             self.backbone, classes, norm, preset.dropout, inputs=inputs, device=self.fabric.device
         )
-        if preset.first_logit is not None:
-            network.start_from_logit(preset.first_logit)
+        if preset.first_logit == "frequency":
+            network.start_from_logits(frequency_logits(self.store, self.labelled))
         if options.encoder is not None:
             load_encoder(network.encoder, options.encoder)
         if options.weights is not None:

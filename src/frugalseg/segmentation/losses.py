@@ -13,7 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LossName = Literal["dice_per_slice", "dice_over_batch+ce", "ce"]
+LossName = Literal["dice_per_slice", "dice_over_batch+ce", "log_dice_over_batch+ce", "ce"]
+
+DICE_FLOOR = 0.1
+"""Added to a Dice before its logarithm, whose slope at 0 is then 11 times that of the Dice instead of infinite."""
 
 
 class Loss(Protocol):
@@ -41,6 +44,9 @@ def make_loss(name: LossName) -> Loss:
     was published (LossFunctions.py). An empty slice then has a gradient at every pixel.
     dice_over_batch+ce: Dice of each class over all slices of the batch together, so empty slices have no term of
     their own, plus cross-entropy (for one class, binary cross-entropy).
+    log_dice_over_batch+ce: the same with minus the logarithm of the Dice, over the classes that the batch shows. The
+    gradient of 1 − Dice vanishes for a small organ that is nowhere predicted yet, and cross-entropy alone is lowest
+    where such an organ is background; the logarithm's does not (compare arXiv 1809.00076).
     ce: cross-entropy alone, as SuperCL was published.
     A pixel of weight w in [0, 1] counts as w pixels in every sum; without weights all count as one.
     """
@@ -54,7 +60,12 @@ def make_loss(name: LossName) -> Loss:
         if name != "ce":
             foreground = torch.arange(1, logits.shape[1] + 1, device=classes.device)
             one_hot = classes.unsqueeze(1) == foreground[:, None, None]
-            parts["dice_loss"] = soft_dice_loss(probabilities(logits), one_hot, w.unsqueeze(1), over, smooth)
+            dice = soft_dice(probabilities(logits), one_hot, w.unsqueeze(1), over, smooth)
+            if name == "log_dice_over_batch+ce":
+                shown = (w.unsqueeze(1) * one_hot).sum(over) > 0
+                parts["dice_loss"] = (shown * -log_dice(dice)).sum() / shown.sum().clamp(min=1)
+            else:
+                parts["dice_loss"] = (1 - dice).mean()
         if not per_slice:
             pixel_ce = F.cross_entropy(add_background(logits), classes.long(), reduction="none")
             parts["ce_loss"] = (w * pixel_ce).sum() / w.sum().clamp(min=1)
@@ -63,8 +74,8 @@ def make_loss(name: LossName) -> Loss:
     return loss
 
 
-def soft_dice_loss(p: Tensor, target: Tensor, weights: Tensor, over: tuple[int, ...], smooth: float) -> Tensor:
-    """Mean of 1 − (2 Σ w p t + s) / (Σ w p + Σ w t + s), the sums over the axes `over`.
+def soft_dice(p: Tensor, target: Tensor, weights: Tensor, over: tuple[int, ...], smooth: float) -> Tensor:
+    """(2 Σ w p t + s) / (Σ w p + Σ w t + s), the sums over the axes `over`, which are left out of the result.
 
     MONAI's `DiceLoss` has no pixel weights; without weights the two are equal (tested).
 
@@ -76,4 +87,9 @@ def soft_dice_loss(p: Tensor, target: Tensor, weights: Tensor, over: tuple[int, 
     """
     both = (weights * p * target).sum(over)
     sizes = (weights * (p + target)).sum(over)
-    return (1 - (2 * both + smooth) / (sizes + smooth)).mean()
+    return (2 * both + smooth) / (sizes + smooth)
+
+
+def log_dice(dice: Tensor) -> Tensor:
+    """Logarithm of a Dice in [0, 1] with a floor; 0 at 1, where its slope is 1 as that of the Dice itself."""
+    return (1 + DICE_FLOOR) * torch.log((dice + DICE_FLOOR) / (1 + DICE_FLOOR))

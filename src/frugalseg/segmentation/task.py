@@ -76,7 +76,7 @@ class FinetuneTask(TrainingTask):
         self.steps_per_epoch = len(self._labelled_batches(0))
         # Epochs are counted as in a training on the labels only: trainings with unlabelled slices are equally long.
         epoch = len(shuffled_batches(training.labelled, options.batch_size, options.seed, 0))
-        steps = options.steps or (None if options.epochs else preset.steps)
+        steps = options.steps or (None if options.epochs else preset.steps_for(len(store.targets)))
         self.steps, self.interval = steps_and_interval(epoch, steps, options.epochs or preset.epochs, reports=REPORTS)
         self.interval = options.validate_every or self.interval
         self.optimizer = preset.make_optimizer(network.parameters(), options.lr)
