@@ -135,3 +135,22 @@ def test_nothing_shown_has_no_dice_term():
     parts["dice_loss"].backward()
     assert parts["dice_loss"].item() == 0
     assert torch.isfinite(logits.grad).all()
+
+
+def test_background_of_a_slice_may_be_any_class_that_is_unknown_there():
+    logits, classes = torch.randn(2, 2, 6, 6, generator=G), torch.randint(0, 2, (2, 6, 6), generator=G)
+    classes[0, 0, 0] = 2
+    unknown = torch.tensor([[False, False], [False, True]])
+    p = F.pad(logits, (0, 0, 0, 0, 1, 0)).softmax(dim=1)
+    background = torch.stack([p[0, 0], p[1, 0] + p[1, 2]])
+    of_pixel = torch.where(classes == 0, background, p.gather(1, classes.unsqueeze(1))[:, 0])
+    parts = make_loss("dice_over_batch+ce")(logits, classes, None, unknown)
+    assert parts["ce_loss"].item() == pytest.approx(-of_pixel.log().mean().item(), rel=1e-5)
+    dice = naive_dice(p[:, 1], (classes == 1).float(), 1e-5), naive_dice(p[0, 2], (classes[0] == 2).float(), 1e-5)
+    assert parts["dice_loss"].item() == pytest.approx((sum(dice) / 2).item(), rel=1e-5)
+
+
+def test_no_class_is_unknown_unless_stated():
+    logits, classes = torch.randn(2, 2, 6, 6, generator=G), torch.randint(0, 3, (2, 6, 6), generator=G)
+    stated = make_loss("log_dice_over_batch+ce")(logits, classes, None, torch.zeros(2, 2, dtype=torch.bool))
+    assert stated["loss"].item() == pytest.approx(make_loss("log_dice_over_batch+ce")(logits, classes)["loss"].item())

@@ -198,9 +198,14 @@ class FineTuning:
         keep = [record.keep[organ] for organ in record.targets]
         refined = "" if self.refiner is None else f", refined by {options.refine}"
         say(f"labelling {pluralize(len(self.unlabelled), 'slice')} with {teacher.path}{refined}")
-        return make_pseudo_labels(
-            *(model, self.store, self.source, self.unlabelled, keep, options.precision, options.out, self.refiner)
+        labels = make_pseudo_labels(
+            *(model, self.store, self.source, self.unlabelled, self.labelled),
+            *(keep, options.precision, options.out, self.refiner),
         )
+        if labels.unlearned is not None:
+            names = [organ for organ, missing in zip(record.targets, labels.unlearned.tolist(), strict=True) if missing]
+            say(f"the pseudo-labels say nothing about {', '.join(names)}: the model has not learned to find it yet")
+        return labels
 
     def _save(
         self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: PublishedWeights | None

@@ -118,7 +118,7 @@ class FinetuneTask(TrainingTask):
             batch = self.augment.recolour(batch)
         assert batch.labels is not None
         logits = model(batch.images)
-        parts = self.loss(logits, batch.labels, batch.weights)
+        parts = self.loss(logits, batch.labels, batch.weights, batch.unknown)
         if teacher is not None:
             parts["consistency"] = consistency_loss(probabilities(logits), teacher)
             parts["loss"] = parts["loss"] + self._consistency_weight * parts["consistency"]
