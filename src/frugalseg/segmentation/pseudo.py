@@ -120,7 +120,7 @@ def find_unlearned(
 ) -> Tensor:
     """(C,) bool: the organs of which the model finds no pixel in the slices it was trained on."""
     found = torch.zeros(organs + 1, dtype=torch.bool)
-    for chunk in torch.split(torch.from_numpy(labelled), SLICES_AT_ONCE):
+    for chunk in torch.split(torch.tensor(labelled), SLICES_AT_ONCE):
         batch = source.gather(chunk)
         assert batch.labels is not None
         with autocast(precision, source.device):
