@@ -34,6 +34,7 @@ from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAn
 from frugalseg.records.split import Split
 from frugalseg.segmentation.label_checks import LabelDraw
 from frugalseg.segmentation.labels import (
+    frequency_logits,
     keep_everything,
     make_annotation_use,
     open_labelled,
@@ -181,8 +182,8 @@ class FineTuning:
         network = build_segmenter(
             self.backbone, classes, norm, preset.dropout, inputs=inputs, device=self.fabric.device
         )
-        if preset.first_logit is not None:
-            network.start_from_logit(preset.first_logit)
+        if preset.first_logit == "frequency":
+            network.start_from_logits(frequency_logits(self.store, self.labelled))
         if options.encoder is not None:
             load_encoder(network.encoder, options.encoder)
         if options.weights is not None:
@@ -201,9 +202,14 @@ class FineTuning:
         keep = [record.keep[organ] for organ in record.targets]
         refined = "" if self.refiner is None else f", refined by {options.refine}"
         say(f"labelling {pluralize(len(self.unlabelled), 'slice')} with {teacher.path}{refined}")
-        return make_pseudo_labels(
-            *(model, self.store, self.source, self.unlabelled, keep, options.precision, options.out, self.refiner)
+        labels = make_pseudo_labels(
+            *(model, self.store, self.source, self.unlabelled, self.labelled),
+            *(keep, options.precision, options.out, self.refiner),
         )
+        if labels.unlearned is not None:
+            names = [organ for organ, missing in zip(record.targets, labels.unlearned.tolist(), strict=True) if missing]
+            say(f"the pseudo-labels say nothing about {', '.join(names)}: the model has not learned to find it yet")
+        return labels
 
     def _save(
         self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: PublishedWeights | None

@@ -77,7 +77,7 @@ class FinetuneTask(TrainingTask):
         self.steps_per_epoch = len(self._labelled_batches(0))
         # Epochs are counted as in a training on the labels only: trainings with unlabelled slices are equally long.
         epoch = len(shuffled_batches(training.labelled, options.batch_size, options.seed, 0))
-        steps = options.steps or (None if options.epochs else preset.steps)
+        steps = options.steps or (None if options.epochs else preset.steps_for(len(store.targets)))
         self.steps, self.interval = steps_and_interval(epoch, steps, options.epochs or preset.epochs, reports=REPORTS)
         self.interval = options.validate_every or self.interval
         self.watch = OrganWatch(store.targets, self.steps)
@@ -120,7 +120,7 @@ class FinetuneTask(TrainingTask):
             batch = self.augment.recolour(batch)
         assert batch.labels is not None
         logits = model(batch.images)
-        parts = self.loss(logits, batch.labels, batch.weights)
+        parts = self.loss(logits, batch.labels, batch.weights, batch.unknown)
         if teacher is not None:
             parts["consistency"] = consistency_loss(probabilities(logits), teacher)
             parts["loss"] = parts["loss"] + self._consistency_weight * parts["consistency"]
