@@ -78,7 +78,7 @@ def test_a_name_that_is_not_utf_8(tmp_path, capsys):
     assert "caf\\xe9 is not UTF-8" in capsys.readouterr().err
     (images / "scan_00.nii.gz").rename(images / os.fsdecode(b"p\xe9re.nii.gz"))
     assert main(["prepare", "--images", str(images), "--out", str(tmp_path / "out"), *options]) == 1
-    assert "p\\xe9re.nii.gz is no UTF-8" in capsys.readouterr().err
+    assert "p\\xe9re.nii.gz is not valid UTF-8" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

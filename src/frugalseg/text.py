@@ -32,3 +32,9 @@ def format_number(value: float | None, digits: int = 3, sign: bool = False) -> s
     if float(text) == 0:  # no −0.0
         text = text.lstrip("+-")
     return text.replace("-", "−")
+
+
+def join_words(words: Sequence[str], last: str = "and") -> str:
+    """Words as a list in a sentence: liver, spleen and aorta."""
+    *others, end = words
+    return f"{', '.join(others)} {last} {end}" if others else end

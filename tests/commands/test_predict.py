@@ -153,7 +153,7 @@ def test_the_mask_of_an_older_prediction_is_not_refined(model, broken, tmp_path)
 
 
 def test_missing_files_are_reported_before_prediction(trained, tmp_path):
-    with pytest.raises(OptionError, match="no weights 'nothing'"):
+    with pytest.raises(OptionError, match="unknown weights 'nothing'"):
         predict(options(trained, tmp_path / "out", refine="nothing"))
     assert not (tmp_path / "out").exists()
     with pytest.raises(ScanError, match="does not exist"):

@@ -136,3 +136,17 @@ def test_after_a_store_without_masks_a_method_without_labels_is_proposed(tmp_pat
 def test_other_processes_of_several_read_and_print_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(result_lines.console, "quiet", True)
     result_lines.say_result("pretrain", PretrainOptions(data=tmp_path, out=tmp_path), None)
+
+
+def test_a_training_of_several_organs_ends_with_a_table_of_their_dice(tmp_path, monkeypatch, capsys):
+    images, labels = write_cohort(tmp_path, 5)
+    monkeypatch.chdir(tmp_path)
+    targets = ["--target", "liver=6", "--target", "spleen=1"]
+    last_lines(capsys, "prepare", "--images", images, "--labels", labels, *targets, "--size", 32, "--out", "store")
+    assert main(["finetune", "--data", "store", "--steps", "20", "--out", "model", "--device", "cpu"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    dice = json.loads(Path("model/model.json").read_text())["validation_dice_of_organs"]
+    assert dice.keys() == {"liver", "spleen"}
+    at = lines.index("organ   validation Dice")
+    assert [line.split() for line in lines[at + 1 : at + 3]] == [[name, f"{dice[name]:.3f}"] for name in dice]
+    assert lines[at + 3].startswith("model: model (validation Dice")

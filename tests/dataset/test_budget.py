@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from frugalseg.dataset.budget import Budget, draw_labels
+from frugalseg.dataset.budget import Budget, draw_labels, find_budget_showing
 from frugalseg.errors import OptionError, SplitError
 
 PATIENTS = [f"p{i:02d}" for i in range(20)]
@@ -121,3 +121,28 @@ def test_in_words_there_is_one_scan_and_there_are_three():
     words = {text: Budget.parse(text).in_words for text in ("1 scan", "1 slices", "3 scans", "5%", "1%")}
     assert words == {"1 scan": "1 scan", "1 slices": "1 slice", "3 scans": "3 scans", "5%": "5%", "1%": "1%"}
     assert str(Budget.parse("1 scan")) == "1 scans"  # one spelling: it names the models of a study
+
+
+@pytest.mark.parametrize("unit", ["%", "scans", "slices"])
+@pytest.mark.parametrize("least", [1, 2, 5])
+def test_the_smallest_budget_that_shows_an_organ_is_the_first_of_all(slices, unit, least):
+    """Against a search from below; the gland is in one slice of two patients, and in three of a third."""
+    slices["has_gland"] = False
+    for patient, planes in (("p03", [4]), ("p11", [5]), ("p16", [3, 4, 9])):
+        slices.loc[(slices["patient"] == patient) & slices["z"].isin(planes), "has_gland"] = True
+    organs = ["has_liver", "has_gland"]
+
+    def count(amount, number):
+        rows = draw_labels(slices, PATIENTS, Budget(amount, unit), number, organs)
+        return slices.loc[rows, "has_gland"].sum()
+
+    for number in range(4):
+        found = find_budget_showing(slices, PATIENTS, unit, number, organs, ["has_gland"], least)
+        assert found == Budget(next(n for n in range(1, 101) if count(n, number) >= least), unit)
+
+
+def test_there_is_no_budget_for_an_organ_that_no_training_label_shows(slices):
+    slices["has_gland"] = slices["patient"] == "p12"
+    training = [p for p in PATIENTS if p != "p12"]
+    for unit in ("%", "scans", "slices"):
+        assert find_budget_showing(slices, training, unit, 0, ["has_liver", "has_gland"], ["has_gland"]) is None

@@ -68,7 +68,7 @@ def assert_same_training(one, other):
     assert first["step"] == second["step"]
     for name, value in first["model"].items():
         torch.testing.assert_close(value, second["model"][name], rtol=1e-3, atol=1e-5)
-    for mine, its in zip(one.records(), other.records(), strict=True):
+    for mine, its in zip(one.read_records(), other.read_records(), strict=True):
         for name in ("step", "loss", "half", "lr"):
             assert mine[name] == pytest.approx(its[name], rel=1e-3)
 

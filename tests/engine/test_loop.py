@@ -220,3 +220,10 @@ def test_every_step_and_process_has_its_own_seed():
 def test_steps_and_interval(options, expected):
     steps_per_epoch = 10 if options["reports"] is None or options["steps"] != 500 else 30
     assert steps_and_interval(steps_per_epoch, **options) == expected
+
+
+def test_the_bar_names_the_two_lowest_of_several_organs():
+    figures = {"dice_liver": 0.9, "dice_veins": 0.0, "dice_gland": 0.3, "dice": 0.4, "score": 0.4}
+    assert loop._format_validation(figures) == ["validation Dice 0.400", "lowest veins 0.00, gland 0.30"]
+    assert loop._format_validation({"dice_liver": 0.9, "dice": 0.9, "score": 0.9}) == ["validation Dice 0.900"]
+    assert loop._format_validation({}) == []

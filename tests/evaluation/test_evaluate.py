@@ -280,7 +280,7 @@ def test_references_of_a_raw_data_set(tmp_path):
 
 def test_masks_are_not_compared_with_themselves(tmp_path):
     write_masks(tmp_path, {"a": GOOD})
-    with pytest.raises(PairingError, match="a: prediction and reference are one file"):
+    with pytest.raises(PairingError, match="a: prediction and reference are the same file"):
         run(tmp_path, predictions=tmp_path / "ref")
     assert not (tmp_path / "out").exists()
 
@@ -356,7 +356,7 @@ def test_two_masks_are_a_pair_whatever_they_are_called(tmp_path):
     summary = run(tmp_path, **pair, report=False)
     assert summary.groups["all"].cases == ("mine",)
     assert summary.groups["all"].organs["liver"].metrics["dice"].mean == pytest.approx(7 / 8)
-    with pytest.raises(PairingError, match="are one file"):
+    with pytest.raises(PairingError, match="are the same file"):
         run(tmp_path, **pair | {"references": pair["predictions"]}, out=tmp_path / "second")
 
 

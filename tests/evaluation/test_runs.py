@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 
 import pytest
@@ -107,3 +108,38 @@ def test_a_run_without_a_probe_has_no_word_of_it(tmp_path):
 def test_the_last_look_decides_whether_an_encoder_has_collapsed(tmp_path, records, told):
     write_run(tmp_path / "pre", {}, records)
     assert read_runs(tmp_path / "pre")[0].collapsed is told
+
+
+@pytest.mark.parametrize(
+    ("dice", "unlearned"),
+    [({"liver": 0.91, "spleen": 0.0}, ["spleen"]), ({"liver": 0.91, "spleen": 0.4}, []), ({}, []), (None, [])],
+)
+def test_the_report_names_organs_that_the_model_has_not_learned(tmp_path, dice, unlearned):
+    """Beside the organ and at the top; without validation, and for older models, there is no claim."""
+    change = {} if dice is None else {"validation_dice_of_organs": dice}
+    targets = {"liver": [6], "spleen": [1]}
+    keep = dict.fromkeys(targets, "all")
+    write_run(
+        tmp_path / "fit",
+        {},
+        [{"step": 1, "loss": 0.9}],
+        old_file("segmenter.model", targets=targets, keep=keep, **change),
+    )
+    write_masks(tmp_path, {"a": labels()}, {"a": "test"}, model=str(tmp_path / "fit"))
+    evaluate(
+        EvaluateOptions(
+            predictions=tmp_path / "pred",
+            references=tmp_path / "ref",
+            out=tmp_path / "out",
+            target=["liver=6", "spleen=1"],
+            workers=0,
+        )
+    )
+    html = (tmp_path / "out" / "report.html").read_text()
+    flag = '<span class="flag">not learned: validation Dice 0</span>'
+    assert re.findall(rf"(\w+) {flag}</div>", html) == unlearned
+    assert re.findall(rf"<td>(\w+) {flag}</td>", html) == unlearned
+    assert ("The model has not learned spleen." in html) == bool(unlearned)
+    assert ("Dice on the validation patients at step" in html) == bool(dice)
+    if dice:
+        assert f"liver 0.910, spleen {dice['spleen']:.3f}." in html

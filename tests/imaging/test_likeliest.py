@@ -32,7 +32,7 @@ def test_equal_to_the_argmax_of_resized_probabilities(monkeypatch, most_mixed, c
     given = probabilities(classes, (64, 64), grain)
     found = square.classes(given)
     assert found.dtype == torch.uint8
-    expected = by_argmax(square.back(given))
+    expected = by_argmax(square.restore(given))
     assert len(expected.unique()) > 1 or min(shape) == 1
     assert torch.equal(found, expected)
 

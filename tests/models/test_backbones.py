@@ -122,7 +122,7 @@ def test_logits_are_not_squashed_and_start_where_told(name):
     model = built(name)
     image = torch.rand(2, 1, 64, 64)
     before = model(image).mean()
-    model.start_from_logit(-3.0)
+    model.start_from_logits([-3.0] * model.decoder.classify.out_channels)
     assert (model(image).mean() - before).item() == pytest.approx(-3.0, abs=0.3)
 
 

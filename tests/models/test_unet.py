@@ -64,8 +64,8 @@ def test_first_logit_and_dropout_are_as_asked():
     assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.0}
     assert {m.p for m in build_segmenter("unet", 2, "instance").modules() if isinstance(m, nn.Dropout)} == {0.25}
     before = model(torch.rand(2, 1, 64, 64)).mean()
-    model.start_from_logit(-3.0)
-    assert (model(torch.rand(2, 1, 64, 64)).mean() - before).item() == pytest.approx(-3.0, abs=0.3)
+    model.start_from_logits([-3.0, -5.0])
+    assert (model(torch.rand(2, 1, 64, 64)).mean() - before).item() == pytest.approx(-4.0, abs=0.3)
 
 
 def test_unknown_backbone_names_the_known():

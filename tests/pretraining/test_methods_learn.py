@@ -44,7 +44,7 @@ def store(tmp_path_factory):
     return prepare(chosen)
 
 
-def narrow(backbone, norm, inputs):
+def narrow(backbone, norm, inputs, device):
     encoder = UNetEncoder(norm, 0.0, widths=(8, 16, 32), inputs=inputs)
     return ProjectionNet(encoder, linear_head(32, 256))
 

@@ -186,7 +186,7 @@ def test_annotated_slices_are_never_scored(root, case, affine):
     summary = evaluate(EvaluateOptions(**folders, out=root / "e", target=["liver=6"], case=[case]))
     assert mean_dice(summary) == 0
     assert summary.annotated_slices_left_out == {case: (5,)}
-    assert f"annotated are in no figure: {case} 5" in (root / "e" / "report.html").read_text()
+    assert f"Manually annotated slices are not included: {case} 5" in (root / "e" / "report.html").read_text()
     # Nor does an error there count.
     labels = anatomy()[1]
     labels[5] = 0

@@ -48,9 +48,9 @@ def test_the_interpolation_with_the_highest_validation_dice_is_chosen(cohort, mo
         return {"score": -float(away)}
 
     monkeypatch.setattr(MixValidation, "evaluate", evaluate)
-    way, score = validation.interpolate_to_base(model, before, evaluate(None, model)["score"])
+    way, figures = validation.interpolate_to_base(model, before, evaluate(None, model))
     assert way == best
-    assert score == pytest.approx(0, abs=1e-2)
+    assert figures["score"] == pytest.approx(0, abs=1e-2)
     for name, value in model.branch.state_dict().items():
         assert torch.allclose(value, between(best)[name], atol=1e-6), name
     assert all(torch.equal(value, classifier[name]) for name, value in model.classifier.state_dict().items())
@@ -79,6 +79,16 @@ def test_the_weights_of_a_run_are_the_chosen_interpolation(options, cohort, tmp_
         moved += float((end - value).abs().sum())
     assert moved > 0
     assert record.share_of_map == pytest.approx(float(kept["branch.share"]))
+
+
+@pytest.mark.parametrize(("half_way", "kept"), [(0.4, 0.4), (0.2, 0.3)], ids=["interpolated", "as trained"])
+def test_the_record_has_the_dice_of_each_organ_of_the_weights_kept(options, tmp_path, monkeypatch, half_way, kept):
+    monkeypatch.setattr("frugalseg.sam_mix.validate.INTERPOLATION_FACTORS", (0.5,))
+    scores = iter([0.3, half_way])
+    monkeypatch.setattr(MixValidation, "evaluate", lambda *_: {"score": (dice := next(scores)), "dice_liver": dice})
+    record = SamMixRecord.read_run(sam_mix_train(options(out=tmp_path / "run", steps=3, validate_every=3)).path)
+    assert record.validation_dice_of_organs == {"liver": kept}
+    assert record.validation_dice == kept
 
 
 def test_a_resumed_run_interpolates_to_the_same_base(options, tmp_path, monkeypatch):

@@ -156,7 +156,7 @@ def test_a_classifier_needs_slices_with_and_without_the_organ(options, cohort, t
     table = opened.slices.copy()
     table["has_liver"] = kept == "positive"
     monkeypatch.setattr(SliceStore, "open", lambda folder: SliceStore(folder, opened.record, table))
-    message = "all of the 30 training slices show liver" if kept == "positive" else "hold a target|none of the"
+    message = "all of the 30 training slices show liver" if kept == "positive" else "show a target|none of the"
     with pytest.raises(SplitError, match=message):
         sam_mix_train(options(out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
@@ -169,7 +169,7 @@ def test_all_middle_slices_may_be_positive_and_the_error_says_what_to_do(options
 
 
 def test_a_missing_base_is_reported_before_the_folder_is_claimed(options, tmp_path):
-    with pytest.raises(OptionError, match="no weights"):
+    with pytest.raises(OptionError, match="unknown weights"):
         sam_mix_train(options(out=tmp_path / "run", base=str(tmp_path / "nowhere")))
     assert not (tmp_path / "run").exists()
 

@@ -56,7 +56,7 @@ def test_ce_is_the_plain_cross_entropy_over_background_and_classes():
     assert parts["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["dice_per_slice", "dice_over_batch+ce", "ce"])
+@pytest.mark.parametrize("name", ["dice_per_slice", "dice_over_batch+ce", "log_dice_over_batch+ce", "ce"])
 def test_right_answer_is_better_than_wrong_and_gradient_points_there(name):
     classes = torch.zeros(2, 8, 8, dtype=torch.uint8)
     classes[:, 2:6, 2:6] = 1
@@ -82,7 +82,7 @@ def test_dice_is_monais(name, smooth, batch):
     assert make_loss(name)(logits, classes)["dice_loss"].item() == pytest.approx(oracle.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["dice_per_slice", "dice_over_batch+ce"])
+@pytest.mark.parametrize("name", ["dice_per_slice", "dice_over_batch+ce", "log_dice_over_batch+ce"])
 def test_a_weight_counts_as_so_many_pixels(name):
     """Weight 0 is as if the pixel were not there, and full weights change nothing."""
     logits, classes = torch.randn(4, 1, 6, 6, generator=G), torch.randint(0, 2, (4, 6, 6), generator=G)
@@ -104,3 +104,53 @@ def test_nothing_to_learn_from_is_no_division_by_zero():
     parts["loss"].backward()
     assert torch.isfinite(parts["loss"])
     assert torch.isfinite(logits.grad).all()
+
+
+def test_log_dice_is_the_mean_over_the_classes_that_are_shown():
+    logits, classes = torch.randn(3, 3, 6, 6, generator=G), 2 * torch.randint(0, 2, (3, 6, 6), generator=G)
+    classes[0, 0, 0] = 3
+    p = probabilities(logits)
+    dice = [1 - naive_dice(p[:, c], (classes == c + 1).float(), 1e-5) for c in range(3)]
+    expected = -1.1 * sum(torch.log((dice[c] + 0.1) / 1.1) for c in (1, 2)) / 2  # class 1 is in no slice
+    assert make_loss("log_dice_over_batch+ce")(logits, classes)["dice_loss"].item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
+
+
+def test_log_dice_moves_a_small_organ_that_is_nowhere_predicted():
+    """Four pixels of 4096, probability 1e-4: the gradient of log Dice is an order larger than that of 1 − Dice."""
+    classes = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    classes[0, :2, :2] = 1
+    pulls = {}
+    for name in ("dice_over_batch+ce", "log_dice_over_batch+ce"):
+        logits = torch.full((1, 1, 64, 64), -9.2).requires_grad_()
+        make_loss(name)(logits, classes)["dice_loss"].backward()
+        pulls[name] = -logits.grad[0, 0, :2, :2].sum().item()
+    assert pulls["log_dice_over_batch+ce"] > 9 * pulls["dice_over_batch+ce"] > 0
+
+
+def test_nothing_shown_has_no_dice_term():
+    logits = torch.randn(2, 2, 4, 4, generator=G).requires_grad_()
+    parts = make_loss("log_dice_over_batch+ce")(logits, torch.zeros(2, 4, 4, dtype=torch.uint8))
+    parts["dice_loss"].backward()
+    assert parts["dice_loss"].item() == 0
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_background_of_a_slice_may_be_any_class_that_is_unknown_there():
+    logits, classes = torch.randn(2, 2, 6, 6, generator=G), torch.randint(0, 2, (2, 6, 6), generator=G)
+    classes[0, 0, 0] = 2
+    unknown = torch.tensor([[False, False], [False, True]])
+    p = F.pad(logits, (0, 0, 0, 0, 1, 0)).softmax(dim=1)
+    background = torch.stack([p[0, 0], p[1, 0] + p[1, 2]])
+    of_pixel = torch.where(classes == 0, background, p.gather(1, classes.unsqueeze(1))[:, 0])
+    parts = make_loss("dice_over_batch+ce")(logits, classes, None, unknown)
+    assert parts["ce_loss"].item() == pytest.approx(-of_pixel.log().mean().item(), rel=1e-5)
+    dice = naive_dice(p[:, 1], (classes == 1).float(), 1e-5), naive_dice(p[0, 2], (classes[0] == 2).float(), 1e-5)
+    assert parts["dice_loss"].item() == pytest.approx((sum(dice) / 2).item(), rel=1e-5)
+
+
+def test_no_class_is_unknown_unless_stated():
+    logits, classes = torch.randn(2, 2, 6, 6, generator=G), torch.randint(0, 3, (2, 6, 6), generator=G)
+    stated = make_loss("log_dice_over_batch+ce")(logits, classes, None, torch.zeros(2, 2, dtype=torch.bool))
+    assert stated["loss"].item() == pytest.approx(make_loss("log_dice_over_batch+ce")(logits, classes)["loss"].item())

@@ -52,6 +52,12 @@ def test_robust_rises_once_and_ends_near_zero():
     assert rates[-1] < 1e-3 * max(rates)
 
 
+def test_length_grows_with_the_root_of_the_number_of_organs():
+    best = PRESETS["best"]
+    assert [best.steps_for(organs) for organs in (1, 2, 4, 13)] == [1000, 1400, 2000, 3600]
+    assert PRESETS["paper"].steps_for(13) is None
+
+
 def test_published_presets_keep_whole_masks_and_ours_choose_on_validation_patients():
     assert PRESETS["paper"].keep == PRESETS["supercl"].keep == ("all",)
     assert len(PRESETS["robust"].keep) > 1

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.source import Slices, SliceSource
 from frugalseg.options import PrepareOptions
-from frugalseg.segmentation.pseudo import UnlabelledSlices, make_pseudo_labels
+from frugalseg.segmentation.pseudo import UnlabelledSlices, find_unlearned, make_pseudo_labels
 from tests.scans import write_cohort
 
 ROWS = np.array([2, 5, 9])
@@ -55,15 +56,34 @@ def test_pseudo_labels_are_the_models_and_keep_the_largest_component(store):
     source = SliceSource(store, torch.device("cpu"), with_labels=True)
     rows = np.arange(4, len(store.slices))
     images = torch.from_numpy(store.images[rows].astype(np.float32))
-    raw = make_pseudo_labels(Bright(), store, source, rows, ["all"], "32", store.folder)
+    raw = make_pseudo_labels(Bright(), store, source, rows, np.arange(4), ["all"], "32", store.folder)
     assert torch.equal(raw.classes, (images > 0.5).to(torch.uint8))
     p = ((images - 0.5) * 20).sigmoid()
     assert torch.allclose(raw.confidence / 255, (2 * p - 1).abs(), atol=1 / 255)
 
-    kept = make_pseudo_labels(Bright(), store, source, rows, ["largest"], "32", store.folder)
+    kept = make_pseudo_labels(Bright(), store, source, rows, np.arange(4), ["largest"], "32", store.folder)
     dropped = (raw.classes == 1) & (kept.classes == 0)
     assert dropped.any()  # the spleen is bright too
     assert not ((kept.classes == 1) & (raw.classes == 0)).any()
     assert (kept.confidence[dropped] == 255).all()
     truth = torch.from_numpy(np.array(store.labels[rows]))
     assert not (dropped & (truth == 1)).sum() > 0.2 * (truth == 1).sum()
+
+
+class Blind(nn.Module):
+    """Finds the first organ as `Bright` does, and the second nowhere."""
+
+    def forward(self, x):
+        return torch.cat([(x - 0.5) * 20, torch.full_like(x, -20.0)], dim=1)
+
+
+def test_an_organ_that_the_model_has_not_learned_is_unknown_in_its_pseudo_labels(store):
+    source = SliceSource(store, torch.device("cpu"), with_labels=True)
+    rows, labelled = np.arange(4, len(store.slices)), np.arange(len(store.slices))
+    assert find_unlearned(Blind(), source, labelled, 2, "32").tolist() == [False, True]
+    pseudo = make_pseudo_labels(Blind(), store, source, rows, labelled, ["all", "all"], "32", store.folder)
+    wanted = torch.tensor([1, 5, 6])
+    annotated = pseudo.annotate(wanted, source.gather(wanted))
+    assert annotated.unknown.tolist() == [[False, False], [False, True], [False, True]]
+    moved = Augment("robust")(annotated)
+    assert torch.equal(moved.unknown, annotated.unknown)

@@ -93,6 +93,7 @@ def _trial(state: str, step: int) -> dict[str, Any]:
         "device": "cpu" if done else "",
         "commit": "0" * 40 if done else "",
         "validation_dice": 0.9 if done else np.nan,
+        "unlearned": "",
     }
 
 

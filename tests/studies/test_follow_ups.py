@@ -237,9 +237,9 @@ def test_embeddings_are_shared_except_by_the_engine_without_any(folder):
         ("min_iou: 0,", "masks: here,", "is set by the study"),
         ("min_iou: 0,", "margins: 3,", "is unknown here"),
         ("min_iou: 0,", "oracle: maybe,", "not true or false"),
-        ("one slice: {propagate: {model: SAM", "one slice: {propagate: {model: none", "no weights 'none'"),
+        ("one slice: {propagate: {model: SAM", "one slice: {propagate: {model: none", "unknown weights 'none'"),
         ("one slice: {propagate: {model: SAM,", "one slice: {propagate: {oracle: true,", "is set by the study"),
-        ("base: SAM", "base: none", "no weights 'none'"),
+        ("base: SAM", "base: none", "unknown weights 'none'"),
         ("sam_mix: {base", "finetune: {steps: 2}\n    sam_mix: {base", "finetune: is unknown here"),
         ("one slice: {propagate", "one slice: {of: scratch, refine: {}, propagate", "refine and propagate"),
         (

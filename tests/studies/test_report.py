@@ -178,6 +178,17 @@ def test_models_of_different_commits_are_warned_of(tmp_path):
     assert "the same code" not in report_of(dataclasses.replace(results, trials=waiting), tmp_path).text
 
 
+def test_organs_that_models_have_not_learned_are_listed_with_their_runs(tmp_path):
+    results = made_up_study(gains(), draws=[0], organs=["liver", "gland", "duct"])
+    assert "not learned" not in report_of(results, tmp_path).text
+    is_best = (results.trials["method"] == "best") & (results.trials["budget"] == "1 scan")
+    unlearned = results.trials["seed"].map({0: "gland, duct", 1: "gland", 2: ""}).where(is_best, "")
+    text = report_of(dataclasses.replace(results, trials=results.trials.assign(unlearned=unlearned)), tmp_path).text
+    assert "best, unet, 1 scan: gland in 2 of 3 runs, duct in 1 of 3 runs" in text
+    assert "best, unet, 3 scans: gland" not in text
+    assert "scratch, unet, 1 scan: gland" not in text
+
+
 def test_what_validation_and_intervals_assume_is_said(tmp_path):
     text = report_of(made_up_study(gains()), tmp_path).text
     assert "The masks of the validation patients are not part of the budget" in text

@@ -64,6 +64,7 @@ def test_trials_list_annotation_and_cost_of_each_model(folder):
     assert (trials.loc["polycl", "pretrain_scans"] == 4).all()
     assert (trials["organ_present_labels"] == 0).all()
     assert (trials["finetune_minutes"] > 0).all()
+    assert ((trials["unlearned"] == "liver") == (trials["validation_dice"] == 0)).all()
     assert trials.loc[("polycl", 0), "pretrain_minutes"] > 0 == trials.loc[("scratch", 0), "pretrain_minutes"]
     assert trials["device"].str.startswith("CPU, 1 thread,").all()
     assert [(t.name, t.in_domain, t.millimetres, t.scans) for t in results.tests] == [

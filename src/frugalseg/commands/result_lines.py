@@ -31,7 +31,7 @@ from frugalseg.options import (
 from frugalseg.records.model import EncoderRecord, SamMixRecord, SegmenterRecord
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.records.store import StoreRecord
-from frugalseg.text import pluralize
+from frugalseg.text import align_columns, pluralize
 
 SCANS, MASKS, TARGET = Path("SCANS"), Path("MASKS"), "ORGAN=VALUE"
 PLACEHOLDERS = {
@@ -98,7 +98,18 @@ def _describe_model(options: FinetuneOptions | SamMixTrainOptions, run: Any) -> 
         following = format_command("sam-mix predict", SamMixPredictOptions(**given))
     else:
         following = format_command("predict", PredictOptions(**given))
-    return [f"model: {run.path} ({validated}, of step {record.step})", _format_next(following)]
+    return [
+        *_format_organ_dice(record.validation_dice_of_organs),
+        f"model: {run.path} ({validated}, of step {record.step})",
+        _format_next(following),
+    ]
+
+
+def _format_organ_dice(dice: Mapping[str, float]) -> list[str]:
+    """A table of the validation Dice of each organ; none for a single organ, whose Dice is that of the model."""
+    if len(dice) < 2:
+        return []
+    return [align_columns([("organ", "validation Dice"), *((organ, f"{value:.3f}") for organ, value in dice.items())])]
 
 
 def _describe_masks(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -96,6 +97,41 @@ def draw_labels(
     scans = [case for patient in order for case in sorted(table.loc[table["patient"] == patient, "case"].unique())]
     _check_enough(budget, len(scans), "labelled training scans", held_out)
     return _selected_rows(table["case"].isin(scans[: int(budget.amount)]))
+
+
+def find_budget_showing(
+    slices: pd.DataFrame,
+    patients: Iterable[str],
+    unit: BudgetUnit,
+    draw: int,
+    organs: list[str],
+    wanted: Sequence[str],
+    least: int = 1,
+) -> Budget | None:
+    """The smallest budget of one unit and draw with enough slices that show an organ; None if all labels have too few.
+
+    Since the budgets of a draw are nested, it is found by bisection. Percentages are whole numbers.
+
+    Args:
+        slices, patients, draw, organs: as in `draw_labels`.
+        unit: of the budget.
+        wanted: columns of the organs of which a slice must show at least one.
+        least: number of slices.
+    """
+    training = list(patients)
+
+    def is_enough(amount: int) -> bool:
+        rows = draw_labels(slices, training, Budget(amount, unit), draw, organs)
+        return int(slices.loc[rows, list(wanted)].any(axis=1).sum()) >= least
+
+    labelled = slices[slices["labelled"] & slices["patient"].isin(training)]
+    largest = {
+        "%": 100,
+        "scans": int(labelled["case"].nunique()),
+        "slices": int(labelled[organs].any(axis=1).sum()),
+    }[unit]
+    amount = 1 + bisect_left(range(1, largest + 1), True, key=is_enough)
+    return Budget(amount, unit) if amount <= largest else None
 
 
 def _draw_slices(

@@ -31,6 +31,7 @@ from frugalseg.dataset.modality import (
     resolve_intensity,
     to_intensity_scale,
 )
+from frugalseg.dataset.small_organs import find_small_organs, median_areas_mm2
 from frugalseg.dataset.splits import draw_split, parse_patient, read_split
 from frugalseg.dataset.stamp import Stamps, stamp_scan
 from frugalseg.dataset.store import (
@@ -306,11 +307,11 @@ def prepare_scan(job: ScanJob) -> ScanEntry:
     with atomic_write(job.part_file("labels")) as file:
         for chunk in _iterate_chunks(classes):
             file.write(square.resize_labels(torch.from_numpy(np.ascontiguousarray(chunk))).numpy().tobytes())
-    present = tuple(tuple(bool((c == number).any()) for number in range(1, len(job.targets) + 1)) for c in classes)
+    voxels = _count_voxels(classes, len(job.targets))
     entry = ScanEntry(
         case=job.case,
         patient=job.patient,
-        slices=len(present),
+        slices=len(stack),
         stamp=stamp,
         image_sha256=sha256(job.image),
         labels_sha256=None if job.labels is None else sha256(job.labels),
@@ -322,11 +323,18 @@ def prepare_scan(job: ScanJob) -> ScanEntry:
         row_mm=square.pixel_spacing[0],
         column_mm=square.pixel_spacing[1],
         values=() if labels is None else tuple(int(v) for v in np.unique(labels.array)),
-        present=present,
-        digests=Digests(**{array: _hash_part(job, array, len(present)) for array in ARRAYS}),
+        present=tuple(tuple(map(bool, counts)) for counts in voxels),
+        areas_mm2=median_areas_mm2(voxels, upright.spacing[0] * upright.spacing[1]),
+        digests=Digests(**{array: _hash_part(job, array, len(stack)) for array in ARRAYS}),
     )
     entry.write(job.parts / f"{job.case}.json")
     return entry
+
+
+def _count_voxels(classes: npt.NDArray[np.uint8], organs: int) -> npt.NDArray[np.int64]:
+    """(Z, H, W) classes → (Z, C) voxels of each organ in each slice."""
+    counts = [[np.count_nonzero(plane == number) for number in range(1, organs + 1)] for plane in classes]
+    return np.array(counts, np.int64).reshape(len(classes), organs)
 
 
 def _iterate_chunks(stack: npt.NDArray[Any], length: int = 16) -> Iterator[npt.NDArray[Any]]:
@@ -383,6 +391,8 @@ def _print_summary(store: SliceStore) -> None:
     for name in store.targets:
         holding = store.slices[store.slices["labelled"]].groupby("case")[presence_column(name)].any()
         say(f"  {name}: in {int(holding.sum())} of {labelled} labelled scans")
+    for small in find_small_organs(store.record):
+        warnings.warn(small.describe(store.size), stacklevel=3)
     if store.targets:
         _print_split(store, split)
 

@@ -6,6 +6,8 @@ y down. A grid, (B, S, S, 2), holds for every pixel of the result the (x, y) tha
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -55,7 +57,8 @@ def resample(batch: Slices, grid: Tensor) -> Slices:
     maps = [one.float() for one in (batch.labels, doubt) if one is not None]
     images = resample_images(batch.images, grid)
     if not maps:
-        return Slices(images, None)
+        return replace(batch, images=images)
     nearest = F.grid_sample(torch.stack(maps, dim=1), grid, mode="nearest", padding_mode="zeros", align_corners=False)
     labels = None if batch.labels is None else nearest[:, 0].to(batch.labels.dtype)
-    return Slices(images, labels, None if doubt is None else 1 - nearest[:, -1])
+    weights = None if doubt is None else 1 - nearest[:, -1]
+    return replace(batch, images=images, labels=labels, weights=weights)

@@ -29,12 +29,15 @@ class Slices:
         labels: (B, S, S) uint8 classes, or None if not requested.
         weights: (B, S, S) float32 in [0, 1], confidence in the class of each pixel; None for 1.
         superpixels: (B, S, S) int16, or None if not requested.
+        unknown: (B, C) bool, the classes about which the labels of a slice say nothing: their pixels are background
+            there; None for no class.
     """
 
     images: Tensor
     labels: Tensor | None
     weights: Tensor | None = None
     superpixels: Tensor | None = None
+    unknown: Tensor | None = None
 
 
 class SliceSource:

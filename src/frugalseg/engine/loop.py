@@ -44,6 +44,10 @@ BAR_INTERVAL_S = 0.5
 MEMORY_FULL = "too little GPU memory for CUDA graphs: steps are not replayed, which is slower"
 VALIDATION_FIGURES = {"dice": "validation Dice", "probe_auroc": "probe AUROC"}
 """Validation figures in the progress bar → their titles."""
+PART_PREFIX = "dice_"
+"""Of the validation figures of which "dice" is the mean, such as the Dice of each organ."""
+LOWEST_SHOWN = 2
+"""Of these figures, so many are named in the progress bar."""
 
 
 class TrainingTask(ABC):
@@ -319,8 +323,9 @@ class _Trainer:
             begun = time.perf_counter()
             self.task.model.eval()
             with torch.no_grad():
-                record |= self.task.validate()
-            self.figures = _format_validation(record)
+                validated = self.task.validate()
+            record |= validated
+            self.figures = _format_validation(validated)  # without dice_loss and other losses
             state.seconds += time.perf_counter() - begun
             record["seconds"] = round(state.seconds, 3)
             better = "score" in record and record["score"] >= state.best
@@ -366,9 +371,14 @@ class _Trainer:
         self.fabric.barrier()
 
 
-def _format_validation(record: Mapping[str, float]) -> list[str]:
-    """Figures of the last validation, as text."""
-    return [f"{words} {record[name]:.3f}" for name, words in VALIDATION_FIGURES.items() if name in record]
+def _format_validation(figures: Mapping[str, float]) -> list[str]:
+    """Figures of the last validation, as text; of several organs the lowest are named."""
+    shown = [f"{words} {figures[name]:.3f}" for name, words in VALIDATION_FIGURES.items() if name in figures]
+    parts = {name.removeprefix(PART_PREFIX): dice for name, dice in figures.items() if name.startswith(PART_PREFIX)}
+    if len(parts) < 2:
+        return shown
+    lowest = sorted(parts.items(), key=lambda part: part[1])[:LOWEST_SHOWN]
+    return [*shown, "lowest " + ", ".join(f"{name} {dice:.2f}" for name, dice in lowest)]
 
 
 @dataclass(frozen=True)

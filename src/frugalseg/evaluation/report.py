@@ -17,10 +17,10 @@ from frugalseg.evaluation.page import make_page_environment
 from frugalseg.evaluation.pairing import Pairs
 from frugalseg.evaluation.policy import OUTCOMES, Outcome
 from frugalseg.evaluation.roles import ALL, GROUP_MEANINGS
-from frugalseg.evaluation.runs import RunFacts, find_intensity_scale, read_runs
+from frugalseg.evaluation.runs import RunFacts, find_intensity_scale, find_unlearned_organs, read_runs
 from frugalseg.records.predictions import PredictionRecord
 from frugalseg.records.summary import SummaryRecord
-from frugalseg.text import format_number
+from frugalseg.text import format_number, join_words
 
 REMARKS = {
     Outcome.BOTH: "",
@@ -78,6 +78,7 @@ def render_evaluation_report(
         rules=group_by_rules(list_metrics(Place.STUDIES)),
         outcomes=OUTCOMES,
         runs=[(run, _draw_curves(run)) for run in runs],
+        unlearned=[organ for organ in find_unlearned_organs(runs) if organ in targets],
         prediction=record,
         reference_colour=REFERENCE_COLOUR,
         prediction_colour=PREDICTION_COLOUR,
@@ -88,6 +89,7 @@ def render_evaluation_report(
 def _load_template() -> Template:
     environment = make_page_environment()
     environment.filters["format_option"] = format_option
+    environment.filters["join_words"] = join_words
     environment.globals["describe_view"] = describe_view
     return environment.get_template("evaluation/report.html.j2")
 

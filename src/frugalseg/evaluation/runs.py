@@ -14,7 +14,14 @@ import yaml
 from frugalseg.errors import FrugalsegError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.pretraining.embedding_metrics import is_collapsed
-from frugalseg.records.model import EncoderRecord, ProbeRecord, SamMixRecord, SegmenterRecord, read_model
+from frugalseg.records.model import (
+    EncoderRecord,
+    MaskModelRecord,
+    ProbeRecord,
+    SamMixRecord,
+    SegmenterRecord,
+    read_model,
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,11 @@ class RunFacts:
         return self.model.probe if isinstance(self.model, EncoderRecord) else None
 
     @property
+    def validation_dice(self) -> dict[str, float]:
+        """Organ → Dice of the model on its validation patients; empty where that is not known."""
+        return self.model.validation_dice_of_organs if isinstance(self.model, MaskModelRecord) else {}
+
+    @property
     def annotation(self) -> dict[str, object]:
         """The annotation that the model used, by name; empty without model.json."""
         return asdict(self.model.annotation) if self.model else {}
@@ -102,6 +114,12 @@ def find_intensity_scale(runs: list[RunFacts]) -> IntensityScale | None:
     """The intensity scaling of the model's images, or None where its run cannot be read."""
     model = runs[-1].model if runs else None
     return model.preprocessing.intensity if model else None
+
+
+def find_unlearned_organs(runs: list[RunFacts]) -> tuple[str, ...]:
+    """Organs whose Dice was 0 on the model's validation patients."""
+    model = runs[-1].model if runs else None
+    return model.unlearned_organs if isinstance(model, MaskModelRecord) else ()
 
 
 def _read_run(title: str, path: Path) -> RunFacts:

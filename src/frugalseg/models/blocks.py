@@ -128,10 +128,13 @@ class Segmenter(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
 
-    def start_from_logit(self, logit: float) -> None:
-        """Initialise the bias of every class to this logit: organs are rare, so a low one saves training time (the
-        prior of focal loss, arXiv 1708.02002, section 3.3)."""
-        nn.init.constant_(self.decoder.classify.bias, logit)  # type: ignore[arg-type]
+    def start_from_logits(self, logits: Sequence[float]) -> None:
+        """Initialise the bias of each class to its logit: organs are rare, so low ones save training time (the prior of
+        focal loss, arXiv 1708.02002, section 3.3)."""
+        bias = self.decoder.classify.bias
+        assert bias is not None
+        with torch.no_grad():
+            bias.copy_(torch.tensor(logits))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) in [0, 1] → logits (B, C, H, W)."""

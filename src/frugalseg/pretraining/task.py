@@ -131,15 +131,15 @@ class PretrainTask(TrainingTask):
 
     @property
     def graphable(self) -> bool:
-        """Every method's steps but those of SuperCL with superpixels that the CPU computes anew in each."""
+        """True for every method except SuperCL with superpixels computed on the CPU in every step."""
         return self.model.graphable
 
     def before_step(self, step: int) -> None:
-        """Update the learner prepare the step."""
+        """Update what the learner's next step depends on."""
         self.model.before_step(step)
 
     def after_step(self) -> None:
-        """Let the learner's momentum encoder and queue."""
+        """Update the learner's momentum encoder and queue."""
         self.model.after_step()
 
     def validate(self) -> dict[str, float]:

@@ -6,7 +6,7 @@ Three kinds of model, each a record: an encoder (`pretrain`), a segmenter (`fine
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
@@ -288,6 +288,8 @@ class MaskModelRecord(ModelRecord):
         keep: organ → post-processing of its mask (see `masks.components`).
         step: training step of the weights.
         validation_dice: Dice at that step; None where no validation patient has labels.
+        validation_dice_of_organs: organ → its Dice at that step, before post-processing; without organs that no
+            validation scan shows, and empty in older files.
         scans: role of each scan of the store.
     """
 
@@ -295,6 +297,7 @@ class MaskModelRecord(ModelRecord):
     keep: dict[str, Keep]
     step: int
     validation_dice: float | None
+    validation_dice_of_organs: dict[str, float] = field(default_factory=dict)
     scans: tuple[ScanRole, ...]
 
     def __post_init__(self) -> None:
@@ -302,6 +305,11 @@ class MaskModelRecord(ModelRecord):
             raise ValueError("targets names no organ")
         if missing := [organ for organ in self.targets if organ not in self.keep]:
             raise ValueError(f"keep names no post-processing for {missing[0]}")
+
+    @property
+    def unlearned_organs(self) -> tuple[str, ...]:
+        """Organs that some validation scan shows, and the model finds in none: their validation Dice is 0."""
+        return tuple(organ for organ, dice in self.validation_dice_of_organs.items() if dice == 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,8 @@ class ScanEntry(Record):
         z_mm, row_mm, column_mm: distance between slices, height and width of a stored pixel.
         values: values in its mask, 0 included.
         present: for each slice and organ, whether the slice shows the organ.
+        areas_mm2: for each organ, the median area over the slices that show it, in its mask before resizing; 0 where
+            no slice does.
         digests: digests of its slices.
 
     Fields that may be `UNSET` are missing in older stores.
@@ -78,6 +80,7 @@ class ScanEntry(Record):
     column_mm: float
     values: tuple[int, ...]
     present: tuple[tuple[bool, ...], ...]
+    areas_mm2: tuple[int | float, ...] | UnsetType = UNSET
     digests: Digests | UnsetType = UNSET
 
     def __post_init__(self) -> None:
@@ -179,6 +182,8 @@ class StoreRecord(Record):
         for scan in self.scans:
             if len(scan.present) != scan.slices or any(len(organs_shown) != organs for organs_shown in scan.present):
                 raise ValueError(f"the scan {scan.case!r} does not state for every slice which organs it shows")
+            if scan.areas_mm2 is not UNSET and len(scan.areas_mm2) != organs:
+                raise ValueError(f"the scan {scan.case!r} does not state the area of every organ")
 
     def identity(self) -> str:
         """The text whose hash identifies the data of a run.

@@ -35,6 +35,7 @@ from frugalseg.records.predictions import CaseRecord, PredictionRecord
 from frugalseg.sam_mix.checkpoint import load_mix, mix_weights_sha256
 from frugalseg.sam_mix.model import Detections, MixModel, assign_classes
 from frugalseg.sam_mix.prompts import boxes_of_masks
+from frugalseg.segmentation.organ_dice import warn_before_prediction
 from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, ReadScan, _written_targets, written
 
 BATCH = {"cpu": 4, "cuda": 16}
@@ -69,10 +70,12 @@ class MixPredictor(Predictor):
         """Load the model of a run; raises `RunError`, `OptionError` or `DeviceError`."""
         record = SamMixRecord.read_run(options.model)
         device = find_device(options.device)
+        targets = _written_targets(record.targets, options.target)
+        warn_before_prediction(record, written(targets))
         return cls(
             network=load_mix(options.model, record, options.base, device),
             device=device,
-            targets=_written_targets(record.targets, options.target),
+            targets=targets,
             intensity=record.preprocessing.intensity,
             expected=expected_modality(options.model, record.preprocessing, options.modality),
             size=record.preprocessing.size,

@@ -26,6 +26,7 @@ from frugalseg.sam_mix.model import MixModel, PromptBatch
 from frugalseg.sam_mix.prompts import boxes_of_masks, expand_boxes
 from frugalseg.sam_mix.validate import MixValidation
 from frugalseg.segmentation.consistency import sigmoid_ramp_up
+from frugalseg.segmentation.organ_dice import OrganWatch
 
 DEFAULT_EPOCHS = 10
 REPORTS = 10
@@ -111,6 +112,7 @@ class MixTask(TrainingTask):
             self.steps_per_epoch, options.steps, options.epochs or DEFAULT_EPOCHS, reports=REPORTS
         )
         self.interval = options.validate_every or self.interval
+        self.watch = OrganWatch(store.targets, self.steps)
         optimization = Optimization(lr=options.lr, weight_decay=0.0, schedule="one_cycle")
         from_scratch, from_base = _split_parameters(model)
         groups: list[dict[str, Any]] = [{"params": from_scratch, "lr": options.classifier_lr}, {"params": from_base}]
@@ -223,8 +225,10 @@ class MixTask(TrainingTask):
         return PromptBatch(batch.images[slices], found.organs[chosen], boxes, use_mask_box, encoded), targets
 
     def validate(self) -> dict[str, float]:
-        """Dice per volume and figures of the classifier on the validation patients."""
-        return self.validation.evaluate(self.mix)
+        """Dice per volume and figures of the classifier on the validation patients; warns of organs not yet learned."""
+        figures = self.validation.evaluate(self.mix)
+        self.watch.check(figures, self.scheduler.last_epoch)
+        return figures
 
 
 def _split_parameters(model: MixModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -40,6 +40,7 @@ from frugalseg.segmentation.labels import (
     report_kept,
     validation_rows,
 )
+from frugalseg.segmentation.organ_dice import read_figures, select_organ_dice, warn_of_unlearned
 from frugalseg.segmentation.record import scan_roles
 from frugalseg.text import pluralize
 
@@ -126,17 +127,22 @@ class SamMixTraining:
         best = load_best(run, task, task.steps)
         task.mix.eval()
         factor = 1.0
+        dice: dict[str, float] = {}
         if best.score is None:
             keep = keep_everything(self.store.targets)
         else:
-            factor, dice = task.validation.interpolate_to_base(task.mix, base_state, best.score)
-            best = replace(best, score=dice)
+            trained = {**read_figures(run, best.step), "score": best.score}
+            factor, figures = task.validation.interpolate_to_base(task.mix, base_state, trained)
+            best, dice = replace(best, score=figures["score"]), select_organ_dice(figures, self.store.targets)
             say(f"weights interpolated between the base model (0%) and the trained one (100%): {factor:.0%}")
             keep = task.validation.choose_keep(task.mix, KEEP_CHOICES)
             report_kept(keep)
-        save_mix(run.path, task.mix, self._record(task, keep, best, factor))
+        save_mix(run.path, task.mix, self._record(task, keep, best, dice, factor))
+        warn_of_unlearned(dice)
 
-    def _record(self, task: MixTask, keep: dict[str, Keep], best: BestStep, factor: float) -> SamMixRecord:
+    def _record(
+        self, task: MixTask, keep: dict[str, Keep], best: BestStep, dice: dict[str, float], factor: float
+    ) -> SamMixRecord:
         """The record of the model, for prediction and evaluation."""
         options, store, training, branch = self.options, self.store, self.training, task.mix.branch
         used, seen = (set(store.slices.loc[rows, "case"]) for rows in (training.labelled, training.image_labelled_rows))
@@ -154,6 +160,7 @@ class SamMixTraining:
             share_of_map=None if branch.share is None else float(branch.share.detach()),
             step=best.step,
             validation_dice=best.score,
+            validation_dice_of_organs=dice,
             focal=FocalLoss(dict(zip(store.targets, training.alpha, strict=True)), options.focal_gamma),
             annotation=SamMixAnnotation(
                 **asdict(make_annotation_use(options, store, training.labelled, task.validation.cases)),

@@ -71,8 +71,8 @@ class MixValidation(ValidationSet):
         return figures
 
     def interpolate_to_base(
-        self, model: MixModel, base_state: Mapping[str, Tensor], score: float
-    ) -> tuple[float, float]:
+        self, model: MixModel, base_state: Mapping[str, Tensor], trained: Mapping[str, float]
+    ) -> tuple[float, Mapping[str, float]]:
         """Set the branch to the interpolation of the base's and the trained weights with the highest Dice.
 
         With few masks a decoder overfits to their scans; interpolation towards the base preserves its generalisation
@@ -81,10 +81,10 @@ class MixValidation(ValidationSet):
         Args:
             model: trained; its branch is changed.
             base_state: `model.branch.state_dict()` from before the training.
-            score: the Dice of the trained model.
+            trained: validation figures of the trained model, as `evaluate` gives them; at least its "score".
 
         Returns:
-            the factor, 1 or one of `INTERPOLATION_FACTORS`, and its Dice.
+            the factor, 1 or one of `INTERPOLATION_FACTORS`, and its validation figures.
         """
         learned = {name: value.clone() for name, value in model.branch.state_dict().items()}
 
@@ -92,13 +92,13 @@ class MixValidation(ValidationSet):
             start = {name: learned[name] if "lora_A" in name else base_state[name] for name in learned}
             model.branch.load_state_dict({name: torch.lerp(start[name], learned[name], factor) for name in learned})
 
-        scores = {1.0: score}
+        figures = {1.0: trained}
         for factor in INTERPOLATION_FACTORS:
             move_to(factor)
-            scores[factor] = self.evaluate(model)["score"]
-        best = max(scores, key=scores.__getitem__)
+            figures[factor] = self.evaluate(model)
+        best = max(figures, key=lambda factor: figures[factor]["score"])
         move_to(best)
-        return best, scores[best]
+        return best, figures[best]
 
     @torch.inference_mode()
     def _predict_all(

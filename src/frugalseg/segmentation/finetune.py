@@ -32,7 +32,9 @@ from frugalseg.models.saved import WEIGHTS, load_encoder, read_network_record, s
 from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
+from frugalseg.segmentation.label_checks import LabelDraw
 from frugalseg.segmentation.labels import (
+    frequency_logits,
     keep_everything,
     make_annotation_use,
     open_labelled,
@@ -40,6 +42,7 @@ from frugalseg.segmentation.labels import (
     validation_rows,
 )
 from frugalseg.segmentation.model import load_segmenter
+from frugalseg.segmentation.organ_dice import read_figures, select_organ_dice, warn_of_unlearned
 from frugalseg.segmentation.presets import Preset, resolve_preset
 from frugalseg.segmentation.pseudo import MaskRefiner, UnlabelledSlices, make_pseudo_labels
 from frugalseg.segmentation.record import check_encoder, scan_roles
@@ -81,7 +84,8 @@ class FineTuning:
         """Open and check all inputs.
 
         Raises:
-            StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say.
+            StoreError, SplitError, RunError, DeviceError, OptionError: as their docstrings say; SplitError also if no
+                labelled slice shows an organ.
         """
         check_out(options.out)
         store, budget, split = open_labelled(options)
@@ -95,6 +99,7 @@ class FineTuning:
         preset = resolve_preset(options, encoder.context if encoder else None)
         usable = store.slices[store.is_middle(options.middle_fraction)]
         labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
+        LabelDraw(store, usable, split.train, budget, options.label_draw, labelled).check_organs()
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
         unlabelled = np.setdiff1d(others, labelled)
         if options.preset == "best" and options.semi is None and len(unlabelled) == 0:
@@ -177,8 +182,8 @@ class FineTuning:
         network = build_segmenter(
             self.backbone, classes, norm, preset.dropout, inputs=inputs, device=self.fabric.device
         )
-        if preset.first_logit is not None:
-            network.start_from_logit(preset.first_logit)
+        if preset.first_logit == "frequency":
+            network.start_from_logits(frequency_logits(self.store, self.labelled))
         if options.encoder is not None:
             load_encoder(network.encoder, options.encoder)
         if options.weights is not None:
@@ -197,9 +202,14 @@ class FineTuning:
         keep = [record.keep[organ] for organ in record.targets]
         refined = "" if self.refiner is None else f", refined by {options.refine}"
         say(f"labelling {pluralize(len(self.unlabelled), 'slice')} with {teacher.path}{refined}")
-        return make_pseudo_labels(
-            *(model, self.store, self.source, self.unlabelled, keep, options.precision, options.out, self.refiner)
+        labels = make_pseudo_labels(
+            *(model, self.store, self.source, self.unlabelled, self.labelled),
+            *(keep, options.precision, options.out, self.refiner),
         )
+        if labels.unlearned is not None:
+            names = [organ for organ, missing in zip(record.targets, labels.unlearned.tolist(), strict=True) if missing]
+            say(f"the pseudo-labels say nothing about {', '.join(names)}: the model has not learned to find it yet")
+        return labels
 
     def _save(
         self, run: RunFolder, options: FinetuneOptions, task: FinetuneTask, published: PublishedWeights | None
@@ -213,7 +223,9 @@ class FineTuning:
             keep = task.validation.choose_keep(task.evaluated_model, task.preset.keep)
             if len(task.preset.keep) > 1:
                 report_kept(keep)
-        save_model(run.path, task.evaluated_model, self._record(options, task, published, keep, best))
+        dice = select_organ_dice(read_figures(run, best.step), self.store.targets)
+        save_model(run.path, task.evaluated_model, self._record(options, task, published, keep, best, dice))
+        warn_of_unlearned(dice)
 
     def _record(
         self,
@@ -222,6 +234,7 @@ class FineTuning:
         published: PublishedWeights | None,
         keep: dict[str, Keep],
         best: BestStep,
+        dice: dict[str, float],
     ) -> SegmenterRecord:
         """The record of the model, for prediction and evaluation."""
         semi = task.training.unlabelled is not None
@@ -240,6 +253,7 @@ class FineTuning:
             keep=keep,
             step=best.step,
             validation_dice=best.score,
+            validation_dice_of_organs=dice,
             pseudo_labels_refined_by=self.refiner.record if self.refiner and semi else None,
             annotation=SegmenterAnnotation(
                 **asdict(make_annotation_use(options, self.store, self.labelled, task.validation.cases)),

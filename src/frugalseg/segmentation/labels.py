@@ -57,6 +57,19 @@ def validation_rows(store: SliceStore, split: Split) -> npt.NDArray[np.int64]:
     return store.slices.index[store.slices["patient"].isin(split.validation)].to_numpy(np.int64)
 
 
+LOWEST_LOGIT = -8.0
+"""Of an organ of fewer pixels than one in 3000, which would otherwise have next to no probability anywhere."""
+
+
+def frequency_logits(store: SliceStore, rows: npt.NDArray[np.int64]) -> list[float]:
+    """For each organ log(its pixels / background pixels) in these labelled slices, at least `LOWEST_LOGIT`."""
+    counts = np.zeros(len(store.targets) + 1, dtype=np.int64)
+    for row in rows:
+        counts += np.bincount(store.labels[row].ravel(), minlength=len(counts))
+    background, *organs = np.maximum(counts, 1).tolist()
+    return [max(LOWEST_LOGIT, float(np.log(pixels / background))) for pixels in organs]
+
+
 def keep_everything(targets: Iterable[str]) -> dict[str, Keep]:
     """Post-processing without validation labels to choose it by: keep everything of each mask. Warns of it."""
     warnings.warn(

@@ -37,6 +37,7 @@ from frugalseg.records.model import ScanRole, SegmenterRecord
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
 from frugalseg.segmentation.losses import probabilities
 from frugalseg.segmentation.model import load_segmenter
+from frugalseg.segmentation.organ_dice import warn_before_prediction
 
 NOT_WRITTEN = (0,)
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
@@ -76,13 +77,18 @@ class Predictor:
 
     @classmethod
     def load(cls, options: PredictOptions) -> Predictor:
-        """Load the model of a fine-tuning run; raises `RunError`, `OptionError` or `DeviceError`."""
+        """Load the model of a fine-tuning run; raises `RunError`, `OptionError` or `DeviceError`.
+
+        Warns of organs that it has not learned.
+        """
         record = read_network_record(SegmenterRecord, options.model)
         device = find_device(options.device)
+        targets = _written_targets(record.targets, options.target)
+        warn_before_prediction(record, written(targets))
         return cls(
             network=load_segmenter(options.model, record, device),
             device=device,
-            targets=_written_targets(record.targets, options.target),
+            targets=targets,
             intensity=record.preprocessing.intensity,
             expected=expected_modality(options.model, record.preprocessing, options.modality),
             size=record.preprocessing.size,

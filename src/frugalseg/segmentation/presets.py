@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import Literal
 
 import torch
 
@@ -20,11 +21,12 @@ class Preset(Optimization):
     Attributes:
         norm: normalisation layers.
         dropout: share of activations dropped where the backbone drops some, or None for what was published with it.
-        first_logit: initial logit of every class, or None for that of the layers' initialisation.
+        first_logit: initial logit of every class: "frequency", the logarithm of its pixels per background pixel in the
+            labelled slices, or None for that of the layers' initialisation.
         loss: see `segmentation.losses`.
         augment: strength of the random augmentation, or None.
         clip: largest gradient norm, or None.
-        epochs, steps: default length; one of the two is given.
+        epochs, steps: default length; one of the two is given. `steps` are those for one organ, see `steps_for`.
         restart_epochs: epochs between the restarts of warm_restarts.
         ema_decay: of the exponential moving average (EMA) of the weights, which is then the model that is validated and
             saved; None for the weights themselves.
@@ -37,7 +39,7 @@ class Preset(Optimization):
 
     norm: Norm
     dropout: float | None
-    first_logit: float | None
+    first_logit: Literal["frequency"] | None
     loss: LossName
     augment: Strength | None
     clip: float | None
@@ -51,6 +53,10 @@ class Preset(Optimization):
     keep: tuple[Keep, ...] = ("all", "largest")
     context: int = 0
 
+    def steps_for(self, organs: int) -> int | None:
+        """Default number of steps, which grows with the square root of the number of organs, or None for `epochs`."""
+        return None if self.steps is None else round(self.steps * organs**0.5 / 100) * 100
+
     def content(self) -> dict[str, object]:
         """All fields, which identify a training in studies; `ema_decay` is called `decay` there, so that trainings of
         earlier versions keep their names."""
@@ -62,8 +68,8 @@ class Preset(Optimization):
 ROBUST = Preset(
     norm="instance_affine",
     dropout=0.0,
-    first_logit=-3.0,
-    loss="dice_over_batch+ce",
+    first_logit="frequency",
+    loss="log_dice_over_batch+ce",
     augment="robust",
     optimizer="adamw",
     lr=3e-3,

@@ -43,11 +43,13 @@ class UnlabelledSlices:
         rows: (M,) rows of the store.
         classes: (M, S, S) uint8, predicted by a model; None without pseudo-labels.
         confidence: (M, S, S) uint8, 0…255 for 0…1; None with `classes`.
+        unlearned: (C,) bool, organs that the model has not learned: its pseudo-labels say nothing about them.
     """
 
     rows: npt.NDArray[np.int64]
     classes: Tensor | None = None
     confidence: Tensor | None = None
+    unlearned: Tensor | None = None
 
     def annotate(self, rows: Tensor, batch: Slices) -> Slices:
         """The batch of these rows with the masks that may be used: the store's with weight 1 for labelled slices;
@@ -62,7 +64,10 @@ class UnlabelledSlices:
         else:
             labels[where] = self.classes[place].to(labels.device)
             weights[where] = self.confidence[place].to(labels.device) / 255
-        return Slices(batch.images, labels, weights)
+        unknown = None
+        if self.unlearned is not None:
+            unknown = (unlabelled[:, None] & self.unlearned).to(labels.device)
+        return Slices(batch.images, labels, weights, unknown=unknown)
 
 
 @torch.inference_mode()
@@ -71,6 +76,7 @@ def make_pseudo_labels(
     store: SliceStore,
     source: SliceSource,
     rows: npt.NDArray[np.int64],
+    labelled: npt.NDArray[np.int64],
     keep: Sequence[Keep],
     precision: Precision,
     folder: Path,
@@ -85,6 +91,7 @@ def make_pseudo_labels(
         model: in evaluation mode, on the source's device.
         store, source: the data.
         rows: the slices to label, ascending.
+        labelled: slices whose masks may be used: an organ of which the model finds no pixel there is unlearned.
         keep: for each class what is kept of it in a scan (see `masks.components`).
         precision: arithmetic.
         folder: for the result, in a temporary file: it is as large as the store and may not fit in memory.
@@ -101,7 +108,25 @@ def make_pseudo_labels(
             cleaned = refiner(str(scan), rows[slices_of_scan], cleaned)
         confident[cleaned != predicted] = 255
         classes[slices_of_scan], confidence[slices_of_scan] = cleaned, confident
-    return UnlabelledSlices(rows, torch.from_numpy(classes), torch.from_numpy(confidence))
+    unlearned = find_unlearned(model, source, labelled, len(keep), precision)
+    return UnlabelledSlices(
+        rows, torch.from_numpy(classes), torch.from_numpy(confidence), unlearned if unlearned.any() else None
+    )
+
+
+@torch.inference_mode()
+def find_unlearned(
+    model: nn.Module, source: SliceSource, labelled: npt.NDArray[np.int64], organs: int, precision: Precision
+) -> Tensor:
+    """(C,) bool: the organs of which the model finds no pixel in the slices it was trained on."""
+    found = torch.zeros(organs + 1, dtype=torch.bool)
+    for chunk in torch.split(torch.tensor(labelled), SLICES_AT_ONCE):
+        batch = source.gather(chunk)
+        assert batch.labels is not None
+        with autocast(precision, source.device):
+            predicted = add_background(model(batch.images)).argmax(dim=1)
+        found[torch.unique(predicted[predicted == batch.labels]).cpu()] = True
+    return ~found[1:]
 
 
 def _make_disk_array(shape: tuple[int, ...], folder: Path) -> npt.NDArray[np.uint8]:

@@ -21,6 +21,7 @@ from frugalseg.records.split import Split
 from frugalseg.segmentation.consistency import consistency_loss, sigmoid_ramp_up
 from frugalseg.segmentation.ema import EMAModel
 from frugalseg.segmentation.losses import make_loss, probabilities
+from frugalseg.segmentation.organ_dice import OrganWatch
 from frugalseg.segmentation.presets import Preset, make_schedule
 from frugalseg.segmentation.pseudo import UnlabelledSlices
 from frugalseg.segmentation.validate import ValidationSet
@@ -76,9 +77,10 @@ class FinetuneTask(TrainingTask):
         self.steps_per_epoch = len(self._labelled_batches(0))
         # Epochs are counted as in a training on the labels only: trainings with unlabelled slices are equally long.
         epoch = len(shuffled_batches(training.labelled, options.batch_size, options.seed, 0))
-        steps = options.steps or (None if options.epochs else preset.steps)
+        steps = options.steps or (None if options.epochs else preset.steps_for(len(store.targets)))
         self.steps, self.interval = steps_and_interval(epoch, steps, options.epochs or preset.epochs, reports=REPORTS)
         self.interval = options.validate_every or self.interval
+        self.watch = OrganWatch(store.targets, self.steps)
         self.optimizer = preset.make_optimizer(network.parameters(), options.lr)
         self.scheduler = make_schedule(preset, self.optimizer, self.steps, epoch)
 
@@ -118,7 +120,7 @@ class FinetuneTask(TrainingTask):
             batch = self.augment.recolour(batch)
         assert batch.labels is not None
         logits = model(batch.images)
-        parts = self.loss(logits, batch.labels, batch.weights)
+        parts = self.loss(logits, batch.labels, batch.weights, batch.unknown)
         if teacher is not None:
             parts["consistency"] = consistency_loss(probabilities(logits), teacher)
             parts["loss"] = parts["loss"] + self._consistency_weight * parts["consistency"]
@@ -148,5 +150,7 @@ class FinetuneTask(TrainingTask):
             self.ema.update()
 
     def validate(self) -> dict[str, float]:
-        """Dice per volume on the validation patients."""
-        return self.validation.dice(self.evaluated_model)
+        """Dice per volume on the validation patients; warns of organs not yet learned."""
+        figures = self.validation.dice(self.evaluated_model)
+        self.watch.check(figures, self.scheduler.last_epoch)
+        return figures

@@ -19,6 +19,7 @@ from frugalseg.studies.report.results import PLAN, TRIAL_STATES, StudyResults
 from frugalseg.studies.report.scores import Scores
 from frugalseg.studies.report.table import Table
 from frugalseg.studies.report.tables import StudyTables, build_tables
+from frugalseg.studies.report.unlearned import describe_unlearned
 
 REPORT, TABLES, INDEX = "report.html", "tables", "tables.json"
 
@@ -87,6 +88,7 @@ def render_study_report(scores: Scores, tables: StudyTables, plan: str | None = 
         labels={method: format_method(scores, method) for method in results.methods},
         meanings=explain_marks(scores),
         equivalent_runs=describe_equivalent_runs(results.trials),
+        unlearned=describe_unlearned(results.trials),
         conclusions=[conclude(scores, endpoint) for endpoint in scores.endpoints],
         measured={q.test.name: describe_endpoint(scores, q) for q in scores.endpoints},
         tables=tables,

@@ -71,6 +71,7 @@ TRIAL_COLUMNS = {
     "device": "where it was trained",
     "commit": "of the source tree it was trained with",
     "validation_dice": "Dice that selected the model",
+    "unlearned": "organs whose validation Dice was 0",
 }
 """Columns of `StudyResults.trials`; from `masks` on empty if the trial is not done.
 
@@ -205,6 +206,7 @@ def _read_facts(folder: Path, trial: PlannedTrial) -> dict[str, object]:
         "device": environment["device"],
         "commit": environment["commit"] or "",
         "validation_dice": model.validation_dice,
+        "unlearned": ", ".join(model.unlearned_organs),
     }
 
 
@@ -213,6 +215,7 @@ UNTRAINED_COSTS = {
     **dict.fromkeys(("pretrain_scans", "unlabelled_slices", "unlabelled_scans"), 0),
     **dict.fromkeys(("pretrain_minutes", "finetune_minutes"), 0.0),
     "semi": "none",
+    "unlearned": "",
     "parameters": math.nan,
     "device": "",
     "commit": "",
