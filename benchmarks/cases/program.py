@@ -41,8 +41,9 @@ def start_predict(setting: Setting) -> Work:
 
 @contextmanager
 def busy(cores: int) -> Iterator[None]:
-    """An endless loop on so many cores."""
-    neighbours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
+    """A loop on so many cores, which ends with this process at the latest."""
+    loop = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
+    neighbours = [subprocess.Popen([sys.executable, "-c", loop]) for _ in range(cores)]
     try:
         yield
     finally:
