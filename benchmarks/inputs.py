@@ -80,11 +80,13 @@ def _prepare(path: Path, of: Scans, size: int, target: list[str]) -> None:
     )
 
 
-def store(setting: Setting, size: int, target: list[str] | None = None) -> Path:
-    """A store of ten phantoms of 24 slices, with superpixels; six phantoms are for training."""
+def store(setting: Setting, size: int, target: list[str] | None = None, cases: int = 10, slices: int = 24) -> Path:
+    """A store of phantoms, with superpixels; of ten phantoms, six are for training."""
     size, target = setting.pick(size, 32), target or [LIVER]
-    cohort = scans(setting, 10, (96, 96, 24))
-    return setting.once(f"store-{size}-{len(target)}", partial(_prepare, of=cohort, size=size, target=target))
+    cohort = scans(setting, cases, (96, 96, slices))
+    return setting.once(
+        f"store-{cases}-{slices}-{size}-{len(target)}", partial(_prepare, of=cohort, size=size, target=target)
+    )
 
 
 def _train(path: Path, data: Path, steps: int) -> None:

@@ -82,9 +82,9 @@ def propagate(setting: Setting) -> Work:
 def sam_mix_step(setting: Setting, adapt: str) -> Work:
     """Eight slices for a classifier at 128², and four with masks for the SAM branch."""
     need_weights()
-    data, steps = store(setting, 128), setting.pick(3, 2)
+    data, steps = store(setting, 128, cases=4, slices=8), setting.pick(3, 2)  # every slice is encoded before the steps
     given = {"adapt": adapt, "classifier_size": setting.pick(128, 32), "device": setting.device}
-    given |= {"steps": steps, "validate_every": steps, "budget": "12 slices"}
+    given |= {"steps": steps, "validate_every": steps, "budget": "4 slices"}
     return lambda: median_step(
         lambda: frugalseg.sam_mix_train(SamMixTrainOptions(data=data, out=setting.empty("run"), **given))
     )
