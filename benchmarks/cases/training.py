@@ -173,5 +173,6 @@ CASES = [
         "waiting for data",
         "step of 20 triplets of 128²",
         {OURS: partial(waiting, share=False), "of which waiting": partial(waiting, share=True)},
+        clock="wall",
     ),
 ]
