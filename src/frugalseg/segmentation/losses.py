@@ -45,10 +45,11 @@ def make_loss(name: LossName) -> Loss:
     dice_per_slice: Dice of each slice and class with 1 added to numerator and denominator, averaged; as PolyCL
     was published (LossFunctions.py). An empty slice then has a gradient at every pixel.
     dice_over_batch+ce: Dice of each class over all slices of the batch together, so empty slices have no term of
-    their own, plus cross-entropy (for one class, binary cross-entropy).
+    their own, plus cross-entropy (for one class, binary cross-entropy). No preset has it now: it is what the next is
+    compared with.
     log_dice_over_batch+ce: the same with minus the logarithm of the Dice, over the classes that the batch shows. The
-    gradient of 1 − Dice vanishes for a small organ that is nowhere predicted yet, and cross-entropy alone is lowest
-    where such an organ is background; the logarithm's does not (compare arXiv 1809.00076).
+    gradient of 1 − Dice vanishes for a small organ that is nowhere predicted yet, and its few pixels hardly count in
+    the cross-entropy; that of the logarithm does not vanish (compare arXiv 1809.00076).
     ce: cross-entropy alone, as SuperCL was published.
     A pixel of weight w in [0, 1] counts as w pixels in every sum; without weights all count as one. Of the classes that
     are `unknown` (B, C) in a slice there is no Dice term there, and its background may be any of them: cross-entropy
