@@ -62,6 +62,7 @@ class FakeCase {
       shape: [COLUMNS, ROWS, SLICES],
       spacing: SPACING,
       orientation: "LPS",
+      message: "",
       windows: [
         { name: "Abdomen", low: -160, high: 240 },
         { name: "Liver", low: -20, high: 180 },
@@ -130,7 +131,9 @@ export function fakeApi(): Plugin {
     const timer = setInterval(() => {
       for (let k = 0; k < 2 && slice < SLICES; k++, slice++) {
         if (entry.slices[slice]!.source === "outlined") continue;
-        const mask = Uint8Array.from({ length: ROWS * COLUMNS }, (_, v) => (entry.liver(v % COLUMNS, Math.floor(v / COLUMNS), slice) ? 1 : 0));
+        const mask = Uint8Array.from({ length: ROWS * COLUMNS }, (_, v) =>
+          entry.liver(v % COLUMNS, Math.floor(v / COLUMNS), slice) ? 1 : 0,
+        );
         if (mask.includes(1)) entry.set(slice, mask, "propagated", Math.max(0.3, 1 - Math.abs(slice - 24) / 30));
       }
       const done = slice >= SLICES;
@@ -148,7 +151,18 @@ export function fakeApi(): Plugin {
   }
 
   function begin(kind: JobKind, id: string | null): Job {
-    const job: Job = { id: String(jobs.length + 1), kind, case: id, state: "running", progress: 0, message: "", hint: "", log: [`${kind} begins`], started: null, ended: null };
+    const job: Job = {
+      id: String(jobs.length + 1),
+      kind,
+      case: id,
+      state: "running",
+      progress: 0,
+      message: "",
+      hint: "",
+      log: [`${kind} begins`],
+      started: null,
+      ended: null,
+    };
     jobs.unshift(job);
     const entry = cases.find((each) => each.id === id);
     if (kind === "propagate" && entry !== undefined) propagate(entry, job);
@@ -161,7 +175,8 @@ export function fakeApi(): Plugin {
     for await (const part of request as AsyncIterable<Buffer>) parts.push(part);
     const body = Buffer.concat(parts);
     const json = (value: unknown): void => void response.setHeader("Content-Type", "application/json").end(JSON.stringify(value));
-    const bytes = (value: Uint8Array | Int16Array): void => void response.end(Buffer.from(value.buffer, value.byteOffset, value.byteLength));
+    const bytes = (value: Uint8Array | Int16Array): void =>
+      void response.end(Buffer.from(value.buffer, value.byteOffset, value.byteLength));
     if (path === "/events") {
       response.setHeader("Content-Type", "text/event-stream");
       response.write(`data: ${JSON.stringify({ type: "hello", version: "fake" })}\n\n`);
@@ -184,13 +199,17 @@ export function fakeApi(): Plugin {
       return bytes(Int16Array.from({ length: ROWS * COLUMNS }, (_, v) => entry.intensity(v % COLUMNS, Math.floor(v / COLUMNS), slice)));
     }
     if (found[2] === undefined && (what === "volume" || what === "mask")) return void response.writeHead(404).end("{}");
-    if (what === "mask" && request.method === "GET") return void bytes((response.setHeader("ETag", `"${entry.slices[slice]!.version}"`), entry.slices[slice]!.mask));
+    if (what === "mask" && request.method === "GET")
+      return void bytes((response.setHeader("ETag", `"${entry.slices[slice]!.version}"`), entry.slices[slice]!.mask));
     if (what === "mask") {
       entry.set(slice, new Uint8Array(body), "outlined", null);
       changed(entry);
       return json({ version: entry.slices[slice]!.version });
     }
-    if (what === "prompt") return bytes(Uint8Array.from({ length: ROWS * COLUMNS }, (_, v) => (entry.liver(v % COLUMNS, Math.floor(v / COLUMNS), slice) ? 1 : 0)));
+    if (what === "prompt")
+      return bytes(
+        Uint8Array.from({ length: ROWS * COLUMNS }, (_, v) => (entry.liver(v % COLUMNS, Math.floor(v / COLUMNS), slice) ? 1 : 0)),
+      );
     if (what === "accept") entry.set(slice, entry.slices[slice]!.mask, "reviewed", null);
     if (what === "focus") return void response.writeHead(202).end("{}");
     return json(entry.detail());

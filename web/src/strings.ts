@@ -33,7 +33,8 @@ export const text = {
     full: (count: number) => `Disk full: ${plural(count, "stroke")} kept in this browser`,
     fullHint: "Free some space on the server's disk. The strokes are kept in this browser and saved as soon as there is room.",
     refused: (slice: number, why: string) => `A stroke on slice ${slice} was refused: ${why}`,
-    recovered: (count: number) => `${plural(count, "stroke")} from the last session ${count === 1 ? "was" : "were"} not saved yet: saving now.`,
+    recovered: (count: number) =>
+      `${plural(count, "stroke")} from the last session ${count === 1 ? "was" : "were"} not saved yet: saving now.`,
   },
 
   conflict: {
@@ -97,7 +98,7 @@ export const text = {
     noWebGl: "This browser has no WebGL 2, which the 3D view and the other planes need. Drawing works without it.",
     planesFailed: "The other planes cannot be shown",
     crosshair: "Crosshair",
-    references: "Reference",
+    references: "Show its outline, dashed",
     dark: "Dark theme",
     light: "Light theme",
     help: "Keyboard and mouse",
@@ -133,7 +134,8 @@ export const text = {
     noVoxels: "Draw some of the label on this slice first.",
     protect: "Keep other labels",
     notClosed: "The outline is not closed here, so nothing was filled.",
-    thinking: "The model is outlining…",
+    thinking: "The model is outlining. The first answer of a session takes longer: it has to be loaded.",
+    overtaken: "You drew while the model was at work, so its mask was not used. Ask it again.",
     noPrompt: "Box and points need a promptable model",
     undo: "Undo",
     redo: "Redo",
@@ -184,6 +186,8 @@ export const text = {
     go: "Go there",
     ask: "Suggest a slice",
     askReason: "The program can look at the scans and say which slice teaches it most.",
+    propagating: "Propagating",
+    propagatingReason: "The masks appear in the strip as they are made. You can outline other scans meanwhile.",
     propagate: "Propagate",
     propagateReason: "Carries what you outlined through the rest of this scan.",
     outline: "Outline this slice",
@@ -198,7 +202,10 @@ export const text = {
 
   jobs: {
     heading: "Jobs",
-    kinds: { propagate: "Propagate", refine: "Refine", suggest: "Suggest", train: "Train", predict: "Predict" } satisfies Record<JobKind, string>,
+    kinds: { propagate: "Propagate", refine: "Refine", suggest: "Suggest", train: "Train", predict: "Predict" } satisfies Record<
+      JobKind,
+      string
+    >,
     hints: {
       propagate: "Carry the outlined slices through this scan",
       refine: "Refine the masks of this scan with the promptable model",
@@ -240,7 +247,7 @@ export const text = {
 
   meter: {
     heading: "Effort so far",
-    minutes: (minutes: number) => (minutes < 10 ? `${minutes.toFixed(1)} min` : `${Math.round(minutes)} min`),
+    minutes: (minutes: number) => (minutes >= 0.05 && minutes < 10 ? `${minutes.toFixed(1)} min` : `${Math.round(minutes)} min`),
     minutesLabel: "spent drawing",
     slices: (count: number) => plural(count, "slice"),
     slicesLabel: "outlined or reviewed",
@@ -254,7 +261,7 @@ export const text = {
   },
 
   references: {
-    heading: "Against the reference",
+    heading: "Reference masks",
     slice: (value: number) => `this slice ${value.toFixed(3)}`,
     case: "Compute Dice of the scan",
     missing: "no reference",

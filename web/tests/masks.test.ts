@@ -47,7 +47,10 @@ describe("brush", () => {
 
   it("leaves no gap in a quick stroke", () => {
     const [quick, slow] = [emptyMask(40, 60), emptyMask(40, 60)];
-    const [from, to] = [{ column: 5, row: 5 }, { column: 52, row: 33 }];
+    const [from, to] = [
+      { column: 5, row: 5 },
+      { column: 52, row: 33 },
+    ];
     paintSegment(quick, from, to, 3, SQUARE, EVERYWHERE);
     for (let k = 0; k <= 2000; k++) {
       const at = { column: 5 + (47 * k) / 2000, row: 5 + (28 * k) / 2000 };
@@ -92,7 +95,16 @@ describe("polygon", () => {
 
   it("is clipped to the slice", () => {
     const mask = emptyMask(3, 4);
-    fillPolygon(mask, [{ column: -5, row: -5 }, { column: 2, row: -5 }, { column: 2, row: 9 }, { column: -5, row: 9 }], EVERYWHERE);
+    fillPolygon(
+      mask,
+      [
+        { column: -5, row: -5 },
+        { column: 2, row: -5 },
+        { column: 2, row: 9 },
+        { column: -5, row: 9 },
+      ],
+      EVERYWHERE,
+    );
     expect(shown(mask)).toEqual(["1100", "1100", "1100"]);
   });
 });

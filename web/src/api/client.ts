@@ -1,7 +1,18 @@
 import type { Mask, Picture } from "../masks/grid";
 import type { Scaling } from "../canvas/window";
 import { Failure, failureOf } from "./failure";
-import type { CaseDetail, ExportFormat, Job, JobKind, Label, ProjectState, Prompt, StrokeTool, TrainingOptions, TrainingPlan } from "./types";
+import type {
+  CaseDetail,
+  ExportFormat,
+  Job,
+  JobKind,
+  Label,
+  ProjectState,
+  Prompt,
+  StrokeTool,
+  TrainingOptions,
+  TrainingPlan,
+} from "./types";
 import { text } from "../strings";
 
 export interface SlicePicture {
@@ -26,7 +37,7 @@ export interface Stroke {
 }
 
 /** Tells the server's log this tab from another one. */
-export const CLIENT = crypto.randomUUID();
+export const CLIENT = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 const JSON_TYPE = { "Content-Type": "application/json" };
 const BYTES_TYPE = { "Content-Type": "application/octet-stream" };
@@ -63,17 +74,15 @@ export class Api {
     return { rows, columns, values: new Uint8Array(await response.arrayBuffer()) };
   }
 
-  /** Saves a stroke; returns the slice's new version. */
+  /** Saves a stroke; returns the slice's new version. A cleared slice is unlabelled again, not an example of an empty one. */
   async save(stroke: Stroke): Promise<number> {
-    const response = await this.send("PUT", `${slicePath(stroke.case, stroke.slice)}/mask`, {
-      body: stroke.values as BodyInit,
-      headers: {
-        ...BYTES_TYPE,
-        "If-Match": String(stroke.version),
-        "X-Tool": stroke.tool,
-        "X-Seconds": stroke.seconds.toFixed(2),
-      },
-    });
+    const path = `${slicePath(stroke.case, stroke.slice)}/mask`;
+    const match = { "If-Match": String(stroke.version) };
+    const about = { ...BYTES_TYPE, "X-Tool": stroke.tool, "X-Seconds": stroke.seconds.toFixed(2) };
+    const response =
+      stroke.tool === "clear"
+        ? await this.send("DELETE", path, { headers: match })
+        : await this.send("PUT", path, { headers: { ...match, ...about }, body: stroke.values as BodyInit });
     return ((await response.json()) as { version: number }).version;
   }
 

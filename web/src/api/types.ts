@@ -10,18 +10,7 @@ export type Triple = readonly [number, number, number];
 
 /** What made a stroke, in the log of strokes. */
 export type StrokeTool =
-  | "brush"
-  | "eraser"
-  | "polygon"
-  | "fill"
-  | "threshold"
-  | "box"
-  | "points"
-  | "interpolate"
-  | "copy"
-  | "undo"
-  | "redo"
-  | "clear";
+  "brush" | "eraser" | "polygon" | "fill" | "threshold" | "box" | "points" | "interpolate" | "copy" | "undo" | "redo" | "clear";
 
 export interface CaseSummary {
   readonly id: string;
@@ -118,6 +107,8 @@ export interface CaseDetail {
   readonly spacing: Triple;
   /** Axes of the file, for example LAS. */
   readonly orientation: string;
+  /** Doubts about its grid, or empty. */
+  readonly message: string;
   readonly windows: readonly WindowPreset[];
   readonly range: readonly [number, number];
   readonly version: number;

@@ -56,7 +56,7 @@ export class Gestures {
     this.canvas.pointer = this.canvas.slicePoint(position);
     if (this.drag === "pan" && this.canvas.viewport !== null) this.canvas.setViewport(pan(this.canvas.viewport, dx, dy));
     else if (this.drag === "window") state.window.value = dragged(state.window.value, dx, dy);
-    else if (this.drag === "tool") this.withTool(event, (pointer, host) => this.canvas.tool.move?.(pointer, host));
+    else if (this.drag === "tool") this.canvas.brush(() => this.withTool(event, (pointer, host) => this.canvas.tool.move?.(pointer, host)));
     else this.withTool(event, (pointer, host) => this.canvas.tool.hover?.(pointer, host));
     state.pointed.value = this.canvas.pointer;
     this.canvas.repaintOverlay();

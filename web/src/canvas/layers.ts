@@ -36,7 +36,8 @@ export class MaskLayer {
 
   update(mask: Mask, labels: readonly Label[], area: Rect = { c0: 0, r0: 0, c1: mask.columns, r1: mask.rows }): void {
     const context = sized(this.canvas, mask.rows, mask.columns);
-    if (this.image?.width !== mask.columns || this.image.height !== mask.rows) this.image = context.createImageData(mask.columns, mask.rows);
+    if (this.image?.width !== mask.columns || this.image.height !== mask.rows)
+      this.image = context.createImageData(mask.columns, mask.rows);
     const pixels = new Uint32Array(this.image.data.buffer);
     const colors = colorTable(labels);
     for (let row = area.r0; row < area.r1; row++) {

@@ -10,10 +10,18 @@ export function outline(mask: Mask, label: number): number[] {
   const has = (row: number, column: number): boolean =>
     row >= 0 && column >= 0 && row < rows && column < columns && values[row * columns + column] === label;
   for (let row = 0; row <= rows; row++) {
-    runs(columns, (column) => has(row - 1, column) !== has(row, column), (c0, c1) => pieces.push(c0, row, c1, row));
+    runs(
+      columns,
+      (column) => has(row - 1, column) !== has(row, column),
+      (c0, c1) => pieces.push(c0, row, c1, row),
+    );
   }
   for (let column = 0; column <= columns; column++) {
-    runs(rows, (row) => has(row, column - 1) !== has(row, column), (r0, r1) => pieces.push(column, r0, column, r1));
+    runs(
+      rows,
+      (row) => has(row, column - 1) !== has(row, column),
+      (r0, r1) => pieces.push(column, r0, column, r1),
+    );
   }
   return pieces;
 }

@@ -1,4 +1,5 @@
 import { effect } from "@preact/signals";
+import { measure } from "../state/timing";
 import type { Drawing } from "../state/drawing";
 import { brushSize, opacity, protect } from "../state/preferences";
 import * as state from "../state/signals";
@@ -25,7 +26,11 @@ export class SliceCanvas {
   private reference: { mask: Mask; paths: Map<number, Path2D> } | null = null;
   private screen: Screen | null = null;
   private viewOf = "";
+  /** Whether the whole slice is shown, as it stays when the window's size changes. */
+  private fitted = true;
   private stale = { slice: false, overlay: false, frame: false };
+  /** ms of drawing since the last frame. */
+  private brushed = 0;
   private readonly closers: (() => void)[] = [];
 
   constructor(
@@ -39,11 +44,26 @@ export class SliceCanvas {
     const observer = new ResizeObserver(() => this.resize());
     observer.observe(base);
     this.closers.push(() => observer.disconnect());
-    this.react(() => [state.window.value, opacity.value, state.masksShown.value], () => this.repaint());
-    this.react(() => [state.label.value, state.crosshair.value, brushSize.value], () => this.repaintOverlay());
-    this.react(() => [state.labels.value], () => this.maskChanged());
-    this.react(() => [state.referencesShown.value], () => void this.loadReference());
-    this.react(() => [state.tool.value], () => this.resetTools());
+    this.react(
+      () => [state.window.value, opacity.value, state.masksShown.value],
+      () => this.repaint(),
+    );
+    this.react(
+      () => [state.label.value, state.crosshair.value, brushSize.value],
+      () => this.repaintOverlay(),
+    );
+    this.react(
+      () => [state.labels.value],
+      () => this.maskChanged(),
+    );
+    this.react(
+      () => [state.referencesShown.value],
+      () => void this.loadReference(),
+    );
+    this.react(
+      () => [state.tool.value],
+      () => this.selectTool(),
+    );
     this.resize();
     this.show(workspace.screen);
   }
@@ -64,14 +84,10 @@ export class SliceCanvas {
     return new ScreenHost(this, screen, store.spacing, this.drawing);
   }
 
-  resetTools(): void {
-    Object.values(this.tools).forEach((tool) => tool.reset?.());
-    this.top.style.cursor = this.tool.cursor;
-    this.repaintOverlay();
-  }
-
+  /** Zooms or moves what is shown; it stays so until `fitView`. */
   setViewport(viewport: Viewport): void {
     this.viewport = viewport;
+    this.fitted = false;
     this.repaint();
   }
 
@@ -79,6 +95,7 @@ export class SliceCanvas {
     const screen = this.screen;
     if (screen === null) return;
     this.setViewport(fit(screen.mask.rows, screen.mask.columns, this.workspace.store!.spacing, this.size));
+    this.fitted = true;
   }
 
   /** Zooms where the pointer is, or at the centre. */
@@ -88,6 +105,13 @@ export class SliceCanvas {
 
   slicePoint(position: Position): Point | null {
     return this.viewport === null ? null : toSlice(this.viewport, this.size, position);
+  }
+
+  /** Lets a tool work on the slice; the time it takes counts as drawing. */
+  brush(work: () => void): void {
+    const started = performance.now();
+    work();
+    this.brushed += performance.now() - started;
   }
 
   maskChanged(area?: Rect): void {
@@ -105,6 +129,12 @@ export class SliceCanvas {
     if (this.stale.frame) return;
     this.stale.frame = true;
     requestAnimationFrame(() => this.paintStale());
+  }
+
+  private selectTool(): void {
+    Object.values(this.tools).forEach((tool) => tool.leave?.());
+    this.top.style.cursor = this.tool.cursor;
+    this.repaintOverlay();
   }
 
   private react(read: () => unknown[], changed: () => void): void {
@@ -128,7 +158,7 @@ export class SliceCanvas {
     }
     this.reference = moved ? null : this.reference;
     if (moved) {
-      this.resetTools();
+      Object.values(this.tools).forEach((tool) => tool.reset?.());
       void this.loadReference();
     }
     // At once rather than in the next frame: changing slices should feel immediate.
@@ -137,14 +167,12 @@ export class SliceCanvas {
   }
 
   private resize(): void {
-    const before = this.size;
     this.size = { width: Math.max(1, this.base.clientWidth), height: Math.max(1, this.base.clientHeight) };
     for (const canvas of [this.base, this.top]) {
       canvas.width = Math.round(this.size.width * devicePixelRatio);
       canvas.height = Math.round(this.size.height * devicePixelRatio);
     }
-    if (before.width === 1 || this.viewport === null) this.fitView();
-    else this.setViewport({ ...this.viewport, zoom: (this.viewport.zoom * this.size.height) / before.height });
+    if (this.fitted) this.fitView();
     this.stale.slice = this.stale.overlay = true;
     this.paintStale();
   }
@@ -160,9 +188,11 @@ export class SliceCanvas {
   }
 
   private paintStale(): void {
-    this.stale.frame = false;
+    const started = performance.now();
     if (this.stale.slice) this.paintSlice();
     if (this.stale.overlay) this.paintOverlay();
+    if (this.brushed > 0) measure("stroke", started - this.brushed);
+    this.brushed = 0;
     this.stale = { slice: false, overlay: false, frame: false };
   }
 
@@ -255,6 +285,10 @@ class ScreenHost implements Host {
     return state.limit.value !== null;
   }
 
+  get changes(): number {
+    return this.drawing.changes;
+  }
+
   paint(limited = false): Paint {
     const { values } = this.mask;
     const { values: intensities } = this.screen.picture.picture;
@@ -262,7 +296,8 @@ class ScreenHost implements Host {
     const [label, guarded] = [this.label, protect.value];
     return {
       value: label,
-      allows: (index) => (!guarded || values[index] === 0 || values[index] === label) && intensities[index]! >= low && intensities[index]! <= high,
+      allows: (index) =>
+        (!guarded || values[index] === 0 || values[index] === label) && intensities[index]! >= low && intensities[index]! <= high,
     };
   }
 
@@ -275,8 +310,8 @@ class ScreenHost implements Host {
     this.drawing.begin();
   }
 
-  commit(tool: StrokeTool): void {
-    this.drawing.commit(tool);
+  commit(tool: StrokeTool, seconds?: number): void {
+    this.drawing.commit(tool, seconds);
   }
 
   changed(area?: Rect): void {

@@ -28,6 +28,6 @@ export function grey(picture: Picture, scaling: Scaling, window: Window, rgba: U
 export function dragged(window: Window, dx: number, dy: number): Window {
   const width = window.high - window.low;
   const level = (window.high + window.low) / 2 + (dy / 400) * width;
-  const half = (Math.max(width * Math.exp(dx / 250), 1e-3)) / 2;
+  const half = Math.max(width * Math.exp(dx / 250), 1e-3) / 2;
   return { low: level - half, high: level + half };
 }

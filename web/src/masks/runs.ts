@@ -3,7 +3,7 @@ export type Runs = Uint32Array;
 
 export function encodeRuns(values: Uint8Array): Runs {
   const runs: number[] = [];
-  for (let start = 0; start < values.length; ) {
+  for (let start = 0; start < values.length;) {
     let end = start + 1;
     while (end < values.length && values[end] === values[start]) end++;
     runs.push(values[start]!, end - start);

@@ -1,4 +1,4 @@
-import { Niivue, SHOW_RENDER, SLICE_TYPE, MULTIPLANAR_TYPE } from "@niivue/niivue";
+import { Niivue, SLICE_TYPE } from "@niivue/niivue";
 import { effect } from "@preact/signals";
 import type { App } from "../state/app";
 import { opacity } from "../state/preferences";
@@ -13,19 +13,25 @@ export async function showVolume(canvas: HTMLCanvasElement, app: App): Promise<(
   const view = new Niivue({
     backColor: BACKGROUND,
     crosshairColor: [1, 0.84, 0.4, 0.8],
-    crosshairWidth: 1,
+    crosshairWidth: 0.4,
+    crosshairWidthUnit: "percent",
     show3Dcrosshair: true,
     isColorbar: false,
     isOrientCube: false,
     dragAndDropEnabled: false,
     loadingText: "",
-    multiplanarShowRender: SHOW_RENDER.ALWAYS,
-    multiplanarLayout: MULTIPLANAR_TYPE.GRID,
     isRadiologicalConvention: true,
+    // In 3D the masks show through the body.
+    renderOverlayBlend: 1,
     logLevel: "error",
   });
   await view.attachToCanvas(canvas, false);
-  view.setSliceType(SLICE_TYPE.MULTIPLANAR);
+  // The axial plane is the canvas beside this view.
+  view.setCustomLayout([
+    { sliceType: SLICE_TYPE.CORONAL, position: [0, 0, 1, 0.33] },
+    { sliceType: SLICE_TYPE.SAGITTAL, position: [0, 0.335, 1, 0.33] },
+    { sliceType: SLICE_TYPE.RENDER, position: [0, 0.67, 1, 0.33] },
+  ]);
   const id = detail.value!.id;
   await view.loadVolumes([
     { url: app.api.volumeUrl(id), name: "volume.nii", colormap: "gray", cal_min: shown.value.low, cal_max: shown.value.high },

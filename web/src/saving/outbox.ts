@@ -105,7 +105,7 @@ export class Outbox {
   private async run(): Promise<void> {
     if (this.running) return;
     this.running = true;
-    for (let failures = 0; this.queue.length > 0; ) {
+    for (let failures = 0; this.queue.length > 0;) {
       const entry = this.queue[0]!;
       if (failures === 0) this.events.status({ kind: "saving", count: this.queue.length });
       try {

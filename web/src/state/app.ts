@@ -11,7 +11,7 @@ import { Drawing } from "./drawing";
 import { notify } from "./notices";
 import * as view from "./signals";
 import { measure } from "./timing";
-import { Workspace } from "./workspace";
+import { placeOf, Workspace } from "./workspace";
 
 const REFRESH_DELAY_MS = 120;
 
@@ -38,6 +38,7 @@ export class App {
       saved: (entry, version) => {
         if (this.workspace.store?.id === entry.case) this.workspace.store.saved(entry.slice, version);
         this.refreshStateSoon();
+        this.refreshCaseSoon();
       },
       conflict: (conflict) => {
         view.conflict.value = conflict;
@@ -71,11 +72,11 @@ export class App {
   }
 
   private async openFirst(): Promise<void> {
-    const wanted = decodeURIComponent(location.hash.slice(1));
+    const wanted = placeOf(location.hash);
     const list = view.cases.value.filter((entry) => entry.state !== "unreadable");
     const suggested = view.project.value?.suggestion?.case;
-    const first = list.find((entry) => entry.id === wanted) ?? list.find((entry) => entry.id === suggested) ?? list[0];
-    if (first !== undefined) await this.workspace.open(first.id);
+    const first = list.find((entry) => entry.id === wanted?.id) ?? list.find((entry) => entry.id === suggested) ?? list[0];
+    if (first !== undefined) await this.workspace.open(first.id, first.id === wanted?.id ? wanted.slice : null);
   }
 
   private async send(stroke: Parameters<Api["save"]>[0]): Promise<number> {
@@ -136,7 +137,7 @@ export class App {
   private async refreshCase(): Promise<void> {
     const id = view.detail.value?.id;
     if (id === undefined) return;
-    // While strokes are on their way the server's list is behind; the news of their saving comes here again.
+    // While strokes are on their way the server's list is behind; when they are saved, it is read.
     if (this.outbox.holds(id)) return;
     const changed = await quietly(() => this.workspace.refresh((slice) => this.outbox.holds(id, slice)));
     if (changed !== null) this.drawing.forget(changed);

@@ -125,7 +125,13 @@ export class Commands {
   }
 
   private announceDone(job: Job, kind: string): void {
-    const offer = { suggest: this.offerSuggestion(), propagate: this.offerReview(job), refine: this.offerReview(job), train: null, predict: null }[job.kind];
+    const offer = {
+      suggest: this.offerSuggestion(),
+      propagate: this.offerReview(job),
+      refine: this.offerReview(job),
+      train: null,
+      predict: null,
+    }[job.kind];
     notify("good", text.jobs.finished(kind), "", offer);
   }
 

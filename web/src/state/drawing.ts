@@ -1,4 +1,4 @@
-import type { StrokeTool } from "../api/types";
+import type { Source, StrokeTool } from "../api/types";
 import { apply, difference, History, type Edit } from "../masks/history";
 import { interpolateBetween } from "../masks/interpolate";
 import type { Conflict, Outbox } from "../saving/outbox";
@@ -6,7 +6,6 @@ import { text } from "../strings";
 import { notify, reporting } from "./notices";
 import { protect } from "./preferences";
 import * as view from "./signals";
-import { measure } from "./timing";
 import type { Workspace } from "./workspace";
 
 /** Changes to masks: each becomes an undo step and is sent to be saved. */
@@ -16,6 +15,8 @@ export class Drawing {
   private begun = performance.now();
   /** The mask on screen without the stroke that is being drawn. */
   private settled = new Uint8Array(0);
+  /** How often masks have been changed here. */
+  changes = 0;
 
   constructor(
     private readonly workspace: Workspace,
@@ -33,16 +34,15 @@ export class Drawing {
     this.begun = performance.now();
   }
 
-  /** Records and saves what was drawn into the mask on screen since the stroke before. */
-  commit(tool: StrokeTool): void {
+  /** Records and saves what was drawn into the mask on screen since the stroke before, which took a person `seconds`. */
+  commit(tool: StrokeTool, seconds = this.seconds()): void {
     const screen = this.workspace.screen;
     if (screen === null) return;
     const edit = difference(screen.slice, this.settled, screen.mask.values);
     if (edit === null) return;
     this.history.push([edit]);
     this.settle();
-    this.save(screen.slice, tool, this.seconds());
-    measure("stroke", this.begun);
+    this.save(screen.slice, tool, seconds);
     this.publish();
   }
 
@@ -175,8 +175,9 @@ export class Drawing {
 
   private save(slice: number, tool: StrokeTool, seconds: number): void {
     const store = this.workspace.store!;
+    this.changes += 1;
     this.outbox.add({ case: store.id, slice, values: store.mask(slice)!.values, version: store.version(slice), tool, seconds });
-    markOutlined(slice, store.mask(slice)!.values);
+    markDrawn(slice, store.mask(slice)!.values, tool === "clear" ? null : "outlined");
   }
 
   private settle(): void {
@@ -197,8 +198,8 @@ function byPerson(source: string | null): boolean {
   return source === "outlined" || source === "reviewed";
 }
 
-/** Shows a slice as outlined before the server has answered. */
-function markOutlined(slice: number, values: Uint8Array): void {
+/** Shows a slice's new source before the server has answered. */
+function markDrawn(slice: number, values: Uint8Array, source: Source | null): void {
   const detail = view.detail.value;
   if (detail === null) return;
   const present = new Uint8Array(256);
@@ -206,9 +207,7 @@ function markOutlined(slice: number, values: Uint8Array): void {
     present[value] = 1;
   });
   const labels = range(1, 256).filter((value) => present[value] === 1);
-  const slices = detail.slices.map((entry) =>
-    entry.slice === slice ? { ...entry, source: "outlined" as const, confidence: null, review: "", labels } : entry,
-  );
+  const slices = detail.slices.map((entry) => (entry.slice === slice ? { ...entry, source, confidence: null, review: "", labels } : entry));
   view.detail.value = { ...detail, slices };
 }
 

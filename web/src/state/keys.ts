@@ -86,7 +86,9 @@ export const BINDINGS: readonly Binding[] = [
 const BY_KEY = new Map(BINDINGS.flatMap((binding) => binding.keys.map((key) => [key, binding] as const)));
 
 /** The binding of a key press, or null. Plain and shifted letters are told apart, whatever Caps Lock says. */
-export function bindingOf(event: Pick<KeyboardEvent, "key" | "ctrlKey" | "metaKey" | "shiftKey" | "altKey">): { binding: Binding; key: string } | null {
+export function bindingOf(
+  event: Pick<KeyboardEvent, "key" | "ctrlKey" | "metaKey" | "shiftKey" | "altKey">,
+): { binding: Binding; key: string } | null {
   if (event.altKey) return null;
   const letter = /^[a-zA-Z]$/.test(event.key);
   const key = letter ? event.key.toLowerCase() : event.key;
@@ -103,7 +105,14 @@ export function keyOf(command: Command): string {
 }
 
 export function readable(key: string): string {
-  const arrows: Record<string, string> = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", PageUp: "Page up", PageDown: "Page down" };
+  const arrows: Record<string, string> = {
+    ArrowUp: "↑",
+    ArrowDown: "↓",
+    ArrowLeft: "←",
+    ArrowRight: "→",
+    PageUp: "Page up",
+    PageDown: "Page down",
+  };
   return key
     .split(/\+(?=.)/)
     .map((part) => arrows[part] ?? (/^[a-z]$/.test(part) ? part.toUpperCase() : part))

@@ -74,6 +74,7 @@ export class Workspace {
       if (stale()) return;
       this.screen = { id: store.id, slice: wanted, picture, mask };
       this.announce();
+      history.replaceState(null, "", placeHash(store.id, wanted));
       measure(timed, started);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
@@ -159,11 +160,23 @@ export class Workspace {
   }
 }
 
+/** The part of the page's address that says what is on screen, so that reloading the page comes back to it. */
+export function placeHash(id: string, slice: number): string {
+  return `#${slice}/${encodeURIComponent(id)}`;
+}
+
+/** Reads what `placeHash` wrote. */
+export function placeOf(hash: string): { readonly id: string; readonly slice: number } | null {
+  const found = /^#(\d+)\/(.+)$/.exec(hash);
+  return found === null ? null : { slice: Number(found[1]), id: decodeURIComponent(found[2]!) };
+}
+
 /** The suggested slice, the least certain one, the first outlined one, or the middle. */
 export function startingSlice(detail: CaseDetail): number {
   const suggestion = view.project.value?.suggestion ?? null;
   if (suggestion?.case === detail.id) return suggestion.slice;
   const doubtful = detail.slices.filter((entry) => entry.review !== "" && entry.source !== "outlined" && entry.source !== "reviewed");
-  const first = doubtful.sort((a, b) => (a.confidence ?? 0) - (b.confidence ?? 0))[0] ?? detail.slices.find((entry) => entry.source !== null);
+  const first =
+    doubtful.sort((a, b) => (a.confidence ?? 0) - (b.confidence ?? 0))[0] ?? detail.slices.find((entry) => entry.source !== null);
   return first?.slice ?? Math.floor(detail.slices.length / 2);
 }

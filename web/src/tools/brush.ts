@@ -35,6 +35,10 @@ export class Brush implements Tool {
     this.last = null;
   }
 
+  leave(): void {
+    this.reset();
+  }
+
   draw(overlay: Overlay, pointer: Point | null, host: Host): void {
     if (pointer === null) return;
     const { context } = overlay;

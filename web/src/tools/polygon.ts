@@ -46,6 +46,10 @@ export class Polygon implements Tool {
     this.corners = [];
   }
 
+  leave(): void {
+    this.reset();
+  }
+
   draw(overlay: Overlay, pointer: Point | null): void {
     this.zoom = overlay.zoom;
     const first = this.corners[0];

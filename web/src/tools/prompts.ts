@@ -1,9 +1,10 @@
 import type { Api } from "../api/client";
 import type { StrokeTool } from "../api/types";
 import { contains, type Mask, type Point } from "../masks/grid";
-import { reporting } from "../state/notices";
+import { notify, reporting } from "../state/notices";
 import { thinking } from "../state/signals";
 import { measure } from "../state/timing";
+import { text } from "../strings";
 import type { Host, Overlay, Pointer, Tool } from "./tool";
 
 /** Columns c0…c1 − 1, rows r0…r1 − 1. */
@@ -39,12 +40,17 @@ export class PromptSession {
     thinking.value = false;
   }
 
+  /** Forgets box and points, unless the model is at work on them. */
+  leave(): void {
+    if (!thinking.value) this.reset();
+  }
+
   /** A new box begins anew. */
-  setBox(box: Box, host: Host): void {
+  setBox(box: Box, seconds: number, host: Host): void {
     this.reset();
     this.box = box;
     this.base = withoutLabel(host.mask, host.label, box);
-    void this.ask(host, "box");
+    void this.ask(host, "box", seconds);
   }
 
   /** Without a box, the box of the mask that is there already, so that points correct it. */
@@ -55,7 +61,7 @@ export class PromptSession {
     }
     this.marks.push(mark);
     host.overlay();
-    void this.ask(host, "points");
+    void this.ask(host, "points", 0);
   }
 
   draw(overlay: Overlay): void {
@@ -63,17 +69,22 @@ export class PromptSession {
     for (const { point, inside } of this.marks) drawMark(overlay, point, inside);
   }
 
-  private async ask(host: Host, tool: StrokeTool): Promise<void> {
+  private async ask(host: Host, tool: StrokeTool, seconds: number): Promise<void> {
     const asked = ++this.asked;
     const base = this.base!;
     const started = performance.now();
+    const changes = host.changes;
     thinking.value = true;
-    host.begin();
     const points = this.marks.map(({ point, inside }) => [Math.floor(point.column), Math.floor(point.row), inside ? 1 : 0] as const);
     const answer = await reporting(() => this.api.prompt(host.id, host.slice, { box: this.box, points, previous: this.marks.length > 1 }));
-    // A later click, another slice or undo has overtaken this answer.
+    // A later click or another slice has overtaken this answer.
     if (asked !== this.asked) return;
     thinking.value = false;
+    if (host.changes !== changes) {
+      this.reset();
+      notify("info", text.tools.overtaken);
+      return;
+    }
     if (answer === null) return host.overlay();
     const paint = host.paint();
     host.mask.values.set(base);
@@ -81,7 +92,7 @@ export class PromptSession {
       if (inside === 1 && paint.allows(index)) host.mask.values[index] = host.label;
     });
     host.changed();
-    host.commit(tool);
+    host.commit(tool, seconds);
     measure("prompt", started);
   }
 }
@@ -91,10 +102,12 @@ export class BoxTool implements Tool {
   readonly cursor = "crosshair";
   private from: Point | null = null;
   private to: Point | null = null;
+  private begun = 0;
 
   constructor(private readonly session: PromptSession) {}
 
   down(pointer: Pointer, host: Host): void {
+    this.begun = performance.now();
     this.from = this.to = pointer.point;
     host.overlay();
   }
@@ -107,7 +120,7 @@ export class BoxTool implements Tool {
   up(_: Pointer, host: Host): void {
     const box = this.dragged(host.mask);
     this.from = this.to = null;
-    if (box !== null) this.session.setBox(box, host);
+    if (box !== null) this.session.setBox(box, (performance.now() - this.begun) / 1000, host);
     host.overlay();
   }
 
@@ -121,6 +134,11 @@ export class BoxTool implements Tool {
   reset(): void {
     this.from = this.to = null;
     this.session.reset();
+  }
+
+  leave(): void {
+    this.from = this.to = null;
+    this.session.leave();
   }
 
   draw(overlay: Overlay, _: Point | null, host: Host): void {
@@ -150,7 +168,8 @@ export class PointsTool implements Tool {
   constructor(private readonly session: PromptSession) {}
 
   down(pointer: Pointer, host: Host): void {
-    if (contains(host.mask, pointer.point)) this.session.addPoint({ point: pointer.point, inside: !(pointer.secondary || pointer.alt) }, host);
+    if (contains(host.mask, pointer.point))
+      this.session.addPoint({ point: pointer.point, inside: !(pointer.secondary || pointer.alt) }, host);
   }
 
   key(key: string, host: Host): boolean {
@@ -162,6 +181,10 @@ export class PointsTool implements Tool {
 
   reset(): void {
     this.session.reset();
+  }
+
+  leave(): void {
+    this.session.leave();
   }
 
   draw(overlay: Overlay): void {

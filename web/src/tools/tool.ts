@@ -30,10 +30,12 @@ export interface Host {
   paint(limited?: boolean): Paint;
   /** Erasing the selected label. */
   erase(): Paint;
+  /** How often the masks have been changed: tells whether something was drawn meanwhile. */
+  readonly changes: number;
   /** Marks the beginning of a stroke. */
   begin(): void;
   /** Ends a stroke: one undo step, saved. */
-  commit(tool: StrokeTool): void;
+  commit(tool: StrokeTool, seconds?: number): void;
   /** Repaints the mask, all of it or a rectangle. */
   changed(area?: Rect): void;
   /** Repaints what the tool shows over the slice. */
@@ -60,7 +62,9 @@ export interface Tool {
   doubleClick?(host: Host): void;
   /** A key while this tool is selected; true if the tool used it. */
   key?(key: string, host: Host): boolean;
-  /** Drops what is begun: another tool, another slice, undo. */
+  /** Drops what is begun, when another slice is shown. */
   reset?(): void;
+  /** Another tool was selected: drops what is begun, except a question that the model is answering. */
+  leave?(): void;
   draw?(overlay: Overlay, pointer: Point | null, host: Host): void;
 }

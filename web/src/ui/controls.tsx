@@ -24,7 +24,15 @@ export function Button({ label, title, icon, disabled = false, pressed, tone = "
 /** A button that shows an icon only; its label is its accessible name. */
 export function IconButton({ label, title, icon, disabled = false, pressed, onClick }: ButtonProps & { readonly icon: IconName }) {
   return (
-    <button type="button" class="icon-button" title={title ?? label} aria-label={label} disabled={disabled} aria-pressed={pressed} onClick={onClick}>
+    <button
+      type="button"
+      class="icon-button"
+      title={title ?? label}
+      aria-label={label}
+      disabled={disabled}
+      aria-pressed={pressed}
+      onClick={onClick}
+    >
       <Icon name={icon} />
     </button>
   );
@@ -58,7 +66,17 @@ export function Slider({ label, value, least, most, step, shown, onInput }: Slid
   );
 }
 
-export function Check({ label, checked, disabled = false, onChange }: { label: string; checked: boolean; disabled?: boolean; onChange: (checked: boolean) => void }) {
+export function Check({
+  label,
+  checked,
+  disabled = false,
+  onChange,
+}: {
+  label: string;
+  checked: boolean;
+  disabled?: boolean;
+  onChange: (checked: boolean) => void;
+}) {
   return (
     <label class="check">
       <input type="checkbox" checked={checked} disabled={disabled} onChange={(event) => onChange(event.currentTarget.checked)} />
@@ -82,7 +100,14 @@ export function NumberField({ label, value, onChange }: { label: string; value: 
 /** A share, 0…1, as a bar. Its text is told beside it. */
 export function Bar({ share, kind, label }: { share: number; kind: string; label?: string }) {
   return (
-    <div class={`bar ${kind}`} role={label === undefined ? undefined : "progressbar"} aria-label={label} aria-valuenow={Math.round(share * 100)} aria-valuemin={0} aria-valuemax={100}>
+    <div
+      class={`bar ${kind}`}
+      role={label === undefined ? undefined : "progressbar"}
+      aria-label={label}
+      aria-valuenow={Math.round(share * 100)}
+      aria-valuemin={0}
+      aria-valuemax={100}
+    >
       <div style={{ width: `${Math.round(share * 100)}%` }} />
     </div>
   );

@@ -60,7 +60,12 @@ function JobRow({ job, app }: { job: Job; app: App }) {
         {active && <Button label={text.jobs.cancel} tone="quiet" onClick={() => void app.commands.cancel(job)} />}
         {ended && <Button label={text.jobs.resume} tone="quiet" icon="resume" onClick={() => void app.commands.resume(job)} />}
         {job.log.length > 0 && (
-          <Button label={open.value ? text.jobs.hideLog : text.jobs.log} tone="quiet" pressed={open.value} onClick={() => (open.value = !open.value)} />
+          <Button
+            label={open.value ? text.jobs.hideLog : text.jobs.log}
+            tone="quiet"
+            pressed={open.value}
+            onClick={() => (open.value = !open.value)}
+          />
         )}
       </div>
       {open.value && <pre tabIndex={0}>{job.log.join("\n")}</pre>}

@@ -71,7 +71,12 @@ function Editor({ label, app, close }: { label: Label | null; app: App; close: (
   return (
     <form class="editor" onSubmit={submitted}>
       <div class="fields">
-        <input type="color" aria-label={text.labels.color} value={color.value} onInput={(event) => (color.value = event.currentTarget.value)} />
+        <input
+          type="color"
+          aria-label={text.labels.color}
+          value={color.value}
+          onInput={(event) => (color.value = event.currentTarget.value)}
+        />
         <input
           type="text"
           aria-label={text.labels.name}
@@ -82,7 +87,9 @@ function Editor({ label, app, close }: { label: Label | null; app: App; close: (
           onInput={(event) => (name.value = event.currentTarget.value)}
         />
       </div>
-      {confirming.value !== null && <p role="alert">{text.labels.confirm(label!.name, confirming.value.voxels, confirming.value.slices)}</p>}
+      {confirming.value !== null && (
+        <p role="alert">{text.labels.confirm(label!.name, confirming.value.voxels, confirming.value.slices)}</p>
+      )}
       <div class="buttons">
         {label !== null && (
           <Button label={text.labels.confirmDelete} tone="danger" onClick={() => void remove(confirming.value !== null)} />

@@ -27,7 +27,8 @@ function Figure({ value, label, title }: { value: string; label: string; title?:
 }
 
 function diceOf({ expected_dice: expected, message }: Effort): { value: string; label: string; reason: string } {
-  const reason = [expected?.reason, message, text.meter.noDiceReason].find((each) => each !== undefined && each !== null && each !== "") ?? "";
+  const reason =
+    [expected?.reason, message, text.meter.noDiceReason].find((each) => each !== undefined && each !== null && each !== "") ?? "";
   if (expected === null || expected.estimate === null) return { value: text.meter.noDice, label: reason, reason };
   const { estimate, low, high } = expected;
   const label = low === null || high === null ? text.meter.diceLabel : text.meter.diceRange(low, high);

@@ -1,3 +1,4 @@
+import type { JobKind } from "../api/types";
 import { hasOutline, openDialog } from "../state/actions";
 import type { App } from "../state/app";
 import { currentSlice, detail, jobs, project, promptable, slice, toReview } from "../state/signals";
@@ -18,10 +19,15 @@ export function NextStep({ app }: { app: App }) {
     <section class="step" aria-label={text.steps.heading}>
       <h2>{text.steps.heading}</h2>
       <p class="title">{step.title}</p>
-      <p class="quiet">{step.reason}</p>
+      <p class="quiet">{sentence(step.reason)}</p>
       {step.button !== null && <Button label={step.button} tone="primary" icon="next" onClick={step.run} />}
     </section>
   );
+}
+
+/** The server's reasons begin like parts of a sentence. */
+function sentence(reason: string): string {
+  return reason.charAt(0).toUpperCase() + reason.slice(1);
 }
 
 function nextStep(app: App): Step {
@@ -29,10 +35,23 @@ function nextStep(app: App): Step {
   const here = suggestion !== null && suggestion.case === detail.value?.id && suggestion.slice === slice.value;
   const doubtful = toReview.value.length;
   if (doubtful > 0) {
-    return { title: text.steps.review(doubtful), reason: text.steps.reviewReason, button: text.review.next, run: () => void app.commands.nextToReview() };
+    return {
+      title: text.steps.review(doubtful),
+      reason: text.steps.reviewReason,
+      button: text.review.next,
+      run: () => void app.commands.nextToReview(),
+    };
   }
-  if (hasOutline() && !propagated() && !running("propagate")) {
-    return { title: text.steps.propagate, reason: text.steps.propagateReason, button: text.steps.propagate, run: () => void app.commands.start("propagate") };
+  if (running("propagate", detail.value?.id)) {
+    return { title: text.steps.propagating, reason: text.steps.propagatingReason, button: null, run: () => undefined };
+  }
+  if (hasOutline() && !propagated()) {
+    return {
+      title: text.steps.propagate,
+      reason: text.steps.propagateReason,
+      button: text.steps.propagate,
+      run: () => void app.commands.start("propagate"),
+    };
   }
   if (suggestion !== null && !here) {
     const title = text.steps.suggestion(suggestion.case, suggestion.slice);
@@ -44,13 +63,20 @@ function nextStep(app: App): Step {
   const reason = promptable.value ? text.steps.outlineReason : text.steps.outlineByHand;
   const outlined = currentSlice.value?.source === "outlined" || currentSlice.value?.source === "reviewed";
   if (here && !outlined) return { title: text.steps.outline, reason: `${suggestion.reason} ${reason}`, button: null, run: () => undefined };
-  return { title: text.steps.outline, reason, button: suggestion === null && !running("suggest") ? text.steps.ask : null, run: () => void app.commands.start("suggest") };
+  return {
+    title: text.steps.outline,
+    reason,
+    button: suggestion === null && !running("suggest") ? text.steps.ask : null,
+    run: () => void app.commands.start("suggest"),
+  };
 }
 
 function propagated(): boolean {
   return (detail.value?.slices ?? []).some((entry) => entry.source === "propagated" || entry.source === "predicted");
 }
 
-function running(kind: string): boolean {
-  return jobs.value.some((job) => job.kind === kind && (job.state === "running" || job.state === "queued"));
+function running(kind: JobKind, id?: string): boolean {
+  return jobs.value.some(
+    (job) => job.kind === kind && (id === undefined || job.case === id) && (job.state === "running" || job.state === "queued"),
+  );
 }

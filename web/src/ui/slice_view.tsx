@@ -31,10 +31,18 @@ export function SliceView({ app }: { app: App }) {
     <div class="stage" ref={stage} role="application" tabIndex={0} aria-label={`${name}. ${text.slice.instructions}`}>
       <canvas ref={base} class="base" />
       <canvas ref={top} class="over" />
-      <span class="side right" aria-hidden="true">R</span>
-      <span class="side left" aria-hidden="true">L</span>
-      <span class="side anterior" aria-hidden="true">A</span>
-      <span class="side posterior" aria-hidden="true">P</span>
+      <span class="side right" aria-hidden="true">
+        R
+      </span>
+      <span class="side left" aria-hidden="true">
+        L
+      </span>
+      <span class="side anterior" aria-hidden="true">
+        A
+      </span>
+      <span class="side posterior" aria-hidden="true">
+        P
+      </span>
       <div class="corner top-left">
         <strong>{text.slice.of(slice.value, sliceCount.value)}</strong>
         {current !== null && (

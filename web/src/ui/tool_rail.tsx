@@ -29,8 +29,20 @@ export function ToolRail({ app }: { app: App }) {
       <IconButton label={text.tools.undo} title={hint("undo")} icon="undo" disabled={!canUndo.value} onClick={() => app.drawing.undo()} />
       <IconButton label={text.tools.redo} title={hint("redo")} icon="redo" disabled={!canRedo.value} onClick={() => app.drawing.redo()} />
       <hr />
-      <IconButton label={text.tools.copyBelow} title={hint("copyBelow")} icon="copyBelow" disabled={readOnly.value} onClick={() => void app.drawing.copyFrom(-1)} />
-      <IconButton label={text.tools.copyAbove} title={hint("copyAbove")} icon="copyAbove" disabled={readOnly.value} onClick={() => void app.drawing.copyFrom(1)} />
+      <IconButton
+        label={text.tools.copyBelow}
+        title={hint("copyBelow")}
+        icon="copyBelow"
+        disabled={readOnly.value}
+        onClick={() => void app.drawing.copyFrom(-1)}
+      />
+      <IconButton
+        label={text.tools.copyAbove}
+        title={hint("copyAbove")}
+        icon="copyAbove"
+        disabled={readOnly.value}
+        onClick={() => void app.drawing.copyFrom(1)}
+      />
       <IconButton
         label={text.tools.interpolate}
         title={`${hint("interpolate")}. ${text.tools.interpolateHint}`}
@@ -38,7 +50,13 @@ export function ToolRail({ app }: { app: App }) {
         disabled={readOnly.value}
         onClick={() => void app.drawing.interpolate()}
       />
-      <IconButton label={text.tools.clear} title={`${hint("clear")}. ${text.tools.clearHint}`} icon="clear" disabled={readOnly.value} onClick={() => app.drawing.clear()} />
+      <IconButton
+        label={text.tools.clear}
+        title={`${hint("clear")}. ${text.tools.clearHint}`}
+        icon="clear"
+        disabled={readOnly.value}
+        onClick={() => app.drawing.clear()}
+      />
       <hr />
       <IconButton
         label={masksShown.value ? text.view.hideMasks : text.view.showMasks}

@@ -39,7 +39,11 @@ function Plan({ plan, app, onClose }: { plan: TrainingPlan; app: App; onClose: (
         <dd>{plan.modality}</dd>
       </dl>
       <div class="fields">
-        <NumberField label={`${text.training.size} (${text.training.pixels})`} value={size.value} onChange={(value) => (size.value = value)} />
+        <NumberField
+          label={`${text.training.size} (${text.training.pixels})`}
+          value={size.value}
+          onChange={(value) => (size.value = value)}
+        />
         <NumberField label={text.training.steps} value={steps.value} onChange={(value) => (steps.value = value)} />
       </div>
       {plan.message !== "" && <p class="quiet">{plan.message}</p>}

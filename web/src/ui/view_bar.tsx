@@ -1,7 +1,7 @@
 import { opacity } from "../state/preferences";
-import { detail, project, referencesShown, sliceCount, window as shown } from "../state/signals";
+import { detail, sliceCount, window as shown } from "../state/signals";
 import { text } from "../strings";
-import { Check, Slider } from "./controls";
+import { Slider } from "./controls";
 import { Icon } from "./icons";
 
 /** Above the canvas: which scan it is and how it is shown. */
@@ -12,6 +12,11 @@ export function ViewBar() {
       <div class="title">
         <h2 title={open?.id}>{open?.id}</h2>
         {open !== null && <span class="quiet">{gridOf(open.shape, open.spacing)}</span>}
+        {open !== null && open.message !== "" && (
+          <span class="chip warn" title={open.message} role="note" aria-label={open.message}>
+            <Icon name="warning" />
+          </span>
+        )}
         {open !== null && open.others > 0 && (
           <span class="chip warn" title={text.others(open.others)}>
             <Icon name="people" />
@@ -31,15 +36,6 @@ export function ViewBar() {
           opacity.value = value;
         }}
       />
-      {project.value?.references === true && (
-        <Check
-          label={text.view.references}
-          checked={referencesShown.value}
-          onChange={(checked) => {
-            referencesShown.value = checked;
-          }}
-        />
-      )}
     </div>
   );
 }
