@@ -88,15 +88,19 @@ export class Commands {
     if (job.state === "failed") notify("bad", text.jobs.failed(kind, job.message), job.hint);
   }
 
-  async addLabel(name: string, color: string): Promise<void> {
+  /** Adds a label; false if the server refused it. */
+  async addLabel(name: string, color: string): Promise<boolean> {
     const label = await reporting(() => this.api.addLabel(name, color));
-    if (label === null) return;
+    if (label === null) return false;
     await reporting(() => this.refreshProject());
     view.label.value = label.value;
+    return true;
   }
 
-  async changeLabel(value: number, change: { name?: string; color?: string }): Promise<void> {
-    if ((await reporting(() => this.api.changeLabel(value, change))) !== null) await reporting(() => this.refreshProject());
+  async changeLabel(value: number, change: { name?: string; color?: string }): Promise<boolean> {
+    if ((await reporting(() => this.api.changeLabel(value, change))) === null) return false;
+    await reporting(() => this.refreshProject());
+    return true;
   }
 
   /** Deletes a label; returns how much it would remove if that must be confirmed first. */

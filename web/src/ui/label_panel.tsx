@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 import type { Label } from "../api/types";
 import type { App } from "../state/app";
 import { label as selected, labels, readOnly } from "../state/signals";
@@ -51,14 +52,19 @@ function Row({ label, position, edit }: { label: Label; position: number; edit: 
 }
 
 function Editor({ label, app, close }: { label: Label | null; app: App; close: () => void }) {
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => field.current?.focus(), []);
   const name = useSignal(label?.name ?? "");
   const color = useSignal(label?.color ?? COLORS[labels.value.length % COLORS.length]!);
   const confirming = useSignal<{ voxels: number; slices: number } | null>(null);
   const save = async (): Promise<void> => {
     if (name.value.trim() === "") return;
-    if (label === null) await app.commands.addLabel(name.value.trim(), color.value);
-    else await app.commands.changeLabel(label.value, { name: name.value.trim(), color: color.value });
-    close();
+    const entered = name.value.trim();
+    const done =
+      label === null
+        ? await app.commands.addLabel(entered, color.value)
+        : await app.commands.changeLabel(label.value, { name: entered, color: color.value });
+    if (done) close();
   };
   const remove = async (confirmed: boolean): Promise<void> => {
     confirming.value = await app.commands.deleteLabel(label!.value, label!.name, confirmed);
@@ -83,7 +89,7 @@ function Editor({ label, app, close }: { label: Label | null; app: App; close: (
           placeholder={text.labels.name}
           maxLength={60}
           value={name.value}
-          ref={(element) => element?.focus()}
+          ref={field}
           onInput={(event) => (name.value = event.currentTarget.value)}
         />
       </div>
