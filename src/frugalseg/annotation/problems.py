@@ -15,7 +15,6 @@ from frugalseg.annotation.labels import LabelError
 from frugalseg.annotation.messages import ConflictMessage, ErrorMessage
 from frugalseg.annotation.prompts import PromptError
 from frugalseg.annotation.scans import UnknownCaseError
-from frugalseg.annotation.security import MOST_BODY, BodyTooLargeError
 from frugalseg.annotation.slices import ConflictError
 from frugalseg.errors import DiskError, FrugalsegError
 
@@ -61,10 +60,6 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def answer_http(_: Request, error: HTTPException) -> JSONResponse:
         return _answer(error.status_code, str(error.detail), "reload the page")
-
-    @app.exception_handler(BodyTooLargeError)
-    async def answer_large(_: Request, __: BodyTooLargeError) -> JSONResponse:
-        return _answer(413, f"the body is larger than {MOST_BODY >> 20} MB", "send one slice at a time")
 
 
 def _find_status(error: FrugalsegError) -> int:

@@ -25,22 +25,29 @@ class Scans:
     """Case id → scan, and the folder in which scans are unpacked.
 
     Args:
+        root: the folder of scans, or the one scan.
         paths: case id → file or DICOM folder.
         cache: the folder.
         most_bytes: largest size of the folder; the scans that were not used for longest are removed from it.
     """
 
-    def __init__(self, paths: Mapping[str, Path], cache: Path, most_bytes: int) -> None:
-        self.paths, self.cache, self.most_bytes = dict(paths), cache, most_bytes
+    def __init__(self, root: Path, paths: Mapping[str, Path], cache: Path, most_bytes: int) -> None:
+        self.root, self.paths, self.cache, self.most_bytes = root, dict(paths), cache, most_bytes
         self._open: OrderedDict[str, Display] = OrderedDict()
         self._lock = threading.Lock()
         self._opening = {case: threading.Lock() for case in paths}
 
     def path(self, case: str) -> Path:
-        """The scan of a case; raises `UnknownCaseError`."""
+        """The scan of a case; raises `UnknownCaseError`, or `ScanError` for a link that leaves the folder of scans."""
         if case not in self.paths:
             raise UnknownCaseError("there is no such scan", "reload the page")
-        return self.paths[case]
+        path = self.paths[case]
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise ScanError(
+                f"{path.name} is a link to a file outside the folder of scans",
+                "give the folder that holds the file itself as --images",
+            )
+        return path
 
     def open(self, case: str) -> Display:
         """The display of a case; its scan is unpacked at the first time.

@@ -21,6 +21,8 @@ MARK = "x-frugalseg"
 MOST_BODY = 8 << 20
 """Largest body of a request in bytes: a slice of 2896×2896."""
 
+TOO_LARGE = f"the body is larger than {MOST_BODY >> 20} MB"
+
 SAFE_METHODS = {"GET", "HEAD"}
 
 HEADERS = {
@@ -63,7 +65,7 @@ class AccessRules:
         if method not in SAFE_METHODS and headers.get(MARK) != "1":
             return 403, "a request that changes something needs the header X-Frugalseg: 1", "use the page"
         if int(headers.get("content-length") or 0) > MOST_BODY:
-            return 413, f"the body is larger than {MOST_BODY >> 20} MB", "send one slice at a time"
+            return 413, TOO_LARGE, "send one slice at a time"
         return None
 
     def knows_token(self, cookie: str) -> bool:
@@ -130,12 +132,8 @@ class Guard:
         return f"{COOKIE}={self.rules.token}; Path=/; HttpOnly; SameSite=Strict"
 
 
-class BodyTooLargeError(Exception):
-    """A body without a length, or with a wrong one, has passed `MOST_BODY`."""
-
-
 def _bound(receive: Any) -> Any:
-    """`receive` that raises `BodyTooLargeError` once more than `MOST_BODY` bytes have come."""
+    """`receive` that raises an error 413 once more than `MOST_BODY` bytes have come, also without a stated length."""
     total = 0
 
     async def bounded() -> Any:
@@ -144,7 +142,9 @@ def _bound(receive: Any) -> Any:
         if message["type"] == "http.request":
             total += len(message.get("body", b""))
             if total > MOST_BODY:
-                raise BodyTooLargeError
+                from starlette.exceptions import HTTPException  # the command is imported without it
+
+                raise HTTPException(413, TOO_LARGE)
         return message
 
     return bounded

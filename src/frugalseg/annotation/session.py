@@ -52,7 +52,7 @@ class Session:
         self.options, self.place, self.annotator, self.references = options, place, annotator, dict(references)
         self.images = images
         self.database = Database(place.state)
-        self.scans = Scans(paths, place.scans, int(options.cache_gb * 1e9))
+        self.scans = Scans(images, paths, place.scans, int(options.cache_gb * 1e9))
         self.cases = CaseTable(self.database)
         self.slices = SliceTable(self.database)
         self.labels = LabelTable(self.database, self.cases, self.slices)
