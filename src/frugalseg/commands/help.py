@@ -24,6 +24,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
         *("config", "data", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
         *("annotations", "predictions", "references", "split", "encoder", "weights", "base", "oracle"),
         *("target", "case", "slices", "slice_range", "patient_pattern", "skip_broken", "fractions", "phantoms"),
+        *("demo", "annotator"),
     ),
     "intensities": ("modality", "window", "percentiles"),
     "output": ("out", "overwrite", "resume", "checkpoint_minutes", "report"),
@@ -48,7 +49,8 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "propagation": ("engine", "min_overlap", "review_below"),
     "metrics": ("tolerance_mm", "slicewise", "bootstrap"),
     "part of the study": ("only",),
-    "device and speed": ("device", "threads", "workers", "jobs", "ray", "precision", "cache"),
+    "server": ("host", "port", "token", "no_browser"),
+    "device and speed": ("device", "threads", "workers", "jobs", "ray", "precision", "cache", "cache_gb"),
     "reproducibility": ("seed",),
 }
 """Heading → options, in the order in which a command's help shows them."""
