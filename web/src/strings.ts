@@ -293,6 +293,11 @@ export const text = {
   },
 } as const;
 
+/** The server's messages begin like parts of a sentence. */
+export function sentence(message: string): string {
+  return message.charAt(0).toUpperCase() + message.slice(1);
+}
+
 /** Names of what keys do, for the help and for tooltips. */
 export const commands = {
   box: "Box tool",

@@ -107,11 +107,11 @@ export class SliceCanvas {
     return this.viewport === null ? null : toSlice(this.viewport, this.size, position);
   }
 
-  /** Lets a tool work on the slice; the time it takes counts as drawing. */
+  /** Lets a tool work on the slice; if it draws, the time counts as drawing. */
   brush(work: () => void): void {
     const started = performance.now();
     work();
-    this.brushed += performance.now() - started;
+    if (this.stale.slice) this.brushed += performance.now() - started;
   }
 
   maskChanged(area?: Rect): void {

@@ -37,6 +37,9 @@ export async function showVolume(canvas: HTMLCanvasElement, app: App): Promise<(
     { url: app.api.volumeUrl(id), name: "volume.nii", colormap: "gray", cal_min: shown.value.low, cal_max: shown.value.high },
     { url: fresh(app.api.maskUrl(id)), name: "mask.nii", opacity: opacity.value },
   ]);
+  await view.setVolumeRenderIllumination(0.5);
+  view.setScale(1.6);
+  view.setRenderAzimuthElevation(190, 12);
   const session = new VolumeSession(view, app, id);
   session.start();
   return () => session.stop();

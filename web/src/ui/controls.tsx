@@ -7,14 +7,24 @@ interface ButtonProps {
   readonly icon?: IconName;
   readonly disabled?: boolean;
   readonly pressed?: boolean;
+  /** Has the focus when a dialog opens. */
+  readonly first?: boolean;
   readonly tone?: "plain" | "primary" | "quiet" | "danger";
   readonly onClick: () => void;
 }
 
 /** A button with a visible label. */
-export function Button({ label, title, icon, disabled = false, pressed, tone = "plain", onClick }: ButtonProps) {
+export function Button({ label, title, icon, disabled = false, pressed, first = false, tone = "plain", onClick }: ButtonProps) {
   return (
-    <button type="button" class={`button ${tone}`} title={title} disabled={disabled} aria-pressed={pressed} onClick={onClick}>
+    <button
+      type="button"
+      class={`button ${tone}`}
+      autofocus={first}
+      title={title}
+      disabled={disabled}
+      aria-pressed={pressed}
+      onClick={onClick}
+    >
       {icon !== undefined && <Icon name={icon} />}
       <span>{label}</span>
     </button>

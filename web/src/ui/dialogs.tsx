@@ -33,7 +33,7 @@ function AcceptCase({ app, onClose }: { app: App; onClose: () => void }) {
       <div class="buttons">
         <span class="spring" />
         <Button label={text.cancel} onClick={onClose} />
-        <Button label={text.review.acceptCase} tone="primary" onClick={accept} />
+        <Button label={text.review.acceptCase} tone="primary" first onClick={accept} />
       </div>
     </Dialog>
   );
@@ -54,7 +54,7 @@ function ConflictDialog({ app }: { app: App }) {
       <div class="buttons">
         <span class="spring" />
         <Button label={text.conflict.mine} onClick={bringBack} />
-        <Button label={text.conflict.theirs} tone="primary" onClick={close} />
+        <Button label={text.conflict.theirs} tone="primary" first onClick={close} />
       </div>
     </Dialog>
   );

@@ -3,7 +3,7 @@ import type { Job, JobKind } from "../api/types";
 import { hasOutline, openDialog } from "../state/actions";
 import type { App } from "../state/app";
 import { detail, jobs, project, promptable, readOnly } from "../state/signals";
-import { text } from "../strings";
+import { sentence, text } from "../strings";
 import { Bar, Button, Panel } from "./controls";
 
 const KINDS: readonly JobKind[] = ["propagate", "refine", "suggest", "train", "predict"];
@@ -54,8 +54,8 @@ function JobRow({ job, app }: { job: Job; app: App }) {
         <span>{job.state === "running" ? text.percent(job.progress) : text.jobs.states[job.state]}</span>
       </div>
       {active && <Bar share={job.progress} kind="progress" label={text.jobs.kinds[job.kind]} />}
-      {job.message !== "" && <p class="quiet">{job.message}</p>}
-      {ended && job.hint !== "" && <p class="quiet">{job.hint}</p>}
+      {job.message !== "" && <p class="quiet">{sentence(job.message)}</p>}
+      {ended && job.hint !== "" && <p class="quiet">{sentence(job.hint)}</p>}
       <div class="buttons">
         {active && <Button label={text.jobs.cancel} tone="quiet" onClick={() => void app.commands.cancel(job)} />}
         {ended && <Button label={text.jobs.resume} tone="quiet" icon="resume" onClick={() => void app.commands.resume(job)} />}

@@ -1,6 +1,6 @@
 import type { Meter as Effort } from "../api/types";
 import { project } from "../state/signals";
-import { text } from "../strings";
+import { sentence, text } from "../strings";
 
 /** What the annotations have cost so far, and what they promise. */
 export function Meter() {
@@ -29,7 +29,7 @@ function Figure({ value, label, title }: { value: string; label: string; title?:
 function diceOf({ expected_dice: expected, message }: Effort): { value: string; label: string; reason: string } {
   const reason =
     [expected?.reason, message, text.meter.noDiceReason].find((each) => each !== undefined && each !== null && each !== "") ?? "";
-  if (expected === null || expected.estimate === null) return { value: text.meter.noDice, label: reason, reason };
+  if (expected === null || expected.estimate === null) return { value: text.meter.noDice, label: sentence(reason), reason };
   const { estimate, low, high } = expected;
   const label = low === null || high === null ? text.meter.diceLabel : text.meter.diceRange(low, high);
   return { value: text.meter.dice(estimate), label, reason: expected.reason ?? label };

@@ -2,7 +2,7 @@ import type { JobKind } from "../api/types";
 import { hasOutline, openDialog } from "../state/actions";
 import type { App } from "../state/app";
 import { currentSlice, detail, jobs, project, promptable, slice, toReview } from "../state/signals";
-import { text } from "../strings";
+import { sentence, text } from "../strings";
 import { Button } from "./controls";
 
 interface Step {
@@ -23,11 +23,6 @@ export function NextStep({ app }: { app: App }) {
       {step.button !== null && <Button label={step.button} tone="primary" icon="next" onClick={step.run} />}
     </section>
   );
-}
-
-/** The server's reasons begin like parts of a sentence. */
-function sentence(reason: string): string {
-  return reason.charAt(0).toUpperCase() + reason.slice(1);
 }
 
 function nextStep(app: App): Step {

@@ -1,5 +1,5 @@
 import { dismiss, notices } from "../state/notices";
-import { text } from "../strings";
+import { sentence, text } from "../strings";
 import { Button, IconButton } from "./controls";
 
 export function Notices() {
@@ -8,8 +8,8 @@ export function Notices() {
       {notices.value.map((notice) => (
         <div key={notice.key} class={`notice ${notice.tone}`} role={notice.tone === "bad" ? "alert" : "status"}>
           <div>
-            <p>{notice.message}</p>
-            {notice.hint !== "" && <p class="quiet">{notice.hint}</p>}
+            <p>{sentence(notice.message)}</p>
+            {notice.hint !== "" && <p class="quiet">{sentence(notice.hint)}</p>}
           </div>
           {notice.action !== null && (
             <Button

@@ -91,7 +91,9 @@ function paint(canvas: HTMLCanvasElement, slices: readonly SliceSummary[], curre
   const room = height - MARK - 3;
   slices.forEach((entry, k) => {
     const x = k * step;
-    const tall = entry.source === null ? 3 : Math.max(4, room * (entry.confidence ?? 1));
+    // A mask without voxels, as beyond the organ's ends, is not a full bar: nothing was found there.
+    const bare = entry.source === null || (entry.labels.length === 0 && entry.confidence === null && entry.source !== "outlined");
+    const tall = bare ? 4 : Math.max(5, room * (entry.confidence ?? 1));
     context.fillStyle = color(entry.source ?? "unlabelled");
     context.fillRect(x, height - tall, Math.max(1, step - gap), tall);
     if (entry.review !== "" && entry.source !== "outlined" && entry.source !== "reviewed") {

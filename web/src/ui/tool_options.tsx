@@ -3,7 +3,7 @@ import type { App } from "../state/app";
 import { keyOf } from "../state/keys";
 import { brushSize, protect } from "../state/preferences";
 import { detail, limit, project, promptable, thinking, tool } from "../state/signals";
-import { text } from "../strings";
+import { sentence, text } from "../strings";
 import { Button, Check, NumberField, Panel, Slider } from "./controls";
 
 /** What the selected tool can be told. */
@@ -81,7 +81,7 @@ function MissingModel() {
   return (
     <div class="missing">
       <strong>{text.tools.noPrompt}</strong>
-      <p>{project.value?.promptable.message}</p>
+      <p>{sentence(project.value?.promptable.message ?? "")}</p>
     </div>
   );
 }

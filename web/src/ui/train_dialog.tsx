@@ -3,7 +3,7 @@ import { useEffect } from "preact/hooks";
 import type { TrainingPlan } from "../api/types";
 import type { App } from "../state/app";
 import { reporting } from "../state/notices";
-import { text } from "../strings";
+import { sentence, text } from "../strings";
 import { Button, NumberField } from "./controls";
 import { Dialog } from "./dialog";
 
@@ -35,8 +35,7 @@ function Plan({ plan, app, onClose }: { plan: TrainingPlan; app: App; onClose: (
       <dl class="facts">
         <dt>{text.training.targets}</dt>
         <dd>{plan.targets.join(", ")}</dd>
-        <dt>{text.training.modality}</dt>
-        <dd>{plan.modality}</dd>
+        {plan.modality !== "" && [<dt key="term">{text.training.modality}</dt>, <dd key="value">{plan.modality}</dd>]}
       </dl>
       <div class="fields">
         <NumberField
@@ -46,12 +45,12 @@ function Plan({ plan, app, onClose }: { plan: TrainingPlan; app: App; onClose: (
         />
         <NumberField label={text.training.steps} value={steps.value} onChange={(value) => (steps.value = value)} />
       </div>
-      {plan.message !== "" && <p class="quiet">{plan.message}</p>}
+      {plan.message !== "" && <p class="quiet">{sentence(plan.message)}</p>}
       <p class="quiet">{text.training.then}</p>
       <div class="buttons">
         <span class="spring" />
         <Button label={text.cancel} onClick={onClose} />
-        <Button label={text.training.start} tone="primary" disabled={!plan.ready} onClick={start} />
+        <Button label={text.training.start} tone="primary" first disabled={!plan.ready} onClick={start} />
       </div>
     </>
   );
