@@ -17,6 +17,6 @@ export default defineConfig(({ mode }) => ({
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 2500,
   },
-  server: mode === "fake" ? {} : { proxy: { "/api": SERVER } },
+  server: mode === "fake" ? {} : { proxy: { "/api": { target: SERVER, changeOrigin: true, headers: { Origin: SERVER } } } },
   test: { include: ["tests/**/*.test.ts"] },
 }));

@@ -33,7 +33,7 @@ def server(folder: Path) -> Iterator[Server]:
     find_chromium()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FRUGALSEG_HOME", str(folder / "no weights"))
-        server = Server(["--demo", "--phantoms", "14", "--out", str(folder / "out")], folder / "log")
+        server = Server(["--demo", "--phantoms", "15", "--out", str(folder / "out")], folder / "log")
         server.start()
         yield server
         server.stop()
@@ -42,7 +42,7 @@ def server(folder: Path) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def untouched() -> Iterator[int]:
     """Numbers of phantoms on which no test has drawn yet."""
-    return iter(range(14))
+    return iter(range(15))
 
 
 @pytest.fixture
@@ -319,6 +319,47 @@ def test_accepting_goes_on_to_the_next_scan(person: Person) -> None:
     person.press("Shift+ArrowDown")
     person.wait(lambda: person.case != case, 20, "the other scan does not open")
     assert person.durations("next-scan")
+
+
+def test_a_trained_model_s_masks_appear_the_least_certain_first(person: Person) -> None:
+    page = person.page
+    case = person.case
+    outline_liver(person)
+    person.press("Shift+ArrowDown")
+    person.wait(lambda: person.case != case, 20, "the next scan does not open")
+    person.go_to(20)
+    outline_liver(person)
+    person.press("Shift+T")
+    person.wait(lambda: page.get_by_role("dialog").get_by_label("Training steps").is_visible(), 20, "no plan is shown")
+    page.get_by_label("Slice size").fill("64")
+    page.get_by_label("Training steps").fill("10")
+    page.get_by_role("dialog").get_by_role("button", name="Train", exact=True).click()
+    row = page.locator("[data-job=train]").first
+    person.wait(lambda: row.get_attribute("data-state") == "running", 60, "the job does not run")
+    person.wait(lambda: row.get_attribute("data-state") in ("done", "failed"), 300, "the job does not end")
+    assert row.get_attribute("data-state") == "done", row.inner_text()
+    person.wait(lambda: page.locator(".case .state.predicted").count() > 0, 20, "no predicted scan in the list")
+    cases = sorted(person.api("/api/state")["cases"], key=lambda case: case["rank"])
+    assert [name.inner_text() for name in page.locator(".case .name").all()] == [case["id"] for case in cases]
+    certain = [case["confidence"] for case in cases if case["confidence"] is not None]
+    assert certain == sorted(certain)
+
+
+def outline_liver(person: Person) -> None:
+    """Click a polygon round the reference's largest extent in every fifth row."""
+    columns, rows, *_ = person.grid()
+    path = f"/api/references/{person.case}/slices/{person.slice}/mask"
+    liver = np.frombuffer(person.read(path), np.uint8).reshape(rows, columns) > 0
+    filled = np.flatnonzero(liver.any(axis=1))[::5]
+    left = [(float(np.flatnonzero(liver[row])[0]), row + 0.5) for row in filled]
+    right = [(float(np.flatnonzero(liver[row])[-1] + 1), row + 0.5) for row in filled]
+    person.press("p")
+    for corner in left + right[::-1]:
+        person.click(*corner)
+    person.press("Enter")
+    person.saved()
+    drawn = pixels(person) > 0
+    assert 2 * np.count_nonzero(drawn & liver) > 0.8 * (np.count_nonzero(drawn) + np.count_nonzero(liver))
 
 
 def test_nothing_comes_from_elsewhere_and_no_policy_is_violated(person: Person) -> None:

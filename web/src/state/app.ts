@@ -124,6 +124,11 @@ export class App {
     await this.refreshCase();
   }
 
+  /** Whether a slice is being drawn on or has strokes on their way, so that what the server has is older. */
+  private busy(id: string, slice: number): boolean {
+    return this.outbox.holds(id, slice) || (this.drawing.drawing && this.workspace.screen?.slice === slice);
+  }
+
   private refreshCaseSoon(): void {
     clearTimeout(this.refreshing);
     this.refreshing = setTimeout(() => void this.refreshCase(), REFRESH_DELAY_MS);
@@ -139,7 +144,7 @@ export class App {
     if (id === undefined) return;
     // While strokes are on their way the server's list is behind; when they are saved, it is read.
     if (this.outbox.holds(id)) return;
-    const changed = await quietly(() => this.workspace.refresh((slice) => this.outbox.holds(id, slice)));
+    const changed = await quietly(() => this.workspace.refresh((slice) => this.busy(id, slice)));
     if (changed !== null) this.drawing.forget(changed);
   }
 }
