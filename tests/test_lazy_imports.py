@@ -30,7 +30,7 @@ ALONE = {
     "pretrain": {"transformers", "SimpleITK", "nibabel", "pydicom", "lightning", "jinja2"},
     "finetune": {"transformers", "SimpleITK", "nibabel", "pydicom", "lightning", "jinja2"},
     "study": {"transformers", "lightning"},
-    "study status": {"transformers", "SimpleITK", "lightning"},
+    "study status": CORE - {"scipy", "pandas"},
     "report": {"transformers", "lightning"},
     "demo": {"transformers", "lightning"},
     "sam-mix train": {"SimpleITK", "nibabel", "pydicom"},
