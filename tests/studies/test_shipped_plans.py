@@ -52,7 +52,8 @@ def write_scans(folder, targets, number, slices):
         name = f"patient{number:02d}{i:02d}_frame01.nii.gz"
         labels = np.zeros((32, 32, slices), np.uint16)
         for k, value in enumerate(values):
-            labels[4 + 3 * k : 7 + 3 * k, 8:24, slices // 5 : slices * 14 // 25] = value
+            row, column = 4 + 3 * (k % 8), 4 + 12 * (k // 8)
+            labels[row : row + 3, column : column + 12, slices // 5 : slices * 14 // 25] = value
         image = rng.normal(40, 30, labels.shape).astype(np.int16)
         nib.save(nib.Nifti1Image(image, AFFINE_LPS), folder / "images" / name)
         if targets:
