@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from frugalseg.commands.table import format_command
+from frugalseg.confidence.table import describe_least_certain
 from frugalseg.engine.progress import console, say
 from frugalseg.errors import FrugalsegError
 from frugalseg.options import (
@@ -122,7 +123,11 @@ def _describe_masks(
         target=[] if record.targets else [TARGET],
         out=_find_free_name(options.out, "evaluation"),
     )
-    return [f"{pluralize(len(written), 'mask')}: {options.out}", _format_next(format_command("evaluate", following))]
+    return [
+        *filter(None, [describe_least_certain(record.confidence)]),
+        f"{pluralize(len(written), 'mask')}: {options.out}",
+        _format_next(format_command("evaluate", following)),
+    ]
 
 
 def _find_references(record: PredictionRecord, written: Iterable[str]) -> Path | None:
