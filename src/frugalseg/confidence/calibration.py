@@ -87,7 +87,7 @@ def find_bound(multiples: Sequence[float], level: float, at_least: int = 0) -> t
     """
     count = len(multiples) + 1
     rank = max(math.floor(round((1 - level) * count, 6)), at_least)
-    return (sorted(multiples, reverse=True)[rank - 1], 1 - rank / count) if rank else None
+    return (float(sorted(multiples, reverse=True)[rank - 1]), 1 - rank / count) if rank else None
 
 
 def _apply(multiple: float, confidence: Floats | float) -> Floats:

@@ -49,3 +49,8 @@ class Overlap:
         """The same over all slices; 0 for an empty mask."""
         total = float(self.mask.sum() + self.other.sum())
         return 2 * float(self.shared.sum()) / total if self.mask.any() else 0.0
+
+
+def compare(masks: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8], organs: int) -> list[Overlap]:
+    """The overlap of each of the classes 1…C between two volumes (Z, H, W)."""
+    return [Overlap.between(masks == number, others == number) for number in range(1, organs + 1)]

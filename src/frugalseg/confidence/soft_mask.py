@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from frugalseg.confidence.overlap import Floats, Overlap
+from frugalseg.confidence.overlap import Floats, Overlap, compare
 from frugalseg.imaging.likeliest import likeliest
 from frugalseg.masks.components import Bools, filter_components
 from frugalseg.options import Keep
@@ -62,8 +62,7 @@ class SoftMask:
 
     def overlaps_with(self, reference: npt.NDArray[np.uint8]) -> list[Overlap]:
         """The overlap of each organ's mask with that of the reference (Z, S, S)."""
-        numbers = range(1, self.totals.shape[1] + 1)
-        return [Overlap.between(self.classes == number, reference == number) for number in numbers]
+        return compare(self.classes, reference, self.totals.shape[1])
 
     def _overlap(self, mask: Bools, number: int) -> Overlap:
         inside: Floats = np.sum(self.probability, axis=(1, 2), where=mask, dtype=np.float64)

@@ -71,6 +71,7 @@ class OrganCalibration:
         level: of the bounds: the fraction of scans, or of a patient's slices, that lie above.
         patients: validation patients with a mask of the organ.
         keep: post-processing of the masks; with another the calibration does not apply.
+        refined_by: signature of the promptable model that refined them, or None.
         scans, slices: what confidence promises.
     """
 
@@ -79,3 +80,4 @@ class OrganCalibration:
     keep: Keep
     scans: Promise
     slices: Promise
+    refined_by: str | None = None

@@ -15,7 +15,7 @@ import numpy as np
 
 from frugalseg._version import __version__
 from frugalseg.confidence.assess import assess
-from frugalseg.confidence.overlap import Overlap
+from frugalseg.confidence.overlap import compare
 from frugalseg.confidence.table import write_scan_confidences, write_slice_confidences
 from frugalseg.dataset.modality import resolve_intensity, to_intensity_scale
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
@@ -39,9 +39,10 @@ from frugalseg.options import PromptableOptions, RefineOptions
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.promptable.load import load_promptable
 from frugalseg.promptable.protocol import Promptable
-from frugalseg.records.confidence import OrganConfidence
+from frugalseg.records.confidence import OrganCalibration, OrganConfidence
 from frugalseg.records.predictions import CaseRecord, InputMask, PredictionRecord, PromptableUse, Refinement
 from frugalseg.refinement.boxes import Classes
+from frugalseg.refinement.promise import find_calibrations
 from frugalseg.refinement.refiner import Refiner
 
 WORDS = Words("refinement", "refining", "refined", "refine")
@@ -80,6 +81,7 @@ def refine(options: RefineOptions) -> dict[str, Path]:
     )
     invalidate_changed(folder, masks)
     refiner = Refiner(model, options)
+    calibrations = {} if references else find_calibrations(source, options, model.signature)
 
     def work(case: str, path: Path) -> tuple[Volume, CaseRecord]:
         volume = read_volume(path)
@@ -96,7 +98,7 @@ def refine(options: RefineOptions) -> dict[str, Path]:
             refined, counts = refiner.refine(scan, classes, prompting, options.cache, bar.advance, names)
         given_mask = InputMask(str(masks[case].resolve()), sha256(masks[case]))
         known = source.select_case(case)  # `evaluate` needs it for refined masks too
-        confidence = None if prompting is not None else _assess(refined, classes, organs)
+        confidence = None if prompting is not None else _assess(refined, classes, organs, calibrations)
         if confidence is not None:
             write_slice_confidences(options.out, case, confidence)
         case_record = CaseRecord(
@@ -143,10 +145,12 @@ def _find_references(options: RefineOptions, images: Mapping[str, Path]) -> dict
     return references
 
 
-def _assess(refined: Classes, given: Classes, organs: Targets) -> dict[str, OrganConfidence]:
+def _assess(
+    refined: Classes, given: Classes, organs: Targets, calibrations: Mapping[str, OrganCalibration]
+) -> dict[str, OrganConfidence]:
     """Organ → the confidence in its refined mask: its agreement with the input mask."""
-    overlaps = {organ: Overlap.between(refined == n, given == n) for n, organ in enumerate(organs, start=1)}
-    assessed = {organ: assess(overlap, "agreement", None) for organ, overlap in overlaps.items()}
+    overlaps = zip(organs, compare(refined, given, len(organs)), strict=True)
+    assessed = {organ: assess(overlap, "agreement", calibrations.get(organ)) for organ, overlap in overlaps}
     return {organ: confidence for organ, confidence in assessed.items() if confidence is not None}
 
 

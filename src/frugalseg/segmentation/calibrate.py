@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,36 +11,59 @@ import torch
 from torch import nn
 
 from frugalseg.confidence.calibration import ScoredMask, calibrate
+from frugalseg.confidence.overlap import Overlap, compare
 from frugalseg.confidence.soft_mask import SoftMask, SoftSlices
 from frugalseg.engine.device import autocast
 from frugalseg.engine.progress import progress
 from frugalseg.options import Keep
-from frugalseg.records.confidence import OrganCalibration
+from frugalseg.records.confidence import ConfidenceSource, OrganCalibration
 from frugalseg.segmentation.losses import probabilities
+from frugalseg.segmentation.pseudo import MaskRefiner
 from frugalseg.segmentation.validate import SLICES_AT_ONCE, ValidationSet
 
+Calibrations = dict[ConfidenceSource, dict[str, OrganCalibration]]
+"""What confidence is computed from → organ → its calibration; without organs that no mask shows."""
 
-def calibrate_predictions(
-    validation: ValidationSet, model: nn.Module, keep: Mapping[str, Keep]
-) -> dict[str, OrganCalibration]:
-    """Organ → calibration of the confidence in its masks; without organs that no mask shows.
+
+def calibrate_model(
+    validation: ValidationSet, model: nn.Module, keep: Mapping[str, Keep], refiner: MaskRefiner | None = None
+) -> Calibrations:
+    """Calibrate the confidence in a model's masks, and in refined ones.
 
     Args:
-        validation: the volumes of the validation patients.
+        validation: the volumes to learn from.
         model: in evaluation mode, on their device.
         keep: organ → post-processing of its masks.
+        refiner: refines the masks after `keep`; None: only the model's own masks are calibrated.
     """
-    masks: dict[str, list[ScoredMask]] = {organ: [] for organ in keep}
+    own: dict[str, list[ScoredMask]] = {organ: [] for organ in keep}
+    refined: dict[str, list[ScoredMask]] = {organ: [] for organ in keep}
     with progress("calibrating the confidence", len(validation.cases), "scans") as bar:
-        for case in validation.cases:
-            patient = str(validation.store.slices.at[int(validation.cases[case][0]), "patient"])
+        for case, rows in validation.cases.items():
+            patient = str(validation.store.slices.at[int(rows[0]), "patient"])
             soft, reference = _predict(validation, model, case, list(keep.values()))
-            pairs = zip(soft.overlaps_with_probabilities(), soft.overlaps_with(reference), strict=True)
-            for organ, (own, true) in zip(keep, pairs, strict=True):
-                masks[organ].append(ScoredMask(patient, own, true))
+            _add(own, patient, soft.overlaps_with_probabilities(), soft.overlaps_with(reference))
+            if refiner is not None:
+                masks = refiner(case, rows.numpy(), soft.classes)
+                with_given, with_reference = (compare(masks, other, len(keep)) for other in (soft.classes, reference))
+                _add(refined, patient, with_given, with_reference)
             bar.advance()
+    found: Calibrations = {"probabilities": _calibrate(own, keep)}
+    if refiner is not None:
+        found["agreement"] = _calibrate(refined, keep, refiner.record.signature)
+    return found
+
+
+def _add(masks: Mapping[str, list[ScoredMask]], patient: str, own: Sequence[Overlap], true: Sequence[Overlap]) -> None:
+    for organ, pair in zip(masks, zip(own, true, strict=True), strict=True):
+        masks[organ].append(ScoredMask(patient, *pair))
+
+
+def _calibrate(
+    masks: Mapping[str, Sequence[ScoredMask]], keep: Mapping[str, Keep], refined_by: str | None = None
+) -> dict[str, OrganCalibration]:
     found = {organ: calibrate(masks[organ], kept) for organ, kept in keep.items()}
-    return {organ: calibration for organ, calibration in found.items() if calibration is not None}
+    return {organ: replace(own, refined_by=refined_by) for organ, own in found.items() if own is not None}
 
 
 @torch.inference_mode()
