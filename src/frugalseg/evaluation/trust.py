@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from frugalseg.confidence.table import Confidences, find_weakest_slices, sort_scans
 from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.records.confidence import OrganConfidence
+from frugalseg.text import pluralize
 
 
 @dataclass(frozen=True)
@@ -48,4 +49,4 @@ def describe_kept(trust: Sequence[TrustRow]) -> str:
     if not checked:
         return ""
     kept = sum(not row.broken for row in checked)
-    return f"Of {len(checked)} masks with a lower bound and a reference, {kept} have a Dice above it."
+    return f"The lower bound held for {kept} of {pluralize(len(checked), 'mask')} with a reference."
