@@ -28,42 +28,44 @@ Calibrations = dict[ConfidenceSource, dict[str, OrganCalibration]]
 def calibrate_model(
     validation: ValidationSet, model: nn.Module, keep: Mapping[str, Keep], refiner: MaskRefiner | None = None
 ) -> Calibrations:
-    """Calibrate the confidence in a model's masks, and in refined ones.
+    """Calibrate the confidence in a model's masks, and in refined ones; see `score_scans`."""
+    found: Calibrations = {}
+    for source, masks in score_scans(validation, model, keep, refiner).items():
+        refined_by = refiner.record.signature if refiner is not None and source == "agreement" else None
+        learned = {organ: calibrate(masks[organ], kept) for organ, kept in keep.items()}
+        found[source] = {o: replace(own, refined_by=refined_by) for o, own in learned.items() if own is not None}
+    return found
+
+
+def score_scans(
+    validation: ValidationSet, model: nn.Module, keep: Mapping[str, Keep], refiner: MaskRefiner | None = None
+) -> dict[ConfidenceSource, dict[str, list[ScoredMask]]]:
+    """What confidence is computed from → organ → its mask in each scan, with confidence and Dice.
 
     Args:
         validation: the volumes to learn from.
         model: in evaluation mode, on their device.
         keep: organ → post-processing of its masks.
-        refiner: refines the masks after `keep`; None: only the model's own masks are calibrated.
+        refiner: refines the masks after `keep`; None: there are only the model's own masks.
     """
-    own: dict[str, list[ScoredMask]] = {organ: [] for organ in keep}
-    refined: dict[str, list[ScoredMask]] = {organ: [] for organ in keep}
+    sources: tuple[ConfidenceSource, ...] = ("probabilities",) if refiner is None else ("probabilities", "agreement")
+    scored: dict[ConfidenceSource, dict[str, list[ScoredMask]]] = {s: {organ: [] for organ in keep} for s in sources}
     with progress("calibrating the confidence", len(validation.cases), "scans") as bar:
         for case, rows in validation.cases.items():
             patient = str(validation.store.slices.at[int(rows[0]), "patient"])
             soft, reference = _predict(validation, model, case, list(keep.values()))
-            _add(own, patient, soft.overlaps_with_probabilities(), soft.overlaps_with(reference))
+            _add(scored["probabilities"], patient, soft.overlaps_with_probabilities(), soft.overlaps_with(reference))
             if refiner is not None:
                 masks = refiner(case, rows.numpy(), soft.classes)
-                with_given, with_reference = (compare(masks, other, len(keep)) for other in (soft.classes, reference))
-                _add(refined, patient, with_given, with_reference)
+                own, true = (compare(masks, other, len(keep)) for other in (soft.classes, reference))
+                _add(scored["agreement"], patient, own, true)
             bar.advance()
-    found: Calibrations = {"probabilities": _calibrate(own, keep)}
-    if refiner is not None:
-        found["agreement"] = _calibrate(refined, keep, refiner.record.signature)
-    return found
+    return scored
 
 
-def _add(masks: Mapping[str, list[ScoredMask]], patient: str, own: Sequence[Overlap], true: Sequence[Overlap]) -> None:
-    for organ, pair in zip(masks, zip(own, true, strict=True), strict=True):
-        masks[organ].append(ScoredMask(patient, *pair))
-
-
-def _calibrate(
-    masks: Mapping[str, Sequence[ScoredMask]], keep: Mapping[str, Keep], refined_by: str | None = None
-) -> dict[str, OrganCalibration]:
-    found = {organ: calibrate(masks[organ], kept) for organ, kept in keep.items()}
-    return {organ: replace(own, refined_by=refined_by) for organ, own in found.items() if own is not None}
+def _add(scored: Mapping[str, list[ScoredMask]], patient: str, own: Sequence[Overlap], true: Sequence[Overlap]) -> None:
+    for masks, pair in zip(scored.values(), zip(own, true, strict=True), strict=True):
+        masks.append(ScoredMask(patient, *pair))
 
 
 @torch.inference_mode()
