@@ -110,6 +110,16 @@ def test_training_and_test_patients_are_not_used(root, model):
         calibrate(options(root, model))
 
 
+def test_a_training_scan_that_was_changed_on_the_way_is_not_used(root, model, tmp_path, capsys):
+    """It has other voxels, but its name."""
+    images, labels = write_cohort(tmp_path / "again", 2, shape=(32, 32, 10))
+    for folder in (images, labels):
+        shutil.copy(root / "there" / folder.name / "scan_09.nii.gz", folder / "new.nii.gz")
+    prepare(PrepareOptions(images=images, labels=labels, out=tmp_path / "store", **PREPARED))
+    calibrate(CalibrateOptions(model=model, data=tmp_path / "store", **EXACT))
+    assert "calibrating on 1 scan of 1 patient" in capsys.readouterr().err
+
+
 def test_a_store_that_was_prepared_differently_is_refused(root, model, tmp_path):
     folders = {"images": root / "there" / "images", "labels": root / "there" / "labels"}
     for name, change in (("size", {"size": 48}), ("intensities", {"window": (0.0, 100.0)}), ("organs", {})):

@@ -22,6 +22,7 @@ from frugalseg.records.model import SegmenterRecord
 from frugalseg.segmentation.calibrate import calibrate_model
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.pseudo import MaskRefiner
+from frugalseg.segmentation.record import find_role
 from frugalseg.segmentation.validate import ValidationSet
 from frugalseg.text import pluralize
 
@@ -69,8 +70,8 @@ def _open_scans(
     options: CalibrateOptions, record: SegmenterRecord, store: SliceStore, device: torch.device
 ) -> ValidationSet:
     """The labelled scans that the model was not trained on, and that are not held out for its test."""
-    roles = {scan.fingerprint: scan.role for scan in record.scans}
-    usable = {s.case for s in store.record.scans if roles.get(s.fingerprint, "validation") == "validation"}
+    roles = {scan.case: find_role(record.scans, scan.case, scan.fingerprint)[0] for scan in store.record.scans}
+    usable = [case for case, role in roles.items() if role in ("validation", "new")]
     chosen = store.slices[store.slices["case"].isin(usable) & store.slices["labelled"]]
     if chosen.empty:
         raise OptionError(

@@ -44,6 +44,7 @@ from frugalseg.records.predictions import CaseRecord, PredictionRecord
 from frugalseg.segmentation.losses import probabilities
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.organ_dice import warn_before_prediction
+from frugalseg.segmentation.record import find_role
 
 NOT_WRITTEN = (0,)
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
@@ -162,24 +163,15 @@ class Predictor:
         return {organ: confidence for organ, confidence in assessed.items() if confidence is not None}
 
     def role(self, case: str, volume: Volume) -> str:
-        """What the model saw of this scan (see `finetune.scan_roles`), or "new".
-
-        A scan is known by its voxels. Where they are new but the case id is not, it is taken for the scan of that
-        id, changed on the way: to call a training scan new would be the worse error.
-        """
-        voxels = fingerprint(canonical(volume)[0])
-        for scan in self.scans:
-            if scan.fingerprint == voxels:
-                return scan.role
-        for scan in self.scans:
-            if scan.case == case:
-                warnings.warn(
-                    f"{case} has the name of a scan of the model's data set but other voxels; it is counted as "
-                    f"{scan.role!r}. Rename it if it is another patient's",
-                    stacklevel=2,
-                )
-                return scan.role
-        return "new"
+        """What the model saw of this scan (see `record.find_role`)."""
+        role, by_name = find_role(self.scans, case, fingerprint(canonical(volume)[0]))
+        if by_name:
+            warnings.warn(
+                f"{case} has the name of a scan of the model's data set but other voxels; it is counted as "
+                f"{role!r}. Rename it if it is another patient's",
+                stacklevel=2,
+            )
+        return role
 
     @torch.inference_mode()
     def _probabilities(self, images: Tensor) -> Tensor:
