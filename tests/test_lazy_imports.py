@@ -29,6 +29,7 @@ ALONE = {
     "prepare superpixels": CORE - {"torch", "scipy", "pandas"},
     "pretrain": {"transformers", "SimpleITK", "nibabel", "pydicom", "lightning", "jinja2"},
     "finetune": {"transformers", "SimpleITK", "nibabel", "pydicom", "lightning", "jinja2"},
+    "calibrate": CORE - {"torch", "scipy", "pandas"},
     "study": {"transformers", "lightning"},
     "study status": CORE - {"scipy", "pandas"},
     "report": {"transformers", "lightning"},

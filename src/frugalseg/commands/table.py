@@ -108,6 +108,12 @@ COMMANDS = {
         _TRAIN,
         'frugalseg finetune --data store --budget "3 scans" --preset best --out model',
     ),
+    "calibrate": Command(
+        options.CalibrateOptions,
+        "frugalseg.commands.calibrate",
+        _TRAIN,
+        "frugalseg calibrate --model model --data store --refine litemedsam",
+    ),
     "predict": Command(
         options.PredictOptions,
         "frugalseg.commands.predict",

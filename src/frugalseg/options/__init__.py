@@ -6,6 +6,7 @@ The docstring under a field is its `--help` text, the annotation is checked, and
 
 from __future__ import annotations
 
+from frugalseg.options.calibrate import CalibrateOptions
 from frugalseg.options.common import (
     Keep,
     Modality,
@@ -37,6 +38,7 @@ from frugalseg.options.weights import (
 )
 
 __all__ = [
+    "CalibrateOptions",
     "DemoOptions",
     "EvaluateOptions",
     "FinetuneOptions",

@@ -14,6 +14,7 @@ from frugalseg.engine.files import MODEL_FILE
 from frugalseg.errors import RunError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.options import Keep, Norm
+from frugalseg.records.confidence import ConfidenceSource, OrganCalibration
 from frugalseg.records.record import Content, Record
 
 M = TypeVar("M", bound="ModelRecord")
@@ -319,6 +320,8 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
     Attributes:
         annotation: masks and other labels used.
         pseudo_labels_refined_by: the promptable model that refined pseudo-labels, or None.
+        calibration: what confidence is computed from → organ → its calibration on the validation patients; empty in
+            older files, and without them.
     """
 
     KIND: ClassVar[str] = "segmenter"
@@ -327,6 +330,7 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
     kind: Literal["segmenter"] = "segmenter"
     annotation: SegmenterAnnotation
     pseudo_labels_refined_by: PromptableModel | None = None
+    calibration: dict[ConfidenceSource, dict[str, OrganCalibration]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         MaskModelRecord.__post_init__(self)

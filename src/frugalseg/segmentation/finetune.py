@@ -32,6 +32,7 @@ from frugalseg.models.saved import WEIGHTS, load_encoder, read_network_record, s
 from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
+from frugalseg.segmentation.calibrate import calibrate_model
 from frugalseg.segmentation.label_checks import LabelDraw
 from frugalseg.segmentation.labels import (
     frequency_logits,
@@ -254,6 +255,7 @@ class FineTuning:
             step=best.step,
             validation_dice=best.score,
             validation_dice_of_organs=dice,
+            calibration=calibrate_model(task.validation, task.evaluated_model, keep, self.refiner),
             pseudo_labels_refined_by=self.refiner.record if self.refiner and semi else None,
             annotation=SegmenterAnnotation(
                 **asdict(make_annotation_use(options, self.store, self.labelled, task.validation.cases)),
