@@ -27,7 +27,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "intensities": ("modality", "window", "percentiles"),
     "output": ("out", "overwrite", "resume", "checkpoint_minutes", "report"),
-    "labels": ("budget", "label_draw", "transductive"),
+    "labels": ("budget", "choose", "label_draw", "transductive"),
     "network": ("backbone", "norm", "context", "adapt", "lora_rank"),
     "training": (
         *("method", "preset", "recipe", "epochs", "pretrain_epochs", "steps", "batch_size", "masks_per_step", "lr"),

@@ -7,6 +7,7 @@ The docstring under a field is its `--help` text, the annotation is checked, and
 from __future__ import annotations
 
 from frugalseg.options.common import (
+    Choose,
     Keep,
     Modality,
     Norm,
@@ -37,6 +38,7 @@ from frugalseg.options.weights import (
 )
 
 __all__ = [
+    "Choose",
     "DemoOptions",
     "EvaluateOptions",
     "FinetuneOptions",
