@@ -33,6 +33,7 @@ ALLOWED: dict[str, str] = {
     "refinement": "options engine imaging records dataset masks promptable",
     "propagation": "options engine imaging records dataset masks promptable refinement",
     "sam_mix": "options engine imaging records dataset models masks promptable segmentation",
+    "suggestion": "options engine records dataset models segmentation",
     "evaluation": "options engine imaging records dataset pretraining",
     "commands": "options engine records phantoms dataset promptable pretraining segmentation refinement sam_mix "
     "evaluation",

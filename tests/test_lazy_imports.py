@@ -29,6 +29,7 @@ ALONE = {
     "prepare superpixels": CORE - {"torch", "scipy", "pandas"},
     "pretrain": {"transformers", "SimpleITK", "nibabel", "pydicom", "lightning", "jinja2"},
     "finetune": {"transformers", "SimpleITK", "nibabel", "pydicom", "lightning", "jinja2"},
+    "suggest": CORE - {"pandas", "scipy"},
     "study": {"transformers", "lightning"},
     "study status": {"transformers", "SimpleITK", "lightning"},
     "report": {"transformers", "lightning"},

@@ -27,8 +27,8 @@ class Pick:
     Attributes:
         index: its row in the features.
         gain: by how much the weighted mean distance to the nearest chosen slice fell.
-        represents: weight of the slices that look more like it than like any slice chosen or outlined before, as a
-            fraction of the total weight.
+        represents: fraction of the total weight in slices that look more like it than like any other chosen or outlined
+            slice.
     """
 
     index: int
@@ -59,23 +59,38 @@ def choose_representatives(
     nearest = np.full(len(features), distances.max(initial=0.0))
     if outlined is not None and len(outlined):
         nearest = _distances(features, outlined).min(axis=1)
+    return cover(distances, nearest, weight, count)
+
+
+def cover(
+    distances: npt.NDArray[np.floating[Any]], nearest: npt.NDArray[np.floating[Any]], weight: Weights, count: int
+) -> list[Pick]:
+    """Choose up to `count` items that bring the others near, most useful first.
+
+    Args:
+        distances: (N, N) from each item to choose (row) to each item to bring near (column).
+        nearest: (N,) distance to the nearest item chosen before.
+        weight: (N,) importance of each item being near.
+        count: number of items.
+    """
 
     def gain_of(index: int) -> float:
         return float(weight @ np.maximum(nearest - distances[index], 0.0))
 
-    picks: list[Pick] = []
-    queue = [(-gain_of(i), i) for i in range(len(features))]
+    order: list[tuple[int, float]] = []
+    owner = np.full(len(weight), -1)
+    queue = [(-gain_of(i), i) for i in range(len(distances))]
     heapq.heapify(queue)
-    while queue and len(picks) < count:
+    while queue and len(order) < count:
         gain, index = -gain_of(queue[0][1]), queue[0][1]
         heapq.heapreplace(queue, (gain, index))
         if queue[0][1] != index:  # its gain was out of date; gains only fall, so the new first may be the largest
             continue
         heapq.heappop(queue)
-        closer = distances[index] < nearest
-        picks.append(Pick(index, -gain, float(weight[closer].sum())))
+        owner[distances[index] < nearest] = len(order)
+        order.append((index, -gain))
         nearest = np.minimum(nearest, distances[index])
-    return picks
+    return [Pick(index, gain, float(weight[owner == n].sum())) for n, (index, gain) in enumerate(order)]
 
 
 def _distances(one: Features, other: Features) -> npt.NDArray[np.float32]:
@@ -104,6 +119,17 @@ def spread_fraction(number: int) -> float:
         rest >>= 1
         step /= 2
     return value
+
+
+def take_spread(queue: npt.NDArray[np.int64], first: int, step: int) -> npt.NDArray[np.int64]:
+    """All items of a queue, each time the free one nearest to a fraction of `spread_fraction`: number `first`, then
+    `first` + `step`, … Queues that take turns, `first` counting them and `step` their number, are spread together."""
+    free = list(range(len(queue)))
+    order = []
+    for turn in range(len(queue)):
+        wanted = spread_fraction(first + turn * step) * len(queue) - 0.5
+        order.append(free.pop(int(np.argmin([abs(place - wanted) for place in free]))))
+    return queue[order]
 
 
 def take_turns(queues: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from frugalseg.dataset.coverage import choose_representatives, spread_fraction, take_turns, thin_out
+from frugalseg.dataset.coverage import choose_representatives, take_spread, take_turns, thin_out
 from frugalseg.dataset.descriptors import describe_slices
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import OptionError
@@ -86,17 +86,7 @@ def choose_interval(pool: SlicePool) -> Rows:
     """One slice from each patient in turn, at even intervals of the organ's extent over all patients together: the
     first in the middle of it, the next at a quarter, three quarters, an eighth …"""
     queues = pool.queues(pool.showing)
-    return take_turns([_spread(queue, first, len(queues)) for first, queue in enumerate(queues)])
-
-
-def _spread(queue: Rows, first: int, step: int) -> Rows:
-    """The rows of a patient in the order in which `choose_interval` takes them."""
-    free = list(range(len(queue)))
-    order = []
-    for turn in range(len(queue)):
-        wanted = spread_fraction(first + turn * step) * len(queue) - 0.5
-        order.append(free.pop(int(np.argmin([abs(place - wanted) for place in free]))))
-    return queue[order]
+    return take_turns([take_spread(queue, first, len(queues)) for first, queue in enumerate(queues)])
 
 
 @dataclass(frozen=True)

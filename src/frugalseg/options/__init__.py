@@ -30,6 +30,7 @@ from frugalseg.options.propagate import PropagateOptions
 from frugalseg.options.refine import RefineOptions
 from frugalseg.options.sam_mix import SamMixEvaluateOptions, SamMixPredictOptions, SamMixTrainOptions
 from frugalseg.options.study import ReportOptions, StudyOptions, StudyStatusOptions
+from frugalseg.options.suggest import SuggestOptions
 from frugalseg.options.weights import (
     WeightsFetchOptions,
     WeightsImportOptions,
@@ -61,6 +62,7 @@ __all__ = [
     "Semi",
     "StudyOptions",
     "StudyStatusOptions",
+    "SuggestOptions",
     "SuperpixelOptions",
     "TrainingOptions",
     "WeightsFetchOptions",
