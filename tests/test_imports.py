@@ -33,12 +33,12 @@ ALLOWED: dict[str, str] = {
     "refinement": "options engine imaging records dataset masks promptable",
     "propagation": "options engine imaging records dataset masks promptable refinement",
     "sam_mix": "options engine imaging records dataset models masks promptable segmentation",
-    "suggestion": "options engine records dataset models segmentation",
     "evaluation": "options engine imaging records dataset pretraining",
     "commands": "options engine records phantoms dataset promptable pretraining segmentation refinement sam_mix "
     "evaluation",
     "studies": "options interrupts engine imaging records phantoms dataset models weights masks promptable "
     "pretraining segmentation refinement propagation sam_mix evaluation commands",
+    "suggestion": "options engine records dataset models segmentation studies",
     "cli": "options interrupts engine commands",
 }
 """Package → what it may import, beside itself and `EVERYWHERE`, from the first step of the data to the last."""

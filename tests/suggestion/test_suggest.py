@@ -27,6 +27,7 @@ from frugalseg.segmentation.model import load_segmenter
 from frugalseg.suggestion.certainty import AskedModel
 from frugalseg.suggestion.suggest import suggest
 from tests.scans import write_cohort
+from tests.studies.made_up import made_up_study
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -177,6 +178,27 @@ def test_for_a_mask_the_first_slice_is_inside_the_organ(folder, tmp_path):
     store = SliceStore.open(folder / "store")
     shows = np.load(folder / "store" / "images.npy")[store.slices["case"] == "scan_05"].max(axis=(1, 2)) > 0.5
     assert shows[record.suggestions[0].slice]
+
+
+def test_a_study_forecasts_what_the_slices_bring(folder, tmp_path, monkeypatch, capsys):
+    """Ten slices of a scan are outlined, five more are suggested: a fitted law says what they bring."""
+    study = made_up_study(
+        lambda m, budget, d, s, i: 0.7 + 0.03 * np.log(float(budget.split()[0])) + 0.01 * i,
+        budgets=("5 slices", "20 slices"),
+        methods=("scratch",),
+    )
+    monkeypatch.setattr("frugalseg.studies.report.results.collect_results", lambda path: study)
+    record = suggest(options(folder, tmp_path, budget=5, study=tmp_path))
+    (forecast,) = record.forecasts
+    store = SliceStore.open(folder / "store")
+    outlined = int((store.slices["labelled"] & store.slices["patient"].isin(store.split().train)).sum())
+    assert (forecast.outlined, forecast.more) == (outlined, 5)
+    assert forecast.gain == pytest.approx(0.03 * np.log((outlined + 5) / outlined), abs=1e-5)
+    assert f"5 more slices after {outlined}: +0.0" in " ".join(capsys.readouterr().err.split())
+    scans = made_up_study(lambda *_: 0.5, methods=("scratch",))
+    monkeypatch.setattr("frugalseg.studies.report.results.collect_results", lambda path: scans)
+    with pytest.raises(OptionError, match="has no curve of slices"):
+        suggest(options(folder, tmp_path, study=tmp_path, overwrite=True))
 
 
 def refusal(kind, folder, tmp_path, **given):

@@ -46,7 +46,7 @@ class BudgetForecast:
         outlined: outlined slices now.
         more: further ones.
         gain: expected difference in Dice.
-        low, high: its 95 % interval.
+        low, high: its 95 % interval; None where the study has too few runs and patients.
     """
 
     method: str
@@ -55,8 +55,8 @@ class BudgetForecast:
     outlined: int
     more: int
     gain: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

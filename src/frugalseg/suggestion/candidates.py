@@ -30,13 +30,14 @@ class Candidates:
         store: the store.
         rows: slices that may be suggested, at most `MOST_CANDIDATES`, evenly spaced.
         outlined: outlined slices of training patients, at most as many.
-        left: number of slices that may be suggested, before thinning.
+        left, outlined_count: number of slices that may be suggested, and that are outlined, before thinning.
     """
 
     store: SliceStore
     rows: Rows
     outlined: Rows
     left: int
+    outlined_count: int = 0
 
     @property
     def table(self) -> pd.DataFrame:
@@ -63,7 +64,7 @@ def find_candidates(store: SliceStore, split: Split, budget: int, partial: bool)
     _check_left(store, len(left), budget, partial)
     known = slices.index[outlined].to_numpy(np.int64)
     kept = left[thin_out(len(left), max(MOST_CANDIDATES, budget))]
-    return Candidates(store, kept, known[thin_out(len(known), MOST_CANDIDATES)], len(left))
+    return Candidates(store, kept, known[thin_out(len(known), MOST_CANDIDATES)], len(left), len(known))
 
 
 def _check_left(store: SliceStore, left: int, budget: int, partial: bool) -> None:

@@ -13,17 +13,18 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.files import check_out
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import with_threads
-from frugalseg.errors import RunError
+from frugalseg.errors import OptionError, RunError
 from frugalseg.options import SuggestOptions
-from frugalseg.records.suggestions import SUGGESTIONS_FILE, Suggestion, SuggestionsRecord
+from frugalseg.records.suggestions import SUGGESTIONS_FILE, BudgetForecast, Suggestion, SuggestionsRecord
 from frugalseg.suggestion.candidates import Candidates, find_candidates, find_scan
 from frugalseg.suggestion.features import compute_features
 from frugalseg.suggestion.for_mask import PropagatedSlices, choose_for_mask
 from frugalseg.suggestion.rules import BEST_COLD, BEST_WARM, RULES, Choice, Evidence
 from frugalseg.suggestion.sheet import draw_sheet
-from frugalseg.text import align_columns, format_number
+from frugalseg.text import align_columns, format_number, pluralize
 
 if TYPE_CHECKING:
+    from frugalseg.studies.report.forecast import BudgetCurve
     from frugalseg.suggestion.certainty import AskedModel, Certainty
 
 SHEET_FILE = "suggestions.png"
@@ -52,6 +53,7 @@ def suggest(options: SuggestOptions) -> SuggestionsRecord:
         candidates = find_scan(store, options.scan, options.budget)
     else:
         candidates = find_candidates(store, store.split(options.split), options.budget, options.partial)
+    forecasts = () if options.study is None else _forecast(options.study, candidates, options.budget)
     certainty = None if model is None else model.measure(store, candidates.rows, options)
     if options.for_ == "mask":
         rule, choices = RULE_FOR_MASK, _choose_for_mask(candidates, certainty, options)
@@ -66,10 +68,11 @@ def suggest(options: SuggestOptions) -> SuggestionsRecord:
         rule=rule,
         candidates=candidates.left,
         suggestions=_describe(candidates, certainty, choices),
+        forecasts=forecasts,
     )
     _draw(options.out / SHEET_FILE, candidates, certainty, choices, record.suggestions)
     record.write(options.out / SUGGESTIONS_FILE)
-    say(format_table(record))
+    say("\n".join([format_table(record), *map(_format_forecast, record.forecasts)]))
     return record
 
 
@@ -133,6 +136,50 @@ def _describe(candidates: Candidates, certainty: Certainty | None, choices: Sequ
             )
         )
     return tuple(found)
+
+
+def _forecast(study: Path, candidates: Candidates, more: int) -> tuple[BudgetForecast, ...]:
+    from frugalseg.studies.report.forecast import fit_curves
+    from frugalseg.studies.report.results import collect_results
+    from frugalseg.studies.report.scores import Scores
+
+    curves = [curve for curve in fit_curves(Scores(collect_results(study))) if curve.unit == "slices"]
+    if not curves:
+        raise OptionError(
+            f"--study {study} has no curve of slices: no method has finished at two budgets of slices",
+            'give a study with budgets like ["5 slices", "20 slices"], or leave out --study',
+        )
+    outlined = candidates.outlined_count
+    if outlined == 0:
+        say("no forecast: nothing is outlined yet, and the first slices lie before every curve")
+        return ()
+    return tuple(_forecast_curve(curve, outlined, more) for curve in curves)
+
+
+def _forecast_curve(curve: BudgetCurve, outlined: int, more: int) -> BudgetForecast:
+    found = curve.forecast(outlined, more)
+    low, high = found.interval.limits or (None, None)
+    return BudgetForecast(
+        method=curve.method,
+        organ=curve.endpoint.organ,
+        test=curve.endpoint.test.name,
+        outlined=outlined,
+        more=more,
+        gain=round(found.gain, 5),
+        low=low,
+        high=high,
+    )
+
+
+def _format_forecast(forecast: BudgetForecast) -> str:
+    sure = " (no interval)"
+    if forecast.low is not None and forecast.high is not None:
+        sure = f" ± {format_number((forecast.high - forecast.low) / 2, 3)}"
+    return (
+        f"{pluralize(forecast.more, 'more slice')} after {forecast.outlined}: "
+        f"{format_number(forecast.gain, 3, sign=True)}{sure} Dice "
+        f"({forecast.method}, {forecast.organ} on {forecast.test})"
+    )
 
 
 def _draw(
