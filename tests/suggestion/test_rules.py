@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from frugalseg.suggestion.candidates import Candidates
-from frugalseg.suggestion.for_mask import PropagatedSlices, choose_for_mask
+from frugalseg.suggestion.for_mask import PropagatedSlices, choose_for_mask, weigh_slices
 from frugalseg.suggestion.rules import RULES, Evidence
 
 SLICES = 16
@@ -114,6 +114,11 @@ def test_for_a_mask_every_choice_raises_the_mean_confidence_most_by_trying_all()
         assert mean[row] == pytest.approx(max(mean), abs=1e-6)
 
 
+def test_slices_of_the_organ_count_equally_and_stray_pixels_not():
+    assert weigh_slices(np.array([0, 3, 900, 20, 400.0])).tolist() == [0, 0, 1, 1, 1]
+    assert weigh_slices(np.zeros(3)).tolist() == [1, 1, 1]
+
+
 def write_propagation(path, rows):
     head = "slice,organ,source,propagated_from,distance_mm,area_mm2,score,agreement,change,confidence,review"
     lines = [f"{z},liver,{source},10,0,{area},1,1,1,{sure}," for z, source, area, sure in rows]
@@ -130,7 +135,7 @@ def test_the_next_slice_is_where_the_propagation_is_unsure(tmp_path):
     known = PropagatedSlices.read(tmp_path, "a", 30)
     assert known.annotated.tolist() == [10]
     assert known.area[4] == known.confidence[4] == 0
-    choices = choose_for_mask(np.arange(30), chain(np.ones(29)), 2, known.area, known)
+    choices = choose_for_mask(np.arange(30), chain(np.ones(29)), 2, weigh_slices(known.area), known)
     assert 13 <= choices[0].row <= 17
     assert choices[1].row not in (10, choices[0].row)
     assert "raises the mean confidence" in choices[0].reason

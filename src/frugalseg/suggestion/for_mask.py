@@ -28,6 +28,10 @@ CONFIDENCE_AT_END = 0.5
 changes which slice is suggested."""
 
 
+LEAST_AREA = 0.02
+"""Slices whose mask is smaller, as a fraction of the largest, are taken for stray pixels."""
+
+
 @dataclass(frozen=True)
 class PropagatedSlices:
     """What `frugalseg propagate` wrote about one scan.
@@ -69,6 +73,18 @@ class PropagatedSlices:
         return cls(confidence, area, np.array(sorted(annotated), np.int64))
 
 
+def weigh_slices(area: Figures) -> Figures:
+    """1 for slices (Z,) that show the organ, by the area of a mask, else 0; all 1 for an empty mask.
+
+    All of the organ's slices count equally: weighted by area, the suggested slice is too near the largest one, from which
+    propagation goes less well (docs/explanation/results.md).
+    """
+    if not area.any():
+        return np.ones(len(area))
+    weights: Figures = (area >= LEAST_AREA * area.max()).astype(np.float64)
+    return weights
+
+
 def choose_for_mask(
     rows: Rows, features: Features, count: int, weights: Figures, known: PropagatedSlices | None
 ) -> list[Choice]:
@@ -78,7 +94,7 @@ def choose_for_mask(
         rows: (Z,) of the store, from bottom to top.
         features: (Z, D) of these slices.
         count: number of slices.
-        weights: (Z,) how much of the organ is in each slice, not all 0.
+        weights: (Z,) importance of each slice, not all 0 (see `weigh_slices`).
         known: an earlier propagation; None if nothing is outlined.
 
     Raises:

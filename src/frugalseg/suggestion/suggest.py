@@ -18,7 +18,7 @@ from frugalseg.options import SuggestOptions
 from frugalseg.records.suggestions import SUGGESTIONS_FILE, BudgetForecast, Suggestion, SuggestionsRecord
 from frugalseg.suggestion.candidates import Candidates, find_candidates, find_scan
 from frugalseg.suggestion.features import compute_features
-from frugalseg.suggestion.for_mask import PropagatedSlices, choose_for_mask
+from frugalseg.suggestion.for_mask import PropagatedSlices, choose_for_mask, weigh_slices
 from frugalseg.suggestion.rules import BEST_COLD, BEST_WARM, RULES, Choice, Evidence
 from frugalseg.suggestion.sheet import draw_sheet
 from frugalseg.text import align_columns, format_number, pluralize
@@ -100,18 +100,18 @@ def _choose_for_mask(candidates: Candidates, certainty: Certainty | None, option
     known = None
     if options.propagated is not None:
         known = PropagatedSlices.read(options.propagated, options.scan, len(candidates.rows))
-    weights = np.ones(len(candidates.rows))
-    if known is not None and known.area.any():
-        weights = known.area
-    elif certainty is not None and certainty.areas.any():
-        weights = certainty.areas.astype(np.float64)
-    else:
+    area = np.zeros(len(candidates.rows))
+    if known is not None:
+        area = known.area
+    elif certainty is not None:
+        area = certainty.areas.astype(np.float64)
+    if not area.any():
         say(
             "it is not known where the organ is, so all slices of the scan count equally"
             + (": give --model, if you have one" if certainty is None else ": the model finds none in this scan")
         )
     features = compute_features(candidates.store, candidates.rows, options)
-    return choose_for_mask(candidates.rows, features, options.budget, weights, known)
+    return choose_for_mask(candidates.rows, features, options.budget, weigh_slices(area), known)
 
 
 def _describe(candidates: Candidates, certainty: Certainty | None, choices: Sequence[Choice]) -> tuple[Suggestion, ...]:
