@@ -39,6 +39,7 @@ ALLOWED: dict[str, str] = {
     "refinement sam_mix evaluation",
     "studies": "options interrupts engine imaging records phantoms dataset models weights masks promptable "
     "pretraining segmentation refinement propagation sam_mix evaluation commands",
+    "suggestion": "options engine records dataset models segmentation studies",
     "cli": "options interrupts engine commands",
 }
 """Package → what it may import, beside itself and `EVERYWHERE`, from the first step of the data to the last."""

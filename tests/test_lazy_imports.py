@@ -30,6 +30,7 @@ ALONE = {
     "pretrain": {"transformers", "SimpleITK", "nibabel", "pydicom", "lightning", "jinja2"},
     "finetune": {"transformers", "SimpleITK", "nibabel", "pydicom", "lightning", "jinja2"},
     "calibrate": CORE - {"torch", "scipy", "pandas"},
+    "suggest": CORE - {"pandas", "scipy"},
     "study": {"transformers", "lightning"},
     "study status": CORE - {"scipy", "pandas"},
     "report": {"transformers", "lightning"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from frugalseg.options.calibrate import CalibrateOptions
 from frugalseg.options.common import (
+    Choose,
     Keep,
     Modality,
     Norm,
@@ -30,6 +31,7 @@ from frugalseg.options.propagate import PropagateOptions
 from frugalseg.options.refine import RefineOptions
 from frugalseg.options.sam_mix import SamMixEvaluateOptions, SamMixPredictOptions, SamMixTrainOptions
 from frugalseg.options.study import ReportOptions, StudyOptions, StudyStatusOptions
+from frugalseg.options.suggest import SuggestOptions
 from frugalseg.options.weights import (
     WeightsFetchOptions,
     WeightsImportOptions,
@@ -39,6 +41,7 @@ from frugalseg.options.weights import (
 
 __all__ = [
     "CalibrateOptions",
+    "Choose",
     "DemoOptions",
     "EvaluateOptions",
     "FinetuneOptions",
@@ -61,6 +64,7 @@ __all__ = [
     "Semi",
     "StudyOptions",
     "StudyStatusOptions",
+    "SuggestOptions",
     "SuperpixelOptions",
     "TrainingOptions",
     "WeightsFetchOptions",

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, TypeVar
 from frugalseg.engine.files import MODEL_FILE
 from frugalseg.errors import RunError
 from frugalseg.imaging.intensity import IntensityScale
-from frugalseg.options import Keep, Norm
+from frugalseg.options import Choose, Keep, Norm
 from frugalseg.records.confidence import ConfidenceSource, OrganCalibration
 from frugalseg.records.record import Content, Record
 
@@ -243,11 +243,13 @@ class SegmenterAnnotation(AnnotationUse):
     """Annotation behind a fine-tuned model.
 
     Attributes:
+        choose: how a budget of slices was chosen (`finetune --choose`).
         unlabelled_slices: slices used without their masks.
         unlabelled_scans: their scans.
         pretraining: human labels that its encoder used, or None.
     """
 
+    choose: Choose = "random"
     unlabelled_slices: int = 0
     unlabelled_scans: int = 0
     pretraining: EncoderAnnotation | None = None

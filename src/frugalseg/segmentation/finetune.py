@@ -16,6 +16,7 @@ import torch
 
 from frugalseg._version import __version__
 from frugalseg.dataset.budget import Budget, draw_labels
+from frugalseg.dataset.slice_choice import find_rule
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
@@ -99,8 +100,9 @@ class FineTuning:
         fabric = make_fabric(options.device, options.precision)
         preset = resolve_preset(options, encoder.context if encoder else None)
         usable = store.slices[store.is_middle(options.middle_fraction)]
-        labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
-        LabelDraw(store, usable, split.train, budget, options.label_draw, labelled).check_organs()
+        rule = find_rule(options.choose, budget.unit, store)
+        labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns, rule)
+        LabelDraw(store, usable, split.train, budget, options.label_draw, labelled, rule).check_organs()
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
         unlabelled = np.setdiff1d(others, labelled)
         if options.preset == "best" and options.semi is None and len(unlabelled) == 0:
@@ -259,6 +261,7 @@ class FineTuning:
             pseudo_labels_refined_by=self.refiner.record if self.refiner and semi else None,
             annotation=SegmenterAnnotation(
                 **asdict(make_annotation_use(options, self.store, self.labelled, task.validation.cases)),
+                choose=options.choose,
                 unlabelled_slices=len(self.unlabelled) if semi else 0,
                 unlabelled_scans=len(unseen),
                 pretraining=self.encoder.annotation if self.encoder else None,
