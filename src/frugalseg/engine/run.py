@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import torch
     from lightning.fabric import Fabric
 
-WITHOUT_EFFECT = {"resume", "checkpoint_minutes", "out", "threads"}
+WITHOUT_EFFECT = {"resume", "checkpoint_minutes", "out", "threads", "cache"}
 """Options that may differ when a run is resumed: they do not change the result."""
 KNOWN_BY_HASH = {"data", "split", "encoder"}
 """Options with paths of files whose hashes are in environment.json under `data`: the files and the run may be moved."""

@@ -117,15 +117,14 @@ class Decoder(nn.Module):
         raise NotImplementedError
 
 
-class Segmenter(nn.Module):
-    """Encoder and decoder: an image of any size → one logit per class and pixel.
+class MaskNetwork(nn.Module):
+    """A network that ends in a decoder with one logit per class and pixel.
 
     The background has no logit; it counts as 0 next to those of the classes (see `segmentation.losses`).
     """
 
-    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder) -> None:
         super().__init__()
-        self.encoder = encoder
         self.decoder = decoder
 
     def start_from_logits(self, logits: Sequence[float]) -> None:
@@ -135,6 +134,14 @@ class Segmenter(nn.Module):
         assert bias is not None
         with torch.no_grad():
             bias.copy_(torch.tensor(logits))
+
+
+class Segmenter(MaskNetwork):
+    """Encoder and decoder: an image of any size → one logit per class and pixel."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+        super().__init__(decoder)
+        self.encoder = encoder
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) in [0, 1] → logits (B, C, H, W)."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import BackboneName, Norm, Semi, TrainingOptions, check_positive
+from frugalseg.options.common import Norm, Semi, TrainingOptions, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,8 +16,14 @@ class FinetuneOptions(TrainingOptions):
 
     encoder: Path | None = None
     """Pre-training run whose encoder to start from; without it, training starts from scratch."""
-    backbone: BackboneName = "unet"
-    """Network architecture; with --encoder it is that of the encoder."""
+    backbone: str = "unet"
+    """Network architecture: unet, resunet, resnet18-unet, resnet34-unet, resnet50-unet, resnet50-caffe-unet, transunet,
+    transunet-small, supercl-unet; with --encoder it is that of the encoder. Or an image encoder that stays as it is
+    (frozen), on whose features a light decoder is trained: litemedsam, another name from `frugalseg weights list`, a
+    folder or a file of SAM, SAM 2, DINOv2 or DINOv3."""
+    cache: Path | None = None
+    """Folder for the features of a frozen encoder, 2 MB a slice with litemedsam, which later trainings reuse; by
+    default <data>/features. Delete it when done."""
     weights: Path | None = None
     """File with published weights for the backbone's encoder, for example from ImageNet
     (docs/reference/backbones.md)."""

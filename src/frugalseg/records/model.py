@@ -319,6 +319,8 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
     Attributes:
         annotation: masks and other labels used.
         pseudo_labels_refined_by: the promptable model that refined pseudo-labels, or None.
+        frozen_encoder: the frozen image encoder whose features the network takes beside the slices, not saved with
+            it; None where it takes slices alone.
     """
 
     KIND: ClassVar[str] = "segmenter"
@@ -327,6 +329,7 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
     kind: Literal["segmenter"] = "segmenter"
     annotation: SegmenterAnnotation
     pseudo_labels_refined_by: PromptableModel | None = None
+    frozen_encoder: PromptableModel | None = None
 
     def __post_init__(self) -> None:
         MaskModelRecord.__post_init__(self)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,13 +26,12 @@ from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.training import train_and_save
 from frugalseg.errors import OptionError
-from frugalseg.models.blocks import Segmenter
-from frugalseg.models.pretrained_weights import load_published
-from frugalseg.models.registry import build_segmenter, choose_norm, input_channels
-from frugalseg.models.saved import WEIGHTS, load_encoder, read_network_record, save_model
+from frugalseg.models.blocks import MaskNetwork
+from frugalseg.models.saved import WEIGHTS, read_network_record, save_model
 from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
+from frugalseg.segmentation.architecture import Architecture, NetworkShape, find_architecture
 from frugalseg.segmentation.label_checks import LabelDraw
 from frugalseg.segmentation.labels import (
     frequency_logits,
@@ -61,7 +61,7 @@ class FineTuning:
         options: of the command; `--preset best` without unlabelled slices becomes `robust`.
         labelled: rows whose masks may be used.
         unlabelled: the other rows of the training patients.
-        backbone: the encoder's, or that of the options.
+        architecture: that of the encoder, or that of the options.
         encoder: model.json of the pre-training run, or None.
         refiner: refines pseudo-labels; required where `options.refine` is given.
     """
@@ -73,7 +73,7 @@ class FineTuning:
     source: SliceSource
     labelled: npt.NDArray[np.int64]
     unlabelled: npt.NDArray[np.int64]
-    backbone: str
+    architecture: Architecture
     encoder: EncoderRecord | None
     fabric: Fabric
     refiner: MaskRefiner | None = None
@@ -96,6 +96,8 @@ class FineTuning:
                 f"--backbone {options.backbone}: the encoder is one of {encoder.backbone}", "leave out --backbone"
             )
         fabric = make_fabric(options.device, options.precision)
+        backbone = encoder.backbone if encoder else options.backbone
+        architecture = find_architecture(backbone, fabric.device, options.precision)
         preset = resolve_preset(options, encoder.context if encoder else None)
         usable = store.slices[store.is_middle(options.middle_fraction)]
         labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
@@ -113,15 +115,17 @@ class FineTuning:
             warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
         trained = labelled if preset.semi == "none" else others
         rows = np.concatenate([trained, validation_rows(store, split)])
-        source = SliceSource(store, fabric.device, with_labels=True, rows=rows, context=preset.context)
-        backbone = encoder.backbone if encoder else options.backbone
-        training = cls(options, preset, store, split, source, labelled, unlabelled, backbone, encoder, fabric)
-        training.build_network(options)  # raises for weights that do not fit, before the folder is claimed
+        shape = _network_shape(options, preset, architecture, store)
+        architecture.build_initialized(shape, options)  # raises for weights that do not fit, before any work
+        source = _open_source(store, architecture, fabric, rows, preset.context, options.cache)
+        training = cls(options, preset, store, split, source, labelled, unlabelled, architecture, encoder, fabric)
         return replace(training, options=_resume_rounds(options))
 
     def identity(self) -> dict[str, str]:
         """Hashes of the store, the split and the encoder."""
         data = self.store.identity(self.split)
+        if self.architecture.frozen_encoder is not None:
+            data["frozen_encoder"] = self.architecture.frozen_encoder.signature
         if self.options.encoder is not None:
             data["encoder_sha256"] = sha256(self.options.encoder / WEIGHTS)
         return data
@@ -170,25 +174,17 @@ class FineTuning:
         plan = TrainingPlan(task.steps, task.interval, options.seed, preset.clip, options.checkpoint_minutes)
         train_and_save(task, plan, self.fabric, run, lambda: self._save(run, options, task, published))
 
-    def build_network(self, options: FinetuneOptions) -> tuple[Segmenter, PublishedWeights | None]:
+    def build_network(self, options: FinetuneOptions) -> tuple[MaskNetwork, PublishedWeights | None]:
         """The initial network, and the record of published weights if it has any.
 
         Raises:
             RunError, OptionError: an encoder or published weights that do not fit the network.
         """
-        preset = resolve_preset(options, self.encoder.context if self.encoder else None)
-        norm = choose_norm(self.backbone, options.norm, preset.norm)
-        classes, inputs = len(self.store.targets), input_channels(preset.context)
-        network = build_segmenter(
-            self.backbone, classes, norm, preset.dropout, inputs=inputs, device=self.fabric.device
-        )
-        if preset.first_logit == "frequency":
+        shape = _network_shape(options, self.preset, self.architecture, self.store)
+        network, published = self.architecture.build_initialized(shape, options)
+        if self.preset.first_logit == "frequency":
             network.start_from_logits(frequency_logits(self.store, self.labelled))
-        if options.encoder is not None:
-            load_encoder(network.encoder, options.encoder)
-        if options.weights is not None:
-            return network, load_published(network.encoder, self.backbone, options.weights)
-        return network, None
+        return network, published
 
     def _label_unlabelled(
         self, options: FinetuneOptions, preset: Preset, teacher: RunFolder | None
@@ -198,7 +194,7 @@ class FineTuning:
         if teacher is None:
             return UnlabelledSlices(self.unlabelled)
         record = read_network_record(SegmenterRecord, teacher.path)
-        model = load_segmenter(teacher.path, record, self.source.device)
+        model = load_segmenter(teacher.path, record, self.architecture)
         keep = [record.keep[organ] for organ in record.targets]
         refined = "" if self.refiner is None else f", refined by {options.refine}"
         say(f"labelling {pluralize(len(self.unlabelled), 'slice')} with {teacher.path}{refined}")
@@ -243,8 +239,9 @@ class FineTuning:
         used = set(self.store.slices.loc[self.labelled, "case"])
         return SegmenterRecord(
             version=__version__,
-            backbone=self.backbone,
-            norm=choose_norm(self.backbone, options.norm, task.preset.norm),
+            backbone=self.architecture.backbone,
+            frozen_encoder=self.architecture.frozen_encoder,
+            norm=self.architecture.choose_norm(options.norm, task.preset.norm),
             context=task.preset.context,
             published_weights=published or (self.encoder.published_weights if self.encoder else None),
             parameters=sum(p.numel() for p in task.evaluated_model.parameters()),
@@ -263,6 +260,30 @@ class FineTuning:
             ),
             scans=scan_roles(self.store, self.split, used, seen),
         )
+
+
+def _network_shape(
+    options: FinetuneOptions, preset: Preset, architecture: Architecture, store: SliceStore
+) -> NetworkShape:
+    norm = architecture.choose_norm(options.norm, preset.norm)
+    return NetworkShape(len(store.targets), norm, preset.dropout, preset.context, store.size)
+
+
+def _open_source(
+    store: SliceStore,
+    architecture: Architecture,
+    fabric: Fabric,
+    rows: npt.NDArray[np.int64],
+    context: int,
+    cache: Path | None,
+) -> SliceSource:
+    """The slices of these rows with labels, and with features where the architecture takes them."""
+    features = architecture.open_features(store, cache)
+    if features is not None:
+        if fabric.is_global_zero:
+            features.fill(store.neighbour_rows(context)[rows])
+        fabric.barrier()
+    return SliceSource(store, fabric.device, with_labels=True, rows=rows, context=context, features=features)
 
 
 def _resume_rounds(options: FinetuneOptions) -> FinetuneOptions:

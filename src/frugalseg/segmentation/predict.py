@@ -35,6 +35,7 @@ from frugalseg.models.saved import WEIGHTS, read_network_record
 from frugalseg.options import Keep, PredictOptions
 from frugalseg.records.model import ScanRole, SegmenterRecord
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
+from frugalseg.segmentation.architecture import recorded_architecture
 from frugalseg.segmentation.losses import probabilities
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.organ_dice import warn_before_prediction
@@ -85,8 +86,9 @@ class Predictor:
         device = find_device(options.device)
         targets = _written_targets(record.targets, options.target)
         warn_before_prediction(record, written(targets))
+        architecture = recorded_architecture(record, options.model, device, options.precision, options.backbone)
         return cls(
-            network=load_segmenter(options.model, record, device),
+            network=load_segmenter(options.model, record, architecture),
             device=device,
             targets=targets,
             intensity=record.preprocessing.intensity,

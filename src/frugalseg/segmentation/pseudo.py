@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Protocol
@@ -67,7 +67,7 @@ class UnlabelledSlices:
         unknown = None
         if self.unlearned is not None:
             unknown = (unlabelled[:, None] & self.unlearned).to(labels.device)
-        return Slices(batch.images, labels, weights, unknown=unknown)
+        return replace(batch, labels=labels, weights=weights, unknown=unknown)
 
 
 @torch.inference_mode()
@@ -124,7 +124,7 @@ def find_unlearned(
         batch = source.gather(chunk)
         assert batch.labels is not None
         with autocast(precision, source.device):
-            predicted = add_background(model(batch.images)).argmax(dim=1)
+            predicted = add_background(model(*batch.inputs)).argmax(dim=1)
         found[torch.unique(predicted[predicted == batch.labels]).cpu()] = True
     return ~found[1:]
 
@@ -142,7 +142,7 @@ def _predict(
     classes, confidence = [], []
     for chunk in torch.split(rows, SLICES_AT_ONCE):
         with autocast(precision, source.device):
-            logits = model(source.gather(chunk).images)
+            logits = model(*source.gather(chunk).inputs)
         best = add_background(logits).softmax(dim=1).topk(2, dim=1)
         classes.append(best.indices[:, 0].to(torch.uint8).cpu())
         margin = best.values[:, 0] - best.values[:, 1]

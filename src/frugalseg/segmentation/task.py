@@ -115,11 +115,11 @@ class FinetuneTask(TrainingTask):
         if self.augment is not None:
             batch = self.augment.move(batch)
         is_mean_teacher = self.preset.semi == "mean-teacher" and self.ema is not None
-        teacher = self._teacher_probabilities(batch.images) if is_mean_teacher else None
+        teacher = self._teacher_probabilities(batch.inputs) if is_mean_teacher else None
         if self.augment is not None:
             batch = self.augment.recolour(batch)
         assert batch.labels is not None
-        logits = model(batch.images)
+        logits = model(*batch.inputs)
         parts = self.loss(logits, batch.labels, batch.weights, batch.unknown)
         if teacher is not None:
             parts["consistency"] = consistency_loss(probabilities(logits), teacher)
@@ -127,12 +127,14 @@ class FinetuneTask(TrainingTask):
         return parts
 
     @torch.no_grad()
-    def _teacher_probabilities(self, images: Tensor) -> Tensor:
-        with autocast(self.options.precision, images.device):
-            return probabilities(self.evaluated_model(images))
+    def _teacher_probabilities(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        with autocast(self.options.precision, inputs[0].device):
+            return probabilities(self.evaluated_model(*inputs))
 
-    def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]]:
-        """The segmenter on a batch."""
+    def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]] | None:
+        """The segmenter on a batch, where it takes images alone."""
+        if self.source.has_features:
+            return None
         return self.network, (len(self.batches(0)[0]), input_channels(self.preset.context), self.size, self.size)
 
     @property
