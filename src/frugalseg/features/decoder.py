@@ -9,13 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frugalseg.features.encoder import FrozenEncoder
-from frugalseg.models.blocks import Decoder, MaskNetwork, double_conv, make_norm, use_channels_last
+from frugalseg.models.blocks import (
+    Decoder,
+    MaskNetwork,
+    double_conv,
+    single_conv,
+    use_channels_last,
+    with_whole_gradient,
+)
 from frugalseg.models.registry import input_channels
 from frugalseg.options import Norm
 
-WIDTH = 64
-"""Channels that the features are reduced to; each block of the decoder halves them, down to `NARROWEST`."""
+WIDTH = 32
+"""Channels that the features are reduced to; each step up halves them, down to `NARROWEST`."""
 NARROWEST = 16
+"""Also the channels of what is joined from the slice."""
 FULL_RESOLUTION = 128
 """Larger slices are decoded at half their side, and the logits are enlarged: a quarter of the time."""
 
@@ -30,7 +38,7 @@ class LightDecoder(Decoder):
         features: channels of the features, of all slices that the network sees.
         images: number of slices that it sees.
         map_side: side of the map.
-        side: side of the slices that it will be trained on; others are enlarged to and from it.
+        side: of the slices.
         classes, norm, dropout: as for other decoders; dropout is at the end of each block.
     """
 
@@ -39,10 +47,11 @@ class LightDecoder(Decoder):
     ) -> None:
         super().__init__()
         self.sides = decoder_sides(map_side, side)
-        self.reduce = nn.Sequential(nn.Conv2d(features, WIDTH, 1), make_norm(norm, WIDTH), nn.LeakyReLU(0.2))
         widths = [max(NARROWEST, WIDTH >> step) for step in range(len(self.sides) + 1)]
+        self.reduce = nn.Sequential(single_conv(features, WIDTH, norm, side=1), single_conv(WIDTH, WIDTH, norm))
+        self.stems = nn.ModuleList(single_conv(images, NARROWEST, norm) for _ in self.sides)
         self.blocks = nn.ModuleList(
-            double_conv(inputs + images, outputs, norm, dropout) for inputs, outputs in pairwise(widths)
+            double_conv(inputs + NARROWEST, outputs, norm, dropout) for inputs, outputs in pairwise(widths)
         )
         self.classify = nn.Conv2d(widths[-1], classes, 1)
 
@@ -50,8 +59,8 @@ class LightDecoder(Decoder):
         """Slices (B, images, S, S) in [0, 1] and their features (B, features, h, w) → logits (B, classes, S, S)."""
         slices, maps = features
         x = self.reduce(maps)
-        for side, block in zip(self.sides, self.blocks, strict=True):
-            x = block(torch.cat([resize(x, side), resize(slices, side)], dim=1))
+        for side, stem, block in zip(self.sides, self.stems, self.blocks, strict=True):
+            x = block(torch.cat([resize(x, side), stem(resize(slices, side))], dim=1))
         return resize(self.classify(x), slices.shape[-1])
 
 
@@ -68,7 +77,9 @@ def resize(x: Tensor, side: int) -> Tensor:
     """(B, C, h, w) → (B, C, side, side), bilinear, anti-aliased when shrinking."""
     if x.shape[-2:] == (side, side):
         return x
-    return F.interpolate(x, (side, side), mode="bilinear", align_corners=False, antialias=side < x.shape[-1])
+    shrinks = side < x.shape[-1]
+    resized = F.interpolate(x, (side, side), mode="bilinear", align_corners=False, antialias=shrinks)
+    return with_whole_gradient(resized)
 
 
 class FeatureSegmenter(MaskNetwork):

@@ -51,12 +51,23 @@ def use_channels_last(*parts: nn.Module, device: torch.device | None = None) -> 
 
 def upsample(x: Tensor) -> Tensor:
     """(B, C, H, W) → (B, C, 2H, 2W), bilinear with aligned corners, in the memory layout of `x`."""
-    grown = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-    if not (x.is_cpu and grown.requires_grad and grown.is_contiguous(memory_format=torch.channels_last)):
-        return grown
-    # What follows a concatenation has a slice of a gradient, for which PyTorch's kernel is six times slower.
-    grown.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))  # type: ignore[no-untyped-call]
-    return grown
+    return with_whole_gradient(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True))
+
+
+def with_whole_gradient(resized: Tensor) -> Tensor:
+    """What `F.interpolate` returned, unchanged; its gradient is made contiguous where it has channels last on a CPU.
+
+    What follows a concatenation has a slice of a gradient, for which PyTorch's kernel is six times slower.
+    """
+    if resized.is_cpu and resized.requires_grad and resized.is_contiguous(memory_format=torch.channels_last):
+        resized.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))  # type: ignore[no-untyped-call]
+    return resized
+
+
+def single_conv(inputs: int, outputs: int, norm: Norm, side: int = 3) -> nn.Sequential:
+    """Convolution with kernels of `side` pixels, normalisation, leaky ReLU."""
+    convolution = nn.Conv2d(inputs, outputs, side, padding=side // 2)
+    return nn.Sequential(convolution, make_norm(norm, outputs), nn.LeakyReLU(0.2))
 
 
 def double_conv(inputs: int, outputs: int, norm: Norm, dropout: float) -> nn.Sequential:
