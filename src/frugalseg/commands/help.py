@@ -22,7 +22,7 @@ from frugalseg.errors import OptionError
 OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "input": (
         *("config", "data", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
-        *("annotations", "predictions", "references", "split", "encoder", "weights", "base", "oracle"),
+        *("annotations", "predictions", "references", "split", "encoder", "init", "weights", "base", "oracle"),
         *("target", "case", "slices", "slice_range", "patient_pattern", "skip_broken", "fractions", "phantoms"),
     ),
     "intensities": ("modality", "window", "percentiles"),

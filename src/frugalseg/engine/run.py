@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 WITHOUT_EFFECT = {"resume", "checkpoint_minutes", "out", "threads", "cache"}
 """Options that may differ when a run is resumed: they do not change the result."""
-KNOWN_BY_HASH = {"data", "split", "encoder"}
+KNOWN_BY_HASH = {"data", "split", "encoder", "init"}
 """Options with paths of files whose hashes are in environment.json under `data`: the files and the run may be moved."""
 
 _CURE = "restore the file, or delete the run folder and start again"

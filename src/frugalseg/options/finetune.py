@@ -27,6 +27,9 @@ class FinetuneOptions(TrainingOptions):
     weights: Path | None = None
     """File with published weights for the backbone's encoder, for example from ImageNet
     (docs/reference/backbones.md)."""
+    init: Path | None = None
+    """Trained model whose weights to start from (warm start): a run of `frugalseg finetune` of the same backbone and
+    organs, for example on fewer labels. Give fewer --steps then."""
     preset: Literal["robust", "paper", "supercl", "best"] = "robust"
     """robust: settings that work with few labels. paper, supercl: as published with PolyCL and with SuperCL, without
     post-processing of masks. best: robust, with self-training on the unlabelled scans; takes twice as long."""
@@ -59,5 +62,7 @@ class FinetuneOptions(TrainingOptions):
         check_positive(self, "batch_size", "lr", "validate_every", "rounds")
         if self.encoder is not None and self.weights is not None:
             raise OptionError("--encoder and --weights were both given", "give one of them")
+        if self.init is not None and (self.encoder or self.weights) is not None:
+            raise OptionError("--init was given with --encoder or --weights", "give one of them")
         if self.label_draw < 0:
             raise OptionError(f"--label-draw {self.label_draw} is below 0", "give 0, 1, 2, …")

@@ -47,6 +47,7 @@ from frugalseg.segmentation.presets import Preset, resolve_preset
 from frugalseg.segmentation.pseudo import MaskRefiner, UnlabelledSlices, make_pseudo_labels
 from frugalseg.segmentation.record import check_encoder, scan_roles
 from frugalseg.segmentation.task import FinetuneTask, FinetuneTrainingSet
+from frugalseg.segmentation.warm_start import WarmStart
 from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class FineTuning:
         unlabelled: the other rows of the training patients.
         architecture: that of the encoder, or that of the options.
         encoder: model.json of the pre-training run, or None.
+        start: the trained model to start from, or None.
         refiner: refines pseudo-labels; required where `options.refine` is given.
     """
 
@@ -75,6 +77,7 @@ class FineTuning:
     unlabelled: npt.NDArray[np.int64]
     architecture: Architecture
     encoder: EncoderRecord | None
+    start: WarmStart | None
     fabric: Fabric
     refiner: MaskRefiner | None = None
     command: str = "finetune"
@@ -98,6 +101,7 @@ class FineTuning:
         fabric = make_fabric(options.device, options.precision)
         backbone = encoder.backbone if encoder else options.backbone
         architecture = find_architecture(backbone, fabric.device, options.precision)
+        start = WarmStart.open(options, store, split, architecture)
         preset = resolve_preset(options, encoder.context if encoder else None)
         usable = store.slices[store.is_middle(options.middle_fraction)]
         labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
@@ -116,9 +120,12 @@ class FineTuning:
         trained = labelled if preset.semi == "none" else others
         rows = np.concatenate([trained, validation_rows(store, split)])
         shape = _network_shape(options, preset, architecture, store)
-        architecture.build_initialized(shape, options)  # raises for weights that do not fit, before any work
+        network, _ = architecture.build_initialized(shape, options)  # raises for weights that do not fit
+        if start is not None:
+            start.load_into(network)  # the same
         source = _open_source(store, architecture, fabric, rows, preset.context, options.cache)
-        training = cls(options, preset, store, split, source, labelled, unlabelled, architecture, encoder, fabric)
+        rows_used = (labelled, unlabelled)
+        training = cls(options, preset, store, split, source, *rows_used, architecture, encoder, start, fabric)
         return replace(training, options=_resume_rounds(options))
 
     def identity(self) -> dict[str, str]:
@@ -128,6 +135,8 @@ class FineTuning:
             data["frozen_encoder"] = self.architecture.frozen_encoder.signature
         if self.options.encoder is not None:
             data["encoder_sha256"] = sha256(self.options.encoder / WEIGHTS)
+        if self.start is not None:
+            data["init_sha256"] = self.start.weights_sha256
         return data
 
     def learn(self, run: RunFolder) -> None:
@@ -182,7 +191,9 @@ class FineTuning:
         """
         shape = _network_shape(options, self.preset, self.architecture, self.store)
         network, published = self.architecture.build_initialized(shape, options)
-        if self.preset.first_logit == "frequency":
+        if self.start is not None:
+            self.start.load_into(network)
+        elif self.preset.first_logit == "frequency":
             network.start_from_logits(frequency_logits(self.store, self.labelled))
         return network, published
 
@@ -237,10 +248,12 @@ class FineTuning:
         unseen = set(self.store.slices.loc[self.unlabelled, "case"]) if semi else set()
         seen = set(self.encoder.fingerprints if self.encoder else ()) | self.store.fingerprints_of_cases(unseen)
         used = set(self.store.slices.loc[self.labelled, "case"])
+        scans = scan_roles(self.store, self.split, used, seen)
         return SegmenterRecord(
             version=__version__,
             backbone=self.architecture.backbone,
             frozen_encoder=self.architecture.frozen_encoder,
+            initial_model=None if self.start is None else self.start.record,
             norm=self.architecture.choose_norm(options.norm, task.preset.norm),
             context=task.preset.context,
             published_weights=published or (self.encoder.published_weights if self.encoder else None),
@@ -258,7 +271,7 @@ class FineTuning:
                 unlabelled_scans=len(unseen),
                 pretraining=self.encoder.annotation if self.encoder else None,
             ),
-            scans=scan_roles(self.store, self.split, used, seen),
+            scans=scans if self.start is None else self.start.add_roles(scans),
         )
 
 

@@ -25,7 +25,9 @@ class Finetune(StudyTraining):
     """Fine-tuning (`frugalseg finetune`): from scratch, from a pre-trained encoder, or from published weights."""
 
     KEY = "finetune"
-    OPTIONS = CommandOptions(FinetuneOptions, (*SET_FOR_TRAININGS, "encoder", "budget", "label_draw", "transductive"))
+    OPTIONS = CommandOptions(
+        FinetuneOptions, (*SET_FOR_TRAININGS, "encoder", "init", "budget", "label_draw", "transductive", "cache")
+    )
 
     @classmethod
     def read(cls, name: str, entry: YamlValue, shared: SharedSettings) -> MethodPlan:
