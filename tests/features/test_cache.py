@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from frugalseg.dataset.copies import make_copies
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.source import SliceSource
 from frugalseg.errors import DiskError, RunError, StoreError
@@ -132,3 +133,23 @@ def test_resampling_is_said_once(store, tmp_path, capsys):
     encoder.model.recipe = replace(encoder.model.recipe, size=32)
     StoreFeatures(store, encoder, tmp_path / "same").fill(np.arange(4))
     assert "resampled" not in capsys.readouterr().err
+
+
+def test_copies_have_features_of_their_own_that_other_trainings_share(store, tmp_path):
+    encoder = block_means()
+    copies = make_copies(store, np.array([1, 6]), 2, "robust", 1)
+    features = StoreFeatures(store, encoder, tmp_path, copies)
+    encoder.model.encoded = 0
+    features.fill(np.arange(12, 24))
+    assert encoder.model.encoded == 12
+    images = torch.from_numpy(copies.slices.images.astype(np.float32))
+    assert np.array_equal(features[np.arange(12, 24)], encoder(images).numpy())
+    encoder.model.encoded = 0
+    more = make_copies(store, np.array([6, 9]), 3, "robust", 1)
+    StoreFeatures(store, encoder, tmp_path, more).fill(np.arange(12, 30))
+    assert encoder.model.encoded == 18 - 6
+    StoreFeatures(store, encoder, tmp_path, make_copies(store, np.array([6]), 1, "light", 1)).fill(np.arange(12, 15))
+    assert encoder.model.encoded == 18 - 6 + 3
+    alone = make_copies(store, np.array([6]), 1, "robust")  # another noise than beside its neighbours
+    images = torch.from_numpy(alone.slices.images.astype(np.float32))
+    assert np.array_equal(StoreFeatures(store, encoder, tmp_path, alone)[np.array([12])], encoder(images).numpy())

@@ -39,7 +39,14 @@ def cohort(tmp_path_factory):
 
 
 def options(root, out, **more) -> FinetuneOptions:
-    given = {"data": root / "store", "backbone": str(root / "sam"), "budget": "2 scans", "steps": 6, "batch_size": 6}
+    given = {
+        "data": root / "store",
+        "backbone": str(root / "sam"),
+        "budget": "2 scans",
+        "steps": 6,
+        "batch_size": 6,
+        "copies": 0,
+    }
     return FinetuneOptions(**{**given, **EXACT, **more}, out=out)
 
 
@@ -51,18 +58,26 @@ def trained(cohort):
 
 def test_it_learns_both_organs_and_says_what_it_needs(cohort, trained):
     record = SegmenterRecord.read_run(trained)
-    assert min(record.validation_dice_of_organs.values()) > 0.7
+    assert min(record.validation_dice_of_organs.values()) > 0.9
     encoder = FrozenEncoder.load(str(cohort / "sam"), torch.device("cpu"), "32")
     assert record.frozen_encoder == encoder.record
     assert record.backbone == record.frozen_encoder.model == str(cohort / "sam")
     weights = load_weights(trained)
     assert all(name.startswith("decoder.") for name in weights)
-    assert record.parameters == sum(tensor.numel() for tensor in weights.values())
+    trained_alone = [t for name, t in weights.items() if not name.endswith(("mean", "var", "tracked"))]
+    assert record.parameters == sum(tensor.numel() for tensor in trained_alone)
+    assert record.norm == "batch"
 
 
 @pytest.mark.parametrize(
     "way",
-    [{"context": 1}, {"semi": "mean-teacher"}, {"preset": "best"}, {"preset": "paper", "steps": 4}, {"norm": "batch"}],
+    [
+        {"context": 1, "copies": 1},
+        {"semi": "mean-teacher"},
+        {"preset": "best"},
+        {"preset": "paper", "steps": 4},
+        {"norm": "instance_affine"},
+    ],
     ids=str,
 )
 def test_all_that_finetune_does_works_on_features(cohort, tmp_path, way):
@@ -82,13 +97,13 @@ def test_the_encoder_runs_once_a_slice_and_not_in_training(cohort, tmp_path, mon
     assert sum(encoded) == 1
 
 
-@pytest.mark.parametrize("way", [{}, {"preset": "best"}], ids=str)
+@pytest.mark.parametrize("way", [{"copies": 2}, {"preset": "best", "copies": 1}], ids=str)
 def test_an_interrupted_training_is_resumed_exactly(cohort, tmp_path, monkeypatch, way):
     whole = finetune(options(cohort, tmp_path / "whole", validate_every=2, **way))
     done = []
 
     def dying(self):
-        if len(done) == (9 if way else 3):
+        if len(done) == (9 if "preset" in way else 3):
             raise KeyboardInterrupt
         done.append(1)
         after(self)
@@ -102,6 +117,19 @@ def test_an_interrupted_training_is_resumed_exactly(cohort, tmp_path, monkeypatc
     again = finetune(options(cohort, tmp_path / "run", validate_every=2, resume="yes", cache=tmp_path / "cache", **way))
     expected, found = load_weights(whole.path), load_weights(again.path)
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_copies_are_encoded_once_and_seen_as_often_as_the_slices(cohort, tmp_path, monkeypatch):
+    seen = []
+    batches = FinetuneTask.batches
+    monkeypatch.setattr(FinetuneTask, "batches", lambda self, epoch: seen.append(batches(self, epoch)) or seen[-1])
+    finetune(options(cohort, tmp_path / "run", copies=2, context=1, steps=120, validate_every=120))
+    rows = torch.cat([rows for epoch in seen for rows in epoch]).numpy()
+    copied = (rows >= 60).mean()  # the store has 60 slices
+    assert 0.55 < copied < 0.75
+    assert len(set(rows[rows >= 60])) == 40
+    with pytest.raises(OptionError, match="--copies 2 applies to frozen encoders only"):
+        finetune(options(cohort, tmp_path / "unet", copies=2, backbone="unet"))
 
 
 def test_an_interrupted_encoding_goes_on_where_it_stopped(cohort, tmp_path, monkeypatch):
@@ -163,7 +191,7 @@ def test_another_encoder_than_that_of_the_training_is_refused(cohort, trained, t
 
 
 def test_a_backbone_to_predict_with_is_for_frozen_encoders_only(cohort, tmp_path):
-    run = finetune(options(cohort, tmp_path / "unet", backbone="unet", steps=2))
+    run = finetune(options(cohort, tmp_path / "unet", backbone="unet", copies=None, steps=2))
     with pytest.raises(OptionError, match=r"--backbone sam: .*unet has no frozen encoder"):
         predict(PredictOptions(model=run.path, images=cohort / "images", out=tmp_path / "masks", backbone="sam"))
 

@@ -66,6 +66,50 @@ class RowArray(Protocol):
         """The content of these rows, in this order."""
 
 
+class JoinedRows:
+    """The rows of one array, and behind them those of another of the same type."""
+
+    def __init__(self, first: RowArray, second: RowArray) -> None:
+        self.first, self.second = first, second
+        self.shape = (first.shape[0] + second.shape[0], *first.shape[1:])
+        self.dtype = first.dtype
+
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """See `RowArray`."""
+        behind = rows >= self.first.shape[0]
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        found[~behind] = self.first[rows[~behind]]
+        found[behind] = self.second[rows[behind] - self.first.shape[0]]
+        return found
+
+
+@dataclass(frozen=True)
+class SliceCopies:
+    """Changed copies of slices, each with its neighbours in order of z; M copies have M · (2·context + 1) rows.
+
+    In a source with copies these rows are behind those of the store.
+
+    Attributes:
+        images: (rows, S, S) float16.
+        labels: (rows, S, S) uint8, for neighbours those of their slice.
+        context: neighbours on each side.
+    """
+
+    images: npt.NDArray[np.float16]
+    labels: npt.NDArray[np.uint8]
+    context: int
+
+    def positions(self, first: int) -> npt.NDArray[np.int64]:
+        """(M,) the rows of the copies without their neighbours, where the first row is `first`."""
+        return np.arange(first + self.context, first + len(self.images), 2 * self.context + 1)
+
+    def neighbour_rows(self, first: int) -> npt.NDArray[np.int64]:
+        """(rows, 2·context + 1) as `SliceStore.neighbour_rows`; of a copy, the rows of its own neighbours."""
+        width = 2 * self.context + 1
+        whole = np.arange(first, first + len(self.images)).reshape(-1, width)
+        return np.repeat(whole, width, axis=0)
+
+
 class SliceSource:
     """Gathers batches of a store on a device.
 
@@ -82,7 +126,8 @@ class SliceSource:
         rows: all rows that will be requested, in any order; None for the whole store. Others are not loaded, so that
             a few slices of a large store may fit into memory.
         context: number of neighbours on each side of a slice, as further channels of its image.
-        features: features of every slice, (N, F, h, w) float16; None for none.
+        features: features of every slice, (N, F, h, w) float16, and behind them those of the copies; None for none.
+        copies: changed copies of slices, with `context` neighbours; None for none.
     """
 
     def __init__(
@@ -95,9 +140,13 @@ class SliceSource:
         context: int = 0,
         with_superpixels: bool = False,
         features: RowArray | None = None,
+        copies: SliceCopies | None = None,
     ) -> None:
         self.device = device
+        stored = len(store.images)
         around = store.neighbour_rows(context)
+        if copies is not None:
+            around = np.concatenate([around, copies.neighbour_rows(stored)])
         self._around = torch.from_numpy(around)
         self._arrays: dict[str, RowArray] = {"images": store.images}
         if with_labels:
@@ -106,16 +155,19 @@ class SliceSource:
             # PyTorch has little support for uint16; a slice has far fewer than 2¹⁵ superpixels.
             self._arrays["superpixels"] = store.superpixels.view(np.int16)
         kept = None if rows is None else np.unique(around[rows])
-        store.check_content(self._arrays, kept)  # no training on a replaced array
+        # No training on a replaced array.
+        store.check_content(self._arrays, None if kept is None else kept[kept < stored])
+        if copies is not None:
+            self._arrays |= {name: JoinedRows(self._arrays[name], getattr(copies, name)) for name in self._arrays}
         if features is not None:
             self._arrays["features"] = features
-        count = len(store.images) if kept is None else len(kept)
-        self._positions = None if kept is None else _map_positions(kept, len(store.images))
+        count = len(around) if kept is None else len(kept)
+        self._positions = None if kept is None else _map_positions(kept, len(around))
         need = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in self._arrays.values()) * count
         self.resident = need <= RESIDENT_SHARE * free_memory(device) if resident is None else resident
         if self.resident:
-            copies = [array[np.arange(count) if kept is None else kept] for array in self._arrays.values()]
-            self._held = [torch.from_numpy(copy).to(device) for copy in copies]
+            loaded = [array[np.arange(count) if kept is None else kept] for array in self._arrays.values()]
+            self._held = [torch.from_numpy(array).to(device) for array in loaded]
 
     @property
     def has_features(self) -> bool:

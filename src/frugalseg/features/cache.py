@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from frugalseg.dataset.copies import AugmentedCopies, describe_changes
 from frugalseg.dataset.digest import hash_slices
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.progress import progress, say
@@ -43,18 +44,22 @@ class StoreFeatures:
         store: the slices.
         encoder: computes the features.
         folder: of the cache.
+        copies: changed copies of slices, whose rows are behind those of the store; None for none.
 
     Attributes:
         shape, dtype: of the array.
     """
 
-    def __init__(self, store: SliceStore, encoder: FrozenEncoder, folder: Path) -> None:
-        self.store, self.encoder, self.folder = store, encoder, folder
-        self.shape = (len(store.slices), *encoder.shape)
+    def __init__(
+        self, store: SliceStore, encoder: FrozenEncoder, folder: Path, copies: AugmentedCopies | None = None
+    ) -> None:
+        self.store, self.encoder, self.folder, self.copies = store, encoder, folder, copies
+        self.shape = (len(store.slices) + (0 if copies is None else len(copies.origins)), *encoder.shape)
         self.dtype: np.dtype[Any] = np.dtype(np.float16)
         self._case = store.slices["case"].to_numpy(str)
         self._z = store.slices["z"].to_numpy(np.int64)
-        self._cache_of = cache(self._open_cache)
+        self._open_cache = cache(lambda case, change: EmbeddingCache(folder, self._make_signature(case, change)))
+        self._hash_of = cache(self._hash_scan)
 
     def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """The features of these rows, in this order: (M, C, h, w) float16.
@@ -103,36 +108,53 @@ class StoreFeatures:
             )
 
     def _is_cached(self, row: int) -> bool:
-        return self._cache_of(self._case[row]).has(int(self._z[row]))
+        cached, z = self._find_place(row)
+        return cached.has(z)
 
     def _read_or_encode(self, row: int) -> npt.NDArray[Any]:
-        kept = self._cache_of(self._case[row]).get(int(self._z[row]))
+        cached, z = self._find_place(row)
+        kept = cached.get(z)
         if kept is None:
             return self._encode(row)
         maps: npt.NDArray[Any] = kept[MAP][0].numpy()
         return maps
 
     def _encode(self, row: int) -> npt.NDArray[Any]:
-        slices = torch.from_numpy(self.store.images[row : row + 1].astype(np.float32))
-        maps = self.encoder(slices).half().cpu()
-        self._cache_of(self._case[row]).put(int(self._z[row]), {MAP: maps})
+        maps = self.encoder(torch.from_numpy(self._image(row).astype(np.float32))[None]).half().cpu()
+        cached, z = self._find_place(row)
+        cached.put(z, {MAP: maps})
         encoded: npt.NDArray[Any] = maps[0].numpy()
         return encoded
 
-    def _open_cache(self, case: str) -> EmbeddingCache:
-        return EmbeddingCache(self.folder, self._make_signature(case))
+    def _image(self, row: int) -> npt.NDArray[Any]:
+        stored = len(self.store.slices)
+        image: npt.NDArray[Any] = (
+            self.store.images[row] if row < stored or self.copies is None else self.copies.slices.images[row - stored]
+        )
+        return image
 
-    def _make_signature(self, case: str) -> EmbeddingSignature:
-        """Everything that the features of a scan's slices depend on."""
+    def _find_place(self, row: int) -> tuple[EmbeddingCache, int]:
+        """The cache of a row, and the number of its slice there."""
+        change, stored = "", len(self.store.slices)
+        if row >= stored and self.copies is not None:
+            origin = self.copies.origins[row - stored]
+            # The noise of an image depends on how many are changed with it.
+            seen = f"neighbour {origin.offset} of {self.copies.slices.context}"
+            change = f"copy {origin.number}, {seen}: {describe_changes(self.copies.strength)}"
+            row = origin.row
+        return self._open_cache(self._case[row], change), int(self._z[row])
+
+    def _make_signature(self, case: str, change: str) -> EmbeddingSignature:
+        """Everything that the features of a scan's slices, or of their changed copies, depend on."""
         model = self.encoder.model
         return EmbeddingSignature(
-            image=self._hash_of(case),
+            image=f"{self._hash_of(case)} {change}".strip(),
             shown={"0": 0.0, "1": 1.0},
             model=model.signature,
             recipe=json.loads(json.dumps(asdict(model.recipe))),
         )
 
-    def _hash_of(self, case: str) -> str:
+    def _hash_scan(self, case: str) -> str:
         """Hash of a scan's voxels and of its slices as they are stored, so of their window and size too."""
         scan = next(scan for scan in self.store.record.scans if scan.case == case)
         rows = np.flatnonzero(self._case == case)

@@ -21,6 +21,9 @@ class FinetuneOptions(TrainingOptions):
     transunet-small, supercl-unet; with --encoder it is that of the encoder. Or an image encoder that stays as it is
     (frozen), on whose features a light decoder is trained: litemedsam, another name from `frugalseg weights list`, a
     folder or a file of SAM, SAM 2, DINOv2 or DINOv3."""
+    copies: int | None = None
+    """Augmented copies of each labelled slice whose features are computed and trained on too; only for a frozen
+    encoder, by default 2."""
     cache: Path | None = None
     """Folder for the features of a frozen encoder, 2 MB a slice with litemedsam, which later trainings reuse; by
     default <data>/features. Delete it when done."""
@@ -64,5 +67,7 @@ class FinetuneOptions(TrainingOptions):
             raise OptionError("--encoder and --weights were both given", "give one of them")
         if self.init is not None and (self.encoder or self.weights) is not None:
             raise OptionError("--init was given with --encoder or --weights", "give one of them")
+        if self.copies is not None and self.copies < 0:
+            raise OptionError(f"--copies {self.copies} is below 0", "give 0, 1, 2, …")
         if self.label_draw < 0:
             raise OptionError(f"--label-draw {self.label_draw} is below 0", "give 0, 1, 2, …")

@@ -19,11 +19,14 @@ from frugalseg.options import FinetuneOptions, Norm, Precision
 from frugalseg.records.model import PromptableModel, PublishedWeights, SegmenterRecord
 
 if TYPE_CHECKING:
+    from frugalseg.dataset.copies import AugmentedCopies
     from frugalseg.dataset.store import SliceStore
     from frugalseg.features.cache import StoreFeatures
 
 FEATURES_FOLDER = "features"
 """Subfolder of the store for cached features, without --cache."""
+COPIES = 2
+"""Default of --copies for a frozen encoder."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,18 @@ class Architecture(Protocol):
             The network, and published weights that were loaded into it, if any.
         """
 
-    def open_features(self, store: SliceStore, cache: Path | None) -> StoreFeatures | None:
+    def count_copies(self, options: FinetuneOptions) -> int:
+        """Changed copies of each labelled slice to train on; raises `OptionError` for --copies where it needs none."""
+
+    def open_features(
+        self, store: SliceStore, cache: Path | None, copies: AugmentedCopies | None
+    ) -> StoreFeatures | None:
         """The features of a store's slices that the networks take; None where they take slices alone.
 
         Args:
             store: the slices.
             cache: folder of cached features; None for one in the store.
+            copies: of slices, whose features are taken too; None for none.
         """
 
 
@@ -119,7 +128,16 @@ class WholeNetwork:
             return network, load_published(network.encoder, self.backbone, options.weights)
         return network, None
 
-    def open_features(self, store: SliceStore, cache: Path | None) -> None:
+    def count_copies(self, options: FinetuneOptions) -> int:
+        """See `Architecture.count_copies`; every slice is changed anew in every step."""
+        if options.copies is not None:
+            raise OptionError(
+                f"--copies {options.copies} applies to frozen encoders only, --backbone {self.backbone} is none",
+                "leave out --copies",
+            )
+        return 0
+
+    def open_features(self, store: SliceStore, cache: Path | None, copies: AugmentedCopies | None) -> None:
         """See `Architecture.open_features`."""
 
 
@@ -146,8 +164,12 @@ class DecoderOnFeatures:
         return self.encoder.record
 
     def choose_norm(self, requested: Norm | None, preferred: Norm) -> Norm:
-        """See `Architecture.choose_norm`; every norm is possible."""
-        return requested or preferred
+        """See `Architecture.choose_norm`; every norm is possible.
+
+        By default batch norm, whatever is preferred: an instance norm removes from each slice's features how strong
+        they are on the whole, which says what the slice shows.
+        """
+        return requested or "batch"
 
     def build(self, shape: NetworkShape) -> MaskNetwork:
         """See `Architecture.build`."""
@@ -165,11 +187,15 @@ class DecoderOnFeatures:
             )
         return self.build(shape), None
 
-    def open_features(self, store: SliceStore, cache: Path | None) -> StoreFeatures:
+    def count_copies(self, options: FinetuneOptions) -> int:
+        """See `Architecture.count_copies`."""
+        return COPIES if options.copies is None else options.copies
+
+    def open_features(self, store: SliceStore, cache: Path | None, copies: AugmentedCopies | None) -> StoreFeatures:
         """See `Architecture.open_features`."""
         from frugalseg.features.cache import StoreFeatures  # prediction needs neither the store nor pandas
 
-        return StoreFeatures(store, self.encoder, cache or store.folder / FEATURES_FOLDER)
+        return StoreFeatures(store, self.encoder, cache or store.folder / FEATURES_FOLDER, copies)
 
 
 def find_architecture(backbone: str, device: torch.device, precision: Precision) -> Architecture:

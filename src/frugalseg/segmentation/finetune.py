@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,9 @@ import numpy.typing as npt
 import torch
 
 from frugalseg._version import __version__
+from frugalseg.dataset.augment import Strength
 from frugalseg.dataset.budget import Budget, draw_labels
+from frugalseg.dataset.copies import AugmentedCopies, make_copies
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
@@ -26,6 +27,7 @@ from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.training import train_and_save
 from frugalseg.errors import OptionError
+from frugalseg.features.cache import StoreFeatures
 from frugalseg.models.blocks import MaskNetwork
 from frugalseg.models.saved import WEIGHTS, read_network_record, save_model
 from frugalseg.options import FinetuneOptions, Keep
@@ -54,6 +56,10 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
+COPY_STRENGTH: Strength = "robust"
+"""How much copies of slices are changed (see `dataset.augment`)."""
+
+
 @dataclass(frozen=True)
 class FineTuning:
     """A fine-tuning with what its rounds share; `engine.training.run_training` runs it.
@@ -61,6 +67,7 @@ class FineTuning:
     Attributes:
         options: of the command; `--preset best` without unlabelled slices becomes `robust`.
         labelled: rows whose masks may be used.
+        copies: (labelled, n) rows of changed copies of these in the source, or None.
         unlabelled: the other rows of the training patients.
         architecture: that of the encoder, or that of the options.
         encoder: model.json of the pre-training run, or None.
@@ -74,6 +81,7 @@ class FineTuning:
     split: Split
     source: SliceSource
     labelled: npt.NDArray[np.int64]
+    copies: npt.NDArray[np.int64] | None
     unlabelled: npt.NDArray[np.int64]
     architecture: Architecture
     encoder: EncoderRecord | None
@@ -118,13 +126,16 @@ class FineTuning:
         elif preset.semi != "none" and len(unlabelled) == 0:
             warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
         trained = labelled if preset.semi == "none" else others
-        rows = np.concatenate([trained, validation_rows(store, split)])
+        copied = architecture.count_copies(options)
         shape = _network_shape(options, preset, architecture, store)
         network, _ = architecture.build_initialized(shape, options)  # raises for weights that do not fit
         if start is not None:
             start.load_into(network)  # the same
-        source = _open_source(store, architecture, fabric, rows, preset.context, options.cache)
-        rows_used = (labelled, unlabelled)
+        copies = make_copies(store, labelled, copied, COPY_STRENGTH, preset.context) if copied else None
+        features = architecture.open_features(store, options.cache, copies)
+        rows = np.concatenate([trained, validation_rows(store, split)])
+        source = _open_source(store, features, copies, fabric, rows, preset.context)
+        rows_used = (labelled, None if copies is None else copies.of_rows, unlabelled)
         training = cls(options, preset, store, split, source, *rows_used, architecture, encoder, start, fabric)
         return replace(training, options=_resume_rounds(options))
 
@@ -169,7 +180,7 @@ class FineTuning:
     def train(self, options: FinetuneOptions, run: RunFolder, teacher: RunFolder | None) -> None:
         """One training, from the labels and the pseudo-labels of `teacher`."""
         preset = resolve_preset(options, self.encoder.context if self.encoder else None)
-        training = FinetuneTrainingSet(self.labelled, self._label_unlabelled(options, preset, teacher))
+        training = FinetuneTrainingSet(self.labelled, self._label_unlabelled(options, preset, teacher), self.copies)
         torch.manual_seed(options.seed)
         network, published = self.build_network(options)
         task = FinetuneTask(options, preset, network, self.store, self.split, self.source, training)
@@ -284,19 +295,25 @@ def _network_shape(
 
 def _open_source(
     store: SliceStore,
-    architecture: Architecture,
+    features: StoreFeatures | None,
+    copies: AugmentedCopies | None,
     fabric: Fabric,
     rows: npt.NDArray[np.int64],
     context: int,
-    cache: Path | None,
 ) -> SliceSource:
-    """The slices of these rows with labels, and with features where the architecture takes them."""
-    features = architecture.open_features(store, cache)
+    """The slices of these rows with labels, the copies, and the features of all of them, if given."""
+    needed = store.neighbour_rows(context)[rows].ravel()
+    if copies is not None:
+        rows = np.concatenate([rows, copies.of_rows.ravel()])
+        needed = np.concatenate([needed, len(store.slices) + np.arange(len(copies.origins))])
     if features is not None:
         if fabric.is_global_zero:
-            features.fill(store.neighbour_rows(context)[rows])
+            features.fill(needed)
         fabric.barrier()
-    return SliceSource(store, fabric.device, with_labels=True, rows=rows, context=context, features=features)
+    slices = None if copies is None else copies.slices
+    return SliceSource(
+        store, fabric.device, with_labels=True, rows=rows, context=context, features=features, copies=slices
+    )
 
 
 def _resume_rounds(options: FinetuneOptions) -> FinetuneOptions:

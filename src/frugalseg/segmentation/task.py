@@ -36,10 +36,27 @@ class FinetuneTrainingSet:
     Attributes:
         labelled: (N,) rows of the store whose masks may be used.
         unlabelled: the other training slices with their pseudo-labels; None where they are not used.
+        copies: (N, n) rows of changed copies of each labelled slice, in the source; in a step a slice or one of its
+            copies is seen. None without copies.
     """
 
     labelled: npt.NDArray[np.int64]
     unlabelled: UnlabelledSlices | None = None
+    copies: npt.NDArray[np.int64] | None = None
+
+    def choose_copies(self, labelled: Sequence[Tensor], seed: int, epoch: int) -> list[Tensor]:
+        """Batches of labelled rows, each row replaced by itself or one of its copies at random, all equally likely."""
+        if self.copies is None:
+            return list(labelled)
+        versions = np.column_stack([self.labelled, self.copies])
+        order = np.argsort(self.labelled)
+        rng = np.random.default_rng([seed, epoch, 7])
+
+        def choose(rows: Tensor) -> Tensor:
+            place = order[np.searchsorted(self.labelled, rows.numpy(), sorter=order)]
+            return torch.from_numpy(versions[place, rng.integers(versions.shape[1], size=len(rows))])
+
+        return [choose(rows) for rows in labelled]
 
 
 class FinetuneTask(TrainingTask):
@@ -98,7 +115,8 @@ class FinetuneTask(TrainingTask):
     def _labelled_batches(self, epoch: int) -> list[Tensor]:
         share = 0.0 if self.training.unlabelled is None else self.preset.unlabelled_share
         size = max(1, round(self.options.batch_size * (1 - share)))
-        return shuffled_batches(self.training.labelled, size, self.options.seed, epoch)
+        batches = shuffled_batches(self.training.labelled, size, self.options.seed, epoch)
+        return self.training.choose_copies(batches, self.options.seed, epoch)
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[Slices]:
         """Images of each batch with the masks that may be used."""
