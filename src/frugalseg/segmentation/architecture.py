@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 FEATURES_FOLDER = "features"
 """Subfolder of the store for cached features, without --cache."""
+FROZEN_NORM: Norm = "batch"
+"""Default norm on a frozen encoder, whatever a preset prefers: an instance norm removes from a slice's features how
+strong they are on the whole, which says what the slice shows."""
 COPIES = 2
 """Default of --copies for a frozen encoder."""
 
@@ -164,12 +167,8 @@ class DecoderOnFeatures:
         return self.encoder.record
 
     def choose_norm(self, requested: Norm | None, preferred: Norm) -> Norm:
-        """See `Architecture.choose_norm`; every norm is possible.
-
-        By default batch norm, whatever is preferred: an instance norm removes from each slice's features how strong
-        they are on the whole, which says what the slice shows.
-        """
-        return requested or "batch"
+        """See `Architecture.choose_norm`; every norm is possible."""
+        return requested or FROZEN_NORM
 
     def build(self, shape: NetworkShape) -> MaskNetwork:
         """See `Architecture.build`."""
@@ -196,6 +195,11 @@ class DecoderOnFeatures:
         from frugalseg.features.cache import StoreFeatures  # prediction needs neither the store nor pandas
 
         return StoreFeatures(store, self.encoder, cache or store.folder / FEATURES_FOLDER, copies)
+
+
+def choose_norm_of(backbone: str, requested: Norm | None, preferred: Norm) -> Norm:
+    """As `Architecture.choose_norm`, for the name of a backbone; a frozen encoder is not loaded."""
+    return choose_norm(backbone, requested, preferred) if backbone in BACKBONES else requested or FROZEN_NORM
 
 
 def find_architecture(backbone: str, device: torch.device, precision: Precision) -> Architecture:
