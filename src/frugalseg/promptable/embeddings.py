@@ -152,6 +152,10 @@ class EmbeddingCache:
         elif differing := EmbeddingSignature.read(label).difference(signature):
             raise self._mismatch_error(label, f"its {differing} differs")
 
+    def has(self, z: int) -> bool:
+        """Whether there is a file of slice `z`; it may be damaged, which `get` finds out."""
+        return self._path(z).is_file()
+
     def get(self, z: int) -> Embedding | None:
         """The embedding of slice `z`, each tensor (1, …) on the CPU; None where it is not cached.
 

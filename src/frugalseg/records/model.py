@@ -103,6 +103,22 @@ class PromptableModel:
     signature: str
 
 
+@dataclass(frozen=True)
+class InitialModel:
+    """A trained model whose weights a training started from.
+
+    Attributes:
+        model: its run folder.
+        weights_sha256: of its weights.
+        masks: number of slices whose masks it was trained on, and the models that it started from itself; they may be
+            those of the training that started from it.
+    """
+
+    model: str
+    weights_sha256: str
+    masks: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelRecord(Record):
     """Fields of every model.json.
@@ -324,6 +340,9 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
         pseudo_labels_refined_by: the promptable model that refined pseudo-labels, or None.
         calibration: what confidence is computed from → organ → its calibration on the validation patients; empty in
             older files, and without them.
+        frozen_encoder: the frozen image encoder whose features the network takes beside the slices, not saved with
+            it; None where it takes slices alone.
+        initial_model: the trained model whose weights training started from, or None.
     """
 
     KIND: ClassVar[str] = "segmenter"
@@ -333,6 +352,8 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
     annotation: SegmenterAnnotation
     pseudo_labels_refined_by: PromptableModel | None = None
     calibration: dict[ConfidenceSource, dict[str, OrganCalibration]] = field(default_factory=dict)
+    frozen_encoder: PromptableModel | None = None
+    initial_model: InitialModel | None = None
 
     def __post_init__(self) -> None:
         MaskModelRecord.__post_init__(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Protocol
@@ -68,7 +68,7 @@ class UnlabelledSlices:
         unknown = None
         if self.unlearned is not None:
             unknown = (unlabelled[:, None] & self.unlearned).to(labels.device)
-        return Slices(batch.images, labels, weights, unknown=unknown)
+        return replace(batch, labels=labels, weights=weights, unknown=unknown)
 
 
 @torch.inference_mode()
@@ -125,7 +125,7 @@ def find_unlearned(
         batch = source.gather(chunk)
         assert batch.labels is not None
         with autocast(precision, source.device):
-            logits = add_background(model(batch.images)).transpose(0, 1)
+            logits = add_background(model(*batch.inputs)).transpose(0, 1)
         predicted = likeliest(logits[0], logits[1:])
         found[torch.unique(predicted[predicted == batch.labels]).long().cpu()] = True
     return ~found[1:]
@@ -144,7 +144,7 @@ def _predict(
     classes, confidence = [], []
     for chunk in torch.split(rows, SLICES_AT_ONCE):
         with autocast(precision, source.device):
-            logits = model(source.gather(chunk).images)
+            logits = model(*source.gather(chunk).inputs)
         found, margin = likeliest_with_margin(add_background(logits).softmax(dim=1).transpose(0, 1))
         classes.append(found.cpu())
         confidence.append((margin * 255).round().to(torch.uint8).cpu())
