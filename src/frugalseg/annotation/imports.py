@@ -41,7 +41,8 @@ def name_labels(session: Session) -> None:
         names = {**_names_beside(folder), **names}
     if options.demo:
         names = {**names, LABELS["liver"]: "liver"}
-    if not names and not session.labels.all():
+    given = options.labels is not None or options.masks is not None  # their values become labels as they are read
+    if not names and not given and not session.labels.all():
         names = {1: FIRST_LABEL}
     session.labels.ensure(names)
 

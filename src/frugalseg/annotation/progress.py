@@ -8,6 +8,7 @@ from frugalseg.annotation.cases import CaseSummary
 from frugalseg.annotation.messages import Meter, ModelMessage, Suggestion
 from frugalseg.annotation.session import Session
 from frugalseg.annotation.trained import TrainedModel
+from frugalseg.errors import FrugalsegError
 
 
 def measure_effort(session: Session) -> Meter:
@@ -38,9 +39,18 @@ def find_suggestion(session: Session, summaries: Sequence[CaseSummary]) -> Sugge
     if row is not None and any(summary.id == row["case_id"] for summary in readable):
         reason = f"least certain slice: confidence {row['confidence']:.2f}"
         return Suggestion(row["case_id"], row["z"], reason)
-    new = next((summary for summary in readable if summary.state == "new"), None)
-    if new is None:
-        return None
-    depth = session.scans.open(new.id).shape[2] if new.shape is None else new.shape[2]
-    reason = "middle of the first scan without an outline, since nothing is known about the scans yet"
-    return Suggestion(new.id, depth // 2, reason)
+    for summary in readable:
+        if summary.state == "new" and (depth := _find_depth(session, summary)):
+            reason = "middle of the first scan without an outline, since nothing is known about the scans yet"
+            return Suggestion(summary.id, depth // 2, reason)
+    return None
+
+
+def _find_depth(session: Session, summary: CaseSummary) -> int:
+    """Number of slices of a case; 0 where it turns out to be unreadable, which is then noted."""
+    if summary.shape is not None:
+        return summary.shape[2]
+    try:
+        return session.open(summary.id).shape[2]
+    except FrugalsegError:
+        return 0

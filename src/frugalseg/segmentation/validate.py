@@ -96,8 +96,7 @@ class ValidationSet:
         Only volumes that are labelled as a whole count: single slices have no components in 3D.
         """
         organs = list(self.store.targets)
-        whole = self._find_whole_cases()
-        if len(candidates) == 1 or not whole:
+        if len(candidates) == 1 or not (whole := self._find_whole_cases()):
             return dict.fromkeys(organs, candidates[0])
         dice = np.zeros((len(candidates), len(organs)))
         for case in self._iterate_cases("choosing the post-processing", whole):
