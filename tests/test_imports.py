@@ -38,7 +38,7 @@ ALLOWED: dict[str, str] = {
     "evaluation",
     "studies": "options interrupts engine imaging records phantoms dataset models weights masks promptable "
     "pretraining segmentation refinement propagation sam_mix evaluation commands",
-    "annotation": "options interrupts engine imaging records phantoms dataset weights promptable",
+    "annotation": "options interrupts engine imaging records phantoms dataset weights promptable commands",
     "cli": "options interrupts engine commands",
 }
 """Package → what it may import, beside itself and `EVERYWHERE`, from the first step of the data to the last."""

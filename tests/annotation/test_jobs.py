@@ -12,7 +12,8 @@ from frugalseg.annotation.job_runner import _nest
 from frugalseg.annotation.job_table import Job, JobError
 from frugalseg.annotation.job_work import JobContext, JobWork, Step
 from frugalseg.annotation.messages import JobOptions
-from frugalseg.annotation.scan_jobs import PropagateWork, read_reviews
+from frugalseg.annotation.reviews import read_expected_dice, read_reviews
+from frugalseg.annotation.scan_jobs import PropagateWork
 from frugalseg.annotation.slices import Stroke
 from frugalseg.imaging.read import read_labels
 from tests.annotation.session import disc, open_client, open_session, put, read_mask, wait_for
@@ -74,7 +75,7 @@ def wait_until_ended(client, number=1):
 
 def test_a_job_runs_and_its_masks_are_taken_over(client, session, monkeypatch):
     give(monkeypatch, FakeWork("--version"))
-    assert start(client).json()["state"] == "queued"
+    assert start(client).json()["state"] in ("queued", "running")
     job = wait_until_ended(client)
     assert (job["state"], job["progress"], job["message"]) == ("done", 1.0, "drawn")
     assert job["log"][0] == "$ frugalseg --version"
@@ -99,7 +100,7 @@ def test_a_failed_job_can_be_resumed(client, monkeypatch):
     start(client)
     assert "there is no command `nonsense`" in wait_until_ended(client)["message"]
     give(monkeypatch, FakeWork("--version"))
-    assert client.post("/api/jobs/1/resume").json()["state"] == "queued"
+    assert client.post("/api/jobs/1/resume").status_code == 200
     assert wait_until_ended(client)["state"] == "done"
     assert client.post("/api/jobs/1/resume").status_code == 409
 
@@ -219,8 +220,23 @@ def test_reviews_are_the_lowest_confidence_and_all_reasons(tmp_path):
     (tmp_path / "a.slices.csv").write_text(
         "slice,organ,confidence,review\n3,liver,0.9,\n3,spleen,0.4,confidence below 0.7\n4,liver,0.8,\n"
     )
-    assert read_reviews(tmp_path) == {3: (0.4, "confidence below 0.7"), 4: (0.8, "")}
+    assert read_reviews(tmp_path / "a.slices.csv") == {3: (0.4, "confidence below 0.7"), 4: (0.8, "")}
     assert read_reviews(tmp_path / "none") == {}
+    (tmp_path / "b.slices.csv").write_text(
+        "case,slice,organ,confidence,expected_dice\nb,3,liver,,\nb,4,liver,0.7,0.8\n"
+    )
+    assert read_reviews(tmp_path / "b.slices.csv") == {3: (None, ""), 4: (0.7, "")}
+
+
+def test_expected_dice_is_shown_only_where_it_is_promised(tmp_path):
+    table = tmp_path / "confidence.csv"
+    assert read_expected_dice(table) is None
+    table.write_text("case,organ,confidence,expected_dice,lower_bound\na,liver,0.9,0.91,\nb,liver,0.7,0.81,\n")
+    assert read_expected_dice(table) is None  # too few validation patients for a bound
+    table.write_text("case,organ,confidence,expected_dice,lower_bound\na,liver,0.9,0.91,0.8\nb,liver,0.7,0.81,0.6\n")
+    expected = read_expected_dice(table)
+    assert expected is not None
+    assert (expected.estimate, expected.low, expected.high) == (0.86, 0.7, 0.91)
 
 
 def test_nested_progress_counts_as_one():

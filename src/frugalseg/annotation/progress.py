@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from frugalseg.annotation.cases import CaseSummary
 from frugalseg.annotation.messages import Meter, ModelMessage, Suggestion
 from frugalseg.annotation.session import Session
-from frugalseg.annotation.trained import TrainedModel
+from frugalseg.annotation.slices import LABELLED
+from frugalseg.annotation.trained import TrainedModel, recall_expected_dice, recall_suggestions
 from frugalseg.errors import FrugalsegError
 
 
@@ -20,7 +21,7 @@ def measure_effort(session: Session) -> Meter:
     minutes = round(session.slices.seconds() / 60, 2)
     model = TrainedModel.find(session.database)
     message = "train to learn what Dice to expect" if model is None else model.message
-    return Meter(minutes, row["slices"], row["cases"], None, message)
+    return Meter(minutes, row["slices"], row["cases"], recall_expected_dice(session.database), message)
 
 
 def find_model(session: Session) -> ModelMessage | None:
@@ -30,7 +31,12 @@ def find_model(session: Session) -> ModelMessage | None:
 
 
 def find_suggestion(session: Session, summaries: Sequence[CaseSummary]) -> Suggestion | None:
-    """The slice to look at next: the least certain one, otherwise the middle of a scan that was not begun."""
+    """The slice to look at next: of the last `suggest`, otherwise the least certain one, otherwise the middle of a scan
+    that was not begun."""
+    for suggested in recall_suggestions(session.database):
+        known = suggested.case in session.scans.paths
+        if known and session.slices.state(suggested.case, suggested.slice).source not in LABELLED:
+            return suggested
     readable = sorted((s for s in summaries if s.state not in ("unreadable", "reviewed")), key=lambda s: s.rank)
     row = session.database.one(
         "SELECT case_id, z, confidence FROM slices WHERE source IN ('propagated', 'predicted') AND confidence NOT NULL "
