@@ -27,7 +27,7 @@ install: $(VENV)/installed
 # The constraints keep every installation on the tested versions and on one build of PyTorch.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,tracking]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,tracking,annotate]'
 	touch $@
 
 clean:

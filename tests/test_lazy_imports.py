@@ -20,6 +20,7 @@ ALONE = {
     "weights fetch": CORE,
     "weights import": CORE,
     "weights verify": CORE,
+    "annotate": {*CORE, "fastapi", "starlette", "uvicorn"},
     "evaluate": {"torch", "transformers", "SimpleITK", "nibabel", "pydicom", "kornia", "lightning"},
     "sam-mix evaluate": {"torch", "transformers", "SimpleITK", "nibabel", "pydicom", "kornia", "lightning"},
     "predict": CORE - {"torch", "scipy"},

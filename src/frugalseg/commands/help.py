@@ -35,6 +35,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
             "fractions",
             "phantoms",
         ),
+        *("demo", "annotator"),
     ),
     "intensities": ("modality", "window", "percentiles"),
     "output": ("out", "overwrite", "resume", "checkpoint_minutes", "report"),
@@ -59,7 +60,8 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "propagation": ("engine", "min_overlap", "review_below"),
     "metrics": ("tolerance_mm", "slicewise", "bootstrap"),
     "part of the study": ("only",),
-    "device and speed": ("device", "threads", "workers", "jobs", "ray", "precision", "cache"),
+    "server": ("host", "port", "token", "no_browser"),
+    "device and speed": ("device", "threads", "workers", "jobs", "ray", "precision", "cache", "cache_gb"),
     "reproducibility": ("seed",),
 }
 """Heading → options, in the order in which a command's help shows them."""

@@ -89,6 +89,12 @@ COMMANDS = {
         _START,
         "frugalseg demo --images scans --labels masks --target liver=6",
     ),
+    "annotate": Command(
+        options.AnnotateOptions,
+        "frugalseg.annotation.serve",
+        _START,
+        "frugalseg annotate --images scans --target liver=6",
+    ),
     "prepare": Command(
         options.PrepareOptions,
         "frugalseg.dataset.prepare",

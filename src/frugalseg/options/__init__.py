@@ -7,6 +7,7 @@ The docstring under a field is its `--help` text, the annotation is checked, and
 from __future__ import annotations
 
 from frugalseg.options.calibrate import CalibrateOptions
+from frugalseg.options.annotate import AnnotateOptions
 from frugalseg.options.common import (
     Choose,
     Keep,
@@ -42,6 +43,7 @@ from frugalseg.options.weights import (
 __all__ = [
     "CalibrateOptions",
     "Choose",
+    "AnnotateOptions",
     "DemoOptions",
     "EvaluateOptions",
     "FinetuneOptions",
