@@ -6,8 +6,8 @@ The docstring under a field is its `--help` text, the annotation is checked, and
 
 from __future__ import annotations
 
-from frugalseg.options.calibrate import CalibrateOptions
 from frugalseg.options.annotate import AnnotateOptions
+from frugalseg.options.calibrate import CalibrateOptions
 from frugalseg.options.common import (
     Choose,
     Keep,
@@ -41,9 +41,9 @@ from frugalseg.options.weights import (
 )
 
 __all__ = [
+    "AnnotateOptions",
     "CalibrateOptions",
     "Choose",
-    "AnnotateOptions",
     "DemoOptions",
     "EvaluateOptions",
     "FinetuneOptions",
