@@ -100,12 +100,14 @@ class Database:
     def all(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """The rows of a query."""
         with self._lock:
-            return self._connection.execute(query, values).fetchall()
+            try:
+                return self._connection.execute(query, values).fetchall()
+            except sqlite3.ProgrammingError as error:  # closed by the end of the server, while a thread still reads
+                raise RunError(f"{self.path.name} is closed", "start the server again") from error
 
     def one(self, query: str, values: Sequence[Any] = ()) -> Any:
         """The first row of a query, or None."""
-        with self._lock:
-            return self._connection.execute(query, values).fetchone()
+        return next(iter(self.all(query, values)), None)
 
     def close(self) -> None:
         """Write everything into the one file, and close it."""

@@ -11,6 +11,7 @@ import pydicom
 from frugalseg._version import __version__
 from frugalseg.annotation.session import Session
 from frugalseg.engine.files import atomic_write
+from frugalseg.errors import ScanError
 from frugalseg.imaging.dicom_series import list_slices, sort_slices
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 def write_dicom_seg(session: Session, case: str, path: Path) -> None:
     """Write the mask of a case that was read from a DICOM series, with one segment for each label drawn in it."""
-    segmentation = _make_segmentation(session, case)
+    try:
+        segmentation = _make_segmentation(session, case)
+    except (AttributeError, TypeError, ValueError) as error:  # tags that highdicom needs and the series lacks
+        raise ScanError(f"{case} cannot become DICOM SEG ({error})", "export NIfTI instead") from error
     with atomic_write(path) as file:
         segmentation.save_as(file)
 

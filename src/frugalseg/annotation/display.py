@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +21,8 @@ Mask = npt.NDArray[np.uint8]
 """One slice of a mask, (rows, columns) label values."""
 
 _INT16 = np.iinfo(np.int16)
+MOST_IN_MEMORY = 1 << 28
+"""Largest mask in bytes that is put together in memory."""
 _WINDOWS = {
     "abdomen": (-160.0, 240.0),
     "lung": (-1350.0, 150.0),
@@ -113,7 +117,7 @@ class Display:
 
     def mask_volume(self, slices: Iterable[tuple[int, Mask]]) -> Volume:
         """A mask in the grid of the file, of the slices that are given; 0 elsewhere."""
-        stack = np.zeros(self._slices.shape, np.uint8)
+        stack = _allocate(self._slices.shape)
         for z, mask in slices:
             stack[z] = mask
         return self.volume.with_array(self.way.undo(axial_slices(stack)))
@@ -141,6 +145,15 @@ class Display:
         slope, inter = (self.scale.slope, self.scale.intercept) if scaled else (1.0, 0.0)
         header["scl_slope"], header["scl_inter"] = slope, inter
         return bytes(header.binaryblock) + bytes(4)
+
+
+def _allocate(shape: tuple[int, ...]) -> Mask:
+    """Zeros in memory, or in a temporary file where there are many: the mask of a scan of 4 GB has 2 GB."""
+    if math.prod(shape) <= MOST_IN_MEMORY:
+        return np.zeros(shape, np.uint8)
+    with tempfile.TemporaryFile() as file:
+        file.truncate(math.prod(shape))
+        return np.memmap(file, np.uint8, "r+", shape=shape)
 
 
 def _list_windows(sample: Array, kind: str | None, limits: tuple[float, float]) -> Iterator[Window]:

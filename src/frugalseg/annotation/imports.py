@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from frugalseg.annotation.labels import MOST_LABELS
@@ -41,7 +44,8 @@ def name_labels(session: Session) -> None:
         names = {**_names_beside(folder), **names}
     if options.demo:
         names = {**names, LABELS["liver"]: "liver"}
-    if not names and not session.labels.all():
+    given = options.labels is not None or options.masks is not None  # their values become labels as they are read
+    if not names and not given and not session.labels.all():
         names = {1: FIRST_LABEL}
     session.labels.ensure(names)
 
@@ -51,10 +55,29 @@ def _names_beside(folder: Path | None) -> dict[int, str]:
     if folder is None or not folder.is_dir():
         return {}
     annotated, predicted = AnnotationsRecord.read_beside(folder), PredictionRecord.read_beside(folder)
-    names = {value: name for name, value in annotated.labels.items()} if annotated else {}
+    names = _read_nnunet_names(folder) if annotated is None else {v: name for name, v in annotated.labels.items()}
     if predicted is not None:
         names |= {values[0]: name for name, values in predicted.targets.items() if values[0] <= MOST_LABELS}
     return names
+
+
+def _read_nnunet_names(folder: Path) -> dict[int, str]:
+    """Value → name, of the dataset.json of an nnU-Net raw data set; empty where there is none in a known form."""
+    path = next((p / "dataset.json" for p in (folder, folder.parent) if (p / "dataset.json").is_file()), None)
+    if path is None:
+        return {}
+    try:
+        found = msgspec.convert(json.loads(path.read_text(encoding="utf-8")), NnUnetDataset)
+    except (OSError, ValueError, msgspec.ValidationError):  # regions, or no file of nnU-Net: the values have no names
+        return {}
+    return {value: name for name, value in found.labels.items() if 0 < value <= MOST_LABELS}
+
+
+@dataclass(frozen=True)
+class NnUnetDataset:
+    """What is read of nnU-Net's dataset.json: name → label value."""
+
+    labels: dict[str, int]
 
 
 class MaskImport:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
 import numpy as np
 
 from frugalseg.annotation.job_table import Job, JobError
 from frugalseg.annotation.job_work import JobContext, JobWork, Step, find_single_mask, keep_input, require_case
 from frugalseg.annotation.messages import JobOptions
+from frugalseg.annotation.reviews import read_reviews
 from frugalseg.annotation.slices import LABELLED, Stroke
 from frugalseg.text import pluralize
 
@@ -47,7 +45,7 @@ class PropagateWork(JobWork):
         """See `JobWork`."""
         case = require_case(job.case)
         mask = find_single_mask(job.folder / "masks")
-        reviews = read_reviews(mask.parent)
+        reviews = read_reviews(next(iter(mask.parent.glob("*.slices.csv")), None))
 
         def make_stroke(z: int, plane: np.ndarray) -> Stroke:
             confidence, review = reviews.get(z, (None, ""))
@@ -88,20 +86,3 @@ class RefineWork(JobWork):
         mask = find_single_mask(job.folder / "masks")
         changed = context.take_over(case, mask, make_stroke, ("propagated", "predicted"))
         return f"refined {pluralize(len(changed), 'slice')}"
-
-
-def read_reviews(folder: Path) -> dict[int, tuple[float | None, str]]:
-    """Slice → lowest confidence over its organs, and why it should be reviewed, of the one <case>.slices.csv."""
-    path = next(iter(folder.glob("*.slices.csv")), None)
-    if path is None:
-        return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    found: dict[int, tuple[float | None, str]] = {}
-    for row in rows:
-        confidence, _ = found.get(int(row["slice"]), (None, ""))
-        here = float(row["confidence"])
-        lowest = here if confidence is None else min(confidence, here)
-        reasons = [other["review"] for other in rows if other["slice"] == row["slice"] and other["review"]]
-        found[int(row["slice"])] = (lowest, "; ".join(dict.fromkeys(reasons)))
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from frugalseg.annotation.prompts import Prompter
 from frugalseg.annotation.saving import Saver
 from frugalseg.annotation.scans import Scans
 from frugalseg.annotation.slices import SliceTable
-from frugalseg.errors import ScanError
+from frugalseg.errors import FrugalsegError, ScanError
 from frugalseg.options import AnnotateOptions
 
 PRESENT_S = 90.0
@@ -66,6 +67,7 @@ class Session:
         self.runner = JobRunner(self.jobs, self.context, self.job_changed)
         self._seen: dict[tuple[str, str], float] = {}
         self._seen_lock = threading.Lock()
+        self._next: str | None = None
         self.cases.ensure(paths)
 
     def start(self) -> None:
@@ -98,6 +100,21 @@ class Session:
             raise
         self.cases.opened(case, display)
         return display
+
+    def prefetch(self, after: str) -> None:
+        """Unpack the scan that a person is likely to open next, in the background: the next one of the list."""
+        waiting, self._next = self._next, after
+        if waiting is None:
+            threading.Thread(target=self._open_next, name="prefetch", daemon=True).start()
+
+    def _open_next(self) -> None:
+        after, self._next = self._next, None
+        order = sorted(self.cases.summaries(self.scans.paths), key=lambda summary: summary.rank)
+        names = [summary.id for summary in order if summary.state != "unreadable"]
+        following = names[names.index(after) + 1 :][:1] if after in names else names[:1]
+        with suppress(FrugalsegError):  # opening it later says what is wrong
+            for case in following:
+                self.open(case)
 
     def present(self, case: str, client: str) -> None:
         """Note that a tab has a case on screen."""

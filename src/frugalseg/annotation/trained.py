@@ -1,14 +1,17 @@
-"""The model of the last training, as the database remembers it."""
+"""What the database remembers of the last training, prediction and suggestion."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from frugalseg.annotation.database import Database
+from frugalseg.annotation.messages import ExpectedDice, Suggestion
 
-_FACT = "model"
+_FACT, _EXPECTED, _SUGGESTED = "model", "expected dice", "suggestions"
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,44 @@ class TrainedModel:
     @classmethod
     def find(cls, database: Database) -> TrainedModel | None:
         """The last one, or None."""
-        row = database.one("SELECT value FROM facts WHERE name = ?", [_FACT])
-        return None if row is None else cls(**json.loads(row["value"]))
+        known = _recall(database, _FACT)
+        return None if known is None else cls(**known)
 
     def remember(self, database: Database) -> None:
         """Make it the last one."""
-        with database.transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", [_FACT, json.dumps(asdict(self))])
+        _remember(database, _FACT, asdict(self))
 
     def path(self, out: Path) -> Path:
         """Its run folder."""
         return out / self.folder
+
+
+def remember_expected_dice(database: Database, expected: ExpectedDice | None) -> None:
+    """Keep what Dice the last predictions are expected to have."""
+    _remember(database, _EXPECTED, None if expected is None else asdict(expected))
+
+
+def recall_expected_dice(database: Database) -> ExpectedDice | None:
+    """What Dice the last predictions are expected to have; None where nothing is promised."""
+    known = _recall(database, _EXPECTED)
+    return None if known is None else ExpectedDice(**known)
+
+
+def remember_suggestions(database: Database, suggestions: Iterable[Suggestion]) -> None:
+    """Keep the slices that the last `suggest` names, most useful first."""
+    _remember(database, _SUGGESTED, [asdict(suggestion) for suggestion in suggestions])
+
+
+def recall_suggestions(database: Database) -> list[Suggestion]:
+    """The slices that the last `suggest` names."""
+    return [Suggestion(**known) for known in _recall(database, _SUGGESTED) or []]
+
+
+def _remember(database: Database, name: str, value: object) -> None:
+    with database.transaction() as connection:
+        connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", [name, json.dumps(value)])
+
+
+def _recall(database: Database, name: str) -> Any:
+    row = database.one("SELECT value FROM facts WHERE name = ?", [name])
+    return None if row is None else json.loads(row["value"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,8 +13,9 @@ import numpy as np
 from frugalseg.annotation.job_table import Job, JobError
 from frugalseg.annotation.job_work import JobContext, JobWork, Step
 from frugalseg.annotation.messages import JobOptions, TrainingMessage
+from frugalseg.annotation.reviews import Review, read_expected_dice, read_reviews
 from frugalseg.annotation.slices import LABELLED, Stroke
-from frugalseg.annotation.trained import TrainedModel
+from frugalseg.annotation.trained import TrainedModel, remember_expected_dice
 from frugalseg.engine.files import MODEL_FILE
 from frugalseg.records.annotations import ANNOTATIONS_FILE
 from frugalseg.records.model import SegmenterRecord
@@ -91,8 +92,8 @@ class TrainWork(JobWork):
         """See `JobWork`."""
         plan = plan_training(context)
         labels, images = job.folder / "labels", job.folder / "images"
-        if not (labels / ANNOTATIONS_FILE).is_file():
-            _write_labels(context, plan.cases, labels, images)
+        write_labels(context, plan.cases, labels)
+        _link_scans(context, plan.cases, images)
         store, model = job.folder / "store", job.folder / "model"
         prepare = ["prepare", "--images", str(images), "--labels", str(labels), "--out", str(store), "--skip-broken"]
         prepare += ["--size", str(job.options.size or SIZE), "--fractions", "0.15", "0"]
@@ -146,13 +147,20 @@ def _find_model(context: JobContext) -> Path:
     return model.path(context.place.out)
 
 
-def _write_labels(context: JobContext, cases: Iterable[str], labels: Path, images: Path) -> None:
-    """The masks of the slices with a label, links to their scans, and last the record of these slices."""
-    images.mkdir(parents=True, exist_ok=True)
+def write_labels(context: JobContext, cases: Iterable[str], folder: Path) -> None:
+    """Write the masks of the slices with a label, and last the record of these slices; once for each job."""
+    if (folder / ANNOTATIONS_FILE).is_file():
+        return
     for case in cases:
-        context.write_masks(case, labels, LABELLED)
-        _link_scan(case, context.scans.path(case), images)
-    context.saver.make_record(LABELLED, cases).write(labels / ANNOTATIONS_FILE)
+        context.write_masks(case, folder, LABELLED)
+    context.saver.make_record(LABELLED, cases).write(folder / ANNOTATIONS_FILE)
+
+
+def _link_scans(context: JobContext, cases: Iterable[str], folder: Path) -> None:
+    """Links to the scans of some cases: a training needs no others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for case in cases:
+        _link_scan(case, context.scans.path(case), folder)
 
 
 def _link_scan(case: str, path: Path, folder: Path) -> None:
@@ -194,17 +202,29 @@ def _collect_predictions(context: JobContext, job: Job) -> str:
             raise JobError("no scan could be predicted", next(iter(record.failed.values())))
         return "every scan is reviewed"
 
-    def make_stroke(z: int, plane: np.ndarray) -> Stroke:
-        return Stroke(plane, "predict", f"job {job.id}", "", 0.0, "predicted")
-
+    masks = job.folder / "masks"
     for case, name in record.masks.items():
         if case in context.scans.paths:
-            context.take_over(case, job.folder / "masks" / name, make_stroke, (None, "predicted"))
+            reviews = read_reviews(masks / f"{case}.slices.csv")
+            context.take_over(case, masks / name, _StrokeMaker(job.id, reviews), (None, "predicted"))
+    remember_expected_dice(context.slices.database, read_expected_dice(masks / "confidence.csv"))
     for case, why in record.failed.items():
         context.cases.noticed(case, why)
     message = f"predicted {pluralize(len(record.masks), 'scan')}"
-    shutil.rmtree(job.folder / "masks", ignore_errors=True)  # the database has them now
+    shutil.rmtree(masks, ignore_errors=True)  # the database has them now
     return f"{message}; not {name_some(record.failed)}" if record.failed else message
+
+
+@dataclass(frozen=True)
+class _StrokeMaker:
+    """Makes the change of a slice from its predicted mask."""
+
+    job: int
+    reviews: Mapping[int, Review]
+
+    def __call__(self, z: int, plane: np.ndarray) -> Stroke:
+        confidence, review = self.reviews.get(z, (None, ""))
+        return Stroke(plane, "predict", f"job {self.job}", "", 0.0, "predicted", confidence, review)
 
 
 def _describe_validation(record: SegmenterRecord) -> str:

@@ -63,7 +63,9 @@ def make_router(session: Session) -> APIRouter:
     @router.get("/api/cases/{case}")
     def read_case(case: str, client: Client = "") -> CaseMessage:
         """Grid, windows, and the state of each slice; opens the scan."""
-        return describe(case, client)
+        message = describe(case, client)
+        session.prefetch(case)
+        return message
 
     @router.get("/api/cases/{case}/slices/{z}/image", response_class=Response)
     def read_picture(case: str, z: int, request: Request) -> Response:
