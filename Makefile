@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install bench clean
+.PHONY: demo test lint install bench web web-test clean
 
 demo: install
 	$(BIN)/frugalseg demo --overwrite
@@ -21,6 +21,17 @@ lint: install
 # ARGS: see `benchmarks/bench.py --help`, for example make bench ARGS="--only training --rounds 1"
 bench: install
 	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+# The page of `frugalseg annotate`, built into the package. Needs Node 20 or newer; a wheel carries the built page, so its users do not.
+web: web/node_modules
+	cd web && npm run --silent build
+
+web-test: web/node_modules
+	cd web && npm run --silent check && npm test --silent
+
+web/node_modules: web/package.json web/package-lock.json
+	cd web && npm ci --silent
+	touch $@
 
 install: $(VENV)/installed
 

@@ -32,7 +32,9 @@ from frugalseg.dataset.modality import (
     resolve_intensity,
     to_intensity_scale,
 )
+from frugalseg.dataset.size_proposal import propose_size
 from frugalseg.dataset.small_organs import find_small_organs, median_areas_mm2
+from frugalseg.dataset.source import free_memory
 from frugalseg.dataset.splits import draw_split, parse_patient, read_split
 from frugalseg.dataset.stamp import Stamps, stamp_scan
 from frugalseg.dataset.store import (
@@ -46,6 +48,7 @@ from frugalseg.dataset.store import (
 from frugalseg.dataset.store_lock import is_occupied, lock_store
 from frugalseg.dataset.superpixels import prepare_superpixels
 from frugalseg.dataset.targets import Targets, check_values_present, parse_targets, to_classes
+from frugalseg.engine.device import find_device
 from frugalseg.engine.files import atomic_write, check_out, sha256, write_joined
 from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.engine.progress import say
@@ -341,6 +344,7 @@ def prepare_scan(job: ScanJob) -> ScanEntry:
         values=() if labels is None else tuple(int(v) for v in np.unique(labels.array)),
         present=tuple(tuple(map(bool, counts)) for counts in voxels),
         areas_mm2=median_areas_mm2(voxels, upright.spacing[0] * upright.spacing[1]),
+        own_size=square.own_size,
         labelled_slices=UNSET if job.labelled is None else job.labelled,
         digests=Digests(**{array: _hash_part(job, array, len(stack)) for array in ARRAYS}),
     )
@@ -408,8 +412,11 @@ def _print_summary(store: SliceStore) -> None:
     for name in store.targets:
         holding = store.slices[store.slices["labelled"]].groupby("case")[presence_column(name)].any()
         say(f"  {name}: in {int(holding.sum())} of {labelled} labelled scans")
-    for small in find_small_organs(store.record):
+    small_organs = find_small_organs(store.record)
+    for small in small_organs:
         warnings.warn(small.describe(store.size), stacklevel=3)
+    if not small_organs and (proposal := propose_size(store.record, free_memory(find_device("auto")))):
+        say(f"  {proposal.describe()}")
     if store.targets:
         _print_split(store, split)
 

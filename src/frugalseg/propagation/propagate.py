@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from frugalseg._version import __version__
+from frugalseg.confidence.table import write_scan_confidences
 from frugalseg.dataset.annotated import find_labelled_slices
 from frugalseg.dataset.modality import resolve_intensity, to_intensity_scale
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
@@ -53,7 +54,15 @@ from frugalseg.propagation.passes import (
     fuse_states,
     plan_passes,
 )
-from frugalseg.propagation.review import ANNOTATED, PROPAGATED, ReviewRow, review_slice, slices_to_review, write_rows
+from frugalseg.propagation.review import (
+    ANNOTATED,
+    PROPAGATED,
+    ReviewRow,
+    assess_organs,
+    review_slice,
+    slices_to_review,
+    write_rows,
+)
 from frugalseg.records.annotations import AnnotationsRecord
 from frugalseg.records.predictions import CaseRecord, InputMask, PredictionRecord, Propagation
 from frugalseg.records.signatures import SlicesSignature
@@ -113,11 +122,17 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         _announce(case, task, rows)
         mask = volume.with_array(scan.unstack(to_values(classes, task.organs)))
         annotated = tuple(task.annotated)
-        return mask, CaseRecord(annotated=annotated, given=source, propagation=_make_scan_record(task, rows))
+        return mask, CaseRecord(
+            annotated=annotated,
+            given=source,
+            confidence=assess_organs(rows),
+            propagation=_make_scan_record(task, rows),
+        )
 
     try:
         return folder.fill(work, describe_device(device))
     finally:
+        write_scan_confidences(options.out, folder.record.confidence)
         for case in folder.record.masks:  # only now: until its mask is written, a scan is resumed from these
             shutil.rmtree(_partial_folder(options, case), ignore_errors=True)
 

@@ -56,6 +56,7 @@ class ScanEntry(Record):
         present: for each slice and organ, whether the slice shows the organ.
         areas_mm2: for each organ, the median area over the slices that show it, in its mask before resizing; 0 where
             no slice does.
+        own_size: the size at which its slices keep their own resolution, pixels.
         labelled_slices: the slices whose mask is a label, if annotations.json lists them; otherwise all are.
         digests: digests of its slices.
 
@@ -82,6 +83,7 @@ class ScanEntry(Record):
     values: tuple[int, ...]
     present: tuple[tuple[bool, ...], ...]
     areas_mm2: tuple[int | float, ...] | UnsetType = UNSET
+    own_size: int | UnsetType = UNSET
     labelled_slices: tuple[int, ...] | UnsetType = UNSET
     digests: Digests | UnsetType = UNSET
 

@@ -68,7 +68,7 @@ class ValidationSet:
             batch = self.source.gather(rows)
             assert batch.labels is not None
             with autocast(self.precision, self.source.device):
-                logits = model(batch.images).float().transpose(0, 1)
+                logits = model(*batch.inputs).float().transpose(0, 1)
             predicted.append(likeliest(torch.zeros_like(logits[0]), logits).cpu().numpy())
             reference.append(batch.labels.cpu().numpy())
         return np.concatenate(predicted), np.concatenate(reference)
