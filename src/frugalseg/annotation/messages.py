@@ -200,6 +200,7 @@ class TrainingMessage:
     message: str
     size: int
     steps: int
+    backbone: str
     targets: list[str]
     slices: int
     cases: int
