@@ -75,8 +75,12 @@ export class App {
     const wanted = placeOf(location.hash);
     const list = view.cases.value.filter((entry) => entry.state !== "unreadable");
     const suggested = view.project.value?.suggestion?.case;
-    const first = list.find((entry) => entry.id === wanted?.id) ?? list.find((entry) => entry.id === suggested) ?? list[0];
-    if (first !== undefined) await this.workspace.open(first.id, first.id === wanted?.id ? wanted.slice : null);
+    const preferred = (id: string): number => (id === wanted?.id ? 0 : id === suggested ? 1 : 2);
+    // A scan that cannot be read is told, and the next one opened.
+    for (const { id } of list.sort((a, b) => preferred(a.id) - preferred(b.id))) {
+      await this.workspace.open(id, id === wanted?.id ? wanted.slice : null);
+      if (view.detail.value !== null) return;
+    }
   }
 
   private async send(stroke: Parameters<Api["save"]>[0]): Promise<number> {
