@@ -3,6 +3,8 @@ import type { CaseState, ExportFormat, JobKind, JobState, Source } from "./api/t
 import type { ToolName } from "./tools/tool";
 
 const plural = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`;
+/** Whole numbers for HU, three digits for scans whose values are small. */
+const amount = (value: number): string => String(Math.abs(value) >= 100 ? Math.round(value) : Number(value.toPrecision(3)));
 const percent = (share: number): string => `${Math.round(share * 100)}%`;
 
 export const text = {
@@ -15,6 +17,7 @@ export const text = {
   shortcut: (label: string, key: string) => `${label} (${key})`,
   plural,
   percent,
+  amount,
 
   serverGone: "The server does not answer",
   reconnecting: "The server does not answer. You can go on drawing: strokes are kept in this browser and saved as soon as it is back.",
@@ -82,7 +85,6 @@ export const text = {
     inferior: "Inferior",
     superior: "Superior",
     legend: { review: "To review", current: "On screen" },
-    intensity: (value: number) => `${Math.round(value)}`,
     noImage: "This slice cannot be shown",
     nothing: "None of these scans can be read; the list says why.",
   },

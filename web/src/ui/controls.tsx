@@ -1,4 +1,5 @@
 import type { ComponentChildren } from "preact";
+import { text } from "../strings";
 import { Icon, type IconName } from "./icons";
 
 interface ButtonProps {
@@ -102,7 +103,7 @@ export function NumberField({ label, value, onChange }: { label: string; value: 
   return (
     <label class="number">
       <span>{label}</span>
-      <input type="number" value={Math.round(value)} step={1} onChange={(event) => changed(event.currentTarget)} />
+      <input type="number" value={text.amount(value)} step="any" onChange={(event) => changed(event.currentTarget)} />
     </label>
   );
 }
