@@ -110,7 +110,7 @@ class FineTuning:
         backbone = encoder.backbone if encoder else options.backbone
         architecture = find_architecture(backbone, fabric.device, options.precision)
         start = WarmStart.open(options, store, split, architecture)
-        preset = resolve_preset(options, encoder.context if encoder else None)
+        preset = _choose_preset(options, encoder, architecture)
         usable = store.slices[store.is_middle(options.middle_fraction)]
         labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
         LabelDraw(store, usable, split.train, budget, options.label_draw, labelled).check_organs()
@@ -122,7 +122,7 @@ class FineTuning:
                 "unlabelled to learn from; training with --preset robust"
             )
             options = replace(options, preset="robust", rounds=None, refine=None)
-            preset = resolve_preset(options, encoder.context if encoder else None)
+            preset = _choose_preset(options, encoder, architecture)
         elif preset.semi != "none" and len(unlabelled) == 0:
             warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
         trained = labelled if preset.semi == "none" else others
@@ -179,7 +179,7 @@ class FineTuning:
 
     def train(self, options: FinetuneOptions, run: RunFolder, teacher: RunFolder | None) -> None:
         """One training, from the labels and the pseudo-labels of `teacher`."""
-        preset = resolve_preset(options, self.encoder.context if self.encoder else None)
+        preset = _choose_preset(options, self.encoder, self.architecture)
         training = FinetuneTrainingSet(self.labelled, self._label_unlabelled(options, preset, teacher), self.copies)
         torch.manual_seed(options.seed)
         network, published = self.build_network(options)
@@ -284,6 +284,10 @@ class FineTuning:
             ),
             scans=scans if self.start is None else self.start.add_roles(scans),
         )
+
+
+def _choose_preset(options: FinetuneOptions, encoder: EncoderRecord | None, architecture: Architecture) -> Preset:
+    return architecture.adapt(resolve_preset(options, encoder.context if encoder else None))
 
 
 def _network_shape(
