@@ -20,6 +20,7 @@ from frugalseg.commands.table import COMMANDS, function_name
 from frugalseg.engine.threads import wait_passively
 
 if TYPE_CHECKING:
+    from frugalseg.commands.calibrate import calibrate
     from frugalseg.commands.demo import demo
     from frugalseg.commands.finetune import finetune
     from frugalseg.commands.predict import predict
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
     from frugalseg.sam_mix.train import sam_mix_train
     from frugalseg.studies.run import report, study
     from frugalseg.studies.status import study_status
+    from frugalseg.suggestion.suggest import suggest
     from frugalseg.weights.commands import weights_fetch, weights_import, weights_list, weights_verify
 
 __all__ = [
     "__version__",
+    "calibrate",
     "demo",
     "evaluate",
     "finetune",
@@ -53,6 +56,7 @@ __all__ = [
     "sam_mix_train",
     "study",
     "study_status",
+    "suggest",
     "weights_fetch",
     "weights_import",
     "weights_list",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import Norm, Semi, TrainingOptions, check_positive
+from frugalseg.options.common import Choose, Norm, Semi, TrainingOptions, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,11 @@ class FinetuneOptions(TrainingOptions):
     """Allow an encoder whose pre-training included validation or test scans; recorded in model.json."""
     budget: str = "100%"
     """Label budget: how many labels of the training patients to use: "5%", "3 scans" or "50 slices"."""
+    choose: Choose = "random"
+    """Which slices a budget of slices takes. random: random ones that show a target. random-all: random ones of all.
+    middle: from the middle of the target outwards. interval: at even intervals of the target. suggest: those that
+    `frugalseg suggest` names without a model, or the nearest that show a target. All but suggest take the patients in
+    turn."""
     label_draw: int = 0
     """Number of the random draw that selects the labels; within a draw, larger budgets contain smaller ones."""
     batch_size: int = 10

@@ -13,7 +13,8 @@ from typing import ClassVar, Literal, TypeVar
 from frugalseg.engine.files import MODEL_FILE
 from frugalseg.errors import RunError
 from frugalseg.imaging.intensity import IntensityScale
-from frugalseg.options import Keep, Norm
+from frugalseg.options import Choose, Keep, Norm
+from frugalseg.records.confidence import ConfidenceSource, OrganCalibration
 from frugalseg.records.record import Content, Record
 
 M = TypeVar("M", bound="ModelRecord")
@@ -258,11 +259,13 @@ class SegmenterAnnotation(AnnotationUse):
     """Annotation behind a fine-tuned model.
 
     Attributes:
+        choose: how a budget of slices was chosen (`finetune --choose`).
         unlabelled_slices: slices used without their masks.
         unlabelled_scans: their scans.
         pretraining: human labels that its encoder used, or None.
     """
 
+    choose: Choose = "random"
     unlabelled_slices: int = 0
     unlabelled_scans: int = 0
     pretraining: EncoderAnnotation | None = None
@@ -335,6 +338,8 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
     Attributes:
         annotation: masks and other labels used.
         pseudo_labels_refined_by: the promptable model that refined pseudo-labels, or None.
+        calibration: what confidence is computed from → organ → its calibration on the validation patients; empty in
+            older files, and without them.
         frozen_encoder: the frozen image encoder whose features the network takes beside the slices, not saved with
             it; None where it takes slices alone.
         initial_model: the trained model whose weights training started from, or None.
@@ -346,6 +351,7 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
     kind: Literal["segmenter"] = "segmenter"
     annotation: SegmenterAnnotation
     pseudo_labels_refined_by: PromptableModel | None = None
+    calibration: dict[ConfidenceSource, dict[str, OrganCalibration]] = field(default_factory=dict)
     frozen_encoder: PromptableModel | None = None
     initial_model: InitialModel | None = None
 

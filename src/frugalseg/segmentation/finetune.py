@@ -18,6 +18,7 @@ from frugalseg._version import __version__
 from frugalseg.dataset.augment import Strength
 from frugalseg.dataset.budget import Budget, draw_labels
 from frugalseg.dataset.copies import AugmentedCopies, make_copies
+from frugalseg.dataset.slice_choice import find_rule
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
@@ -34,6 +35,7 @@ from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
 from frugalseg.segmentation.architecture import Architecture, NetworkShape, find_architecture
+from frugalseg.segmentation.calibrate import calibrate_model
 from frugalseg.segmentation.label_checks import LabelDraw
 from frugalseg.segmentation.labels import (
     frequency_logits,
@@ -112,8 +114,9 @@ class FineTuning:
         start = WarmStart.open(options, store, split, architecture)
         preset = _choose_preset(options, encoder, architecture)
         usable = store.slices[store.is_middle(options.middle_fraction)]
-        labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
-        LabelDraw(store, usable, split.train, budget, options.label_draw, labelled).check_organs()
+        rule = find_rule(options.choose, budget.unit, store)
+        labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns, rule)
+        LabelDraw(store, usable, split.train, budget, options.label_draw, labelled, rule).check_organs()
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
         unlabelled = np.setdiff1d(others, labelled)
         if options.preset == "best" and options.semi is None and len(unlabelled) == 0:
@@ -275,9 +278,11 @@ class FineTuning:
             step=best.step,
             validation_dice=best.score,
             validation_dice_of_organs=dice,
+            calibration=calibrate_model(task.validation, task.evaluated_model, keep, self.refiner),
             pseudo_labels_refined_by=self.refiner.record if self.refiner and semi else None,
             annotation=SegmenterAnnotation(
                 **asdict(make_annotation_use(options, self.store, self.labelled, task.validation.cases)),
+                choose=options.choose,
                 unlabelled_slices=len(self.unlabelled) if semi else 0,
                 unlabelled_scans=len(unseen),
                 pretraining=self.encoder.annotation if self.encoder else None,

@@ -153,4 +153,5 @@ def _describe_training(pretrain: Values | None, source: str, finetune: Values, t
         start = f"from the published weights {options.weights.name}"
     semi = "" if options.semi in (None, "none") else f", unlabelled slices used by {options.semi}"
     semi += "" if options.refine is None else f", pseudo-labels refined by {options.refine}"
-    return f"{start}; fine-tuned with the {options.preset} preset{semi}"
+    chosen = "" if options.choose == "random" else f", on slices chosen by {options.choose}"
+    return f"{start}; fine-tuned with the {options.preset} preset{chosen}{semi}"
