@@ -44,7 +44,7 @@ def calibrate(options: CalibrateOptions) -> SegmenterRecord:
     validation = _open_scans(options, record, store, device)
     patients = {str(store.slices.at[int(rows[0]), "patient"]) for rows in validation.cases.values()}
     say(f"calibrating on {pluralize(len(validation.cases), 'scan')} of {pluralize(len(patients), 'patient')}")
-    network = load_segmenter(options.model, record, device)
+    network = load_segmenter(options.model, record, device, options.precision)
     keep = {organ: record.keep[organ] for organ in record.targets}
     found = calibrate_model(validation, network, keep, refiner)
     record = replace(record, calibration={**record.calibration, **found})

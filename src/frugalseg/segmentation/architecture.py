@@ -31,7 +31,7 @@ FROZEN_NORM: Norm = "batch"
 strong they are on the whole, which says what the slice shows."""
 STEPS = 300
 """Steps of a decoder on a frozen encoder, for presets with a number of steps."""
-COPIES = 2
+COPIES = 0
 """Default of --copies for a frozen encoder."""
 
 
@@ -182,7 +182,8 @@ class DecoderOnFeatures:
 
     def adapt(self, preset: Preset) -> Preset:
         """See `Architecture.adapt`; a light decoder has learned what it can after few steps."""
-        return preset if preset.steps is None else replace(preset, steps=STEPS)
+        augment = "features" if preset.augment == "robust" else preset.augment
+        return replace(preset, augment=augment, steps=preset.steps and STEPS)
 
     def build(self, shape: NetworkShape) -> MaskNetwork:
         """See `Architecture.build`."""

@@ -84,7 +84,7 @@ class AskedModel:
         The expected Dice of a mask M under pixel probabilities p is about 2 Σ_M p / (Σ p + |M|).
         """
         device = find_device(options.device)
-        network = load_segmenter(self.run, self.record, device)
+        network = load_segmenter(self.run, self.record, device, options.precision)
         source = SliceSource(store, device, with_labels=False, rows=rows, context=self.record.context)
         parts: list[tuple[npt.NDArray[Any], ...]] = []
         with torch.inference_mode(), progress("asking the model", len(rows), "slices") as bar:
