@@ -63,7 +63,7 @@ def person(browser: Browser, server: Server) -> Iterator[Person]:
     person = Person(page, server.address)
     person.open()
     yield person
-    page.context.close()
+    person.leave()
 
 
 def slice_of(path: Path, z: int) -> np.ndarray:
@@ -180,7 +180,7 @@ def large(browser: Browser, tmp_path: Path) -> Iterator[Server]:
 
     volume = read_volume(EXAMPLE / "dicom_ct")
     (tmp_path / "images").mkdir()
-    voxels = np.concatenate([volume.data] * 10, axis=2).astype(np.int16)
+    voxels = np.concatenate([volume.array] * 10, axis=2).astype(np.int16)
     for name in ("first", "second"):
         nib.save(nib.Nifti1Image(voxels, volume.affine), tmp_path / "images" / f"{name}.nii.gz")
     out = ["--images", str(tmp_path / "images"), "--target", "liver=1", "--out", str(tmp_path / "out")]
@@ -215,4 +215,4 @@ def test_speed_on_large_scans(browser: Browser, large: Server, capsys: pytest.Ca
             found = person.durations(what)
             print(f"  {what:14}{median(found):8.1f}{max(found):8.1f}  ({len(found)})")
     assert len(person.durations("save")) == 5
-    page.context.close()
+    person.leave()
