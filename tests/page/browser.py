@@ -160,7 +160,8 @@ class Person:
 
     def leave(self) -> None:
         """Close the tab, whatever is on its way."""
-        self.page.unroute_all(behavior="ignoreErrors")
+        if not self.page.is_closed():
+            self.page.unroute_all(behavior="ignoreErrors")
         self.page.context.close()
 
     @property
