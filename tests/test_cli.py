@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -12,8 +13,8 @@ import yaml
 
 import frugalseg
 from frugalseg import cli
-from frugalseg.commands.help import OPTION_GROUPS, remove_none
-from frugalseg.commands.table import COMMANDS, function_name
+from frugalseg.commands.help import OPTION_GROUPS, read_option_texts, remove_none
+from frugalseg.commands.table import COMMANDS, function_name, to_flag
 from frugalseg.engine.run import to_plain_options
 from frugalseg.errors import OptionError
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PrepareOptions
@@ -42,10 +43,10 @@ def test_help_shows_every_option_its_choices_its_default_and_an_example(name, ca
     text = " ".join(capsys.readouterr().out.split())
     command = COMMANDS[name]
     for field in fields(command.options):
-        assert f"--{field.name.replace('_', '-')} " in text, f"{field.name} is not in commands.help.OPTION_GROUPS"
+        assert f"{to_flag(field.name)} " in text, f"{field.name} is not in commands.help.OPTION_GROUPS"
         kind = remove_none(get_type_hints(command.options)[field.name])
         if get_origin(kind) is Literal:
-            assert f"--{field.name.replace('_', '-')} {{{','.join(get_args(kind))}}}" in text
+            assert f"{to_flag(field.name)} {{{','.join(get_args(kind))}}}" in text
         if isinstance(field.default, (int, float, str)) and field.default not in (False, ""):
             assert f"(default: {str(field.default).replace('True', 'true')})" in text
     assert f"example: {command.example}" in text
@@ -70,6 +71,8 @@ def test_backbones_of_the_help_are_those_of_the_registry():
     from frugalseg.models.registry import BACKBONES
 
     assert list(get_args(BackboneName)) == list(BACKBONES)
+    described = read_option_texts(COMMANDS["finetune"])["backbone"]
+    assert set(re.findall(r"[\w-]+", described)) >= {*BACKBONES, "litemedsam"}
 
 
 @pytest.mark.parametrize(

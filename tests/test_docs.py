@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from benchmarks import doc_tables
 
-from frugalseg.commands.table import COMMANDS
+from frugalseg.commands.table import COMMANDS, to_flag
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -37,7 +37,7 @@ def split_off_command(words):
 @pytest.mark.parametrize("words", list(commands()))
 def test_commands_and_flags_exist(words):
     name, rest = split_off_command(words)
-    known = {"--" + field.name.replace("_", "-") for field in fields(COMMANDS[name].options)} | {"--config", "--help"}
+    known = {to_flag(field.name) for field in fields(COMMANDS[name].options)} | {"--config", "--help"}
     assert {word for word in rest if word.startswith("--")} <= known
 
 

@@ -30,7 +30,8 @@ ALLOWED: dict[str, str] = {
     "confidence": "options engine imaging records masks",
     "promptable": "options engine imaging records models weights",
     "pretraining": "options engine records dataset models",
-    "segmentation": "options engine imaging records dataset models masks confidence",
+    "features": "options engine records dataset models promptable",
+    "segmentation": "options engine imaging records dataset models masks features confidence",
     "refinement": "options engine imaging records dataset masks confidence promptable",
     "propagation": "options engine imaging records dataset masks confidence promptable refinement",
     "sam_mix": "options engine imaging records dataset models masks promptable segmentation",
@@ -39,6 +40,8 @@ ALLOWED: dict[str, str] = {
     "refinement sam_mix evaluation",
     "studies": "options interrupts engine imaging records phantoms dataset models weights masks promptable "
     "pretraining segmentation refinement propagation sam_mix evaluation commands",
+    "suggestion": "options engine records dataset models segmentation studies",
+    "annotation": "options interrupts engine imaging records phantoms dataset weights promptable commands",
     "cli": "options interrupts engine commands",
 }
 """Package → what it may import, beside itself and `EVERYWHERE`, from the first step of the data to the last."""

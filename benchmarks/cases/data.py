@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import frugalseg
-from frugalseg.options import PrepareOptions
+from frugalseg.options import PrepareOptions, SuggestOptions
 from inputs import LIVER, scans, store
 from measure import OURS, Case, Setting, Work, timed
 
@@ -216,12 +216,58 @@ def epoch(setting: Setting, slices: int) -> Work:
     return timed(run, units=len(rows) / 1000)
 
 
+def write_unlabelled(path: Path, template: Path, scans: int, slices: int) -> None:
+    """A store of scans without masks, all of training patients: noise in 32²."""
+    from dataclasses import replace
+
+    from msgspec import UNSET
+
+    from frugalseg.dataset.store import SliceStore, build_index
+    from frugalseg.records.split import Split
+
+    record = SliceStore.open(template).record
+    organs = record.parameters.targets
+    present = ((False,) * len(organs),) * slices
+    entry = replace(record.scans[0], slices=slices, labels_sha256=None, values=(), present=present, digests=UNSET)
+    entries = tuple(replace(entry, case=f"scan_{n:04d}", patient=f"scan_{n:04d}") for n in range(scans))
+    path.mkdir()
+    noise = np.random.default_rng(0).uniform(size=(scans * slices, 32, 32)).astype(np.float16)
+    np.save(path / "images.npy", noise)
+    build_index(entries, organs).to_parquet(path / "slices.parquet")
+    Split(tuple(entry.case for entry in entries), (), ()).write(path / "split.json")
+    replace(record, scans=entries).write(path / "store.json")
+
+
+def suggest(setting: Setting, cached: bool) -> Work:
+    """Twenty slices of 1000 scans of 100 slices, by the rule that compares slices with each other."""
+    scans = setting.pick(1000, 8)
+    folder = setting.once(
+        f"unlabelled-{scans}", partial(write_unlabelled, template=store(setting, 32), scans=scans, slices=100)
+    )
+    cache = setting.empty("features") if cached else None
+
+    def run() -> None:
+        frugalseg.suggest(
+            SuggestOptions(data=folder, out=setting.empty("suggested"), budget=20, rule="alike", cache=cache)
+        )
+
+    if cached:
+        run()
+    return timed(run)
+
+
 CASES = [
     Case("prepare", "scan of 96×96×24, to 128²", {OURS: prepare}),
     Case("pair selection", "1000 anchors of 58,500, PolyCL-M", {OURS: draw_pairs, "naive loop": draw_pairs_in_a_loop}),
     Case("gather", f"{BATCH} slices of 256² with labels", {OURS: gather, "one by one": gather_one_by_one}),
     Case("augment", "10 slices of 128² with labels, robust", {OURS: augment, "Kornia": augment_with_kornia}),
     Case("SLIC", "slice of 256²", {OURS: superpixels, "as published": superpixels_as_published}),
+    Case(
+        "suggest",
+        "20 slices of 1000 scans of 100 slices of 32²",
+        {OURS: partial(suggest, cached=True), "features computed": partial(suggest, cached=False)},
+        clock="wall",
+    ),
     Case(
         "epoch without network",
         "1000 slices of 32², PolyCL-M",

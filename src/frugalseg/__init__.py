@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from frugalseg.sam_mix.train import sam_mix_train
     from frugalseg.studies.run import report, study
     from frugalseg.studies.status import study_status
+    from frugalseg.suggestion.suggest import suggest
     from frugalseg.weights.commands import weights_fetch, weights_import, weights_list, weights_verify
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "sam_mix_train",
     "study",
     "study_status",
+    "suggest",
     "weights_fetch",
     "weights_import",
     "weights_list",

@@ -22,11 +22,10 @@ from frugalseg.commands.help import (
     format_help,
     format_overview,
     format_subcommands,
-    to_flag,
     unknown_command_error,
     unknown_option_error,
 )
-from frugalseg.commands.table import COMMANDS, Command, function_name, required_options
+from frugalseg.commands.table import COMMANDS, Command, function_name, required_options, to_flag
 from frugalseg.engine.threads import prepare_environment
 from frugalseg.errors import FrugalsegError, OptionError, to_printable, vanished_file_error
 from frugalseg.interrupts import STOPPED, exit_on_ctrl_c, raise_on_ctrl_c, restore_ctrl_c, was_interrupted
@@ -142,8 +141,9 @@ def _check_names(name: str, command: Command, given: Iterable[str], *, as_flags:
     """Raise `OptionError` for an option that the command does not have; states the present name of a renamed one."""
     known = [field.name for field in fields(command.options)]
     write = to_flag if as_flags else str
+    by_flag = {to_flag(name): name for name in known}
     for written in given:
-        option = written[2:].replace("-", "_") if as_flags else written
+        option = by_flag.get(written, written[2:].replace("-", "_")) if as_flags else written
         if option in known or option == "config":
             continue
         if (present := current_name(option, known)) != option:
@@ -214,7 +214,7 @@ def make_parser(name: str, command: Command) -> ArgumentParser:
             settings["default"] = list(field.default) if isinstance(field.default, tuple) else field.default
         elif field.default_factory is not MISSING:
             settings["default"] = field.default_factory()
-        parser.add_argument(to_flag(field.name), **settings)
+        parser.add_argument(to_flag(field.name), dest=field.name, **settings)
     return parser
 
 

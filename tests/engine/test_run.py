@@ -89,6 +89,22 @@ def test_a_run_with_the_former_name_of_an_option_is_refused_naming_the_new_one(t
         RunFolder.claim("toy", _Drawn(tmp_path / "run", resume), fabric)
 
 
+@dataclass(frozen=True)
+class _Choosing(ToyOptions):
+    """Has an option that earlier versions did not have."""
+
+    choose: str = "random"
+
+
+def test_a_run_without_an_option_that_was_added_later_goes_on_if_it_does_what_it_did(tmp_path, fabric):
+    with RunFolder.claim("toy", ToyOptions(tmp_path / "run", "no"), fabric) as run:
+        run.last.touch()
+    with RunFolder.claim("toy", _Choosing(tmp_path / "run", "yes"), fabric):
+        pass
+    with pytest.raises(RunError, match=r"choose: None then, middle now"):
+        RunFolder.claim("toy", _Choosing(tmp_path / "run", "yes", choose="middle"), fabric)
+
+
 @pytest.mark.parametrize("resume", ["no", "auto"])
 def test_a_file_as_output_folder_is_refused(tmp_path, fabric, resume):
     (tmp_path / "file").touch()

@@ -16,22 +16,34 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from frugalseg.commands.table import COMMANDS, Command, required_options
+from frugalseg.commands.table import COMMANDS, Command, required_options, to_flag
 from frugalseg.errors import OptionError
 
 OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "input": (
         *("config", "data", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
-        *("annotations", "predictions", "references", "split", "encoder", "weights", "base", "oracle"),
-        *("target", "case", "slices", "slice_range", "patient_pattern", "skip_broken", "fractions", "phantoms"),
+        *("annotations", "predictions", "references", "split", "encoder", "init", "weights", "base", "oracle"),
+        *(
+            "target",
+            "scan",
+            "propagated",
+            "case",
+            "slices",
+            "slice_range",
+            "patient_pattern",
+            "skip_broken",
+            "fractions",
+            "phantoms",
+        ),
+        *("demo", "annotator"),
     ),
     "intensities": ("modality", "window", "percentiles"),
     "output": ("out", "overwrite", "resume", "checkpoint_minutes", "report"),
-    "labels": ("budget", "label_draw", "transductive"),
+    "labels": ("budget", "for_", "choose", "rule", "partial", "label_draw", "transductive"),
     "network": ("backbone", "norm", "context", "adapt", "lora_rank"),
     "training": (
         *("method", "preset", "recipe", "epochs", "pretrain_epochs", "steps", "batch_size", "masks_per_step", "lr"),
-        *("classifier_lr", "validate_every", "middle_fraction", "augment", "semi", "self_training", "rounds"),
+        *("classifier_lr", "validate_every", "middle_fraction", "augment", "copies", "semi", "self_training", "rounds"),
         *("mask_loss", "focal_gamma", "focal_alpha"),
     ),
     "contrastive loss": (
@@ -48,7 +60,8 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "propagation": ("engine", "min_overlap", "review_below"),
     "metrics": ("tolerance_mm", "slicewise", "bootstrap"),
     "part of the study": ("only",),
-    "device and speed": ("device", "threads", "workers", "jobs", "ray", "precision", "cache"),
+    "server": ("host", "port", "token", "no_browser"),
+    "device and speed": ("device", "threads", "workers", "jobs", "ray", "precision", "cache", "cache_gb"),
     "reproducibility": ("seed",),
 }
 """Heading → options, in the order in which a command's help shows them."""
@@ -154,11 +167,6 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)
-
-
-def to_flag(option: str) -> str:
-    """The flag of an option."""
-    return "--" + option.replace("_", "-")
 
 
 def read_option_texts(command: Command) -> dict[str, str]:

@@ -28,12 +28,14 @@ from frugalseg.options import (
     SamMixEvaluateOptions,
     SamMixPredictOptions,
     SamMixTrainOptions,
+    SuggestOptions,
     SuperpixelOptions,
 )
 from frugalseg.records.confidence import Promise
 from frugalseg.records.model import EncoderRecord, SamMixRecord, SegmenterRecord
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.records.store import StoreRecord
+from frugalseg.records.suggestions import SUGGESTIONS_FILE
 from frugalseg.text import align_columns, pluralize
 
 SCANS, MASKS, TARGET = Path("SCANS"), Path("MASKS"), "ORGAN=VALUE"
@@ -164,6 +166,13 @@ def _find_references(record: PredictionRecord, written: Iterable[str]) -> Path |
     return _find_common_folder(known.values()) if known and known.keys() <= set(written) else None
 
 
+def _describe_suggestions(options: SuggestOptions, record: object) -> list[str]:
+    lines = [f"suggestions: {options.out / SUGGESTIONS_FILE}, pictures: {options.out / 'suggestions.png'}"]
+    if options.for_ == "model":
+        lines.append("if a slice does not show the organ, outline the nearest slice of the scan that does")
+    return lines
+
+
 def _describe_evaluation(options: EvaluateOptions, summary: object) -> list[str]:
     lines = [f"figures: {options.out} (cases.csv, cases.json, summary.json)"]
     return lines + ([f"report: {options.out / 'report.html'}"] if options.report else [])
@@ -182,6 +191,7 @@ RESULT_LINES: dict[str, Callable[[Any, Any], list[str]]] = {
     "predict": _describe_masks,
     "refine": _describe_masks,
     "propagate": _describe_masks,
+    "suggest": _describe_suggestions,
     "evaluate": _describe_evaluation,
     "sam-mix train": _describe_model,
     "sam-mix predict": _describe_masks,

@@ -58,8 +58,13 @@ def format_command(name: str, given: Any) -> str:
         value = getattr(given, field.name)
         if value == (field.default if field.default_factory is MISSING else field.default_factory()):
             continue
-        words += _format_option("--" + field.name.replace("_", "-"), value)
+        words += _format_option(to_flag(field.name), value)
     return shlex.join(words)
+
+
+def to_flag(option: str) -> str:
+    """The flag of an option; one whose name is a word of Python ends with an underscore: `for_` is --for."""
+    return "--" + option.rstrip("_").replace("_", "-")
 
 
 def _format_option(flag: str, value: object) -> list[str]:
@@ -72,6 +77,7 @@ def _format_option(flag: str, value: object) -> list[str]:
     return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
 
 
+_ANNOTATE = "outline slices"
 _START, _DATA, _TRAIN = "the whole workflow", "prepare data", "train"
 _MASKS, _EVALUATE = "make and refine masks", "evaluate"
 _MIX, _STUDY, _WEIGHTS = "SAM-Mix", "compare methods", "weights of promptable models"
@@ -82,6 +88,12 @@ COMMANDS = {
         "frugalseg.commands.demo",
         _START,
         "frugalseg demo --images scans --labels masks --target liver=6",
+    ),
+    "annotate": Command(
+        options.AnnotateOptions,
+        "frugalseg.annotation.serve",
+        _START,
+        "frugalseg annotate --images scans --target liver=6",
     ),
     "prepare": Command(
         options.PrepareOptions,
@@ -131,6 +143,12 @@ COMMANDS = {
         "frugalseg.propagation.propagate",
         _MASKS,
         "frugalseg propagate --images scans --annotations slices --out propagated",
+    ),
+    "suggest": Command(
+        options.SuggestOptions,
+        "frugalseg.suggestion.suggest",
+        _ANNOTATE,
+        "frugalseg suggest --data store --budget 5 --out suggestions",
     ),
     "evaluate": Command(
         options.EvaluateOptions,

@@ -7,16 +7,16 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from frugalseg.dataset.slice_choice import BudgetUnit, SliceChoice, SlicePool, choose_random
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.text import pluralize
 
-BudgetUnit = Literal["%", "scans", "slices"]
 _BUDGET_PATTERN = re.compile(r"(?P<amount>\d+(\.\d+)?)\s*(?P<unit>%|scans?|slices?)")
 
 
@@ -61,14 +61,18 @@ class Budget:
 
 
 def draw_labels(
-    slices: pd.DataFrame, patients: Iterable[str], budget: Budget, draw: int, organs: list[str]
+    slices: pd.DataFrame,
+    patients: Iterable[str],
+    budget: Budget,
+    draw: int,
+    organs: list[str],
+    choose: SliceChoice = choose_random,
 ) -> npt.NDArray[np.int64]:
     """Rows of `slices` whose labels may be used.
 
     A draw puts the patients, and the slices of each, in random order; a budget takes the first ones. The budgets of
-    one draw are therefore nested: 5% is contained in 10%, 5 slices in 50. Slices are taken from the patients in turn,
-    one from each, and show at least one target, as an annotator would choose them (SAM-Mix, too, draws its 5, 50 and
-    100 slices from positive ones).
+    one draw are therefore nested: 5% is contained in 10%, 5 slices in 50. Which slices a budget of slices takes first
+    is the rule `choose`.
 
     Args:
         slices: the index of the store, one row per slice, with `case`, `patient`, `labelled` and a column per organ.
@@ -76,6 +80,7 @@ def draw_labels(
         budget: the amount.
         draw: number of the random draw.
         organs: names of the organ columns.
+        choose: which slices a budget of slices takes (see `dataset.slice_choice`).
 
     Raises:
         SplitError: the budget exceeds the labels of the training patients; the message says where the others are.
@@ -89,7 +94,7 @@ def draw_labels(
     rng = np.random.default_rng([draw, 1])
     order = [names[i] for i in rng.permutation(len(names))]
     if budget.unit == "slices":
-        return _draw_slices(table, order, budget, rng, organs, held_out)
+        return _draw_slices(SlicePool(table, order, organs, rng), budget, choose, held_out)
 
     if budget.unit == "%":
         taken = order[: max(1, round(len(order) * budget.amount / 100))]
@@ -107,13 +112,14 @@ def find_budget_showing(
     organs: list[str],
     wanted: Sequence[str],
     least: int = 1,
+    choose: SliceChoice = choose_random,
 ) -> Budget | None:
     """The smallest budget of one unit and draw with enough slices that show an organ; None if all labels have too few.
 
     Since the budgets of a draw are nested, it is found by bisection. Percentages are whole numbers.
 
     Args:
-        slices, patients, draw, organs: as in `draw_labels`.
+        slices, patients, draw, organs, choose: as in `draw_labels`.
         unit: of the budget.
         wanted: columns of the organs of which a slice must show at least one.
         least: number of slices.
@@ -121,7 +127,7 @@ def find_budget_showing(
     training = list(patients)
 
     def is_enough(amount: int) -> bool:
-        rows = draw_labels(slices, training, Budget(amount, unit), draw, organs)
+        rows = draw_labels(slices, training, Budget(amount, unit), draw, organs, choose)
         return int(slices.loc[rows, list(wanted)].any(axis=1).sum()) >= least
 
     labelled = slices[slices["labelled"] & slices["patient"].isin(training)]
@@ -134,14 +140,10 @@ def find_budget_showing(
     return Budget(amount, unit) if amount <= largest else None
 
 
-def _draw_slices(
-    table: pd.DataFrame, order: list[str], budget: Budget, rng: np.random.Generator, organs: list[str], held_out: int
-) -> npt.NDArray[np.int64]:
-    positive = table[table[organs].any(axis=1)]
-    _check_enough(budget, len(positive), "labelled training slices that show a target", held_out)
-    queues = [rng.permutation(positive.index[positive["patient"] == patient].to_numpy()) for patient in order]
-    turns = [queue[turn] for turn in range(max(map(len, queues))) for queue in queues if turn < len(queue)]
-    return np.sort(np.array(turns[: int(budget.amount)], dtype=np.int64))
+def _draw_slices(pool: SlicePool, budget: Budget, choose: SliceChoice, held_out: int) -> npt.NDArray[np.int64]:
+    ranked = choose(pool)
+    _check_enough(budget, len(ranked), "labelled training slices that show a target", held_out)
+    return np.sort(ranked[: int(budget.amount)])
 
 
 def _check_enough(budget: Budget, available: int, what: str, held_out: int) -> None:

@@ -6,8 +6,10 @@ The docstring under a field is its `--help` text, the annotation is checked, and
 
 from __future__ import annotations
 
+from frugalseg.options.annotate import AnnotateOptions
 from frugalseg.options.calibrate import CalibrateOptions
 from frugalseg.options.common import (
+    Choose,
     Keep,
     Modality,
     Norm,
@@ -30,6 +32,7 @@ from frugalseg.options.propagate import PropagateOptions
 from frugalseg.options.refine import RefineOptions
 from frugalseg.options.sam_mix import SamMixEvaluateOptions, SamMixPredictOptions, SamMixTrainOptions
 from frugalseg.options.study import ReportOptions, StudyOptions, StudyStatusOptions
+from frugalseg.options.suggest import SuggestOptions
 from frugalseg.options.weights import (
     WeightsFetchOptions,
     WeightsImportOptions,
@@ -38,7 +41,9 @@ from frugalseg.options.weights import (
 )
 
 __all__ = [
+    "AnnotateOptions",
     "CalibrateOptions",
+    "Choose",
     "DemoOptions",
     "EvaluateOptions",
     "FinetuneOptions",
@@ -61,6 +66,7 @@ __all__ = [
     "Semi",
     "StudyOptions",
     "StudyStatusOptions",
+    "SuggestOptions",
     "SuperpixelOptions",
     "TrainingOptions",
     "WeightsFetchOptions",

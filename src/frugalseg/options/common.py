@@ -14,6 +14,7 @@ Resume = Literal["no", "yes", "auto"]
 Precision = Literal["auto", "32", "bf16", "16"]
 Semi = Literal["none", "self-training", "mean-teacher"]
 Keep = Literal["all", "largest", "core"]
+Choose = Literal["random", "random-all", "interval", "middle", "suggest"]
 BackboneName = Literal[
     "unet",
     "resunet",

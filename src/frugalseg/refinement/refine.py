@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,22 @@ NO_RECORD = PredictionRecord(roles=None)
 RESUME_FIELDS = ("method", "promptable", "settings", "targets", "model", "weights_sha256")
 
 
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What is read of one scan.
+
+    Attributes:
+        volume: the scan in the axes of its file.
+        scan: its slices.
+        given, reference: the mask to refine, and the reference with --oracle, on the scan's grid.
+    """
+
+    volume: Volume
+    scan: ScanSlices
+    given: Volume
+    reference: Volume | None
+
+
 @with_threads
 def refine(options: RefineOptions) -> dict[str, Path]:
     """Refine every mask of `options.masks`; returns case id → new mask.
@@ -83,11 +99,15 @@ def refine(options: RefineOptions) -> dict[str, Path]:
     refiner = Refiner(model, options)
     calibrations = {} if references else find_calibrations(source, options, model.signature)
 
-    def work(case: str, path: Path) -> tuple[Volume, CaseRecord]:
+    def read(case: str, path: Path) -> Inputs:
         volume = read_volume(path)
         expected.check(case, path, volume)
-        scan, given = ScanSlices.of(volume, intensity), read_input_mask(case, volume, masks[case])
         reference = read_input_mask(case, volume, references[case]) if references else None
+        scan, given = ScanSlices.of(volume, intensity), read_input_mask(case, volume, masks[case])
+        return Inputs(volume, scan, given, reference)
+
+    def work(case: str, inputs: Inputs) -> tuple[Volume, CaseRecord]:
+        scan, given, reference = inputs.scan, inputs.given, inputs.reference
         organs = find_organs(given if reference is None else reference, wanted, source.targets)
         classes, others = _split_mask(scan, given, organs)
         prompting = None
@@ -108,10 +128,10 @@ def refine(options: RefineOptions) -> dict[str, Path]:
             confidence=confidence,
             refinement=counts,
         )
-        return volume.with_array(scan.unstack(_join_masks(refined, others, organs))), case_record
+        return inputs.volume.with_array(scan.unstack(_join_masks(refined, others, organs))), case_record
 
     try:
-        written = folder.fill(work, describe_device(device))
+        written = folder.fill_reading_ahead(read, work, describe_device(device))
     finally:  # also where some scans failed
         write_scan_confidences(options.out, folder.record.confidence)
     _announce(folder.record.refinement, options, wanted)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from frugalseg.dataset.budget import Budget, find_budget_showing
+from frugalseg.dataset.slice_choice import SliceChoice, choose_random
 from frugalseg.dataset.small_organs import find_small_organs
 from frugalseg.dataset.store import SliceStore, presence_column
 from frugalseg.errors import SplitError
@@ -60,6 +61,7 @@ class LabelDraw:
         patients: the training patients.
         budget, draw: label budget and label draw.
         labelled: (N,) rows of the slices drawn.
+        choose: the rule by which a budget of slices takes them.
     """
 
     store: SliceStore
@@ -68,6 +70,7 @@ class LabelDraw:
     budget: Budget
     draw: int
     labelled: npt.NDArray[np.int64]
+    choose: SliceChoice = choose_random
 
     def check_organs(self) -> None:
         """Warn of organs that no labelled slice shows, or only one, and of those that cover too few pixels.
@@ -123,7 +126,7 @@ class LabelDraw:
         wanted = [presence_column(organ) for organ in organs]
         columns = self.store.presence_columns
         return find_budget_showing(
-            self.usable, self.patients, self.budget.unit, self.draw, columns, wanted, least=slices
+            self.usable, self.patients, self.budget.unit, self.draw, columns, wanted, slices, self.choose
         )
 
 

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from frugalseg.dataset.budget import Budget, draw_labels
+from frugalseg.dataset.slice_choice import find_rule
 from frugalseg.dataset.store import SliceStore
-from frugalseg.errors import SplitError
+from frugalseg.errors import OptionError, SplitError
 from frugalseg.options import PretrainOptions
 from frugalseg.options.common import Modality, stated_modality
 from frugalseg.pretraining.methods import METHODS
@@ -22,7 +23,7 @@ from frugalseg.studies.plan.data import DataPlan, ScansToSegment, TestPlan
 from frugalseg.studies.plan.method import MethodPlan
 from frugalseg.studies.plan.options import GREY_OPTIONS, UNKNOWN_PATH
 from frugalseg.studies.plan.plan import StudyPlan
-from frugalseg.studies.plan.yaml_source import YamlValue
+from frugalseg.studies.plan.yaml_source import YamlValue, flags_to_keys
 from frugalseg.text import pluralize
 
 
@@ -196,11 +197,19 @@ def _check_budgets(plan: StudyPlan, method: MethodPlan, store: SliceStore, split
         return
     usable = store.slices[store.is_middle(method.training.values.get("middle_fraction", 1.0))]
 
+    choose = method.training.values.get("choose", "random")
+
     def draw_budget(text: str, entry: YamlValue, draw: int) -> bytes:
+        budget = Budget.parse(text)
         try:
-            return draw_labels(usable, split.train, Budget.parse(text), draw, store.presence_columns).tobytes()
+            rule = find_rule(choose, budget.unit, store)
+            return draw_labels(usable, split.train, budget, draw, store.presence_columns, rule).tobytes()
         except SplitError as error:
             raise entry.error(error.problem.removeprefix("--budget "), error.cure) from None
+        except OptionError as error:
+            raise method.entry.error(
+                f"{flags_to_keys(error.problem)} ({text})", "give the method budgets of slices"
+            ) from None
 
     drawn: dict[bytes, str] = {}
     for text, draw in itertools.product(method.budgets, plan.draws):

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from frugalseg.dataset.budget import Budget, draw_labels
+from frugalseg.dataset.slice_choice import find_rule
 from frugalseg.dataset.store import SliceStore
 from frugalseg.evaluation.statistics import Run
+from frugalseg.options import Choose
 from frugalseg.studies.plan.method import MethodPlan
 from frugalseg.studies.plan.plan import StudyPlan
 
@@ -46,7 +48,7 @@ class RunGroups:
 
     def __init__(self, plan: StudyPlan, store: SliceStore) -> None:
         self._plan, self._store = plan, store
-        self._draws: dict[tuple[str, float], list[tuple[int, ...]]] = {}
+        self._draws: dict[tuple[str, float, Choose], list[tuple[int, ...]]] = {}
 
     def find_runs(self, method: MethodPlan, budget: str, draw: int, seed: int) -> EquivalentRuns | None:
         """The runs that a method's trial represents; None where another draw or seed names the trial."""
@@ -55,30 +57,33 @@ class RunGroups:
         if method.training is None:
             runs = EquivalentRuns(self._plan.draws, self._plan.seeds)
         else:
-            groups = self.group_draws(budget, method.training.values.get("middle_fraction", 1.0))
+            values = method.training.values
+            groups = self.group_draws(budget, values.get("middle_fraction", 1.0), values.get("choose", "random"))
             runs = EquivalentRuns(next(draws for draws in groups if draw in draws), (seed,))
         return runs if runs.run == (draw, seed) else None
 
-    def group_draws(self, budget: str, middle_fraction: float) -> list[tuple[int, ...]]:
+    def group_draws(self, budget: str, middle_fraction: float, choose: Choose = "random") -> list[tuple[int, ...]]:
         """The plan's draws, grouped by the labels that they select.
 
         Args:
             budget: a budget of the plan.
             middle_fraction: share of each scan's slices that is used for training.
+            choose: how a budget of slices is chosen.
         """
-        key = (budget, middle_fraction)
+        key = (budget, middle_fraction, choose)
         if key not in self._draws:
             groups: dict[bytes, tuple[int, ...]] = {}
             for draw in self._plan.draws:
-                labels = self._draw_labels(budget, middle_fraction, draw)
+                labels = self._draw_labels(budget, middle_fraction, choose, draw)
                 groups[labels] = (*groups.get(labels, ()), draw)
             self._draws[key] = list(groups.values())
         return self._draws[key]
 
-    def _draw_labels(self, budget: str, middle_fraction: float, draw: int) -> bytes:
+    def _draw_labels(self, text: str, middle_fraction: float, choose: Choose, draw: int) -> bytes:
         slices = self._store.slices[self._store.is_middle(middle_fraction)]
-        patients = self._store.split().train
-        return draw_labels(slices, patients, Budget.parse(budget), draw, self._store.presence_columns).tobytes()
+        budget, patients = Budget.parse(text), self._store.split().train
+        rule = find_rule(choose, budget.unit, self._store)
+        return draw_labels(slices, patients, budget, draw, self._store.presence_columns, rule).tobytes()
 
 
 def map_runs_to_trials(trials: pd.DataFrame) -> dict[Run, Run]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from frugalseg._version import __version__
 from frugalseg.engine.files import sha256, write_json
-from frugalseg.engine.run import WITHOUT_EFFECT, to_plain_options
+from frugalseg.engine.run import ADDED_LATER, WITHOUT_EFFECT, to_plain_options
 from frugalseg.errors import OptionError
 from frugalseg.options import EvaluateOptions, PretrainOptions
 from frugalseg.pretraining.methods import reads_superpixels, resolve_method
@@ -227,7 +227,11 @@ class TrialBuilder:
         It contains the version of frugalseg, so that a study never mixes models of different versions.
         """
         left_out = WITHOUT_EFFECT | {"data", "split", "encoder"}
-        determining = {name: value for name, value in to_plain_options(options).items() if name not in left_out}
+        determining = {
+            name: value
+            for name, value in to_plain_options(options).items()
+            if name not in left_out and (name not in ADDED_LATER or value != ADDED_LATER[name])
+        }
         return {**determining, **extra, "identity": dict(data), "frugalseg": __version__}
 
     def _make_test_job(

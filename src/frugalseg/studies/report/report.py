@@ -13,6 +13,7 @@ from frugalseg.records.study import TableList
 from frugalseg.studies.jobs.equivalent_runs import describe_equivalent_runs
 from frugalseg.studies.report.conclusions import conclude
 from frugalseg.studies.report.curves import describe_bands, draw_dice_curves
+from frugalseg.studies.report.forecast import describe_forecasts
 from frugalseg.studies.report.formatting import describe_endpoint, explain_marks, format_method
 from frugalseg.studies.report.latex import to_latex
 from frugalseg.studies.report.results import PLAN, TRIAL_STATES, StudyResults
@@ -94,6 +95,7 @@ def render_study_report(scores: Scores, tables: StudyTables, plan: str | None = 
         tables=tables,
         curves=draw_dice_curves(scores),
         bands=describe_bands(scores),
+        forecasts=describe_forecasts(scores),
         interval=describe_interval_rule("patient", scores.resamples, scores.seed),
         plan=plan,
         version=__version__,

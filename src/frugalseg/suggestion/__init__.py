@@ -1,0 +1,1 @@
+"""Which scans and slices to outline next."""
