@@ -19,6 +19,7 @@ from frugalseg.errors import OptionError
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import CalibrateOptions
 from frugalseg.records.model import SegmenterRecord
+from frugalseg.segmentation.architecture import Architecture, recorded_architecture
 from frugalseg.segmentation.calibrate import calibrate_model
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.pseudo import MaskRefiner
@@ -41,10 +42,11 @@ def calibrate(options: CalibrateOptions) -> SegmenterRecord:
     _check_prepared_alike(options, record, store)
     device = find_device(options.device)
     refiner = None if options.refine is None else _load_refiner(options, store, device)
-    validation = _open_scans(options, record, store, device)
+    architecture = recorded_architecture(record, options.model, device, options.precision)
+    validation = _open_scans(options, record, store, architecture)
     patients = {str(store.slices.at[int(rows[0]), "patient"]) for rows in validation.cases.values()}
     say(f"calibrating on {pluralize(len(validation.cases), 'scan')} of {pluralize(len(patients), 'patient')}")
-    network = load_segmenter(options.model, record, device)
+    network = load_segmenter(options.model, record, architecture)
     keep = {organ: record.keep[organ] for organ in record.targets}
     found = calibrate_model(validation, network, keep, refiner)
     record = replace(record, calibration={**record.calibration, **found})
@@ -67,7 +69,7 @@ def _check_prepared_alike(options: CalibrateOptions, record: SegmenterRecord, st
 
 
 def _open_scans(
-    options: CalibrateOptions, record: SegmenterRecord, store: SliceStore, device: torch.device
+    options: CalibrateOptions, record: SegmenterRecord, store: SliceStore, architecture: Architecture
 ) -> ValidationSet:
     """The labelled scans that the model was not trained on, and that are not held out for its test."""
     roles = {scan.case: find_role(record.scans, scan.case, scan.fingerprint)[0] for scan in store.record.scans}
@@ -79,9 +81,15 @@ def _open_scans(
             "give a store with labelled scans of its validation patients, or of other patients",
         )
     rows = chosen.index.to_numpy()
-    source = SliceSource(store, device, with_labels=True, rows=rows, context=record.context)
+    features = architecture.open_features(store, None, None)
+    if features is not None:
+        features.fill(store.neighbour_rows(record.context)[rows].ravel())
+    source = SliceSource(
+        store, architecture.device, with_labels=True, rows=rows, context=record.context, features=features
+    )
     cases = {str(case): torch.tensor(t.sort_values("z").index.to_numpy()) for case, t in chosen.groupby("case")}
-    return ValidationSet(store, source, cases, options.precision)
+    found = ValidationSet(store, source, cases, options.precision)
+    return replace(found, cases={case: cases[case] for case in found.find_whole_cases()})
 
 
 def _load_refiner(options: CalibrateOptions, store: SliceStore, device: torch.device) -> MaskRefiner:
