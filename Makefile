@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install bench clean
+.PHONY: demo test lint install bench web web-test clean
 
 demo: install
 	$(BIN)/frugalseg demo --overwrite
@@ -22,12 +22,23 @@ lint: install
 bench: install
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
+# The page of `frugalseg annotate`, built into the package. Needs Node 20 or newer; a wheel carries the built page, so its users do not.
+web: web/node_modules
+	cd web && npm run --silent build
+
+web-test: web/node_modules
+	cd web && npm run --silent check && npm test --silent
+
+web/node_modules: web/package.json web/package-lock.json
+	cd web && npm ci --silent
+	touch $@
+
 install: $(VENV)/installed
 
 # The constraints keep every installation on the tested versions and on one build of PyTorch.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,tracking]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,tracking,annotate]'
 	touch $@
 
 clean:

@@ -1,6 +1,7 @@
 """Speed and memory of everything, each figure beside others of the same run.
 
     python benchmarks/bench.py [--only NAME …] [--against SRC] [--rounds 3] [--out FILE.json]
+        [--into FILE.json]
 
 Every case has several ways of doing the same work: frugalseg's, and for example a published program's or another
 library's. With `--against`, the folder `src` of another checkout (`git worktree add --detach before COMMIT`),
@@ -16,6 +17,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -67,7 +69,10 @@ class Timings:
 
 
 class Worker:
-    """A process that builds one way of a case and does one turn whenever it is told to."""
+    """A process that builds one way of a case and does one turn whenever it is told to.
+
+    Between its turns it is stopped, since the idle threads of `OMP_WAIT_POLICY=ACTIVE` would occupy the cores.
+    """
 
     def __init__(self, case: Case, way: str, source: Path, folder: Path, device: str) -> None:
         folder.mkdir(exist_ok=True)
@@ -83,6 +88,7 @@ class Worker:
     def wait(self) -> None:
         """Until the way is built."""
         self._read()
+        self.process.send_signal(signal.SIGSTOP)
 
     def _read(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -99,15 +105,19 @@ class Worker:
         if self.timings.reason:
             return
         assert self.process.stdin is not None
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        if answer := self._read():
+        answer = self._read()
+        self.process.send_signal(signal.SIGSTOP)
+        if answer:
             clock = "wall" if self.device == "cuda" else self.case.clock
             self.timings.seconds.append(answer[clock])
             self.timings.peak_mb = answer["peak_mb"] if self.case.memory else None
 
     def close(self) -> None:
         """End the process."""
+        self.process.send_signal(signal.SIGCONT)
         self.process.communicate()
 
 
@@ -207,6 +217,22 @@ def describe_run(device: str, against: Path | None) -> dict[str, Any]:
     }
 
 
+def merge(earlier: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
+    """An earlier report with the cases of this one, each of which states its commit, in place of its own."""
+    for fact in ("machine", "before", "python", "versions"):
+        if earlier[fact] != report[fact]:
+            raise SystemExit(f"--into: the earlier report has another {fact}: {earlier[fact]}, here {report[fact]}")
+    stated = {key: report[key] for key in ("commit", "date", "load")}
+    new = {case["name"]: case | stated for case in report["cases"]}
+    cases = [new.pop(case["name"], case) for case in earlier["cases"]]
+    return earlier | {"cases": [*cases, *new.values()]}
+
+
+def write(report: dict[str, Any], path: Path) -> None:
+    """Write a report as JSON."""
+    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def show(report: dict[str, Any]) -> None:
     """Print everything as one table."""
     from doc_tables import format_seconds  # it imports frugalseg, which workers do from another checkout
@@ -243,6 +269,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--against", type=Path, metavar="SRC", help="src folder of another checkout")
     parser.add_argument("--rounds", type=int, default=3, help="turns of every way")
     parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE", help="report of the same machine and versions whose cases to replace"
+    )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where trainings and predictions run")
     parser.add_argument("--smoke", action="store_true", help="run everything once at its smallest size")
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
@@ -251,6 +280,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def measure_all(options: argparse.Namespace, folder: Path, report: dict[str, Any]) -> None:
     """Measure the chosen cases; after each, add it to the report and write that."""
+    earlier = json.loads(options.into.read_text(encoding="utf-8")) if options.into else {}
     sources = {BEFORE: options.against.resolve()} if options.against else {}
     for group, case in choose(options.only, options.device):
         print(f"{group}: {case.name}", file=sys.stderr, flush=True)
@@ -258,7 +288,9 @@ def measure_all(options: argparse.Namespace, folder: Path, report: dict[str, Any
         entry = {"group": group, "name": case.name, "unit": case.unit, "clock": case.clock}
         report["cases"].append(entry | {"ways": [way.to_json(timings[0]) for way in timings]})
         if options.out:
-            options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            write(report, options.out)
+        if options.into:
+            write(merge(earlier, report), options.into)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -208,14 +208,17 @@ def format_way(way: Mapping[str, Any], named: bool) -> str:
 
 
 def speed(group: str) -> Rows:
-    """One row per case of a group: frugalseg, the commit before, and the other ways."""
-    rows = []
-    for case in (case for case in read_speed()["cases"] if case["group"] == group):
+    """One row per case of a group: frugalseg, the commit before, and the other ways; and the commit of a case that was
+    not measured in the report's own run."""
+    rows, report = [], read_speed()
+    for case in (case for case in report["cases"] if case["group"] == group):
         ours, *others = case["ways"]
         before = next((format_way(way, named=False) for way in others if way["way"] == BEFORE), "–")
         compared = "; ".join(format_way(way, named=True) for way in others if way["way"] != BEFORE)
         unit = case["unit"] + (", elapsed" if case["clock"] == "wall" else "")
-        rows.append([case["name"], unit, format_way(ours, named=False), before, compared or "–"])
+        commit = case.get("commit", report["commit"])
+        name = case["name"] + ("" if commit == report["commit"] else f" (commit {commit})")
+        rows.append([name, unit, format_way(ours, named=False), before, compared or "–"])
     return [["", "per", "frugalseg", "before", "compared with"], *rows]
 
 

@@ -27,7 +27,8 @@ def test_every_kind_of_case_runs_at_its_smallest_size():
 
 def test_ways_take_turns_and_are_compared_with_ours_in_this_and_another_checkout(tmp_path):
     source = Path(package).parents[1]
-    bench("--only", "pair selection", "--rounds", 2, "--against", source, "--out", tmp_path / "speed.json")
+    new, old = tmp_path / "speed.json", tmp_path / "earlier.json"
+    bench("--only", "pair selection", "--rounds", 2, "--against", source, "--out", new)
     report = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
     [case] = report["cases"]
     ways = {way["way"]: way for way in case["ways"]}
@@ -35,6 +36,14 @@ def test_ways_take_turns_and_are_compared_with_ours_in_this_and_another_checkout
     assert all(len(way["seconds"]) == 2 for way in ways.values())
     assert ways["naive loop"]["ratio"] == min(ways["naive loop"]["seconds"]) / min(ways["frugalseg"]["seconds"])
     assert report["commit"] == report["before"]
+    others = [case | {"name": name, "ways": []} for name in ("gather", "pair selection", "SLIC")]
+    old.write_text(json.dumps(report | {"commit": "1234567", "cases": others}))
+    bench("--only", "pair selection", "--rounds", 1, "--against", source, "--into", old)
+    merged = json.loads(old.read_text(encoding="utf-8"))
+    assert merged["commit"] == "1234567"
+    assert [case["name"] for case in merged["cases"]] == ["gather", "pair selection", "SLIC"]
+    assert [case.get("commit") for case in merged["cases"]] == [None, report["commit"], None]
+    assert merged["cases"][1]["ways"][0]["seconds"]
 
 
 def test_a_way_that_the_other_checkout_cannot_run_says_why_and_stops_no_other(tmp_path):

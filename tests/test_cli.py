@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import yaml
 
 import frugalseg
 from frugalseg import cli
-from frugalseg.commands.help import OPTION_GROUPS, remove_none
+from frugalseg.commands.help import OPTION_GROUPS, read_option_texts, remove_none
 from frugalseg.commands.table import COMMANDS, function_name, to_flag
 from frugalseg.engine.run import to_plain_options
 from frugalseg.errors import OptionError
@@ -70,6 +71,8 @@ def test_backbones_of_the_help_are_those_of_the_registry():
     from frugalseg.models.registry import BACKBONES
 
     assert list(get_args(BackboneName)) == list(BACKBONES)
+    described = read_option_texts(COMMANDS["finetune"])["backbone"]
+    assert set(re.findall(r"[\w-]+", described)) >= {*BACKBONES, "litemedsam"}
 
 
 @pytest.mark.parametrize(

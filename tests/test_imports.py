@@ -27,18 +27,21 @@ ALLOWED: dict[str, str] = {
     "models": "options engine records",
     "weights": "options engine records models",
     "masks": "options engine imaging records dataset",
+    "confidence": "options engine imaging records masks",
     "promptable": "options engine imaging records models weights",
     "pretraining": "options engine records dataset models",
-    "segmentation": "options engine imaging records dataset models masks",
-    "refinement": "options engine imaging records dataset masks promptable",
-    "propagation": "options engine imaging records dataset masks promptable refinement",
+    "features": "options engine records dataset models promptable",
+    "segmentation": "options engine imaging records dataset models masks features confidence",
+    "refinement": "options engine imaging records dataset masks confidence promptable",
+    "propagation": "options engine imaging records dataset masks confidence promptable refinement",
     "sam_mix": "options engine imaging records dataset models masks promptable segmentation",
-    "evaluation": "options engine imaging records dataset pretraining",
-    "commands": "options engine records phantoms dataset promptable pretraining segmentation refinement sam_mix "
-    "evaluation",
+    "evaluation": "options engine imaging records dataset confidence pretraining",
+    "commands": "options engine records phantoms dataset models confidence promptable pretraining segmentation "
+    "refinement sam_mix evaluation",
     "studies": "options interrupts engine imaging records phantoms dataset models weights masks promptable "
     "pretraining segmentation refinement propagation sam_mix evaluation commands",
     "suggestion": "options engine records dataset models segmentation studies",
+    "annotation": "options interrupts engine imaging records phantoms dataset weights promptable commands",
     "cli": "options interrupts engine commands",
 }
 """Package → what it may import, beside itself and `EVERYWHERE`, from the first step of the data to the last."""

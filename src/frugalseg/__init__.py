@@ -20,6 +20,7 @@ from frugalseg.commands.table import COMMANDS, function_name
 from frugalseg.engine.threads import wait_passively
 
 if TYPE_CHECKING:
+    from frugalseg.commands.calibrate import calibrate
     from frugalseg.commands.demo import demo
     from frugalseg.commands.finetune import finetune
     from frugalseg.commands.predict import predict
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "calibrate",
     "demo",
     "evaluate",
     "finetune",

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from frugalseg.imaging import likeliest as likeliest_module
-from frugalseg.imaging.likeliest import likeliest, resized_classes
+from frugalseg.imaging.likeliest import likeliest, likeliest_with_margin, resized_classes
 from frugalseg.imaging.square import Square
 
 
@@ -40,6 +40,17 @@ def test_equal_to_the_argmax_of_resized_probabilities(monkeypatch, most_mixed, c
 def test_of_equal_values_the_first_wins_as_in_argmax():
     values = torch.randint(0, 3, (6, 50, 50), generator=torch.Generator().manual_seed(0)).float()
     assert torch.equal(likeliest(values[0], values[1:]), values.argmax(dim=0).to(torch.uint8))
+
+
+@pytest.mark.parametrize("classes", [1, 2, 13])
+def test_the_margin_is_that_between_the_two_highest_values(classes):
+    torch.manual_seed(0)
+    values = torch.randn(classes + 1, 3, 8, 8).softmax(dim=0)
+    values[:, 0, 0] = values[:1, 0, 0]  # all equal: the first wins by nothing
+    numbers, margin = likeliest_with_margin(values)
+    best = values.sort(dim=0, descending=True).values
+    assert torch.equal(numbers, values.argmax(dim=0).to(torch.uint8))
+    assert torch.equal(margin, best[0] - best[1])
 
 
 def test_a_class_exactly_as_likely_as_the_background_is_background():

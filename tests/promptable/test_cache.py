@@ -201,3 +201,15 @@ def test_padding_of_a_series_is_out_of_the_slices(tmp_path):
     """The slices that `refine` and `propagate` use."""
     slices = ScanSlices.of(read_volume(write_padded_mr(tmp_path)), IntensityScale("mr", 0.5, 99.5))
     check_shown(np.stack([slices(z).numpy() for z in range(len(slices))]))
+
+
+def test_what_was_encoded_last_stays_in_memory_where_work_returns_to_it(scan, monkeypatch):
+    model = Bright()
+    embedder = Embedder(model, scan, None, Batches(1, "slices"), remembers=True)
+    first = embedder([3, 4])["image"]
+    assert torch.equal(embedder([4, 3])["image"], first[[1, 0]])
+    assert (model.encoded, embedder.encoded, embedder.kept) == ([1, 1], 2, 0)
+    monkeypatch.setattr("frugalseg.promptable.embeddings.REMEMBERED_BYTES", 3 * 2 * 64 * 64)  # three slices
+    for z in (5, 6, 4, 3):  # 3 makes room for 6
+        embedder([z])
+    assert model.encoded == [1] * 5

@@ -96,7 +96,7 @@ def test_a_killed_prediction_goes_on_scan_by_scan(model, tmp_path, monkeypatch):
 
     whole = predict(options(model, tmp_path / "whole"))
     segmented = []
-    segment = Predictor.segment
+    segment = Predictor.segment_with_confidence
 
     def dying(self, volume):
         if len(segmented) == 2:
@@ -106,7 +106,7 @@ def test_a_killed_prediction_goes_on_scan_by_scan(model, tmp_path, monkeypatch):
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(Predictor, "segment", dying)
+        patch.setattr(Predictor, "segment_with_confidence", dying)
         with pytest.raises(KeyboardInterrupt):
             predict(options(model, out, resume="auto"))
     assert len(segmented) == 2

@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from frugalseg.engine import progress
@@ -42,10 +43,15 @@ def test_validation_decides_what_to_keep_organ_by_organ():
     predicted = reference.copy()
     predicted[2, 14:16, 14:16] = 1
     known = Known({"a": (predicted, reference), "b": (predicted, reference)})
-    store = SimpleNamespace(targets={"liver": (6,), "kidneys": (2, 3)})
-    validation = ValidationSet(store, None, {"a": None, "b": None}, "32")
+    store = SimpleNamespace(
+        targets={"liver": (6,), "kidneys": (2, 3)}, slices=pd.DataFrame({"case": ["a"] * 6 + ["b"] * 6})
+    )
+    validation = ValidationSet(store, None, {"a": range(6), "b": range(6)}, "32")
     object.__setattr__(validation, "predict", known.predict)
     assert validation.choose_keep(None, ("all", "largest")) == {"liver": "largest", "kidneys": "all"}
+    # Single labelled slices of a scan say nothing about its components in 3D.
+    parts = ValidationSet(store, None, {"a": range(5), "b": range(2)}, "32")
+    assert parts.choose_keep(None, ("all", "largest")) == {"liver": "all", "kidneys": "all"}
 
 
 def test_a_single_candidate_is_kept_without_predicting():

@@ -291,3 +291,21 @@ def test_a_note_tells_whose_recipe_a_method_has(folder):
     notes = [method.note for method in read(folder, text).methods]
     assert "pre-trained by simclr with the recipe of polycl-m on the training" in notes[1]
     assert "pre-trained by polycl-s on the training" in notes[2]
+
+
+def test_a_frozen_encoder_is_a_backbone_of_fine_tuning_alone(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("FRUGALSEG_HOME", str(tmp_path))
+    here = ("backbones: [unet]", "backbones: [unet, litemedsam]")
+    with pytest.raises(OptionError, match="the weights litemedsam are not installed"):
+        read_plan(write_plan(folder, changed(here), scans=False))
+    monkeypatch.setattr("frugalseg.studies.plan.method_parts.installed_path", lambda name: tmp_path / name)
+    with pytest.raises(OptionError, match="litemedsam is a frozen encoder with weights of its own"):
+        read_plan(write_plan(folder, changed(here), scans=False))
+    unet = ("{pretrain: {method: polycl-s}}", "{pretrain: {method: polycl-s}, backbones: [unet]}")
+    again = ("  polycl again:\n", "  polycl again:\n    backbones: [unet]\n")
+    plan = read_plan(write_plan(folder, changed(here, unet, again), scans=False))
+    assert plan.methods[0].backbones == ("unet", "litemedsam")
+    assert plan.methods[0].choose_norms("litemedsam") == ("batch", "batch")
+    copies = ("scratch: {}", "scratch: {finetune: {copies: 2}}")
+    with pytest.raises(OptionError, match="copies are for frozen encoders, unet is none"):
+        read_plan(write_plan(folder, changed(here, unet, again, copies), scans=False))

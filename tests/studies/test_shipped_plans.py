@@ -16,6 +16,7 @@ from frugalseg.dataset.targets import parse_targets
 from frugalseg.options import FinetuneOptions, PretrainOptions
 from frugalseg.pretraining.methods import resolve_method
 from frugalseg.pretraining.task import PretrainTask
+from frugalseg.records.split import Split
 from frugalseg.segmentation.presets import make_schedule, resolve_preset
 from frugalseg.studies.jobs.datasets import check_data, resolve_datasets
 from frugalseg.studies.jobs.grid import build_grid
@@ -52,7 +53,8 @@ def write_scans(folder, targets, number, slices):
         name = f"patient{number:02d}{i:02d}_frame01.nii.gz"
         labels = np.zeros((32, 32, slices), np.uint16)
         for k, value in enumerate(values):
-            labels[4 + 3 * k : 7 + 3 * k, 8:24, slices // 5 : slices * 14 // 25] = value
+            row, column = 4 + 3 * (k % 8), 4 + 12 * (k // 8)
+            labels[row : row + 3, column : column + 12, slices // 5 : slices * 14 // 25] = value
         image = rng.normal(40, 30, labels.shape).astype(np.int16)
         nib.save(nib.Nifti1Image(image, AFFINE_LPS), folder / "images" / name)
         if targets:
@@ -89,6 +91,7 @@ def small_plan(path, study, tmp_path, monkeypatch):
             (tmp_path / "NNUNET" / name).mkdir(exist_ok=True)
             liver = (np.asarray(image.dataobj) > 0).astype(np.uint8)
             nib.save(nib.Nifti1Image(liver, image.affine), tmp_path / "NNUNET" / name / mask.name)
+    text = re.sub(r"\bsplit: folds/\S+", "fractions: [0.125, 0.25]", text)  # of patients who are not among the made-up
     copy = tmp_path / path.name
     copy.write_text(re.sub(r"\bsize: \d+", "size: 32", text), encoding="utf-8")
     return read_plan(copy, study)
@@ -120,6 +123,14 @@ def test_every_trial_of_a_shipped_plan_can_be_made(path, study, tmp_path, monkey
     assert all(c.runs.draws == plan.draws for c in whole)
     runs = {(c.method, c.backbone) for c in whole}
     assert len(whole) == len(runs) * len(plan.seeds), "one run a seed where there is nothing to draw"
+
+
+def test_every_patient_is_tested_in_one_fold():
+    folds = [Split.read(path) for path in sorted((PLANS / "folds").glob("btcv-*.json"))]
+    assert sorted(patient for fold in folds for patient in fold.test) == [f"btcv_{n:02d}" for n in range(16)]
+    assert {(len(fold.train), len(fold.validation), len(fold.test)) for fold in folds} == {(10, 2, 4)}
+    named = set(re.findall(r"folds/\S+", (PLANS / "organs.yaml").read_text(encoding="utf-8")))
+    assert named == {f"folds/{path.name}" for path in (PLANS / "folds").iterdir()}
 
 
 def read(name, study, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from frugalseg.errors import OptionError
 OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "input": (
         *("config", "data", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
-        *("annotations", "predictions", "references", "split", "encoder", "weights", "base", "oracle"),
+        *("annotations", "predictions", "references", "split", "encoder", "init", "weights", "base", "oracle"),
         *(
             "target",
             "scan",
@@ -35,6 +35,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
             "fractions",
             "phantoms",
         ),
+        *("demo", "annotator"),
     ),
     "intensities": ("modality", "window", "percentiles"),
     "output": ("out", "overwrite", "resume", "checkpoint_minutes", "report"),
@@ -42,7 +43,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "network": ("backbone", "norm", "context", "adapt", "lora_rank"),
     "training": (
         *("method", "preset", "recipe", "epochs", "pretrain_epochs", "steps", "batch_size", "masks_per_step", "lr"),
-        *("classifier_lr", "validate_every", "middle_fraction", "augment", "semi", "self_training", "rounds"),
+        *("classifier_lr", "validate_every", "middle_fraction", "augment", "copies", "semi", "self_training", "rounds"),
         *("mask_loss", "focal_gamma", "focal_alpha"),
     ),
     "contrastive loss": (
@@ -59,7 +60,8 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "propagation": ("engine", "min_overlap", "review_below"),
     "metrics": ("tolerance_mm", "slicewise", "bootstrap"),
     "part of the study": ("only",),
-    "device and speed": ("device", "threads", "workers", "jobs", "ray", "precision", "cache"),
+    "server": ("host", "port", "token", "no_browser"),
+    "device and speed": ("device", "threads", "workers", "jobs", "ray", "precision", "cache", "cache_gb"),
     "reproducibility": ("seed",),
 }
 """Heading → options, in the order in which a command's help shows them."""

@@ -13,9 +13,11 @@ from typing import Any
 import yaml
 
 from frugalseg.commands.table import format_command
+from frugalseg.confidence.table import describe_least_certain
 from frugalseg.engine.progress import console, say
 from frugalseg.errors import FrugalsegError
 from frugalseg.options import (
+    CalibrateOptions,
     EvaluateOptions,
     FinetuneOptions,
     PredictOptions,
@@ -29,6 +31,7 @@ from frugalseg.options import (
     SuggestOptions,
     SuperpixelOptions,
 )
+from frugalseg.records.confidence import Promise
 from frugalseg.records.model import EncoderRecord, SamMixRecord, SegmenterRecord
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.records.store import StoreRecord
@@ -107,6 +110,22 @@ def _describe_model(options: FinetuneOptions | SamMixTrainOptions, run: Any) -> 
     ]
 
 
+def _describe_calibration(options: CalibrateOptions, record: SegmenterRecord) -> list[str]:
+    table = [("masks", "organ", "patients", "bound for scans", "bound for slices")]
+    for source, organs in record.calibration.items():
+        masks = "refined" if source == "agreement" else "predicted"
+        table += [
+            (masks, organ, str(own.patients), _format_promise(own.scans), _format_promise(own.slices))
+            for organ, own in organs.items()
+        ]
+    return [align_columns(table), f"calibrated: {options.model}"]
+
+
+def _format_promise(promise: Promise) -> str:
+    """In how many of n patients the bound holds."""
+    return "too few patients" if promise.holds_for is None else f"in {promise.holds_for:.0%} of patients"
+
+
 def _format_organ_dice(dice: Mapping[str, float]) -> list[str]:
     """A table of the validation Dice of each organ; none for a single organ, whose Dice is that of the model."""
     if len(dice) < 2:
@@ -124,7 +143,11 @@ def _describe_masks(
         target=[] if record.targets else [TARGET],
         out=_find_free_name(options.out, "evaluation"),
     )
-    return [f"{pluralize(len(written), 'mask')}: {options.out}", _format_next(format_command("evaluate", following))]
+    return [
+        *filter(None, [describe_least_certain(record.confidence)]),
+        f"{pluralize(len(written), 'mask')}: {options.out}",
+        _format_next(format_command("evaluate", following)),
+    ]
 
 
 def _find_references(record: PredictionRecord, written: Iterable[str]) -> Path | None:
@@ -164,6 +187,7 @@ RESULT_LINES: dict[str, Callable[[Any, Any], list[str]]] = {
     "prepare superpixels": _describe_store,
     "pretrain": _describe_encoder,
     "finetune": _describe_model,
+    "calibrate": _describe_calibration,
     "predict": _describe_masks,
     "refine": _describe_masks,
     "propagate": _describe_masks,

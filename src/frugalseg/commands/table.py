@@ -89,6 +89,12 @@ COMMANDS = {
         _START,
         "frugalseg demo --images scans --labels masks --target liver=6",
     ),
+    "annotate": Command(
+        options.AnnotateOptions,
+        "frugalseg.annotation.serve",
+        _START,
+        "frugalseg annotate --images scans --target liver=6",
+    ),
     "prepare": Command(
         options.PrepareOptions,
         "frugalseg.dataset.prepare",
@@ -113,6 +119,12 @@ COMMANDS = {
         "frugalseg.commands.finetune",
         _TRAIN,
         'frugalseg finetune --data store --budget "3 scans" --preset best --out model',
+    ),
+    "calibrate": Command(
+        options.CalibrateOptions,
+        "frugalseg.commands.calibrate",
+        _TRAIN,
+        "frugalseg calibrate --model model --data store --refine litemedsam",
     ),
     "predict": Command(
         options.PredictOptions,

@@ -23,6 +23,7 @@ import torch
 from msgspec import UNSET
 
 from frugalseg._version import __version__
+from frugalseg.dataset.annotated import LabelledSlices, clear_unlabelled, find_labelled_slices
 from frugalseg.dataset.digest import hash_slices
 from frugalseg.dataset.modality import (
     ExpectedModality,
@@ -31,7 +32,9 @@ from frugalseg.dataset.modality import (
     resolve_intensity,
     to_intensity_scale,
 )
+from frugalseg.dataset.size_proposal import propose_size
 from frugalseg.dataset.small_organs import find_small_organs, median_areas_mm2
+from frugalseg.dataset.source import free_memory
 from frugalseg.dataset.splits import draw_split, parse_patient, read_split
 from frugalseg.dataset.stamp import Stamps, stamp_scan
 from frugalseg.dataset.store import (
@@ -45,6 +48,7 @@ from frugalseg.dataset.store import (
 from frugalseg.dataset.store_lock import is_occupied, lock_store
 from frugalseg.dataset.superpixels import prepare_superpixels
 from frugalseg.dataset.targets import Targets, check_values_present, parse_targets, to_classes
+from frugalseg.engine.device import find_device
 from frugalseg.engine.files import atomic_write, check_out, sha256, write_joined
 from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.engine.progress import say
@@ -79,6 +83,8 @@ class ScanJob:
     targets: Targets
     size: int
     parts: Path
+    labelled: tuple[int, ...] | None = None
+    """The slices whose mask is a label; None for all."""
 
     def part_file(self, array: str) -> Path:
         """The file with its slices for images.npy or labels.npy."""
@@ -116,13 +122,14 @@ def _prepare_slices(options: PrepareOptions) -> SliceStore:
         raise OptionError("--target was given without --labels", "add --labels FOLDER, or remove --target")
     if not targets:
         labels = {}
+    labels, labelled = find_labelled_slices(options.labels, labels)
     resolved, expected = _resolve_modality(options, images)
     parameters = _store_parameters(resolved, targets)
     sources = {case: stamp_scan(image, labels.get(case)) for case, image in images.items()}
     with lock_store(options.out) as partial:
         if is_occupied(options.out):  # checked under the lock: another process may have finished it
-            return _open_existing(options.out, parameters, sources, options.skip_broken)
-        _make_store(options, expected, images, labels, targets, parameters, sources, partial)
+            return _open_existing(options.out, parameters, sources, labelled, options.skip_broken)
+        _make_store(options, expected, images, labels, labelled, targets, parameters, sources, partial)
     store = SliceStore.open(options.out)
     _print_summary(store)
     return store
@@ -133,6 +140,7 @@ def _make_store(
     expected: ExpectedModality,
     images: Mapping[str, Path],
     labels: Mapping[str, Path],
+    labelled: LabelledSlices,
     targets: Targets,
     parameters: StoreParameters,
     sources: Mapping[str, Stamps],
@@ -153,6 +161,7 @@ def _make_store(
             targets=targets,
             size=options.size,
             parts=parts,
+            labelled=labelled.get(case),
         )
         for case, image in images.items()
     }
@@ -217,8 +226,13 @@ def _store_parameters(options: PrepareOptions, targets: Targets) -> StoreParamet
     )
 
 
-def _is_made_from(entry: ScanEntry, stamps: Stamps) -> bool:
-    """Whether an entry was made from the files with these stamps; copied or moved files are compared by their hash."""
+def _is_made_from(entry: ScanEntry, stamps: Stamps, labelled: tuple[int, ...] | None) -> bool:
+    """Whether an entry was made from the files with these stamps, and these slices of the mask (None: all).
+
+    Copied or moved files are compared by their hash.
+    """
+    if entry.labelled_slices != (UNSET if labelled is None else labelled):
+        return False
     if entry.stamp == stamps:
         return True
     if [stamp.bytes for stamp in entry.stamp] != [stamp.bytes for stamp in stamps]:
@@ -228,7 +242,11 @@ def _is_made_from(entry: ScanEntry, stamps: Stamps) -> bool:
 
 
 def _open_existing(
-    out: Path, parameters: StoreParameters, sources: Mapping[str, Stamps], skip_broken: bool
+    out: Path,
+    parameters: StoreParameters,
+    sources: Mapping[str, Stamps],
+    labelled: LabelledSlices,
+    skip_broken: bool,
 ) -> SliceStore:
     """The finished store at `out`; raises `StoreError` unless it was made with these parameters from these scans."""
     store = SliceStore.open(out)
@@ -241,7 +259,7 @@ def _open_existing(
     changed = [
         case
         for case, stamp in sources.items()
-        if (not _is_made_from(there[case], stamp) if case in there else not skip_broken)
+        if (not _is_made_from(there[case], stamp, labelled.get(case)) if case in there else not skip_broken)
     ]
     changed += [case for case in there if case not in sources]
     if changed:
@@ -271,7 +289,7 @@ def read_finished_part(job: ScanJob, stamps: Stamps) -> ScanEntry | None:
     except StoreError:  # missing or damaged
         return None
     whole = entry.case == job.case and all(_is_complete(job, name, entry) for name in ARRAYS)
-    return entry if whole and _is_made_from(entry, stamps) else None
+    return entry if whole and _is_made_from(entry, stamps, job.labelled) else None
 
 
 def _is_complete(job: ScanJob, array: str, entry: ScanEntry) -> bool:
@@ -300,6 +318,7 @@ def prepare_scan(job: ScanJob) -> ScanEntry:
     classes = np.zeros(stack.shape, np.uint8)
     if labels is not None:
         classes = to_classes(axial_slices(reorientation.apply(labels).array), job.targets)
+        clear_unlabelled(classes, job.labelled, job.case)
     with atomic_write(job.part_file("images")) as file:
         for chunk in _iterate_chunks(stack):
             scaled = torch.from_numpy(job.intensity.apply(chunk, limits, upright.padding))
@@ -325,6 +344,8 @@ def prepare_scan(job: ScanJob) -> ScanEntry:
         values=() if labels is None else tuple(int(v) for v in np.unique(labels.array)),
         present=tuple(tuple(map(bool, counts)) for counts in voxels),
         areas_mm2=median_areas_mm2(voxels, upright.spacing[0] * upright.spacing[1]),
+        own_size=square.own_size,
+        labelled_slices=UNSET if job.labelled is None else job.labelled,
         digests=Digests(**{array: _hash_part(job, array, len(stack)) for array in ARRAYS}),
     )
     entry.write(job.parts / f"{job.case}.json")
@@ -381,7 +402,7 @@ def _join_parts(scans: Sequence[ScanEntry], parts: Path, whole: Path, size: int)
 
 def _print_summary(store: SliceStore) -> None:
     scans = store.slices.groupby("case")
-    labelled = int(scans["labelled"].first().sum())
+    labelled = int(scans["labelled"].any().sum())
     split = store.split()
     say(
         f"{store.folder}: {scans.ngroups} scans, {len(store.slices)} slices of {store.size}×{store.size}; "
@@ -391,8 +412,11 @@ def _print_summary(store: SliceStore) -> None:
     for name in store.targets:
         holding = store.slices[store.slices["labelled"]].groupby("case")[presence_column(name)].any()
         say(f"  {name}: in {int(holding.sum())} of {labelled} labelled scans")
-    for small in find_small_organs(store.record):
+    small_organs = find_small_organs(store.record)
+    for small in small_organs:
         warnings.warn(small.describe(store.size), stacklevel=3)
+    if not small_organs and (proposal := propose_size(store.record, free_memory(find_device("auto")))):
+        say(f"  {proposal.describe()}")
     if store.targets:
         _print_split(store, split)
 

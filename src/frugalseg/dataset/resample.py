@@ -42,23 +42,32 @@ def affine_grid(maps: Tensor, side: int) -> Tensor:
     return columns + rows
 
 
+def resize_grid(grid: Tensor, side: int) -> Tensor:
+    """The grid (B, S, S, 2) for maps of `side` pixels over the same slices, (B, side, side, 2)."""
+    resized = F.interpolate(grid.movedim(-1, 1), (side, side), mode="bilinear", align_corners=False)
+    return resized.movedim(1, -1)
+
+
 def resample_images(images: Tensor, grid: Tensor) -> Tensor:
     """(B, C, S, S) images sampled bilinearly; 0 comes in from outside."""
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def resample(batch: Slices, grid: Tensor) -> Slices:
-    """Images sampled bilinearly, labels and weights at the nearest pixel.
+    """Images and features sampled bilinearly, labels and weights at the nearest pixel.
 
-    From outside comes 0 into the images, and what is certainly background: label 0 of weight 1.
+    From outside comes 0 into the images and features, and what is certainly background: label 0 of weight 1.
     """
     # Doubt is what is resampled, since outside it is 0.
     doubt = None if batch.weights is None else 1 - batch.weights
     maps = [one.float() for one in (batch.labels, doubt) if one is not None]
     images = resample_images(batch.images, grid)
+    features = batch.features
+    if features is not None:
+        features = resample_images(features, resize_grid(grid, features.shape[-1]))
     if not maps:
-        return replace(batch, images=images)
+        return replace(batch, images=images, features=features)
     nearest = F.grid_sample(torch.stack(maps, dim=1), grid, mode="nearest", padding_mode="zeros", align_corners=False)
     labels = None if batch.labels is None else nearest[:, 0].to(batch.labels.dtype)
     weights = None if doubt is None else 1 - nearest[:, -1]
-    return replace(batch, images=images, labels=labels, weights=weights)
+    return replace(batch, images=images, labels=labels, weights=weights, features=features)

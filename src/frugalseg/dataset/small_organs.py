@@ -74,17 +74,35 @@ def find_small_organs(record: StoreRecord, cases: Collection[str] | None = None)
         cases: the scans to count; by default all.
     """
     found = []
+    for organ, typical in typical_pixels(record, cases).items():
+        if typical < FEWEST_PIXELS:
+            size = size_for(FEWEST_PIXELS, typical, record.parameters.size)
+            found.append(SmallOrgan(organ, typical, size if size <= LARGEST_SIZE else None))
+    return found
+
+
+def typical_pixels(record: StoreRecord, cases: Collection[str] | None = None) -> dict[str, float]:
+    """Organ → the pixels of the store that it covers in a typical slice; without organs of which no area is known.
+
+    Arguments as in `find_small_organs`.
+    """
+    typical = {}
     for number, organ in enumerate(record.parameters.targets):
         pixels = [
             scan.areas_mm2[number] / (scan.row_mm * scan.column_mm)
             for scan in record.scans
             if scan.areas_mm2 is not UNSET and scan.areas_mm2[number] and (cases is None or scan.case in cases)
         ]
-        if pixels and (typical := float(np.median(pixels))) < FEWEST_PIXELS:
-            size = _round_up(record.parameters.size * math.sqrt(FEWEST_PIXELS / typical))
-            found.append(SmallOrgan(organ, typical, size if size <= LARGEST_SIZE else None))
-    return found
+        if pixels:
+            typical[organ] = float(np.median(pixels))
+    return typical
 
 
-def _round_up(size: float) -> int:
+def size_for(pixels: float, typical: float, size: int) -> int:
+    """The smallest size, a multiple of `SIZE_STEP`, that gives `pixels` to what covers `typical` ones at `size`."""
+    return round_up(size * math.sqrt(pixels / typical))
+
+
+def round_up(size: float) -> int:
+    """The next multiple of `SIZE_STEP`."""
     return SIZE_STEP * math.ceil(round(size / SIZE_STEP, 6))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from frugalseg.engine.host_memory import free_host_memory
 
 RESIDENT_SHARE = 0.5
 """A store is kept in memory if it takes at most this fraction of the free memory."""
+WITH_NEIGHBOURS = {"images", "features"}
+"""Arrays of which the neighbours of a slice are read too."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Slices:
         superpixels: (B, S, S) int16, or None if not requested.
         unknown: (B, C) bool, the classes about which the labels of a slice say nothing: their pixels are background
             there; None for no class.
+        features: (B, (2·context + 1)·F, h, w) float32, F features of a frozen encoder at each place of a slice and of
+            its neighbours, in order of z; None where the network takes the images alone.
     """
 
     images: Tensor
@@ -38,6 +43,71 @@ class Slices:
     weights: Tensor | None = None
     superpixels: Tensor | None = None
     unknown: Tensor | None = None
+    features: Tensor | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What a network is called with: the images, and the features where there are any."""
+        return (self.images,) if self.features is None else (self.images, self.features)
+
+
+class RowArray(Protocol):
+    """An array whose first axis is the rows of a store: memory-mapped, or read from elsewhere."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its data type."""
+
+    def __getitem__(self, rows: npt.NDArray[np.int64], /) -> npt.NDArray[Any]:
+        """The content of these rows, in this order."""
+
+
+class JoinedRows:
+    """The rows of one array, and behind them those of another of the same type."""
+
+    def __init__(self, first: RowArray, second: RowArray) -> None:
+        self.first, self.second = first, second
+        self.shape = (first.shape[0] + second.shape[0], *first.shape[1:])
+        self.dtype = first.dtype
+
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """See `RowArray`."""
+        behind = rows >= self.first.shape[0]
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        found[~behind] = self.first[rows[~behind]]
+        found[behind] = self.second[rows[behind] - self.first.shape[0]]
+        return found
+
+
+@dataclass(frozen=True)
+class SliceCopies:
+    """Changed copies of slices, each with its neighbours in order of z; M copies have M · (2·context + 1) rows.
+
+    In a source with copies these rows are behind those of the store.
+
+    Attributes:
+        images: (rows, S, S) float16.
+        labels: (rows, S, S) uint8, for neighbours those of their slice.
+        context: neighbours on each side.
+    """
+
+    images: npt.NDArray[np.float16]
+    labels: npt.NDArray[np.uint8]
+    context: int
+
+    def positions(self, first: int) -> npt.NDArray[np.int64]:
+        """(M,) the rows of the copies without their neighbours, where the first row is `first`."""
+        return np.arange(first + self.context, first + len(self.images), 2 * self.context + 1)
+
+    def neighbour_rows(self, first: int) -> npt.NDArray[np.int64]:
+        """(rows, 2·context + 1) as `SliceStore.neighbour_rows`; of a copy, the rows of its own neighbours."""
+        width = 2 * self.context + 1
+        whole = np.arange(first, first + len(self.images)).reshape(-1, width)
+        return np.repeat(whole, width, axis=0)
 
 
 class SliceSource:
@@ -56,6 +126,8 @@ class SliceSource:
         rows: all rows that will be requested, in any order; None for the whole store. Others are not loaded, so that
             a few slices of a large store may fit into memory.
         context: number of neighbours on each side of a slice, as further channels of its image.
+        features: features of every slice, (N, F, h, w) float16, and behind them those of the copies; None for none.
+        copies: changed copies of slices, with `context` neighbours; None for none.
     """
 
     def __init__(
@@ -67,25 +139,40 @@ class SliceSource:
         rows: npt.NDArray[np.int64] | None = None,
         context: int = 0,
         with_superpixels: bool = False,
+        features: RowArray | None = None,
+        copies: SliceCopies | None = None,
     ) -> None:
         self.device = device
+        stored = len(store.images)
         around = store.neighbour_rows(context)
+        if copies is not None:
+            around = np.concatenate([around, copies.neighbour_rows(stored)])
         self._around = torch.from_numpy(around)
-        self._arrays: dict[str, npt.NDArray[Any]] = {"images": store.images}
+        self._arrays: dict[str, RowArray] = {"images": store.images}
         if with_labels:
             self._arrays["labels"] = store.labels
         if with_superpixels:
             # PyTorch has little support for uint16; a slice has far fewer than 2¹⁵ superpixels.
             self._arrays["superpixels"] = store.superpixels.view(np.int16)
         kept = None if rows is None else np.unique(around[rows])
-        store.check_content(self._arrays, kept)  # no training on a replaced array
-        count = len(store.images) if kept is None else len(kept)
-        self._positions = None if kept is None else _map_positions(kept, len(store.images))
-        need = sum(array[:1].nbytes for array in self._arrays.values()) * count
+        # No training on a replaced array.
+        store.check_content(self._arrays, None if kept is None else kept[kept < stored])
+        if copies is not None:
+            self._arrays |= {name: JoinedRows(self._arrays[name], getattr(copies, name)) for name in self._arrays}
+        if features is not None:
+            self._arrays["features"] = features
+        count = len(around) if kept is None else len(kept)
+        self._positions = None if kept is None else _map_positions(kept, len(around))
+        need = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in self._arrays.values()) * count
         self.resident = need <= RESIDENT_SHARE * free_memory(device) if resident is None else resident
         if self.resident:
-            copies = [np.array(array) if kept is None else array[kept] for array in self._arrays.values()]
-            self._held = [torch.from_numpy(copy).to(device) for copy in copies]
+            loaded = [array[np.arange(count) if kept is None else kept] for array in self._arrays.values()]
+            self._held = [torch.from_numpy(array).to(device) for array in loaded]
+
+    @property
+    def has_features(self) -> bool:
+        """Whether batches include features."""
+        return "features" in self._arrays
 
     def gather(self, rows: Tensor) -> Slices:
         """The slices at these rows of the store, in this order.
@@ -116,8 +203,9 @@ class SliceSource:
                 yield self._assemble_batch(self._send(ahead.popleft().result()))
 
     def _rows_to_read(self, rows: Tensor) -> list[Tensor]:
-        """The rows to read from each array; for images, with the neighbours."""
-        return [self._around.index_select(0, rows).flatten(), *[rows] * (len(self._arrays) - 1)]
+        """The rows to read from each array; for images and features, with the neighbours."""
+        around = self._around.index_select(0, rows).flatten()
+        return [around if name in WITH_NEIGHBOURS else rows for name in self._arrays]
 
     def _find_positions(self, rows: Tensor) -> Tensor:
         """Positions of the rows among those kept in memory."""
@@ -149,6 +237,9 @@ class SliceSource:
         found = dict(zip(self._arrays, tensors, strict=True))
         images = found.pop("images").float()
         channels = images.reshape(-1, self._around.shape[1], *images.shape[1:])
+        if "features" in found:
+            maps = found["features"].float()
+            found["features"] = maps.reshape(len(channels), -1, *maps.shape[2:])
         return Slices(channels, found.pop("labels", None), **found)
 
 

@@ -50,7 +50,7 @@ COLUMNS = {
     "z_mm": "z times the distance between slices, mm",
     "row_mm": "height of a stored pixel, mm",
     "column_mm": "width of a stored pixel, mm",
-    "labelled": "whether the scan has a mask",
+    "labelled": "whether the slice has a label: its scan has a mask, of which all slices or this one are labels",
 }
 """Columns of slices.parquet, followed by one boolean column `has_<organ>` per target."""
 
@@ -312,7 +312,7 @@ def build_index(scans: Sequence[ScanEntry], organs: Iterable[str]) -> pd.DataFra
         "z_mm": z * each(scan.z_mm for scan in scans),
         "row_mm": each(scan.row_mm for scan in scans),
         "column_mm": each(scan.column_mm for scan in scans),
-        "labelled": each(scan.labelled for scan in scans),
+        "labelled": np.concatenate([scan.list_labelled() for scan in scans]),
     }
     names = list(organs)
     present = np.array([there for scan in scans for there in scan.present], bool).reshape(len(z), len(names))

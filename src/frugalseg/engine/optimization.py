@@ -1,24 +1,22 @@
-"""Optimisers and learning-rate schedules of every training. All schedules are stepped once an iteration."""
+"""Optimisers and learning-rate schedules of every training. All schedules are stepped once an iteration.
+
+PyTorch is imported by what computes with it: `study status` only reads how long a training is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch.nn import Parameter
-from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts, LRScheduler, OneCycleLR
+if TYPE_CHECKING:
+    from torch.nn import Parameter
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
 OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["one_cycle", "warm_restarts", "cosine"]
-
-OPTIMIZERS: dict[OptimizerName, Callable[..., Optimizer]] = {
-    "adam": Adam,
-    "adamw": AdamW,
-    "sgd": partial(SGD, momentum=0.9),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +47,14 @@ class Optimization:
             lr: replaces `Optimization.lr`.
             fused: whether one kernel updates all weights; None for PyTorch's choice.
         """
-        make = OPTIMIZERS[self.optimizer]
+        from torch.optim import SGD, Adam, AdamW
+
+        optimizers: dict[OptimizerName, Callable[..., Optimizer]] = {
+            "adam": Adam,
+            "adamw": AdamW,
+            "sgd": partial(SGD, momentum=0.9),
+        }
+        make = optimizers[self.optimizer]
         return make(parameters, lr=lr or self.lr, weight_decay=self.weight_decay, fused=fused)
 
     def make_schedule(
@@ -63,6 +68,8 @@ class Optimization:
             restart_steps: steps of one cosine of warm_restarts.
             lowest: learning rate at the end of cosine.
         """
+        from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts
+
         schedules: dict[ScheduleName, Callable[[], LRScheduler]] = {
             "one_cycle": lambda: one_cycle(optimizer, total_steps),
             "warm_restarts": lambda: CosineAnnealingWarmRestarts(optimizer, T_0=restart_steps),  # arXiv 1608.03983
@@ -77,5 +84,7 @@ def one_cycle(optimizer: Optimizer, total_steps: int) -> LRScheduler:
     The loop steps the schedule after the last iteration too, which would be beyond its end; so it is one step longer
     than the run. A cycle of fewer than twenty steps would have no step to rise in.
     """
+    from torch.optim.lr_scheduler import OneCycleLR
+
     highest = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(optimizer, highest, total_steps=max(total_steps, 20) + 1, pct_start=0.1)

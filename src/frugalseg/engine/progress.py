@@ -26,8 +26,8 @@ console = Console(stderr=True, highlight=False, quiet=int(os.environ.get("RANK",
 Of several processes only the first prints.
 """
 
-SILENCE_S = 25.0
-"""Longest time without a line in a log file, seconds."""
+SILENCE_S = float(os.environ.get("FRUGALSEG_PROGRESS_SECONDS", "25"))
+"""Longest time without a line in a log file, seconds; a program that shows the progress sets a shorter one."""
 SETTLED_S, SETTLED_ITEMS, PATIENCE_S = 2.0, 3, 10.0
 """A speed is shown after this many seconds and items, or after one item and this longer time: the first items warm up
 caches and are not representative."""
@@ -187,11 +187,24 @@ def heartbeat(title: str) -> Iterator[None]:
         _heartbeats.remove(title)
 
 
+@contextmanager
+def no_heartbeat() -> Iterator[None]:
+    """While inside, no lines about the passing of time: a server runs until it is ended."""
+    _silenced.append(True)
+    try:
+        yield
+    finally:
+        _silenced.pop()
+
+
+_silenced: list[bool] = []
+
+
 def _print_heartbeats(title: str, ended: threading.Event) -> None:
     begun = time.monotonic()
     while not ended.wait(min(1.0, SILENCE_S / 5)):
         now = time.monotonic()
-        if now - max(_printed_at, begun) >= SILENCE_S:
+        if now - max(_printed_at, begun) >= SILENCE_S and not _silenced:
             say(
                 "; ".join(line() for line in list(_activities))
                 or f"{title}: running for {format_duration(now - begun)}"

@@ -18,6 +18,7 @@ from frugalseg.evaluation.pairing import Pairs
 from frugalseg.evaluation.policy import OUTCOMES, Outcome
 from frugalseg.evaluation.roles import ALL, GROUP_MEANINGS
 from frugalseg.evaluation.runs import RunFacts, find_intensity_scale, find_unlearned_organs, read_runs
+from frugalseg.evaluation.trust import describe_kept, list_trust
 from frugalseg.records.predictions import PredictionRecord
 from frugalseg.records.summary import SummaryRecord
 from frugalseg.text import format_number, join_words
@@ -61,6 +62,7 @@ def render_evaluation_report(
     targets = summary.targets
     of_group = {o: [r for r in rows if r.organ == o and r.case in shown] for o in targets}
     scale = find_intensity_scale(runs)
+    trust = list_trust(record.confidence if record else {}, rows, targets)
     page: str = _load_template().render(
         summary=summary,
         first=first,
@@ -80,6 +82,8 @@ def render_evaluation_report(
         runs=[(run, _draw_curves(run)) for run in runs],
         unlearned=[organ for organ in find_unlearned_organs(runs) if organ in targets],
         prediction=record,
+        trust=trust,
+        promise_kept=describe_kept(trust),
         reference_colour=REFERENCE_COLOUR,
         prediction_colour=PREDICTION_COLOUR,
     )

@@ -11,8 +11,9 @@ from frugalseg.imaging.formats import DICOM_INDEX, DOCUMENTS, case_id, is_dicom_
 _HEADERS = (".mhd", ".nhdr")
 """Header files whose voxels lie in a file of the same name with another suffix."""
 
-_PREDICTIONS_FILE, _EARLIER_MASKS = "predictions.json", "coarse"
-"""A folder of predicted masks has this file, and may have a sub-folder of the masks before refinement."""
+_NOT_SCANS = {"coarse": "predictions.json", "work": "annotations.json"}
+"""Sub-folder without masks of its own → file that a folder with such a sub-folder has: the masks before refinement of a
+folder of predictions, and the server's files of a folder of annotations."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def list_contents(folder: Path, entries: Sequence[Path]) -> FolderContents:
     unread: list[Path] = []
     for entry in entries:
         if entry.is_dir():
-            if entry.name == _EARLIER_MASKS and (folder / _PREDICTIONS_FILE).is_file():
+            if entry.name in _NOT_SCANS and (folder / _NOT_SCANS[entry.name]).is_file():
                 continue
             series, others = _find_series(entry)
             scans += [(_series_id(entry, one, alone=len(series) == 1), one) for one in series]

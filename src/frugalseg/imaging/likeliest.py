@@ -35,6 +35,23 @@ def likeliest(background: Tensor, classes: Tensor) -> Tensor:
     return numbers
 
 
+def likeliest_with_margin(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The same with the difference between the highest value and the second highest.
+
+    Args:
+        values: (C + 1, …) of the background and the classes, C ≥ 1, none below 0.
+
+    Returns:
+        (…) uint8, and (…) the differences, 0 or more.
+    """
+    numbers = likeliest(values[0], values[1:])
+    highest, second = values[0], torch.zeros_like(values[0])
+    for value in values[1:]:
+        second = torch.maximum(second, torch.minimum(value, highest))
+        highest = torch.maximum(highest, value)
+    return numbers, highest - second
+
+
 def resized_classes(probabilities: Tensor, shape: tuple[int, int]) -> Tensor:
     """The likeliest class of each pixel after bilinear resizing.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,28 +42,89 @@ def load_nifti(path: Path) -> Volume:
         ScanError: the file is missing, damaged, not NIfTI, not 3D, in colours or complex, has zero spacing or an
             unknown unit of length, or its compression does not match its suffix.
     """
-    require_file(path)
-    with _scan_errors(path), ExitStack() as stack:
-        _require_compression(path)
-        check_header(path, scan_suffix(path))
-        image = nib.load(path, mmap=False)
-        if not isinstance(image, nib.Nifti1Image):
-            raise scan_error(path, f"is not a NIfTI file but {type(image).__name__}", "convert it to .nii.gz")
-        shape = require_3d(path, image.shape)
-        require_real_numbers(path, image.get_data_dtype())
-        _require_spacing(path, image)
-        if path.name.lower().endswith(".gz"):
+    with scan_errors(path), ExitStack() as stack:
+        image, shape = open_nifti(path)
+        if _is_gzipped(path):
             stream = stack.enter_context(gzip.open(path))
             data = type(image).from_file_map(type(image).make_file_map({"image": stream}), mmap=False).dataobj
             array = _read_voxels(data).reshape(shape, order="A")
-            # Reading to the end makes gzip verify its checksum, so that flipped bits are detected.
-            after = 0
-            while more := len(stream.read(_CHUNK_BYTES)):
-                after += more
-                if after > _MOST_TRAILING_BYTES:
-                    raise scan_error(path, "decompresses to far more data than its header claims")
+            _verify_checksum(path, stream)
         else:
             array = _read_voxels(image.dataobj).reshape(shape, order="A")
+    return _place(path, image, array)
+
+
+def open_nifti(path: Path) -> tuple[nib.Nifti1Image, tuple[int, int, int]]:
+    """The header of a file, checked, and its three axes; raises `ScanError` as `load_nifti`, inside `scan_errors`."""
+    require_file(path)
+    _require_compression(path)
+    check_header(path, scan_suffix(path))
+    image = nib.load(path, mmap=False)
+    if not isinstance(image, nib.Nifti1Image):
+        raise scan_error(path, f"is not a NIfTI file but {type(image).__name__}", "convert it to .nii.gz")
+    shape = require_3d(path, image.shape)
+    require_real_numbers(path, image.get_data_dtype())
+    _require_spacing(path, image)
+    return image, shape
+
+
+def map_nifti(path: Path) -> Volume | None:
+    """The volume of a `.nii` file of unscaled integers, its voxels mapped from the file; None for any other file."""
+    with scan_errors(path):
+        image, shape = open_nifti(path)
+        dtype = image.get_data_dtype()
+        plain = path.name.lower().endswith(".nii") and dtype.kind in "iu" and dtype.isnative
+        if not plain or (image.dataobj.slope, image.dataobj.inter) != (1, 0):
+            return None
+        if path.stat().st_size < image.dataobj.offset + dtype.itemsize * math.prod(shape):
+            raise scan_error(path, "is truncated: it holds fewer voxels than its header claims")
+        array = np.memmap(path, dtype, "r", image.dataobj.offset, shape, order="F")
+    return _place(path, image, array)
+
+
+def stream_nifti(path: Path, slices: int = 8) -> tuple[Volume, Iterator[Array]]:
+    """The voxels of a file in blocks, so that memory never holds all of them.
+
+    Returns:
+        A volume whose array has the type and shape of `load_nifti`'s, but holds no values; and the values, in blocks
+        (X, Y, n) along the last axis of the file. The iterator raises `ScanError` for a truncated or damaged file.
+    """
+    with scan_errors(path):
+        image, shape = open_nifti(path)
+        scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
+        kind = np.dtype(np.float32) if scaled else to_working_dtype(np.empty(0, image.get_data_dtype())).dtype
+    return _place(path, image, np.broadcast_to(np.zeros((), kind), shape)), _iterate_blocks(path, image, shape, slices)
+
+
+def _iterate_blocks(path: Path, image: nib.Nifti1Image, shape: tuple[int, int, int], slices: int) -> Iterator[Array]:
+    dtype, plane = image.get_data_dtype(), shape[0] * shape[1]
+    with scan_errors(path), ImageOpener(str(path)) as stream:
+        stream.read(image.dataobj.offset)
+        for z in range(0, shape[2], slices):
+            count = min(slices, shape[2] - z)
+            stored = stream.read(count * plane * dtype.itemsize)
+            if len(stored) < count * plane * dtype.itemsize:
+                raise scan_error(path, "is truncated: it holds fewer voxels than its header claims")
+            block = np.frombuffer(stored, dtype).reshape((*shape[:2], count), order="F")
+            yield _scale(to_working_dtype(block), image.dataobj.slope, image.dataobj.inter)
+        if _is_gzipped(path):
+            _verify_checksum(path, stream)
+
+
+def _is_gzipped(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def _verify_checksum(path: Path, stream: Any) -> None:
+    """Read a compressed stream to its end, which makes gzip verify its checksum: flipped bits are detected."""
+    after = 0
+    while more := len(stream.read(_CHUNK_BYTES)):
+        after += more
+        if after > _MOST_TRAILING_BYTES:
+            raise scan_error(path, "decompresses to far more data than its header claims")
+
+
+def _place(path: Path, image: nib.Nifti1Image, array: Array) -> Volume:
     volume = Volume(array, to_mm(image.affine, read_unit_mm(path, image.header)), path)
     return replace(volume, placement=read_placement(volume, image.header))
 
@@ -105,7 +167,7 @@ def load_mgh(path: Path) -> Volume:
         ScanError: the file is missing, damaged, not MGH, not 3D, or has zero spacing.
     """
     require_file(path)
-    with _scan_errors(path, "MGH"):
+    with scan_errors(path, "MGH"):
         # Decompressed at once, which verifies the checksum; these files are small.
         stored = gzip.decompress(path.read_bytes()) if path.name.lower().endswith("z") else path.read_bytes()
         image = nib.MGHImage.from_bytes(stored)
@@ -121,7 +183,7 @@ def load_mgh(path: Path) -> Volume:
 
 
 @contextmanager
-def _scan_errors(path: Path, kind: str = "NIfTI") -> Iterator[None]:
+def scan_errors(path: Path, kind: str = "NIfTI") -> Iterator[None]:
     """Turn exceptions of nibabel and gzip on a damaged file into a `ScanError`."""
     try:
         yield
@@ -149,14 +211,17 @@ def _first_line(error: Exception) -> str:
 
 def _read_voxels(data: Any) -> Array:
     """The stored voxels, scaled in place if the header defines scaling, without a float64 copy."""
-    array = to_working_dtype(data.get_unscaled())
-    if (data.slope, data.inter) == (1, 0):
+    return _scale(to_working_dtype(data.get_unscaled()), data.slope, data.inter)
+
+
+def _scale(array: Array, slope: float, inter: float) -> Array:
+    if (slope, inter) == (1, 0):
         return array
     scaled = array.astype(np.float32, copy=False)
     if not scaled.flags.writeable:
         scaled = scaled.copy(order="K")
-    scaled *= np.float32(data.slope)
-    scaled += np.float32(data.inter)
+    scaled *= np.float32(slope)
+    scaled += np.float32(inter)
     return scaled
 
 

@@ -50,6 +50,12 @@ class Square:
         )
 
     @property
+    def own_size(self) -> int:
+        """The size at which a pixel of the square is as large as one of the slices; a larger one shows no more."""
+        sides_mm = (side * mm for side, mm in zip(self.shape, self.spacing, strict=True))
+        return round(max(sides_mm) / min(self.spacing))
+
+    @property
     def pads(self) -> tuple[int, int]:
         """Padding rows above (and below), padding columns left (and right)."""
         return (self.size - self.inner[0]) // 2, (self.size - self.inner[1]) // 2

@@ -51,12 +51,23 @@ def use_channels_last(*parts: nn.Module, device: torch.device | None = None) -> 
 
 def upsample(x: Tensor) -> Tensor:
     """(B, C, H, W) → (B, C, 2H, 2W), bilinear with aligned corners, in the memory layout of `x`."""
-    grown = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-    if not (x.is_cpu and grown.requires_grad and grown.is_contiguous(memory_format=torch.channels_last)):
-        return grown
-    # What follows a concatenation has a slice of a gradient, for which PyTorch's kernel is six times slower.
-    grown.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))  # type: ignore[no-untyped-call]
-    return grown
+    return with_whole_gradient(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True))
+
+
+def with_whole_gradient(resized: Tensor) -> Tensor:
+    """What `F.interpolate` returned, unchanged; its gradient is made contiguous where it has channels last on a CPU.
+
+    What follows a concatenation has a slice of a gradient, for which PyTorch's kernel is six times slower.
+    """
+    if resized.is_cpu and resized.requires_grad and resized.is_contiguous(memory_format=torch.channels_last):
+        resized.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))  # type: ignore[no-untyped-call]
+    return resized
+
+
+def single_conv(inputs: int, outputs: int, norm: Norm, side: int = 3) -> nn.Sequential:
+    """Convolution with kernels of `side` pixels, normalisation, leaky ReLU."""
+    convolution = nn.Conv2d(inputs, outputs, side, padding=side // 2)
+    return nn.Sequential(convolution, make_norm(norm, outputs), nn.LeakyReLU(0.2))
 
 
 def double_conv(inputs: int, outputs: int, norm: Norm, dropout: float) -> nn.Sequential:
@@ -117,15 +128,14 @@ class Decoder(nn.Module):
         raise NotImplementedError
 
 
-class Segmenter(nn.Module):
-    """Encoder and decoder: an image of any size → one logit per class and pixel.
+class MaskNetwork(nn.Module):
+    """A network that ends in a decoder with one logit per class and pixel.
 
     The background has no logit; it counts as 0 next to those of the classes (see `segmentation.losses`).
     """
 
-    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder) -> None:
         super().__init__()
-        self.encoder = encoder
         self.decoder = decoder
 
     def start_from_logits(self, logits: Sequence[float]) -> None:
@@ -135,6 +145,14 @@ class Segmenter(nn.Module):
         assert bias is not None
         with torch.no_grad():
             bias.copy_(torch.tensor(logits))
+
+
+class Segmenter(MaskNetwork):
+    """Encoder and decoder: an image of any size → one logit per class and pixel."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+        super().__init__(decoder)
+        self.encoder = encoder
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) in [0, 1] → logits (B, C, H, W)."""

@@ -17,7 +17,7 @@ from frugalseg.engine.files import MODEL_FILE, atomic_write
 from frugalseg.errors import OptionError, RunError
 from frugalseg.models.registry import choose_norm
 from frugalseg.models.weight_files import check_finite, load_strictly
-from frugalseg.records.model import NetworkRecord
+from frugalseg.records.model import NetworkRecord, SegmenterRecord
 
 WEIGHTS = "model.safetensors"
 
@@ -45,6 +45,8 @@ def read_network_record(kind: type[N], folder: Path) -> N:
             unknown backbone or norm.
     """
     record = kind.read_run(folder)
+    if isinstance(record, SegmenterRecord) and record.frozen_encoder is not None:
+        return record  # its decoder can be built with every norm
     try:
         choose_norm(record.backbone, record.norm, record.norm)
     except OptionError as error:

@@ -6,6 +6,8 @@ The docstring under a field is its `--help` text, the annotation is checked, and
 
 from __future__ import annotations
 
+from frugalseg.options.annotate import AnnotateOptions
+from frugalseg.options.calibrate import CalibrateOptions
 from frugalseg.options.common import (
     Choose,
     Keep,
@@ -39,6 +41,8 @@ from frugalseg.options.weights import (
 )
 
 __all__ = [
+    "AnnotateOptions",
+    "CalibrateOptions",
     "Choose",
     "DemoOptions",
     "EvaluateOptions",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.errors import OptionError
-from frugalseg.options.common import BackboneName, Choose, Norm, Semi, TrainingOptions, check_positive
+from frugalseg.options.common import Choose, Norm, Semi, TrainingOptions, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +16,23 @@ class FinetuneOptions(TrainingOptions):
 
     encoder: Path | None = None
     """Pre-training run whose encoder to start from; without it, training starts from scratch."""
-    backbone: BackboneName = "unet"
-    """Network architecture; with --encoder it is that of the encoder."""
+    backbone: str = "unet"
+    """Network architecture: unet, resunet, resnet18-unet, resnet34-unet, resnet50-unet, resnet50-caffe-unet, transunet,
+    transunet-small, supercl-unet; with --encoder it is that of the encoder. Or an image encoder that stays as it is
+    (frozen), on whose features a light decoder is trained: litemedsam, another name from `frugalseg weights list`, a
+    folder or a file of SAM, SAM 2, DINOv2 or DINOv3."""
+    copies: int | None = None
+    """Augmented copies of each labelled slice whose features are computed and trained on too; only for a frozen
+    encoder, by default 2."""
+    cache: Path | None = None
+    """Folder for the features of a frozen encoder, 2 MB a slice with litemedsam, which later trainings reuse; by
+    default <data>/features. Delete it when done."""
     weights: Path | None = None
     """File with published weights for the backbone's encoder, for example from ImageNet
     (docs/reference/backbones.md)."""
+    init: Path | None = None
+    """Trained model whose weights to start from (warm start): a run of `frugalseg finetune` of the same backbone and
+    organs, for example on fewer labels. Give fewer --steps then."""
     preset: Literal["robust", "paper", "supercl", "best"] = "robust"
     """robust: settings that work with few labels. paper, supercl: as published with PolyCL and with SuperCL, without
     post-processing of masks. best: robust, with self-training on the unlabelled scans; takes twice as long."""
@@ -58,5 +70,9 @@ class FinetuneOptions(TrainingOptions):
         check_positive(self, "batch_size", "lr", "validate_every", "rounds")
         if self.encoder is not None and self.weights is not None:
             raise OptionError("--encoder and --weights were both given", "give one of them")
+        if self.init is not None and (self.encoder or self.weights) is not None:
+            raise OptionError("--init was given with --encoder or --weights", "give one of them")
+        if self.copies is not None and self.copies < 0:
+            raise OptionError(f"--copies {self.copies} is below 0", "give 0, 1, 2, …")
         if self.label_draw < 0:
             raise OptionError(f"--label-draw {self.label_draw} is below 0", "give 0, 1, 2, …")

@@ -37,6 +37,9 @@ class PredictOptions:
     reproducible with the same number."""
     precision: Precision = "auto"
     """Floating-point precision; auto: bf16 where the device is fast at it, otherwise 32."""
+    backbone: str | None = None
+    """Where the weights of the model's frozen encoder are, if not where they were in training: a name from `frugalseg
+    weights list`, a folder or a file. Only for models of `finetune --backbone` with such an encoder."""
     case: list[str] = field(default_factory=list)
     """Only these scans, by case id."""
     refine: str | None = None

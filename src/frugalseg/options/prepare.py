@@ -20,7 +20,8 @@ class PrepareOptions:
     """The store to write. After an interruption, the same command skips the scans already done."""
     labels: Path | None = None
     """Folder of masks with the same case ids as the images; by default the labelsTr of an nnU-Net raw dataset.
-    Scans without a mask count as unlabelled."""
+    Scans without a mask count as unlabelled. Of masks by `frugalseg annotate`, only slices that a person outlined or
+    reviewed are labels."""
     target: list[str] = field(default_factory=list)
     """What to segment: name=value, or name=value,value to merge several label values. Repeat for several organs."""
     size: int = 256

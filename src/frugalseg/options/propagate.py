@@ -18,7 +18,8 @@ class PropagateOptions(PromptableOptions):
     annotations: Path
     """Folder of masks with the same case ids as the images, in which one or a few slices are annotated completely."""
     slices: str = ""
-    """Annotated slices, counted from 0 at the inferior end: 12, or 12,40; by default all with foreground."""
+    """Annotated slices, counted from 0 at the inferior end: 12, or 12,40; by default all with foreground, or those that
+    a person outlined or reviewed with `frugalseg annotate`."""
     slice_range: str = ""
     """First and last slice to segment: 10,80; by default all."""
     engine: Literal["box", "sam2"] = "box"

@@ -25,6 +25,9 @@ from frugalseg.promptable.framing import SquareFrame
 from frugalseg.promptable.protocol import Embedding, Promptable
 from frugalseg.records.signatures import EmbeddingSignature
 
+REMEMBERED_BYTES = 128 * 2**20
+"""Limits the embeddings that stay in memory; those of 64 slices by SAM or LiteMedSAM."""
+
 
 class Embedder:
     """Embeds the slices of one scan.
@@ -34,30 +37,48 @@ class Embedder:
         scan: the slices.
         folder: of the cache; None for no cache.
         batches: batch size of slices.
+        remembers: whether the last slices that were encoded stay in memory, for work that returns to them.
 
     Attributes:
         frame: maps between slices and the model's input images.
         encoded, kept: number of slices encoded, and read from the cache.
     """
 
-    def __init__(self, model: Promptable, scan: ScanSlices, folder: Path | None, batches: Batches) -> None:
+    def __init__(
+        self, model: Promptable, scan: ScanSlices, folder: Path | None, batches: Batches, remembers: bool = False
+    ) -> None:
         self.model, self.scan, self.batches = model, scan, batches
+        self.memory: dict[int, Embedding] | None = {} if remembers else None
         self.frame = SquareFrame.of(scan.shape, model.recipe)
         self.cache = None if folder is None else EmbeddingCache(folder, make_embedding_signature(scan, model))
         self.encoded, self.kept = 0, 0
 
     def __call__(self, wanted: Sequence[int]) -> Embedding:
         """The embedding of these slices, in this order, on the model's device."""
-        found = {z: self.cache.get(z) if self.cache else None for z in dict.fromkeys(wanted)}
+        found = {z: self._find(z) for z in dict.fromkeys(wanted)}
         missing = [z for z, embedding in found.items() if embedding is None]
-        self.kept += len(found) - len(missing)
         for start, batch in self._encode_missing(missing):
             for i, z in enumerate(missing[start : start + _count_slices(batch)]):
                 found[z] = kept = to_half_precision({name: features[i : i + 1] for name, features in batch.items()})
-                if self.cache:
-                    self.cache.put(z, kept)
+                self._keep(z, kept)
         parts = [embedding for z in wanted if (embedding := found[z]) is not None]
         return {name: torch.cat([part[name].to(self.model.device).float() for part in parts]) for name in parts[0]}
+
+    def _find(self, z: int) -> Embedding | None:
+        """An embedding from memory or from the cache."""
+        if self.memory is not None and z in self.memory:
+            return self.memory[z]
+        found = self.cache.get(z) if self.cache else None
+        self.kept += found is not None
+        return found
+
+    def _keep(self, z: int, embedding: Embedding) -> None:
+        if self.cache:
+            self.cache.put(z, embedding)
+        if self.memory is not None:
+            self.memory[z] = embedding
+            if len(self.memory) * sum(features.nbytes for features in embedding.values()) > REMEMBERED_BYTES:
+                del self.memory[next(iter(self.memory))]
 
     def _encode_missing(self, missing: Sequence[int]) -> list[tuple[int, Embedding]]:
         """Encode in batches: the index of each batch's first slice in `missing`, and its embedding."""
@@ -130,6 +151,10 @@ class EmbeddingCache:
             signature.write(label)
         elif differing := EmbeddingSignature.read(label).difference(signature):
             raise self._mismatch_error(label, f"its {differing} differs")
+
+    def has(self, z: int) -> bool:
+        """Whether there is a file of slice `z`; it may be damaged, which `get` finds out."""
+        return self._path(z).is_file()
 
     def get(self, z: int) -> Embedding | None:
         """The embedding of slice `z`, each tensor (1, …) on the CPU; None where it is not cached.

@@ -29,7 +29,7 @@ from frugalseg.errors import RunError
 from frugalseg.models.weight_files import check_finite
 from frugalseg.options import Precision
 from frugalseg.promptable.decoder import ONE, SEVERAL, decode_in_batches, decode_masks, encode_prompts
-from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, make_signature
+from frugalseg.promptable.protocol import FLOAT32, Candidates, Embedding, Prompts, Recipe, make_signature
 from frugalseg.text import pluralize
 from frugalseg.weights.folder import ORIGIN
 from frugalseg.weights.huggingface_folder import read_model_type
@@ -65,6 +65,7 @@ class HuggingFaceModel(ABC):
 
     Attributes:
         name, signature, recipe, device: see `Promptable`.
+        weights_signature: see `ImageEncoder`.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class HuggingFaceModel(ABC):
         self.name = name
         self.recipe = recipe
         self.device = device
-        self.signature = make_network_signature(network, recipe, resolve_precision(precision, device))
+        digest = hash_network(network)
+        self.signature = make_signature(digest, recipe, resolve_precision(precision, device))
+        self.weights_signature = make_signature(digest, recipe, FLOAT32)
         self._precision: Precision = precision
         # Any: the classes of transformers that end up here share these methods, but no base class with them.
         self._network: Any = network.to(device).eval().requires_grad_(False)
@@ -239,12 +242,17 @@ def name_from_path(path: Path) -> str:
 
 def make_network_signature(network: PreTrainedModel, recipe: Recipe, *more: object) -> str:
     """A hash of class, configuration, weights (independent of their file), recipe and `more`."""
+    return make_signature(hash_network(network), recipe, *more)
+
+
+def hash_network(network: PreTrainedModel) -> str:
+    """SHA-256 of class, configuration and weights, independent of their file."""
     digest = hashlib.sha256(type(network).__name__.encode())
     digest.update(json.dumps(_drop_volatile(network.config.to_dict()), sort_keys=True, default=str).encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())
         digest.update(memoryview(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()))
-    return make_signature(digest.hexdigest(), recipe, *more)
+    return digest.hexdigest()
 
 
 def _drop_volatile(config: Any) -> Any:

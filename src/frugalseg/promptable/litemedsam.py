@@ -18,7 +18,7 @@ from frugalseg.engine.files import sha256
 from frugalseg.models.weight_files import read_state_dict
 from frugalseg.options import Precision
 from frugalseg.promptable.decoder import ONE, SEVERAL, decode_in_batches, decode_masks, encode_prompts
-from frugalseg.promptable.protocol import Candidates, Embedding, Prompts, Recipe, make_signature
+from frugalseg.promptable.protocol import FLOAT32, Candidates, Embedding, Prompts, Recipe, make_signature
 from frugalseg.promptable.state_dict_keys import PROMPTS_AND_DECODER, load_renamed
 from frugalseg.promptable.tinyvit import PUBLISHED_NAMES, TinyViT, fold_norms
 
@@ -75,6 +75,7 @@ class LiteMedSAM:
 
     Attributes:
         name, signature, recipe, device: see `Promptable`.
+        weights_signature: see `ImageEncoder`.
     """
 
     name = "LiteMedSAM"
@@ -92,6 +93,7 @@ class LiteMedSAM:
         self.device = device
         self.precision: Precision = precision
         self.signature = make_signature(self.name, weights, recipe, resolve_precision(precision, device))
+        self.weights_signature = make_signature(self.name, weights, recipe, FLOAT32)
         with torch.no_grad():
             self.position_encoding = self.network.encode_positions()
 

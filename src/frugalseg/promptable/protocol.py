@@ -77,9 +77,35 @@ class Candidates:
         return self.logits[torch.arange(len(choice), device=choice.device), choice], scores
 
 
+FLOAT32 = "32-true"
+"""Float32 in the terms of `engine.device.resolve_precision`, for `ImageEncoder.weights_signature`."""
+
+
 def make_signature(*facts: object) -> str:
     """A hash of the `repr` of facts that determine a result, as 16 hex digits."""
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+class ImageEncoder(Protocol):
+    """A model that computes embeddings of images.
+
+    Attributes:
+        name: shown to users.
+        signature: changes with architecture, weights, recipe and precision; embeddings of different signatures are
+            never mixed.
+        weights_signature: the same without the precision.
+        recipe: its preprocessing.
+        device: where it computes.
+    """
+
+    name: str
+    signature: str
+    weights_signature: str
+    recipe: Recipe
+    device: torch.device
+
+    def encode(self, pixels: Tensor) -> Embedding:
+        """Embeddings of framed images (B, 3, size, size), normalised by the recipe; "image" is a map (B, C, h, w)."""
 
 
 class Promptable(Protocol):

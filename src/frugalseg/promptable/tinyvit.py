@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frugalseg.promptable.cpu_inference import attend, gelu_of, is_quick
 from frugalseg.promptable.state_dict_keys import Rules
 
 BATCH_NORM_EPS = 1e-5
@@ -73,7 +74,7 @@ class InvertedBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C, H, W)."""
-        return F.gelu(x + self.project(F.gelu(self.mix(F.gelu(self.expand(x))))))
+        return F.gelu(x + self.project(gelu_of(self.mix, gelu_of(self.expand, x))))
 
 
 class Reduction(nn.Module):
@@ -87,7 +88,7 @@ class Reduction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) → (B, outputs, H/stride, W/stride)."""
-        reduced: Tensor = self.project(F.gelu(self.mix(F.gelu(self.expand(x)))))
+        reduced: Tensor = self.project(gelu_of(self.mix, gelu_of(self.expand, x)))
         return reduced
 
 
@@ -108,7 +109,7 @@ class TinyViTBlock(nn.Module):
         tokens = x.permute(0, 2, 3, 1)
         tokens = tokens + self._attend_in_windows(tokens)
         tokens = self.mix(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        added: Tensor = tokens + self.fc2(F.gelu(self.fc1(self.norm(tokens))))
+        added: Tensor = tokens + self.fc2(gelu_of(self.fc1, self.norm(tokens)))
         return added.permute(0, 3, 1, 2)
 
     def _attend_in_windows(self, tokens: Tensor) -> Tensor:
@@ -147,7 +148,9 @@ class WindowAttention(nn.Module):
         q, k, v = parts.permute(3, 0, 2, 1, 4)
         # With four axes and the dtype of q, PyTorch uses its fast kernel.
         biases = self.biases[None, :, self.distance].to(q.dtype)
-        if q.requires_grad and q.device.type == "cpu":
+        if is_quick(q):
+            mixed = attend(q, k, v, biases[0])
+        elif q.requires_grad and q.device.type == "cpu":
             # The backward pass of PyTorch's fused attention is slow on a CPU: three to seven times slower in bf16.
             weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1) + biases).softmax(dim=-1)
             mixed = weights.to(v.dtype) @ v

@@ -47,12 +47,18 @@ class BoxEngine:
         self.boxes = Batches(BOXES_PER_BATCH[model.device.type], "boxes")
 
     def make_propagator(self, scan: ScanSlices) -> Propagator:
-        """See `Engine`; each slice is embedded when it is reached."""
-        embedder = Embedder(self.model, scan, self.options.cache, self.slices)
+        """See `Engine`; each slice is embedded when it is reached.
+
+        Both passes from an annotated slice use the same calibration, and a slice that two passes reach is encoded once.
+        """
+        embedder = Embedder(self.model, scan, self.options.cache, self.slices, remembers=True)
+        last: BoxPropagator | None = None
 
         def propagate(pass_: Pass, masks: Bools, state: SliceState | None) -> Iterator[SliceState]:
-            projector = BoxPropagator(self.model, scan, embedder, self.boxes, self.options, pass_.start, masks)
-            return projector.propagate(remaining_slices(pass_, state), state)
+            nonlocal last
+            if last is None or last.start.z != pass_.start:
+                last = BoxPropagator(self.model, scan, embedder, self.boxes, self.options, pass_.start, masks)
+            return last.propagate(remaining_slices(pass_, state), state)
 
         return propagate
 

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 
 from frugalseg._version import __version__
+from frugalseg.confidence.table import write_scan_confidences
+from frugalseg.dataset.annotated import find_labelled_slices
 from frugalseg.dataset.modality import resolve_intensity, to_intensity_scale
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.device import describe_device, find_device
@@ -52,7 +54,16 @@ from frugalseg.propagation.passes import (
     fuse_states,
     plan_passes,
 )
-from frugalseg.propagation.review import ANNOTATED, PROPAGATED, ReviewRow, review_slice, slices_to_review, write_rows
+from frugalseg.propagation.review import (
+    ANNOTATED,
+    PROPAGATED,
+    ReviewRow,
+    assess_organs,
+    review_slice,
+    slices_to_review,
+    write_rows,
+)
+from frugalseg.records.annotations import AnnotationsRecord
 from frugalseg.records.predictions import CaseRecord, InputMask, PredictionRecord, Propagation
 from frugalseg.records.signatures import SlicesSignature
 from frugalseg.refinement.boxes import Classes
@@ -81,11 +92,13 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
     check_out(options.out)
     device = find_device(options.device)
     images, annotations = pair_scans_and_masks(options.images, options.annotations, options.case)
+    annotations, labelled = find_labelled_slices(options.annotations, annotations)
+    images = {case: images[case] for case in annotations}
     refuse_overwriting_inputs(annotations, images, options.out)
     options, expected = resolve_intensity(options, images)
     wanted, intensity = parse_targets(options.target), to_intensity_scale(options)
     given_record = PredictionRecord.read_beside(options.annotations)
-    known = given_record.targets if given_record else {}
+    known = given_record.targets if given_record else _read_label_names(options.annotations)
     engine, model = _load_engine(options, device)
     record = _make_record(options, images, model, wanted or known)
     facts = [record.to_json()[key] for key in RESUME_FIELDS]
@@ -97,7 +110,8 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         expected.check(case, path, volume)
         scan = ScanSlices.of(volume, intensity)
         given = read_input_mask(case, volume, annotations[case])
-        task = PropagationTask.of(case, scan, given, options, wanted, known)
+        own = _name_slices(options, scan, given, labelled.get(case))
+        task = PropagationTask.of(case, scan, given, own, wanted, known)
         source = InputMask(str(annotations[case].resolve()), sha256(annotations[case]))
         partial = _partial_folder(options, case)
         prepare_folder(partial, facts, scan.fingerprint, source.sha256, task.annotated)
@@ -108,13 +122,38 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         _announce(case, task, rows)
         mask = volume.with_array(scan.unstack(to_values(classes, task.organs)))
         annotated = tuple(task.annotated)
-        return mask, CaseRecord(annotated=annotated, given=source, propagation=_make_scan_record(task, rows))
+        return mask, CaseRecord(
+            annotated=annotated,
+            given=source,
+            confidence=assess_organs(rows),
+            propagation=_make_scan_record(task, rows),
+        )
 
     try:
         return folder.fill(work, describe_device(device))
     finally:
+        write_scan_confidences(options.out, folder.record.confidence)
         for case in folder.record.masks:  # only now: until its mask is written, a scan is resumed from these
             shutil.rmtree(_partial_folder(options, case), ignore_errors=True)
+
+
+def _read_label_names(annotations: Path) -> Targets:
+    """The organs that annotations.json names beside the masks; none without that file."""
+    record = AnnotationsRecord.read_beside(annotations)
+    return {} if record is None else {name: (value,) for name, value in record.labels.items()}
+
+
+def _name_slices(
+    options: PropagateOptions, scan: ScanSlices, given: Volume, labelled: tuple[int, ...] | None
+) -> PropagateOptions:
+    """The options with the slices of one scan that annotations.json lists, unless --slices names some.
+
+    Slices that were outlined as empty propagate nothing, and are left out.
+    """
+    if labelled is None or options.slices:
+        return options
+    values = scan.stack(given)
+    return replace(options, slices=",".join(str(z) for z in labelled if z < len(values) and values[z].any()))
 
 
 def _partial_folder(options: PropagateOptions, case: str) -> Path:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from frugalseg.confidence.assess import assess_slices
 from frugalseg.engine.files import atomic_write
 from frugalseg.masks.components import Bools
 from frugalseg.propagation.passes import SliceState
+from frugalseg.records.confidence import OrganConfidence
 
 ANNOTATED, PROPAGATED, ENDED = "annotated", "propagated", "ended"
 """Source of a slice's mask; ended: the object was propagated to the slice before, but not found in this one."""
@@ -104,6 +106,23 @@ def review_slice(
 def compute_confidence(state: SliceState, k: int) -> float:
     """Confidence in object `k` of a propagated slice, 0…1: the product of score, agreement and change."""
     return float(np.clip(state.score[k], 0, 1) * state.agreement[k] * state.change[k])
+
+
+def assess_organs(rows: Iterable[ReviewRow]) -> dict[str, OrganConfidence]:
+    """Organ → the confidence in its propagated slices; without those annotated, which are certain."""
+    of_organ: dict[str, list[ReviewRow]] = {}
+    for row in rows:
+        if row.source == PROPAGATED:
+            of_organ.setdefault(row.organ, []).append(row)
+    return {
+        organ: assess_slices(
+            "propagation",
+            [row.slice for row in own],
+            np.array([row.confidence for row in own]),
+            np.array([row.area_mm2 for row in own]),
+        )
+        for organ, own in of_organ.items()
+    }
 
 
 def write_rows(path: Path, rows: Iterable[ReviewRow]) -> None:

@@ -14,6 +14,7 @@ from frugalseg.engine.files import MODEL_FILE
 from frugalseg.errors import RunError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.options import Choose, Keep, Norm
+from frugalseg.records.confidence import ConfidenceSource, OrganCalibration
 from frugalseg.records.record import Content, Record
 
 M = TypeVar("M", bound="ModelRecord")
@@ -100,6 +101,22 @@ class PromptableModel:
     model: str
     name: str
     signature: str
+
+
+@dataclass(frozen=True)
+class InitialModel:
+    """A trained model whose weights a training started from.
+
+    Attributes:
+        model: its run folder.
+        weights_sha256: of its weights.
+        masks: number of slices whose masks it was trained on, and the models that it started from itself; they may be
+            those of the training that started from it.
+    """
+
+    model: str
+    weights_sha256: str
+    masks: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,6 +338,11 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
     Attributes:
         annotation: masks and other labels used.
         pseudo_labels_refined_by: the promptable model that refined pseudo-labels, or None.
+        calibration: what confidence is computed from → organ → its calibration on the validation patients; empty in
+            older files, and without them.
+        frozen_encoder: the frozen image encoder whose features the network takes beside the slices, not saved with
+            it; None where it takes slices alone.
+        initial_model: the trained model whose weights training started from, or None.
     """
 
     KIND: ClassVar[str] = "segmenter"
@@ -329,6 +351,9 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
     kind: Literal["segmenter"] = "segmenter"
     annotation: SegmenterAnnotation
     pseudo_labels_refined_by: PromptableModel | None = None
+    calibration: dict[ConfidenceSource, dict[str, OrganCalibration]] = field(default_factory=dict)
+    frozen_encoder: PromptableModel | None = None
+    initial_model: InitialModel | None = None
 
     def __post_init__(self) -> None:
         MaskModelRecord.__post_init__(self)

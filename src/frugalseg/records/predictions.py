@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from frugalseg.errors import FrugalsegError, PairingError
 from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.records.confidence import OrganConfidence
 from frugalseg.records.record import Content, Record
 
 Value = TypeVar("Value")
@@ -108,6 +109,7 @@ class CaseRecord:
     annotated: tuple[int, ...] | None = None
     given: InputMask | None = None
     present: dict[str, tuple[float, ...]] | None = None
+    confidence: dict[str, OrganConfidence] | None = None
     refinement: Refinement | None = None
     propagation: Propagation | None = None
 
@@ -133,6 +135,7 @@ class PredictionRecord(Record):
         annotated: case id → manually annotated slices, which were copied; numbered from 0 at the inferior end.
         given: case id → input mask.
         present: case id → organ → probability of each slice; SAM-Mix only.
+        confidence: case id → organ → confidence in its mask; without organs that the mask does not show.
         refinement, propagation: case id → its refinement, its propagation.
         failed: case id → why it has no mask.
     """
@@ -158,6 +161,7 @@ class PredictionRecord(Record):
     annotated: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     given: Mapping[str, InputMask] = field(default_factory=dict)
     present: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+    confidence: Mapping[str, dict[str, OrganConfidence]] = field(default_factory=dict)
     refinement: Mapping[str, Refinement] = field(default_factory=dict)
     propagation: Mapping[str, Propagation] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
@@ -200,6 +204,7 @@ _BY_CASE = {
     "annotated": "annotated",
     "given": "given",
     "present": "present",
+    "confidence": "confidence",
     "refinement": "refinement",
     "propagation": "propagation",
 }

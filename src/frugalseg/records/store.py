@@ -56,6 +56,8 @@ class ScanEntry(Record):
         present: for each slice and organ, whether the slice shows the organ.
         areas_mm2: for each organ, the median area over the slices that show it, in its mask before resizing; 0 where
             no slice does.
+        own_size: the size at which its slices keep their own resolution, pixels.
+        labelled_slices: the slices whose mask is a label, if annotations.json lists them; otherwise all are.
         digests: digests of its slices.
 
     Fields that may be `UNSET` are missing in older stores.
@@ -81,6 +83,8 @@ class ScanEntry(Record):
     values: tuple[int, ...]
     present: tuple[tuple[bool, ...], ...]
     areas_mm2: tuple[int | float, ...] | UnsetType = UNSET
+    own_size: int | UnsetType = UNSET
+    labelled_slices: tuple[int, ...] | UnsetType = UNSET
     digests: Digests | UnsetType = UNSET
 
     def __post_init__(self) -> None:
@@ -102,6 +106,12 @@ class ScanEntry(Record):
     def labelled(self) -> bool:
         """Whether it has a mask."""
         return self.labels_sha256 is not None
+
+    def list_labelled(self) -> list[bool]:
+        """For each slice, whether it has a label."""
+        if self.labelled_slices is UNSET:
+            return [self.labelled] * self.slices
+        return [z in set(self.labelled_slices) for z in range(self.slices)]
 
 
 @dataclass(frozen=True, kw_only=True)

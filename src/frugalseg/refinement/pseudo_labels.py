@@ -9,6 +9,7 @@ model is needed for training only.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ import torch
 from frugalseg.dataset.store import SliceStore
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume, axial_slices
-from frugalseg.options import FinetuneOptions, RefineOptions
+from frugalseg.options import Precision, RefineOptions
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.promptable.load import load_promptable
 from frugalseg.promptable.protocol import Promptable
@@ -29,16 +30,32 @@ AS_STORED = IntensityScale("ct", 0.0, 1.0)
 """The images of a store are already in [0, 1]."""
 
 
+class RefiningOptions(Protocol):
+    """Options of a command that refines masks of a store."""
+
+    @property
+    def refine(self) -> str | None:
+        """The promptable model."""
+
+    @property
+    def device(self) -> str:
+        """Where to compute, as given."""
+
+    @property
+    def precision(self) -> Precision:
+        """Floating-point precision."""
+
+
 class PseudoLabelRefiner:
     """Refines masks of a store's slices, as `frugalseg refine` does with its defaults.
 
     Args:
         store: the slices.
-        options: of the training; `refine` names the promptable model, which is loaded at first use.
+        options: of the command; `refine` names the promptable model, which is loaded at first use.
         device: where to compute.
     """
 
-    def __init__(self, store: SliceStore, options: FinetuneOptions, device: torch.device) -> None:
+    def __init__(self, store: SliceStore, options: RefiningOptions, device: torch.device) -> None:
         self.store, self.options, self.device = store, options, device
         self.scans = {scan.case: scan for scan in store.record.scans}
 
@@ -54,7 +71,7 @@ class PseudoLabelRefiner:
         scan = self.scans[case]
         affine = np.diag([-scan.column_mm, -scan.row_mm, scan.z_mm, 1.0])  # axes to left, posterior, superior
         slices = ScanSlices.of(Volume(images, affine), AS_STORED)
-        folder = self.options.out
+        folder = self.store.folder
         wanted = RefineOptions(images=folder, masks=folder, out=folder, device=self.options.device)
         return Refiner(self.model, wanted).refine(slices, classes)[0]
 

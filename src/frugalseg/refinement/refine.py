@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from frugalseg._version import __version__
+from frugalseg.confidence.assess import assess
+from frugalseg.confidence.overlap import compare
+from frugalseg.confidence.table import write_scan_confidences, write_slice_confidences
 from frugalseg.dataset.modality import resolve_intensity, to_intensity_scale
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.device import describe_device, find_device
@@ -36,7 +39,10 @@ from frugalseg.options import PromptableOptions, RefineOptions
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.promptable.load import load_promptable
 from frugalseg.promptable.protocol import Promptable
+from frugalseg.records.confidence import OrganCalibration, OrganConfidence
 from frugalseg.records.predictions import CaseRecord, InputMask, PredictionRecord, PromptableUse, Refinement
+from frugalseg.refinement.boxes import Classes
+from frugalseg.refinement.promise import find_calibrations
 from frugalseg.refinement.refiner import Refiner
 
 WORDS = Words("refinement", "refining", "refined", "refine")
@@ -44,6 +50,22 @@ COARSE = "coarse"
 """Folder beside refined masks for the predictions that `predict --refine` refined."""
 NO_RECORD = PredictionRecord(roles=None)
 RESUME_FIELDS = ("method", "promptable", "settings", "targets", "model", "weights_sha256")
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What is read of one scan.
+
+    Attributes:
+        volume: the scan in the axes of its file.
+        scan: its slices.
+        given, reference: the mask to refine, and the reference with --oracle, on the scan's grid.
+    """
+
+    volume: Volume
+    scan: ScanSlices
+    given: Volume
+    reference: Volume | None
 
 
 @with_threads
@@ -75,12 +97,17 @@ def refine(options: RefineOptions) -> dict[str, Path]:
     )
     invalidate_changed(folder, masks)
     refiner = Refiner(model, options)
+    calibrations = {} if references else find_calibrations(source, options, model.signature)
 
-    def work(case: str, path: Path) -> tuple[Volume, CaseRecord]:
+    def read(case: str, path: Path) -> Inputs:
         volume = read_volume(path)
         expected.check(case, path, volume)
-        scan, given = ScanSlices.of(volume, intensity), read_input_mask(case, volume, masks[case])
         reference = read_input_mask(case, volume, references[case]) if references else None
+        scan, given = ScanSlices.of(volume, intensity), read_input_mask(case, volume, masks[case])
+        return Inputs(volume, scan, given, reference)
+
+    def work(case: str, inputs: Inputs) -> tuple[Volume, CaseRecord]:
+        scan, given, reference = inputs.scan, inputs.given, inputs.reference
         organs = find_organs(given if reference is None else reference, wanted, source.targets)
         classes, others = _split_mask(scan, given, organs)
         prompting = None
@@ -91,10 +118,22 @@ def refine(options: RefineOptions) -> dict[str, Path]:
             refined, counts = refiner.refine(scan, classes, prompting, options.cache, bar.advance, names)
         given_mask = InputMask(str(masks[case].resolve()), sha256(masks[case]))
         known = source.select_case(case)  # `evaluate` needs it for refined masks too
-        case_record = CaseRecord(role=known.role, annotated=known.annotated, given=given_mask, refinement=counts)
-        return volume.with_array(scan.unstack(_join_masks(refined, others, organs))), case_record
+        confidence = None if prompting is not None else _assess(refined, classes, organs, calibrations)
+        if confidence is not None:
+            write_slice_confidences(options.out, case, confidence)
+        case_record = CaseRecord(
+            role=known.role,
+            annotated=known.annotated,
+            given=given_mask,
+            confidence=confidence,
+            refinement=counts,
+        )
+        return inputs.volume.with_array(scan.unstack(_join_masks(refined, others, organs))), case_record
 
-    written = folder.fill(work, describe_device(device))
+    try:
+        written = folder.fill_reading_ahead(read, work, describe_device(device))
+    finally:  # also where some scans failed
+        write_scan_confidences(options.out, folder.record.confidence)
     _announce(folder.record.refinement, options, wanted)
     return written
 
@@ -124,6 +163,15 @@ def _find_references(options: RefineOptions, images: Mapping[str, Path]) -> dict
     if missing := [case for case in images if case not in references]:
         raise PairingError(f"{options.oracle} holds no reference of {missing[0]}", "select scans with --case")
     return references
+
+
+def _assess(
+    refined: Classes, given: Classes, organs: Targets, calibrations: Mapping[str, OrganCalibration]
+) -> dict[str, OrganConfidence]:
+    """Organ → the confidence in its refined mask: its agreement with the input mask."""
+    overlaps = zip(organs, compare(refined, given, len(organs)), strict=True)
+    assessed = {organ: assess(overlap, "agreement", calibrations.get(organ)) for organ, overlap in overlaps}
+    return {organ: confidence for organ, confidence in assessed.items() if confidence is not None}
 
 
 def _split_mask(scan: ScanSlices, given: Volume, organs: Targets) -> tuple[Any, Any]:

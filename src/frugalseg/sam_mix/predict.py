@@ -89,6 +89,7 @@ class MixPredictor(Predictor):
                 batch_size=options.batch_size,
                 precision=options.precision,
             ),
+            calibrations={},
             trained=record.targets,
         )
 

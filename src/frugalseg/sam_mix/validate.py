@@ -55,7 +55,7 @@ class MixValidation(ValidationSet):
 
     def evaluate(self, model: MixModel) -> dict[str, float]:
         """Dice per volume as in `ValidationSet.dice`, and for each organ how well its slices are detected."""
-        predictions = [self._predict_all(model, case) for case in self._iterate_cases("validation")]
+        predictions = [self._predict_all(model, case) for case in self._iterate_cases("validation", list(self.cases))]
         if not predictions:
             return {}
         table = [self._dice(predicted, reference) for predicted, reference, _ in predictions]

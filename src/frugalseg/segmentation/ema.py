@@ -38,9 +38,9 @@ class EMAModel(nn.Module):
         self._averaged.eval()
         return self
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         """Logits of the trained network."""
-        logits: Tensor = self.network(x)
+        logits: Tensor = self.network(*inputs)
         return logits
 
     @torch.no_grad()

@@ -15,7 +15,9 @@ import numpy.typing as npt
 import torch
 
 from frugalseg._version import __version__
+from frugalseg.dataset.augment import Strength
 from frugalseg.dataset.budget import Budget, draw_labels
+from frugalseg.dataset.copies import AugmentedCopies, make_copies
 from frugalseg.dataset.slice_choice import find_rule
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
@@ -26,13 +28,14 @@ from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.training import train_and_save
 from frugalseg.errors import OptionError
-from frugalseg.models.blocks import Segmenter
-from frugalseg.models.pretrained_weights import load_published
-from frugalseg.models.registry import build_segmenter, choose_norm, input_channels
-from frugalseg.models.saved import WEIGHTS, load_encoder, read_network_record, save_model
+from frugalseg.features.cache import StoreFeatures
+from frugalseg.models.blocks import MaskNetwork
+from frugalseg.models.saved import WEIGHTS, read_network_record, save_model
 from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
+from frugalseg.segmentation.architecture import Architecture, NetworkShape, find_architecture
+from frugalseg.segmentation.calibrate import calibrate_model
 from frugalseg.segmentation.label_checks import LabelDraw
 from frugalseg.segmentation.labels import (
     frequency_logits,
@@ -48,10 +51,15 @@ from frugalseg.segmentation.presets import Preset, resolve_preset
 from frugalseg.segmentation.pseudo import MaskRefiner, UnlabelledSlices, make_pseudo_labels
 from frugalseg.segmentation.record import check_encoder, scan_roles
 from frugalseg.segmentation.task import FinetuneTask, FinetuneTrainingSet
+from frugalseg.segmentation.warm_start import WarmStart
 from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+
+
+COPY_STRENGTH: Strength = "robust"
+"""How much copies of slices are changed (see `dataset.augment`)."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +69,11 @@ class FineTuning:
     Attributes:
         options: of the command; `--preset best` without unlabelled slices becomes `robust`.
         labelled: rows whose masks may be used.
+        copies: (labelled, n) rows of changed copies of these in the source, or None.
         unlabelled: the other rows of the training patients.
-        backbone: the encoder's, or that of the options.
+        architecture: that of the encoder, or that of the options.
         encoder: model.json of the pre-training run, or None.
+        start: the trained model to start from, or None.
         refiner: refines pseudo-labels; required where `options.refine` is given.
     """
 
@@ -73,9 +83,11 @@ class FineTuning:
     split: Split
     source: SliceSource
     labelled: npt.NDArray[np.int64]
+    copies: npt.NDArray[np.int64] | None
     unlabelled: npt.NDArray[np.int64]
-    backbone: str
+    architecture: Architecture
     encoder: EncoderRecord | None
+    start: WarmStart | None
     fabric: Fabric
     refiner: MaskRefiner | None = None
     command: str = "finetune"
@@ -97,6 +109,9 @@ class FineTuning:
                 f"--backbone {options.backbone}: the encoder is one of {encoder.backbone}", "leave out --backbone"
             )
         fabric = make_fabric(options.device, options.precision)
+        backbone = encoder.backbone if encoder else options.backbone
+        architecture = find_architecture(backbone, fabric.device, options.precision)
+        start = WarmStart.open(options, store, split, architecture)
         preset = resolve_preset(options, encoder.context if encoder else None)
         usable = store.slices[store.is_middle(options.middle_fraction)]
         rule = find_rule(options.choose, budget.unit, store)
@@ -114,18 +129,28 @@ class FineTuning:
         elif preset.semi != "none" and len(unlabelled) == 0:
             warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
         trained = labelled if preset.semi == "none" else others
+        copied = architecture.count_copies(options)
+        shape = _network_shape(options, preset, architecture, store)
+        network, _ = architecture.build_initialized(shape, options)  # raises for weights that do not fit
+        if start is not None:
+            start.load_into(network)  # the same
+        copies = make_copies(store, labelled, copied, COPY_STRENGTH, preset.context) if copied else None
+        features = architecture.open_features(store, options.cache, copies)
         rows = np.concatenate([trained, validation_rows(store, split)])
-        source = SliceSource(store, fabric.device, with_labels=True, rows=rows, context=preset.context)
-        backbone = encoder.backbone if encoder else options.backbone
-        training = cls(options, preset, store, split, source, labelled, unlabelled, backbone, encoder, fabric)
-        training.build_network(options)  # raises for weights that do not fit, before the folder is claimed
+        source = _open_source(store, features, copies, fabric, rows, preset.context)
+        rows_used = (labelled, None if copies is None else copies.of_rows, unlabelled)
+        training = cls(options, preset, store, split, source, *rows_used, architecture, encoder, start, fabric)
         return replace(training, options=_resume_rounds(options))
 
     def identity(self) -> dict[str, str]:
         """Hashes of the store, the split and the encoder."""
         data = self.store.identity(self.split)
+        if self.architecture.frozen_encoder is not None:
+            data["frozen_encoder"] = self.architecture.frozen_encoder.signature
         if self.options.encoder is not None:
             data["encoder_sha256"] = sha256(self.options.encoder / WEIGHTS)
+        if self.start is not None:
+            data["init_sha256"] = self.start.weights_sha256
         return data
 
     def learn(self, run: RunFolder) -> None:
@@ -158,7 +183,7 @@ class FineTuning:
     def train(self, options: FinetuneOptions, run: RunFolder, teacher: RunFolder | None) -> None:
         """One training, from the labels and the pseudo-labels of `teacher`."""
         preset = resolve_preset(options, self.encoder.context if self.encoder else None)
-        training = FinetuneTrainingSet(self.labelled, self._label_unlabelled(options, preset, teacher))
+        training = FinetuneTrainingSet(self.labelled, self._label_unlabelled(options, preset, teacher), self.copies)
         torch.manual_seed(options.seed)
         network, published = self.build_network(options)
         task = FinetuneTask(options, preset, network, self.store, self.split, self.source, training)
@@ -172,25 +197,19 @@ class FineTuning:
         plan = TrainingPlan(task.steps, task.interval, options.seed, preset.clip, options.checkpoint_minutes)
         train_and_save(task, plan, self.fabric, run, lambda: self._save(run, options, task, published))
 
-    def build_network(self, options: FinetuneOptions) -> tuple[Segmenter, PublishedWeights | None]:
+    def build_network(self, options: FinetuneOptions) -> tuple[MaskNetwork, PublishedWeights | None]:
         """The initial network, and the record of published weights if it has any.
 
         Raises:
             RunError, OptionError: an encoder or published weights that do not fit the network.
         """
-        preset = resolve_preset(options, self.encoder.context if self.encoder else None)
-        norm = choose_norm(self.backbone, options.norm, preset.norm)
-        classes, inputs = len(self.store.targets), input_channels(preset.context)
-        network = build_segmenter(
-            self.backbone, classes, norm, preset.dropout, inputs=inputs, device=self.fabric.device
-        )
-        if preset.first_logit == "frequency":
+        shape = _network_shape(options, self.preset, self.architecture, self.store)
+        network, published = self.architecture.build_initialized(shape, options)
+        if self.start is not None:
+            self.start.load_into(network)
+        elif self.preset.first_logit == "frequency":
             network.start_from_logits(frequency_logits(self.store, self.labelled))
-        if options.encoder is not None:
-            load_encoder(network.encoder, options.encoder)
-        if options.weights is not None:
-            return network, load_published(network.encoder, self.backbone, options.weights)
-        return network, None
+        return network, published
 
     def _label_unlabelled(
         self, options: FinetuneOptions, preset: Preset, teacher: RunFolder | None
@@ -200,7 +219,7 @@ class FineTuning:
         if teacher is None:
             return UnlabelledSlices(self.unlabelled)
         record = read_network_record(SegmenterRecord, teacher.path)
-        model = load_segmenter(teacher.path, record, self.source.device)
+        model = load_segmenter(teacher.path, record, self.architecture)
         keep = [record.keep[organ] for organ in record.targets]
         refined = "" if self.refiner is None else f", refined by {options.refine}"
         say(f"labelling {pluralize(len(self.unlabelled), 'slice')} with {teacher.path}{refined}")
@@ -243,10 +262,13 @@ class FineTuning:
         unseen = set(self.store.slices.loc[self.unlabelled, "case"]) if semi else set()
         seen = set(self.encoder.fingerprints if self.encoder else ()) | self.store.fingerprints_of_cases(unseen)
         used = set(self.store.slices.loc[self.labelled, "case"])
+        scans = scan_roles(self.store, self.split, used, seen)
         return SegmenterRecord(
             version=__version__,
-            backbone=self.backbone,
-            norm=choose_norm(self.backbone, options.norm, task.preset.norm),
+            backbone=self.architecture.backbone,
+            frozen_encoder=self.architecture.frozen_encoder,
+            initial_model=None if self.start is None else self.start.record,
+            norm=self.architecture.choose_norm(options.norm, task.preset.norm),
             context=task.preset.context,
             published_weights=published or (self.encoder.published_weights if self.encoder else None),
             parameters=sum(p.numel() for p in task.evaluated_model.parameters()),
@@ -256,6 +278,7 @@ class FineTuning:
             step=best.step,
             validation_dice=best.score,
             validation_dice_of_organs=dice,
+            calibration=calibrate_model(task.validation, task.evaluated_model, keep, self.refiner),
             pseudo_labels_refined_by=self.refiner.record if self.refiner and semi else None,
             annotation=SegmenterAnnotation(
                 **asdict(make_annotation_use(options, self.store, self.labelled, task.validation.cases)),
@@ -264,8 +287,38 @@ class FineTuning:
                 unlabelled_scans=len(unseen),
                 pretraining=self.encoder.annotation if self.encoder else None,
             ),
-            scans=scan_roles(self.store, self.split, used, seen),
+            scans=scans if self.start is None else self.start.add_roles(scans),
         )
+
+
+def _network_shape(
+    options: FinetuneOptions, preset: Preset, architecture: Architecture, store: SliceStore
+) -> NetworkShape:
+    norm = architecture.choose_norm(options.norm, preset.norm)
+    return NetworkShape(len(store.targets), norm, preset.dropout, preset.context, store.size)
+
+
+def _open_source(
+    store: SliceStore,
+    features: StoreFeatures | None,
+    copies: AugmentedCopies | None,
+    fabric: Fabric,
+    rows: npt.NDArray[np.int64],
+    context: int,
+) -> SliceSource:
+    """The slices of these rows with labels, the copies, and the features of all of them, if given."""
+    needed = store.neighbour_rows(context)[rows].ravel()
+    if copies is not None:
+        rows = np.concatenate([rows, copies.of_rows.ravel()])
+        needed = np.concatenate([needed, len(store.slices) + np.arange(len(copies.origins))])
+    if features is not None:
+        if fabric.is_global_zero:
+            features.fill(needed)
+        fabric.barrier()
+    slices = None if copies is None else copies.slices
+    return SliceSource(
+        store, fabric.device, with_labels=True, rows=rows, context=context, features=features, copies=slices
+    )
 
 
 def _resume_rounds(options: FinetuneOptions) -> FinetuneOptions:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
-from frugalseg.models.blocks import Segmenter
-from frugalseg.models.registry import build_segmenter, input_channels
+from frugalseg.models.blocks import MaskNetwork
 from frugalseg.models.saved import WEIGHTS, load_run_weights, load_weights
 from frugalseg.records.model import SegmenterRecord
+from frugalseg.segmentation.architecture import Architecture, NetworkShape
 
 
-def load_segmenter(run: Path, record: SegmenterRecord, device: torch.device) -> Segmenter:
-    """The network of a finished run, in evaluation mode.
+def load_segmenter(run: Path, record: SegmenterRecord, architecture: Architecture) -> MaskNetwork:
+    """The network of a finished run, on the device of its architecture, in evaluation mode.
 
     Args:
         run: the run folder.
         record: its model.json.
-        device: where it is to run.
+        architecture: that of the record.
 
     Raises:
         RunError: the weights cannot be read, or are not this network's.
     """
-    inputs = input_channels(record.context)
-    network = build_segmenter(record.backbone, len(record.targets), record.norm, inputs=inputs, device=device)
+    shape = NetworkShape(
+        len(record.targets), record.norm, dropout=None, context=record.context, side=record.preprocessing.size
+    )
+    network = architecture.build(shape)
     load_run_weights(network, load_weights(run), run / WEIGHTS)
-    return network.to(device).eval()
+    return network.to(architecture.device).eval()

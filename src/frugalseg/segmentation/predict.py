@@ -7,6 +7,7 @@ and one batch. No reference mask is read anywhere on this path.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from frugalseg._version import __version__
+from frugalseg.confidence.assess import assess
+from frugalseg.confidence.select import select_calibrations
+from frugalseg.confidence.soft_mask import SoftMask, SoftSlices
+from frugalseg.confidence.table import write_scan_confidences, write_slice_confidences
 from frugalseg.dataset.modality import ExpectedModality, expected_modality
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import autocast, describe_device, find_device, to_device
@@ -33,11 +38,14 @@ from frugalseg.masks.folder import MaskFolder, Words, select_cases
 from frugalseg.models.registry import input_channels
 from frugalseg.models.saved import WEIGHTS, read_network_record
 from frugalseg.options import Keep, PredictOptions
+from frugalseg.records.confidence import OrganCalibration, OrganConfidence
 from frugalseg.records.model import ScanRole, SegmenterRecord
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
+from frugalseg.segmentation.architecture import recorded_architecture
 from frugalseg.segmentation.losses import probabilities
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.organ_dice import warn_before_prediction
+from frugalseg.segmentation.record import find_role
 
 NOT_WRITTEN = (0,)
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
@@ -51,6 +59,13 @@ class ReadScan(NamedTuple):
     role: str
 
 
+class SegmentedScan(NamedTuple):
+    """The mask of a scan, in the users' label values and on the scan's grid, and the confidence in each organ's."""
+
+    mask: Volume
+    confidence: dict[str, OrganConfidence]
+
+
 @dataclass(frozen=True)
 class Predictor:
     """A trained model with everything that must happen before and after it.
@@ -62,6 +77,7 @@ class Predictor:
         context: neighbouring slices on each side that the network sees.
         keep: for each class what is kept of its mask (see `masks.components`).
         scans: case, fingerprint and role of each scan of the model's data set.
+        calibrations: organ → calibration of the confidence in its masks, where there is one that applies.
     """
 
     network: nn.Module
@@ -74,6 +90,7 @@ class Predictor:
     keep: list[Keep]
     scans: tuple[ScanRole, ...]
     options: PredictOptions
+    calibrations: Mapping[str, OrganCalibration]
 
     @classmethod
     def load(cls, options: PredictOptions) -> Predictor:
@@ -85,17 +102,21 @@ class Predictor:
         device = find_device(options.device)
         targets = _written_targets(record.targets, options.target)
         warn_before_prediction(record, written(targets))
+        keep = {o: record.keep[o] if options.keep == "model" else options.keep for o in record.targets}
+        known = record.calibration.get("probabilities", {})
+        architecture = recorded_architecture(record, options.model, device, options.precision, options.backbone)
         return cls(
-            network=load_segmenter(options.model, record, device),
+            network=load_segmenter(options.model, record, architecture),
             device=device,
             targets=targets,
             intensity=record.preprocessing.intensity,
             expected=expected_modality(options.model, record.preprocessing, options.modality),
             size=record.preprocessing.size,
             context=record.context,
-            keep=[record.keep[organ] if options.keep == "model" else options.keep for organ in record.targets],
+            keep=list(keep.values()),
             scans=record.scans,
             options=options,
+            calibrations=select_calibrations(known, {o: keep[o] for o in written(targets)}, options.tta),
         )
 
     def read(self, case: str, path: Path) -> ReadScan:
@@ -110,55 +131,58 @@ class Predictor:
 
     def segment(self, volume: Volume) -> Volume:
         """The mask of a scan, in the users' label values and on the scan's grid."""
+        return self.segment_with_confidence(volume).mask
+
+    def segment_with_confidence(self, volume: Volume) -> SegmentedScan:
+        """The mask of a scan, and the confidence in it, which is computed at the model's resolution."""
         upright, way = canonical(volume)
         stack = axial_slices(upright.array)
         limits = self.intensity.fit(upright.array, upright.padding)
         square = Square.fit(stack.shape[1:], (upright.spacing[1], upright.spacing[0]), self.size)
         # On the device, to be fetched once: a GPU then never waits while the next slices are resized.
         found = torch.empty(stack.shape, dtype=torch.uint8, device=self.device)
+        soft = []
         at_once = self.options.batch_size or slices_at_once(self.device, self.size)
         with progress("this scan", len(stack), "slices") as bar:
             for z in range(0, len(stack), at_once):
                 chunk = slice(z, z + at_once)
                 seen = np.arange(z - self.context, min(z + at_once, len(stack)) + self.context).clip(0, len(stack) - 1)
                 images = torch.from_numpy(self.intensity.apply(stack[seen], limits, upright.padding))
-                found[chunk] = self._classes(
-                    square, square.resize_images(images).unfold(0, input_channels(self.context), 1)
-                )
+                seen_by_network = square.resize_images(images).unfold(0, input_channels(self.context), 1)
+                mean = self._probabilities(seen_by_network)
+                found[chunk] = square.classes(mean)
+                soft.append(SoftSlices.of(mean))
                 bar.advance(len(found[chunk]))
         classes = found.cpu().numpy()
         filter_components(classes, self.keep, reach=max(1, round(BRIDGE_RADIUS * max(stack.shape[1:]) / self.size)))
-        return volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
+        mask = volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
+        return SegmentedScan(mask, self._assess(SoftMask.join(soft, self.keep)))
+
+    def _assess(self, soft: SoftMask) -> dict[str, OrganConfidence]:
+        """Organ → the confidence in its mask, of those that are written and that the scan shows."""
+        overlaps = dict(zip(self.targets, soft.overlaps_with_probabilities(), strict=True))
+        assessed = {o: assess(overlaps[o], "probabilities", self.calibrations.get(o)) for o in written(self.targets)}
+        return {organ: confidence for organ, confidence in assessed.items() if confidence is not None}
 
     def role(self, case: str, volume: Volume) -> str:
-        """What the model saw of this scan (see `finetune.scan_roles`), or "new".
-
-        A scan is known by its voxels. Where they are new but the case id is not, it is taken for the scan of that
-        id, changed on the way: to call a training scan new would be the worse error.
-        """
-        voxels = fingerprint(canonical(volume)[0])
-        for scan in self.scans:
-            if scan.fingerprint == voxels:
-                return scan.role
-        for scan in self.scans:
-            if scan.case == case:
-                warnings.warn(
-                    f"{case} has the name of a scan of the model's data set but other voxels; it is counted as "
-                    f"{scan.role!r}. Rename it if it is another patient's",
-                    stacklevel=2,
-                )
-                return scan.role
-        return "new"
+        """What the model saw of this scan (see `record.find_role`)."""
+        role, by_name = find_role(self.scans, case, fingerprint(canonical(volume)[0]))
+        if by_name:
+            warnings.warn(
+                f"{case} has the name of a scan of the model's data set but other voxels; it is counted as "
+                f"{role!r}. Rename it if it is another patient's",
+                stacklevel=2,
+            )
+        return role
 
     @torch.inference_mode()
-    def _classes(self, square: Square, images: Tensor) -> Tensor:
-        """Square slices with their neighbours, (N, S, S, 2·context + 1) → classes on the scan's slices (N, H, W)."""
+    def _probabilities(self, images: Tensor) -> Tensor:
+        """Square slices with their neighbours, (N, S, S, 2·context + 1) → probabilities of the classes (N, C, S, S)."""
         shown = to_device(images.movedim(-1, 1).contiguous(), self.device)
         views = FLIPS if self.options.tta else FLIPS[:1]
         with autocast(self.options.precision, self.device):
             logits = [self.network(shown.flip(axes)).flip(axes) for axes in views]
-        mean = torch.stack([probabilities(one) for one in logits]).mean(dim=0)
-        return square.classes(mean)
+        return torch.stack([probabilities(one) for one in logits]).mean(dim=0)
 
 
 def slices_at_once(device: torch.device, size: int) -> int:
@@ -213,6 +237,11 @@ def segment_scans(options: PredictOptions) -> dict[str, Path]:
     folder = MaskFolder.claim(options, images, record, ("model", "weights_sha256", "targets", "settings"), WORDS)
 
     def segment(case: str, scan: ReadScan) -> tuple[Volume, CaseRecord]:
-        return predictor.segment(scan.volume), CaseRecord(role=scan.role)
+        segmented = predictor.segment_with_confidence(scan.volume)
+        write_slice_confidences(options.out, case, segmented.confidence)
+        return segmented.mask, CaseRecord(role=scan.role, confidence=segmented.confidence)
 
-    return folder.fill_reading_ahead(predictor.read, segment, describe_device(predictor.device))
+    try:
+        return folder.fill_reading_ahead(predictor.read, segment, describe_device(predictor.device))
+    finally:  # also where some scans failed
+        write_scan_confidences(options.out, folder.record.confidence)

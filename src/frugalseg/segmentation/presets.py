@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-
-from frugalseg.dataset.augment import Strength
 from frugalseg.engine.optimization import Optimization
 from frugalseg.errors import OptionError
 from frugalseg.options import FinetuneOptions, Keep, Norm, Semi
-from frugalseg.segmentation.losses import LossName
+
+if TYPE_CHECKING:
+    import torch
+
+    from frugalseg.dataset.augment import Strength
+    from frugalseg.segmentation.losses import LossName
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Protocol
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from frugalseg.dataset.source import Slices, SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
+from frugalseg.imaging.likeliest import likeliest, likeliest_with_margin
 from frugalseg.masks.components import filter_components
 from frugalseg.options import Keep, Precision
 from frugalseg.records.model import PromptableModel
@@ -67,7 +68,7 @@ class UnlabelledSlices:
         unknown = None
         if self.unlearned is not None:
             unknown = (unlabelled[:, None] & self.unlearned).to(labels.device)
-        return Slices(batch.images, labels, weights, unknown=unknown)
+        return replace(batch, labels=labels, weights=weights, unknown=unknown)
 
 
 @torch.inference_mode()
@@ -124,8 +125,9 @@ def find_unlearned(
         batch = source.gather(chunk)
         assert batch.labels is not None
         with autocast(precision, source.device):
-            predicted = add_background(model(batch.images)).argmax(dim=1)
-        found[torch.unique(predicted[predicted == batch.labels]).cpu()] = True
+            logits = add_background(model(*batch.inputs)).transpose(0, 1)
+        predicted = likeliest(logits[0], logits[1:])
+        found[torch.unique(predicted[predicted == batch.labels]).long().cpu()] = True
     return ~found[1:]
 
 
@@ -142,9 +144,8 @@ def _predict(
     classes, confidence = [], []
     for chunk in torch.split(rows, SLICES_AT_ONCE):
         with autocast(precision, source.device):
-            logits = model(source.gather(chunk).images)
-        best = add_background(logits).softmax(dim=1).topk(2, dim=1)
-        classes.append(best.indices[:, 0].to(torch.uint8).cpu())
-        margin = best.values[:, 0] - best.values[:, 1]
+            logits = model(*source.gather(chunk).inputs)
+        found, margin = likeliest_with_margin(add_background(logits).softmax(dim=1).transpose(0, 1))
+        classes.append(found.cpu())
         confidence.append((margin * 255).round().to(torch.uint8).cpu())
     return torch.cat(classes).numpy(), torch.cat(confidence).numpy()

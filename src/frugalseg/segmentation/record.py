@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from frugalseg.dataset.store import SliceStore
@@ -66,3 +67,16 @@ def scan_roles(store: SliceStore, split: Split, trained_on: set[str], pretrained
         scans.append(ScanRole(scan.case, scan.fingerprint, role))
     elsewhere = pretrained_on - {scan.fingerprint for scan in scans}
     return (*scans, *(ScanRole("", seen, "pretrain") for seen in sorted(elsewhere)))
+
+
+def find_role(scans: Iterable[ScanRole], case: str, fingerprint: str) -> tuple[str, bool]:
+    """How a model used a scan, or "new"; and whether that is known by its case id only, its voxels being others.
+
+    Such a scan is taken for the one of that id, changed on the way: to call a training scan new would be the worse
+    error.
+    """
+    known = tuple(scans)
+    for scan in known:
+        if scan.fingerprint == fingerprint:
+            return scan.role, False
+    return next(((scan.role, True) for scan in known if scan.case == case), ("new", False))

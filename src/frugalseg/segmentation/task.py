@@ -36,10 +36,27 @@ class FinetuneTrainingSet:
     Attributes:
         labelled: (N,) rows of the store whose masks may be used.
         unlabelled: the other training slices with their pseudo-labels; None where they are not used.
+        copies: (N, n) rows of changed copies of each labelled slice, in the source; in a step a slice or one of its
+            copies is seen. None without copies.
     """
 
     labelled: npt.NDArray[np.int64]
     unlabelled: UnlabelledSlices | None = None
+    copies: npt.NDArray[np.int64] | None = None
+
+    def choose_copies(self, labelled: Sequence[Tensor], seed: int, epoch: int) -> list[Tensor]:
+        """Batches of labelled rows, each row replaced by itself or one of its copies at random, all equally likely."""
+        if self.copies is None:
+            return list(labelled)
+        versions = np.column_stack([self.labelled, self.copies])
+        order = np.argsort(self.labelled)
+        rng = np.random.default_rng([seed, epoch, 7])
+
+        def choose(rows: Tensor) -> Tensor:
+            place = order[np.searchsorted(self.labelled, rows.numpy(), sorter=order)]
+            return torch.from_numpy(versions[place, rng.integers(versions.shape[1], size=len(rows))])
+
+        return [choose(rows) for rows in labelled]
 
 
 class FinetuneTask(TrainingTask):
@@ -98,7 +115,8 @@ class FinetuneTask(TrainingTask):
     def _labelled_batches(self, epoch: int) -> list[Tensor]:
         share = 0.0 if self.training.unlabelled is None else self.preset.unlabelled_share
         size = max(1, round(self.options.batch_size * (1 - share)))
-        return shuffled_batches(self.training.labelled, size, self.options.seed, epoch)
+        batches = shuffled_batches(self.training.labelled, size, self.options.seed, epoch)
+        return self.training.choose_copies(batches, self.options.seed, epoch)
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[Slices]:
         """Images of each batch with the masks that may be used."""
@@ -115,11 +133,11 @@ class FinetuneTask(TrainingTask):
         if self.augment is not None:
             batch = self.augment.move(batch)
         is_mean_teacher = self.preset.semi == "mean-teacher" and self.ema is not None
-        teacher = self._teacher_probabilities(batch.images) if is_mean_teacher else None
+        teacher = self._teacher_probabilities(batch.inputs) if is_mean_teacher else None
         if self.augment is not None:
             batch = self.augment.recolour(batch)
         assert batch.labels is not None
-        logits = model(batch.images)
+        logits = model(*batch.inputs)
         parts = self.loss(logits, batch.labels, batch.weights, batch.unknown)
         if teacher is not None:
             parts["consistency"] = consistency_loss(probabilities(logits), teacher)
@@ -127,12 +145,14 @@ class FinetuneTask(TrainingTask):
         return parts
 
     @torch.no_grad()
-    def _teacher_probabilities(self, images: Tensor) -> Tensor:
-        with autocast(self.options.precision, images.device):
-            return probabilities(self.evaluated_model(images))
+    def _teacher_probabilities(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        with autocast(self.options.precision, inputs[0].device):
+            return probabilities(self.evaluated_model(*inputs))
 
-    def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]]:
-        """The segmenter on a batch."""
+    def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]] | None:
+        """The segmenter on a batch, where it takes images alone."""
+        if self.source.has_features:
+            return None
         return self.network, (len(self.batches(0)[0]), input_channels(self.preset.context), self.size, self.size)
 
     @property

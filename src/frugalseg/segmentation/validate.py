@@ -68,30 +68,38 @@ class ValidationSet:
             batch = self.source.gather(rows)
             assert batch.labels is not None
             with autocast(self.precision, self.source.device):
-                logits = model(batch.images).float().transpose(0, 1)
+                logits = model(*batch.inputs).float().transpose(0, 1)
             predicted.append(likeliest(torch.zeros_like(logits[0]), logits).cpu().numpy())
             reference.append(batch.labels.cpu().numpy())
         return np.concatenate(predicted), np.concatenate(reference)
 
-    def _iterate_cases(self, title: str) -> Iterator[str]:
-        """The cases in turn, with a progress bar."""
-        with progress(title, len(self.cases), "scans") as bar:
-            for case in self.cases:
+    def _find_whole_cases(self) -> list[str]:
+        """The cases of which every slice has a label."""
+        slices = self.store.slices.groupby("case").size()
+        return [case for case, rows in self.cases.items() if len(rows) == slices[case]]
+
+    def _iterate_cases(self, title: str, cases: Sequence[str]) -> Iterator[str]:
+        """These cases in turn, with a progress bar."""
+        with progress(title, len(cases), "scans") as bar:
+            for case in cases:
                 yield case
                 bar.advance()
 
     def dice(self, model: nn.Module) -> dict[str, float]:
         """Mean Dice of each organ over the volumes whose reference shows it, and "dice", their mean."""
-        table = [self._dice(*self.predict(model, case)) for case in self._iterate_cases("validation")]
+        table = [self._dice(*self.predict(model, case)) for case in self._iterate_cases("validation", list(self.cases))]
         return self._means(np.array(table, dtype=float).reshape(-1, len(self.store.targets)))
 
     def choose_keep(self, model: nn.Module, candidates: Sequence[Keep]) -> dict[str, Keep]:
-        """Organ → the candidate with the highest mean Dice on these volumes; the first of equals."""
+        """Organ → the candidate with the highest mean Dice on these volumes; the first of equals.
+
+        Only volumes that are labelled as a whole count: single slices have no components in 3D.
+        """
         organs = list(self.store.targets)
-        if len(candidates) == 1:
+        if len(candidates) == 1 or not (whole := self._find_whole_cases()):
             return dict.fromkeys(organs, candidates[0])
         dice = np.zeros((len(candidates), len(organs)))
-        for case in self._iterate_cases("choosing the post-processing"):
+        for case in self._iterate_cases("choosing the post-processing", whole):
             predicted, reference = self.predict(model, case)
             for row, keep in zip(dice, candidates, strict=True):
                 row += np.nan_to_num(self._dice(filter_components(predicted.copy(), [keep] * len(organs)), reference))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from frugalseg.models.registry import choose_norm
 from frugalseg.options import Norm
+from frugalseg.segmentation.architecture import choose_norm_of
 from frugalseg.segmentation.presets import PRESETS
 from frugalseg.studies.jobs.job import Job, ModelJob
 from frugalseg.studies.plan.data import ScansToSegment
@@ -182,8 +182,8 @@ class MethodPlan:
         """
         finetune = {} if self.training is None else self.training.values
         preset = PRESETS[finetune.get("preset", "robust")]
-        fitting = choose_norm(backbone, finetune.get("norm"), preset.norm)
-        return choose_norm(backbone, (self.pretrain or {}).get("norm"), fitting), fitting
+        fitting = choose_norm_of(backbone, finetune.get("norm"), preset.norm)
+        return choose_norm_of(backbone, (self.pretrain or {}).get("norm"), fitting), fitting
 
     def to_values(self) -> Values:
         """The method as in a plan, with every default."""

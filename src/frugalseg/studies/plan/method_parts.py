@@ -11,6 +11,8 @@ from frugalseg.studies.plan.data import DataPlan, TestPlan
 from frugalseg.studies.plan.options import Values
 from frugalseg.studies.plan.values import parse_value, read_choice, require_distinct
 from frugalseg.studies.plan.yaml_source import YamlValue
+from frugalseg.weights.catalogue import CATALOGUE
+from frugalseg.weights.folder import find_installed, installed_path
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,13 @@ def read_note(given: Mapping[str, YamlValue], default: str) -> str:
 
 
 def read_backbones(entry: YamlValue) -> tuple[str, ...]:
-    """A list of backbones."""
-    return require_distinct([(one, read_choice(one, BACKBONES, "backbone")) for one in entry.read_list()])
+    """A list of backbones; those that are not in the registry are frozen encoders, whose weights must be installed."""
+    known = list(dict.fromkeys([*BACKBONES, *CATALOGUE, *find_installed()]))
+    named = require_distinct([(one, read_choice(one, known, "backbone")) for one in entry.read_list()])
+    for one in entry.read_list():
+        if one.as_type(str) not in BACKBONES:
+            parse_value(one, installed_path, one.as_type(str))
+    return named
 
 
 def read_own_backbones(given: Mapping[str, YamlValue], known: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from frugalseg.engine.device import check_device_name
-from frugalseg.errors import FrugalsegError, OptionError
+from frugalseg.errors import FrugalsegError, OptionError, RunError
 from frugalseg.options import PretrainOptions
 from frugalseg.options.renamed import current_name, current_value
 from frugalseg.pretraining.methods import METHOD_OPTIONS, resolve_method
@@ -56,10 +56,10 @@ def require_distinct(values: list[tuple[YamlValue, Name]]) -> tuple[Name, ...]:
 
 
 def parse_value(entry: YamlValue, parse: Callable[[Any], Any], value: Any) -> Any:
-    """The value parsed by `parse`, whose `OptionError` gets the entry's line."""
+    """The value parsed by `parse`, whose `OptionError` or `RunError` gets the entry's line."""
     try:
         return parse(value)
-    except OptionError as error:
+    except (OptionError, RunError) as error:
         raise entry.error(re.sub(r"^--\w+ ", "", error.problem), error.cure.replace("--target ", "")) from None
 
 

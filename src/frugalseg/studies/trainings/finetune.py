@@ -25,7 +25,9 @@ class Finetune(StudyTraining):
     """Fine-tuning (`frugalseg finetune`): from scratch, from a pre-trained encoder, or from published weights."""
 
     KEY = "finetune"
-    OPTIONS = CommandOptions(FinetuneOptions, (*SET_FOR_TRAININGS, "encoder", "budget", "label_draw", "transductive"))
+    OPTIONS = CommandOptions(
+        FinetuneOptions, (*SET_FOR_TRAININGS, "encoder", "init", "budget", "label_draw", "transductive", "cache")
+    )
 
     @classmethod
     def read(cls, name: str, entry: YamlValue, shared: SharedSettings) -> MethodPlan:
@@ -54,12 +56,8 @@ class Finetune(StudyTraining):
         note = read_note(given, _describe_training(pretrain, source, values, transductive))
         method = MethodPlan(name, pretrain, source, cls(values), transductive, mine, budgets, note, entry)
         for backbone in mine:
+            _check_backbone(method, backbone, values)
             _check_norms(method, backbone)
-            published = any((options or {}).get("weights") for options in (pretrain, values))
-            if published and BACKBONES[backbone].load_published is None:
-                raise entry.error(
-                    f"there are no published weights for {backbone}", "restrict the method with backbones: […]"
-                )
         return method
 
     def to_values(self, method: MethodPlan) -> Values:
@@ -73,6 +71,8 @@ class Finetune(StudyTraining):
             content["weights"] = sha256(options.weights)
         if options.refine is not None:
             content["refine_weights"] = hash_weights(options.refine)
+        if options.backbone not in BACKBONES:
+            content["frozen_encoder"] = hash_weights(options.backbone)
         return content
 
     def prediction_options(self, options: FinetuneOptions, scans: ScansToSegment, out: Path) -> PredictOptions:
@@ -114,6 +114,19 @@ def _check_finetuning(given: YamlValue | None, entry: YamlValue, finetune: Value
         resolve_preset(make_options(FinetuneOptions, finetune), context)
     except OptionError as error:
         raise locate_error({} if given is None else given.mapping(), entry, error) from None
+
+
+def _check_backbone(method: MethodPlan, backbone: str, finetune: Values) -> None:
+    """Refuse what a backbone cannot have."""
+    published = any((options or {}).get("weights") for options in (method.pretrain, finetune))
+    cure = "restrict the method with backbones: […]"
+    if backbone in BACKBONES:
+        if published and BACKBONES[backbone].load_published is None:
+            raise method.entry.error(f"there are no published weights for {backbone}", cure)
+        if finetune.get("copies") is not None:
+            raise method.entry.error(f"copies are for frozen encoders, {backbone} is none", cure)
+    elif published or method.pretrain is not None:
+        raise method.entry.error(f"{backbone} is a frozen encoder with weights of its own", cure)
 
 
 def _check_norms(method: MethodPlan, backbone: str) -> None:

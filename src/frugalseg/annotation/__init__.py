@@ -1,0 +1,1 @@
+"""Annotation in the browser: a local server, its state, and the jobs that it starts."""

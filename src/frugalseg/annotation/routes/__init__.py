@@ -1,0 +1,1 @@
+"""The requests of the HTTP API, one file per subject."""

@@ -1,0 +1,68 @@
+"""The job that asks `frugalseg suggest` which slices to outline next."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+
+import msgspec
+
+from frugalseg.annotation.job_table import Job, JobError
+from frugalseg.annotation.job_work import JobContext, JobWork, Step
+from frugalseg.annotation.messages import JobOptions, Suggestion
+from frugalseg.annotation.slices import LABELLED
+from frugalseg.annotation.trained import TrainedModel, remember_suggestions
+from frugalseg.annotation.training_jobs import SIZE, plan_training, write_labels
+from frugalseg.commands.table import COMMANDS
+from frugalseg.engine.files import MODEL_FILE
+from frugalseg.text import pluralize
+
+BUDGET = 10
+"""Number of slices to suggest."""
+
+
+@dataclass(frozen=True)
+class SuggestedSlices:
+    """What is read of suggestions.json."""
+
+    suggestions: tuple[Suggestion, ...]
+
+
+class SuggestWork(JobWork):
+    """Prepare all scans, and ask which slices to outline next: for a model, or with a case for its mask."""
+
+    def check(self, context: JobContext, case: str | None, options: JobOptions) -> None:
+        """See `JobWork`."""
+        if "suggest" not in COMMANDS:
+            raise JobError("this version of frugalseg has no command `suggest`", "take the slice that the page names")
+
+    def steps(self, context: JobContext, job: Job) -> list[Step]:
+        """See `JobWork`."""
+        plan, store = plan_training(context), job.folder / "store"
+        prepare = ["prepare", "--images", str(context.images), "--out", str(store), "--skip-broken"]
+        prepare += ["--size", str(job.options.size or SIZE), "--fractions", "0", "0"]
+        if plan.targets:
+            labels = job.folder / "labels"
+            write_labels(context, plan.cases, labels)
+            prepare += ["--labels", str(labels), *context.target_words(plan.targets.values())]
+        suggest = ["suggest", "--data", str(store), "--out", str(job.folder / "suggestions"), "--overwrite"]
+        suggest += ["--budget", str(BUDGET), *context.common_words()]
+        suggest += [] if job.case is None else ["--for", "mask", "--scan", job.case]
+        model = TrainedModel.find(context.slices.database)
+        if model is not None and (model.path(context.place.out) / MODEL_FILE).is_file():
+            suggest += ["--model", str(model.path(context.place.out))]
+        return [Step(prepare, "preparing all scans"), Step(suggest, "comparing slices")]
+
+    def collect(self, context: JobContext, job: Job) -> str:
+        """See `JobWork`."""
+        path = job.folder / "suggestions" / "suggestions.json"
+        found = msgspec.convert(json.loads(path.read_text(encoding="utf-8")), SuggestedSlices).suggestions
+        fresh = [
+            one
+            for one in found
+            if one.case in context.scans.paths and context.slices.state(one.case, one.slice).source not in LABELLED
+        ]
+        remember_suggestions(context.slices.database, fresh)
+        shutil.rmtree(job.folder / "store", ignore_errors=True)
+        return f"{pluralize(len(fresh), 'slice')} suggested"

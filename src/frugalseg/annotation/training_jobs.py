@@ -1,0 +1,234 @@
+"""Jobs on all scans: train a model from the slices with a label, and predict the masks of the other slices."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from frugalseg.annotation.job_table import Job, JobError
+from frugalseg.annotation.job_work import JobContext, JobWork, Step
+from frugalseg.annotation.messages import JobOptions, TrainingMessage
+from frugalseg.annotation.reviews import Review, read_expected_dice, read_reviews
+from frugalseg.annotation.slices import LABELLED, Stroke
+from frugalseg.annotation.trained import TrainedModel, remember_expected_dice
+from frugalseg.engine.files import MODEL_FILE
+from frugalseg.records.annotations import ANNOTATIONS_FILE
+from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.predictions import PredictionRecord
+from frugalseg.text import name_some, pluralize
+
+SIZE, STEPS = 128, 300
+"""Defaults of a training between two looks at the masks: pixels of a slice, optimiser steps."""
+LEAST_VALIDATED = 3
+"""Number of outlined scans from which one is kept for validation."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a training would learn from.
+
+    Attributes:
+        targets: label names that are drawn in some slice with a label: name → value.
+        slices: number of slices with a label.
+        cases: the cases that have some.
+    """
+
+    targets: dict[str, int]
+    slices: int
+    cases: tuple[str, ...]
+
+    @property
+    def validation(self) -> int:
+        """Number of scans that are kept for validation, as `prepare` splits them."""
+        return max(1, round(0.15 * len(self.cases))) if len(self.cases) >= LEAST_VALIDATED else 0
+
+    def message(self) -> TrainingMessage:
+        """The plan for the page."""
+        note = (
+            f"{pluralize(self.validation, 'scan')} for validation"
+            if self.validation
+            else f"no validation: that needs slices of {LEAST_VALIDATED} scans"
+        )
+        return TrainingMessage(
+            ready=bool(self.targets),
+            message=note if self.targets else "outline a slice that shows something first",
+            size=SIZE,
+            steps=STEPS,
+            targets=list(self.targets),
+            slices=self.slices,
+            cases=len(self.cases),
+            validation=self.validation,
+        )
+
+
+def plan_training(context: JobContext) -> TrainingPlan:
+    """What a training would learn from now."""
+    marks = ", ".join("?" * len(LABELLED))
+    query = f"SELECT case_id, present FROM slices WHERE source IN ({marks})"
+    rows = [row for row in context.slices.database.all(query, LABELLED) if row["case_id"] in context.scans.paths]
+    drawn = {value for row in rows for value in row["present"]}
+    targets = {label.name: label.value for label in context.labels.all() if label.value in drawn}
+    return TrainingPlan(targets, len(rows), tuple(sorted({row["case_id"] for row in rows})))
+
+
+class TrainWork(JobWork):
+    """Prepare the scans with a label, train, and predict every scan."""
+
+    def check(self, context: JobContext, case: str | None, options: JobOptions) -> None:
+        """See `JobWork`."""
+        if not plan_training(context).targets:
+            raise JobError("no slice with an outline shows anything yet", "outline a slice first")
+        if options.size is not None and not 32 <= options.size <= 1024:
+            raise JobError(f"slices of {options.size} pixels are not supported", "give 32 to 1024")
+        if options.steps is not None and not 1 <= options.steps <= 100_000:
+            raise JobError(f"{options.steps} steps are not supported", "give 1 to 100000")
+
+    def steps(self, context: JobContext, job: Job) -> list[Step]:
+        """See `JobWork`."""
+        plan = plan_training(context)
+        labels, images = job.folder / "labels", job.folder / "images"
+        write_labels(context, plan.cases, labels)
+        _link_scans(context, plan.cases, images)
+        store, model = job.folder / "store", job.folder / "model"
+        prepare = ["prepare", "--images", str(images), "--labels", str(labels), "--out", str(store), "--skip-broken"]
+        prepare += ["--size", str(job.options.size or SIZE), "--fractions", "0.15", "0"]
+        prepare += [*context.target_words(plan.targets.values())]
+        finetune = ["finetune", "--data", str(store), "--out", str(model), "--resume", "auto"]
+        finetune += ["--steps", str(job.options.steps or STEPS), *context.common_words()]
+        finetune += ["--backbone", job.options.backbone] if job.options.backbone else []
+        return [
+            Step(prepare, "preparing the outlined scans"),
+            Step(finetune, "training"),
+            *_predict_steps(context, job, model),
+        ]
+
+    def collect(self, context: JobContext, job: Job) -> str:
+        """See `JobWork`."""
+        record = SegmenterRecord.read_run(job.folder / "model")
+        model = TrainedModel(
+            folder=str((job.folder / "model").relative_to(context.place.out)),
+            trained=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            slices=record.annotation.masks,
+            dice=record.validation_dice,
+            message=_describe_validation(record),
+        )
+        model.remember(context.slices.database)
+        message = _collect_predictions(context, job)
+        for name in ("store", "images"):  # large, and made again by the next training
+            shutil.rmtree(job.folder / name, ignore_errors=True)
+        return f"trained on {pluralize(model.slices, 'slice')}; {message}"
+
+
+class PredictWork(JobWork):
+    """Predict every scan with the last model."""
+
+    def check(self, context: JobContext, case: str | None, options: JobOptions) -> None:
+        """See `JobWork`."""
+        _find_model(context)
+
+    def steps(self, context: JobContext, job: Job) -> list[Step]:
+        """See `JobWork`."""
+        return _predict_steps(context, job, _find_model(context))
+
+    def collect(self, context: JobContext, job: Job) -> str:
+        """See `JobWork`."""
+        return _collect_predictions(context, job)
+
+
+def _find_model(context: JobContext) -> Path:
+    model = TrainedModel.find(context.slices.database)
+    if model is None or not (model.path(context.place.out) / MODEL_FILE).is_file():
+        raise JobError("there is no trained model yet", "train first")
+    return model.path(context.place.out)
+
+
+def write_labels(context: JobContext, cases: Iterable[str], folder: Path) -> None:
+    """Write the masks of the slices with a label, and last the record of these slices; once for each job."""
+    if (folder / ANNOTATIONS_FILE).is_file():
+        return
+    for case in cases:
+        context.write_masks(case, folder, LABELLED)
+    context.saver.make_record(LABELLED, cases).write(folder / ANNOTATIONS_FILE)
+
+
+def _link_scans(context: JobContext, cases: Iterable[str], folder: Path) -> None:
+    """Links to the scans of some cases: a training needs no others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for case in cases:
+        _link_scan(case, context.scans.path(case), folder)
+
+
+def _link_scan(case: str, path: Path, folder: Path) -> None:
+    """Links to a scan, under the name of its case; a header file keeps its name, as does the file of its voxels."""
+    beside = [path]
+    if path.suffix.lower() in (".mhd", ".nhdr"):
+        beside = [other for other in path.parent.iterdir() if other.name.startswith(f"{path.stem}.")]
+    for file in beside:
+        name = f"{case}{_suffix(file)}" if len(beside) == 1 else file.name
+        if not (folder / name).exists():
+            (folder / name).symlink_to(file.resolve(), target_is_directory=file.is_dir())
+
+
+def _suffix(path: Path) -> str:
+    """What follows the case id in the name of a scan: `.nii.gz`; nothing for a folder."""
+    from frugalseg.imaging.formats import scan_suffix
+
+    return scan_suffix(path) or ("" if path.is_dir() else path.suffix)
+
+
+def _predict_steps(context: JobContext, job: Job, model: Path) -> list[Step]:
+    """Predict the scans that have slices without a label."""
+    summaries = context.cases.summaries(context.scans.paths)
+    cases = [summary.id for summary in summaries if summary.state not in ("reviewed", "unreadable")]
+    if not cases:
+        return []
+    words = ["predict", "--model", str(model), "--images", str(context.images), "--out", str(job.folder / "masks")]
+    words += ["--resume", "auto", *context.common_words()]
+    if len(cases) < len(context.scans.paths):
+        words += ["--case", *cases]
+    return [Step(words, "predicting all scans", may_fail=True)]
+
+
+def _collect_predictions(context: JobContext, job: Job) -> str:
+    """Take over the predicted masks, in slices that nobody has outlined or reviewed and nothing was propagated to."""
+    record = PredictionRecord.read_beside(job.folder / "masks") if (job.folder / "masks").is_dir() else None
+    if record is None or not record.masks:
+        if record is not None and record.failed:
+            raise JobError("no scan could be predicted", next(iter(record.failed.values())))
+        return "every scan is reviewed"
+
+    masks = job.folder / "masks"
+    for case, name in record.masks.items():
+        if case in context.scans.paths:
+            reviews = read_reviews(masks / f"{case}.slices.csv")
+            context.take_over(case, masks / name, _StrokeMaker(job.id, reviews), (None, "predicted"))
+    remember_expected_dice(context.slices.database, read_expected_dice(masks / "confidence.csv"))
+    for case, why in record.failed.items():
+        context.cases.noticed(case, why)
+    message = f"predicted {pluralize(len(record.masks), 'scan')}"
+    shutil.rmtree(masks, ignore_errors=True)  # the database has them now
+    return f"{message}; not {name_some(record.failed)}" if record.failed else message
+
+
+@dataclass(frozen=True)
+class _StrokeMaker:
+    """Makes the change of a slice from its predicted mask."""
+
+    job: int
+    reviews: Mapping[int, Review]
+
+    def __call__(self, z: int, plane: np.ndarray) -> Stroke:
+        confidence, review = self.reviews.get(z, (None, ""))
+        return Stroke(plane, "predict", f"job {self.job}", "", 0.0, "predicted", confidence, review)
+
+
+def _describe_validation(record: SegmenterRecord) -> str:
+    scans = record.annotation.validation_scans
+    if record.validation_dice is None or not scans:
+        return f"no validation scan: outline slices of {LEAST_VALIDATED} scans to learn how good the model is"
+    return f"Dice {record.validation_dice:.2f} on {pluralize(scans, 'validation scan')}, too few for a promise"

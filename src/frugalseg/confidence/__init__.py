@@ -1,0 +1,1 @@
+"""How far a mask may be trusted: its confidence, calibrated to an expected Dice and a lower bound."""

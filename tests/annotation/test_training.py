@@ -1,0 +1,79 @@
+"""Train from a few outlined slices, and see the masks of the other scans."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from frugalseg.annotation.slices import Stroke
+from frugalseg.annotation.trained import TrainedModel
+from frugalseg.imaging.read import read_labels
+from frugalseg.records.model import SegmenterRecord
+from tests.annotation.session import open_client, open_session, put, read_mask
+from tests.annotation.test_jobs import start, wait_until_ended
+from tests.scans import tiny_scan, write_cohort
+
+SHAPE = (32, 32)
+
+
+def draw(client, case, number, slices):
+    mask = tiny_scan(number)[1]
+    for z in slices:
+        assert put(client, case, z, mask[:, :, z].T, 0).status_code == 200
+
+
+def test_training_predicts_the_other_slices_and_never_a_drawn_one(tmp_path):
+    images, _ = write_cohort(tmp_path, 5)
+    (images / "broken.nii.gz").write_bytes(b"not a scan")
+    with open_session(images, tmp_path / "out", threads=1) as session, open_client(session) as client:
+        assert not client.get("/api/training").json()["ready"]
+        for number in range(3):
+            draw(client, f"scan_{number:02d}", number, (4, 5, 6))
+        plan = client.get("/api/training").json()
+        assert (plan["ready"], plan["slices"], plan["cases"], plan["validation"]) == (True, 9, 3, 1)
+        assert plan["targets"] == ["spleen", "liver"]
+
+        propagated = Stroke(np.zeros(SHAPE, np.uint8), "propagate", "job 0", source="propagated")
+        session.slices.fill("scan_00", [(8, propagated)], (None,))
+        start(client, "train", None, size=32, steps=60)
+        job = wait_until_ended(client)
+        assert job["state"] == "done", job
+        assert "trained on 6 slices; predicted 5 scans; not broken" in job["message"]
+
+        sources = [one["source"] for one in client.get("/api/cases/scan_00").json()["slices"]]
+        assert sources == ["predicted"] * 4 + ["outlined"] * 3 + ["predicted", "propagated"] + ["predicted"] * 3
+        np.testing.assert_array_equal(read_mask(client, "scan_00", 5, SHAPE), tiny_scan(0)[1][:, :, 5].T)
+        assert {one["source"] for one in client.get("/api/cases/scan_04").json()["slices"]} == {"predicted"}
+        truth = tiny_scan(4)[1][:, :, 5].T
+        found = read_mask(client, "scan_04", 5, SHAPE)
+        assert (
+            2
+            * np.count_nonzero((found == 6) & (truth == 6))
+            / (np.count_nonzero(found == 6) + np.count_nonzero(truth == 6))
+            > 0.5
+        )
+
+        state = client.get("/api/state").json()
+        assert state["model"]["slices"] == 6
+        assert state["model"]["dice"] is not None
+        assert {case["id"]: case["state"] for case in state["cases"]}["scan_04"] == "predicted"
+        model = TrainedModel.find(session.database)
+        assert model is not None
+        record = SegmenterRecord.read_run(model.path(tmp_path / "out"))
+        assert record.annotation.masks == 6
+        session.saver.save_all()
+        assert set(np.unique(read_labels(tmp_path / "out" / "scan_04.nii.gz").array)) <= {0, 1, 6}
+
+        client.post("/api/cases/scan_04/accept")
+        assert client.get("/api/training").json()["slices"] == 9 + 12
+        start(client, "predict", None)
+        assert wait_until_ended(client, 2)["state"] == "done"
+        assert {one["source"] for one in client.get("/api/cases/scan_04").json()["slices"]} == {"reviewed"}
+
+
+@pytest.mark.parametrize("options", [{"size": 8}, {"steps": 0}])
+def test_impossible_options_are_refused(tmp_path, options):
+    images, _ = write_cohort(tmp_path, 1)
+    with open_session(images, tmp_path / "out", start=False) as session, open_client(session) as client:
+        draw(client, "scan_00", 0, (5,))
+        assert start(client, "train", None, **options).status_code == 409

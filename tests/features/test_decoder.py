@@ -1,0 +1,75 @@
+"""The light decoder on features: its resolution, what it saves, and that it runs the encoder only where it must."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+
+from frugalseg.dataset.augment import Augment
+from frugalseg.dataset.resample import affine, affine_grid, resample, rotation
+from frugalseg.dataset.source import Slices
+from frugalseg.features.decoder import build_feature_segmenter, decoder_sides
+from frugalseg.models.blocks import InstanceNorm
+from tests.features.encoders import block_means
+
+
+@pytest.mark.parametrize(
+    ("map_side", "side", "expected"),
+    [
+        (64, 96, [96]),
+        (64, 128, [128]),
+        (64, 256, [128]),
+        (64, 512, [128, 256]),
+        (32, 256, [64, 128]),
+        (64, 32, [32]),
+        (16, 33, [32, 33]),
+    ],
+)
+def test_blocks_end_at_the_slices_or_half_of_large_ones(map_side, side, expected):
+    assert decoder_sides(map_side, side) == expected
+
+
+@pytest.mark.parametrize("context", [0, 1])
+def test_given_features_stand_in_for_the_encoder(context):
+    encoder = block_means()
+    network = build_feature_segmenter(encoder, context, 40, 2, "instance_affine", 0.0).eval()
+    slices = torch.rand(3, 2 * context + 1, 40, 40)
+    features = encoder(slices.flatten(0, 1)).reshape(3, -1, 16, 16)
+    encoder.model.encoded = 0
+    logits = network(slices, features)
+    assert (logits.shape, encoder.model.encoded) == ((3, 2, 40, 40), 0)
+    assert torch.equal(network(slices), logits)
+    assert encoder.model.encoded == 3 * (2 * context + 1)
+
+
+def test_features_and_slice_both_reach_the_logits():
+    network = build_feature_segmenter(block_means(), 0, 32, 1, "instance_affine", 0.0).eval()
+    slices, features = torch.rand(1, 1, 32, 32), torch.rand(1, 2, 16, 16)
+    logits = network(slices, features)
+    assert not torch.allclose(network(slices, features.flip(3)), logits)
+    assert not torch.allclose(network(slices.flip(3), features), logits)
+
+
+def test_the_encoder_is_shared_by_copies_and_not_saved():
+    encoder = block_means()
+    network = build_feature_segmenter(encoder, 0, 32, 1, "batch", 0.0)
+    assert deepcopy(network).frozen is encoder
+    assert all(name.startswith("decoder.") for name in network.state_dict())
+    assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
+    assert not any(isinstance(layer, InstanceNorm) for layer in network.modules())
+
+
+def test_features_are_moved_with_their_slice():
+    """Features of a moved slice, and moved features of a slice, show the same at the same place."""
+    encoder = block_means()
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    spot = (-((rows - 20) ** 2 + (columns - 36) ** 2) / 200.0).exp()[None, None]
+    turn = affine(rotation(torch.tensor([0.5])), torch.tensor([[0.1, -0.2]]))
+    batch = Slices(spot, None, features=encoder(spot[:, 0]))
+    moved = resample(batch, affine_grid(turn, 64))
+    assert (moved.features - encoder(moved.images[:, 0]))[:, 0].abs().max() < 0.05
+    assert (batch.features - moved.features)[:, 0].abs().max() > 0.3
+    torch.manual_seed(0)
+    assert not torch.equal(Augment("robust").move(batch).features, batch.features)

@@ -1,0 +1,67 @@
+import { labelRange } from "../masks/statistics";
+import { text } from "../strings";
+import type { App } from "./app";
+import { notify } from "./notices";
+import { brushSize, theme } from "./preferences";
+import * as view from "./signals";
+
+/** Small commands that only change what is shown. */
+
+export const BRUSH = { least: 1, most: 80 };
+
+/** Steps in proportion to the size: fine for small brushes, quick for large ones. */
+export function stepBrush(direction: 1 | -1): void {
+  const step = Math.max(1, Math.round(brushSize.value * 0.2));
+  brushSize.value = Math.min(BRUSH.most, Math.max(BRUSH.least, brushSize.value + direction * step));
+}
+
+/** Limits the brush to the intensities that the label has on this slice; a second time, ends the limit. */
+export function limitToLabel(app: App): void {
+  if (view.limit.value !== null) {
+    view.limit.value = null;
+    return;
+  }
+  const range = suggestedLimit(app);
+  if (range === null) notify("info", text.tools.noVoxels);
+  else view.limit.value = range;
+}
+
+export function suggestedLimit(app: App): { low: number; high: number } | null {
+  const screen = app.workspace.screen;
+  if (screen === null) return null;
+  const range = labelRange(screen.mask, screen.picture.picture, view.label.value);
+  return range === null ? null : { low: Math.round(range.low), high: Math.round(range.high) };
+}
+
+export function nextWindow(): void {
+  const presets = view.detail.value?.windows ?? [];
+  const at = presets.findIndex(({ low, high }) => low === view.window.value.low && high === view.window.value.high);
+  const next = presets[(at + 1) % presets.length];
+  if (next !== undefined) view.window.value = { low: next.low, high: next.high };
+}
+
+export function masksToggle(): void {
+  view.masksShown.value = !view.masksShown.value;
+}
+
+export function togglePlanes(): void {
+  view.planesShown.value = !view.planesShown.value;
+}
+
+export function themeToggle(): void {
+  theme.value = theme.value === "dark" ? "light" : "dark";
+}
+
+export function openDialog(dialog: view.Dialog): void {
+  view.dialog.value = dialog;
+}
+
+export function propagateStep(app: App): void {
+  if (hasOutline()) void app.commands.start("propagate");
+  else notify("info", text.steps.needsOutline);
+}
+
+/** Whether a person outlined or accepted a slice of the open scan. */
+export function hasOutline(): boolean {
+  return (view.detail.value?.slices ?? []).some((entry) => entry.source === "outlined" || entry.source === "reviewed");
+}
