@@ -35,7 +35,7 @@ def test_training_predicts_the_other_slices_and_never_a_drawn_one(tmp_path):
 
         propagated = Stroke(np.zeros(SHAPE, np.uint8), "propagate", "job 0", source="propagated")
         session.slices.fill("scan_00", [(8, propagated)], (None,))
-        start(client, "train", None, size=32, steps=60)
+        start(client, "train", None, size=32, steps=60, backbone="unet")
         job = wait_until_ended(client)
         assert job["state"] == "done", job
         assert "trained on 6 slices; predicted 5 scans; not broken" in job["message"]

@@ -51,11 +51,11 @@ class ModelMessage:
 
 @dataclass(frozen=True)
 class ExpectedDice:
-    """What Dice to expect on a new scan."""
+    """What Dice to expect on a new scan; `low` is exceeded by nine of ten masks; there is no upper bound."""
 
     estimate: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     reason: str
 
 
@@ -200,6 +200,7 @@ class TrainingMessage:
     message: str
     size: int
     steps: int
+    backbone: str
     targets: list[str]
     slices: int
     cases: int

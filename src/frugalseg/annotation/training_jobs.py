@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -17,13 +18,18 @@ from frugalseg.annotation.reviews import Review, read_expected_dice, read_review
 from frugalseg.annotation.slices import LABELLED, Stroke
 from frugalseg.annotation.trained import TrainedModel, remember_expected_dice
 from frugalseg.engine.files import MODEL_FILE
+from frugalseg.options import FinetuneOptions
+from frugalseg.options.common import BackboneName
 from frugalseg.records.annotations import ANNOTATIONS_FILE
 from frugalseg.records.model import SegmenterRecord
 from frugalseg.records.predictions import PredictionRecord
 from frugalseg.text import name_some, pluralize
+from frugalseg.weights.folder import find_installed
 
-SIZE, STEPS = 128, 300
-"""Defaults of a training between two looks at the masks: pixels of a slice, optimiser steps."""
+STEPS = 300
+"""Default number of optimiser steps of a training between two looks at the masks."""
+SIZE, FROZEN_SIZE = 128, 256
+"""Default width of the slices in pixels: of a U-Net, and of a light decoder on the features of a promptable model."""
 LEAST_VALIDATED = 3
 """Number of outlined scans from which one is kept for validation."""
 
@@ -36,11 +42,14 @@ class TrainingPlan:
         targets: label names that are drawn in some slice with a label: name → value.
         slices: number of slices with a label.
         cases: the cases that have some.
+        backbone: what is trained by default: a light decoder on the features of the session's promptable model, where
+            its weights are installed, otherwise a U-Net.
     """
 
     targets: dict[str, int]
     slices: int
     cases: tuple[str, ...]
+    backbone: str
 
     @property
     def validation(self) -> int:
@@ -57,8 +66,9 @@ class TrainingPlan:
         return TrainingMessage(
             ready=bool(self.targets),
             message=note if self.targets else "outline a slice that shows something first",
-            size=SIZE,
+            size=choose_size(self.backbone),
             steps=STEPS,
+            backbone=self.backbone,
             targets=list(self.targets),
             slices=self.slices,
             cases=len(self.cases),
@@ -73,7 +83,19 @@ def plan_training(context: JobContext) -> TrainingPlan:
     rows = [row for row in context.slices.database.all(query, LABELLED) if row["case_id"] in context.scans.paths]
     drawn = {value for row in rows for value in row["present"]}
     targets = {label.name: label.value for label in context.labels.all() if label.value in drawn}
-    return TrainingPlan(targets, len(rows), tuple(sorted({row["case_id"] for row in rows})))
+    model = context.options.model
+    backbone = model if model in find_installed() else FinetuneOptions.backbone
+    return TrainingPlan(targets, len(rows), tuple(sorted({row["case_id"] for row in rows})), backbone)
+
+
+def is_frozen(backbone: str) -> bool:
+    """Whether a backbone is an encoder that stays as it is, with a light decoder on its features."""
+    return backbone not in get_args(BackboneName)
+
+
+def choose_size(backbone: str) -> int:
+    """The default width of the slices for a backbone."""
+    return FROZEN_SIZE if is_frozen(backbone) else SIZE
 
 
 class TrainWork(JobWork):
@@ -96,11 +118,13 @@ class TrainWork(JobWork):
         _link_scans(context, plan.cases, images)
         store, model = job.folder / "store", job.folder / "model"
         prepare = ["prepare", "--images", str(images), "--labels", str(labels), "--out", str(store), "--skip-broken"]
-        prepare += ["--size", str(job.options.size or SIZE), "--fractions", "0.15", "0"]
+        backbone = job.options.backbone or plan.backbone
+        prepare += ["--size", str(job.options.size or choose_size(backbone)), "--fractions", "0.15", "0"]
         prepare += [*context.target_words(plan.targets.values())]
         finetune = ["finetune", "--data", str(store), "--out", str(model), "--resume", "auto"]
         finetune += ["--steps", str(job.options.steps or STEPS), *context.common_words()]
-        finetune += ["--backbone", job.options.backbone] if job.options.backbone else []
+        finetune += ["--backbone", backbone]
+        finetune += ["--cache", str(context.place.features)] if is_frozen(backbone) else []
         return [
             Step(prepare, "preparing the outlined scans"),
             Step(finetune, "training"),

@@ -19,6 +19,7 @@ from frugalseg.errors import OptionError
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import CalibrateOptions
 from frugalseg.records.model import SegmenterRecord
+from frugalseg.segmentation.architecture import recorded_architecture
 from frugalseg.segmentation.calibrate import calibrate_model
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.pseudo import MaskRefiner
@@ -44,7 +45,8 @@ def calibrate(options: CalibrateOptions) -> SegmenterRecord:
     validation = _open_scans(options, record, store, device)
     patients = {str(store.slices.at[int(rows[0]), "patient"]) for rows in validation.cases.values()}
     say(f"calibrating on {pluralize(len(validation.cases), 'scan')} of {pluralize(len(patients), 'patient')}")
-    network = load_segmenter(options.model, record, device)
+    architecture = recorded_architecture(record, options.model, device, options.precision)
+    network = load_segmenter(options.model, record, architecture)
     keep = {organ: record.keep[organ] for organ in record.targets}
     found = calibrate_model(validation, network, keep, refiner)
     record = replace(record, calibration={**record.calibration, **found})

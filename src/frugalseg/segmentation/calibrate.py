@@ -78,7 +78,7 @@ def _predict(
         batch = validation.source.gather(rows)
         assert batch.labels is not None
         with autocast(validation.precision, validation.source.device):
-            logits = model(batch.images)
+            logits = model(*batch.inputs)
         soft.append(SoftSlices.of(probabilities(logits)))
         reference.append(batch.labels.cpu().numpy())
     return SoftMask.join(soft, keep), np.concatenate(reference)

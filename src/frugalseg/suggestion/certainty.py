@@ -18,6 +18,7 @@ from frugalseg.errors import OptionError
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import SuggestOptions
 from frugalseg.records.model import SegmenterRecord
+from frugalseg.segmentation.architecture import recorded_architecture
 from frugalseg.segmentation.losses import add_background
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.suggestion.candidates import Rows
@@ -84,13 +85,14 @@ class AskedModel:
         The expected Dice of a mask M under pixel probabilities p is about 2 Σ_M p / (Σ p + |M|).
         """
         device = find_device(options.device)
-        network = load_segmenter(self.run, self.record, device)
+        architecture = recorded_architecture(self.record, self.run, device, options.precision)
+        network = load_segmenter(self.run, self.record, architecture)
         source = SliceSource(store, device, with_labels=False, rows=rows, context=self.record.context)
         parts: list[tuple[npt.NDArray[Any], ...]] = []
         with torch.inference_mode(), progress("asking the model", len(rows), "slices") as bar:
             for batch in source.stream(torch.split(torch.from_numpy(rows), SLICES_AT_ONCE)):
                 with autocast(options.precision, device):
-                    logits = network(batch.images)
+                    logits = network(*batch.inputs)
                 sure = add_background(logits).softmax(dim=1)
                 best = sure.max(dim=1)
                 mask = best.indices > 0
