@@ -12,7 +12,7 @@ import pytest
 
 from frugalseg import cli
 from frugalseg.annotation.serve import annotate
-from frugalseg.errors import OptionError, RunError, ScanError
+from frugalseg.errors import OptionError, PairingError, RunError, ScanError
 from frugalseg.options import AnnotateOptions
 from frugalseg.records.annotations import AnnotatedScan, AnnotationsRecord
 from tests.annotation.session import open_client, open_session, put, read_mask, wait_for
@@ -173,6 +173,17 @@ def test_references_are_compared_only_when_given(tmp_path):
     with open_session(images, tmp_path / "b") as session, open_client(session) as client:
         assert client.get("/api/references/scan_00/slices/5/mask").status_code == 404
         assert client.get("/api/cases/scan_00/dice").status_code == 404
+
+
+def test_references_of_other_scans_are_left_out(tmp_path):
+    images, references = write_cohort(tmp_path, 3)
+    (images / "scan_00.nii.gz").unlink()
+    with open_session(images, tmp_path / "out", references=references, start=False) as session:
+        assert list(session.references) == ["scan_01", "scan_02"]
+    for case in ("scan_01", "scan_02"):
+        (references / f"{case}.nii.gz").unlink()
+    with pytest.raises(PairingError, match="holds no mask of these scans"):
+        annotate(options(images, tmp_path / "other", references=references))
 
 
 def test_without_the_weights_prompts_say_what_is_missing_and_drawing_works(tmp_path, monkeypatch):

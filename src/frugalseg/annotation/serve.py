@@ -8,6 +8,7 @@ import socket
 import threading
 import warnings
 import webbrowser
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -18,12 +19,12 @@ from frugalseg.annotation.security import AccessRules, is_loopback
 from frugalseg.engine.files import check_out
 from frugalseg.engine.lock import lock_folder
 from frugalseg.engine.progress import no_heartbeat, say
-from frugalseg.errors import OptionError, RunError, disk_errors
-from frugalseg.imaging.find import find_dataset
+from frugalseg.errors import OptionError, PairingError, RunError, disk_errors
+from frugalseg.imaging.find import check_distinct_files, find_dataset, find_masks
 from frugalseg.imaging.validation import ScanWarning
 from frugalseg.interrupts import sigterm_as_ctrl_c
 from frugalseg.options import AnnotateOptions
-from frugalseg.text import pluralize
+from frugalseg.text import name_some, pluralize
 
 if TYPE_CHECKING:
     from frugalseg.annotation.session import Session
@@ -101,9 +102,8 @@ def _open_session(options: AnnotateOptions, place: Place, images: Path) -> Sessi
     warnings.simplefilter("ignore", ScanWarning)
     paths, given = find_dataset(images, options.labels or options.masks)
     masks = {} if options.labels is None and options.masks is None else given
-    references = {} if options.references is None else find_dataset(images, options.references)[1]
-    if options.demo:
-        references = find_dataset(images, place.work / "phantoms" / "labels")[1]
+    folder = place.work / "phantoms" / "labels" if options.demo else options.references
+    references = {} if folder is None else find_references(folder, paths)
     session = Session(options, images, paths, references, place, options.annotator or _find_user())
     name_labels(session)
     session.start()
@@ -111,6 +111,23 @@ def _open_session(options: AnnotateOptions, place: Place, images: Path) -> Sessi
         MaskImport(session, masks).start()
     say(f"{pluralize(len(paths), 'scan')} in {images}")
     return session
+
+
+def find_references(folder: Path, scans: Mapping[str, Path]) -> dict[str, Path]:
+    """The reference masks of these scans; those of other scans are left out.
+
+    Raises:
+        ScanError: the folder does not exist or holds no masks.
+        PairingError: none of them belongs to a scan, or one is a scan itself.
+    """
+    masks = {case: path for case, path in find_masks(folder).items() if case in scans}
+    if not masks:
+        raise PairingError(
+            f"--references {folder} holds no mask of these scans ({name_some(scans)})",
+            "give scan and mask of a case the same name",
+        )
+    check_distinct_files(scans, masks, "scan and reference")
+    return masks
 
 
 def _find_user() -> str:
