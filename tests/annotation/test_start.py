@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from frugalseg import cli
+from frugalseg.annotation.scans import OPEN_SCANS
 from frugalseg.annotation.serve import annotate
 from frugalseg.errors import OptionError, PairingError, RunError, ScanError
 from frugalseg.options import AnnotateOptions
@@ -77,6 +78,26 @@ def test_the_scans_are_never_the_output(tmp_path):
     images, _ = write_cohort(tmp_path, 1)
     with pytest.raises(OptionError, match="--out is the folder of the scans"):
         annotate(options(images, images))
+
+
+def test_masks_that_annotate_has_not_made_are_never_overwritten(tmp_path):
+    images, masks = write_cohort(tmp_path, 1)
+    before = (masks / "scan_00.nii.gz").read_bytes()
+    with pytest.raises(RunError, match="has not made") as error:
+        annotate(options(images, masks))
+    assert "--masks" in error.value.cure
+    assert (masks / "scan_00.nii.gz").read_bytes() == before
+    assert [path.name for path in masks.iterdir()] == ["scan_00.nii.gz"]
+
+
+def test_the_folder_of_unpacked_scans_stays_small(tmp_path):
+    images, _ = write_cohort(tmp_path, 8)
+    with open_session(images, tmp_path / "out", cache_gb=1e-6, start=False) as session:
+        for number in range(8):
+            session.open(f"scan_{number:02d}")
+        kept = list((tmp_path / "out" / "work" / "scans").glob("*.npy"))
+        assert len(kept) == OPEN_SCANS
+        session.open("scan_00")  # unpacked again
 
 
 def test_an_unreadable_scan_is_listed_and_the_others_work(tmp_path):

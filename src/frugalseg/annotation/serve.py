@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from frugalseg.annotation.place import Place
 from frugalseg.annotation.security import AccessRules, is_loopback
 from frugalseg.engine.files import check_out
-from frugalseg.engine.lock import lock_folder
+from frugalseg.engine.lock import is_in_use, lock_folder
 from frugalseg.engine.progress import no_heartbeat, say
 from frugalseg.errors import OptionError, PairingError, RunError, disk_errors
 from frugalseg.imaging.find import check_distinct_files, find_dataset, find_masks
@@ -40,12 +40,17 @@ def annotate(options: AnnotateOptions) -> Path:
     Raises:
         OptionError: no token is possible, or the port is in use.
         ScanError, PairingError: the folders hold no scans, or masks that do not belong to them.
-        RunError: another server works in the folder, or FastAPI is not installed.
+        RunError: another server works in the folder, it holds other files, or FastAPI is not installed.
         DiskError: the folder cannot be written.
     """
     _require_server()
     place, images = _find_places(options)
     check_out(place.out)
+    if is_in_use(place.out) and not place.state.is_file():
+        raise RunError(
+            f"{place.out} holds files that `annotate` has not made",
+            "choose another --out; to correct masks, give their folder as --masks",
+        )
     listener = _listen(options)
     with listener:
         lock = lock_folder(place.out)
