@@ -49,7 +49,7 @@ def open_session(images: Path, out: Path, start: bool = True, **options) -> Iter
 @contextmanager
 def open_client(session: Session, rules: AccessRules | None = None) -> Iterator[TestClient]:
     """A client that speaks to the session as the page does."""
-    app = make_app(session, rules or AccessRules(8765))
+    app = make_app(session, rules or AccessRules())
     client = TestClient(app, base_url="http://127.0.0.1:8765", headers=MARK, follow_redirects=False)
     yield client
 

@@ -160,10 +160,10 @@ def _listen(options: AnnotateOptions) -> socket.socket:
     return listener
 
 
-def _make_rules(options: AnnotateOptions, port: int) -> AccessRules:
+def _make_rules(options: AnnotateOptions) -> AccessRules:
     if is_loopback(options.host):
-        return AccessRules(port, options.token, read_only=options.read_only)
-    return AccessRules(port, options.token or secrets.token_urlsafe(24), hosts=None, read_only=options.read_only)
+        return AccessRules(options.token, read_only=options.read_only)
+    return AccessRules(options.token or secrets.token_urlsafe(24), hosts=None, read_only=options.read_only)
 
 
 def _serve(session: Session, options: AnnotateOptions, listener: socket.socket) -> None:
@@ -173,7 +173,7 @@ def _serve(session: Session, options: AnnotateOptions, listener: socket.socket) 
     from frugalseg.annotation.routes.files import PAGE
 
     port = int(listener.getsockname()[1])
-    rules = _make_rules(options, port)
+    rules = _make_rules(options)
     address = _announce(options, rules, port)
     if not (PAGE / "index.html").is_file():
         say("the page is not built: run `make web` in a checkout (needs Node); wheels carry it")
