@@ -108,6 +108,29 @@ export function NumberField({ label, value, onChange }: { label: string; value: 
   );
 }
 
+interface SelectProps {
+  readonly label: string;
+  readonly value: string;
+  /** Values and what is shown for them. */
+  readonly options: readonly (readonly [string, string])[];
+  readonly onChange: (value: string) => void;
+}
+
+export function Select({ label, value, options, onChange }: SelectProps) {
+  return (
+    <label class="select">
+      <span>{label}</span>
+      <select value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+        {options.map(([key, shown]) => (
+          <option key={key} value={key}>
+            {shown}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
 /** A share, 0…1, as a bar. Its text is told beside it. */
 export function Bar({ share, kind, label }: { share: number; kind: string; label?: string }) {
   return (
