@@ -238,9 +238,10 @@ export const text = {
   training: {
     title: "Train a model",
     start: "Train",
-    uses: (slices: number, cases: number, validation: number) =>
-      `Learns from ${plural(slices, "slice")} of ${plural(cases, "scan")}; ${validation === 0 ? "no scan is left for validation yet" : `${plural(validation, "scan")} of them for validation`}.`,
-    targets: "Labels",
+    uses: (slices: number, cases: number, validation: number, targets: readonly string[]) =>
+      `Learns ${targets.join(", ")} from ${plural(slices, "slice")} of ${plural(cases, "scan")}${
+        validation === 0 ? "" : `, ${plural(validation, "scan")} of them for validation`
+      }.`,
     modality: "Modality",
     asFound: "as found",
     modalities: { ct: "CT", mr: "MR" },
@@ -302,9 +303,10 @@ export const text = {
   },
 } as const;
 
-/** The server's messages begin like parts of a sentence. */
+/** The server's messages begin and end like parts of a sentence. */
 export function sentence(message: string): string {
-  return message.charAt(0).toUpperCase() + message.slice(1);
+  const end = message === "" || /[.!?…]$/.test(message) ? "" : ".";
+  return message.charAt(0).toUpperCase() + message.slice(1) + end;
 }
 
 /** Names of what keys do, for the help and for tooltips. */

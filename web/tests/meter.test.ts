@@ -9,7 +9,7 @@ describe("meter", () => {
     expect(diceOf({ ...effort, expected_dice: expected, message: "" })).toEqual({
       value: "Dice 0.91",
       label: "expected; nine of ten masks above 0.83",
-      reason: "Calibrated on 3 scans",
+      reason: "Calibrated on 3 scans.",
     });
   });
 

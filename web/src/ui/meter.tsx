@@ -30,7 +30,7 @@ function Figure({ value, label, title }: { value: string; label: string; title?:
 export function diceOf({ expected_dice: expected, message }: Effort): { value: string; label: string; reason: string } {
   if (expected === null) {
     const reason = sentence(message === "" ? text.meter.noDiceReason : message);
-    return { value: text.meter.noDice, label: reason, reason };
+    return { value: text.meter.noDice, label: reason.replace(/\.$/, ""), reason };
   }
   const label = expected.low === null ? text.meter.diceLabel : text.meter.diceAbove(expected.low);
   return { value: text.meter.dice(expected.estimate), label, reason: expected.reason === "" ? label : sentence(expected.reason) };

@@ -46,11 +46,7 @@ function Plan({ plan, app, onClose }: { plan: TrainingPlan; app: App; onClose: (
   };
   return (
     <>
-      <p>{text.training.uses(plan.slices, plan.cases, plan.validation)}</p>
-      <dl class="facts">
-        <dt>{text.training.targets}</dt>
-        <dd>{plan.targets.join(", ")}</dd>
-      </dl>
+      {plan.ready && <p>{text.training.uses(plan.slices, plan.cases, plan.validation, plan.targets)}</p>}
       <div class="fields">
         <NumberField label={text.training.size} value={size.value} onChange={(value) => (size.value = value)} />
         <NumberField label={text.training.steps} value={steps.value} onChange={(value) => (steps.value = value)} />
