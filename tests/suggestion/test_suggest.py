@@ -60,6 +60,15 @@ def test_suggested_slices_are_unlabelled_ones_of_training_patients(folder, tmp_p
     assert len({(one.case, one.slice) for one in record.suggestions}) == 7
 
 
+def test_held_out_patients_are_not_suggested_even_without_masks(folder, tmp_path):
+    names = [f"scan_{i:02d}" for i in range(9)]
+    split = {"train": names[:1] + names[6:], "validation": names[1:2] + names[4:5], "test": names[2:4] + names[5:6]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    record = suggest(options(folder, tmp_path, budget=9, split=tmp_path / "split.json"))
+    assert {one.case for one in record.suggestions} == {"scan_06", "scan_07", "scan_08"}
+    assert record.candidates == 3 * 12
+
+
 def test_the_contact_sheet_shows_every_slice(folder, tmp_path):
     suggest(options(folder, tmp_path, budget=7, model=folder / "model"))
     picture = matplotlib.image.imread(tmp_path / "out" / "suggestions.png")
