@@ -21,7 +21,6 @@ from frugalseg.models.saved import read_network_record
 from frugalseg.options import FinetuneOptions, PrepareOptions, PretrainOptions, SuggestOptions
 from frugalseg.records.model import SegmenterRecord
 from frugalseg.records.suggestions import SuggestionsRecord
-from frugalseg.segmentation.architecture import recorded_architecture
 from frugalseg.segmentation.finetune import FineTuning
 from frugalseg.segmentation.losses import add_background
 from frugalseg.segmentation.model import load_segmenter
@@ -133,8 +132,7 @@ def test_certainty_is_that_of_a_loop_over_pixels(folder, tmp_path):
     rows = np.array([3, 17, 40, 41])
     found = AskedModel.open(folder / "model", store).measure(store, rows, options(folder, tmp_path, precision="32"))
     record = read_network_record(SegmenterRecord, folder / "model")
-    architecture = recorded_architecture(record, folder / "model", torch.device("cpu"), "32")
-    network = load_segmenter(folder / "model", record, architecture)
+    network = load_segmenter(folder / "model", record, torch.device("cpu"), "32")
     images = SliceSource(store, torch.device("cpu"), with_labels=False).gather(torch.from_numpy(rows)).images
     with torch.inference_mode():
         sure = add_background(network(images)).softmax(dim=1).numpy()
