@@ -19,6 +19,7 @@ from frugalseg.dataset.store import SliceStore, build_index
 from frugalseg.errors import OptionError, RunError, StoreError
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import FinetuneOptions, PrepareOptions, PretrainOptions, SuggestOptions
+from frugalseg.records.confidence import OrganCalibration, Promise
 from frugalseg.records.model import SegmenterRecord
 from frugalseg.records.suggestions import SuggestionsRecord
 from frugalseg.segmentation.finetune import FineTuning
@@ -130,7 +131,9 @@ def test_empty_slices_count_as_annotation_and_the_record_says_how_they_were_chos
 def test_certainty_is_that_of_a_loop_over_pixels(folder, tmp_path):
     store = SliceStore.open(folder / "store")
     rows = np.array([3, 17, 40, 41])
-    found = AskedModel.open(folder / "model", store).measure(store, rows, options(folder, tmp_path, precision="32"))
+    model = AskedModel.open(folder / "model", store)
+    model = replace(model, record=replace(model.record, calibration={}))
+    found = model.measure(store, rows, options(folder, tmp_path, precision="32"))
     record = read_network_record(SegmenterRecord, folder / "model")
     network = load_segmenter(folder / "model", record, torch.device("cpu"), "32")
     images = SliceSource(store, torch.device("cpu"), with_labels=False).gather(torch.from_numpy(rows)).images
@@ -147,6 +150,22 @@ def test_certainty_is_that_of_a_loop_over_pixels(folder, tmp_path):
         assert found.errors[n] == pytest.approx(errors, rel=1e-4)
         expected = 2 * both / either if either >= 1 else np.nan
         assert found.confidence[n] == pytest.approx(expected, rel=1e-4, nan_ok=True)
+
+
+def test_confidence_is_corrected_by_the_model_s_calibration(folder, tmp_path):
+    """Errors were twice what the probabilities said: so is the shortfall of the expected Dice."""
+    store, rows = SliceStore.open(folder / "store"), np.arange(60)
+    model = AskedModel.open(folder / "model", store)
+    slices = Promise(masks=20, expected=2.0, bound=None, holds_for=None)
+    known = OrganCalibration(level=0.9, patients=3, keep="all", scans=slices, slices=slices)
+    given = options(folder, tmp_path)
+    found = {}
+    for name, calibration in (("plain", {}), ("calibrated", {"probabilities": {"liver": known}})):
+        asked = replace(model, record=replace(model.record, calibration=calibration))
+        found[name] = asked.measure(store, rows, given).confidence
+    shown = ~np.isnan(found["plain"])
+    assert shown.any()
+    assert found["calibrated"][shown] == pytest.approx((1 - 2 * (1 - found["plain"][shown])).clip(0, 1))
 
 
 def test_the_cache_gives_the_same_suggestions_and_a_damaged_file_is_replaced(folder, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from frugalseg.confidence.calibration import expect
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast, find_device
@@ -78,10 +79,20 @@ class AskedModel:
             )
         return cls(run, record)
 
+    def _calibrate(self, dice: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The Dice that such slices had on the validation patients, the mean over the organs; unchanged without
+        calibration."""
+        promises = [known.slices for known in self.record.calibration.get("probabilities", {}).values()]
+        if not promises:
+            return dice
+        expected: npt.NDArray[np.float64] = np.mean([expect(dice, promise) for promise in promises], axis=0)
+        return expected
+
     def measure(self, store: SliceStore, rows: Rows, options: SuggestOptions) -> Certainty:
         """Predict the slices `rows` of the store; no label is read.
 
-        The expected Dice of a mask M under pixel probabilities p is about 2 Σ_M p / (Σ p + |M|).
+        The expected Dice of a mask M under pixel probabilities p is about 2 Σ_M p / (Σ p + |M|); it is corrected by the
+        model's calibration, if it has one (see `frugalseg.confidence`).
         """
         device = find_device(options.device)
         network = load_segmenter(self.run, self.record, device, options.precision)
@@ -101,4 +112,5 @@ class AskedModel:
                 bar.advance(len(mask))
         errors, inside_sum, total_sum, areas, masks = (np.concatenate(part) for part in zip(*parts, strict=True))
         dice = np.where(total_sum >= 1, 2 * inside_sum / np.maximum(total_sum, 1), np.nan)
+        dice = self._calibrate(dice)
         return Certainty(errors.astype(np.float64), dice.astype(np.float64), areas.astype(np.int64), masks)
