@@ -176,10 +176,9 @@ def recipe() -> Rows:
     return [list(row) for row in zip(["labelled", *BUDGETS], *columns, strict=True)]
 
 
-def choose_slices(asking: bool) -> Rows:
-    """Dice by way of choosing slices, mean ± SD (runs), one column per organ; with or without asking a model."""
+def choose_slices() -> Rows:
+    """Dice by way of choosing slices, mean ± SD (folds), one column per organ."""
     table = read_table("choose-slices/ranking")
-    table = table[(table["slices"] > 5) & table["model"] if asking else ~table["model"]]
     organs = list(dict.fromkeys(table["organ"]))
     rows = [["slices", "chosen", *organs]]
     for (slices, rule), group in table.groupby(["slices", "rule"], sort=False):
@@ -274,8 +273,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
         f"speed: {group}": partial(speed, group)
         for group in ("data", "training", "masks", "promptable models", "program")
     },
-    "choose-slices": partial(choose_slices, asking=False),
-    "choose-slices, with a model": partial(choose_slices, asking=True),
+    "choose-slices": choose_slices,
     "choose-slices, for a mask": choose_for_mask,
     "small-sam": partial(patients, "small-sam/patients"),
     "small-sam-100": partial(patients, "small-sam/patients-100-slices"),
