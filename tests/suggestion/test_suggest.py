@@ -168,6 +168,32 @@ def test_confidence_is_corrected_by_the_model_s_calibration(folder, tmp_path):
     assert found["calibrated"][shown] == pytest.approx((1 - 2 * (1 - found["plain"][shown])).clip(0, 1))
 
 
+def test_for_a_mask_what_post_processing_removes_is_not_the_organ(folder, tmp_path, monkeypatch):
+    """A second component in other slices does not widen the extent."""
+    store = SliceStore.open(folder / "store")
+    model = AskedModel.open(folder / "model", store)
+    model = replace(model, record=replace(model.record, keep={"liver": "largest"}))
+
+    class TwoParts(torch.nn.Module):
+        def forward(self, images):
+            z = self.seen + torch.arange(len(images))
+            self.seen += len(images)
+            logits = torch.full((len(images), 1, 32, 32), -9.0)
+            logits[(z >= 2) & (z <= 5), :, 4:20, 4:20] = 9.0
+            logits[z == 9, :, 4:9, 4:9] = 9.0
+            return logits
+
+    rows = store.slices.index[store.slices["case"] == "scan_06"].to_numpy(np.int64)
+    shown = {}
+    for purpose in ("mask", "model"):
+        network = TwoParts()
+        network.seen = 0
+        monkeypatch.setattr("frugalseg.suggestion.certainty.load_segmenter", lambda *_, network=network: network)
+        given = options(folder, tmp_path, for_=purpose, scan="scan_06" if purpose == "mask" else None)
+        shown[purpose] = np.flatnonzero(model.measure(store, rows, given).areas).tolist()
+    assert shown == {"mask": [2, 3, 4, 5], "model": [2, 3, 4, 5, 9]}
+
+
 def test_the_cache_gives_the_same_suggestions_and_a_damaged_file_is_replaced(folder, tmp_path):
     given = options(folder, tmp_path, budget=4, rule="alike", cache=tmp_path / "cache", overwrite=True)
     first = suggest(given).suggestions
