@@ -19,7 +19,6 @@ from frugalseg.errors import OptionError
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import CalibrateOptions
 from frugalseg.records.model import SegmenterRecord
-from frugalseg.segmentation.architecture import Architecture, recorded_architecture
 from frugalseg.segmentation.calibrate import calibrate_model
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.pseudo import MaskRefiner
@@ -42,11 +41,10 @@ def calibrate(options: CalibrateOptions) -> SegmenterRecord:
     _check_prepared_alike(options, record, store)
     device = find_device(options.device)
     refiner = None if options.refine is None else _load_refiner(options, store, device)
-    architecture = recorded_architecture(record, options.model, device, options.precision)
-    validation = _open_scans(options, record, store, architecture)
+    validation = _open_scans(options, record, store, device)
     patients = {str(store.slices.at[int(rows[0]), "patient"]) for rows in validation.cases.values()}
     say(f"calibrating on {pluralize(len(validation.cases), 'scan')} of {pluralize(len(patients), 'patient')}")
-    network = load_segmenter(options.model, record, architecture)
+    network = load_segmenter(options.model, record, device, options.precision)
     keep = {organ: record.keep[organ] for organ in record.targets}
     found = calibrate_model(validation, network, keep, refiner)
     record = replace(record, calibration={**record.calibration, **found})
@@ -69,19 +67,14 @@ def _check_prepared_alike(options: CalibrateOptions, record: SegmenterRecord, st
 
 
 def _open_scans(
-    options: CalibrateOptions, record: SegmenterRecord, store: SliceStore, architecture: Architecture
+    options: CalibrateOptions, record: SegmenterRecord, store: SliceStore, device: torch.device
 ) -> ValidationSet:
     """The completely labelled scans that the model was not trained on, and that are not held out for its test."""
     roles = {scan.case: find_role(record.scans, scan.case, scan.fingerprint)[0] for scan in store.record.scans}
     usable = [case for case, role in roles.items() if role in ("validation", "new")]
     chosen = store.slices[store.slices["case"].isin(usable) & store.slices["labelled"]]
     rows = chosen.index.to_numpy()
-    features = architecture.open_features(store, None, None)
-    if features is not None:
-        features.fill(store.neighbour_rows(record.context)[rows].ravel())
-    source = SliceSource(
-        store, architecture.device, with_labels=True, rows=rows, context=record.context, features=features
-    )
+    source = SliceSource(store, device, with_labels=True, rows=rows, context=record.context)
     cases = {str(case): torch.tensor(t.sort_values("z").index.to_numpy()) for case, t in chosen.groupby("case")}
     found = ValidationSet(store, source, cases, options.precision)
     whole = {case: cases[case] for case in found.find_whole_cases()}
