@@ -67,7 +67,8 @@ def measure(run: Path, store: SliceStore, patients: Sequence[str]) -> pd.DataFra
     cpu = torch.device("cpu")
     source = SliceSource(store, cpu, with_labels=True, context=record.context)
     validation = ValidationSet.from_store(store, tuple(patients), source, "auto")
-    masks = score_scans(validation, load_segmenter(run, record, cpu), record.keep)["probabilities"]
+    network = load_segmenter(run, record, cpu, "auto")
+    masks = score_scans(validation, network, record.keep)["probabilities"]
     return pd.DataFrame([row for one in masks[next(iter(record.targets))] for row in to_rows(one)])
 
 

@@ -41,7 +41,7 @@ ALLOWED: dict[str, str] = {
     "studies": "options interrupts engine imaging records phantoms dataset models weights masks promptable "
     "pretraining segmentation refinement propagation sam_mix evaluation commands",
     "suggestion": "options engine records dataset models segmentation studies",
-    "annotation": "options interrupts engine imaging records phantoms dataset weights promptable commands",
+    "annotation": "options interrupts engine imaging records phantoms dataset weights promptable",
     "cli": "options interrupts engine commands",
 }
 """Package → what it may import, beside itself and `EVERYWHERE`, from the first step of the data to the last."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "annotate",
     "calibrate",
     "demo",
     "evaluate",

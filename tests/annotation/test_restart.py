@@ -77,10 +77,10 @@ def test_an_open_event_stream_does_not_keep_the_server_from_ending(folders):
     with serve(*arguments) as (address, process):
         stream = urllib.request.urlopen(address.rstrip("/") + "/api/events?client=tab-1", timeout=60)
         assert b'"type": "hello"' in stream.readline()
-        stream.readline()
         draw(address, "scan_00", 5, disc(SHAPE), 0)
-        event = json.loads(stream.readline().removeprefix(b"data: "))
-        assert (event["type"], event["id"], event["slices"]) == ("case", "scan_00", [5])
+        events = (json.loads(line.removeprefix(b"data: ")) for line in stream if line.startswith(b"data: "))
+        event = next(event for event in events if event["type"] == "case")
+        assert (event["id"], event["slices"]) == ("scan_00", [5])
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
 
@@ -95,6 +95,23 @@ def test_a_second_server_on_the_same_folder_is_refused(folders):
         done = subprocess.run(again, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 1
         assert "another process works in" in done.stderr
+
+
+def test_a_scan_of_4_gb_is_opened_and_drawn_on_in_little_memory(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    header = nib.Nifti1Image(np.zeros((1, 1, 1), np.int16), np.diag([-1.0, -1, 1, 1])).header
+    header.set_data_shape((512, 512, 8000))
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    with (images / "huge.nii").open("wb") as file:
+        file.write(header.binaryblock + bytes(4))
+        file.truncate(352 + 2 * 512 * 512 * 8000)  # a hole: it takes no space on the disk
+    with serve("--images", images, "--out", tmp_path / "out", end=signal.SIGKILL) as (address, process):
+        case = json.loads(request(address, "GET", "/api/cases/huge"))
+        assert case["shape"] == [512, 512, 8000]
+        assert len(request(address, "GET", "/api/cases/huge/slices/7999/image")) == 2 * 512 * 512
+        assert draw(address, "huge", 4000, disc((512, 512), value=1), 0)["version"] == 1
+        assert psutil.Process(process.pid).memory_full_info().uss < 500e6
 
 
 def test_memory_does_not_grow_with_the_number_of_scans(tmp_path):

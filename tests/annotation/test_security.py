@@ -99,8 +99,17 @@ def test_elsewhere_there_is_always_a_token_and_any_name():
     rules = _make_rules(AnnotateOptions(demo=True, host="0.0.0.0"), 8765)
     assert rules.token is not None
     assert len(rules.token) >= 32
-    assert rules.refusal("GET", {"host": "workstation.lan:8765"}) is None
-    assert rules.refusal("GET", {"host": "workstation.lan:8765", "origin": "http://evil.example"}) is not None
+    assert rules.refusal("GET", "/", {"host": "workstation.lan:8765"}) is None
+    assert rules.refusal("GET", "/", {"host": "workstation.lan:8765", "origin": "http://evil.example"}) is not None
+
+
+def test_a_folder_to_look_at_only_cannot_be_changed(session):
+    with open_client(session, AccessRules(8765, read_only=True)) as client:
+        assert client.get("/api/cases/scan_00").status_code == 200
+        assert client.post("/api/cases/scan_00/focus", json={"slice": 3}).status_code == 202
+        assert put(client, "scan_00", 5, disc(SHAPE), 0).status_code == 403
+        assert client.post("/api/jobs", json={"kind": "train"}).status_code == 403
+        assert client.get("/api/cases/scan_00").json()["version"] == 0
 
 
 @pytest.mark.parametrize("size", [50 << 20, MOST_BODY + 1])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from frugalseg.commands.calibrate import calibrate
 from frugalseg.commands.finetune import finetune
 from frugalseg.commands.predict import predict
 from frugalseg.dataset.augment import RECIPES
@@ -19,7 +20,7 @@ from frugalseg.features.encoder import FrozenEncoder
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.models.saved import load_weights
-from frugalseg.options import FinetuneOptions, PredictOptions, PrepareOptions
+from frugalseg.options import CalibrateOptions, FinetuneOptions, PredictOptions, PrepareOptions
 from frugalseg.records.model import SegmenterRecord
 from frugalseg.segmentation.architecture import STEPS, DecoderOnFeatures, WholeNetwork
 from frugalseg.segmentation.predict import Predictor
@@ -71,6 +72,17 @@ def test_it_learns_both_organs_and_says_what_it_needs(cohort, trained):
     trained_alone = [t for name, t in weights.items() if not name.endswith(("mean", "var", "tracked"))]
     assert record.parameters == sum(tensor.numel() for tensor in trained_alone)
     assert record.norm == "batch"
+
+
+def test_its_confidence_is_calibrated_and_calibrated_again(cohort, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "fit")
+    before = SegmenterRecord.read_run(trained)
+    assert before.calibration["probabilities"].keys() == {"liver", "spleen"}
+    content = json.loads((trained / "model.json").read_text())
+    del content["calibration"]
+    (tmp_path / "fit" / "model.json").write_text(json.dumps(content))
+    calibrate(CalibrateOptions(model=tmp_path / "fit", data=cohort / "store", **EXACT))
+    assert SegmenterRecord.read_run(tmp_path / "fit").calibration == before.calibration
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ export const text = {
     legend: { review: "To review", current: "On screen" },
     intensity: (value: number) => `${Math.round(value)}`,
     noImage: "This slice cannot be shown",
+    nothing: "None of these scans can be read; the list says why.",
   },
 
   view: {
@@ -281,6 +282,7 @@ export const text = {
 
   help: {
     title: "Keyboard and mouse",
+    licenses: "Licences of the programs in this page",
     mouse: "Mouse",
     mouseLines: [
       ["Wheel", "Previous or next slice"],

@@ -60,12 +60,12 @@ class CaseTable:
         with self.database.transaction() as connection:
             connection.executemany("INSERT OR IGNORE INTO cases (id) VALUES (?)", [(case,) for case in cases])
 
-    def opened(self, case: str, display: Display) -> None:
-        """Note the grid of a case; raises `UnknownCaseError` where an earlier session saw another one."""
+    def opened(self, case: str, display: Display) -> bool:
+        """Note the grid of a case; whether that is new. Raises `UnknownCaseError` where it was annotated on another."""
         row = self._row(case)
         shape = (row["columns"], row["rows"], row["depth"])
         if shape == display.shape and not row["error"]:
-            return
+            return False
         if shape[0] is not None and shape != display.shape and self.is_annotated(case):
             raise UnknownCaseError(
                 f"{case} has another size than when it was annotated",
@@ -75,6 +75,7 @@ class CaseTable:
             "UPDATE cases SET columns = ?, rows = ?, depth = ?, x_mm = ?, y_mm = ?, z_mm = ?, error = '' WHERE id = ?",
             [*display.shape, *display.upright.spacing, case],
         )
+        return True
 
     def is_annotated(self, case: str) -> bool:
         """Whether any slice of a case was ever changed."""

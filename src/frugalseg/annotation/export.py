@@ -65,7 +65,7 @@ def _export_nnunet(session: Session, cases: list[str], folder: Path) -> int:
             "no scan is finished: nnU-Net takes every slice without a mask for background",
             "accept the masks of whole scans first",
         )
-    modality = "CT" if display.windows[0].name == "abdomen" else "MR"
+    modality = "CT" if display.kind == "ct" else "MR"
     write_json(
         folder / "dataset.json",
         {

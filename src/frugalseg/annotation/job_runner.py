@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,6 +108,8 @@ class JobRunner:
                 if self._is_stopped(job):
                     return
             message = kind.collect(self.context, job)
+            for name in ("given", "masks"):  # the database has them now
+                shutil.rmtree(job.folder / name, ignore_errors=True)
         except FrugalsegError as error:
             self._finish(job, "failed", error.problem, error.cure)
         except Exception as error:  # the queue must go on; the log has the traceback

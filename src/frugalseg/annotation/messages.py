@@ -51,11 +51,11 @@ class ModelMessage:
 
 @dataclass(frozen=True)
 class ExpectedDice:
-    """What Dice to expect on a new scan."""
+    """What Dice to expect on a new scan; `low` is exceeded by nine of ten masks; there is no upper bound."""
 
     estimate: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     reason: str
 
 
@@ -160,11 +160,13 @@ class FocusMessage:
 
 @dataclass(frozen=True)
 class JobOptions:
-    """Options of a training; those left out have defaults."""
+    """Options of a training; those left out have defaults. `window`: HU that become black and white, of CT."""
 
     size: int | None = None
     steps: int | None = None
     backbone: str | None = None
+    modality: Literal["ct", "mr"] | None = None
+    window: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,8 @@ class TrainingMessage:
     message: str
     size: int
     steps: int
+    backbone: str
+    modality: str
     targets: list[str]
     slices: int
     cases: int

@@ -44,9 +44,9 @@ class Place:
         return self.work / "embeddings"
 
     @property
-    def training(self) -> Path:
-        """Labels, store, model and predictions of the last training."""
-        return self.work / "training"
+    def features(self) -> Path:
+        """Features of slices by a frozen encoder, for trainings."""
+        return self.work / "features"
 
     @property
     def jobs(self) -> Path:

@@ -9,7 +9,6 @@ from frugalseg.annotation.messages import Meter, ModelMessage, Suggestion
 from frugalseg.annotation.session import Session
 from frugalseg.annotation.slices import LABELLED
 from frugalseg.annotation.trained import TrainedModel, recall_expected_dice, recall_suggestions
-from frugalseg.errors import FrugalsegError
 
 
 def measure_effort(session: Session) -> Meter:
@@ -46,17 +45,10 @@ def find_suggestion(session: Session, summaries: Sequence[CaseSummary]) -> Sugge
         reason = f"least certain slice: confidence {row['confidence']:.2f}"
         return Suggestion(row["case_id"], row["z"], reason)
     for summary in readable:
-        if summary.state == "new" and (depth := _find_depth(session, summary)):
+        if summary.state == "new":
+            if summary.shape is None:  # the number of its slices is known once it was opened
+                session.prefetch(summary.id)
+                return None
             reason = "middle of the first scan without an outline, since nothing is known about the scans yet"
-            return Suggestion(summary.id, depth // 2, reason)
+            return Suggestion(summary.id, summary.shape[2] // 2, reason)
     return None
-
-
-def _find_depth(session: Session, summary: CaseSummary) -> int:
-    """Number of slices of a case; 0 where it turns out to be unreadable, which is then noted."""
-    if summary.shape is not None:
-        return summary.shape[2]
-    try:
-        return session.open(summary.id).shape[2]
-    except FrugalsegError:
-        return 0

@@ -12,7 +12,7 @@ from frugalseg.annotation.messages import ExpectedDice
 Review = tuple[float | None, str]
 """Confidence in a slice, 0…1, if it is known, and why a person should look at it, or empty."""
 
-PROMISE = "mean over the predicted scans; nine of ten masks are expected above the lower figure"
+PROMISE = "mean over the predicted scans; nine of ten masks are expected above"
 
 
 def read_reviews(path: Path | None) -> dict[int, Review]:
@@ -40,7 +40,8 @@ def read_expected_dice(path: Path) -> ExpectedDice | None:
     means, bounds = [v for v in expected if v is not None], [v for v in lower if v is not None]
     if not means or not bounds:
         return None
-    return ExpectedDice(round(fmean(means), 3), round(fmean(bounds), 3), round(max(means), 3), PROMISE)
+    low = round(fmean(bounds), 3)
+    return ExpectedDice(round(fmean(means), 3), low, None, f"{PROMISE} {low:.2f}")
 
 
 def _read_rows(path: Path) -> list[Mapping[str, str]]:

@@ -140,8 +140,8 @@ def _listen(options: AnnotateOptions) -> socket.socket:
 
 def _make_rules(options: AnnotateOptions, port: int) -> AccessRules:
     if is_loopback(options.host):
-        return AccessRules(port, options.token)
-    return AccessRules(port, options.token or secrets.token_urlsafe(24), hosts=None)
+        return AccessRules(port, options.token, read_only=options.read_only)
+    return AccessRules(port, options.token or secrets.token_urlsafe(24), hosts=None, read_only=options.read_only)
 
 
 def _serve(session: Session, options: AnnotateOptions, listener: socket.socket) -> None:

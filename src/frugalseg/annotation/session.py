@@ -98,23 +98,29 @@ class Session:
             self.cases.failed(case, error.problem)
             self.state_changed()
             raise
-        self.cases.opened(case, display)
+        if self.cases.opened(case, display):
+            self.state_changed()
         return display
 
-    def prefetch(self, after: str) -> None:
-        """Unpack the scan that a person is likely to open next, in the background: the next one of the list."""
-        waiting, self._next = self._next, after
+    def prefetch(self, case: str) -> None:
+        """Unpack a scan that a person is likely to open next, in the background; the last one asked for counts."""
+        waiting, self._next = self._next, case
         if waiting is None:
             threading.Thread(target=self._open_next, name="prefetch", daemon=True).start()
 
-    def _open_next(self) -> None:
-        after, self._next = self._next, None
+    def prefetch_after(self, case: str) -> None:
+        """Unpack the scan that follows in the list."""
         order = sorted(self.cases.summaries(self.scans.paths), key=lambda summary: summary.rank)
         names = [summary.id for summary in order if summary.state != "unreadable"]
-        following = names[names.index(after) + 1 :][:1] if after in names else names[:1]
-        with suppress(FrugalsegError):  # opening it later says what is wrong
-            for case in following:
+        if case in names[:-1]:
+            self.prefetch(names[names.index(case) + 1])
+
+    def _open_next(self) -> None:
+        while (case := self._next) is not None:
+            with suppress(FrugalsegError):  # opening it later says what is wrong
                 self.open(case)
+            if self._next == case:
+                self._next = None
 
     def present(self, case: str, client: str) -> None:
         """Note that a tab has a case on screen."""

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from dataclasses import dataclass
-
-import msgspec
 
 from frugalseg.annotation.job_table import Job, JobError
 from frugalseg.annotation.job_work import JobContext, JobWork, Step
@@ -14,19 +10,12 @@ from frugalseg.annotation.messages import JobOptions, Suggestion
 from frugalseg.annotation.slices import LABELLED
 from frugalseg.annotation.trained import TrainedModel, remember_suggestions
 from frugalseg.annotation.training_jobs import SIZE, plan_training, write_labels
-from frugalseg.commands.table import COMMANDS
 from frugalseg.engine.files import MODEL_FILE
+from frugalseg.records.suggestions import SUGGESTIONS_FILE, SuggestionsRecord
 from frugalseg.text import pluralize
 
 BUDGET = 10
 """Number of slices to suggest."""
-
-
-@dataclass(frozen=True)
-class SuggestedSlices:
-    """What is read of suggestions.json."""
-
-    suggestions: tuple[Suggestion, ...]
 
 
 class SuggestWork(JobWork):
@@ -34,8 +23,8 @@ class SuggestWork(JobWork):
 
     def check(self, context: JobContext, case: str | None, options: JobOptions) -> None:
         """See `JobWork`."""
-        if "suggest" not in COMMANDS:
-            raise JobError("this version of frugalseg has no command `suggest`", "take the slice that the page names")
+        if case is not None and TrainedModel.find(context.slices.database) is None:
+            raise JobError("without a model nothing is known about this scan yet", "outline its middle slice")
 
     def steps(self, context: JobContext, job: Job) -> list[Step]:
         """See `JobWork`."""
@@ -56,10 +45,9 @@ class SuggestWork(JobWork):
 
     def collect(self, context: JobContext, job: Job) -> str:
         """See `JobWork`."""
-        path = job.folder / "suggestions" / "suggestions.json"
-        found = msgspec.convert(json.loads(path.read_text(encoding="utf-8")), SuggestedSlices).suggestions
+        found = SuggestionsRecord.read(job.folder / "suggestions" / SUGGESTIONS_FILE).suggestions
         fresh = [
-            one
+            Suggestion(one.case, one.slice, one.reason)
             for one in found
             if one.case in context.scans.paths and context.slices.state(one.case, one.slice).source not in LABELLED
         ]

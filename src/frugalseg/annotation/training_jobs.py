@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -17,13 +18,19 @@ from frugalseg.annotation.reviews import Review, read_expected_dice, read_review
 from frugalseg.annotation.slices import LABELLED, Stroke
 from frugalseg.annotation.trained import TrainedModel, remember_expected_dice
 from frugalseg.engine.files import MODEL_FILE
+from frugalseg.imaging.modality import MODALITY_NAMES
+from frugalseg.options import FinetuneOptions
+from frugalseg.options.common import BackboneName
 from frugalseg.records.annotations import ANNOTATIONS_FILE
 from frugalseg.records.model import SegmenterRecord
 from frugalseg.records.predictions import PredictionRecord
 from frugalseg.text import name_some, pluralize
+from frugalseg.weights.folder import find_installed
 
-SIZE, STEPS = 128, 300
-"""Defaults of a training between two looks at the masks: pixels of a slice, optimiser steps."""
+STEPS = 300
+"""Default number of optimiser steps of a training between two looks at the masks."""
+SIZE, FROZEN_SIZE = 128, 256
+"""Default width of the slices in pixels: of a U-Net, and of a light decoder on the features of a promptable model."""
 LEAST_VALIDATED = 3
 """Number of outlined scans from which one is kept for validation."""
 
@@ -36,11 +43,16 @@ class TrainingPlan:
         targets: label names that are drawn in some slice with a label: name → value.
         slices: number of slices with a label.
         cases: the cases that have some.
+        backbone: what is trained by default: a light decoder on the features of the session's promptable model, where
+            its weights are installed, otherwise a U-Net.
+        modality: CT or MR, as the first of the cases is; empty where that is not known.
     """
 
     targets: dict[str, int]
     slices: int
     cases: tuple[str, ...]
+    backbone: str
+    modality: str
 
     @property
     def validation(self) -> int:
@@ -57,8 +69,10 @@ class TrainingPlan:
         return TrainingMessage(
             ready=bool(self.targets),
             message=note if self.targets else "outline a slice that shows something first",
-            size=SIZE,
+            size=choose_size(self.backbone),
             steps=STEPS,
+            backbone=self.backbone,
+            modality=self.modality,
             targets=list(self.targets),
             slices=self.slices,
             cases=len(self.cases),
@@ -73,7 +87,25 @@ def plan_training(context: JobContext) -> TrainingPlan:
     rows = [row for row in context.slices.database.all(query, LABELLED) if row["case_id"] in context.scans.paths]
     drawn = {value for row in rows for value in row["present"]}
     targets = {label.name: label.value for label in context.labels.all() if label.value in drawn}
-    return TrainingPlan(targets, len(rows), tuple(sorted({row["case_id"] for row in rows})))
+    model = context.options.model
+    backbone = model if model in find_installed() else FinetuneOptions.backbone
+    cases = tuple(sorted({row["case_id"] for row in rows}))
+    return TrainingPlan(targets, len(rows), cases, backbone, _find_modality(context, cases))
+
+
+def _find_modality(context: JobContext, cases: Sequence[str]) -> str:
+    kind = context.scans.open(cases[0]).kind if cases else None
+    return "" if kind is None else MODALITY_NAMES[kind]
+
+
+def is_frozen(backbone: str) -> bool:
+    """Whether a backbone is an encoder that stays as it is, with a light decoder on its features."""
+    return backbone not in get_args(BackboneName)
+
+
+def choose_size(backbone: str) -> int:
+    """The default width of the slices for a backbone."""
+    return FROZEN_SIZE if is_frozen(backbone) else SIZE
 
 
 class TrainWork(JobWork):
@@ -85,6 +117,8 @@ class TrainWork(JobWork):
             raise JobError("no slice with an outline shows anything yet", "outline a slice first")
         if options.size is not None and not 32 <= options.size <= 1024:
             raise JobError(f"slices of {options.size} pixels are not supported", "give 32 to 1024")
+        if options.window is not None and not options.window[0] < options.window[1]:
+            raise JobError("the lower value of the window is not below the upper one", "give for example -160 and 240")
         if options.steps is not None and not 1 <= options.steps <= 100_000:
             raise JobError(f"{options.steps} steps are not supported", "give 1 to 100000")
 
@@ -96,11 +130,13 @@ class TrainWork(JobWork):
         _link_scans(context, plan.cases, images)
         store, model = job.folder / "store", job.folder / "model"
         prepare = ["prepare", "--images", str(images), "--labels", str(labels), "--out", str(store), "--skip-broken"]
-        prepare += ["--size", str(job.options.size or SIZE), "--fractions", "0.15", "0"]
-        prepare += [*context.target_words(plan.targets.values())]
+        backbone = job.options.backbone or plan.backbone
+        prepare += ["--size", str(job.options.size or choose_size(backbone)), "--fractions", "0.15", "0"]
+        prepare += [*context.target_words(plan.targets.values()), *_intensity_words(job.options)]
         finetune = ["finetune", "--data", str(store), "--out", str(model), "--resume", "auto"]
         finetune += ["--steps", str(job.options.steps or STEPS), *context.common_words()]
-        finetune += ["--backbone", job.options.backbone] if job.options.backbone else []
+        finetune += ["--backbone", backbone]
+        finetune += ["--cache", str(context.place.features)] if is_frozen(backbone) else []
         return [
             Step(prepare, "preparing the outlined scans"),
             Step(finetune, "training"),
@@ -138,6 +174,11 @@ class PredictWork(JobWork):
     def collect(self, context: JobContext, job: Job) -> str:
         """See `JobWork`."""
         return _collect_predictions(context, job)
+
+
+def _intensity_words(options: JobOptions) -> list[str]:
+    words = [] if options.modality is None else ["--modality", options.modality]
+    return words if options.window is None else [*words, "--window", *(f"{value:g}" for value in options.window)]
 
 
 def _find_model(context: JobContext) -> Path:
@@ -211,7 +252,6 @@ def _collect_predictions(context: JobContext, job: Job) -> str:
     for case, why in record.failed.items():
         context.cases.noticed(case, why)
     message = f"predicted {pluralize(len(record.masks), 'scan')}"
-    shutil.rmtree(masks, ignore_errors=True)  # the database has them now
     return f"{message}; not {name_some(record.failed)}" if record.failed else message
 
 

@@ -61,7 +61,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "propagation": ("engine", "min_overlap", "review_below"),
     "metrics": ("tolerance_mm", "slicewise", "bootstrap"),
     "part of the study": ("only",),
-    "server": ("host", "port", "token", "no_browser"),
+    "server": ("host", "port", "token", "read_only", "no_browser"),
     "device and speed": ("device", "threads", "workers", "jobs", "ray", "precision", "cache", "cache_gb"),
     "reproducibility": ("seed",),
 }

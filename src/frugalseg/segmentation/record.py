@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.records.model import EncoderRecord, ScanRole
 from frugalseg.records.split import Split
+
+if TYPE_CHECKING:
+    from frugalseg.dataset.store import SliceStore  # prediction needs neither the store nor pandas
 
 
 def check_encoder(encoder: EncoderRecord | None, store: SliceStore, split: Split, transductive: bool) -> None:

@@ -90,7 +90,7 @@ class AskedModel:
         with torch.inference_mode(), progress("asking the model", len(rows), "slices") as bar:
             for batch in source.stream(torch.split(torch.from_numpy(rows), SLICES_AT_ONCE)):
                 with autocast(options.precision, device):
-                    logits = network(batch.images)
+                    logits = network(*batch.inputs)
                 sure = add_background(logits).softmax(dim=1)
                 best = sure.max(dim=1)
                 mask = best.indices > 0

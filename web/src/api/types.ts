@@ -144,7 +144,7 @@ export interface TrainingPlan {
   readonly message: string;
   readonly size: number;
   readonly steps: number;
-  readonly modality: string;
+  readonly modality?: string;
   readonly targets: readonly string[];
   readonly slices: number;
   readonly cases: number;

@@ -306,8 +306,8 @@ class ScreenHost implements Host {
     return { value: 0, allows: (index) => values[index] === label };
   }
 
-  begin(): void {
-    this.drawing.begin();
+  begin(tool: StrokeTool): void {
+    this.drawing.begin(tool);
   }
 
   commit(tool: StrokeTool, seconds?: number): void {

@@ -60,6 +60,7 @@ export function SliceView({ app }: { app: App }) {
         {Math.round(shownWindow.value.low)} … {Math.round(shownWindow.value.high)}
       </div>
       {opening.value !== null && <div class="loading">{text.loading}</div>}
+      {opening.value === null && detail.value === null && <div class="loading">{text.slice.nothing}</div>}
       <div class="live" aria-live="polite">
         {name}
       </div>

@@ -35,7 +35,7 @@ function Plan({ plan, app, onClose }: { plan: TrainingPlan; app: App; onClose: (
       <dl class="facts">
         <dt>{text.training.targets}</dt>
         <dd>{plan.targets.join(", ")}</dd>
-        {plan.modality !== "" && [<dt key="term">{text.training.modality}</dt>, <dd key="value">{plan.modality}</dd>]}
+        {(plan.modality ?? "") !== "" && [<dt key="term">{text.training.modality}</dt>, <dd key="value">{plan.modality}</dd>]}
       </dl>
       <div class="fields">
         <NumberField

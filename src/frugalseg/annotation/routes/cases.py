@@ -64,7 +64,7 @@ def make_router(session: Session) -> APIRouter:
     def read_case(case: str, client: Client = "") -> CaseMessage:
         """Grid, windows, and the state of each slice; opens the scan."""
         message = describe(case, client)
-        session.prefetch(case)
+        session.prefetch_after(case)
         return message
 
     @router.get("/api/cases/{case}/slices/{z}/image", response_class=Response)

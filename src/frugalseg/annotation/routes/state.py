@@ -38,7 +38,7 @@ def make_router(session: Session) -> APIRouter:
             model=find_model(session),
             meter=measure_effort(session),
             references=bool(session.references),
-            read_only=False,
+            read_only=session.options.read_only,
             disk=session.saver.trouble,
             notice=NOTICE,
         )
