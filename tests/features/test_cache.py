@@ -15,6 +15,7 @@ from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.source import JoinedRows, SliceSource
 from frugalseg.errors import DiskError, RunError, StoreError
 from frugalseg.features.cache import SliceFeatures
+from frugalseg.features.encoder import SLICES_AT_ONCE
 from frugalseg.options import PrepareOptions
 from tests.features.encoders import block_means
 from tests.scans import write_cohort
@@ -133,6 +134,28 @@ def test_resampling_is_said_once(store, tmp_path, capsys):
     encoder.model.recipe = replace(encoder.model.recipe, size=32)
     SliceFeatures(store.images, encoder, tmp_path / "same").fill(np.arange(4))
     assert "resampled" not in capsys.readouterr().err
+
+
+def test_a_batch_is_encoded_in_parts_that_fit_into_memory(store, tmp_path, monkeypatch):
+    monkeypatch.setitem(SLICES_AT_ONCE, "cpu", 5)
+    encoder = block_means()
+    sizes, encode = [], encoder.model.encode
+
+    def limited(pixels):
+        sizes.append(len(pixels))
+        if len(pixels) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(pixels)
+
+    encoder.model.encode = limited
+    slices = torch.from_numpy(store.images[[0, 1, 2, 1, 0, 3]].astype(np.float32))
+    expected = block_means()(slices)
+    assert torch.equal(encoder(slices), expected)
+    assert sizes == [5, 2, 2, 2]
+    sizes.clear()
+    SliceFeatures(store.images, encoder, tmp_path).fill(np.arange(12))
+    assert torch.equal(encoder.with_cache(tmp_path)(slices), expected)
+    assert max(sizes) <= 5
 
 
 def test_only_the_content_of_a_slice_counts(store, tmp_path):

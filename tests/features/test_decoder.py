@@ -6,6 +6,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.resample import affine, affine_grid, resample, rotation
@@ -60,6 +61,21 @@ def test_features_and_slice_both_reach_the_logits():
     logits = network(slices, features)
     assert not torch.allclose(network(slices, features.flip(3)), logits)
     assert not torch.allclose(network(slices.flip(3), features), logits)
+
+
+def test_the_place_in_the_slice_reaches_the_logits():
+    """The same features and grey everywhere: only the place can tell pixels apart."""
+    torch.manual_seed(0)
+    network = build_feature_segmenter(block_means(), 0, 64, 1, "batch", 0.0)
+    labels = torch.zeros(1, 1, 64, 64)
+    labels[..., :32, 32:] = 1
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(60):
+        logits = network(torch.full((1, 1, 64, 64), 0.5), torch.full((1, 2, 16, 16), 0.5))
+        optimizer.zero_grad()
+        F.binary_cross_entropy_with_logits(logits, labels).backward()
+        optimizer.step()
+    assert ((logits > 0) == (labels > 0)).float().mean() > 0.95
 
 
 def test_the_encoder_is_shared_by_copies_and_not_saved():

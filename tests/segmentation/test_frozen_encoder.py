@@ -186,7 +186,7 @@ def test_an_interrupted_encoding_goes_on_where_it_stopped(cohort, tmp_path, monk
 
 def test_a_second_prediction_of_the_same_scans_encodes_nothing(cohort, trained, tmp_path, monkeypatch):
     encode, done = FrozenEncoder._encode, []
-    monkeypatch.setattr(FrozenEncoder, "_encode", lambda self, x: done.append(x) or encode(self, x))
+    monkeypatch.setattr(FrozenEncoder, "_encode", lambda self, x: done.extend(x) or encode(self, x))
     given = {"model": trained, "images": cohort / "images", "case": ["scan_01", "scan_02"], **EXACT}
     predict(PredictOptions(**given, out=tmp_path / "one", cache=tmp_path / "cache"))
     assert len(done) == 20 + 1

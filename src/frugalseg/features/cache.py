@@ -76,9 +76,10 @@ class SliceFeatures:
             f"{need / GIGABYTE:.2g} GB in {self.folder}"
         )
         with progress("features", len(missing), "slices") as bar:
-            for row in missing:
-                self.encoder(self._read(row[None]))
-                bar.advance()
+            for start in range(0, len(missing), self.encoder.at_once):
+                batch = np.array(missing[start : start + self.encoder.at_once])
+                self.encoder(self._read(batch))
+                bar.advance(len(batch))
 
     def _read(self, rows: npt.NDArray[np.int64]) -> torch.Tensor:
         return torch.from_numpy(self.images[rows].astype(np.float32))

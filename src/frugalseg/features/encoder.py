@@ -14,6 +14,7 @@ from torch import Tensor
 
 from frugalseg.errors import RunError
 from frugalseg.options import Precision
+from frugalseg.promptable.batches import Batches
 from frugalseg.promptable.embeddings import EmbeddingCache
 from frugalseg.promptable.framing import SquareFrame
 from frugalseg.promptable.load import load_image_encoder, resolve_name
@@ -28,6 +29,8 @@ MAP = "image"
 SLICES = "square slices, by their content"
 """What the maps of a cache are of, in its signature."""
 HASH_CHARACTERS = 32
+SLICES_AT_ONCE = {"cpu": 1, "cuda": 16}
+"""On a CPU a map then depends on no other slice, bit for bit, and more at once are no faster."""
 PROBE_SIDE = 32
 """Pixels of the slice that is encoded to learn the shape of the maps, which does not depend on it."""
 
@@ -46,6 +49,12 @@ class FrozenEncoder:
 
     def __init__(self, model: ImageEncoder, given: str, cache: EmbeddingCache | None = None) -> None:
         self.model, self.given, self.cache = model, given, cache
+        self._batches = Batches(self.at_once, "slices")
+
+    @property
+    def at_once(self) -> int:
+        """Slices to encode at once."""
+        return SLICES_AT_ONCE[self.model.device.type]
 
     def with_cache(self, folder: Path) -> FrozenEncoder:
         """The same encoder with a cache.
@@ -115,32 +124,38 @@ class FrozenEncoder:
         """Maps of square slices (B, S, S) in [0, 1], S at least 2: (B, C, h, w) float32.
 
         Slices and maps are rounded to float16, as in a store and in the cache, so that results depend on neither.
-        With a cache, slices that are not in it are encoded one by one, so that a map does not depend on the others.
 
         Raises:
             RunError: a value is too large for float16.
+            DeviceError: memory is too small for one slice.
             StoreError, DiskError: of the cache.
         """
         slices = slices.half()
-        if self.cache is None:
+        cache = self.cache
+        if cache is None:
             return self._encode(slices)
-        return torch.cat([self._read_or_encode(self.cache, one) for one in torch.split(slices, 1)])
+        keys = [_hash_slice(one) for one in slices]
+        kept = {key: cache.get(key) for key in dict.fromkeys(keys)}
+        missing = [key for key, maps in kept.items() if maps is None]
+        if missing:
+            encoded = self._encode(slices[[keys.index(key) for key in missing]]).half()
+            for key, maps in zip(missing, torch.split(encoded, 1), strict=True):
+                kept[key] = {MAP: maps}
+                cache.put(key, {MAP: maps})
+        found = [known[MAP].to(self.model.device) for key in keys if (known := kept[key]) is not None]
+        return torch.cat(found).float()
 
     def is_cached(self, one: Tensor) -> bool:
         """Whether the map of a slice (S, S) is in the cache."""
         return self.cache is not None and self.cache.has(_hash_slice(one.half()))
 
-    def _read_or_encode(self, cache: EmbeddingCache, one: Tensor) -> Tensor:
-        key = _hash_slice(one[0])
-        kept = cache.get(key)
-        if kept is not None:
-            return kept[MAP].to(self.model.device).float()
-        maps = self._encode(one)
-        cache.put(key, {MAP: maps.half()})
-        return maps
+    def _encode(self, slices: Tensor) -> Tensor:
+        """Maps of slices (B, S, S): (B, C, h, w) float32, in batches that fit into memory."""
+        rows = range(len(slices))
+        return torch.cat(list(self._batches.run(lambda batch: self._encode_batch(slices[list(batch)]), rows)))
 
     @torch.no_grad()
-    def _encode(self, slices: Tensor) -> Tensor:
+    def _encode_batch(self, slices: Tensor) -> Tensor:
         frame = SquareFrame.of(slices.shape[1:], self.model.recipe)
         pixels = frame.to_model_input(slices.to(self.model.device), self.model.recipe)
         maps = self.model.encode(pixels)[MAP].half()
