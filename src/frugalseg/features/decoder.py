@@ -25,7 +25,8 @@ WIDTH = 32
 NARROWEST = 16
 """Also the channels of what is joined from the slice."""
 FULL_RESOLUTION = 128
-"""Larger slices are decoded at half their side, and the logits are enlarged: a quarter of the time."""
+"""Larger slices are decoded at half their side, but not below this, and the logits are enlarged: a quarter of the
+time."""
 
 
 class LightDecoder(Decoder):
@@ -72,7 +73,7 @@ class LightDecoder(Decoder):
 
 def decoder_sides(map_side: int, side: int) -> list[int]:
     """Sides of the decoder's blocks: twice that of the map, and so on, up to the side of the slices, or half of it."""
-    last = side if side <= FULL_RESOLUTION else -(-side // 2)
+    last = min(side, max(FULL_RESOLUTION, -(-side // 2)))
     sides = [min(2 * map_side, last)]
     while sides[-1] < last:
         sides.append(min(2 * sides[-1], last))
