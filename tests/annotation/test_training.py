@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
+from frugalseg.annotation.messages import JobOptions
 from frugalseg.annotation.slices import Stroke
 from frugalseg.annotation.trained import TrainedModel
+from frugalseg.annotation.training_jobs import TrainWork
 from frugalseg.imaging.read import read_labels
 from frugalseg.records.model import SegmenterRecord
 from tests.annotation.session import open_client, open_session, put, read_mask
@@ -31,7 +35,7 @@ def test_training_predicts_the_other_slices_and_never_a_drawn_one(tmp_path):
             draw(client, f"scan_{number:02d}", number, (4, 5, 6))
         plan = client.get("/api/training").json()
         assert (plan["ready"], plan["slices"], plan["cases"], plan["validation"]) == (True, 9, 3, 1)
-        assert plan["targets"] == ["spleen", "liver"]
+        assert (plan["targets"], plan["modality"]) == (["spleen", "liver"], "CT")
 
         propagated = Stroke(np.zeros(SHAPE, np.uint8), "propagate", "job 0", source="propagated")
         session.slices.fill("scan_00", [(8, propagated)], (None,))
@@ -71,7 +75,38 @@ def test_training_predicts_the_other_slices_and_never_a_drawn_one(tmp_path):
         assert {one["source"] for one in client.get("/api/cases/scan_04").json()["slices"]} == {"reviewed"}
 
 
-@pytest.mark.parametrize("options", [{"size": 8}, {"steps": 0}])
+def test_suggestions_come_first_until_they_are_outlined(tmp_path):
+    images, _ = write_cohort(tmp_path, 2)
+    with open_session(images, tmp_path / "out", threads=1) as session, open_client(session) as client:
+        draw(client, "scan_00", 0, (5, 6))
+        assert start(client, "suggest", "scan_01").status_code == 409  # without a model
+        start(client, "suggest", None, size=32)
+        job = wait_until_ended(client)
+        assert job["message"] == "10 slices suggested", job
+        first = client.get("/api/state").json()["suggestion"]
+        assert (first["case"], first["slice"]) not in {("scan_00", 5), ("scan_00", 6)}
+        assert first["reason"]
+        client.post(f"/api/cases/{first['case']}/slices/{first['slice']}/accept")
+        second = client.get("/api/state").json()["suggestion"]
+        assert (second["case"], second["slice"]) != (first["case"], first["slice"])
+
+
+def test_the_options_of_a_training_reach_its_commands(tmp_path):
+    images, _ = write_cohort(tmp_path, 1)
+    with open_session(images, tmp_path / "out", start=False) as session, open_client(session) as client:
+        draw(client, "scan_00", 0, (5,))
+        options = JobOptions(size=64, steps=7, backbone="resunet", modality="ct", window=(-50, 250.5))
+        prepare, finetune, predict = TrainWork().steps(session.context, session.jobs.add("train", None, options))
+        given = {**dict(pairwise(prepare.words)), **dict(pairwise(finetune.words))}
+        wanted = {"--size": "64", "--steps": "7", "--backbone": "resunet", "--modality": "ct", "--window": "-50"}
+        assert wanted.items() <= given.items()
+        assert "250.5" in prepare.words
+        assert predict.words[0] == "predict"
+        session.labels.change(6, "liver lesion", None)
+        assert "liver lesion=6" in TrainWork().steps(session.context, session.jobs.add("train", None, options))[0].words
+
+
+@pytest.mark.parametrize("options", [{"size": 8}, {"steps": 0}, {"window": [240, -160]}])
 def test_impossible_options_are_refused(tmp_path, options):
     images, _ = write_cohort(tmp_path, 1)
     with open_session(images, tmp_path / "out", start=False) as session, open_client(session) as client:

@@ -148,6 +148,26 @@ def test_training_learns_from_these_slices_only(cohort, tmp_path):
     assert weights[0] == weights[1]
 
 
+def test_unfinished_masks_are_no_references(cohort, tmp_path):
+    from frugalseg.evaluation.evaluate import evaluate
+    from frugalseg.options import EvaluateOptions
+
+    _, labels = cohort
+    predictions = tmp_path / "predictions"
+    predictions.mkdir()
+    for case in ("scan_00", "scan_02"):
+        shutil.copy(labels / f"{case}.nii.gz", predictions)
+        shutil.copy(labels / f"{case}.nii.gz", tmp_path / f"{case}.nii.gz")
+    (labels / "scan_01.nii.gz").unlink()
+    (labels / "scan_03.nii.gz").unlink()
+    given = EvaluateOptions(predictions=predictions, references=labels, target=["liver=6"], out=tmp_path / "e")
+    with pytest.raises(PairingError, match="unfinished masks of scan_00, scan_02"):
+        evaluate(given)
+    everything = tuple(range(12))
+    annotate(labels, scan_00=scan("scan_00", outlined=everything), scan_02=scan("scan_02", reviewed=everything))
+    evaluate(given)
+
+
 def test_a_record_keeps_what_it_says(tmp_path):
     record = AnnotationsRecord(version="1", labels={"liver": 6}, scans={"a": scan("a", outlined=(1,), predicted=(2,))})
     record.write(tmp_path / "annotations.json")

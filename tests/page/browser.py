@@ -148,11 +148,21 @@ class Person:
 
     def mask(self, case: str, z: int) -> bytes:
         """A slice's label map, as the server has it."""
+        return self.read(f"/api/cases/{case}/slices/{z}/mask")
+
+    def read(self, path: str) -> bytes:
+        """What the server tells this tab, not from the browser's cache."""
         script = """async (path) => {
             const response = await fetch(path, { cache: "no-store" });
             return Array.from(new Uint8Array(await response.arrayBuffer()));
         }"""
-        return bytes(self.page.evaluate(script, f"/api/cases/{case}/slices/{z}/mask"))
+        return bytes(self.page.evaluate(script, path))
+
+    def leave(self) -> None:
+        """Close the tab, whatever is on its way."""
+        if not self.page.is_closed():
+            self.page.unroute_all(behavior="ignoreErrors")
+        self.page.context.close()
 
     @property
     def case(self) -> str:

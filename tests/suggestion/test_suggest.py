@@ -15,13 +15,13 @@ import torch
 from frugalseg.commands.finetune import finetune
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.source import SliceSource
-from frugalseg.dataset.store import SliceStore
+from frugalseg.dataset.store import SliceStore, build_index
 from frugalseg.errors import OptionError, RunError, StoreError
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import FinetuneOptions, PrepareOptions, PretrainOptions, SuggestOptions
+from frugalseg.records.confidence import OrganCalibration, Promise
 from frugalseg.records.model import SegmenterRecord
 from frugalseg.records.suggestions import SuggestionsRecord
-from frugalseg.segmentation.architecture import recorded_architecture
 from frugalseg.segmentation.finetune import FineTuning
 from frugalseg.segmentation.losses import add_background
 from frugalseg.segmentation.model import load_segmenter
@@ -58,6 +58,15 @@ def test_suggested_slices_are_unlabelled_ones_of_training_patients(folder, tmp_p
     assert record.targets == {"liver": (6,)}
     assert all(0 <= one.slice < one.slices == 12 and one.reason for one in record.suggestions)
     assert len({(one.case, one.slice) for one in record.suggestions}) == 7
+
+
+def test_held_out_patients_are_not_suggested_even_without_masks(folder, tmp_path):
+    names = [f"scan_{i:02d}" for i in range(9)]
+    split = {"train": names[:1] + names[6:], "validation": names[1:2] + names[4:5], "test": names[2:4] + names[5:6]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    record = suggest(options(folder, tmp_path, budget=9, split=tmp_path / "split.json"))
+    assert {one.case for one in record.suggestions} == {"scan_06", "scan_07", "scan_08"}
+    assert record.candidates == 3 * 12
 
 
 def test_the_contact_sheet_shows_every_slice(folder, tmp_path):
@@ -122,10 +131,11 @@ def test_empty_slices_count_as_annotation_and_the_record_says_how_they_were_chos
 def test_certainty_is_that_of_a_loop_over_pixels(folder, tmp_path):
     store = SliceStore.open(folder / "store")
     rows = np.array([3, 17, 40, 41])
-    found = AskedModel.open(folder / "model", store).measure(store, rows, options(folder, tmp_path, precision="32"))
+    model = AskedModel.open(folder / "model", store)
+    model = replace(model, record=replace(model.record, calibration={}))
+    found = model.measure(store, rows, options(folder, tmp_path, precision="32"))
     record = read_network_record(SegmenterRecord, folder / "model")
-    architecture = recorded_architecture(record, folder / "model", torch.device("cpu"), "32")
-    network = load_segmenter(folder / "model", record, architecture)
+    network = load_segmenter(folder / "model", record, torch.device("cpu"), "32")
     images = SliceSource(store, torch.device("cpu"), with_labels=False).gather(torch.from_numpy(rows)).images
     with torch.inference_mode():
         sure = add_background(network(images)).softmax(dim=1).numpy()
@@ -140,6 +150,48 @@ def test_certainty_is_that_of_a_loop_over_pixels(folder, tmp_path):
         assert found.errors[n] == pytest.approx(errors, rel=1e-4)
         expected = 2 * both / either if either >= 1 else np.nan
         assert found.confidence[n] == pytest.approx(expected, rel=1e-4, nan_ok=True)
+
+
+def test_confidence_is_corrected_by_the_model_s_calibration(folder, tmp_path):
+    """Errors were twice what the probabilities said: so is the shortfall of the expected Dice."""
+    store, rows = SliceStore.open(folder / "store"), np.arange(60)
+    model = AskedModel.open(folder / "model", store)
+    slices = Promise(masks=20, expected=2.0, bound=None, holds_for=None)
+    known = OrganCalibration(level=0.9, patients=3, keep="all", scans=slices, slices=slices)
+    given = options(folder, tmp_path)
+    found = {}
+    for name, calibration in (("plain", {}), ("calibrated", {"probabilities": {"liver": known}})):
+        asked = replace(model, record=replace(model.record, calibration=calibration))
+        found[name] = asked.measure(store, rows, given).confidence
+    shown = ~np.isnan(found["plain"])
+    assert shown.any()
+    assert found["calibrated"][shown] == pytest.approx((1 - 2 * (1 - found["plain"][shown])).clip(0, 1))
+
+
+def test_for_a_mask_what_post_processing_removes_is_not_the_organ(folder, tmp_path, monkeypatch):
+    """A second component in other slices does not widen the extent."""
+    store = SliceStore.open(folder / "store")
+    model = AskedModel.open(folder / "model", store)
+    model = replace(model, record=replace(model.record, keep={"liver": "largest"}))
+
+    class TwoParts(torch.nn.Module):
+        def forward(self, images):
+            z = self.seen + torch.arange(len(images))
+            self.seen += len(images)
+            logits = torch.full((len(images), 1, 32, 32), -9.0)
+            logits[(z >= 2) & (z <= 5), :, 4:20, 4:20] = 9.0
+            logits[z == 9, :, 4:9, 4:9] = 9.0
+            return logits
+
+    rows = store.slices.index[store.slices["case"] == "scan_06"].to_numpy(np.int64)
+    shown = {}
+    for purpose in ("mask", "model"):
+        network = TwoParts()
+        network.seen = 0
+        monkeypatch.setattr("frugalseg.suggestion.certainty.load_segmenter", lambda *_, network=network: network)
+        given = options(folder, tmp_path, for_=purpose, scan="scan_06" if purpose == "mask" else None)
+        shown[purpose] = np.flatnonzero(model.measure(store, rows, given).areas).tolist()
+    assert shown == {"mask": [2, 3, 4, 5], "model": [2, 3, 4, 5, 9]}
 
 
 def test_the_cache_gives_the_same_suggestions_and_a_damaged_file_is_replaced(folder, tmp_path):
@@ -171,6 +223,21 @@ def test_with_partial_masks_the_slices_around_outlined_ones_are_left(folder, tmp
     labelled = store.slices[store.slices["labelled"] & store.slices["patient"].isin(store.split().train)]
     partial = suggest(options(folder, tmp_path / "partial", budget=1, partial=True)).candidates
     assert partial == whole + int((~labelled["has_liver"]).sum())
+
+
+def test_single_labelled_slices_leave_the_others_of_their_scan(folder, tmp_path):
+    """As `prepare` stores masks with an annotations.json: one scan has two labelled slices."""
+    copy = shutil.copytree(folder / "store", tmp_path / "store")
+    store = SliceStore.open(copy)
+    whole = suggest(options(folder, tmp_path, budget=1)).candidates
+    train = store.split().train
+    one = next(scan for scan in store.record.scans if scan.labelled and scan.patient in train)
+    scans = tuple(replace(scan, labelled_slices=(4, 5)) if scan is one else scan for scan in store.record.scans)
+    build_index(scans, store.targets).to_parquet(copy / "slices.parquet")
+    replace(store.record, scans=scans).write(copy / "store.json")
+    record = suggest(replace(options(folder, tmp_path, budget=60 + 10), data=copy, out=tmp_path / "more"))
+    assert record.candidates == whole + 10
+    assert {s.slice for s in record.suggestions if s.case == one.case} == set(range(12)) - {4, 5}
 
 
 def test_for_a_mask_the_first_slice_is_inside_the_organ(folder, tmp_path):

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { outline } from "../src/canvas/outline";
+import { outlines } from "../src/canvas/outline";
 import { fit, pan, toScreen, toSlice, zoomAt } from "../src/canvas/viewport";
-import { dragged, grey } from "../src/canvas/window";
+import { dragged, grey, toIntensities, toStored } from "../src/canvas/window";
 
 const SIZE = { width: 800, height: 600 };
 const SPACING = { column: 0.7, row: 1.4 };
@@ -45,6 +45,17 @@ describe("window", () => {
     expect(Array.from(rgba.slice(8, 12))).toEqual([153, 153, 153, 255]);
   });
 
+  it("intensities and stored integers are inverse, whatever the sign of the slope", () => {
+    for (const slope of [0.25, -3]) {
+      const scaling = { slope, intercept: 7 };
+      const stored = toStored({ low: -20, high: 100 }, scaling);
+      expect(stored.low).toBeLessThan(stored.high);
+      const back = toIntensities(stored, scaling);
+      expect([back.low, back.high]).toEqual([expect.closeTo(-20, 9), expect.closeTo(100, 9)]);
+      expect(Math.min((-20 - 7) / slope, (100 - 7) / slope)).toBeCloseTo(stored.low, 9);
+    }
+  });
+
   it("dragging right widens, dragging down raises the level", () => {
     const wide = dragged({ low: -100, high: 100 }, 100, 0);
     expect(wide.high - wide.low).toBeGreaterThan(200);
@@ -56,7 +67,7 @@ describe("window", () => {
 describe("outline", () => {
   it("has the perimeter of the label, with straight pieces joined", () => {
     const mask = { rows: 4, columns: 5, values: Uint8Array.from("00000" + "01120" + "01100" + "00000", Number) };
-    const pieces = outline(mask, 1);
+    const pieces = outlines(mask).get(1)!;
     expect(pieces).toHaveLength(4 * 4);
     let length = 0;
     for (let k = 0; k < pieces.length; k += 4) length += Math.abs(pieces[k + 2]! - pieces[k]!) + Math.abs(pieces[k + 3]! - pieces[k + 1]!);
@@ -64,6 +75,24 @@ describe("outline", () => {
   });
 
   it("is closed at the edge of the slice", () => {
-    expect(outline({ rows: 1, columns: 1, values: Uint8Array.of(3) }, 3)).toHaveLength(16);
+    expect(outlines({ rows: 1, columns: 1, values: Uint8Array.of(3) }).get(3)).toHaveLength(16);
+  });
+
+  it("separates neighbours, and equals the edges found voxel by voxel", () => {
+    const mask = { rows: 9, columns: 11, values: Uint8Array.from({ length: 99 }, (_, k) => (k * 7919) % 5) };
+    const found = outlines(mask);
+    expect([...found.keys()]).toEqual([1, 2, 3, 4]);
+    const at = (r: number, c: number): number => (r < 0 || c < 0 || r >= 9 || c >= 11 ? 0 : mask.values[r * 11 + c]!);
+    for (const [label, pieces] of found) {
+      let [length, edges] = [0, 0];
+      for (let k = 0; k < pieces.length; k += 4) length += pieces[k + 2]! - pieces[k]! + pieces[k + 3]! - pieces[k + 1]!;
+      for (let r = 0; r <= 9; r++) {
+        for (let c = 0; c <= 11; c++) {
+          const here = at(r, c) === label;
+          edges += Number(here !== (at(r - 1, c) === label)) + Number(here !== (at(r, c - 1) === label));
+        }
+      }
+      expect(length).toBe(edges);
+    }
   });
 });

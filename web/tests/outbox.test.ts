@@ -23,13 +23,13 @@ class Server {
 }
 
 class Memory implements Journal {
-  readonly entries = new Map<number, Unsaved>();
+  readonly entries = new Map<string, Unsaved>();
   put = async (entry: Unsaved): Promise<void> => void this.entries.set(entry.key, entry);
-  remove = async (key: number): Promise<void> => void this.entries.delete(key);
-  all = async (): Promise<Unsaved[]> => [...this.entries.values()];
+  remove = async (key: string): Promise<void> => void this.entries.delete(key);
+  left = async (): Promise<Unsaved[]> => [...this.entries.values()];
 }
 
-function made(server: Server, journal = new Memory()) {
+function made(server: Server, journal = new Memory(), client = "tab") {
   const seen = { status: [] as SaveStatus[], conflicts: [] as Conflict[], refused: [] as Failure[], waits: [] as number[] };
   const outbox = new Outbox(
     server.save,
@@ -41,6 +41,7 @@ function made(server: Server, journal = new Memory()) {
       refused: (_, failure) => seen.refused.push(failure),
     },
     async (ms) => void seen.waits.push(ms),
+    client,
   );
   return { outbox, journal, seen };
 }
@@ -118,7 +119,7 @@ describe("outbox", () => {
     first.add(stroke(2, 8));
     await Promise.resolve();
     const server = new Server();
-    const { outbox } = made(server, journal);
+    const { outbox } = made(server, journal, "another");
     expect(await outbox.recover()).toBe(2);
     outbox.add(stroke(3, 9));
     await settled(outbox);

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from frugalseg.errors import DiskError, RunError, disk_errors
+from frugalseg.errors import DiskError, FrugalsegError, RunError, disk_errors
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS cases (
@@ -43,6 +43,13 @@ FORMAT = 1
 """Version of the tables, kept as SQLite's user_version."""
 
 _FULL = ("disk is full", "disk I/O error", "readonly", "unable to open")
+
+
+class ClosedDatabaseError(FrugalsegError):
+    """The server has ended while a thread still worked."""
+
+    def __init__(self) -> None:
+        super().__init__("the server has ended", "start it again")
 
 
 class Database:
@@ -103,7 +110,7 @@ class Database:
             try:
                 return self._connection.execute(query, values).fetchall()
             except sqlite3.ProgrammingError as error:  # closed by the end of the server, while a thread still reads
-                raise RunError(f"{self.path.name} is closed", "start the server again") from error
+                raise ClosedDatabaseError from error
 
     def one(self, query: str, values: Sequence[Any] = ()) -> Any:
         """The first row of a query, or None."""
@@ -115,6 +122,8 @@ class Database:
             self._connection.close()
 
     def _translate(self, error: sqlite3.DatabaseError) -> Exception:
+        if isinstance(error, sqlite3.ProgrammingError):
+            return ClosedDatabaseError()
         if any(words in str(error) for words in _FULL):
             return DiskError(f"{self.path.name} cannot be written ({error})", "free some space; the page retries")
         if isinstance(error, sqlite3.OperationalError):

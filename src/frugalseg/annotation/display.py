@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from frugalseg.imaging.intensity import looks_like_hu
 from frugalseg.imaging.mapped import sample_planes
-from frugalseg.imaging.modality import guess_modality, read_declared_modality
+from frugalseg.imaging.modality import ModalityKind, guess_modality, read_declared_modality
 from frugalseg.imaging.volume import Array, Reorientation, Volume, axial_slices, canonical
 
 Mask = npt.NDArray[np.uint8]
@@ -78,6 +78,7 @@ class Display:
         scale: of the pictures.
         windows: the first is shown at first.
         limits: lowest and highest value, as sampled.
+        kind: "ct" or "mr", as its files or its values say; None where they do not.
     """
 
     volume: Volume
@@ -86,6 +87,7 @@ class Display:
     scale: PictureScale
     windows: tuple[Window, ...]
     limits: tuple[float, float]
+    kind: ModalityKind | None
 
     @classmethod
     def of(cls, volume: Volume, path: Path) -> Display:
@@ -94,7 +96,8 @@ class Display:
         sample = sample_planes(volume).array
         limits = float(sample.min()), float(sample.max())
         kind = (read_declared_modality(path) or guess_modality(sample)).kind
-        return cls(volume, upright, way, PictureScale.fit(sample), tuple(_list_windows(sample, kind, limits)), limits)
+        windows = tuple(_list_windows(sample, kind, limits))
+        return cls(volume, upright, way, PictureScale.fit(sample), windows, limits, kind)
 
     @property
     def shape(self) -> tuple[int, int, int]:

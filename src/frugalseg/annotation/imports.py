@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from frugalseg.annotation.database import ClosedDatabaseError
 from frugalseg.annotation.labels import MOST_LABELS
 from frugalseg.annotation.session import Session
 from frugalseg.annotation.slices import Source, Stroke
@@ -100,15 +102,19 @@ class MaskImport:
 
     def run(self) -> None:
         """Read all masks; one that does not fit its scan is noted in the list of cases."""
-        session = self._session
-        for case, path in self._masks.items():
-            if session.cases.is_annotated(case):
-                continue
-            try:
-                self._read(case, path)
-            except FrugalsegError as error:
-                session.cases.noticed(case, error.problem.splitlines()[0])
-            session.state_changed()
+        with suppress(ClosedDatabaseError):  # the rest is read at the next start
+            for case, path in self._masks.items():
+                if not self._session.cases.is_annotated(case):
+                    self._try_reading(case, path)
+                    self._session.state_changed()
+
+    def _try_reading(self, case: str, path: Path) -> None:
+        try:
+            self._read(case, path)
+        except ClosedDatabaseError:
+            raise
+        except FrugalsegError as error:
+            self._session.cases.noticed(case, error.problem.splitlines()[0])
 
     def _read(self, case: str, path: Path) -> None:
         session = self._session

@@ -160,11 +160,13 @@ class FocusMessage:
 
 @dataclass(frozen=True)
 class JobOptions:
-    """Options of a training; those left out have defaults."""
+    """Options of a training; those left out have defaults. `window`: HU that become black and white, of CT."""
 
     size: int | None = None
     steps: int | None = None
     backbone: str | None = None
+    modality: Literal["ct", "mr"] | None = None
+    window: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ class TrainingMessage:
     size: int
     steps: int
     backbone: str
+    modality: str
     targets: list[str]
     slices: int
     cases: int

@@ -43,16 +43,17 @@ class AccessRules:
     """Which requests are allowed.
 
     Attributes:
-        port: of the server.
         token: secret that a request must know; None on the loopback address, where only this machine's users connect.
         hosts: further names that requests may use for this server; None where any is allowed, with a token.
+        read_only: whether nothing may be changed.
     """
 
-    port: int
     token: str | None = None
     hosts: frozenset[str] | None = field(default_factory=lambda: frozenset({"localhost", "127.0.0.1", "::1"}))
 
-    def refusal(self, method: str, headers: Mapping[str, str]) -> tuple[int, str, str] | None:
+    read_only: bool = False
+
+    def refusal(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, str, str] | None:
         """Status, message and hint for a request that is refused; None for one that is allowed, but for its token."""
         host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
         if self.hosts is not None and host not in self.hosts:
@@ -64,6 +65,8 @@ class AccessRules:
             return 403, "requests from other pages are refused", "open the address that the command printed"
         if method not in SAFE_METHODS and headers.get(MARK) != "1":
             return 403, "a request that changes something needs the header X-Frugalseg: 1", "use the page"
+        if self.read_only and method not in SAFE_METHODS and not path.endswith("/focus"):
+            return 403, "this folder was opened to look at only", "start the server without --read-only"
         if int(headers.get("content-length") or 0) > MOST_BODY:
             return 413, TOO_LARGE, "send one slice at a time"
         return None
@@ -112,7 +115,7 @@ class Guard:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            refused = self.rules.refusal(scope["method"], headers)
+            refused = self.rules.refusal(scope["method"], scope["path"], headers)
         except ValueError:
             refused = 400, "the request has a damaged header", "use the page"
         if refused is not None:

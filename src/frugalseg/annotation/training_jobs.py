@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +18,7 @@ from frugalseg.annotation.reviews import Review, read_expected_dice, read_review
 from frugalseg.annotation.slices import LABELLED, Stroke
 from frugalseg.annotation.trained import TrainedModel, remember_expected_dice
 from frugalseg.engine.files import MODEL_FILE
+from frugalseg.imaging.modality import MODALITY_NAMES
 from frugalseg.options import FinetuneOptions
 from frugalseg.options.common import BackboneName
 from frugalseg.records.annotations import ANNOTATIONS_FILE
@@ -44,12 +45,14 @@ class TrainingPlan:
         cases: the cases that have some.
         backbone: what is trained by default: a light decoder on the features of the session's promptable model, where
             its weights are installed, otherwise a U-Net.
+        modality: CT or MR, as the first of the cases is; empty where that is not known.
     """
 
     targets: dict[str, int]
     slices: int
     cases: tuple[str, ...]
     backbone: str
+    modality: str
 
     @property
     def validation(self) -> int:
@@ -69,6 +72,7 @@ class TrainingPlan:
             size=choose_size(self.backbone),
             steps=STEPS,
             backbone=self.backbone,
+            modality=self.modality,
             targets=list(self.targets),
             slices=self.slices,
             cases=len(self.cases),
@@ -85,7 +89,13 @@ def plan_training(context: JobContext) -> TrainingPlan:
     targets = {label.name: label.value for label in context.labels.all() if label.value in drawn}
     model = context.options.model
     backbone = model if model in find_installed() else FinetuneOptions.backbone
-    return TrainingPlan(targets, len(rows), tuple(sorted({row["case_id"] for row in rows})), backbone)
+    cases = tuple(sorted({row["case_id"] for row in rows}))
+    return TrainingPlan(targets, len(rows), cases, backbone, _find_modality(context, cases))
+
+
+def _find_modality(context: JobContext, cases: Sequence[str]) -> str:
+    kind = context.scans.open(cases[0]).kind if cases else None
+    return "" if kind is None else MODALITY_NAMES[kind]
 
 
 def is_frozen(backbone: str) -> bool:
@@ -107,6 +117,8 @@ class TrainWork(JobWork):
             raise JobError("no slice with an outline shows anything yet", "outline a slice first")
         if options.size is not None and not 32 <= options.size <= 1024:
             raise JobError(f"slices of {options.size} pixels are not supported", "give 32 to 1024")
+        if options.window is not None and not options.window[0] < options.window[1]:
+            raise JobError("the lower value of the window is not below the upper one", "give for example -160 and 240")
         if options.steps is not None and not 1 <= options.steps <= 100_000:
             raise JobError(f"{options.steps} steps are not supported", "give 1 to 100000")
 
@@ -120,7 +132,7 @@ class TrainWork(JobWork):
         prepare = ["prepare", "--images", str(images), "--labels", str(labels), "--out", str(store), "--skip-broken"]
         backbone = job.options.backbone or plan.backbone
         prepare += ["--size", str(job.options.size or choose_size(backbone)), "--fractions", "0.15", "0"]
-        prepare += [*context.target_words(plan.targets.values())]
+        prepare += [*context.target_words(plan.targets.values()), *_intensity_words(job.options)]
         finetune = ["finetune", "--data", str(store), "--out", str(model), "--resume", "auto"]
         finetune += ["--steps", str(job.options.steps or STEPS), *context.common_words()]
         finetune += ["--backbone", backbone]
@@ -162,6 +174,11 @@ class PredictWork(JobWork):
     def collect(self, context: JobContext, job: Job) -> str:
         """See `JobWork`."""
         return _collect_predictions(context, job)
+
+
+def _intensity_words(options: JobOptions) -> list[str]:
+    words = [] if options.modality is None else ["--modality", options.modality]
+    return words if options.window is None else [*words, "--window", *(f"{value:g}" for value in options.window)]
 
 
 def _find_model(context: JobContext) -> Path:
@@ -235,7 +252,6 @@ def _collect_predictions(context: JobContext, job: Job) -> str:
     for case, why in record.failed.items():
         context.cases.noticed(case, why)
     message = f"predicted {pluralize(len(record.masks), 'scan')}"
-    shutil.rmtree(masks, ignore_errors=True)  # the database has them now
     return f"{message}; not {name_some(record.failed)}" if record.failed else message
 
 

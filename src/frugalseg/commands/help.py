@@ -22,7 +22,8 @@ from frugalseg.errors import OptionError
 OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "input": (
         *("config", "data", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
-        *("annotations", "predictions", "references", "split", "encoder", "init", "weights", "base", "oracle"),
+        *("annotations", "predictions", "references", "split", "encoder", "init", "weights", "base"),
+        *("oracle", "teacher"),
         *(
             "target",
             "scan",
@@ -60,7 +61,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "propagation": ("engine", "min_overlap", "review_below"),
     "metrics": ("tolerance_mm", "slicewise", "bootstrap"),
     "part of the study": ("only",),
-    "server": ("host", "port", "token", "no_browser"),
+    "server": ("host", "port", "token", "read_only", "no_browser"),
     "device and speed": ("device", "threads", "workers", "jobs", "ray", "precision", "cache", "cache_gb"),
     "reproducibility": ("seed",),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from frugalseg.errors import PairingError
 from frugalseg.records.annotations import AnnotationsRecord
+from frugalseg.text import name_some
 
 LabelledSlices = Mapping[str, tuple[int, ...]]
 """Case id → the slices whose mask is a label, from 0 at the inferior end; cases that are not listed: every slice."""
@@ -40,6 +41,22 @@ def find_labelled_slices(
             f"{folder} holds no slice that a person outlined or reviewed", "outline some with `frugalseg annotate`"
         )
     return {case: labels[case] for case in labelled}, labelled
+
+
+def require_whole_masks(folder: Path, cases: Iterable[str]) -> None:
+    """Check that masks can be references: that every slice of them is a label.
+
+    Raises:
+        PairingError: annotations.json is damaged, or lists slices of these cases that nobody outlined or reviewed.
+    """
+    if (record := AnnotationsRecord.read_beside(folder)) is None:
+        return
+    whole = {case for case, scan in record.scans.items() if len(scan.labelled) == scan.slices}
+    if unfinished := [case for case in cases if case not in whole]:
+        raise PairingError(
+            f"{folder} holds unfinished masks of {name_some(unfinished)}: nobody outlined or reviewed some slices",
+            "finish them with `frugalseg annotate`, or compare only finished ones",
+        )
 
 
 def clear_unlabelled(classes: npt.NDArray[np.uint8], labelled: tuple[int, ...] | None, case: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from frugalseg.dataset.annotated import require_whole_masks
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import check_distinct_files, find_masks
 from frugalseg.records.predictions import PredictionRecord
@@ -44,7 +45,8 @@ def find_pairs(references: Path, predictions: Path, record: PredictionRecord | N
 
     Raises:
         PairingError: references without prediction (their number and the first of them); no pair at all; a case of
-            `only` without reference; or one file given as both prediction and reference.
+            `only` without reference; one file given as both prediction and reference; or a reference of which not
+            every slice is a label.
         ScanError: a folder does not exist or holds no masks.
     """
     reference, prediction = find_masks(references), find_masks(predictions)
@@ -73,5 +75,6 @@ def find_pairs(references: Path, predictions: Path, record: PredictionRecord | N
             "a mean over the predicted cases alone would be too good",
         )
     masks = {case: (reference[case], prediction[case]) for case in reference if case in prediction}
+    require_whole_masks(references, masks)
     not_predicted = {case: failed[case] for case in unpaired}
     return Pairs(masks, not_predicted, tuple(case for case in prediction if case not in reference))

@@ -42,6 +42,8 @@ class AnnotateOptions:
     """Secret that opens the page from other machines; by default a random one, printed at the start."""
     no_browser: bool = False
     """Do not open a browser; the address is printed."""
+    read_only: bool = False
+    """Only show scans and masks: nothing can be drawn, and no job be started."""
     cache_gb: float = 20.0
     """Largest size of the unpacked scans that are kept in <out>/work, in GB."""
     device: str = "auto"

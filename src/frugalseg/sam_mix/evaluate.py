@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from frugalseg.dataset.annotated import require_whole_masks
 from frugalseg.dataset.auroc import auroc
 from frugalseg.dataset.targets import to_classes
 from frugalseg.engine.files import check_out_file, write_json
@@ -49,6 +50,7 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, dict[str, obje
     if options.out.exists() and not options.overwrite:
         raise RunError(f"{options.out} exists", "choose another --out, or give --overwrite")
     references = find_masks(options.references)
+    require_whole_masks(options.references, references)
     cases = [case for case in record.present if case in references]
     if not cases:
         raise PairingError(

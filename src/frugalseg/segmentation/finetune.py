@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,9 +18,9 @@ import torch
 from frugalseg._version import __version__
 from frugalseg.dataset.augment import Strength
 from frugalseg.dataset.budget import Budget, draw_labels
-from frugalseg.dataset.copies import AugmentedCopies, make_copies
+from frugalseg.dataset.copies import make_copies
 from frugalseg.dataset.slice_choice import find_rule
-from frugalseg.dataset.source import SliceSource
+from frugalseg.dataset.source import JoinedRows, RowArray, SliceCopies, SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
 from frugalseg.engine.files import check_out, sha256
@@ -28,7 +29,6 @@ from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.training import train_and_save
 from frugalseg.errors import OptionError
-from frugalseg.features.cache import StoreFeatures
 from frugalseg.models.blocks import MaskNetwork
 from frugalseg.models.saved import WEIGHTS, read_network_record, save_model
 from frugalseg.options import FinetuneOptions, Keep
@@ -36,6 +36,7 @@ from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAn
 from frugalseg.records.split import Split
 from frugalseg.segmentation.architecture import Architecture, NetworkShape, find_architecture
 from frugalseg.segmentation.calibrate import calibrate_model
+from frugalseg.segmentation.earlier_model import EarlierModel
 from frugalseg.segmentation.label_checks import LabelDraw
 from frugalseg.segmentation.labels import (
     frequency_logits,
@@ -45,19 +46,20 @@ from frugalseg.segmentation.labels import (
     report_kept,
     validation_rows,
 )
-from frugalseg.segmentation.model import load_segmenter
+from frugalseg.segmentation.model import load_network
 from frugalseg.segmentation.organ_dice import read_figures, select_organ_dice, warn_of_unlearned
 from frugalseg.segmentation.presets import Preset, resolve_preset
 from frugalseg.segmentation.pseudo import MaskRefiner, UnlabelledSlices, make_pseudo_labels
 from frugalseg.segmentation.record import check_encoder, scan_roles
 from frugalseg.segmentation.task import FinetuneTask, FinetuneTrainingSet
-from frugalseg.segmentation.warm_start import WarmStart
 from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
+FEATURES_FOLDER = "features"
+"""Subfolder of the store for cached features, without --cache."""
 COPY_STRENGTH: Strength = "robust"
 """How much copies of slices are changed (see `dataset.augment`)."""
 
@@ -74,6 +76,7 @@ class FineTuning:
         architecture: that of the encoder, or that of the options.
         encoder: model.json of the pre-training run, or None.
         start: the trained model to start from, or None.
+        teacher: the trained model that makes the pseudo-labels, or None for those of this training's own rounds.
         refiner: refines pseudo-labels; required where `options.refine` is given.
     """
 
@@ -87,7 +90,8 @@ class FineTuning:
     unlabelled: npt.NDArray[np.int64]
     architecture: Architecture
     encoder: EncoderRecord | None
-    start: WarmStart | None
+    start: EarlierModel | None
+    teacher: EarlierModel | None
     fabric: Fabric
     refiner: MaskRefiner | None = None
     command: str = "finetune"
@@ -111,8 +115,13 @@ class FineTuning:
         fabric = make_fabric(options.device, options.precision)
         backbone = encoder.backbone if encoder else options.backbone
         architecture = find_architecture(backbone, fabric.device, options.precision)
-        start = WarmStart.open(options, store, split, architecture)
-        preset = resolve_preset(options, encoder.context if encoder else None)
+        start, teacher = (
+            EarlierModel.open(run, option, store, split, options.transductive) if run else None
+            for run, option in ((options.init, "--init"), (options.teacher, "--teacher"))
+        )
+        if start is not None:
+            start.check_architecture(architecture)
+        preset = _choose_preset(options, encoder, architecture)
         usable = store.slices[store.is_middle(options.middle_fraction)]
         rule = find_rule(options.choose, budget.unit, store)
         labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns, rule)
@@ -124,8 +133,8 @@ class FineTuning:
                 "--preset best: every slice of the training patients is labelled and used, so there is nothing "
                 "unlabelled to learn from; training with --preset robust"
             )
-            options = replace(options, preset="robust", rounds=None, refine=None)
-            preset = resolve_preset(options, encoder.context if encoder else None)
+            options = replace(options, preset="robust", rounds=None, refine=None, teacher=None)
+            preset = _choose_preset(options, encoder, architecture)
         elif preset.semi != "none" and len(unlabelled) == 0:
             warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
         trained = labelled if preset.semi == "none" else others
@@ -135,11 +144,14 @@ class FineTuning:
         if start is not None:
             start.load_into(network)  # the same
         copies = make_copies(store, labelled, copied, COPY_STRENGTH, preset.context) if copied else None
-        features = architecture.open_features(store, options.cache, copies)
         rows = np.concatenate([trained, validation_rows(store, split)])
-        source = _open_source(store, features, copies, fabric, rows, preset.context)
-        rows_used = (labelled, None if copies is None else copies.of_rows, unlabelled)
-        training = cls(options, preset, store, split, source, *rows_used, architecture, encoder, start, fabric)
+        if teacher is not None:
+            teacher.check_context(preset.context)
+            teacher.find_architecture(fabric.device, options.precision, None)  # raises for another encoder
+        source = _open_source(options, store, architecture, copies, fabric, rows, preset.context)
+        copy_rows = None if copies is None else copies.positions(len(store.slices)).reshape(len(labelled), copied)
+        rows_used = (labelled, copy_rows, unlabelled)
+        training = cls(options, preset, store, split, source, *rows_used, architecture, encoder, start, teacher, fabric)
         return replace(training, options=_resume_rounds(options))
 
     def identity(self) -> dict[str, str]:
@@ -151,17 +163,21 @@ class FineTuning:
             data["encoder_sha256"] = sha256(self.options.encoder / WEIGHTS)
         if self.start is not None:
             data["init_sha256"] = self.start.weights_sha256
+        if self.teacher is not None:
+            data["teacher_sha256"] = self.teacher.weights_sha256
         return data
 
     def learn(self, run: RunFolder) -> None:
         """Train, in several rounds for self-training, and save."""
         assert self.options.refine is None or self.refiner is not None, "options.refine needs a refiner"
-        rounds = self.preset.semi == "self-training" and len(self.unlabelled) > 0
-        self.train(self.options, run, self.train_teacher(self.options) if rounds else None)
+        teacher = None
+        if self.preset.semi == "self-training" and len(self.unlabelled) > 0:
+            teacher = self.train_teacher(self.options) if self.teacher is None else self.teacher.run
+        self.train(self.options, run, teacher)
 
-    def train_teacher(self, options: FinetuneOptions) -> RunFolder | None:
-        """Run all rounds of a self-training but the last; returns the last of these, or None."""
-        teacher: RunFolder | None = None
+    def train_teacher(self, options: FinetuneOptions) -> Path | None:
+        """Run all rounds of a self-training but the last; returns the folder of the last of these, or None."""
+        teacher: Path | None = None
         rounds = self.preset.rounds
         for n in range(rounds):
             earlier = replace(
@@ -176,13 +192,13 @@ class FineTuning:
             with RunFolder.claim(self.command, earlier, self.fabric, self.identity()) as stage:
                 if not stage.finished:
                     self.train(earlier, stage, teacher)
-            teacher = stage
+            teacher = stage.path
         say(f"round {rounds} of {rounds}: the final model")
         return teacher
 
-    def train(self, options: FinetuneOptions, run: RunFolder, teacher: RunFolder | None) -> None:
-        """One training, from the labels and the pseudo-labels of `teacher`."""
-        preset = resolve_preset(options, self.encoder.context if self.encoder else None)
+    def train(self, options: FinetuneOptions, run: RunFolder, teacher: Path | None) -> None:
+        """One training, from the labels and the pseudo-labels of the run `teacher`."""
+        preset = _choose_preset(options, self.encoder, self.architecture)
         training = FinetuneTrainingSet(self.labelled, self._label_unlabelled(options, preset, teacher), self.copies)
         torch.manual_seed(options.seed)
         network, published = self.build_network(options)
@@ -212,17 +228,21 @@ class FineTuning:
         return network, published
 
     def _label_unlabelled(
-        self, options: FinetuneOptions, preset: Preset, teacher: RunFolder | None
+        self, options: FinetuneOptions, preset: Preset, teacher: Path | None
     ) -> UnlabelledSlices | None:
         if preset.semi == "none" or len(self.unlabelled) == 0:
             return None
         if teacher is None:
             return UnlabelledSlices(self.unlabelled)
-        record = read_network_record(SegmenterRecord, teacher.path)
-        model = load_segmenter(teacher.path, record, self.architecture)
+        record = read_network_record(SegmenterRecord, teacher)
+        architecture = self.architecture
+        if self.teacher is not None:
+            cache = options.cache or self.store.folder / FEATURES_FOLDER
+            architecture = self.teacher.find_architecture(self.fabric.device, options.precision, cache)
+        model = load_network(teacher, record, architecture)
         keep = [record.keep[organ] for organ in record.targets]
         refined = "" if self.refiner is None else f", refined by {options.refine}"
-        say(f"labelling {pluralize(len(self.unlabelled), 'slice')} with {teacher.path}{refined}")
+        say(f"labelling {pluralize(len(self.unlabelled), 'slice')} with {teacher}{refined}")
         labels = make_pseudo_labels(
             *(model, self.store, self.source, self.unlabelled, self.labelled),
             *(keep, options.precision, options.out, self.refiner),
@@ -263,11 +283,14 @@ class FineTuning:
         seen = set(self.encoder.fingerprints if self.encoder else ()) | self.store.fingerprints_of_cases(unseen)
         used = set(self.store.slices.loc[self.labelled, "case"])
         scans = scan_roles(self.store, self.split, used, seen)
+        for earlier in filter(None, (self.start, self.teacher)):
+            scans = earlier.add_roles(scans)
         return SegmenterRecord(
             version=__version__,
             backbone=self.architecture.backbone,
             frozen_encoder=self.architecture.frozen_encoder,
             initial_model=None if self.start is None else self.start.record,
+            teacher=None if self.teacher is None else self.teacher.record,
             norm=self.architecture.choose_norm(options.norm, task.preset.norm),
             context=task.preset.context,
             published_weights=published or (self.encoder.published_weights if self.encoder else None),
@@ -278,7 +301,9 @@ class FineTuning:
             step=best.step,
             validation_dice=best.score,
             validation_dice_of_organs=dice,
-            calibration=calibrate_model(task.validation, task.evaluated_model, keep, self.refiner),
+            calibration=calibrate_model(
+                task.validation, task.evaluated_model, keep, self.refiner if options.refine else None
+            ),
             pseudo_labels_refined_by=self.refiner.record if self.refiner and semi else None,
             annotation=SegmenterAnnotation(
                 **asdict(make_annotation_use(options, self.store, self.labelled, task.validation.cases)),
@@ -287,8 +312,12 @@ class FineTuning:
                 unlabelled_scans=len(unseen),
                 pretraining=self.encoder.annotation if self.encoder else None,
             ),
-            scans=scans if self.start is None else self.start.add_roles(scans),
+            scans=scans,
         )
+
+
+def _choose_preset(options: FinetuneOptions, encoder: EncoderRecord | None, architecture: Architecture) -> Preset:
+    return architecture.adapt(resolve_preset(options, encoder.context if encoder else None))
 
 
 def _network_shape(
@@ -299,25 +328,29 @@ def _network_shape(
 
 
 def _open_source(
+    options: FinetuneOptions,
     store: SliceStore,
-    features: StoreFeatures | None,
-    copies: AugmentedCopies | None,
+    architecture: Architecture,
+    copies: SliceCopies | None,
     fabric: Fabric,
     rows: npt.NDArray[np.int64],
     context: int,
 ) -> SliceSource:
-    """The slices of these rows with labels, the copies, and the features of all of them, if given."""
+    """The slices of these rows with labels, the copies, and the features of all of them, if needed."""
     needed = store.neighbour_rows(context)[rows].ravel()
+    images: RowArray = store.images
     if copies is not None:
-        rows = np.concatenate([rows, copies.of_rows.ravel()])
-        needed = np.concatenate([needed, len(store.slices) + np.arange(len(copies.origins))])
+        stored = len(store.slices)
+        rows = np.concatenate([rows, copies.positions(stored)])
+        needed = np.concatenate([needed, stored + np.arange(len(copies.images))])
+        images = JoinedRows(images, copies.images)
+    features = architecture.open_features(images, options.cache or store.folder / FEATURES_FOLDER)
     if features is not None:
         if fabric.is_global_zero:
             features.fill(needed)
         fabric.barrier()
-    slices = None if copies is None else copies.slices
     return SliceSource(
-        store, fabric.device, with_labels=True, rows=rows, context=context, features=features, copies=slices
+        store, fabric.device, with_labels=True, rows=rows, context=context, features=features, copies=copies
     )
 
 

@@ -1,7 +1,7 @@
 import type { SlicePicture } from "../api/client";
 import type { Label } from "../api/types";
 import type { Mask, Rect } from "../masks/grid";
-import { outline } from "./outline";
+import { outlines } from "./outline";
 import { grey, type Window } from "./window";
 
 /** The slice's picture, one pixel a voxel. */
@@ -50,20 +50,16 @@ export class MaskLayer {
 }
 
 export function outlinesOf(mask: Mask): Map<number, Path2D> {
-  const present = new Uint8Array(256);
-  for (const value of mask.values) present[value] = 1;
-  const paths = new Map<number, Path2D>();
-  for (let label = 1; label < 256; label++) {
-    if (present[label] === 0) continue;
-    const path = new Path2D();
-    const pieces = outline(mask, label);
-    for (let k = 0; k < pieces.length; k += 4) {
-      path.moveTo(pieces[k]!, pieces[k + 1]!);
-      path.lineTo(pieces[k + 2]!, pieces[k + 3]!);
-    }
-    paths.set(label, path);
+  return new Map([...outlines(mask)].map(([label, pieces]) => [label, pathOf(pieces)]));
+}
+
+function pathOf(pieces: readonly number[]): Path2D {
+  const path = new Path2D();
+  for (let k = 0; k < pieces.length; k += 4) {
+    path.moveTo(pieces[k]!, pieces[k + 1]!);
+    path.lineTo(pieces[k + 2]!, pieces[k + 3]!);
   }
-  return paths;
+  return path;
 }
 
 /** Opaque colours by label value, as pixels in the byte order of ImageData on little-endian machines; unknown labels are white. */

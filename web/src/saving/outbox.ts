@@ -1,11 +1,14 @@
 import { Failure } from "../api/failure";
-import type { Stroke } from "../api/client";
+import { CLIENT, type Stroke } from "../api/client";
 import type { StrokeTool } from "../api/types";
 import { decodeRuns, encodeRuns, type Runs } from "../masks/runs";
 
 /** A stroke that is not yet on the server's disk. */
 export interface Unsaved {
-  readonly key: number;
+  /** Unlike that of any other tab. */
+  readonly key: string;
+  /** ms since 1970, when it was drawn. */
+  readonly at: number;
   readonly case: string;
   readonly slice: number;
   readonly runs: Runs;
@@ -18,8 +21,9 @@ export interface Unsaved {
 /** Keeps unsaved strokes over a closed tab. */
 export interface Journal {
   put(entry: Unsaved): Promise<void>;
-  remove(key: number): Promise<void>;
-  all(): Promise<Unsaved[]>;
+  remove(key: string): Promise<void>;
+  /** What tabs that are closed by now have left. */
+  left(): Promise<Unsaved[]>;
 }
 
 export type SaveStatus =
@@ -64,6 +68,7 @@ export class Outbox {
     private readonly journal: Journal,
     private readonly events: OutboxEvents,
     private readonly sleep: (ms: number) => Promise<void> = (ms) => new Promise((done) => setTimeout(done, ms)),
+    private readonly client = CLIENT,
   ) {}
 
   get pending(): number {
@@ -82,7 +87,7 @@ export class Outbox {
 
   add(stroke: Stroke): void {
     const { values, ...rest } = stroke;
-    const entry: Unsaved = { ...rest, key: this.nextKey++, runs: encodeRuns(values) };
+    const entry: Unsaved = { ...rest, key: `${this.client} ${this.nextKey++}`, at: Date.now(), runs: encodeRuns(values) };
     this.queue.push(entry);
     void this.journal.put(entry);
     void this.run();
@@ -90,9 +95,8 @@ export class Outbox {
 
   /** Takes up what a closed tab left behind. */
   async recover(): Promise<number> {
-    const left = (await this.journal.all()).sort((a, b) => a.key - b.key);
+    const left = (await this.journal.left()).sort((a, b) => a.at - b.at || numberOf(a.key) - numberOf(b.key));
     this.queue.unshift(...left);
-    this.nextKey = Math.max(this.nextKey, ...left.map((entry) => entry.key + 1));
     void this.run();
     return left.length;
   }
@@ -125,7 +129,7 @@ export class Outbox {
   }
 
   private strokeOf(entry: Unsaved): Stroke {
-    const { key: _, runs, ...rest } = entry;
+    const { key: _, at: __, runs, ...rest } = entry;
     const known = this.versions.get(placeOf(entry)) ?? 0;
     return { ...rest, values: decodeRuns(runs), version: Math.max(known, entry.version) };
   }
@@ -163,6 +167,10 @@ export class Outbox {
       void this.journal.remove(entry.key);
     }
   }
+}
+
+function numberOf(key: string): number {
+  return Number(key.split(" ")[1]);
 }
 
 function placeOf(entry: { case: string; slice: number }): string {

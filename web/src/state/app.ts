@@ -75,8 +75,12 @@ export class App {
     const wanted = placeOf(location.hash);
     const list = view.cases.value.filter((entry) => entry.state !== "unreadable");
     const suggested = view.project.value?.suggestion?.case;
-    const first = list.find((entry) => entry.id === wanted?.id) ?? list.find((entry) => entry.id === suggested) ?? list[0];
-    if (first !== undefined) await this.workspace.open(first.id, first.id === wanted?.id ? wanted.slice : null);
+    const preferred = (id: string): number => (id === wanted?.id ? 0 : id === suggested ? 1 : 2);
+    // A scan that cannot be read is told, and the next one opened.
+    for (const { id } of list.sort((a, b) => preferred(a.id) - preferred(b.id))) {
+      await this.workspace.open(id, id === wanted?.id ? wanted.slice : null);
+      if (view.detail.value !== null) return;
+    }
   }
 
   private async send(stroke: Parameters<Api["save"]>[0]): Promise<number> {
@@ -124,6 +128,11 @@ export class App {
     await this.refreshCase();
   }
 
+  /** Whether a slice is being drawn on or has strokes on their way, so that what the server has is older. */
+  private busy(id: string, slice: number): boolean {
+    return this.outbox.holds(id, slice) || (this.drawing.drawing && this.workspace.screen?.slice === slice);
+  }
+
   private refreshCaseSoon(): void {
     clearTimeout(this.refreshing);
     this.refreshing = setTimeout(() => void this.refreshCase(), REFRESH_DELAY_MS);
@@ -139,7 +148,7 @@ export class App {
     if (id === undefined) return;
     // While strokes are on their way the server's list is behind; when they are saved, it is read.
     if (this.outbox.holds(id)) return;
-    const changed = await quietly(() => this.workspace.refresh((slice) => this.outbox.holds(id, slice)));
+    const changed = await quietly(() => this.workspace.refresh((slice) => this.busy(id, slice)));
     if (changed !== null) this.drawing.forget(changed);
   }
 }

@@ -13,6 +13,7 @@ export class Drawing {
   private history = new History();
   /** When the drawing of the next stroke began. */
   private begun = performance.now();
+  private unfinished: StrokeTool | null = null;
   /** The mask on screen without the stroke that is being drawn. */
   private settled = new Uint8Array(0);
   /** How often masks have been changed here. */
@@ -23,20 +24,30 @@ export class Drawing {
     private readonly outbox: Outbox,
   ) {
     workspace.onScreen(() => this.settle());
+    workspace.onLeave(() => {
+      if (this.unfinished !== null) this.commit(this.unfinished);
+    });
     workspace.onClose(() => {
       this.history = new History();
       this.publish();
     });
   }
 
-  /** Remembers when a stroke began, for the seconds in the log. */
-  begin(): void {
+  /** Begins a stroke. It ends with `commit`, or when another slice is shown. */
+  begin(tool: StrokeTool): void {
     this.begun = performance.now();
+    this.unfinished = tool;
+  }
+
+  /** Whether the mask on screen is being drawn on. */
+  get drawing(): boolean {
+    return this.unfinished !== null;
   }
 
   /** Records and saves what was drawn into the mask on screen since the stroke before, which took a person `seconds`. */
   commit(tool: StrokeTool, seconds = this.seconds()): void {
     const screen = this.workspace.screen;
+    this.unfinished = null;
     if (screen === null) return;
     const edit = difference(screen.slice, this.settled, screen.mask.values);
     if (edit === null) return;
@@ -64,12 +75,12 @@ export class Drawing {
   async copyFrom(offset: 1 | -1): Promise<void> {
     const { store, screen } = this.workspace;
     const source = view.slice.value + offset;
-    if (store === null || screen === null || source < 0 || source >= store.count) return;
-    this.begin();
+    if (store === null || screen === null || source < 0 || source >= store.count || view.readOnly.value) return;
     const from = await reporting(() => store.loadMask(source));
     if (from === null || this.workspace.screen !== screen) return;
     const label = view.label.value;
     if (!from.values.includes(label)) return notify("info", text.tools.nothingToCopy);
+    this.begin("copy");
     const { values } = screen.mask;
     from.values.forEach((value, k) => {
       if (value === label && (values[k] === 0 || !protect.value)) values[k] = label;
@@ -81,8 +92,8 @@ export class Drawing {
   /** Removes everything from the slice on screen. */
   clear(): void {
     const screen = this.workspace.screen;
-    if (screen === null) return;
-    this.begin();
+    if (screen === null || view.readOnly.value) return;
+    this.begin("clear");
     screen.mask.values.fill(0);
     this.commit("clear");
     this.workspace.announce();
@@ -91,8 +102,7 @@ export class Drawing {
   /** Fills the slices between the nearest outlined ones around the slice on screen. */
   async interpolate(): Promise<void> {
     const { store } = this.workspace;
-    if (store === null) return;
-    this.begin();
+    if (store === null || view.readOnly.value) return;
     const ends = this.ends();
     if (ends === null) return notify("info", text.tools.nothingBetween);
     const [low, high] = ends;
@@ -128,7 +138,6 @@ export class Drawing {
   private writeShapes(first: number, shapes: readonly Uint8Array[], label: number): void {
     const store = this.workspace.store!;
     const step: Edit[] = [];
-    const seconds = this.seconds() / shapes.length;
     shapes.forEach((shape, k) => {
       const values = store.mask(first + k)!.values;
       const before = values.slice();
@@ -139,7 +148,7 @@ export class Drawing {
       const edit = difference(first + k, before, values);
       if (edit === null) return;
       step.push(edit);
-      this.save(first + k, "interpolate", seconds);
+      this.save(first + k, "interpolate", 0);
     });
     this.history.push(step);
     this.publish();

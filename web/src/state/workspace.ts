@@ -28,6 +28,7 @@ export class Workspace {
   screen: Screen | null = null;
   private ahead: { readonly store: SliceStore; readonly detail: CaseDetail } | null = null;
   private readonly listeners: ScreenListener[] = [];
+  private readonly leavers: (() => void)[] = [];
   private readonly closers: (() => void)[] = [];
   private focusTimer: ReturnType<typeof setTimeout> | undefined;
   private shownOnce = false;
@@ -36,6 +37,11 @@ export class Workspace {
 
   onScreen(listener: ScreenListener): void {
     this.listeners.push(listener);
+  }
+
+  /** While the slice that is left is still the one on screen. */
+  onLeave(leaver: () => void): void {
+    this.leavers.push(leaver);
   }
 
   /** Before another scan is opened. */
@@ -55,6 +61,7 @@ export class Workspace {
     if (view.opening.value !== id) return;
     view.opening.value = null;
     if (opened === null) return;
+    this.leavers.forEach((leave) => leave());
     this.closers.forEach((close) => close());
     this.show(opened.store, opened.detail);
     await this.goTo(at ?? startingSlice(opened.detail), this.shownOnce ? "next-scan" : "first-slice", started);
@@ -72,6 +79,7 @@ export class Workspace {
     try {
       const [picture, mask] = this.cached(store, wanted) ?? (await Promise.all([store.loadPicture(wanted), store.loadMask(wanted)]));
       if (stale()) return;
+      this.leavers.forEach((leave) => leave());
       this.screen = { id: store.id, slice: wanted, picture, mask };
       this.announce();
       history.replaceState(null, "", placeHash(store.id, wanted));

@@ -1,4 +1,5 @@
 import { paintSegment } from "../masks/brush";
+import type { StrokeTool } from "../api/types";
 import type { Paint, Point } from "../masks/grid";
 import type { Host, Overlay, Pointer, Tool } from "./tool";
 
@@ -15,7 +16,7 @@ export class Brush implements Tool {
     this.erasing = this.eraser || pointer.shift;
     this.paint = this.erasing ? host.erase() : host.paint(host.limited);
     this.last = pointer.point;
-    host.begin();
+    host.begin(this.strokeTool(host));
     this.move(pointer, host);
   }
 
@@ -28,7 +29,11 @@ export class Brush implements Tool {
   up(_: Pointer, host: Host): void {
     if (this.last === null) return;
     this.last = null;
-    host.commit(this.erasing ? "eraser" : host.limited ? "threshold" : "brush");
+    host.commit(this.strokeTool(host));
+  }
+
+  private strokeTool(host: Host): StrokeTool {
+    return this.erasing ? "eraser" : host.limited ? "threshold" : "brush";
   }
 
   reset(): void {

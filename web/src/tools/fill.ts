@@ -10,11 +10,11 @@ export class Fill implements Tool {
 
   down(pointer: Pointer, host: Host): void {
     if (!contains(host.mask, pointer.point)) return;
-    host.begin();
+    host.begin("fill");
     // Clicking on a region of another label asks to change it: protection would refuse just that.
     if (!fillRegion(host.mask, pointer.point, { value: host.label, allows: () => true })) {
-      notify("info", text.tools.notClosed);
-      return;
+      host.commit("fill");
+      return notify("info", text.tools.notClosed);
     }
     host.changed();
     host.commit("fill");

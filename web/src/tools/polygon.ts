@@ -11,7 +11,7 @@ export class Polygon implements Tool {
   private zoom = 1;
 
   down(pointer: Pointer, host: Host): void {
-    if (this.corners.length === 0) host.begin();
+    if (this.corners.length === 0) host.begin("polygon");
     if (this.corners.length > 2 && this.nearFirst(pointer.point, host)) return this.close(host);
     this.corners.push(pointer.point);
     host.overlay();
@@ -35,7 +35,7 @@ export class Polygon implements Tool {
   key(key: string, host: Host): boolean {
     if (this.corners.length === 0) return false;
     if (key === "Enter") this.close(host);
-    else if (key === "Escape") this.corners = [];
+    else if (key === "Escape") this.drop(host);
     else if (key === "Backspace") this.corners.pop();
     else return false;
     host.overlay();
@@ -71,6 +71,11 @@ export class Polygon implements Tool {
     const { x, y } = overlay.at(first);
     context.fillStyle = overlay.color;
     context.fillRect(x - 4, y - 4, 8, 8);
+  }
+
+  private drop(host: Host): void {
+    this.corners = [];
+    host.commit("polygon");
   }
 
   private nearFirst(point: Point, host: Host): boolean {

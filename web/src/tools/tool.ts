@@ -32,8 +32,8 @@ export interface Host {
   erase(): Paint;
   /** How often the masks have been changed: tells whether something was drawn meanwhile. */
   readonly changes: number;
-  /** Marks the beginning of a stroke. */
-  begin(): void;
+  /** Marks the beginning of a stroke; if another slice is shown before it ends, what is drawn by then counts. */
+  begin(tool: StrokeTool): void;
   /** Ends a stroke: one undo step, saved. */
   commit(tool: StrokeTool, seconds?: number): void;
   /** Repaints the mask, all of it or a rectangle. */

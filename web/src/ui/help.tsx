@@ -36,6 +36,9 @@ export function Help({ onClose }: { onClose: () => void }) {
           </dl>
         </section>
       </div>
+      <a href="/assets/licenses.txt" target="_blank" rel="noreferrer">
+        {text.help.licenses}
+      </a>
     </Dialog>
   );
 }

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from frugalseg._version import __version__
@@ -38,15 +37,15 @@ def make_router(session: Session) -> APIRouter:
             model=find_model(session),
             meter=measure_effort(session),
             references=bool(session.references),
-            read_only=False,
+            read_only=session.options.read_only,
             disk=session.saver.trouble,
             notice=NOTICE,
         )
 
     @router.get("/api/events", response_class=StreamingResponse)
-    async def read_events(client: Annotated[str, Query(max_length=64)] = "") -> StreamingResponse:
+    async def read_events() -> StreamingResponse:
         """Server-sent events: job, case, state."""
         hello = json.dumps({"type": "hello", "version": __version__})
-        return StreamingResponse(session.events.stream(hello, client), media_type="text/event-stream")
+        return StreamingResponse(session.events.stream(hello), media_type="text/event-stream")
 
     return router

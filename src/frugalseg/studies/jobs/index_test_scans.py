@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from frugalseg.dataset.annotated import require_whole_masks
 from frugalseg.dataset.splits import draw_split, parse_patient, read_split
 from frugalseg.dataset.stamp import Stamps, stamp_scan
 from frugalseg.dataset.store import group_identical_scans
@@ -38,6 +39,8 @@ def index_test_scans(options: PrepareOptions) -> None:
         raise ScanError(f"{options.images} has no masks to test with", "give labels:")
     patient = {case: parse_patient(case, options.patient_pattern) for case in labels}
     before = {scan.case: scan for scan in ScanIndex.read(options.out).scans} if options.out.is_file() else {}
+    if options.labels is not None:
+        require_whole_masks(options.labels, labels)
     jobs = {case: _ScanToIndex(case, patient[case], images[case], mask) for case, mask in labels.items()}
     known = {c: before[c] for c, job in jobs.items() if c in before and before[c].stamp == job.read_stamps()}
     todo = {case: job for case, job in jobs.items() if case not in known}
