@@ -263,7 +263,7 @@ export const text = {
     cases: (count: number) => plural(count, "scan"),
     casesLabel: "with labels",
     dice: (estimate: number) => `Dice ${estimate.toFixed(2)}`,
-    diceAbove: (low: number) => `expected; nine of ten masks above ${low.toFixed(2)}`,
+    diceAbove: (low: number) => `expected; mean lower bound ${low.toFixed(2)}`,
     diceLabel: "expected on a new scan",
     noDice: "No Dice yet",
     noDiceReason: "It can be estimated once a model is trained and checked on a scan it has not seen.",

@@ -52,7 +52,7 @@ export interface Suggestion {
 
 export interface ExpectedDice {
   readonly estimate: number;
-  /** Exceeded by nine of ten masks. */
+  /** Mean of the lower bounds of the scans. */
   readonly low: number | null;
   /** Null: there is no upper bound. */
   readonly high: number | null;
