@@ -8,7 +8,7 @@ describe("meter", () => {
     const expected = { estimate: 0.912, low: 0.834, high: null, reason: "calibrated on 3 scans" };
     expect(diceOf({ ...effort, expected_dice: expected, message: "" })).toEqual({
       value: "Dice 0.91",
-      label: "expected; nine of ten masks above 0.83",
+      label: "expected; mean lower bound 0.83",
       reason: "Calibrated on 3 scans.",
     });
   });
