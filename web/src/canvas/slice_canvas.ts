@@ -9,6 +9,7 @@ import { makeTools } from "../tools/table";
 import type { Host, Tool, ToolName } from "../tools/tool";
 import type { StrokeTool } from "../api/types";
 import { MaskLayer, outlinesOf, PictureLayer } from "./layers";
+import { toStored } from "./window";
 import { fit, toScreen, toSlice, zoomAt, type Position, type Size, type Viewport } from "./viewport";
 
 /**
@@ -256,6 +257,8 @@ export class SliceCanvas {
   }
 }
 
+const EVERYTHING = { low: -Infinity, high: Infinity };
+
 class ScreenHost implements Host {
   readonly id: string;
   readonly slice: number;
@@ -292,7 +295,8 @@ class ScreenHost implements Host {
   paint(limited = false): Paint {
     const { values } = this.mask;
     const { values: intensities } = this.screen.picture.picture;
-    const { low, high } = (limited ? state.limit.value : null) ?? { low: -Infinity, high: Infinity };
+    const range = limited ? state.limit.value : null;
+    const { low, high } = range === null ? EVERYTHING : toStored(range, this.screen.picture.scaling);
     const [label, guarded] = [this.label, protect.value];
     return {
       value: label,
