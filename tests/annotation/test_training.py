@@ -106,6 +106,24 @@ def test_the_options_of_a_training_reach_its_commands(tmp_path):
         assert "liver lesion=6" in TrainWork().steps(session.context, session.jobs.add("train", None, options))[0].words
 
 
+@pytest.mark.parametrize(
+    ("backbone", "cache_gb", "kept"), [("litemedsam", 20.0, True), ("litemedsam", 1e-6, False), ("unet", 20.0, False)]
+)
+def test_predictions_keep_the_features_of_a_frozen_encoder_where_they_fit(tmp_path, backbone, cache_gb, kept):
+    images, _ = write_cohort(tmp_path, 2)
+    with (
+        open_session(images, tmp_path / "out", start=False, cache_gb=cache_gb) as session,
+        open_client(session) as client,
+    ):
+        draw(client, "scan_00", 0, (5,))
+        job = session.jobs.add("train", None, JobOptions(backbone=backbone))
+        _, finetune, predict = (step.words for step in TrainWork().steps(session.context, job))
+        assert ("--cache" in predict) == kept
+        if kept:  # and those that the training has made are used
+            folder = predict[predict.index("--cache") + 1]
+            assert folder == finetune[finetune.index("--cache") + 1] == str(session.place.features)
+
+
 @pytest.mark.parametrize("options", [{"size": 8}, {"steps": 0}, {"window": [240, -160]}])
 def test_impossible_options_are_refused(tmp_path, options):
     images, _ = write_cohort(tmp_path, 1)

@@ -11,6 +11,7 @@ from typing import get_args
 
 import numpy as np
 
+from frugalseg.annotation.feature_cache import cache_words
 from frugalseg.annotation.job_table import Job, JobError
 from frugalseg.annotation.job_work import JobContext, JobWork, Step
 from frugalseg.annotation.messages import JobOptions, TrainingMessage
@@ -140,7 +141,7 @@ class TrainWork(JobWork):
         return [
             Step(prepare, "preparing the outlined scans"),
             Step(finetune, "training"),
-            *_predict_steps(context, job, model),
+            *_predict_steps(context, job, model, is_frozen(backbone)),
         ]
 
     def collect(self, context: JobContext, job: Job) -> str:
@@ -169,7 +170,8 @@ class PredictWork(JobWork):
 
     def steps(self, context: JobContext, job: Job) -> list[Step]:
         """See `JobWork`."""
-        return _predict_steps(context, job, _find_model(context))
+        model = _find_model(context)
+        return _predict_steps(context, job, model, SegmenterRecord.read_run(model).frozen_encoder is not None)
 
     def collect(self, context: JobContext, job: Job) -> str:
         """See `JobWork`."""
@@ -222,7 +224,7 @@ def _suffix(path: Path) -> str:
     return scan_suffix(path) or ("" if path.is_dir() else path.suffix)
 
 
-def _predict_steps(context: JobContext, job: Job, model: Path) -> list[Step]:
+def _predict_steps(context: JobContext, job: Job, model: Path, frozen: bool) -> list[Step]:
     """Predict the scans that have slices without a label."""
     summaries = context.cases.summaries(context.scans.paths)
     cases = [summary.id for summary in summaries if summary.state not in ("reviewed", "unreadable")]
@@ -232,6 +234,7 @@ def _predict_steps(context: JobContext, job: Job, model: Path) -> list[Step]:
     words += ["--resume", "auto", *context.common_words()]
     if len(cases) < len(context.scans.paths):
         words += ["--case", *cases]
+    words += cache_words(context, cases) if frozen else []
     return [Step(words, "predicting all scans", may_fail=True)]
 
 
