@@ -166,7 +166,7 @@ def serve(arguments: argparse.Namespace, out: Path) -> Iterator[Server]:
     command = [sys.executable, "-m", "frugalseg", "annotate", "--images", arguments.folder / "scans", "--out", out]
     command += ["--references", arguments.references, "--target", arguments.target]
     command += ["--threads", arguments.threads, "--port", 0, "--no-browser"]
-    with (arguments.folder / f"{out.name}.log").open("a+", encoding="utf-8") as log:
+    with (arguments.folder / f"{out.name}.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen([*map(str, command)], stdout=log, stderr=log, start_new_session=True)
         try:
             yield Server(_wait_for_address(process, Path(log.name)), process.pid, int(arguments.target.split("=")[1]))

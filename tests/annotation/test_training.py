@@ -7,10 +7,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from frugalseg.annotation.job_table import JobError
 from frugalseg.annotation.messages import JobOptions
 from frugalseg.annotation.slices import Stroke
 from frugalseg.annotation.trained import TrainedModel
-from frugalseg.annotation.training_jobs import TrainWork
+from frugalseg.annotation.training_jobs import PredictWork, StrokeMaker, TrainWork
 from frugalseg.imaging.read import read_labels
 from frugalseg.records.model import SegmenterRecord
 from tests.annotation.session import open_client, open_session, put, read_mask
@@ -122,6 +123,20 @@ def test_predictions_keep_the_features_of_a_frozen_encoder_where_they_fit(tmp_pa
         if kept:  # and those that the training has made are used
             folder = predict[predict.index("--cache") + 1]
             assert folder == finetune[finetune.index("--cache") + 1] == str(session.place.features)
+
+
+def test_a_prediction_that_ended_with_an_error_is_no_success(tmp_path):
+    images, _ = write_cohort(tmp_path, 1)
+    with open_session(images, tmp_path / "out", start=False) as session, open_client(session):
+        job = session.jobs.add("predict", None, JobOptions())
+        with pytest.raises(JobError, match="no scan could be predicted"):
+            PredictWork().collect(session.context, job)
+
+
+def test_a_slice_that_shows_nothing_is_not_the_least_certain_one():
+    make = StrokeMaker(1, {4: (0.001, "look"), 5: (0.6, "")})
+    shown = np.ones(SHAPE, np.uint8)
+    assert [make(4, 0 * shown).confidence, make(4, shown).confidence, make(5, shown).confidence] == [None, 0.001, 0.6]
 
 
 @pytest.mark.parametrize("options", [{"size": 8}, {"steps": 0}, {"window": [240, -160]}])

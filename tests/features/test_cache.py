@@ -155,6 +155,8 @@ def test_a_batch_is_encoded_in_parts_that_fit_into_memory(store, tmp_path, monke
     sizes.clear()
     SliceFeatures(store.images, encoder, tmp_path).fill(np.arange(12))
     assert torch.equal(encoder.with_cache(tmp_path)(slices), expected)
+    with torch.autocast("cpu", torch.bfloat16):  # as in a prediction
+        assert torch.equal(encoder.with_cache(tmp_path)(slices), expected)
     assert max(sizes) <= 5
 
 

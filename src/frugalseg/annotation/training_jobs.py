@@ -224,10 +224,14 @@ def _suffix(path: Path) -> str:
     return scan_suffix(path) or ("" if path.is_dir() else path.suffix)
 
 
+def _cases_to_predict(context: JobContext) -> list[str]:
+    summaries = context.cases.summaries(context.scans.paths)
+    return [summary.id for summary in summaries if summary.state not in ("reviewed", "unreadable")]
+
+
 def _predict_steps(context: JobContext, job: Job, model: Path, frozen: bool) -> list[Step]:
     """Predict the scans that have slices without a label."""
-    summaries = context.cases.summaries(context.scans.paths)
-    cases = [summary.id for summary in summaries if summary.state not in ("reviewed", "unreadable")]
+    cases = _cases_to_predict(context)
     if not cases:
         return []
     words = ["predict", "--model", str(model), "--images", str(context.images), "--out", str(job.folder / "masks")]
@@ -244,13 +248,15 @@ def _collect_predictions(context: JobContext, job: Job) -> str:
     if record is None or not record.masks:
         if record is not None and record.failed:
             raise JobError("no scan could be predicted", next(iter(record.failed.values())))
+        if _cases_to_predict(context):  # the command has ended before the first scan
+            raise JobError("no scan could be predicted", f"see {job.log}")
         return "every scan is reviewed"
 
     masks = job.folder / "masks"
     for case, name in record.masks.items():
         if case in context.scans.paths:
             reviews = read_reviews(masks / f"{case}.slices.csv")
-            context.take_over(case, masks / name, _StrokeMaker(job.id, reviews), (None, "predicted"))
+            context.take_over(case, masks / name, StrokeMaker(job.id, reviews), (None, "predicted"))
     remember_expected_dice(context.slices.database, read_expected_dice(masks / "confidence.csv"))
     for case, why in record.failed.items():
         context.cases.noticed(case, why)
@@ -259,14 +265,19 @@ def _collect_predictions(context: JobContext, job: Job) -> str:
 
 
 @dataclass(frozen=True)
-class _StrokeMaker:
-    """Makes the change of a slice from its predicted mask."""
+class StrokeMaker:
+    """Makes the change of a slice from its predicted mask.
+
+    What the model sees in a few of its own pixels may be nothing on the grid of the scan. The confidence in such a mask
+    is near 0, so that empty slices would be the least certain ones of all; it is left out.
+    """
 
     job: int
     reviews: Mapping[int, Review]
 
     def __call__(self, z: int, plane: np.ndarray) -> Stroke:
-        confidence, review = self.reviews.get(z, (None, ""))
+        """The change of slice `z` to a mask (rows, columns)."""
+        confidence, review = self.reviews.get(z, (None, "")) if plane.any() else (None, "")
         return Stroke(plane, "predict", f"job {self.job}", "", 0.0, "predicted", confidence, review)
 
 

@@ -142,8 +142,8 @@ class FrozenEncoder:
             for key, maps in zip(missing, torch.split(encoded, 1), strict=True):
                 kept[key] = {MAP: maps}
                 cache.put(key, {MAP: maps})
-        found = [known[MAP].to(self.model.device) for key in keys if (known := kept[key]) is not None]
-        return torch.cat(found).float()
+        # Converted one by one: under autocast on a CPU, float16 maps cannot be joined.
+        return torch.cat([known[MAP].to(self.model.device).float() for key in keys if (known := kept[key]) is not None])
 
     def is_cached(self, one: Tensor) -> bool:
         """Whether the map of a slice (S, S) is in the cache."""

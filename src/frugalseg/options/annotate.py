@@ -45,7 +45,7 @@ class AnnotateOptions:
     read_only: bool = False
     """Only show scans and masks: nothing can be drawn, and no job be started."""
     cache_gb: float = 20.0
-    """Largest size of the unpacked scans that are kept in <out>/work, in GB."""
+    """Largest size of the unpacked scans that are kept in <out>/work, in GB, and of the features for predictions."""
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
     threads: int | None = None
