@@ -55,9 +55,8 @@ class FinetuneOptions(TrainingOptions):
     """Label budget: how many labels of the training patients to use: "5%", "3 scans" or "50 slices"."""
     choose: Choose = "random"
     """Which slices a budget of slices takes. random: random ones that show a target. random-all: random ones of all.
-    middle: from the middle of the target outwards. interval: at even intervals of the target. suggest: those that
-    `frugalseg suggest` names without a model, or the nearest that show a target. All but suggest take the patients in
-    turn."""
+    middle: from the middle of the target outwards. interval: at even intervals of the target. suggest: those of
+    `frugalseg suggest --rule alike`, or the nearest that show a target. All but suggest take the patients in turn."""
     label_draw: int = 0
     """Number of the random draw that selects the labels; within a draw, larger budgets contain smaller ones."""
     batch_size: int = 10

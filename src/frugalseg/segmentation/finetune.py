@@ -301,7 +301,9 @@ class FineTuning:
             step=best.step,
             validation_dice=best.score,
             validation_dice_of_organs=dice,
-            calibration=calibrate_model(task.validation, task.evaluated_model, keep, self.refiner),
+            calibration=calibrate_model(
+                task.validation, task.evaluated_model, keep, self.refiner if options.refine else None
+            ),
             pseudo_labels_refined_by=self.refiner.record if self.refiner and semi else None,
             annotation=SegmenterAnnotation(
                 **asdict(make_annotation_use(options, self.store, self.labelled, task.validation.cases)),
