@@ -23,7 +23,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "input": (
         *("config", "data", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
         *("annotations", "predictions", "references", "split", "encoder", "init", "weights", "base"),
-        *("oracle", "teacher"),
+        *("oracle", "teacher", "average_with"),
         *(
             "target",
             "scan",
