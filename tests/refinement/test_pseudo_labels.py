@@ -92,9 +92,9 @@ def test_the_next_model_learns_what_was_drawn_anew(cohort, tmp_path, monkeypatch
     learned = []
     original = segment.FinetuneTrainingSet
 
-    def spy(labelled, unlabelled):
+    def spy(labelled, unlabelled, copies):
         learned.append(unlabelled)
-        return original(labelled, unlabelled)
+        return original(labelled, unlabelled, copies)
 
     monkeypatch.setattr(segment, "FinetuneTrainingSet", spy)
     finetune(options(cohort, tmp_path / "plain", semi="self-training"))
