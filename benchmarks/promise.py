@@ -31,7 +31,6 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.options import FinetuneOptions
 from frugalseg.records.confidence import OrganCalibration
 from frugalseg.records.model import SegmenterRecord
-from frugalseg.segmentation.architecture import recorded_architecture
 from frugalseg.segmentation.calibrate import score_scans
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.validate import ValidationSet
@@ -68,7 +67,7 @@ def measure(run: Path, store: SliceStore, patients: Sequence[str]) -> pd.DataFra
     cpu = torch.device("cpu")
     source = SliceSource(store, cpu, with_labels=True, context=record.context)
     validation = ValidationSet.from_store(store, tuple(patients), source, "auto")
-    network = load_segmenter(run, record, recorded_architecture(record, run, cpu, "auto"))
+    network = load_segmenter(run, record, cpu, "auto")
     masks = score_scans(validation, network, record.keep)["probabilities"]
     return pd.DataFrame([row for one in masks[next(iter(record.targets))] for row in to_rows(one)])
 

@@ -42,7 +42,7 @@ def test_no_larger_than_the_resolution_of_the_scans():
 
 def test_no_larger_than_fits_in_memory():
     found = propose_size(record(adrenal=10), 192**2 * TRAINING_BYTES)
-    assert (found.larger, found.limit) == (192, "a training needs to fit in memory")
+    assert (found.larger, found.limit) == (192, "a training on this CPU needs to fit in memory")
     assert propose_size(record(adrenal=10), 128**2 * TRAINING_BYTES) is None
 
 
@@ -62,7 +62,7 @@ def test_the_own_size_of_slices_keeps_every_pixel(shape, spacing, own):
 
 
 def test_prepare_prints_the_proposal_and_the_larger_store_keeps_it(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("frugalseg.dataset.prepare.free_memory", lambda device: PLENTY)
+    monkeypatch.setattr("frugalseg.dataset.prepare.free_host_memory", lambda: PLENTY)
     store = prepare_with_gland(tmp_path, side=4, size=64)
     said = "".join(capsys.readouterr())
     assert "the smallest organ, gland, covers 7 pixels of a typical slice" in said

@@ -44,6 +44,16 @@ def test_given_features_stand_in_for_the_encoder(context):
     assert encoder.model.encoded == 3 * (2 * context + 1)
 
 
+@pytest.mark.parametrize("side", [8, 160])
+def test_it_trains_in_bfloat16_at_sides_that_shrink_slice_or_map(side):
+    network = build_feature_segmenter(block_means(), 0, side, 1, "batch", 0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(torch.rand(2, 1, side, side).bfloat16(), torch.rand(2, 2, 16, 16).bfloat16())
+    logits.float().sum().backward()
+    assert logits.shape == (2, 1, side, side)
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
 def test_features_and_slice_both_reach_the_logits():
     network = build_feature_segmenter(block_means(), 0, 32, 1, "instance_affine", 0.0).eval()
     slices, features = torch.rand(1, 1, 32, 32), torch.rand(1, 2, 16, 16)

@@ -9,19 +9,25 @@ import numpy as np
 import pytest
 import torch
 
+from frugalseg.commands.calibrate import calibrate
 from frugalseg.commands.finetune import finetune
 from frugalseg.commands.predict import predict
+from frugalseg.dataset.augment import RECIPES
 from frugalseg.dataset.prepare import prepare
+from frugalseg.dataset.random_changes import draw
 from frugalseg.errors import OptionError, RunError
 from frugalseg.features.cache import StoreFeatures
 from frugalseg.features.encoder import FrozenEncoder
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.models.saved import load_weights
-from frugalseg.options import FinetuneOptions, PredictOptions, PrepareOptions
+from frugalseg.options import CalibrateOptions, FinetuneOptions, PredictOptions, PrepareOptions
 from frugalseg.records.model import SegmenterRecord
+from frugalseg.segmentation.architecture import STEPS, DecoderOnFeatures, WholeNetwork
 from frugalseg.segmentation.predict import Predictor
+from frugalseg.segmentation.presets import PRESETS
 from frugalseg.segmentation.task import FinetuneTask
+from tests.features.encoders import block_means
 from tests.promptable.tiny_networks import sam, sam2
 from tests.scans import write_cohort
 
@@ -69,6 +75,17 @@ def test_it_learns_both_organs_and_says_what_it_needs(cohort, trained):
     assert record.norm == "batch"
 
 
+def test_its_confidence_is_calibrated_and_calibrated_again(cohort, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "fit")
+    before = SegmenterRecord.read_run(trained)
+    assert before.calibration["probabilities"].keys() == {"liver", "spleen"}
+    content = json.loads((trained / "model.json").read_text())
+    del content["calibration"]
+    (tmp_path / "fit" / "model.json").write_text(json.dumps(content))
+    calibrate(CalibrateOptions(model=tmp_path / "fit", data=cohort / "store", **EXACT))
+    assert SegmenterRecord.read_run(tmp_path / "fit").calibration == before.calibration
+
+
 @pytest.mark.parametrize(
     "way",
     [
@@ -84,6 +101,22 @@ def test_all_that_finetune_does_works_on_features(cohort, tmp_path, way):
     run = finetune(options(cohort, tmp_path / "run", **way))
     made = predict(PredictOptions(model=run.path, images=cohort / "images", out=tmp_path / "masks", device="cpu"))
     assert len(made) == 6
+
+
+def test_presets_are_shorter_and_change_features_less_than_slices():
+    decoder, whole = DecoderOnFeatures(block_means(), torch.device("cpu")), WholeNetwork("unet", torch.device("cpu"))
+    for name, preset in PRESETS.items():
+        adapted = decoder.adapt(preset)
+        assert whole.adapt(preset) is preset
+        if name in ("robust", "best"):
+            assert (adapted.steps, adapted.augment) == (STEPS, "features")
+        else:
+            assert adapted == preset  # as published
+    angles = {
+        kind: draw(RECIPES[kind].place, 400, torch.device("cpu"))["angle"].abs().max()
+        for kind in ("features", "robust")
+    }
+    assert angles["features"] < 15.1 < angles["robust"]
 
 
 def test_the_encoder_runs_once_a_slice_and_not_in_training(cohort, tmp_path, monkeypatch):

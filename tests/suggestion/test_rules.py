@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from frugalseg.errors import OptionError
 from frugalseg.suggestion.candidates import Candidates
 from frugalseg.suggestion.for_mask import PropagatedSlices, choose_for_mask, weigh_slices
 from frugalseg.suggestion.rules import RULES, Evidence
@@ -112,6 +113,16 @@ def test_for_a_mask_every_choice_raises_the_mean_confidence_most_by_trying_all()
     for n, row in enumerate(rows):
         mean = [float(weights @ sure[[*rows[:n], z]].max(axis=0)) for z in range(25)]
         assert mean[row] == pytest.approx(max(mean), abs=1e-6)
+
+
+def test_of_a_short_organ_all_slices_are_suggested_and_of_an_outlined_one_none(tmp_path):
+    weights = np.where(np.arange(12) < 3, 1.0, 0.0)
+    rows = [choice.row for choice in choose_for_mask(np.arange(12), chain(np.ones(11)), 10, weights, None)]
+    assert sorted(rows) == [0, 1, 2]
+    write_propagation(tmp_path / "a.slices.csv", [(z, "annotated", 100, 1.0) for z in range(3)])
+    known = PropagatedSlices.read(tmp_path, "a", 12)
+    with pytest.raises(OptionError, match="nothing is left to outline"):
+        choose_for_mask(np.arange(12), chain(np.ones(11)), 1, weights, known)
 
 
 def test_slices_of_the_organ_count_equally_and_stray_pixels_not():

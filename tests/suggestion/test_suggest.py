@@ -15,13 +15,12 @@ import torch
 from frugalseg.commands.finetune import finetune
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.source import SliceSource
-from frugalseg.dataset.store import SliceStore
+from frugalseg.dataset.store import SliceStore, build_index
 from frugalseg.errors import OptionError, RunError, StoreError
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import FinetuneOptions, PrepareOptions, PretrainOptions, SuggestOptions
 from frugalseg.records.model import SegmenterRecord
 from frugalseg.records.suggestions import SuggestionsRecord
-from frugalseg.segmentation.architecture import recorded_architecture
 from frugalseg.segmentation.finetune import FineTuning
 from frugalseg.segmentation.losses import add_background
 from frugalseg.segmentation.model import load_segmenter
@@ -124,8 +123,7 @@ def test_certainty_is_that_of_a_loop_over_pixels(folder, tmp_path):
     rows = np.array([3, 17, 40, 41])
     found = AskedModel.open(folder / "model", store).measure(store, rows, options(folder, tmp_path, precision="32"))
     record = read_network_record(SegmenterRecord, folder / "model")
-    architecture = recorded_architecture(record, folder / "model", torch.device("cpu"), "32")
-    network = load_segmenter(folder / "model", record, architecture)
+    network = load_segmenter(folder / "model", record, torch.device("cpu"), "32")
     images = SliceSource(store, torch.device("cpu"), with_labels=False).gather(torch.from_numpy(rows)).images
     with torch.inference_mode():
         sure = add_background(network(images)).softmax(dim=1).numpy()
@@ -171,6 +169,21 @@ def test_with_partial_masks_the_slices_around_outlined_ones_are_left(folder, tmp
     labelled = store.slices[store.slices["labelled"] & store.slices["patient"].isin(store.split().train)]
     partial = suggest(options(folder, tmp_path / "partial", budget=1, partial=True)).candidates
     assert partial == whole + int((~labelled["has_liver"]).sum())
+
+
+def test_single_labelled_slices_leave_the_others_of_their_scan(folder, tmp_path):
+    """As `prepare` stores masks with an annotations.json: one scan has two labelled slices."""
+    copy = shutil.copytree(folder / "store", tmp_path / "store")
+    store = SliceStore.open(copy)
+    whole = suggest(options(folder, tmp_path, budget=1)).candidates
+    train = store.split().train
+    one = next(scan for scan in store.record.scans if scan.labelled and scan.patient in train)
+    scans = tuple(replace(scan, labelled_slices=(4, 5)) if scan is one else scan for scan in store.record.scans)
+    build_index(scans, store.targets).to_parquet(copy / "slices.parquet")
+    replace(store.record, scans=scans).write(copy / "store.json")
+    record = suggest(replace(options(folder, tmp_path, budget=60 + 10), data=copy, out=tmp_path / "more"))
+    assert record.candidates == whole + 10
+    assert {s.slice for s in record.suggestions if s.case == one.case} == set(range(12)) - {4, 5}
 
 
 def test_for_a_mask_the_first_slice_is_inside_the_organ(folder, tmp_path):

@@ -19,7 +19,6 @@ from frugalseg.errors import OptionError
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import CalibrateOptions
 from frugalseg.records.model import SegmenterRecord
-from frugalseg.segmentation.architecture import recorded_architecture
 from frugalseg.segmentation.calibrate import calibrate_model
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.pseudo import MaskRefiner
@@ -45,8 +44,7 @@ def calibrate(options: CalibrateOptions) -> SegmenterRecord:
     validation = _open_scans(options, record, store, device)
     patients = {str(store.slices.at[int(rows[0]), "patient"]) for rows in validation.cases.values()}
     say(f"calibrating on {pluralize(len(validation.cases), 'scan')} of {pluralize(len(patients), 'patient')}")
-    architecture = recorded_architecture(record, options.model, device, options.precision)
-    network = load_segmenter(options.model, record, architecture)
+    network = load_segmenter(options.model, record, device, options.precision)
     keep = {organ: record.keep[organ] for organ in record.targets}
     found = calibrate_model(validation, network, keep, refiner)
     record = replace(record, calibration={**record.calibration, **found})
@@ -71,19 +69,21 @@ def _check_prepared_alike(options: CalibrateOptions, record: SegmenterRecord, st
 def _open_scans(
     options: CalibrateOptions, record: SegmenterRecord, store: SliceStore, device: torch.device
 ) -> ValidationSet:
-    """The labelled scans that the model was not trained on, and that are not held out for its test."""
+    """The completely labelled scans that the model was not trained on, and that are not held out for its test."""
     roles = {scan.case: find_role(record.scans, scan.case, scan.fingerprint)[0] for scan in store.record.scans}
     usable = [case for case, role in roles.items() if role in ("validation", "new")]
     chosen = store.slices[store.slices["case"].isin(usable) & store.slices["labelled"]]
-    if chosen.empty:
-        raise OptionError(
-            f"--data {options.data} has no labelled scan that the model was not trained on, besides its test scans",
-            "give a store with labelled scans of its validation patients, or of other patients",
-        )
     rows = chosen.index.to_numpy()
     source = SliceSource(store, device, with_labels=True, rows=rows, context=record.context)
     cases = {str(case): torch.tensor(t.sort_values("z").index.to_numpy()) for case, t in chosen.groupby("case")}
-    return ValidationSet(store, source, cases, options.precision)
+    found = ValidationSet(store, source, cases, options.precision)
+    whole = {case: cases[case] for case in found.find_whole_cases()}
+    if not whole:
+        raise OptionError(
+            f"--data {options.data} has no labelled scan that the model was not trained on, besides its test scans",
+            "give a store with completely labelled scans of its validation patients, or of other patients",
+        )
+    return replace(found, cases=whole)
 
 
 def _load_refiner(options: CalibrateOptions, store: SliceStore, device: torch.device) -> MaskRefiner:

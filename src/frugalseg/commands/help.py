@@ -22,7 +22,8 @@ from frugalseg.errors import OptionError
 OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "input": (
         *("config", "data", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
-        *("annotations", "predictions", "references", "split", "encoder", "init", "weights", "base", "oracle"),
+        *("annotations", "predictions", "references", "split", "encoder", "init", "weights", "base"),
+        *("oracle", "teacher"),
         *(
             "target",
             "scan",

@@ -20,7 +20,7 @@ from frugalseg.dataset.random_changes import Parameter, RandomChange, draw
 from frugalseg.dataset.resample import affine, affine_grid, resample, rotation
 from frugalseg.dataset.source import Slices
 
-Strength = Literal["light", "robust", "supercl"]
+Strength = Literal["light", "robust", "features", "supercl"]
 BLUR_REACH = 2
 
 
@@ -32,7 +32,9 @@ class Augment(nn.Module):
 
     Args:
         strength: light for contrast, where the slice must stay what it is; robust for fine-tuning, where with few
-            labelled scans strong changes of contrast and size stand in for other patients and contrast phases; supercl
+            labelled scans strong changes of contrast and size stand in for other patients and contrast phases; features
+            for slices with features of a frozen encoder, which do not follow changes of place exactly, so that these
+            are half as strong; supercl
             as SuperCL's fine-tuning was published (arXiv 2504.14737): mirrored, bent, rotated all round, scaled, and no
             intensity changed.
     """
@@ -140,13 +142,13 @@ class Recipe:
     intensity: tuple[RandomChange, ...]
 
 
-def _scaled_recipe(s: float) -> Recipe:
-    """Changes `s` times as strong as those of robust; places change by `similarity`."""
+def _scaled_recipe(p: float, s: float) -> Recipe:
+    """Changes of place `p` times and of intensity `s` times as strong as those of robust; places by `similarity`."""
     place = (
-        Parameter("angle", -30 * s, 30 * s),
-        Parameter("scale", 1 - 0.3 * s, 1 + 0.4 * s, neutral=1.0),
-        Parameter("right", -0.1 * s, 0.1 * s),
-        Parameter("down", -0.1 * s, 0.1 * s),
+        Parameter("angle", -30 * p, 30 * p),
+        Parameter("scale", 1 - 0.3 * p, 1 + 0.4 * p, neutral=1.0),
+        Parameter("right", -0.1 * p, 0.1 * p),
+        Parameter("down", -0.1 * p, 0.1 * p),
     )
     intensity = (
         RandomChange(0.7, (Parameter("contrast", 1 - 0.4 * s, 1 + 0.5 * s, neutral=1.0),)),
@@ -166,7 +168,8 @@ MIRRORED_AND_DEFORMED = (
 """SuperCL's changes of place; it has none of intensity in fine-tuning."""
 
 RECIPES: dict[Strength, Recipe] = {
-    "light": _scaled_recipe(0.3),
-    "robust": _scaled_recipe(1.0),
+    "light": _scaled_recipe(0.3, 0.3),
+    "robust": _scaled_recipe(1.0, 1.0),
+    "features": _scaled_recipe(0.5, 1.0),
     "supercl": Recipe(MIRRORED_AND_DEFORMED, _mirrored_and_deformed_grid, ()),
 }

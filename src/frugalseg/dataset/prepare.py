@@ -34,7 +34,6 @@ from frugalseg.dataset.modality import (
 )
 from frugalseg.dataset.size_proposal import propose_size
 from frugalseg.dataset.small_organs import find_small_organs, median_areas_mm2
-from frugalseg.dataset.source import free_memory
 from frugalseg.dataset.splits import draw_split, parse_patient, read_split
 from frugalseg.dataset.stamp import Stamps, stamp_scan
 from frugalseg.dataset.store import (
@@ -48,8 +47,8 @@ from frugalseg.dataset.store import (
 from frugalseg.dataset.store_lock import is_occupied, lock_store
 from frugalseg.dataset.superpixels import prepare_superpixels
 from frugalseg.dataset.targets import Targets, check_values_present, parse_targets, to_classes
-from frugalseg.engine.device import find_device
 from frugalseg.engine.files import atomic_write, check_out, sha256, write_joined
+from frugalseg.engine.host_memory import free_host_memory
 from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import with_threads
@@ -415,7 +414,7 @@ def _print_summary(store: SliceStore) -> None:
     small_organs = find_small_organs(store.record)
     for small in small_organs:
         warnings.warn(small.describe(store.size), stacklevel=3)
-    if not small_organs and (proposal := propose_size(store.record, free_memory(find_device("auto")))):
+    if not small_organs and (proposal := propose_size(store.record, free_host_memory())):
         say(f"  {proposal.describe()}")
     if store.targets:
         _print_split(store, split)

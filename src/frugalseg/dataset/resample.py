@@ -56,7 +56,8 @@ def resample_images(images: Tensor, grid: Tensor) -> Tensor:
 def resample(batch: Slices, grid: Tensor) -> Slices:
     """Images and features sampled bilinearly, labels and weights at the nearest pixel.
 
-    From outside comes 0 into the images and features, and what is certainly background: label 0 of weight 1.
+    From outside comes 0 into the images, the features at the border into the features, and what is certainly
+    background: label 0 of weight 1.
     """
     # Doubt is what is resampled, since outside it is 0.
     doubt = None if batch.weights is None else 1 - batch.weights
@@ -64,7 +65,8 @@ def resample(batch: Slices, grid: Tensor) -> Slices:
     images = resample_images(batch.images, grid)
     features = batch.features
     if features is not None:
-        features = resample_images(features, resize_grid(grid, features.shape[-1]))
+        there = resize_grid(grid, features.shape[-1])
+        features = F.grid_sample(features, there, mode="bilinear", padding_mode="border", align_corners=False)
     if not maps:
         return replace(batch, images=images, features=features)
     nearest = F.grid_sample(torch.stack(maps, dim=1), grid, mode="nearest", padding_mode="zeros", align_corners=False)

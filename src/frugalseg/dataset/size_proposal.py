@@ -51,7 +51,7 @@ def propose_size(record: StoreRecord, free_bytes: int) -> SizeProposal | None:
 
     Args:
         record: of the store.
-        free_bytes: free memory of the device that trains.
+        free_bytes: free main memory. Not that of a GPU: to ask for it takes seconds and some of it.
     """
     covered = typical_pixels(record)
     if not covered:
@@ -59,10 +59,11 @@ def propose_size(record: StoreRecord, free_bytes: int) -> SizeProposal | None:
     organ = min(covered, key=lambda name: covered[name])
     size = record.parameters.size
     own = [scan.own_size for scan in record.scans if scan.own_size is not UNSET]
+    fits = SIZE_STEP * int(math.sqrt(free_bytes / TRAINING_BYTES) / SIZE_STEP)
     limits = {
         "": size_for(COMFORTABLE_PIXELS, covered[organ], size),
         "the scans hold no more detail": round_up(max(own)) if own else LARGEST_SIZE,
-        "a training needs to fit in memory": SIZE_STEP * int(math.sqrt(free_bytes / TRAINING_BYTES) / SIZE_STEP),
+        "a training on this CPU needs to fit in memory": fits,
     }
     limit = min(limits, key=lambda reason: limits[reason])
     return SizeProposal(organ, covered[organ], size, limits[limit], limit) if limits[limit] > size else None

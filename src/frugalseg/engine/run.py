@@ -44,10 +44,17 @@ if TYPE_CHECKING:
 
 WITHOUT_EFFECT = {"resume", "checkpoint_minutes", "out", "threads", "cache"}
 """Options that may differ when a run is resumed: they do not change the result."""
-ADDED_LATER: dict[str, object] = {"choose": "random", "propagate": None, "engine": "box"}
+ADDED_LATER: dict[str, object] = {
+    "choose": "random",
+    "init": None,
+    "teacher": None,
+    "copies": None,
+    "propagate": None,
+    "engine": "box",
+}
 """Options that earlier versions did not have, and the value with which a run does what it did then: such a run may be
 resumed, and a study's trainings keep their names."""
-KNOWN_BY_HASH = {"data", "split", "encoder", "init"}
+KNOWN_BY_HASH = {"data", "split", "encoder", "init", "teacher"}
 """Options with paths of files whose hashes are in environment.json under `data`: the files and the run may be moved."""
 
 _CURE = "restore the file, or delete the run folder and start again"

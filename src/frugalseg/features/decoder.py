@@ -77,9 +77,10 @@ def resize(x: Tensor, side: int) -> Tensor:
     """(B, C, h, w) → (B, C, side, side), bilinear, anti-aliased when shrinking."""
     if x.shape[-2:] == (side, side):
         return x
-    shrinks = side < x.shape[-1]
-    resized = F.interpolate(x, (side, side), mode="bilinear", align_corners=False, antialias=shrinks)
-    return with_whole_gradient(resized)
+    if side < x.shape[-1]:
+        with torch.autocast(x.device.type, enabled=False):  # not implemented in bfloat16 on a CPU
+            return F.interpolate(x.float(), (side, side), mode="bilinear", align_corners=False, antialias=True)
+    return with_whole_gradient(F.interpolate(x, (side, side), mode="bilinear", align_corners=False))
 
 
 class FeatureSegmenter(MaskNetwork):

@@ -23,7 +23,7 @@ class FinetuneOptions(TrainingOptions):
     folder or a file of SAM, SAM 2, DINOv2 or DINOv3."""
     copies: int | None = None
     """Augmented copies of each labelled slice whose features are computed and trained on too; only for a frozen
-    encoder, by default 2."""
+    encoder, by default none: changing the features instead is as good."""
     cache: Path | None = None
     """Folder for the features of a frozen encoder, and for the image embeddings of --propagate, 2 MB a slice with
     litemedsam, which later trainings reuse; by default <data>/features. Delete it when done."""
@@ -43,6 +43,9 @@ class FinetuneOptions(TrainingOptions):
     model makes pseudo-labels for the next. mean-teacher: consistency with the model's exponential moving average."""
     rounds: int | None = None
     """Number of self-training rounds, each as long as the first training."""
+    teacher: Path | None = None
+    """Trained model that makes the pseudo-labels of self-training, instead of a first round: a run of `frugalseg
+    finetune` of the same organs and any backbone, for example of a frozen encoder, to train a faster network."""
     refine: str | None = None
     """Promptable model that refines the pseudo-labels of self-training (as `frugalseg refine` does): litemedsam,
     another name from `frugalseg weights list`, a folder or a file. Prediction does not need it."""

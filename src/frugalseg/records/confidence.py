@@ -25,6 +25,11 @@ class SliceConfidence:
     expected_dice: tuple[float, ...] = ()
     lower_bound: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name in ("confidence", "expected_dice", "lower_bound"):
+            if len(self.slice) != (given := len(getattr(self, name))) and (given or name == "confidence"):
+                raise ValueError(f"slices: {len(self.slice)} slices, but {given} values of {name}")
+
 
 @dataclass(frozen=True)
 class OrganConfidence:
@@ -81,3 +86,7 @@ class OrganCalibration:
     scans: Promise
     slices: Promise
     refined_by: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 < self.level < 1 and self.patients > 0):
+            raise ValueError(f"calibration: level {self.level}, patients {self.patients}")

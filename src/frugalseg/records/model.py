@@ -104,14 +104,14 @@ class PromptableModel:
 
 
 @dataclass(frozen=True)
-class InitialModel:
-    """A trained model whose weights a training started from.
+class UsedModel:
+    """A trained model that a training used.
 
     Attributes:
         model: its run folder.
         weights_sha256: of its weights.
-        masks: number of slices whose masks it was trained on, and the models that it started from itself; they may be
-            those of the training that started from it.
+        masks: number of slices whose masks it was trained on, and the models that it used itself; they may be those of
+            the training that used it.
     """
 
     model: str
@@ -348,6 +348,7 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
         frozen_encoder: the frozen image encoder whose features the network takes beside the slices, not saved with
             it; None where it takes slices alone.
         initial_model: the trained model whose weights training started from, or None.
+        teacher: the trained model that made the pseudo-labels, or None for those of its own rounds or for none.
     """
 
     KIND: ClassVar[str] = "segmenter"
@@ -359,7 +360,8 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
     outlines_propagated_by: PromptableModel | None = None
     calibration: dict[ConfidenceSource, dict[str, OrganCalibration]] = field(default_factory=dict)
     frozen_encoder: PromptableModel | None = None
-    initial_model: InitialModel | None = None
+    initial_model: UsedModel | None = None
+    teacher: UsedModel | None = None
 
     def __post_init__(self) -> None:
         MaskModelRecord.__post_init__(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from frugalseg.dataset.copies import AugmentedCopies
     from frugalseg.dataset.store import SliceStore
     from frugalseg.features.cache import StoreFeatures
+    from frugalseg.segmentation.presets import Preset
 
 FEATURES_FOLDER = "features"
 """Subfolder of the store for cached features, without --cache."""
 FROZEN_NORM: Norm = "batch"
 """Default norm on a frozen encoder, whatever a preset prefers: an instance norm removes from a slice's features how
 strong they are on the whole, which says what the slice shows."""
-COPIES = 2
+STEPS = 300
+"""Steps of a decoder on a frozen encoder, for presets with a number of steps."""
+COPIES = 0
 """Default of --copies for a frozen encoder."""
 
 
@@ -68,6 +71,9 @@ class Architecture(Protocol):
 
     def choose_norm(self, requested: Norm | None, preferred: Norm) -> Norm:
         """The norm of its networks; raises `OptionError` for one that they cannot have."""
+
+    def adapt(self, preset: Preset) -> Preset:
+        """The preset with what its networks need otherwise."""
 
     def build(self, shape: NetworkShape) -> MaskNetwork:
         """A network with initial weights."""
@@ -112,6 +118,10 @@ class WholeNetwork:
     def choose_norm(self, requested: Norm | None, preferred: Norm) -> Norm:
         """See `Architecture.choose_norm`."""
         return choose_norm(self.backbone, requested, preferred)
+
+    def adapt(self, preset: Preset) -> Preset:
+        """See `Architecture.adapt`."""
+        return preset
 
     def build(self, shape: NetworkShape) -> Segmenter:
         """See `Architecture.build`."""
@@ -169,6 +179,11 @@ class DecoderOnFeatures:
     def choose_norm(self, requested: Norm | None, preferred: Norm) -> Norm:
         """See `Architecture.choose_norm`; every norm is possible."""
         return requested or FROZEN_NORM
+
+    def adapt(self, preset: Preset) -> Preset:
+        """See `Architecture.adapt`; a light decoder has learned what it can after few steps."""
+        augment = "features" if preset.augment == "robust" else preset.augment
+        return replace(preset, augment=augment, steps=preset.steps and STEPS)
 
     def build(self, shape: NetworkShape) -> MaskNetwork:
         """See `Architecture.build`."""

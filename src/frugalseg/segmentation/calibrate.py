@@ -43,15 +43,17 @@ def score_scans(
     """What confidence is computed from → organ → its mask in each scan, with confidence and Dice.
 
     Args:
-        validation: the volumes to learn from.
+        validation: the volumes to learn from; of those with labels of some slices only, no Dice is known.
         model: in evaluation mode, on their device.
         keep: organ → post-processing of its masks.
         refiner: refines the masks after `keep`; None: there are only the model's own masks.
     """
     sources: tuple[ConfidenceSource, ...] = ("probabilities",) if refiner is None else ("probabilities", "agreement")
     scored: dict[ConfidenceSource, dict[str, list[ScoredMask]]] = {s: {organ: [] for organ in keep} for s in sources}
-    with progress("calibrating the confidence", len(validation.cases), "scans") as bar:
-        for case, rows in validation.cases.items():
+    whole = validation.find_whole_cases()
+    with progress("calibrating the confidence", len(whole), "scans") as bar:
+        for case in whole:
+            rows = validation.cases[case]
             patient = str(validation.store.slices.at[int(rows[0]), "patient"])
             soft, reference = _predict(validation, model, case, list(keep.values()))
             _add(scored["probabilities"], patient, soft.overlaps_with_probabilities(), soft.overlaps_with(reference))

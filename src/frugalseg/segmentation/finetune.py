@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,8 +36,9 @@ from frugalseg.models.saved import WEIGHTS, read_network_record, save_model
 from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
-from frugalseg.segmentation.architecture import Architecture, NetworkShape, find_architecture
+from frugalseg.segmentation.architecture import Architecture, NetworkShape, find_architecture, recorded_architecture
 from frugalseg.segmentation.calibrate import calibrate_model
+from frugalseg.segmentation.earlier_model import EarlierModel
 from frugalseg.segmentation.label_checks import LabelDraw, check_propagation
 from frugalseg.segmentation.labels import (
     frequency_logits,
@@ -46,14 +48,13 @@ from frugalseg.segmentation.labels import (
     report_kept,
     validation_rows,
 )
-from frugalseg.segmentation.model import load_segmenter
+from frugalseg.segmentation.model import load_network
 from frugalseg.segmentation.organ_dice import read_figures, select_organ_dice, warn_of_unlearned
 from frugalseg.segmentation.presets import Preset, resolve_preset
 from frugalseg.segmentation.propagated import MaskPropagator, find_propagated, override, propagate_outlines
 from frugalseg.segmentation.pseudo import MaskRefiner, UnlabelledSlices, make_pseudo_labels
 from frugalseg.segmentation.record import check_encoder, scan_roles
 from frugalseg.segmentation.task import FinetuneTask, FinetuneTrainingSet
-from frugalseg.segmentation.warm_start import WarmStart
 from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class FineTuning:
         architecture: that of the encoder, or that of the options.
         encoder: model.json of the pre-training run, or None.
         start: the trained model to start from, or None.
+        teacher: the trained model that makes the pseudo-labels, or None for those of this training's own rounds.
         refiner: refines pseudo-labels; required where `options.refine` is given.
         propagator: propagates outlined slices; required where `options.propagate` is given.
     """
@@ -96,7 +98,8 @@ class FineTuning:
     to_propagate: npt.NDArray[np.int64]
     architecture: Architecture
     encoder: EncoderRecord | None
-    start: WarmStart | None
+    start: EarlierModel | None
+    teacher: EarlierModel | None
     fabric: Fabric
     refiner: MaskRefiner | None = None
     propagator: MaskPropagator | None = None
@@ -122,8 +125,13 @@ class FineTuning:
         fabric = make_fabric(options.device, options.precision)
         backbone = encoder.backbone if encoder else options.backbone
         architecture = find_architecture(backbone, fabric.device, options.precision)
-        start = WarmStart.open(options, store, split, architecture)
-        preset = resolve_preset(options, encoder.context if encoder else None)
+        start, teacher = (
+            EarlierModel.open(run, option, store, split, options.transductive) if run else None
+            for run, option in ((options.init, "--init"), (options.teacher, "--teacher"))
+        )
+        if start is not None:
+            start.check_architecture(architecture)
+        preset = _choose_preset(options, encoder, architecture)
         usable = store.slices[store.is_middle(options.middle_fraction)]
         rule = find_rule(options.choose, budget.unit, store)
         labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns, rule)
@@ -136,8 +144,8 @@ class FineTuning:
                 "--preset best: every slice of the training patients is labelled and used, so there is nothing "
                 "unlabelled to learn from; training with --preset robust"
             )
-            options = replace(options, preset="robust", rounds=None, refine=None)
-            preset = resolve_preset(options, encoder.context if encoder else None)
+            options = replace(options, preset="robust", rounds=None, refine=None, teacher=None)
+            preset = _choose_preset(options, encoder, architecture)
         elif preset.semi != "none" and len(unlabelled) == 0:
             warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
         trained = np.union1d(labelled, to_propagate) if preset.semi == "none" else others
@@ -149,9 +157,12 @@ class FineTuning:
         copies = make_copies(store, labelled, copied, COPY_STRENGTH, preset.context) if copied else None
         features = architecture.open_features(store, options.cache, copies)
         rows = np.concatenate([trained, validation_rows(store, split)])
+        if teacher is not None:
+            teacher.check_context(preset.context)
+            recorded_architecture(teacher.model, teacher.run, fabric.device, options.precision)  # raises, see there
         source = _open_source(store, features, copies, fabric, rows, preset.context)
         rows_used = (labelled, None if copies is None else copies.of_rows, unlabelled, to_propagate)
-        training = cls(options, preset, store, split, source, *rows_used, architecture, encoder, start, fabric)
+        training = cls(options, preset, store, split, source, *rows_used, architecture, encoder, start, teacher, fabric)
         return replace(training, options=_resume_rounds(options))
 
     def identity(self) -> dict[str, str]:
@@ -163,6 +174,8 @@ class FineTuning:
             data["encoder_sha256"] = sha256(self.options.encoder / WEIGHTS)
         if self.start is not None:
             data["init_sha256"] = self.start.weights_sha256
+        if self.teacher is not None:
+            data["teacher_sha256"] = self.teacher.weights_sha256
         if self.propagator is not None:
             data["propagated_by"] = self.propagator.record.signature
         return data
@@ -181,12 +194,14 @@ class FineTuning:
         """Train, in several rounds for self-training, and save."""
         assert self.options.refine is None or self.refiner is not None, "options.refine needs a refiner"
         assert self.options.propagate is None or self.propagator is not None, "options.propagate needs a propagator"
-        rounds = self.preset.semi == "self-training" and len(self.unlabelled) > 0
-        self.train(self.options, run, self.train_teacher(self.options) if rounds else None)
+        teacher = None
+        if self.preset.semi == "self-training" and len(self.unlabelled) > 0:
+            teacher = self.train_teacher(self.options) if self.teacher is None else self.teacher.run
+        self.train(self.options, run, teacher)
 
-    def train_teacher(self, options: FinetuneOptions) -> RunFolder | None:
-        """Run all rounds of a self-training but the last; returns the last of these, or None."""
-        teacher: RunFolder | None = None
+    def train_teacher(self, options: FinetuneOptions) -> Path | None:
+        """Run all rounds of a self-training but the last; returns the folder of the last of these, or None."""
+        teacher: Path | None = None
         rounds = self.preset.rounds
         for n in range(rounds):
             earlier = replace(
@@ -201,18 +216,18 @@ class FineTuning:
             with RunFolder.claim(self.command, earlier, self.fabric, self.identity()) as stage:
                 if not stage.finished:
                     self.train(earlier, stage, teacher)
-            teacher = stage
+            teacher = stage.path
         say(f"round {rounds} of {rounds}: the final model")
         return teacher
 
-    def _describe_labels(self, teacher: RunFolder | None) -> str:
+    def _describe_labels(self, teacher: Path | None) -> str:
         if teacher is not None:
             return "with pseudo-labels"
         return "labels only" if self.propagator is None else "labels and propagated labels"
 
-    def train(self, options: FinetuneOptions, run: RunFolder, teacher: RunFolder | None) -> None:
-        """One training, from the labels and the pseudo-labels of `teacher`."""
-        preset = resolve_preset(options, self.encoder.context if self.encoder else None)
+    def train(self, options: FinetuneOptions, run: RunFolder, teacher: Path | None) -> None:
+        """One training, from the labels and the pseudo-labels of the run `teacher`."""
+        preset = _choose_preset(options, self.encoder, self.architecture)
         training = FinetuneTrainingSet(self.labelled, self._label_unlabelled(options, preset, teacher), self.copies)
         torch.manual_seed(options.seed)
         network, published = self.build_network(options)
@@ -243,7 +258,7 @@ class FineTuning:
         return network, published
 
     def _label_unlabelled(
-        self, options: FinetuneOptions, preset: Preset, teacher: RunFolder | None
+        self, options: FinetuneOptions, preset: Preset, teacher: Path | None
     ) -> UnlabelledSlices | None:
         propagated = self.propagated
         if preset.semi == "none" or len(self.unlabelled) == 0:
@@ -251,13 +266,16 @@ class FineTuning:
         others = UnlabelledSlices(self.unlabelled) if teacher is None else self._predict_unlabelled(options, teacher)
         return others if propagated is None else override(others, propagated, options.out)
 
-    def _predict_unlabelled(self, options: FinetuneOptions, teacher: RunFolder) -> UnlabelledSlices:
+    def _predict_unlabelled(self, options: FinetuneOptions, teacher: Path) -> UnlabelledSlices:
         """The pseudo-labels of a trained model."""
-        record = read_network_record(SegmenterRecord, teacher.path)
-        model = load_segmenter(teacher.path, record, self.architecture)
+        record = read_network_record(SegmenterRecord, teacher)
+        architecture = self.architecture
+        if self.teacher is not None:
+            architecture = recorded_architecture(record, teacher, self.fabric.device, options.precision)
+        model = load_network(teacher, record, architecture)
         keep = [record.keep[organ] for organ in record.targets]
         refined = "" if self.refiner is None else f", refined by {options.refine}"
-        say(f"labelling {pluralize(len(self.unlabelled), 'slice')} with {teacher.path}{refined}")
+        say(f"labelling {pluralize(len(self.unlabelled), 'slice')} with {teacher}{refined}")
         labels = make_pseudo_labels(
             *(model, self.store, self.source, self.unlabelled, self.labelled),
             *(keep, options.precision, options.out, self.refiner),
@@ -301,11 +319,14 @@ class FineTuning:
         seen = set(self.encoder.fingerprints if self.encoder else ()) | self.store.fingerprints_of_cases(unseen)
         used = set(self.store.slices.loc[self.labelled, "case"])
         scans = scan_roles(self.store, self.split, used, seen)
+        for earlier in filter(None, (self.start, self.teacher)):
+            scans = earlier.add_roles(scans)
         return SegmenterRecord(
             version=__version__,
             backbone=self.architecture.backbone,
             frozen_encoder=self.architecture.frozen_encoder,
             initial_model=None if self.start is None else self.start.record,
+            teacher=None if self.teacher is None else self.teacher.record,
             norm=self.architecture.choose_norm(options.norm, task.preset.norm),
             context=task.preset.context,
             published_weights=published or (self.encoder.published_weights if self.encoder else None),
@@ -328,8 +349,12 @@ class FineTuning:
                 propagated_scans=int(self.store.slices.loc[propagated, "case"].nunique()),
                 pretraining=self.encoder.annotation if self.encoder else None,
             ),
-            scans=scans if self.start is None else self.start.add_roles(scans),
+            scans=scans,
         )
+
+
+def _choose_preset(options: FinetuneOptions, encoder: EncoderRecord | None, architecture: Architecture) -> Preset:
+    return architecture.adapt(resolve_preset(options, encoder.context if encoder else None))
 
 
 def _network_shape(

@@ -4,13 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from frugalseg.models.blocks import MaskNetwork
 from frugalseg.models.saved import WEIGHTS, load_run_weights, load_weights
+from frugalseg.options import Precision
 from frugalseg.records.model import SegmenterRecord
-from frugalseg.segmentation.architecture import Architecture, NetworkShape
+from frugalseg.segmentation.architecture import Architecture, NetworkShape, recorded_architecture
 
 
-def load_segmenter(run: Path, record: SegmenterRecord, architecture: Architecture) -> MaskNetwork:
+def load_segmenter(
+    run: Path, record: SegmenterRecord, device: torch.device, precision: Precision = "auto", encoder: str | None = None
+) -> MaskNetwork:
+    """The network of a finished run, in evaluation mode; it computes the features of a frozen encoder itself.
+
+    Args:
+        run: the run folder.
+        record: its model.json.
+        device: where it is to run.
+        precision: of its frozen encoder, if it has one.
+        encoder: name, folder or file of that encoder; None for that of the training.
+
+    Raises:
+        RunError: the weights cannot be read, or are not this network's; or the encoder is another one.
+        OptionError: the encoder is missing.
+    """
+    return load_network(run, record, recorded_architecture(record, run, device, precision, encoder))
+
+
+def load_network(run: Path, record: SegmenterRecord, architecture: Architecture) -> MaskNetwork:
     """The network of a finished run, on the device of its architecture, in evaluation mode.
 
     Args:

@@ -41,7 +41,6 @@ from frugalseg.options import Keep, PredictOptions
 from frugalseg.records.confidence import OrganCalibration, OrganConfidence
 from frugalseg.records.model import ScanRole, SegmenterRecord
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
-from frugalseg.segmentation.architecture import recorded_architecture
 from frugalseg.segmentation.losses import probabilities
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.organ_dice import warn_before_prediction
@@ -104,9 +103,8 @@ class Predictor:
         warn_before_prediction(record, written(targets))
         keep = {o: record.keep[o] if options.keep == "model" else options.keep for o in record.targets}
         known = record.calibration.get("probabilities", {})
-        architecture = recorded_architecture(record, options.model, device, options.precision, options.backbone)
         return cls(
-            network=load_segmenter(options.model, record, architecture),
+            network=load_segmenter(options.model, record, device, options.precision, options.backbone),
             device=device,
             targets=targets,
             intensity=record.preprocessing.intensity,

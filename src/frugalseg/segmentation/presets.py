@@ -125,8 +125,8 @@ def resolve_preset(options: FinetuneOptions, encoder_context: int | None = None)
     """The preset with the options that override it, and the context that the encoder was trained with.
 
     Raises:
-        OptionError: --rounds or --refine without self-training, another --context than the encoder's, or a batch too
-            small for labelled and unlabelled slices.
+        OptionError: --rounds, --teacher or --refine without self-training, another --context than the encoder's, or a
+            batch too small for labelled and unlabelled slices.
     """
     preset = PRESETS[options.preset]
     context = preset.context if options.context is None else options.context
@@ -144,6 +144,11 @@ def resolve_preset(options: FinetuneOptions, encoder_context: int | None = None)
         preset = replace(preset, ema_decay=TEACHER_EMA_DECAY)
     if options.rounds is not None and preset.semi != "self-training":
         raise OptionError(f"--rounds {options.rounds} applies to self-training only", "give --semi self-training too")
+    if options.teacher is not None and (preset.semi != "self-training" or options.rounds is not None):
+        raise OptionError(
+            f"--teacher {options.teacher} applies to self-training of one round only",
+            "give --semi self-training too, and leave out --rounds",
+        )
     if options.refine is not None and preset.semi != "self-training":
         raise OptionError(
             f"--refine {options.refine} applies to self-training only",

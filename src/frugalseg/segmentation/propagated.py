@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.progress import say
-from frugalseg.errors import OptionError
+from frugalseg.errors import OptionError, disk_errors
 from frugalseg.records.model import PromptableModel
 from frugalseg.segmentation.pseudo import UnlabelledSlices, make_disk_array
 from frugalseg.text import pluralize
@@ -84,7 +84,8 @@ def propagate_outlines(
         folder: for its intermediate results, and the pseudo-labels in temporary files.
     """
     shape = (len(rows), store.size, store.size)
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     classes, confidence = make_disk_array(shape, folder), make_disk_array(shape, folder)
     unknown = np.ones((len(rows), len(store.targets)), bool)
     case = store.slices["case"].to_numpy(str)

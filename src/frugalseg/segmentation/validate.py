@@ -73,7 +73,7 @@ class ValidationSet:
             reference.append(batch.labels.cpu().numpy())
         return np.concatenate(predicted), np.concatenate(reference)
 
-    def _find_whole_cases(self) -> list[str]:
+    def find_whole_cases(self) -> list[str]:
         """The cases of which every slice has a label."""
         slices = self.store.slices.groupby("case").size()
         return [case for case, rows in self.cases.items() if len(rows) == slices[case]]
@@ -96,7 +96,7 @@ class ValidationSet:
         Only volumes that are labelled as a whole count: single slices have no components in 3D.
         """
         organs = list(self.store.targets)
-        if len(candidates) == 1 or not (whole := self._find_whole_cases()):
+        if len(candidates) == 1 or not (whole := self.find_whole_cases()):
             return dict.fromkeys(organs, candidates[0])
         dice = np.zeros((len(candidates), len(organs)))
         for case in self._iterate_cases("choosing the post-processing", whole):

@@ -70,7 +70,7 @@ def find_candidates(store: SliceStore, split: Split, budget: int, partial: bool)
 def _check_left(store: SliceStore, left: int, budget: int, partial: bool) -> None:
     if left == 0:
         raise StoreError(
-            f"{store.folder}: nothing is left to outline, every scan of the training patients has a mask",
+            f"{store.folder}: nothing is left to outline, all slices of the training patients are labelled",
             "prepare a store that contains the scans without masks, too"
             if partial
             else "prepare a store that contains the scans without masks, too; or give --partial if the masks show "

@@ -18,7 +18,6 @@ from frugalseg.errors import OptionError
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import SuggestOptions
 from frugalseg.records.model import SegmenterRecord
-from frugalseg.segmentation.architecture import recorded_architecture
 from frugalseg.segmentation.losses import add_background
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.suggestion.candidates import Rows
@@ -85,8 +84,7 @@ class AskedModel:
         The expected Dice of a mask M under pixel probabilities p is about 2 Σ_M p / (Σ p + |M|).
         """
         device = find_device(options.device)
-        architecture = recorded_architecture(self.record, self.run, device, options.precision)
-        network = load_segmenter(self.run, self.record, architecture)
+        network = load_segmenter(self.run, self.record, device, options.precision)
         source = SliceSource(store, device, with_labels=False, rows=rows, context=self.record.context)
         parts: list[tuple[npt.NDArray[Any], ...]] = []
         with torch.inference_mode(), progress("asking the model", len(rows), "slices") as bar:

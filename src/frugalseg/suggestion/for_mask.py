@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from frugalseg.dataset.coverage import cover
 from frugalseg.dataset.descriptors import Features
+from frugalseg.engine.progress import say
 from frugalseg.errors import OptionError, RunError
 from frugalseg.suggestion.candidates import Rows
 from frugalseg.suggestion.rules import Choice
@@ -93,7 +94,7 @@ def choose_for_mask(
     Args:
         rows: (Z,) of the store, from bottom to top.
         features: (Z, D) of these slices.
-        count: number of slices.
+        count: number of slices; fewer are chosen where the organ has fewer.
         weights: (Z,) importance of each slice, not all 0 (see `weigh_slices`).
         known: an earlier propagation; None if nothing is outlined.
 
@@ -108,12 +109,12 @@ def choose_for_mask(
     open_slices = np.flatnonzero(weight > 0)
     if known is not None:
         open_slices = np.setdiff1d(open_slices, known.annotated)
-    if count > len(open_slices):
+    if len(open_slices) == 0:
         raise OptionError(
-            f"--budget {count}: {pluralize(len(open_slices), 'slice')} of the organ "
-            f"{'is' if len(open_slices) == 1 else 'are'} not outlined",
-            f"give at most {len(open_slices)}" if len(open_slices) else "nothing is left to outline in this scan",
+            "nothing is left to outline: every slice of the organ in this scan is", "check the propagation"
         )
+    if count > len(open_slices):
+        say(f"only {pluralize(len(open_slices), 'slice')} of the organ without an outline: fewer than --budget {count}")
     picks = cover(1 - sure[open_slices], 1 - now, weight, count)
     choices: list[Choice] = []
     mean = float(weight @ now)

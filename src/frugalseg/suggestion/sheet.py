@@ -14,7 +14,7 @@ from frugalseg.engine.files import atomic_write
 from frugalseg.records.suggestions import Suggestion
 
 COLUMNS = 5
-INCHES = 2.4
+INCHES, TITLE_INCHES = 2.4, 0.4
 MOST_PICTURES = 60
 MODEL_COLOUR = "#e69f00"
 
@@ -38,9 +38,12 @@ def draw_sheet(
     shown = min(len(suggestions), MOST_PICTURES)
     columns = min(COLUMNS, shown)
     lines = math.ceil(shown / columns)
-    figure = Figure(figsize=(columns * INCHES, lines * (INCHES + 0.35)), dpi=100, facecolor="black")
+    height = INCHES + TITLE_INCHES
+    figure = Figure(figsize=(columns * INCHES, lines * height), dpi=100, facecolor="black")
     for n, suggestion in enumerate(suggestions[:shown]):
-        axes = figure.add_subplot(lines, columns, n + 1)
+        line, column = divmod(n, columns)
+        bottom = (lines - line - 1) / lines
+        axes = figure.add_axes((column / columns, bottom, 1 / columns, INCHES / height / lines))
         axes.set_axis_off()
         axes.imshow(images[n].astype(np.float32), cmap="gray", vmin=0, vmax=1, interpolation="bilinear")
         if masks is not None and masks[n].any():
@@ -53,6 +56,5 @@ def draw_sheet(
             color="white",
             fontsize=7,
         )
-    figure.tight_layout(pad=0.4)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", facecolor="black")

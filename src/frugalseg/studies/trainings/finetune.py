@@ -29,7 +29,8 @@ class Finetune(StudyTraining):
 
     KEY = "finetune"
     OPTIONS = CommandOptions(
-        FinetuneOptions, (*SET_FOR_TRAININGS, "encoder", "init", "budget", "label_draw", "transductive", "cache")
+        FinetuneOptions,
+        (*SET_FOR_TRAININGS, "encoder", "init", "teacher", "budget", "label_draw", "transductive", "cache"),
     )
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -109,3 +110,40 @@ def test_a_whole_network_can_be_continued_too(cohort, tmp_path):
     run = finetune(options(cohort, tmp_path / "second", backbone="unet", init=first.path, lr=1e-9))
     before, after = load_weights(first.path), load_weights(run.path)
     assert all(torch.allclose(after[name], tensor, atol=1e-6) for name, tensor in before.items())
+
+
+def test_a_teacher_of_another_backbone_labels_what_is_unlabelled(cohort, tmp_path, monkeypatch):
+    """A network that has learned nothing itself learns from the masks of a better one."""
+    given = {"backbone": "unet", "steps": 80, "lr": 3e-3}
+    alone = finetune(options(cohort, tmp_path / "alone", **given, budget="1 slice"))
+    run = finetune(
+        options(cohort, tmp_path / "run", **given, budget="1 slice", semi="self-training", teacher=cohort / "first")
+    )
+    assert not (run.path / "rounds").exists()
+    dice = [SegmenterRecord.read_run(one.path).validation_dice for one in (alone, run)]
+    assert dice[1] > dice[0] + 0.1
+    record = SegmenterRecord.read_run(run.path)
+    assert (record.teacher.model, record.teacher.masks) == (str(cohort / "first"), 10)
+    assert record.initial_model is None
+    trained = {scan.case for scan in SegmenterRecord.read_run(cohort / "first").scans if scan.role == "train"}
+    assert {scan.case for scan in record.scans if scan.role == "train"} >= trained
+    sam(seed=1).save_pretrained(tmp_path / "sam")
+    other = json.loads((cohort / "first" / "model.json").read_text())
+    other["frozen_encoder"]["model"] = str(tmp_path / "sam")
+    moved = shutil.copytree(cohort / "first", tmp_path / "moved")
+    (moved / "model.json").write_text(json.dumps(other))
+    with pytest.raises(RunError, match="was trained on features of"):
+        finetune(options(cohort, tmp_path / "not", **given, semi="self-training", teacher=moved))
+    assert not (tmp_path / "not").exists()
+
+
+def test_a_teacher_that_does_not_fit_is_refused(cohort, tmp_path):
+    def refused(error, match, **more):
+        with pytest.raises(error, match=match):
+            finetune(options(cohort, tmp_path / "run", **{"teacher": cohort / "first", "preset": "best", **more}))
+        assert not (tmp_path / "run").exists()
+
+    refused(OptionError, "--teacher .* applies to self-training of one round only", preset="robust")
+    refused(OptionError, "--teacher .* applies to self-training of one round only", rounds=1)
+    refused(OptionError, "--teacher .* segments liver", data=cohort / "spleen")
+    refused(OptionError, "has a context of 0, this training of 1", context=1)
