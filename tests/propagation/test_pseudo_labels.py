@@ -17,7 +17,7 @@ from frugalseg.propagation.propagate import propagate
 from frugalseg.propagation.pseudo_labels import OutlinePropagator, assess_slices, weigh_pixels
 from frugalseg.propagation.review import PROPAGATED, ReviewRow
 from tests.promptable.fake import Bright
-from tests.promptable.tiny_networks import sam
+from tests.promptable.tiny_networks import sam, sam2_video
 from tests.scans import AFFINE_LPS, write_cohort
 
 CPU = torch.device("cpu")
@@ -180,3 +180,22 @@ def test_a_model_without_memory_is_refused_by_the_engine_that_needs_it(cohort, t
     )
     with pytest.raises(RunError, match="expected sam2_video or edgetam_video"):
         OutlinePropagator(store_of(cohort), options, CPU, tmp_path / "cache")
+
+
+def test_the_memory_of_sam_2_propagates_too_and_keeps_no_embeddings(cohort, tmp_path):
+    store = store_of(cohort)
+    rows = rows_of(store, "scan_00")
+    labels = np.array(store.labels[rows])
+    sam2_video().save_pretrained(tmp_path / "sam2")
+    options = FinetuneOptions(
+        data=store.folder, out=tmp_path / "run", propagate=str(tmp_path / "sam2"), engine="sam2", device="cpu"
+    )
+    propagator = OutlinePropagator(store, options, CPU, tmp_path / "cache")
+    given = {5: labels[5], 11: np.zeros_like(labels[11])}
+    found, confidence, unknown = propagator("scan_00", rows, given, tmp_path / "states")
+    assert np.array_equal(found[5], labels[5])
+    assert found.shape == confidence.shape == labels.shape
+    assert unknown.shape == (2,)
+    assert sorted(int(state.stem) for state in (tmp_path / "states").glob("*/*.npz")) == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
+    assert propagator.record.model == str(tmp_path / "sam2")
+    assert not (tmp_path / "cache").exists()
