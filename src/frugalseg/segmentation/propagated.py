@@ -93,29 +93,40 @@ def propagate_outlines(
         own, given = rows[case[rows] == scan], labelled[case[labelled] == scan]
         whole = np.union1d(own, given)
         whole = whole[np.argsort(store.slices.loc[whole, "z"].to_numpy())]
-        outlines = {int(np.flatnonzero(whole == row)[0]): np.array(store.labels[row]) for row in given}
+        place = {row: z for z, row in enumerate(whole.tolist())}
+        outlines = {place[row]: np.array(store.labels[row]) for row in given.tolist()}
         found, sure, missing = propagator(str(scan), whole, outlines, folder / str(scan))
-        at, of = np.searchsorted(rows, own), [int(np.flatnonzero(whole == row)[0]) for row in own]
+        at, of = np.searchsorted(rows, own), [place[row] for row in own.tolist()]
         classes[at], confidence[at], unknown[at] = found[of], sure[of], missing
-    reached = ~unknown.all(axis=1)
-    _describe(store, labelled, rows[reached], confidence[reached])
+    labels = (torch.from_numpy(array) for array in (classes, confidence, unknown))
+    return _drop_unreached(UnlabelledSlices(rows, *labels), store, labelled)
+
+
+def _drop_unreached(
+    labels: UnlabelledSlices, store: SliceStore, labelled: npt.NDArray[np.int64]
+) -> UnlabelledSlices | None:
+    """Without the slices of which every organ is unknown; None if none remains. Says what remains."""
+    assert labels.classes is not None
+    assert labels.confidence is not None
+    assert labels.unknown is not None
+    reached = ~labels.unknown.all(dim=1)
     if not reached.any():
+        say("no outlined slice could be propagated: training uses the outlined slices alone")
         return None
     if not reached.all():
-        classes, confidence = classes[reached], confidence[reached]
-    labels = (torch.from_numpy(array) for array in (classes, confidence, unknown[reached]))
-    return UnlabelledSlices(rows[reached], *labels)
+        kept = labels.rows[reached.numpy()]
+        labels = UnlabelledSlices(kept, labels.classes[reached], labels.confidence[reached], labels.unknown[reached])
+    _describe(labels, store, labelled)
+    return labels
 
 
-def _describe(store: SliceStore, labelled: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], weights: Planes) -> None:
-    if not len(rows):
-        say("no outlined slice could be propagated: training uses the outlined slices alone")
-        return
-    scans = store.slices.loc[rows, "case"].unique()
+def _describe(labels: UnlabelledSlices, store: SliceStore, labelled: npt.NDArray[np.int64]) -> None:
+    assert labels.confidence is not None
+    scans = store.slices.loc[labels.rows, "case"].unique()
     outlined = int(store.slices.loc[labelled, "case"].isin(scans).sum())
     say(
-        f"propagated {pluralize(outlined, 'outlined slice')} to {pluralize(len(rows), 'slice')} of "
-        f"{pluralize(len(scans), 'scan')}: mean confidence {weights.mean() / 255:.2f}"
+        f"propagated {pluralize(outlined, 'outlined slice')} to {pluralize(len(labels.rows), 'slice')} of "
+        f"{pluralize(len(scans), 'scan')}: mean confidence {labels.confidence.float().mean() / 255:.2f}"
     )
 
 
