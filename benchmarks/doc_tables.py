@@ -176,6 +176,35 @@ def recipe() -> Rows:
     return [list(row) for row in zip(["labelled", *BUDGETS], *columns, strict=True)]
 
 
+def choose_slices() -> Rows:
+    """Dice by way of choosing slices, mean ± SD (folds), one column per organ."""
+    table = read_table("choose-slices/ranking")
+    organs = list(dict.fromkeys(table["organ"]))
+    rows = [["slices", "chosen", *organs]]
+    for (slices, rule), group in table.groupby(["slices", "rule"], sort=False):
+        cells = [format_runs(group.loc[group["organ"] == organ, "dice"]) for organ in organs]
+        rows.append([str(slices), str(rule), *cells])
+    return rows
+
+
+def format_runs(dice: pd.Series) -> str:
+    """Mean ± SD (number of runs), or a dash for none."""
+    if dice.empty:
+        return "–"
+    spread = "" if len(dice) == 1 else f" ± {format_number(float(dice.std()), 3)}"
+    return f"{format_number(float(dice.mean()), 3)}{spread} ({len(dice)})"
+
+
+def choose_for_mask() -> Rows:
+    """Dice of a propagated slice, mean ± SD (scans), by the way to choose it."""
+    table = read_table("choose-slices/for-mask")
+    stores = list(dict.fromkeys(table["store"]))
+    rows = [["slice", *(store.removeprefix("btcv_").rstrip("0123456789") for store in stores)]]
+    for way, group in table.groupby("way", sort=False):
+        rows.append([str(way), *(format_runs(group.loc[group["store"] == store, "dice"]) for store in stores)])
+    return rows
+
+
 def read_speed() -> dict[str, Any]:
     """What `benchmarks/bench.py` wrote."""
     report: dict[str, Any] = json.loads((FILES / "speed.json").read_text(encoding="utf-8"))
@@ -244,6 +273,8 @@ TABLES: dict[str, Callable[[], Rows]] = {
         f"speed: {group}": partial(speed, group)
         for group in ("data", "training", "masks", "promptable models", "program")
     },
+    "choose-slices": choose_slices,
+    "choose-slices, for a mask": choose_for_mask,
     "small-sam": partial(patients, "small-sam/patients"),
     "small-sam-100": partial(patients, "small-sam/patients-100-slices"),
     "small-sam-runs": partial(patients, "small-sam-runs/patients"),

@@ -40,7 +40,7 @@ ALLOWED: dict[str, str] = {
     "refinement propagation sam_mix evaluation",
     "studies": "options interrupts engine imaging records phantoms dataset models weights masks promptable "
     "pretraining segmentation refinement propagation sam_mix evaluation commands",
-    "suggestion": "options engine records dataset models segmentation studies",
+    "suggestion": "options engine records dataset models masks confidence segmentation studies",
     "annotation": "options interrupts engine imaging records phantoms dataset weights promptable",
     "cli": "options interrupts engine commands",
 }

@@ -19,6 +19,7 @@ from frugalseg.annotation.app import make_app
 from frugalseg.annotation.imports import MaskImport, name_labels
 from frugalseg.annotation.place import Place
 from frugalseg.annotation.security import AccessRules
+from frugalseg.annotation.serve import find_references
 from frugalseg.annotation.session import Session
 from frugalseg.imaging.find import find_dataset
 from frugalseg.options import AnnotateOptions
@@ -31,7 +32,7 @@ def open_session(images: Path, out: Path, start: bool = True, **options) -> Iter
     """A session without its server; with `start`, its threads run."""
     given = AnnotateOptions(**{"images": images, "out": out, "target": ["liver=6", "spleen=1"], **options})
     paths, masks = find_dataset(images, given.labels or given.masks)
-    references = {} if given.references is None else find_dataset(images, given.references)[1]
+    references = {} if given.references is None else find_references(given.references, paths)
     session = Session(given, images, paths, references, Place(out), "tester")
     name_labels(session)
     if start:
@@ -48,7 +49,7 @@ def open_session(images: Path, out: Path, start: bool = True, **options) -> Iter
 @contextmanager
 def open_client(session: Session, rules: AccessRules | None = None) -> Iterator[TestClient]:
     """A client that speaks to the session as the page does."""
-    app = make_app(session, rules or AccessRules(8765))
+    app = make_app(session, rules or AccessRules())
     client = TestClient(app, base_url="http://127.0.0.1:8765", headers=MARK, follow_redirects=False)
     yield client
 

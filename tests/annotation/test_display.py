@@ -16,6 +16,7 @@ from frugalseg.annotation.display import Display, PictureScale
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.imaging.write import write_mask
+from tests.imaging.scans import write_series
 
 pytestmark = pytest.mark.filterwarnings("ignore::frugalseg.imaging.read.ScanWarning")
 
@@ -97,6 +98,23 @@ def test_the_streamed_volume_lies_where_the_scan_lies(tmp_path):
     for index in ((0, 0, 0), (4, 5, 6), (2, 3, 1)):
         there = shown.TransformPhysicalPointToIndex(scan.TransformIndexToPhysicalPoint(index))
         assert shown.GetPixel(*there) == scan.GetPixel(*index)
+
+
+@pytest.mark.parametrize("orientation", [(1, 0, 0, 0, 1, 0), (0, 1, 0, 0, 0, -1), (0.8, 0.6, 0, -0.6, 0.8, 0)])
+def test_a_mark_on_a_dicom_series_lies_where_itk_sees_the_pixel(tmp_path, orientation):
+    """Axial, sagittal and oblique slices; the mask is NIfTI, the scan DICOM."""
+    normal = np.cross(orientation[:3], orientation[3:])
+    write_series(tmp_path / "series", step=2.5 * normal, orientation=orientation)
+    display = Display.of(read_volume(tmp_path / "series"), tmp_path / "series")
+    mask = np.zeros(display.pixels, np.uint8)
+    mask[1, 2] = 1
+    write_mask(display.mask_volume([(1, mask)]), tmp_path / "mask.nii.gz")
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "series")))
+    scan, drawn = reader.Execute(), SimpleITK.ReadImage(str(tmp_path / "mask.nii.gz"))
+    (index,) = np.argwhere(SimpleITK.GetArrayFromImage(drawn))[:, ::-1].tolist()
+    there = scan.TransformPhysicalPointToIndex(drawn.TransformIndexToPhysicalPoint(index))
+    assert scan.GetPixel(*there) == display.picture(1)[1, 2]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 import SimpleITK
 
-from frugalseg.imaging.find import find_dataset
+from frugalseg.imaging.find import find_dataset, find_scans
 from frugalseg.imaging.read import read_volume
 from tests.annotation.session import disc, open_client, open_session, put
 from tests.imaging.scans import write_series
@@ -39,6 +39,21 @@ def test_nifti_masks_lie_on_their_scans(tmp_path):
     )
     names = json.loads((tmp_path / "out-export" / "nifti" / "labels.json").read_text())
     assert names == {"spleen": 1, "liver": 6}
+
+
+def test_an_export_replaces_an_earlier_one_and_nothing_else(tmp_path):
+    images, _ = write_cohort(tmp_path, 1)
+    folder = tmp_path / "out-export" / "nifti"
+    with open_session(images, tmp_path / "out") as session, open_client(session) as client:
+        put(client, "scan_00", 5, disc(SHAPE), 0)
+        folder.mkdir(parents=True)
+        (folder / "mine.txt").write_text("keep")
+        assert export(client, "nifti").status_code == 422
+        assert (folder / "mine.txt").read_text() == "keep"
+        (folder / "mine.txt").unlink()
+        for _ in range(2):
+            assert export(client, "nifti").json()["files"] == 1
+    assert [path.name for path in find_scans(folder).values()] == ["scan_00.nii.gz"]
 
 
 def test_nnunet_gets_finished_scans_only_with_consecutive_labels(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from frugalseg.annotation import job_kinds
-from frugalseg.annotation.job_runner import _nest
+from frugalseg.annotation.job_runner import read_progress
 from frugalseg.annotation.job_table import Job, JobError
 from frugalseg.annotation.job_work import JobContext, JobWork, Step
 from frugalseg.annotation.messages import JobOptions
@@ -239,9 +239,17 @@ def test_expected_dice_is_shown_only_where_it_is_promised(tmp_path):
     assert (expected.estimate, expected.low, expected.high) == (0.86, 0.7, None)
 
 
-def test_nested_progress_counts_as_one():
-    assert _nest([("3", "12"), ("8", "40")]) == pytest.approx((3 + 0.2) / 12)
-    assert _nest([("12", "12")]) == 1.0
+def test_progress_is_read_from_what_a_command_prints():
+    from frugalseg.engine.progress import Work
+
+    outer, inner = Work("propagating", 12, "scans", completed=3), Work("scan_03", 40, "slices", completed=8)
+    lines = ["$ frugalseg propagate", "something", f"{outer.format_line()}; {inner.format_line()}", "more"]
+    share, text = read_progress(lines, "propagating")
+    assert share == pytest.approx((3 + 8 / 40) / 12)
+    assert text == lines[2]
+    assert read_progress([*lines, "$ frugalseg predict"], "predicting") == (0.0, "predicting")
+    training = Work("training", 300, "steps", completed=150)
+    assert read_progress([training.format_line()], "")[0] == 0.5
 
 
 def test_a_job_ends_when_its_server_is_killed(tmp_path):

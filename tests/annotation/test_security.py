@@ -70,7 +70,7 @@ def test_a_change_needs_the_header_that_other_pages_cannot_send(client, method, 
 
 
 def test_without_the_token_nothing_is_answered(session):
-    with open_client(session, AccessRules(8765, TOKEN)) as client:
+    with open_client(session, AccessRules(TOKEN)) as client:
         for place in ("/", "/api/state", "/api/cases/scan_00", "/docs-api", "/api/openapi.json", "/assets/index.js"):
             assert client.get(place).status_code == 401
         assert client.get("/?token=a-secret-of-many-letterz").status_code == 401
@@ -80,7 +80,7 @@ def test_without_the_token_nothing_is_answered(session):
 
 
 def test_the_token_becomes_a_cookie_that_scripts_and_other_sites_cannot_use(session):
-    with open_client(session, AccessRules(8765, TOKEN)) as client:
+    with open_client(session, AccessRules(TOKEN)) as client:
         answer = client.get(f"/?token={TOKEN}")
         assert (answer.status_code, answer.headers["Location"]) == (303, "/")
         assert {"HttpOnly", "SameSite=Strict"} <= set(answer.headers["Set-Cookie"].split("; "))
@@ -96,7 +96,7 @@ def test_elsewhere_there_is_always_a_token_and_any_name():
     from frugalseg.annotation.serve import _make_rules
     from frugalseg.options import AnnotateOptions
 
-    rules = _make_rules(AnnotateOptions(demo=True, host="0.0.0.0"), 8765)
+    rules = _make_rules(AnnotateOptions(demo=True, host="0.0.0.0"))
     assert rules.token is not None
     assert len(rules.token) >= 32
     assert rules.refusal("GET", "/", {"host": "workstation.lan:8765"}) is None
@@ -104,7 +104,7 @@ def test_elsewhere_there_is_always_a_token_and_any_name():
 
 
 def test_a_folder_to_look_at_only_cannot_be_changed(session):
-    with open_client(session, AccessRules(8765, read_only=True)) as client:
+    with open_client(session, AccessRules(read_only=True)) as client:
         assert client.get("/api/cases/scan_00").status_code == 200
         assert client.post("/api/cases/scan_00/focus", json={"slice": 3}).status_code == 202
         assert put(client, "scan_00", 5, disc(SHAPE), 0).status_code == 403

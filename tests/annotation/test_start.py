@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from frugalseg import cli
+from frugalseg.annotation.scans import OPEN_SCANS
 from frugalseg.annotation.serve import annotate
-from frugalseg.errors import OptionError, RunError, ScanError
+from frugalseg.errors import OptionError, PairingError, RunError, ScanError
 from frugalseg.options import AnnotateOptions
 from frugalseg.records.annotations import AnnotatedScan, AnnotationsRecord
 from tests.annotation.session import open_client, open_session, put, read_mask, wait_for
@@ -77,6 +78,26 @@ def test_the_scans_are_never_the_output(tmp_path):
     images, _ = write_cohort(tmp_path, 1)
     with pytest.raises(OptionError, match="--out is the folder of the scans"):
         annotate(options(images, images))
+
+
+def test_masks_that_annotate_has_not_made_are_never_overwritten(tmp_path):
+    images, masks = write_cohort(tmp_path, 1)
+    before = (masks / "scan_00.nii.gz").read_bytes()
+    with pytest.raises(RunError, match="has not made") as error:
+        annotate(options(images, masks))
+    assert "--masks" in error.value.cure
+    assert (masks / "scan_00.nii.gz").read_bytes() == before
+    assert [path.name for path in masks.iterdir()] == ["scan_00.nii.gz"]
+
+
+def test_the_folder_of_unpacked_scans_stays_small(tmp_path):
+    images, _ = write_cohort(tmp_path, 8)
+    with open_session(images, tmp_path / "out", cache_gb=1e-6, start=False) as session:
+        for number in range(8):
+            session.open(f"scan_{number:02d}")
+        kept = list((tmp_path / "out" / "work" / "scans").glob("*.npy"))
+        assert len(kept) == OPEN_SCANS
+        session.open("scan_00")  # unpacked again
 
 
 def test_an_unreadable_scan_is_listed_and_the_others_work(tmp_path):
@@ -173,6 +194,17 @@ def test_references_are_compared_only_when_given(tmp_path):
     with open_session(images, tmp_path / "b") as session, open_client(session) as client:
         assert client.get("/api/references/scan_00/slices/5/mask").status_code == 404
         assert client.get("/api/cases/scan_00/dice").status_code == 404
+
+
+def test_references_of_other_scans_are_left_out(tmp_path):
+    images, references = write_cohort(tmp_path, 3)
+    (images / "scan_00.nii.gz").unlink()
+    with open_session(images, tmp_path / "out", references=references, start=False) as session:
+        assert list(session.references) == ["scan_01", "scan_02"]
+    for case in ("scan_01", "scan_02"):
+        (references / f"{case}.nii.gz").unlink()
+    with pytest.raises(PairingError, match="holds no mask of these scans"):
+        annotate(options(images, tmp_path / "other", references=references))
 
 
 def test_without_the_weights_prompts_say_what_is_missing_and_drawing_works(tmp_path, monkeypatch):

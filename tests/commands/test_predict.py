@@ -56,7 +56,9 @@ def read_record(folder):
 def test_without_refine_nothing_is_refined(model, tmp_path):
     predict(options(model, tmp_path / "out"))
     files = [path.name for path in list_visible(tmp_path / "out")]
-    assert files == [PREDICTIONS_FILE, *(f"scan_{i:02d}.nii.gz" for i in range(4))]
+    cases = [f"scan_{i:02d}" for i in range(4)]
+    made = [f"{case}.{ending}" for case in cases for ending in ("nii.gz", "slices.csv")]
+    assert files == ["confidence.csv", PREDICTIONS_FILE, *made]
 
 
 def test_coarse_and_refined_masks_are_both_written(model, tmp_path):

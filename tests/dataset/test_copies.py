@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from frugalseg.dataset.copies import CopyOrigin, make_copies
+from frugalseg.dataset.copies import make_copies
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.source import SliceSource
 from frugalseg.options import PrepareOptions
@@ -27,9 +27,8 @@ def test_a_copy_depends_on_its_slice_and_number_alone(store):
     one = make_copies(store, np.array([5]), 2, "robust")
     torch.manual_seed(9)
     more = make_copies(store, np.array([1, 5]), 3, "robust")
-    assert np.array_equal(one.slices.images, more.slices.images[3:5])
-    assert not np.array_equal(one.slices.images[0], one.slices.images[1])
-    assert more.origins[3] == CopyOrigin(5, 0, 0)
+    assert np.array_equal(one.images, more.images[3:5])
+    assert not np.array_equal(one.images[0], one.images[1])
     before = torch.get_rng_state()
     make_copies(store, np.array([5]), 1, "robust")
     assert torch.equal(torch.get_rng_state(), before)
@@ -37,7 +36,7 @@ def test_a_copy_depends_on_its_slice_and_number_alone(store):
 
 def test_labels_move_with_the_slice(store):
     rows = np.flatnonzero(store.slices["has_liver"])
-    copies = make_copies(store, rows, 4, "robust").slices
+    copies = make_copies(store, rows, 4, "robust")
 
     def contrast(images, labels):
         """How much brighter the organ is than all else, on average."""
@@ -53,21 +52,20 @@ def test_labels_move_with_the_slice(store):
 @pytest.mark.parametrize("context", [0, 1])
 def test_copies_come_from_a_source_like_slices(store, resident, context):
     copies = make_copies(store, np.array([2, 7]), 2, "robust", context)
-    assert copies.of_rows.shape == (2, 2)
-    rows = np.concatenate([[3], copies.of_rows.ravel()])
-    source = SliceSource(store, CPU, True, resident, rows=rows, context=context, copies=copies.slices)
-    batch = source.gather(torch.from_numpy(rows[[2, 0, 4]]))
     width = 2 * context + 1
-    images = copies.slices.images.astype(np.float32).reshape(4, width, 48, 48)
+    rows = np.concatenate([[3], copies.positions(12)])
+    assert rows.tolist() == [3, *(12 + context + width * np.arange(4))]
+    source = SliceSource(store, CPU, True, resident, rows=rows, context=context, copies=copies)
+    batch = source.gather(torch.from_numpy(rows[[2, 0, 4]]))
+    images = copies.images.astype(np.float32).reshape(4, width, 48, 48)
     assert np.array_equal(batch.images[[0, 2]].numpy(), images[[1, 3]])
     assert np.array_equal(batch.images[1, context].numpy(), store.images[3].astype(np.float32))
-    assert np.array_equal(batch.labels[0].numpy(), copies.slices.labels[width])
+    assert np.array_equal(batch.labels[0].numpy(), copies.labels[width])
     assert np.array_equal(batch.labels[1].numpy(), store.labels[3])
-    assert [origin.offset for origin in copies.origins] == [*range(-context, context + 1)] * 4
 
 
 def test_neighbours_are_changed_like_their_slice(store):
     """A neighbour that is the slice itself, at the end of a scan, is its copy."""
-    copies = make_copies(store, np.array([0]), 1, "supercl", 1).slices  # moved only: no noise of its own
+    copies = make_copies(store, np.array([0]), 1, "supercl", 1)  # moved only: no noise of its own
     assert np.array_equal(copies.images[0], copies.images[1])
     assert not np.array_equal(copies.images[2], copies.images[1])

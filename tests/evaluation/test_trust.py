@@ -14,6 +14,7 @@ from frugalseg.evaluation.trust import describe_kept, list_trust
 from frugalseg.options import EvaluateOptions
 from frugalseg.records.confidence import OrganConfidence, SliceConfidence
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
+from tests.accessible import assert_accessible
 from tests.evaluation.blobs import labels, write_masks
 
 
@@ -58,6 +59,26 @@ def test_the_command_prints_the_least_certain_masks():
     assert "more" not in describe_least_certain(CONFIDENCES, most=5)
 
 
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ((0.9, None, None), "no Dice is promised"),
+        ((0.9, 0.8, None), "a lower bound would need nine of them"),
+        ((0.9, 0.8, 0.6), "nine of ten new scans like theirs have a Dice above it"),
+    ],
+)
+def test_the_report_says_what_is_promised(tmp_path, figures, said):
+    write_masks(tmp_path, {"a": labels()}, {"a": "test"})
+    path = tmp_path / "pred" / PREDICTIONS_FILE
+    replace(PredictionRecord.read(path), confidence={"a": {"liver": own(*figures)}}).write(path)
+    folders = {"predictions": tmp_path / "pred", "references": tmp_path / "ref", "out": tmp_path / "out"}
+    evaluate(EvaluateOptions(**folders, target=["liver=6"], workers=0))
+    page = (tmp_path / "out" / "report.html").read_text()
+    promises = ("no Dice is promised", "would need nine of them", "nine of ten new scans")
+    assert said in page
+    assert sum(promise in page for promise in promises) == 1
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_the_report_has_the_table_only_where_there_is_confidence(tmp_path, known):
     write_masks(tmp_path, {"a": labels(), "b": labels()}, {"a": "test", "b": "test"})
@@ -69,6 +90,7 @@ def test_the_report_has_the_table_only_where_there_is_confidence(tmp_path, known
     folders = {"predictions": tmp_path / "pred", "references": tmp_path / "ref", "out": tmp_path / "out"}
     evaluate(EvaluateOptions(**folders, target=["liver=6", "spleen=1"], workers=0))
     page = (tmp_path / "out" / "report.html").read_text()
+    assert_accessible(page)
     assert ('<table id="trust">' in page) is known
     assert ("below the bound</span>" in page) is known
     if known:

@@ -158,6 +158,12 @@ class Person:
         }"""
         return bytes(self.page.evaluate(script, path))
 
+    def leave(self) -> None:
+        """Close the tab, whatever is on its way."""
+        if not self.page.is_closed():
+            self.page.unroute_all(behavior="ignoreErrors")
+        self.page.context.close()
+
     @property
     def case(self) -> str:
         """The open scan."""

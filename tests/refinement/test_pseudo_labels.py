@@ -92,9 +92,9 @@ def test_the_next_model_learns_what_was_drawn_anew(cohort, tmp_path, monkeypatch
     learned = []
     original = segment.FinetuneTrainingSet
 
-    def spy(labelled, unlabelled, copies):
+    def spy(labelled, unlabelled, *more):
         learned.append(unlabelled)
-        return original(labelled, unlabelled, copies)
+        return original(labelled, unlabelled, *more)
 
     monkeypatch.setattr(segment, "FinetuneTrainingSet", spy)
     finetune(options(cohort, tmp_path / "plain", semi="self-training"))
@@ -110,6 +110,10 @@ def test_the_next_model_learns_what_was_drawn_anew(cohort, tmp_path, monkeypatch
     said = {"model": "mine", "name": "Bright", "signature": "mine"}
     assert read_json(run.path / "model.json")["pseudo_labels_refined_by"] == said
     assert read_json(run.path / "rounds" / "0" / "model.json")["pseudo_labels_refined_by"] is None
+    calibrated = read_json(run.path / "model.json")["calibration"]
+    assert calibrated["agreement"]["liver"]["refined_by"] == "mine"
+    assert calibrated["probabilities"]["liver"]["refined_by"] is None
+    assert "agreement" not in read_json(run.path / "rounds" / "0" / "model.json")["calibration"]
 
 
 def test_without_self_training_there_is_nothing_to_refine(cohort, tmp_path):

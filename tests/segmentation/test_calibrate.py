@@ -123,6 +123,11 @@ def test_the_tables_hold_every_mask_the_least_certain_first_and_every_slice(root
         (c, o) for c, own in record.confidence.items() for o in own
     }
     assert all(row["lower_bound"] == "" for row in rows)
+    for row in rows:
+        slices = record.confidence[row["case"]][row["organ"]].slices
+        known = dict(zip(slices.slice, slices.confidence, strict=True))
+        weakest = [known[int(z)] for z in row["weakest_slices"].split()]
+        assert weakest == sorted(slices.confidence)[:3]
     for case, organs in record.confidence.items():
         slices = list(csv.DictReader((out / f"{case}.slices.csv").open(newline="")))
         assert [int(row["slice"]) for row in slices] == sorted(int(row["slice"]) for row in slices)
@@ -193,7 +198,7 @@ def test_an_organ_that_a_scan_does_not_show_has_no_confidence(root, tmp_path):
         pytest.skip("the model finds an organ in air")
     assert read(tmp_path / "out").confidence == {"air": {}}
     assert (tmp_path / "out" / "confidence.csv").read_text().splitlines() == [
-        "case,organ,confidence,expected_dice,lower_bound"
+        "case,organ,confidence,expected_dice,lower_bound,weakest_slices"
     ]
 
 

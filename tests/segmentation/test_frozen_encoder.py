@@ -16,7 +16,6 @@ from frugalseg.dataset.augment import RECIPES
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.random_changes import draw
 from frugalseg.errors import OptionError, RunError
-from frugalseg.features.cache import StoreFeatures
 from frugalseg.features.encoder import FrozenEncoder
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import axial_slices, canonical
@@ -121,8 +120,8 @@ def test_presets_are_shorter_and_change_features_less_than_slices():
 
 def test_the_encoder_runs_once_a_slice_and_not_in_training(cohort, tmp_path, monkeypatch):
     encoded = []
-    encode = FrozenEncoder.__call__
-    monkeypatch.setattr(FrozenEncoder, "__call__", lambda self, x: encoded.append(len(x)) or encode(self, x))
+    encode = FrozenEncoder._encode
+    monkeypatch.setattr(FrozenEncoder, "_encode", lambda self, x: encoded.append(len(x)) or encode(self, x))
     finetune(options(cohort, tmp_path / "run", cache=tmp_path / "cache", preset="best"))
     assert sum(encoded) == 1 + 40  # the map's shape, three scans for training and one for validation
     encoded.clear()
@@ -166,23 +165,41 @@ def test_copies_are_encoded_once_and_seen_as_often_as_the_slices(cohort, tmp_pat
 
 
 def test_an_interrupted_encoding_goes_on_where_it_stopped(cohort, tmp_path, monkeypatch):
-    read = StoreFeatures._encode
+    encode = FrozenEncoder._encode
     done = []
 
-    def dying(self, row):
+    def dying(self, slices):
         if len(done) == 7:
             raise KeyboardInterrupt
-        done.append(row)
-        return read(self, row)
+        done.append(slices)
+        return encode(self, slices)
 
     with monkeypatch.context() as patch:
-        patch.setattr(StoreFeatures, "_encode", dying)
+        patch.setattr(FrozenEncoder, "_encode", dying)
         with pytest.raises(KeyboardInterrupt):
             finetune(options(cohort, tmp_path / "run", cache=tmp_path / "cache"))
     assert not (tmp_path / "run").exists()
-    monkeypatch.setattr(StoreFeatures, "_encode", lambda self, row: done.append(row) or read(self, row))
+    monkeypatch.setattr(FrozenEncoder, "_encode", lambda self, x: done.append(x) or encode(self, x))
     finetune(options(cohort, tmp_path / "run", cache=tmp_path / "cache"))
-    assert len(done) == len(set(done)) == 30
+    assert len(done) == 1 + 30 + 1  # the shape of the map is found anew
+
+
+def test_a_second_prediction_of_the_same_scans_encodes_nothing(cohort, trained, tmp_path, monkeypatch):
+    encode, done = FrozenEncoder._encode, []
+    monkeypatch.setattr(FrozenEncoder, "_encode", lambda self, x: done.extend(x) or encode(self, x))
+    given = {"model": trained, "images": cohort / "images", "case": ["scan_01", "scan_02"], **EXACT}
+    predict(PredictOptions(**given, out=tmp_path / "one", cache=tmp_path / "cache"))
+    assert len(done) == 20 + 1
+    predict(PredictOptions(**given, out=tmp_path / "two", cache=tmp_path / "cache"))
+    assert len(done) == 20 + 1
+    predict(PredictOptions(**given, out=tmp_path / "none"))
+    for case in ("scan_01", "scan_02"):
+        masks = [np.asarray(read_volume(tmp_path / out / f"{case}.nii.gz").array) for out in ("one", "two", "none")]
+        assert np.array_equal(masks[0], masks[1])
+        assert np.array_equal(masks[0], masks[2])
+    unet = finetune(options(cohort, tmp_path / "unet", backbone="unet", copies=None, steps=2))
+    with pytest.raises(OptionError, match="--cache .* has no frozen encoder"):
+        predict(PredictOptions(**{**given, "model": unet.path}, out=tmp_path / "no", cache=tmp_path / "cache"))
 
 
 def test_prediction_is_what_the_network_finds_in_the_store(cohort, trained, tmp_path):
@@ -196,9 +213,8 @@ def test_prediction_is_what_the_network_finds_in_the_store(cohort, trained, tmp_
     store = SliceStore.open(cohort / "store")
     rows = store.slices.index[store.slices["case"] == "scan_02"].to_numpy()
     slices = torch.from_numpy(store.images[rows].astype(np.float32))
-    features = StoreFeatures(store, predictor.network.frozen, tmp_path / "cache")[rows]
     with torch.no_grad():
-        logits = predictor.network(slices[:, None], torch.from_numpy(features).float())
+        logits = predictor.network(slices[:, None], predictor.network.frozen(slices))
     classes = torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1).argmax(dim=1).numpy()
     assert (classes > 0).mean() > 0.02
     values = np.array([0, 6, 1])[classes]

@@ -11,7 +11,8 @@ import pytest
 from frugalseg.errors import OptionError
 from frugalseg.suggestion.candidates import Candidates
 from frugalseg.suggestion.for_mask import PropagatedSlices, choose_for_mask, weigh_slices
-from frugalseg.suggestion.rules import RULES, Evidence
+from frugalseg.suggestion.rules import MEANINGS, RULES, Evidence
+from frugalseg.suggestion.suggest import RULE_FOR_MASK
 
 SLICES = 16
 
@@ -123,6 +124,10 @@ def test_of_a_short_organ_all_slices_are_suggested_and_of_an_outlined_one_none(t
     known = PropagatedSlices.read(tmp_path, "a", 12)
     with pytest.raises(OptionError, match="nothing is left to outline"):
         choose_for_mask(np.arange(12), chain(np.ones(11)), 1, weights, known)
+
+
+def test_every_rule_is_explained():
+    assert MEANINGS.keys() == {*RULES, RULE_FOR_MASK}
 
 
 def test_slices_of_the_organ_count_equally_and_stray_pixels_not():

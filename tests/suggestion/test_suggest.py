@@ -19,6 +19,7 @@ from frugalseg.dataset.store import SliceStore, build_index
 from frugalseg.errors import OptionError, RunError, StoreError
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import FinetuneOptions, PrepareOptions, PretrainOptions, SuggestOptions
+from frugalseg.records.confidence import OrganCalibration, Promise
 from frugalseg.records.model import SegmenterRecord
 from frugalseg.records.suggestions import SuggestionsRecord
 from frugalseg.segmentation.finetune import FineTuning
@@ -57,6 +58,15 @@ def test_suggested_slices_are_unlabelled_ones_of_training_patients(folder, tmp_p
     assert record.targets == {"liver": (6,)}
     assert all(0 <= one.slice < one.slices == 12 and one.reason for one in record.suggestions)
     assert len({(one.case, one.slice) for one in record.suggestions}) == 7
+
+
+def test_held_out_patients_are_not_suggested_even_without_masks(folder, tmp_path):
+    names = [f"scan_{i:02d}" for i in range(9)]
+    split = {"train": names[:1] + names[6:], "validation": names[1:2] + names[4:5], "test": names[2:4] + names[5:6]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    record = suggest(options(folder, tmp_path, budget=9, split=tmp_path / "split.json"))
+    assert {one.case for one in record.suggestions} == {"scan_06", "scan_07", "scan_08"}
+    assert record.candidates == 3 * 12
 
 
 def test_the_contact_sheet_shows_every_slice(folder, tmp_path):
@@ -121,7 +131,9 @@ def test_empty_slices_count_as_annotation_and_the_record_says_how_they_were_chos
 def test_certainty_is_that_of_a_loop_over_pixels(folder, tmp_path):
     store = SliceStore.open(folder / "store")
     rows = np.array([3, 17, 40, 41])
-    found = AskedModel.open(folder / "model", store).measure(store, rows, options(folder, tmp_path, precision="32"))
+    model = AskedModel.open(folder / "model", store)
+    model = replace(model, record=replace(model.record, calibration={}))
+    found = model.measure(store, rows, options(folder, tmp_path, precision="32"))
     record = read_network_record(SegmenterRecord, folder / "model")
     network = load_segmenter(folder / "model", record, torch.device("cpu"), "32")
     images = SliceSource(store, torch.device("cpu"), with_labels=False).gather(torch.from_numpy(rows)).images
@@ -138,6 +150,48 @@ def test_certainty_is_that_of_a_loop_over_pixels(folder, tmp_path):
         assert found.errors[n] == pytest.approx(errors, rel=1e-4)
         expected = 2 * both / either if either >= 1 else np.nan
         assert found.confidence[n] == pytest.approx(expected, rel=1e-4, nan_ok=True)
+
+
+def test_confidence_is_corrected_by_the_model_s_calibration(folder, tmp_path):
+    """Errors were twice what the probabilities said: so is the shortfall of the expected Dice."""
+    store, rows = SliceStore.open(folder / "store"), np.arange(60)
+    model = AskedModel.open(folder / "model", store)
+    slices = Promise(masks=20, expected=2.0, bound=None, holds_for=None)
+    known = OrganCalibration(level=0.9, patients=3, keep="all", scans=slices, slices=slices)
+    given = options(folder, tmp_path)
+    found = {}
+    for name, calibration in (("plain", {}), ("calibrated", {"probabilities": {"liver": known}})):
+        asked = replace(model, record=replace(model.record, calibration=calibration))
+        found[name] = asked.measure(store, rows, given).confidence
+    shown = ~np.isnan(found["plain"])
+    assert shown.any()
+    assert found["calibrated"][shown] == pytest.approx((1 - 2 * (1 - found["plain"][shown])).clip(0, 1))
+
+
+def test_for_a_mask_what_post_processing_removes_is_not_the_organ(folder, tmp_path, monkeypatch):
+    """A second component in other slices does not widen the extent."""
+    store = SliceStore.open(folder / "store")
+    model = AskedModel.open(folder / "model", store)
+    model = replace(model, record=replace(model.record, keep={"liver": "largest"}))
+
+    class TwoParts(torch.nn.Module):
+        def forward(self, images):
+            z = self.seen + torch.arange(len(images))
+            self.seen += len(images)
+            logits = torch.full((len(images), 1, 32, 32), -9.0)
+            logits[(z >= 2) & (z <= 5), :, 4:20, 4:20] = 9.0
+            logits[z == 9, :, 4:9, 4:9] = 9.0
+            return logits
+
+    rows = store.slices.index[store.slices["case"] == "scan_06"].to_numpy(np.int64)
+    shown = {}
+    for purpose in ("mask", "model"):
+        network = TwoParts()
+        network.seen = 0
+        monkeypatch.setattr("frugalseg.suggestion.certainty.load_segmenter", lambda *_, network=network: network)
+        given = options(folder, tmp_path, for_=purpose, scan="scan_06" if purpose == "mask" else None)
+        shown[purpose] = np.flatnonzero(model.measure(store, rows, given).areas).tolist()
+    assert shown == {"mask": [2, 3, 4, 5], "model": [2, 3, 4, 5, 9]}
 
 
 def test_the_cache_gives_the_same_suggestions_and_a_damaged_file_is_replaced(folder, tmp_path):

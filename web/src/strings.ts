@@ -3,6 +3,8 @@ import type { CaseState, ExportFormat, JobKind, JobState, Source } from "./api/t
 import type { ToolName } from "./tools/tool";
 
 const plural = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`;
+/** Whole numbers for HU, three digits for scans whose values are small. */
+const amount = (value: number): string => String(Math.abs(value) >= 100 ? Math.round(value) : Number(value.toPrecision(3)));
 const percent = (share: number): string => `${Math.round(share * 100)}%`;
 
 export const text = {
@@ -15,6 +17,7 @@ export const text = {
   shortcut: (label: string, key: string) => `${label} (${key})`,
   plural,
   percent,
+  amount,
 
   serverGone: "The server does not answer",
   reconnecting: "The server does not answer. You can go on drawing: strokes are kept in this browser and saved as soon as it is back.",
@@ -82,7 +85,6 @@ export const text = {
     inferior: "Inferior",
     superior: "Superior",
     legend: { review: "To review", current: "On screen" },
-    intensity: (value: number) => `${Math.round(value)}`,
     noImage: "This slice cannot be shown",
     nothing: "None of these scans can be read; the list says why.",
   },
@@ -236,13 +238,19 @@ export const text = {
   training: {
     title: "Train a model",
     start: "Train",
-    uses: (slices: number, cases: number, validation: number) =>
-      `Learns from ${plural(slices, "slice")} of ${plural(cases, "scan")}; ${validation === 0 ? "no scan is left for validation yet" : `${plural(validation, "scan")} of them for validation`}.`,
-    targets: "Labels",
+    uses: (slices: number, cases: number, validation: number, targets: readonly string[]) =>
+      `Learns ${targets.join(", ")} from ${plural(slices, "slice")} of ${plural(cases, "scan")}${
+        validation === 0 ? "" : `, ${plural(validation, "scan")} of them for validation`
+      }.`,
     modality: "Modality",
-    size: "Slice size",
+    asFound: "as found",
+    modalities: { ct: "CT", mr: "MR" },
+    window: (low: string, high: string) => `With the window on screen, ${low} … ${high}, instead of the usual one`,
+    backbone: "Network",
+    frozen: (name: string) => `light, on the features of ${name}`,
+    unet: "U-Net, trained from the start",
+    size: "Slice size (pixels)",
     steps: "Training steps",
-    pixels: "pixels",
     then: "Then every scan is predicted, and the list shows the least certain first.",
   },
 
@@ -255,7 +263,7 @@ export const text = {
     cases: (count: number) => plural(count, "scan"),
     casesLabel: "with labels",
     dice: (estimate: number) => `Dice ${estimate.toFixed(2)}`,
-    diceRange: (low: number, high: number) => `expected on a new scan, ${low.toFixed(2)} to ${high.toFixed(2)}`,
+    diceAbove: (low: number) => `expected; mean lower bound ${low.toFixed(2)}`,
     diceLabel: "expected on a new scan",
     noDice: "No Dice yet",
     noDiceReason: "It can be estimated once a model is trained and checked on a scan it has not seen.",
@@ -295,9 +303,10 @@ export const text = {
   },
 } as const;
 
-/** The server's messages begin like parts of a sentence. */
+/** The server's messages begin and end like parts of a sentence. */
 export function sentence(message: string): string {
-  return message.charAt(0).toUpperCase() + message.slice(1);
+  const end = message === "" || /[.!?…]$/.test(message) ? "" : ".";
+  return message.charAt(0).toUpperCase() + message.slice(1) + end;
 }
 
 /** Names of what keys do, for the help and for tooltips. */

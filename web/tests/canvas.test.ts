@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { outlines } from "../src/canvas/outline";
 import { fit, pan, toScreen, toSlice, zoomAt } from "../src/canvas/viewport";
-import { dragged, grey } from "../src/canvas/window";
+import { dragged, grey, toIntensities, toStored } from "../src/canvas/window";
 
 const SIZE = { width: 800, height: 600 };
 const SPACING = { column: 0.7, row: 1.4 };
@@ -43,6 +43,17 @@ describe("window", () => {
     grey(picture, { slope: 2, intercept: -60 }, { low: -60, high: 140 }, rgba);
     expect([0, 4, 8, 12, 16].map((k) => rgba[k])).toEqual([0, 0, 153, 255, 255]);
     expect(Array.from(rgba.slice(8, 12))).toEqual([153, 153, 153, 255]);
+  });
+
+  it("intensities and stored integers are inverse, whatever the sign of the slope", () => {
+    for (const slope of [0.25, -3]) {
+      const scaling = { slope, intercept: 7 };
+      const stored = toStored({ low: -20, high: 100 }, scaling);
+      expect(stored.low).toBeLessThan(stored.high);
+      const back = toIntensities(stored, scaling);
+      expect([back.low, back.high]).toEqual([expect.closeTo(-20, 9), expect.closeTo(100, 9)]);
+      expect(Math.min((-20 - 7) / slope, (100 - 7) / slope)).toBeCloseTo(stored.low, 9);
+    }
   });
 
   it("dragging right widens, dragging down raises the level", () => {

@@ -21,7 +21,7 @@ class Events:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._queues: dict[asyncio.Queue[str | None], tuple[asyncio.AbstractEventLoop, str]] = {}
+        self._queues: dict[asyncio.Queue[str | None], asyncio.AbstractEventLoop] = {}
         self._closed = False
 
     def send(self, kind: str, content: Mapping[str, Any] = MappingProxyType({})) -> None:
@@ -33,16 +33,11 @@ class Events:
         self._closed = True
         self._put(None)
 
-    def clients(self) -> set[str]:
-        """Ids of the tabs that are connected."""
-        with self._lock:
-            return {client for _, client in self._queues.values() if client}
-
-    async def stream(self, hello: str, client: str) -> AsyncIterator[str]:
+    async def stream(self, hello: str) -> AsyncIterator[str]:
         """The events from now on, as text of a response; `hello` is sent first."""
         queue: asyncio.Queue[str | None] = asyncio.Queue(WAITING)
         with self._lock:
-            self._queues[queue] = (asyncio.get_running_loop(), client)
+            self._queues[queue] = asyncio.get_running_loop()
         try:
             yield f"data: {hello}\n\n"
             while not self._closed:
@@ -60,7 +55,7 @@ class Events:
     def _put(self, text: str | None) -> None:
         with self._lock:
             waiting = list(self._queues.items())
-        for queue, (loop, _) in waiting:
+        for queue, loop in waiting:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(_offer, queue, text)
 

@@ -20,22 +20,28 @@ from frugalseg.errors import disk_errors
 from frugalseg.imaging.formats import is_dicom_folder
 from frugalseg.imaging.write import write_mask
 
+_MARKER = ".frugalseg-export"
+"""A file in each folder of an export: a later one replaces only such folders."""
+
 
 def export_masks(session: Session, form: str) -> tuple[Path, int]:
     """Write the masks of all scans that have one; returns the folder and the number of masks.
 
     Raises:
-        RequestProblem: there are none, or a library is missing.
+        RequestProblem: there are none, a library is missing, or the folder holds other files.
         DiskError: the folder cannot be written.
     """
     folder = session.place.exports / form
     cases = [s.id for s in session.cases.summaries(session.scans.paths) if s.state not in ("new", "unreadable")]
     if not cases:
         raise RequestProblem(422, "no scan has a mask yet", "outline a slice first")
+    if folder.is_dir() and not (folder / _MARKER).is_file() and any(folder.iterdir()):
+        raise RequestProblem(422, f"{folder} holds files that are no export", "move them elsewhere")
     with disk_errors(folder):
-        if folder.is_dir():
+        if folder.is_dir():  # an earlier export
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
+        (folder / _MARKER).touch()
     return folder, FORMATS[form](session, cases, folder)
 
 

@@ -26,6 +26,8 @@ POLL_S = 0.3
 PATIENCE_S = 15.0
 """Time that a cancelled job has to write a checkpoint, before it is killed."""
 
+_COMMAND = "$ frugalseg "
+"""Before each command in a log."""
 _PROGRESS = re.compile(r"(\d+) of (\d+) ")
 _ERROR = re.compile(r"^error: (.*)")
 _CURE = re.compile(r"^  → (.*)")
@@ -131,7 +133,7 @@ class JobRunner:
     def _run_step(self, job: Job, words: Sequence[str], number: int, steps: int, title: str) -> bool:
         """Run one command to its end, following its progress; True where it succeeded or was stopped."""
         with job.log.open("ab") as log:
-            log.write(f"$ frugalseg {' '.join(words)}\n".encode())
+            log.write(f"{_COMMAND}{' '.join(words)}\n".encode())
             log.flush()
             process = self._start(words, log)
             told = 0.0
@@ -159,10 +161,7 @@ class JobRunner:
 
     def _follow(self, job: Job, number: int, steps: int, title: str) -> None:
         """Read the progress of a step from the last lines that it printed."""
-        share, text = 0.0, title
-        for line in read_last_lines(job.log):
-            if parts := _PROGRESS.findall(line):
-                share, text = _nest(parts), line
+        share, text = read_progress(read_last_lines(job.log), title)
         self.table.update(job.id, progress=(number + share) / steps, message=text)
         self._on_change(job.id)
 
@@ -176,6 +175,17 @@ class JobRunner:
         progress: dict[str, Any] = {"progress": 1.0} if state == "done" else {}
         self.table.update(job.id, state=state, message=message, hint=hint, ended=time.time(), **progress)
         self._on_change(job.id)
+
+
+def read_progress(lines: Sequence[str], title: str) -> tuple[float, str]:
+    """The share done and its description, of the last line with a progress since the last command began."""
+    share, text = 0.0, title
+    for line in lines:
+        if line.startswith(_COMMAND):
+            share, text = 0.0, title
+        elif parts := _PROGRESS.findall(line):
+            share, text = _nest(parts), line
+    return share, text
 
 
 def _nest(parts: Sequence[tuple[str, str]]) -> float:

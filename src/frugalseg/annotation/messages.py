@@ -51,7 +51,7 @@ class ModelMessage:
 
 @dataclass(frozen=True)
 class ExpectedDice:
-    """What Dice to expect on a new scan; `low` is exceeded by nine of ten masks; there is no upper bound."""
+    """Dice to expect, mean over the predicted scans; `low` is the mean of their lower bounds, there is no upper one."""
 
     estimate: float
     low: float | None

@@ -12,7 +12,7 @@ from frugalseg.annotation.messages import ExpectedDice
 Review = tuple[float | None, str]
 """Confidence in a slice, 0…1, if it is known, and why a person should look at it, or empty."""
 
-PROMISE = "mean over the predicted scans; nine of ten masks are expected above"
+PROMISE = "mean over the predicted scans; the mean of their lower bounds is"
 
 
 def read_reviews(path: Path | None) -> dict[int, Review]:

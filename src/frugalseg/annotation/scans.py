@@ -92,11 +92,12 @@ class Scans:
 
     def _shrink(self) -> None:
         """Remove the scans that were not used for longest until the folder is small enough."""
-        found = sorted(self.cache.glob("*.npz"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        total = 0
-        for number, description in enumerate(found):
-            voxels = description.with_suffix(".npy")
-            total += voxels.stat().st_size if voxels.is_file() else 0
-            if total > self.most_bytes and number >= OPEN_SCANS:
-                for path in (description, voxels):
-                    path.unlink(missing_ok=True)
+        with self._lock:
+            found = sorted(self.cache.glob("*.npz"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+            total = 0
+            for number, description in enumerate(found):
+                voxels = description.with_suffix(".npy")
+                total += voxels.stat().st_size if voxels.is_file() else 0
+                if total > self.most_bytes and number >= OPEN_SCANS:
+                    for path in (description, voxels):
+                        path.unlink(missing_ok=True)

@@ -43,13 +43,11 @@ class AccessRules:
     """Which requests are allowed.
 
     Attributes:
-        port: of the server.
         token: secret that a request must know; None on the loopback address, where only this machine's users connect.
         hosts: further names that requests may use for this server; None where any is allowed, with a token.
         read_only: whether nothing may be changed.
     """
 
-    port: int
     token: str | None = None
     hosts: frozenset[str] | None = field(default_factory=lambda: frozenset({"localhost", "127.0.0.1", "::1"}))
 

@@ -8,6 +8,7 @@ import socket
 import threading
 import warnings
 import webbrowser
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -16,14 +17,14 @@ from typing import TYPE_CHECKING
 from frugalseg.annotation.place import Place
 from frugalseg.annotation.security import AccessRules, is_loopback
 from frugalseg.engine.files import check_out
-from frugalseg.engine.lock import lock_folder
+from frugalseg.engine.lock import is_in_use, lock_folder
 from frugalseg.engine.progress import no_heartbeat, say
-from frugalseg.errors import OptionError, RunError, disk_errors
-from frugalseg.imaging.find import find_dataset
+from frugalseg.errors import OptionError, PairingError, RunError, disk_errors
+from frugalseg.imaging.find import check_distinct_files, find_dataset, find_masks
 from frugalseg.imaging.validation import ScanWarning
 from frugalseg.interrupts import sigterm_as_ctrl_c
 from frugalseg.options import AnnotateOptions
-from frugalseg.text import pluralize
+from frugalseg.text import name_some, pluralize
 
 if TYPE_CHECKING:
     from frugalseg.annotation.session import Session
@@ -39,12 +40,17 @@ def annotate(options: AnnotateOptions) -> Path:
     Raises:
         OptionError: no token is possible, or the port is in use.
         ScanError, PairingError: the folders hold no scans, or masks that do not belong to them.
-        RunError: another server works in the folder, or FastAPI is not installed.
+        RunError: another server works in the folder, it holds other files, or FastAPI is not installed.
         DiskError: the folder cannot be written.
     """
     _require_server()
     place, images = _find_places(options)
     check_out(place.out)
+    if is_in_use(place.out) and not place.state.is_file():
+        raise RunError(
+            f"{place.out} holds files that `annotate` has not made",
+            "choose another --out; to correct masks, give their folder as --masks",
+        )
     listener = _listen(options)
     with listener:
         lock = lock_folder(place.out)
@@ -101,9 +107,8 @@ def _open_session(options: AnnotateOptions, place: Place, images: Path) -> Sessi
     warnings.simplefilter("ignore", ScanWarning)
     paths, given = find_dataset(images, options.labels or options.masks)
     masks = {} if options.labels is None and options.masks is None else given
-    references = {} if options.references is None else find_dataset(images, options.references)[1]
-    if options.demo:
-        references = find_dataset(images, place.work / "phantoms" / "labels")[1]
+    folder = place.work / "phantoms" / "labels" if options.demo else options.references
+    references = {} if folder is None else find_references(folder, paths)
     session = Session(options, images, paths, references, place, options.annotator or _find_user())
     name_labels(session)
     session.start()
@@ -111,6 +116,23 @@ def _open_session(options: AnnotateOptions, place: Place, images: Path) -> Sessi
         MaskImport(session, masks).start()
     say(f"{pluralize(len(paths), 'scan')} in {images}")
     return session
+
+
+def find_references(folder: Path, scans: Mapping[str, Path]) -> dict[str, Path]:
+    """The reference masks of these scans; those of other scans are left out.
+
+    Raises:
+        ScanError: the folder does not exist or holds no masks.
+        PairingError: none of them belongs to a scan, or one is a scan itself.
+    """
+    masks = {case: path for case, path in find_masks(folder).items() if case in scans}
+    if not masks:
+        raise PairingError(
+            f"--references {folder} holds no mask of these scans ({name_some(scans)})",
+            "give scan and mask of a case the same name",
+        )
+    check_distinct_files(scans, masks, "scan and reference")
+    return masks
 
 
 def _find_user() -> str:
@@ -138,10 +160,10 @@ def _listen(options: AnnotateOptions) -> socket.socket:
     return listener
 
 
-def _make_rules(options: AnnotateOptions, port: int) -> AccessRules:
+def _make_rules(options: AnnotateOptions) -> AccessRules:
     if is_loopback(options.host):
-        return AccessRules(port, options.token, read_only=options.read_only)
-    return AccessRules(port, options.token or secrets.token_urlsafe(24), hosts=None, read_only=options.read_only)
+        return AccessRules(options.token, read_only=options.read_only)
+    return AccessRules(options.token or secrets.token_urlsafe(24), hosts=None, read_only=options.read_only)
 
 
 def _serve(session: Session, options: AnnotateOptions, listener: socket.socket) -> None:
@@ -151,7 +173,7 @@ def _serve(session: Session, options: AnnotateOptions, listener: socket.socket) 
     from frugalseg.annotation.routes.files import PAGE
 
     port = int(listener.getsockname()[1])
-    rules = _make_rules(options, port)
+    rules = _make_rules(options)
     address = _announce(options, rules, port)
     if not (PAGE / "index.html").is_file():
         say("the page is not built: run `make web` in a checkout (needs Node); wheels carry it")

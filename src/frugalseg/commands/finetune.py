@@ -11,8 +11,10 @@ from frugalseg.engine.run import RunFolder
 from frugalseg.engine.threads import with_threads
 from frugalseg.engine.training import run_training
 from frugalseg.options import FinetuneOptions
-from frugalseg.segmentation.architecture import FEATURES_FOLDER
 from frugalseg.segmentation.finetune import FineTuning
+
+EMBEDDINGS_FOLDER = "embeddings"
+"""Subfolder of the store for the embeddings of --propagate, without --cache."""
 
 
 @with_threads
@@ -52,6 +54,6 @@ def _add_propagator(training: FineTuning) -> FineTuning:
         return training
     from frugalseg.propagation.pseudo_labels import OutlinePropagator
 
-    cache = training.options.cache or training.store.folder / FEATURES_FOLDER
+    cache = training.options.cache or training.store.folder / EMBEDDINGS_FOLDER
     propagator = OutlinePropagator(training.store, training.options, training.fabric.device, cache)
     return replace(training, propagator=propagator)

@@ -53,8 +53,11 @@ def describe_least_certain(confidences: Confidences, most: int = 5) -> str:
 
 def write_scan_confidences(out: Path, confidences: Confidences) -> None:
     """Write `SCANS_FILE`: a row for each scan and organ, the least certain first; raises `DiskError`."""
-    rows = ((case, organ, *_read_figures(own)) for case, organ, own in sort_scans(confidences))
-    _write(out / SCANS_FILE, ("case", "organ", *FIGURES), rows)
+    rows = (
+        (case, organ, *_read_figures(own), " ".join(map(str, find_weakest_slices(own))))
+        for case, organ, own in sort_scans(confidences)
+    )
+    _write(out / SCANS_FILE, ("case", "organ", *FIGURES, "weakest_slices"), rows)
 
 
 def write_slice_confidences(out: Path, case: str, organs: Mapping[str, OrganConfidence]) -> None:

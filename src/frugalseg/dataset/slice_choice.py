@@ -91,7 +91,7 @@ def choose_interval(pool: SlicePool) -> Rows:
 
 @dataclass(frozen=True)
 class ChooseRepresentatives:
-    """The rule of `frugalseg suggest` without a model: slices that look like many others (see `dataset.coverage`).
+    """The rule `alike` of `frugalseg suggest`: slices that look like many others (see `dataset.coverage`).
 
     It looks at images only, organs or not; for each chosen slice the nearest one of the scan that shows an organ is
     taken, as the command asks its user to do. The same for every draw.

@@ -25,14 +25,16 @@ WIDTH = 32
 NARROWEST = 16
 """Also the channels of what is joined from the slice."""
 FULL_RESOLUTION = 128
-"""Larger slices are decoded at half their side, and the logits are enlarged: a quarter of the time."""
+"""Larger slices are decoded at half their side, but not below this, and the logits are enlarged: a quarter of the
+time."""
 
 
 class LightDecoder(Decoder):
     """Reduces the features to few channels, and enlarges them step by step, joined at each step by the slice.
 
     The features show what there is, the slice where its borders are: the map of LiteMedSAM has a quarter of the
-    resolution of its input.
+    resolution of its input. The coordinates of the map's pixels are two further features: organs have a place, which
+    the encoder's features do not show.
 
     Args:
         features: channels of the features, of all slices that the network sees.
@@ -48,17 +50,22 @@ class LightDecoder(Decoder):
         super().__init__()
         self.sides = decoder_sides(map_side, side)
         widths = [max(NARROWEST, WIDTH >> step) for step in range(len(self.sides) + 1)]
-        self.reduce = nn.Sequential(single_conv(features, WIDTH, norm, side=1), single_conv(WIDTH, WIDTH, norm))
+        self.reduce = nn.Sequential(single_conv(features + 2, WIDTH, norm, side=1), single_conv(WIDTH, WIDTH, norm))
         self.stems = nn.ModuleList(single_conv(images, NARROWEST, norm) for _ in self.sides)
         self.blocks = nn.ModuleList(
             double_conv(inputs + NARROWEST, outputs, norm, dropout) for inputs, outputs in pairwise(widths)
         )
         self.classify = nn.Conv2d(widths[-1], classes, 1)
+        centres = (2 * torch.arange(map_side) + 1) / map_side - 1
+        places = torch.stack(torch.meshgrid(centres, centres, indexing="xy"))
+        self.register_buffer("places", places[None], persistent=False)
+
+    places: Tensor
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Slices (B, images, S, S) in [0, 1] and their features (B, features, h, w) → logits (B, classes, S, S)."""
         slices, maps = features
-        x = self.reduce(maps)
+        x = self.reduce(torch.cat([maps, self.places.expand(len(maps), -1, -1, -1)], dim=1))
         for side, stem, block in zip(self.sides, self.stems, self.blocks, strict=True):
             x = block(torch.cat([resize(x, side), stem(resize(slices, side))], dim=1))
         return resize(self.classify(x), slices.shape[-1])
@@ -66,7 +73,7 @@ class LightDecoder(Decoder):
 
 def decoder_sides(map_side: int, side: int) -> list[int]:
     """Sides of the decoder's blocks: twice that of the map, and so on, up to the side of the slices, or half of it."""
-    last = side if side <= FULL_RESOLUTION else -(-side // 2)
+    last = min(side, max(FULL_RESOLUTION, -(-side // 2)))
     sides = [min(2 * map_side, last)]
     while sides[-1] < last:
         sides.append(min(2 * sides[-1], last))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +14,23 @@ from torch import Tensor
 
 from frugalseg.errors import RunError
 from frugalseg.options import Precision
+from frugalseg.promptable.batches import Batches
+from frugalseg.promptable.embeddings import EmbeddingCache
 from frugalseg.promptable.framing import SquareFrame
 from frugalseg.promptable.load import load_image_encoder, resolve_name
 from frugalseg.records.model import PromptableModel
+from frugalseg.records.signatures import EmbeddingSignature
 
 if TYPE_CHECKING:
     from frugalseg.promptable.protocol import ImageEncoder
 
+MAP = "image"
+"""Name of the map in an embedding."""
+SLICES = "square slices, by their content"
+"""What the maps of a cache are of, in its signature."""
+HASH_CHARACTERS = 32
+SLICES_AT_ONCE = {"cpu": 1, "cuda": 16}
+"""On a CPU a map then depends on no other slice, bit for bit, and more at once are no faster."""
 PROBE_SIDE = 32
 """Pixels of the slice that is encoded to learn the shape of the maps, which does not depend on it."""
 
@@ -31,10 +44,30 @@ class FrozenEncoder:
     Args:
         model: computes the maps.
         given: name, folder or file that it was loaded from, for records.
+        cache: of maps by the content of slices; None for none.
     """
 
-    def __init__(self, model: ImageEncoder, given: str) -> None:
-        self.model, self.given = model, given
+    def __init__(self, model: ImageEncoder, given: str, cache: EmbeddingCache | None = None) -> None:
+        self.model, self.given, self.cache = model, given, cache
+        self._batches = Batches(self.at_once, "slices")
+
+    @property
+    def at_once(self) -> int:
+        """Slices to encode at once."""
+        return SLICES_AT_ONCE[self.model.device.type]
+
+    def with_cache(self, folder: Path) -> FrozenEncoder:
+        """The same encoder with a cache.
+
+        Raises:
+            StoreError: `folder` is a file, or its subfolder for this encoder holds maps of another.
+            DiskError: it cannot be written.
+        """
+        recipe = json.loads(json.dumps(asdict(self.model.recipe)))
+        signature = EmbeddingSignature(
+            image=SLICES, shown={"0": 0.0, "1": 1.0}, model=self.model.signature, recipe=recipe
+        )
+        return FrozenEncoder(self.model, self.given, EmbeddingCache(folder, signature))
 
     @classmethod
     def load(cls, name_or_path: str, device: torch.device, precision: Precision) -> FrozenEncoder:
@@ -87,18 +120,45 @@ class FrozenEncoder:
         channels, height, width = self(torch.zeros(1, PROBE_SIDE, PROBE_SIDE)).shape[1:]
         return channels, height, width
 
-    @torch.no_grad()
     def __call__(self, slices: Tensor) -> Tensor:
-        """Maps of square slices (B, S, S) in [0, 1], S at least 2: (B, C, h, w) float32, rounded to float16.
+        """Maps of square slices (B, S, S) in [0, 1], S at least 2: (B, C, h, w) float32.
 
-        Rounded with and without a cache, so that results do not depend on it.
+        Slices and maps are rounded to float16, as in a store and in the cache, so that results depend on neither.
 
         Raises:
             RunError: a value is too large for float16.
+            DeviceError: memory is too small for one slice.
+            StoreError, DiskError: of the cache.
         """
+        slices = slices.half()
+        cache = self.cache
+        if cache is None:
+            return self._encode(slices)
+        keys = [_hash_slice(one) for one in slices]
+        kept = {key: cache.get(key) for key in dict.fromkeys(keys)}
+        missing = [key for key, maps in kept.items() if maps is None]
+        if missing:
+            encoded = self._encode(slices[[keys.index(key) for key in missing]]).half()
+            for key, maps in zip(missing, torch.split(encoded, 1), strict=True):
+                kept[key] = {MAP: maps}
+                cache.put(key, {MAP: maps})
+        found = [known[MAP].to(self.model.device) for key in keys if (known := kept[key]) is not None]
+        return torch.cat(found).float()
+
+    def is_cached(self, one: Tensor) -> bool:
+        """Whether the map of a slice (S, S) is in the cache."""
+        return self.cache is not None and self.cache.has(_hash_slice(one.half()))
+
+    def _encode(self, slices: Tensor) -> Tensor:
+        """Maps of slices (B, S, S): (B, C, h, w) float32, in batches that fit into memory."""
+        rows = range(len(slices))
+        return torch.cat(list(self._batches.run(lambda batch: self._encode_batch(slices[list(batch)]), rows)))
+
+    @torch.no_grad()
+    def _encode_batch(self, slices: Tensor) -> Tensor:
         frame = SquareFrame.of(slices.shape[1:], self.model.recipe)
         pixels = frame.to_model_input(slices.to(self.model.device), self.model.recipe)
-        maps = self.model.encode(pixels)["image"].half()
+        maps = self.model.encode(pixels)[MAP].half()
         if not bool(torch.isfinite(maps).all()):
             raise RunError(
                 f"the features of {self.model.name} hold values outside the range of float16", "choose another encoder"
@@ -108,3 +168,9 @@ class FrozenEncoder:
     def __deepcopy__(self, memo: object) -> FrozenEncoder:
         """The same encoder: copies of a network share it."""
         return self
+
+
+def _hash_slice(one: Tensor) -> str:
+    """Hash of the content and shape of a slice (S, S) in float16."""
+    pixels = one.cpu().contiguous().numpy()
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:HASH_CHARACTERS]

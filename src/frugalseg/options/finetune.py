@@ -26,7 +26,7 @@ class FinetuneOptions(TrainingOptions):
     encoder, by default none: changing the features instead is as good."""
     cache: Path | None = None
     """Folder for the features of a frozen encoder, and for the image embeddings of --propagate, 2 MB a slice with
-    litemedsam, which later trainings reuse; by default <data>/features. Delete it when done."""
+    litemedsam, which later trainings reuse; by default <data>/features and <data>/embeddings. Delete it when done."""
     weights: Path | None = None
     """File with published weights for the backbone's encoder, for example from ImageNet
     (docs/reference/backbones.md)."""
@@ -62,9 +62,8 @@ class FinetuneOptions(TrainingOptions):
     """Label budget: how many labels of the training patients to use: "5%", "3 scans" or "50 slices"."""
     choose: Choose = "random"
     """Which slices a budget of slices takes. random: random ones that show a target. random-all: random ones of all.
-    middle: from the middle of the target outwards. interval: at even intervals of the target. suggest: those that
-    `frugalseg suggest` names without a model, or the nearest that show a target. All but suggest take the patients in
-    turn."""
+    middle: from the middle of the target outwards. interval: at even intervals of the target. suggest: those of
+    `frugalseg suggest --rule alike`, or the nearest that show a target. All but suggest take the patients in turn."""
     label_draw: int = 0
     """Number of the random draw that selects the labels; within a draw, larger budgets contain smaller ones."""
     batch_size: int = 10

@@ -40,6 +40,9 @@ class PredictOptions:
     backbone: str | None = None
     """Where the weights of the model's frozen encoder are, if not where they were in training: a name from `frugalseg
     weights list`, a folder or a file. Only for models of `finetune --backbone` with such an encoder."""
+    cache: Path | None = None
+    """Folder for the features of the model's frozen encoder, also that of `finetune --cache`, 2 MB a slice with
+    litemedsam: predicting the same scans with the next model is then many times faster. Delete it when done."""
     case: list[str] = field(default_factory=list)
     """Only these scans, by case id."""
     refine: str | None = None

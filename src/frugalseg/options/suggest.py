@@ -24,14 +24,15 @@ class SuggestOptions:
     """model: slices of training patients from which a model learns most. mask: slices of one --scan from which its mask
     is best propagated."""
     model: Path | None = None
-    """Run of `frugalseg finetune`: suggests slices that it is unsure of; with --for mask it says where the organ is."""
+    """Run of `frugalseg finetune`: it says where the organ is and what Dice it expects there, and --rule unsure asks it
+    for more."""
     scan: str | None = None
     """With --for mask: case id of the scan."""
     propagated: Path | None = None
     """With --for mask: folder written by `frugalseg propagate`, whose confidence the next slice is to raise most."""
     rule: Literal["auto", "spread", "alike", "unsure"] = "auto"
     """spread: one slice from each patient in turn, at even heights. alike: slices that look like many others. unsure:
-    slices that look like many of which --model is unsure. auto: what was best in our tests (docs/how-to/suggest.md)."""
+    slices that look like many of which --model is unsure. auto: spread, since no other was shown to be better."""
     encoder: Path | None = None
     """Pre-training run whose embedding tells which slices look alike, instead of small copies of the slices."""
     partial: bool = False

@@ -130,7 +130,7 @@ def hash_signature(signature: EmbeddingSignature) -> str:
 
 
 class EmbeddingCache:
-    """The embeddings of one scan's slices by one model.
+    """The embeddings of one scan's slices by one model; slices have numbers, or names where the scan is not known.
 
     Args:
         folder: of all embeddings, for all scans and models.
@@ -152,11 +152,11 @@ class EmbeddingCache:
         elif differing := EmbeddingSignature.read(label).difference(signature):
             raise self._mismatch_error(label, f"its {differing} differs")
 
-    def has(self, z: int) -> bool:
+    def has(self, z: int | str) -> bool:
         """Whether there is a file of slice `z`; it may be damaged, which `get` finds out."""
         return self._path(z).is_file()
 
-    def get(self, z: int) -> Embedding | None:
+    def get(self, z: int | str) -> Embedding | None:
         """The embedding of slice `z`, each tensor (1, …) on the CPU; None where it is not cached.
 
         A damaged file counts as missing, with a warning.
@@ -178,14 +178,14 @@ class EmbeddingCache:
             raise self._mismatch_error(path, f"it has signature {signature}")
         return embedding
 
-    def put(self, z: int, embedding: Mapping[str, Tensor]) -> None:
+    def put(self, z: int | str, embedding: Mapping[str, Tensor]) -> None:
         """Store the embedding of slice `z`, each tensor (1, …)."""
         content = {name: features.cpu().contiguous() for name, features in embedding.items()}
         with atomic_write(self._path(z)) as file:
             file.write(save(content, metadata={"signature": self.digest}))
 
-    def _path(self, z: int) -> Path:
-        return self.folder / f"{z:04d}.safetensors"
+    def _path(self, z: int | str) -> Path:
+        return self.folder / f"{z if isinstance(z, str) else f'{z:04d}'}.safetensors"
 
     def _mismatch_error(self, path: Path, why: str) -> StoreError:
         return StoreError(

@@ -19,13 +19,10 @@ from frugalseg.options import FinetuneOptions, Norm, Precision
 from frugalseg.records.model import PromptableModel, PublishedWeights, SegmenterRecord
 
 if TYPE_CHECKING:
-    from frugalseg.dataset.copies import AugmentedCopies
-    from frugalseg.dataset.store import SliceStore
-    from frugalseg.features.cache import StoreFeatures
+    from frugalseg.dataset.source import RowArray
+    from frugalseg.features.cache import SliceFeatures
     from frugalseg.segmentation.presets import Preset
 
-FEATURES_FOLDER = "features"
-"""Subfolder of the store for cached features, without --cache."""
 FROZEN_NORM: Norm = "batch"
 """Default norm on a frozen encoder, whatever a preset prefers: an instance norm removes from a slice's features how
 strong they are on the whole, which says what the slice shows."""
@@ -90,16 +87,8 @@ class Architecture(Protocol):
     def count_copies(self, options: FinetuneOptions) -> int:
         """Changed copies of each labelled slice to train on; raises `OptionError` for --copies where it needs none."""
 
-    def open_features(
-        self, store: SliceStore, cache: Path | None, copies: AugmentedCopies | None
-    ) -> StoreFeatures | None:
-        """The features of a store's slices that the networks take; None where they take slices alone.
-
-        Args:
-            store: the slices.
-            cache: folder of cached features; None for one in the store.
-            copies: of slices, whose features are taken too; None for none.
-        """
+    def open_features(self, images: RowArray, cache: Path) -> SliceFeatures | None:
+        """The features of slices (N, S, S) that the networks take, cached; None where they take slices alone."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +139,7 @@ class WholeNetwork:
             )
         return 0
 
-    def open_features(self, store: SliceStore, cache: Path | None, copies: AugmentedCopies | None) -> None:
+    def open_features(self, images: RowArray, cache: Path) -> None:
         """See `Architecture.open_features`."""
 
 
@@ -205,11 +194,11 @@ class DecoderOnFeatures:
         """See `Architecture.count_copies`."""
         return COPIES if options.copies is None else options.copies
 
-    def open_features(self, store: SliceStore, cache: Path | None, copies: AugmentedCopies | None) -> StoreFeatures:
+    def open_features(self, images: RowArray, cache: Path) -> SliceFeatures:
         """See `Architecture.open_features`."""
-        from frugalseg.features.cache import StoreFeatures  # prediction needs neither the store nor pandas
+        from frugalseg.features.cache import SliceFeatures  # prediction needs neither the store nor pandas
 
-        return StoreFeatures(store, self.encoder, cache or store.folder / FEATURES_FOLDER, copies)
+        return SliceFeatures(images, self.encoder, cache)
 
 
 def choose_norm_of(backbone: str, requested: Norm | None, preferred: Norm) -> Norm:
@@ -235,7 +224,12 @@ def find_architecture(backbone: str, device: torch.device, precision: Precision)
 
 
 def recorded_architecture(
-    record: SegmenterRecord, run: Path, device: torch.device, precision: Precision, encoder: str | None = None
+    record: SegmenterRecord,
+    run: Path,
+    device: torch.device,
+    precision: Precision,
+    encoder: str | None = None,
+    cache: Path | None = None,
 ) -> Architecture:
     """The architecture of a trained model.
 
@@ -244,13 +238,16 @@ def recorded_architecture(
         run: its folder, for messages.
         device, precision: of the frozen encoder, if it has one.
         encoder: name, folder or file of that encoder; None for that of the training.
+        cache: folder of its cached features; None for none.
 
     Raises:
-        OptionError, RunError: the encoder is missing or damaged, or another one than that of the training.
+        OptionError, RunError: the encoder is missing or damaged, or another one than that of the training; or there is
+            none, but `encoder` or `cache` was given.
     """
     if record.frozen_encoder is None:
-        if encoder is not None:
-            raise OptionError(f"--backbone {encoder}: {run} has no frozen encoder", "leave out --backbone")
+        for option, given in (("--backbone", encoder), ("--cache", cache)):
+            if given is not None:
+                raise OptionError(f"{option} {given}: {run} has no frozen encoder", f"leave out {option}")
         return WholeNetwork(record.backbone, device)
     found = FrozenEncoder.load_recorded(record.frozen_encoder, run, encoder, device, precision)
-    return DecoderOnFeatures(found, device)
+    return DecoderOnFeatures(found if cache is None else found.with_cache(cache), device)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
+
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.files import sha256
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.models.blocks import MaskNetwork
 from frugalseg.models.saved import WEIGHTS, load_weights, read_network_record
 from frugalseg.models.weight_files import load_strictly
+from frugalseg.options import Precision
 from frugalseg.records.model import ScanRole, SegmenterRecord, UsedModel
 from frugalseg.records.split import Split
-from frugalseg.segmentation.architecture import Architecture
+from frugalseg.segmentation.architecture import Architecture, recorded_architecture
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,11 @@ class EarlierModel:
                 f"{self.option} {self.run} has a context of {self.model.context}, this training of {context}",
                 f"give --context {self.model.context}",
             )
+
+    def find_architecture(self, device: torch.device, precision: Precision, cache: Path | None) -> Architecture:
+        """Its architecture, with cached features if it has a frozen encoder; raises as `recorded_architecture`."""
+        used = None if self.model.frozen_encoder is None else cache
+        return recorded_architecture(self.model, self.run, device, precision, cache=used)
 
     def _check_leakage(self, store: SliceStore, split: Split, transductive: bool) -> None:
         """No scan may be held out here whose mask the model knows, or without --transductive whose voxels it knows."""

@@ -19,9 +19,9 @@ import torch
 from frugalseg._version import __version__
 from frugalseg.dataset.augment import Strength
 from frugalseg.dataset.budget import Budget, draw_labels
-from frugalseg.dataset.copies import AugmentedCopies, make_copies
+from frugalseg.dataset.copies import make_copies
 from frugalseg.dataset.slice_choice import find_rule
-from frugalseg.dataset.source import SliceSource
+from frugalseg.dataset.source import JoinedRows, RowArray, SliceCopies, SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
 from frugalseg.engine.files import check_out, sha256
@@ -30,13 +30,12 @@ from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.training import train_and_save
 from frugalseg.errors import OptionError
-from frugalseg.features.cache import StoreFeatures
 from frugalseg.models.blocks import MaskNetwork
 from frugalseg.models.saved import WEIGHTS, read_network_record, save_model
 from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
-from frugalseg.segmentation.architecture import Architecture, NetworkShape, find_architecture, recorded_architecture
+from frugalseg.segmentation.architecture import Architecture, NetworkShape, find_architecture
 from frugalseg.segmentation.calibrate import calibrate_model
 from frugalseg.segmentation.earlier_model import EarlierModel
 from frugalseg.segmentation.label_checks import LabelDraw, check_propagation
@@ -61,6 +60,8 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
+FEATURES_FOLDER = "features"
+"""Subfolder of the store for cached features, without --cache."""
 COPY_STRENGTH: Strength = "robust"
 """How much copies of slices are changed (see `dataset.augment`)."""
 
@@ -155,13 +156,13 @@ class FineTuning:
         if start is not None:
             start.load_into(network)  # the same
         copies = make_copies(store, labelled, copied, COPY_STRENGTH, preset.context) if copied else None
-        features = architecture.open_features(store, options.cache, copies)
         rows = np.concatenate([trained, validation_rows(store, split)])
         if teacher is not None:
             teacher.check_context(preset.context)
-            recorded_architecture(teacher.model, teacher.run, fabric.device, options.precision)  # raises, see there
-        source = _open_source(store, features, copies, fabric, rows, preset.context)
-        rows_used = (labelled, None if copies is None else copies.of_rows, unlabelled, to_propagate)
+            teacher.find_architecture(fabric.device, options.precision, None)  # raises for another encoder
+        source = _open_source(options, store, architecture, copies, fabric, rows, preset.context)
+        copy_rows = None if copies is None else copies.positions(len(store.slices)).reshape(len(labelled), copied)
+        rows_used = (labelled, copy_rows, unlabelled, to_propagate)
         training = cls(options, preset, store, split, source, *rows_used, architecture, encoder, start, teacher, fabric)
         return replace(training, options=_resume_rounds(options))
 
@@ -271,7 +272,8 @@ class FineTuning:
         record = read_network_record(SegmenterRecord, teacher)
         architecture = self.architecture
         if self.teacher is not None:
-            architecture = recorded_architecture(record, teacher, self.fabric.device, options.precision)
+            cache = options.cache or self.store.folder / FEATURES_FOLDER
+            architecture = self.teacher.find_architecture(self.fabric.device, options.precision, cache)
         model = load_network(teacher, record, architecture)
         keep = [record.keep[organ] for organ in record.targets]
         refined = "" if self.refiner is None else f", refined by {options.refine}"
@@ -337,7 +339,9 @@ class FineTuning:
             step=best.step,
             validation_dice=best.score,
             validation_dice_of_organs=dice,
-            calibration=calibrate_model(task.validation, task.evaluated_model, keep, self.refiner),
+            calibration=calibrate_model(
+                task.validation, task.evaluated_model, keep, self.refiner if options.refine else None
+            ),
             pseudo_labels_refined_by=self.refiner.record if self.refiner and refined else None,
             outlines_propagated_by=self.propagator.record if self.propagator and len(propagated) else None,
             annotation=SegmenterAnnotation(
@@ -365,25 +369,29 @@ def _network_shape(
 
 
 def _open_source(
+    options: FinetuneOptions,
     store: SliceStore,
-    features: StoreFeatures | None,
-    copies: AugmentedCopies | None,
+    architecture: Architecture,
+    copies: SliceCopies | None,
     fabric: Fabric,
     rows: npt.NDArray[np.int64],
     context: int,
 ) -> SliceSource:
-    """The slices of these rows with labels, the copies, and the features of all of them, if given."""
+    """The slices of these rows with labels, the copies, and the features of all of them, if needed."""
     needed = store.neighbour_rows(context)[rows].ravel()
+    images: RowArray = store.images
     if copies is not None:
-        rows = np.concatenate([rows, copies.of_rows.ravel()])
-        needed = np.concatenate([needed, len(store.slices) + np.arange(len(copies.origins))])
+        stored = len(store.slices)
+        rows = np.concatenate([rows, copies.positions(stored)])
+        needed = np.concatenate([needed, stored + np.arange(len(copies.images))])
+        images = JoinedRows(images, copies.images)
+    features = architecture.open_features(images, options.cache or store.folder / FEATURES_FOLDER)
     if features is not None:
         if fabric.is_global_zero:
             features.fill(needed)
         fabric.barrier()
-    slices = None if copies is None else copies.slices
     return SliceSource(
-        store, fabric.device, with_labels=True, rows=rows, context=context, features=features, copies=slices
+        store, fabric.device, with_labels=True, rows=rows, context=context, features=features, copies=copies
     )
 
 

@@ -14,7 +14,12 @@ from frugalseg.segmentation.architecture import Architecture, NetworkShape, reco
 
 
 def load_segmenter(
-    run: Path, record: SegmenterRecord, device: torch.device, precision: Precision = "auto", encoder: str | None = None
+    run: Path,
+    record: SegmenterRecord,
+    device: torch.device,
+    precision: Precision = "auto",
+    encoder: str | None = None,
+    cache: Path | None = None,
 ) -> MaskNetwork:
     """The network of a finished run, in evaluation mode; it computes the features of a frozen encoder itself.
 
@@ -24,12 +29,13 @@ def load_segmenter(
         device: where it is to run.
         precision: of its frozen encoder, if it has one.
         encoder: name, folder or file of that encoder; None for that of the training.
+        cache: folder of its cached features; None for none.
 
     Raises:
         RunError: the weights cannot be read, or are not this network's; or the encoder is another one.
         OptionError: the encoder is missing.
     """
-    return load_network(run, record, recorded_architecture(record, run, device, precision, encoder))
+    return load_network(run, record, recorded_architecture(record, run, device, precision, encoder, cache))
 
 
 def load_network(run: Path, record: SegmenterRecord, architecture: Architecture) -> MaskNetwork:

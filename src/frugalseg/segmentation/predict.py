@@ -104,7 +104,7 @@ class Predictor:
         keep = {o: record.keep[o] if options.keep == "model" else options.keep for o in record.targets}
         known = record.calibration.get("probabilities", {})
         return cls(
-            network=load_segmenter(options.model, record, device, options.precision, options.backbone),
+            network=load_segmenter(options.model, record, device, options.precision, options.backbone, options.cache),
             device=device,
             targets=targets,
             intensity=record.preprocessing.intensity,

@@ -126,7 +126,7 @@ def _describe(labels: UnlabelledSlices, store: SliceStore, labelled: npt.NDArray
     outlined = int(store.slices.loc[labelled, "case"].isin(scans).sum())
     say(
         f"propagated {pluralize(outlined, 'outlined slice')} to {pluralize(len(labels.rows), 'slice')} of "
-        f"{pluralize(len(scans), 'scan')}: mean confidence {labels.confidence.float().mean() / 255:.2f}"
+        f"{pluralize(len(scans), 'scan')}: mean confidence {labels.confidence.numpy().mean() / 255:.2f}"
     )
 
 

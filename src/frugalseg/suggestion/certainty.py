@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from frugalseg.confidence.calibration import expect
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast, find_device
 from frugalseg.engine.progress import progress
 from frugalseg.errors import OptionError
+from frugalseg.masks.components import filter_components
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import SuggestOptions
 from frugalseg.records.model import SegmenterRecord
@@ -78,10 +80,25 @@ class AskedModel:
             )
         return cls(run, record)
 
+    def _calibrate(self, dice: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The Dice that such slices had on the validation patients, the mean over the organs; unchanged without
+        calibration."""
+        promises = [known.slices for known in self.record.calibration.get("probabilities", {}).values()]
+        if not promises:
+            return dice
+        expected: npt.NDArray[np.float64] = np.mean([expect(dice, promise) for promise in promises], axis=0)
+        return expected
+
+    def _post_process(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The classes (Z, S, S) of a whole scan with the post-processing that was chosen on the validation patients."""
+        return filter_components(classes, [self.record.keep[organ] for organ in self.record.targets])
+
     def measure(self, store: SliceStore, rows: Rows, options: SuggestOptions) -> Certainty:
         """Predict the slices `rows` of the store; no label is read.
 
-        The expected Dice of a mask M under pixel probabilities p is about 2 Σ_M p / (Σ p + |M|).
+        The expected Dice of a mask M under pixel probabilities p is about 2 Σ_M p / (Σ p + |M|); it is corrected by the
+        model's calibration, if it has one (see `frugalseg.confidence`). For a mask, where the slices are a whole scan,
+        masks and areas are post-processed.
         """
         device = find_device(options.device)
         network = load_segmenter(self.run, self.record, device, options.precision)
@@ -96,9 +113,13 @@ class AskedModel:
                 mask = best.indices > 0
                 inside = (best.values * mask).sum(dim=(1, 2))
                 total = sure[:, 1:].sum(dim=(1, 2, 3)) + mask.sum(dim=(1, 2))
-                figures = ((1 - best.values).sum(dim=(1, 2)), inside, total, mask.sum(dim=(1, 2)), mask)
+                figures = ((1 - best.values).sum(dim=(1, 2)), inside, total, best.indices.to(torch.uint8))
                 parts.append(tuple(figure.cpu().numpy() for figure in figures))
                 bar.advance(len(mask))
-        errors, inside_sum, total_sum, areas, masks = (np.concatenate(part) for part in zip(*parts, strict=True))
+        errors, inside_sum, total_sum, classes = (np.concatenate(part) for part in zip(*parts, strict=True))
+        if options.for_ == "mask":  # else the slices are parts of many scans
+            classes = self._post_process(classes)
+        masks = classes > 0
         dice = np.where(total_sum >= 1, 2 * inside_sum / np.maximum(total_sum, 1), np.nan)
-        return Certainty(errors.astype(np.float64), dice.astype(np.float64), areas.astype(np.int64), masks)
+        dice = self._calibrate(dice)
+        return Certainty(errors.astype(np.float64), dice.astype(np.float64), masks.sum(axis=(1, 2)), masks)

@@ -100,5 +100,13 @@ RULES: dict[str, Callable[[Evidence, int], list[Choice]]] = {
 }
 """Value of --rule → the rule."""
 
-BEST_COLD, BEST_WARM = "spread", "unsure"
-"""--rule auto, without and with a model (docs/explanation/results.md, "Which slices to outline")."""
+MEANINGS = {
+    "spread": "spread over patients and heights: no other rule was shown to be better in our tests",
+    "alike": "slices that look like many others",
+    "unsure": "slices that look like many of which the model is unsure",
+    "nearest-change": "slices from which most of the organ is near, by how much the picture changes",
+}
+"""Rule → what it does, for the terminal."""
+
+AUTO = "spread"
+"""--rule auto: no other rule was shown to be better (docs/explanation/results.md, "Which slices to outline")."""

@@ -19,7 +19,7 @@ from frugalseg.records.suggestions import SUGGESTIONS_FILE, BudgetForecast, Sugg
 from frugalseg.suggestion.candidates import Candidates, find_candidates, find_scan
 from frugalseg.suggestion.features import compute_features
 from frugalseg.suggestion.for_mask import PropagatedSlices, choose_for_mask, weigh_slices
-from frugalseg.suggestion.rules import BEST_COLD, BEST_WARM, RULES, Choice, Evidence
+from frugalseg.suggestion.rules import AUTO, MEANINGS, RULES, Choice, Evidence
 from frugalseg.suggestion.sheet import draw_sheet
 from frugalseg.text import align_columns, format_number, pluralize
 
@@ -72,7 +72,8 @@ def suggest(options: SuggestOptions) -> SuggestionsRecord:
     )
     _draw(options.out / SHEET_FILE, candidates, certainty, choices, record.suggestions)
     record.write(options.out / SUGGESTIONS_FILE)
-    say("\n".join([format_table(record), *map(_format_forecast, record.forecasts)]))
+    lines = [f"rule {rule}: {MEANINGS[rule]}", format_table(record), *map(_format_forecast, record.forecasts)]
+    say("\n".join(lines))
     return record
 
 
@@ -88,7 +89,7 @@ def _choose_for_model(
     candidates: Candidates, certainty: Certainty | None, options: SuggestOptions
 ) -> tuple[str, list[Choice]]:
     """The rule, and the slices that it chooses."""
-    rule = options.rule if options.rule != "auto" else BEST_COLD if certainty is None else BEST_WARM
+    rule = AUTO if options.rule == "auto" else options.rule
     evidence = Evidence(
         candidates, lambda rows: compute_features(candidates.store, rows, options), certainty, options.label_draw
     )

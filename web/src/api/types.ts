@@ -51,10 +51,12 @@ export interface Suggestion {
 }
 
 export interface ExpectedDice {
-  readonly estimate: number | null;
+  readonly estimate: number;
+  /** Mean of the lower bounds of the scans. */
   readonly low: number | null;
+  /** Null: there is no upper bound. */
   readonly high: number | null;
-  readonly reason: string | null;
+  readonly reason: string;
 }
 
 export interface Meter {
@@ -144,7 +146,10 @@ export interface TrainingPlan {
   readonly message: string;
   readonly size: number;
   readonly steps: number;
-  readonly modality?: string;
+  /** The network that is trained, or the frozen encoder on whose features a light one is. */
+  readonly backbone: string;
+  /** CT or MR; empty as long as no scan was looked at. */
+  readonly modality: string;
   readonly targets: readonly string[];
   readonly slices: number;
   readonly cases: number;
@@ -154,6 +159,10 @@ export interface TrainingPlan {
 export interface TrainingOptions {
   readonly size?: number;
   readonly steps?: number;
+  readonly backbone?: string;
+  readonly modality?: "ct" | "mr";
+  /** HU that become black and white. */
+  readonly window?: readonly [number, number];
 }
 
 /** A prompt: a box [c0, r0, c1, r1] in voxels, its maxima exclusive, and points [column, row, 1 inside | 0 outside]. */

@@ -1,13 +1,13 @@
 import { effect } from "@preact/signals";
 import { measure } from "../state/timing";
 import type { Drawing } from "../state/drawing";
-import { brushSize, opacity, protect } from "../state/preferences";
+import { brushSize, opacity } from "../state/preferences";
 import * as state from "../state/signals";
 import type { Screen, Workspace } from "../state/workspace";
-import type { Mask, Paint, Point, Rect } from "../masks/grid";
+import type { Mask, Point, Rect } from "../masks/grid";
 import { makeTools } from "../tools/table";
 import type { Host, Tool, ToolName } from "../tools/tool";
-import type { StrokeTool } from "../api/types";
+import { ScreenHost } from "./screen_host";
 import { MaskLayer, outlinesOf, PictureLayer } from "./layers";
 import { fit, toScreen, toSlice, zoomAt, type Position, type Size, type Viewport } from "./viewport";
 
@@ -253,73 +253,6 @@ export class SliceCanvas {
       ratio * origin.x,
       ratio * origin.y,
     );
-  }
-}
-
-class ScreenHost implements Host {
-  readonly id: string;
-  readonly slice: number;
-  readonly mask: Mask;
-  readonly label = state.label.value;
-
-  constructor(
-    private readonly canvas: SliceCanvas,
-    private readonly screen: Screen,
-    readonly spacing: Host["spacing"],
-    private readonly drawing: Drawing,
-  ) {
-    this.id = screen.id;
-    this.slice = screen.slice;
-    this.mask = screen.mask;
-  }
-
-  get picture(): Host["picture"] {
-    return this.screen.picture;
-  }
-
-  get size(): number {
-    return brushSize.value;
-  }
-
-  get limited(): boolean {
-    return state.limit.value !== null;
-  }
-
-  get changes(): number {
-    return this.drawing.changes;
-  }
-
-  paint(limited = false): Paint {
-    const { values } = this.mask;
-    const { values: intensities } = this.screen.picture.picture;
-    const { low, high } = (limited ? state.limit.value : null) ?? { low: -Infinity, high: Infinity };
-    const [label, guarded] = [this.label, protect.value];
-    return {
-      value: label,
-      allows: (index) =>
-        (!guarded || values[index] === 0 || values[index] === label) && intensities[index]! >= low && intensities[index]! <= high,
-    };
-  }
-
-  erase(): Paint {
-    const [{ values }, label] = [this.mask, this.label];
-    return { value: 0, allows: (index) => values[index] === label };
-  }
-
-  begin(tool: StrokeTool): void {
-    this.drawing.begin(tool);
-  }
-
-  commit(tool: StrokeTool, seconds?: number): void {
-    this.drawing.commit(tool, seconds);
-  }
-
-  changed(area?: Rect): void {
-    this.canvas.maskChanged(area);
-  }
-
-  overlay(): void {
-    this.canvas.repaintOverlay();
   }
 }
 

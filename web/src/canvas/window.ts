@@ -12,6 +12,19 @@ export interface Scaling {
   readonly intercept: number;
 }
 
+/** Stored integers of intensities, and the other way round; their order is kept, also where the slope is negative. */
+export function toStored({ low, high }: Window, { slope, intercept }: Scaling): Window {
+  return ordered((low - intercept) / slope, (high - intercept) / slope);
+}
+
+export function toIntensities({ low, high }: Window, { slope, intercept }: Scaling): Window {
+  return ordered(low * slope + intercept, high * slope + intercept);
+}
+
+function ordered(a: number, b: number): Window {
+  return { low: Math.min(a, b), high: Math.max(a, b) };
+}
+
 /** Writes a slice as opaque grey RGBA, 4 bytes a voxel. */
 export function grey(picture: Picture, scaling: Scaling, window: Window, rgba: Uint8ClampedArray): void {
   const gain = 255 / Math.max(window.high - window.low, 1e-6);

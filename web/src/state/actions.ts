@@ -1,3 +1,4 @@
+import { toIntensities, type Window } from "../canvas/window";
 import { labelRange } from "../masks/statistics";
 import { text } from "../strings";
 import type { App } from "./app";
@@ -26,11 +27,11 @@ export function limitToLabel(app: App): void {
   else view.limit.value = range;
 }
 
-export function suggestedLimit(app: App): { low: number; high: number } | null {
+function suggestedLimit(app: App): Window | null {
   const screen = app.workspace.screen;
   if (screen === null) return null;
   const range = labelRange(screen.mask, screen.picture.picture, view.label.value);
-  return range === null ? null : { low: Math.round(range.low), high: Math.round(range.high) };
+  return range === null ? null : toIntensities(range, screen.picture.scaling);
 }
 
 export function nextWindow(): void {

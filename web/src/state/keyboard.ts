@@ -36,9 +36,11 @@ function usedByTool(app: App, event: KeyboardEvent): boolean {
 
 /** Whether a focused field uses the key itself. */
 function owns(target: EventTarget | null, key: string): boolean {
-  if (target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement) return true;
+  const moves = /^(Arrow|Page|Home|End)/.test(key);
+  // Letters are commands also after a choice in a list, rather than a search in it.
+  if (target instanceof HTMLSelectElement) return moves || key === "Enter" || key === " ";
   if (!(target instanceof HTMLInputElement) || target.type === "checkbox") return false;
-  return target.type !== "range" || /^(Arrow|Page|Home|End)/.test(key);
+  return target.type !== "range" || moves;
 }
 
 /** Space and Enter press a focused button. */

@@ -21,7 +21,7 @@ export const referencesShown = signal(false);
 /** Where the pointer is on the slice. */
 export const pointed = signal<Point | null>(null);
 export const crosshair = signal<Point | null>(null);
-/** Stored intensities that the brush is limited to; null for no limit. */
+/** Intensities that the brush is limited to, in the scan's units; null for no limit. */
 export const limit = signal<Window | null>(null);
 export const thinking = signal(false);
 export const jobs = signal<readonly Job[]>([]);

@@ -1,4 +1,5 @@
 import type { ComponentChildren } from "preact";
+import { text } from "../strings";
 import { Icon, type IconName } from "./icons";
 
 interface ButtonProps {
@@ -102,7 +103,30 @@ export function NumberField({ label, value, onChange }: { label: string; value: 
   return (
     <label class="number">
       <span>{label}</span>
-      <input type="number" value={Math.round(value)} step={1} onChange={(event) => changed(event.currentTarget)} />
+      <input type="number" value={text.amount(value)} step="any" onChange={(event) => changed(event.currentTarget)} />
+    </label>
+  );
+}
+
+interface SelectProps {
+  readonly label: string;
+  readonly value: string;
+  /** Values and what is shown for them. */
+  readonly options: readonly (readonly [string, string])[];
+  readonly onChange: (value: string) => void;
+}
+
+export function Select({ label, value, options, onChange }: SelectProps) {
+  return (
+    <label class="select">
+      <span>{label}</span>
+      <select value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+        {options.map(([key, shown]) => (
+          <option key={key} value={key}>
+            {shown}
+          </option>
+        ))}
+      </select>
     </label>
   );
 }

@@ -26,11 +26,12 @@ function Figure({ value, label, title }: { value: string; label: string; title?:
   );
 }
 
-function diceOf({ expected_dice: expected, message }: Effort): { value: string; label: string; reason: string } {
-  const reason =
-    [expected?.reason, message, text.meter.noDiceReason].find((each) => each !== undefined && each !== null && each !== "") ?? "";
-  if (expected === null || expected.estimate === null) return { value: text.meter.noDice, label: sentence(reason), reason };
-  const { estimate, low, high } = expected;
-  const label = low === null || high === null ? text.meter.diceLabel : text.meter.diceRange(low, high);
-  return { value: text.meter.dice(estimate), label, reason: expected.reason ?? label };
+/** The expected Dice, or why there is none. */
+export function diceOf({ expected_dice: expected, message }: Effort): { value: string; label: string; reason: string } {
+  if (expected === null) {
+    const reason = sentence(message === "" ? text.meter.noDiceReason : message);
+    return { value: text.meter.noDice, label: reason.replace(/\.$/, ""), reason };
+  }
+  const label = expected.low === null ? text.meter.diceLabel : text.meter.diceAbove(expected.low);
+  return { value: text.meter.dice(expected.estimate), label, reason: expected.reason === "" ? label : sentence(expected.reason) };
 }

@@ -57,7 +57,8 @@ function nextStep(app: App): Step {
   }
   const reason = promptable.value ? text.steps.outlineReason : text.steps.outlineByHand;
   const outlined = currentSlice.value?.source === "outlined" || currentSlice.value?.source === "reviewed";
-  if (here && !outlined) return { title: text.steps.outline, reason: `${suggestion.reason} ${reason}`, button: null, run: () => undefined };
+  if (here && !outlined)
+    return { title: text.steps.outline, reason: `${sentence(suggestion.reason)} ${reason}`, button: null, run: () => undefined };
   return {
     title: text.steps.outline,
     reason,

@@ -9,6 +9,8 @@ import { Button } from "./controls";
 export function ReviewBar({ app }: { app: App }) {
   const current = currentSlice.value;
   const empty = current !== null && current.labels.length === 0;
+  // On a slice that nobody has touched, "nothing is here" should not be the most inviting button.
+  const inviting = current !== null && current.source !== null;
   const accepted = current?.source === "reviewed";
   return (
     <div class="review-bar">
@@ -16,7 +18,7 @@ export function ReviewBar({ app }: { app: App }) {
         label={empty ? text.review.acceptEmpty : text.review.acceptSlice}
         title={hint("accept")}
         icon="check"
-        tone="primary"
+        tone={inviting ? "primary" : "plain"}
         disabled={readOnly.value || current === null || accepted}
         onClick={() => void app.commands.acceptSlice()}
       />

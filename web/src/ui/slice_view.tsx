@@ -57,7 +57,7 @@ export function SliceView({ app }: { app: App }) {
         <Intensity app={app} />
       </div>
       <div class="corner bottom-right">
-        {Math.round(shownWindow.value.low)} … {Math.round(shownWindow.value.high)}
+        {text.amount(shownWindow.value.low)} … {text.amount(shownWindow.value.high)}
       </div>
       {opening.value !== null && <div class="loading">{text.loading}</div>}
       {opening.value === null && detail.value === null && <div class="loading">{text.slice.nothing}</div>}
@@ -77,7 +77,7 @@ function Intensity({ app }: { app: App }) {
   const value = picture.values[indexOf(picture, point)]! * scaling.slope + scaling.intercept;
   return (
     <span>
-      {Math.floor(point.column)}, {Math.floor(point.row)} · {text.slice.intensity(value)}
+      {Math.floor(point.column)}, {Math.floor(point.row)} · {text.amount(value)}
     </span>
   );
 }

@@ -3,8 +3,9 @@ import { useEffect } from "preact/hooks";
 import type { TrainingPlan } from "../api/types";
 import type { App } from "../state/app";
 import { reporting } from "../state/notices";
+import { window as shown } from "../state/signals";
 import { sentence, text } from "../strings";
-import { Button, NumberField } from "./controls";
+import { Button, Check, NumberField, Select } from "./controls";
 import { Dialog } from "./dialog";
 
 /** What a training would do now, shown before it starts. */
@@ -22,29 +23,58 @@ export function TrainDialog({ app, onClose }: { app: App; onClose: () => void })
   );
 }
 
+type Modality = "ct" | "mr";
+const UNET = "unet";
+
 function Plan({ plan, app, onClose }: { plan: TrainingPlan; app: App; onClose: () => void }) {
   const size = useSignal(plan.size);
   const steps = useSignal(plan.steps);
+  const backbone = useSignal(plan.backbone);
+  const modality = useSignal<Modality | "">("");
+  const windowed = useSignal(false);
+  const { low, high } = shown.value;
+  const ct = (modality.value || plan.modality.toLowerCase()) === "ct";
   const start = (): void => {
     onClose();
-    void app.commands.start("train", { size: size.value, steps: steps.value });
+    void app.commands.start("train", {
+      size: size.value,
+      steps: steps.value,
+      backbone: backbone.value,
+      ...(modality.value === "" ? {} : { modality: modality.value }),
+      ...(windowed.value && ct ? { window: [low, high] as const } : {}),
+    });
   };
   return (
     <>
-      <p>{text.training.uses(plan.slices, plan.cases, plan.validation)}</p>
-      <dl class="facts">
-        <dt>{text.training.targets}</dt>
-        <dd>{plan.targets.join(", ")}</dd>
-        {(plan.modality ?? "") !== "" && [<dt key="term">{text.training.modality}</dt>, <dd key="value">{plan.modality}</dd>]}
-      </dl>
+      {plan.ready && <p>{text.training.uses(plan.slices, plan.cases, plan.validation, plan.targets)}</p>}
       <div class="fields">
-        <NumberField
-          label={`${text.training.size} (${text.training.pixels})`}
-          value={size.value}
-          onChange={(value) => (size.value = value)}
-        />
+        <NumberField label={text.training.size} value={size.value} onChange={(value) => (size.value = value)} />
         <NumberField label={text.training.steps} value={steps.value} onChange={(value) => (steps.value = value)} />
       </div>
+      <div class="fields">
+        <Select
+          label={text.training.modality}
+          value={modality.value}
+          options={[["", plan.modality || text.training.asFound], ...Object.entries(text.training.modalities)]}
+          onChange={(value) => (modality.value = value as Modality | "")}
+        />
+        <Select
+          label={text.training.backbone}
+          value={backbone.value}
+          options={[...new Set([plan.backbone, UNET])].map((name) => [
+            name,
+            name === UNET ? text.training.unet : text.training.frozen(name),
+          ])}
+          onChange={(value) => (backbone.value = value)}
+        />
+      </div>
+      {ct && (
+        <Check
+          label={text.training.window(text.amount(low), text.amount(high))}
+          checked={windowed.value}
+          onChange={(checked) => (windowed.value = checked)}
+        />
+      )}
       {plan.message !== "" && <p class="quiet">{sentence(plan.message)}</p>}
       <p class="quiet">{text.training.then}</p>
       <div class="buttons">

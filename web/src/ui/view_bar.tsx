@@ -1,8 +1,10 @@
 import { opacity } from "../state/preferences";
 import { detail, sliceCount, window as shown } from "../state/signals";
 import { text } from "../strings";
-import { Slider } from "./controls";
+import { Select, Slider } from "./controls";
 import { Icon } from "./icons";
+
+const CUSTOM = "custom";
 
 /** Above the canvas: which scan it is and how it is shown. */
 export function ViewBar() {
@@ -47,24 +49,17 @@ function gridOf(shape: readonly number[], spacing: readonly number[]): string {
 function WindowSelect() {
   const presets = detail.value?.windows ?? [];
   const at = presets.findIndex(({ low, high }) => low === shown.value.low && high === shown.value.high);
+  const options = presets.map(({ name }, k) => [String(k), name] as const);
+  const choose = (key: string): void => {
+    const preset = key === CUSTOM ? undefined : presets[Number(key)];
+    if (preset !== undefined) shown.value = { low: preset.low, high: preset.high };
+  };
   return (
-    <label class="select">
-      <span>{text.view.window}</span>
-      <select
-        value={at < 0 ? "" : String(at)}
-        onChange={(event) => {
-          const preset = presets[Number(event.currentTarget.value)];
-          if (event.currentTarget.value !== "" && preset !== undefined) shown.value = { low: preset.low, high: preset.high };
-          event.currentTarget.blur();
-        }}
-      >
-        {presets.map((preset, k) => (
-          <option key={preset.name} value={String(k)}>
-            {preset.name}
-          </option>
-        ))}
-        {at < 0 && <option value="">{text.view.windowCustom}</option>}
-      </select>
-    </label>
+    <Select
+      label={text.view.window}
+      value={at < 0 ? CUSTOM : String(at)}
+      options={at < 0 ? [...options, [CUSTOM, text.view.windowCustom]] : options}
+      onChange={choose}
+    />
   );
 }

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from frugalseg._version import __version__
@@ -44,9 +43,9 @@ def make_router(session: Session) -> APIRouter:
         )
 
     @router.get("/api/events", response_class=StreamingResponse)
-    async def read_events(client: Annotated[str, Query(max_length=64)] = "") -> StreamingResponse:
+    async def read_events() -> StreamingResponse:
         """Server-sent events: job, case, state."""
         hello = json.dumps({"type": "hello", "version": __version__})
-        return StreamingResponse(session.events.stream(hello, client), media_type="text/event-stream")
+        return StreamingResponse(session.events.stream(hello), media_type="text/event-stream")
 
     return router
