@@ -23,6 +23,7 @@ from frugalseg.segmentation.propagated import find_propagated, override, propaga
 from frugalseg.segmentation.pseudo import UnlabelledSlices
 from frugalseg.segmentation.task import FinetuneTask
 from tests.promptable.fake import Bright
+from tests.promptable.tiny_networks import sam
 from tests.scans import write_cohort
 
 
@@ -110,6 +111,14 @@ def test_the_propagated_slices_are_used_without_self_training_too(cohort, tmp_pa
     shown = used.confidence.flatten(1).any(dim=1)
     assert int(shown.sum()) == 14
     assert len(used.rows) == (30 if way else 14)
+
+
+def test_a_decoder_on_a_frozen_encoder_learns_from_propagated_slices_too(cohort, tmp_path, learned):
+    sam().save_pretrained(tmp_path / "sam")
+    run = finetune(options(cohort, tmp_path / "run", backbone=str(tmp_path / "sam"), copies=1))
+    ((_, used),) = learned
+    assert len(used.rows) == 14
+    assert SegmenterRecord.read_run(run.path).annotation.propagated_slices == 14
 
 
 def test_masks_that_nobody_drew_are_never_read(cohort, tmp_path, monkeypatch):
