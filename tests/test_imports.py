@@ -37,7 +37,7 @@ ALLOWED: dict[str, str] = {
     "sam_mix": "options engine imaging records dataset models masks promptable segmentation",
     "evaluation": "options engine imaging records dataset confidence pretraining",
     "commands": "options engine records phantoms dataset models confidence promptable pretraining segmentation "
-    "refinement sam_mix evaluation",
+    "refinement propagation sam_mix evaluation",
     "studies": "options interrupts engine imaging records phantoms dataset models weights masks promptable "
     "pretraining segmentation refinement propagation sam_mix evaluation commands",
     "suggestion": "options engine records dataset models masks confidence segmentation studies",

@@ -13,13 +13,20 @@ import torch
 from frugalseg.commands.finetune import finetune
 from frugalseg.commands.predict import predict
 from frugalseg.dataset.prepare import prepare
+from frugalseg.dataset.store import SliceStore
+from frugalseg.engine.files import sha256
 from frugalseg.engine.lock import LOCK
 from frugalseg.errors import OptionError, PairingError, RunError
 from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
+from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions
+from frugalseg.records.model import SegmenterRecord
 from frugalseg.records.predictions import PREDICTIONS_FILE
+from frugalseg.segmentation.ensemble import closest_role
+from frugalseg.segmentation.losses import probabilities
+from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.predict import Predictor, slices_at_once
 from tests.padded import check_shown, record_shown, write_padded_mr
 from tests.processes import try_lock
@@ -78,6 +85,55 @@ def test_a_finished_training_lets_go_of_its_folder(model, tmp_path):
         assert try_lock(folder) == "free"
     with pytest.raises(RunError, match=r"--out .*model.json is a file"):
         finetune(replace(settings, out=run.path / "model.json"))
+
+
+def test_several_models_are_averaged(model, tmp_path, capsys):
+    """By the definition: the probabilities of both networks, and post-processing on their mean."""
+    other = {"data": model / "store", "device": "cpu", "precision": "32", "budget": "2 scans"}
+    finetune(FinetuneOptions(out=tmp_path / "context", steps=20, context=1, seed=1, **other))
+    several = options(model, tmp_path / "masks", average_with=[tmp_path / "context"], case=["scan_01"], keep="all")
+    predict(several)
+    assert "the mean of several models is not calibrated" in capsys.readouterr().err
+    record = json.loads((tmp_path / "masks" / PREDICTIONS_FILE).read_text())
+    assert record["settings"]["average_with"] == [sha256(tmp_path / "context" / "model.safetensors")]
+    runs = {run: SegmenterRecord.read_run(run) for run in (model / "fit", tmp_path / "context")}
+    stack = torch.from_numpy(slices_of(model, "scan_01")).float()
+    around = torch.stack([stack[(torch.arange(6) + offset).clamp(0, 5)] for offset in (-1, 0, 1)], dim=1)
+    mean = torch.zeros(6, 2, 32, 32)
+    for (run, own), images in zip(runs.items(), (stack[:, None], around), strict=True):
+        with torch.inference_mode():
+            mean += probabilities(load_segmenter(run, own, torch.device("cpu"), "32")(images)) / 2
+    expected = torch.cat([1 - mean.sum(dim=1, keepdim=True), mean], dim=1).argmax(dim=1).numpy()
+    found = axial_slices(canonical(read_volume(tmp_path / "masks" / "scan_01.nii.gz"))[0].array)
+    assert expected.any()
+    assert np.mean(found == np.array([0, 6, 1])[expected]) > 0.995  # the store holds float16
+    with pytest.raises(RunError, match="other options .average_with"):
+        predict(replace(several, average_with=[], resume="yes"))
+
+
+def slices_of(model, case):
+    """The slices of a scan as `prepare` made them, (Z, S, S)."""
+    store = SliceStore.open(model / "store")
+    return np.array(store.images[store.slices.index[store.slices["case"] == case]])
+
+
+def test_models_that_do_not_fit_are_not_averaged(model, tmp_path):
+    prepare(
+        PrepareOptions(
+            images=model / "images", labels=model / "labels", target=["liver=6"], size=32, out=tmp_path / "s"
+        )
+    )
+    finetune(FinetuneOptions(data=tmp_path / "s", out=tmp_path / "liver", steps=2, budget="2 scans", device="cpu"))
+    with pytest.raises(OptionError, match=r"--average-with .*liver: its organs are \['liver'\]"):
+        predict(options(model, tmp_path / "masks", average_with=[tmp_path / "liver"]))
+    with pytest.raises(RunError, match="no finished fine-tuning|holds no"):
+        predict(options(model, tmp_path / "masks", average_with=[tmp_path / "nothing"]))
+
+
+def test_a_scan_that_one_of_the_models_was_trained_on_is_no_test_scan():
+    assert closest_role(["test", "train"]) == "train"
+    assert closest_role(["new", "pretrain"]) == "pretrain"
+    assert closest_role(["test", "test"]) == "test"
 
 
 def test_other_label_values_and_fewer_organs(model, tmp_path):

@@ -87,3 +87,12 @@ def test_an_organ_that_the_model_has_not_learned_is_unknown_in_its_pseudo_labels
     assert annotated.unknown.tolist() == [[False, False], [False, True], [False, True]]
     moved = Augment("robust")(annotated)
     assert torch.equal(moved.unknown, annotated.unknown)
+
+
+def test_each_slice_has_its_own_unknown_organs():
+    classes = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    unknown = torch.tensor([[True, False], [False, False], [False, True]])
+    rows = torch.tensor([9, 5, 3, 2])
+    seen = UnlabelledSlices(ROWS, classes, classes, unknown).annotate(rows, batch(rows))
+    assert seen.unknown.tolist() == [[False, True], [False, False], [False, False], [True, False]]
+    assert UnlabelledSlices(ROWS, classes, classes, unknown & False).annotate(rows, batch(rows)).unknown is None

@@ -22,11 +22,11 @@ METHODS = """methods:
 """
 
 
-def text_with(budget, draws="[0]"):
+def text_with(budget, draws="[0]", methods=METHODS):
     old = changed(('["1 scans"]', f'["{budget}"]'), ("draws: [0]", f"draws: {draws}"), ("seeds: [0, 1]", "seeds: [0]"))
     start = old.index("methods:")
     end = min(old.index(key) for key in ("budgets:", "baseline:") if old.index(key) > start)
-    return old[:start] + METHODS + old[end:]
+    return old[:start] + methods + old[end:]
 
 
 def models_of(grid):

@@ -1,4 +1,4 @@
-"""`frugalseg finetune`, with or without a promptable model that refines pseudo-labels.
+"""`frugalseg finetune`, with or without promptable models that refine pseudo-labels or propagate outlined slices.
 
 It is in this package because `segmentation` may not import `promptable`.
 """
@@ -13,6 +13,9 @@ from frugalseg.engine.training import run_training
 from frugalseg.options import FinetuneOptions
 from frugalseg.segmentation.finetune import FineTuning
 
+EMBEDDINGS_FOLDER = "embeddings"
+"""Subfolder of the store for the embeddings of --propagate, without --cache."""
+
 
 @with_threads
 def finetune(options: FinetuneOptions) -> RunFolder:
@@ -20,17 +23,37 @@ def finetune(options: FinetuneOptions) -> RunFolder:
 
     Raises:
         StoreError, SplitError, RunError, DeviceError, OptionError: see `frugalseg.errors`; before any training. Also if
-            the promptable model `options.refine` is unknown or not installed.
+            a promptable model, `options.refine` or `options.propagate`, is unknown or not installed.
         InterruptedRunError: stopped by the user; resumable.
     """
-    if options.refine is None:
-        return run_training(FineTuning.open(options))
-    from frugalseg.promptable.load import resolve_name
+    training = FineTuning.open(_resolve_names(options))  # names are checked before hours of training
+    return run_training(_add_propagator(_add_refiner(training)))
+
+
+def _resolve_names(options: FinetuneOptions) -> FinetuneOptions:
+    """The options with names or absolute paths of promptable models."""
+    if options.refine is None and options.propagate is None:
+        return options
+    from frugalseg.promptable.load import resolve_name  # transformers takes seconds to import
+
+    refine, propagate = (name and resolve_name(name) for name in (options.refine, options.propagate))
+    return replace(options, refine=refine, propagate=propagate)
+
+
+def _add_refiner(training: FineTuning) -> FineTuning:
+    if training.options.refine is None:
+        return training
     from frugalseg.refinement.pseudo_labels import PseudoLabelRefiner
 
-    options = replace(options, refine=resolve_name(options.refine))  # checked before hours of training
-    training = FineTuning.open(options)
-    if training.options.refine is not None:
-        refiner = PseudoLabelRefiner(training.store, training.options, training.fabric.device)
-        training = replace(training, refiner=refiner)
-    return run_training(training)
+    refiner = PseudoLabelRefiner(training.store, training.options, training.fabric.device)
+    return replace(training, refiner=refiner)
+
+
+def _add_propagator(training: FineTuning) -> FineTuning:
+    if training.options.propagate is None:
+        return training
+    from frugalseg.propagation.pseudo_labels import OutlinePropagator
+
+    cache = training.options.cache or training.store.folder / EMBEDDINGS_FOLDER
+    propagator = OutlinePropagator(training.store, training.options, training.fabric.device, cache)
+    return replace(training, propagator=propagator)

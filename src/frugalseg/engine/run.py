@@ -44,7 +44,14 @@ if TYPE_CHECKING:
 
 WITHOUT_EFFECT = {"resume", "checkpoint_minutes", "out", "threads", "cache"}
 """Options that may differ when a run is resumed: they do not change the result."""
-ADDED_LATER: dict[str, object] = {"choose": "random", "init": None, "teacher": None, "copies": None}
+ADDED_LATER: dict[str, object] = {
+    "choose": "random",
+    "init": None,
+    "teacher": None,
+    "copies": None,
+    "propagate": None,
+    "engine": "box",
+}
 """Options that earlier versions did not have, and the value with which a run does what it did then: such a run may be
 resumed, and a study's trainings keep their names."""
 KNOWN_BY_HASH = {"data", "split", "encoder", "init", "teacher"}
@@ -248,7 +255,7 @@ class RunFolder:
         return [(line, METRICS_LINE.parse_text(self.metrics, line)) for line in whole]
 
 
-PATH_OPTIONS = {"weights", "base", "refine"}
+PATH_OPTIONS = {"weights", "base", "refine", "propagate"}
 
 
 def _is_same_value(name: str, one: Any, other: Any) -> bool:

@@ -25,8 +25,8 @@ class FinetuneOptions(TrainingOptions):
     """Augmented copies of each labelled slice whose features are computed and trained on too; only for a frozen
     encoder, by default none: changing the features instead is as good."""
     cache: Path | None = None
-    """Folder for the features of a frozen encoder, 2 MB a slice with litemedsam, which later trainings reuse; by
-    default <data>/features. Delete it when done."""
+    """Folder for the features of a frozen encoder, and for the image embeddings of --propagate, 2 MB a slice with
+    litemedsam, which later trainings reuse; by default <data>/features and <data>/embeddings. Delete it when done."""
     weights: Path | None = None
     """File with published weights for the backbone's encoder, for example from ImageNet
     (docs/reference/backbones.md)."""
@@ -49,6 +49,13 @@ class FinetuneOptions(TrainingOptions):
     refine: str | None = None
     """Promptable model that refines the pseudo-labels of self-training (as `frugalseg refine` does): litemedsam,
     another name from `frugalseg weights list`, a folder or a file. Prediction does not need it."""
+    propagate: str | None = None
+    """Promptable model that propagates each outlined slice of a budget of slices through its scan (as `frugalseg
+    propagate` does): litemedsam, another name from `frugalseg weights list`, a folder or a file. Training uses the
+    propagated slices, weighted by their confidence. Prediction does not need it."""
+    engine: Literal["box", "sam2"] = "box"
+    """How --propagate does so. box: from slice to slice by box prompts, with any promptable model. sam2: by the memory
+    of SAM 2 or EdgeTAM."""
     transductive: bool = False
     """Allow an encoder whose pre-training included validation or test scans; recorded in model.json."""
     budget: str = "100%"
@@ -76,5 +83,7 @@ class FinetuneOptions(TrainingOptions):
             raise OptionError("--init was given with --encoder or --weights", "give one of them")
         if self.copies is not None and self.copies < 0:
             raise OptionError(f"--copies {self.copies} is below 0", "give 0, 1, 2, …")
+        if self.engine != "box" and self.propagate is None:
+            raise OptionError(f"--engine {self.engine} applies to --propagate only", "give --propagate too")
         if self.label_draw < 0:
             raise OptionError(f"--label-draw {self.label_draw} is below 0", "give 0, 1, 2, …")

@@ -15,6 +15,10 @@ class PredictOptions:
 
     model: Path
     """Run of `frugalseg finetune` or of `frugalseg sam-mix train`."""
+    average_with: list[Path] = field(default_factory=list)
+    """Further runs of `frugalseg finetune` on the same organs, size and window: the masks are made from the mean of all
+    models' probabilities. Models of different kinds (a U-Net, a light decoder) correct each other most. Post-processing
+    is that of --model, and the confidence only ranks. Not for SAM-Mix."""
     images: Path
     """A scan, a DICOM folder, or a folder of scans."""
     out: Path

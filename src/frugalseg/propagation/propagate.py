@@ -99,7 +99,7 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
     wanted, intensity = parse_targets(options.target), to_intensity_scale(options)
     given_record = PredictionRecord.read_beside(options.annotations)
     known = given_record.targets if given_record else _read_label_names(options.annotations)
-    engine, model = _load_engine(options, device)
+    engine, model = load_engine(options, device)
     record = _make_record(options, images, model, wanted or known)
     facts = [record.to_json()[key] for key in RESUME_FIELDS]
     folder = MaskFolder.claim(options, images, record, RESUME_FIELDS, WORDS)
@@ -176,8 +176,12 @@ def _make_record(
     )
 
 
-def _load_engine(options: PropagateOptions, device: torch.device) -> tuple[Engine, Any]:
-    """The engine, and its model."""
+def load_engine(options: PropagateOptions, device: torch.device) -> tuple[Engine, Any]:
+    """The engine, and its model.
+
+    Raises:
+        OptionError, RunError: there is no such model, or it is not of the kind that the engine needs.
+    """
     if options.engine == "box":
         model = load_promptable(options.model, device, options.precision)
         return BoxEngine(model, options), model

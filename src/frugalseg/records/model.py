@@ -262,12 +262,16 @@ class SegmenterAnnotation(AnnotationUse):
         choose: how a budget of slices was chosen (`finetune --choose`).
         unlabelled_slices: slices used without their masks.
         unlabelled_scans: their scans.
+        propagated_slices: of these slices, those whose labels were propagated from an outlined slice of their scan.
+        propagated_scans: their scans.
         pretraining: human labels that its encoder used, or None.
     """
 
     choose: Choose = "random"
     unlabelled_slices: int = 0
     unlabelled_scans: int = 0
+    propagated_slices: int = 0
+    propagated_scans: int = 0
     pretraining: EncoderAnnotation | None = None
 
     @property
@@ -338,6 +342,7 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
     Attributes:
         annotation: masks and other labels used.
         pseudo_labels_refined_by: the promptable model that refined pseudo-labels, or None.
+        outlines_propagated_by: the promptable model that propagated outlined slices through their scans, or None.
         calibration: what confidence is computed from → organ → its calibration on the validation patients; empty in
             older files, and without them.
         frozen_encoder: the frozen image encoder whose features the network takes beside the slices, not saved with
@@ -352,6 +357,7 @@ class SegmenterRecord(MaskModelRecord, NetworkRecord):
     kind: Literal["segmenter"] = "segmenter"
     annotation: SegmenterAnnotation
     pseudo_labels_refined_by: PromptableModel | None = None
+    outlines_propagated_by: PromptableModel | None = None
     calibration: dict[ConfidenceSource, dict[str, OrganCalibration]] = field(default_factory=dict)
     frozen_encoder: PromptableModel | None = None
     initial_model: UsedModel | None = None

@@ -26,6 +26,9 @@ def find_calibrations(source: PredictionRecord, options: RefineOptions, signatur
         options: of the refinement.
         signature: of the promptable model.
     """
+    if "average_with" in source.settings:
+        say(f"refined masks of several models' mean are not calibrated: {RANK_ONLY}")
+        return {}
     known = {o: c for o, c in _read_calibrations(source.model).items() if c.refined_by == signature}
     if not known:
         cure = f"`frugalseg calibrate --refine {options.model}` does it"

@@ -23,11 +23,19 @@ from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.promptable.load import load_promptable
 from frugalseg.promptable.protocol import Promptable
 from frugalseg.records.model import PromptableModel
+from frugalseg.records.store import ScanEntry
 from frugalseg.refinement.boxes import Classes
 from frugalseg.refinement.refiner import Refiner
 
 AS_STORED = IntensityScale("ct", 0.0, 1.0)
 """The images of a store are already in [0, 1]."""
+
+
+def open_stored_scan(store: SliceStore, scan: ScanEntry, rows: npt.NDArray[np.int64]) -> ScanSlices:
+    """The slices `rows` of one scan of the store, inferior first, as those of a scan in the store's grid."""
+    images = axial_slices(np.asarray(store.images[rows], dtype=np.float32))
+    affine = np.diag([-scan.column_mm, -scan.row_mm, scan.z_mm, 1.0])  # axes to left, posterior, superior
+    return ScanSlices.of(Volume(images, affine), AS_STORED)
 
 
 class RefiningOptions(Protocol):
@@ -67,10 +75,7 @@ class PseudoLabelRefiner:
 
     def __call__(self, case: str, rows: npt.NDArray[np.int64], classes: Classes) -> Classes:
         """Refine the classes (Z, S, S) of slices of one scan; `rows` are their rows in the store, inferior first."""
-        images = axial_slices(np.asarray(self.store.images[rows], dtype=np.float32))
-        scan = self.scans[case]
-        affine = np.diag([-scan.column_mm, -scan.row_mm, scan.z_mm, 1.0])  # axes to left, posterior, superior
-        slices = ScanSlices.of(Volume(images, affine), AS_STORED)
+        slices = open_stored_scan(self.store, self.scans[case], rows)
         folder = self.store.folder
         wanted = RefineOptions(images=folder, masks=folder, out=folder, device=self.options.device)
         return Refiner(self.model, wanted).refine(slices, classes)[0]

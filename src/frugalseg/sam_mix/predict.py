@@ -81,7 +81,7 @@ class MixPredictor(Predictor):
             size=record.preprocessing.size,
             context=0,
             keep=[record.keep[organ] if options.keep == "model" else options.keep for organ in record.targets],
-            scans=record.scans,
+            scans=(record.scans,),
             options=PredictOptions(
                 model=options.model,
                 images=options.images,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ from frugalseg.records.split import Split
 from frugalseg.segmentation.architecture import Architecture, NetworkShape, find_architecture
 from frugalseg.segmentation.calibrate import calibrate_model
 from frugalseg.segmentation.earlier_model import EarlierModel
-from frugalseg.segmentation.label_checks import LabelDraw
+from frugalseg.segmentation.label_checks import LabelDraw, check_propagation
 from frugalseg.segmentation.labels import (
     frequency_logits,
     keep_everything,
@@ -49,6 +50,7 @@ from frugalseg.segmentation.labels import (
 from frugalseg.segmentation.model import load_network
 from frugalseg.segmentation.organ_dice import read_figures, select_organ_dice, warn_of_unlearned
 from frugalseg.segmentation.presets import Preset, resolve_preset
+from frugalseg.segmentation.propagated import MaskPropagator, find_propagated, override, propagate_outlines
 from frugalseg.segmentation.pseudo import MaskRefiner, UnlabelledSlices, make_pseudo_labels
 from frugalseg.segmentation.record import check_encoder, scan_roles
 from frugalseg.segmentation.task import FinetuneTask, FinetuneTrainingSet
@@ -64,6 +66,10 @@ COPY_STRENGTH: Strength = "robust"
 """How much copies of slices are changed (see `dataset.augment`)."""
 
 
+PROPAGATED_FOLDER = "propagated"
+"""In the run folder: the slices that the propagation of outlined slices has reached."""
+
+
 @dataclass(frozen=True)
 class FineTuning:
     """A fine-tuning with what its rounds share; `engine.training.run_training` runs it.
@@ -73,11 +79,13 @@ class FineTuning:
         labelled: rows whose masks may be used.
         copies: (labelled, n) rows of changed copies of these in the source, or None.
         unlabelled: the other rows of the training patients.
+        to_propagate: those of them to which outlined slices are propagated; empty without `options.propagate`.
         architecture: that of the encoder, or that of the options.
         encoder: model.json of the pre-training run, or None.
         start: the trained model to start from, or None.
         teacher: the trained model that makes the pseudo-labels, or None for those of this training's own rounds.
         refiner: refines pseudo-labels; required where `options.refine` is given.
+        propagator: propagates outlined slices; required where `options.propagate` is given.
     """
 
     options: FinetuneOptions
@@ -88,12 +96,14 @@ class FineTuning:
     labelled: npt.NDArray[np.int64]
     copies: npt.NDArray[np.int64] | None
     unlabelled: npt.NDArray[np.int64]
+    to_propagate: npt.NDArray[np.int64]
     architecture: Architecture
     encoder: EncoderRecord | None
     start: EarlierModel | None
     teacher: EarlierModel | None
     fabric: Fabric
     refiner: MaskRefiner | None = None
+    propagator: MaskPropagator | None = None
     command: str = "finetune"
 
     @classmethod
@@ -106,6 +116,7 @@ class FineTuning:
         """
         check_out(options.out)
         store, budget, split = open_labelled(options)
+        check_propagation(options.propagate, budget.unit)
         encoder = read_network_record(EncoderRecord, options.encoder) if options.encoder else None
         check_encoder(encoder, store, split, options.transductive)
         if encoder and options.backbone not in (FinetuneOptions.backbone, encoder.backbone):
@@ -128,6 +139,7 @@ class FineTuning:
         LabelDraw(store, usable, split.train, budget, options.label_draw, labelled, rule).check_organs()
         others = usable.index[usable["patient"].isin(split.train)].to_numpy(np.int64)
         unlabelled = np.setdiff1d(others, labelled)
+        to_propagate = unlabelled[:0] if options.propagate is None else find_propagated(store, labelled, unlabelled)
         if options.preset == "best" and options.semi is None and len(unlabelled) == 0:
             say(
                 "--preset best: every slice of the training patients is labelled and used, so there is nothing "
@@ -137,7 +149,7 @@ class FineTuning:
             preset = _choose_preset(options, encoder, architecture)
         elif preset.semi != "none" and len(unlabelled) == 0:
             warnings.warn("every training slice is labelled: there is nothing for --semi to use", stacklevel=3)
-        trained = labelled if preset.semi == "none" else others
+        trained = np.union1d(labelled, to_propagate) if preset.semi == "none" else others
         copied = architecture.count_copies(options)
         shape = _network_shape(options, preset, architecture, store)
         network, _ = architecture.build_initialized(shape, options)  # raises for weights that do not fit
@@ -150,7 +162,7 @@ class FineTuning:
             teacher.find_architecture(fabric.device, options.precision, None)  # raises for another encoder
         source = _open_source(options, store, architecture, copies, fabric, rows, preset.context)
         copy_rows = None if copies is None else copies.positions(len(store.slices)).reshape(len(labelled), copied)
-        rows_used = (labelled, copy_rows, unlabelled)
+        rows_used = (labelled, copy_rows, unlabelled, to_propagate)
         training = cls(options, preset, store, split, source, *rows_used, architecture, encoder, start, teacher, fabric)
         return replace(training, options=_resume_rounds(options))
 
@@ -165,11 +177,24 @@ class FineTuning:
             data["init_sha256"] = self.start.weights_sha256
         if self.teacher is not None:
             data["teacher_sha256"] = self.teacher.weights_sha256
+        if self.propagator is not None:
+            data["propagated_by"] = self.propagator.record.signature
         return data
+
+    @cached_property
+    def propagated(self) -> UnlabelledSlices | None:
+        """The pseudo-labels propagated from outlined slices; None without any. The first process propagates."""
+        if self.propagator is None:
+            return None
+        with self.fabric.rank_zero_first():
+            return propagate_outlines(
+                self.store, self.labelled, self.to_propagate, self.propagator, self.options.out / PROPAGATED_FOLDER
+            )
 
     def learn(self, run: RunFolder) -> None:
         """Train, in several rounds for self-training, and save."""
         assert self.options.refine is None or self.refiner is not None, "options.refine needs a refiner"
+        assert self.options.propagate is None or self.propagator is not None, "options.propagate needs a propagator"
         teacher = None
         if self.preset.semi == "self-training" and len(self.unlabelled) > 0:
             teacher = self.train_teacher(self.options) if self.teacher is None else self.teacher.run
@@ -188,13 +213,18 @@ class FineTuning:
                 refine=options.refine if n else None,
                 resume="auto",
             )
-            say(f"round {n} of {rounds}: {'labels only' if teacher is None else 'with pseudo-labels'}")
+            say(f"round {n} of {rounds}: {self._describe_labels(teacher)}")
             with RunFolder.claim(self.command, earlier, self.fabric, self.identity()) as stage:
                 if not stage.finished:
                     self.train(earlier, stage, teacher)
             teacher = stage.path
         say(f"round {rounds} of {rounds}: the final model")
         return teacher
+
+    def _describe_labels(self, teacher: Path | None) -> str:
+        if teacher is not None:
+            return "with pseudo-labels"
+        return "labels only" if self.propagator is None else "labels and propagated labels"
 
     def train(self, options: FinetuneOptions, run: RunFolder, teacher: Path | None) -> None:
         """One training, from the labels and the pseudo-labels of the run `teacher`."""
@@ -204,7 +234,8 @@ class FineTuning:
         network, published = self.build_network(options)
         task = FinetuneTask(options, preset, network, self.store, self.split, self.source, training)
         scans = int(self.store.slices.loc[self.labelled, "case"].nunique())
-        others = "" if training.unlabelled is None else f" and {pluralize(len(self.unlabelled), 'unlabelled one')}"
+        unlabelled = 0 if training.unlabelled is None else len(training.unlabelled.rows)
+        others = f" and {pluralize(unlabelled, 'unlabelled one')}" if unlabelled else ""
         say(
             f"fine-tuning on {pluralize(len(self.labelled), 'labelled slice')} of {pluralize(scans, 'scan')} "
             f"({Budget.parse(options.budget).in_words}, draw {options.label_draw}){others}: "
@@ -230,10 +261,14 @@ class FineTuning:
     def _label_unlabelled(
         self, options: FinetuneOptions, preset: Preset, teacher: Path | None
     ) -> UnlabelledSlices | None:
+        propagated = self.propagated
         if preset.semi == "none" or len(self.unlabelled) == 0:
-            return None
-        if teacher is None:
-            return UnlabelledSlices(self.unlabelled)
+            return propagated
+        others = UnlabelledSlices(self.unlabelled) if teacher is None else self._predict_unlabelled(options, teacher)
+        return others if propagated is None else override(others, propagated, options.out)
+
+    def _predict_unlabelled(self, options: FinetuneOptions, teacher: Path) -> UnlabelledSlices:
+        """The pseudo-labels of a trained model."""
         record = read_network_record(SegmenterRecord, teacher)
         architecture = self.architecture
         if self.teacher is not None:
@@ -247,8 +282,9 @@ class FineTuning:
             *(model, self.store, self.source, self.unlabelled, self.labelled),
             *(keep, options.precision, options.out, self.refiner),
         )
-        if labels.unlearned is not None:
-            names = [organ for organ, missing in zip(record.targets, labels.unlearned.tolist(), strict=True) if missing]
+        assert labels.unknown is not None
+        unlearned = labels.unknown.all(dim=0).tolist()
+        if names := [organ for organ, missing in zip(record.targets, unlearned, strict=True) if missing]:
             say(f"the pseudo-labels say nothing about {', '.join(names)}: the model has not learned to find it yet")
         return labels
 
@@ -278,8 +314,10 @@ class FineTuning:
         dice: dict[str, float],
     ) -> SegmenterRecord:
         """The record of the model, for prediction and evaluation."""
-        semi = task.training.unlabelled is not None
-        unseen = set(self.store.slices.loc[self.unlabelled, "case"]) if semi else set()
+        unlabelled = self.unlabelled[:0] if task.training.unlabelled is None else task.training.unlabelled.rows
+        propagated = self.unlabelled[:0] if self.propagated is None else self.propagated.rows
+        refined = options.refine is not None and len(unlabelled) > 0
+        unseen = set(self.store.slices.loc[unlabelled, "case"])
         seen = set(self.encoder.fingerprints if self.encoder else ()) | self.store.fingerprints_of_cases(unseen)
         used = set(self.store.slices.loc[self.labelled, "case"])
         scans = scan_roles(self.store, self.split, used, seen)
@@ -304,12 +342,15 @@ class FineTuning:
             calibration=calibrate_model(
                 task.validation, task.evaluated_model, keep, self.refiner if options.refine else None
             ),
-            pseudo_labels_refined_by=self.refiner.record if self.refiner and semi else None,
+            pseudo_labels_refined_by=self.refiner.record if self.refiner and refined else None,
+            outlines_propagated_by=self.propagator.record if self.propagator and len(propagated) else None,
             annotation=SegmenterAnnotation(
                 **asdict(make_annotation_use(options, self.store, self.labelled, task.validation.cases)),
                 choose=options.choose,
-                unlabelled_slices=len(self.unlabelled) if semi else 0,
+                unlabelled_slices=len(unlabelled),
                 unlabelled_scans=len(unseen),
+                propagated_slices=len(propagated),
+                propagated_scans=int(self.store.slices.loc[propagated, "case"].nunique()),
                 pretraining=self.encoder.annotation if self.encoder else None,
             ),
             scans=scans,
@@ -355,6 +396,6 @@ def _open_source(
 
 
 def _resume_rounds(options: FinetuneOptions) -> FinetuneOptions:
-    """Options to resume a self-training that was stopped in an early round: the run itself has no checkpoint yet."""
-    begun = options.resume == "yes" and (options.out / "rounds").is_dir()
+    """Options to resume a run that was stopped in an early round, or while propagating: it has no checkpoint yet."""
+    begun = options.resume == "yes" and any((options.out / name).is_dir() for name in ("rounds", PROPAGATED_FOLDER))
     return replace(options, resume="auto") if begun else options

@@ -11,11 +11,21 @@ import numpy.typing as npt
 import pandas as pd
 
 from frugalseg.dataset.budget import Budget, find_budget_showing
-from frugalseg.dataset.slice_choice import SliceChoice, choose_random
+from frugalseg.dataset.slice_choice import BudgetUnit, SliceChoice, choose_random
 from frugalseg.dataset.small_organs import find_small_organs
 from frugalseg.dataset.store import SliceStore, presence_column
-from frugalseg.errors import SplitError
+from frugalseg.errors import OptionError, SplitError
 from frugalseg.text import join_words, pluralize
+
+
+def check_propagation(propagate: str | None, unit: BudgetUnit) -> None:
+    """Raise `OptionError` if outlined slices are to be propagated and the budget is not one of slices."""
+    if propagate is not None and unit != "slices":
+        raise OptionError(
+            f"--propagate {propagate} applies to budgets of slices, this budget is one of {unit}: in a scan that is "
+            "outlined as a whole there is nothing to propagate to",
+            'give for example --budget "5 slices", or leave out --propagate',
+        )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ and one batch. No reference mask is read anywhere on this path.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from frugalseg._version import __version__
 from frugalseg.confidence.assess import assess
-from frugalseg.confidence.select import select_calibrations
+from frugalseg.confidence.select import RANK_ONLY, select_calibrations
 from frugalseg.confidence.soft_mask import SoftMask, SoftSlices
 from frugalseg.confidence.table import write_scan_confidences, write_slice_confidences
 from frugalseg.dataset.modality import ExpectedModality, expected_modality
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import autocast, describe_device, find_device, to_device
 from frugalseg.engine.files import check_out, sha256
-from frugalseg.engine.progress import progress
+from frugalseg.engine.progress import progress, say
 from frugalseg.errors import OptionError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
@@ -36,11 +36,12 @@ from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE_RADIUS, filter_components
 from frugalseg.masks.folder import MaskFolder, Words, select_cases
 from frugalseg.models.registry import input_channels
-from frugalseg.models.saved import WEIGHTS, read_network_record
+from frugalseg.models.saved import WEIGHTS
 from frugalseg.options import Keep, PredictOptions
 from frugalseg.records.confidence import OrganCalibration, OrganConfidence
-from frugalseg.records.model import ScanRole, SegmenterRecord
+from frugalseg.records.model import ScanRole
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
+from frugalseg.segmentation.ensemble import Ensemble, Member, closest_role
 from frugalseg.segmentation.losses import probabilities
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.organ_dice import warn_before_prediction
@@ -75,7 +76,7 @@ class Predictor:
         expected: which modality scans are to be of.
         context: neighbouring slices on each side that the network sees.
         keep: for each class what is kept of its mask (see `masks.components`).
-        scans: case, fingerprint and role of each scan of the model's data set.
+        scans: case, fingerprint and role of each scan of the model's data set; for each model that is averaged.
         calibrations: organ → calibration of the confidence in its masks, where there is one that applies.
     """
 
@@ -87,34 +88,42 @@ class Predictor:
     size: int
     context: int
     keep: list[Keep]
-    scans: tuple[ScanRole, ...]
+    scans: tuple[tuple[ScanRole, ...], ...]
     options: PredictOptions
     calibrations: Mapping[str, OrganCalibration]
 
     @classmethod
     def load(cls, options: PredictOptions) -> Predictor:
-        """Load the model of a fine-tuning run; raises `RunError`, `OptionError` or `DeviceError`.
+        """Load the model of a fine-tuning run, and those to average it with.
 
-        Warns of organs that it has not learned.
+        Warns of organs that a model has not learned.
+
+        Raises:
+            RunError, DeviceError: see `frugalseg.errors`.
+            OptionError: also where the models were trained on different organs or slices.
         """
-        record = read_network_record(SegmenterRecord, options.model)
+        members = [Member.read(run) for run in (options.model, *options.average_with)]
+        for member in members[1:]:
+            member.check_alike(members[0])
+        record = members[0].record
         device = find_device(options.device)
         targets = _written_targets(record.targets, options.target)
-        warn_before_prediction(record, written(targets))
+        for member in members:
+            warn_before_prediction(member.record, written(targets))
         keep = {o: record.keep[o] if options.keep == "model" else options.keep for o in record.targets}
-        known = record.calibration.get("probabilities", {})
+        contexts = [member.record.context for member in members]
         return cls(
-            network=load_segmenter(options.model, record, device, options.precision, options.backbone, options.cache),
+            network=_load_network(members, device, options),
             device=device,
             targets=targets,
             intensity=record.preprocessing.intensity,
             expected=expected_modality(options.model, record.preprocessing, options.modality),
             size=record.preprocessing.size,
-            context=record.context,
+            context=max(contexts),
             keep=list(keep.values()),
-            scans=record.scans,
+            scans=tuple(member.record.scans for member in members),
             options=options,
-            calibrations=select_calibrations(known, {o: keep[o] for o in written(targets)}, options.tta),
+            calibrations=_find_calibrations(members, {o: keep[o] for o in written(targets)}, options.tta),
         )
 
     def read(self, case: str, path: Path) -> ReadScan:
@@ -163,9 +172,11 @@ class Predictor:
         return {organ: confidence for organ, confidence in assessed.items() if confidence is not None}
 
     def role(self, case: str, volume: Volume) -> str:
-        """What the model saw of this scan (see `record.find_role`)."""
-        role, by_name = find_role(self.scans, case, fingerprint(canonical(volume)[0]))
-        if by_name:
+        """What the models saw of this scan (see `record.find_role`)."""
+        key = fingerprint(canonical(volume)[0])
+        found = [find_role(scans, case, key) for scans in self.scans]
+        role = closest_role([one for one, _ in found])
+        if any(by_name for _, by_name in found):
             warnings.warn(
                 f"{case} has the name of a scan of the model's data set but other voxels; it is counted as "
                 f"{role!r}. Rename it if it is another patient's",
@@ -188,6 +199,33 @@ def slices_at_once(device: torch.device, size: int) -> int:
     return 4 if device.type == "cpu" else max(1, 32 * 256**2 // size**2)
 
 
+def _load_network(members: Sequence[Member], device: torch.device, options: PredictOptions) -> nn.Module:
+    """The network of the only model, or the mean of several. --backbone is for those with a frozen encoder."""
+    frozen = [member.record.frozen_encoder is not None for member in members]
+    networks = [
+        load_segmenter(
+            member.run,
+            member.record,
+            device,
+            options.precision,
+            options.backbone if has_encoder or not any(frozen) else None,
+            options.cache,
+        )
+        for member, has_encoder in zip(members, frozen, strict=True)
+    ]
+    if len(networks) == 1:
+        return networks[0]
+    return Ensemble(networks, [member.record.context for member in members]).eval()
+
+
+def _find_calibrations(members: Sequence[Member], keep: Mapping[str, Keep], flips: bool) -> dict[str, OrganCalibration]:
+    """Organ → calibration of the confidence in its masks; none for a mean of several models, which is told once."""
+    if len(members) > 1:
+        say(f"the mean of several models is not calibrated: {RANK_ONLY}")
+        return {}
+    return select_calibrations(members[0].record.calibration.get("probabilities", {}), keep, flips)
+
+
 def _written_targets(trained: Targets, wanted: list[str]) -> Targets:
     """Organ → the values it is written with, in the order of the classes.
 
@@ -207,6 +245,16 @@ def written(targets: Targets) -> Targets:
     return {name: values for name, values in targets.items() if values != NOT_WRITTEN}
 
 
+def _to_settings(options: PredictOptions, predictor: Predictor) -> dict[str, object]:
+    settings: dict[str, object] = {
+        "flips": options.tta,
+        "keep": dict(zip(predictor.targets, predictor.keep, strict=True)),
+    }
+    if options.average_with:
+        settings["average_with"] = [Member.read(run).weights_sha256 for run in options.average_with]
+    return settings
+
+
 def segment_scans(options: PredictOptions) -> dict[str, Path]:
     """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
 
@@ -216,7 +264,8 @@ def segment_scans(options: PredictOptions) -> dict[str, Path]:
     Raises:
         ScanError: some scans failed, after all others are written.
         RunError: the model is not there, `out` is in use, or holds no prediction of this model to resume.
-        OptionError: a `case` that is none of the images, or a `target` that the model does not know.
+        OptionError: a `case` that is none of the images, a `target` that the model does not know, or models to average
+            that were trained on different organs or slices.
         DeviceError: the GPU asked for is not there.
     """
     assert options.refine is None, "refined masks are made by frugalseg.commands.predict"
@@ -228,7 +277,7 @@ def segment_scans(options: PredictOptions) -> dict[str, Path]:
         model=str(options.model.resolve()),
         weights_sha256=sha256(options.model / WEIGHTS),
         targets=written(predictor.targets),
-        settings={"flips": options.tta, "keep": dict(zip(predictor.targets, predictor.keep, strict=True))},
+        settings=_to_settings(options, predictor),
         images={case: str(path.resolve()) for case, path in images.items()},
         roles={},
     )

@@ -138,7 +138,7 @@ def resolve_preset(options: FinetuneOptions, encoder_context: int | None = None)
             )
         context = encoder_context
     preset = replace(preset, semi=options.semi or preset.semi, context=context)
-    if preset.semi != "none" and options.batch_size < 2:
+    if (preset.semi != "none" or options.propagate is not None) and options.batch_size < 2:
         raise OptionError(f"--batch-size {options.batch_size} is too small for unlabelled slices", "give 2 or more")
     if preset.semi == "mean-teacher" and preset.ema_decay is None:
         preset = replace(preset, ema_decay=TEACHER_EMA_DECAY)

@@ -42,15 +42,16 @@ class UnlabelledSlices:
 
     Attributes:
         rows: (M,) rows of the store.
-        classes: (M, S, S) uint8, predicted by a model; None without pseudo-labels.
+        classes: (M, S, S) uint8, predicted by a model, or propagated from outlined slices; None without pseudo-labels.
         confidence: (M, S, S) uint8, 0…255 for 0…1; None with `classes`.
-        unlearned: (C,) bool, organs that the model has not learned: its pseudo-labels say nothing about them.
+        unknown: (M, C) bool, organs about which the pseudo-labels of a slice say nothing: the model has not learned
+            them, or they were not outlined in its scan. None for no organ.
     """
 
     rows: npt.NDArray[np.int64]
     classes: Tensor | None = None
     confidence: Tensor | None = None
-    unlearned: Tensor | None = None
+    unknown: Tensor | None = None
 
     def annotate(self, rows: Tensor, batch: Slices) -> Slices:
         """The batch of these rows with the masks that may be used: the store's with weight 1 for labelled slices;
@@ -66,8 +67,10 @@ class UnlabelledSlices:
             labels[where] = self.classes[place].to(labels.device)
             weights[where] = self.confidence[place].to(labels.device) / 255
         unknown = None
-        if self.unlearned is not None:
-            unknown = (unlabelled[:, None] & self.unlearned).to(labels.device)
+        if self.unknown is not None and self.unknown.any():
+            unknown = torch.zeros(len(rows), self.unknown.shape[1], dtype=torch.bool)
+            unknown[unlabelled] = self.unknown[place]
+            unknown = unknown.to(labels.device)
         return replace(batch, labels=labels, weights=weights, unknown=unknown)
 
 
@@ -92,13 +95,13 @@ def make_pseudo_labels(
         model: in evaluation mode, on the source's device.
         store, source: the data.
         rows: the slices to label, ascending.
-        labelled: slices whose masks may be used: an organ of which the model finds no pixel there is unlearned.
+        labelled: slices whose masks may be used: an organ of which the model finds no pixel there is unknown.
         keep: for each class what is kept of it in a scan (see `masks.components`).
         precision: arithmetic.
         folder: for the result, in a temporary file: it is as large as the store and may not fit in memory.
         refiner: refines the masks after `keep`.
     """
-    classes, confidence = (_make_disk_array((len(rows), store.size, store.size), folder) for _ in range(2))
+    classes, confidence = (make_disk_array((len(rows), store.size, store.size), folder) for _ in range(2))
     case = store.slices.loc[rows, "case"].to_numpy(str)
     for scan in np.unique(case):
         slices_of_scan = np.flatnonzero(case == scan)
@@ -110,9 +113,8 @@ def make_pseudo_labels(
         confident[cleaned != predicted] = 255
         classes[slices_of_scan], confidence[slices_of_scan] = cleaned, confident
     unlearned = find_unlearned(model, source, labelled, len(keep), precision)
-    return UnlabelledSlices(
-        rows, torch.from_numpy(classes), torch.from_numpy(confidence), unlearned if unlearned.any() else None
-    )
+    unknown = unlearned.repeat(len(rows), 1)
+    return UnlabelledSlices(rows, torch.from_numpy(classes), torch.from_numpy(confidence), unknown)
 
 
 @torch.inference_mode()
@@ -131,7 +133,7 @@ def find_unlearned(
     return ~found[1:]
 
 
-def _make_disk_array(shape: tuple[int, ...], folder: Path) -> npt.NDArray[np.uint8]:
+def make_disk_array(shape: tuple[int, ...], folder: Path) -> npt.NDArray[np.uint8]:
     """An array of zeros in a temporary file, which is deleted with the array."""
     with TemporaryFile(dir=folder) as file:
         return np.memmap(file, np.uint8, "w+", shape=shape)

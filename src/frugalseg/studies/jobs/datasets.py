@@ -18,6 +18,7 @@ from frugalseg.pretraining.methods import METHODS
 from frugalseg.records.scan_index import IndexedScan, ScanIndex
 from frugalseg.records.split import Split
 from frugalseg.records.store import ScanEntry
+from frugalseg.segmentation.label_checks import check_propagation
 from frugalseg.studies.jobs.job import Phantoms, PrepareJob, short_hash, slug
 from frugalseg.studies.plan.data import DataPlan, ScansToSegment, TestPlan
 from frugalseg.studies.plan.method import MethodPlan
@@ -197,11 +198,12 @@ def _check_budgets(plan: StudyPlan, method: MethodPlan, store: SliceStore, split
         return
     usable = store.slices[store.is_middle(method.training.values.get("middle_fraction", 1.0))]
 
-    choose = method.training.values.get("choose", "random")
+    choose, propagate = method.training.values.get("choose", "random"), method.training.values.get("propagate")
 
     def draw_budget(text: str, entry: YamlValue, draw: int) -> bytes:
         budget = Budget.parse(text)
         try:
+            check_propagation(propagate, budget.unit)
             rule = find_rule(choose, budget.unit, store)
             return draw_labels(usable, split.train, budget, draw, store.presence_columns, rule).tobytes()
         except SplitError as error:

@@ -19,6 +19,9 @@ from frugalseg.studies.plan.values import locate_error, read_values
 from frugalseg.studies.plan.weights import hash_weights, resolve_weights
 from frugalseg.studies.plan.yaml_source import YamlValue, flags_to_keys
 
+PROMPTABLE = ("refine", "propagate")
+"""Options that name a promptable model."""
+
 
 @dataclass(frozen=True)
 class Finetune(StudyTraining):
@@ -46,8 +49,9 @@ class Finetune(StudyTraining):
         if pretrain is not None:
             check_pretraining(given, pretrain, transductive, shared.data[source])
         values = read_values(cls.OPTIONS, given.get("finetune"), shared.values["finetune"])
-        if values.get("refine") is not None:
-            values = resolve_weights(given.get("finetune", entry), "refine", values["refine"], values)
+        for key in PROMPTABLE:
+            if values.get(key) is not None:
+                values = resolve_weights(given.get("finetune", entry), key, values[key], values)
         _check_finetuning(given.get("finetune"), entry, values, pretrain)
         if pretrain is not None and values.get("weights") is not None:
             raise entry.error(
@@ -70,8 +74,9 @@ class Finetune(StudyTraining):
         content: dict[str, object] = {"preset_content": PRESETS[options.preset].content()}
         if options.weights is not None:
             content["weights"] = sha256(options.weights)
-        if options.refine is not None:
-            content["refine_weights"] = hash_weights(options.refine)
+        for key in PROMPTABLE:
+            if (name := getattr(options, key)) is not None:
+                content[f"{key}_weights"] = hash_weights(name)
         if options.backbone not in BACKBONES:
             content["frozen_encoder"] = hash_weights(options.backbone)
         return content
@@ -155,4 +160,5 @@ def _describe_training(pretrain: Values | None, source: str, finetune: Values, t
     semi = "" if options.semi in (None, "none") else f", unlabelled slices used by {options.semi}"
     semi += "" if options.refine is None else f", pseudo-labels refined by {options.refine}"
     chosen = "" if options.choose == "random" else f", on slices chosen by {options.choose}"
+    chosen += "" if options.propagate is None else f", outlined slices propagated by {options.propagate}"
     return f"{start}; fine-tuned with the {options.preset} preset{chosen}{semi}"
