@@ -5,9 +5,9 @@
 The program starts the server on the first --scans scans and speaks to it as the page does. Round 1: it outlines the
 slices that the server suggests; where such a slice does not show the organ, it is outlined as empty, and the nearest
 one of the same scan that does is outlined too. It trains, and compares the predicted masks with the references. Round
-2, on copies of the session as it then is: it corrects as many slices, the least certain ones or random ones that show
-the organ, at most one a scan; it trains again, and compares again. Slices that are labels by then are left out of each
-comparison.
+2, on copies of the session as it then is: it corrects as many slices, the least certain ones, random ones that show the
+organ, or those with the most pixels expected to be wrong, at most one a scan; it trains again, and compares again.
+Slices that are labels by then are left out of each comparison.
 
 Compute: CPU time of the commands that the server runs, from /proc (Linux only), and the time that the jobs took.
 """
@@ -44,7 +44,9 @@ Place = tuple[str, int]
 """Case and slice."""
 NIFTI_HEADER = 352
 LABELLED = ("outlined", "reviewed")
-RANDOM, UNCERTAIN, SUGGESTED = "random", "least certain", "suggested"
+RANDOM, UNCERTAIN, ERRORS, SUGGESTED = "random", "least certain", "most expected errors", "suggested"
+WAYS = (UNCERTAIN, RANDOM, ERRORS)
+"""Ways to choose the slices of round 2."""
 
 
 @dataclass(frozen=True)
@@ -194,13 +196,22 @@ def outline_suggested(server: Server, references: dict[str, Mask], count: int) -
             server.outline((case, z), wanted[z])
 
 
-def choose_least_certain(server: Server, count: int) -> list[Place]:
-    """The slice of each scan with the lowest confidence; of these, the lowest."""
-    lowest = []
+def choose_least_certain(server: Server, count: int, by_area: bool) -> list[Place]:
+    """The slice of each scan with the lowest confidence, and of these the lowest.
+
+    With `by_area`, the slices with the most pixels times (1 − confidence): about the number of pixels expected to be
+    wrong.
+    """
+    found = []
     for case in server.cases():
-        known = [(s["confidence"], s["slice"]) for s in server.slices(case) if s["confidence"] is not None]
-        lowest += [(*min(known), case)] if known else []
-    return [(case, z) for _, z, case in sorted(lowest)[:count]]
+        areas = server.mask(case).sum(axis=(1, 2))
+        known = [state for state in server.slices(case) if state["confidence"] is not None]
+        scored = [
+            ((state["confidence"] - 1) * areas[state["slice"]] if by_area else state["confidence"], state["slice"])
+            for state in known
+        ]
+        found += [(*min(scored), case)] if scored else []
+    return [(case, z) for _, z, case in sorted(found)[:count]]
 
 
 def choose_random(server: Server, references: dict[str, Mask], count: int, seed: int) -> list[Place]:
@@ -242,7 +253,7 @@ def choose(server: Server, chosen: str, references: dict[str, Mask], arguments: 
     """The slices to correct in round 2."""
     if chosen == RANDOM:
         return choose_random(server, references, arguments.slices, arguments.seed)
-    return choose_least_certain(server, arguments.slices)
+    return choose_least_certain(server, arguments.slices, by_area=chosen == ERRORS)
 
 
 def run(arguments: argparse.Namespace) -> Iterator[Round]:
@@ -278,7 +289,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--target", required=True, help="what is outlined: name=value")
     parser.add_argument("--scans", type=int, default=12, help="number of scans, in the order of their names")
     parser.add_argument("--slices", type=int, default=5, help="number of slices to outline in each round")
-    parser.add_argument("--then", nargs="*", choices=(UNCERTAIN, RANDOM), default=[UNCERTAIN, RANDOM])
+    parser.add_argument("--then", nargs="*", choices=WAYS, default=WAYS)
     parser.add_argument("--steps", type=int, help="of a training; by default the server's")
     parser.add_argument("--seed", type=int, default=0, help="of the random slices")
     parser.add_argument("--threads", type=int, default=1)
