@@ -136,6 +136,22 @@ def test_a_scan_that_one_of_the_models_was_trained_on_is_no_test_scan():
     assert closest_role(["test", "test"]) == "test"
 
 
+def test_blank_slices_show_no_organ(model, tmp_path, monkeypatch):
+    """Whatever the network says of them, as scans may be padded with slices."""
+    everywhere = torch.nn.Conv2d(1, 2, 1)
+    torch.nn.init.constant_(everywhere.bias, 9.0)
+    monkeypatch.setattr("frugalseg.segmentation.predict.load_segmenter", lambda *_: everywhere)
+    image = nib.load(model / "images" / "scan_01.nii.gz")
+    array = np.array(image.dataobj)
+    array[:, :, -2:] = -125
+    (tmp_path / "images").mkdir()
+    nib.save(nib.Nifti1Image(array, image.affine), tmp_path / "images" / "padded.nii.gz")
+    predict(replace(options(model, tmp_path / "masks", keep="all"), images=tmp_path / "images"))
+    shown = (values(tmp_path / "masks", "padded") > 0).any(axis=(0, 1))
+    assert shown[:-2].all()
+    assert not shown[-2:].any()
+
+
 def test_other_label_values_and_fewer_organs(model, tmp_path):
     predict(options(model, tmp_path / "all", case=["scan_01"]))
     predict(options(model, tmp_path / "liver", case=["scan_01"], target=["liver=2,3"]))

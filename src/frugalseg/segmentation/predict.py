@@ -191,7 +191,15 @@ class Predictor:
         views = FLIPS if self.options.tta else FLIPS[:1]
         with autocast(self.options.precision, self.device):
             logits = [self.network(shown.flip(axes)).flip(axes) for axes in views]
-        return torch.stack([probabilities(one) for one in logits]).mean(dim=0)
+        mean = torch.stack([probabilities(one) for one in logits]).mean(dim=0)
+        mean[find_blank(shown[:, self.context])] = 0  # a network may find organs in nothing
+        return mean
+
+
+def find_blank(slices: Tensor) -> Tensor:
+    """Which slices (N, S, S) show nothing, every pixel having the same value: (N,) bool. Padding of scans is such."""
+    pixels = slices.flatten(1)
+    return pixels.amin(dim=1) == pixels.amax(dim=1)
 
 
 def slices_at_once(device: torch.device, size: int) -> int:
