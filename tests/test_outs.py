@@ -18,11 +18,15 @@ from frugalseg.engine.lock import lock_folder
 from frugalseg.errors import DiskError, RunError
 from tests.scans import write_cohort
 
+ALSO_NEEDED = {"annotate": ["images"]}
+"""Command → options of which it must have one or another."""
+
 
 def flags(name: str, folder: Path) -> list[str]:
     """A command with something for every option it must have."""
     options = COMMANDS[name].options
     names = [field.name for field in fields(options) if field.default is MISSING and field.default_factory is MISSING]
+    names += ALSO_NEEDED.get(name, [])
     given = {name: "liver=6" if name == "target" else str(folder) for name in names if name != "out"}
     return [word for name, value in given.items() for word in (f"--{name}", value)]
 

@@ -234,7 +234,7 @@ def test_the_plans_that_are_shipped(path, study, shared_data, tmp_path, monkeypa
     plan = read_plan(path, study)
     assert plan.name == " ".join([path.stem, *([study] if study else [])])
     (baseline,) = (method for method in plan.methods if method.name == plan.baseline)
-    assert set(plan.backbones) == set(baseline.backbones), "nothing to compare with"
+    assert set(baseline.backbones) in (set(plan.backbones), {baseline.backbones[0]}), "nothing to compare with"
 
 
 SEVERAL = """

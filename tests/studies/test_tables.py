@@ -33,6 +33,20 @@ def tables_of(results):
     return build_tables(Scores(results, resamples=200))
 
 
+def test_a_baseline_of_one_backbone_is_compared_with_every_backbone():
+    """For plans that compare kinds of network: `best` has the other backbone alone here."""
+    results = made_up_study(dice, backbones=["unet", "litemedsam"])
+    kept = {("scratch", "unet"), ("best", "litemedsam")}
+    parts = {
+        name: table[[pair in kept for pair in zip(table["method"], table["backbone"], strict=True)]]
+        for name, table in (("trials", results.trials), ("cases", results.cases))
+    }
+    scores = Scores(dataclasses.replace(results, **parts), resamples=200)
+    compared = compare_with_baseline(scores, scores.endpoints[0], DICE)
+    assert [(c.group.backbone, c.runs) for c in compared] == [("litemedsam", 6)] * 2
+    assert [c.difference.mean for c in compared] == pytest.approx([0.1, 0.1])
+
+
 def texts(table, row):
     return [entry.text for section in table.sections for entries in section.rows for entry in entries[row : row + 1]]
 

@@ -44,6 +44,8 @@ def annotate(options: AnnotateOptions) -> Path:
         DiskError: the folder cannot be written.
     """
     _require_server()
+    if options.out is not None:
+        check_out(options.out)  # before it is compared with --images
     place, images = _find_places(options)
     check_out(place.out)
     if is_in_use(place.out) and not place.state.is_file():

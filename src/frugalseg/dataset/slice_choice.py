@@ -52,7 +52,8 @@ class SlicePool:
     def queues(self, table: pd.DataFrame) -> list[Rows]:
         """For each patient in turn, the rows of `table`, scan by scan from bottom to top."""
         patient = table["patient"].to_numpy()
-        return [table.index[patient == name].to_numpy(np.int64) for name in self.patients]
+        # Copies, because NumPy cannot permute an empty array that is read-only.
+        return [table.index[patient == name].to_numpy(np.int64, copy=True) for name in self.patients]
 
 
 SliceChoice = Callable[[SlicePool], Rows]

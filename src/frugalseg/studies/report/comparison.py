@@ -74,14 +74,19 @@ class Comparison:
 def compare_with_baseline(scores: Scores, endpoint: Endpoint, metric: Metric) -> list[Comparison]:
     """All comparisons of one family, in the order of `Scores.list_groups`; empty if only the baseline was planned.
 
+    Each is with the baseline of the same backbone; of its only one, if the baseline is planned with one alone, as where
+    a plan compares kinds of network.
+
     Args:
         scores: of the study.
         endpoint: test set and organ.
         metric: one of `scores.list_test_metrics` of the test set.
     """
     baseline = scores.results.baseline
+    backbones = {group.backbone for group in scores.list_groups() if group.method == baseline}
+    only = backbones.pop() if len(backbones) == 1 else None
     family = [
-        _compare_groups(scores, endpoint, metric, group, Group(baseline, group.backbone, group.budget))
+        _compare_groups(scores, endpoint, metric, group, Group(baseline, only or group.backbone, group.budget))
         for group in scores.list_groups()
         if group.method != baseline
     ]
