@@ -36,7 +36,7 @@ from frugalseg.options import FinetuneOptions, SuggestOptions
 from frugalseg.records.model import SegmenterRecord
 from frugalseg.records.split import Split
 from frugalseg.suggestion.candidates import Candidates
-from frugalseg.suggestion.certainty import AskedModel
+from frugalseg.suggestion.certainty import QueriedModel
 from frugalseg.suggestion.features import compute_features
 from frugalseg.suggestion.rules import RULES as SUGGESTIONS
 from frugalseg.suggestion.rules import Evidence
@@ -98,7 +98,7 @@ class Experiment:
         rows = slices.index[slices["patient"].isin(self.split.train)].to_numpy(np.int64)
         candidates = Candidates(self.store, np.setdiff1d(rows, first), first, len(rows) - len(first))
         options = SuggestOptions(data=self.store.folder, out=self.folder, model=run, device="cpu")
-        certainty = AskedModel.open(run, self.store).measure(self.store, candidates.rows, options)
+        certainty = QueriedModel.open(run, self.store).measure(self.store, candidates.rows, options)
         if rule == "entropy":
             table = candidates.table.assign(errors=certainty.errors).sort_values("errors", ascending=False)
             picked = table.groupby("case", sort=False).head(1).index.to_numpy(np.int64)[:more]

@@ -43,19 +43,6 @@ class FakeWork(JobWork):
         return "drawn"
 
 
-@pytest.fixture
-def session(tmp_path):
-    images, _ = write_cohort(tmp_path, 2)
-    with open_session(images, tmp_path / "out") as opened:
-        yield opened
-
-
-@pytest.fixture
-def client(session):
-    with open_client(session) as opened:
-        yield opened
-
-
 def give(monkeypatch, work):
     monkeypatch.setattr(job_kinds, "JOB_KINDS", {**job_kinds.JOB_KINDS, "propagate": work})
     monkeypatch.setattr("frugalseg.annotation.job_runner.JOB_KINDS", job_kinds.JOB_KINDS)

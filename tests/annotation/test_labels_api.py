@@ -5,17 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.annotation.session import disc, open_client, open_session, put, read_mask
-from tests.scans import write_cohort
+from tests.annotation.session import disc, put, read_mask
 
 SHAPE = (32, 32)
-
-
-@pytest.fixture
-def client(tmp_path):
-    images, _ = write_cohort(tmp_path, 2)
-    with open_session(images, tmp_path / "out") as session, open_client(session) as opened:
-        yield opened
 
 
 def names(client):

@@ -10,23 +10,10 @@ from frugalseg.errors import DiskError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.read import read_labels
 from frugalseg.records.annotations import AnnotationsRecord
-from tests.annotation.session import disc, open_client, open_session, put, read_mask
-from tests.scans import tiny_scan, write_cohort
+from tests.annotation.session import disc, put, read_mask
+from tests.scans import tiny_scan
 
 SHAPE = (32, 32)
-
-
-@pytest.fixture
-def session(tmp_path):
-    images, _ = write_cohort(tmp_path, 2)
-    with open_session(images, tmp_path / "out") as opened:
-        yield opened
-
-
-@pytest.fixture
-def client(session):
-    with open_client(session) as opened:
-        yield opened
 
 
 def test_a_case_shows_its_grid_and_its_slices(client):

@@ -20,12 +20,6 @@ def session(tmp_path):
         yield opened
 
 
-@pytest.fixture
-def client(session):
-    with open_client(session) as opened:
-        yield opened
-
-
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example:8765", ""])
 def test_a_wrong_host_is_refused(client, host):
     assert client.get("/api/state", headers={"Host": host}).status_code == 421

@@ -25,7 +25,7 @@ from frugalseg.records.suggestions import SuggestionsRecord
 from frugalseg.segmentation.finetune import FineTuning
 from frugalseg.segmentation.losses import add_background
 from frugalseg.segmentation.model import load_segmenter
-from frugalseg.suggestion.certainty import AskedModel
+from frugalseg.suggestion.certainty import QueriedModel
 from frugalseg.suggestion.suggest import suggest
 from tests.scans import write_cohort
 from tests.studies.made_up import made_up_study
@@ -131,7 +131,7 @@ def test_empty_slices_count_as_annotation_and_the_record_says_how_they_were_chos
 def test_certainty_is_that_of_a_loop_over_pixels(folder, tmp_path):
     store = SliceStore.open(folder / "store")
     rows = np.array([3, 17, 40, 41])
-    model = AskedModel.open(folder / "model", store)
+    model = QueriedModel.open(folder / "model", store)
     model = replace(model, record=replace(model.record, calibration={}))
     found = model.measure(store, rows, options(folder, tmp_path, precision="32"))
     record = read_network_record(SegmenterRecord, folder / "model")
@@ -155,7 +155,7 @@ def test_certainty_is_that_of_a_loop_over_pixels(folder, tmp_path):
 def test_confidence_is_corrected_by_the_model_s_calibration(folder, tmp_path):
     """Errors were twice what the probabilities said: so is the shortfall of the expected Dice."""
     store, rows = SliceStore.open(folder / "store"), np.arange(60)
-    model = AskedModel.open(folder / "model", store)
+    model = QueriedModel.open(folder / "model", store)
     slices = Promise(masks=20, expected=2.0, bound=None, holds_for=None)
     known = OrganCalibration(level=0.9, patients=3, keep="all", scans=slices, slices=slices)
     given = options(folder, tmp_path)
@@ -171,7 +171,7 @@ def test_confidence_is_corrected_by_the_model_s_calibration(folder, tmp_path):
 def test_for_a_mask_what_post_processing_removes_is_not_the_organ(folder, tmp_path, monkeypatch):
     """A second component in other slices does not widen the extent."""
     store = SliceStore.open(folder / "store")
-    model = AskedModel.open(folder / "model", store)
+    model = QueriedModel.open(folder / "model", store)
     model = replace(model, record=replace(model.record, keep={"liver": "largest"}))
 
     class TwoParts(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""Server-sent events: what changed, told to every open page."""
+"""Server-sent events: what changed, sent to every open page."""
 
 from __future__ import annotations
 

@@ -136,20 +136,20 @@ class JobRunner:
             log.write(f"{_COMMAND}{' '.join(words)}\n".encode())
             log.flush()
             process = self._start(words, log)
-            told = 0.0
-            asked = False
+            reported = 0.0
+            requested = False
             while process.poll() is None:
-                if (job.id in self._cancelled or self._ending) and not asked:
-                    asked = True
+                if (job.id in self._cancelled or self._ending) and not requested:
+                    requested = True
                     process.send_signal(signal.SIGTERM)
                     threading.Timer(PATIENCE_S, _kill, [process]).start()
                 time.sleep(POLL_S)
-                if time.monotonic() - told > 1:
-                    told = time.monotonic()
+                if time.monotonic() - reported > 1:
+                    reported = time.monotonic()
                     self._follow(job, number, steps, title)
             assert process.stdin is not None
             process.stdin.close()
-        return asked or process.returncode == 0
+        return requested or process.returncode == 0
 
     def _start(self, words: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "FRUGALSEG_PROGRESS_SECONDS": "1", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}

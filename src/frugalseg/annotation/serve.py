@@ -178,7 +178,7 @@ def _serve(session: Session, options: AnnotateOptions, listener: socket.socket) 
     rules = _make_rules(options)
     address = _announce(options, rules, port)
     if not (PAGE / "index.html").is_file():
-        say("the page is not built: run `make web` in a checkout (needs Node); wheels carry it")
+        say("the page is not built: run `make web` in a checkout (needs Node); wheels contain it")
     elif not options.no_browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()
     config = uvicorn.Config(

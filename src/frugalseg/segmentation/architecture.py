@@ -219,7 +219,7 @@ def find_architecture(backbone: str, device: torch.device, precision: Precision)
     except OptionError as error:
         raise OptionError(
             f"--backbone {backbone}: {error.problem}",
-            f"choose a network ({', '.join(sorted(BACKBONES))}) or an image encoder: {error.cure}",
+            f"give a network ({', '.join(sorted(BACKBONES))}) or an image encoder; for an encoder {error.cure}",
         ) from error
 
 

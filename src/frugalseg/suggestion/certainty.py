@@ -46,7 +46,7 @@ class Certainty:
 
 
 @dataclass(frozen=True)
-class AskedModel:
+class QueriedModel:
     """A fine-tuned model that fits a store.
 
     Attributes:
@@ -58,7 +58,7 @@ class AskedModel:
     record: SegmenterRecord
 
     @classmethod
-    def open(cls, run: Path, store: SliceStore) -> AskedModel:
+    def open(cls, run: Path, store: SliceStore) -> QueriedModel:
         """Read the record of a model.
 
         Raises:
@@ -104,7 +104,7 @@ class AskedModel:
         network = load_segmenter(self.run, self.record, device, options.precision)
         source = SliceSource(store, device, with_labels=False, rows=rows, context=self.record.context)
         parts: list[tuple[npt.NDArray[Any], ...]] = []
-        with torch.inference_mode(), progress("asking the model", len(rows), "slices") as bar:
+        with torch.inference_mode(), progress("predicting", len(rows), "slices") as bar:
             for batch in source.stream(torch.split(torch.from_numpy(rows), SLICES_AT_ONCE)):
                 with autocast(options.precision, device):
                     logits = network(*batch.inputs)

@@ -67,7 +67,7 @@ def choose_alike(evidence: Evidence, count: int) -> list[Choice]:
     picks = _choose_covering(evidence, count, None)
     return [
         Choice(
-            row, f"stands for {pick.represents:.0%} of the slices without outlines, which look like it", pick.represents
+            row, f"represents {pick.represents:.0%} of the slices without outlines, which look like it", pick.represents
         )
         for row, pick in picks
     ]
@@ -79,7 +79,7 @@ def choose_unsure(evidence: Evidence, count: int) -> list[Choice]:
     picks = _choose_covering(evidence, count, evidence.certainty)
     return [
         Choice(
-            row, f"stands for slices with {pick.represents:.0%} of the errors that the model expects", pick.represents
+            row, f"represents slices with {pick.represents:.0%} of the errors that the model expects", pick.represents
         )
         for row, pick in picks
     ]

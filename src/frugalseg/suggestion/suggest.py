@@ -25,7 +25,7 @@ from frugalseg.text import align_columns, format_number, pluralize
 
 if TYPE_CHECKING:
     from frugalseg.studies.report.forecast import BudgetCurve
-    from frugalseg.suggestion.certainty import AskedModel, Certainty
+    from frugalseg.suggestion.certainty import Certainty, QueriedModel
 
 SHEET_FILE = "suggestions.png"
 RULE_FOR_MASK = "nearest-change"
@@ -77,12 +77,12 @@ def suggest(options: SuggestOptions) -> SuggestionsRecord:
     return record
 
 
-def _open_model(options: SuggestOptions, store: SliceStore) -> AskedModel | None:
+def _open_model(options: SuggestOptions, store: SliceStore) -> QueriedModel | None:
     if options.model is None:
         return None
-    from frugalseg.suggestion.certainty import AskedModel  # imports PyTorch, which takes seconds
+    from frugalseg.suggestion.certainty import QueriedModel  # imports PyTorch, which takes seconds
 
-    return AskedModel.open(options.model, store)
+    return QueriedModel.open(options.model, store)
 
 
 def _choose_for_model(

@@ -7,7 +7,7 @@ import type { Screen } from "../state/workspace";
 import type { Host } from "../tools/tool";
 import { toStored } from "./window";
 
-/** A canvas that is told what has changed. */
+/** A canvas that is notified of changes. */
 interface Repainted {
   maskChanged(area?: Rect): void;
   repaintOverlay(): void;

@@ -76,7 +76,7 @@ export class App {
     const list = view.cases.value.filter((entry) => entry.state !== "unreadable");
     const suggested = view.project.value?.suggestion?.case;
     const preferred = (id: string): number => (id === wanted?.id ? 0 : id === suggested ? 1 : 2);
-    // A scan that cannot be read is told, and the next one opened.
+    // A scan that cannot be read is reported, and the next one opened.
     for (const { id } of list.sort((a, b) => preferred(a.id) - preferred(b.id))) {
       await this.workspace.open(id, id === wanted?.id ? wanted.slice : null);
       if (view.detail.value !== null) return;

@@ -85,7 +85,7 @@ export const BINDINGS: readonly Binding[] = [
 
 const BY_KEY = new Map(BINDINGS.flatMap((binding) => binding.keys.map((key) => [key, binding] as const)));
 
-/** The binding of a key press, or null. Plain and shifted letters are told apart, whatever Caps Lock says. */
+/** The binding of a key press, or null. Plain and shifted letters are distinguished, whatever Caps Lock says. */
 export function bindingOf(
   event: Pick<KeyboardEvent, "key" | "ctrlKey" | "metaKey" | "shiftKey" | "altKey">,
 ): { binding: Binding; key: string } | null {

@@ -134,7 +134,7 @@ export class SliceStore {
         await Promise.all([this.loadPicture(slice), this.loadMask(slice)]);
       }
     } catch {
-      // Prefetching is a convenience: the slice is asked for again, and its failure told, when it is needed.
+      // Prefetching is a convenience: the slice is requested again, and its failure reported, when it is needed.
       this.wanted = [];
     } finally {
       this.fetching -= 1;

@@ -237,7 +237,7 @@ function drawBox({ context, at, color }: Overlay, [c0, r0, c1, r1]: Box): void {
   context.setLineDash([]);
 }
 
-/** A disc with a plus or a minus: not told apart by colour alone. */
+/** A disc with a plus or a minus: not distinguished by colour alone. */
 function drawMark({ context, at }: Overlay, point: Point, inside: boolean): void {
   const { x, y } = at(point);
   context.beginPath();

@@ -131,7 +131,7 @@ export function Select({ label, value, options, onChange }: SelectProps) {
   );
 }
 
-/** A share, 0…1, as a bar. Its text is told beside it. */
+/** A share, 0…1, as a bar. Its text is shown beside it. */
 export function Bar({ share, kind, label }: { share: number; kind: string; label?: string }) {
   return (
     <div

@@ -6,7 +6,7 @@ import { label as selected, labels, readOnly } from "../state/signals";
 import { text } from "../strings";
 import { Button, IconButton, Panel } from "./controls";
 
-/** Colours that are told apart on grey and by most colour-blind people, given to new labels in turn. */
+/** Colours that can be distinguished on grey and by most colour-blind people, given to new labels in turn. */
 const COLORS = ["#4fd1c5", "#f6ad55", "#b794f4", "#f687b3", "#68d391", "#63b3ed", "#f6e05e", "#fc8181", "#a0aec0"];
 
 type Editing = { readonly kind: "new" } | { readonly kind: "label"; readonly value: number } | null;

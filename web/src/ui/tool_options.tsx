@@ -6,7 +6,7 @@ import { detail, limit, project, promptable, thinking, tool } from "../state/sig
 import { sentence, text } from "../strings";
 import { Button, Check, NumberField, Panel, Slider } from "./controls";
 
-/** What the selected tool can be told. */
+/** The settings of the selected tool. */
 export function ToolOptions({ app }: { app: App }) {
   const name = tool.value;
   const paints = name === "brush" || name === "eraser";

@@ -22,7 +22,7 @@ PAGE = Path(__file__).resolve().parents[1] / "page"
 NO_PAGE = (
     "<!doctype html><html lang=en><meta charset=utf-8><title>frugalseg annotate</title>"
     "<body><h1>The page is not built</h1><p>The server runs, but this installation has no page. "
-    "In a checkout, run <code>make web</code> (needs Node), then reload; wheels carry the page.</p>"
+    "In a checkout, run <code>make web</code> (needs Node), then reload; wheels contain the page.</p>"
     "<p><a href=/docs-api>The HTTP API</a></p>"
 )
 
