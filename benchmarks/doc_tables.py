@@ -154,6 +154,8 @@ def empty_masks() -> Rows:
 
 
 BUDGETS = ("1 scan", "3 scans", "5 slices", "20 slices")
+MINUTES = {"5 slices": 5, "20 slices": 20, "1 scan": 60, "3 scans": 180}
+"""Minutes in which a person outlines a budget: a slice in one, a whole scan in an hour."""
 
 
 def small_ct(name: str, show: Callable[[pd.Series], str]) -> Rows:
@@ -162,18 +164,19 @@ def small_ct(name: str, show: Callable[[pd.Series], str]) -> Rows:
 
 
 def recipe() -> Rows:
-    """`robust` and `best`, both on the runs of `best`, in domain and in another hospital."""
-    columns: list[list[str]] = []
+    """`robust` and `best`, both on the runs of `best`, in domain and in another hospital, by minutes of a person."""
+    budgets = sorted(BUDGETS, key=MINUTES.__getitem__)
+    columns = [["minutes of a person", *(str(MINUTES[budget]) for budget in budgets)], ["outlined", *budgets]]
     for test, place in (("held-out-btcv", ""), ("lits", ", other hospital")):
         means = read_table(f"small-ct/dice-versus-labels-{test}-liver").query("metric == 'dice'")
         mean = means.set_index(["method", "budget"])["mean"]
         gain = read_table(f"small-ct/comparison-{test}-liver-dice").set_index(["method", "budget"])["difference"]
         columns += [
-            [f"robust{place}", *(format_number(mean["best", b] - gain["best", b]) for b in BUDGETS)],
-            [f"best{place}", *(format_number(mean["best", b]) for b in BUDGETS)],
-            [f"best, refined{place}", *(f"**{format_number(mean['best + SAM', b])}**" for b in BUDGETS)],
+            [f"robust{place}", *(format_number(mean["best", b] - gain["best", b]) for b in budgets)],
+            [f"best{place}", *(format_number(mean["best", b]) for b in budgets)],
+            [f"best, refined{place}", *(f"**{format_number(mean['best + SAM', b])}**" for b in budgets)],
         ]
-    return [list(row) for row in zip(["labelled", *BUDGETS], *columns, strict=True)]
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def choose_slices() -> Rows:
