@@ -16,19 +16,23 @@ from frugalseg.errors import FrugalsegError
 
 def start_warming_up(session: Session) -> None:
     """Begin in the background."""
-    if not session.options.read_only:
-        session.prompter.start()
     threading.Thread(target=warm_up, args=(session,), name="warm-up", daemon=True).start()
 
 
 def warm_up(session: Session) -> None:
-    """Open the scan that is looked at first, and embed its suggested slice."""
+    """Open the scan that is looked at first; then load the model, which takes longer, and embed its suggested slice."""
+    first: Suggestion | None = None
     with suppress(FrugalsegError):  # opening it later says what is wrong
-        first = _find_first_slice(session)
-        if first is not None:
-            session.open(first.case)
-            if not session.options.read_only:
-                session.prompter.focus(first.case, first.slice)
+        found = _find_first_slice(session)
+        if found is not None:
+            session.open(found.case)
+        first = found
+    if session.options.read_only:
+        return
+    if first is None:
+        session.prompter.start()
+    else:
+        session.prompter.focus(first.case, first.slice)
 
 
 def _find_first_slice(session: Session) -> Suggestion | None:
