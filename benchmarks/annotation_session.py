@@ -6,7 +6,8 @@ The program starts the server on the first --scans scans and speaks to it as the
 slices that the server suggests; where such a slice does not show the organ, it is outlined as empty, and the nearest
 one of the same scan that does is outlined too. It trains, and compares the predicted masks with the references. Round
 2, on copies of the session as it then is: it corrects as many slices, the least certain ones, random ones that show the
-organ, or those with the most pixels expected to be wrong, at most one a scan; it trains again, and compares again.
+organ, or those with the most pixels expected to be wrong, at most one a scan; it trains again from the last model (with
+--both-starts from scratch, too), and compares again.
 Slices that are labels by then are left out of each comparison.
 
 Compute: CPU time of the commands that the server runs, from /proc (Linux only), and the time that the jobs took.
@@ -45,6 +46,7 @@ Place = tuple[str, int]
 NIFTI_HEADER = 352
 LABELLED = ("outlined", "reviewed")
 RANDOM, UNCERTAIN, ERRORS, SUGGESTED = "random", "least certain", "most expected errors", "suggested"
+LAST_MODEL, SCRATCH = "last model", "scratch"
 WAYS = (UNCERTAIN, RANDOM, ERRORS)
 """Ways to choose the slices of round 2."""
 
@@ -64,6 +66,7 @@ class Round:
     Attributes:
         round: 1, or 2.
         chosen: how its slices were chosen.
+        start: what its training started from.
         slices, showing: number of slices outlined so far, and of those that show the organ.
         cpu_minutes, minutes: of its jobs: CPU time, and from begin to end.
         scans: number of scans compared.
@@ -74,6 +77,7 @@ class Round:
 
     round: int
     chosen: str
+    start: str
     slices: int
     showing: int
     cpu_minutes: float
@@ -222,7 +226,9 @@ def choose_random(server: Server, references: dict[str, Mask], count: int, seed:
     return [(case, int(random.choice(free[case]))) for case in cases]
 
 
-def compare(server: Server, number: int, chosen: str, costs: Sequence[Cost], references: dict[str, Mask]) -> Round:
+def compare(
+    server: Server, number: int, chosen: str, start: str, costs: Sequence[Cost], references: dict[str, Mask]
+) -> Round:
     """The round that the jobs with these costs have ended."""
     marks = {case: server.is_labelled(case) for case in references}
     scores = {case: measure(server.mask(case), wanted, marks[case]) for case, wanted in references.items()}
@@ -231,6 +237,7 @@ def compare(server: Server, number: int, chosen: str, costs: Sequence[Cost], ref
     return Round(
         round=number,
         chosen=chosen,
+        start=start,
         slices=int(sum(labelled.sum() for labelled in marks.values())),
         showing=int(sum((references[case].any(axis=(1, 2)) & labelled).sum() for case, labelled in marks.items())),
         cpu_minutes=round(sum(cost.cpu_seconds for cost in costs) / 60, 1),
@@ -264,14 +271,16 @@ def run(arguments: argparse.Namespace) -> Iterator[Round]:
         references = {case: server.reference(case) for case in server.cases()}
         suggesting = server.work("suggest", {})
         outline_suggested(server, references, arguments.slices)
-        yield compare(server, 1, SUGGESTED, [suggesting, server.work("train", options)], references)
+        yield compare(server, 1, SUGGESTED, SCRATCH, [suggesting, server.work("train", options)], references)
     for chosen in arguments.then:
         out = arguments.folder / chosen.replace(" ", "-")
         shutil.copytree(begun, out)
         with serve(arguments, out) as server:
             for case, z in choose(server, chosen, references, arguments):
                 server.outline((case, z), references[case][z])
-            yield compare(server, 2, chosen, [server.work("train", options)], references)
+            for start in (LAST_MODEL, SCRATCH) if arguments.both_starts else (LAST_MODEL,):
+                cost = server.work("train", {**options, "from_scratch": start == SCRATCH})
+                yield compare(server, 2, chosen, start, [cost], references)
 
 
 def _copy_scans(arguments: argparse.Namespace) -> None:
@@ -290,6 +299,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--scans", type=int, default=12, help="number of scans, in the order of their names")
     parser.add_argument("--slices", type=int, default=5, help="number of slices to outline in each round")
     parser.add_argument("--then", nargs="*", choices=WAYS, default=WAYS)
+    parser.add_argument("--both-starts", action="store_true", help="also train from scratch in round 2")
     parser.add_argument("--steps", type=int, help="of a training; by default the server's")
     parser.add_argument("--seed", type=int, default=0, help="of the random slices")
     parser.add_argument("--threads", type=int, default=1)

@@ -154,6 +154,8 @@ def empty_masks() -> Rows:
 
 
 BUDGETS = ("1 scan", "3 scans", "5 slices", "20 slices")
+MINUTES = {"5 slices": 5, "20 slices": 20, "1 scan": 60, "3 scans": 180}
+"""Minutes in which a person outlines a budget: a slice in one, a whole scan in an hour."""
 
 
 def small_ct(name: str, show: Callable[[pd.Series], str]) -> Rows:
@@ -162,18 +164,53 @@ def small_ct(name: str, show: Callable[[pd.Series], str]) -> Rows:
 
 
 def recipe() -> Rows:
-    """`robust` and `best`, both on the runs of `best`, in domain and in another hospital."""
-    columns: list[list[str]] = []
+    """`robust` and `best`, both on the runs of `best`, in domain and in another hospital, by minutes of a person."""
+    budgets = sorted(BUDGETS, key=MINUTES.__getitem__)
+    columns = [["minutes of a person", *(str(MINUTES[budget]) for budget in budgets)], ["outlined", *budgets]]
     for test, place in (("held-out-btcv", ""), ("lits", ", other hospital")):
         means = read_table(f"small-ct/dice-versus-labels-{test}-liver").query("metric == 'dice'")
         mean = means.set_index(["method", "budget"])["mean"]
         gain = read_table(f"small-ct/comparison-{test}-liver-dice").set_index(["method", "budget"])["difference"]
         columns += [
-            [f"robust{place}", *(format_number(mean["best", b] - gain["best", b]) for b in BUDGETS)],
-            [f"best{place}", *(format_number(mean["best", b]) for b in BUDGETS)],
-            [f"best, refined{place}", *(f"**{format_number(mean['best + SAM', b])}**" for b in BUDGETS)],
+            [f"robust{place}", *(format_number(mean["best", b] - gain["best", b]) for b in budgets)],
+            [f"best{place}", *(format_number(mean["best", b]) for b in budgets)],
+            [f"best, refined{place}", *(f"**{format_number(mean['best + SAM', b])}**" for b in budgets)],
         ]
-    return [list(row) for row in zip(["labelled", *BUDGETS], *columns, strict=True)]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def organs_held_out() -> Rows:
+    """Mean Dice of held-out patients by organ, one column per model; runs are folds, each with a seed of its own."""
+    table = read_table("organs/held-out")
+    means = table.pivot_table(index="organ", columns="model", values="dice", sort=False)
+    runs = table.groupby(["model", "fold"], sort=False)["dice"].mean()
+    patients = table.groupby("model")["patient"].nunique()
+    rows = [["organ", *means.columns]]
+    rows += [[str(organ).replace("_", " "), *map(format_number, own)] for organ, own in means.iterrows()]
+    rows += [
+        ["**mean of the organs**", *(f"**{format_number(float(means[model].mean()))}**" for model in means)],
+        ["of each run", *(", ".join(map(format_number, runs[model])) for model in means)],
+        ["patients", *(str(patients[model]) for model in means)],
+    ]
+    return rows
+
+
+def choose_curve() -> Rows:
+    """Mean Dice of test patients, mean of the draws, by way of choosing and number of slices."""
+    table = read_table("choose-slices/curve")
+    methods = list(dict.fromkeys(table["method"]))
+    rows = [["size", "organ", "test", "outlined", *methods]]
+    for (size, test, organ, budget), group in table.groupby(["size", "test", "organ", "budget"], sort=False):
+        cells = [format_draws(group.loc[group["method"] == method, "dice"]) for method in methods]
+        rows.append([f"{size}²", str(organ), str(test), str(budget), *cells])
+    return rows
+
+
+def format_draws(dice: pd.Series) -> str:
+    """The mean of the draws, with each of them where there are several."""
+    if len(dice) < 2:
+        return format_runs(dice).removesuffix(" (1)")
+    return f"{format_number(float(dice.mean()))} ({', '.join(map(format_number, dice))})"
 
 
 def choose_slices() -> Rows:
@@ -273,7 +310,9 @@ TABLES: dict[str, Callable[[], Rows]] = {
         f"speed: {group}": partial(speed, group)
         for group in ("data", "training", "masks", "promptable models", "program")
     },
+    "organs, held out": organs_held_out,
     "choose-slices": choose_slices,
+    "choose-slices, curve": choose_curve,
     "choose-slices, for a mask": choose_for_mask,
     "small-sam": partial(patients, "small-sam/patients"),
     "small-sam-100": partial(patients, "small-sam/patients-100-slices"),

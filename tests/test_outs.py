@@ -141,6 +141,7 @@ def test_ctrl_c_while_modules_are_imported(tmp_path, module):
     """The signal comes at the moment when the import of the module begins."""
     program = f"""
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with the signal ignored
 class Find:
     def find_spec(self, name, *_):
         if name == {module!r}:

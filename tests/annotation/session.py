@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 
 from frugalseg.annotation.app import make_app
 from frugalseg.annotation.imports import MaskImport, name_labels
+from frugalseg.annotation.launcher import Launcher
 from frugalseg.annotation.place import Place
 from frugalseg.annotation.security import AccessRules
 from frugalseg.annotation.serve import find_references
@@ -28,12 +29,14 @@ MARK = {"X-Frugalseg": "1", "X-Client": "tab-1"}
 
 
 @contextmanager
-def open_session(images: Path, out: Path, start: bool = True, **options) -> Iterator[Session]:
+def open_session(
+    images: Path, out: Path, start: bool = True, launcher: Launcher | None = None, **options
+) -> Iterator[Session]:
     """A session without its server; with `start`, its threads run."""
     given = AnnotateOptions(**{"images": images, "out": out, "target": ["liver=6", "spleen=1"], **options})
     paths, masks = find_dataset(images, given.labels or given.masks)
     references = {} if given.references is None else find_references(given.references, paths)
-    session = Session(given, images, paths, references, Place(out), "tester")
+    session = Session(given, images, paths, references, Place(out), "tester", launcher)
     name_labels(session)
     if start:
         session.start()

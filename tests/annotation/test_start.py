@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from frugalseg import cli
+from frugalseg.annotation.prompts import PromptError
 from frugalseg.annotation.scans import OPEN_SCANS
 from frugalseg.annotation.serve import annotate
+from frugalseg.annotation.warm_up import start_warming_up
 from frugalseg.errors import OptionError, PairingError, RunError, ScanError
 from frugalseg.options import AnnotateOptions
 from frugalseg.records.annotations import AnnotatedScan, AnnotationsRecord
@@ -248,3 +250,24 @@ def test_prompts_give_a_mask_where_the_box_is(tmp_path, litemedsam_file):
         assert refined[point[1], point[0]]
         assert client.post("/api/cases/scan_00/slices/6/prompt", json={}).status_code == 422
         session.prompter.close()
+
+
+def test_the_first_scan_is_opened_and_its_suggested_slice_embedded_before_the_page_asks(tmp_path, litemedsam_file):
+    images, _ = write_cohort(tmp_path, 2, shape=(64, 64, 12))
+    with open_session(images, tmp_path / "out", start=False, threads=1) as session:
+        start_warming_up(session)
+        wait_for(lambda: any(session.place.embeddings.rglob("*.safetensors")))
+        assert session.cases.depth("scan_00") == 12
+        assert session.cases.depth("scan_01") == 0
+        session.prompter.close()
+
+
+def test_a_server_that_ends_at_once_does_not_wait_for_the_model(tmp_path, litemedsam_file):
+    images, _ = write_cohort(tmp_path, 1)
+    with open_session(images, tmp_path / "out", start=False) as session:
+        session.prompter.start()
+        process = wait_for(lambda: session.prompter._process)
+        session.prompter.close()
+        assert not process.is_alive()
+        with pytest.raises(PromptError, match="ending"):
+            session.prompter.ask("scan_00", 5, (4, 4, 20, 20), (), False)

@@ -12,6 +12,8 @@ from frugalseg.annotation.messages import JobOptions
 from frugalseg.annotation.slices import Stroke
 from frugalseg.annotation.trained import TrainedModel
 from frugalseg.annotation.training_jobs import PredictWork, StrokeMaker, TrainWork
+from frugalseg.annotation.training_plan import plan_training
+from frugalseg.annotation.warm_start import choose_start, find_warm_start
 from frugalseg.imaging.read import read_labels
 from frugalseg.records.model import SegmenterRecord
 from tests.annotation.session import open_client, open_session, put, read_mask
@@ -19,12 +21,14 @@ from tests.annotation.test_jobs import start, wait_until_ended
 from tests.scans import tiny_scan, write_cohort
 
 SHAPE = (32, 32)
+STARTS = (JobOptions(), JobOptions(from_scratch=True), JobOptions(size=64))
 
 
 def draw(client, case, number, slices):
     mask = tiny_scan(number)[1]
     for z in slices:
-        assert put(client, case, z, mask[:, :, z].T, 0).status_code == 200
+        version = client.get(f"/api/cases/{case}").json()["slices"][z]["version"]
+        assert put(client, case, z, mask[:, :, z].T, version).status_code == 200
 
 
 def test_training_predicts_the_other_slices_and_never_a_drawn_one(tmp_path):
@@ -74,6 +78,75 @@ def test_training_predicts_the_other_slices_and_never_a_drawn_one(tmp_path):
         start(client, "predict", None)
         assert wait_until_ended(client, 2)["state"] == "done"
         assert {one["source"] for one in client.get("/api/cases/scan_04").json()["slices"]} == {"reviewed"}
+
+
+def train(client, number, **options):
+    start(client, "train", None, **options)
+    job = wait_until_ended(client, number)
+    assert job["state"] == "done", job
+    return job
+
+
+def test_a_second_training_starts_from_the_last_model_and_keeps_its_validation_scan(tmp_path):
+    images, _ = write_cohort(tmp_path, 6)
+    with open_session(images, tmp_path / "out", threads=1) as session, open_client(session) as client:
+        assert client.get("/api/training").json()["cold_reason"] == "there is no model yet"
+        for number in range(3):
+            draw(client, f"scan_{number:02d}", number, (4, 5, 6))
+        train(client, 1, size=32, steps=60, backbone="unet")
+        first = read_model(session)
+        held_out = [scan.case for scan in first.scans if scan.role == "validation"]
+        assert len(held_out) == 1
+
+        for number in (3, 4, 5):  # a split at random of these six scans would validate on scan_03
+            draw(client, f"scan_{number:02d}", number, (5,))
+        plan = client.get("/api/training").json()
+        assert (plan["size"], plan["warm_steps"], plan["validation"]) == (32, 100, 1)
+        job = train(client, 2, steps=1)
+        assert "from the last model" in job["message"]
+        second = read_model(session)
+        assert second.initial_model is not None
+        assert second.initial_model.model == str((tmp_path / "out" / "work/jobs/0001/model").absolute())
+        assert [scan.case for scan in second.scans if scan.role == "validation"] == held_out
+        assert second.preprocessing.intensity == first.preprocessing.intensity
+        assert second.validation_dice > 0.3, "one step from initial weights finds nothing"
+
+        given = [
+            TrainWork().steps(session.context, session.jobs.add("train", None, options))[1].words for options in STARTS
+        ]
+        assert [("--init" in words, words[words.index("--steps") + 1]) for words in given] == [
+            (True, "100"),
+            (False, "300"),
+            (False, "300"),
+        ]
+
+
+def read_model(session):
+    return SegmenterRecord.read_run(TrainedModel.find(session.database).path(session.place.out))
+
+
+def test_scans_that_a_model_has_learned_from_validate_none_of_its_successors(tmp_path):
+    """Two scans are learned without validation: the third one is kept for it, also where chance says otherwise."""
+    images, _ = write_cohort(tmp_path, 4)
+    with open_session(images, tmp_path / "out", threads=1) as session, open_client(session) as client:
+        for number in (0, 1):
+            draw(client, f"scan_{number:02d}", number, (5,))
+        train(client, 1, size=32, steps=1, backbone="unet")
+        draw(client, "scan_02", 2, (5,))
+        warm = find_warm_start(session.context, plan_training(session.context))[0]
+        assert (warm.train, warm.validation) == (("scan_00", "scan_01"), ("scan_02",))
+        assert not warm.fits(JobOptions(size=64))
+        assert not warm.fits(JobOptions(window=(0.0, 50.0)))
+        assert not warm.fits(JobOptions(backbone="resunet"))
+        assert warm.fits(JobOptions(size=32, modality="ct", window=(-160.0, 240.0)))
+
+        session.labels.change(6, "tumour", None)
+        assert "other labels" in client.get("/api/training").json()["cold_reason"]
+        assert choose_start(session.context, plan_training(session.context), JobOptions()) is None
+        session.labels.change(6, "liver", None)
+        version = client.get("/api/cases/scan_02").json()["slices"][5]["version"]
+        client.delete("/api/cases/scan_02/slices/5/mask", headers={"If-Match": f'"{version}"'})
+        assert find_warm_start(session.context, plan_training(session.context))[0].validation == ()
 
 
 def test_suggestions_come_first_until_they_are_outlined(tmp_path):

@@ -183,7 +183,8 @@ class Person:
         """Show a slice, with the arrow keys."""
         while self.slice != z:
             before = self.slice
-            self.press("ArrowUp" if z > before else "ArrowDown")
+            up, down = ("PageUp", "PageDown") if abs(z - before) >= 10 else ("ArrowUp", "ArrowDown")
+            self.press(up if z > before else down)
             self.wait(lambda before=before: self.slice != before, 20, f"slice {before} stayed")
 
     def at(self, column: float, row: float) -> tuple[float, float]:

@@ -33,7 +33,7 @@ def server(folder: Path) -> Iterator[Server]:
     find_chromium()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FRUGALSEG_HOME", str(folder / "no weights"))
-        server = Server(["--demo", "--phantoms", "17", "--out", str(folder / "out")], folder / "log")
+        server = Server(["--demo", "--phantoms", "20", "--out", str(folder / "out")], folder / "log")
         server.start()
         yield server
         server.stop()
@@ -42,7 +42,7 @@ def server(folder: Path) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def untouched() -> Iterator[int]:
     """Numbers of phantoms on which no test has drawn yet."""
-    return iter(range(17))
+    return iter(range(20))
 
 
 @pytest.fixture
@@ -62,6 +62,28 @@ def pixels(person: Person) -> np.ndarray:
     """The label map of the slice on screen, rows × columns, as the server has it."""
     columns, rows, *_ = person.grid()
     return np.frombuffer(person.mask(person.case, person.slice), np.uint8).reshape(rows, columns)
+
+
+# The first one: nothing is outlined yet in any scan.
+def test_buttons_that_cannot_work_yet_say_what_is_missing(person: Person) -> None:
+    missing = {
+        "Propagate": "Outline a slice of this scan first.",
+        "Refine": "This scan has no propagated or predicted mask.",
+        "Train": "Outline a slice first, in any scan.",
+        "Predict": "Train a model first.",
+        "Accept scan": "This scan has no propagated or predicted slice.",
+    }
+    buttons = {name: person.page.get_by_role("button", name=name, exact=True).last for name in missing}
+    assert {name: button.get_attribute("title") for name, button in buttons.items()} == missing
+    assert all(button.is_disabled() for button in buttons.values())
+    assert person.button("Suggest").is_enabled()
+    person.press("Shift+T")
+    person.wait(person.page.get_by_text("Outline a slice first, in any scan.").is_visible, 10, "the key says nothing")
+    person.press("b")
+    person.drag((30, 30), (60, 30))
+    person.saved()
+    person.wait(buttons["Train"].is_enabled, 20, "Train stays disabled")
+    assert buttons["Propagate"].get_attribute("title") == "This needs the weights of a promptable model."
 
 
 def test_every_tool_draws_what_it_says_and_undo_takes_it_back(person: Person) -> None:
@@ -297,7 +319,7 @@ def test_everything_has_a_name_and_a_key(person: Person) -> None:
             "(b) => b.outerHTML"
         )
     person.press("?")
-    assert page.get_by_role("dialog").is_visible()
+    person.wait(page.get_by_role("dialog").is_visible, 10, "no list of keys")
     page.keyboard.press("Escape")
     person.wait(lambda: page.get_by_role("dialog").count() == 0, 10, "the dialog stays open")
     theme = page.locator("html").get_attribute("data-theme")
@@ -356,15 +378,15 @@ def test_an_unreadable_scan_is_told_and_the_next_one_opened(browser: Browser, se
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
 
     def answer(route: Route) -> None:
-        if route.request.url.endswith("phantom_16"):
+        if route.request.url.endswith("phantom_19"):
             route.fulfill(status=422, json={"message": "the file is damaged", "hint": "copy it again"})
         else:
             route.continue_()
 
     page.route("**/api/cases/*", answer)
     person = Person(page, server.address)
-    person.open("20/phantom_16")
-    assert person.case != "phantom_16"
+    person.open("20/phantom_19")
+    assert person.case != "phantom_19"
     assert page.get_by_text("The file is damaged").is_visible()
     person.leave()
 
@@ -378,7 +400,7 @@ def test_a_browser_without_webgl_is_told_so_and_can_draw(browser: Browser, serve
         "};"
     )
     person = Person(page, server.address)
-    person.open("22/phantom_16")
+    person.open("22/phantom_19")
     person.press("v")
     person.wait(page.get_by_text("no WebGL 2").is_visible, 20, "the page does not say so")
     person.press("b")
@@ -402,6 +424,30 @@ def test_nothing_comes_from_elsewhere_and_no_policy_is_violated(person: Person) 
     assert [url for url in person.requests if not url.startswith((person.address, "data:", "blob:"))] == []
     assert person.problems == []
     assert "Niivue" in person.read("/assets/licenses.txt").decode()
+
+
+def test_the_policy_forbids_what_the_page_does_not_need(person: Person) -> None:
+    """Inline scripts and styles, workers and other addresses: each is refused by the browser."""
+    page = person.page
+    page.evaluate("""() => {
+        window.refused = [];
+        document.addEventListener("securitypolicyviolation", (event) => window.refused.push(event.effectiveDirective));
+        const add = (tag, content) => document.body.append(Object.assign(document.createElement(tag), content));
+        add("script", { textContent: "window.broken = 1" });
+        add("style", { textContent: "body { display: none }" });
+        add("img", { src: "https://example.org/x.png" });
+        fetch("https://example.org").catch(() => undefined);
+        try { new Worker(URL.createObjectURL(new Blob([""]))); } catch { }
+    }""")
+    wanted = {"script-src-elem", "style-src-elem", "img-src", "connect-src", "worker-src"}
+    person.wait(lambda: wanted <= set(page.evaluate("window.refused")), 20, "something was allowed")
+    assert page.evaluate("window.broken") is None
+    assert page.locator("body").is_visible()
+
+
+def test_the_page_about_the_api_has_its_style(person: Person) -> None:
+    person.page.goto(f"{person.address}docs-api")
+    assert person.page.locator("td").first.evaluate("(cell) => getComputedStyle(cell).verticalAlign") == "top"
 
 
 # The last one: its model masks every phantom.

@@ -5,20 +5,17 @@ A job that fails, is cancelled or killed changes no mask: its result is taken ov
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import IO, Any
+from typing import Any
 
 from frugalseg.annotation.job_kinds import JOB_KINDS
 from frugalseg.annotation.job_table import Job, JobError, JobTable, read_last_lines
 from frugalseg.annotation.job_work import JobContext
+from frugalseg.annotation.launcher import Launcher
 from frugalseg.annotation.messages import JobKind, JobOptions
 from frugalseg.errors import FrugalsegError
 
@@ -39,14 +36,16 @@ class JobRunner:
     Args:
         table: of the jobs.
         context: what jobs read and change.
+        launcher: starts their commands.
         on_change: called with a job's number when something about it has changed.
     """
 
-    def __init__(self, table: JobTable, context: JobContext, on_change: Callable[[int], None]) -> None:
-        self.table, self.context, self._on_change = table, context, on_change
+    def __init__(
+        self, table: JobTable, context: JobContext, launcher: Launcher, on_change: Callable[[int], None]
+    ) -> None:
+        self.table, self.context, self._launcher, self._on_change = table, context, launcher, on_change
         self._wake, self._ending = threading.Event(), False
         self._cancelled: set[int] = set()
-        self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
     def start(self) -> None:
@@ -135,29 +134,19 @@ class JobRunner:
         with job.log.open("ab") as log:
             log.write(f"{_COMMAND}{' '.join(words)}\n".encode())
             log.flush()
-            process = self._start(words, log)
+            process = self._launcher.start(words, log)
             reported = 0.0
             requested = False
             while process.poll() is None:
                 if (job.id in self._cancelled or self._ending) and not requested:
                     requested = True
-                    process.send_signal(signal.SIGTERM)
-                    threading.Timer(PATIENCE_S, _kill, [process]).start()
+                    process.interrupt()
+                    threading.Timer(PATIENCE_S, process.kill).start()
                 time.sleep(POLL_S)
                 if time.monotonic() - reported > 1:
                     reported = time.monotonic()
                     self._follow(job, number, steps, title)
-            assert process.stdin is not None
-            process.stdin.close()
-        return requested or process.returncode == 0
-
-    def _start(self, words: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "FRUGALSEG_PROGRESS_SECONDS": "1", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
-        command = [sys.executable, "-m", "frugalseg.annotation.child", *words]
-        # In a group of its own: Ctrl-C reaches only the server, which then stops its jobs.
-        return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
+        return requested or process.poll() == 0
 
     def _follow(self, job: Job, number: int, steps: int, title: str) -> None:
         """Read the progress of a step from the last lines that it printed."""
@@ -194,11 +183,6 @@ def _nest(parts: Sequence[tuple[str, str]]) -> float:
     for done, total in reversed(parts):
         share = (int(done) + share) / max(1, int(total))
     return min(1.0, share)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.kill()
 
 
 def _append_traceback(job: Job, error: BaseException) -> None:

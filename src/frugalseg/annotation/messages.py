@@ -160,13 +160,17 @@ class FocusMessage:
 
 @dataclass(frozen=True)
 class JobOptions:
-    """Options of a training; those left out have defaults. `window`: HU that become black and white, of CT."""
+    """Options of a training; those left out have defaults. `window`: HU that become black and white, of CT.
+
+    It starts from the last model where that has the same labels, network, size and intensities, unless `from_scratch`.
+    """
 
     size: int | None = None
     steps: int | None = None
     backbone: str | None = None
     modality: Literal["ct", "mr"] | None = None
     window: tuple[float, float] | None = None
+    from_scratch: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,12 +200,15 @@ class JobMessage:
 
 @dataclass(frozen=True)
 class TrainingMessage:
-    """What a training would do now."""
+    """What a training would do now; `warm_steps` are the steps from the last model, None where `cold_reason` says why
+    it cannot start from that."""
 
     ready: bool
     message: str
     size: int
     steps: int
+    warm_steps: int | None
+    cold_reason: str
     backbone: str
     modality: str
     targets: list[str]

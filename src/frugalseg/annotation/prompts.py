@@ -1,9 +1,10 @@
-"""Prompts of the page, answered by a process with the promptable model; it starts with the first scan on screen."""
+"""Prompts of the page, answered by a process with the promptable model; it starts with the server."""
 
 from __future__ import annotations
 
 import multiprocessing
 import threading
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,6 +17,9 @@ from frugalseg.weights.folder import find_installed, install_instructions
 
 PATIENCE_S = 120.0
 """Longest time that a prompt may take, the model's start and the encoding of a large slice included."""
+
+CLOSING_S = 1.0
+"""Time that a prompt has to be answered when the server ends."""
 
 
 class PromptError(FrugalsegError):
@@ -38,6 +42,7 @@ class Prompter:
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._wanted: Focus | None = None
+        self._closed = False
 
     def missing(self) -> tuple[str, str]:
         """Why the model cannot be used, and how to install it; both empty where it can."""
@@ -46,6 +51,15 @@ class Prompter:
         known = self.model in CATALOGUE
         hint = install_instructions(self.model) if known else "give --model a name from `frugalseg weights list`"
         return f"boxes and points need the weights {self.model}, which are not installed", hint
+
+    def start(self) -> None:
+        """Start the process, in the background; nothing without a model."""
+        if not self.missing()[0]:
+            threading.Thread(target=self._start, name="prompter", daemon=True).start()
+
+    def _start(self) -> None:
+        with self._lock, suppress(OSError, EOFError, PromptError):  # a prompt tries again, and says what is wrong
+            self._connect()
 
     def focus(self, case: str, z: int) -> None:
         """Embed the slice on screen and those around it, in the background; nothing without a model."""
@@ -91,9 +105,14 @@ class Prompter:
         return answer
 
     def close(self) -> None:
-        """End the process."""
-        with self._lock:
-            self._end()
+        """End the process, also while it loads the model."""
+        self._closed = True
+        if not self._lock.acquire(timeout=CLOSING_S):
+            if self._process is not None:
+                self._process.kill()
+            self._lock.acquire()
+        self._end()
+        self._lock.release()
 
     def _open_scan(self, case: str) -> OpenScan:
         path = self._scans.path(case)
@@ -121,6 +140,8 @@ class Prompter:
         if self._connection is not None and self._process is not None and self._process.is_alive():
             return self._connection
         self._end()
+        if self._closed:
+            raise PromptError("the server is ending", "start it again")
         # A new interpreter: forking a process with threads may hang.
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()

@@ -9,11 +9,12 @@ import threading
 import warnings
 import webbrowser
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from frugalseg.annotation.launcher import Launcher, LocalLauncher
 from frugalseg.annotation.place import Place
 from frugalseg.annotation.security import AccessRules, is_loopback
 from frugalseg.engine.files import check_out
@@ -38,9 +39,10 @@ def annotate(options: AnnotateOptions) -> Path:
     """Serve the page until Ctrl-C; returns the folder of annotations.
 
     Raises:
-        OptionError: no token is possible, or the port is in use.
+        OptionError: no token is possible, the port is in use, or Ray is not installed.
         ScanError, PairingError: the folders hold no scans, or masks that do not belong to them.
-        RunError: another server works in the folder, it holds other files, or FastAPI is not installed.
+        RunError: another server works in the folder, it holds other files, FastAPI is not installed, or no cluster
+            answers.
         DiskError: the folder cannot be written.
     """
     _require_server()
@@ -59,11 +61,12 @@ def annotate(options: AnnotateOptions) -> Path:
         try:
             if options.demo:
                 _make_phantoms(place, options.phantoms)
-            session = _open_session(options, place, images)
-            try:
-                _serve(session, options, listener)
-            finally:
-                session.stop()
+            with closing(_find_launcher(options)) as launcher:
+                session = _open_session(options, place, images, launcher)
+                try:
+                    _serve(session, options, listener)
+                finally:
+                    session.stop()
         finally:
             lock.release()
     say(f"masks and annotations.json: {place.out}")
@@ -101,9 +104,20 @@ def _make_phantoms(place: Place, count: int) -> None:
             partial.rename(folder)
 
 
-def _open_session(options: AnnotateOptions, place: Place, images: Path) -> Session:
+def _find_launcher(options: AnnotateOptions) -> Launcher:
+    if options.ray is None:
+        return LocalLauncher()
+    from frugalseg.annotation.ray_launcher import RayLauncher
+    from frugalseg.engine.threads import requested_threads, usable_cores
+
+    here = options.threads or requested_threads() or usable_cores()
+    return RayLauncher(options.ray, here if options.ray == "local" else options.threads)
+
+
+def _open_session(options: AnnotateOptions, place: Place, images: Path, launcher: Launcher) -> Session:
     from frugalseg.annotation.imports import MaskImport, name_labels
     from frugalseg.annotation.session import Session
+    from frugalseg.annotation.warm_up import start_warming_up
 
     # Every warning about a scan names its file; the page shows them with the scan.
     warnings.simplefilter("ignore", ScanWarning)
@@ -111,9 +125,10 @@ def _open_session(options: AnnotateOptions, place: Place, images: Path) -> Sessi
     masks = {} if options.labels is None and options.masks is None else given
     folder = place.work / "phantoms" / "labels" if options.demo else options.references
     references = {} if folder is None else find_references(folder, paths)
-    session = Session(options, images, paths, references, place, options.annotator or _find_user())
+    session = Session(options, images, paths, references, place, options.annotator or _find_user(), launcher)
     name_labels(session)
     session.start()
+    start_warming_up(session)
     if masks:
         MaskImport(session, masks).start()
     say(f"{pluralize(len(paths), 'scan')} in {images}")

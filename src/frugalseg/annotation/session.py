@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from frugalseg.annotation.cases import CaseTable
@@ -17,6 +17,7 @@ from frugalseg.annotation.job_runner import JobRunner
 from frugalseg.annotation.job_table import JobTable
 from frugalseg.annotation.job_work import JobContext
 from frugalseg.annotation.labels import LabelTable
+from frugalseg.annotation.launcher import Launcher, LocalLauncher
 from frugalseg.annotation.place import Place
 from frugalseg.annotation.prompts import Prompter
 from frugalseg.annotation.saving import Saver
@@ -39,6 +40,7 @@ class Session:
         references: case id → reference mask; empty without --references.
         place: the folder of annotations, which this process has locked.
         annotator: who outlines.
+        launcher: starts the commands of jobs.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Session:
         references: Mapping[str, Path],
         place: Place,
         annotator: str,
+        launcher: Launcher | None = None,
     ) -> None:
         self.options, self.place, self.annotator, self.references = options, place, annotator, dict(references)
         self.images = images
@@ -61,10 +64,22 @@ class Session:
         self.saver = Saver(place, self.scans, self.cases, self.slices, self.labels, self.state_changed)
         self.prompter = Prompter(options.model, options.device, options.threads, self.scans, place.embeddings)
         self.jobs = JobTable(self.database, place.jobs)
+        launcher = launcher or LocalLauncher()
+        computing = replace(options, threads=launcher.threads or options.threads)
         self.context = JobContext(
-            *(options, images, place, self.scans, self.cases, self.slices, self.labels, self.saver, self.masks_changed)
+            *(
+                computing,
+                images,
+                place,
+                self.scans,
+                self.cases,
+                self.slices,
+                self.labels,
+                self.saver,
+                self.masks_changed,
+            )
         )
-        self.runner = JobRunner(self.jobs, self.context, self.job_changed)
+        self.runner = JobRunner(self.jobs, self.context, launcher, self.job_changed)
         self._seen: dict[tuple[str, str], float] = {}
         self._seen_lock = threading.Lock()
         self._next: str | None = None

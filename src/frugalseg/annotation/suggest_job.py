@@ -9,7 +9,8 @@ from frugalseg.annotation.job_work import JobContext, JobWork, Step
 from frugalseg.annotation.messages import JobOptions, Suggestion
 from frugalseg.annotation.slices import LABELLED
 from frugalseg.annotation.trained import TrainedModel, remember_suggestions
-from frugalseg.annotation.training_jobs import SIZE, plan_training, write_labels
+from frugalseg.annotation.training_jobs import write_labels
+from frugalseg.annotation.training_plan import SIZE, plan_training
 from frugalseg.engine.files import MODEL_FILE
 from frugalseg.records.suggestions import SUGGESTIONS_FILE, SuggestionsRecord
 from frugalseg.text import pluralize

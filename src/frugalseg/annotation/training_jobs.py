@@ -3,110 +3,27 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
 from frugalseg.annotation.feature_cache import cache_words
 from frugalseg.annotation.job_table import Job, JobError
 from frugalseg.annotation.job_work import JobContext, JobWork, Step
-from frugalseg.annotation.messages import JobOptions, TrainingMessage
+from frugalseg.annotation.messages import JobOptions
 from frugalseg.annotation.reviews import Review, read_expected_dice, read_reviews
 from frugalseg.annotation.slices import LABELLED, Stroke
 from frugalseg.annotation.trained import TrainedModel, remember_expected_dice
+from frugalseg.annotation.training_plan import LEAST_VALIDATED, STEPS, choose_size, is_frozen, plan_training
+from frugalseg.annotation.warm_start import WARM_STEPS, choose_start
 from frugalseg.engine.files import MODEL_FILE
-from frugalseg.imaging.modality import MODALITY_NAMES
-from frugalseg.options import FinetuneOptions
-from frugalseg.options.common import BackboneName
 from frugalseg.records.annotations import ANNOTATIONS_FILE
 from frugalseg.records.model import SegmenterRecord
 from frugalseg.records.predictions import PredictionRecord
 from frugalseg.text import name_some, pluralize
-from frugalseg.weights.folder import find_installed
-
-STEPS = 300
-"""Default number of optimiser steps of a training between two looks at the masks."""
-SIZE, FROZEN_SIZE = 128, 256
-"""Default width of the slices in pixels: of a U-Net, and of a light decoder on the features of a promptable model."""
-LEAST_VALIDATED = 3
-"""Number of outlined scans from which one is kept for validation."""
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """What a training would learn from.
-
-    Attributes:
-        targets: label names that are drawn in some slice with a label: name → value.
-        slices: number of slices with a label.
-        cases: the cases that have some.
-        backbone: what is trained by default: a light decoder on the features of the session's promptable model, where
-            its weights are installed, otherwise a U-Net.
-        modality: CT or MR, as the first of the cases is; empty where that is not known.
-    """
-
-    targets: dict[str, int]
-    slices: int
-    cases: tuple[str, ...]
-    backbone: str
-    modality: str
-
-    @property
-    def validation(self) -> int:
-        """Number of scans that are kept for validation, as `prepare` splits them."""
-        return max(1, round(0.15 * len(self.cases))) if len(self.cases) >= LEAST_VALIDATED else 0
-
-    def message(self) -> TrainingMessage:
-        """The plan for the page."""
-        note = (
-            f"{pluralize(self.validation, 'scan')} for validation"
-            if self.validation
-            else f"no validation: that needs slices of {LEAST_VALIDATED} scans"
-        )
-        return TrainingMessage(
-            ready=bool(self.targets),
-            message=note if self.targets else "outline a slice that shows something first",
-            size=choose_size(self.backbone),
-            steps=STEPS,
-            backbone=self.backbone,
-            modality=self.modality,
-            targets=list(self.targets),
-            slices=self.slices,
-            cases=len(self.cases),
-            validation=self.validation,
-        )
-
-
-def plan_training(context: JobContext) -> TrainingPlan:
-    """What a training would learn from now."""
-    marks = ", ".join("?" * len(LABELLED))
-    query = f"SELECT case_id, present FROM slices WHERE source IN ({marks})"
-    rows = [row for row in context.slices.database.all(query, LABELLED) if row["case_id"] in context.scans.paths]
-    drawn = {value for row in rows for value in row["present"]}
-    targets = {label.name: label.value for label in context.labels.all() if label.value in drawn}
-    model = context.options.model
-    backbone = model if model in find_installed() else FinetuneOptions.backbone
-    cases = tuple(sorted({row["case_id"] for row in rows}))
-    return TrainingPlan(targets, len(rows), cases, backbone, _find_modality(context, cases))
-
-
-def _find_modality(context: JobContext, cases: Sequence[str]) -> str:
-    kind = context.scans.open(cases[0]).kind if cases else None
-    return "" if kind is None else MODALITY_NAMES[kind]
-
-
-def is_frozen(backbone: str) -> bool:
-    """Whether a backbone is an encoder that stays as it is, with a light decoder on its features."""
-    return backbone not in get_args(BackboneName)
-
-
-def choose_size(backbone: str) -> int:
-    """The default width of the slices for a backbone."""
-    return FROZEN_SIZE if is_frozen(backbone) else SIZE
 
 
 class TrainWork(JobWork):
@@ -125,18 +42,19 @@ class TrainWork(JobWork):
 
     def steps(self, context: JobContext, job: Job) -> list[Step]:
         """See `JobWork`."""
-        plan = plan_training(context)
+        plan, options = plan_training(context), job.options
+        start = choose_start(context, plan, options)
         labels, images = job.folder / "labels", job.folder / "images"
         write_labels(context, plan.cases, labels)
         _link_scans(context, plan.cases, images)
         store, model = job.folder / "store", job.folder / "model"
+        backbone = options.backbone or (plan.backbone if start is None else start.record.backbone)
         prepare = ["prepare", "--images", str(images), "--labels", str(labels), "--out", str(store), "--skip-broken"]
-        backbone = job.options.backbone or plan.backbone
-        prepare += ["--size", str(job.options.size or choose_size(backbone)), "--fractions", "0.15", "0"]
-        prepare += [*context.target_words(plan.targets.values()), *_intensity_words(job.options)]
-        finetune = ["finetune", "--data", str(store), "--out", str(model), "--resume", "auto"]
-        finetune += ["--steps", str(job.options.steps or STEPS), *context.common_words()]
-        finetune += ["--backbone", backbone]
+        prepare += context.target_words(plan.targets.values())
+        prepare += _cold_words(options, backbone) if start is None else start.prepare_words(job.folder)
+        finetune = ["finetune", "--data", str(store), "--out", str(model), "--resume", "auto", "--backbone", backbone]
+        finetune += ["--steps", str(options.steps or (STEPS if start is None else WARM_STEPS)), *context.common_words()]
+        finetune += [] if start is None else ["--init", str(start.model)]
         finetune += ["--cache", str(context.place.features)] if is_frozen(backbone) else []
         return [
             Step(prepare, "preparing the outlined scans"),
@@ -158,7 +76,8 @@ class TrainWork(JobWork):
         message = _collect_predictions(context, job)
         for name in ("store", "images"):  # large, and made again by the next training
             shutil.rmtree(job.folder / name, ignore_errors=True)
-        return f"trained on {pluralize(model.slices, 'slice')}; {message}"
+        begun = "" if record.initial_model is None else ", from the last model"
+        return f"trained on {pluralize(model.slices, 'slice')}{begun}; {message}"
 
 
 class PredictWork(JobWork):
@@ -178,8 +97,10 @@ class PredictWork(JobWork):
         return _collect_predictions(context, job)
 
 
-def _intensity_words(options: JobOptions) -> list[str]:
-    words = [] if options.modality is None else ["--modality", options.modality]
+def _cold_words(options: JobOptions, backbone: str) -> list[str]:
+    """Options of `prepare` for a training from initial weights: a split at random, and what was asked for."""
+    words = ["--size", str(options.size or choose_size(backbone)), "--fractions", "0.15", "0"]
+    words += [] if options.modality is None else ["--modality", options.modality]
     return words if options.window is None else [*words, "--window", *(f"{value:g}" for value in options.window)]
 
 

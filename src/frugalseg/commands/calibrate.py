@@ -1,4 +1,4 @@
-"""`frugalseg calibrate`: learn how far a model's masks may be trusted, without training it again.
+"""`frugalseg calibrate`: learn how far masks may be trusted, those of a model or of a propagation.
 
 It is in this package because `segmentation` may not import `promptable`.
 """
@@ -18,7 +18,9 @@ from frugalseg.engine.threads import with_threads
 from frugalseg.errors import OptionError
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import CalibrateOptions
+from frugalseg.propagation.calibrate import calibrate_propagation
 from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.propagation_calibration import PropagationCalibration
 from frugalseg.segmentation.calibrate import calibrate_model
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.pseudo import MaskRefiner
@@ -28,14 +30,21 @@ from frugalseg.text import pluralize
 
 
 @with_threads
-def calibrate(options: CalibrateOptions) -> SegmenterRecord:
-    """Calibrate a model, and write the calibration into its model.json; returns the new record.
+def calibrate(options: CalibrateOptions) -> SegmenterRecord | PropagationCalibration:
+    """Calibrate a model, or propagated masks; returns the record that has the calibration, after writing it.
 
     Raises:
         RunError, StoreError, DeviceError: see `frugalseg.errors`.
         OptionError: the store was prepared differently from that of the training, or has no scan to learn from; or the
             promptable model is unknown or not installed.
+        PairingError, ScanError: see `propagation.calibrate`.
     """
+    return _calibrate_model(options) if options.propagated is None else calibrate_propagation(options)
+
+
+def _calibrate_model(options: CalibrateOptions) -> SegmenterRecord:
+    assert options.model is not None
+    assert options.data is not None
     record = read_network_record(SegmenterRecord, options.model)
     store = SliceStore.open(options.data)
     _check_prepared_alike(options, record, store)

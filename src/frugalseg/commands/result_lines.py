@@ -34,6 +34,7 @@ from frugalseg.options import (
 from frugalseg.records.confidence import Promise
 from frugalseg.records.model import EncoderRecord, SamMixRecord, SegmenterRecord
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
+from frugalseg.records.propagation_calibration import PropagationCalibration
 from frugalseg.records.store import StoreRecord
 from frugalseg.records.suggestions import SUGGESTIONS_FILE
 from frugalseg.text import align_columns, pluralize
@@ -110,15 +111,18 @@ def _describe_model(options: FinetuneOptions | SamMixTrainOptions, run: Any) -> 
     ]
 
 
-def _describe_calibration(options: CalibrateOptions, record: SegmenterRecord) -> list[str]:
+KINDS_OF_MASKS = {"probabilities": "predicted", "agreement": "refined", "propagation": "propagated"}
+
+
+def _describe_calibration(options: CalibrateOptions, record: SegmenterRecord | PropagationCalibration) -> list[str]:
     table = [("masks", "organ", "patients", "bound for scans", "bound for slices")]
-    for source, organs in record.calibration.items():
-        masks = "refined" if source == "agreement" else "predicted"
+    found = record.calibration if isinstance(record, SegmenterRecord) else {"propagation": record.organs}
+    for source, organs in found.items():
         table += [
-            (masks, organ, str(own.patients), _format_promise(own.scans), _format_promise(own.slices))
+            (KINDS_OF_MASKS[source], organ, str(own.patients), _format_promise(own.scans), _format_promise(own.slices))
             for organ, own in organs.items()
         ]
-    return [align_columns(table), f"calibrated: {options.model}"]
+    return [align_columns(table), f"calibrated: {options.model or options.propagated}"]
 
 
 def _format_promise(promise: Promise) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from frugalseg.confidence.calibration import bound, expect
@@ -32,14 +30,6 @@ def assess(overlap: Overlap, source: ConfidenceSource, calibration: OrganCalibra
     promised = (_round(expect(whole, calibration.scans)), _round(bound(whole, calibration.scans)))
     expected_dice, lower_bound = (figures[0] if figures else None for figures in promised)
     return OrganConfidence(source, round(whole, DIGITS), expected_dice, lower_bound, slices)
-
-
-def assess_slices(
-    source: ConfidenceSource, slices: Sequence[int], confidence: Floats, areas: Floats
-) -> OrganConfidence:
-    """The same where each slice has a confidence of its own: that of the scan is their mean, weighted by area."""
-    whole = round(float(np.average(confidence, weights=areas)), DIGITS)
-    return OrganConfidence(source, whole, None, None, SliceConfidence(tuple(slices), _round(confidence)))
 
 
 def _round(values: Floats | None) -> tuple[float, ...]:

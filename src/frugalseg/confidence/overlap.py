@@ -34,6 +34,16 @@ class Overlap:
         """Of two masks (Z, H, W)."""
         return cls(*(np.count_nonzero(pixels, axis=(1, 2)).astype(float) for pixels in (a, a & b, b)))
 
+    @classmethod
+    def from_confidence(cls, pixels: Floats, confidence: Floats) -> Overlap:
+        """Of a mask whose slices have a confidence of their own; that of the scan is their mean, weighted by area.
+
+        Args:
+            pixels: (Z,) of the mask.
+            confidence: (Z,) 0…1 of each slice.
+        """
+        return cls(pixels, pixels * confidence, pixels)
+
     @property
     def slices(self) -> npt.NDArray[np.intp]:
         """The slices that the mask shows."""

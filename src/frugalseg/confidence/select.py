@@ -38,7 +38,7 @@ def select_calibrations(
     if few:
         fewest = min(applying[organ].patients for organ in few)
         say(
-            f"no lower bound for whole scans: one that holds in 9 of 10 needs {SCANS_NEEDED} validation patients, this "
-            f"model has {fewest}. Slices have one"
+            f"no lower bound for whole scans: one that holds in 9 of 10 needs {SCANS_NEEDED} patients, this "
+            f"calibration has {fewest}. Slices have one"
         )
     return applying

@@ -49,7 +49,11 @@ class AnnotateOptions:
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
     threads: int | None = None
-    """Number of CPU threads of each job; by default OMP_NUM_THREADS, otherwise one per available physical core."""
+    """Number of CPU threads of each job; by default OMP_NUM_THREADS, otherwise one per available physical core, or with
+    Ray those of its largest machine."""
+    ray: str | None = None
+    """Run the jobs of the page as Ray tasks: local, auto (the cluster running here), or the address of a cluster, whose
+    machines see the scans and --out at the same paths."""
 
     def __post_init__(self) -> None:
         check_positive(self, "phantoms", "cache_gb")

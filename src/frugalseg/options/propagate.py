@@ -30,6 +30,9 @@ class PropagateOptions(PromptableOptions):
     below this, the expected mask is used."""
     review_below: float = 0.7
     """Slices with a confidence below this are listed for review."""
+    calibration: Path | None = None
+    """Folder of propagated masks with the calibration.json of `frugalseg calibrate --propagated`: masks then have an
+    expected Dice and a lower bound."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

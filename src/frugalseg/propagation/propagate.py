@@ -42,6 +42,7 @@ from frugalseg.masks.inputs import (
 from frugalseg.options import PropagateOptions, parse_slice_numbers
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.promptable.load import find_weights, load_promptable
+from frugalseg.propagation.calibrate import find_calibrations
 from frugalseg.propagation.engines import BoxEngine, Engine, VideoEngine, remaining_slices
 from frugalseg.propagation.passes import (
     Beliefs,
@@ -101,6 +102,7 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
     known = given_record.targets if given_record else _read_label_names(options.annotations)
     engine, model = load_engine(options, device)
     record = _make_record(options, images, model, wanted or known)
+    calibrations = find_calibrations(options.calibration, model.signature, record.settings)
     facts = [record.to_json()[key] for key in RESUME_FIELDS]
     folder = MaskFolder.claim(options, images, record, RESUME_FIELDS, WORDS)
     invalidate_changed(folder, annotations)
@@ -125,7 +127,7 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         return mask, CaseRecord(
             annotated=annotated,
             given=source,
-            confidence=assess_organs(rows),
+            confidence=assess_organs(rows, calibrations),
             propagation=_make_scan_record(task, rows),
         )
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from frugalseg.confidence.assess import assess_slices
+from frugalseg.confidence.assess import assess
+from frugalseg.confidence.overlap import Overlap
 from frugalseg.engine.files import atomic_write
 from frugalseg.masks.components import Bools
 from frugalseg.propagation.passes import SliceState
-from frugalseg.records.confidence import OrganConfidence
+from frugalseg.records.confidence import OrganCalibration, OrganConfidence
 
 ANNOTATED, PROPAGATED, ENDED = "annotated", "propagated", "ended"
 """Source of a slice's mask; ended: the object was propagated to the slice before, but not found in this one."""
@@ -108,21 +109,28 @@ def compute_confidence(state: SliceState, k: int) -> float:
     return float(np.clip(state.score[k], 0, 1) * state.agreement[k] * state.change[k])
 
 
-def assess_organs(rows: Iterable[ReviewRow]) -> dict[str, OrganConfidence]:
-    """Organ → the confidence in its propagated slices; without those annotated, which are certain."""
+def assess_organs(
+    rows: Iterable[ReviewRow], calibrations: Mapping[str, OrganCalibration]
+) -> dict[str, OrganConfidence]:
+    """Organ → the confidence in its propagated slices; without those annotated, which are certain.
+
+    Args:
+        rows: of one scan.
+        calibrations: organ → its calibration, where there is one.
+    """
     of_organ: dict[str, list[ReviewRow]] = {}
     for row in rows:
         if row.source == PROPAGATED:
             of_organ.setdefault(row.organ, []).append(row)
-    return {
-        organ: assess_slices(
-            "propagation",
-            [row.slice for row in own],
-            np.array([row.confidence for row in own]),
-            np.array([row.area_mm2 for row in own]),
-        )
-        for organ, own in of_organ.items()
-    }
+    found = {o: assess(_to_overlap(own), "propagation", calibrations.get(o)) for o, own in of_organ.items()}
+    return {organ: own for organ, own in found.items() if own is not None}
+
+
+def _to_overlap(rows: Sequence[ReviewRow]) -> Overlap:
+    pixels, confidence = np.zeros((2, 1 + max(row.slice for row in rows)))
+    for row in rows:
+        pixels[row.slice], confidence[row.slice] = row.area_mm2, row.confidence
+    return Overlap.from_confidence(pixels, confidence)
 
 
 def write_rows(path: Path, rows: Iterable[ReviewRow]) -> None:

@@ -146,6 +146,9 @@ export interface TrainingPlan {
   readonly message: string;
   readonly size: number;
   readonly steps: number;
+  /** Steps from the last model; null where the training cannot start from one, and why. */
+  readonly warm_steps: number | null;
+  readonly cold_reason: string;
   /** The network that is trained, or the frozen encoder on whose features a light one is. */
   readonly backbone: string;
   /** CT or MR; empty as long as no scan was looked at. */
@@ -160,6 +163,8 @@ export interface TrainingOptions {
   readonly size?: number;
   readonly steps?: number;
   readonly backbone?: string;
+  /** Not from the last model, where that is possible. */
+  readonly from_scratch?: boolean;
   readonly modality?: "ct" | "mr";
   /** HU that become black and white. */
   readonly window?: readonly [number, number];

@@ -1,8 +1,10 @@
 import { toIntensities, type Window } from "../canvas/window";
+import type { JobKind } from "../api/types";
 import { labelRange } from "../masks/statistics";
 import { text } from "../strings";
 import type { App } from "./app";
 import { notify } from "./notices";
+import { obstacle, obstacleToAcceptCase } from "./obstacles";
 import { brushSize, theme } from "./preferences";
 import * as view from "./signals";
 
@@ -57,12 +59,17 @@ export function openDialog(dialog: view.Dialog): void {
   view.dialog.value = dialog;
 }
 
-export function propagateStep(app: App): void {
-  if (hasOutline()) void app.commands.start("propagate");
-  else notify("info", text.steps.needsOutline);
+/** Starts a job, or says why it cannot be started; a training is asked about first. */
+export function startJob(app: App, kind: JobKind): void {
+  const why = obstacle(kind);
+  if (why !== "") notify("info", why);
+  else if (kind === "train") openDialog("train");
+  else void app.commands.start(kind);
 }
 
-/** Whether a person outlined or accepted a slice of the open scan. */
-export function hasOutline(): boolean {
-  return (view.detail.value?.slices ?? []).some((entry) => entry.source === "outlined" || entry.source === "reviewed");
+/** Asks whether to accept the open scan, or says why it cannot be accepted. */
+export function acceptCaseStep(): void {
+  const why = obstacleToAcceptCase();
+  if (why !== "") notify("info", why);
+  else openDialog("acceptCase");
 }

@@ -1,6 +1,16 @@
 import { commands, text, type Command } from "../strings";
 import type { ToolName } from "../tools/tool";
-import { limitToLabel, masksToggle, nextWindow, openDialog, propagateStep, stepBrush, themeToggle, togglePlanes } from "./actions";
+import {
+  acceptCaseStep,
+  limitToLabel,
+  masksToggle,
+  nextWindow,
+  openDialog,
+  startJob,
+  stepBrush,
+  themeToggle,
+  togglePlanes,
+} from "./actions";
 import type { App } from "./app";
 import * as view from "./signals";
 
@@ -78,9 +88,9 @@ export const BINDINGS: readonly Binding[] = [
   { command: "help", group: "view", keys: ["?"], run: () => openDialog("help") },
   { command: "next", group: "review", keys: ["n"], run: (app) => void app.commands.nextToReview() },
   { command: "accept", group: "review", keys: ["a"], run: (app) => void app.commands.acceptSlice() },
-  { command: "acceptCase", group: "review", keys: ["Shift+a"], run: () => openDialog("acceptCase") },
-  { command: "propagate", group: "review", keys: ["Shift+p"], run: (app) => propagateStep(app) },
-  { command: "train", group: "review", keys: ["Shift+t"], run: () => openDialog("train") },
+  { command: "acceptCase", group: "review", keys: ["Shift+a"], run: () => acceptCaseStep() },
+  { command: "propagate", group: "review", keys: ["Shift+p"], run: (app) => startJob(app, "propagate") },
+  { command: "train", group: "review", keys: ["Shift+t"], run: (app) => startJob(app, "train") },
 ];
 
 const BY_KEY = new Map(BINDINGS.flatMap((binding) => binding.keys.map((key) => [key, binding] as const)));

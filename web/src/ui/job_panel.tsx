@@ -1,8 +1,9 @@
 import { useSignal } from "@preact/signals";
 import type { Job, JobKind } from "../api/types";
-import { hasOutline, openDialog } from "../state/actions";
+import { startJob } from "../state/actions";
 import type { App } from "../state/app";
-import { detail, jobs, project, promptable, readOnly } from "../state/signals";
+import { obstacle } from "../state/obstacles";
+import { jobs } from "../state/signals";
 import { sentence, text } from "../strings";
 import { Bar, Button, Panel } from "./controls";
 
@@ -19,9 +20,9 @@ export function JobPanel({ app }: { app: App }) {
           <Button
             key={kind}
             label={text.jobs.kinds[kind]}
-            title={text.jobs.hints[kind]}
-            disabled={!possible(kind)}
-            onClick={() => (kind === "train" ? openDialog("train") : void app.commands.start(kind))}
+            title={obstacle(kind) || text.jobs.hints[kind]}
+            disabled={obstacle(kind) !== ""}
+            onClick={() => startJob(app, kind)}
           />
         ))}
       </div>
@@ -33,14 +34,6 @@ export function JobPanel({ app }: { app: App }) {
       {rest > 0 && !all.value && <Button label={text.jobs.older(rest)} tone="quiet" onClick={() => (all.value = true)} />}
     </Panel>
   );
-}
-
-function possible(kind: JobKind): boolean {
-  if (readOnly.value || detail.value === null) return false;
-  if (kind === "propagate") return hasOutline();
-  if (kind === "refine") return promptable.value && detail.value.slices.some((entry) => entry.source !== null);
-  if (kind === "predict") return (project.value?.model ?? null) !== null;
-  return true;
 }
 
 function JobRow({ job, app }: { job: Job; app: App }) {

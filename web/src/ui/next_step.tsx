@@ -1,7 +1,7 @@
-import type { JobKind } from "../api/types";
-import { hasOutline, openDialog } from "../state/actions";
+import { startJob } from "../state/actions";
 import type { App } from "../state/app";
-import { currentSlice, detail, jobs, project, promptable, slice, toReview } from "../state/signals";
+import { hasOutline, obstacle, runs } from "../state/obstacles";
+import { currentSlice, detail, project, promptable, slice, toReview } from "../state/signals";
 import { sentence, text } from "../strings";
 import { Button } from "./controls";
 
@@ -37,23 +37,23 @@ function nextStep(app: App): Step {
       run: () => void app.commands.nextToReview(),
     };
   }
-  if (running("propagate", detail.value?.id)) {
+  if (runs("propagate")) {
     return { title: text.steps.propagating, reason: text.steps.propagatingReason, button: null, run: () => undefined };
   }
-  if (hasOutline() && !propagated()) {
+  if (obstacle("propagate") === "" && !propagated()) {
     return {
       title: text.steps.propagate,
       reason: text.steps.propagateReason,
       button: text.steps.propagate,
-      run: () => void app.commands.start("propagate"),
+      run: () => startJob(app, "propagate"),
     };
   }
   if (suggestion !== null && !here) {
     const title = text.steps.suggestion(suggestion.case, suggestion.slice);
     return { title, reason: suggestion.reason, button: text.steps.go, run: () => void app.commands.goToSuggestion() };
   }
-  if (hasOutline() && !running("train")) {
-    return { title: text.steps.train, reason: text.steps.trainReason, button: text.steps.train, run: () => openDialog("train") };
+  if (hasOutline() && obstacle("train") === "") {
+    return { title: text.steps.train, reason: text.steps.trainReason, button: text.steps.train, run: () => startJob(app, "train") };
   }
   const reason = promptable.value ? text.steps.outlineReason : text.steps.outlineByHand;
   const outlined = currentSlice.value?.source === "outlined" || currentSlice.value?.source === "reviewed";
@@ -62,17 +62,11 @@ function nextStep(app: App): Step {
   return {
     title: text.steps.outline,
     reason,
-    button: suggestion === null && !running("suggest") ? text.steps.ask : null,
+    button: suggestion === null && !runs("suggest") ? text.steps.ask : null,
     run: () => void app.commands.start("suggest"),
   };
 }
 
 function propagated(): boolean {
   return (detail.value?.slices ?? []).some((entry) => entry.source === "propagated" || entry.source === "predicted");
-}
-
-function running(kind: JobKind, id?: string): boolean {
-  return jobs.value.some(
-    (job) => job.kind === kind && (id === undefined || job.case === id) && (job.state === "running" || job.state === "queued"),
-  );
 }

@@ -1,7 +1,8 @@
-import { openDialog } from "../state/actions";
+import { acceptCaseStep } from "../state/actions";
 import type { App } from "../state/app";
 import { hint } from "../state/keys";
-import { currentSlice, detail, readOnly, toReview } from "../state/signals";
+import { obstacleToAcceptCase } from "../state/obstacles";
+import { currentSlice, readOnly, toReview } from "../state/signals";
 import { text } from "../strings";
 import { Button } from "./controls";
 
@@ -24,7 +25,7 @@ export function ReviewBar({ app }: { app: App }) {
       />
       <Button
         label={text.review.next}
-        title={hint("next")}
+        title={toReview.value.length === 0 ? text.review.nothing : hint("next")}
         icon="next"
         disabled={toReview.value.length === 0}
         onClick={() => void app.commands.nextToReview()}
@@ -33,9 +34,9 @@ export function ReviewBar({ app }: { app: App }) {
       <span class="spring" />
       <Button
         label={text.review.acceptCase}
-        title={hint("acceptCase")}
-        disabled={readOnly.value || detail.value === null}
-        onClick={() => openDialog("acceptCase")}
+        title={obstacleToAcceptCase() || hint("acceptCase")}
+        disabled={obstacleToAcceptCase() !== ""}
+        onClick={acceptCaseStep}
       />
     </div>
   );

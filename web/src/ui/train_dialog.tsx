@@ -3,7 +3,7 @@ import { useEffect } from "preact/hooks";
 import type { TrainingPlan } from "../api/types";
 import type { App } from "../state/app";
 import { reporting } from "../state/notices";
-import { window as shown } from "../state/signals";
+import { project, window as shown } from "../state/signals";
 import { sentence, text } from "../strings";
 import { Button, Check, NumberField, Select } from "./controls";
 import { Dialog } from "./dialog";
@@ -28,18 +28,23 @@ const UNET = "unet";
 
 function Plan({ plan, app, onClose }: { plan: TrainingPlan; app: App; onClose: () => void }) {
   const size = useSignal(plan.size);
-  const steps = useSignal(plan.steps);
+  const chosenSteps = useSignal<number | null>(null);
   const backbone = useSignal(plan.backbone);
+  const fromScratch = useSignal(false);
   const modality = useSignal<Modality | "">("");
   const windowed = useSignal(false);
   const { low, high } = shown.value;
   const ct = (modality.value || plan.modality.toLowerCase()) === "ct";
+  const asBefore = size.value === plan.size && backbone.value === plan.backbone && modality.value === "" && !windowed.value;
+  const warm = plan.warm_steps !== null && asBefore && !fromScratch.value;
+  const steps = chosenSteps.value ?? (warm ? (plan.warm_steps ?? plan.steps) : plan.steps);
   const start = (): void => {
     onClose();
     void app.commands.start("train", {
       size: size.value,
-      steps: steps.value,
+      steps,
       backbone: backbone.value,
+      from_scratch: !warm,
       ...(modality.value === "" ? {} : { modality: modality.value }),
       ...(windowed.value && ct ? { window: [low, high] as const } : {}),
     });
@@ -49,8 +54,16 @@ function Plan({ plan, app, onClose }: { plan: TrainingPlan; app: App; onClose: (
       {plan.ready && <p>{text.training.uses(plan.slices, plan.cases, plan.validation, plan.targets)}</p>}
       <div class="fields">
         <NumberField label={text.training.size} value={size.value} onChange={(value) => (size.value = value)} />
-        <NumberField label={text.training.steps} value={steps.value} onChange={(value) => (steps.value = value)} />
+        <NumberField label={text.training.steps} value={steps} onChange={(value) => (chosenSteps.value = value)} />
       </div>
+      {plan.warm_steps !== null && (
+        <Select
+          label={text.training.from}
+          value={warm ? "model" : "scratch"}
+          options={Object.entries(asBefore ? text.training.starts : { scratch: text.training.starts.scratch })}
+          onChange={(value) => (fromScratch.value = value === "scratch")}
+        />
+      )}
       <div class="fields">
         <Select
           label={text.training.modality}
@@ -61,7 +74,7 @@ function Plan({ plan, app, onClose }: { plan: TrainingPlan; app: App; onClose: (
         <Select
           label={text.training.backbone}
           value={backbone.value}
-          options={[...new Set([plan.backbone, UNET])].map((name) => [
+          options={[...new Set([plan.backbone, project.value?.promptable.name ?? UNET, UNET])].map((name) => [
             name,
             name === UNET ? text.training.unet : text.training.frozen(name),
           ])}

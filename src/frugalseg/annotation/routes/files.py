@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
 from pathlib import Path
@@ -14,6 +16,7 @@ from frugalseg.annotation.export import export_masks
 from frugalseg.annotation.messages import DiceMessage, ExportMessage, ExportRequest
 from frugalseg.annotation.problems import RequestProblem
 from frugalseg.annotation.references import ReferenceMasks
+from frugalseg.annotation.security import POLICY, format_policy
 from frugalseg.annotation.session import Session
 
 PAGE = Path(__file__).resolve().parents[1] / "page"
@@ -25,6 +28,12 @@ NO_PAGE = (
     "In a checkout, run <code>make web</code> (needs Node), then reload; wheels contain the page.</p>"
     "<p><a href=/docs-api>The HTTP API</a></p>"
 )
+
+API_STYLE = (
+    "body{font:15px system-ui;margin:2rem auto;max-width:70rem;color-scheme:light dark}"
+    "td{padding:.3rem .8rem .3rem 0;vertical-align:top}pre{font-size:12px}"
+)
+"""Style of the page about the API, which its policy allows by its hash."""
 
 TYPES = {
     ".css": "text/css",
@@ -71,7 +80,8 @@ def add_page(app: FastAPI, folder: Path = PAGE) -> None:
 
     @app.get("/docs-api", include_in_schema=False)
     def read_docs() -> HTMLResponse:
-        return HTMLResponse(format_api(app.openapi()))
+        policy = format_policy({**POLICY, "style-src": _hash_source(API_STYLE)})
+        return HTMLResponse(format_api(app.openapi()), headers={"Content-Security-Policy": policy})
 
     @app.get("/", include_in_schema=False)
     def read_index() -> Response:
@@ -100,8 +110,12 @@ def format_api(schema: dict[str, Any]) -> str:
     ]
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><title>frugalseg annotate: HTTP API</title>"
-        "<style>body{font:15px system-ui;margin:2rem auto;max-width:70rem;color-scheme:light dark}"
-        "td{padding:.3rem .8rem .3rem 0;vertical-align:top}pre{font-size:12px}</style>"
+        f"<style>{API_STYLE}</style>"
         f"<h1>HTTP API of frugalseg annotate</h1><p>As JSON: <a href=/api/openapi.json>OpenAPI</a></p>"
         f"<table>{''.join(rows)}</table><h2>Messages</h2>{''.join(shapes)}"
     )
+
+
+def _hash_source(style: str) -> str:
+    """The source of a Content-Security-Policy that allows this inline text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'"

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from frugalseg.annotation.messages import JobMessage, JobRequest, TrainingMessage
 from frugalseg.annotation.session import Session
-from frugalseg.annotation.training_jobs import plan_training
+from frugalseg.annotation.warm_start import describe_training
 
 
 def make_router(session: Session) -> APIRouter:
@@ -42,6 +42,6 @@ def make_router(session: Session) -> APIRouter:
     @router.get("/api/training")
     def read_training() -> TrainingMessage:
         """What a training would do now."""
-        return plan_training(session.context).message()
+        return describe_training(session.context)
 
     return router
