@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import frugalseg
-from frugalseg.options import PrepareOptions, SuggestOptions
+from frugalseg.options import PrepareOptions
 from inputs import LIVER, scans, store
 from measure import OURS, Case, Setting, Work, timed
 
@@ -240,6 +240,8 @@ def write_unlabelled(path: Path, template: Path, scans: int, slices: int) -> Non
 
 def suggest(setting: Setting, cached: bool) -> Work:
     """Twenty slices of 1000 scans of 100 slices, by the rule that compares slices with each other."""
+    from frugalseg.options import SuggestOptions
+
     scans = setting.pick(1000, 8)
     folder = setting.once(
         f"unlabelled-{scans}", partial(write_unlabelled, template=store(setting, 32), scans=scans, slices=100)

@@ -29,4 +29,4 @@ class Dropout(nn.Dropout):
 def _draw_bytes(x: Tensor) -> Tensor:
     """A random byte for every value of `x`, in its memory layout."""
     drawn = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(LOWEST, None)
-    return drawn.view(torch.uint8).as_strided(x.shape, torch.empty_like(x, device="meta").stride())
+    return drawn.view(torch.uint8).as_strided(x.shape, torch.empty_like(x, dtype=torch.uint8).stride())

@@ -131,21 +131,33 @@ class LiteMedSAM:
         return decode_in_batches(decode, embedding, prompts, shape, at_once, self.device)
 
 
-def is_litemedsam(path: Path) -> bool:
-    """Whether a file contains LiteMedSAM, by its first layer; its file has 39 MB, so much larger ones are not read.
+def read_litemedsam(path: Path) -> dict[str, Tensor] | None:
+    """The weights of a file of LiteMedSAM, which its first layer tells; None of another file.
+
+    LiteMedSAM's has 39 MB, so much larger ones are not read.
 
     Raises:
         OptionError, RunError: the file is of another type or damaged.
     """
-    return path.stat().st_size < LARGEST_FILE and "image_encoder.patch_embed.seq.0.c.weight" in read_state_dict(path)
+    if path.stat().st_size >= LARGEST_FILE:
+        return None
+    weights = read_state_dict(path)
+    return weights if "image_encoder.patch_embed.seq.0.c.weight" in weights else None
 
 
-def load_litemedsam(path: Path, device: torch.device, precision: Precision = "auto") -> LiteMedSAM:
-    """LiteMedSAM with the weights of its published file. Only tensors are unpickled.
+def is_litemedsam(path: Path) -> bool:
+    """Whether a file contains LiteMedSAM; errors as of `read_litemedsam`."""
+    return read_litemedsam(path) is not None
+
+
+def load_litemedsam(
+    path: Path, device: torch.device, precision: Precision = "auto", weights: dict[str, Tensor] | None = None
+) -> LiteMedSAM:
+    """LiteMedSAM with the weights of its published file, read unless given. Only tensors are unpickled.
 
     Raises:
         OptionError, RunError: the file is of another type, damaged, or of another model; names the first difference.
     """
-    network = LiteMedSAMNetwork(TinyViT())
-    load_renamed(network, fold_norms(read_state_dict(path)), PUBLISHED_NAMES + PROMPTS_AND_DECODER, path, "LiteMedSAM")
+    network, weights = LiteMedSAMNetwork(TinyViT()), weights or read_state_dict(path)
+    load_renamed(network, fold_norms(weights), PUBLISHED_NAMES + PROMPTS_AND_DECODER, path, "LiteMedSAM")
     return LiteMedSAM(network, sha256(path), device, precision)

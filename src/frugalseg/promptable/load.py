@@ -54,15 +54,15 @@ def load_image_encoder(name_or_path: str | Path, device: torch.device, precision
 def _load(path: Path, device: torch.device, precision: Precision) -> LiteMedSAM | HuggingFaceModel:
     # transformers takes seconds to import.
     from frugalseg.promptable.huggingface import load_huggingface_folder
-    from frugalseg.promptable.litemedsam import is_litemedsam, load_litemedsam
+    from frugalseg.promptable.litemedsam import load_litemedsam, read_litemedsam
     from frugalseg.promptable.original_checkpoints import load_original_checkpoint
 
     if device.type == "cpu":
         keep_freed_memory()
     if path.is_dir():
         return load_huggingface_folder(path, device, precision)
-    if is_litemedsam(path):
-        return load_litemedsam(path, device, precision)
+    if weights := read_litemedsam(path):
+        return load_litemedsam(path, device, precision, weights)
     return load_original_checkpoint(path, device, precision)
 
 
