@@ -285,9 +285,7 @@ def test_a_label_is_added_renamed_deleted_and_brought_back(person: Person) -> No
     page.keyboard.press("Enter")
     person.wait(lambda: "spleen" in names_of_labels(person), 20, "not renamed")
     page.locator(".notice").filter(has_text="Changed the label spleen").get_by_role("button", name="Undo").click()
-    person.wait(
-        lambda: "kidney" in names_of_labels(person), 20, "the old name does not come back"
-    )
+    person.wait(lambda: "kidney" in names_of_labels(person), 20, "the old name does not come back")
     assert pixels(person)[40, 40] == value
     person.button("Rename or recolour kidney").click()
     person.button("Delete").click()

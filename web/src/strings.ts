@@ -259,7 +259,7 @@ export const text = {
     modalities: { ct: "CT", mr: "MR" },
     window: (low: string, high: string) => `With the window on screen, ${low} … ${high}, instead of the usual one`,
     length: "Training",
-    lengths: { quick: "quick, between two looks at the masks", best: "full recipe, at the end (much longer)" },
+    lengths: { quick: "quick: enough to see what to correct", best: "full recipe: many times as long" },
     from: "Start from",
     starts: { model: "the last model: fewer steps", scratch: "scratch" },
     backbone: "Network",
