@@ -179,6 +179,40 @@ def recipe() -> Rows:
     return [list(row) for row in zip(*columns, strict=True)]
 
 
+def organs_held_out() -> Rows:
+    """Mean Dice of held-out patients by organ, one column per model; runs are folds, each with a seed of its own."""
+    table = read_table("organs/held-out")
+    means = table.pivot_table(index="organ", columns="model", values="dice", sort=False)
+    runs = table.groupby(["model", "fold"], sort=False)["dice"].mean()
+    patients = table.groupby("model")["patient"].nunique()
+    rows = [["organ", *means.columns]]
+    rows += [[str(organ).replace("_", " "), *map(format_number, own)] for organ, own in means.iterrows()]
+    rows += [
+        ["**mean of the organs**", *(f"**{format_number(float(means[model].mean()))}**" for model in means)],
+        ["of each run", *(", ".join(map(format_number, runs[model])) for model in means)],
+        ["patients", *(str(patients[model]) for model in means)],
+    ]
+    return rows
+
+
+def choose_curve() -> Rows:
+    """Mean Dice of test patients, mean of the draws, by way of choosing and number of slices."""
+    table = read_table("choose-slices/curve")
+    methods = list(dict.fromkeys(table["method"]))
+    rows = [["size", "organ", "test", "outlined", *methods]]
+    for (size, test, organ, budget), group in table.groupby(["size", "test", "organ", "budget"], sort=False):
+        cells = [format_draws(group.loc[group["method"] == method, "dice"]) for method in methods]
+        rows.append([f"{size}²", str(organ), str(test), str(budget), *cells])
+    return rows
+
+
+def format_draws(dice: pd.Series) -> str:
+    """The mean of the draws, with each of them where there are several."""
+    if len(dice) < 2:
+        return format_runs(dice).removesuffix(" (1)")
+    return f"{format_number(float(dice.mean()))} ({', '.join(map(format_number, dice))})"
+
+
 def choose_slices() -> Rows:
     """Dice by way of choosing slices, mean ± SD (folds), one column per organ."""
     table = read_table("choose-slices/ranking")
@@ -276,7 +310,9 @@ TABLES: dict[str, Callable[[], Rows]] = {
         f"speed: {group}": partial(speed, group)
         for group in ("data", "training", "masks", "promptable models", "program")
     },
+    "organs, held out": organs_held_out,
     "choose-slices": choose_slices,
+    "choose-slices, curve": choose_curve,
     "choose-slices, for a mask": choose_for_mask,
     "small-sam": partial(patients, "small-sam/patients"),
     "small-sam-100": partial(patients, "small-sam/patients-100-slices"),

@@ -1,13 +1,15 @@
 """Do the promises hold? Coverage of the bounds, order of the confidence, and a reliability plot.
 
     python benchmarks/promise.py collect --here STORE --there STORE --out FOLDER [--group N] [--steps N]
-    python benchmarks/promise.py tables --collected FOLDER
+    python benchmarks/promise.py collect-propagated --here MASKS LABELS TARGET --there MASKS LABELS TARGET --out FOLDER
+    python benchmarks/promise.py tables --collected FOLDER [--name NAME]
 
 `collect` trains one model on three patients of a store, another group of three for each N, and writes for every slice
-of all other patients, and of another store, the pixels from which confidence and Dice are computed. `tables` then
-draws calibration patients at random from the others, promises for the rest and for the other store with the functions
-of the program, and writes the CSV files in docs/explanation/tables/promise/. `benchmarks/draw_reliability.py` draws
-them.
+of all other patients, and of another store, the pixels from which confidence and Dice are computed.
+`collect-propagated` does so for two folders of `frugalseg propagate`, with the complete masks of their scans. `tables`
+then draws calibration patients at random from the others, promises for the rest and for the other store with the
+functions of the program, and writes the CSV files in docs/explanation/tables/promise/, or another folder beside it.
+`benchmarks/draw_reliability.py` draws them.
 """
 
 from __future__ import annotations
@@ -28,14 +30,16 @@ from frugalseg.confidence.calibration import LEVEL, SCANS_NEEDED, ScoredMask, bo
 from frugalseg.confidence.overlap import Overlap
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
+from frugalseg.dataset.targets import parse_targets
 from frugalseg.options import FinetuneOptions
+from frugalseg.propagation.calibrate import score_scans as score_propagated
 from frugalseg.records.confidence import OrganCalibration
 from frugalseg.records.model import SegmenterRecord
 from frugalseg.segmentation.calibrate import score_scans
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.validate import ValidationSet
 
-TABLES = Path(__file__).resolve().parents[1] / "docs" / "explanation" / "tables" / "promise"
+TABLES = Path(__file__).resolve().parents[1] / "docs" / "explanation" / "tables"
 TRAINED_ON = 3
 REPEATS = 40
 """Random choices of calibration patients, for each model."""
@@ -59,6 +63,21 @@ def collect(here: SliceStore, there: SliceStore, out: Path, group: int, steps: i
         for place, store, patients in (("in domain", here, others), ("LiTS", there, there.patients))
     ]
     pd.concat(frames).to_csv(out / f"pixels_{group}.csv", index=False)
+
+
+def collect_propagated(places: dict[str, tuple[str, str, str]], out: Path) -> None:
+    """Write the pixels of every propagated slice of one organ as CSV.
+
+    Args:
+        places: name → folder of `frugalseg propagate`, complete masks, and the organ's values in these.
+        out: folder for the CSV file.
+    """
+    frames = []
+    for place, (folder, references, target) in places.items():
+        (masks,) = score_propagated(Path(folder), Path(references), parse_targets([target])).values()
+        frames.append(pd.DataFrame([row for one in masks for row in to_rows(one)]).assign(place=place, model=0))
+    out.mkdir(parents=True, exist_ok=True)
+    pd.concat(frames).to_csv(out / "pixels_0.csv", index=False)
 
 
 def measure(run: Path, store: SliceStore, patients: Sequence[str]) -> pd.DataFrame:
@@ -182,15 +201,15 @@ def tabulate_reliability(promises: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def write_tables(folder: Path) -> None:
-    """All tables, from what `collect` wrote."""
+def write_tables(folder: Path, out: Path) -> None:
+    """All tables, from what was collected in a folder."""
     pixels = pd.concat([pd.read_csv(path) for path in sorted(folder.glob("pixels_*.csv"))])
-    TABLES.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     promises = [make_promises(pixels, count) for count in (2, 5, SCANS_NEEDED)]
-    tabulate_order(pixels).to_csv(TABLES / "order.csv", index=False)
+    tabulate_order(pixels).to_csv(out / "order.csv", index=False)
     coverage = pd.concat([tabulate_coverage(one) for one in promises])
-    coverage.sort_values("test scans", kind="stable", ascending=False).to_csv(TABLES / "coverage.csv", index=False)
-    tabulate_reliability(promises[-1]).to_csv(TABLES / "reliability.csv", index=False)
+    coverage.sort_values("test scans", kind="stable", ascending=False).to_csv(out / "coverage.csv", index=False)
+    tabulate_reliability(promises[-1]).to_csv(out / "reliability.csv", index=False)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -203,12 +222,20 @@ def main(arguments: Sequence[str]) -> None:
     gather.add_argument("--out", type=Path, required=True)
     gather.add_argument("--group", type=int, default=0)
     gather.add_argument("--steps", type=int, default=300)
-    parts.add_parser("tables").add_argument("--collected", type=Path, required=True)
+    propagated = parts.add_parser("collect-propagated")
+    propagated.add_argument("--here", nargs=3, required=True, help="folder of `propagate`, complete masks, and target")
+    propagated.add_argument("--there", nargs=3, required=True, help="the same of another hospital")
+    propagated.add_argument("--out", type=Path, required=True)
+    tables = parts.add_parser("tables")
+    tables.add_argument("--collected", type=Path, required=True)
+    tables.add_argument("--name", default="promise", help="folder in docs/explanation/tables")
     given = parser.parse_args(arguments)
     if given.part == "collect":
         collect(SliceStore.open(given.here), SliceStore.open(given.there), given.out, given.group, given.steps)
+    elif given.part == "collect-propagated":
+        collect_propagated({"in domain": given.here, "LiTS": given.there}, given.out)
     else:
-        write_tables(given.collected)
+        write_tables(given.collected, TABLES / given.name)
 
 
 if __name__ == "__main__":

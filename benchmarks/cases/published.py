@@ -3,7 +3,7 @@
 Every item of a batch is read, converted and augmented separately on the host (here from arrays in memory, which is
 faster than files on disk). Every part of a batch passes through the network by itself. Losses are loops over anchors
 that compute exponentials and a logarithm. Everything is in float32, and the loss is read in every step. The networks
-are frugalseg's, so that only the way of training differs.
+are frugalseg's with PyTorch's dropout, so that only the way of training differs.
 """
 
 from __future__ import annotations
@@ -68,12 +68,21 @@ def train(model: nn.Module, losses: Iterable[Callable[[], Tensor]], device: str)
         value.item()
 
 
+def with_plain_dropout(network: nn.Module) -> nn.Module:
+    """The network with PyTorch's dropout layers in place of frugalseg's."""
+    for part in list(network.modules()):
+        for name, layer in part.named_children():
+            if isinstance(layer, nn.Dropout):
+                setattr(part, name, nn.Dropout(layer.p))
+    return network
+
+
 def pretrain(setting: Setting, passes: Passes, size: int, batch: int, steps: int) -> Work:
     """A step of pre-training a U-Net."""
     from frugalseg.models.registry import build_projection
 
     device, images, rng = setting.device, read(setting, size)[0], np.random.default_rng(0)
-    model = build_projection("unet", "instance")
+    model = with_plain_dropout(build_projection("unet", "instance"))
     slow = deepcopy(model).to(device)
 
     def loss() -> Tensor:
@@ -93,7 +102,7 @@ def finetune(setting: Setting, backbone: str, size: int, batch: int, steps: int)
     from frugalseg.models.registry import build_segmenter, choose_norm
 
     images, labels = read(setting, size)
-    model = build_segmenter(backbone, 1, choose_norm(backbone, None, "instance_affine"))
+    model = with_plain_dropout(build_segmenter(backbone, 1, choose_norm(backbone, None, "instance_affine")))
     rng, (geometry, intensity) = np.random.default_rng(0), kornia_robust()
 
     def pick(row: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from frugalseg.promptable.cpu_inference import attend, gelu_of, is_quick
+from frugalseg.promptable.cpu_inference import affine, attend, gelu_of, is_quick
+from frugalseg.promptable.tinyvit import TinyViTBlock
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,31 @@ def test_attention_is_that_of_pytorch(spread):
     else:
         assert torch.isfinite(found).all()
         assert (found.float() - expected).norm() < 0.2 * expected.norm()
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 12), (10, 13), (3, 9), (2, 3)])
+def test_windows_without_fillers_are_those_filled_with_zeros(height, width):
+    """Whole windows alone, windows beyond both borders, beyond one, and one window larger than the map."""
+    block = TinyViTBlock(32, 2, 4)
+    for parameter in block.attention.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    tokens = torch.randn(2, height, width, 32)
+    with torch.autocast("cpu", enabled=False):
+        expected = block._attend_in_windows(tokens)
+    found = block.attention.of_map(tokens.bfloat16()).float()
+    assert found.shape == expected.shape
+    assert (found - expected).norm() < 0.02 * expected.norm()
+
+
+@pytest.mark.parametrize("gelu", [False, True])
+def test_products_are_those_of_pytorch(gelu):
+    x, weight, bias = torch.randn(2, 6, 5), torch.randn(7, 5), torch.randn(7)
+    found = affine(x, weight, bias, gelu)
+    assert found.dtype == torch.bfloat16
+    with torch.autocast("cpu", enabled=False):
+        expected = F.linear(x, weight, bias)
+        assert torch.allclose(found.float(), F.gelu(expected) if gelu else expected, atol=0.06)
+        assert torch.equal(affine(x, weight, bias, gelu), F.gelu(expected) if gelu else expected)
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,19 @@ def test_masks_are_those_of_transformers_decoder(tokens, wanted):
         assert torch.allclose(mine, torch.cat(expected, dim=2)[:, 0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("masks", [False, True])
+def test_prompts_of_one_map_are_decoded_as_if_each_had_its_own(masks):
+    made = network().eval()
+    maps, index = torch.randn(2, 16, 8, 8).to(memory_format=torch.channels_last), torch.tensor([1, 0, 1])
+    dense = torch.randn(3 if masks else 1, 16, 8, 8)
+    given = (made.encode_positions(), torch.randn(3, 2, 16), dense, ONE)
+    expected = decode_masks(made.mask_decoder, maps[index], *given)  # with gradients, in another order of memory
+    with torch.no_grad():
+        found = decode_masks(made.mask_decoder, maps, *given, map_of=index)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_attention_is_that_of_the_formula():
     torch.manual_seed(0)
     attention = WindowAttention(12, 3, 2)

@@ -75,6 +75,20 @@ def test_an_organ_that_the_classifier_does_not_see_has_an_empty_mask(trained, co
     assert not predictor.segment(scan).array.any()
 
 
+def test_blank_slices_show_no_organ(trained, cohort):
+    """Whatever the classifier says of them, as scans may be padded with slices."""
+    predictor = MixPredictor.from_options(wish(trained, cohort, cohort / "unused"))
+    with torch.no_grad():
+        predictor.network.classifier.head.bias.fill_(50.0)
+    scan = read_volume(cohort / "images" / "scan_02.nii.gz")
+    array = scan.array.copy()
+    array[:, :, -2:] = -125
+    found = predictor.segment_with_presence(scan.with_array(array))
+    assert (found.present[:-2] > 0.9).all()
+    assert not found.present[-2:].any()
+    assert not found.mask.array[:, :, -2:].any()
+
+
 def test_padding_of_a_series_is_out_of_the_picture(trained, cohort, tmp_path, monkeypatch):
     predictor = MixPredictor.from_options(wish(trained, cohort, tmp_path))
     predictor = replace(predictor, intensity=IntensityScale("mr", 0.5, 99.5))

@@ -94,7 +94,7 @@ def test_predictions_have_the_confidence_of_each_organ_and_slice(root, calibrati
     predict(options(root, tmp_path / "out"))
     told = capsys.readouterr().err
     assert told.count("no lower bound for whole scans") == 1
-    assert "needs 9 validation patients, this model has 2" in told
+    assert "needs 9 patients, this calibration has 2" in told
     record = read(tmp_path / "out")
     assert set(record.confidence) == set(record.masks)
     for organs in record.confidence.values():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,9 @@ from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.source import Slices, SliceSource
 from frugalseg.options import PrepareOptions
+from frugalseg.segmentation.calibrate import score_scans
 from frugalseg.segmentation.pseudo import UnlabelledSlices, find_unlearned, make_pseudo_labels
+from frugalseg.segmentation.validate import ValidationSet
 from tests.scans import write_cohort
 
 ROWS = np.array([2, 5, 9])
@@ -68,6 +71,45 @@ def test_pseudo_labels_are_the_models_and_keep_the_largest_component(store):
     assert (kept.confidence[dropped] == 255).all()
     truth = torch.from_numpy(np.array(store.labels[rows]))
     assert not (dropped & (truth == 1)).sum() > 0.2 * (truth == 1).sum()
+
+
+class Everywhere(nn.Module):
+    """Calls every pixel the organ."""
+
+    def forward(self, x):
+        return torch.full_like(x, 5.0)
+
+
+@pytest.fixture(scope="module")
+def padded(tmp_path_factory):
+    """Two labelled scans whose two last slices are blank."""
+    root = tmp_path_factory.mktemp("padded")
+    images, labels = write_cohort(root, 2)
+    for path in sorted(images.iterdir()):
+        image = nib.load(path)
+        array = np.array(image.dataobj)
+        array[:, :, -2:] = -125
+        nib.save(nib.Nifti1Image(array, image.affine), path)
+    return prepare(PrepareOptions(images=images, labels=labels, target=["liver=6"], size=32, out=root / "store"))
+
+
+def test_blank_slices_are_background_in_pseudo_labels_validation_and_calibration(padded):
+    """Scans may be padded with them, and a network may find organs in nothing."""
+    source = SliceSource(padded, torch.device("cpu"), with_labels=True)
+    blank = torch.from_numpy(
+        padded.slices.groupby("case")["z"].transform("max").to_numpy() - padded.slices["z"].to_numpy() < 2
+    )
+    rows = np.arange(len(padded.slices))
+    pseudo = make_pseudo_labels(Everywhere(), padded, source, rows, rows, ["all"], "32", padded.folder)
+    assert torch.equal((pseudo.classes == 1).all((1, 2)), ~blank)
+    assert (pseudo.confidence[blank] == 255).all()
+    assert not pseudo.classes[blank].any()
+    validation = ValidationSet.from_store(padded, tuple(padded.patients), source, "32")
+    for case, own in validation.cases.items():
+        predicted, _ = validation.predict(Everywhere(), case)
+        assert predicted.any((1, 2)).tolist() == (~blank[own]).tolist()
+    for mask in score_scans(validation, Everywhere(), {"liver": "all"})["probabilities"]["liver"]:
+        assert (mask.own.mask > 0).sum() == (~blank).sum() // 2
 
 
 class Blind(nn.Module):

@@ -92,10 +92,11 @@ def choose_interval(pool: SlicePool) -> Rows:
 
 @dataclass(frozen=True)
 class ChooseRepresentatives:
-    """The rule `alike` of `frugalseg suggest`: slices that look like many others (see `dataset.coverage`).
+    """The rule `alike` of `frugalseg suggest` among the slices that show an organ: those that look like many
+    others, see `dataset.coverage`. The same for every draw.
 
-    It looks at images only, organs or not; for each chosen slice the nearest one of the scan that shows an organ is
-    taken, as the command asks its user to do. The same for every draw.
+    The command looks at images only, organs or not, and so suggests slices without the organ too. Taking the nearest
+    slice that shows it instead means, for a small organ, its ends: a liver and a spleen learned little from them.
 
     Attributes:
         images: (N, S, S) of the store.
@@ -105,22 +106,11 @@ class ChooseRepresentatives:
 
     def __call__(self, pool: SlicePool) -> Rows:
         """See `SliceChoice`."""
-        rows = pool.table.index.to_numpy(np.int64)
-        rows = rows[thin_out(len(rows), MOST_CANDIDATES)]
-        picks = choose_representatives(describe_slices(self.images, rows), len(rows))
-        return _take_nearest(pool, rows[[pick.index for pick in picks]])
-
-
-def _take_nearest(pool: SlicePool, wanted: Rows) -> Rows:
-    """For each wanted slice the nearest one of its scan that shows an organ and was not taken before; then the rest."""
-    case = pool.table["case"]
-    free = {name: list(table.index) for name, table in pool.showing.groupby("case")}
-    taken = [
-        left.pop(int(np.argmin([abs(other - row) for other in left])))
-        for row in wanted
-        if (left := free.get(case[row]))
-    ]
-    return np.array([*taken, *(row for rows in free.values() for row in rows)], dtype=np.int64)
+        rows = pool.showing.index.to_numpy(np.int64)
+        candidates = rows[thin_out(len(rows), MOST_CANDIDATES)]
+        picks = choose_representatives(describe_slices(self.images, candidates), len(candidates))
+        chosen = candidates[[pick.index for pick in picks]]
+        return np.concatenate([chosen, np.setdiff1d(rows, chosen)])
 
 
 RULES: dict[Choose, Callable[[SliceStore], SliceChoice]] = {

@@ -50,6 +50,20 @@ class Slices:
         """What a network is called with: the images, and the features where there are any."""
         return (self.images,) if self.features is None else (self.images, self.features)
 
+    @property
+    def blank(self) -> Tensor:
+        """(B,) bool: see `find_blank`."""
+        return find_blank(self.images[:, self.images.shape[1] // 2])
+
+
+def find_blank(slices: Tensor) -> Tensor:
+    """Which slices (N, S, S) show nothing, every pixel having the same value: (N,) bool.
+
+    Padding of scans is such. Networks may find organs there, so their predictions for such slices are not used.
+    """
+    pixels = slices.flatten(1)
+    return pixels.amin(dim=1) == pixels.amax(dim=1)
+
 
 class RowArray(Protocol):
     """An array whose first axis is the rows of a store: memory-mapped, or read from elsewhere."""

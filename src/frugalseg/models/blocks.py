@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frugalseg.models.dropout import Dropout
 from frugalseg.options import Norm
 
 
@@ -75,7 +76,7 @@ def double_conv(inputs: int, outputs: int, norm: Norm, dropout: float) -> nn.Seq
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
         layers += [nn.Conv2d(channels, outputs, 3, padding=1), make_norm(norm, outputs), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Dropout(dropout))
+    return nn.Sequential(*layers, Dropout(dropout))
 
 
 def pad_to_multiple(x: Tensor, stride: int) -> tuple[Tensor, tuple[slice, slice]]:

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SAFE_SCORE = 80.0
-"""Sums of exponentials of ± this are finite, and not 0, in bf16."""
+SAFE_SUMS = (1e-30, 1e30)
+"""Where the sum of a row's exponentials lies between these, none of them was too large, or too small to count."""
+NOTHING: tuple[str, list[float], str] = ("none", [], "")
 GELU: tuple[str, list[float], str] = ("gelu", [], "none")
 """In oneDNN's terms: its name, no parameters, no approximation."""
 
@@ -34,19 +35,36 @@ def _has_fused_layers() -> bool:
     return all(hasattr(operations, name) for name in names) and bool(operations._is_mkldnn_bf16_supported())
 
 
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = False) -> Tensor:
+    """`F.linear`, and GELU of it; where `is_quick`, in the pass that writes the product."""
+    if is_quick(x):
+        x, weight, bias = _to_bf16(x), _to_bf16(weight), None if bias is None else _to_bf16(bias)
+        made: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, *(GELU if gelu else NOTHING))
+        return made
+    made = F.linear(x, weight, bias)
+    return F.gelu(made) if gelu else made
+
+
+def linear(layer: nn.Module, x: Tensor) -> Tensor:
+    """The layer's output; of a linear layer as by `affine`."""
+    made: Tensor = affine(x, layer.weight, layer.bias) if type(layer) is nn.Linear else layer(x)
+    return made
+
+
 def gelu_of(layer: nn.Module, x: Tensor) -> Tensor:
     """GELU of the layer's output; where `is_quick`, convolutions and linear layers compute it as they write."""
-    if type(layer) not in (nn.Conv2d, nn.Linear) or not is_quick(x):
+    if type(layer) is nn.Linear:
+        return affine(x, layer.weight, layer.bias, gelu=True)
+    if type(layer) is not nn.Conv2d or not is_quick(x):
         return F.gelu(layer(x))
-    x, weight = x.to(torch.bfloat16), layer.weight.to(torch.bfloat16)
-    bias = None if layer.bias is None else layer.bias.to(torch.bfloat16)
-    made: Tensor
-    if isinstance(layer, nn.Conv2d):
-        places = (layer.padding, layer.stride, layer.dilation, layer.groups)
-        made = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *places, *GELU)
-    else:
-        made = torch.ops.mkldnn._linear_pointwise(x, weight, bias, *GELU)
+    x, weight, bias = _to_bf16(x), _to_bf16(layer.weight), None if layer.bias is None else _to_bf16(layer.bias)
+    places = (layer.padding, layer.stride, layer.dilation, layer.groups)
+    made: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *places, *GELU)
     return made
+
+
+def _to_bf16(x: Tensor) -> Tensor:
+    return x.to(torch.bfloat16)
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, biases: Tensor) -> Tensor:
@@ -55,19 +73,26 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, biases: Tensor) -> Ten
     The exponentials are taken without subtracting each row's maximum, unless a score is too large for that.
 
     Args:
-        queries, keys, values: (N, heads, L, d) bf16.
-        biases: (heads, L, L), added to the scaled scores.
+        queries: (N, heads, L, d) bf16.
+        keys, values: (N, heads, K, d) bf16.
+        biases: (heads, L, K), added to the scaled scores.
 
     Returns:
         (N, heads, L, d) bf16.
     """
-    count, heads, length, channels = queries.shape
-    q, k, v = (part.reshape(-1, length, channels) for part in (queries * channels**-0.5, keys, values))
-    weights = torch.bmm(q, k.transpose(1, 2)).view(count, heads, length, length).add_(biases)
-    lowest, highest = weights.aminmax()
-    if -SAFE_SCORE < lowest and highest < SAFE_SCORE:
-        weights.exp_()
-    else:
-        weights = weights.softmax(dim=-1, dtype=torch.float32).to(values.dtype)
-    mixed = torch.bmm(weights.flatten(0, 1), v).view(queries.shape)
-    return mixed / weights.sum(dim=-1, keepdim=True)
+    weights = _score(queries, keys, biases).exp_()
+    sums = weights.sum(dim=-1, keepdim=True)
+    lowest, highest = sums.aminmax()
+    if not (lowest > SAFE_SUMS[0] and highest < SAFE_SUMS[1]):
+        weights = _score(queries, keys, biases).softmax(dim=-1, dtype=torch.float32).to(values.dtype)
+        sums = torch.ones_like(sums)
+    mixed = torch.bmm(weights.flatten(0, 1), values.flatten(0, 1)).view(queries.shape)
+    return mixed.div_(sums)
+
+
+def _score(queries: Tensor, keys: Tensor, biases: Tensor) -> Tensor:
+    """The scaled scores (N, heads, L, K) with their biases."""
+    q, k = queries.flatten(0, 1), keys.flatten(0, 1)
+    # Without its first argument (beta=0) this is a product whose scale costs no pass.
+    scores = torch.baddbmm(q.new_empty(1), q, k.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
+    return scores.view(*queries.shape[:3], -1).add_(biases)

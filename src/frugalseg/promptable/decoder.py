@@ -12,12 +12,14 @@ Transposing them took a quarter of the decoder's training step.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frugalseg.promptable.cpu_inference import affine
 from frugalseg.promptable.protocol import Candidates, Embedding, Prompts
 
 ONE, SEVERAL, ALL = range(1), range(1, 4), range(4)
@@ -25,29 +27,37 @@ ONE, SEVERAL, ALL = range(1), range(1, 4), range(4)
 
 
 def decode_masks(
-    decoder: Any, maps: Tensor, positions: Tensor, sparse: Tensor | None, dense: Tensor, wanted: range
+    decoder: Any,
+    maps: Tensor,
+    positions: Tensor,
+    sparse: Tensor | None,
+    dense: Tensor,
+    wanted: range,
+    map_of: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The output of `SamMaskDecoder.forward`, for one prompt per feature map.
+    """The output of `SamMaskDecoder.forward`, for N prompts.
 
     Args:
         decoder: transformers' `SamMaskDecoder`, in evaluation mode.
-        maps: (N, C, H, W) of the encoder, one per prompt.
+        maps: (B, C, H, W) of the encoder; `torch.channels_last` saves a copy.
         positions: (1, C, H, W), positional encoding.
         sparse: (N, T, C), tokens of boxes and points; or None.
         dense: (N, C, H, W) or (1, C, H, W), embedding of mask prompts, or of their absence.
         wanted: which masks, `ONE`, `SEVERAL` or `ALL`.
+        map_of: (N,), the map of each prompt; by default, each prompt has one.
 
     Returns:
         logits (N, M, 4H, 4W) and predicted IoU (N, M), M = 1, 3 or 4, in the dtype of the last product.
     """
-    count, _, height, width = maps.shape
+    count, (height, width) = len(maps if map_of is None else map_of), maps.shape[2:]
     # The largest tensors are sums, which autocast would keep in float32.
     kind = torch.get_autocast_dtype(maps.device.type) if torch.is_autocast_enabled(maps.device.type) else maps.dtype
-    maps, positions, dense = maps.to(kind), positions.to(kind), dense.to(kind)
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(count, -1, -1)
     tokens = own if sparse is None else torch.cat([own, sparse], dim=1)
-    image = (maps + dense).flatten(2).transpose(1, 2).contiguous()
-    position = positions.flatten(2).transpose(1, 2).contiguous()
+    if map_of is not None and len(dense) > 1:
+        maps, map_of = maps[map_of], None
+    image = (_to_rows(maps, kind) + _to_rows(dense, kind)).contiguous()
+    image, position = image if map_of is None else image[map_of], _to_rows(positions, kind).contiguous()
     tokens, image = _run_transformer(decoder.transformer, tokens, image, position)
 
     weights = torch.stack([decoder.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in wanted], dim=1)
@@ -55,20 +65,26 @@ def decode_masks(
     return _compute_logits(decoder, image, weights, (height, width)), scores
 
 
+def _to_rows(maps: Tensor, kind: torch.dtype) -> Tensor:
+    """(B, C, H, W) → one row per position: (B, H · W, C)."""
+    return maps.flatten(2).transpose(1, 2).to(kind)
+
+
 def _run_transformer(transformer: Any, start: Tensor, image: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens (N, T, C) and image (N, P, C) after the two-way transformer."""
-    tokens = start
+    tokens, placed = start, image + position
     for number, layer in enumerate(transformer.layers):
         queries = tokens if number == 0 else tokens + start
         attended = layer.self_attn(queries[:, None], queries[:, None], tokens[:, None])[0][:, 0]
         tokens = layer.layer_norm1(attended if number == 0 else tokens + attended)
-        read = _attend_to_image(layer.cross_attn_token_to_image, tokens + start, image + position, image)
+        read = _attend_to_image(layer.cross_attn_token_to_image, tokens + start, placed, image)
         tokens = layer.layer_norm2(tokens + read)
         tokens = layer.layer_norm3(tokens + layer.mlp(tokens))
         image = layer.layer_norm4(
-            _attend_to_tokens(layer.cross_attn_image_to_token, image, position, tokens + start, tokens)
+            _attend_to_tokens(layer.cross_attn_image_to_token, image, placed, tokens + start, tokens)
         )
-    read = _attend_to_image(transformer.final_attn_token_to_image, tokens + start, image + position, image)
+        placed = image + position
+    read = _attend_to_image(transformer.final_attn_token_to_image, tokens + start, placed, image)
     return transformer.layer_norm_final_attn(tokens + read), image
 
 
@@ -83,6 +99,14 @@ def _split_tokens(attention: Any, tokens: Tensor) -> Tensor:
     return tokens.reshape(count, length, attention.num_attention_heads, -1).transpose(1, 2)
 
 
+def _score(places: Tensor, probes: Tensor) -> Tensor:
+    """The products of positions (N, P, C) with probes (N, heads, T, C): (N, heads · T, P)."""
+    probes = probes.flatten(1, 2)
+    if torch.is_grad_enabled():
+        return torch.matmul(places, probes.transpose(1, 2)).transpose(1, 2)
+    return torch.matmul(probes, places.transpose(1, 2))  # in the order in which softmax reads
+
+
 def _attend_to_image(attention: Any, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Attention of tokens (N, T, C) over positions (N, P, C): (N, T, C).
 
@@ -90,22 +114,21 @@ def _attend_to_image(attention: Any, queries: Tensor, keys: Tensor, values: Tens
     """
     split_queries = _split_tokens(attention, attention.q_proj(queries)) * attention.scaling
     probes = torch.matmul(split_queries, _split_weight(attention, attention.k_proj.weight))  # (N, heads, T, C)
-    scores = torch.matmul(keys, probes.flatten(1, 2).transpose(1, 2))  # (N, P, heads · T)
-    gathered = torch.matmul(scores.transpose(1, 2).softmax(dim=-1), values).reshape(probes.shape)
+    gathered = torch.matmul(_score(keys, probes).softmax(dim=-1), values).reshape(probes.shape)
     mixed = torch.matmul(gathered, _split_weight(attention, attention.v_proj.weight).transpose(1, 2))
     bias = attention.v_proj.bias.reshape(attention.num_attention_heads, 1, -1)
     read: Tensor = attention.out_proj((mixed + bias).transpose(1, 2).flatten(2))
     return read
 
 
-def _attend_to_tokens(attention: Any, image: Tensor, position: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Image (N, P, C) plus its attention, from its positions, over tokens (N, T, C): (N, P, C)."""
+def _attend_to_tokens(attention: Any, image: Tensor, placed: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Image (N, P, C) plus its attention, from `placed`, the sum with its positions, over tokens (N, T, C)."""
     heads = attention.num_attention_heads
     split_keys = _split_tokens(attention, attention.k_proj(keys)) * attention.scaling
     probes = torch.matmul(split_keys, _split_weight(attention, attention.q_proj.weight))  # (N, heads, T, C)
     constant = torch.matmul(split_keys, attention.q_proj.bias.reshape(heads, -1, 1))
-    scores = torch.matmul(image + position, probes.flatten(1, 2).transpose(1, 2)) + constant.reshape(len(image), 1, -1)
-    weights = scores.transpose(1, 2).reshape(*probes.shape[:3], -1).softmax(dim=2).flatten(1, 2).transpose(1, 2)
+    scores = _score(placed, probes) + constant.flatten(1, 2)
+    weights = scores.reshape(*probes.shape[:3], -1).softmax(dim=2).flatten(1, 2).transpose(1, 2)
     split_values = _split_tokens(attention, attention.v_proj(values))
     out_weight = _split_weight(attention, attention.out_proj.weight.transpose(0, 1))
     outputs = torch.matmul(split_values, out_weight)  # (N, heads, T, C)
@@ -124,22 +147,22 @@ def _compute_logits(decoder: Any, image: Tensor, weights: Tensor, shape: tuple[i
     fine = _upsample(decoder.upscale_conv1, image)
     norm = decoder.upscale_layer_norm
     fine = F.gelu(F.layer_norm(fine, (channels // 4,), norm.weight, norm.bias, norm.eps))
-    fine = F.gelu(_upsample(decoder.upscale_conv2, fine))  # (N, P, 4, 4, C/8)
+    fine = _upsample(decoder.upscale_conv2, fine, gelu=True)  # (N, P, 4, 4, C/8)
     masks = torch.matmul(fine.flatten(1, 3), weights.transpose(1, 2)).transpose(1, 2)
     masks = masks.reshape(count, -1, *shape, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
     return masks.reshape(count, -1, 4 * shape[0], 4 * shape[1])
 
 
-def _upsample(convolution: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """(…, C) → (…, 4, C'): the 2×2 pixels that a 2×2 transposed convolution makes of each position."""
+def _upsample(convolution: nn.ConvTranspose2d, x: Tensor, gelu: bool = False) -> Tensor:
+    """(…, C) → (…, 4, C'): the 2×2 pixels that a 2×2 transposed convolution makes of each position, or GELU of them."""
     weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)
     assert convolution.bias is not None
-    made = F.linear(x, weight, convolution.bias.repeat(4))
+    made = affine(x, weight, convolution.bias.repeat(4), gelu)
     return made.reshape(*x.shape[:-1], 4, -1)
 
 
 Decode = Callable[[Embedding, Prompts], tuple[Tensor, Tensor]]
-"""Maps (N, …), one per prompt, in float32, and N prompts → logits (N, M, side, side) and scores (N, M)."""
+"""Maps in float32, and N prompts with their index among these → logits (N, M, side, side) and scores (N, M)."""
 
 
 def decode_in_batches(
@@ -166,11 +189,13 @@ def decode_in_batches(
     for start in range(0, count, at_once):
         here = slice(start, start + at_once)
         part = Prompts(**{name: value[here].to(device) for name, value in vars(prompts).items() if value is not None})
+        shown, index = torch.unique(part.image_index, return_inverse=True)
+        # Concatenation keeps the memory format, which indexing does not.
         maps = {
-            name: features.index_select(0, part.image_index.to(features.device)).to(device).float()
+            name: torch.cat([features[i : i + 1] for i in shown.tolist()]).to(device).float()
             for name, features in embedding.items()
         }
-        logits[here], scores[here] = decode(maps, part)
+        logits[here], scores[here] = decode(maps, replace(part, image_index=index))
     return Candidates(logits, scores)
 
 
@@ -183,7 +208,8 @@ def encode_prompts(encoder: Any, prompts: Prompts, side: int) -> tuple[Tensor | 
         side: of the mask prompts that it expects.
 
     Returns:
-        Tokens (N, 1, T, C) of boxes and points, None where there are neither; and (N or 1, C, h, w) of masks.
+        Tokens (N, 1, T, C) of boxes and points, None where there are neither; and (N, C, h, w) of masks, or
+        (1, C, h, w) of their absence.
     """
     points, labels, boxes, masks = prompts.points, prompts.labels, prompts.boxes, prompts.masks
     if boxes is not None:
@@ -197,4 +223,4 @@ def encode_prompts(encoder: Any, prompts: Prompts, side: int) -> tuple[Tensor | 
         input_boxes=None if boxes is None else boxes[:, None],
         input_masks=masks,
     )
-    return sparse, dense
+    return sparse, dense[:1] if masks is None else dense

@@ -104,7 +104,7 @@ class HuggingFaceModel(ABC):
                 part = replace(part, **_make_empty_points(part))
             sparse, dense = encode_prompts(self._network.prompt_encoder, part, side)
             with autocast(self._precision, self.device):
-                return self._decode_tokens(maps, self._position_encoding, sparse, dense, several)
+                return self._decode_tokens(maps, part.image_index, sparse, dense, several)
 
         shape = (3 if several else 1, side)
         return decode_in_batches(decode, embedding, prompts, shape, PROMPTS_PER_BATCH, self.device)
@@ -118,9 +118,10 @@ class HuggingFaceModel(ABC):
 
     @abstractmethod
     def _decode_tokens(
-        self, maps: Embedding, positions: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+        self, maps: Embedding, map_of: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
-        """Logits (N, M, L, L) and scores (N, M) for N maps, tokens (N, 1, T, C) and places (1, C, …)."""
+        """Logits (N, M, L, L) and scores (N, M) for the map of each of N prompts, their tokens (N, 1, T, C), and
+        `dense` of `encode_prompts`."""
 
 
 class Sam(HuggingFaceModel):
@@ -130,11 +131,12 @@ class Sam(HuggingFaceModel):
         return {"image": self._network.get_image_embeddings(pixels)}
 
     def _decode_tokens(
-        self, maps: Embedding, positions: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+        self, maps: Embedding, map_of: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
         tokens = None if sparse is None else sparse[:, 0]
         wanted = SEVERAL if several else ONE
-        return decode_masks(self._network.mask_decoder, maps["image"], positions, tokens, dense, wanted)
+        decoder, positions = self._network.mask_decoder, self._position_encoding
+        return decode_masks(decoder, maps["image"], positions, tokens, dense, wanted, map_of)
 
 
 class SamHQ(HuggingFaceModel):
@@ -151,16 +153,16 @@ class SamHQ(HuggingFaceModel):
         return {"image": image, "early": early[0]}
 
     def _decode_tokens(
-        self, maps: Embedding, positions: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+        self, maps: Embedding, map_of: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
         logits, scores, *_ = self._network.mask_decoder(
-            maps["image"],
-            positions.expand(len(maps["image"]), -1, -1, -1),
+            maps["image"][map_of],
+            self._position_encoding.expand(len(map_of), -1, -1, -1),
             sparse,
             dense,
             multimask_output=several,
             hq_token_only=False,
-            intermediate_embeddings=[maps["early"]],
+            intermediate_embeddings=[maps["early"][map_of]],
         )
         return logits[:, 0], scores[:, 0]
 
@@ -175,15 +177,15 @@ class Sam2(HuggingFaceModel):
         return {"image": image, "stride 8": middle, "stride 4": fine}
 
     def _decode_tokens(
-        self, maps: Embedding, positions: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
+        self, maps: Embedding, map_of: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
         logits, scores, *_ = self._network.mask_decoder(
-            maps["image"],
-            positions.expand(len(maps["image"]), -1, -1, -1),
+            maps["image"][map_of],
+            self._position_encoding.expand(len(map_of), -1, -1, -1),
             sparse,
             dense,
             multimask_output=several,
-            high_resolution_features=[maps["stride 4"], maps["stride 8"]],
+            high_resolution_features=[maps["stride 4"][map_of], maps["stride 8"][map_of]],
         )
         return logits[:, 0], scores[:, 0]
 

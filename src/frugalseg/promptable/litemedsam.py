@@ -99,10 +99,10 @@ class LiteMedSAM:
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Embedding:
-        """Input images (B, 3, 256, 256) → {"image": (B, 256, 64, 64) float32}."""
+        """Input images (B, 3, 256, 256) → {"image": (B, 256, 64, 64) float32 in `channels_last`}."""
         with autocast(self.precision, self.device):
             maps: Tensor = self.network.image_encoder(pixels.to(self.device))
-        return {"image": maps.float().contiguous()}
+        return {"image": maps.float()}
 
     @torch.no_grad()
     def decode(self, embedding: Embedding, prompts: Prompts, several: bool = False) -> Candidates:
@@ -118,7 +118,13 @@ class LiteMedSAM:
             tokens = None if sparse is None else sparse[:, 0]
             with autocast(self.precision, self.device):
                 return decode_masks(
-                    self.network.mask_decoder, maps["image"], self.position_encoding, tokens, dense, wanted
+                    self.network.mask_decoder,
+                    maps["image"],
+                    self.position_encoding,
+                    tokens,
+                    dense,
+                    wanted,
+                    part.image_index,
                 )
 
         shape, at_once = (len(wanted), side), PROMPTS_PER_BATCH[self.device.type]

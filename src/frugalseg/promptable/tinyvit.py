@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frugalseg.promptable.cpu_inference import attend, gelu_of, is_quick
+from frugalseg.promptable.cpu_inference import gelu_of, is_quick, linear
 from frugalseg.promptable.state_dict_keys import Rules
+from frugalseg.promptable.window_attention import attend_in_windows
 
 BATCH_NORM_EPS = 1e-5
 
@@ -107,9 +108,9 @@ class TinyViTBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C, H, W)."""
         tokens = x.permute(0, 2, 3, 1)
-        tokens = tokens + self._attend_in_windows(tokens)
+        tokens = tokens + (self.attention.of_map(tokens) if is_quick(tokens) else self._attend_in_windows(tokens))
         tokens = self.mix(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        added: Tensor = tokens + self.fc2(gelu_of(self.fc1, self.norm(tokens)))
+        added: Tensor = tokens + linear(self.fc2, gelu_of(self.fc1, self.norm(tokens)))
         return added.permute(0, 3, 1, 2)
 
     def _attend_in_windows(self, tokens: Tensor) -> Tensor:
@@ -131,7 +132,7 @@ class WindowAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.window = heads, window
         self.norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -148,9 +149,7 @@ class WindowAttention(nn.Module):
         q, k, v = parts.permute(3, 0, 2, 1, 4)
         # With four axes and the dtype of q, PyTorch uses its fast kernel.
         biases = self.biases[None, :, self.distance].to(q.dtype)
-        if is_quick(q):
-            mixed = attend(q, k, v, biases[0])
-        elif q.requires_grad and q.device.type == "cpu":
+        if q.requires_grad and q.device.type == "cpu":
             # The backward pass of PyTorch's fused attention is slow on a CPU: three to seven times slower in bf16.
             weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1) + biases).softmax(dim=-1)
             mixed = weights.to(v.dtype) @ v
@@ -158,6 +157,13 @@ class WindowAttention(nn.Module):
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=biases)
         attended: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return attended
+
+    def of_map(self, tokens: Tensor) -> Tensor:
+        """(B, H, W, C) → the same as of its zero-padded windows, where `is_quick`."""
+        projected = linear(self.qkv, self.norm(tokens))
+        filler = linear(self.qkv, self.norm(tokens.new_zeros(1, tokens.shape[-1])))[0]
+        mixed = attend_in_windows(projected, filler, self.biases[:, self.distance], self.window)
+        return linear(self.out, mixed)
 
 
 class ChannelNorm(nn.LayerNorm):

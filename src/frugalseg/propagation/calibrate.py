@@ -41,19 +41,7 @@ def calibrate_propagation(options: CalibrateOptions) -> PropagationCalibration:
     assert options.references is not None
     record = _read_record(options.propagated)
     assert record.promptable is not None
-    references = {case: path for case, path in find_masks(options.references).items() if case in record.masks}
-    if not references:
-        raise PairingError(
-            f"no mask in {options.references} has the case id of a mask in {options.propagated}",
-            "give complete masks of scans that were propagated",
-        )
-    wanted = parse_targets(options.target) or record.targets
-    scored: dict[str, list[ScoredMask]] = {organ: [] for organ in record.targets if organ in wanted}
-    with progress("calibrating the confidence", len(references), "scans") as bar:
-        for case, path in references.items():
-            for organ, mask in _score_scan(options.propagated, record, case, path, wanted).items():
-                scored[organ].append(mask)
-            bar.advance()
+    scored = score_scans(options.propagated, options.references, parse_targets(options.target))
     found = {organ: calibrate(masks, "all") for organ, masks in scored.items()}
     calibration = PropagationCalibration(
         version=__version__,
@@ -63,6 +51,34 @@ def calibrate_propagation(options: CalibrateOptions) -> PropagationCalibration:
     )
     calibration.write(options.propagated / CALIBRATION_FILE)
     return calibration
+
+
+def score_scans(propagated: Path, references: Path, wanted: Targets) -> dict[str, list[ScoredMask]]:
+    """Organ → its propagated mask in each scan that has a reference, with confidence and Dice.
+
+    Args:
+        propagated: folder of `frugalseg propagate`.
+        references: complete masks.
+        wanted: organs of the references; empty: those of the propagated masks.
+
+    Raises:
+        PairingError, ScanError: see `calibrate_propagation`.
+    """
+    record = _read_record(propagated)
+    known = {case: path for case, path in find_masks(references).items() if case in record.masks}
+    if not known:
+        raise PairingError(
+            f"no mask in {references} has the case id of a mask in {propagated}",
+            "give complete masks of scans that were propagated",
+        )
+    wanted = wanted or record.targets
+    scored: dict[str, list[ScoredMask]] = {organ: [] for organ in record.targets if organ in wanted}
+    with progress("calibrating the confidence", len(known), "scans") as bar:
+        for case, path in known.items():
+            for organ, mask in _score_scan(propagated, record, case, path, wanted).items():
+                scored[organ].append(mask)
+            bar.advance()
+    return scored
 
 
 def find_calibrations(path: Path | None, signature: str, settings: Mapping[str, object]) -> dict[str, OrganCalibration]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from frugalseg._version import __version__
 from frugalseg.dataset.modality import expected_modality
+from frugalseg.dataset.source import find_blank
 from frugalseg.dataset.targets import Targets, to_classes, to_values
 from frugalseg.engine.device import autocast, describe_device, find_device
 from frugalseg.engine.files import check_out
@@ -130,6 +131,8 @@ class MixPredictor(Predictor):
                 ]
                 classes[chunk] = torch.cat(full).cpu().numpy()
                 present[chunk] = found.present.float().cpu().numpy()
+                blank = find_blank(images).numpy()
+                classes[chunk][blank], present[chunk][blank] = 0, 0
                 bar.advance(len(classes[chunk]))
         filter_components(classes, self.keep, reach=max(1, round(BRIDGE_RADIUS * max(stack.shape[1:]) / self.size)))
         mask = volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))

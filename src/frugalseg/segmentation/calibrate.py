@@ -81,6 +81,8 @@ def _predict(
         assert batch.labels is not None
         with autocast(validation.precision, validation.source.device):
             logits = model(*batch.inputs)
-        soft.append(SoftSlices.of(probabilities(logits)))
+        found = probabilities(logits)
+        found[batch.blank] = 0
+        soft.append(SoftSlices.of(found))
         reference.append(batch.labels.cpu().numpy())
     return SoftMask.join(soft, keep), np.concatenate(reference)

@@ -22,6 +22,7 @@ from frugalseg.confidence.select import RANK_ONLY, select_calibrations
 from frugalseg.confidence.soft_mask import SoftMask, SoftSlices
 from frugalseg.confidence.table import write_scan_confidences, write_slice_confidences
 from frugalseg.dataset.modality import ExpectedModality, expected_modality
+from frugalseg.dataset.source import find_blank
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import autocast, describe_device, find_device, to_device
 from frugalseg.engine.files import check_out, sha256
@@ -192,14 +193,8 @@ class Predictor:
         with autocast(self.options.precision, self.device):
             logits = [self.network(shown.flip(axes)).flip(axes) for axes in views]
         mean = torch.stack([probabilities(one) for one in logits]).mean(dim=0)
-        mean[find_blank(shown[:, self.context])] = 0  # a network may find organs in nothing
+        mean[find_blank(shown[:, self.context])] = 0
         return mean
-
-
-def find_blank(slices: Tensor) -> Tensor:
-    """Which slices (N, S, S) show nothing, every pixel having the same value: (N,) bool. Padding of scans is such."""
-    pixels = slices.flatten(1)
-    return pixels.amin(dim=1) == pixels.amax(dim=1)
 
 
 def slices_at_once(device: torch.device, size: int) -> int:

@@ -145,9 +145,11 @@ def _predict(
     """Classes and confidence (0…255) of these slices, each (Z, S, S)."""
     classes, confidence = [], []
     for chunk in torch.split(rows, SLICES_AT_ONCE):
+        batch = source.gather(chunk)
         with autocast(precision, source.device):
-            logits = model(*source.gather(chunk).inputs)
+            logits = model(*batch.inputs)
         found, margin = likeliest_with_margin(add_background(logits).softmax(dim=1).transpose(0, 1))
+        found[batch.blank], margin[batch.blank] = 0, 1
         classes.append(found.cpu())
         confidence.append((margin * 255).round().to(torch.uint8).cpu())
     return torch.cat(classes).numpy(), torch.cat(confidence).numpy()

@@ -69,7 +69,9 @@ class ValidationSet:
             assert batch.labels is not None
             with autocast(self.precision, self.source.device):
                 logits = model(*batch.inputs).float().transpose(0, 1)
-            predicted.append(likeliest(torch.zeros_like(logits[0]), logits).cpu().numpy())
+            classes = likeliest(torch.zeros_like(logits[0]), logits)
+            classes[batch.blank] = 0
+            predicted.append(classes.cpu().numpy())
             reference.append(batch.labels.cpu().numpy())
         return np.concatenate(predicted), np.concatenate(reference)
 
