@@ -73,3 +73,5 @@ def test_another_slice_on_screen_replaces_those_that_wait_also_after_a_full_disk
     embedder.go_on.release(5)
     wait_for(lambda: other.begun == [7])
     other.go_on.release()
+    ahead.close()
+    assert not ahead._thread.is_alive()

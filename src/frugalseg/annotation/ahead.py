@@ -26,8 +26,9 @@ class Ahead:
         self._embedder: SliceEmbedder | None = None
         self._waiting: deque[int] = deque()
         self._current: tuple[SliceEmbedder, int] | None = None
-        self._paused = False
-        threading.Thread(target=self._run, name="ahead", daemon=True).start()
+        self._paused = self._ended = False
+        self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
+        self._thread.start()
 
     def look_at(self, embedder: SliceEmbedder, slices: Iterable[int]) -> None:
         """Embed these slices next, instead of those that still wait."""
@@ -48,10 +49,19 @@ class Ahead:
                 self._paused = False
                 self._state.notify_all()
 
+    def close(self) -> None:
+        """End the thread, after the slice that is being embedded: a process must not end in the midst of it."""
+        with self._state:
+            self._ended = True
+            self._state.notify_all()
+        self._thread.join()
+
     def _run(self) -> None:
         while True:
             with self._state:
-                self._state.wait_for(lambda: self._waiting and not self._paused)
+                self._state.wait_for(lambda: self._ended or (self._waiting and not self._paused))
+                if self._ended:
+                    return
                 assert self._embedder is not None
                 embedder, z = self._current = self._embedder, self._waiting.popleft()
             try:

@@ -98,6 +98,7 @@ def run_worker(connection: Connection, model: str, device: str, threads: int | N
                 _look_at(work, request)
             else:
                 connection.send(_answer_safely(work, request))
+    work.ahead.close()
 
 
 def _look_at(work: _Work, focus: Focus) -> None:
