@@ -176,6 +176,11 @@ def test_the_options_of_a_training_reach_its_commands(tmp_path):
         assert wanted.items() <= given.items()
         assert "250.5" in prepare.words
         assert predict.words[0] == "predict"
+        recipe = session.jobs.add("train", None, JobOptions(recipe="best"))
+        words = TrainWork().steps(session.context, recipe)[1].words
+        assert words[words.index("--preset") + 1] == "best"
+        assert words[words.index("--backbone") + 1] == "unet"
+        assert "--steps" not in words
         session.labels.change(6, "liver lesion", None)
         assert "liver lesion=6" in TrainWork().steps(session.context, session.jobs.add("train", None, options))[0].words
 

@@ -127,6 +127,7 @@ class Person:
         """Open the page, at slice/case if given, and wait for the first slice."""
         self.page.goto(self.address + (f"#{place}" if place else ""))
         self.wait(lambda: self.durations("first-slice"), 60, "no slice was shown")
+        self.wait(self.page.locator(".stage").is_visible, 20, "the page is not drawn")  # only now it listens to keys
 
     def wait(self, ready: Callable[[], Any], seconds: float, otherwise: str) -> Any:
         """As `wait_for`, while the page goes on."""

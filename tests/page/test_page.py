@@ -283,14 +283,22 @@ def test_a_label_is_added_renamed_deleted_and_brought_back(person: Person) -> No
     person.button("Rename or recolour kidney").click()
     page.get_by_role("textbox", name="Name").fill("spleen")
     page.keyboard.press("Enter")
-    person.button("Rename or recolour spleen").click()
+    person.wait(lambda: "spleen" in names_of_labels(person), 20, "not renamed")
+    page.locator(".notice").filter(has_text="Changed the label spleen").get_by_role("button", name="Undo").click()
+    person.wait(lambda: "kidney" in names_of_labels(person), 20, "the old name does not come back")
+    assert pixels(person)[40, 40] == value
+    person.button("Rename or recolour kidney").click()
     person.button("Delete").click()
     person.wait(page.get_by_text("become background").is_visible, 20, "deleting was not asked about")
     assert pixels(person)[40, 40] == value
     person.button("Delete").click()
     person.wait(lambda: not pixels(person).any(), 20, "the label's voxels are still there")
-    page.locator(".notice").get_by_role("button", name="Undo").click()
+    page.locator(".notice").filter(has_text="Deleted").get_by_role("button", name="Undo").click()
     person.wait(lambda: pixels(person)[40, 40] == value, 20, "the label does not come back")
+
+
+def names_of_labels(person: Person) -> list[str]:
+    return [label["name"] for label in person.api("/api/state")["labels"]]
 
 
 def test_no_string_of_a_user_becomes_html(person: Person) -> None:

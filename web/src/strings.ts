@@ -163,6 +163,7 @@ export const text = {
     confirm: (name: string, voxels: number, slices: number) =>
       `Delete the label ${name}? Its ${plural(voxels, "voxel")} on ${plural(slices, "slice")} become background. This can be undone.`,
     confirmDelete: "Delete",
+    changed: (name: string) => `Changed the label ${name}.`,
     deleted: (name: string) => `Deleted the label ${name}.`,
     undo: "Undo",
     save: "Save",
@@ -257,6 +258,8 @@ export const text = {
     asFound: "as found",
     modalities: { ct: "CT", mr: "MR" },
     window: (low: string, high: string) => `With the window on screen, ${low} … ${high}, instead of the usual one`,
+    length: "Training",
+    lengths: { quick: "quick: enough to see what to correct", best: "full recipe: many times as long" },
     from: "Start from",
     starts: { model: "the last model: fewer steps", scratch: "scratch" },
     backbone: "Network",

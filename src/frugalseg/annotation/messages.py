@@ -163,6 +163,7 @@ class JobOptions:
     """Options of a training; those left out have defaults. `window`: HU that become black and white, of CT.
 
     It starts from the last model where that has the same labels, network, size and intensities, unless `from_scratch`.
+    recipe: "quick" takes few steps; "best" is `finetune --preset best` in its full length, from scratch.
     """
 
     size: int | None = None
@@ -171,6 +172,7 @@ class JobOptions:
     modality: Literal["ct", "mr"] | None = None
     window: tuple[float, float] | None = None
     from_scratch: bool = False
+    recipe: Literal["quick", "best"] = "quick"
 
 
 @dataclass(frozen=True)

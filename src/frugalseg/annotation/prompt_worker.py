@@ -1,4 +1,4 @@
-"""The process that runs the promptable model: answers prompts at once, and between them embeds slices ahead.
+"""The process that runs the promptable model: answers prompts, and embeds slices ahead of them.
 
 It is a process of its own so that encoding a slice never delays the server, and so that the server imports no PyTorch.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from frugalseg.annotation.ahead import Ahead
 from frugalseg.annotation.prompt_requests import Focus, OpenScan, PromptAnswer, PromptRequest
 from frugalseg.dataset.modality import fill_intensity, to_intensity_scale
 from frugalseg.engine.device import find_device
@@ -23,10 +24,19 @@ from frugalseg.options import PropagateOptions
 from frugalseg.promptable.batches import Batches
 from frugalseg.promptable.embeddings import Embedder, ScanSlices
 from frugalseg.promptable.load import load_promptable
-from frugalseg.promptable.protocol import Promptable, Prompts
+from frugalseg.promptable.protocol import Embedding, Promptable, Prompts
 
 AHEAD = 24
 """Slices on each side of the one on screen that are embedded ahead."""
+
+
+class CachingEmbedder(Embedder):
+    """An embedder for `Ahead`: the embeddings are kept in its cache."""
+
+    def embed(self, z: int) -> None:
+        """See `SliceEmbedder.embed`."""
+        if self.cache is None or not self.cache.has(z):
+            self([z])
 
 
 @dataclass(eq=False)
@@ -40,32 +50,34 @@ class _Work:
     model: Promptable
     cache: Path
     scan: OpenScan | None = None
-    embedder: Embedder | None = None
+    embedder: CachingEmbedder | None = None
     last: dict[int, torch.Tensor] = field(default_factory=dict)
-    embedded: set[int] = field(default_factory=set)
+    ahead: Ahead = field(default_factory=Ahead)
 
-    def open(self, scan: OpenScan) -> Embedder:
+    def open(self, scan: OpenScan) -> CachingEmbedder:
         if self.embedder is None or scan != self.scan:
             volume = map_volume(scan.path, scan.kept)
             kind = (read_declared_modality(scan.path) or guess_modality(sample_planes(volume).array)).kind
             # As `propagate` scales it, so that both use the same embeddings.
             given = PropagateOptions(images=scan.path, out=scan.path, annotations=scan.path)
             slices = ScanSlices.of(volume, to_intensity_scale(fill_intensity(given, kind or "mr")))
-            self.embedder = Embedder(self.model, slices, self.cache, Batches(1, "slices"))
-            self.scan, self.last, self.embedded = scan, {}, set()
+            self.embedder = CachingEmbedder(self.model, slices, self.cache, Batches(1, "slices"))
+            self.scan, self.last = scan, {}
         return self.embedder
 
     @torch.inference_mode()
     def answer(self, request: PromptRequest) -> PromptAnswer:
         embedder = self.open(request.scan)
-        frame = embedder.frame
-        embedding = embedder([request.slice])
-        self.embedded.add(request.slice)
+        with self.ahead.paused_for(embedder, request.slice):
+            embedding = embedder([request.slice])
+            return self._decode(request, embedder, embedding)
+
+    def _decode(self, request: PromptRequest, embedder: Embedder, embedding: Embedding) -> PromptAnswer:
         earlier = self.last.get(request.slice) if request.previous else None
         candidates = self.model.decode(embedding, _make_prompts(request, embedder, earlier))
         logits, scores = candidates.best()
         self.last[request.slice] = logits
-        mask = (frame.masks_to_slice(logits)[0] > 0).to(torch.uint8).numpy()
+        mask = (embedder.frame.masks_to_slice(logits)[0] > 0).to(torch.uint8).numpy()
         return PromptAnswer(mask, float(scores[0]))
 
 
@@ -79,24 +91,21 @@ def run_worker(connection: Connection, model: str, device: str, threads: int | N
         connection.send(PromptAnswer(message=error.problem, hint=error.cure))
         return
     connection.send(PromptAnswer())
-    ahead: Iterator[int] = iter(())
     with suppress(EOFError, OSError):  # the server has ended, or closed the connection
         while True:
-            while not connection.poll(0) and _embed_next(work, ahead):
-                pass
             request = connection.recv()
             if isinstance(request, Focus):
-                ahead = _look_at(work, request)
+                _look_at(work, request)
             else:
                 connection.send(_answer_safely(work, request))
+    work.ahead.close()
 
 
-def _look_at(work: _Work, focus: Focus) -> Iterator[int]:
-    """The slices to embed next; none of a scan that the model cannot use: a prompt on it says why."""
-    try:
-        return _order_around(focus.slice, len(work.open(focus.scan).scan))
-    except FrugalsegError:
-        return iter(())
+def _look_at(work: _Work, focus: Focus) -> None:
+    """Embed the slices around the one on screen; none of a scan that the model cannot use: a prompt on it says why."""
+    with suppress(FrugalsegError):
+        embedder = work.open(focus.scan)
+        work.ahead.look_at(embedder, _order_around(focus.slice, len(embedder.scan)))
 
 
 def _answer_safely(work: _Work, request: PromptRequest) -> PromptAnswer:
@@ -104,16 +113,6 @@ def _answer_safely(work: _Work, request: PromptRequest) -> PromptAnswer:
         return work.answer(request)
     except FrugalsegError as error:
         return PromptAnswer(message=error.problem, hint=error.cure)
-
-
-def _embed_next(work: _Work, ahead: Iterator[int]) -> bool:
-    """Embed the next slice that is not embedded; False where there is none."""
-    z = next((z for z in ahead if z not in work.embedded), None)
-    if z is None or work.embedder is None:
-        return False
-    work.embedder([z])
-    work.embedded.add(z)
-    return True
 
 
 def _order_around(z: int, depth: int) -> Iterator[int]:

@@ -17,9 +17,17 @@ from frugalseg.annotation.messages import JobOptions
 from frugalseg.annotation.reviews import Review, read_expected_dice, read_reviews
 from frugalseg.annotation.slices import LABELLED, Stroke
 from frugalseg.annotation.trained import TrainedModel, remember_expected_dice
-from frugalseg.annotation.training_plan import LEAST_VALIDATED, STEPS, choose_size, is_frozen, plan_training
-from frugalseg.annotation.warm_start import WARM_STEPS, choose_start
+from frugalseg.annotation.training_plan import (
+    LEAST_VALIDATED,
+    STEPS,
+    TrainingPlan,
+    choose_size,
+    is_frozen,
+    plan_training,
+)
+from frugalseg.annotation.warm_start import WARM_STEPS, WarmStart, choose_start
 from frugalseg.engine.files import MODEL_FILE
+from frugalseg.options import FinetuneOptions
 from frugalseg.records.annotations import ANNOTATIONS_FILE
 from frugalseg.records.model import SegmenterRecord
 from frugalseg.records.predictions import PredictionRecord
@@ -48,12 +56,12 @@ class TrainWork(JobWork):
         write_labels(context, plan.cases, labels)
         _link_scans(context, plan.cases, images)
         store, model = job.folder / "store", job.folder / "model"
-        backbone = options.backbone or (plan.backbone if start is None else start.record.backbone)
+        backbone = options.backbone or _default_backbone(plan, start, options)
         prepare = ["prepare", "--images", str(images), "--labels", str(labels), "--out", str(store), "--skip-broken"]
         prepare += context.target_words(plan.targets.values())
         prepare += _cold_words(options, backbone) if start is None else start.prepare_words(job.folder)
         finetune = ["finetune", "--data", str(store), "--out", str(model), "--resume", "auto", "--backbone", backbone]
-        finetune += ["--steps", str(options.steps or (STEPS if start is None else WARM_STEPS)), *context.common_words()]
+        finetune += [*_length_words(options, STEPS if start is None else WARM_STEPS), *context.common_words()]
         finetune += [] if start is None else ["--init", str(start.model)]
         finetune += ["--cache", str(context.place.features)] if is_frozen(backbone) else []
         return [
@@ -95,6 +103,19 @@ class PredictWork(JobWork):
     def collect(self, context: JobContext, job: Job) -> str:
         """See `JobWork`."""
         return _collect_predictions(context, job)
+
+
+def _default_backbone(plan: TrainingPlan, start: WarmStart | None, options: JobOptions) -> str:
+    if options.recipe == "best":
+        return FinetuneOptions.backbone
+    return plan.backbone if start is None else start.record.backbone
+
+
+def _length_words(options: JobOptions, steps: int) -> list[str]:
+    """--steps of a quick training, or the recipe, which has its own number."""
+    words = ["--preset", "best"] if options.recipe == "best" else []
+    given = options.steps or (steps if options.recipe == "quick" else None)
+    return words if given is None else [*words, "--steps", str(given)]
 
 
 def _cold_words(options: JobOptions, backbone: str) -> list[str]:

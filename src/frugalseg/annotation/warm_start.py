@@ -112,4 +112,5 @@ def _describe(plan: TrainingPlan) -> str:
 def choose_start(context: JobContext, plan: TrainingPlan, options: JobOptions) -> WarmStart | None:
     """What a training with these options starts from; None for initial weights."""
     warm = find_warm_start(context, plan)[0]
-    return warm if warm is not None and not options.from_scratch and warm.fits(options) else None
+    wanted = not options.from_scratch and options.recipe == "quick"
+    return warm if warm is not None and wanted and warm.fits(options) else None

@@ -165,6 +165,8 @@ export interface TrainingOptions {
   readonly backbone?: string;
   /** Not from the last model, where that is possible. */
   readonly from_scratch?: boolean;
+  /** few steps, or the full length of the preset best */
+  readonly recipe?: "quick" | "best";
   readonly modality?: "ct" | "mr";
   /** HU that become black and white. */
   readonly window?: readonly [number, number];

@@ -99,6 +99,7 @@ export class Commands {
 
   async changeLabel(value: number, change: { name?: string; color?: string }): Promise<boolean> {
     if ((await reporting(() => this.api.changeLabel(value, change))) === null) return false;
+    notify("info", text.labels.changed(change.name ?? ""), "", { label: text.labels.undo, run: () => void this.undoLabels() });
     await reporting(() => this.refreshProject());
     return true;
   }

@@ -31,20 +31,19 @@ function Plan({ plan, app, onClose }: { plan: TrainingPlan; app: App; onClose: (
   const chosenSteps = useSignal<number | null>(null);
   const backbone = useSignal(plan.backbone);
   const fromScratch = useSignal(false);
+  const full = useSignal(false);
+  useEffect(() => document.querySelector<HTMLElement>("dialog [autofocus]")?.focus(), []);
   const modality = useSignal<Modality | "">("");
   const windowed = useSignal(false);
   const { low, high } = shown.value;
   const ct = (modality.value || plan.modality.toLowerCase()) === "ct";
-  const asBefore = size.value === plan.size && backbone.value === plan.backbone && modality.value === "" && !windowed.value;
+  const asBefore = !full.value && size.value === plan.size && backbone.value === plan.backbone && modality.value === "" && !windowed.value;
   const warm = plan.warm_steps !== null && asBefore && !fromScratch.value;
   const steps = chosenSteps.value ?? (warm ? (plan.warm_steps ?? plan.steps) : plan.steps);
   const start = (): void => {
     onClose();
     void app.commands.start("train", {
-      size: size.value,
-      steps,
-      backbone: backbone.value,
-      from_scratch: !warm,
+      ...(full.value ? { recipe: "best" as const } : { size: size.value, steps, backbone: backbone.value, from_scratch: !warm }),
       ...(modality.value === "" ? {} : { modality: modality.value }),
       ...(windowed.value && ct ? { window: [low, high] as const } : {}),
     });
@@ -52,11 +51,19 @@ function Plan({ plan, app, onClose }: { plan: TrainingPlan; app: App; onClose: (
   return (
     <>
       {plan.ready && <p>{text.training.uses(plan.slices, plan.cases, plan.validation, plan.targets)}</p>}
-      <div class="fields">
-        <NumberField label={text.training.size} value={size.value} onChange={(value) => (size.value = value)} />
-        <NumberField label={text.training.steps} value={steps} onChange={(value) => (chosenSteps.value = value)} />
-      </div>
-      {plan.warm_steps !== null && (
+      <Select
+        label={text.training.length}
+        value={full.value ? "best" : "quick"}
+        options={Object.entries(text.training.lengths)}
+        onChange={(value) => (full.value = value === "best")}
+      />
+      {!full.value && (
+        <div class="fields">
+          <NumberField label={text.training.size} value={size.value} onChange={(value) => (size.value = value)} />
+          <NumberField label={text.training.steps} value={steps} onChange={(value) => (chosenSteps.value = value)} />
+        </div>
+      )}
+      {plan.warm_steps !== null && !full.value && (
         <Select
           label={text.training.from}
           value={warm ? "model" : "scratch"}
@@ -71,15 +78,17 @@ function Plan({ plan, app, onClose }: { plan: TrainingPlan; app: App; onClose: (
           options={[["", plan.modality || text.training.asFound], ...Object.entries(text.training.modalities)]}
           onChange={(value) => (modality.value = value as Modality | "")}
         />
-        <Select
-          label={text.training.backbone}
-          value={backbone.value}
-          options={[...new Set([plan.backbone, project.value?.promptable.name ?? UNET, UNET])].map((name) => [
-            name,
-            name === UNET ? text.training.unet : text.training.frozen(name),
-          ])}
-          onChange={(value) => (backbone.value = value)}
-        />
+        {!full.value && (
+          <Select
+            label={text.training.backbone}
+            value={backbone.value}
+            options={[...new Set([plan.backbone, project.value?.promptable.name ?? UNET, UNET])].map((name) => [
+              name,
+              name === UNET ? text.training.unet : text.training.frozen(name),
+            ])}
+            onChange={(value) => (backbone.value = value)}
+          />
+        )}
       </div>
       {ct && (
         <Check
