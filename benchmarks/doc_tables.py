@@ -213,14 +213,14 @@ def format_draws(dice: pd.Series) -> str:
     return f"{format_number(float(dice.mean()))} ({', '.join(map(format_number, dice))})"
 
 
-def choose_slices() -> Rows:
-    """Dice by way of choosing slices, mean ± SD (folds), one column per organ."""
-    table = read_table("choose-slices/ranking")
+def choose_slices(name: str) -> Rows:
+    """Dice by way of choosing slices, mean ± SD (folds), one column per organ; from a file in choose-slices/."""
+    table = read_table(f"choose-slices/{name}")
     organs = list(dict.fromkeys(table["organ"]))
-    rows = [["slices", "chosen", *organs]]
-    for (slices, rule), group in table.groupby(["slices", "rule"], sort=False):
+    rows = [["size", "slices", "chosen", *organs]]
+    for (size, slices, rule), group in table.groupby(["size", "slices", "rule"], sort=False):
         cells = [format_runs(group.loc[group["organ"] == organ, "dice"]) for organ in organs]
-        rows.append([str(slices), str(rule), *cells])
+        rows.append([f"{size}²", str(slices), str(rule), *cells])
     return rows
 
 
@@ -311,7 +311,8 @@ TABLES: dict[str, Callable[[], Rows]] = {
         for group in ("data", "training", "masks", "promptable models", "program")
     },
     "organs, held out": organs_held_out,
-    "choose-slices": choose_slices,
+    "choose-slices": partial(choose_slices, "ranking"),
+    "choose-slices, with a model": partial(choose_slices, "further"),
     "choose-slices, curve": choose_curve,
     "choose-slices, for a mask": choose_for_mask,
     "small-sam": partial(patients, "small-sam/patients"),
