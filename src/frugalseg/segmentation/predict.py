@@ -203,18 +203,15 @@ def slices_at_once(device: torch.device, size: int) -> int:
 
 
 def _load_network(members: Sequence[Member], device: torch.device, options: PredictOptions) -> nn.Module:
-    """The network of the only model, or the mean of several. --backbone is for those with a frozen encoder."""
+    """The network of the only model, or the mean of several.
+
+    --backbone and --cache are for those with a frozen encoder; without any, the first model refuses them.
+    """
     frozen = [member.record.frozen_encoder is not None for member in members]
+    own = [(options.backbone, options.cache) if has or not any(frozen) else (None, None) for has in frozen]
     networks = [
-        load_segmenter(
-            member.run,
-            member.record,
-            device,
-            options.precision,
-            options.backbone if has_encoder or not any(frozen) else None,
-            options.cache,
-        )
-        for member, has_encoder in zip(members, frozen, strict=True)
+        load_segmenter(member.run, member.record, device, options.precision, *given)
+        for member, given in zip(members, own, strict=True)
     ]
     if len(networks) == 1:
         return networks[0]
