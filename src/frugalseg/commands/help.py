@@ -58,7 +58,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "classifier map": ("classifier_size", "map_threshold", "map_weight", "dense_prompt"),
     "slices": ("size",),
     "masks": ("tta", "keep", "refine", "boxes", "margin_mm", "min_area_mm2", "min_iou", "smooth_slices", "candidates"),
-    "propagation": ("propagate", "engine", "min_overlap", "review_below"),
+    "propagation": ("propagate", "engine", "min_overlap", "review_below", "calibration"),
     "metrics": ("tolerance_mm", "slicewise", "bootstrap"),
     "part of the study": ("only",),
     "server": ("host", "port", "token", "read_only", "no_browser"),

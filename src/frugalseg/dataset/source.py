@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from frugalseg.dataset.blank import find_blank
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.host_memory import free_host_memory
 
@@ -54,15 +55,6 @@ class Slices:
     def blank(self) -> Tensor:
         """(B,) bool: see `find_blank`."""
         return find_blank(self.images[:, self.images.shape[1] // 2])
-
-
-def find_blank(slices: Tensor) -> Tensor:
-    """Which slices (N, S, S) show nothing, every pixel having the same value: (N,) bool.
-
-    Padding of scans is such. Networks may find organs there, so their predictions for such slices are not used.
-    """
-    pixels = slices.flatten(1)
-    return pixels.amin(dim=1) == pixels.amax(dim=1)
 
 
 class RowArray(Protocol):

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from frugalseg._version import __version__
+from frugalseg.dataset.blank import find_blank
 from frugalseg.dataset.modality import expected_modality
-from frugalseg.dataset.source import find_blank
 from frugalseg.dataset.targets import Targets, to_classes, to_values
 from frugalseg.engine.device import autocast, describe_device, find_device
 from frugalseg.engine.files import check_out

@@ -21,8 +21,8 @@ from frugalseg.confidence.assess import assess
 from frugalseg.confidence.select import RANK_ONLY, select_calibrations
 from frugalseg.confidence.soft_mask import SoftMask, SoftSlices
 from frugalseg.confidence.table import write_scan_confidences, write_slice_confidences
+from frugalseg.dataset.blank import find_blank
 from frugalseg.dataset.modality import ExpectedModality, expected_modality
-from frugalseg.dataset.source import find_blank
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import autocast, describe_device, find_device, to_device
 from frugalseg.engine.files import check_out, sha256
