@@ -218,7 +218,8 @@ class Person:
         self.page.mouse.click(*self.at(column, row), button=button)  # type: ignore[arg-type]
 
     def saved(self) -> None:
-        """Wait until every stroke is saved."""
+        """Wait until every stroke is saved, one that has just ended too: the page sees its end a few frames later."""
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 300)))")
         self.wait(lambda: self.save_state() == "saved", 30, "strokes were not saved")
 
     def save_state(self) -> str:
