@@ -165,6 +165,28 @@ def test_a_liver_from_one_box(person: Person, server: Server, folder: Path, caps
         times = [round(ms) for ms in person.durations("prompt")]
         print(f"box to mask, ms: first of the session {times[0]}, again {times[1]}, without the embedding {times[2]}")
 
+    train(person)
+    cases = sorted(person.api("/api/state")["cases"], key=lambda each: each["rank"])
+    assert [name.inner_text() for name in page.locator(".case .name").all()] == [each["id"] for each in cases]
+    certain = [each["confidence"] for each in cases if each["confidence"] is not None]
+    assert certain == sorted(certain)
+    assert certain, "no scan has a predicted mask"
+    assert grid(person, z).tolist() == corrected.tolist(), "what a person outlined is not changed"
+
+
+def train(person: Person) -> None:
+    """Train for a few steps, and wait for the masks of the other scan."""
+    page = person.page
+    person.press("Shift+T")
+    dialog = page.get_by_role("dialog")
+    person.wait(lambda: dialog.get_by_label("Training steps").is_visible(), 20, "no plan is shown")
+    page.get_by_label("Training steps").fill("20")
+    dialog.get_by_role("button", name="Train", exact=True).click()
+    row = page.locator("[data-job=train]").first
+    person.wait(lambda: row.get_attribute("data-state") in ("done", "failed"), 900, "the training does not end")
+    assert row.get_attribute("data-state") == "done", row.inner_text()
+    person.wait(lambda: page.locator(".case .state.predicted").count() > 0, 20, "no predicted scan in the list")
+
 
 def wait_for_embedding(folder: Path) -> None:
     """The model is loaded and the first slice embedded, as it is by the time that a person has looked at the page."""
