@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from frugalseg.errors import ScanError
+from frugalseg.errors import ScanError, StoreError
+from frugalseg.imaging import mapped
 from frugalseg.imaging.mapped import cached_files, map_volume, sample_planes
 from frugalseg.imaging.read import ScanWarning, read_volume
 
@@ -98,6 +99,19 @@ def test_a_flipped_bit_is_found(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(stored)
     with pytest.raises(ScanError, match="damaged"):
         map_volume(tmp_path / "a.nii.gz", tmp_path / "cache")
+
+
+def test_unpacked_voxels_that_are_deleted_meanwhile_are_told(tmp_path, monkeypatch):
+    write_nifti(tmp_path / "a.nii.gz", np.int16)
+
+    def write_and_lose(cache, *rest, **more):
+        write(cache, *rest, **more)
+        cached_files(cache)[0].unlink()
+
+    write = mapped._write_cached
+    monkeypatch.setattr(mapped, "_write_cached", write_and_lose)
+    with pytest.raises(StoreError, match="was deleted while the scan was opened"):
+        map_volume(tmp_path / "a.nii.gz", tmp_path / "kept")
 
 
 def test_sampled_planes_are_spread_over_the_scan(tmp_path):

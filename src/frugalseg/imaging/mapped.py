@@ -34,6 +34,7 @@ def map_volume(path: Path, cache: Path) -> Volume:
     Raises:
         ScanError: see `read_volume`.
         DiskError: the cache cannot be written.
+        StoreError: it is damaged, or was deleted meanwhile.
     """
     if (kept := _read_cached(path, cache)) is not None:
         return kept
@@ -47,8 +48,8 @@ def map_volume(path: Path, cache: Path) -> Volume:
             return mapped
         volume, blocks = stream_nifti(path)
         _write_cached(cache, volume, blocks, lowest=_Lowest(path) if volume.array.dtype.kind == "f" else None)
-    found = _read_cached(path, cache)
-    assert found is not None
+    if (found := _read_cached(path, cache)) is None:
+        raise StoreError(f"{cached_files(cache)[0]} was deleted while the scan was opened", "open it again")
     return found
 
 
