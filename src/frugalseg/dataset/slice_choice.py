@@ -96,7 +96,7 @@ class ChooseRepresentatives:
     others, see `dataset.coverage`. The same for every draw.
 
     The command looks at images only, organs or not, and so suggests slices without the organ too. Taking the nearest
-    slice that shows it instead means, for a small organ, its ends: a liver and a spleen learned little from them.
+    slice that shows it instead means the ends of a small organ, such as the spleen, and these teach little.
 
     Attributes:
         images: (N, S, S) of the store.
