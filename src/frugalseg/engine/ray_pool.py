@@ -17,14 +17,12 @@ from typing import Any
 from frugalseg.engine.parallel import in_order
 from frugalseg.engine.pool import CaseWork, Job, Made, Outcome, Pool, Result
 from frugalseg.engine.progress import progress, say
-from frugalseg.engine.ray_cluster import RayCluster
+from frugalseg.engine.ray_cluster import ATTEMPTS, RayCluster, first_line
 from frugalseg.engine.ray_worker import Answer, Checked, Order, check_machine, list_versions, work_on
 from frugalseg.engine.threads import requested_threads, usable_cores
 from frugalseg.errors import DiskError, FrugalsegError, RunError, ScanError
 from frugalseg.text import pluralize
 
-ATTEMPTS = 3
-"""Times that a scan is begun, if the process working on it dies."""
 CHECK_S = 300.0
 """Longest time for a machine to load the libraries from a slow disk, and answer."""
 WITHOUT_MACHINES_S = 60.0
@@ -126,7 +124,8 @@ class RayPool(Pool):
             for node in self.cluster.list_machines()
         }
         self._ray.wait(list(asked), num_returns=len(asked), timeout=CHECK_S)
-        found = {name: self._read_check(task) for task, name in asked.items()}
+        answers = {name: self._read_check(task) for task, name in asked.items()}
+        found = {name: checked for name, checked in answers.items() if checked is not None}
         if problems := {name: checked.problem for name, checked in found.items() if checked.problem is not None}:
             listed = "\n".join(f"  machine {name}: {error.problem}" for name, error in problems.items())
             problem = f"{len(problems)} of {pluralize(len(found), 'machine')} cannot do this work:\n{listed}"
@@ -138,13 +137,17 @@ class RayPool(Pool):
                 stacklevel=4,
             )
 
-    def _read_check(self, task: Any) -> Checked:
+    def _read_check(self, task: Any) -> Checked | None:
+        """The answer of a machine; None where it has left meanwhile."""
+        left = (self._ray.exceptions.TaskUnschedulableError, self._ray.exceptions.NodeDiedError)
         try:
             checked: Checked = self._ray.get(task, timeout=0)
         except self._ray.exceptions.GetTimeoutError:
             return Checked("", RunError(f"it did not answer within {CHECK_S:.0f} s", "see `ray status`"), "")
+        except left:
+            return None
         except self._ray.exceptions.RayError as error:
-            return Checked("", RunError(_first_line(error), "install the same frugalseg on all machines"), "")
+            return Checked("", RunError(first_line(error), "install the same frugalseg on all machines"), "")
         return checked
 
     def _require_machines(self, without: Mapping[str, FrugalsegError]) -> None:
@@ -240,11 +243,11 @@ class _Tasks:
         """Begin a scan again whose process or machine was lost, or give it up."""
         self._lost[case] += 1
         if self._lost[case] < ATTEMPTS:
-            say(f"{case}: the process working on it was lost ({_first_line(error)}); it is begun again")
+            say(f"{case}: the process working on it was lost ({first_line(error)}); it is begun again")
             self._waiting.append(case)
             return None
         self.failures[case] = ScanError(
-            f"{case}: the process working on it was lost {ATTEMPTS} times, the last time: {_first_line(error)}",
+            f"{case}: the process working on it was lost {ATTEMPTS} times, the last time: {first_line(error)}",
             "most likely memory ran out: run it alone by --case, on a machine with more memory",
         )
         return case, None
@@ -265,9 +268,3 @@ _shown: dict[Any, Any] = {}
 
 def _name(node: Mapping[str, Any]) -> str:
     return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-
-
-def _first_line(error: Exception) -> str:
-    """What happened, as one line: Ray's messages have many."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
