@@ -106,9 +106,9 @@ class RayCluster:
 
 
 def first_line(error: Exception) -> str:
-    """What happened, as one line: Ray's messages have many."""
+    """What happened, in one sentence: Ray's messages have many."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return lines[0].partition(". ")[0].rstrip(".") if lines else type(error).__name__
 
 
 def _list_usable(ray: Any) -> list[dict[str, Any]]:

@@ -124,13 +124,12 @@ class RayPool(Pool):
             for node in self.cluster.list_machines()
         }
         self._ray.wait(list(asked), num_returns=len(asked), timeout=CHECK_S)
-        answers = {name: self._read_check(task) for task, name in asked.items()}
-        found = {name: checked for name, checked in answers.items() if checked is not None}
-        if problems := {name: checked.problem for name, checked in found.items() if checked.problem is not None}:
-            listed = "\n".join(f"  machine {name}: {error.problem}" for name, error in problems.items())
+        found = [(name, checked) for task, name in asked.items() if (checked := self._read_check(task)) is not None]
+        if problems := [(name, checked.problem) for name, checked in found if checked.problem is not None]:
+            listed = "\n".join(f"  machine {name}: {error.problem}" for name, error in problems)
             problem = f"{len(problems)} of {pluralize(len(found), 'machine')} cannot do this work:\n{listed}"
-            raise RunError(problem, next(iter(problems.values())).cure)
-        if len(kinds := {checked.cpu for checked in found.values()}) > 1:
+            raise RunError(problem, problems[0][1].cure)
+        if len(kinds := {checked.cpu for _, checked in found}) > 1:
             warnings.warn(
                 f"the machines have CPUs with different instructions ({', '.join(sorted(kinds))}); "
                 "results can differ from those of one machine in the last digits",
