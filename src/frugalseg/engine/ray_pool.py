@@ -102,7 +102,7 @@ class RayPool(Pool):
         results: dict[str, Result] = {}
         with progress(title, len(jobs), "scans") as bar:
             try:
-                for case, answer in tasks.answers(2 * self.cluster.at_once, self._require_machines):
+                for case, answer in tasks.answers(self.cluster.count_submitted, self._require_machines):
                     if answer is not None and case not in tasks.failures:
                         results[case] = keep(case, answer.made)
                     bar.advance()
@@ -182,17 +182,17 @@ class _Tasks:
         self.failures: dict[str, FrugalsegError] = {}
 
     def answers(
-        self, most: int, require_machines: Callable[[Mapping[str, FrugalsegError]], None]
+        self, most: Callable[[], int], require_machines: Callable[[Mapping[str, FrugalsegError]], None]
     ) -> Iterator[tuple[str, Answer | None]]:
         """Each case with its answer when it is there (None where its process died too often).
 
         Args:
-            most: number of tasks that run, wait for a machine, or have results that are not yet taken.
+            most: the number of tasks that may run, wait for a machine, or have results that are not yet taken.
             require_machines: called now and then while nothing comes; raises if nothing can come.
         """
         quiet_since = time.monotonic()
         while self._waiting or self._running:
-            while self._waiting and len(self._running) < most:
+            for _ in range(min(len(self._waiting), most() - len(self._running))):
                 self._submit(self._waiting.popleft())
             finished, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL_S)
             if finished:
