@@ -50,6 +50,7 @@ class RayCluster:
         threads: CPU threads of each.
         gpus: GPUs of a job that uses one: 1, or 0 on a cluster without any.
         joined: the program was connected before, and stays so.
+        most: number of jobs at a time that was asked for.
     """
 
     ray: Any
@@ -57,6 +58,7 @@ class RayCluster:
     threads: int
     gpus: int
     joined: bool = False
+    most: int | None = None
 
     @classmethod
     def connect(cls, address: str, at_once: int | None, threads: int | None) -> RayCluster:
@@ -92,12 +94,19 @@ class RayCluster:
                 f"--ray {address}: no machine of the cluster has {threads} cores, the largest has {best.cores}",
                 "give fewer --threads",
             )
-        return cls(ray, min(at_once or fitting, fitting), threads, 1 if any(m.gpus for m in machines) else 0, joined)
+        gpus = 1 if any(machine.gpus for machine in machines) else 0
+        return cls(ray, min(at_once or fitting, fitting), threads, gpus, joined, at_once)
 
     def list_machines(self) -> list[dict[str, Any]]:
         """Ray's descriptions of the machines that can run a job now."""
         fitting = (node for node in _list_usable(self.ray) if node["Resources"].get("CPU", 0) >= self.threads)
         return list(fitting)
+
+    def count_submitted(self) -> int:
+        """How many jobs to submit: as many as were asked for, otherwise twice those that fit on the machines that are
+        there now, so that none waits for its next job."""
+        machines = [_Machine.from_resources(node["Resources"]) for node in self.list_machines()]
+        return self.most or max(2, 2 * sum(machine.count_jobs(self.threads) for machine in machines))
 
     def close(self) -> None:
         """Disconnect; a cluster that was started for this process ends."""
@@ -106,9 +115,9 @@ class RayCluster:
 
 
 def first_line(error: Exception) -> str:
-    """What happened, as one line: Ray's messages have many."""
+    """What happened, in one sentence: Ray's messages have many."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return lines[0].partition(". ")[0].rstrip(".") if lines else type(error).__name__
 
 
 def _list_usable(ray: Any) -> list[dict[str, Any]]:

@@ -102,7 +102,7 @@ class RayPool(Pool):
         results: dict[str, Result] = {}
         with progress(title, len(jobs), "scans") as bar:
             try:
-                for case, answer in tasks.answers(2 * self.cluster.at_once, self._require_machines):
+                for case, answer in tasks.answers(self.cluster.count_submitted, self._require_machines):
                     if answer is not None and case not in tasks.failures:
                         results[case] = keep(case, answer.made)
                     bar.advance()
@@ -124,13 +124,12 @@ class RayPool(Pool):
             for node in self.cluster.list_machines()
         }
         self._ray.wait(list(asked), num_returns=len(asked), timeout=CHECK_S)
-        answers = {name: self._read_check(task) for task, name in asked.items()}
-        found = {name: checked for name, checked in answers.items() if checked is not None}
-        if problems := {name: checked.problem for name, checked in found.items() if checked.problem is not None}:
-            listed = "\n".join(f"  machine {name}: {error.problem}" for name, error in problems.items())
+        found = [(name, checked) for task, name in asked.items() if (checked := self._read_check(task)) is not None]
+        if problems := [(name, checked.problem) for name, checked in found if checked.problem is not None]:
+            listed = "\n".join(f"  machine {name}: {error.problem}" for name, error in problems)
             problem = f"{len(problems)} of {pluralize(len(found), 'machine')} cannot do this work:\n{listed}"
-            raise RunError(problem, next(iter(problems.values())).cure)
-        if len(kinds := {checked.cpu for checked in found.values()}) > 1:
+            raise RunError(problem, problems[0][1].cure)
+        if len(kinds := {checked.cpu for _, checked in found}) > 1:
             warnings.warn(
                 f"the machines have CPUs with different instructions ({', '.join(sorted(kinds))}); "
                 "results can differ from those of one machine in the last digits",
@@ -183,17 +182,17 @@ class _Tasks:
         self.failures: dict[str, FrugalsegError] = {}
 
     def answers(
-        self, most: int, require_machines: Callable[[Mapping[str, FrugalsegError]], None]
+        self, most: Callable[[], int], require_machines: Callable[[Mapping[str, FrugalsegError]], None]
     ) -> Iterator[tuple[str, Answer | None]]:
         """Each case with its answer when it is there (None where its process died too often).
 
         Args:
-            most: number of tasks that run, wait for a machine, or have results that are not yet taken.
+            most: the number of tasks that may run, wait for a machine, or have results that are not yet taken.
             require_machines: called now and then while nothing comes; raises if nothing can come.
         """
         quiet_since = time.monotonic()
         while self._waiting or self._running:
-            while self._waiting and len(self._running) < most:
+            for _ in range(min(len(self._waiting), most() - len(self._running))):
                 self._submit(self._waiting.popleft())
             finished, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL_S)
             if finished:

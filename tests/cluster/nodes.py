@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 
+from frugalseg.engine import ray_pool
+
+QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+"""A lost node is noticed after two seconds instead of fifteen."""
+
 
 class TwoNodes:
     """A head without cores, so that no work runs there, and two nodes of one core each.
@@ -20,7 +25,8 @@ class TwoNodes:
         pytest.importorskip("ray", reason="Ray is not installed (pip install 'frugalseg[cluster]')")
         from ray.cluster_utils import Cluster
 
-        self._cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": QUICK}
+        self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         self._nodes = [self._add() for _ in range(2)]
         self._cluster.wait_for_nodes()
         self.address: str = self._cluster.address
@@ -38,6 +44,10 @@ class TwoNodes:
             self._nodes.append(self._add())
         self._cluster.wait_for_nodes()
 
+    def count(self) -> int:
+        """Nodes with a core."""
+        return len(self._nodes)
+
     def close(self) -> None:
         """End all nodes."""
         self._cluster.shutdown()
@@ -45,8 +55,25 @@ class TwoNodes:
 
 @contextmanager
 def two_nodes() -> Iterator[TwoNodes]:
+    """Two nodes that this process is connected to: `--ray auto` means them, and their processes are used again."""
     nodes = TwoNodes()
+    import ray
+
+    ray.init(address=nodes.address, log_to_driver=False)
     try:
         yield nodes
     finally:
+        ray.shutdown()
         nodes.close()
+
+
+def kill_in_the_middle(monkeypatch: pytest.MonkeyPatch, nodes: TwoNodes) -> None:
+    """Kill a node when the first scan of the next command is done."""
+    take = ray_pool._Tasks._take
+
+    def take_and_kill(tasks: Any, case: str, task: Any) -> Any:
+        if nodes.count() == 2:
+            nodes.kill_one()
+        return take(tasks, case, task)
+
+    monkeypatch.setattr(ray_pool._Tasks, "_take", take_and_kill)
