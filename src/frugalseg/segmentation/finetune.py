@@ -26,6 +26,7 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
 from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.loop import BestStep, TrainingPlan, load_best
+from frugalseg.engine.processes import check_batch_norm
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.training import train_and_save
@@ -151,6 +152,7 @@ class FineTuning:
         copied = architecture.count_copies(options)
         shape = _network_shape(options, preset, architecture, store)
         network, _ = architecture.build_initialized(shape, options)  # raises for weights that do not fit
+        check_batch_norm(network, fabric)
         if start is not None:
             start.load_into(network)  # the same
         copies = make_copies(store, labelled, copied, COPY_STRENGTH, preset.context) if copied else None
