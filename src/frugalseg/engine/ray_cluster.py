@@ -74,8 +74,7 @@ class RayCluster:
         except ImportError:
             raise OptionError("--ray needs Ray, which is not installed", "pip install 'frugalseg[cluster]'") from None
         _initialize(ray, address, (at_once or 1) * (threads or 1))
-        machines = [_Machine.from_resources(node["Resources"]) for node in ray.nodes() if node["Alive"]]
-        machines = [m for m in machines if m.gpus] or machines  # prefer machines with GPUs
+        machines = [_Machine.from_resources(node["Resources"]) for node in _list_usable(ray)]
         best = max(machines, key=lambda m: m.cores, default=_Machine(0, 0))
         threads = threads or best.cores_per_job(math.ceil(at_once / len(machines)) if at_once and machines else None)
         fitting = sum(m.count_jobs(threads) for m in machines)
@@ -87,9 +86,20 @@ class RayCluster:
             )
         return cls(ray, min(at_once or fitting, fitting), threads, 1 if any(m.gpus for m in machines) else 0)
 
+    def list_machines(self) -> list[dict[str, Any]]:
+        """Ray's descriptions of the machines that can run a job now."""
+        fitting = (node for node in _list_usable(self.ray) if node["Resources"].get("CPU", 0) >= self.threads)
+        return list(fitting)
+
     def close(self) -> None:
         """Disconnect; a cluster that was started for this process ends."""
         self.ray.shutdown()
+
+
+def _list_usable(ray: Any) -> list[dict[str, Any]]:
+    """Ray's descriptions of the machines that are up; of a cluster with GPUs, of the machines that have some."""
+    up = [node for node in ray.nodes() if node["Alive"]]
+    return [node for node in up if node["Resources"].get("GPU", 0) >= 1] or up
 
 
 def _initialize(ray: Any, address: str, cores: int) -> None:

@@ -5,31 +5,27 @@ Used by every command that writes masks of whole scans.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 from filelock import BaseFileLock
 
 from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.lock import is_in_use, lock_folder
-from frugalseg.engine.parallel import format_failures, map_cases, overlap_cases
+from frugalseg.engine.parallel import format_failures, map_cases
+from frugalseg.engine.pool import OneAfterAnother, Pool
 from frugalseg.engine.progress import say
 from frugalseg.errors import OptionError, RunError, ScanError, disk_errors
-from frugalseg.imaging.volume import Volume
-from frugalseg.imaging.write import mask_path, write_mask
+from frugalseg.imaging.write import mask_path
+from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.options import Resume
-from frugalseg.records.predictions import PREDICTIONS_FILE, CaseRecord, PredictionRecord
+from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.text import pluralize
-
-Source = TypeVar("Source")
 
 DIFFERENCES_SHOWN = 3
 """Number of differences that a message lists: another model differs in a dozen values."""
-
-MakeMask = Callable[[str, Path], tuple[Volume, CaseRecord]]
-"""Case id and scan → its mask and its record."""
 
 
 @dataclass(frozen=True)
@@ -124,64 +120,31 @@ class MaskFolder:
         """The file of a case's mask."""
         return mask_path(self.out, case, self.images[case])
 
-    def fill(self, make: MakeMask, device: str) -> dict[str, Path]:
+    def fill(self, work: MaskWork[Any], device: str, pool: Pool | None = None) -> dict[str, Path]:
         """Make the missing masks; returns case id → mask. Each is written while the next one is made.
 
         Args:
-            make: makes one mask.
-            device: where it runs, for messages.
-
-        Raises:
-            ScanError: some scans failed, after all others are written.
-        """
-        return self.fill_reading_ahead(lambda _, path: path, make, device)
-
-    def fill_reading_ahead(
-        self,
-        read: Callable[[str, Path], Source],
-        make: Callable[[str, Source], tuple[Volume, CaseRecord]],
-        device: str,
-    ) -> dict[str, Path]:
-        """The same where reading is known by itself: the next scan is read while the mask of this one is made.
-
-        Args:
-            read: case id and scan → what `make` takes.
-            make: the other work on one scan.
-            device: where it is done, in words.
+            work: makes one mask.
+            device: the device of this process, in words.
+            pool: does the work; by default this process, one scan after the other.
 
         Raises:
             ScanError: some scans failed, after all others are written.
         """
         try:
-            return self._make_missing(read, make, device)
+            # Masks are made of one scan at a time: the networks use every core.
+            return self._make_missing(work, device, pool or OneAfterAnother())
         finally:
             self._lock.release()
 
-    def _make_missing(
-        self,
-        read: Callable[[str, Path], Source],
-        make: Callable[[str, Source], tuple[Volume, CaseRecord]],
-        device: str,
-    ) -> dict[str, Path]:
+    def _make_missing(self, work: MaskWork[Any], device: str, pool: Pool) -> dict[str, Path]:
         total = len(self.images)
         if self.done:
             say(f"already {self.words.done}: {len(self.done)} of {pluralize(total, 'scan')}")
-        say(f"{self.words.doing} {pluralize(total - len(self.done), 'scan')} on {device}")
-
-        def write(case: str, made: tuple[Volume, CaseRecord]) -> Path:
-            mask, made_record = made
-            write_mask(mask, self.path(case))
-            made_record = replace(made_record, mask=self.path(case).name, scan=sha256(self.images[case]))
-            self.record = self.record.with_case(case, made_record)
-            self._write_record()  # after every scan, so that a killed run can be resumed
-            return self.path(case)
-
+        say(f"{self.words.doing} {pluralize(total - len(self.done), 'scan')} on {pool.describe(device)}")
         self._write_record()  # so that a run killed in its first scan can be resumed
-        missing = [case for case in self.images if case not in self.done]
-        # Masks are made of one scan at a time: the networks use every core.
-        made, failures = overlap_cases(
-            lambda case: read(case, self.images[case]), make, write, missing, self.words.doing
-        )
+        missing = {case: path for case, path in self.images.items() if case not in self.done}
+        made, failures = pool.run(work, missing, self._keep, self.words.doing)
         # The record already lists scans that failed in an earlier command.
         failed = {**self.record.failed, **{case: error.problem for case, error in failures.items()}}
         self.record = replace(self.record, failed=failed)
@@ -195,6 +158,15 @@ class MaskFolder:
                 "it makes the missing masks",
             )
         return {case: (self.done | made)[case] for case in self.images}
+
+    def _keep(self, case: str, made: MadeMask) -> Path:
+        """Write the mask of a scan and its record."""
+        path = self.path(case)
+        made.write(path)
+        record = replace(made.record, mask=path.name, scan=made.record.scan or sha256(self.images[case]))
+        self.record = self.record.with_case(case, record)
+        self._write_record()  # after every scan, so that a killed run can be resumed
+        return path
 
     def redo(self, case: str) -> None:
         """Make the mask of a finished scan again."""
