@@ -17,6 +17,7 @@ from frugalseg.imaging.formats import (
     list_visible,
     scan_suffix,
 )
+from frugalseg.imaging.labels import find_mask_object
 from frugalseg.imaging.validation import ScanWarning, scan_error, unknown_format
 from frugalseg.text import name_some
 
@@ -62,8 +63,40 @@ def find_scans(path: Path) -> dict[str, Path]:
 
 
 def find_masks(path: Path) -> dict[str, Path]:
-    """The masks at `path`: as `find_scans`, or those in `labelsTr` of an nnU-Net raw data set."""
-    return find_scans(path / "labelsTr" if (path / "labelsTr").is_dir() else path)
+    """The masks at `path`: as `find_scans`, or those in `labelsTr` of an nnU-Net raw data set.
+
+    DICOM SEG and RTSTRUCT are masks of their own: `masks/p1.dcm` and `masks/p1/any name` are the mask of p1.
+
+    Raises:
+        PairingError: also where a segment's name has different label values in such masks.
+    """
+    path = path / "labelsTr" if (path / "labelsTr").is_dir() else path
+    objects = _find_mask_objects(path)
+    masks = _index_by_case(objects + _list_other_masks(path)) if objects else find_scans(path)
+    _check_same_values(masks)
+    return masks
+
+
+def _find_mask_objects(folder: Path) -> list[tuple[str, Path]]:
+    """Case id and file of the DICOM SEG and RTSTRUCT files directly in a folder."""
+    if not is_dicom_folder(folder):
+        return []
+    from frugalseg.imaging.segments.kinds import find_mask_objects
+
+    return [(case_id(file), file) for file in find_mask_objects(folder)]
+
+
+def _list_other_masks(folder: Path) -> list[tuple[str, Path]]:
+    """The masks of other formats beside DICOM SEG and RTSTRUCT files, and those in sub-folders."""
+    return list_contents(folder, list_visible(folder)).scans
+
+
+def _check_same_values(masks: Mapping[str, Path]) -> None:
+    objects = {case: found for case, path in masks.items() if (found := find_mask_object(path)) is not None}
+    if objects:
+        from frugalseg.imaging.segments.kinds import check_same_values
+
+        check_same_values(objects)
 
 
 def find_dataset(images: Path, labels: Path | None) -> tuple[dict[str, Path], dict[str, Path]]:

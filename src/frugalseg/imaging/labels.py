@@ -9,7 +9,9 @@ import numpy as np
 from frugalseg.imaging.formats import scan_suffix
 from frugalseg.imaging.grids import RESAMPLE, onto_grid
 from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.validation import scan_error
 from frugalseg.imaging.volume import Volume
+from frugalseg.text import name_some
 
 
 def read_labels_on(
@@ -39,12 +41,19 @@ def read_labels_on(
 
 
 def find_mask_object(path: Path) -> Path | None:
-    """The DICOM SEG or RTSTRUCT file at a path: itself, or the only one in a folder; None for any other mask."""
+    """The DICOM SEG or RTSTRUCT file at a path: itself, or the only one in a folder; None for any other mask.
+
+    Raises:
+        ScanError: a folder holds several.
+    """
     if scan_suffix(path) is not None:
         return None
     from frugalseg.imaging.segments.kinds import find_mask_objects, mask_kind
 
     if path.is_dir():
         found = find_mask_objects(path)
-        return found[0] if len(found) == 1 else None
+        if len(found) > 1:
+            names = name_some(file.name for file in found)
+            raise scan_error(path, f"holds {len(found)} masks as DICOM objects: {names}", "keep one for each scan")
+        return found[0] if found else None
     return path if mask_kind(path) else None

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.options.common import Modality, Precision, Resume, check_positive
+from frugalseg.options.outputs import MaskOutputOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions:
+class PredictOptions(MaskOutputOptions):
     """Segment whole scans with a trained model."""
 
     model: Path
@@ -22,7 +23,7 @@ class PredictOptions:
     images: Path
     """A scan, a DICOM folder, or a folder of scans."""
     out: Path
-    """Folder for the masks, each in the grid and file format of its scan."""
+    """Folder for the masks, each in the grid of its scan."""
     modality: Modality = "auto"
     """Modality of the scans. auto: refuse CT if the model was trained on MR, and vice versa. ct or mr (the model's
     own): accept every scan as that."""

@@ -39,6 +39,7 @@ from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE_RADIUS, filter_components
 from frugalseg.masks.folder import MaskFolder, Words, select_cases
+from frugalseg.masks.output import MaskOutput
 from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.models.registry import input_channels
 from frugalseg.models.saved import WEIGHTS
@@ -286,7 +287,8 @@ class SegmentWork(MaskWork[ReadScan]):
         """The mask, and the confidence in it."""
         mask, confidence = self.predictor.segment_with_confidence(source.volume)
         record = CaseRecord(role=source.role, confidence=confidence)
-        return MadeMask(mask, record, {f"{case}.slices.csv": format_slice_confidences(confidence)})
+        output = MaskOutput.of(self.options, written(self.predictor.targets), WORDS.command)
+        return MadeMask(mask, record, {f"{case}.slices.csv": format_slice_confidences(confidence)}, output)
 
 
 def segment_scans(options: PredictOptions) -> dict[str, Path]:

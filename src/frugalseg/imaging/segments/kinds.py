@@ -61,8 +61,11 @@ def mask_kind(path: Path) -> MaskKind | None:
 
 
 def find_mask_objects(folder: Path) -> list[Path]:
-    """The DICOM SEG and RTSTRUCT files directly in a folder."""
-    return [entry for entry in list_visible(folder) if mask_kind(entry)]
+    """The DICOM SEG and RTSTRUCT files directly in a folder; none where its first DICOM file is a slice of a scan."""
+    files = [entry for entry in list_visible(folder) if is_dicom_file(entry)]
+    if not files or mask_kind(files[0]) is None:
+        return []
+    return [file for file in files if mask_kind(file)]
 
 
 def read_segments(path: Path) -> list[Segment]:
