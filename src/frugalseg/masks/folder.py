@@ -20,6 +20,7 @@ from frugalseg.engine.progress import say
 from frugalseg.errors import OptionError, RunError, ScanError, disk_errors
 from frugalseg.imaging.find import find_dataset
 from frugalseg.masks.output import OutputOptions, check_output, output_path
+from frugalseg.masks.statistics import write_statistics
 from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.options import OutputType, Resume
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
@@ -145,7 +146,8 @@ class MaskFolder:
         try:
             # Masks are made of one scan at a time: the networks use every core.
             return self._make_missing(work, device, pool or OneAfterAnother())
-        finally:
+        finally:  # also where some scans failed
+            write_statistics(self.out, self.record.statistics)
             self._lock.release()
 
     def _make_missing(self, work: MaskWork[Any], device: str, pool: Pool) -> dict[str, Path]:

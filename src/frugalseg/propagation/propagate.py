@@ -35,6 +35,7 @@ from frugalseg.errors import RunError, disk_errors
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.masks.components import Bools
+from frugalseg.masks.describe import describe
 from frugalseg.masks.folder import MaskFolder, Words
 from frugalseg.masks.inputs import (
     find_organs,
@@ -165,7 +166,8 @@ class PropagateWork(MaskWork[Annotated]):
         )
         mask = volume.with_array(scan.unstack(to_values(classes, task.organs)))
         output = MaskOutput.of(self.options, task.organs, WORDS.command, manual=True)
-        return MadeMask(mask, record, {f"{case}.slices.csv": format_rows(rows)}, output)
+        made = MadeMask(mask, record, {f"{case}.slices.csv": format_rows(rows)}, output)
+        return describe(made, case, volume, to_intensity_scale(self.options), self.options.preview)
 
     @contextmanager
     def _partial(self, case: str) -> Iterator[Path]:

@@ -30,6 +30,7 @@ from frugalseg.errors import PairingError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
+from frugalseg.masks.describe import describe
 from frugalseg.masks.folder import MaskFolder, Words
 from frugalseg.masks.inputs import (
     find_organs,
@@ -145,7 +146,8 @@ class RefineWork(MaskWork[Inputs]):
         )
         beside = {} if confidence is None else {f"{case}.slices.csv": format_slice_confidences(confidence)}
         mask = source.volume.with_array(scan.unstack(_join_masks(refined, others, organs)))
-        return MadeMask(mask, record, beside, MaskOutput.of(self.options, organs, WORDS.command))
+        made = MadeMask(mask, record, beside, MaskOutput.of(self.options, organs, WORDS.command))
+        return describe(made, case, source.volume, to_intensity_scale(self.options), self.options.preview)
 
 
 @with_threads

@@ -31,6 +31,7 @@ from frugalseg.imaging.labels import read_labels_on
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE_RADIUS, filter_components
+from frugalseg.masks.describe import describe
 from frugalseg.masks.folder import MaskFolder, Words, select_cases
 from frugalseg.masks.output import MaskOutput
 from frugalseg.masks.work import MadeMask, MaskWork
@@ -196,7 +197,8 @@ class MixWork(MaskWork[ReadScan]):
             for i, organ in enumerate(self.predictor.trained)
         }
         output = MaskOutput.of(self.options, written(self.predictor.targets), WORDS.command)
-        return MadeMask(found.mask, CaseRecord(role=source.role, present=present), output=output)
+        made = MadeMask(found.mask, CaseRecord(role=source.role, present=present), output=output)
+        return describe(made, case, source.volume, self.predictor.intensity, self.options.preview)
 
 
 @with_threads

@@ -38,6 +38,7 @@ from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE_RADIUS, filter_components
+from frugalseg.masks.describe import describe
 from frugalseg.masks.folder import MaskFolder, Words, select_cases
 from frugalseg.masks.output import MaskOutput
 from frugalseg.masks.work import MadeMask, MaskWork
@@ -288,7 +289,8 @@ class SegmentWork(MaskWork[ReadScan]):
         mask, confidence = self.predictor.segment_with_confidence(source.volume)
         record = CaseRecord(role=source.role, confidence=confidence)
         output = MaskOutput.of(self.options, written(self.predictor.targets), WORDS.command)
-        return MadeMask(mask, record, {f"{case}.slices.csv": format_slice_confidences(confidence)}, output)
+        made = MadeMask(mask, record, {f"{case}.slices.csv": format_slice_confidences(confidence)}, output)
+        return describe(made, case, source.volume, self.predictor.intensity, self.options.preview)
 
 
 def segment_scans(options: PredictOptions) -> dict[str, Path]:
