@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,3 +173,25 @@ def test_segments_are_chosen_by_name_where_numbers_differ(model, tmp_path):
         found = read_labels_on(masks / f"{case}.dcm", scan, case).array
         assert np.array_equal(found == 6, expected[case] == value)
         assert set(np.unique(found)) <= {0, 6}
+
+
+def test_probabilities_agree_with_the_mask_and_are_no_scans(model, tmp_path):
+    out = tmp_path / "out"
+    own = options(model, out, probabilities=True, preview=True, keep="all", case=["scan_01"])
+    predict(own)
+    liver, spleen, doubt = (
+        nib.load(out / "probabilities" / f"scan_01.{name}.nii.gz").get_fdata()
+        for name in ("liver", "spleen", "uncertainty")
+    )
+    mask = nib.load(out / "scan_01.nii.gz").get_fdata()
+    rest = 1 - liver - spleen
+    ordered = np.sort([rest, liver, spleen], axis=0)
+    margin = ordered[2] - ordered[1]
+    sure = margin > 0.02
+    likeliest = np.array([0, 6, 1])[np.argmax([rest, liver, spleen], axis=0)]
+    assert np.array_equal(likeliest[sure], mask[sure])
+    assert doubt[margin < 0.3].mean() > doubt[margin > 0.7].mean()
+    assert (out / "previews" / "scan_01.html").is_file()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(find_masks(out)) == ["scan_01"]

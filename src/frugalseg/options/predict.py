@@ -59,6 +59,9 @@ class PredictOptions(MaskOutputOptions):
     weights list`, a folder or a file. The unrefined masks are kept in <out>/coarse."""
     target: list[str] = field(default_factory=list)
     """Label values to write, instead of those of the training: name=value. Organs not named are not written."""
+    probabilities: bool = False
+    """Also write the probability of each organ and a map of the uncertainty, 0…1, in the grid of the scan, in
+    <out>/probabilities (NIfTI, 8 bit with a slope). It takes a byte of memory per voxel and organ."""
     overwrite: bool = False
     """Write into a folder that already holds predictions."""
     resume: Resume = "no"
