@@ -17,14 +17,12 @@ from typing import Any
 from frugalseg.engine.parallel import in_order
 from frugalseg.engine.pool import CaseWork, Job, Made, Outcome, Pool, Result
 from frugalseg.engine.progress import progress, say
-from frugalseg.engine.ray_cluster import RayCluster
+from frugalseg.engine.ray_cluster import ATTEMPTS, RayCluster, first_line
 from frugalseg.engine.ray_worker import Answer, Checked, Order, check_machine, list_versions, work_on
 from frugalseg.engine.threads import requested_threads, usable_cores
 from frugalseg.errors import DiskError, FrugalsegError, RunError, ScanError
 from frugalseg.text import pluralize
 
-ATTEMPTS = 3
-"""Times that a scan is begun, if the process working on it dies."""
 CHECK_S = 300.0
 """Longest time for a machine to load the libraries from a slow disk, and answer."""
 WITHOUT_MACHINES_S = 60.0
@@ -104,7 +102,7 @@ class RayPool(Pool):
         results: dict[str, Result] = {}
         with progress(title, len(jobs), "scans") as bar:
             try:
-                for case, answer in tasks.answers(2 * self.cluster.at_once, self._require_machines):
+                for case, answer in tasks.answers(self.cluster.count_submitted, self._require_machines):
                     if answer is not None and case not in tasks.failures:
                         results[case] = keep(case, answer.made)
                     bar.advance()
@@ -126,25 +124,29 @@ class RayPool(Pool):
             for node in self.cluster.list_machines()
         }
         self._ray.wait(list(asked), num_returns=len(asked), timeout=CHECK_S)
-        found = {name: self._read_check(task) for task, name in asked.items()}
-        if problems := {name: checked.problem for name, checked in found.items() if checked.problem is not None}:
-            listed = "\n".join(f"  machine {name}: {error.problem}" for name, error in problems.items())
+        found = [(name, checked) for task, name in asked.items() if (checked := self._read_check(task)) is not None]
+        if problems := [(name, checked.problem) for name, checked in found if checked.problem is not None]:
+            listed = "\n".join(f"  machine {name}: {error.problem}" for name, error in problems)
             problem = f"{len(problems)} of {pluralize(len(found), 'machine')} cannot do this work:\n{listed}"
-            raise RunError(problem, next(iter(problems.values())).cure)
-        if len(kinds := {checked.cpu for checked in found.values()}) > 1:
+            raise RunError(problem, problems[0][1].cure)
+        if len(kinds := {checked.cpu for _, checked in found}) > 1:
             warnings.warn(
                 f"the machines have CPUs with different instructions ({', '.join(sorted(kinds))}); "
                 "results can differ from those of one machine in the last digits",
                 stacklevel=4,
             )
 
-    def _read_check(self, task: Any) -> Checked:
+    def _read_check(self, task: Any) -> Checked | None:
+        """The answer of a machine; None where it has left meanwhile."""
+        left = (self._ray.exceptions.TaskUnschedulableError, self._ray.exceptions.NodeDiedError)
         try:
             checked: Checked = self._ray.get(task, timeout=0)
         except self._ray.exceptions.GetTimeoutError:
             return Checked("", RunError(f"it did not answer within {CHECK_S:.0f} s", "see `ray status`"), "")
+        except left:
+            return None
         except self._ray.exceptions.RayError as error:
-            return Checked("", RunError(_first_line(error), "install the same frugalseg on all machines"), "")
+            return Checked("", RunError(first_line(error), "install the same frugalseg on all machines"), "")
         return checked
 
     def _require_machines(self, without: Mapping[str, FrugalsegError]) -> None:
@@ -180,17 +182,17 @@ class _Tasks:
         self.failures: dict[str, FrugalsegError] = {}
 
     def answers(
-        self, most: int, require_machines: Callable[[Mapping[str, FrugalsegError]], None]
+        self, most: Callable[[], int], require_machines: Callable[[Mapping[str, FrugalsegError]], None]
     ) -> Iterator[tuple[str, Answer | None]]:
         """Each case with its answer when it is there (None where its process died too often).
 
         Args:
-            most: number of tasks that run, wait for a machine, or have results that are not yet taken.
+            most: the number of tasks that may run, wait for a machine, or have results that are not yet taken.
             require_machines: called now and then while nothing comes; raises if nothing can come.
         """
         quiet_since = time.monotonic()
         while self._waiting or self._running:
-            while self._waiting and len(self._running) < most:
+            for _ in range(min(len(self._waiting), most() - len(self._running))):
                 self._submit(self._waiting.popleft())
             finished, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL_S)
             if finished:
@@ -240,11 +242,11 @@ class _Tasks:
         """Begin a scan again whose process or machine was lost, or give it up."""
         self._lost[case] += 1
         if self._lost[case] < ATTEMPTS:
-            say(f"{case}: the process working on it was lost ({_first_line(error)}); it is begun again")
+            say(f"{case}: the process working on it was lost ({first_line(error)}); it is begun again")
             self._waiting.append(case)
             return None
         self.failures[case] = ScanError(
-            f"{case}: the process working on it was lost {ATTEMPTS} times, the last time: {_first_line(error)}",
+            f"{case}: the process working on it was lost {ATTEMPTS} times, the last time: {first_line(error)}",
             "most likely memory ran out: run it alone by --case, on a machine with more memory",
         )
         return case, None
@@ -265,9 +267,3 @@ _shown: dict[Any, Any] = {}
 
 def _name(node: Mapping[str, Any]) -> str:
     return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-
-
-def _first_line(error: Exception) -> str:
-    """What happened, as one line: Ray's messages have many."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

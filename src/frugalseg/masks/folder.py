@@ -5,6 +5,7 @@ Used by every command that writes masks of whole scans.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,9 @@ from frugalseg.options import OutputType, Resume
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.text import pluralize
 
+QUICK_S, WAIT = 0.05, 20
+"""A record that took longer than this to write, that of thousands of scans, is written again after as many times that
+time: so writing it takes a twentieth of the time."""
 DIFFERENCES_SHOWN = 3
 """Number of differences that a message lists: another model differs in a dozen values."""
 
@@ -78,6 +82,7 @@ class MaskFolder:
         self.out, self.images, self.record, self.words, self._lock = out, dict(images), record, words, lock
         self._kind = kind
         self.done: dict[str, Path] = {}
+        self._due = 0.0
 
     @classmethod
     def claim(
@@ -157,10 +162,15 @@ class MaskFolder:
         say(f"{self.words.doing} {pluralize(total - len(self.done), 'scan')} on {pool.describe(device)}")
         self._write_record()  # so that a run killed in its first scan can be resumed
         missing = {case: path for case, path in self.images.items() if case not in self.done}
-        made, failures = pool.run(work, missing, self._keep, self.words.doing)
+        try:
+            made, failures = pool.run(work, missing, self._keep, self.words.doing)
+        except BaseException:
+            self._write_record()
+            raise
         # The record already lists scans that failed in an earlier command.
         failed = {**self.record.failed, **{case: error.problem for case, error in failures.items()}}
-        self.record = replace(self.record, failed=failed)
+        ordered = self.record.select_cases([*self.done, *missing])  # on a cluster they end in any order
+        self.record = replace(ordered, failed=failed)
         self._write_record()
         if failures:
             others = f", the others are in {self.out}" if len(failures) < total else ""
@@ -178,7 +188,8 @@ class MaskFolder:
         made.write(path, self.images[case])
         record = replace(made.record, mask=path.name, scan=made.record.scan or sha256(self.images[case]))
         self.record = self.record.with_case(case, record)
-        self._write_record()  # after every scan, so that a killed run can be resumed
+        if time.monotonic() >= self._due:  # after every scan, so that a killed run can be resumed
+            self._write_record()
         return path
 
     def redo(self, case: str) -> None:
@@ -187,7 +198,10 @@ class MaskFolder:
         self.record = self.record.select_cases(self.done)
 
     def _write_record(self) -> None:
+        begun = time.monotonic()
         self.record.write(self.out / PREDICTIONS_FILE)
+        taken = time.monotonic() - begun
+        self._due = begun + (WAIT * taken if taken > QUICK_S else 0)
 
     def _take_over(self, before: PredictionRecord) -> None:
         """Take over the masks of an interrupted run whose files exist and whose scans are unchanged."""
