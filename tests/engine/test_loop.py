@@ -158,9 +158,7 @@ NETWORK = nn.Identity()
         ("cuda", 1, None, None),
     ],
 )
-def test_passes_of_a_share_are_captured_on_gpus_only(
-    tmp_path, monkeypatch, capsys, kind, processes, shape, captured
-):
+def test_passes_of_a_share_are_captured_on_gpus_only(tmp_path, monkeypatch, capsys, kind, processes, shape, captured):
     asked = []
     monkeypatch.setattr(loop.cuda_graphs, "capture", lambda *given: asked.append(given))
     trainer = object.__new__(loop._Trainer)
