@@ -62,10 +62,11 @@ def mask_kind(path: Path) -> MaskKind | None:
 
 def find_mask_objects(folder: Path) -> list[Path]:
     """The DICOM SEG and RTSTRUCT files directly in a folder; none where its first DICOM file is a slice of a scan."""
-    files = [entry for entry in list_visible(folder) if is_dicom_file(entry)]
-    if not files or mask_kind(files[0]) is None:
+    entries = list_visible(folder)
+    first = next((entry for entry in entries if is_dicom_file(entry)), None)  # a series may have a thousand files
+    if first is None or mask_kind(first) is None:
         return []
-    return [file for file in files if mask_kind(file)]
+    return [entry for entry in entries if mask_kind(entry)]
 
 
 def read_segments(path: Path) -> list[Segment]:
