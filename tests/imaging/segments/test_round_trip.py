@@ -98,6 +98,10 @@ def test_damaged_files_are_errors_of_the_scan(tmp_path: Path, kind: str) -> None
     scan = read_volume(source)
     WRITERS[kind](random_mask(scan, [6, 2]), tmp_path / "m.dcm", source, ORGANS, AUTHOR)
     whole = (tmp_path / "m.dcm").read_bytes()
+    at = whole.index(b"\x08\x00\x16\x00UI")
+    (tmp_path / "m.dcm").write_bytes(whole[: at + 4] + b"U\x91" + whole[at + 6 :])  # no such kind of value
+    with pytest.raises(FrugalsegError):
+        read_labels_on(tmp_path / "m.dcm", scan, "case")
     for share in (0.3, 0.6, 0.9, 0.99):
         (tmp_path / "m.dcm").write_bytes(whole[: int(share * len(whole))])
         with pytest.raises(FrugalsegError):

@@ -55,9 +55,9 @@ def mask_kind(path: Path) -> MaskKind | None:
         return None
     try:
         head = dcmread(path, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        return _SOP_CLASSES.get(str(head.get("SOPClassUID") or ""))
     except Exception:  # damaged; reported when it is read as a scan
         return None
-    return _SOP_CLASSES.get(str(head.get("SOPClassUID") or ""))
 
 
 def find_mask_objects(folder: Path) -> list[Path]:
