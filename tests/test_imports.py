@@ -36,7 +36,7 @@ ALLOWED: dict[str, str] = {
     "propagation": "options engine imaging records dataset masks confidence promptable refinement",
     "sam_mix": "options engine imaging records dataset models masks promptable segmentation",
     "evaluation": "options engine imaging records dataset confidence pretraining",
-    "commands": "options engine records phantoms dataset models confidence promptable pretraining segmentation "
+    "commands": "options engine records phantoms dataset models masks confidence promptable pretraining segmentation "
     "refinement propagation sam_mix evaluation",
     "studies": "options interrupts engine imaging records phantoms dataset models weights masks promptable "
     "pretraining segmentation refinement propagation sam_mix evaluation commands",

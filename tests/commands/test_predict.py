@@ -58,7 +58,7 @@ def test_without_refine_nothing_is_refined(model, tmp_path):
     files = [path.name for path in list_visible(tmp_path / "out")]
     cases = [f"scan_{i:02d}" for i in range(4)]
     made = [f"{case}.{ending}" for case in cases for ending in ("nii.gz", "slices.csv")]
-    assert files == ["confidence.csv", PREDICTIONS_FILE, *made]
+    assert files == ["confidence.csv", PREDICTIONS_FILE, *made, "statistics.csv", "statistics.json"]
 
 
 def test_coarse_and_refined_masks_are_both_written(model, tmp_path):

@@ -16,7 +16,7 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
 from frugalseg.masks.folder import MaskFolder, Words
 from frugalseg.masks.work import FunctionMaskWork
-from frugalseg.options import Resume
+from frugalseg.options import OutputType, Resume
 from frugalseg.records.predictions import PREDICTIONS_FILE, CaseRecord, PredictionRecord, PromptableUse
 from tests.processes import lock_held, try_lock
 
@@ -29,6 +29,8 @@ class Options:
     out: Path
     overwrite: bool = False
     resume: Resume = "no"
+    output_type: OutputType = "scan"
+    segment_codes: Path | None = None
 
 
 SHOWN = IntensityScale("ct", 0, 100)

@@ -170,11 +170,11 @@ def test_a_killed_prediction_goes_on_scan_by_scan(model, tmp_path, monkeypatch):
     segmented = []
     segment = Predictor.segment_with_confidence
 
-    def dying(self, volume):
+    def dying(self, volume, *more):
         if len(segmented) == 2:
             raise KeyboardInterrupt
         segmented.append(volume)
-        return segment(self, volume)
+        return segment(self, volume, *more)
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +85,6 @@ def _export_nnunet(session: Session, cases: list[str], folder: Path) -> int:
 
 def _export_dicom_seg(session: Session, cases: list[str], folder: Path) -> int:
     """One DICOM SEG object for each scan that was read from DICOM files."""
-    if find_spec("highdicom") is None:
-        raise RequestProblem(422, "DICOM SEG needs the package highdicom", "pip install highdicom, then export again")
     from frugalseg.annotation.dicom_seg import write_dicom_seg
 
     series = [case for case in cases if is_dicom_folder(session.scans.path(case))]

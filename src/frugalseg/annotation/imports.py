@@ -18,8 +18,7 @@ from frugalseg.annotation.session import Session
 from frugalseg.annotation.slices import Source, Stroke
 from frugalseg.dataset.targets import parse_targets
 from frugalseg.errors import FrugalsegError, OptionError, ScanError
-from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.labels import read_labels_on
 from frugalseg.phantoms.tissue import LABELS
 from frugalseg.records.annotations import AnnotationsRecord
 from frugalseg.records.predictions import PredictionRecord
@@ -119,7 +118,7 @@ class MaskImport:
     def _read(self, case: str, path: Path) -> None:
         session = self._session
         display = session.open(case)
-        volume = onto_grid(read_labels(path), display.volume, case)
+        volume = read_labels_on(path, display.volume, case)
         values = [int(value) for value in np.unique(volume.array) if value]
         if values and not 0 < min(values) <= max(values) <= MOST_LABELS:
             raise ScanError(f"its mask holds label values up to {max(values)}, at most {MOST_LABELS} are supported", "")

@@ -22,8 +22,7 @@ from frugalseg.annotation.saving import Saver
 from frugalseg.annotation.scans import Scans
 from frugalseg.annotation.slices import SliceState, SliceTable, Source, Stroke
 from frugalseg.imaging.find import find_scans
-from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.labels import read_labels_on
 from frugalseg.imaging.write import write_mask
 from frugalseg.options import AnnotateOptions
 
@@ -97,7 +96,7 @@ class JobContext:
             over: sources of the slices to replace.
         """
         display = self.scans.open(case)
-        volume = onto_grid(read_labels(mask), display.volume, case)
+        volume = read_labels_on(mask, display.volume, case)
         stack = display.mask_slices(volume).astype(np.uint8)
         self.cases.opened(case, display)
         changed = self.slices.fill(case, ((z, strokes(z, plane)) for z, plane in enumerate(stack)), over)

@@ -9,8 +9,7 @@ import numpy as np
 from frugalseg.annotation.display import Mask
 from frugalseg.annotation.problems import RequestProblem
 from frugalseg.annotation.session import Session
-from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.labels import read_labels_on
 from frugalseg.imaging.volume import Array
 
 
@@ -52,6 +51,6 @@ class ReferenceMasks:
         with self._lock:
             if self._last is None or self._last[0] != case:
                 display = session.open(case)
-                volume = onto_grid(read_labels(session.references[case]), display.volume, case)
+                volume = read_labels_on(session.references[case], display.volume, case)
                 self._last = case, display.mask_slices(volume)
             return self._last[1]

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from frugalseg.dataset.targets import parse_targets
 from frugalseg.engine.files import check_out
 from frugalseg.engine.lock import is_in_use
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, ScanError
+from frugalseg.masks.folder import find_images, select_cases
+from frugalseg.masks.output import check_output
 from frugalseg.options import PredictOptions, RefineOptions
-from frugalseg.records.model import read_model
+from frugalseg.records.model import EncoderRecord, read_model
 from frugalseg.records.predictions import PredictionRecord
 from frugalseg.sam_mix.predict_options import is_sam_mix, sam_mix_options
 from frugalseg.segmentation.predict import segment_scans
+
+UNREFINED: dict[str, Any] = {"output_type": "scan", "segment_codes": None, "preview": False}
+"""Options of masks that are refined: they are read again."""
 
 
 @with_threads
@@ -36,13 +43,17 @@ def predict(options: PredictOptions) -> dict[str, Path]:
     from frugalseg.promptable.load import find_weights
     from frugalseg.refinement.refine import COARSE, refine
 
-    find_weights(options.refine)  # an error before hours of prediction
+    find_weights(options.refine)  # errors before hours of prediction
+    images = select_cases(find_images(options.images), options.case, options.images)
+    model = read_model(options.model)
+    trained = {} if isinstance(model, EncoderRecord) else model.targets
+    check_output(options, images, parse_targets(options.target) or trained)
     coarse = options.out / COARSE
     if is_in_use(options.out, COARSE) and options.resume == "no" and not options.overwrite:
         raise RunError(f"{options.out} is in use", "choose another --out, or give --overwrite")
     broken: ScanError | None = None
     try:
-        predicted = list(_predict_unrefined(replace(options, refine=None, out=coarse)))
+        predicted = list(_predict_unrefined(replace(options, refine=None, out=coarse, **UNREFINED)))
     except ScanError as error:
         record = PredictionRecord.read_beside(coarse)
         made = record.masks if record else {}
@@ -68,6 +79,9 @@ def predict(options: PredictOptions) -> dict[str, Path]:
             modality=scale.kind,
             window=limits if scale.kind == "ct" else None,
             percentiles=limits if scale.kind == "mr" else None,
+            output_type=options.output_type,
+            segment_codes=options.segment_codes,
+            preview=options.preview,
         )
     )
     if broken is not None:

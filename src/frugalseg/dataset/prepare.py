@@ -58,10 +58,10 @@ from frugalseg.engine.threads import with_threads
 from frugalseg.errors import FrugalsegError, OptionError, ScanError, StoreError, disk_errors
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
-from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.intensity import IntensityScale
+from frugalseg.imaging.labels import read_labels_on
 from frugalseg.imaging.modality import MODALITY_NAMES, ModalityKind, guess_modality
-from frugalseg.imaging.read import read_labels, read_volume
+from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import PrepareOptions, SuperpixelOptions
@@ -348,7 +348,7 @@ def prepare_scan(job: ScanJob) -> PreparedScan:
     """Read, check, scale and resize one scan."""
     stamp = stamp_scan(job.image, job.labels)
     image = read_volume(job.image)
-    labels = None if job.labels is None else onto_grid(read_labels(job.labels), image, job.case)
+    labels = None if job.labels is None else read_labels_on(job.labels, image, job.case)
     job.expected.check(job.case, job.image, image)
     upright, reorientation = canonical(image)
     limits = job.intensity.fit(upright.array, upright.padding)

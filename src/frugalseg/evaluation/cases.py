@@ -13,8 +13,8 @@ from frugalseg.errors import PairingError
 from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.metrics import compare, organ_mask
 from frugalseg.evaluation.slicewise import compare_slices
-from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.labels import find_mask_object, read_labels_on
+from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.volume import Array, Volume, axial_slices, canonical
 
 
@@ -39,6 +39,7 @@ class CaseJob:
     slicewise: bool
     threads: int
     annotated: tuple[int, ...] = ()
+    scan: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def compare_case(job: CaseJob) -> CaseResult:
         ScanError: a mask cannot be read.
         PairingError: the masks have different grids, or every slice was annotated manually.
     """
-    reference, prediction = read_pair(job.case, job.reference, job.prediction)
+    reference, prediction = read_pair(job.case, job.reference, job.prediction, job.scan)
     if job.annotated:
         reference, prediction = (_drop_annotated(job, mask) for mask in (reference, prediction))
     rows = []
@@ -78,15 +79,27 @@ def compare_case(job: CaseJob) -> CaseResult:
     return CaseResult(rows, _find_values(reference.array), _find_values(prediction.array))
 
 
-def read_pair(case: str, reference: Path, prediction: Path) -> tuple[Volume, Volume]:
+def read_pair(case: str, reference: Path, prediction: Path, scan: Path | None = None) -> tuple[Volume, Volume]:
     """Both masks of a case, with the prediction's grid and axes, which are those of its scan.
+
+    Args:
+        case: for messages.
+        reference: the mask of a person.
+        prediction: the mask to compare with it.
+        scan: its scan, which defines the grid of a prediction that is DICOM SEG or RTSTRUCT; without one, it is that of
+            the reference.
 
     Raises:
         PairingError: they have different grids.
+        ScanError: a mask cannot be read, or neither mask nor scan defines a grid.
     """
-    predicted = read_labels(prediction)
+    if find_mask_object(prediction) is not None:
+        grid = read_labels(reference) if scan is None else read_volume(scan)
+        predicted = read_labels_on(prediction, grid, case)
+    else:
+        predicted = read_labels(prediction)
     cure = "compare masks on the grid of the scan; resample the prediction to it with nearest neighbour"
-    return onto_grid(read_labels(reference), predicted, case, ("reference", "prediction"), cure), predicted
+    return read_labels_on(reference, predicted, case, ("reference", "prediction"), cure), predicted
 
 
 def _drop_annotated(job: CaseJob, mask: Volume) -> Volume:

@@ -71,7 +71,7 @@ def _compare_and_write(
 
     here = InThreads(options.workers)
     threads = 1 if options.ray else here.threads_each(len(pairs.masks))
-    jobs = _make_jobs(options, pairs, roles, targets, annotated, threads)
+    jobs = _make_jobs(options, pairs, roles, targets, annotated, threads, images)
     with open_pool(options.ray, here, options.workers, threads=1, gpu=False) as pool:
         results, failures = pool.run(FunctionWork(compare_case), jobs, lambda _, result: result, "comparing")
     if results:
@@ -111,6 +111,7 @@ def _make_jobs(
     targets: Targets,
     annotated: Mapping[str, tuple[int, ...]],
     threads: int,
+    images: Mapping[str, Path],
 ) -> dict[str, CaseJob]:
     return {
         case: CaseJob(
@@ -123,6 +124,7 @@ def _make_jobs(
             slicewise=options.slicewise,
             threads=threads,
             annotated=annotated.get(case, ()),
+            scan=images.get(case),
         )
         for case, (reference, prediction) in pairs.masks.items()
     }

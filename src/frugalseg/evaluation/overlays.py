@@ -88,7 +88,7 @@ def draw_cases(
     views = []
     for label, row in chosen:
         case, values = row.case, targets[row.organ]
-        reference, prediction = read_pair(case, *pairs.masks[case])
+        reference, prediction = read_pair(case, *pairs.masks[case], images.get(case))
         image, note = _read_image(images.get(case), reference)
         upright, way = canonical(reference.with_array(organ_mask(reference.array, values)))
         other = way.apply(prediction.with_array(organ_mask(prediction.array, values)))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from frugalseg.errors import PairingError, ScanError
+from frugalseg.imaging.bids import find_bids_scans
 from frugalseg.imaging.folders import list_contents
 from frugalseg.imaging.formats import (
     ACCEPTED_FORMATS,
@@ -17,6 +18,7 @@ from frugalseg.imaging.formats import (
     list_visible,
     scan_suffix,
 )
+from frugalseg.imaging.labels import find_mask_object
 from frugalseg.imaging.validation import ScanWarning, scan_error, unknown_format
 from frugalseg.text import name_some
 
@@ -30,7 +32,8 @@ def find_scans(path: Path) -> dict[str, Path]:
 
     `path` may be one scan file, one DICOM file, a folder of DICOM files, or a folder of scan files and sub-folders.
     DICOM series are found at any depth of a sub-folder: a single series is named after the sub-folder, several after
-    the folders of their path, joined by `_`. Hidden entries and documents are ignored.
+    the folders of their path, joined by `_`. DICOM SEG and RTSTRUCT are no scans. Of a BIDS data set the NIfTI files
+    of its subjects are found (see `bids`). Hidden entries and documents are ignored.
 
     Raises:
         ScanError: the path does not exist, holds no scan, or holds DICOM files directly beside other scans.
@@ -39,12 +42,25 @@ def find_scans(path: Path) -> dict[str, Path]:
     Warns:
         ScanWarning: names entries that are neither scans nor documents.
     """
+    found = _find_files(path)
+    masks = [case for case, own in found.items() if find_mask_object(own) is not None]
+    if masks:
+        _warn_of_unread(path, [found.pop(case) for case in masks])
+    if not found:
+        raise scan_error(path, "holds masks (DICOM SEG or RTSTRUCT) and no scan", "give the scans as --images")
+    return found
+
+
+def _find_files(path: Path) -> dict[str, Path]:
+    """Case id → scan or mask."""
     if not path.exists():
         raise scan_error(path, "does not exist", "check the path")
     if path.is_file():
         if scan_suffix(path) is None and not is_dicom_file(path):
             raise unknown_format(path)
         return {case_id(path): path}
+    if bids := find_bids_scans(path):
+        return _index_by_case(bids)
     entries = list_visible(path)
     below = list_contents(path, entries)
     if is_dicom_folder(path):
@@ -62,8 +78,40 @@ def find_scans(path: Path) -> dict[str, Path]:
 
 
 def find_masks(path: Path) -> dict[str, Path]:
-    """The masks at `path`: as `find_scans`, or those in `labelsTr` of an nnU-Net raw data set."""
-    return find_scans(path / "labelsTr" if (path / "labelsTr").is_dir() else path)
+    """The masks at `path`: as `find_scans`, or those in `labelsTr` of an nnU-Net raw data set.
+
+    DICOM SEG and RTSTRUCT are masks of their own: `masks/p1.dcm` and `masks/p1/any name` are the mask of p1.
+
+    Raises:
+        PairingError: also where a segment's name has different label values in such masks.
+    """
+    path = path / "labelsTr" if (path / "labelsTr").is_dir() else path
+    objects = _find_mask_objects(path)
+    masks = _index_by_case(objects + _list_other_masks(path)) if objects else _find_files(path)
+    _check_same_values(masks)
+    return masks
+
+
+def _find_mask_objects(folder: Path) -> list[tuple[str, Path]]:
+    """Case id and file of the DICOM SEG and RTSTRUCT files directly in a folder."""
+    if not is_dicom_folder(folder):
+        return []
+    from frugalseg.imaging.segments.kinds import find_mask_objects
+
+    return [(case_id(file), file) for file in find_mask_objects(folder)]
+
+
+def _list_other_masks(folder: Path) -> list[tuple[str, Path]]:
+    """The masks of other formats beside DICOM SEG and RTSTRUCT files, and those in sub-folders."""
+    return list_contents(folder, list_visible(folder)).scans
+
+
+def _check_same_values(masks: Mapping[str, Path]) -> None:
+    objects = {case: found for case, path in masks.items() if (found := find_mask_object(path)) is not None}
+    if objects:
+        from frugalseg.imaging.segments.kinds import check_same_values
+
+        check_same_values(objects)
 
 
 def find_dataset(images: Path, labels: Path | None) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -106,7 +154,9 @@ def check_distinct_files(first: Mapping[str, Path], second: Mapping[str, Path], 
 
 def _warn_of_unread(folder: Path, unread: Sequence[Path]) -> None:
     if unread:
-        names = [f"{entry.relative_to(folder)}{'/' * entry.is_dir()}" for entry in unread]
+        names = [
+            f"{entry.name if entry == folder else entry.relative_to(folder)}{'/' * entry.is_dir()}" for entry in unread
+        ]
         warnings.warn(
             f"{folder}: not read: {name_some(names)}. Scans are {ACCEPTED_FORMATS}", ScanWarning, stacklevel=3
         )

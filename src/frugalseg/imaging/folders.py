@@ -11,9 +11,14 @@ from frugalseg.imaging.formats import DICOM_INDEX, DOCUMENTS, case_id, is_dicom_
 _HEADERS = (".mhd", ".nhdr")
 """Header files whose voxels lie in a file of the same name with another suffix."""
 
-_NOT_SCANS = {"coarse": "predictions.json", "work": "annotations.json"}
-"""Sub-folder without masks of its own → file that a folder with such a sub-folder has: the masks before refinement of a
-folder of predictions, and the server's files of a folder of annotations."""
+_NOT_SCANS = {
+    "coarse": "predictions.json",
+    "previews": "predictions.json",
+    "probabilities": "predictions.json",
+    "work": "annotations.json",
+}
+"""Sub-folder without masks of its own → file that a folder with such a sub-folder has: masks before refinement,
+previews and probabilities of a folder of predictions, and the server's files of a folder of annotations."""
 
 
 @dataclass(frozen=True)

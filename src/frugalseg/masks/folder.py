@@ -19,9 +19,11 @@ from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.engine.pool import OneAfterAnother, Pool
 from frugalseg.engine.progress import say
 from frugalseg.errors import OptionError, RunError, ScanError, disk_errors
-from frugalseg.imaging.write import mask_path
+from frugalseg.imaging.find import find_dataset
+from frugalseg.masks.output import OutputOptions, check_output, output_path
+from frugalseg.masks.statistics import write_statistics
 from frugalseg.masks.work import MadeMask, MaskWork
-from frugalseg.options import Resume
+from frugalseg.options import OutputType, Resume
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.text import pluralize
 
@@ -42,7 +44,7 @@ class Words:
     command: str
 
 
-class FolderOptions(Protocol):
+class FolderOptions(OutputOptions, Protocol):
     """The options of a command that fills a folder of masks."""
 
     @property
@@ -69,9 +71,16 @@ class MaskFolder:
     """
 
     def __init__(
-        self, out: Path, images: Mapping[str, Path], record: PredictionRecord, words: Words, lock: BaseFileLock
+        self,
+        out: Path,
+        images: Mapping[str, Path],
+        record: PredictionRecord,
+        words: Words,
+        lock: BaseFileLock,
+        kind: OutputType,
     ) -> None:
         self.out, self.images, self.record, self.words, self._lock = out, dict(images), record, words, lock
+        self._kind = kind
         self.done: dict[str, Path] = {}
         self._due = 0.0
 
@@ -98,12 +107,15 @@ class MaskFolder:
         Raises:
             RunError: the folder is a file, in use, or locked by another process; it holds nothing to resume, or masks
                 made with other options; or a mask would overwrite its scan.
+            OptionError, ScanError: masks cannot be written in the format that is wanted, see `check_output`.
             DiskError: the folder cannot be created.
         """
         out = options.out
         check_out(out)
+        kind = options.output_type
+        check_output(options, images, record.targets)
         scans = {path.resolve() for path in images.values()}
-        if over := [case for case, path in images.items() if mask_path(out, case, path).resolve() in scans]:
+        if over := [case for case, path in images.items() if output_path(out, case, path, kind).resolve() in scans]:
             raise RunError(f"the mask of {over[0]} would overwrite the scan itself", "choose another --out")
         before = None if options.resume == "no" else PredictionRecord.read_beside(out)
         if before is not None:
@@ -112,7 +124,7 @@ class MaskFolder:
             raise RunError(f"--resume: {out} holds no {words.noun} to resume", "leave out --resume")
         elif not options.overwrite and is_in_use(out, *beside):
             raise RunError(f"{out} is in use", "choose another --out, or give --overwrite")
-        folder = cls(out, images, record, words, lock_folder(out))
+        folder = cls(out, images, record, words, lock_folder(out), kind)
         if before is not None:
             folder._take_over(before)
         else:
@@ -123,7 +135,7 @@ class MaskFolder:
 
     def path(self, case: str) -> Path:
         """The file of a case's mask."""
-        return mask_path(self.out, case, self.images[case])
+        return output_path(self.out, case, self.images[case], self._kind)
 
     def fill(self, work: MaskWork[Any], device: str, pool: Pool | None = None) -> dict[str, Path]:
         """Make the missing masks; returns case id → mask. Each is written while the next one is made.
@@ -139,7 +151,8 @@ class MaskFolder:
         try:
             # Masks are made of one scan at a time: the networks use every core.
             return self._make_missing(work, device, pool or OneAfterAnother())
-        finally:
+        finally:  # also where some scans failed
+            write_statistics(self.out, self.record.statistics)
             self._lock.release()
 
     def _make_missing(self, work: MaskWork[Any], device: str, pool: Pool) -> dict[str, Path]:
@@ -172,7 +185,7 @@ class MaskFolder:
     def _keep(self, case: str, made: MadeMask) -> Path:
         """Write the mask of a scan and its record."""
         path = self.path(case)
-        made.write(path)
+        made.write(path, self.images[case])
         record = replace(made.record, mask=path.name, scan=made.record.scan or sha256(self.images[case]))
         self.record = self.record.with_case(case, record)
         if time.monotonic() >= self._due:  # after every scan, so that a killed run can be resumed
@@ -226,6 +239,11 @@ def _list_differences(name: str, before: object, now: object) -> Iterator[str]:
             yield from _list_differences(key if name == "settings" else f"{name}.{key}", before.get(key), now.get(key))
     elif before != now:
         yield f"{name}: {before} then, {now} now"
+
+
+def find_images(folder: Path) -> dict[str, Path]:
+    """Case id → scan; for errors see `imaging.find.find_dataset`."""
+    return find_dataset(folder, None)[0]
 
 
 def select_cases(images: Mapping[str, Path], cases: Sequence[str], folder: Path) -> dict[str, Path]:

@@ -12,11 +12,11 @@ from frugalseg.engine.files import sha256
 from frugalseg.engine.progress import say
 from frugalseg.errors import PairingError, RunError, ScanError
 from frugalseg.imaging.find import check_distinct_files, find_dataset, find_scans
-from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.labels import read_labels_on
 from frugalseg.imaging.volume import Volume
-from frugalseg.imaging.write import mask_path
 from frugalseg.masks.folder import MaskFolder, select_cases
+from frugalseg.masks.output import output_path
+from frugalseg.options import OutputType
 
 
 def pair_scans_and_masks(images: Path, masks: Path, cases: Sequence[str]) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -40,9 +40,12 @@ def pair_scans_and_masks(images: Path, masks: Path, cases: Sequence[str]) -> tup
     return selected, {case: found[case] for case in selected}
 
 
-def refuse_overwriting_inputs(masks: Mapping[str, Path], images: Mapping[str, Path], out: Path) -> None:
+def refuse_overwriting_inputs(
+    masks: Mapping[str, Path], images: Mapping[str, Path], out: Path, kind: OutputType
+) -> None:
     """Raise `RunError` where a new mask in `out` would overwrite its input mask."""
-    if over := [case for case in masks if mask_path(out, case, images[case]).resolve() == masks[case].resolve()]:
+    paths = {case: output_path(out, case, images[case], kind).resolve() for case in masks}
+    if over := [case for case, path in paths.items() if path == masks[case].resolve()]:
         raise RunError(f"the new mask of {over[0]} would overwrite its input mask", "choose another --out")
 
 
@@ -53,7 +56,7 @@ def read_input_mask(case: str, scan: Volume, path: Path) -> Volume:
         PairingError: scan and mask have different grids.
         ScanError: it cannot be read, or holds values outside the range of masks.
     """
-    mask = onto_grid(read_labels(path), scan, case)
+    mask = read_labels_on(path, scan, case)
     for value in (int(mask.array.min()), int(mask.array.max())):
         if not 0 <= value <= MAX_VALUE:
             problem = f"{path} holds the label value {value}, expected 0…{MAX_VALUE}"

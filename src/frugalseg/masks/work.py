@@ -13,7 +13,7 @@ from frugalseg.engine.files import atomic_write, sha256
 from frugalseg.engine.pool import CaseWork
 from frugalseg.errors import disk_errors
 from frugalseg.imaging.volume import Volume
-from frugalseg.imaging.write import mask_path, write_mask
+from frugalseg.masks.output import MaskOutput, output_path
 from frugalseg.records.predictions import CaseRecord
 
 Source = TypeVar("Source")
@@ -26,20 +26,24 @@ class MadeMask:
     Attributes:
         mask: on the scan's grid; or the content of its file, of a mask that was made on another machine.
         record: its entry in predictions.json.
-        beside: name → text of files to write beside the mask.
+        beside: name → content of files to write beside the mask; a name may begin with a folder.
+        output: how the mask is written.
     """
 
     mask: Volume | bytes
     record: CaseRecord
-    beside: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, str | bytes] = field(default_factory=dict)
+    output: MaskOutput = field(default_factory=MaskOutput)
 
-    def write(self, path: Path) -> None:
-        """Write the mask, and the files beside it; raises `DiskError`, and `ScanError` as `write_mask`."""
-        for name, text in self.beside.items():
-            with atomic_write(path.with_name(name), "w") as file:
-                file.write(text)
+    def write(self, path: Path, source: Path) -> None:
+        """Write the mask of the scan at `source`, and the files beside it; raises `DiskError`, and as `MaskOutput`."""
+        for name, content in self.beside.items():
+            with disk_errors(path):
+                (path.parent / name).parent.mkdir(exist_ok=True)
+            with atomic_write(path.parent / name) as file:
+                file.write(content.encode() if isinstance(content, str) else content)
         if isinstance(self.mask, Volume):
-            write_mask(self.mask, path)
+            self.output.write(self.mask, path, source)
             return
         with atomic_write(path) as file:
             file.write(self.mask)
@@ -56,8 +60,8 @@ class MaskWork(CaseWork[Path, Source, MadeMask]):
         """The mask as the content of its file: a compressed mask is a hundredth of an array."""
         assert isinstance(made.mask, Volume)
         with tempfile.TemporaryDirectory() as folder:
-            path = mask_path(Path(folder), case, job)
-            write_mask(made.mask, path)
+            path = output_path(Path(folder), case, job, made.output.kind)
+            made.output.write(made.mask, path, job)
             with disk_errors(path):
                 return replace(made, mask=path.read_bytes(), record=replace(made.record, scan=sha256(job)))
 

@@ -24,6 +24,7 @@ from frugalseg.options.common import (
 from frugalseg.options.demo import DemoOptions
 from frugalseg.options.evaluate import EvaluateOptions
 from frugalseg.options.finetune import FinetuneOptions
+from frugalseg.options.outputs import MaskOutputOptions, OutputType
 from frugalseg.options.predict import PredictOptions
 from frugalseg.options.prepare import PrepareOptions, SuperpixelOptions, check_segments
 from frugalseg.options.pretrain import PretrainOptions
@@ -48,8 +49,10 @@ __all__ = [
     "EvaluateOptions",
     "FinetuneOptions",
     "Keep",
+    "MaskOutputOptions",
     "Modality",
     "Norm",
+    "OutputType",
     "Pieces",
     "Precision",
     "PredictOptions",

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from frugalseg.options.common import Modality, Precision, Resume, check_positive
+from frugalseg.options.outputs import MaskOutputOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions:
+class PredictOptions(MaskOutputOptions):
     """Segment whole scans with a trained model."""
 
     model: Path
@@ -22,7 +23,7 @@ class PredictOptions:
     images: Path
     """A scan, a DICOM folder, or a folder of scans."""
     out: Path
-    """Folder for the masks, each in the grid and file format of its scan."""
+    """Folder for the masks, each in the grid of its scan."""
     modality: Modality = "auto"
     """Modality of the scans. auto: refuse CT if the model was trained on MR, and vice versa. ct or mr (the model's
     own): accept every scan as that."""
@@ -58,6 +59,9 @@ class PredictOptions:
     weights list`, a folder or a file. The unrefined masks are kept in <out>/coarse."""
     target: list[str] = field(default_factory=list)
     """Label values to write, instead of those of the training: name=value. Organs not named are not written."""
+    probabilities: bool = False
+    """Also write the probability of each organ and a map of the uncertainty, 0…1, in the grid of the scan, in
+    <out>/probabilities (NIfTI, 8 bit with a slope). It takes a byte of memory per voxel and organ."""
     overwrite: bool = False
     """Write into a folder that already holds predictions."""
     resume: Resume = "no"

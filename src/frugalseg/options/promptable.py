@@ -8,16 +8,17 @@ from typing import Literal
 
 from frugalseg.errors import OptionError
 from frugalseg.options.common import Modality, Precision, Resume, check_intensity, check_positive
+from frugalseg.options.outputs import MaskOutputOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptableOptions:
+class PromptableOptions(MaskOutputOptions):
     """Options shared by the commands that apply a promptable model to whole scans."""
 
     images: Path
     """A scan, a DICOM folder, or a folder of scans."""
     out: Path
-    """Folder for the masks, each in the grid and file format of its scan."""
+    """Folder for the masks, each in the grid of its scan."""
     model: str = "litemedsam"
     """Promptable model: litemedsam, another name from `frugalseg weights list`, a folder or a file."""
     modality: Modality = "auto"

@@ -8,6 +8,7 @@ from typing import Literal
 
 from frugalseg.errors import OptionError
 from frugalseg.options.common import Modality, Precision, Resume, TrainingOptions, check_positive
+from frugalseg.options.outputs import MaskOutputOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class SamMixTrainOptions(TrainingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamMixPredictOptions:
+class SamMixPredictOptions(MaskOutputOptions):
     """Segment whole scans with a trained SAM-Mix, prompted by its classifier only."""
 
     model: Path
@@ -92,7 +93,7 @@ class SamMixPredictOptions:
     images: Path
     """A scan, a DICOM folder, or a folder of scans."""
     out: Path
-    """Folder for the masks, each in the grid and file format of its scan."""
+    """Folder for the masks, each in the grid of its scan."""
     modality: Modality = "auto"
     """Modality of the scans, as for `frugalseg predict`."""
     base: str | None = None

@@ -15,7 +15,7 @@ from frugalseg.dataset.targets import Targets, parse_targets
 from frugalseg.engine.progress import progress, say
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import find_masks
-from frugalseg.imaging.grids import onto_grid
+from frugalseg.imaging.labels import read_labels_on
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import CalibrateOptions
@@ -123,7 +123,7 @@ def _score_scan(
 ) -> dict[str, ScoredMask]:
     """Organ → its mask in one scan, with confidence and Dice; without organs that were propagated to no slice."""
     volume = read_labels(folder / record.masks[case])
-    turned = [canonical(one)[0].array for one in (volume, onto_grid(read_labels(reference), volume, case))]
+    turned = [canonical(one)[0].array for one in (volume, read_labels_on(reference, volume, case))]
     mask, true = (axial_slices(array) for array in turned)
     entries = record.select_case(case)
     drawn = np.isin(np.arange(len(mask)), entries.annotated or ())  # copies of what a person drew, and so certain

@@ -35,6 +35,7 @@ from frugalseg.errors import RunError, disk_errors
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.masks.components import Bools
+from frugalseg.masks.describe import describe
 from frugalseg.masks.folder import MaskFolder, Words
 from frugalseg.masks.inputs import (
     find_organs,
@@ -43,6 +44,7 @@ from frugalseg.masks.inputs import (
     read_input_mask,
     refuse_overwriting_inputs,
 )
+from frugalseg.masks.output import MaskOutput
 from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.options import PropagateOptions, parse_slice_numbers
 from frugalseg.promptable.embeddings import ScanSlices
@@ -163,7 +165,9 @@ class PropagateWork(MaskWork[Annotated]):
             propagation=_make_scan_record(task, rows),
         )
         mask = volume.with_array(scan.unstack(to_values(classes, task.organs)))
-        return MadeMask(mask, record, {f"{case}.slices.csv": format_rows(rows)})
+        output = MaskOutput.of(self.options, task.organs, WORDS.command, manual=True)
+        made = MadeMask(mask, record, {f"{case}.slices.csv": format_rows(rows)}, output)
+        return describe(made, case, volume, to_intensity_scale(self.options), self.options.preview)
 
     @contextmanager
     def _partial(self, case: str) -> Iterator[Path]:
@@ -202,7 +206,7 @@ def _propagate(options: PropagateOptions, pool: Pool) -> dict[str, Path]:
     images, annotations = pair_scans_and_masks(options.images, options.annotations, options.case)
     annotations, labelled = find_labelled_slices(options.annotations, annotations)
     images = {case: images[case] for case in annotations}
-    refuse_overwriting_inputs(annotations, images, options.out)
+    refuse_overwriting_inputs(annotations, images, options.out, options.output_type)
     options, expected = resolve_intensity(options, images)
     wanted = parse_targets(options.target)
     given_record = PredictionRecord.read_beside(options.annotations)

@@ -11,6 +11,7 @@ from frugalseg.errors import FrugalsegError, PairingError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.records.confidence import OrganConfidence
 from frugalseg.records.record import Content, Record
+from frugalseg.records.statistics import OrganStatistics
 
 Value = TypeVar("Value")
 
@@ -112,6 +113,7 @@ class CaseRecord:
     confidence: dict[str, OrganConfidence] | None = None
     refinement: Refinement | None = None
     propagation: Propagation | None = None
+    statistics: dict[str, OrganStatistics] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,7 @@ class PredictionRecord(Record):
         present: case id → organ → probability of each slice; SAM-Mix only.
         confidence: case id → organ → confidence in its mask; without organs that the mask does not show.
         refinement, propagation: case id → its refinement, its propagation.
+        statistics: case id → organ → its volume, intensities and extent.
         failed: case id → why it has no mask.
     """
 
@@ -164,6 +167,7 @@ class PredictionRecord(Record):
     confidence: Mapping[str, dict[str, OrganConfidence]] = field(default_factory=dict)
     refinement: Mapping[str, Refinement] = field(default_factory=dict)
     propagation: Mapping[str, Propagation] = field(default_factory=dict)
+    statistics: Mapping[str, dict[str, OrganStatistics]] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -207,6 +211,7 @@ _BY_CASE = {
     "confidence": "confidence",
     "refinement": "refinement",
     "propagation": "propagation",
+    "statistics": "statistics",
 }
 """Field of `CaseRecord` → that of `PredictionRecord`."""
 

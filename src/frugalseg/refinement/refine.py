@@ -30,6 +30,7 @@ from frugalseg.errors import PairingError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
+from frugalseg.masks.describe import describe
 from frugalseg.masks.folder import MaskFolder, Words
 from frugalseg.masks.inputs import (
     find_organs,
@@ -38,6 +39,7 @@ from frugalseg.masks.inputs import (
     read_input_mask,
     refuse_overwriting_inputs,
 )
+from frugalseg.masks.output import MaskOutput
 from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.options import PromptableOptions, RefineOptions
 from frugalseg.promptable.embeddings import ScanSlices
@@ -144,7 +146,8 @@ class RefineWork(MaskWork[Inputs]):
         )
         beside = {} if confidence is None else {f"{case}.slices.csv": format_slice_confidences(confidence)}
         mask = source.volume.with_array(scan.unstack(_join_masks(refined, others, organs)))
-        return MadeMask(mask, record, beside)
+        made = MadeMask(mask, record, beside, MaskOutput.of(self.options, organs, WORDS.command))
+        return describe(made, case, source.volume, to_intensity_scale(self.options), self.options.preview)
 
 
 @with_threads
@@ -169,7 +172,7 @@ def refine(options: RefineOptions) -> dict[str, Path]:
 def _refine(options: RefineOptions, pool: Pool) -> dict[str, Path]:
     device = find_device(options.device)
     images, masks = pair_scans_and_masks(options.images, options.masks, options.case)
-    refuse_overwriting_inputs(masks, images, options.out)
+    refuse_overwriting_inputs(masks, images, options.out, options.output_type)
     references = {} if options.oracle is None else _find_references(options, images)
     options, expected = resolve_intensity(options, images)
     wanted = parse_targets(options.target)
@@ -259,7 +262,7 @@ def _announce(refinement: Mapping[str, Refinement], options: RefineOptions, want
 def collect_settings(options: PromptableOptions, *excluded: str) -> dict[str, object]:
     """The options that change the result, for predictions.json, except `excluded`, which are recorded elsewhere."""
     irrelevant = {"images", "out", "case", "target", "model", "device", "threads", "batch_size", "cache"}
-    irrelevant |= {"overwrite", "resume", "ray"}
+    irrelevant |= {"overwrite", "resume", "ray", "output_type", "segment_codes", "preview"}
     relevant = {name: value for name, value in asdict(options).items() if name not in irrelevant | set(excluded)}
     settings: dict[str, object] = json.loads(json.dumps(relevant, default=str))
     return settings

@@ -17,7 +17,7 @@ from frugalseg.dataset.targets import to_classes
 from frugalseg.engine.files import check_out_file, write_json
 from frugalseg.errors import PairingError, RunError
 from frugalseg.imaging.find import find_masks
-from frugalseg.imaging.grids import onto_grid
+from frugalseg.imaging.labels import read_labels_on
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import SamMixEvaluateOptions
@@ -101,7 +101,7 @@ def _compare_case(
     """Organ → predicted probability and reference presence of each slice."""
     # Slices along the axes of the prediction, which are its scan's; the reference's may differ.
     prediction = read_labels(predictions / record.masks[case])
-    mask = onto_grid(read_labels(reference), prediction, case, ("reference", "prediction"))
+    mask = read_labels_on(reference, prediction, case, ("reference", "prediction"))
     stack = axial_slices(canonical(mask)[0].array)
     classes = to_classes(stack, record.trained)
     predicted = record.present[case]

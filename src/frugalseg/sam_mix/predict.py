@@ -27,12 +27,13 @@ from frugalseg.engine.ray_pool import open_pool
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import check_distinct_files, find_dataset, find_masks
-from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.labels import read_labels_on
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE_RADIUS, filter_components
+from frugalseg.masks.describe import describe
 from frugalseg.masks.folder import MaskFolder, Words, select_cases
+from frugalseg.masks.output import MaskOutput
 from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.options import PredictOptions, SamMixPredictOptions
 from frugalseg.records.model import SamMixRecord
@@ -188,14 +189,16 @@ class MixWork(MaskWork[ReadScan]):
         """The mask, and the probability of each organ in each slice."""
         oracle = None
         if self.references:
-            given = read_labels(self.references[case])
-            oracle = onto_grid(given, source.volume, case, ("reference", "scan"), "give the scan's own mask")
+            what, cure = ("reference", "scan"), "give the scan's own mask"
+            oracle = read_labels_on(self.references[case], source.volume, case, what, cure)
         found = self.predictor.segment_with_presence(source.volume, oracle)
         present = {
             organ: tuple(round(float(p), 4) for p in found.present[:, i])
             for i, organ in enumerate(self.predictor.trained)
         }
-        return MadeMask(found.mask, CaseRecord(role=source.role, present=present))
+        output = MaskOutput.of(self.options, written(self.predictor.targets), WORDS.command)
+        made = MadeMask(found.mask, CaseRecord(role=source.role, present=present), output=output)
+        return describe(made, case, source.volume, self.predictor.intensity, self.options.preview)
 
 
 @with_threads

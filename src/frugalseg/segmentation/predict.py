@@ -38,7 +38,9 @@ from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE_RADIUS, filter_components
+from frugalseg.masks.describe import describe
 from frugalseg.masks.folder import MaskFolder, Words, select_cases
+from frugalseg.masks.output import MaskOutput
 from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.models.registry import input_channels
 from frugalseg.models.saved import WEIGHTS
@@ -50,6 +52,7 @@ from frugalseg.segmentation.ensemble import Ensemble, Member, closest_role
 from frugalseg.segmentation.losses import probabilities
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.organ_dice import warn_before_prediction
+from frugalseg.segmentation.probability_maps import ProbabilityMaps
 from frugalseg.segmentation.record import find_role
 
 NOT_WRITTEN = (0,)
@@ -65,10 +68,12 @@ class ReadScan(NamedTuple):
 
 
 class SegmentedScan(NamedTuple):
-    """The mask of a scan, in the users' label values and on the scan's grid, and the confidence in each organ's."""
+    """The mask of a scan, in the users' label values and on the scan's grid, the confidence in each organ's, and the
+    probabilities of every voxel where they are kept."""
 
     mask: Volume
     confidence: dict[str, OrganConfidence]
+    maps: ProbabilityMaps | None
 
 
 @dataclass(frozen=True)
@@ -145,8 +150,13 @@ class Predictor:
         """The mask of a scan, in the users' label values and on the scan's grid."""
         return self.segment_with_confidence(volume).mask
 
-    def segment_with_confidence(self, volume: Volume) -> SegmentedScan:
-        """The mask of a scan, and the confidence in it, which is computed at the model's resolution."""
+    def segment_with_confidence(self, volume: Volume, maps: bool = False) -> SegmentedScan:
+        """The mask of a scan, and the confidence in it, which is computed at the model's resolution.
+
+        Args:
+            volume: the scan.
+            maps: whether to keep the probabilities of every voxel.
+        """
         upright, way = canonical(volume)
         stack = axial_slices(upright.array)
         limits = self.intensity.fit(upright.array, upright.padding)
@@ -154,6 +164,7 @@ class Predictor:
         # On the device, to be fetched once: a GPU then never waits while the next slices are resized.
         found = torch.empty(stack.shape, dtype=torch.uint8, device=self.device)
         soft = []
+        kept = ProbabilityMaps(len(self.targets), stack.shape) if maps else None
         at_once = self.options.batch_size or slices_at_once(self.device, self.size)
         with progress("this scan", len(stack), "slices") as bar:
             for z in range(0, len(stack), at_once):
@@ -164,11 +175,13 @@ class Predictor:
                 mean = self._probabilities(seen_by_network)
                 found[chunk] = square.classes(mean)
                 soft.append(SoftSlices.of(mean))
+                if kept is not None:
+                    kept.add(chunk, square.restore(mean))
                 bar.advance(len(found[chunk]))
         classes = found.cpu().numpy()
         filter_components(classes, self.keep, reach=max(1, round(BRIDGE_RADIUS * max(stack.shape[1:]) / self.size)))
         mask = volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
-        return SegmentedScan(mask, self._assess(SoftMask.join(soft, self.keep)))
+        return SegmentedScan(mask, self._assess(SoftMask.join(soft, self.keep)), kept)
 
     def _assess(self, soft: SoftMask) -> dict[str, OrganConfidence]:
         """Organ → the confidence in its mask, of those that are written and that the scan shows."""
@@ -284,9 +297,16 @@ class SegmentWork(MaskWork[ReadScan]):
 
     def make(self, case: str, source: ReadScan) -> MadeMask:
         """The mask, and the confidence in it."""
-        mask, confidence = self.predictor.segment_with_confidence(source.volume)
+        mask, confidence, maps = self.predictor.segment_with_confidence(source.volume, self.options.probabilities)
         record = CaseRecord(role=source.role, confidence=confidence)
-        return MadeMask(mask, record, {f"{case}.slices.csv": format_slice_confidences(confidence)})
+        output = MaskOutput.of(self.options, written(self.predictor.targets), WORDS.command)
+        beside: dict[str, str | bytes] = {f"{case}.slices.csv": format_slice_confidences(confidence)}
+        if maps is not None:
+            own = [values != NOT_WRITTEN for values in self.predictor.targets.values()]
+            way = canonical(source.volume)[1]
+            beside |= maps.to_files(case, list(self.predictor.targets), own, source.volume, way)
+        made = MadeMask(mask, record, beside, output)
+        return describe(made, case, source.volume, self.predictor.intensity, self.options.preview)
 
 
 def segment_scans(options: PredictOptions) -> dict[str, Path]:

@@ -17,8 +17,8 @@ from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.errors import ScanError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
-from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.read import read_labels, read_volume
+from frugalseg.imaging.labels import read_labels_on
+from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import canonical
 from frugalseg.options import PrepareOptions
 from frugalseg.records.scan_index import IndexedScan, ScanIndex
@@ -77,7 +77,7 @@ class _ScanToIndex:
 def _index_scan(job: _ScanToIndex) -> IndexedScan:
     stamps = job.read_stamps()
     image = read_volume(job.image)
-    mask = onto_grid(read_labels(job.mask), image, job.case)
+    mask = read_labels_on(job.mask, image, job.case)
     return IndexedScan(
         case=job.case,
         patient=job.patient,

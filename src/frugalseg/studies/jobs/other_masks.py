@@ -17,8 +17,8 @@ from frugalseg.engine.files import sha256
 from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.errors import OptionError, PairingError, ScanError
 from frugalseg.imaging.find import find_dataset, find_masks
-from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.read import read_labels, read_volume
+from frugalseg.imaging.labels import read_labels_on
+from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.records.scan_index import IndexedMask, MaskIndex
 from frugalseg.text import name_some, pluralize
@@ -103,7 +103,7 @@ def check_masks(job: MasksToCheck, workers: int) -> None:
 def _index_mask(pair: tuple[str, Path, Path]) -> IndexedMask:
     case, image, path = pair
     stamp = stamp_scan(image, path)
-    mask = onto_grid(read_labels(path), read_volume(image), case)
+    mask = read_labels_on(path, read_volume(image), case)
     values = tuple(int(value) for value in np.unique(mask.array))
     return IndexedMask(case=case, sha256=sha256(path), values=values, stamp=stamp)
 
@@ -146,6 +146,6 @@ def import_masks(job: MasksToImport) -> None:
         if case not in masks:
             raise PairingError(f"{job.masks} no longer holds a mask of {case}", "run the same command again")
         scan = read_volume(images[case])
-        mask = onto_grid(read_labels(masks[case]), scan, case)
+        mask = read_labels_on(masks[case], scan, case)
         values = to_values(to_classes(mask.array, written), wanted)
         write_mask(scan.with_array(values), mask_path(job.out, case, images[case]))

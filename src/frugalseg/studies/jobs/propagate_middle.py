@@ -15,8 +15,8 @@ import numpy as np
 
 from frugalseg.dataset.targets import parse_targets, to_classes, to_values
 from frugalseg.engine.progress import say
-from frugalseg.imaging.grids import onto_grid
-from frugalseg.imaging.read import read_labels, read_volume
+from frugalseg.imaging.labels import read_labels_on
+from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Array, axial_slices, canonical
 from frugalseg.imaging.write import mask_path, write_mask
 from frugalseg.masks.inputs import pair_scans_and_masks
@@ -53,7 +53,7 @@ def propagate_middle_slices(job: PropagateMiddleSlice) -> None:
     options.annotations.mkdir(parents=True)
     empty, shown = {}, []
     for case, path in masks.items():
-        mask = onto_grid(read_labels(path), read_volume(images[case]), case)
+        mask = read_labels_on(path, read_volume(images[case]), case)
         upright, way = canonical(mask)
         classes = to_classes(axial_slices(upright.array), targets)
         kept = np.zeros_like(classes)
