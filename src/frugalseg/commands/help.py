@@ -22,8 +22,8 @@ from frugalseg.errors import OptionError
 OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "input": (
         *("config", "data", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
-        *("annotations", "predictions", "references", "split", "encoder", "init", "weights", "base"),
-        *("oracle", "teacher", "average_with"),
+        *("annotations", "predictions", "references", "split", "folds", "fold", "encoder", "init", "weights", "base"),
+        *("oracle", "teacher"),
         *(
             "target",
             "scan",
@@ -57,7 +57,18 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "classifier map": ("classifier_size", "map_threshold", "map_weight", "dense_prompt"),
     "slices": ("size",),
-    "masks": ("tta", "keep", "refine", "boxes", "margin_mm", "min_area_mm2", "min_iou", "smooth_slices", "candidates"),
+    "masks": (
+        "tta",
+        "tta_degrees",
+        "keep",
+        "refine",
+        "boxes",
+        "margin_mm",
+        "min_area_mm2",
+        "min_iou",
+        "smooth_slices",
+        "candidates",
+    ),
     "propagation": ("propagate", "engine", "min_overlap", "review_below", "calibration"),
     "metrics": ("tolerance_mm", "slicewise", "bootstrap"),
     "part of the study": ("only",),
