@@ -24,6 +24,7 @@ ALONE = {
     "weights import": CORE,
     "weights verify": CORE,
     "annotate": CORE,
+    "export": CORE - {"torch", "scipy"},
     "evaluate": {"torch", "transformers", "SimpleITK", "nibabel", "pydicom", "kornia", "lightning"},
     "sam-mix evaluate": {"torch", "transformers", "SimpleITK", "nibabel", "pydicom", "kornia", "lightning"},
     "predict": CORE - {"torch", "scipy"},

@@ -39,7 +39,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
         *("demo", "annotator"),
     ),
     "intensities": ("modality", "window", "percentiles"),
-    "output": ("out", "overwrite", "resume", "checkpoint_minutes", "report"),
+    "output": ("out", "format", "overwrite", "resume", "checkpoint_minutes", "report"),
     "labels": ("budget", "for_", "choose", "rule", "partial", "label_draw", "transductive"),
     "network": ("backbone", "norm", "context", "adapt", "lora_rank"),
     "training": (

@@ -27,7 +27,7 @@ def select_calibrations(
         say(f"this model was not calibrated on validation patients: {RANK_ONLY}")
         return {}
     if averaged:
-        say(f"the model was calibrated without --tta and --tta-degrees: {RANK_ONLY}")
+        say(f"the model was calibrated without test-time augmentation (--tta): {RANK_ONLY}")
         return {}
     applying = {organ: known[organ] for organ, kept in keep.items() if organ in known and known[organ].keep == kept}
     if others := [organ for organ in keep if organ not in known]:

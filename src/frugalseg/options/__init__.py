@@ -23,6 +23,7 @@ from frugalseg.options.common import (
 )
 from frugalseg.options.demo import DemoOptions
 from frugalseg.options.evaluate import EvaluateOptions
+from frugalseg.options.export import ExportFormat, ExportOptions
 from frugalseg.options.finetune import FinetuneOptions
 from frugalseg.options.predict import PredictOptions
 from frugalseg.options.prepare import PrepareOptions, SuperpixelOptions, check_segments
@@ -46,6 +47,8 @@ __all__ = [
     "Choose",
     "DemoOptions",
     "EvaluateOptions",
+    "ExportFormat",
+    "ExportOptions",
     "FinetuneOptions",
     "Keep",
     "Modality",
