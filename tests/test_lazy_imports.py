@@ -24,6 +24,8 @@ ALONE = {
     "weights import": CORE,
     "weights verify": CORE,
     "annotate": CORE,
+    "push": CORE - {"torch"},
+    "pull": CORE - {"torch"},
     "export": CORE - {"torch", "scipy"},
     "evaluate": {"torch", "transformers", "SimpleITK", "nibabel", "pydicom", "kornia", "lightning"},
     "sam-mix evaluate": {"torch", "transformers", "SimpleITK", "nibabel", "pydicom", "kornia", "lightning"},

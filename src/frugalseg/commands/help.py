@@ -21,7 +21,7 @@ from frugalseg.errors import OptionError
 
 OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "input": (
-        *("config", "data", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
+        *("config", "data", "repo", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
         *("annotations", "predictions", "references", "split", "folds", "fold", "encoder", "init", "weights", "base"),
         *("oracle", "teacher"),
         *(
@@ -39,6 +39,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
         *("demo", "annotator"),
     ),
     "intensities": ("modality", "window", "percentiles"),
+    "sharing": ("evaluation", "licence", "data_licence", "keep_names", "private", "revision"),
     "output": ("out", "format", "overwrite", "resume", "checkpoint_minutes", "report"),
     "labels": ("budget", "for_", "choose", "rule", "partial", "label_draw", "transductive"),
     "network": ("backbone", "norm", "context", "adapt", "lora_rank"),

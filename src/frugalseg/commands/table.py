@@ -163,6 +163,20 @@ COMMANDS = {
         _SHARE,
         "frugalseg export --model model --format onnx --out exported",
     ),
+    "push": Command(
+        options.PushOptions,
+        "frugalseg.sharing.publish",
+        _SHARE,
+        "frugalseg push me/liver-ct --model model --evaluation evaluation --licence cc-by-4.0",
+        first="repo",
+    ),
+    "pull": Command(
+        options.PullOptions,
+        "frugalseg.sharing.publish",
+        _SHARE,
+        "frugalseg pull me/liver-ct --out model",
+        first="repo",
+    ),
     "sam-mix train": Command(
         options.SamMixTrainOptions,
         "frugalseg.sam_mix.train",

@@ -32,6 +32,7 @@ from frugalseg.options.promptable import PromptableOptions
 from frugalseg.options.propagate import PropagateOptions
 from frugalseg.options.refine import RefineOptions
 from frugalseg.options.sam_mix import SamMixEvaluateOptions, SamMixPredictOptions, SamMixTrainOptions
+from frugalseg.options.share import PullOptions, PushOptions, find_folder
 from frugalseg.options.study import ReportOptions, StudyOptions, StudyStatusOptions
 from frugalseg.options.suggest import SuggestOptions
 from frugalseg.options.weights import (
@@ -60,6 +61,8 @@ __all__ = [
     "PretrainOptions",
     "PromptableOptions",
     "PropagateOptions",
+    "PullOptions",
+    "PushOptions",
     "RefineOptions",
     "ReportOptions",
     "Resume",
@@ -78,5 +81,6 @@ __all__ = [
     "WeightsVerifyOptions",
     "check_positive",
     "check_segments",
+    "find_folder",
     "parse_slice_numbers",
 ]
