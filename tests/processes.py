@@ -23,20 +23,43 @@ def run_twice(folder: Path, program: str, *arguments: object) -> None:
 
     The program finds `sys`, `Path` and `torch` imported, and may import from `tests`.
     """
-    root = Path(__file__).resolve().parents[1]
+    with start_twice(folder, program, *arguments) as process:
+        _, heard = process.communicate(timeout=300)
+    assert process.returncode == 0, heard[-3000:]
+
+
+def start_twice(folder: Path, program: str, *arguments: object) -> subprocess.Popen[str]:
+    """As `run_twice`, but only started; standard error of both is a pipe."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    return _start([*command, *meeting, _write_program(folder, program), *map(str, arguments)])
+
+
+def start_slurm_tasks(folder: Path, program: str, *arguments: object, tasks: int = 2) -> list[subprocess.Popen[str]]:
+    """The program in two processes with the variables of the tasks of an `srun`."""
+    script = _write_program(folder, program)
+    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_ID": "0", "SLURM_NTASKS": str(tasks)}
+    return [
+        _start(
+            [sys.executable, script, *map(str, arguments)],
+            **{**step, "SLURM_STEP_NODELIST": "localhost", "SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)},
+        )
+        for task in range(2)
+    ]
+
+
+def _write_program(folder: Path, program: str) -> Path:
     script = folder / "worker.py"
     script.write_text(BEGINNING + program)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")} | {"PYTHONPATH": str(root)}
-    result = subprocess.run(
-        [*command, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", script, *map(str, arguments)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    return script
+
+
+def _start(command: list[str | Path], **variables: str) -> subprocess.Popen[str]:
+    root = Path(__file__).resolve().parents[1]
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+    environment = inherited | variables | {"PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=pipe, text=True)
 
 
 HOLD = """

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 from benchmarks import doc_tables
 
+from frugalseg.cli import parse
 from frugalseg.commands.table import COMMANDS, to_flag
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,14 +68,17 @@ def test_tables_are_those_of_their_csv_files(page):
 
 
 def test_no_measured_result_is_a_table_written_by_hand():
-    for name, tables in (("results.md", 15), ("speed.md", 7)):
-        text = (ROOT / "docs" / "explanation" / name).read_text(encoding="utf-8")
-        assert len(doc_tables.MARKED.findall(text)) > tables
-        assert "|---" not in doc_tables.MARKED.sub("", text)
+    folder = ROOT / "docs" / "explanation"
+    found = 0
+    for page in (folder / "results.md", folder / "speed.md", *(folder / "results").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        found += len(doc_tables.MARKED.findall(text))
+        assert "|---" not in doc_tables.MARKED.sub("", text), page
+    assert found > 40
 
 
 def test_a_figure_that_differs_from_its_csv_file_is_found():
-    text = (ROOT / "docs" / "explanation" / "results.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "explanation" / "results" / "recipe.md").read_text(encoding="utf-8")
     wrong = text.replace("| scratch | 0.893 ±", "| scratch | 0.894 ±")
     assert wrong != text
     assert doc_tables.fill(wrong) == text
@@ -82,3 +88,30 @@ def test_no_old_interval_of_few_patients_is_left_in_the_tables():
     for path in doc_tables.FILES.rglob("*.csv"):
         head = path.read_text(encoding="utf-8").partition("\n")[0].split(",")
         assert ("ci95_low" in head) == ("ci95_kind" in head), path
+
+
+CLUSTERS = (ROOT / "docs" / "how-to" / "clusters.md").read_text(encoding="utf-8")
+
+
+def find_block(language: str) -> str:
+    """The only block of this language on the page about clusters."""
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```", CLUSTERS, re.MULTILINE | re.DOTALL)
+    return block
+
+
+def test_the_script_for_slurm_is_one():
+    subprocess.run(["bash", "-n"], input=find_block("bash"), text=True, check=True)
+
+
+def test_the_manifest_for_kubernetes_runs_a_command():
+    job = yaml.safe_load(find_block("yaml"))
+    cluster = job["spec"]["rayClusterSpec"]
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        (container,) = group["template"]["spec"]["containers"]
+        assert {mount["name"] for mount in container["volumeMounts"]} == {
+            volume["name"] for volume in group["template"]["spec"]["volumes"]
+        }
+    program, name, *words = shlex.split(job["spec"]["entrypoint"])
+    assert program == "frugalseg"
+    assert parse(name, COMMANDS[name], words).ray == "auto"

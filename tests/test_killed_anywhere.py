@@ -57,6 +57,7 @@ from dataclasses import dataclass
 from frugalseg.imaging.find import find_scans
 from frugalseg.imaging.read import read_volume
 from frugalseg.masks.folder import MaskFolder, Words
+from frugalseg.masks.work import FunctionMaskWork
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
 @dataclass
 class Options:
@@ -66,7 +67,7 @@ class Options:
 def work(folder):
     record = PredictionRecord(model="m", roles={})
     masks = MaskFolder.claim(Options(folder / "out"), find_scans(scans / "labels"), record, ("model",), Words(*"abcd"))
-    masks.fill(lambda case, path: (read_volume(path), CaseRecord()), "cpu")
+    masks.fill(FunctionMaskWork(lambda case, path: (read_volume(path), CaseRecord())), "cpu")
 """,
     "weights import": """
 import os

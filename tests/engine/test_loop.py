@@ -140,36 +140,39 @@ def test_ctrl_c_after_the_first_signal_stops_at_once(tmp_path, first):
 
 class _Device:
     def __init__(self, kind, processes):
-        self.device, self.world_size = torch.device(kind), processes
+        self.device, self.world_size, self.global_rank = torch.device(kind), processes, processes - 1
 
     def autocast(self):
         return nullcontext()
 
 
+NETWORK = nn.Identity()
+
+
 @pytest.mark.parametrize(
-    ("kind", "processes", "constant", "recorded"),
+    ("kind", "processes", "shape", "captured"),
     [
-        ("cuda", 1, (nn.Identity(), (2, 1, 8, 8)), True),
-        ("cuda", 2, (nn.Identity(), (2, 1, 8, 8)), False),
-        ("cpu", 1, (nn.Identity(), (2, 1, 8, 8)), False),
-        ("cuda", 1, None, False),
+        ("cuda", 1, (3, 1, 8, 8), (3, 1, 8, 8)),
+        ("cuda", 2, (3, 1, 8, 8), (1, 1, 8, 8)),  # of three slices the second of two processes has one
+        ("cpu", 1, (3, 1, 8, 8), None),
+        ("cuda", 1, None, None),
     ],
 )
-def test_passes_are_captured_on_one_gpu_only(tmp_path, monkeypatch, capsys, kind, processes, constant, recorded):
+def test_passes_of_a_share_are_captured_on_gpus_only(tmp_path, monkeypatch, capsys, kind, processes, shape, captured):
     asked = []
     monkeypatch.setattr(loop.cuda_graphs, "capture", lambda *given: asked.append(given))
     trainer = object.__new__(loop._Trainer)
     trainer.task, trainer.fabric = ToyTask(), _Device(kind, processes)
-    trainer.task.graphable_module = lambda: constant
+    trainer.task.graphable_module = lambda: shape and (NETWORK, shape)
     trainer._capture_passes()
-    assert asked == ([constant] if recorded else [])
+    assert asked == ([(NETWORK, captured)] if captured else [])
 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(loop.cuda_graphs, "capture", full)
     trainer._capture_passes()
-    assert ("too little GPU memory" in capsys.readouterr().err) == recorded
+    assert ("too little GPU memory" in capsys.readouterr().err) == bool(captured)
 
 
 def test_best_checkpoint_is_the_highest_score_not_the_last(tmp_path):

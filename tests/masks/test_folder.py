@@ -15,6 +15,7 @@ from frugalseg.errors import RunError, ScanError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
 from frugalseg.masks.folder import MaskFolder, Words
+from frugalseg.masks.work import FunctionMaskWork
 from frugalseg.options import Resume
 from frugalseg.records.predictions import PREDICTIONS_FILE, CaseRecord, PredictionRecord, PromptableUse
 from tests.processes import lock_held, try_lock
@@ -65,10 +66,10 @@ def scans(out, *cases):
 
 def test_the_others_are_named_only_where_there_are_some(tmp_path):
     with pytest.raises(ScanError, match=r"1 of 2 scans not segmented, the others are in .*some"):
-        folder(tmp_path / "some", "a", "broken").fill(make, "CPU")
+        folder(tmp_path / "some", "a", "broken").fill(FunctionMaskWork(make), "CPU")
     assert (tmp_path / "some" / "a.nii.gz").is_file()
     with pytest.raises(ScanError) as caught:
-        folder(tmp_path / "none", "broken_1", "broken_2").fill(make, "CPU")
+        folder(tmp_path / "none", "broken_1", "broken_2").fill(FunctionMaskWork(make), "CPU")
     assert caught.value.problem.startswith("2 of 2 scans not segmented:\n")
 
 
@@ -95,13 +96,13 @@ def test_what_differs_from_the_run_begun_is_named(tmp_path, before, said):
 
 
 def test_the_same_options_go_on(tmp_path):
-    folder(tmp_path / "out", "a").fill(make, "CPU")
+    folder(tmp_path / "out", "a").fill(FunctionMaskWork(make), "CPU")
     assert again(tmp_path / "out", "a").done == {"a": tmp_path / "out" / "a.nii.gz"}
 
 
 def test_only_what_is_there_of_scans_that_are_the_same_is_done(tmp_path, capsys):
     out = tmp_path / "out"
-    folder(out, "a", "b", "c").fill(make, "CPU")
+    folder(out, "a", "b", "c").fill(FunctionMaskWork(make), "CPU")
     (out / "a.nii.gz").unlink()
     (tmp_path / "images" / "b.nii.gz").write_text("another patient's")
     going_on = again(out, "a", "b", "c")
@@ -110,14 +111,14 @@ def test_only_what_is_there_of_scans_that_are_the_same_is_done(tmp_path, capsys)
     assert "a: its mask is missing and is made again" in said
     assert "b: the scan has changed; its mask is made again" in said
     made = []
-    going_on.fill(lambda case, path: made.append(case) or make(case, path), "CPU")
+    going_on.fill(FunctionMaskWork(lambda case, path: made.append(case) or make(case, path)), "CPU")
     assert made == ["a", "b"]
     assert list(again(out, "a", "b", "c").done) == ["c", "a", "b"]
 
 
 def test_after_a_broken_scan_the_same_command_with_resume_does_it_alone(tmp_path):
     with pytest.raises(ScanError) as caught:
-        folder(tmp_path / "out", "a", "broken", "c").fill(make, "CPU")
+        folder(tmp_path / "out", "a", "broken", "c").fill(FunctionMaskWork(make), "CPU")
     assert caught.value.cure == (
         "repair or remove them, then rerun the same predict command with --resume: it makes the missing masks"
     )
@@ -127,7 +128,7 @@ def test_after_a_broken_scan_the_same_command_with_resume_does_it_alone(tmp_path
         made.append(case)
         return make("mended", path)
 
-    again(tmp_path / "out", "a", "broken", "c").fill(mended, "CPU")
+    again(tmp_path / "out", "a", "broken", "c").fill(FunctionMaskWork(mended), "CPU")
     assert made == ["broken"]
     assert read_json(tmp_path / "out" / PREDICTIONS_FILE)["failed"] == {}
 
@@ -139,7 +140,7 @@ def test_a_scan_that_does_not_fit_into_the_memory_stops_no_other(tmp_path):
         return make(case, path)
 
     with pytest.raises(ScanError, match="b: not enough memory for it"):
-        folder(tmp_path / "out", "a", "b", "c").fill(large, "CPU")
+        folder(tmp_path / "out", "a", "b", "c").fill(FunctionMaskWork(large), "CPU")
     assert (tmp_path / "out" / "c.nii.gz").is_file()
 
 
@@ -150,10 +151,10 @@ def test_a_second_process_is_kept_out_until_the_masks_are_made(tmp_path):
         assert try_lock(out) == "another process works"
         return make(case, path)
 
-    folder(out, "a").fill(looking, "CPU")
+    folder(out, "a").fill(FunctionMaskWork(looking), "CPU")
     assert try_lock(out) == "free"
     with pytest.raises(ScanError):
-        folder(tmp_path / "failed", "broken").fill(make, "CPU")
+        folder(tmp_path / "failed", "broken").fill(FunctionMaskWork(make), "CPU")
     assert try_lock(tmp_path / "failed") == "free"
     with lock_held(out), pytest.raises(RunError, match=r"another process works in .*out"):
         again(out, "a")

@@ -54,6 +54,7 @@ def test_every_option_that_both_have_arrives():
         "batch_size": 3,
         "device": "cuda:1",
         "threads": 3,
+        "ray": "auto",
         "precision": "bf16",
         "case": ["a"],
         "target": ["liver=2"],

@@ -344,14 +344,12 @@ def test_a_stopped_propagation_resumes_with_the_same_result(folder, tmp_path, mo
         propagate_middle_slices(PropagateMiddleSlice(labels, False, given))
         return {path.name: nib.load(path).get_fdata() for path in given.out.glob("*.nii.gz")}
 
-    def stop(path, rows):
-        if "scan_01" in path.name:
+    def stop(case, task, rows):
+        if case == "scan_01":
             raise KeyboardInterrupt
-        write_rows(path, rows)
 
-    write_rows = propagation.write_rows
     with monkeypatch.context() as stopping:
-        stopping.setattr(propagation, "write_rows", stop)
+        stopping.setattr(propagation, "_announce", stop)
         with pytest.raises(KeyboardInterrupt):
             propagate_into("stopped")
     first = tmp_path / "stopped" / "masks" / "scan_00.nii.gz"

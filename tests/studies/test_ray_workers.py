@@ -20,7 +20,12 @@ def workers(monkeypatch, tmp_path):
         nodes = [{"Alive": True, "Resources": {"CPU": float(cpu), "GPU": float(gpu)}} for cpu, gpu in machines]
         dead = {"Alive": False, "Resources": {"CPU": 999.0}}
         head = {"Alive": True, "Resources": {}}  # of ray start --num-cpus 0
-        fake = SimpleNamespace(init=lambda **_: None, shutdown=lambda: None, nodes=lambda: [dead, head, *nodes])
+        fake = SimpleNamespace(
+            init=lambda **_: None,
+            is_initialized=lambda: True,
+            shutdown=lambda: None,
+            nodes=lambda: [dead, head, *nodes],
+        )
         monkeypatch.setitem(sys.modules, "ray", fake)
         return RayWorkers(tmp_path, "auto", at_once, threads)
 
@@ -53,7 +58,7 @@ def test_an_unreachable_address_is_reported_at_once(monkeypatch, tmp_path):
     def init(**_):
         raise AssertionError("Ray would try for a quarter of an hour")
 
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, is_initialized=lambda: False))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(RunError, match=f"--ray 127.0.0.1:{port}: no cluster answers"):

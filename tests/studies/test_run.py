@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,10 +21,12 @@ from frugalseg.errors import OptionError, RunError
 from frugalseg.options import ReportOptions, StudyStatusOptions
 from frugalseg.records.study import JobState
 from frugalseg.studies.jobs import state
+from frugalseg.studies.jobs.ray_workers import RayWorkers
 from frugalseg.studies.jobs.state import lock_study, read_state, write_state
 from frugalseg.studies.report.results import collect_results
 from frugalseg.studies.run import report, study
 from frugalseg.studies.status import study_status
+from tests.cluster.nodes import two_nodes
 from tests.studies.plans import PLAN, changed, options, write_plan
 
 
@@ -397,10 +400,19 @@ def command_line(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def test_ray_gives_the_same_figures(folder, tmp_path):
-    pytest.importorskip("ray", reason="Ray is not installed (pip install 'frugalseg[cluster]')")
+def test_ray_gives_the_same_figures_when_a_node_is_killed_in_the_middle(folder, tmp_path, monkeypatch, capsys):
     only = ["seed=0", "method=scratch", "method=polycl"]
-    study(options(folder / "plan.yaml", tmp_path / "out", jobs=2, ray="local", only=only))
+    start = RayWorkers.start
+
+    def start_and_kill(workers, job):
+        start(workers, job)
+        if job.id.startswith("pretrain") and nodes.count() == 2:
+            threading.Timer(2.0, nodes.kill_one).start()  # while it runs
+
+    with two_nodes() as nodes:
+        monkeypatch.setattr(RayWorkers, "start", start_and_kill)
+        study(options(folder / "plan.yaml", tmp_path / "out", jobs=2, ray="auto", only=only))
+        assert nodes.count() == 1
     whole = cases(folder / "out")
     whole = whole[(whole["seed"] == 0) & (whole["method"] != "polycl again")]
     pd.testing.assert_frame_equal(cases(tmp_path / "out"), whole.reset_index(drop=True))

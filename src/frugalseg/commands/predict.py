@@ -61,6 +61,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
             model=options.refine,
             case=predicted,
             device=options.device,
+            ray=options.ray,
             precision=options.precision,
             overwrite=options.overwrite,
             resume="no" if options.resume == "no" else "auto",

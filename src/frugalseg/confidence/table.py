@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from operator import itemgetter
@@ -57,13 +58,14 @@ def write_scan_confidences(out: Path, confidences: Confidences) -> None:
         (case, organ, *_read_figures(own), " ".join(map(str, find_weakest_slices(own))))
         for case, organ, own in sort_scans(confidences)
     )
-    _write(out / SCANS_FILE, ("case", "organ", *FIGURES, "weakest_slices"), rows)
+    with atomic_write(out / SCANS_FILE, "w") as file:
+        file.write(format_csv(("case", "organ", *FIGURES, "weakest_slices"), rows))
 
 
-def write_slice_confidences(out: Path, case: str, organs: Mapping[str, OrganConfidence]) -> None:
-    """Write <case>.slices.csv: a row for each slice and organ that the mask shows; raises `DiskError`."""
+def format_slice_confidences(organs: Mapping[str, OrganConfidence]) -> str:
+    """The content of <case>.slices.csv: a row for each slice and organ that the mask shows."""
     rows = [row for organ, own in organs.items() for row in _list_slices(organ, own)]
-    _write(out / f"{case}.slices.csv", ("slice", "organ", *FIGURES), sorted(rows, key=itemgetter(0)))
+    return format_csv(("slice", "organ", *FIGURES), sorted(rows, key=itemgetter(0)))
 
 
 def _list_slices(organ: str, own: OrganConfidence) -> Iterator[tuple[object, ...]]:
@@ -76,9 +78,10 @@ def _read_figures(own: OrganConfidence) -> list[float | None]:
     return [getattr(own, name) for name in FIGURES]
 
 
-def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Empty cells stand for what is not known."""
-    with atomic_write(path, "w") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(head)
-        writer.writerows(rows)
+def format_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A CSV file with this head; empty cells stand for what is not known."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue()

@@ -49,8 +49,10 @@ from frugalseg.dataset.superpixels import prepare_superpixels
 from frugalseg.dataset.targets import Targets, check_values_present, parse_targets, to_classes
 from frugalseg.engine.files import atomic_write, check_out, sha256, write_joined
 from frugalseg.engine.host_memory import free_host_memory
-from frugalseg.engine.parallel import format_failures, map_cases
+from frugalseg.engine.parallel import format_failures
+from frugalseg.engine.pool import CaseWork, InThreads
 from frugalseg.engine.progress import say
+from frugalseg.engine.ray_pool import open_pool
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import FrugalsegError, OptionError, ScanError, StoreError, disk_errors
 from frugalseg.imaging.find import find_dataset
@@ -88,6 +90,40 @@ class ScanJob:
     def part_file(self, array: str) -> Path:
         """The file with its slices for images.npy or labels.npy."""
         return self.parts / f"{self.case}.{array}"
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedScan:
+    """The part of a scan.
+
+    Attributes:
+        entry: its entry for store.json.
+        arrays: for each of `ARRAYS`, its slices (Z, S, S).
+    """
+
+    entry: ScanEntry
+    arrays: Mapping[str, npt.NDArray[Any]]
+
+    def write(self, job: ScanJob) -> ScanEntry:
+        """Write the part, its entry last; returns the entry."""
+        for name, array in self.arrays.items():
+            with atomic_write(job.part_file(name)) as file:
+                file.write(array.data)
+        self.entry.write(job.parts / f"{job.case}.json")
+        return self.entry
+
+
+@dataclass(frozen=True)
+class PrepareWork(CaseWork[ScanJob, ScanJob, PreparedScan]):
+    """The preparation of one scan."""
+
+    def read(self, case: str, job: ScanJob) -> ScanJob:
+        """See `CaseWork.read`."""
+        return job
+
+    def make(self, case: str, source: ScanJob) -> PreparedScan:
+        """See `prepare_scan`."""
+        return prepare_scan(source)
 
 
 @with_threads
@@ -168,7 +204,8 @@ def _make_store(
     if done:
         say(f"{len(done)} of {len(jobs)} scans are already prepared")
     todo = {case: job for case, job in jobs.items() if case not in done}
-    made, failures = map_cases(prepare_scan, todo, "preparing", options.workers)
+    with open_pool(options.ray, InThreads(options.workers), options.workers, threads=1, gpu=False) as pool:
+        made, failures = pool.run(PrepareWork(), todo, lambda case, part: part.write(jobs[case]), "preparing")
     _report_failures(failures, len(jobs), options.skip_broken)
     scans = [(done | made)[case] for case in jobs if case not in failures]
     _warn_of_odd_values(scans, expected.kind)
@@ -304,8 +341,8 @@ def _hash_part(job: ScanJob, array: str, slices: int) -> str:
     return hash_slices(np.memmap(job.part_file(array), ARRAYS[array], "r", shape=(slices, job.size, job.size)), array)
 
 
-def prepare_scan(job: ScanJob) -> ScanEntry:
-    """Read, check, scale and resize one scan; write its part; return its entry for store.json."""
+def prepare_scan(job: ScanJob) -> PreparedScan:
+    """Read, check, scale and resize one scan."""
     stamp = stamp_scan(job.image, job.labels)
     image = read_volume(job.image)
     labels = None if job.labels is None else onto_grid(read_labels(job.labels), image, job.case)
@@ -318,13 +355,12 @@ def prepare_scan(job: ScanJob) -> ScanEntry:
     if labels is not None:
         classes = to_classes(axial_slices(reorientation.apply(labels).array), job.targets)
         clear_unlabelled(classes, job.labelled, job.case)
-    with atomic_write(job.part_file("images")) as file:
-        for chunk in _iterate_chunks(stack):
-            scaled = torch.from_numpy(job.intensity.apply(chunk, limits, upright.padding))
-            file.write(square.resize_images(scaled).to(torch.float16).numpy().tobytes())
-    with atomic_write(job.part_file("labels")) as file:
-        for chunk in _iterate_chunks(classes):
-            file.write(square.resize_labels(torch.from_numpy(np.ascontiguousarray(chunk))).numpy().tobytes())
+    arrays = {name: np.empty((len(stack), job.size, job.size), dtype) for name, dtype in ARRAYS.items()}
+    for chunk in _iterate_chunks(len(stack)):
+        scaled = torch.from_numpy(job.intensity.apply(stack[chunk], limits, upright.padding))
+        arrays["images"][chunk] = square.resize_images(scaled).to(torch.float16).numpy()
+        planes = torch.from_numpy(np.ascontiguousarray(classes[chunk]))
+        arrays["labels"][chunk] = square.resize_labels(planes).numpy()
     voxels = _count_voxels(classes, len(job.targets))
     entry = ScanEntry(
         case=job.case,
@@ -345,10 +381,9 @@ def prepare_scan(job: ScanJob) -> ScanEntry:
         areas_mm2=median_areas_mm2(voxels, upright.spacing[0] * upright.spacing[1]),
         own_size=square.own_size,
         labelled_slices=UNSET if job.labelled is None else job.labelled,
-        digests=Digests(**{array: _hash_part(job, array, len(stack)) for array in ARRAYS}),
+        digests=Digests(**{name: hash_slices(array, name) for name, array in arrays.items()}),
     )
-    entry.write(job.parts / f"{job.case}.json")
-    return entry
+    return PreparedScan(entry, arrays)
 
 
 def _count_voxels(classes: npt.NDArray[np.uint8], organs: int) -> npt.NDArray[np.int64]:
@@ -357,10 +392,10 @@ def _count_voxels(classes: npt.NDArray[np.uint8], organs: int) -> npt.NDArray[np
     return np.array(counts, np.int64).reshape(len(classes), organs)
 
 
-def _iterate_chunks(stack: npt.NDArray[Any], length: int = 16) -> Iterator[npt.NDArray[Any]]:
-    """A stack of slices in chunks, so that no float copy of a whole scan is needed."""
-    for z in range(0, len(stack), length):
-        yield stack[z : z + length]
+def _iterate_chunks(slices: int, length: int = 16) -> Iterator[slice]:
+    """The slices of a scan in chunks, so that no float copy of a whole scan is needed."""
+    for z in range(0, slices, length):
+        yield slice(z, min(z + length, slices))
 
 
 def _report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_broken: bool) -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
+from frugalseg.engine import progress
 from frugalseg.engine.allocator import keep_freed_memory
+from frugalseg.engine.launch import choose_gpu, count_processes, join_slurm_step
 from frugalseg.errors import DeviceError, OptionError
 from frugalseg.options import Precision
 from frugalseg.text import pluralize
@@ -44,7 +46,7 @@ def find_device(name: str) -> torch.device:
             f"--device {name}: there {found} that PyTorch can use",
             "use --device cpu, or install a CUDA build of PyTorch and check `nvidia-smi`",
         )
-    return torch.device("cuda", device.index or int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda", device.index or choose_gpu(count))
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> FabricPrecision:
@@ -81,25 +83,29 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def make_fabric(device_name: str, precision: Precision) -> Fabric:
-    """A Lightning Fabric on one device, or under torchrun on this process's devices."""
+    """A Lightning Fabric on one device, or on the devices of all processes that were started together."""
     from lightning.fabric import Fabric
+    from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
     for name in ("lightning.fabric", "lightning.pytorch"):  # depending on how Lightning was installed
         logging.getLogger(name).setLevel(logging.WARNING)
+    join_slurm_step()
     device = find_device(device_name)
     if device.type == "cpu":
         keep_freed_memory()
     settings: dict[str, Any] = {"accelerator": "gpu" if device.type == "cuda" else "cpu"}
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    settings["devices"] = [device.index] if device.type == "cuda" else 1
+    # Named, since Fabric would take any command in a SLURM job for one of several tasks.
+    environment: LightningEnvironment | TorchElasticEnvironment = LightningEnvironment()
+    if (processes := count_processes()) > 1:
+        environment = TorchElasticEnvironment()
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        settings |= {
-            "devices": local,
-            "num_nodes": int(os.environ["WORLD_SIZE"]) // local,
-            "strategy": "ddp",
-        }
-    else:
-        settings["devices"] = [device.index] if device.type == "cuda" else 1
-    fabric = Fabric(precision=resolve_precision(precision, device), **settings)
+        settings |= {"num_nodes": processes // local, "strategy": "ddp"}
+        if local > 1:
+            settings["devices"] = local
+        progress.console.quiet = environment.global_rank() > 0
+    plugins: Any = [environment]
+    fabric = Fabric(precision=resolve_precision(precision, device), plugins=plugins, **settings)
     fabric.launch()
     return fabric
 

@@ -29,6 +29,7 @@ from frugalseg.engine.checkpoint import (
     save_checkpoint,
 )
 from frugalseg.engine.memory import is_out_of_memory
+from frugalseg.engine.processes import SharedStop, has_batch_norm, share_batch_norm
 from frugalseg.engine.progress import Work, console, progress, say
 from frugalseg.engine.recordable_optimizer import recordable_steps
 from frugalseg.engine.run import RunFolder
@@ -79,7 +80,7 @@ class TrainingTask(ABC):
     def graphable_module(self) -> tuple[nn.Module, tuple[int, ...]] | None:
         """A network that every step calls exactly once, on inputs of one shape, and this shape.
 
-        None where there is no such network. On one GPU its passes are captured and replayed (`engine.cuda_graphs`)
+        None where there is no such network. On a GPU its passes are captured and replayed (`engine.cuda_graphs`)
         where whole steps are not.
         """
         return None
@@ -178,12 +179,16 @@ def train(task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder
         stop_requests(_say_stopping, on_repeat=raise_keyboard_interrupt) as stop,
         progress("training", plan.steps, "steps") as bar,
     ):
-        trainer.run_steps(bar, stop)
+        trainer.run_steps(bar, SharedStop(stop, fabric))
 
 
 class _Trainer:
     def __init__(self, task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder) -> None:
         self.task, self.plan, self.fabric, self.run = task, plan, fabric, run
+        task.model = share_batch_norm(task.model, fabric)
+        self.is_shared = fabric.world_size > 1
+        if self.is_shared:
+            self._capture_share()
         self.model, self.optimizer = fabric.setup(task.model, task.optimizer)
         self.state = _State()
         self.watch = _Stopwatch()
@@ -196,14 +201,28 @@ class _Trainer:
             self._restore(load_checkpoint(run.last))
         else:
             self._save()
-        self._use_graphs()
+        self.compute: Callable[[Any], dict[str, Tensor]] = self._compute
+        if not self.is_shared:
+            self._use_graphs()
+
+    def _capture_share(self) -> None:
+        """On several GPUs, capture the passes of this process's share of a batch, before they are wrapped.
+
+        A whole step is not captured: the gradients of the other processes are part of it.
+        """
+        if not self._may_capture():
+            return
+        if has_batch_norm(self.task.model):
+            say("passes with a batch norm over several processes are not replayed as CUDA graphs, which is slower")
+            return
+        self.task.model.to(self.fabric.device)
+        self._capture_passes()
 
     def _use_graphs(self) -> None:
         """On one GPU, replay whole steps, or else the network's passes, as CUDA graphs."""
         # A scaler, of --precision 16, reads back whether gradients are finite.
         scaled = getattr(self.fabric.strategy.precision, "scaler", None) is not None
         steps = recordable_steps(self.task.optimizer, self.fabric.device)
-        self.compute: Callable[[Any], dict[str, Tensor]] = self._compute
         if steps is None or scaled or not self.task.graphable or not self._may_capture():
             self._capture_passes()
             return
@@ -214,7 +233,7 @@ class _Trainer:
         )
 
     def _may_capture(self) -> bool:
-        return bool(self.fabric.device.type == "cuda" and self.fabric.world_size == 1)
+        return bool(self.fabric.device.type == "cuda")
 
     def _continue_without_graph(self, error: RuntimeError) -> None:
         self.optimizer.zero_grad()  # gradients that were recorded were never computed
@@ -227,19 +246,21 @@ class _Trainer:
             self._capture_passes()
 
     def _capture_passes(self) -> None:
-        """On one GPU, capture the network's passes as CUDA graphs, if memory suffices."""
+        """On a GPU, capture the network's passes as CUDA graphs, if memory suffices."""
         constant = self.task.graphable_module()
         if constant is None or not self._may_capture():
             return
+        network, (batch, *shape) = constant
+        share = len(range(self.fabric.global_rank, batch, self.fabric.world_size))
         try:
             with self.fabric.autocast():
-                cuda_graphs.capture(*constant)
+                cuda_graphs.capture(network, (share, *shape))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             say(MEMORY_FULL)
 
-    def run_steps(self, bar: Work, stop: list[str]) -> None:
+    def run_steps(self, bar: Work, stop: SharedStop) -> None:
         state, plan, per_epoch = self.state, self.plan, self.task.steps_per_epoch
         bar.resume_from(state.step)
         self.watch.restart()
@@ -248,17 +269,18 @@ class _Trainer:
             batches = self.task.batches(epoch)[done : done + plan.steps - state.step]
             share = [batch[self.fabric.global_rank :: self.fabric.world_size] for batch in batches]
             for batch, rows in zip(self.watch.time_waiting(self.task.stream(share)), batches, strict=True):
+                stop.begin_step()
                 self._step(batch)
                 self.watch.samples += len(rows)
                 bar.update(state.step)
                 self._update_bar(bar)
                 if state.step % plan.report_every == 0 or state.step == plan.steps:
                     self._report()
-                elif stop or time.perf_counter() - self.saved_at > 60 * plan.checkpoint_minutes:
+                elif stop.find_request() or time.perf_counter() - self.saved_at > 60 * plan.checkpoint_minutes:
                     self._save()
-                if stop and state.step < plan.steps:
+                if (asked := stop.find_request()) and state.step < plan.steps:
                     raise InterruptedRunError(
-                        f"stopped by {stop[0]} after step {state.step} of {plan.steps}; the checkpoint is written",
+                        f"stopped by {asked} after step {state.step} of {plan.steps}; the checkpoint is written",
                         "run the same command with --resume to continue from there",
                     )
 

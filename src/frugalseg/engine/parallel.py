@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -48,7 +48,7 @@ def map_cases(
     failures: dict[str, FrugalsegError] = {}
 
     def attempt(case: str, job: Job) -> None:
-        with _noting_failures(case, failures, parallel):
+        with noting_failures(case, failures, parallel):
             results[case] = work(job)
 
     with progress(title, len(jobs), "scans") as bar:
@@ -66,8 +66,12 @@ def map_cases(
                 except BaseException:
                     pool.shutdown(cancel_futures=True)
                     raise
-    order = list(jobs)
-    return ({c: results[c] for c in order if c in results}, {c: failures[c] for c in order if c in failures})
+    return in_order(jobs, results), in_order(jobs, failures)
+
+
+def in_order(cases: Iterable[str], found: Mapping[str, Result]) -> dict[str, Result]:
+    """What was found, in the order of the cases."""
+    return {case: found[case] for case in cases if case in found}
 
 
 def overlap_cases(
@@ -97,7 +101,7 @@ def overlap_cases(
     with progress(title, len(cases), "scans") as bar, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
 
         def finish(case: str, writing: Future[Result]) -> None:
-            with _noting_failures(case, failures, parallel=1):
+            with noting_failures(case, failures, parallel=1):
                 results[case] = writing.result()
             bar.advance()
 
@@ -107,7 +111,7 @@ def overlap_cases(
             reading = ahead or reader.submit(read, case)
             early = following is not None and free_host_memory() >= FREE_TO_READ_AHEAD
             ahead = reader.submit(read, following) if early else None
-            with _noting_failures(case, failures, parallel=1):
+            with noting_failures(case, failures, parallel=1):
                 made = work(case, reading.result())
             del reading  # it holds the scan
             if behind is not None:
@@ -120,11 +124,11 @@ def overlap_cases(
                 del made  # the writer alone holds it
         if behind is not None:
             finish(*behind)
-    return results, {case: failures[case] for case in cases if case in failures}
+    return results, in_order(cases, failures)
 
 
 @contextmanager
-def _noting_failures(case: str, failures: dict[str, FrugalsegError], parallel: int) -> Iterator[None]:
+def noting_failures(case: str, failures: dict[str, FrugalsegError], parallel: int) -> Iterator[None]:
     """Note an error that lies in a scan or its mask; any other is raised, with the case id named."""
     try:
         yield

@@ -51,8 +51,25 @@ def show_warnings() -> None:
     warnings.showwarning = show
 
 
+_collected: list[list[str]] = []
+"""Where messages go that are not printed here, the innermost last."""
+
+
+@contextmanager
+def collect_messages() -> Iterator[list[str]]:
+    """While inside, `say` adds to this list instead of printing: another process prints it."""
+    _collected.append([])
+    try:
+        yield _collected[-1]
+    finally:
+        _collected.pop()
+
+
 def _print(message: str, style: str | None = None) -> None:
     global _printed_at
+    if _collected:
+        _collected[-1].append(message)
+        return
     console.print(message, style=style, markup=False, soft_wrap=True)
     _printed_at = time.monotonic()
 

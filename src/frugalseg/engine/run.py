@@ -112,9 +112,13 @@ class RunFolder:
 
         Raises:
             RunError: a new run in a used folder, `--resume` without a run to resume, a resumed run with
-                other options or on other data, or another process works on it.
+                other options or on other data, or another process works on it; or processes that share the run were
+                given different options.
         """
+        from frugalseg.engine.processes import check_same_everywhere  # here: reading a run needs no PyTorch
+
         run = cls(options.out)
+        check_same_everywhere(to_plain_options(options, absolute=True), fabric)
         if fabric.is_global_zero:
             run._claim(command, options, fabric.device, dict(data or {}))
         fabric.barrier()

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from frugalseg.dataset.targets import Targets, check_values_present, format_values, parse_targets
 from frugalseg.engine.files import check_out
-from frugalseg.engine.parallel import format_failures, map_cases
+from frugalseg.engine.parallel import format_failures
+from frugalseg.engine.pool import FunctionWork, InThreads
 from frugalseg.engine.progress import say
-from frugalseg.engine.threads import cores_to_use, with_threads
+from frugalseg.engine.ray_pool import open_pool
+from frugalseg.engine.threads import with_threads
 from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanError
 from frugalseg.evaluation.cases import CaseJob, CaseResult, compare_case
 from frugalseg.evaluation.metric_table import Metric, Place, list_metrics
@@ -67,9 +69,11 @@ def _compare_and_write(
     if pairs.no_reference:
         say(f"no reference for {pluralize(len(pairs.no_reference), 'prediction')}")
 
-    results, failures = map_cases(
-        compare_case, _make_jobs(options, pairs, roles, targets, annotated), "comparing", options.workers
-    )
+    here = InThreads(options.workers)
+    threads = 1 if options.ray else here.threads_each(len(pairs.masks))
+    jobs = _make_jobs(options, pairs, roles, targets, annotated, threads)
+    with open_pool(options.ray, here, options.workers, threads=1, gpu=False) as pool:
+        results, failures = pool.run(FunctionWork(compare_case), jobs, lambda _, result: result, "comparing")
     if results:
         if not failures:  # else the values of some masks are unknown
             check_targets(targets, results, record)
@@ -106,9 +110,8 @@ def _make_jobs(
     roles: Mapping[str, str],
     targets: Targets,
     annotated: Mapping[str, tuple[int, ...]],
+    threads: int,
 ) -> dict[str, CaseJob]:
-    cores = cores_to_use()
-    at_once = max(1, min(cores if options.workers is None else options.workers, len(pairs.masks)))
     return {
         case: CaseJob(
             case=case,
@@ -118,7 +121,7 @@ def _make_jobs(
             targets=targets,
             tolerance=options.tolerance_mm,
             slicewise=options.slicewise,
-            threads=max(1, cores // at_once),
+            threads=threads,
             annotated=annotated.get(case, ()),
         )
         for case, (reference, prediction) in pairs.masks.items()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from frugalseg.errors import RunError
+from frugalseg.features.pretrained import PretrainedEncoder, is_run
 from frugalseg.options import Precision
 from frugalseg.promptable.batches import Batches
 from frugalseg.promptable.embeddings import EmbeddingCache
@@ -71,11 +72,11 @@ class FrozenEncoder:
 
     @classmethod
     def load(cls, name_or_path: str, device: torch.device, precision: Precision) -> FrozenEncoder:
-        """The encoder of a promptable model, or a vision transformer.
+        """The encoder of a promptable model, of a pre-training run, or a vision transformer.
 
         Args:
-            name_or_path: a name that `frugalseg weights list` shows, a file as published by the model's authors, or a
-                Hugging Face folder.
+            name_or_path: a name that `frugalseg weights list` shows, a file as published by the model's authors, a
+                Hugging Face folder, or a run of `frugalseg pretrain`.
             device: where to compute.
             precision: see `engine.device.resolve_precision`.
 
@@ -83,6 +84,9 @@ class FrozenEncoder:
             OptionError, RunError: there is no such model, it is not installed, damaged, or of an unknown kind.
         """
         given = resolve_name(name_or_path)
+        run = Path(given)
+        if is_run(run):
+            return cls(PretrainedEncoder(run, device, precision), given)
         return cls(load_image_encoder(name_or_path, device, precision), given)
 
     @classmethod

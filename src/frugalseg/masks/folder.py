@@ -5,31 +5,31 @@ Used by every command that writes masks of whole scans.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 from filelock import BaseFileLock
 
 from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.lock import is_in_use, lock_folder
-from frugalseg.engine.parallel import format_failures, map_cases, overlap_cases
+from frugalseg.engine.parallel import format_failures, map_cases
+from frugalseg.engine.pool import OneAfterAnother, Pool
 from frugalseg.engine.progress import say
 from frugalseg.errors import OptionError, RunError, ScanError, disk_errors
-from frugalseg.imaging.volume import Volume
-from frugalseg.imaging.write import mask_path, write_mask
+from frugalseg.imaging.write import mask_path
+from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.options import Resume
-from frugalseg.records.predictions import PREDICTIONS_FILE, CaseRecord, PredictionRecord
+from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.text import pluralize
 
-Source = TypeVar("Source")
-
+QUICK_S, WAIT = 0.05, 20
+"""A record that took longer than this to write, that of thousands of scans, is written again after as many times that
+time: so writing it takes a twentieth of the time."""
 DIFFERENCES_SHOWN = 3
 """Number of differences that a message lists: another model differs in a dozen values."""
-
-MakeMask = Callable[[str, Path], tuple[Volume, CaseRecord]]
-"""Case id and scan → its mask and its record."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class MaskFolder:
     ) -> None:
         self.out, self.images, self.record, self.words, self._lock = out, dict(images), record, words, lock
         self.done: dict[str, Path] = {}
+        self._due = 0.0
 
     @classmethod
     def claim(
@@ -124,67 +125,39 @@ class MaskFolder:
         """The file of a case's mask."""
         return mask_path(self.out, case, self.images[case])
 
-    def fill(self, make: MakeMask, device: str) -> dict[str, Path]:
+    def fill(self, work: MaskWork[Any], device: str, pool: Pool | None = None) -> dict[str, Path]:
         """Make the missing masks; returns case id → mask. Each is written while the next one is made.
 
         Args:
-            make: makes one mask.
-            device: where it runs, for messages.
-
-        Raises:
-            ScanError: some scans failed, after all others are written.
-        """
-        return self.fill_reading_ahead(lambda _, path: path, make, device)
-
-    def fill_reading_ahead(
-        self,
-        read: Callable[[str, Path], Source],
-        make: Callable[[str, Source], tuple[Volume, CaseRecord]],
-        device: str,
-    ) -> dict[str, Path]:
-        """The same where reading is known by itself: the next scan is read while the mask of this one is made.
-
-        Args:
-            read: case id and scan → what `make` takes.
-            make: the other work on one scan.
-            device: where it is done, in words.
+            work: makes one mask.
+            device: the device of this process, in words.
+            pool: does the work; by default this process, one scan after the other.
 
         Raises:
             ScanError: some scans failed, after all others are written.
         """
         try:
-            return self._make_missing(read, make, device)
+            # Masks are made of one scan at a time: the networks use every core.
+            return self._make_missing(work, device, pool or OneAfterAnother())
         finally:
             self._lock.release()
 
-    def _make_missing(
-        self,
-        read: Callable[[str, Path], Source],
-        make: Callable[[str, Source], tuple[Volume, CaseRecord]],
-        device: str,
-    ) -> dict[str, Path]:
+    def _make_missing(self, work: MaskWork[Any], device: str, pool: Pool) -> dict[str, Path]:
         total = len(self.images)
         if self.done:
             say(f"already {self.words.done}: {len(self.done)} of {pluralize(total, 'scan')}")
-        say(f"{self.words.doing} {pluralize(total - len(self.done), 'scan')} on {device}")
-
-        def write(case: str, made: tuple[Volume, CaseRecord]) -> Path:
-            mask, made_record = made
-            write_mask(mask, self.path(case))
-            made_record = replace(made_record, mask=self.path(case).name, scan=sha256(self.images[case]))
-            self.record = self.record.with_case(case, made_record)
-            self._write_record()  # after every scan, so that a killed run can be resumed
-            return self.path(case)
-
+        say(f"{self.words.doing} {pluralize(total - len(self.done), 'scan')} on {pool.describe(device)}")
         self._write_record()  # so that a run killed in its first scan can be resumed
-        missing = [case for case in self.images if case not in self.done]
-        # Masks are made of one scan at a time: the networks use every core.
-        made, failures = overlap_cases(
-            lambda case: read(case, self.images[case]), make, write, missing, self.words.doing
-        )
+        missing = {case: path for case, path in self.images.items() if case not in self.done}
+        try:
+            made, failures = pool.run(work, missing, self._keep, self.words.doing)
+        except BaseException:
+            self._write_record()
+            raise
         # The record already lists scans that failed in an earlier command.
         failed = {**self.record.failed, **{case: error.problem for case, error in failures.items()}}
-        self.record = replace(self.record, failed=failed)
+        ordered = self.record.select_cases([*self.done, *missing])  # on a cluster they end in any order
+        self.record = replace(ordered, failed=failed)
         self._write_record()
         if failures:
             others = f", the others are in {self.out}" if len(failures) < total else ""
@@ -196,13 +169,26 @@ class MaskFolder:
             )
         return {case: (self.done | made)[case] for case in self.images}
 
+    def _keep(self, case: str, made: MadeMask) -> Path:
+        """Write the mask of a scan and its record."""
+        path = self.path(case)
+        made.write(path)
+        record = replace(made.record, mask=path.name, scan=made.record.scan or sha256(self.images[case]))
+        self.record = self.record.with_case(case, record)
+        if time.monotonic() >= self._due:  # after every scan, so that a killed run can be resumed
+            self._write_record()
+        return path
+
     def redo(self, case: str) -> None:
         """Make the mask of a finished scan again."""
         del self.done[case]
         self.record = self.record.select_cases(self.done)
 
     def _write_record(self) -> None:
+        begun = time.monotonic()
         self.record.write(self.out / PREDICTIONS_FILE)
+        taken = time.monotonic() - begun
+        self._due = begun + (WAIT * taken if taken > QUICK_S else 0)
 
     def _take_over(self, before: PredictionRecord) -> None:
         """Take over the masks of an interrupted run whose files exist and whose scans are unchanged."""

@@ -102,6 +102,15 @@ def build_projection(
     return ProjectionNet(encoder, linear_head(dim) if head == "linear" else mlp_head(dim, dim, dim))
 
 
+def build_encoder(name: str, norm: Norm) -> Encoder:
+    """The encoder of a network for single slices, with initial weights and the published dropout.
+
+    Raises:
+        OptionError: as `build_segmenter`.
+    """
+    return _build_encoder(name, norm, None, 1)[0]
+
+
 def _build_encoder(name: str, norm: Norm, dropout: float | None, inputs: int) -> tuple[Encoder, float]:
     backbone = find_backbone(name)
     norm = choose_norm(name, norm, norm)

@@ -39,6 +39,10 @@ class EvaluateOptions:
     """Number of scans compared in parallel; by default one per thread."""
     threads: int | None = None
     """Number of CPU threads, shared by these scans; by default OMP_NUM_THREADS, otherwise one per available core."""
+    ray: str | None = None
+    """Compare the scans as Ray tasks of one thread each, --workers at a time on the whole cluster: local, auto (the
+    cluster running here), or the address of a cluster. Its machines see both folders of masks at the same paths; --out
+    need not be shared, since this machine writes the results."""
     seed: int = 0
     """Random seed of the bootstrap."""
     overwrite: bool = False

@@ -47,6 +47,10 @@ class PrepareOptions:
     """Number of scans read in parallel; by default one per thread. 0: all work in the main thread."""
     threads: int | None = None
     """Number of CPU threads, shared by these scans; by default OMP_NUM_THREADS, otherwise one per available core."""
+    ray: str | None = None
+    """Prepare the scans as Ray tasks of one thread each, --workers at a time on the whole cluster: local, auto (the
+    cluster running here), or the address of a cluster. Its machines see scans and masks at the same paths; --out need
+    not be shared, since this machine writes the store."""
     seed: int = 0
     """Random seed of the split."""
     superpixels: bool = False

@@ -46,6 +46,10 @@ class PromptableOptions:
     threads: int | None = None
     """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core. Results are
     reproducible with the same number."""
+    ray: str | None = None
+    """Process the scans as Ray tasks: local, auto (the cluster running here), or the address of a cluster. Its machines
+    see scans, masks and --model at the same paths; --out need not be shared, since this machine writes the results.
+    --threads is per scan, by default all cores of the largest machine, or its share per GPU."""
     precision: Precision = "auto"
     """Floating-point precision; auto: bf16 where the device is fast at it, otherwise 32."""
     overwrite: bool = False

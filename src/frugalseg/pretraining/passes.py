@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from frugalseg.engine.processes import has_batch_norm
+
 
 def group_into_passes(module: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
     """The inputs of the passes through a module: one of all views, or where it has batch norms, one for each view.
@@ -19,8 +21,3 @@ def group_into_passes(module: nn.Module, views: Sequence[Tensor]) -> list[Tensor
         views: each (N, C, H, W): views of the same slices, or the anchors, positives and negatives of triplets.
     """
     return list(views) if has_batch_norm(module) else [torch.cat(list(views))]
-
-
-def has_batch_norm(module: nn.Module) -> bool:
-    """Whether any layer normalises over the slices of a batch."""
-    return any(isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)) for layer in module.modules())

@@ -12,6 +12,7 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
 from frugalseg.engine.files import check_out
 from frugalseg.engine.loop import TrainingPlan
+from frugalseg.engine.processes import check_batch_norm
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.threads import with_threads
@@ -60,7 +61,9 @@ class PreTraining:
         fabric = make_fabric(options.device, options.precision)
         _check_batch(options, fabric.world_size)
         torch.manual_seed(options.seed)
-        return cls(options, store, split, fabric, PretrainTask(options, store, split, fabric.device))
+        task = PretrainTask(options, store, split, fabric.device)
+        check_batch_norm(task.model, fabric)
+        return cls(options, store, split, fabric, task)
 
     def identity(self) -> dict[str, str]:
         """Hashes of the store, the split and, where read, the superpixels."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,11 +23,13 @@ import torch
 from frugalseg._version import __version__
 from frugalseg.confidence.table import write_scan_confidences
 from frugalseg.dataset.annotated import find_labelled_slices
-from frugalseg.dataset.modality import resolve_intensity, to_intensity_scale
+from frugalseg.dataset.modality import ExpectedModality, resolve_intensity, to_intensity_scale
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.device import describe_device, find_device
 from frugalseg.engine.files import check_out, sha256
+from frugalseg.engine.pool import OneAfterAnother, Pool
 from frugalseg.engine.progress import progress, say
+from frugalseg.engine.ray_pool import open_pool
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.imaging.read import read_volume
@@ -39,6 +43,7 @@ from frugalseg.masks.inputs import (
     read_input_mask,
     refuse_overwriting_inputs,
 )
+from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.options import PropagateOptions, parse_slice_numbers
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.promptable.load import find_weights, load_promptable
@@ -60,11 +65,12 @@ from frugalseg.propagation.review import (
     PROPAGATED,
     ReviewRow,
     assess_organs,
+    format_rows,
     review_slice,
     slices_to_review,
-    write_rows,
 )
 from frugalseg.records.annotations import AnnotationsRecord
+from frugalseg.records.confidence import OrganCalibration
 from frugalseg.records.predictions import CaseRecord, InputMask, PredictionRecord, Propagation
 from frugalseg.records.signatures import SlicesSignature
 from frugalseg.refinement.boxes import Classes
@@ -74,12 +80,108 @@ WORDS = Words("propagation", "propagating", "propagated", "propagate")
 RESUME_FIELDS = ("method", "promptable", "settings", "targets")
 
 
+class Annotated(NamedTuple):
+    """A scan and its annotation on the same grid."""
+
+    volume: Volume
+    scan: ScanSlices
+    given: Volume
+
+
+@dataclass(frozen=True, eq=False)
+class PropagateWork(MaskWork[Annotated]):
+    """The propagation through one scan.
+
+    Attributes:
+        expected: which modality the scans are of.
+        annotations: case id → annotation.
+        labelled: case id → the slices that a person outlined, where that is known.
+        wanted: of --target.
+        known: names of label values, as far as they are known.
+    """
+
+    options: PropagateOptions
+    expected: ExpectedModality
+    annotations: Mapping[str, Path]
+    labelled: Mapping[str, tuple[int, ...]]
+    wanted: Targets
+    known: Targets
+
+    @cached_property
+    def engine_and_model(self) -> tuple[Engine, Any]:
+        """Those of this process; for their errors see `load_engine`."""
+        return load_engine(self.options, find_device(self.options.device))
+
+    @property
+    def model(self) -> Any:
+        """The model of this process."""
+        return self.engine_and_model[1]
+
+    @cached_property
+    def calibrations(self) -> Mapping[str, OrganCalibration]:
+        """Organ → calibration of the confidence in its masks."""
+        settings = collect_settings(self.options, "annotations")
+        return find_calibrations(self.options.calibration, self.model.signature, settings)
+
+    @cached_property
+    def facts(self) -> list[Any]:
+        """What the slices of an interrupted run must agree in."""
+        record = _make_record(self.options, {}, self.model, self.wanted or self.known).to_json()
+        return [record[key] for key in RESUME_FIELDS]
+
+    def inputs(self) -> Iterable[Path]:
+        """See `CaseWork.inputs`."""
+        return (self.options.images, self.options.annotations, find_weights(self.options.model))
+
+    def set_up(self) -> None:
+        """See `CaseWork.set_up`."""
+        _ = self.engine_and_model, self.calibrations
+
+    def read(self, case: str, job: Path) -> Annotated:
+        """The scan and its annotation."""
+        volume = read_volume(job)
+        self.expected.check(case, job, volume)
+        scan = ScanSlices.of(volume, to_intensity_scale(self.options))
+        return Annotated(volume, scan, read_input_mask(case, volume, self.annotations[case]))
+
+    def make(self, case: str, source: Annotated) -> MadeMask:
+        """The propagated mask, and what is to be reviewed of it."""
+        volume, scan, given = source
+        own = _name_slices(self.options, scan, given, self.labelled.get(case))
+        task = PropagationTask.of(case, scan, given, own, self.wanted, self.known)
+        annotation = InputMask(str(self.annotations[case].resolve()), sha256(self.annotations[case]))
+        with self._partial(case) as partial:
+            prepare_folder(partial, self.facts, scan.fingerprint, annotation.sha256, task.annotated)
+            with progress(case, sum(len(pass_.order) for pass_ in task.passes), "slices") as bar:
+                run_passes(self.engine_and_model[0], task, partial, bar.advance)
+            classes, rows = assemble_mask(task, partial, self.options.review_below)
+        _announce(case, task, rows)
+        record = CaseRecord(
+            annotated=tuple(task.annotated),
+            given=annotation,
+            confidence=assess_organs(rows, self.calibrations),
+            propagation=_make_scan_record(task, rows),
+        )
+        mask = volume.with_array(scan.unstack(to_values(classes, task.organs)))
+        return MadeMask(mask, record, {f"{case}.slices.csv": format_rows(rows)})
+
+    @contextmanager
+    def _partial(self, case: str) -> Iterator[Path]:
+        """The folder of a scan's slices that the propagation has reached. On a cluster --out need not be shared; what a
+        lost machine has propagated is propagated again."""
+        if self.options.ray is None:
+            yield _partial_folder(self.options, case)
+            return
+        with tempfile.TemporaryDirectory(prefix="frugalseg-") as folder:
+            yield Path(folder) / case
+
+
 @with_threads
 def propagate(options: PropagateOptions) -> dict[str, Path]:
     """Propagate the annotated slices of every scan through it; returns case id → mask.
 
     Next to each mask, <case>.slices.csv has one row per slice and organ (see `review.ReviewRow`). A killed run can be
-    resumed where it stopped, also within a scan.
+    resumed where it stopped, without --ray also within a scan.
 
     Raises:
         ScanError: some scans failed, after all others are written: a scan is unreadable, or its annotation is empty,
@@ -91,48 +193,27 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
         DeviceError: the requested GPU is missing, or its memory is too small for one slice.
     """
     check_out(options.out)
+    with open_pool(options.ray, OneAfterAnother(), threads=options.threads) as pool:
+        return _propagate(options, pool)
+
+
+def _propagate(options: PropagateOptions, pool: Pool) -> dict[str, Path]:
     device = find_device(options.device)
     images, annotations = pair_scans_and_masks(options.images, options.annotations, options.case)
     annotations, labelled = find_labelled_slices(options.annotations, annotations)
     images = {case: images[case] for case in annotations}
     refuse_overwriting_inputs(annotations, images, options.out)
     options, expected = resolve_intensity(options, images)
-    wanted, intensity = parse_targets(options.target), to_intensity_scale(options)
+    wanted = parse_targets(options.target)
     given_record = PredictionRecord.read_beside(options.annotations)
     known = given_record.targets if given_record else _read_label_names(options.annotations)
-    engine, model = load_engine(options, device)
-    record = _make_record(options, images, model, wanted or known)
-    calibrations = find_calibrations(options.calibration, model.signature, record.settings)
-    facts = [record.to_json()[key] for key in RESUME_FIELDS]
+    work = PropagateWork(options, expected, annotations, labelled, wanted, known)
+    record = _make_record(options, images, work.model, wanted or known)
+    _ = work.calibrations  # says what it lacks before the first scan
     folder = MaskFolder.claim(options, images, record, RESUME_FIELDS, WORDS)
     invalidate_changed(folder, annotations)
-
-    def work(case: str, path: Path) -> tuple[Volume, CaseRecord]:
-        volume = read_volume(path)
-        expected.check(case, path, volume)
-        scan = ScanSlices.of(volume, intensity)
-        given = read_input_mask(case, volume, annotations[case])
-        own = _name_slices(options, scan, given, labelled.get(case))
-        task = PropagationTask.of(case, scan, given, own, wanted, known)
-        source = InputMask(str(annotations[case].resolve()), sha256(annotations[case]))
-        partial = _partial_folder(options, case)
-        prepare_folder(partial, facts, scan.fingerprint, source.sha256, task.annotated)
-        with progress(case, sum(len(pass_.order) for pass_ in task.passes), "slices") as bar:
-            run_passes(engine, task, partial, bar.advance)
-        classes, rows = assemble_mask(task, partial, options.review_below)
-        write_rows(options.out / f"{case}.slices.csv", rows)
-        _announce(case, task, rows)
-        mask = volume.with_array(scan.unstack(to_values(classes, task.organs)))
-        annotated = tuple(task.annotated)
-        return mask, CaseRecord(
-            annotated=annotated,
-            given=source,
-            confidence=assess_organs(rows, calibrations),
-            propagation=_make_scan_record(task, rows),
-        )
-
     try:
-        return folder.fill(work, describe_device(device))
+        return folder.fill(work, describe_device(device), pool)
     finally:
         write_scan_confidences(options.out, folder.record.confidence)
         for case in folder.record.masks:  # only now: until its mask is written, a scan is resumed from these

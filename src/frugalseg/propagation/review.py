@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
-from pathlib import Path
 
 import numpy as np
 
 from frugalseg.confidence.assess import assess
 from frugalseg.confidence.overlap import Overlap
-from frugalseg.engine.files import atomic_write
+from frugalseg.confidence.table import format_csv
 from frugalseg.masks.components import Bools
 from frugalseg.propagation.passes import SliceState
 from frugalseg.records.confidence import OrganCalibration, OrganConfidence
@@ -133,12 +131,9 @@ def _to_overlap(rows: Sequence[ReviewRow]) -> Overlap:
     return Overlap.from_confidence(pixels, confidence)
 
 
-def write_rows(path: Path, rows: Iterable[ReviewRow]) -> None:
-    """Write the rows as CSV, atomically."""
-    with atomic_write(path, "w") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(ReviewRow)])
-        writer.writerows(astuple(row) for row in rows)
+def format_rows(rows: Iterable[ReviewRow]) -> str:
+    """The rows as the content of a CSV file."""
+    return format_csv([field.name for field in fields(ReviewRow)], (astuple(row) for row in rows))
 
 
 def slices_to_review(rows: Iterable[ReviewRow]) -> dict[str, list[int]]:

@@ -190,7 +190,7 @@ class PredictionRecord(Record):
         return replace(self, **more)
 
     def select_cases(self, cases: Collection[str]) -> PredictionRecord:
-        """The record with the entries of these scans only."""
+        """The record with the entries of these scans only, in their order."""
         selected: Any = {
             key: _select(own, cases) for key in _BY_CASE.values() if (own := getattr(self, key)) is not None
         }
@@ -212,4 +212,4 @@ _BY_CASE = {
 
 
 def _select(entries: Mapping[str, Value], cases: Collection[str]) -> dict[str, Value]:
-    return {case: value for case, value in entries.items() if case in cases}
+    return {case: entries[case] for case in cases if case in entries}

@@ -6,8 +6,9 @@ References are read with --oracle only, which predictions.json records.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ import numpy as np
 from frugalseg._version import __version__
 from frugalseg.confidence.assess import assess
 from frugalseg.confidence.overlap import compare
-from frugalseg.confidence.table import write_scan_confidences, write_slice_confidences
-from frugalseg.dataset.modality import resolve_intensity, to_intensity_scale
+from frugalseg.confidence.table import format_slice_confidences, write_scan_confidences
+from frugalseg.dataset.modality import ExpectedModality, resolve_intensity, to_intensity_scale
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.device import describe_device, find_device
 from frugalseg.engine.files import check_out, sha256
+from frugalseg.engine.pool import OneAfterAnother, Pool
 from frugalseg.engine.progress import progress, say
+from frugalseg.engine.ray_pool import open_pool
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import find_dataset
@@ -35,9 +38,10 @@ from frugalseg.masks.inputs import (
     read_input_mask,
     refuse_overwriting_inputs,
 )
+from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.options import PromptableOptions, RefineOptions
 from frugalseg.promptable.embeddings import ScanSlices
-from frugalseg.promptable.load import load_promptable
+from frugalseg.promptable.load import find_weights, load_promptable
 from frugalseg.promptable.protocol import Promptable
 from frugalseg.records.confidence import OrganCalibration, OrganConfidence
 from frugalseg.records.predictions import CaseRecord, InputMask, PredictionRecord, PromptableUse, Refinement
@@ -68,6 +72,81 @@ class Inputs:
     reference: Volume | None
 
 
+@dataclass(frozen=True, eq=False)
+class RefineWork(MaskWork[Inputs]):
+    """The refinement of one mask.
+
+    Attributes:
+        expected: which modality the scans are of.
+        masks: case id → mask to refine.
+        references: case id → reference to take the boxes from, with --oracle.
+        wanted: of --target.
+        source: the record of the masks.
+    """
+
+    options: RefineOptions
+    expected: ExpectedModality
+    masks: Mapping[str, Path]
+    references: Mapping[str, Path]
+    wanted: Targets
+    source: PredictionRecord
+
+    @cached_property
+    def model(self) -> Promptable:
+        """The model of this process; for its errors see `load_promptable`."""
+        return load_promptable(self.options.model, find_device(self.options.device), self.options.precision)
+
+    @cached_property
+    def refiner(self) -> Refiner:
+        """What refines with it."""
+        return Refiner(self.model, self.options)
+
+    @cached_property
+    def calibrations(self) -> Mapping[str, OrganCalibration]:
+        """Organ → calibration of the confidence in its masks."""
+        return {} if self.references else find_calibrations(self.source, self.options, self.model.signature)
+
+    def inputs(self) -> Iterable[Path]:
+        """See `CaseWork.inputs`."""
+        return (self.options.images, self.options.masks, find_weights(self.options.model))
+
+    def set_up(self) -> None:
+        """See `CaseWork.set_up`."""
+        _ = self.refiner, self.calibrations
+
+    def read(self, case: str, job: Path) -> Inputs:
+        """The scan and its masks, on one grid."""
+        volume = read_volume(job)
+        self.expected.check(case, job, volume)
+        reference = read_input_mask(case, volume, self.references[case]) if self.references else None
+        scan = ScanSlices.of(volume, to_intensity_scale(self.options))
+        return Inputs(volume, scan, read_input_mask(case, volume, self.masks[case]), reference)
+
+    def make(self, case: str, source: Inputs) -> MadeMask:
+        """The refined mask, and the confidence in it."""
+        scan, given, reference = source.scan, source.given, source.reference
+        organs = find_organs(given if reference is None else reference, self.wanted, self.source.targets)
+        classes, others = _split_mask(scan, given, organs)
+        prompting = None
+        if reference is not None:
+            prompting, others = to_classes(scan.stack(reference), organs), np.zeros_like(others)
+        with progress(case, len(scan), "slices") as bar:
+            names = dict(enumerate(organs, start=1))
+            refined, counts = self.refiner.refine(scan, classes, prompting, self.options.cache, bar.advance, names)
+        confidence = None if prompting is not None else _assess(refined, classes, organs, self.calibrations)
+        known = self.source.select_case(case)  # `evaluate` needs it for refined masks too
+        record = CaseRecord(
+            role=known.role,
+            annotated=known.annotated,
+            given=InputMask(str(self.masks[case].resolve()), sha256(self.masks[case])),
+            confidence=confidence,
+            refinement=counts,
+        )
+        beside = {} if confidence is None else {f"{case}.slices.csv": format_slice_confidences(confidence)}
+        mask = source.volume.with_array(scan.unstack(_join_masks(refined, others, organs)))
+        return MadeMask(mask, record, beside)
+
+
 @with_threads
 def refine(options: RefineOptions) -> dict[str, Path]:
     """Refine every mask of `options.masks`; returns case id → new mask.
@@ -83,55 +162,26 @@ def refine(options: RefineOptions) -> dict[str, Path]:
         DeviceError: the requested GPU is missing, or its memory is too small for one slice.
     """
     check_out(options.out)
+    with open_pool(options.ray, OneAfterAnother(), threads=options.threads) as pool:
+        return _refine(options, pool)
+
+
+def _refine(options: RefineOptions, pool: Pool) -> dict[str, Path]:
     device = find_device(options.device)
     images, masks = pair_scans_and_masks(options.images, options.masks, options.case)
     refuse_overwriting_inputs(masks, images, options.out)
     references = {} if options.oracle is None else _find_references(options, images)
     options, expected = resolve_intensity(options, images)
-    intensity = to_intensity_scale(options)
     wanted = parse_targets(options.target)
     source = PredictionRecord.read_beside(options.masks) or NO_RECORD
-    model = load_promptable(options.model, device, options.precision)
+    work = RefineWork(options, expected, masks, references, wanted, source)
     folder = MaskFolder.claim(
-        options, images, _make_record(options, images, model, source, wanted), RESUME_FIELDS, WORDS, (COARSE,)
+        options, images, _make_record(options, images, work.model, source, wanted), RESUME_FIELDS, WORDS, (COARSE,)
     )
     invalidate_changed(folder, masks)
-    refiner = Refiner(model, options)
-    calibrations = {} if references else find_calibrations(source, options, model.signature)
-
-    def read(case: str, path: Path) -> Inputs:
-        volume = read_volume(path)
-        expected.check(case, path, volume)
-        reference = read_input_mask(case, volume, references[case]) if references else None
-        scan, given = ScanSlices.of(volume, intensity), read_input_mask(case, volume, masks[case])
-        return Inputs(volume, scan, given, reference)
-
-    def work(case: str, inputs: Inputs) -> tuple[Volume, CaseRecord]:
-        scan, given, reference = inputs.scan, inputs.given, inputs.reference
-        organs = find_organs(given if reference is None else reference, wanted, source.targets)
-        classes, others = _split_mask(scan, given, organs)
-        prompting = None
-        if reference is not None:
-            prompting, others = to_classes(scan.stack(reference), organs), np.zeros_like(others)
-        with progress(case, len(scan), "slices") as bar:
-            names = dict(enumerate(organs, start=1))
-            refined, counts = refiner.refine(scan, classes, prompting, options.cache, bar.advance, names)
-        given_mask = InputMask(str(masks[case].resolve()), sha256(masks[case]))
-        known = source.select_case(case)  # `evaluate` needs it for refined masks too
-        confidence = None if prompting is not None else _assess(refined, classes, organs, calibrations)
-        if confidence is not None:
-            write_slice_confidences(options.out, case, confidence)
-        case_record = CaseRecord(
-            role=known.role,
-            annotated=known.annotated,
-            given=given_mask,
-            confidence=confidence,
-            refinement=counts,
-        )
-        return inputs.volume.with_array(scan.unstack(_join_masks(refined, others, organs))), case_record
-
+    _ = work.calibrations  # says what it lacks before the first scan
     try:
-        written = folder.fill_reading_ahead(read, work, describe_device(device))
+        written = folder.fill(work, describe_device(device), pool)
     finally:  # also where some scans failed
         write_scan_confidences(options.out, folder.record.confidence)
     _announce(folder.record.refinement, options, wanted)
@@ -209,7 +259,7 @@ def _announce(refinement: Mapping[str, Refinement], options: RefineOptions, want
 def collect_settings(options: PromptableOptions, *excluded: str) -> dict[str, object]:
     """The options that change the result, for predictions.json, except `excluded`, which are recorded elsewhere."""
     irrelevant = {"images", "out", "case", "target", "model", "device", "threads", "batch_size", "cache"}
-    irrelevant |= {"overwrite", "resume"}
+    irrelevant |= {"overwrite", "resume", "ray"}
     relevant = {name: value for name, value in asdict(options).items() if name not in irrelevant | set(excluded)}
     settings: dict[str, object] = json.loads(json.dumps(relevant, default=str))
     return settings

@@ -5,8 +5,9 @@ Reference masks are only read with `--oracle`, which the record states.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ from frugalseg.dataset.modality import expected_modality
 from frugalseg.dataset.targets import Targets, to_classes, to_values
 from frugalseg.engine.device import autocast, describe_device, find_device
 from frugalseg.engine.files import check_out
+from frugalseg.engine.pool import OneAfterAnother, Pool
 from frugalseg.engine.progress import progress, say
+from frugalseg.engine.ray_pool import open_pool
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import check_distinct_files, find_dataset, find_masks
@@ -30,6 +33,7 @@ from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE_RADIUS, filter_components
 from frugalseg.masks.folder import MaskFolder, Words, select_cases
+from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.options import PredictOptions, SamMixPredictOptions
 from frugalseg.records.model import SamMixRecord
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
@@ -152,6 +156,48 @@ class MixPredictor(Predictor):
         return torch.stack(boxes, dim=1).to(self.device), torch.stack(there, dim=1).to(self.device)
 
 
+@dataclass(frozen=True, eq=False)
+class MixWork(MaskWork[ReadScan]):
+    """The segmentation of one scan.
+
+    Attributes:
+        references: case id → reference mask to take the boxes from, with `--oracle`.
+    """
+
+    options: SamMixPredictOptions
+    references: Mapping[str, Path]
+
+    @cached_property
+    def predictor(self) -> MixPredictor:
+        """The model of this process; for its errors see `MixPredictor.from_options`."""
+        return MixPredictor.from_options(self.options)
+
+    def inputs(self) -> Iterable[Path]:
+        """See `CaseWork.inputs`."""
+        return (self.options.images, self.options.model)
+
+    def set_up(self) -> None:
+        """See `CaseWork.set_up`."""
+        _ = self.predictor
+
+    def read(self, case: str, job: Path) -> ReadScan:
+        """See `Predictor.read`."""
+        return self.predictor.read(case, job)
+
+    def make(self, case: str, source: ReadScan) -> MadeMask:
+        """The mask, and the probability of each organ in each slice."""
+        oracle = None
+        if self.references:
+            given = read_labels(self.references[case])
+            oracle = onto_grid(given, source.volume, case, ("reference", "scan"), "give the scan's own mask")
+        found = self.predictor.segment_with_presence(source.volume, oracle)
+        present = {
+            organ: tuple(round(float(p), 4) for p in found.present[:, i])
+            for i, organ in enumerate(self.predictor.trained)
+        }
+        return MadeMask(found.mask, CaseRecord(role=source.role, present=present))
+
+
 @with_threads
 def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
     """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
@@ -167,8 +213,14 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
         DeviceError: there is no such GPU.
     """
     check_out(options.out)
-    predictor = MixPredictor.from_options(options)
+    with open_pool(options.ray, OneAfterAnother(), threads=options.threads) as pool:
+        return _predict(options, pool)
+
+
+def _predict(options: SamMixPredictOptions, pool: Pool) -> dict[str, Path]:
     images = select_cases(find_dataset(options.images, None)[0], options.case, options.images)
+    work = MixWork(options, {} if options.oracle is None else _find_references(options.oracle, images))
+    predictor = work.predictor
     record = PredictionRecord(
         version=__version__,
         model=str(options.model.resolve()),
@@ -183,29 +235,16 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
         images={case: str(path.resolve()) for case, path in images.items()},
         roles={},
     )
-    oracle = None if options.oracle is None else _reference_reader(options.oracle, images)
     folder = MaskFolder.claim(options, images, record, ("model", "weights_sha256", "targets", "settings"), WORDS)
     if options.oracle is not None:
         say("oracle: prompts are boxes of the reference masks; these are not results of the method")
-
-    def segment(case: str, scan: ReadScan) -> tuple[Volume, CaseRecord]:
-        found = predictor.segment_with_presence(scan.volume, None if oracle is None else oracle(case, scan.volume))
-        present = {
-            organ: tuple(round(float(p), 4) for p in found.present[:, i]) for i, organ in enumerate(predictor.trained)
-        }
-        return found.mask, CaseRecord(role=scan.role, present=present)
-
-    return folder.fill_reading_ahead(predictor.read, segment, describe_device(predictor.device))
+    return folder.fill(work, describe_device(predictor.device), pool)
 
 
-def _reference_reader(folder: Path, images: dict[str, Path]) -> Callable[[str, Volume], Volume]:
-    """A function from case id and scan to its reference mask on the scan's grid."""
+def _find_references(folder: Path, images: Mapping[str, Path]) -> dict[str, Path]:
+    """Case id → its reference mask."""
     found = find_masks(folder)
     check_distinct_files(images, found)
     if missing := [case for case in images if case not in found]:
         raise PairingError(f"--oracle {folder} holds no mask of {missing[0]}", "choose scans with masks by --case")
-
-    def read(case: str, scan: Volume) -> Volume:
-        return onto_grid(read_labels(found[case]), scan, case, ("reference", "scan"), "give the scan's own mask")
-
-    return read
+    return {case: found[case] for case in images}

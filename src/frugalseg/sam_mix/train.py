@@ -17,12 +17,13 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore, presence_column
 from frugalseg.engine.device import autocast, make_fabric
 from frugalseg.engine.files import check_out
+from frugalseg.engine.launch import require_one_process
 from frugalseg.engine.loop import BestStep, TrainingPlan, load_best
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.threads import with_threads
 from frugalseg.engine.training import run_training, train_and_save
-from frugalseg.errors import OptionError, SplitError
+from frugalseg.errors import SplitError
 from frugalseg.options import Keep, SamMixTrainOptions
 from frugalseg.promptable.load import resolve_name
 from frugalseg.records.model import BaseModel, FocalLoss, SamMixAnnotation, SamMixRecord, SamMixSettings
@@ -77,12 +78,11 @@ class SamMixTraining:
     @classmethod
     def open(cls, options: SamMixTrainOptions) -> SamMixTraining:
         """Open and check all inputs."""
+        require_one_process("SAM-Mix trains in one process")
         options = replace(options, base=resolve_name(options.base))
         check_out(options.out)
         store, budget, split = open_labelled(options)
         fabric = make_fabric(options.device, options.precision)
-        if fabric.world_size > 1:
-            raise OptionError("SAM-Mix trains in one process", "start it without torchrun")
         training = select_training_set(store, split, options, budget)
         rows = np.concatenate([training.image_labelled_rows, training.labelled, validation_rows(store, split)])
         source = SliceSource(store, fabric.device, with_labels=True, rows=rows)

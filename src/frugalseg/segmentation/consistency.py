@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
+
+from frugalseg.engine.processes import sum_over_processes
 
 RAMP_SHARE = 0.4
 """Share of the run over which the loss term reaches its full weight."""
 
 
 def consistency_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean over classes of Σ (p − q)² / (Σ p² + Σ q²), the sums over all pixels of the batch.
+    """Mean over classes of Σ (p − q)² / (Σ p² + Σ q²), the sums over all pixels of the batch, that of all processes.
 
     The squared difference of arXiv 1703.01780, eq. 1, relative to the organs' size: a mean over pixels would be smaller
     for smaller organs and for fewer slices that show them. It equals 1 − 2 Σ p q / (Σ p² + Σ q²), the soft
@@ -25,7 +28,9 @@ def consistency_loss(student: Tensor, teacher: Tensor) -> Tensor:
     over = (0, 2, 3)
     difference = (student - teacher).square().sum(over)
     size = student.square().sum(over) + teacher.square().sum(over)
-    return (difference / (size + 1e-5)).mean()
+    difference, size = sum_over_processes(torch.stack([difference, size]))
+    ratio: Tensor = difference / (size + 1e-5)
+    return ratio.mean()
 
 
 def sigmoid_ramp_up(step: int, steps: int) -> float:

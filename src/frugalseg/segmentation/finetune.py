@@ -26,11 +26,14 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
 from frugalseg.engine.files import check_out, sha256
 from frugalseg.engine.loop import BestStep, TrainingPlan, load_best
+from frugalseg.engine.processes import check_batch_norm
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.training import train_and_save
 from frugalseg.errors import OptionError
+from frugalseg.features.pretrained import is_run
 from frugalseg.models.blocks import MaskNetwork
+from frugalseg.models.registry import BACKBONES
 from frugalseg.models.saved import WEIGHTS, read_network_record, save_model
 from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
@@ -81,7 +84,7 @@ class FineTuning:
         unlabelled: the other rows of the training patients.
         to_propagate: those of them to which outlined slices are propagated; empty without `options.propagate`.
         architecture: that of the encoder, or that of the options.
-        encoder: model.json of the pre-training run, or None.
+        encoder: model.json of the pre-training run, whose encoder is trained further or stays as it is; or None.
         start: the trained model to start from, or None.
         teacher: the trained model that makes the pseudo-labels, or None for those of this training's own rounds.
         refiner: refines pseudo-labels; required where `options.refine` is given.
@@ -119,14 +122,10 @@ class FineTuning:
         if options.folds is not None and options.fold is not None:
             split = store.fold(split, options.folds, options.fold)
         check_propagation(options.propagate, budget.unit)
-        encoder = read_network_record(EncoderRecord, options.encoder) if options.encoder else None
+        encoder = _read_encoder(options)
         check_encoder(encoder, store, split, options.transductive)
-        if encoder and options.backbone not in (FinetuneOptions.backbone, encoder.backbone):
-            raise OptionError(
-                f"--backbone {options.backbone}: the encoder is one of {encoder.backbone}", "leave out --backbone"
-            )
         fabric = make_fabric(options.device, options.precision)
-        backbone = encoder.backbone if encoder else options.backbone
+        backbone = encoder.backbone if encoder and options.encoder else options.backbone
         architecture = find_architecture(backbone, fabric.device, options.precision)
         start, teacher = (
             EarlierModel.open(run, option, store, split, options.transductive) if run else None
@@ -155,6 +154,7 @@ class FineTuning:
         copied = architecture.count_copies(options)
         shape = _network_shape(options, preset, architecture, store)
         network, _ = architecture.build_initialized(shape, options)  # raises for weights that do not fit
+        check_batch_norm(network, fabric)
         if start is not None:
             start.load_into(network)  # the same
         copies = make_copies(store, labelled, copied, COPY_STRENGTH, preset.context) if copied else None
@@ -359,8 +359,27 @@ class FineTuning:
         )
 
 
+def _read_encoder(options: FinetuneOptions) -> EncoderRecord | None:
+    """The pre-training whose encoder is trained further (--encoder) or stays as it is (--backbone); None without one.
+
+    Raises:
+        RunError: it is not finished, or damaged.
+        OptionError: --backbone beside --encoder names another network.
+    """
+    if options.encoder is None:
+        frozen = options.backbone not in BACKBONES and is_run(Path(options.backbone))
+        return read_network_record(EncoderRecord, Path(options.backbone)) if frozen else None
+    encoder = read_network_record(EncoderRecord, options.encoder)
+    if options.backbone not in (FinetuneOptions.backbone, encoder.backbone):
+        raise OptionError(
+            f"--backbone {options.backbone}: the encoder is one of {encoder.backbone}", "leave out --backbone"
+        )
+    return encoder
+
+
 def _choose_preset(options: FinetuneOptions, encoder: EncoderRecord | None, architecture: Architecture) -> Preset:
-    return architecture.adapt(resolve_preset(options, encoder.context if encoder else None))
+    trained_further = encoder is not None and options.encoder is not None
+    return architecture.adapt(resolve_preset(options, encoder.context if encoder and trained_further else None))
 
 
 def _network_shape(

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frugalseg.engine.processes import share_of_mean, sum_over_processes
+
 LossName = Literal["dice_per_slice", "dice_over_batch+ce", "log_dice_over_batch+ce", "ce"]
 
 DICE_FLOOR = 0.1
@@ -70,14 +72,14 @@ def make_loss(name: LossName) -> Loss:
             of_class = w.unsqueeze(1) if unknown is None else w.unsqueeze(1) * ~unknown[:, :, None, None]
             dice = soft_dice(probabilities(logits), one_hot, of_class, over, smooth)
             if name == "log_dice_over_batch+ce":
-                shown = (of_class * one_hot).sum(over) > 0
+                shown = sum_over_processes((of_class * one_hot).sum(over)) > 0
                 parts["dice_loss"] = (shown * -log_dice(dice)).sum() / shown.sum().clamp(min=1)
             else:
-                parts["dice_loss"] = (1 - dice).mean()
+                parts["dice_loss"] = _mean_over_processes(1 - dice) if per_slice else (1 - dice).mean()
         if not per_slice:
             log_p = merge_with_background(add_background(logits).log_softmax(dim=1), unknown)
             pixel_ce = F.nll_loss(log_p, classes.long(), reduction="none")
-            parts["ce_loss"] = (w * pixel_ce).sum() / w.sum().clamp(min=1)
+            parts["ce_loss"] = share_of_mean((w * pixel_ce).sum(), w.sum())
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     return loss
@@ -92,8 +94,15 @@ def merge_with_background(log_p: Tensor, unknown: Tensor | None) -> Tensor:
     return torch.cat([background, log_p[:, 1:]], dim=1)
 
 
+def _mean_over_processes(values: Tensor) -> Tensor:
+    """This process's part of the mean over the values of all processes."""
+    return share_of_mean(values.sum(), torch.full((), float(values.numel()), device=values.device))
+
+
 def soft_dice(p: Tensor, target: Tensor, weights: Tensor, over: tuple[int, ...], smooth: float) -> Tensor:
     """(2 Σ w p t + s) / (Σ w p + Σ w t + s), the sums over the axes `over`, which are left out of the result.
+
+    Sums over the batch are those over the slices of all processes.
 
     MONAI's `DiceLoss` has no pixel weights; without weights the two are equal (tested).
 
@@ -105,6 +114,8 @@ def soft_dice(p: Tensor, target: Tensor, weights: Tensor, over: tuple[int, ...],
     """
     both = (weights * p * target).sum(over)
     sizes = (weights * (p + target)).sum(over)
+    if 0 in over:
+        both, sizes = sum_over_processes(torch.stack([both, sizes]))
     return (2 * both + smooth) / (sizes + smooth)
 
 

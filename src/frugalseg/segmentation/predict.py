@@ -7,7 +7,7 @@ and one batch. No reference mask is read anywhere on this path.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,13 +21,15 @@ from frugalseg._version import __version__
 from frugalseg.confidence.assess import assess
 from frugalseg.confidence.select import RANK_ONLY, select_calibrations
 from frugalseg.confidence.soft_mask import SoftMask, SoftSlices
-from frugalseg.confidence.table import write_scan_confidences, write_slice_confidences
+from frugalseg.confidence.table import format_slice_confidences, write_scan_confidences
 from frugalseg.dataset.blank import find_blank
 from frugalseg.dataset.modality import ExpectedModality, expected_modality
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import autocast, describe_device, find_device, to_device
 from frugalseg.engine.files import check_out, sha256
+from frugalseg.engine.pool import OneAfterAnother, Pool
 from frugalseg.engine.progress import progress, say
+from frugalseg.engine.ray_pool import open_pool
 from frugalseg.errors import OptionError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
@@ -37,6 +39,7 @@ from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE_RADIUS, filter_components
 from frugalseg.masks.folder import MaskFolder, Words, select_cases
+from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.models.registry import input_channels
 from frugalseg.models.saved import WEIGHTS
 from frugalseg.options import Keep, PredictOptions
@@ -263,6 +266,36 @@ def _to_settings(options: PredictOptions, predictor: Predictor) -> dict[str, obj
     return settings
 
 
+@dataclass(frozen=True, eq=False)
+class SegmentWork(MaskWork[ReadScan]):
+    """The segmentation of one scan."""
+
+    options: PredictOptions
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The model of this process; for its errors see `Predictor.load`."""
+        return Predictor.load(self.options)
+
+    def inputs(self) -> Iterable[Path]:
+        """See `CaseWork.inputs`."""
+        return (self.options.images, *self.options.runs)
+
+    def set_up(self) -> None:
+        """See `CaseWork.set_up`."""
+        _ = self.predictor
+
+    def read(self, case: str, job: Path) -> ReadScan:
+        """See `Predictor.read`."""
+        return self.predictor.read(case, job)
+
+    def make(self, case: str, source: ReadScan) -> MadeMask:
+        """The mask, and the confidence in it."""
+        mask, confidence = self.predictor.segment_with_confidence(source.volume)
+        record = CaseRecord(role=source.role, confidence=confidence)
+        return MadeMask(mask, record, {f"{case}.slices.csv": format_slice_confidences(confidence)})
+
+
 def segment_scans(options: PredictOptions) -> dict[str, Path]:
     """Segment every scan of `options.images`, or those of `options.case`; returns case id → mask.
 
@@ -278,7 +311,13 @@ def segment_scans(options: PredictOptions) -> dict[str, Path]:
     """
     assert options.refine is None, "refined masks are made by frugalseg.commands.predict"
     check_out(options.out)
-    predictor = Predictor.load(options)
+    with open_pool(options.ray, OneAfterAnother(), threads=options.threads) as pool:
+        return _segment_scans(options, pool)
+
+
+def _segment_scans(options: PredictOptions, pool: Pool) -> dict[str, Path]:
+    work = SegmentWork(options)
+    predictor = work.predictor
     images = select_cases(find_dataset(options.images, None)[0], options.case, options.images)
     record = PredictionRecord(
         version=__version__,
@@ -291,12 +330,7 @@ def segment_scans(options: PredictOptions) -> dict[str, Path]:
     )
     folder = MaskFolder.claim(options, images, record, ("model", "weights_sha256", "targets", "settings"), WORDS)
 
-    def segment(case: str, scan: ReadScan) -> tuple[Volume, CaseRecord]:
-        segmented = predictor.segment_with_confidence(scan.volume)
-        write_slice_confidences(options.out, case, segmented.confidence)
-        return segmented.mask, CaseRecord(role=scan.role, confidence=segmented.confidence)
-
     try:
-        return folder.fill_reading_ahead(predictor.read, segment, describe_device(predictor.device))
+        return folder.fill(work, describe_device(predictor.device), pool)
     finally:  # also where some scans failed
         write_scan_confidences(options.out, folder.record.confidence)

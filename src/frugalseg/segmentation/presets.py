@@ -113,7 +113,7 @@ PRESETS = {
         epochs=100,
         keep=("all",),
     ),
-    # May change: docs/explanation/results.md states what has been measured and what has not.
+    # May change: docs/explanation/results/recipe.md states what has been measured and what has not.
     "best": replace(ROBUST, semi="self-training", ema_decay=0.99, keep=("all", "largest", "core")),
 }
 

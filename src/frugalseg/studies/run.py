@@ -13,6 +13,7 @@ import yaml
 from frugalseg._version import __version__
 from frugalseg.dataset.budget import Budget
 from frugalseg.engine.files import atomic_write, check_out
+from frugalseg.engine.launch import require_one_process
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import requested_threads, usable_cores
 from frugalseg.errors import OptionError, RunError, disk_errors
@@ -43,6 +44,7 @@ def study(options: StudyOptions) -> Path:
         DiskError: `out` cannot be created or written.
         InterruptedRunError: the user stopped the study; the same command resumes it.
     """
+    require_one_process("A study starts its own processes")
     check_out(options.out)
     plan = read_plan(options.plan, options.study)
     wanted = _parse_only(options.only, plan)

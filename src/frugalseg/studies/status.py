@@ -38,7 +38,7 @@ def study_status(options: StudyStatusOptions) -> str:
 
 def describe_status(folder: Path) -> list[str | Table]:
     """The status as lines and a table: counts by state, running jobs, failed jobs and the estimated time left."""
-    results = collect_results(folder)
+    results = collect_results(folder, with_cases=False)
     grid = GridRecord.read(folder / GRID)
     is_running = is_study_running(folder)
     states = {job: read_state(folder, job) for job in _list_jobs(grid)}

@@ -78,7 +78,7 @@ def weigh_slices(area: Figures) -> Figures:
     """1 for slices (Z,) that show the organ, by the area of a mask, else 0; all 1 for an empty mask.
 
     All of the organ's slices count equally: weighted by area, the suggested slice is too near the largest one, from
-    which propagation goes less well (docs/explanation/results.md).
+    which propagation goes less well (docs/explanation/results/outlining.md).
     """
     if not area.any():
         return np.ones(len(area))

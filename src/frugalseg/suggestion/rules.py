@@ -109,4 +109,4 @@ MEANINGS = {
 """Rule → what it does, for the terminal."""
 
 AUTO = "spread"
-"""--rule auto: no other rule was shown to be better (docs/explanation/results.md, "Which slices to outline")."""
+"""--rule auto: no other rule was shown to be better (docs/explanation/results/outlining.md)."""

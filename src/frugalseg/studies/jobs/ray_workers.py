@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from frugalseg.engine.ray_cluster import RayCluster
+from frugalseg.engine.progress import say
+from frugalseg.engine.ray_cluster import ATTEMPTS, RayCluster, first_line
 from frugalseg.studies.jobs.job import Job
 from frugalseg.studies.jobs.workers import POLL_S, Workers
 
@@ -13,8 +15,8 @@ from frugalseg.studies.jobs.workers import POLL_S, Workers
 class RayWorkers(Workers):
     """One task per job; the study's folder and the scans must have the same paths on all machines.
 
-    Ray runs several tasks one after the other in the same process, but each task on a GPU in a separate process. A
-    crashed process fails only its task.
+    Ray runs several tasks one after the other in the same process, but each task on a GPU in a separate process. A job
+    whose process or machine is lost is begun again, at most `ATTEMPTS` times, from its last checkpoint.
 
     Args:
         folder: the study's folder.
@@ -28,7 +30,8 @@ class RayWorkers(Workers):
         self._cluster = RayCluster.connect(address, at_once, threads)
         self._ray = self._cluster.ray
         super().__init__(folder, self._cluster.at_once, self._cluster.threads)
-        self._tasks: dict[Any, str] = {}
+        self._tasks: dict[Any, Job] = {}
+        self._lost = Counter[str]()
 
     def start(self, job: Job) -> None:
         """Submit a job to the cluster."""
@@ -38,7 +41,7 @@ class RayWorkers(Workers):
         remote = self._ray.remote(max_retries=0)(run_job)
         gpus = self._cluster.gpus if job.RESULT_IS_KEPT else 0
         task = remote.options(num_cpus=self.threads, num_gpus=gpus, name=job.id)
-        self._tasks[task.remote(job, self.folder, self.threads)] = job.id
+        self._tasks[task.remote(job, self.folder, self.threads)] = job
 
     def collect_ended(self) -> list[str]:
         """See `Workers.collect_ended`."""
@@ -51,14 +54,19 @@ class RayWorkers(Workers):
             try:
                 self._ray.get(task)
             except self._ray.exceptions.RayError as error:
-                cause = f"the task was lost: {str(error).splitlines()[0]}"
-            self._record_end(job, cause)
-            gone.append(job)
+                cause = f"the task was lost: {first_line(error)}"
+                self._lost[job.id] += 1
+                if self._lost[job.id] < ATTEMPTS and not self._stopping:
+                    say(f"{job.id}: {cause}; it is begun again")
+                    self.start(job)
+                    continue
+            self._record_end(job.id, cause)
+            gone.append(job.id)
         return gone
 
     def list_running(self) -> list[str]:
         """See `Workers.list_running`."""
-        return list(self._tasks.values())
+        return [job.id for job in self._tasks.values()]
 
     def stop(self, at_once: bool) -> None:
         """Cancel all tasks: as with Ctrl-C, or by killing their processes."""

@@ -75,6 +75,7 @@ class TrialBuilder:
     def __init__(self, plan: StudyPlan, datasets: Mapping[str, StudyDataset], out: Path, threads: int) -> None:
         self.plan, self.datasets, self.out, self.threads = plan, datasets, out, threads
         self.scans = {test.name: list_test_scans(test, datasets) for test in plan.tests}
+        self._located = {test.name: locate_scans(plan, test, datasets, out) for test in plan.tests}
         self.stores = {name: source.store for name, source in datasets.items() if not source.job.test_only}
         self.store_identities: dict[tuple[str, bool, bool], dict[str, str]] = {}
 
@@ -185,7 +186,7 @@ class TrialBuilder:
         self, method: MethodPlan, maker: MaskMaker, model: ModelJob | None, place: tuple[str, ...]
     ) -> EvaluatedJob:
         """The job of a mask maker; without a model it is the same for every budget, draw and seed."""
-        tests = [self._locate_scans(test) for test in self.plan.tests]
+        tests = [self._located[test.name] for test in self.plan.tests]
         identity = {**maker.identity(method.name, tests, model), "frugalseg": __version__}
         name = f"{slug(method.name, *(() if model is None else place))}-{short_hash(identity)}"
 
@@ -200,9 +201,6 @@ class TrialBuilder:
                 for test, scans in zip(self.plan.tests, tests, strict=True)
             ),
         )
-
-    def _locate_scans(self, test: TestPlan) -> ScansToSegment:
-        return locate_scans(self.plan, test, self.datasets, self.out)
 
     def _write_whole_split(self, source: str) -> Path:
         """A split whose training part is every patient."""
@@ -251,7 +249,7 @@ class TrialBuilder:
             maker: makes the masks.
             make_options: its options, from the scans and the folder for the masks.
         """
-        scans = self._locate_scans(test)
+        scans = self._located[test.name]
         known = [[scan.case, scan.fingerprint, scan.mask] for scan in self.scans[test.name]]
         identity = {"target": scans.target, "scans": known, **extra}
         folder = self.out / "tests" / trial / f"{slug(test.name)}-{short_hash(identity)}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -132,8 +133,12 @@ class StudyResults:
     cases: pd.DataFrame
 
 
-def collect_results(folder: Path) -> StudyResults:
+def collect_results(folder: Path, with_cases: bool = True) -> StudyResults:
     """The results so far of the study in `folder`.
+
+    Args:
+        folder: of the study.
+        with_cases: whether to read the scores; without them `cases` is empty.
 
     Raises:
         RunError: the folder holds no study, or its data are not prepared yet.
@@ -147,11 +152,9 @@ def collect_results(folder: Path) -> StudyResults:
     is_running = is_study_running(folder) is not False  # if unknown, rely on the states of the jobs
     trials = [_make_trial_row(folder, trial, is_running) for trial in planned]
     patients = {test.name: test.patients for test in grid.tests}
-    cases = [
-        _read_trial_cases(folder, trial, patients)
-        for trial, row in zip(planned, trials, strict=True)
-        if row["state"] == "done"
-    ]
+    done = [trial for trial, row in zip(planned, trials, strict=True) if row["state"] == "done"]
+    # One table is made of all rows at the end: a table per trial would take most of the time.
+    cases = [row for trial in (done if with_cases else ()) for row in _read_trial_cases(folder, trial, patients)]
     return StudyResults(
         name=plan["name"],
         description=plan["description"],
@@ -164,7 +167,7 @@ def collect_results(folder: Path) -> StudyResults:
         tests=tuple(TestSet(t.name, t.in_domain, t.millimetres, len(t.patients)) for t in grid.tests),
         method_notes={name: method["note"] for name, method in plan["methods"].items()},
         trials=pd.DataFrame(trials, columns=list(TRIAL_COLUMNS)),
-        cases=pd.concat(cases, ignore_index=True) if cases else pd.DataFrame(columns=list_case_columns()),
+        cases=pd.DataFrame(cases, columns=list_case_columns()),
     )
 
 
@@ -237,35 +240,38 @@ def _count_test_slices(folder: Path, trial: PlannedTrial) -> float:
     return sum(len(slices) for s in summaries for slices in s.annotated_slices_left_out.values()) or math.nan
 
 
-def _read_trial_cases(folder: Path, trial: PlannedTrial, patients: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+def _read_trial_cases(
+    folder: Path, trial: PlannedTrial, patients: Mapping[str, Mapping[str, str]]
+) -> Iterator[tuple[str | int | float | None, ...]]:
     """The rows of `cases` of one trial, over all test sets."""
-    tables = []
+    key = tuple(getattr(trial, name) for name in TRIAL_KEYS)
     for test, evaluation in trial.tests.items():
-        table = _read_cases(folder / evaluation / "cases.csv")
-        table["test"], table["patient"] = test, table["case"].map(patients[test])
-        tables.append(table.assign(**{key: getattr(trial, key) for key in TRIAL_KEYS}))
-    return pd.concat(tables, ignore_index=True)[list_case_columns()]
+        for case, organ, outcome, metrics in _read_cases(folder / evaluation / "cases.csv"):
+            yield (*key, test, case, patients[test].get(case), organ, outcome, *metrics)
 
 
-def _read_cases(path: Path) -> pd.DataFrame:
-    """The cases of one evaluation; NaN for a metric that was added after it was written."""
-    always, metrics = ["case", "organ", "outcome", DICE.key], list_case_metrics()
+def _read_cases(path: Path) -> list[tuple[str, str, str, list[float]]]:
+    """Case, organ, outcome and metrics of each row of an evaluation; NaN for a metric added after it was written."""
+    metrics = list_case_metrics()
     try:
-        table = pd.read_csv(
-            path,
-            usecols=lambda column: column in (*always, *metrics),
-            dtype={"case": str, "organ": str, **dict.fromkeys(metrics, float)},
-            keep_default_na=False,  # a case may be called NA
-            na_values={name: [""] for name in metrics},
-        )
-        if missing := [column for column in always if column not in table]:
-            raise ValueError(f"it has no column {missing[0]}")
-    except (OSError, ValueError) as error:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.reader(file, strict=True)
+            place = {column: index for index, column in enumerate(next(rows, []))}
+            if missing := [column for column in ("case", "organ", "outcome", DICE.key) if column not in place]:
+                raise ValueError(f"it has no column {missing[0]}")
+            at = [place.get(name) for name in metrics]
+            return [
+                (
+                    *(row[place["case"]], row[place["organ"]], row[place["outcome"]]),
+                    [math.nan if i is None or not row[i] else float(row[i]) for i in at],
+                )
+                for row in rows
+            ]
+    except (OSError, ValueError, IndexError, csv.Error) as error:
         reason = str(error).splitlines()[0]
         raise RunError(
             f"{path} is damaged ({reason})", f"delete {path.with_name(SUMMARY)} and run the study again"
         ) from error
-    return table.reindex(columns=list(dict.fromkeys([*always, *metrics])))
 
 
 def write_tables(results: StudyResults, folder: Path) -> None:
