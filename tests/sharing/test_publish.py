@@ -67,6 +67,8 @@ def test_no_name_and_no_path_is_published(root, tmp_path):
     shutil.copytree(root / "fit", run)
     replace(
         record,
+        backbone="/home/jane/dino",
+        frozen_encoder=PromptableModel("/home/jane/dino", "DINOv2", "1"),
         pseudo_labels_refined_by=PromptableModel("/home/jane/sam.pth", "SAM", "1"),
         teacher=UsedModel("/home/jane/scan_00", "abc", 3),
         initial_model=UsedModel("/home/jane/scan_01", "abc", 3),

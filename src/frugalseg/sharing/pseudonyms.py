@@ -19,9 +19,11 @@ def anonymise(record: SegmenterRecord, keep_names: bool) -> SegmenterRecord:
     voxels to who does not have the scan.
     """
     named = record if keep_names else replace(record, scans=tuple(map(_rename, record.scans)))
+    encoder = _without_path(record.frozen_encoder)
     return replace(
         named,
-        frozen_encoder=_without_path(record.frozen_encoder),
+        backbone=record.backbone if encoder is None else encoder.model,
+        frozen_encoder=encoder,
         pseudo_labels_refined_by=_without_path(record.pseudo_labels_refined_by),
         outlines_propagated_by=_without_path(record.outlines_propagated_by),
         initial_model=_without_folder(record.initial_model),
