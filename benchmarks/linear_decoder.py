@@ -85,7 +85,7 @@ def main() -> None:
         seconds = time.process_time() - start
         dice = {patient: score(network, features, store, patient) for patient in sorted(split.test)}
         lines.append(
-            {"encoder": encoder.model.name, "budget": given.budget, "draw": given.draw, "seconds": round(seconds)}
+            {"encoder": Path(name).name, "budget": given.budget, "draw": given.draw, "seconds": round(seconds)}
         )
         lines[-1] |= {"mean": round(float(np.mean(list(dice.values()))), 3)} | {p: round(d, 3) for p, d in dice.items()}
         print(lines[-1], flush=True)
