@@ -106,6 +106,7 @@ def test_the_first_word_of_several_commands_has_a_help_of_its_own(capsys):
     [
         ("study", "at_once", "jobs"),
         ("predict", "flips", "tta"),
+        ("predict", "average_with", "model"),
         ("refine", "smallest", "min_area_mm2"),
         ("refine", "consistent", "smooth_slices"),
         ("finetune", "draw", "label_draw"),

@@ -35,6 +35,7 @@ ALLOWED: dict[str, str] = {
     "refinement": "options engine imaging records dataset masks confidence promptable",
     "propagation": "options engine imaging records dataset masks confidence promptable refinement",
     "sam_mix": "options engine imaging records dataset models masks promptable segmentation",
+    "sharing": "options engine imaging records models weights masks segmentation",
     "evaluation": "options engine imaging records dataset confidence pretraining",
     "commands": "options engine records phantoms dataset models masks confidence promptable pretraining segmentation "
     "refinement propagation sam_mix evaluation",

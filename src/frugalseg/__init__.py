@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from frugalseg.sam_mix.evaluate import sam_mix_evaluate
     from frugalseg.sam_mix.predict import sam_mix_predict
     from frugalseg.sam_mix.train import sam_mix_train
+    from frugalseg.sharing.export import export
+    from frugalseg.sharing.publish import pull, push
     from frugalseg.studies.run import report, study
     from frugalseg.studies.status import study_status
     from frugalseg.suggestion.suggest import suggest
@@ -44,12 +46,15 @@ __all__ = [
     "calibrate",
     "demo",
     "evaluate",
+    "export",
     "finetune",
     "predict",
     "prepare",
     "prepare_superpixels",
     "pretrain",
     "propagate",
+    "pull",
+    "push",
     "refine",
     "report",
     "sam_mix_evaluate",

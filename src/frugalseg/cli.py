@@ -120,7 +120,7 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
     if missing := [option for option in required_options(command) if values[option] is None]:
         flags = " and ".join(map(to_flag, missing))
         raise OptionError(f"`{name}` needs {flags}", f"give {flags}, for example: {command.example}")
-    pairs = [name for name, kind in get_type_hints(command.options).items() if _find_tuple(kind) is not None]
+    pairs = [name for name, kind in get_type_hints(command.options).items() if _find(kind, tuple) is not None]
     return command.options(**values | {name: tuple(values[name]) for name in pairs if values[name] is not None})
 
 
@@ -220,9 +220,9 @@ def make_parser(name: str, command: Command) -> ArgumentParser:
 
 def _argument_settings(name: str, kind: Any) -> dict[str, Any]:
     """Settings of `add_argument` for a field of this type."""
-    if get_origin(kind) is list:
-        return {"type": get_args(kind)[0], "nargs": "+", "action": "extend"}
-    if (several := _find_tuple(kind)) is not None:
+    if (listed := _find(kind, list)) is not None:
+        return {"type": get_args(listed)[0], "nargs": "+", "action": "extend"}
+    if (several := _find(kind, tuple)) is not None:
         return {"type": get_args(several)[0], "nargs": len(get_args(several))}
     if kind is bool:
         return {"type": bool, "nargs": "?", "const": True}
@@ -231,6 +231,6 @@ def _argument_settings(name: str, kind: Any) -> dict[str, Any]:
     return {"type": kind}
 
 
-def _find_tuple(kind: Any) -> Any:
-    """The tuple type in `kind`, which may be optional; otherwise None."""
-    return next((one for one in (kind, *get_args(kind)) if get_origin(one) is tuple), None)
+def _find(kind: Any, container: type) -> Any:
+    """The type of this container in `kind`, which may be a union; otherwise None."""
+    return next((one for one in (kind, *get_args(kind)) if get_origin(one) is container), None)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from frugalseg.dataset.splits import check_leakage, draw_split, parse_patient, read_split
+from frugalseg.dataset.splits import check_leakage, divide_into_folds, draw_split, parse_patient, read_split
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.records.split import Split
 
@@ -96,3 +96,33 @@ def test_the_patient_is_the_first_group_of_the_pattern():
         parse_patient("P1_before", r"P\d+")
     with pytest.raises(OptionError, match="is not a valid regular expression"):
         parse_patient("P1_before", "(")
+
+
+def test_folds_validate_each_labelled_patient_once_and_never_a_test_patient():
+    split = draw_split(PATIENTS | {f"u{i}": False for i in range(3)}, [], (0.15, 0.25), seed=0)
+    labelled = {p: p in PATIENTS for p in (*split.train, *split.validation, *split.test)}
+    for folds in (2, 5, 12):
+        parts = divide_into_folds(split, labelled, [{"p00", "u1"}], folds)
+        assert sorted(p for part in parts for p in part.validation if p != "u1") == sorted(
+            p for p in (*split.train, *split.validation) if labelled[p]
+        )
+        assert {len([p for p in part.validation if p != "u1"]) for part in parts} <= {12 // folds, -(-12 // folds)}
+        for part in parts:
+            assert part.test == split.test
+            assert sorted((*part.train, *part.validation)) == sorted((*split.train, *split.validation))
+            assert {"u0", "u2"} <= set(part.train)
+
+
+def test_folds_do_not_divide_copies_of_one_scan():
+    split = Split(tuple(PATIENTS)[:12], tuple(PATIENTS)[12:14], tuple(PATIENTS)[14:])
+    for part in divide_into_folds(split, PATIENTS, [{"p00", "p01"}, {"p01", "p12"}], 4):
+        assert len({"p00", "p01", "p12"} & set(part.validation)) in (0, 3)
+
+
+def test_more_folds_than_patients_are_refused():
+    split = Split(("a", "b", "c"), ("d",), ("e",))
+    labelled = dict.fromkeys("abce", True) | {"d": False}
+    with pytest.raises(SplitError, match="--folds 4: only 3 labelled patients outside the test set"):
+        divide_into_folds(split, labelled, [], 4)
+    with pytest.raises(SplitError, match="only 2 labelled patients"):
+        divide_into_folds(split, labelled, [{"a", "b"}], 3)

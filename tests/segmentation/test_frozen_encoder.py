@@ -202,7 +202,7 @@ def test_a_second_prediction_of_the_same_scans_encodes_nothing(cohort, trained, 
         predict(PredictOptions(**{**given, "model": unet.path}, out=tmp_path / "no", cache=tmp_path / "cache"))
     before = len(done)
     for first, second in ((trained, unet.path), (unet.path, trained)):  # a mean of which one has the encoder
-        both = {**given, "model": first, "average_with": [second], "out": tmp_path / first.name / "mean"}
+        both = {**given, "model": [first, second], "out": tmp_path / first.name / "mean"}
         predict(PredictOptions(**both, cache=tmp_path / "cache"))
     assert len(done) == before
 

@@ -12,6 +12,7 @@ import torch
 
 from frugalseg.commands.finetune import finetune
 from frugalseg.commands.predict import predict
+from frugalseg.confidence.soft_mask import SoftMask, SoftSlices
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.files import sha256
@@ -24,7 +25,7 @@ from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions
 from frugalseg.records.model import SegmenterRecord
 from frugalseg.records.predictions import PREDICTIONS_FILE
-from frugalseg.segmentation.ensemble import closest_role
+from frugalseg.segmentation.ensemble import Ensemble, closest_role
 from frugalseg.segmentation.losses import probabilities
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.predict import Predictor, slices_at_once
@@ -45,8 +46,10 @@ def model(tmp_path_factory):
     return root
 
 
-def options(root, out, **more) -> PredictOptions:
-    return PredictOptions(model=root / "fit", images=root / "images", out=out, device="cpu", precision="32", **more)
+def options(root, out, also=(), **more) -> PredictOptions:
+    return PredictOptions(
+        model=[root / "fit", *also], images=root / "images", out=out, device="cpu", precision="32", **more
+    )
 
 
 def values(folder, case="scan_01"):
@@ -91,7 +94,7 @@ def test_several_models_are_averaged(model, tmp_path, capsys):
     """By the definition: the probabilities of both networks, and post-processing on their mean."""
     other = {"data": model / "store", "device": "cpu", "precision": "32", "budget": "2 scans"}
     finetune(FinetuneOptions(out=tmp_path / "context", steps=20, context=1, seed=1, **other))
-    several = options(model, tmp_path / "masks", average_with=[tmp_path / "context"], case=["scan_01"], keep="all")
+    several = options(model, tmp_path / "masks", also=[tmp_path / "context"], case=["scan_01"], keep="all")
     predict(several)
     assert "the mean of several models is not calibrated" in capsys.readouterr().err
     record = json.loads((tmp_path / "masks" / PREDICTIONS_FILE).read_text())
@@ -108,7 +111,7 @@ def test_several_models_are_averaged(model, tmp_path, capsys):
     assert expected.any()
     assert np.mean(found == np.array([0, 6, 1])[expected]) > 0.995  # the store holds float16
     with pytest.raises(RunError, match="other options .average_with"):
-        predict(replace(several, average_with=[], resume="yes"))
+        predict(replace(several, model=model / "fit", resume="yes"))
 
 
 def slices_of(model, case):
@@ -124,10 +127,40 @@ def test_models_that_do_not_fit_are_not_averaged(model, tmp_path):
         )
     )
     finetune(FinetuneOptions(data=tmp_path / "s", out=tmp_path / "liver", steps=2, budget="2 scans", device="cpu"))
-    with pytest.raises(OptionError, match=r"--average-with .*liver: its organs are \['liver'\]"):
-        predict(options(model, tmp_path / "masks", average_with=[tmp_path / "liver"]))
+    with pytest.raises(OptionError, match=r"--model .*liver: its organs are \['liver'\]"):
+        predict(options(model, tmp_path / "masks", also=[tmp_path / "liver"]))
     with pytest.raises(RunError, match="no finished fine-tuning|holds no"):
-        predict(options(model, tmp_path / "masks", average_with=[tmp_path / "nothing"]))
+        predict(options(model, tmp_path / "masks", also=[tmp_path / "nothing"]))
+
+
+def test_confidence_is_lower_where_the_models_disagree():
+    """Each is certain; only that the other says something else can lower the confidence."""
+
+    def certain(column: int) -> torch.nn.Module:
+        network = torch.nn.Conv2d(1, 1, 1)
+        logits = torch.full((1, 1, 8, 8), -20.0)
+        logits[..., column:] = 20
+        network.forward = lambda images: logits.expand(len(images), -1, -1, -1)
+        return network
+
+    def confidence(*columns: int) -> float:
+        mean = probabilities(Ensemble([certain(c) for c in columns], [0] * len(columns))(torch.zeros(2, 1, 8, 8)))
+        return SoftMask.join([SoftSlices.of(mean)], ["all"]).overlaps_with_probabilities()[0].dice_of_scan()
+
+    assert confidence(4, 4, 4) == pytest.approx(1, abs=1e-3)
+    assert confidence(4, 4, 5) == pytest.approx(2 * (3 + 2 / 3) / (4 + 3 + 2 / 3), abs=1e-3)
+    assert confidence(4, 4, 7) < confidence(4, 4, 5) < confidence(4, 4, 4)
+
+
+def test_wrong_lists_of_models_and_angles_are_refused(tmp_path):
+    for given, said in (
+        ({"model": []}, "names no run"),
+        ({"model": [tmp_path, tmp_path]}, "twice"),
+        ({"model": tmp_path, "tta_degrees": 60.0}, "above 45"),
+        ({"model": tmp_path, "tta_degrees": 0.0}, "expected a number above 0"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            PredictOptions(images=tmp_path, out=tmp_path / "out", **given)
 
 
 def test_a_scan_that_one_of_the_models_was_trained_on_is_no_test_scan():

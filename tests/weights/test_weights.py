@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
 
 from frugalseg import cli
 from frugalseg.errors import OptionError, RunError
@@ -283,12 +285,14 @@ def test_the_commands_take_their_first_argument_without_a_flag(tmp_path, capsys)
 
 def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("FRUGALSEG_HOME")
-    monkeypatch.setattr(weights_folder.sys, "platform", "linux")
+    # The system, not its name: platformdirs decides when it is imported.
+    systems = {"linux": Unix, "darwin": MacOS}
+    monkeypatch.setattr(weights_folder, "user_cache_path", lambda *a, **k: systems["linux"](*a, **k).user_cache_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert weights_folder.weights_folder() == tmp_path / "frugalseg" / "weights"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert weights_folder.weights_folder() == Path.home() / ".cache" / "frugalseg" / "weights"
-    monkeypatch.setattr(weights_folder.sys, "platform", "darwin")
+    monkeypatch.setattr(weights_folder, "user_cache_path", lambda *a, **k: systems["darwin"](*a, **k).user_cache_path)
     assert weights_folder.weights_folder() == Path.home() / "Library" / "Caches" / "frugalseg" / "weights"
 
 

@@ -7,27 +7,43 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
 from frugalseg.engine.threads import with_threads
 from frugalseg.engine.training import run_training
 from frugalseg.options import FinetuneOptions
 from frugalseg.segmentation.finetune import FineTuning
 
+FOLD_FOLDER = "fold-"
+"""Beginning of the names of the folds' run folders."""
 EMBEDDINGS_FOLDER = "embeddings"
 """Subfolder of the store for the embeddings of --propagate, without --cache."""
 
 
 @with_threads
-def finetune(options: FinetuneOptions) -> RunFolder:
-    """Train a segmentation model and save it in `options.out`.
+def finetune(options: FinetuneOptions) -> RunFolder | list[RunFolder]:
+    """Train a segmentation model and save it in `options.out`; or one for each of `options.folds`, in a folder there.
 
     Raises:
         StoreError, SplitError, RunError, DeviceError, OptionError: see `frugalseg.errors`; before any training. Also if
             a promptable model, `options.refine` or `options.propagate`, is unknown or not installed.
         InterruptedRunError: stopped by the user; resumable.
     """
-    training = FineTuning.open(_resolve_names(options))  # names are checked before hours of training
-    return run_training(_add_propagator(_add_refiner(training)))
+    options = _resolve_names(options)  # names are checked before hours of training
+    if options.folds is None or options.fold is not None:
+        return _train(options)
+    return [_train(_choose_fold(options, fold)) for fold in range(options.folds)]
+
+
+def _train(options: FinetuneOptions) -> RunFolder:
+    return run_training(_add_propagator(_add_refiner(FineTuning.open(options))))
+
+
+def _choose_fold(options: FinetuneOptions, fold: int) -> FinetuneOptions:
+    """The options of one fold; when resuming, later folds may not have begun."""
+    say(f"fold {fold} (the first of {options.folds} is 0)")
+    resume = "auto" if options.resume == "yes" else options.resume
+    return replace(options, fold=fold, out=options.out / f"{FOLD_FOLDER}{fold}", resume=resume)
 
 
 def _resolve_names(options: FinetuneOptions) -> FinetuneOptions:

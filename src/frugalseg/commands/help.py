@@ -21,9 +21,9 @@ from frugalseg.errors import OptionError
 
 OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "input": (
-        *("config", "data", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
-        *("annotations", "predictions", "references", "split", "encoder", "init", "weights", "base"),
-        *("oracle", "teacher", "average_with"),
+        *("config", "data", "repo", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
+        *("annotations", "predictions", "references", "split", "folds", "fold", "encoder", "init", "weights", "base"),
+        *("oracle", "teacher"),
         *(
             "target",
             "scan",
@@ -39,8 +39,10 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
         *("demo", "annotator"),
     ),
     "intensities": ("modality", "window", "percentiles"),
+    "sharing": ("evaluation", "licence", "data_licence", "keep_names", "private", "revision"),
     "output": (
         "out",
+        "format",
         "output_type",
         "segment_codes",
         "preview",
@@ -67,7 +69,18 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "classifier map": ("classifier_size", "map_threshold", "map_weight", "dense_prompt"),
     "slices": ("size",),
-    "masks": ("tta", "keep", "refine", "boxes", "margin_mm", "min_area_mm2", "min_iou", "smooth_slices", "candidates"),
+    "masks": (
+        "tta",
+        "tta_degrees",
+        "keep",
+        "refine",
+        "boxes",
+        "margin_mm",
+        "min_area_mm2",
+        "min_iou",
+        "smooth_slices",
+        "candidates",
+    ),
     "propagation": ("propagate", "engine", "min_overlap", "review_below", "calibration"),
     "metrics": ("tolerance_mm", "slicewise", "bootstrap"),
     "part of the study": ("only",),

@@ -62,7 +62,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
         if not predicted:
             raise
         broken = error  # raised after the other scans are refined
-    scale = read_model(options.model).preprocessing.intensity
+    scale = read_model(options.runs[0]).preprocessing.intensity
     limits = (scale.low, scale.high)
     refined = refine(
         RefineOptions(
@@ -91,7 +91,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
 
 def _predict_unrefined(options: PredictOptions) -> dict[str, Path]:
     """Masks of the trained model alone, of whichever kind it is."""
-    if is_sam_mix(options.model):
+    if is_sam_mix(options.runs[0]):
         from frugalseg.sam_mix.predict import sam_mix_predict  # imports transformers, which takes seconds
 
         return sam_mix_predict(sam_mix_options(options))

@@ -88,6 +88,28 @@ def _describe_encoder(options: PretrainOptions, run: Any) -> list[str]:
     return [done, _format_next(format_command("finetune", following))]
 
 
+def _describe_models(options: FinetuneOptions, runs: Any) -> list[str]:
+    """Of a model, or of those of a cross-validation."""
+    if not isinstance(runs, list):
+        return _describe_model(options, runs)
+    dice = [SegmenterRecord.read_run(run.path).validation_dice for run in runs]
+    known = [one for one in dice if one is not None]
+    following = PredictOptions(
+        model=[run.path for run in runs],
+        images=_find_common_folder(_image_paths(_read_store_record(options.data)).values()) or SCANS,
+        out=_find_free_name(options.out, "predictions"),
+    )
+    figures = (("unknown" if one is None else f"{one:.3f}",) for one in dice)
+    rows = [(run.path.name, *figure) for run, figure in zip(runs, figures, strict=True)]
+    mean = [f"mean validation Dice of the folds: {sum(known) / len(known):.3f}"] if known else []
+    return [
+        align_columns([("fold", "validation Dice"), *rows]),
+        *mean,
+        f"models: {options.out}",
+        _format_next(format_command("predict", following)),
+    ]
+
+
 def _describe_model(options: FinetuneOptions | SamMixTrainOptions, run: Any) -> list[str]:
     kind = SamMixRecord if isinstance(options, SamMixTrainOptions) else SegmenterRecord
     record = kind.read_run(run.path)
@@ -190,7 +212,7 @@ RESULT_LINES: dict[str, Callable[[Any, Any], list[str]]] = {
     "prepare": _describe_store,
     "prepare superpixels": _describe_store,
     "pretrain": _describe_encoder,
-    "finetune": _describe_model,
+    "finetune": _describe_models,
     "calibrate": _describe_calibration,
     "predict": _describe_masks,
     "refine": _describe_masks,

@@ -80,6 +80,7 @@ def _format_option(flag: str, value: object) -> list[str]:
 _ANNOTATE = "outline slices"
 _START, _DATA, _TRAIN = "the whole workflow", "prepare data", "train"
 _MASKS, _EVALUATE = "make and refine masks", "evaluate"
+_SHARE = "export and share"
 _MIX, _STUDY, _WEIGHTS = "SAM-Mix", "compare methods", "weights of promptable models"
 
 COMMANDS = {
@@ -155,6 +156,26 @@ COMMANDS = {
         "frugalseg.evaluation.evaluate",
         _EVALUATE,
         "frugalseg evaluate --predictions predictions --references masks --target liver=6 --out evaluation",
+    ),
+    "export": Command(
+        options.ExportOptions,
+        "frugalseg.sharing.export",
+        _SHARE,
+        "frugalseg export --model model --format onnx --out exported",
+    ),
+    "push": Command(
+        options.PushOptions,
+        "frugalseg.sharing.publish",
+        _SHARE,
+        "frugalseg push me/liver-ct --model model --evaluation evaluation --licence cc-by-4.0",
+        first="repo",
+    ),
+    "pull": Command(
+        options.PullOptions,
+        "frugalseg.sharing.publish",
+        _SHARE,
+        "frugalseg pull me/liver-ct --out model",
+        first="repo",
     ),
     "sam-mix train": Command(
         options.SamMixTrainOptions,

@@ -14,20 +14,20 @@ RANK_ONLY = "the confidence ranks masks and slices, but promises no Dice"
 
 
 def select_calibrations(
-    known: Mapping[str, OrganCalibration], keep: Mapping[str, Keep], flips: bool
+    known: Mapping[str, OrganCalibration], keep: Mapping[str, Keep], averaged: bool
 ) -> dict[str, OrganCalibration]:
     """Organ → its calibration, of the organs that are written.
 
     Args:
         known: of the model.
         keep: organ that is written → its post-processing.
-        flips: whether predictions are averaged over flips, unlike those of the calibration.
+        averaged: whether predictions are averaged over flips or rotations, unlike those of the calibration.
     """
     if not known:
         say(f"this model was not calibrated on validation patients: {RANK_ONLY}")
         return {}
-    if flips:
-        say(f"the model was calibrated without --tta: {RANK_ONLY}")
+    if averaged:
+        say(f"the model was calibrated without test-time augmentation (--tta): {RANK_ONLY}")
         return {}
     applying = {organ: known[organ] for organ, kept in keep.items() if organ in known and known[organ].keep == kept}
     if others := [organ for organ in keep if organ not in known]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.records.split import Split
-from frugalseg.text import name_some
+from frugalseg.text import name_some, pluralize
 
 
 def parse_patient(case: str, pattern: str) -> str:
@@ -45,6 +45,47 @@ def draw_split(
             if its fraction is above 0 and at least three patients are labelled.
         seed: seed of the draw.
     """
+    order = _shuffle_labelled(labelled, same_image, [seed, 0])
+    counts = [_count_share(fraction, len(order)) for fraction in fractions]
+    validation = [p for group in order[: counts[0]] for p in group]
+    test = [p for group in order[counts[0] : sum(counts)] for p in group]
+    train = set(labelled) - set(validation) - set(test)
+    return Split(tuple(sorted(train)), tuple(sorted(validation)), tuple(sorted(test)))
+
+
+def divide_into_folds(
+    split: Split, labelled: Mapping[str, bool], same_image: Sequence[set[str]], folds: int
+) -> list[Split]:
+    """The splits of a cross-validation: the labelled patients of training and validation, each once in validation.
+
+    Test patients stay test patients, and patients without masks are for training in every fold. The division depends on
+    the patients only, so that models of all options and seeds have the same folds.
+
+    Args:
+        split: the split to divide.
+        labelled: patient → whether any scan of the patient has a mask.
+        same_image: groups of patients that share an identical scan; a group is never divided.
+        folds: how many.
+
+    Raises:
+        SplitError: there are fewer labelled patients, or groups of them, than folds.
+    """
+    divided = {*split.train, *split.validation}
+    own = {patient: labelled.get(patient, False) for patient in divided}
+    order = _shuffle_labelled(own, [group & divided for group in same_image], [folds])
+    if len(order) < folds:
+        raise SplitError(
+            f"--folds {folds}: only {pluralize(len(order), 'labelled patient')} outside the test set can be divided",
+            "give fewer folds, or label scans of more patients",
+        )
+    parts = [{patient for group in order[fold::folds] for patient in group} for fold in range(folds)]
+    return [Split(tuple(sorted(divided - part)), tuple(sorted(part)), split.test) for part in parts]
+
+
+def _shuffle_labelled(
+    labelled: Mapping[str, bool], same_image: Sequence[set[str]], seed: Sequence[int]
+) -> list[list[str]]:
+    """Groups of patients that share an identical scan, of those with a labelled patient, in random order."""
     lead = {patient: patient for patient in labelled}
     for group in same_image:
         joined = {lead[patient] for patient in group}
@@ -52,14 +93,8 @@ def draw_split(
     members: dict[str, list[str]] = {}
     for patient in sorted(labelled):
         members.setdefault(lead[patient], []).append(patient)
-
     drawn = [group for group in members.values() if any(labelled[p] for p in group)]
-    order = [drawn[i] for i in np.random.default_rng([seed, 0]).permutation(len(drawn))]
-    counts = [_count_share(fraction, len(order)) for fraction in fractions]
-    validation = [p for group in order[: counts[0]] for p in group]
-    test = [p for group in order[counts[0] : sum(counts)] for p in group]
-    train = set(labelled) - set(validation) - set(test)
-    return Split(tuple(sorted(train)), tuple(sorted(validation)), tuple(sorted(test)))
+    return [drawn[i] for i in np.random.default_rng(seed).permutation(len(drawn))]
 
 
 def _count_share(fraction: float, patients: int) -> int:

@@ -29,7 +29,7 @@ from pyarrow import ArrowException
 
 from frugalseg.dataset.digest import hash_slices
 from frugalseg.dataset.shards import ShardedArray, ShardFile, StoredArray, list_files
-from frugalseg.dataset.splits import read_split
+from frugalseg.dataset.splits import divide_into_folds, read_split
 from frugalseg.dataset.store_lock import has_unfinished
 from frugalseg.errors import StoreError
 from frugalseg.imaging.intensity import IntensityScale
@@ -236,6 +236,11 @@ class SliceStore:
         if other is None and not own.is_file():
             raise StoreError(f"{own} is missing", CURE)
         return read_split(other or own, self.patients, self.same_image)
+
+    def fold(self, split: Split, folds: int, fold: int) -> Split:
+        """The split of one fold of a cross-validation, see `divide_into_folds`."""
+        labelled = {str(p): bool(own) for p, own in self.slices.groupby("patient")["labelled"].any().items()}
+        return divide_into_folds(split, labelled, self.same_image, folds)[fold]
 
     def fingerprints_of_patients(self, patients: set[str]) -> set[str]:
         """Fingerprints of the scans of these patients."""

@@ -81,7 +81,7 @@ class Transformer(nn.Module):
 
 def resample_positions(positions: Tensor, size: tuple[int, int]) -> Tensor:
     """Resample a square table of positions (1, N, D) to a map of H×W: (1, H·W, D), bilinear, corners aligned."""
-    side = round(positions.shape[1] ** 0.5)
+    side = round(int(positions.shape[1]) ** 0.5)
     if size == (side, side):
         return positions
     table = positions.transpose(1, 2).reshape(1, -1, side, side)

@@ -23,6 +23,7 @@ from frugalseg.options.common import (
 )
 from frugalseg.options.demo import DemoOptions
 from frugalseg.options.evaluate import EvaluateOptions
+from frugalseg.options.export import ExportFormat, ExportOptions
 from frugalseg.options.finetune import FinetuneOptions
 from frugalseg.options.outputs import MaskOutputOptions, OutputType
 from frugalseg.options.predict import PredictOptions
@@ -32,6 +33,7 @@ from frugalseg.options.promptable import PromptableOptions
 from frugalseg.options.propagate import PropagateOptions
 from frugalseg.options.refine import RefineOptions
 from frugalseg.options.sam_mix import SamMixEvaluateOptions, SamMixPredictOptions, SamMixTrainOptions
+from frugalseg.options.share import PullOptions, PushOptions, find_folder
 from frugalseg.options.study import ReportOptions, StudyOptions, StudyStatusOptions
 from frugalseg.options.suggest import SuggestOptions
 from frugalseg.options.weights import (
@@ -47,6 +49,8 @@ __all__ = [
     "Choose",
     "DemoOptions",
     "EvaluateOptions",
+    "ExportFormat",
+    "ExportOptions",
     "FinetuneOptions",
     "Keep",
     "MaskOutputOptions",
@@ -60,6 +64,8 @@ __all__ = [
     "PretrainOptions",
     "PromptableOptions",
     "PropagateOptions",
+    "PullOptions",
+    "PushOptions",
     "RefineOptions",
     "ReportOptions",
     "Resume",
@@ -78,5 +84,6 @@ __all__ = [
     "WeightsVerifyOptions",
     "check_positive",
     "check_segments",
+    "find_folder",
     "parse_slice_numbers",
 ]

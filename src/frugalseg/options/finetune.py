@@ -56,6 +56,12 @@ class FinetuneOptions(TrainingOptions):
     engine: Literal["box", "sam2"] = "box"
     """How --propagate does so. box: from slice to slice by box prompts, with any promptable model. sam2: by the memory
     of SAM 2 or EdgeTAM."""
+    folds: int | None = None
+    """Cross-validation: divide the labelled patients outside the test set into so many folds, and train a model for
+    each, validated on its fold and trained on the others, in <out>/fold-0, <out>/fold-1, …; `predict --model` averages
+    them."""
+    fold: int | None = None
+    """Train the model of this fold only, 0, 1, …, in --out."""
     transductive: bool = False
     """Allow an encoder whose pre-training included validation or test scans; recorded in model.json."""
     budget: str = "100%"
@@ -85,5 +91,11 @@ class FinetuneOptions(TrainingOptions):
             raise OptionError(f"--copies {self.copies} is below 0", "give 0, 1, 2, …")
         if self.engine != "box" and self.propagate is None:
             raise OptionError(f"--engine {self.engine} applies to --propagate only", "give --propagate too")
+        if self.folds is not None and self.folds < 2:
+            raise OptionError(f"--folds {self.folds} is below 2", "give 2 or more, for example 5")
+        if self.fold is not None and self.folds is None:
+            raise OptionError(f"--fold {self.fold} was given without --folds", "give the number of folds too")
+        if self.folds is not None and self.fold is not None and not 0 <= self.fold < self.folds:
+            raise OptionError(f"--fold {self.fold} of {self.folds} folds", f"give 0…{self.folds - 1}")
         if self.label_draw < 0:
             raise OptionError(f"--label-draw {self.label_draw} is below 0", "give 0, 1, 2, …")

@@ -6,20 +6,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from frugalseg.errors import OptionError
 from frugalseg.options.common import Modality, Precision, Resume, check_positive
 from frugalseg.options.outputs import MaskOutputOptions
+
+MOST_DEGREES = 45.0
+"""Largest angle of test-time augmentation: at larger ones slices look like none of the training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions(MaskOutputOptions):
     """Segment whole scans with a trained model."""
 
-    model: Path
-    """Run of `frugalseg finetune` or of `frugalseg sam-mix train`."""
-    average_with: list[Path] = field(default_factory=list)
-    """Further runs of `frugalseg finetune` on the same organs, size and window: the masks are made from the mean of all
-    models' probabilities. Models of different kinds (a U-Net, a light decoder) correct each other most. Post-processing
-    is that of --model, and the confidence only ranks. Not for SAM-Mix."""
+    model: list[Path] | Path
+    """Run of `frugalseg finetune` or of `frugalseg sam-mix train`. Several runs of `finetune` on the same organs, size
+    and window: the masks are made from the mean of their probabilities. Models of different kinds (a U-Net, a light
+    decoder) correct each other most. Post-processing is that of the first, and the confidence, which is lower where
+    they disagree, only ranks."""
     images: Path
     """A scan, a DICOM folder, or a folder of scans."""
     out: Path
@@ -29,6 +32,9 @@ class PredictOptions(MaskOutputOptions):
     own): accept every scan as that."""
     tta: bool = False
     """Test-time augmentation: average over left-right and up-down flips; slower, sometimes better. Not for SAM-Mix."""
+    tta_degrees: float | None = None
+    """Test-time augmentation: average also over rotations of the slices by this angle to the left and to the right, for
+    example 8; with --tta of every flip. Not for SAM-Mix."""
     keep: Literal["model", "all", "largest", "core"] = "model"
     """Post-processing of each organ's mask. model: as chosen on the validation patients. all: none. largest: only the
     largest component. core: the largest component after removing thin connections (morphological opening)."""
@@ -68,4 +74,17 @@ class PredictOptions(MaskOutputOptions):
     """--resume continues an interrupted prediction; --resume auto continues it, or starts it if there is none."""
 
     def __post_init__(self) -> None:
-        check_positive(self, "batch_size")
+        check_positive(self, "batch_size", "tta_degrees")
+        if not self.runs:
+            raise OptionError("--model names no run", "give the folder of a trained model")
+        if repeated := sorted({str(run) for run in self.runs if self.runs.count(run) > 1}):
+            raise OptionError(f"--model names {repeated[0]} twice", "give each model once")
+        if (self.tta_degrees or 0) > MOST_DEGREES:
+            raise OptionError(
+                f"--tta-degrees {self.tta_degrees:g} is above {MOST_DEGREES:g}", "give a small angle, for example 8"
+            )
+
+    @property
+    def runs(self) -> list[Path]:
+        """The models; of several the first states post-processing and preprocessing."""
+        return [self.model] if isinstance(self.model, Path) else list(self.model)

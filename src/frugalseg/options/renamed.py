@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 RENAMED = {
     "at_once": "jobs",
+    "average_with": "model",
     "cases": "phantoms",
     "consistent": "smooth_slices",
     "dense": "dense_prompt",

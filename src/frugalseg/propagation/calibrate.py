@@ -102,7 +102,7 @@ def find_calibrations(path: Path | None, signature: str, settings: Mapping[str, 
     if changed := [name for name in DECIDING if mine.get(name) != known.settings.get(name)]:
         say(f"{path} is of another --{changed[0].replace('_', '-')}: {RANK_ONLY}")
         return {}
-    return select_calibrations(known.organs, dict.fromkeys(known.organs, "all"), flips=False)
+    return select_calibrations(known.organs, dict.fromkeys(known.organs, "all"), averaged=False)
 
 
 def _read_record(folder: Path) -> PredictionRecord:

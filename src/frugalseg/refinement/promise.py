@@ -39,7 +39,8 @@ def find_calibrations(source: PredictionRecord, options: RefineOptions, signatur
         say(f"refined masks were calibrated with another --{changed[0].replace('_', '-')}: {RANK_ONLY}")
         return {}
     keep = source.settings.get("keep")
-    return select_calibrations(known, keep if isinstance(keep, Mapping) else {}, source.settings.get("flips") is True)
+    averaged = source.settings.get("flips") is True or "degrees" in source.settings
+    return select_calibrations(known, keep if isinstance(keep, Mapping) else {}, averaged)
 
 
 def _read_calibrations(model: str | None) -> dict[str, OrganCalibration]:

@@ -27,12 +27,16 @@ def sam_mix_options(options: PredictOptions) -> SamMixPredictOptions:
         OptionError: an option was given that `sam-mix predict` does not have.
     """
     shared = {field.name for field in fields(SamMixPredictOptions)}
-    given = {field.name: getattr(options, field.name) for field in fields(PredictOptions)}
+    given = {field.name: getattr(options, field.name) for field in fields(PredictOptions)} | {"model": options.runs[0]}
+    if len(options.runs) > 1:
+        raise OptionError(
+            f"--model {options.runs[0]} is a run of SAM-Mix, which is not averaged with other models", "give it alone"
+        )
     for field in fields(PredictOptions):
         if field.name not in shared and given[field.name] != _default_value(field):
             flag = "--" + field.name.replace("_", "-")
             raise OptionError(
-                f"{flag} {given[field.name]}: {options.model} is a run of SAM-Mix, which does not use it",
+                f"{flag} {given[field.name]}: {options.runs[0]} is a run of SAM-Mix, which does not use it",
                 f"leave {flag} out",
             )
     return SamMixPredictOptions(**{name: value for name, value in given.items() if name in shared})

@@ -53,7 +53,7 @@ class Member:
         ):
             if given != expected:
                 raise OptionError(
-                    f"--average-with {self.run}: its {name} are {given}, those of {first.run} are {expected}",
+                    f"--model {self.run}: its {name} are {given}, those of {first.run} are {expected}",
                     "average models that were trained on stores prepared with the same options",
                 )
 

@@ -119,6 +119,8 @@ class FineTuning:
         """
         check_out(options.out)
         store, budget, split = open_labelled(options)
+        if options.folds is not None and options.fold is not None:
+            split = store.fold(split, options.folds, options.fold)
         check_propagation(options.propagate, budget.unit)
         encoder = _read_encoder(options)
         check_encoder(encoder, store, split, options.transductive)

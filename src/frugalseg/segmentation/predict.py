@@ -49,15 +49,14 @@ from frugalseg.records.confidence import OrganCalibration, OrganConfidence
 from frugalseg.records.model import ScanRole
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
 from frugalseg.segmentation.ensemble import Ensemble, Member, closest_role
-from frugalseg.segmentation.losses import probabilities
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.organ_dice import warn_before_prediction
 from frugalseg.segmentation.probability_maps import ProbabilityMaps
 from frugalseg.segmentation.record import find_role
+from frugalseg.segmentation.views import View, average_over, list_views
 
 NOT_WRITTEN = (0,)
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
-FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
 
 
 class ReadScan(NamedTuple):
@@ -112,7 +111,7 @@ class Predictor:
             RunError, DeviceError: see `frugalseg.errors`.
             OptionError: also where the models were trained on different organs or slices.
         """
-        members = [Member.read(run) for run in (options.model, *options.average_with)]
+        members = [Member.read(run) for run in options.runs]
         for member in members[1:]:
             member.check_alike(members[0])
         record = members[0].record
@@ -121,19 +120,20 @@ class Predictor:
         for member in members:
             warn_before_prediction(member.record, written(targets))
         keep = {o: record.keep[o] if options.keep == "model" else options.keep for o in record.targets}
+        averaged = len(list_views(options.tta, options.tta_degrees)) > 1
         contexts = [member.record.context for member in members]
         return cls(
             network=_load_network(members, device, options),
             device=device,
             targets=targets,
             intensity=record.preprocessing.intensity,
-            expected=expected_modality(options.model, record.preprocessing, options.modality),
+            expected=expected_modality(members[0].run, record.preprocessing, options.modality),
             size=record.preprocessing.size,
             context=max(contexts),
             keep=list(keep.values()),
             scans=tuple(member.record.scans for member in members),
             options=options,
-            calibrations=_find_calibrations(members, {o: keep[o] for o in written(targets)}, options.tta),
+            calibrations=_find_calibrations(members, {o: keep[o] for o in written(targets)}, averaged),
         )
 
     def read(self, case: str, path: Path) -> ReadScan:
@@ -202,14 +202,17 @@ class Predictor:
             )
         return role
 
+    @cached_property
+    def views(self) -> list[View]:
+        """The views of a slice that are averaged."""
+        return list_views(self.options.tta, self.options.tta_degrees)
+
     @torch.inference_mode()
     def _probabilities(self, images: Tensor) -> Tensor:
         """Square slices with their neighbours, (N, S, S, 2·context + 1) → probabilities of the classes (N, C, S, S)."""
         shown = to_device(images.movedim(-1, 1).contiguous(), self.device)
-        views = FLIPS if self.options.tta else FLIPS[:1]
         with autocast(self.options.precision, self.device):
-            logits = [self.network(shown.flip(axes)).flip(axes) for axes in views]
-        mean = torch.stack([probabilities(one) for one in logits]).mean(dim=0)
+            mean = average_over(self.views, self.network, shown)
         mean[find_blank(shown[:, self.context])] = 0
         return mean
 
@@ -235,12 +238,14 @@ def _load_network(members: Sequence[Member], device: torch.device, options: Pred
     return Ensemble(networks, [member.record.context for member in members]).eval()
 
 
-def _find_calibrations(members: Sequence[Member], keep: Mapping[str, Keep], flips: bool) -> dict[str, OrganCalibration]:
+def _find_calibrations(
+    members: Sequence[Member], keep: Mapping[str, Keep], averaged: bool
+) -> dict[str, OrganCalibration]:
     """Organ → calibration of the confidence in its masks; none for a mean of several models, which is told once."""
     if len(members) > 1:
         say(f"the mean of several models is not calibrated: {RANK_ONLY}")
         return {}
-    return select_calibrations(members[0].record.calibration.get("probabilities", {}), keep, flips)
+    return select_calibrations(members[0].record.calibration.get("probabilities", {}), keep, averaged)
 
 
 def _written_targets(trained: Targets, wanted: list[str]) -> Targets:
@@ -267,8 +272,10 @@ def _to_settings(options: PredictOptions, predictor: Predictor) -> dict[str, obj
         "flips": options.tta,
         "keep": dict(zip(predictor.targets, predictor.keep, strict=True)),
     }
-    if options.average_with:
-        settings["average_with"] = [Member.read(run).weights_sha256 for run in options.average_with]
+    if options.runs[1:]:
+        settings["average_with"] = [Member.read(run).weights_sha256 for run in options.runs[1:]]
+    if options.tta_degrees is not None:
+        settings["degrees"] = options.tta_degrees
     return settings
 
 
@@ -285,7 +292,7 @@ class SegmentWork(MaskWork[ReadScan]):
 
     def inputs(self) -> Iterable[Path]:
         """See `CaseWork.inputs`."""
-        return (self.options.images, self.options.model, *self.options.average_with)
+        return (self.options.images, *self.options.runs)
 
     def set_up(self) -> None:
         """See `CaseWork.set_up`."""
@@ -334,8 +341,8 @@ def _segment_scans(options: PredictOptions, pool: Pool) -> dict[str, Path]:
     images = select_cases(find_dataset(options.images, None)[0], options.case, options.images)
     record = PredictionRecord(
         version=__version__,
-        model=str(options.model.resolve()),
-        weights_sha256=sha256(options.model / WEIGHTS),
+        model=str(options.runs[0].resolve()),
+        weights_sha256=sha256(options.runs[0] / WEIGHTS),
         targets=written(predictor.targets),
         settings=_to_settings(options, predictor),
         images={case: str(path.resolve()) for case, path in images.items()},

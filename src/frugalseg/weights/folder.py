@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
+from platformdirs import user_cache_path
 
 from frugalseg.engine.files import check_out, remove_orphans, temporary_name
 from frugalseg.errors import RunError, disk_errors
@@ -31,11 +31,8 @@ def cache_folder() -> Path:
     """Folder for files that can be downloaded again."""
     if chosen := os.environ.get("FRUGALSEG_HOME"):
         return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "frugalseg"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "frugalseg"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frugalseg"
+    # Neither the author's name nor "Cache" is added on Windows: weights of earlier versions stay where they are.
+    return user_cache_path("frugalseg", appauthor=False, opinion=False)
 
 
 def weights_folder() -> Path:

@@ -30,7 +30,18 @@ class Finetune(StudyTraining):
     KEY = "finetune"
     OPTIONS = CommandOptions(
         FinetuneOptions,
-        (*SET_FOR_TRAININGS, "encoder", "init", "teacher", "budget", "label_draw", "transductive", "cache"),
+        (
+            *SET_FOR_TRAININGS,
+            "folds",
+            "fold",
+            "encoder",
+            "init",
+            "teacher",
+            "budget",
+            "label_draw",
+            "transductive",
+            "cache",
+        ),
     )
 
     @classmethod
