@@ -45,7 +45,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
 
     find_weights(options.refine)  # errors before hours of prediction
     images = select_cases(find_images(options.images), options.case, options.images)
-    model = read_model(options.model)
+    model = read_model(options.runs[0])
     trained = {} if isinstance(model, EncoderRecord) else model.targets
     check_output(options, images, parse_targets(options.target) or trained)
     coarse = options.out / COARSE
