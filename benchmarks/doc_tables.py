@@ -292,6 +292,17 @@ def speed(group: str) -> Rows:
     return [["", "per", "frugalseg", "before", "compared with"], *rows]
 
 
+def scale(column: str, limits: bool) -> Rows:
+    """A figure of the simulated scale by number of machines and stage; with `limits`, also what takes longest."""
+    rows = read_table("scale/nodes")
+    stages = list(dict.fromkeys(rows["stage"]))
+    cells = {
+        (row["nodes"], row["stage"]): f"{row[column]:g}" + (f" ({row['limit']})" if limits else "")
+        for _, row in rows.iterrows()
+    }
+    return [["machines", *stages], *([str(n), *(cells[n, stage] for stage in stages)] for n in rows["nodes"].unique())]
+
+
 SHOWN_AS = {"polycl-m as published": "polycl-m, `paper` preset, 500 steps"}
 """Methods whose name in the plan differs from what was run."""
 HIPPOCAMPUS = {part: f"hippocampus/dice-versus-labels-held-out-{part}" for part in ("anterior", "posterior")}
@@ -314,6 +325,8 @@ TABLES: dict[str, Callable[[], Rows]] = {
         f"speed: {group}": partial(speed, group)
         for group in ("data", "training", "masks", "promptable models", "program")
     },
+    "scale, hours": partial(scale, "hours", limits=True),
+    "scale, network": partial(scale, "network_gb_s", limits=False),
     "organs, held out": organs_held_out,
     "choose-slices": partial(choose_slices, "ranking"),
     "choose-slices, with a model": partial(choose_slices, "further"),

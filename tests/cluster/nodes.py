@@ -27,8 +27,7 @@ class TwoNodes:
 
         head = {"num_cpus": 0, "include_dashboard": False, "_system_config": QUICK}
         self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
-        self._nodes = [self._add() for _ in range(2)]
-        self._cluster.wait_for_nodes()
+        self._nodes: list[Any] = []
         self.address: str = self._cluster.address
 
     def _add(self) -> Any:
@@ -39,7 +38,7 @@ class TwoNodes:
         self._cluster.remove_node(self._nodes.pop(), allow_graceful=False)
 
     def restore(self) -> None:
-        """Start killed nodes again."""
+        """Start the nodes that are missing."""
         while len(self._nodes) < 2:
             self._nodes.append(self._add())
         self._cluster.wait_for_nodes()
@@ -59,8 +58,10 @@ def two_nodes() -> Iterator[TwoNodes]:
     nodes = TwoNodes()
     import ray
 
+    # Before there are others, so that this process belongs to the head: it would end with the node it belongs to.
     ray.init(address=nodes.address, log_to_driver=False)
     try:
+        nodes.restore()
         yield nodes
     finally:
         ray.shutdown()

@@ -73,7 +73,7 @@ def test_copied_scans_and_superpixels_do_not_change_the_identity():
         (("scans", 0, "slices"), 4, "the scan 'scan_00' does not state for every slice which organs it shows"),
         (("scans", 0, "present", 0), [], "the scan 'scan_00' does not state for every slice which organs it shows"),
         (("scans", 0, "stamp", 0, 1), "1", "'scans[0].stamp[0][1]': expected a whole number, got a text"),
-        (("format",), 2, "has format 2, this version of frugalseg reads up to 1"),
+        (("format",), 3, "has format 3, this version of frugalseg reads up to 2"),
     ],
 )
 def test_impossible_values_are_named(tmp_path, keys, value, told):

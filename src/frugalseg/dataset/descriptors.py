@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from frugalseg.dataset.shards import StoredArray
+
 Features = npt.NDArray[np.float32]
 
 THUMBNAIL = 16
@@ -22,7 +24,7 @@ SLICES_TO_FIT = 4096
 SLICES_AT_ONCE = 512
 
 
-def describe_slices(images: npt.NDArray[np.floating[Any]], rows: npt.NDArray[np.int64]) -> Features:
+def describe_slices(images: StoredArray, rows: npt.NDArray[np.int64]) -> Features:
     """A vector for each slice, (R, D) with D up to `COMPONENTS`; Euclidean distances are those of the thumbnails.
 
     Args:

@@ -32,6 +32,7 @@ from frugalseg.dataset.modality import (
     resolve_intensity,
     to_intensity_scale,
 )
+from frugalseg.dataset.shards import list_files, plan_shards, write_shards
 from frugalseg.dataset.size_proposal import propose_size
 from frugalseg.dataset.small_organs import find_small_organs, median_areas_mm2
 from frugalseg.dataset.splits import draw_split, parse_patient, read_split
@@ -47,7 +48,7 @@ from frugalseg.dataset.store import (
 from frugalseg.dataset.store_lock import is_occupied, lock_store
 from frugalseg.dataset.superpixels import prepare_superpixels
 from frugalseg.dataset.targets import Targets, check_values_present, parse_targets, to_classes
-from frugalseg.engine.files import atomic_write, check_out, sha256, write_joined
+from frugalseg.engine.files import atomic_write, check_out, sha256
 from frugalseg.engine.host_memory import free_host_memory
 from frugalseg.engine.parallel import format_failures
 from frugalseg.engine.pool import CaseWork, InThreads
@@ -215,11 +216,13 @@ def _make_store(
     whole = partial / "store"
     if whole.exists():  # from a killed run, possibly with other scans
         shutil.rmtree(whole)
-    _join_parts(scans, parts, whole, options.size)
+    shards = _join_parts(scans, parts, whole, options.size)
     with atomic_write(whole / "slices.parquet") as file:
         build_index(scans, targets).to_parquet(file, index=False)
     split.write(whole / "split.json")
-    record = StoreRecord(version=__version__, parameters=parameters, columns=COLUMNS, scans=tuple(scans))
+    record = StoreRecord(
+        version=__version__, parameters=parameters, columns=COLUMNS, scans=tuple(scans), shards=shards or UNSET
+    )
     record.write(whole / "store.json")
     out = options.out.resolve()
     with disk_errors(out):
@@ -427,11 +430,13 @@ def _make_split(scans: Sequence[ScanEntry], options: PrepareOptions) -> Split:
     return draw_split(labelled, same_image, options.fractions, options.seed)
 
 
-def _join_parts(scans: Sequence[ScanEntry], parts: Path, whole: Path, size: int) -> None:
-    """Join the parts into images.npy and labels.npy."""
-    shape = (sum(scan.slices for scan in scans), size, size)
+def _join_parts(scans: Sequence[ScanEntry], parts: Path, whole: Path, size: int) -> tuple[int, ...]:
+    """Join the parts into the arrays of images and labels; returns the slices of each shard, if they are divided."""
+    shards = plan_shards((scan.slices for scan in scans), size**2 * ARRAYS["images"].itemsize)
     for name, dtype in ARRAYS.items():
-        write_joined(whole / f"{name}.npy", dtype, shape, [parts / f"{scan.case}.{name}" for scan in scans])
+        files = list_files(whole, name, sum(scan.slices for scan in scans), shards)
+        write_shards(files, dtype, size, ((scan.slices, parts / f"{scan.case}.{name}") for scan in scans))
+    return shards
 
 
 def _print_summary(store: SliceStore) -> None:

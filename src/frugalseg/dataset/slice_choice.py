@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import pandas as pd
 
 from frugalseg.dataset.coverage import choose_representatives, take_spread, take_turns, thin_out
 from frugalseg.dataset.descriptors import describe_slices
+from frugalseg.dataset.shards import StoredArray
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import OptionError
 from frugalseg.options import Choose
@@ -102,7 +103,7 @@ class ChooseRepresentatives:
         images: (N, S, S) of the store.
     """
 
-    images: npt.NDArray[Any]
+    images: StoredArray
 
     def __call__(self, pool: SlicePool) -> Rows:
         """See `SliceChoice`."""

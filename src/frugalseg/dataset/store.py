@@ -6,6 +6,8 @@ superpixels.npy  uint16, (N, S, S), if computed by `prepare --superpixels` (see 
 slices.parquet   one row per slice, in the order of the arrays (see `COLUMNS`)
 store.json       format version, all preprocessing parameters, one entry per scan with its hashes
 split.json       patients for training, validation and test
+
+The arrays of a large store are divided into shards, as images-0000.npy (see `dataset.shards`).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from msgspec import UNSET
 from pyarrow import ArrowException
 
 from frugalseg.dataset.digest import hash_slices
+from frugalseg.dataset.shards import ShardedArray, ShardFile, StoredArray, list_files
 from frugalseg.dataset.splits import read_split
 from frugalseg.dataset.store_lock import has_unfinished
 from frugalseg.errors import StoreError
@@ -36,11 +39,11 @@ from frugalseg.records.record import to_plain
 from frugalseg.records.split import Split
 from frugalseg.records.store import CURE, ScanEntry, StoreRecord, SuperpixelParameters
 
-SUPERPIXELS = "superpixels.npy"
+SUPERPIXELS = "superpixels"
 
 ARRAYS: dict[str, np.dtype[Any]] = {"images": np.dtype(np.float16), "labels": np.dtype(np.uint8)}
 """Array → data type of <array>.npy, (N, S, S)."""
-_ARRAY_TYPES = {**ARRAYS, "superpixels": np.dtype(np.uint16)}
+_ARRAY_TYPES = {**ARRAYS, SUPERPIXELS: np.dtype(np.uint16)}
 
 COLUMNS = {
     "case": "case id",
@@ -93,17 +96,17 @@ class SliceStore:
         return cls(folder, record, _read_index(folder / "slices.parquet", record))
 
     @cached_property
-    def images(self) -> npt.NDArray[np.float16]:
+    def images(self) -> StoredArray:
         """All slices, (N, S, S) float16 in [0, 1], memory-mapped read-only."""
-        return self._map_array("images.npy")
+        return self._map_array("images")
 
     @cached_property
-    def labels(self) -> npt.NDArray[np.uint8]:
+    def labels(self) -> StoredArray:
         """All classes, (N, S, S) uint8, memory-mapped read-only."""
-        return self._map_array("labels.npy")
+        return self._map_array("labels")
 
     @cached_property
-    def superpixels(self) -> npt.NDArray[np.uint16]:
+    def superpixels(self) -> StoredArray:
         """All superpixels, (N, S, S) uint16, numbered from 0 in each slice, memory-mapped read-only.
 
         Raises:
@@ -124,19 +127,26 @@ class SliceStore:
     def superpixel_parameters(self) -> SuperpixelParameters | None:
         """How the superpixels were computed, or None if there are none."""
         made = self.record.superpixels
-        return made if made is not UNSET and (self.folder / SUPERPIXELS).is_file() else None
+        return made if made is not UNSET and all(file.path.is_file() for file in self.list_files(SUPERPIXELS)) else None
 
-    def _map_array(self, name: str) -> npt.NDArray[Any]:
-        path = self.folder / name
+    def list_files(self, array: str) -> list[ShardFile]:
+        """The files of an array, in the order of their rows."""
+        return list_files(self.folder, array, len(self.slices), self.record.shards or ())
+
+    def _map_array(self, name: str) -> StoredArray:
+        shards = [self._map_file(file, _ARRAY_TYPES[name]) for file in self.list_files(name)]
+        return shards[0] if len(shards) == 1 else ShardedArray(shards)
+
+    def _map_file(self, file: ShardFile, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         try:
-            array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+            array: npt.NDArray[Any] = np.load(file.path, mmap_mode="r")
         except (OSError, EOFError, ValueError) as error:  # most likely copied incompletely
             why = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-            raise StoreError(f"{path} {why}", CURE) from None
-        wanted = ((len(self.slices), self.size, self.size), _ARRAY_TYPES[path.stem])
+            raise StoreError(f"{file.path} {why}", CURE) from None
+        wanted = ((len(file.rows), self.size, self.size), dtype)
         if (array.shape, array.dtype) != wanted:
             raise StoreError(
-                f"{path} belongs to another store: it holds {array.shape} {array.dtype}, "
+                f"{file.path} belongs to another store: it holds {array.shape} {array.dtype}, "
                 f"expected {wanted[0]} {wanted[1]}",
                 CURE,
             )
@@ -160,7 +170,9 @@ class SliceStore:
         def check(job: tuple[str, str, int, int]) -> str | None:
             name, case, first, end = job
             stack = getattr(self, name)[first:end]
-            return None if hash_slices(stack, name) == self._digests(name)[case] else f"{name}.npy: {case}"
+            if hash_slices(stack, name) == self._digests(name)[case]:
+                return None
+            return next(f"{file.path.name}: {case}" for file in self.list_files(name) if first in file.rows)
 
         with ThreadPoolExecutor() as pool:
             wrong = next(filter(None, pool.map(check, jobs)), None)
@@ -179,7 +191,7 @@ class SliceStore:
         return {scan.case: getattr(scan.digests, array) for scan in self.record.scans if scan.digests is not UNSET}
 
     def check_arrays(self) -> None:
-        """Raise `StoreError` if images.npy or labels.npy is missing, damaged or too short."""
+        """Raise `StoreError` if a file of the images or labels is missing, damaged or too short."""
         _ = self.images, self.labels
 
     @property

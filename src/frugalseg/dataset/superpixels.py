@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from frugalseg.dataset.digest import hash_slices
+from frugalseg.dataset.shards import write_shards
 from frugalseg.dataset.store import SUPERPIXELS, SliceStore
 from frugalseg.dataset.store_lock import lock_store
-from frugalseg.engine.files import atomic_write, write_joined
+from frugalseg.engine.files import atomic_write
 from frugalseg.engine.parallel import format_failures, map_cases
 from frugalseg.engine.progress import say
 from frugalseg.engine.threads import with_threads
@@ -103,7 +104,7 @@ def _add_superpixels(store: SliceStore, options: SuperpixelOptions) -> SliceStor
         if there != wanted:
             raise StoreError(
                 f"{store.folder} has superpixels of other parameters ({there}, not {wanted})",
-                f"delete {store.folder / SUPERPIXELS} to compute them again",
+                f"delete {store.list_files(SUPERPIXELS)[0].path} to compute them again",
             )
         say(f"{store.folder} has these superpixels already")
         shutil.rmtree(parts, ignore_errors=True)  # remain if a process was killed while removing them
@@ -121,9 +122,9 @@ def _add_superpixels(store: SliceStore, options: SuperpixelOptions) -> SliceStor
             f"superpixels of {len(failures)} of {len(jobs)} scans failed:\n{format_failures(failures)}",
             "run the same command again; the other scans are kept",
         )
-    shape = (len(store.slices), store.size, store.size)
     digests = {case: hash_slices(_map_part(job), "superpixels") for case, job in jobs.items()}
-    write_joined(store.folder / SUPERPIXELS, MAP_TYPE, shape, [job.part for job in jobs.values()])
+    rows = ((job.rows.stop - job.rows.start, job.part) for job in jobs.values())
+    write_shards(store.list_files(SUPERPIXELS), MAP_TYPE, store.size, rows)
     # Written last: superpixels that store.json does not list do not count.
     replace(store.record, superpixels=wanted, superpixel_digests=digests).write(store.folder / "store.json")
     shutil.rmtree(parts, ignore_errors=True)

@@ -103,11 +103,11 @@ def work_on(order: list[Any], case: str, job: bytes) -> Answer:
     """
     import ray
 
-    node = ray.get_runtime_context().get_node_id()
-    answer = Answer(platform.node(), node)
+    known: Order = ray.get(order[0])  # an error of Ray ends the task as if its process were lost
+    answer = Answer(platform.node(), ray.get_runtime_context().get_node_id())
     with _telling(answer):
         try:
-            answer.made, answer.failure = _work_on(ray.get(order[0]), case, job)
+            answer.made, answer.failure = _work_on(known, case, job)
         except FrugalsegError as error:
             answer.problem = error
         except Exception:

@@ -171,23 +171,30 @@ class StoreRecord(Record):
         parameters: parameters of its preparation.
         columns: column of slices.parquet → meaning.
         scans: in the order of the arrays.
+        shards: slices in each file of an array, where it is divided (see `dataset.shards`).
         superpixels: parameters of the superpixels, where there are any.
         superpixel_digests: case → `dataset.digest.hash_slices` its superpixels.
     """
 
     ERROR: ClassVar[type[FrugalsegError]] = StoreError
     CURE: ClassVar[str] = CURE
+    FORMAT: ClassVar[int] = 2
+    OLDER: ClassVar = {1: lambda content: content}  # one file for each array
 
     version: str | UnsetType = UNSET
     parameters: StoreParameters
     columns: dict[str, str] | UnsetType = UNSET
     scans: tuple[ScanEntry, ...]
+    shards: tuple[int, ...] | UnsetType = UNSET
     superpixels: SuperpixelParameters | UnsetType = UNSET
     superpixel_digests: Mapping[str, str] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         if not self.scans:
             raise ValueError("it lists no scan")
+        slices = sum(scan.slices for scan in self.scans)
+        if self.shards and sum(self.shards) != slices:
+            raise ValueError(f"its shards have {sum(self.shards)} slices, its scans {slices}")
         organs = len(self.parameters.targets)
         for scan in self.scans:
             if len(scan.present) != scan.slices or any(len(organs_shown) != organs for organs_shown in scan.present):
@@ -195,14 +202,19 @@ class StoreRecord(Record):
             if scan.areas_mm2 is not UNSET and len(scan.areas_mm2) != organs:
                 raise ValueError(f"the scan {scan.case!r} does not state the area of every organ")
 
+    def to_json(self) -> Content:
+        """See `Record.to_json`; a store that is not divided has format 1, so that earlier versions read it."""
+        return {**super().to_json(), "format": self.FORMAT if self.shards else 1}
+
     def identity(self) -> str:
         """The text whose hash identifies the data of a run.
 
-        It is independent of superpixels, which may be added later, and of the paths and times of the scans' files; the
+        It is independent of the format, of the files that arrays are divided into, of superpixels, which may be added
+        later, and of the paths and times of the scans' files; the
         hashes of these files are part of it.
         """
-        content = {key: value for key, value in self.to_json().items() if not key.startswith("superpixel")}
-        return to_json({**content, "scans": [_remove_stamp(scan) for scan in content["scans"]]})
+        content = {key: value for key, value in self.to_json().items() if not key.startswith(("superpixel", "shards"))}
+        return to_json({**content, "format": 1, "scans": [_remove_stamp(scan) for scan in content["scans"]]})
 
 
 def _remove_stamp(scan: Content) -> Content:
