@@ -28,6 +28,7 @@ from frugalseg.imaging.segments.kinds import SEGMENTS_FILE
 from frugalseg.imaging.volume import canonical
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions
 from frugalseg.refinement import refine as refining
+from frugalseg.segmentation.predict import SegmentWork
 from tests.imaging.scans import write_slice
 from tests.imaging.segments.series import PATIENT
 from tests.promptable.fake import Bright
@@ -195,3 +196,13 @@ def test_probabilities_agree_with_the_mask_and_are_no_scans(model, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert list(find_masks(out)) == ["scan_01"]
+
+
+def test_a_mask_of_another_machine_arrives_as_the_object_that_was_asked_for(model, tmp_path):
+    source = model / "series" / "scan_01"
+    work = SegmentWork(options(model, tmp_path / "out", output_type="rtstruct", case=["scan_01"]))
+    made = work.make("scan_01", work.read("scan_01", source))
+    packed = work.pack("scan_01", source, made)
+    assert isinstance(packed.mask, bytes)
+    packed.write(tmp_path / "m.dcm", source)
+    assert np.array_equal(read_labels_on(tmp_path / "m.dcm", read_volume(source), "m").array, made.mask.array)

@@ -332,7 +332,7 @@ def test_a_propagation_killed_before_its_mask_is_written_is_not_lost(root, monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("frugalseg.masks.work.write_mask", dying)
+        patch.setattr("frugalseg.masks.output.write_mask", dying)
         with pytest.raises(KeyboardInterrupt):
             propagate(options(root, case=["a"]))
     resumed = propagate(options(root, case=["a"], resume="yes"))
