@@ -321,7 +321,7 @@ STUDY_FILES = {
     "finetune/**/model.json": ["study status", "report"],
     "finetune/**/environment.json": ["study status", "report"],
     "**/summary.json": ["study status", "report"],
-    "tests/**/cases.csv": ["study status", "report"],
+    "tests/**/cases.csv": ["report"],
     "tables/tables.json": ["report"],
 }
 

@@ -64,6 +64,9 @@ class Options:
     out: Path
     overwrite: bool = False
     resume: str = "auto"
+    output_type: str = "scan"
+    segment_codes: Path | None = None
+    preview: bool = False
 def work(folder):
     record = PredictionRecord(model="m", roles={})
     masks = MaskFolder.claim(Options(folder / "out"), find_scans(scans / "labels"), record, ("model",), Words(*"abcd"))

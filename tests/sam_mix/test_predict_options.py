@@ -61,6 +61,9 @@ def test_every_option_that_both_have_arrives():
         "overwrite": True,
         "resume": "auto",
         "modality": "ct",
+        "output_type": "nrrd",
+        "segment_codes": Path("codes.csv"),
+        "preview": True,
     }
     shared = PredictOptions.__dataclass_fields__.keys() & SamMixPredictOptions.__dataclass_fields__.keys()
     assert given.keys() == shared
