@@ -89,6 +89,18 @@ def test_an_encoder_that_has_seen_the_test_scans_is_refused(cohort, tmp_path):
         finetune(options(cohort, tmp_path / "run", split=other))
 
 
+def test_the_name_of_a_model_is_no_run_of_that_name_in_the_working_folder(cohort, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(cohort / "encoder", tmp_path / "litemedsam")
+    monkeypatch.setenv("FRUGALSEG_HOME", str(tmp_path / "empty"))
+    with pytest.raises(RunError, match="litemedsam"):
+        finetune(options(cohort, tmp_path / "run", backbone="litemedsam"))
+    run = finetune(options(cohort, tmp_path / "run", backbone="./litemedsam"))
+    record = SegmenterRecord.read_run(run.path)
+    assert record.frozen_encoder is not None
+    assert record.frozen_encoder.model == str(tmp_path / "litemedsam")
+
+
 def test_an_encoder_of_several_slices_and_other_runs_are_refused(cohort, tmp_path):
     given = {"data": cohort / "store", "method": "polycl-m", "steps": 1, "batch_size": 4, "context": 1}
     pretrain(PretrainOptions(**given, **EXACT, out=tmp_path / "context"))

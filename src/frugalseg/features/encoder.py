@@ -84,9 +84,8 @@ class FrozenEncoder:
             OptionError, RunError: there is no such model, it is not installed, damaged, or of an unknown kind.
         """
         given = resolve_name(name_or_path)
-        run = Path(given)
-        if is_run(run):
-            return cls(PretrainedEncoder(run, device, precision), given)
+        if is_run(given):
+            return cls(PretrainedEncoder(Path(given), device, precision), given)
         return cls(load_image_encoder(name_or_path, device, precision), given)
 
     @classmethod

@@ -22,9 +22,10 @@ STRIDE = 4
 """Pixels of the slice per pixel of the map, as with LiteMedSAM: coarser maps are enlarged, finer ones averaged."""
 
 
-def is_run(path: Path) -> bool:
-    """Whether a folder is a run of this program, rather than published weights."""
-    return (path / MODEL_FILE).is_file()
+def is_run(given: str) -> bool:
+    """Whether what `promptable.load.resolve_name` returned is a run of this program, rather than published weights."""
+    path = Path(given)
+    return path.is_absolute() and (path / MODEL_FILE).is_file()  # names are not, whatever lies in the working folder
 
 
 class PretrainedEncoder:

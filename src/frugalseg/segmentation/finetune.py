@@ -33,7 +33,6 @@ from frugalseg.engine.training import train_and_save
 from frugalseg.errors import OptionError
 from frugalseg.features.pretrained import is_run
 from frugalseg.models.blocks import MaskNetwork
-from frugalseg.models.registry import BACKBONES
 from frugalseg.models.saved import WEIGHTS, read_network_record, save_model
 from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
@@ -123,10 +122,14 @@ class FineTuning:
             split = store.fold(split, options.folds, options.fold)
         check_propagation(options.propagate, budget.unit)
         encoder = _read_encoder(options)
-        check_encoder(encoder, store, split, options.transductive)
         fabric = make_fabric(options.device, options.precision)
-        backbone = encoder.backbone if encoder and options.encoder else options.backbone
-        architecture = find_architecture(backbone, fabric.device, options.precision)
+        architecture = find_architecture(
+            encoder.backbone if encoder else options.backbone, fabric.device, options.precision
+        )
+        frozen = architecture.frozen_encoder
+        if frozen is not None and is_run(frozen.model):
+            encoder = read_network_record(EncoderRecord, Path(frozen.model))
+        check_encoder(encoder, store, split, options.transductive)
         start, teacher = (
             EarlierModel.open(run, option, store, split, options.transductive) if run else None
             for run, option in ((options.init, "--init"), (options.teacher, "--teacher"))
@@ -360,15 +363,14 @@ class FineTuning:
 
 
 def _read_encoder(options: FinetuneOptions) -> EncoderRecord | None:
-    """The pre-training whose encoder is trained further (--encoder) or stays as it is (--backbone); None without one.
+    """The pre-training of --encoder; None without one.
 
     Raises:
         RunError: it is not finished, or damaged.
-        OptionError: --backbone beside --encoder names another network.
+        OptionError: --backbone names another network.
     """
     if options.encoder is None:
-        frozen = options.backbone not in BACKBONES and is_run(Path(options.backbone))
-        return read_network_record(EncoderRecord, Path(options.backbone)) if frozen else None
+        return None
     encoder = read_network_record(EncoderRecord, options.encoder)
     if options.backbone not in (FinetuneOptions.backbone, encoder.backbone):
         raise OptionError(
