@@ -126,6 +126,8 @@ def test_a_liver_from_one_box(person: Person, server: Server, folder: Path, caps
 
     doubtful = [entry for entry in detail["slices"] if entry["review"]]
     if doubtful:
+        # The page hears of them a moment after the job has ended.
+        page.get_by_text(f"{len(doubtful)} to review").first.wait_for(timeout=20_000)
         person.press("n")
         least = min(doubtful, key=lambda entry: entry["confidence"] or 0)["slice"]
         person.wait(lambda: person.slice == least, 20, "N does not go to the least certain slice")
