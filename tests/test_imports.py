@@ -37,13 +37,13 @@ ALLOWED: dict[str, str] = {
     "sam_mix": "options engine imaging records dataset models masks promptable segmentation",
     "sharing": "options engine imaging records models weights masks segmentation",
     "evaluation": "options engine imaging records dataset confidence pretraining",
-    "commands": "options engine records phantoms dataset models masks confidence promptable pretraining segmentation "
-    "refinement propagation sam_mix evaluation",
+    "commands": "options engine imaging records phantoms dataset models masks confidence promptable pretraining "
+    "segmentation refinement propagation sam_mix evaluation",
     "studies": "options interrupts engine imaging records phantoms dataset models weights masks promptable "
     "pretraining segmentation refinement propagation sam_mix evaluation commands",
     "suggestion": "options engine records dataset models masks confidence segmentation studies",
     "annotation": "options interrupts engine imaging records phantoms dataset weights promptable",
-    "cli": "options interrupts engine commands",
+    "cli": "interrupts engine commands",
 }
 """Package → what it may import, beside itself and `EVERYWHERE`, from the first step of the data to the last."""
 

@@ -1,79 +1,56 @@
 """frugalseg: medical image segmentation from very few annotations.
 
-One function per command, which takes the command's options:
+One function per command, with the command's options as keywords:
 
-    from frugalseg import prepare
-    from frugalseg.options import PrepareOptions
-    store = prepare(PrepareOptions(images=..., labels=..., target=["liver=6"], out=...))
+    import frugalseg
 
-The function of a command of two words has an underscore between them: `weights_fetch`. They are imported on first use,
-so that `import frugalseg` stays quick.
+    store = frugalseg.prepare(images="scans", labels="masks", target=["liver=6"], out="store")
+    run = frugalseg.finetune(data=store, budget="3 scans", preset="best", out="model")
+
+`help(frugalseg.finetune)` shows the options. The function of a command of two words has an underscore between them:
+`weights_fetch`. They also take a record of `frugalseg.options`.
+
+`load` opens a trained model, which segments files and arrays without writing files:
+
+    model = frugalseg.load("model")
+    liver = model.predict("scan.nii.gz").organ("liver")
+
+Everything is imported on first use, so that `import frugalseg` stays quick. Types are in `__init__.pyi`, which
+`benchmarks/api_stub.py` writes.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from frugalseg._version import __version__
 from frugalseg.commands.table import COMMANDS, function_name
 from frugalseg.engine.threads import wait_passively
 
-if TYPE_CHECKING:
-    from frugalseg.commands.calibrate import calibrate
-    from frugalseg.commands.demo import demo
-    from frugalseg.commands.finetune import finetune
-    from frugalseg.commands.predict import predict
-    from frugalseg.dataset.prepare import prepare
-    from frugalseg.dataset.superpixels import prepare_superpixels
-    from frugalseg.evaluation.evaluate import evaluate
-    from frugalseg.pretraining.pretrain import pretrain
-    from frugalseg.propagation.propagate import propagate
-    from frugalseg.refinement.refine import refine
-    from frugalseg.sam_mix.evaluate import sam_mix_evaluate
-    from frugalseg.sam_mix.predict import sam_mix_predict
-    from frugalseg.sam_mix.train import sam_mix_train
-    from frugalseg.sharing.export import export
-    from frugalseg.sharing.publish import pull, push
-    from frugalseg.studies.run import report, study
-    from frugalseg.studies.status import study_status
-    from frugalseg.suggestion.suggest import suggest
-    from frugalseg.weights.commands import weights_fetch, weights_import, weights_list, weights_verify
+_FUNCTIONS = [function_name(name) for name in COMMANDS]
+_OTHERS = {
+    "FrugalsegError": "frugalseg.errors",
+    **dict.fromkeys(("Model", "Prediction", "load"), "frugalseg.commands.load"),
+}
+"""Name → the module that has it."""
 
-__all__ = [
-    "__version__",
-    "annotate",
-    "calibrate",
-    "demo",
-    "evaluate",
-    "export",
-    "finetune",
-    "predict",
-    "prepare",
-    "prepare_superpixels",
-    "pretrain",
-    "propagate",
-    "pull",
-    "push",
-    "refine",
-    "report",
-    "sam_mix_evaluate",
-    "sam_mix_predict",
-    "sam_mix_train",
-    "study",
-    "study_status",
-    "suggest",
-    "weights_fetch",
-    "weights_import",
-    "weights_list",
-    "weights_verify",
-]
-
-_FUNCTIONS = {function_name(name): command.module for name, command in COMMANDS.items()}
+__all__ = ["__version__", *_OTHERS, *_FUNCTIONS]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FUNCTIONS:
-        wait_passively()  # effective only if PyTorch is not loaded yet
-        return getattr(import_module(_FUNCTIONS[name]), name)
-    raise AttributeError(f"module 'frugalseg' has no attribute {name!r}")
+    wait_passively()  # effective only if PyTorch is not loaded yet
+    if name in _OTHERS:
+        found = getattr(import_module(_OTHERS[name]), name)
+    elif name in _FUNCTIONS:
+        from frugalseg.commands.functions import make_function
+
+        found = make_function(name)
+    else:
+        raise AttributeError(f"module 'frugalseg' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

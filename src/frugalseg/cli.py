@@ -17,19 +17,17 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from frugalseg._version import __version__
 from frugalseg.commands.help import (
-    describe_type,
     find_subcommands,
     format_help,
     format_overview,
     format_subcommands,
     unknown_command_error,
-    unknown_option_error,
 )
-from frugalseg.commands.table import COMMANDS, Command, function_name, required_options, to_flag
+from frugalseg.commands.table import COMMANDS, Command, function_name, to_flag
+from frugalseg.commands.values import check_names, check_required, wrong_value_error
 from frugalseg.engine.threads import prepare_environment
 from frugalseg.errors import FrugalsegError, OptionError, to_printable, vanished_file_error
 from frugalseg.interrupts import STOPPED, exit_on_ctrl_c, raise_on_ctrl_c, restore_ctrl_c, was_interrupted
-from frugalseg.options.renamed import RENAMED_VALUES, current_name, current_value
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -117,9 +115,7 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
     _check_arguments(name, command, arguments)
     parsed = _parse_arguments(name, command, arguments)
     values = {field.name: getattr(parsed, field.name) for field in fields(command.options)}
-    if missing := [option for option in required_options(command) if values[option] is None]:
-        flags = " and ".join(map(to_flag, missing))
-        raise OptionError(f"`{name}` needs {flags}", f"give {flags}, for example: {command.example}")
+    check_required(name, command, [option for option, value in values.items() if value is not None])
     pairs = [name for name, kind in get_type_hints(command.options).items() if _find(kind, tuple) is not None]
     return command.options(**values | {name: tuple(values[name]) for name in pairs if values[name] is not None})
 
@@ -139,16 +135,9 @@ def _check_arguments(name: str, command: Command, arguments: list[str]) -> None:
 
 def _check_names(name: str, command: Command, given: Iterable[str], *, as_flags: bool) -> None:
     """Raise `OptionError` for an option that the command does not have; states the present name of a renamed one."""
-    known = [field.name for field in fields(command.options)]
-    write = to_flag if as_flags else str
-    by_flag = {to_flag(name): name for name in known}
-    for written in given:
-        option = by_flag.get(written, written[2:].replace("-", "_")) if as_flags else written
-        if option in known or option == "config":
-            continue
-        if (present := current_name(option, known)) != option:
-            raise OptionError(f"{written} was renamed", f"write {write(present)}")
-        raise unknown_option_error(written, name, [write(one) for one in [*known, "config"]])
+    by_flag = {to_flag(field.name): field.name for field in fields(command.options)}
+    read = [by_flag.get(one, one[2:].replace("-", "_")) for one in given] if as_flags else list(given)
+    check_names(name, command, read, to_flag if as_flags else str, also=["config"])
 
 
 def _check_config(name: str, command: Command, path: Path) -> None:
@@ -190,15 +179,7 @@ def _to_option_error(name: str, command: Command, message: str) -> OptionError:
     key, value = _KEY.search(message), _VALUE.search(message)
     if key is None or value is None or key[1] not in kinds:
         return OptionError(message.removeprefix("argument "), f"`frugalseg {name} --help` lists every option")
-    option, given = key[1], value[1].strip()
-    if (option, given) in RENAMED_VALUES:
-        return OptionError(
-            f"{to_flag(option)} {given} was renamed", f"write {to_flag(option)} {current_value(option, given)}"
-        )
-    return OptionError(
-        f"{to_flag(option)} {given}: expected {describe_type(kinds[option])}",
-        f"correct the value; `frugalseg {name} --help` describes it",
-    )
+    return wrong_value_error(name, key[1], value[1].strip(), kinds[key[1]])
 
 
 def make_parser(name: str, command: Command) -> ArgumentParser:

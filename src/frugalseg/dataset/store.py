@@ -77,6 +77,9 @@ class SliceStore:
     record: StoreRecord
     slices: pd.DataFrame
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     @classmethod
     def open(cls, folder: Path) -> SliceStore:
         """Open a finished store.

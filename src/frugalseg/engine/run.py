@@ -88,6 +88,9 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self._lock: BaseFileLock | None = None
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     def __enter__(self) -> RunFolder:
         return self
 

@@ -459,11 +459,12 @@ def read_model_kind(folder: Path, made_by: str = "frugalseg finetune") -> str:
         RunError: there is no such folder, the run is not finished, or the file is damaged.
     """
     if not (folder / MODEL_FILE).is_file():
-        started = (folder / "config.yaml").is_file()
-        raise RunError(
-            f"{folder} {'is a run that has not finished' if started else f'holds no trained model (no {MODEL_FILE})'}",
-            "finish it with --resume" if started else f"give a run folder of `{made_by}`",
-        )
+        if (folder / "config.yaml").is_file():
+            raise RunError(
+                f"{folder} is a run that has not finished (no {MODEL_FILE})",
+                "finish it with --resume; if it is a copy, copy the folder again",
+            )
+        raise RunError(f"{folder} holds no trained model (no {MODEL_FILE})", f"give a run folder of `{made_by}`")
     return _Kind.read(folder / MODEL_FILE).kind
 
 
