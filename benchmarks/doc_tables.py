@@ -1,4 +1,5 @@
-"""Generate the documentation's tables from the CSV files in docs/explanation/tables/ and the table of metrics.
+"""Generate the documentation's tables from the CSV files in docs/explanation/tables/, the table of metrics
+and the results of commands.
 
     python benchmarks/doc_tables.py [--check]
 
@@ -11,16 +12,21 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pandas as pd
+from docstring_parser import parse_from_object
 
+from frugalseg.commands.results import RESULTS
+from frugalseg.commands.results import __name__ as RESULTS_MODULE
 from frugalseg.evaluation.metric_table import DICE, METRICS, group_by_rules
 from frugalseg.evaluation.policy import OUTCOMES, Outcome
 from frugalseg.evaluation.statistics import mean_interval
@@ -306,7 +312,57 @@ def scale(column: str, limits: bool) -> Rows:
 SHOWN_AS = {"polycl-m as published": "polycl-m, `paper` preset, 500 steps"}
 """Methods whose name in the plan differs from what was run."""
 HIPPOCAMPUS = {part: f"hippocampus/dice-versus-labels-held-out-{part}" for part in ("anterior", "posterior")}
+
+
+def json_results() -> Rows:
+    """Command × key of what `--json` prints."""
+    commands: dict[type[Any], list[str]] = {}
+    for name, result in RESULTS.items():
+        commands.setdefault(result.kind, []).append(f"`{name}`")
+    rows = [["commands", "key", "type", "meaning"]]
+    for kind, names in commands.items():
+        keys = list(list_keys(kind))
+        rows += [[", ".join(names) if i == 0 else "", *key] for i, key in enumerate(keys)]
+    return rows
+
+
+def list_keys(kind: type[Any], prefix: str = "") -> Iterator[list[str]]:
+    """The keys of a result, and those of the classes of `commands.results` in it: name, type, meaning."""
+    texts = {p.arg_name: p.description or "" for p in parse_from_object(kind).params}
+    grouped = {name.strip(): text for names, text in texts.items() for name in names.split(",")}
+    hints = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        yield [f"`{prefix}{field.name}`", describe_json(hints[field.name]), " ".join(grouped[field.name].split())]
+        inner, depth = find_result_class(hints[field.name])
+        if inner is not None:
+            yield from list_keys(inner, f"{prefix}{field.name}{'.*' * depth}.")
+
+
+JSON_TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path", Any: "any"}
+
+
+def describe_json(kind: Any) -> str:
+    """A type of a result in words."""
+    inner = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join("null" if one is type(None) else describe_json(one) for one in inner)
+    if get_origin(kind) is tuple:
+        return f"list of {describe_json(inner[0])}"
+    if get_origin(kind) is dict:
+        return f"text → {describe_json(inner[1])}"
+    return JSON_TYPES.get(kind, "object")
+
+
+def find_result_class(kind: Any, depth: int = 0) -> tuple[type[Any] | None, int]:
+    """The class of `commands.results` inside a type, if there is one, and in how many lists or objects it is."""
+    if getattr(kind, "__module__", "") == RESULTS_MODULE and dataclasses.is_dataclass(kind):
+        return kind, depth
+    found = (find_result_class(inner, depth + 1) for inner in get_args(kind))
+    return next((one for one in found if one[0] is not None), (None, 0))
+
+
 TABLES: dict[str, Callable[[], Rows]] = {
+    "json results": json_results,
     "small-ct, held-out BTCV": partial(small_ct, "dice-versus-labels-held-out-btcv-liver", format_mean_and_runs),
     "small-ct, LiTS": partial(small_ct, "dice-versus-labels-lits-liver", format_mean_and_runs),
     "small-ct, differences on held-out BTCV": partial(

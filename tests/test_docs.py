@@ -40,7 +40,12 @@ def split_off_command(words):
 @pytest.mark.parametrize("words", list(commands()))
 def test_commands_and_flags_exist(words):
     name, rest = split_off_command(words)
-    known = {to_flag(field.name) for field in fields(COMMANDS[name].options)} | {"--config", "--help"}
+    known = {to_flag(field.name) for field in fields(COMMANDS[name].options)} | {
+        "--config",
+        "--help",
+        "--json",
+        "--plugin",
+    }
     assert {word for word in rest if word.startswith("--")} <= known
 
 

@@ -42,6 +42,8 @@ from frugalseg.records.propagation_calibration import PropagationCalibration
 from frugalseg.records.recipe import ExportRecipe
 from frugalseg.records.suggestions import SuggestionsRecord
 from frugalseg.records.summary import SummaryRecord
+from frugalseg.studies.status import StudyStatus
+from frugalseg.weights.commands import WeightsTable
 
 StrPath: TypeAlias = str | PathLike[str]
 
@@ -546,11 +548,11 @@ def study(
     """Train and test every method of a plan at every label budget, and write one report."""
 
 @overload
-def study_status(options: StudyStatusOptions, /) -> str: ...
+def study_status(options: StudyStatusOptions, /) -> StudyStatus: ...
 @overload
 def study_status(
     folder: StrPath,
-) -> str:
+) -> StudyStatus:
     """Show a study's progress: counts by state and the estimated time left."""
 
 @overload
@@ -562,11 +564,11 @@ def report(
     """Rewrite the tables and the report of a study."""
 
 @overload
-def weights_list(options: WeightsListOptions, /) -> str: ...
+def weights_list(options: WeightsListOptions, /) -> WeightsTable: ...
 @overload
 def weights_list(
 
-) -> str:
+) -> WeightsTable:
     """List the weights of promptable models: size, licence, SHA-256, and whether they are installed."""
 
 @overload
@@ -588,9 +590,9 @@ def weights_import(
     """Install weights from a local file or folder."""
 
 @overload
-def weights_verify(options: WeightsVerifyOptions, /) -> int: ...
+def weights_verify(options: WeightsVerifyOptions, /) -> dict[str, str]: ...
 @overload
 def weights_verify(
     name: str | None = ...,
-) -> int:
+) -> dict[str, str]:
     """Verify the SHA-256 of the installed weights."""

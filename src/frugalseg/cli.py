@@ -5,10 +5,14 @@ Importing this loads neither torch nor anything else heavy, so `frugalseg --help
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
-from collections.abc import Iterable
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from dataclasses import MISSING, fields
 from importlib import import_module
 from itertools import pairwise
@@ -23,6 +27,7 @@ from frugalseg.commands.help import (
     format_subcommands,
     unknown_command_error,
 )
+from frugalseg.commands.switches import Switches, split_switches
 from frugalseg.commands.table import COMMANDS, Command, function_name, to_flag
 from frugalseg.commands.values import check_names, check_required, wrong_value_error
 from frugalseg.engine.threads import prepare_environment
@@ -65,26 +70,29 @@ def _main(arguments: list[str]) -> int:
         if HELP & {*rest}:
             print(format_help(name, COMMANDS[name]), end="")
             return 0
+        switches, rest = split_switches(rest, COMMANDS[name])
         options = parse(name, COMMANDS[name], rest)
     except FrugalsegError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return run(name, options)
+    return run(name, options, switches)
 
 
-def run(name: str, options: Any) -> int:
+def run(name: str, options: Any, switches: Switches = Switches()) -> int:  # noqa: B008 - frozen
     """Call the command's function, and turn errors that a user can correct into messages; returns the exit code."""
     prepare_environment(getattr(options, "threads", None))  # before anything that loads PyTorch
-    from frugalseg.commands.result_lines import say_result
-    from frugalseg.engine.progress import heartbeat, show_warnings
+    from frugalseg.engine.progress import heartbeat, set_verbosity, show_warnings
 
     show_warnings()
+    set_verbosity("quiet" if switches.quiet else "verbose" if switches.verbose else "normal")
     try:
         command = getattr(import_module(COMMANDS[name].module), function_name(name))
         raise_on_ctrl_c()
         with heartbeat(name):
-            say_result(name, options, command(options))
+            _show(name, options, command, switches)
     except FrugalsegError as error:
+        if switches.verbose:
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except (Exception, KeyboardInterrupt) as error:
@@ -102,6 +110,25 @@ def run(name: str, options: Any) -> int:
 
             leave_process_group()
     return 0
+
+
+def _show(name: str, options: Any, command: Callable[[Any], Any], switches: Switches) -> None:
+    """Call the command, and print its result for people or as JSON."""
+    from frugalseg.commands.result_lines import say_result, tell_settings, tell_usage
+
+    begun = time.monotonic()
+    tell_settings(name, options)
+    if not switches.json:
+        say_result(name, options, command(options))
+    else:
+        with redirect_stdout(sys.stderr):  # what the command prints for people
+            returned = command(options)
+        from frugalseg.commands.results import to_json_result
+
+        print(
+            json.dumps(to_json_result(name, options, returned, time.monotonic() - begun), ensure_ascii=False, indent=2)
+        )
+    tell_usage(begun)
 
 
 def parse(name: str, command: Command, arguments: list[str]) -> Any:

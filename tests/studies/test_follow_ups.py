@@ -163,7 +163,7 @@ def test_status_tells_of_a_running_job_without_a_model(finished):
     write_state(finished, trial["id"], replace(before, state="running"))
     try:
         with lock_study(finished):
-            told = study_status(StudyStatusOptions(folder=finished))
+            told = study_status(StudyStatusOptions(folder=finished)).text
     finally:
         write_state(finished, trial["id"], before)
     assert f"running: {trial['id']}: making masks" in told

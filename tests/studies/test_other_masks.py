@@ -108,7 +108,7 @@ def test_it_is_paired_and_marked_and_its_stated_annotation_is_reported(finished)
     latex = next((finished / "tables").glob("in-domain*.tex")).read_text()
     assert r"nnU-Net$^{\S}$" in latex
     assert r"\textbf{" in latex, "a row that stands at one budget keeps no one from being ranked"
-    assert "done of 5 runs" in study_status(StudyStatusOptions(folder=finished))
+    assert "done of 5 runs" in study_status(StudyStatusOptions(folder=finished)).text
 
 
 def test_a_second_run_repeats_nothing_and_other_masks_are_scored_again(finished, scans, tmp_path):

@@ -110,7 +110,7 @@ def test_a_study_with_files_of_older_formats_resumes(folder, tmp_path):
         write_json(path, content.get("tables", content))
     (out / "trials.csv").rename(out / "cells.csv")
     before = finished(out)
-    assert "6 done of 6 runs" in study_status(StudyStatusOptions(folder=out))
+    assert "6 done of 6 runs" in study_status(StudyStatusOptions(folder=out)).text
     study(options(tmp_path / "plan.yaml", out))
     assert finished(out) == before
     assert read_json(out / "grid.json") == read_json(folder / "out" / "grid.json")
@@ -119,7 +119,7 @@ def test_a_study_with_files_of_older_formats_resumes(folder, tmp_path):
 
 
 def test_status_and_report_of_a_finished_study(folder, capsys):
-    text = study_status(StudyStatusOptions(folder=folder / "out"))
+    text = study_status(StudyStatusOptions(folder=folder / "out")).text
     assert "6 done of 6 runs" in text
     assert "2 / 2" in text
     assert "not running; rerun" not in text
@@ -138,13 +138,13 @@ def test_status_with_read_only_access(folder, tmp_path, monkeypatch):
     def refuse(*_given, **_more):
         raise PermissionError(13, "Permission denied")
 
-    assert "1 waiting" in study_status(StudyStatusOptions(folder=tmp_path / "out"))
+    assert "1 waiting" in study_status(StudyStatusOptions(folder=tmp_path / "out")).text
     monkeypatch.setattr(state, "FileLock", refuse)
-    told = study_status(StudyStatusOptions(folder=tmp_path / "out"))
+    told = study_status(StudyStatusOptions(folder=tmp_path / "out")).text
     assert "5 done, 1 running of 6 runs" in told
     assert f"running: {trial['id']}" in told
     assert "whether the study is running is unknown" in told
-    assert "whether" not in study_status(StudyStatusOptions(folder=folder / "out"))  # it is finished
+    assert "whether" not in study_status(StudyStatusOptions(folder=folder / "out")).text  # it is finished
 
 
 def test_a_raw_data_set_as_labels_and_a_case_called_na(tmp_path):
@@ -176,7 +176,7 @@ def test_a_part_of_the_grid(folder, tmp_path):
     whole = cases(folder / "out")
     whole = whole[(whole["seed"] == 1) & (whole["method"] != "polycl again")]
     pd.testing.assert_frame_equal(cases(tmp_path / "part"), whole.reset_index(drop=True))  # in another company
-    assert "not running; rerun" in study_status(StudyStatusOptions(folder=tmp_path / "part"))
+    assert "not running; rerun" in study_status(StudyStatusOptions(folder=tmp_path / "part")).text
 
 
 def test_draws_that_select_the_same_labels_are_trained_and_reported_once(folder, tmp_path):
@@ -189,14 +189,14 @@ def test_draws_that_select_the_same_labels_are_trained_and_reported_once(folder,
     plan, out = write_plan(folder, text, scans=False), tmp_path / "out"
     study(options(plan, out, only=["method=scratch", "draw=1"]))  # one of those that it stands for
     (first,) = finished(out).items()
-    assert "1 done, 1 waiting of 2 runs" in study_status(StudyStatusOptions(folder=out))
+    assert "1 done, 1 waiting of 2 runs" in study_status(StudyStatusOptions(folder=out)).text
     study(options(plan, out))
     assert first in finished(out).items()
     assert len(finished(out)) == 3  # two models and an encoder
     table = pd.read_csv(out / "trials.csv")
     assert table["draws"].tolist() == ["0 1 2"] * 2
     assert len(cases(out)) == 2 * (1 + 2)
-    status = study_status(StudyStatusOptions(folder=out))
+    status = study_status(StudyStatusOptions(folder=out)).text
     assert "2 done of 2 runs" in status
     assert "1 / 1" in status
     page = (out / "report.html").read_text()
@@ -278,7 +278,7 @@ def test_a_failing_job_does_not_stop_the_others_and_is_retried(tmp_path):
     assert "it needs pretrain.polycl-s" in trials.loc["polycl", "error"]
     assert "which failed: the loss is" in trials.loc["polycl", "error"]
     assert (trials["error"] == "").tolist() == [True, False, False]
-    text = study_status(StudyStatusOptions(folder=out))
+    text = study_status(StudyStatusOptions(folder=out)).text
     assert "1 done, 2 failed of 3 runs" in text
     assert text.count("failed: ") == 4  # two pre-trainings and models, one reason named twice
     before = finished(out)
@@ -351,7 +351,7 @@ def test_a_killed_study_resumes(unbroken, tmp_path, how):
         return len(finished(out)) >= 2 and any(0 < n < 15 for n in steps)
 
     wait_for(half_way, process)
-    told = study_status(StudyStatusOptions(folder=out))
+    told = study_status(StudyStatusOptions(folder=out)).text
     assert "running: " in told
     assert " left" in told
     kept = finished(out)
@@ -369,7 +369,7 @@ def test_a_killed_study_resumes(unbroken, tmp_path, how):
         assert not jobs_running(out)
         told = [json.loads(path.read_text()) for path in (out / "jobs").glob("*.json")]
         assert [job["state"] for job in told if "the checkpoint is written" in job["error"]] == ["interrupted"]
-    assert "not running; rerun" in study_status(StudyStatusOptions(folder=out))
+    assert "not running; rerun" in study_status(StudyStatusOptions(folder=out)).text
     study(options(unbroken / "plan.yaml", out, jobs=2))
     assert kept.items() <= finished(out).items()
     pd.testing.assert_frame_equal(cases(out), cases(unbroken / "out"))
@@ -384,7 +384,7 @@ def test_a_crashed_process_is_a_failed_job(unbroken, tmp_path):
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 1
     assert "crashed (SIGSEGV)" in output
-    assert "crashed (SIGSEGV)" in study_status(StudyStatusOptions(folder=out))
+    assert "crashed (SIGSEGV)" in study_status(StudyStatusOptions(folder=out)).text
     assert "Fatal Python error" in next((out / "logs").glob("scratch*")).read_text()
 
 

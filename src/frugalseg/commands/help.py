@@ -16,6 +16,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from frugalseg.commands.switches import PLUGIN, SWITCH_TEXTS
 from frugalseg.commands.table import COMMANDS, Command, required_options, to_flag
 from frugalseg.errors import OptionError
 
@@ -183,6 +184,12 @@ def format_help(name: str, command: Command) -> str:
             field = by_name[member]
             text = f"{texts[member]}{_format_default(field)}".replace("%", "%%")
             group.add_argument(to_flag(member), help=text, **_argument_shape(types[member]))
+    group = parser.add_argument_group("every command")
+    for switch, text in SWITCH_TEXTS.items():
+        if switch == PLUGIN:
+            group.add_argument(PLUGIN, metavar="MODULE", help=text)
+        else:
+            group.add_argument(*switch.split(", "), action="store_true", help=text)
     return parser.format_help()
 
 

@@ -6,15 +6,20 @@ Only the command line prints them, not functions called from Python or jobs of a
 from __future__ import annotations
 
 import os
+import platform
+import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from frugalseg.commands.table import format_command
+from frugalseg._version import __version__
+from frugalseg.commands.table import format_command, is_default
 from frugalseg.confidence.table import describe_least_certain
-from frugalseg.engine.progress import console, say
+from frugalseg.engine.host_memory import peak_memory
+from frugalseg.engine.progress import console, format_duration, say, tell
 from frugalseg.errors import FrugalsegError
 from frugalseg.options import (
     CalibrateOptions,
@@ -54,6 +59,21 @@ def say_result(name: str, options: Any, result: Any) -> None:
     if name in RESULT_LINES and not console.quiet:
         for line in RESULT_LINES[name](options, result):
             say(line)
+
+
+def tell_settings(name: str, options: Any) -> None:
+    """With --verbose, print the command with all its options, and the versions."""
+    tell(f"frugalseg {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    tell(f"working folder: {Path.cwd()}")
+    tell(f"command: {format_command(name, options)}")
+    defaults = [f for f in fields(options) if is_default(f, getattr(options, f.name))]
+    tell(f"defaults: {', '.join(f'{f.name}={getattr(options, f.name)}' for f in defaults)}")
+
+
+def tell_usage(begun: float) -> None:
+    """With --verbose, print how long a command took since `begun` (`time.monotonic`), and its peak memory."""
+    peak = peak_memory()
+    tell(f"took {format_duration(time.monotonic() - begun)}" + (f", peak memory {peak / 1e9:.2f} GB" if peak else ""))
 
 
 def _describe_store(options: PrepareOptions | SuperpixelOptions, store: Any) -> list[str]:

@@ -6,7 +6,7 @@ Names may have two words (`study status`); the function then has an underscore b
 from __future__ import annotations
 
 import shlex
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
 
 from frugalseg import options
@@ -56,10 +56,15 @@ def format_command(name: str, given: Any) -> str:
     words = ["frugalseg", *name.split()]
     for field in fields(given):
         value = getattr(given, field.name)
-        if value == (field.default if field.default_factory is MISSING else field.default_factory()):
+        if is_default(field, value):
             continue
         words += _format_option(to_flag(field.name), value)
     return shlex.join(words)
+
+
+def is_default(field: Field[Any], value: object) -> bool:
+    """Whether an option has its default."""
+    return value == (field.default if field.default_factory is MISSING else field.default_factory())
 
 
 def to_flag(option: str) -> str:

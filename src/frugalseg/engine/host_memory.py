@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,16 @@ def free_host_memory() -> int:
     """Bytes that this process can still allocate: free memory, within the limits of container and process."""
     limits = [*_read_system_memory(), *_read_cgroup_memory(), *_read_process_memory()]
     return max(0, min(limits)) if limits else DEFAULT_BYTES
+
+
+def peak_memory() -> int | None:
+    """Largest main memory of this process until now, in bytes (resident set); None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _read_system_memory() -> Iterator[int]:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
@@ -35,11 +36,25 @@ caches and are not representative."""
 _printed_at = time.monotonic()
 _activities: list[Callable[[], str]] = []
 """One function per running activity, which returns its progress as text; the outermost first."""
+Verbosity = Literal["quiet", "normal", "verbose"]
+_verbosity: list[Verbosity] = ["normal"]
+
+
+def set_verbosity(verbosity: Verbosity) -> None:
+    """How much this process prints; warnings are always printed."""
+    _verbosity[0] = verbosity
 
 
 def say(message: str) -> None:
-    """Print one line for the user."""
-    _print(message)
+    """Print one line for the user, unless --quiet was given."""
+    if _verbosity[0] != "quiet":
+        _print(message)
+
+
+def tell(message: str) -> None:
+    """Print one line for a user who gave --verbose."""
+    if _verbosity[0] == "verbose":
+        _print(message)
 
 
 def show_warnings() -> None:
@@ -163,7 +178,7 @@ def progress(title: str, total: int, unit: str) -> Iterator[Work]:
     work = Work(title, total, unit)
     within = bool(_activities)
     with register_activity(work.format_line), heartbeat(title):
-        if console.is_interactive:
+        if console.is_interactive and _verbosity[0] != "quiet":
             with _show_bar(work):
                 yield work
             return

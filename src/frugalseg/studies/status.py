@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -21,27 +22,57 @@ NOT_RUNNING = "not running; rerun the same `frugalseg study` command to resume"
 RUNNING_UNKNOWN = "whether the study is running is unknown; shown are the states that the jobs last recorded"
 
 
-def study_status(options: StudyStatusOptions) -> str:
+@dataclass(frozen=True, kw_only=True)
+class StudyStatus:
+    """The progress of a study.
+
+    Attributes:
+        name: of the plan.
+        runs: state of a run → how many there are: waiting, running, done, failed.
+        running: whether a process works on the study; None where that is unknown.
+        failed: job → the first line of its error.
+        text: all this for people.
+    """
+
+    name: str
+    runs: dict[str, int]
+    running: bool | None
+    failed: dict[str, str]
+    text: str = field(repr=False)
+
+
+def study_status(options: StudyStatusOptions) -> StudyStatus:
     """Print and return the progress of a study.
 
     Raises:
         RunError: the folder holds no study.
     """
+    results = collect_results(options.folder, with_cases=False)
+    grid = GridRecord.read(options.folder / GRID)
+    is_running = is_study_running(options.folder)
+    states = {job: read_state(options.folder, job) for job in _list_jobs(grid)}
     console = Console(highlight=False)
     with console.capture() as capture:
-        for part in describe_status(options.folder):
+        for part in _describe_status(options.folder, results, grid, is_running, states):
             console.print(part, markup=False, soft_wrap=isinstance(part, str))
-    text = capture.get()
-    print(text, end="")
-    return text
+    print(capture.get(), end="")
+    return StudyStatus(
+        name=results.name,
+        runs={str(state): int(count) for state, count in results.trials["state"].value_counts().items()},
+        running=is_running,
+        failed={job: state.error.splitlines()[0] for job, state in states.items() if state.state == "failed"},
+        text=capture.get(),
+    )
 
 
-def describe_status(folder: Path) -> list[str | Table]:
+def _describe_status(
+    folder: Path,
+    results: StudyResults,
+    grid: GridRecord,
+    is_running: bool | None,
+    states: Mapping[str, JobState],
+) -> list[str | Table]:
     """The status as lines and a table: counts by state, running jobs, failed jobs and the estimated time left."""
-    results = collect_results(folder, with_cases=False)
-    grid = GridRecord.read(folder / GRID)
-    is_running = is_study_running(folder)
-    states = {job: read_state(folder, job) for job in _list_jobs(grid)}
     counts = results.trials["state"].value_counts()
     state_counts = ", ".join(f"{counts[state]} {state}" for state in TRIAL_STATES if state in counts)
     planned = pluralize(len(results.trials), "run")

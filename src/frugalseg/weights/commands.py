@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -35,15 +36,66 @@ LINE_WIDTH = 250
 """Characters of a line of the list; the terminal wraps longer lines, and none is truncated."""
 
 
-def weights_list(options: WeightsListOptions) -> str:
-    """Print the catalogue and the installed weights; returns the printed text."""
+@dataclass(frozen=True, kw_only=True)
+class WeightsEntry:
+    """One set of weights.
+
+    Attributes:
+        title: name of the model.
+        installed: path of the file or folder; None where it is not installed.
+        checked: whether its SHA-256 was known before it was installed, and agreed.
+        megabytes: its size in 10⁶ bytes.
+        licence: of the weights; empty where it is not known.
+        sha256: of the file; None where it is not known.
+    """
+
+    title: str
+    installed: Path | None
+    checked: bool
+    megabytes: int
+    licence: str
+    sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsTable:
+    """Published and installed weights.
+
+    Attributes:
+        folder: where weights are installed.
+        weights: name → weights.
+        text: all this for people.
+    """
+
+    folder: Path
+    weights: dict[str, WeightsEntry]
+    text: str = field(repr=False)
+
+
+def weights_list(options: WeightsListOptions) -> WeightsTable:
+    """Print and return the catalogue and the installed weights."""
     console = Console(highlight=False, width=LINE_WIDTH)
     with console.capture() as capture:
         console.print(_make_table())
         console.print(f"kept in {weights_folder()}", markup=False, soft_wrap=True)
-    text = capture.get()
-    print(text, end="")
-    return text
+    print(capture.get(), end="")
+    return WeightsTable(folder=weights_folder(), weights=_list_weights(), text=capture.get())
+
+
+def _list_weights() -> dict[str, WeightsEntry]:
+    installed = find_installed()
+    entries = {}
+    for name in dict.fromkeys([*CATALOGUE, *installed]):
+        entry, origin = CATALOGUE.get(name), installed.get(name)
+        entries[name] = WeightsEntry(
+            title=entry.title if entry else "",
+            installed=installed_path(name) if origin else None,
+            checked=origin is not None and origin.checked,
+            megabytes=entry.megabytes if entry else round((origin.bytes if origin else 0) / 1e6),
+            licence=entry.licence if entry else "",
+            sha256=origin.sha256 if origin else entry.sha256 if entry else None,
+        )
+    return entries
 
 
 def _make_table() -> Table:
@@ -179,8 +231,8 @@ def _check_weights(weights: Path, source: Path, entry: CatalogueEntry | None) ->
         read_state_dict(weights)
 
 
-def weights_verify(options: WeightsVerifyOptions) -> int:
-    """Compare the SHA-256 of every installed file; returns the number of files.
+def weights_verify(options: WeightsVerifyOptions) -> dict[str, str]:
+    """Compare the SHA-256 of every installed file; returns name → SHA-256 of those that are unchanged.
 
     Raises:
         OptionError: there are no weights of this name.
@@ -190,12 +242,14 @@ def weights_verify(options: WeightsVerifyOptions) -> int:
     if options.name is not None and options.name not in installed:
         raise OptionError(f"--name {options.name}: there are no such weights", "see `frugalseg weights list`")
     wrong: list[FrugalsegError] = []
+    unchanged = {}
     names = [options.name] if options.name else list(installed)
     for name in names:
         entry = CATALOGUE.get(name)
         expected = (entry.sha256 if entry else None) or installed[name].sha256
         try:
             require_sha256(installed_path(name), expected, name, installed_path(name))
+            unchanged[name] = expected
             print(f"{name}: unchanged ({expected[:12]})")
         except RunError as error:
             print(f"{name}: CHANGED")
@@ -207,4 +261,4 @@ def weights_verify(options: WeightsVerifyOptions) -> int:
         )
     if not names:
         print(f"there are no weights in {weights_folder()}")
-    return len(names)
+    return unchanged
