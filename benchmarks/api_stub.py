@@ -31,6 +31,7 @@ from frugalseg._version import __version__ as __version__
 from frugalseg.commands.load import Model as Model
 from frugalseg.commands.load import Prediction as Prediction
 from frugalseg.errors import FrugalsegError as FrugalsegError
+from frugalseg.plugins import load_plugin as load_plugin
 '''
 ALIAS = "StrPath: TypeAlias = str | PathLike[str]"
 PLAIN = {Path: "StrPath", int: "int", float: "float", str: "str", bool: "bool", type(None): "None"}

@@ -228,5 +228,12 @@ def test_exit_codes(tmp_path, capsys):
 def test_every_command_is_a_function_of_the_package():
     """Also those of two words."""
     functions = {function_name(name) for name in COMMANDS}
-    assert functions == set(frugalseg.__all__) - {"__version__", "FrugalsegError", "Model", "Prediction", "load"}
+    assert functions == set(frugalseg.__all__) - {
+        "__version__",
+        "FrugalsegError",
+        "Model",
+        "Prediction",
+        "load",
+        "load_plugin",
+    }
     assert all(callable(getattr(frugalseg, name)) for name in functions)

@@ -18,32 +18,33 @@ EVERYWHERE = {"_version", "errors", "text"}
 
 ALLOWED: dict[str, str] = {
     "options": "",
+    "plugins": "",
     "interrupts": "",
     "engine": "options interrupts",
     "imaging": "engine",
-    "records": "options engine imaging",
+    "records": "options plugins engine imaging",
     "phantoms": "engine imaging",
     "dataset": "options engine imaging records",
-    "models": "options engine records",
+    "models": "options plugins engine records",
     "weights": "options engine records models",
     "masks": "options engine imaging records dataset",
     "confidence": "options engine imaging records masks",
-    "promptable": "options engine imaging records models weights",
-    "pretraining": "options engine records dataset models",
+    "promptable": "options plugins engine imaging records models weights",
+    "pretraining": "options plugins engine records dataset models",
     "features": "options engine records dataset models promptable",
-    "segmentation": "options engine imaging records dataset models masks features confidence",
+    "segmentation": "options plugins engine imaging records dataset models masks features confidence",
     "refinement": "options engine imaging records dataset masks confidence promptable",
     "propagation": "options engine imaging records dataset masks confidence promptable refinement",
     "sam_mix": "options engine imaging records dataset models masks promptable segmentation",
     "sharing": "options engine imaging records models weights masks segmentation",
-    "evaluation": "options engine imaging records dataset confidence pretraining",
-    "commands": "options engine imaging records phantoms dataset models masks confidence promptable pretraining "
-    "segmentation refinement propagation sam_mix evaluation",
-    "studies": "options interrupts engine imaging records phantoms dataset models weights masks promptable "
+    "evaluation": "options plugins engine imaging records dataset confidence pretraining",
+    "commands": "options plugins engine imaging records phantoms dataset models masks confidence promptable "
+    "pretraining segmentation refinement propagation sam_mix evaluation",
+    "studies": "options plugins interrupts engine imaging records phantoms dataset models weights masks promptable "
     "pretraining segmentation refinement propagation sam_mix evaluation commands",
     "suggestion": "options engine records dataset models masks confidence segmentation studies",
     "annotation": "options interrupts engine imaging records phantoms dataset weights promptable",
-    "cli": "interrupts engine commands",
+    "cli": "plugins interrupts engine commands",
 }
 """Package → what it may import, beside itself and `EVERYWHERE`, from the first step of the data to the last."""
 

@@ -31,7 +31,10 @@ from frugalseg.engine.threads import wait_passively
 _FUNCTIONS = [function_name(name) for name in COMMANDS]
 _OTHERS = {
     "FrugalsegError": "frugalseg.errors",
-    **dict.fromkeys(("Model", "Prediction", "load"), "frugalseg.commands.load"),
+    "Model": "frugalseg.commands.load",
+    "Prediction": "frugalseg.commands.load",
+    "load": "frugalseg.commands.load",
+    "load_plugin": "frugalseg.plugins",
 }
 """Name → the module that has it."""
 

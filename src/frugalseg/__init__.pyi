@@ -9,6 +9,7 @@ from frugalseg._version import __version__ as __version__
 from frugalseg.commands.load import Model as Model
 from frugalseg.commands.load import Prediction as Prediction
 from frugalseg.errors import FrugalsegError as FrugalsegError
+from frugalseg.plugins import load_plugin as load_plugin
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.run import RunFolder
 from frugalseg.options.annotate import AnnotateOptions
@@ -171,13 +172,13 @@ def pretrain(
     seed: int = ...,
     resume: Literal["no", "yes", "auto"] = ...,
     checkpoint_minutes: float = ...,
-    method: Literal["polycl-o", "polycl-s", "polycl-m", "polycl-o-batch", "polycl-s-batch", "polycl-m-batch", "simclr", "supcon", "pcl", "gcl", "moco", "byol", "supercl", "classify", "random-pairs"] = ...,
-    backbone: Literal["unet", "resunet", "resnet18-unet", "resnet34-unet", "resnet50-unet", "resnet50-caffe-unet", "transunet", "transunet-small", "supercl-unet"] = ...,
+    method: Literal["polycl-o", "polycl-s", "polycl-m", "polycl-o-batch", "polycl-s-batch", "polycl-m-batch", "simclr", "supcon", "pcl", "gcl", "moco", "byol", "supercl", "classify", "random-pairs"] | str = ...,
+    backbone: Literal["unet", "resunet", "resnet18-unet", "resnet34-unet", "resnet50-unet", "resnet50-caffe-unet", "transunet", "transunet-small", "supercl-unet"] | str = ...,
     weights: StrPath | None = ...,
     norm: Literal["instance", "instance_affine", "batch"] | None = ...,
     batch_size: int = ...,
     lr: float | None = ...,
-    recipe: Literal["polycl-o", "polycl-s", "polycl-m", "polycl-o-batch", "polycl-s-batch", "polycl-m-batch", "simclr", "supcon", "pcl", "gcl", "moco", "byol", "supercl", "classify", "random-pairs"] | None = ...,
+    recipe: Literal["polycl-o", "polycl-s", "polycl-m", "polycl-o-batch", "polycl-s-batch", "polycl-m-batch", "simclr", "supcon", "pcl", "gcl", "moco", "byol", "supercl", "classify", "random-pairs"] | str | None = ...,
     restart_epochs: int = ...,
     temperature: float | None = ...,
     neg_scope: Literal["same", "other", "any"] = ...,

@@ -29,10 +29,11 @@ from frugalseg.commands.help import (
 )
 from frugalseg.commands.switches import Switches, split_switches
 from frugalseg.commands.table import COMMANDS, Command, function_name, to_flag
-from frugalseg.commands.values import check_names, check_required, wrong_value_error
+from frugalseg.commands.values import check_names, check_open_choices, check_required, wrong_value_error
 from frugalseg.engine.threads import prepare_environment
 from frugalseg.errors import FrugalsegError, OptionError, to_printable, vanished_file_error
 from frugalseg.interrupts import STOPPED, exit_on_ctrl_c, raise_on_ctrl_c, restore_ctrl_c, was_interrupted
+from frugalseg.plugins import load_plugin
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -71,6 +72,8 @@ def _main(arguments: list[str]) -> int:
             print(format_help(name, COMMANDS[name]), end="")
             return 0
         switches, rest = split_switches(rest, COMMANDS[name])
+        for module in switches.plugin:
+            load_plugin(module)
         options = parse(name, COMMANDS[name], rest)
     except FrugalsegError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -143,7 +146,9 @@ def parse(name: str, command: Command, arguments: list[str]) -> Any:
     parsed = _parse_arguments(name, command, arguments)
     values = {field.name: getattr(parsed, field.name) for field in fields(command.options)}
     check_required(name, command, [option for option, value in values.items() if value is not None])
-    pairs = [name for name, kind in get_type_hints(command.options).items() if _find(kind, tuple) is not None]
+    kinds = get_type_hints(command.options)
+    check_open_choices(name, values, kinds)
+    pairs = [name for name, kind in kinds.items() if _find(kind, tuple) is not None]
     return command.options(**values | {name: tuple(values[name]) for name in pairs if values[name] is not None})
 
 

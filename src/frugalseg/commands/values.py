@@ -16,7 +16,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from frugalseg.commands.help import describe_type, unknown_option_error
 from frugalseg.commands.table import Command, required_options, to_flag
 from frugalseg.errors import OptionError
+from frugalseg.options import OPEN_CHOICES
 from frugalseg.options.renamed import RENAMED_VALUES, current_name, current_value
+from frugalseg.plugins import describe_failures, find_names
 
 WORDS = {"true": True, "false": False}
 
@@ -30,7 +32,25 @@ def to_options(name: str, command: Command, values: Mapping[str, Any]) -> Any:
     check_names(name, command, values, write=str)
     check_required(name, command, [option for option, value in values.items() if value is not None])
     kinds = get_type_hints(command.options)
-    return command.options(**{option: to_value(name, command, option, values[option], kinds) for option in values})
+    given = {option: to_value(name, option, values[option], kinds) for option in values}
+    check_open_choices(name, given, kinds)
+    return command.options(**given)
+
+
+def check_open_choices(name: str, values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
+    """Raise `OptionError` for a name that neither frugalseg nor a plug-in has, of an option with such names."""
+    for option, value in values.items():
+        choices, table = find_open_choice(kinds[option])
+        if table and value is not None and value not in choices and value not in (added := find_names(table)):
+            error = wrong_value_error(name, option, str(value), kinds[option])
+            also = "".join(f", {one}" for one in added)
+            raise OptionError(f"{error.problem}{also}{describe_failures()}", error.cure)
+
+
+def find_open_choice(kind: Any) -> tuple[tuple[Any, ...], str]:
+    """The choices of an option to which plug-ins add names, and the table of these; empty for other options."""
+    found = next((one for one in get_args(kind) if one in OPEN_CHOICES), None)
+    return (get_args(found), OPEN_CHOICES[found]) if found is not None else ((), "")
 
 
 def check_names(
@@ -71,7 +91,7 @@ def wrong_value_error(name: str, option: str, given: str, kind: Any) -> OptionEr
     )
 
 
-def to_value(name: str, command: Command, option: str, value: Any, kinds: Mapping[str, Any]) -> Any:
+def to_value(name: str, option: str, value: Any, kinds: Mapping[str, Any]) -> Any:
     """A value as the type of its option; raises `OptionError`."""
     try:
         return _convert(value, kinds[option])

@@ -16,6 +16,16 @@ def free_host_memory() -> int:
     return max(0, min(limits)) if limits else DEFAULT_BYTES
 
 
+def used_memory() -> int:
+    """Main memory that this process uses now, in bytes (resident set); 0 where the system does not tell."""
+    try:
+        import resource
+
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except (ImportError, OSError, ValueError):  # not Linux
+        return 0
+
+
 def peak_memory() -> int | None:
     """Largest main memory of this process until now, in bytes (resident set); None where the system does not tell."""
     try:

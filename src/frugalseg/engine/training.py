@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from frugalseg.engine.loop import TrainingPlan, TrainingTask, train
+from frugalseg.engine.memory_estimate import count_training_bytes, tell_memory
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder, RunOptions
 
@@ -54,6 +55,10 @@ def train_and_save(
     task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder, save: Callable[[], None]
 ) -> None:
     """Train to the end; the first process then saves, and the others wait for it."""
+    if (whole := task.graphable_module()) is not None:
+        network, shape = whole
+        mixed = fabric._precision.precision != "32-true"
+        tell_memory(count_training_bytes(network, shape, fabric.device, mixed), fabric.device)
     train(task, plan, fabric, run)
     if fabric.is_global_zero:
         save()

@@ -19,6 +19,7 @@ from frugalseg.evaluation.policy import (
     Rule,
 )
 from frugalseg.evaluation.statistics import Range
+from frugalseg.plugins import Registry
 
 SHARE: Range = (0.0, 1.0)
 FROM_ZERO: Range = (0.0, math.inf)
@@ -187,7 +188,7 @@ HD95 = Metric(
     place=Place.HEADLINE,
 )
 
-METRICS: dict[str, Metric] = {
+OWN_METRICS: dict[str, Metric] = {
     metric.key: metric
     for metric in (
         DICE,
@@ -282,6 +283,9 @@ METRICS: dict[str, Metric] = {
     )
 }
 """Key → metric, in the order of files and tables. A metric added here appears in all of them."""
+
+METRICS = Registry("METRICS", Metric, OWN_METRICS)
+"""These, then those of plug-ins, whose name is their key."""
 
 
 def list_metrics(place: Place) -> tuple[Metric, ...]:

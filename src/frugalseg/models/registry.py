@@ -13,8 +13,9 @@ from frugalseg.models.blocks import Encoder, ProjectionNet, Segmenter, use_chann
 from frugalseg.models.heads import linear_head, mlp_head
 from frugalseg.models.unet import UNET
 from frugalseg.options import Norm
+from frugalseg.plugins import Registry, describe_failures
 
-BACKBONES: dict[str, Backbone] = {
+OWN_BACKBONES: dict[str, Backbone] = {
     "unet": UNET,
     "resunet": resunet.RESUNET,
     "resnet18-unet": resunet.RESNET18_UNET,
@@ -25,12 +26,15 @@ BACKBONES: dict[str, Backbone] = {
     "transunet-small": transunet.TRANSUNET_SMALL,
     "supercl-unet": supercl_unet.SUPERCL_UNET,
 }
+BACKBONES = Registry("BACKBONES", Backbone, OWN_BACKBONES)
+"""These, and those of plug-ins."""
 
 
 def find_backbone(name: str) -> Backbone:
     """The backbone called `name`; `OptionError` for an unknown one lists the known."""
     if name not in BACKBONES:
-        raise OptionError(f"--backbone {name!r} is unknown", f"choose one of: {', '.join(sorted(BACKBONES))}")
+        known = ", ".join(sorted(BACKBONES))
+        raise OptionError(f"--backbone {name!r} is unknown{describe_failures()}", f"choose one of: {known}")
     return BACKBONES[name]
 
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from frugalseg.engine.files import MODEL_FILE, atomic_write
 from frugalseg.errors import OptionError, RunError
-from frugalseg.models.registry import choose_norm
+from frugalseg.models.registry import BACKBONES, choose_norm
 from frugalseg.models.weight_files import check_finite, load_strictly
+from frugalseg.plugins import PluginOrigin, describe_failures
 from frugalseg.records.model import NetworkRecord, SegmenterRecord
 
 WEIGHTS = "model.safetensors"
@@ -50,8 +51,19 @@ def read_network_record(kind: type[N], folder: Path) -> N:
     try:
         choose_norm(record.backbone, record.norm, record.norm)
     except OptionError as error:
+        if record.plugin is not None and record.backbone not in BACKBONES:
+            raise _missing_plugin_error(folder, record, record.plugin) from error
         raise RunError(f"{folder / MODEL_FILE} is damaged: {error.problem}", CURE) from error
     return record
+
+
+def _missing_plugin_error(folder: Path, record: NetworkRecord, plugin: PluginOrigin) -> RunError:
+    installed = f"install {plugin.package} {plugin.version}, or " if plugin.package else ""
+    problem = f"{folder} needs the backbone {record.backbone!r} of the plug-in {plugin}, which is missing"
+    return RunError(
+        problem + describe_failures(),
+        f"{installed}name the plug-in by --plugin {plugin.module}, in Python by frugalseg.load_plugin",
+    )
 
 
 def load_weights(folder: Path, name: str = WEIGHTS) -> dict[str, Tensor]:

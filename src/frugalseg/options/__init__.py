@@ -28,7 +28,7 @@ from frugalseg.options.finetune import FinetuneOptions
 from frugalseg.options.outputs import MaskOutputOptions, OutputType
 from frugalseg.options.predict import PredictOptions
 from frugalseg.options.prepare import PrepareOptions, SuperpixelOptions, check_segments
-from frugalseg.options.pretrain import PretrainOptions
+from frugalseg.options.pretrain import OPEN_CHOICES, PretrainOptions
 from frugalseg.options.promptable import PromptableOptions
 from frugalseg.options.propagate import PropagateOptions
 from frugalseg.options.refine import RefineOptions
@@ -44,6 +44,7 @@ from frugalseg.options.weights import (
 )
 
 __all__ = [
+    "OPEN_CHOICES",
     "AnnotateOptions",
     "CalibrateOptions",
     "Choose",

@@ -20,7 +20,7 @@ class FinetuneOptions(TrainingOptions):
     """Network architecture: unet, resunet, resnet18-unet, resnet34-unet, resnet50-unet, resnet50-caffe-unet, transunet,
     transunet-small, supercl-unet; with --encoder it is that of the encoder. Or an image encoder that stays as it is
     (frozen), on whose features a light decoder is trained: litemedsam, another name from `frugalseg weights list`, a
-    folder or a file of SAM, SAM 2, DINOv2 or DINOv3, or a run of `frugalseg pretrain`."""
+    folder or a file of SAM, SAM 2, DINOv2 or DINOv3, or a run of `frugalseg pretrain`. Or one of a plug-in."""
     copies: int | None = None
     """Augmented copies of each labelled slice whose features are computed and trained on too; only for a frozen
     encoder, by default none: changing the features instead is as good."""

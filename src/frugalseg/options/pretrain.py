@@ -28,17 +28,21 @@ MethodName = Literal[
     "random-pairs",
 ]
 
+OPEN_CHOICES: dict[object, str] = {BackboneName: "BACKBONES", MethodName: "METHODS"}
+"""Choices to which plug-ins add names (`X | str` as the type of an option) → the table of plug-ins."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainOptions(TrainingOptions):
     """Pre-train an encoder on unlabelled slices by contrastive learning."""
 
-    method: MethodName = "polycl-m"
+    method: MethodName | str = "polycl-m"
     """Pre-training method (docs/reference/methods.md). polycl-o, -s, -m: positives by organ, by scan, or by both, in
     triplets (-batch: against the whole batch); simclr, supcon, pcl, gcl, moco, byol: two views of each slice;
-    supercl: four views, with superpixels; classify: predict which organs are present; random-pairs: the control."""
-    backbone: BackboneName = "unet"
-    """Network architecture whose encoder is trained."""
+    supercl: four views, with superpixels; classify: predict which organs are present; random-pairs: the control. Or
+    one of a plug-in."""
+    backbone: BackboneName | str = "unet"
+    """Network architecture whose encoder is trained; or one of a plug-in."""
     weights: Path | None = None
     """Published weights to start from: a local file that fits the backbone."""
     norm: Norm | None = None
@@ -48,7 +52,7 @@ class PretrainOptions(TrainingOptions):
     """Samples per step: triplets for polycl-o, -s, -m and random-pairs, slices for all others."""
     lr: float | None = None
     """Peak learning rate, instead of the method's."""
-    recipe: MethodName | None = None
+    recipe: MethodName | str | None = None
     """Method whose optimiser, learning rate, weight decay, schedule and head to use, to compare methods under equal
     training. moco, byol and classify keep their own head. Pairs, temperature and augmentation stay the method's."""
     restart_epochs: int = 10

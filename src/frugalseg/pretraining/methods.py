@@ -15,6 +15,7 @@ from frugalseg.errors import OptionError
 from frugalseg.models.blocks import ProjectionNet
 from frugalseg.models.heads import byol_head, linear_head, mlp_head
 from frugalseg.options import PretrainOptions
+from frugalseg.plugins import Registry, describe_failures
 from frugalseg.pretraining import pair_rules, samplers
 from frugalseg.pretraining.learners import ClassificationLearner, InBatchLearner, Learner, TripletLearner
 from frugalseg.pretraining.momentum import BYOL, MoCo
@@ -168,7 +169,7 @@ DIM = 128
 MLP_HEAD = Head(512, DIM)
 BYOL_DIM, BYOL_HIDDEN = 256, 4096
 
-METHODS: dict[str, Method] = {
+OWN_METHODS: dict[str, Method] = {
     "polycl-o": Method(
         summary="triplets: a slice with the same organs attracts, one with others repels",
         source=POLYCL_PAPER,
@@ -330,15 +331,24 @@ METHODS: dict[str, Method] = {
         reads=frozenset({"temperature", "restart_epochs"}),
     ),
 }
+METHODS = Registry("METHODS", Method, OWN_METHODS)
+"""These, and those of plug-ins."""
+
+
+def find_method(name: str, option: str = "--method") -> Method:
+    """The method of this name; `OptionError` for an unknown one lists the known."""
+    if name not in METHODS:
+        raise OptionError(f"{option} {name} is unknown{describe_failures()}", f"choose one of: {', '.join(METHODS)}")
+    return METHODS[name]
 
 
 def resolve_method(options: PretrainOptions) -> Method:
     """The method; with `recipe`, the optimiser, schedule and head of that other method, unless one of the two needs its
     own head. τ and augmentation stay the method's."""
-    method = METHODS[options.method]
+    method = find_method(options.method)
     if options.recipe is None:
         return method
-    other = METHODS[options.recipe]
+    other = find_method(options.recipe, "--recipe")
     recipe = replace(other.recipe, tau=method.recipe.tau, augment=method.recipe.augment)
     reads = method.reads - {"restart_epochs"} | ({"restart_epochs"} if recipe.schedule == "warm_restarts" else set())
     head = method.head if method.own_head or other.own_head else other.head

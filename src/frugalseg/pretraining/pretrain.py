@@ -18,6 +18,7 @@ from frugalseg.engine.run import RunFolder
 from frugalseg.engine.threads import with_threads
 from frugalseg.engine.training import run_training, train_and_save
 from frugalseg.errors import OptionError
+from frugalseg.models.registry import BACKBONES
 from frugalseg.models.saved import save_model
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.methods import METHODS, reads_superpixels
@@ -107,6 +108,7 @@ def make_record(options: PretrainOptions, store: SliceStore, task: PretrainTask)
     return EncoderRecord(
         version=__version__,
         backbone=options.backbone,
+        plugin=BACKBONES.origin(options.backbone),
         norm=task.norm,
         context=options.context or 0,
         method=options.method,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from frugalseg.engine.allocator import keep_freed_memory
 from frugalseg.errors import OptionError
 from frugalseg.options import Precision
+from frugalseg.plugins import Registry, describe_failures
 from frugalseg.promptable.protocol import ImageEncoder, Promptable
 from frugalseg.weights.catalogue import CATALOGUE
 from frugalseg.weights.folder import find_installed, installed_path
@@ -19,14 +23,34 @@ if TYPE_CHECKING:
     from frugalseg.promptable.litemedsam import LiteMedSAM
 
 
+@dataclass(frozen=True)
+class PromptableSource:
+    """A promptable model of a plug-in.
+
+    Attributes:
+        load: device, precision → the model, ready for use; a frozen encoder of `finetune` also needs the attributes of
+            `protocol.ImageEncoder`.
+        weights: file or folder of its weights, if it has one: studies record its hash.
+    """
+
+    load: Callable[[torch.device, Precision], Promptable]
+    weights: Path | None = None
+
+
+PROMPTABLE_MODELS: Registry[PromptableSource] = Registry(
+    "PROMPTABLE_MODELS", PromptableSource, {}, reserved=frozenset(CATALOGUE)
+)
+"""Promptable models of plug-ins, by name."""
+
+
 def load_promptable(name_or_path: str | Path, device: torch.device, precision: Precision = "auto") -> Promptable:
     """A promptable model, ready for use.
 
     On a CPU the process keeps freed memory, see `engine.allocator`.
 
     Args:
-        name_or_path: a name that `frugalseg weights list` shows, a file as published by the model's authors, or a
-            Hugging Face folder.
+        name_or_path: a name that `frugalseg weights list` shows, one of a plug-in, a file as published by the model's
+            authors, or a Hugging Face folder.
         device: where to compute.
         precision: see `engine.device.resolve_precision`.
 
@@ -34,6 +58,8 @@ def load_promptable(name_or_path: str | Path, device: torch.device, precision: P
         OptionError: there is no such name, file or folder.
         RunError: the weights are not installed, are damaged, or belong to an unknown model.
     """
+    if str(name_or_path) in PROMPTABLE_MODELS:
+        return PROMPTABLE_MODELS[str(name_or_path)].load(device, precision)
     return _load(find_weights(name_or_path), device, precision)
 
 
@@ -42,6 +68,14 @@ def load_image_encoder(name_or_path: str | Path, device: torch.device, precision
 
     Arguments and errors as of `load_promptable`.
     """
+    if str(name_or_path) in PROMPTABLE_MODELS:
+        model: Any = PROMPTABLE_MODELS[str(name_or_path)].load(device, precision)
+        if not hasattr(model, "weights_signature"):
+            problem = (
+                f"{name_or_path} of the plug-in {PROMPTABLE_MODELS.origin(str(name_or_path))} is no frozen encoder"
+            )
+            raise OptionError(f"{problem}: it has no weights_signature", "see docs/how-to/plugins.md")
+        return cast(ImageEncoder, model)
     path = find_weights(name_or_path)
     if path.is_dir():
         from frugalseg.promptable.vision_transformer import is_vision_transformer, load_vision_transformer
@@ -74,18 +108,28 @@ def find_weights(name_or_path: str | Path) -> Path:
         RunError: weights of this name are known, but not installed.
     """
     name = str(name_or_path)
+    if name in PROMPTABLE_MODELS:
+        return PROMPTABLE_MODELS[name].weights or _find_module(name)
     if name in CATALOGUE or name in find_installed():
         return installed_path(name)
     path = Path(name_or_path).expanduser()
     if not path.exists():
         names = ", ".join(known_names())
-        raise OptionError(f"unknown weights {name!r}: no such name, file or folder", f"choose one of: {names}")
+        problem = f"unknown weights {name!r}: no such name, file or folder{describe_failures()}"
+        raise OptionError(problem, f"choose one of: {names}")
     return path
 
 
+def _find_module(name: str) -> Path:
+    """The file of the plug-in that has a promptable model."""
+    origin = PROMPTABLE_MODELS.origin(name)
+    assert origin is not None
+    return Path(sys.modules[origin.module].__file__ or "")
+
+
 def known_names() -> list[str]:
-    """Names of weights that are published or installed."""
-    return list(dict.fromkeys([*CATALOGUE, *find_installed()]))
+    """Names of weights that are published or installed, and of promptable models of plug-ins."""
+    return list(dict.fromkeys([*CATALOGUE, *find_installed(), *PROMPTABLE_MODELS]))
 
 
 def resolve_name(name_or_path: str) -> str:
@@ -95,4 +139,4 @@ def resolve_name(name_or_path: str) -> str:
         OptionError, RunError: as `find_weights`.
     """
     found = find_weights(name_or_path)
-    return name_or_path if name_or_path in CATALOGUE or name_or_path in find_installed() else str(found.absolute())
+    return name_or_path if name_or_path in known_names() else str(found.absolute())

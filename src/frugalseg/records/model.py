@@ -14,6 +14,7 @@ from frugalseg.engine.files import MODEL_FILE
 from frugalseg.errors import RunError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.options import Choose, Keep, Norm
+from frugalseg.plugins import PluginOrigin
 from frugalseg.records.confidence import ConfidenceSource, OrganCalibration
 from frugalseg.records.record import Content, Record
 
@@ -201,12 +202,14 @@ class NetworkRecord(ModelRecord):
         norm: normalisation layers.
         context: neighbouring slices on each side that are also its input.
         published_weights: weights that training started from, or None.
+        plugin: the plug-in that the backbone is from, or None for one of frugalseg.
     """
 
     backbone: str
     norm: Norm
     context: int
     published_weights: PublishedWeights | None = None
+    plugin: PluginOrigin | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.context <= MOST_CONTEXT:

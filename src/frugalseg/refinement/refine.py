@@ -6,13 +6,14 @@ References are read with --oracle only, which predictions.json records.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from frugalseg._version import __version__
 from frugalseg.confidence.assess import assess
@@ -22,11 +23,13 @@ from frugalseg.dataset.modality import ExpectedModality, resolve_intensity, to_i
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.device import describe_device, find_device
 from frugalseg.engine.files import check_out, sha256
+from frugalseg.engine.memory_estimate import count_inference_bytes, tell_memory
 from frugalseg.engine.pool import OneAfterAnother, Pool
 from frugalseg.engine.progress import progress, say
 from frugalseg.engine.ray_pool import open_pool
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import PairingError
+from frugalseg.imaging.extent import LONG_WORK, count_voxels
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
@@ -52,6 +55,8 @@ from frugalseg.refinement.promise import find_calibrations
 from frugalseg.refinement.refiner import Refiner
 
 WORDS = Words("refinement", "refining", "refined", "refine")
+VOXEL_BYTES = 10
+"""Main memory for each voxel of a scan and its mask; measured."""
 COARSE = "coarse"
 """Folder beside refined masks for the predictions that `predict --refine` refined."""
 NO_RECORD = PredictionRecord(roles=None)
@@ -182,6 +187,7 @@ def _refine(options: RefineOptions, pool: Pool) -> dict[str, Path]:
         options, images, _make_record(options, images, work.model, source, wanted), RESUME_FIELDS, WORDS, (COARSE,)
     )
     invalidate_changed(folder, masks)
+    _tell_memory(work.refiner, list(images.values()))
     _ = work.calibrations  # says what it lacks before the first scan
     try:
         written = folder.fill(work, describe_device(device), pool)
@@ -189,6 +195,18 @@ def _refine(options: RefineOptions, pool: Pool) -> dict[str, Path]:
         write_scan_confidences(options.out, folder.record.confidence)
     _announce(folder.record.refinement, options, wanted)
     return written
+
+
+def _tell_memory(refiner: Refiner, images: Collection[Path]) -> None:
+    """Print how much memory the refinement of these scans needs, if it takes long.
+
+    Not with a cache, which may hold every embedding already.
+    """
+    model, side, voxels = refiner.model, refiner.model.recipe.size, count_voxels(images)
+    if refiner.options.cache is None and voxels * len(images) >= LONG_WORK:
+        pixels = torch.zeros(1, 3, side, side, device=model.device)
+        tensors = count_inference_bytes(lambda: model.encode(pixels), refiner.slices.size)
+        tell_memory(tensors, model.device, voxels * VOXEL_BYTES)
 
 
 def _make_record(

@@ -16,6 +16,7 @@ from frugalseg.models.pretrained_weights import load_published
 from frugalseg.models.registry import BACKBONES, build_segmenter, choose_norm, input_channels
 from frugalseg.models.saved import load_encoder
 from frugalseg.options import FinetuneOptions, Norm, Precision
+from frugalseg.plugins import PluginOrigin, describe_failures
 from frugalseg.records.model import PromptableModel, PublishedWeights, SegmenterRecord
 
 if TYPE_CHECKING:
@@ -206,6 +207,11 @@ def choose_norm_of(backbone: str, requested: Norm | None, preferred: Norm) -> No
     return choose_norm(backbone, requested, preferred) if backbone in BACKBONES else requested or FROZEN_NORM
 
 
+def find_plugin(backbone: str) -> PluginOrigin | None:
+    """The plug-in that a backbone is from; None for one of frugalseg, and for a frozen encoder."""
+    return BACKBONES.origin(backbone) if backbone in BACKBONES else None
+
+
 def find_architecture(backbone: str, device: torch.device, precision: Precision) -> Architecture:
     """The architecture of a name: a backbone of the registry, or a frozen encoder.
 
@@ -218,7 +224,7 @@ def find_architecture(backbone: str, device: torch.device, precision: Precision)
         return DecoderOnFeatures(FrozenEncoder.load(backbone, device, precision), device)
     except OptionError as error:
         raise OptionError(
-            f"--backbone {backbone}: {error.problem}",
+            f"--backbone {backbone}: {error.problem}{describe_failures()}",
             f"give a network ({', '.join(sorted(BACKBONES))}) or an image encoder; for an encoder {error.cure}",
         ) from error
 

@@ -37,7 +37,7 @@ from frugalseg.models.saved import WEIGHTS, read_network_record, save_model
 from frugalseg.options import FinetuneOptions, Keep
 from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
-from frugalseg.segmentation.architecture import Architecture, NetworkShape, find_architecture
+from frugalseg.segmentation.architecture import Architecture, NetworkShape, find_architecture, find_plugin
 from frugalseg.segmentation.calibrate import calibrate_model
 from frugalseg.segmentation.earlier_model import EarlierModel
 from frugalseg.segmentation.label_checks import LabelDraw, check_propagation
@@ -331,6 +331,7 @@ class FineTuning:
         return SegmenterRecord(
             version=__version__,
             backbone=self.architecture.backbone,
+            plugin=find_plugin(self.architecture.backbone),
             frozen_encoder=self.architecture.frozen_encoder,
             initial_model=None if self.start is None else self.start.record,
             teacher=None if self.teacher is None else self.teacher.record,

@@ -7,7 +7,7 @@ and one batch. No reference mask is read anywhere on this path.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,10 +27,12 @@ from frugalseg.dataset.modality import ExpectedModality, expected_modality
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import autocast, describe_device, find_device, to_device
 from frugalseg.engine.files import check_out, sha256
+from frugalseg.engine.memory_estimate import count_inference_bytes, tell_memory
 from frugalseg.engine.pool import OneAfterAnother, Pool
 from frugalseg.engine.progress import progress, say
 from frugalseg.engine.ray_pool import open_pool
 from frugalseg.errors import OptionError
+from frugalseg.imaging.extent import LONG_WORK, count_voxels
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
 from frugalseg.imaging.intensity import IntensityScale
@@ -56,6 +58,8 @@ from frugalseg.segmentation.record import find_role
 from frugalseg.segmentation.views import View, average_over, list_views
 
 NOT_WRITTEN = (0,)
+VOXEL_BYTES = 8
+"""Main memory for each voxel of a scan: two scans of 16 bits, the classes twice, and the mask; measured."""
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
 
 
@@ -207,6 +211,18 @@ class Predictor:
         """The views of a slice that are averaged."""
         return list_views(self.options.tta, self.options.tta_degrees)
 
+    def tell_memory(self, images: Collection[Path]) -> None:
+        """Print how much memory the segmentation of these scans needs, if it takes long."""
+        voxels = count_voxels(images)
+        if voxels * len(images) < LONG_WORK:
+            return
+        slice_ = torch.zeros(1, self.size, self.size, input_channels(self.context))
+        tensors = count_inference_bytes(
+            lambda: self._probabilities(slice_), self.options.batch_size or slices_at_once(self.device, self.size)
+        )
+        maps = len(self.targets) + 1 if self.options.probabilities else 0
+        tell_memory(tensors, self.device, voxels * (VOXEL_BYTES + maps))
+
     @torch.inference_mode()
     def _probabilities(self, images: Tensor) -> Tensor:
         """Square slices with their neighbours, (N, S, S, 2·context + 1) → probabilities of the classes (N, C, S, S)."""
@@ -349,7 +365,7 @@ def _segment_scans(options: PredictOptions, pool: Pool) -> dict[str, Path]:
         roles={},
     )
     folder = MaskFolder.claim(options, images, record, ("model", "weights_sha256", "targets", "settings"), WORDS)
-
+    predictor.tell_memory(list(images.values()))
     try:
         return folder.fill(work, describe_device(predictor.device), pool)
     finally:  # also where some scans failed

@@ -13,6 +13,8 @@ import yaml
 
 from frugalseg.engine.yaml_files import check_expanded_size
 from frugalseg.errors import OptionError
+from frugalseg.options import OPEN_CHOICES
+from frugalseg.plugins import find_names
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _FLAG = re.compile(r"(?<![^\s(])--([a-z]+(?:-[a-z]+)*)")
@@ -168,7 +170,10 @@ def convert_value(value: Any, kind: Any, folder: Path) -> Any:
     if origin in (Union, UnionType):
         if value is None and type(None) in inner:
             return None
-        return convert_value(value, next(k for k in inner if k is not type(None)), folder)
+        first = next(k for k in inner if k is not type(None))
+        if first in OPEN_CHOICES and value in find_names(OPEN_CHOICES[first]):
+            return value
+        return convert_value(value, first, folder)
     if origin is list:
         listed = value if isinstance(value, list) else [value]
         return [convert_value(v, inner[0], folder) for v in listed]
