@@ -19,6 +19,7 @@ SERVER = {"fastapi", "starlette", "uvicorn"}
 """Libraries of the annotation server: only a running server imports them."""
 
 ALONE = {
+    "completion": CORE,
     "weights list": CORE,
     "weights fetch": CORE,
     "weights import": CORE,

@@ -14,6 +14,7 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.run import RunFolder
 from frugalseg.options.annotate import AnnotateOptions
 from frugalseg.options.calibrate import CalibrateOptions
+from frugalseg.options.completion import CompletionOptions
 from frugalseg.options.demo import DemoOptions
 from frugalseg.options.evaluate import EvaluateOptions
 from frugalseg.options.export import ExportOptions
@@ -597,3 +598,11 @@ def weights_verify(
     name: str | None = ...,
 ) -> dict[str, str]:
     """Verify the SHA-256 of the installed weights."""
+
+@overload
+def completion(options: CompletionOptions, /) -> str: ...
+@overload
+def completion(
+    shell: Literal["bash", "zsh", "fish"],
+) -> str:
+    """Print a script that completes commands, options and their values in your shell."""

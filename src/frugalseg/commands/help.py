@@ -37,7 +37,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
             "fractions",
             "phantoms",
         ),
-        *("demo", "annotator"),
+        *("demo", "annotator", "shell"),
     ),
     "intensities": ("modality", "window", "percentiles"),
     "sharing": ("evaluation", "licence", "data_licence", "keep_names", "private", "revision"),

@@ -19,7 +19,7 @@ from frugalseg._version import __version__
 from frugalseg.commands.table import format_command, is_default
 from frugalseg.confidence.table import describe_least_certain
 from frugalseg.engine.host_memory import peak_memory
-from frugalseg.engine.progress import console, format_duration, say, tell
+from frugalseg.engine.progress import console, format_duration, is_verbose, say, tell
 from frugalseg.errors import FrugalsegError
 from frugalseg.options import (
     CalibrateOptions,
@@ -63,6 +63,8 @@ def say_result(name: str, options: Any, result: Any) -> None:
 
 def tell_settings(name: str, options: Any) -> None:
     """With --verbose, print the command with all its options, and the versions."""
+    if not is_verbose():
+        return
     tell(f"frugalseg {__version__}, Python {platform.python_version()}, {platform.platform()}")
     tell(f"working folder: {Path.cwd()}")
     tell(f"command: {format_command(name, options)}")

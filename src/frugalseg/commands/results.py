@@ -250,6 +250,17 @@ class PathResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScriptResult:
+    """A script for a shell.
+
+    Attributes:
+        script: its text.
+    """
+
+    script: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StatusResult:
     """The progress of a study.
 
@@ -433,6 +444,7 @@ RESULTS: dict[str, JsonResult] = {
     ),
     "weights fetch": JsonResult(PathResult, _path),
     "weights import": JsonResult(PathResult, _path),
+    "completion": JsonResult(ScriptResult, lambda options, script: ScriptResult(script=script)),
     "weights verify": JsonResult(VerifiedResult, lambda options, unchanged: VerifiedResult(unchanged=unchanged)),
 }
 """Command → its result."""

@@ -86,6 +86,7 @@ _ANNOTATE = "outline slices"
 _START, _DATA, _TRAIN = "the whole workflow", "prepare data", "train"
 _MASKS, _EVALUATE = "make and refine masks", "evaluate"
 _SHARE = "export and share"
+_SHELL = "your shell"
 _MIX, _STUDY, _WEIGHTS = "SAM-Mix", "compare methods", "weights of promptable models"
 
 COMMANDS = {
@@ -247,5 +248,12 @@ COMMANDS = {
         _WEIGHTS,
         "frugalseg weights verify",
         first="name",
+    ),
+    "completion": Command(
+        options.CompletionOptions,
+        "frugalseg.commands.completion",
+        _SHELL,
+        "frugalseg completion bash",
+        first="shell",
     ),
 }

@@ -6,8 +6,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from frugalseg.engine.cgroups import CGROUPS, list_groups
+
 DEFAULT_BYTES = 4 << 30
 """Assumed where the system does not report it: half of a small laptop's memory."""
+
+
+CGROUP_FILES = (
+    ("memory.max", "memory.current", ""),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+)
+"""Files with limit and use, and the prefix of the names in memory.stat: version 2 and version 1."""
+UNLIMITED = 1 << 62
+"""A limit from here on means none, in version 1."""
 
 
 def free_host_memory() -> int:
@@ -28,6 +39,14 @@ def used_memory() -> int:
 
 def peak_memory() -> int | None:
     """Largest main memory of this process until now, in bytes (resident set); None where the system does not tell."""
+    try:  # `getrusage` of Linux also counts the process that started this one
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(status["VmHWM"].split()[0]) * 1024
+    except (OSError, KeyError):
+        return _read_peak_of_usage()
+
+
+def _read_peak_of_usage() -> int | None:
     try:
         import resource
     except ImportError:  # on Windows
@@ -44,16 +63,18 @@ def _read_system_memory() -> Iterator[int]:
         return
 
 
-def _read_cgroup_memory() -> Iterator[int]:
-    """Free memory of the container (cgroup 2), file cache included."""
-    folder = Path("/sys/fs/cgroup")
-    try:
-        limit, used = (folder / "memory.max").read_text().strip(), int((folder / "memory.current").read_text())
-        fields = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        return
-    if limit != "max":
-        yield int(limit) - used + int(fields.get("inactive_file", 0)) + int(fields.get("active_file", 0))
+def _read_cgroup_memory(memberships: Path = Path("/proc/self/cgroup"), root: Path = CGROUPS) -> Iterator[int]:
+    """Free memory of each control group of this process that has a limit, file cache included."""
+    for group in list_groups("memory", memberships, root):
+        for limit_file, used_file, prefix in CGROUP_FILES:
+            try:
+                limit, used = (group / limit_file).read_text().strip(), int((group / used_file).read_text())
+                fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            except (OSError, ValueError):
+                continue
+            if limit != "max" and int(limit) < UNLIMITED:
+                cached = sum(int(fields.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
+                yield int(limit) - used + cached
 
 
 def _read_process_memory() -> Iterator[int]:

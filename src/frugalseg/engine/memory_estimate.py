@@ -135,8 +135,8 @@ def tell_memory(tensors: int | None, device: torch.device, more: int = 0) -> Non
     say(f"needs about {format_gb(needed)} of {format_gb(there)} GB {place}")
     if needed > there:
         warnings.warn(
-            f"this may not fit: about {format_gb(needed)} GB of {place} are needed, {format_gb(there)} GB are there. Give "
-            "a smaller --batch-size, or use a machine with more memory",
+            f"this may not fit: about {format_gb(needed)} GB of {place} are needed, {format_gb(there)} GB are there. "
+            "Give a smaller --batch-size, or use a machine with more memory",
             stacklevel=2,
         )
 

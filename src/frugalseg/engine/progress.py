@@ -7,6 +7,7 @@ at least every half minute.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import warnings
@@ -21,7 +22,13 @@ from rich.text import Text
 
 from frugalseg.text import pluralize
 
-console = Console(stderr=True, highlight=False, quiet=int(os.environ.get("RANK", "0")) > 0)
+console = Console(
+    stderr=True,
+    highlight=False,
+    quiet=int(os.environ.get("RANK", "0")) > 0,
+    # A log file gets no colours and no bars, whatever the environment says: FORCE_COLOR is for terminals.
+    force_terminal=None if sys.stderr is not None and sys.stderr.isatty() else False,
+)
 """Progress, hints and warnings go to standard error, results for programs to standard output.
 
 Of several processes only the first prints.
@@ -51,9 +58,14 @@ def say(message: str) -> None:
         _print(message)
 
 
+def is_verbose() -> bool:
+    """Whether --verbose was given."""
+    return _verbosity[0] == "verbose"
+
+
 def tell(message: str) -> None:
     """Print one line for a user who gave --verbose."""
-    if _verbosity[0] == "verbose":
+    if is_verbose():
         _print(message)
 
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from frugalseg.engine.cgroups import CGROUPS, list_groups
+
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Setting of GNU's, LLVM's and Intel's OpenMP: idle threads sleep instead of keeping their core busy."""
@@ -21,7 +23,6 @@ OTHER_POLICIES = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables that also set how idle threads wait."""
 
 Result = TypeVar("Result")
-CGROUPS = Path("/sys/fs/cgroup")
 
 
 class ThreadedOptions(Protocol):
@@ -53,18 +54,7 @@ def usable_cores() -> int:
 
 def _read_cgroup_cores(memberships: Path = Path("/proc/self/cgroup"), root: Path = CGROUPS) -> float:
     """Cores that the control groups allow this process; infinite without a limit."""
-    try:
-        lines = memberships.read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return math.inf
-    limits = [math.inf]
-    for _, controllers, path in (line.split(":", 2) for line in lines):
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        base = root if not controllers else root / "cpu"
-        group = base / path.lstrip("/")
-        limits += [_read_cgroup_limit(folder) for folder in (group, *group.parents) if folder.is_relative_to(base)]
-    return min(limits)
+    return min([math.inf, *map(_read_cgroup_limit, list_groups("cpu", memberships, root))])
 
 
 def _read_cgroup_limit(group: Path) -> float:

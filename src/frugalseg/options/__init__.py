@@ -21,6 +21,7 @@ from frugalseg.options.common import (
     check_positive,
     parse_slice_numbers,
 )
+from frugalseg.options.completion import CompletionOptions
 from frugalseg.options.demo import DemoOptions
 from frugalseg.options.evaluate import EvaluateOptions
 from frugalseg.options.export import ExportFormat, ExportOptions
@@ -48,6 +49,7 @@ __all__ = [
     "AnnotateOptions",
     "CalibrateOptions",
     "Choose",
+    "CompletionOptions",
     "DemoOptions",
     "EvaluateOptions",
     "ExportFormat",
