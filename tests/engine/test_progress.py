@@ -139,3 +139,20 @@ def test_the_command_line_prints_lines_while_a_command_runs(impatient, monkeypat
     monkeypatch.setattr(result_lines, "RESULT_LINES", {})
     assert cli.run(name, None) == 0
     assert f"{name}: running for 0:0" in capsys.readouterr().err
+
+
+def test_the_log_of_a_batch_system_has_plain_lines_with_the_time_left(tmp_path):
+    """Whatever the environment says of colours."""
+    code = (
+        "import time\nfrom frugalseg.engine.progress import progress\n"
+        "with progress('working', 40, 'scans') as bar:\n"
+        "    for _ in range(40):\n        time.sleep(0.1)\n        bar.advance()\n"
+    )
+    environment = {**os.environ, "FRUGALSEG_PROGRESS_SECONDS": "0.5", "FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "\r" not in done.stderr
+    assert "\x1b" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) >= 4
+    assert any(re.fullmatch(r"working: \d+ of 40 scans, 0:0\d, .* scans/s, about 0:0\d left", line) for line in lines)
+    assert lines[-1].startswith("working: 40 scans in 0:0")

@@ -1,6 +1,6 @@
 """The registry of pre-training methods: sampler, views, pair rule, head and defaults of each.
 
-To add one: an entry in `METHODS`, its name in `options.PretrainOptions`, and the rule, sampler or learner if new.
+To add one: an entry in `OWN_METHODS`, its name in `options.PretrainOptions`, and the rule, sampler or learner if new.
 """
 
 from __future__ import annotations
