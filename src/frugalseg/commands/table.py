@@ -199,7 +199,7 @@ COMMANDS = {
         options.StudyOptions,
         "frugalseg.studies.run",
         _STUDY,
-        "frugalseg study plans/smoke.yaml --out smoke --jobs 2",
+        "frugalseg study smoke --out smoke --jobs 2",
         first="plan",
     ),
     "study status": Command(
