@@ -110,7 +110,7 @@ class TrainingOptions:
     middle_fraction: float = 1.0
     """Fraction of each scan's slices, around its middle, to train on; the PolyCL paper used 0.3."""
     device: str = "auto"
-    """auto, cpu, cuda, or cuda:N."""
+    """auto, cpu, cuda, cuda:N, or mps (a Mac's GPU; auto does not choose it)."""
     threads: int | None = None
     """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core. Results are
     reproducible with the same number."""
