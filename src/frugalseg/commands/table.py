@@ -82,6 +82,7 @@ _START, _DATA, _TRAIN = "the whole workflow", "prepare data", "train"
 _MASKS, _EVALUATE = "make and refine masks", "evaluate"
 _SHARE = "export and share"
 _MIX, _STUDY, _WEIGHTS = "SAM-Mix", "compare methods", "weights of promptable models"
+_HELP = "if something does not work"
 
 COMMANDS = {
     "demo": Command(
@@ -242,5 +243,11 @@ COMMANDS = {
         _WEIGHTS,
         "frugalseg weights verify",
         first="name",
+    ),
+    "doctor": Command(
+        options.DoctorOptions,
+        "frugalseg.diagnosis.doctor",
+        _HELP,
+        "frugalseg doctor",
     ),
 }
