@@ -119,7 +119,7 @@ def test_every_trial_of_a_shipped_plan_can_be_made(path, study, tmp_path, monkey
             assert PretrainTask(job.options, store, store.split(), torch.device("cpu")).steps > 0
         if isinstance(job, ModelJob) and isinstance(job.options, FinetuneOptions) and job.options.encoder is None:
             assert resolve_preset(job.options)
-    whole = [c for c in grid.trials if c.budget == "100%" and c.model is not None]
+    whole = [c for c in grid.trials if c.budget == "100%" and c.models]
     assert all(c.runs.draws == plan.draws for c in whole)
     runs = {(c.method, c.backbone) for c in whole}
     assert len(whole) == len(runs) * len(plan.seeds), "one run a seed where there is nothing to draw"
