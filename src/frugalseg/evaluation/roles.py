@@ -6,7 +6,7 @@ model was trained on says nothing about new patients, so they never enter the he
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +98,11 @@ def group_cases(roles: Mapping[str, str]) -> dict[str, list[str]]:
         return {ALL: list(roles)}
     groups = {name: [case for case, role in roles.items() if role in members] for name, members in MEMBERS.items()}
     return {name: cases for name, cases in groups.items() if cases}
+
+
+def choose_main_group(groups: Collection[str]) -> str:
+    """The group that reports show first: the headline's, or where there is none, that of the least used scans."""
+    return choose_headline(groups) or next(iter(groups))
 
 
 def choose_headline(groups: Iterable[str]) -> str | None:
