@@ -22,6 +22,7 @@ from frugalseg.errors import OptionError
 OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "input": (
         *("config", "data", "repo", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
+        "series",
         *("annotations", "predictions", "references", "groups", "split", "folds", "fold", "encoder", "init", "weights"),
         *("base", "oracle", "teacher"),
         *(

@@ -201,7 +201,9 @@ def _print_lesions(group: GroupSummary) -> None:
     pools = {name: own.lesions_pooled for name, own in group.organs.items() if own.lesions_pooled is not UNSET}
     if not pools:
         return
-    rows = [("organ", "lesions", "predicted", "found", "F1", "sensitivity", "precision", "false positives per scan")]
+    rows: list[tuple[str, ...]] = [
+        ("organ", "lesions", "predicted", "found", "F1", "sensitivity", "precision", "false positives per scan")
+    ]
     for organ, pool in pools.items():
         shown = (format_number(share) for share in (pool.f1, pool.sensitivity, pool.precision))
         counts = (str(count) for count in (pool.reference, pool.prediction, pool.found))

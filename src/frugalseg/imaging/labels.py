@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from frugalseg.imaging.formats import scan_suffix
+from frugalseg.imaging.formats import scan_suffix, zarr_suffix
 from frugalseg.imaging.grids import RESAMPLE, onto_grid
 from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.validation import scan_error
@@ -46,7 +46,7 @@ def find_mask_object(path: Path) -> Path | None:
     Raises:
         ScanError: a folder holds several.
     """
-    if scan_suffix(path) is not None:
+    if scan_suffix(path) is not None or zarr_suffix(path) is not None:
         return None
     from frugalseg.imaging.segments.kinds import find_mask_objects, mask_kind
 
