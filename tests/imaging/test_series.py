@@ -182,6 +182,6 @@ def test_a_folder_s_headers_are_read_once_each(tree: Path, monkeypatch: pytest.M
         read.append(str(getattr(arguments[0], "name", arguments[0])))
         return dcmread(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("frugalseg.imaging.series.dcmread", spy)
+    monkeypatch.setattr("pydicom.dcmread", spy)
     find_dataset(tree, None, ["portal", "thinnest"])
     assert len(read) == len(set(read)) == 2 * (1 + 5 + 9 + 1) + 9 + 3 + 1

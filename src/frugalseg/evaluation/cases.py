@@ -14,8 +14,8 @@ from frugalseg.evaluation.case_row import CaseRow
 from frugalseg.evaluation.lesions import compare_lesions
 from frugalseg.evaluation.metrics import compare, organ_mask
 from frugalseg.evaluation.slicewise import compare_slices
-from frugalseg.imaging.labels import find_mask_object, read_labels_on
-from frugalseg.imaging.read import read_labels, read_volume
+from frugalseg.imaging.labels import find_mask_object, read_labels_on, read_own_labels
+from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import Array, Volume, axial_slices, canonical
 
 
@@ -98,11 +98,10 @@ def read_pair(case: str, reference: Path, prediction: Path, scan: Path | None = 
         PairingError: they have different grids.
         ScanError: a mask cannot be read, or neither mask nor scan defines a grid.
     """
-    if find_mask_object(prediction) is not None:
-        grid = read_labels(reference) if scan is None else read_volume(scan)
-        predicted = read_labels_on(prediction, grid, case)
+    if scan is None and find_mask_object(prediction) is not None:
+        predicted = read_labels_on(prediction, read_labels(reference), case)
     else:
-        predicted = read_labels(prediction)
+        predicted = read_own_labels(prediction, scan, case)
     cure = "compare masks on the grid of the scan; resample the prediction to it with nearest neighbour"
     return read_labels_on(reference, predicted, case, ("reference", "prediction"), cure), predicted
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from frugalseg.errors import PairingError
-from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
+from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord, resolve_recorded
 
 ROLES = {
     "test": "test patients of the model's data set, held out",
@@ -63,15 +63,9 @@ def read_predictions(predictions: Path) -> PredictionRecord | None:
         )
     return replace(
         record,
-        model=_resolve_path(record.model, folder) if record.model else None,
-        images={case: _resolve_path(image, folder) for case, image in record.images.items()},
+        model=str(resolve_recorded(record.model, folder)) if record.model else None,
+        images={case: str(resolve_recorded(image, folder)) for case, image in record.images.items()},
     )
-
-
-def _resolve_path(text: str, folder: Path) -> str:
-    """A path of the record; a relative one is looked up in the working directory, then in the record's folder."""
-    path = Path(text)
-    return str(path if path.exists() or path.is_absolute() else folder / path)
 
 
 def find_roles(cases: Iterable[str], record: PredictionRecord | None) -> dict[str, str]:

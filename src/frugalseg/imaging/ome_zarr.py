@@ -1,6 +1,7 @@
-"""OME-Zarr images (OME-NGFF 0.4 and 0.5), through zarr.
+"""OME-Zarr images (OME-NGFF 0.4 and 0.5), through TensorStore.
 
-The JSON files are read and checked here; zarr decodes the voxels only, and only with codecs that cannot run code.
+The metadata are read here. TensorStore decodes the voxels: it checks damaged chunks before it decodes them, and has no
+codec that can run code (zarr's Blosc reads beyond the end of a damaged chunk, and its codec pickle runs what it says).
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from frugalseg.errors import ScanError
 from frugalseg.imaging.plausibility import require_plausible
 from frugalseg.imaging.validation import require_real_numbers, scan_error, to_working_dtype
 from frugalseg.imaging.volume import Array, Placement, Volume, format_shape
 
-EXTRA = "install it with `pip install 'frugalseg[zarr]'` (Python 3.11 or newer), or convert the scan to NIfTI"
+EXTRA = "install it with `pip install 'frugalseg[zarr]'`, or convert the scan to NIfTI"
 
 UNITS_MM = {
     **{"millimeter": 1.0, "centimeter": 10.0, "decimeter": 100.0, "meter": 1000.0},
@@ -42,12 +42,6 @@ DIRECTIONS: Mapping[str, tuple[float, float, float]] = {
 
 LPS = {"x": "right-to-left", "y": "anterior-to-posterior", "z": "inferior-to-superior"}
 """Orientation of axes that state none: that of DICOM and ITK."""
-
-CODECS = {
-    *("blosc", "zlib", "gzip", "zstd", "lz4", "bz2", "lzma", "delta", "shuffle", "bitround", "packbits"),
-    *("bytes", "transpose", "crc32c", "sharding_indexed", "fixedscaleoffset", "quantize", "astype"),
-}
-"""Codecs that are decoded. Others may run code: pickle is one."""
 
 _HEADERS = (".zarray", "zarr.json")
 _CONVERT = "export it as OME-Zarr 0.4 or 0.5 with one channel, or convert it to NIfTI"
@@ -76,16 +70,17 @@ def load_ome_zarr(path: Path) -> Volume:
     integer type and is float32 otherwise.
 
     Raises:
-        ScanError: it is damaged, of another version, not 3D, or has several channels or time points; zarr is missing;
-            or a codec is not accepted.
+        ScanError: it is damaged, of another version, not 3D, or has several channels or time points; a codec is
+            not known, or TensorStore is not installed.
     """
     try:
         return _load(path)
     except (ScanError, MemoryError):
         raise
-    except Exception as error:  # zarr and its codecs raise many kinds of exceptions on damaged bytes
-        text = str(error).splitlines()[0] if str(error) else ""
-        raise scan_error(path, f"is damaged ({type(error).__name__}: {text})") from error
+    except Exception as error:  # damaged metadata raise many kinds of exceptions
+        text = (str(error) or "no reason").splitlines()[0].partition(" [tensorstore_spec")[0]
+        problem = f"is damaged, or stored in a way that is not supported ({type(error).__name__}: {text})"
+        raise scan_error(path, problem) from error
 
 
 def _load(path: Path) -> Volume:
@@ -136,31 +131,17 @@ def _find_array(path: Path, name: str) -> Path:
 
 
 def _check_header(path: Path, folder: Path) -> tuple[int, ...]:
-    """The shape that the array claims, if memory and codecs allow to read it."""
+    """The shape that the array claims, if there is memory for it and for a chunk."""
     header = next((folder / name for name in _HEADERS if (folder / name).is_file()), None)
     if header is None:
         raise scan_error(path, f"lacks its voxels in {folder.name}/", "copy or export it again, with all sub-folders")
     content = _read_json(header)
-    if refused := sorted(_find_codecs(content) - CODECS):
-        raise scan_error(path, f"is compressed by {refused[0]}, which is not accepted", "compress it by zstd or blosc")
     shape = tuple(int(size) for size in content["shape"])
     voxel_bytes = np.dtype(content.get("dtype") or content["data_type"]).itemsize
-    require_plausible(path, shape, voxel_bytes, 0, "other")
+    chunks = content.get("chunks") or content["chunk_grid"]["configuration"]["chunk_shape"]
+    for claimed in (shape, tuple(int(size) for size in chunks)):
+        require_plausible(path, claimed, voxel_bytes, 0, "other")
     return shape
-
-
-def _find_codecs(content: Mapping[str, Any]) -> set[str]:
-    """The names of all codecs in the header of an array; those of zarr 2 have an id."""
-    listed = [content.get("compressor"), *(content.get("filters") or ()), *(content.get("codecs") or ())]
-    found = set()
-    for codec in listed:
-        if codec is None:
-            continue
-        name = str(codec.get("id") or codec.get("name") or "unknown")
-        found.add(name.removeprefix("numcodecs."))
-        inner = codec.get("configuration") or {}
-        found |= _find_codecs({"codecs": [*(inner.get("codecs") or ()), *(inner.get("index_codecs") or ())]})
-    return found
 
 
 def _read_axes(
@@ -226,17 +207,18 @@ def _read_transformations(
 def _read_voxels(path: Path, folder: Path) -> tuple[Array, tuple[str, ...]]:
     """The voxels in the axes of the array, and a doubt if a part of them is not there."""
     try:
-        import zarr
+        import tensorstore
     except ImportError:
-        raise scan_error(path, "is OME-Zarr, which needs the package zarr", EXTRA) from None
-    stored = zarr.open_array(str(folder), mode="r")
-    require_real_numbers(path, stored.dtype)
-    array: npt.NDArray[Any] = np.asarray(stored[...])
-    lacking = stored.nchunks - stored.nchunks_initialized
-    if not lacking:
-        return to_working_dtype(array), ()
-    doubt = (
-        f"lacks {lacking} of {stored.nchunks} chunks, which are read as {stored.fill_value}: a program may leave out "
-        "empty ones, or the copy is incomplete"
+        raise scan_error(path, "is OME-Zarr, which needs the package tensorstore", EXTRA) from None
+    driver = "zarr" if (folder / ".zarray").is_file() else "zarr3"
+    where = {"driver": "file", "path": f"{folder.absolute()}/"}
+    stored = tensorstore.open({"driver": driver, "kvstore": where}, open=True, read=True).result()
+    require_real_numbers(path, stored.dtype.numpy_dtype)
+    array: Array = to_working_dtype(stored.read().result())
+    whole = bool(stored.storage_statistics(query_fully_stored=True).result().fully_stored)
+    if whole:
+        return array, ()
+    return array, (
+        "does not hold all of its chunks, and those that are missing are read as 0: its program left out empty ones, "
+        "or the copy is incomplete",
     )
-    return to_working_dtype(array), (doubt,)

@@ -6,16 +6,18 @@ import fnmatch
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydicom import Dataset, dcmread
 
 from frugalseg.errors import OptionError, ScanError
 from frugalseg.imaging.bounded import BoundedReader
 from frugalseg.imaging.folders import walk_folders
 from frugalseg.imaging.formats import DICOM_INDEX, case_id, is_dicom_file, list_visible
-from frugalseg.imaging.segments.kinds import KIND_NAMES, SOP_CLASSES
 from frugalseg.text import align_columns
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 MOST_SLICES, THINNEST, NOT = "most-slices", "thinnest", "not:"
 
@@ -93,6 +95,8 @@ def _read_folder(case: str, folder: Path, files: Sequence[Path]) -> Iterator[Fou
 
 
 def _read_header(path: Path) -> Dataset:
+    from pydicom import Dataset, dcmread  # slow to import
+
     try:
         with BoundedReader(path) as file:
             return dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
@@ -128,6 +132,8 @@ def _to_text(header: Dataset, tag: str) -> str:
 
 def _find_fault(header: Dataset) -> str:
     """Why a series cannot be a scan, or ""."""
+    from frugalseg.imaging.segments.kinds import KIND_NAMES, SOP_CLASSES
+
     if (kind := SOP_CLASSES.get(str(header.get("SOPClassUID") or ""))) is not None:
         return f"mask ({KIND_NAMES[kind]})"
     if not header.get("Rows") or not header.get("Columns"):

@@ -261,7 +261,7 @@ def _announce(refinement: Mapping[str, Refinement], options: RefineOptions, want
 
 def collect_settings(options: PromptableOptions, *excluded: str) -> dict[str, object]:
     """The options that change the result, for predictions.json, except `excluded`, which are recorded elsewhere."""
-    irrelevant = {"images", "out", "case", "target", "model", "device", "threads", "batch_size", "cache"}
+    irrelevant = {"images", "series", "out", "case", "target", "model", "device", "threads", "batch_size", "cache"}
     irrelevant |= {"overwrite", "resume", "ray", "output_type", "segment_codes", "preview"}
     relevant = {name: value for name, value in asdict(options).items() if name not in irrelevant | set(excluded)}
     settings: dict[str, object] = json.loads(json.dumps(relevant, default=str))
