@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from frugalseg.commands.predict import predict
     from frugalseg.dataset.prepare import prepare
     from frugalseg.dataset.superpixels import prepare_superpixels
+    from frugalseg.diagnosis.doctor import doctor
     from frugalseg.evaluation.evaluate import evaluate
     from frugalseg.pretraining.pretrain import pretrain
     from frugalseg.propagation.propagate import propagate
@@ -45,6 +46,7 @@ __all__ = [
     "annotate",
     "calibrate",
     "demo",
+    "doctor",
     "evaluate",
     "export",
     "finetune",

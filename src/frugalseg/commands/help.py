@@ -51,7 +51,9 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
         "overwrite",
         "resume",
         "checkpoint_minutes",
+        "log_to",
         "report",
+        "json",
     ),
     "labels": ("budget", "for_", "choose", "rule", "partial", "label_draw", "transductive"),
     "network": ("backbone", "norm", "context", "adapt", "lora_rank"),
@@ -240,7 +242,7 @@ def _to_metavar(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "{" + ",".join(map(str, get_args(kind))) + "}"
     if get_origin(kind) is list:
-        return "TEXT"
+        return _to_metavar(get_args(kind)[0])
     return {Path: "PATH", int: "N", float: "X", str: "TEXT"}[kind]
 
 

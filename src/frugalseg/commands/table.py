@@ -82,6 +82,7 @@ _START, _DATA, _TRAIN = "the whole workflow", "prepare data", "train"
 _MASKS, _EVALUATE = "make and refine masks", "evaluate"
 _SHARE = "export and share"
 _MIX, _STUDY, _WEIGHTS = "SAM-Mix", "compare methods", "weights of promptable models"
+_HELP = "if something does not work"
 
 COMMANDS = {
     "demo": Command(
@@ -199,7 +200,7 @@ COMMANDS = {
         options.StudyOptions,
         "frugalseg.studies.run",
         _STUDY,
-        "frugalseg study plans/smoke.yaml --out smoke --jobs 2",
+        "frugalseg study smoke --out smoke --jobs 2",
         first="plan",
     ),
     "study status": Command(
@@ -242,5 +243,11 @@ COMMANDS = {
         _WEIGHTS,
         "frugalseg weights verify",
         first="name",
+    ),
+    "doctor": Command(
+        options.DoctorOptions,
+        "frugalseg.diagnosis.doctor",
+        _HELP,
+        "frugalseg doctor",
     ),
 }

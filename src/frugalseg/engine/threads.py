@@ -142,5 +142,7 @@ def with_threads(command: Callable[[Options], Result]) -> Callable[[Options], Re
 def prepare_environment(threads: int | None) -> None:
     """Set variables that PyTorch and numpy read when they are loaded: how threads wait, and how many there are."""
     wait_passively()
+    if sys.platform == "darwin":  # operations that a Mac's GPU does not have are computed on the CPU
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     if threads is not None and "torch" not in sys.modules:
         os.environ[THREADS_VARIABLE] = str(threads)

@@ -22,6 +22,7 @@ from frugalseg.options.common import (
     parse_slice_numbers,
 )
 from frugalseg.options.demo import DemoOptions
+from frugalseg.options.doctor import DoctorOptions
 from frugalseg.options.evaluate import EvaluateOptions
 from frugalseg.options.export import ExportFormat, ExportOptions
 from frugalseg.options.finetune import FinetuneOptions
@@ -48,6 +49,7 @@ __all__ = [
     "CalibrateOptions",
     "Choose",
     "DemoOptions",
+    "DoctorOptions",
     "EvaluateOptions",
     "ExportFormat",
     "ExportOptions",

@@ -48,7 +48,7 @@ class AnnotateOptions(SeriesOptions):
     cache_gb: float = 20.0
     """Largest size of the unpacked scans that are kept in <out>/work, in GB, and of the features for predictions."""
     device: str = "auto"
-    """auto, cpu, cuda, or cuda:N."""
+    """auto, cpu, cuda, cuda:N, or mps (a Mac's GPU; auto does not choose it)."""
     threads: int | None = None
     """Number of CPU threads of each job; by default OMP_NUM_THREADS, otherwise one per available physical core, or with
     Ray those of its largest machine."""

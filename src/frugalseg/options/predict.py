@@ -43,7 +43,7 @@ class PredictOptions(MaskOutputOptions, SeriesOptions):
     """Slices per batch; by default 4 on a CPU, where more only take memory, and 32 of 256×256 pixels on a GPU, more of
     smaller slices (SAM-Mix: 16)."""
     device: str = "auto"
-    """auto, cpu, cuda, or cuda:N."""
+    """auto, cpu, cuda, cuda:N, or mps (a Mac's GPU; auto does not choose it)."""
     threads: int | None = None
     """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core. Results are
     reproducible with the same number."""

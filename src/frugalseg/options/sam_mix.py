@@ -107,7 +107,7 @@ class SamMixPredictOptions(MaskOutputOptions, SeriesOptions):
     batch_size: int | None = None
     """Slices per batch; by default 4 on a CPU and 16 on a GPU."""
     device: str = "auto"
-    """auto, cpu, cuda, or cuda:N."""
+    """auto, cpu, cuda, cuda:N, or mps (a Mac's GPU; auto does not choose it)."""
     threads: int | None = None
     """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core. Results are
     reproducible with the same number."""

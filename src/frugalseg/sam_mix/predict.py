@@ -44,7 +44,7 @@ from frugalseg.sam_mix.prompts import boxes_of_masks
 from frugalseg.segmentation.organ_dice import warn_before_prediction
 from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, ReadScan, _written_targets, written
 
-BATCH = {"cpu": 4, "cuda": 16}
+BATCH = {"cpu": 4, "mps": 4, "cuda": 16}
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
 
 
