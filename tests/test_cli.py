@@ -80,7 +80,10 @@ def test_backbones_of_the_help_are_those_of_the_registry():
     [
         (["weights"], "`weights` needs one more word\n  → choose one of: weights list, weights fetch"),
         (["sam-mix"], "choose one of: sam-mix train, sam-mix predict, sam-mix evaluate"),
-        (["study"], "`study` needs --plan and --out\n  → give --plan and --out, for example: frugalseg study plans/"),
+        (
+            ["study"],
+            "`study` needs --plan and --out\n  → give --plan and --out, for example: frugalseg study smoke --out",
+        ),
         (["weights", "lst"], "did you mean `weights list`?"),
         (["predcit"], "did you mean `predict`?"),
         (["weihgts", "list"], "did you mean `weights list`?"),

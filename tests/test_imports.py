@@ -43,6 +43,7 @@ ALLOWED: dict[str, str] = {
     "studies": "options plugins interrupts engine imaging records phantoms dataset models weights masks promptable "
     "pretraining segmentation refinement propagation sam_mix evaluation commands",
     "suggestion": "options engine records dataset models masks confidence segmentation studies",
+    "diagnosis": "options engine weights",
     "annotation": "options interrupts engine imaging records phantoms dataset weights promptable",
     "cli": "plugins interrupts engine commands",
 }

@@ -25,6 +25,7 @@ ALONE = {
     "weights import": CORE,
     "weights verify": CORE,
     "annotate": CORE,
+    "doctor": CORE,
     "push": CORE - {"torch"},
     "pull": CORE - {"torch"},
     "export": CORE - {"torch", "scipy"},

@@ -11,11 +11,13 @@ from frugalseg.commands.load import Prediction as Prediction
 from frugalseg.errors import FrugalsegError as FrugalsegError
 from frugalseg.plugins import load_plugin as load_plugin
 from frugalseg.dataset.store import SliceStore
+from frugalseg.diagnosis.section import Section
 from frugalseg.engine.run import RunFolder
 from frugalseg.options.annotate import AnnotateOptions
 from frugalseg.options.calibrate import CalibrateOptions
 from frugalseg.options.completion import CompletionOptions
 from frugalseg.options.demo import DemoOptions
+from frugalseg.options.doctor import DoctorOptions
 from frugalseg.options.evaluate import EvaluateOptions
 from frugalseg.options.export import ExportOptions
 from frugalseg.options.finetune import FinetuneOptions
@@ -93,6 +95,7 @@ def annotate(options: AnnotateOptions, /) -> Path: ...
 @overload
 def annotate(
     *,
+    series: Sequence[str] | str = ...,
     images: StrPath | None = ...,
     out: StrPath | None = ...,
     labels: StrPath | None = ...,
@@ -120,6 +123,7 @@ def prepare(options: PrepareOptions, /) -> SliceStore: ...
 @overload
 def prepare(
     *,
+    series: Sequence[str] | str = ...,
     images: StrPath,
     out: StrPath,
     labels: StrPath | None = ...,
@@ -173,6 +177,7 @@ def pretrain(
     seed: int = ...,
     resume: Literal["no", "yes", "auto"] = ...,
     checkpoint_minutes: float = ...,
+    log_to: Sequence[Literal["tensorboard", "wandb", "mlflow"]] | Literal["tensorboard", "wandb", "mlflow"] = ...,
     method: Literal["polycl-o", "polycl-s", "polycl-m", "polycl-o-batch", "polycl-s-batch", "polycl-m-batch", "simclr", "supcon", "pcl", "gcl", "moco", "byol", "supercl", "classify", "random-pairs"] | str = ...,
     backbone: Literal["unet", "resunet", "resnet18-unet", "resnet34-unet", "resnet50-unet", "resnet50-caffe-unet", "transunet", "transunet-small", "supercl-unet"] | str = ...,
     weights: StrPath | None = ...,
@@ -220,6 +225,7 @@ def finetune(
     seed: int = ...,
     resume: Literal["no", "yes", "auto"] = ...,
     checkpoint_minutes: float = ...,
+    log_to: Sequence[Literal["tensorboard", "wandb", "mlflow"]] | Literal["tensorboard", "wandb", "mlflow"] = ...,
     encoder: StrPath | None = ...,
     backbone: str = ...,
     copies: int | None = ...,
@@ -268,6 +274,7 @@ def predict(options: PredictOptions, /) -> dict[str, Path]: ...
 @overload
 def predict(
     *,
+    series: Sequence[str] | str = ...,
     output_type: Literal["scan", "nifti", "nrrd", "dicom-seg", "rtstruct"] = ...,
     segment_codes: StrPath | None = ...,
     preview: bool = ...,
@@ -299,6 +306,7 @@ def refine(options: RefineOptions, /) -> dict[str, Path]: ...
 @overload
 def refine(
     *,
+    series: Sequence[str] | str = ...,
     output_type: Literal["scan", "nifti", "nrrd", "dicom-seg", "rtstruct"] = ...,
     segment_codes: StrPath | None = ...,
     preview: bool = ...,
@@ -334,6 +342,7 @@ def propagate(options: PropagateOptions, /) -> dict[str, Path]: ...
 @overload
 def propagate(
     *,
+    series: Sequence[str] | str = ...,
     output_type: Literal["scan", "nifti", "nrrd", "dicom-seg", "rtstruct"] = ...,
     segment_codes: StrPath | None = ...,
     preview: bool = ...,
@@ -400,8 +409,12 @@ def evaluate(
     out: StrPath,
     target: Sequence[str] | str = ...,
     case: Sequence[str] | str = ...,
+    groups: StrPath | None = ...,
+    patient_pattern: str = ...,
     images: StrPath | None = ...,
     tolerance_mm: float = ...,
+    lesions: bool = ...,
+    lesion_iou: float = ...,
     slicewise: bool = ...,
     report: bool = ...,
     bootstrap: int = ...,
@@ -473,6 +486,7 @@ def sam_mix_train(
     seed: int = ...,
     resume: Literal["no", "yes", "auto"] = ...,
     checkpoint_minutes: float = ...,
+    log_to: Sequence[Literal["tensorboard", "wandb", "mlflow"]] | Literal["tensorboard", "wandb", "mlflow"] = ...,
     base: str = ...,
     adapt: Literal["lora", "decoder"] = ...,
     lora_rank: int = ...,
@@ -500,6 +514,7 @@ def sam_mix_predict(options: SamMixPredictOptions, /) -> dict[str, Path]: ...
 @overload
 def sam_mix_predict(
     *,
+    series: Sequence[str] | str = ...,
     output_type: Literal["scan", "nifti", "nrrd", "dicom-seg", "rtstruct"] = ...,
     segment_codes: StrPath | None = ...,
     preview: bool = ...,
@@ -606,3 +621,12 @@ def completion(
     shell: Literal["bash", "zsh", "fish"],
 ) -> str:
     """Print a script that completes commands, options and their values in your shell."""
+
+@overload
+def doctor(options: DoctorOptions, /) -> dict[str, Section]: ...
+@overload
+def doctor(
+    *,
+    json: bool = ...,
+) -> dict[str, Section]:
+    """Check this installation, and print what a report of an error needs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ class ToyOptions:
     out: Path
     resume: str = "no"
     lr: float = 0.05
+    log_to: list[str] = field(default_factory=list)
 
 
 class ToyTask(TrainingTask):
@@ -64,9 +65,9 @@ class Killed(BaseException):
     """Simulates a kill: the loop must not catch it."""
 
 
-def run_toy(out, task, resume="no", steps=40, every=10, minutes=1e9):
+def run_toy(out, task, resume="no", steps=40, every=10, minutes=1e9, log_to=()):
     fabric = make_fabric("cpu", "32")
-    with RunFolder.claim("toy", ToyOptions(out, resume), fabric) as run:
+    with RunFolder.claim("toy", ToyOptions(out, resume, log_to=[*log_to]), fabric) as run:
         train(task, TrainingPlan(steps, every, task.seed, clip=1.0, checkpoint_minutes=minutes), fabric, run)
         return run
 

@@ -38,10 +38,12 @@ def test_older_cells_are_converted_to_trials():
         cell = cells[trial.id]
         assert trial.uses_test_references == cell["guided"]
         assert (list(trial.draws), list(trial.seeds)) == (cell["draws"], cell["seeds"])
-        assert (trial.annotation, trial.semi, trial.folder) == (cell["annotation"], cell["semi"], cell["folder"])
+        assert trial.annotation == cell["annotation"]
+        expected = [(cell["semi"], cell["folder"])] if cell["folder"] else []
+        assert [(model.semi, model.folder) for model in trial.models] == expected
         assert trial.tests == cell["tests"]
     assert sum(trial.uses_test_references for trial in grid.trials) == 3
-    assert sum(trial.pretrain is not None for trial in grid.trials) == 1
+    assert sum(model.pretrain is not None for trial in grid.trials for model in trial.models) == 1
     assert grid.tests[0].patients == {"scan_02": "scan_02"}
 
 
@@ -53,7 +55,8 @@ def test_cells_from_before_equal_draws_and_follow_ups_stand_for_themselves(tmp_p
     (tmp_path / "grid.json").write_text(json.dumps(content))
     for trial in GridRecord.read(tmp_path / "grid.json").trials:
         assert (trial.draws, trial.seeds) == ((trial.draw,), (trial.seed,))
-        assert (trial.uses_test_references, trial.annotation, trial.semi) == (False, None, "")
+        assert (trial.uses_test_references, trial.annotation) == (False, None)
+        assert all(model.semi == "" for model in trial.models)
 
 
 def test_the_former_name_of_jobs_is_converted():

@@ -15,7 +15,7 @@ from frugalseg.errors import OptionError
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.write import mask_path, write_mask
-from frugalseg.studies.jobs.job import Job, MaskPreparationJob, ModelJob
+from frugalseg.studies.jobs.job import EvaluatedJob, Job, MaskPreparationJob
 from frugalseg.studies.mask_makers.table import MASK_MAKERS
 from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MaskMaker, MethodPlan
@@ -47,7 +47,7 @@ class Threshold(MaskMaker):
     entry: YamlValue
 
     @classmethod
-    def read(cls, name: str, entry: YamlValue, shared: SharedSettings, trained: Mapping[str, MethodPlan]) -> MethodPlan:
+    def read(cls, name: str, entry: YamlValue, shared: SharedSettings, others: Mapping[str, MethodPlan]) -> MethodPlan:
         given = entry.check_keys("note", "threshold", "budgets")
         budgets = read_own_budgets(given, shared.budgets, trained=False)
         maker = cls(given["threshold"].as_type(float), given["threshold"])
@@ -66,10 +66,14 @@ class Threshold(MaskMaker):
     def prepare(options: MasksToThreshold, threads: int) -> None:
         options.out.write_text(json.dumps(sorted(options.scans.case)))
 
-    def identity(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
+    def identity(
+        self, method: str, tests: Sequence[ScansToSegment], sources: Sequence[EvaluatedJob]
+    ) -> dict[str, object]:
         return {"above": self.above}
 
-    def mask_options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> MasksToThreshold:
+    def mask_options(
+        self, method: str, scans: ScansToSegment, sources: Sequence[EvaluatedJob], out: Path
+    ) -> MasksToThreshold:
         return MasksToThreshold(scans, self.above, out)
 
     @staticmethod

@@ -16,7 +16,7 @@ from frugalseg.evaluation.results import SUMMARY
 from frugalseg.options import PropagateOptions, RefineOptions, StudyStatusOptions
 from frugalseg.propagation import propagate as propagation
 from frugalseg.records.predictions import PREDICTIONS_FILE
-from frugalseg.records.study import GridRecord, PlannedTrial
+from frugalseg.records.study import GridRecord, PlannedModel, PlannedTrial
 from frugalseg.refinement.refine import refine
 from frugalseg.studies.jobs import propagate_middle as room
 from frugalseg.studies.jobs.datasets import resolve_datasets
@@ -223,8 +223,16 @@ def test_embeddings_are_shared_except_by_the_engine_without_any(folder):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("{of: scratch, refine: {model", "{of: nobody, refine: {model", "no method that trains models 'nobody'"),
-        ("{of: scratch, refine: {model", "{of: one slice, refine: {model", "no method that trains models 'one slice'"),
+        (
+            "{of: scratch, refine: {model",
+            "{of: nobody, refine: {model",
+            "averages them 'nobody'",
+        ),
+        (
+            "{of: scratch, refine: {model",
+            "{of: one slice, refine: {model",
+            "averages them 'one slice'",
+        ),
         ("{of: scratch, refine: {model: SAM, min_iou: 0,", "{refine: {model: SAM,", "refine: the method is not stated"),
         ("{of: sam-mix, predict", "{of: scratch, predict", "scratch is not a sam_mix method"),
         (
@@ -266,14 +274,15 @@ def test_weights_beside_the_plan_are_found_from_anywhere(folder, tmp_path, monke
 
 
 def test_training_a_model_again_deletes_the_masks_made_from_its_masks(tmp_path):
-    def trial(model, *tests):
+    def trial(folders, *tests):
         paths = {test: f"tests/{test}/evaluation" for test in tests}
-        return PlannedTrial("m", "m", "unet", "1 scan", 0, 0, (0,), (0,), False, False, None, "", model, None, paths)
+        models = tuple(PlannedModel(folder, "", None) for folder in folders)
+        return PlannedTrial("m", "m", "unet", "1 scan", 0, 0, (0,), (0,), False, False, None, models, paths)
 
-    trials = [trial("finetune/m", "own"), trial("finetune/m", "refined", "not yet"), trial("finetune/n", "other")]
-    trials.append(trial(None, "untrained"))
+    trials = [trial(["finetune/m"], "own"), trial(["finetune/m"], "refined", "not yet"), trial(["finetune/n"], "other")]
+    trials += [trial([], "untrained"), trial(["finetune/n", "finetune/m"], "averaged")]
     GridRecord(tuple(trials), ()).write(tmp_path / GRID)
-    for name in ("own", "refined", "other", "untrained"):
+    for name in ("own", "refined", "other", "untrained", "averaged"):
         (tmp_path / "tests" / name / "masks").mkdir(parents=True)
     _delete_tests(tmp_path / "finetune" / "m")
     assert {path.name for path in (tmp_path / "tests").iterdir()} == {"other", "untrained"}

@@ -69,8 +69,8 @@ def test_methods_with_the_same_pre_training_share_it(folder):
         if isinstance(job, ModelJob):
             assert all(ids(grid).index(need) < ids(grid).index(job.id) for need in job.needs)
     by_method = {trial.method: trial for trial in grid.trials if trial.seed == 1}
-    assert by_method["polycl"].pretrain == by_method["polycl again"].pretrain
-    assert by_method["polycl"].job.options.encoder == by_method["polycl"].pretrain.options.out
+    assert by_method["polycl"].jobs[0] == by_method["polycl again"].jobs[0]
+    assert by_method["polycl"].job.options.encoder == by_method["polycl"].jobs[0].run
     assert by_method["scratch"].job.needs == ()
 
 
@@ -212,7 +212,7 @@ def test_a_transductive_method_sees_every_scan_and_says_so(folder):
     assert trial.transductive
     assert trial.job.options.transductive
     store = prepared(folder, text)[1]["tiny"].store
-    assert set(store.split(trial.pretrain.options.split).train) == set(store.patients)
+    assert set(store.split(trial.jobs[0].options.split).train) == set(store.patients)
     assert (
         len([job for job in grid.list_jobs() if isinstance(job, PretrainJob)]) == 4
     )  # not shared with the inductive one

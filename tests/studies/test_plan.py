@@ -10,9 +10,8 @@ import yaml
 
 from frugalseg.errors import OptionError
 from frugalseg.studies.plan.reader import read_plan
+from frugalseg.studies.plan.shipped import SHIPPED_PLANS
 from tests.studies.plans import PLAN, changed, tiny_plan, write_plan
-
-PLANS = Path(__file__).resolve().parents[2] / "plans"
 
 
 @pytest.fixture(scope="module")
@@ -213,12 +212,12 @@ def test_pre_training_elsewhere_needs_the_same_intensities(folder):
 def test_a_missing_environment_variable_is_named_with_its_line(monkeypatch):
     monkeypatch.delenv("LITS", raising=False)
     with pytest.raises(OptionError, match=r"polycl-tables.yaml, line \d+: data.lits.images: .* LITS is not set"):
-        read_plan(PLANS / "polycl-tables.yaml", "methods")
+        read_plan(SHIPPED_PLANS / "polycl-tables.yaml", "methods")
 
 
 SHIPPED = [
     (path, study)
-    for path in sorted(PLANS.glob("*.yaml"))
+    for path in sorted(SHIPPED_PLANS.glob("*.yaml"))
     for study in yaml.safe_load(path.read_text(encoding="utf-8")).get("studies", [None])
 ]
 

@@ -105,6 +105,9 @@ def test_a_study_with_files_of_older_formats_resumes(folder, tmp_path):
             content["cells"] = content.pop("trials")
             for cell in content["cells"]:
                 cell["guided"] = cell.pop("uses_test_references")
+                cell |= {"folder": None, "semi": "none", "pretrain": None}
+                (model,) = cell.pop("models") or ({},)
+                cell |= model
         if path.name == "study.json":
             content["at_once"] = content.pop("jobs")
         write_json(path, content.get("tables", content))
@@ -132,7 +135,7 @@ def test_status_and_report_of_a_finished_study(folder, capsys):
 def test_status_with_read_only_access(folder, tmp_path, monkeypatch):
     shutil.copytree(folder / "out", tmp_path / "out")
     trial = next(trial for trial in json.loads((tmp_path / "out" / "grid.json").read_text())["trials"])
-    (tmp_path / "out" / trial["folder"] / "model.json").unlink()
+    (tmp_path / "out" / trial["models"][0]["folder"] / "model.json").unlink()
     write_state(tmp_path / "out", trial["id"], JobState("running", started=time.time()))
 
     def refuse(*_given, **_more):

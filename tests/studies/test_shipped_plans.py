@@ -24,14 +24,14 @@ from frugalseg.studies.jobs.job import ModelJob, PretrainJob
 from frugalseg.studies.jobs.runner import run_job
 from frugalseg.studies.plan.options import make_options
 from frugalseg.studies.plan.reader import read_plan
+from frugalseg.studies.plan.shipped import SHIPPED_PLANS
 from frugalseg.studies.plan.weights import hash_weights
 from frugalseg.studies.run import list_mask_preparations
 from tests.scans import AFFINE_LPS
 
-PLANS = Path(__file__).resolve().parents[2] / "plans"
 SHIPPED = [
     (path, study)
-    for path in sorted(PLANS.glob("*.yaml"))
+    for path in sorted(SHIPPED_PLANS.glob("*.yaml"))
     for study in yaml.safe_load(path.read_text(encoding="utf-8")).get("studies", [None])
 ]
 
@@ -119,22 +119,22 @@ def test_every_trial_of_a_shipped_plan_can_be_made(path, study, tmp_path, monkey
             assert PretrainTask(job.options, store, store.split(), torch.device("cpu")).steps > 0
         if isinstance(job, ModelJob) and isinstance(job.options, FinetuneOptions) and job.options.encoder is None:
             assert resolve_preset(job.options)
-    whole = [c for c in grid.trials if c.budget == "100%" and c.model is not None]
+    whole = [c for c in grid.trials if c.budget == "100%" and c.models]
     assert all(c.runs.draws == plan.draws for c in whole)
     runs = {(c.method, c.backbone) for c in whole}
     assert len(whole) == len(runs) * len(plan.seeds), "one run a seed where there is nothing to draw"
 
 
 def test_every_patient_is_tested_in_one_fold():
-    folds = [Split.read(path) for path in sorted((PLANS / "folds").glob("btcv-*.json"))]
+    folds = [Split.read(path) for path in sorted((SHIPPED_PLANS / "folds").glob("btcv-*.json"))]
     assert sorted(patient for fold in folds for patient in fold.test) == [f"btcv_{n:02d}" for n in range(16)]
     assert {(len(fold.train), len(fold.validation), len(fold.test)) for fold in folds} == {(10, 2, 4)}
-    named = set(re.findall(r"folds/\S+", (PLANS / "organs.yaml").read_text(encoding="utf-8")))
-    assert named == {f"folds/{path.name}" for path in (PLANS / "folds").iterdir()}
+    named = set(re.findall(r"folds/\S+", (SHIPPED_PLANS / "organs.yaml").read_text(encoding="utf-8")))
+    assert named == {f"folds/{path.name}" for path in (SHIPPED_PLANS / "folds").iterdir()}
 
 
 def read(name, study, tmp_path, monkeypatch):
-    return {m.name: m for m in small_plan(PLANS / name, study, tmp_path, monkeypatch).methods}
+    return {m.name: m for m in small_plan(SHIPPED_PLANS / name, study, tmp_path, monkeypatch).methods}
 
 
 def paper_finetuning(method):

@@ -23,8 +23,9 @@ from frugalseg.errors import OptionError
 OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "input": (
         *("config", "data", "repo", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
-        *("annotations", "predictions", "references", "split", "folds", "fold", "encoder", "init", "weights", "base"),
-        *("oracle", "teacher"),
+        "series",
+        *("annotations", "predictions", "references", "groups", "split", "folds", "fold", "encoder", "init", "weights"),
+        *("base", "oracle", "teacher"),
         *(
             "target",
             "scan",
@@ -51,7 +52,9 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
         "overwrite",
         "resume",
         "checkpoint_minutes",
+        "log_to",
         "report",
+        "json",
     ),
     "labels": ("budget", "for_", "choose", "rule", "partial", "label_draw", "transductive"),
     "network": ("backbone", "norm", "context", "adapt", "lora_rank"),
@@ -83,7 +86,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
         "candidates",
     ),
     "propagation": ("propagate", "engine", "min_overlap", "review_below", "calibration"),
-    "metrics": ("tolerance_mm", "slicewise", "bootstrap"),
+    "metrics": ("tolerance_mm", "lesions", "lesion_iou", "slicewise", "bootstrap"),
     "part of the study": ("only",),
     "server": ("host", "port", "token", "read_only", "no_browser"),
     "device and speed": ("device", "threads", "workers", "jobs", "ray", "precision", "cache", "cache_gb"),
@@ -182,10 +185,12 @@ def format_help(name: str, command: Command) -> str:
                 group.add_argument("--config", metavar="FILE", help="A YAML file with any of these options.")
                 continue
             field = by_name[member]
-            text = f"{texts[member]}{_format_default(field)}".replace("%", "%%")
+            text = f"{texts[member]}{format_default(field)}".replace("%", "%%")
             group.add_argument(to_flag(member), help=text, **_argument_shape(types[member]))
     group = parser.add_argument_group("every command")
     for switch, text in SWITCH_TEXTS.items():
+        if switch[2:] in by_name:  # the command's own option
+            continue
         if switch == PLUGIN:
             group.add_argument(PLUGIN, metavar="MODULE", help=text)
         else:
@@ -218,7 +223,7 @@ def _format_usage(command: Command) -> list[str]:
     return [*needed, "[options]"]
 
 
-def _format_default(field: Field[Any]) -> str:
+def format_default(field: Field[Any]) -> str:
     """The default in brackets; empty where there is none, or where the option's text states it."""
     if field.default is MISSING and field.default_factory is MISSING:
         return " (required)"
@@ -246,7 +251,7 @@ def _to_metavar(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "{" + ",".join(map(str, get_args(kind))) + "}"
     if get_origin(kind) is list:
-        return "TEXT"
+        return _to_metavar(get_args(kind)[0])
     return {Path: "PATH", int: "N", float: "X", str: "TEXT"}[kind]
 
 

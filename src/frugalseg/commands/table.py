@@ -88,6 +88,7 @@ _MASKS, _EVALUATE = "make and refine masks", "evaluate"
 _SHARE = "export and share"
 _SHELL = "your shell"
 _MIX, _STUDY, _WEIGHTS = "SAM-Mix", "compare methods", "weights of promptable models"
+_HELP = "if something does not work"
 
 COMMANDS = {
     "demo": Command(
@@ -205,7 +206,7 @@ COMMANDS = {
         options.StudyOptions,
         "frugalseg.studies.run",
         _STUDY,
-        "frugalseg study plans/smoke.yaml --out smoke --jobs 2",
+        "frugalseg study smoke --out smoke --jobs 2",
         first="plan",
     ),
     "study status": Command(
@@ -255,5 +256,11 @@ COMMANDS = {
         _SHELL,
         "frugalseg completion bash",
         first="shell",
+    ),
+    "doctor": Command(
+        options.DoctorOptions,
+        "frugalseg.diagnosis.doctor",
+        _HELP,
+        "frugalseg doctor",
     ),
 }

@@ -237,7 +237,7 @@ class SliceSource:
         return [tensor.pin_memory() for tensor in tensors] if self.device.type == "cuda" else tensors
 
     def _send(self, tensors: list[Tensor]) -> list[Tensor]:
-        return [tensor.to(self.device, non_blocking=True) for tensor in tensors]
+        return [tensor.to(self.device, non_blocking=self.device.type == "cuda") for tensor in tensors]
 
     def _assemble_batch(self, tensors: list[Tensor]) -> Slices:
         found = dict(zip(self._arrays, tensors, strict=True))
@@ -260,6 +260,8 @@ def free_memory(device: torch.device) -> int:
     """Free bytes of the GPU, or of the main memory for a CPU."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return max(0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     return free_host_memory()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import re
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -19,23 +20,28 @@ from frugalseg.text import pluralize
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
+DEVICE_NAMES = "auto, cpu, cuda, cuda:N, or mps"
 FabricPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 def check_device_name(name: str) -> None:
-    """Raise `OptionError` unless `name` is auto, cpu, cuda, or cuda:N."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise OptionError(f"--device {name!r} is unknown", "give auto, cpu, cuda, or cuda:N")
+    """Raise `OptionError` unless `name` is auto, cpu, cuda, cuda:N, or mps."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", name):
+        raise OptionError(f"--device {name!r} is unknown", f"give {DEVICE_NAMES}")
 
 
 def find_device(name: str) -> torch.device:
-    """The device for `name`: auto (CUDA if available), cpu, cuda, or cuda:N.
+    """The device for `name`: auto (CUDA if available, otherwise the CPU), cpu, cuda, cuda:N, or mps (a Mac's GPU).
+
+    `auto` never chooses mps, on which frugalseg has not been tested.
 
     Raises:
         OptionError: the name is none of these.
         DeviceError: there is no such GPU.
     """
     check_device_name(name)
+    if name == "mps":
+        return _find_mps()
     count = torch.cuda.device_count()
     if name == "cpu" or (name == "auto" and count == 0):
         return torch.device("cpu")
@@ -49,20 +55,36 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda", device.index or choose_gpu(count))
 
 
+def _find_mps() -> torch.device:
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    built = torch.backends.mps.is_built()
+    raise DeviceError(
+        "--device mps: "
+        + ("this Mac has no GPU that PyTorch can use" if built else "this PyTorch is not built for Macs"),
+        "use --device cpu" + (", or update macOS" if built else "; mps is for Macs with Apple silicon"),
+    )
+
+
 def resolve_precision(precision: Precision, device: torch.device) -> FabricPrecision:
     """The precision in Fabric's terms; `auto` is bf16 where the device is faster with it, otherwise 32.
 
     Raises:
-        OptionError: 16 on a CPU.
+        OptionError: 16 on a CPU, 16 or bf16 on a Mac's GPU.
     """
     if precision == "auto":
-        precision = "bf16" if _has_fast_bf16(device) else "32"
+        precision = "bf16" if has_fast_bf16(device) else "32"
     if precision == "16" and device.type == "cpu":
         raise OptionError("--precision 16 needs a GPU", "use --precision bf16 or 32 on a CPU")
+    if precision != "32" and device.type == "mps":
+        raise OptionError(f"--precision {precision} is not supported with --device mps", "use --precision 32 or auto")
     return cast(FabricPrecision, {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision])
 
 
-def _has_fast_bf16(device: torch.device) -> bool:
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether this device computes faster in bf16 than in float32."""
+    if device.type == "mps":
+        return False
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
@@ -75,10 +97,15 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=kind != "32-true")
 
 
+def widest_float(device: torch.device) -> torch.dtype:
+    """The type for sums of many numbers: float64, which a Mac's GPU does not have."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """`tensor` on a device; to a GPU it goes from pinned memory, and nothing waits for its arrival."""
-    if device.type == "cpu":
-        return tensor
+    """`tensor` on a device; to a CUDA GPU it goes from pinned memory, and nothing waits for its arrival."""
+    if device.type != "cuda":
+        return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
@@ -93,11 +120,12 @@ def make_fabric(device_name: str, precision: Precision) -> Fabric:
     device = find_device(device_name)
     if device.type == "cpu":
         keep_freed_memory()
-    settings: dict[str, Any] = {"accelerator": "gpu" if device.type == "cuda" else "cpu"}
-    settings["devices"] = [device.index] if device.type == "cuda" else 1
+    settings: dict[str, Any] = {"accelerator": device.type, "devices": [device.index] if device.type == "cuda" else 1}
     # Named, since Fabric would take any command in a SLURM job for one of several tasks.
     environment: LightningEnvironment | TorchElasticEnvironment = LightningEnvironment()
     if (processes := count_processes()) > 1:
+        if device.type == "mps":
+            raise OptionError("--device mps: several processes cannot train together on it", "start a single process")
         environment = TorchElasticEnvironment()
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         settings |= {"num_nodes": processes // local, "strategy": "ddp"}
@@ -114,6 +142,8 @@ def describe_device(device: torch.device) -> str:
     """Name of the device, for people."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
+    if device.type == "mps":
+        return f"Apple GPU (MPS), macOS {platform.mac_ver()[0]}"
     return f"CPU, {pluralize(torch.get_num_threads(), 'thread')}, {torch.backends.cpu.get_cpu_capability()}"
 
 

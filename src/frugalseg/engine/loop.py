@@ -28,6 +28,7 @@ from frugalseg.engine.checkpoint import (
     mismatch_errors,
     save_checkpoint,
 )
+from frugalseg.engine.device import widest_float
 from frugalseg.engine.memory import is_out_of_memory
 from frugalseg.engine.processes import SharedStop, has_batch_norm, share_batch_norm
 from frugalseg.engine.progress import Work, console, progress, say
@@ -185,6 +186,7 @@ def train(task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder
 class _Trainer:
     def __init__(self, task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder) -> None:
         self.task, self.plan, self.fabric, self.run = task, plan, fabric, run
+        self.sum_type = widest_float(fabric.device)
         task.model = share_batch_norm(task.model, fabric)
         self.is_shared = fabric.world_size > 1
         if self.is_shared:
@@ -292,7 +294,7 @@ class _Trainer:
         self.state.step += 1
         self.state.summed += 1
         for name, value in losses.items():
-            value = value.double()  # summed on the device: reading it here would make a GPU wait
+            value = value.to(self.sum_type)  # summed on the device: reading it here would make a GPU wait
             self.state.sums[name] = self.state.sums[name] + value if name in self.state.sums else value
 
     def _compute(self, batch: Any, optimizer_step: Callable[[], Any] | None = None) -> dict[str, Tensor]:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import sys
 
-MEMORY_ERRORS = ("can't allocate memory", "not enough memory", "cuda error: out of memory", "alloc_failed")
-"""Messages of PyTorch, CUDA, cuBLAS and cuDNN, in lower case, when memory is full; there is no error class for it."""
+MEMORY_ERRORS = (
+    "can't allocate memory",
+    "not enough memory",
+    "cuda error: out of memory",
+    "alloc_failed",
+    "mps backend out of memory",
+)
+"""Messages of PyTorch and its libraries, in lower case, when memory is full; there is no error class for it."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ config.yaml           the resolved options, readable by --config
 environment.json      command, hashes of the data, versions, git commit, device
 metrics.jsonl         one JSON object per report
 tensorboard/          the same as events, if TensorBoard is installed
+wandb/, wandb.id, mlflow.id   where `--log-to` sends them
 checkpoints/          last.ckpt, and best.ckpt if there is a validation
 .lock                 locked by the process that writes here
 model.safetensors, model.json   the result; model.json is written last
@@ -18,9 +19,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Mapping
-from functools import cached_property
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,11 +29,13 @@ from filelock import BaseFileLock
 from frugalseg._version import __version__
 from frugalseg.engine.files import MODEL_FILE, atomic_write, check_out, write_json
 from frugalseg.engine.lock import is_in_use, lock_folder
+from frugalseg.engine.metric_loggers import MetricLoggers, check_installed
 from frugalseg.engine.schema import Schema
 from frugalseg.engine.threads import usable_cores
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.options import Resume
+from frugalseg.options.common import Logger
 from frugalseg.options.renamed import current_name
 from frugalseg.text import pluralize
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     import torch
     from lightning.fabric import Fabric
 
-WITHOUT_EFFECT = {"resume", "checkpoint_minutes", "out", "threads", "cache"}
+WITHOUT_EFFECT = {"resume", "checkpoint_minutes", "out", "threads", "cache", "log_to"}
 """Options that may differ when a run is resumed: they do not change the result."""
 ADDED_LATER: dict[str, object] = {
     "choose": "random",
@@ -77,6 +78,10 @@ class RunOptions(Protocol):
     def resume(self) -> Resume:
         """Whether to resume."""
 
+    @property
+    def log_to(self) -> list[Logger]:
+        """Programs that get the metrics."""
+
 
 class RunFolder:
     """The folder of one run. Create it with `claim`, as a context manager that ends when everything is written."""
@@ -87,6 +92,7 @@ class RunFolder:
         self.best = path / "checkpoints" / "best.ckpt"
         self.metrics = path / "metrics.jsonl"
         self._lock: BaseFileLock | None = None
+        self._loggers: MetricLoggers | None = None
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -94,7 +100,9 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._loggers is not None:
+            self._loggers.close(failed=kind is not None)
         if self._lock is not None:
             self._lock.release()
 
@@ -117,6 +125,7 @@ class RunFolder:
             RunError: a new run in a used folder, `--resume` without a run to resume, a resumed run with
                 other options or on other data, or another process works on it; or processes that share the run were
                 given different options.
+            OptionError: a program that shall get the metrics is not installed, or cannot start.
         """
         from frugalseg.engine.processes import check_same_everywhere  # here: reading a run needs no PyTorch
 
@@ -128,14 +137,20 @@ class RunFolder:
         return run
 
     def _claim(self, command: str, options: RunOptions, device: torch.device, data: dict[str, str]) -> None:
+        check_installed(options.log_to)
         config = to_plain_options(options, absolute=True)
         begun = self._check_free(config, data, options.resume)
         if self.finished:
             return
         self._lock = lock_folder(self.path)  # only now: a refused folder is left unchanged
+        self._loggers = MetricLoggers(options.log_to, self.path, options)
         if begun:
             self._compare_threads(device)
-            return
+        else:
+            self._begin(command, config, data, device)
+
+    def _begin(self, command: str, config: dict[str, object], data: dict[str, str], device: torch.device) -> None:
+        """Write the files of a new run."""
         # Written first: a folder with files but without config.yaml is not recognised as a run folder.
         with atomic_write(self.path / "config.yaml", "w") as file:
             file.write(f"# frugalseg {command} --config THIS_FILE --out ANOTHER_FOLDER repeats this run\n")
@@ -221,24 +236,11 @@ class RunFolder:
             )
 
     def log(self, record: Mapping[str, float]) -> None:
-        """Append one record to metrics.jsonl, and to TensorBoard's events if TensorBoard is installed."""
-        with disk_errors(self.metrics):
-            with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-            if self._events is not None:
-                for name, value in record.items():
-                    self._events.add_scalar(name, value, record["step"])
-                self._events.flush()
-
-    @cached_property
-    def _events(self) -> Any:
-        """TensorBoard's writer; after a resumption it replaces the later events of the interrupted run."""
-        if find_spec("tensorboard") is None:
-            return None
-        from torch.utils.tensorboard import SummaryWriter
-
-        done = [record["step"] for record in self.read_records()] if self.metrics.is_file() else []
-        return SummaryWriter(str(self.path / "tensorboard"), purge_step=done[-1] if done else None)
+        """Append one record to metrics.jsonl, and give it to the loggers."""
+        with disk_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        if self._loggers is not None:
+            self._loggers.log(int(record["step"]), {name: value for name, value in record.items() if name != "step"})
 
     def drop_records_after(self, step: int) -> None:
         """Remove the records of steps that a resumed run will repeat, and a line that a kill cut off."""

@@ -30,7 +30,7 @@ MAP = "image"
 SLICES = "square slices, by their content"
 """What the maps of a cache are of, in its signature."""
 HASH_CHARACTERS = 32
-SLICES_AT_ONCE = {"cpu": 1, "cuda": 16}
+SLICES_AT_ONCE = {"cpu": 1, "mps": 4, "cuda": 16}
 """On a CPU a map then depends on no other slice, bit for bit, and more at once are no faster."""
 PROBE_SIDE = 32
 """Pixels of the slice that is encoded to learn the shape of the maps, which does not depend on it."""

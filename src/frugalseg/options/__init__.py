@@ -23,6 +23,7 @@ from frugalseg.options.common import (
 )
 from frugalseg.options.completion import CompletionOptions
 from frugalseg.options.demo import DemoOptions
+from frugalseg.options.doctor import DoctorOptions
 from frugalseg.options.evaluate import EvaluateOptions
 from frugalseg.options.export import ExportFormat, ExportOptions
 from frugalseg.options.finetune import FinetuneOptions
@@ -51,6 +52,7 @@ __all__ = [
     "Choose",
     "CompletionOptions",
     "DemoOptions",
+    "DoctorOptions",
     "EvaluateOptions",
     "ExportFormat",
     "ExportOptions",

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from frugalseg.errors import OptionError
 from frugalseg.options.common import check_positive
+from frugalseg.options.series import SeriesOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnnotateOptions:
+class AnnotateOptions(SeriesOptions):
     """Outline slices in a local web page, propagate them, train, and correct the masks of all scans."""
 
     images: Path | None = None
@@ -47,7 +48,7 @@ class AnnotateOptions:
     cache_gb: float = 20.0
     """Largest size of the unpacked scans that are kept in <out>/work, in GB, and of the features for predictions."""
     device: str = "auto"
-    """auto, cpu, cuda, or cuda:N."""
+    """auto, cpu, cuda, cuda:N, or mps (a Mac's GPU; auto does not choose it)."""
     threads: int | None = None
     """Number of CPU threads of each job; by default OMP_NUM_THREADS, otherwise one per available physical core, or with
     Ray those of its largest machine."""

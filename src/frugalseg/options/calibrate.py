@@ -35,7 +35,7 @@ class CalibrateOptions:
     target: list[str] = field(default_factory=list)
     """Organs of --references, if their values differ from those of the propagated masks, e.g. liver=6."""
     device: str = "auto"
-    """auto, cpu, cuda, or cuda:N."""
+    """auto, cpu, cuda, cuda:N, or mps (a Mac's GPU; auto does not choose it)."""
     threads: int | None = None
     """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core."""
     precision: Precision = "auto"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -26,6 +26,7 @@ BackboneName = Literal[
     "transunet-small",
     "supercl-unet",
 ]
+Logger = Literal["tensorboard", "wandb", "mlflow"]
 Pieces = Literal["slice", "component", "component-3d"]
 
 
@@ -110,7 +111,7 @@ class TrainingOptions:
     middle_fraction: float = 1.0
     """Fraction of each scan's slices, around its middle, to train on; the PolyCL paper used 0.3."""
     device: str = "auto"
-    """auto, cpu, cuda, or cuda:N."""
+    """auto, cpu, cuda, cuda:N, or mps (a Mac's GPU; auto does not choose it)."""
     threads: int | None = None
     """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core. Results are
     reproducible with the same number."""
@@ -126,6 +127,9 @@ class TrainingOptions:
     """--resume continues an interrupted run exactly; --resume auto continues it, or starts it if there is none."""
     checkpoint_minutes: float = 5.0
     """Longest time between two checkpoints, in minutes."""
+    log_to: list[Logger] = field(default_factory=list)
+    """Send the metrics to Weights & Biases or MLflow too, as their own settings say (docs/how-to/log-metrics.md).
+    TensorBoard's files are written whenever it is installed."""
 
     def __post_init__(self) -> None:
         check_positive(self, "epochs", "steps", "middle_fraction", "checkpoint_minutes")

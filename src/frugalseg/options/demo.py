@@ -35,7 +35,7 @@ class DemoOptions:
     phantoms: int = 14
     """Number of phantoms to simulate."""
     device: str = "auto"
-    """auto, cpu, cuda, or cuda:N."""
+    """auto, cpu, cuda, cuda:N, or mps (a Mac's GPU; auto does not choose it)."""
     threads: int | None = None
     """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core. Results are
     reproducible with the same number."""

@@ -25,7 +25,7 @@ class ExportOptions:
     """Scan on which the exported network is compared with the original; by default the first test scan of the slice
     store, where it is still there."""
     device: str = "auto"
-    """auto, cpu, cuda, or cuda:N; of the original."""
+    """auto, cpu, cuda, cuda:N, or mps (a Mac's GPU; auto does not choose it); of the original."""
     threads: int | None = None
     """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core."""
     overwrite: bool = False

@@ -9,13 +9,14 @@ from typing import Literal
 from frugalseg.errors import OptionError
 from frugalseg.options.common import Modality, Precision, Resume, check_positive
 from frugalseg.options.outputs import MaskOutputOptions
+from frugalseg.options.series import SeriesOptions
 
 MOST_DEGREES = 45.0
 """Largest angle of test-time augmentation: at larger ones slices look like none of the training."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(MaskOutputOptions):
+class PredictOptions(MaskOutputOptions, SeriesOptions):
     """Segment whole scans with a trained model."""
 
     model: list[Path] | Path
@@ -42,7 +43,7 @@ class PredictOptions(MaskOutputOptions):
     """Slices per batch; by default 4 on a CPU, where more only take memory, and 32 of 256×256 pixels on a GPU, more of
     smaller slices (SAM-Mix: 16)."""
     device: str = "auto"
-    """auto, cpu, cuda, or cuda:N."""
+    """auto, cpu, cuda, cuda:N, or mps (a Mac's GPU; auto does not choose it)."""
     threads: int | None = None
     """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core. Results are
     reproducible with the same number."""

@@ -9,10 +9,11 @@ from typing import Literal
 from frugalseg.errors import OptionError
 from frugalseg.options.common import Modality, Precision, Resume, check_intensity, check_positive
 from frugalseg.options.outputs import MaskOutputOptions
+from frugalseg.options.series import SeriesOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptableOptions(MaskOutputOptions):
+class PromptableOptions(MaskOutputOptions, SeriesOptions):
     """Options shared by the commands that apply a promptable model to whole scans."""
 
     images: Path
@@ -43,7 +44,7 @@ class PromptableOptions(MaskOutputOptions):
     case: list[str] = field(default_factory=list)
     """Only these scans, by case id."""
     device: str = "auto"
-    """auto, cpu, cuda, or cuda:N."""
+    """auto, cpu, cuda, cuda:N, or mps (a Mac's GPU; auto does not choose it)."""
     threads: int | None = None
     """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core. Results are
     reproducible with the same number."""

@@ -9,6 +9,7 @@ from typing import Literal
 from frugalseg.errors import OptionError
 from frugalseg.options.common import Modality, Precision, Resume, TrainingOptions, check_positive
 from frugalseg.options.outputs import MaskOutputOptions
+from frugalseg.options.series import SeriesOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ class SamMixTrainOptions(TrainingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamMixPredictOptions(MaskOutputOptions):
+class SamMixPredictOptions(MaskOutputOptions, SeriesOptions):
     """Segment whole scans with a trained SAM-Mix, prompted by its classifier only."""
 
     model: Path
@@ -106,7 +107,7 @@ class SamMixPredictOptions(MaskOutputOptions):
     batch_size: int | None = None
     """Slices per batch; by default 4 on a CPU and 16 on a GPU."""
     device: str = "auto"
-    """auto, cpu, cuda, or cuda:N."""
+    """auto, cpu, cuda, cuda:N, or mps (a Mac's GPU; auto does not choose it)."""
     threads: int | None = None
     """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core. Results are
     reproducible with the same number."""

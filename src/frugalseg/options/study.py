@@ -13,7 +13,8 @@ class StudyOptions:
     """Train and test every method of a plan at every label budget, and write one report."""
 
     plan: Path
-    """The plan, a YAML file; may be given as first argument without the flag. The folder plans/ holds examples."""
+    """The plan: a YAML file, or the name of a plan of the package, such as smoke (docs/reference/plans.md lists them).
+    May be given as first argument without the flag."""
     out: Path
     """Folder for stores, runs, masks, tables and the report. The same command continues an interrupted study."""
     jobs: int | None = None

@@ -48,7 +48,7 @@ class SuggestOptions:
     overwrite: bool = False
     """Replace earlier suggestions in --out."""
     device: str = "auto"
-    """auto, cpu, cuda, or cuda:N."""
+    """auto, cpu, cuda, cuda:N, or mps (a Mac's GPU; auto does not choose it)."""
     threads: int | None = None
     """Number of CPU threads; by default OMP_NUM_THREADS, otherwise one per available physical core."""
     precision: Precision = "auto"

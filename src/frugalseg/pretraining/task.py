@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
+from frugalseg.engine.device import to_device
 from frugalseg.engine.loop import TrainingTask, steps_and_interval
 from frugalseg.engine.progress import say
 from frugalseg.errors import OptionError
@@ -111,7 +112,7 @@ class PretrainTask(TrainingTask):
         """The slices of each batch; of triplets all anchors, then all positives, then all negatives."""
         flat = [rows.reshape(len(rows), -1).T.reshape(-1) for rows in batches]
         for rows, slices in zip(flat, self.source.stream(flat), strict=True):
-            yield PretrainBatch(slices.images, rows.to(slices.images.device, non_blocking=True), slices.superpixels)
+            yield PretrainBatch(slices.images, to_device(rows, slices.images.device), slices.superpixels)
 
     def losses(self, model: nn.Module, batch: PretrainBatch) -> dict[str, Tensor]:
         """The learner's loss on the views of the batch."""

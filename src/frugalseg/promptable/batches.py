@@ -11,9 +11,9 @@ from frugalseg.engine.memory import is_out_of_memory
 from frugalseg.engine.progress import say
 from frugalseg.errors import DeviceError
 
-SLICES_PER_BATCH = {"cpu": 4, "cuda": 16}
+SLICES_PER_BATCH = {"cpu": 4, "mps": 4, "cuda": 16}
 """Initial number of slices per batch, by device."""
-BOXES_PER_BATCH = {"cpu": 16, "cuda": 64}
+BOXES_PER_BATCH = {"cpu": 16, "mps": 16, "cuda": 64}
 """Initial number of boxes per batch, by device."""
 
 Item = TypeVar("Item")
@@ -65,6 +65,6 @@ class Batches:
                 "use --device cpu or a smaller model, or end other programs that use the memory",
             ) from error
         self.size = tried // 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if torch.accelerator.is_available():
+            torch.accelerator.empty_cache()
         say(f"out of memory with {tried} {self.what} at once; continuing with {self.size}")

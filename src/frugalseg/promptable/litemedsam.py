@@ -25,7 +25,7 @@ from frugalseg.promptable.tinyvit import PUBLISHED_NAMES, TinyViT, fold_norms
 RECIPE = Recipe(size=256, mean=(0, 0, 0), std=(1, 1, 1), scale=1, stretch=True)
 STRIDE = 4
 """Image pixels per pixel of the encoder's map."""
-PROMPTS_PER_BATCH = {"cpu": 4, "cuda": 64}
+PROMPTS_PER_BATCH = {"cpu": 4, "mps": 16, "cuda": 64}
 """Limits memory (a prompt takes about 30 MB), and lets a CPU use its caches."""
 LARGEST_FILE = 200 * 10**6
 """In bytes; far above the size of LiteMedSAM's file, far below that of SAM's."""

@@ -26,6 +26,21 @@ class PlannedPretraining:
 
 
 @dataclass(frozen=True)
+class PlannedModel:
+    """A model of a trial.
+
+    Attributes:
+        folder: run folder of its training, relative to the study's folder.
+        semi: semi-supervised use of unlabelled slices; empty in older studies.
+        pretrain: pre-training of its encoder, or None.
+    """
+
+    folder: str
+    semi: str
+    pretrain: PlannedPretraining | None
+
+
+@dataclass(frozen=True)
 class PlannedTrial:
     """One trial of the grid.
 
@@ -37,9 +52,7 @@ class PlannedTrial:
         transductive: whether its pre-training used test scans.
         uses_test_references: whether reference masks of test scans were its input (annotated slices, boxes).
         annotation: labels that another program used, as the plan states them; None for models trained here.
-        semi: semi-supervised use of unlabelled slices; empty in older studies.
-        folder: run folder of its training, relative to the study's folder; None where nothing is trained.
-        pretrain: pre-training of its encoder, or None.
+        models: the models that it trains, none without training; several are averaged.
         tests: test set → folder of its evaluation, relative to the study's folder.
     """
 
@@ -54,9 +67,7 @@ class PlannedTrial:
     transductive: bool
     uses_test_references: bool
     annotation: str | None
-    semi: str
-    folder: str | None
-    pretrain: PlannedPretraining | None
+    models: tuple[PlannedModel, ...]
     tests: dict[str, str]
 
 
@@ -89,12 +100,24 @@ def _convert_cells(content: Content) -> Content:
     return {"trials": trials, "tests": content["tests"]}
 
 
+def _convert_folders(content: Content) -> Content:
+    """Format 1: a trial had at most one model."""
+    kept = [{key: trial[key] for key in trial if key not in _MODEL_KEYS} for trial in content["trials"]]
+    models = [[{key: trial[key] for key in _MODEL_KEYS}] if trial["folder"] else [] for trial in content["trials"]]
+    trials = [{**trial, "models": of_trial} for trial, of_trial in zip(kept, models, strict=True)]
+    return {**content, "trials": trials}
+
+
+_MODEL_KEYS = ("folder", "semi", "pretrain")
+
+
 @dataclass(frozen=True)
 class GridRecord(Record):
     """grid.json: every trial of a study, and its test sets, in the plan's order."""
 
+    FORMAT: ClassVar[int] = 2
     CURE: ClassVar[str] = RUN_AGAIN
-    OLDER: ClassVar[Converters] = {0: _convert_cells}
+    OLDER: ClassVar[Converters] = {0: _convert_cells, 1: _convert_folders}
     trials: tuple[PlannedTrial, ...]
     tests: tuple[PlannedTest, ...]
 

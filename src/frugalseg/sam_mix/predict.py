@@ -44,7 +44,7 @@ from frugalseg.sam_mix.prompts import boxes_of_masks
 from frugalseg.segmentation.organ_dice import warn_before_prediction
 from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, ReadScan, _written_targets, written
 
-BATCH = {"cpu": 4, "cuda": 16}
+BATCH = {"cpu": 4, "mps": 4, "cuda": 16}
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
 
 
@@ -221,7 +221,7 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
 
 
 def _predict(options: SamMixPredictOptions, pool: Pool) -> dict[str, Path]:
-    images = select_cases(find_dataset(options.images, None)[0], options.case, options.images)
+    images = select_cases(find_dataset(options.images, None, options.series)[0], options.case, options.images)
     work = MixWork(options, {} if options.oracle is None else _find_references(options.oracle, images))
     predictor = work.predictor
     record = PredictionRecord(

@@ -114,7 +114,7 @@ class MixValidation(ValidationSet):
                 found = model.find(batch.images, None if self.features is None else self._cached_maps(rows))
             predicted.append(found.classes().cpu().numpy())
             reference.append(batch.labels.cpu().numpy())
-            present.append(found.present.double().cpu().numpy())
+            present.append(found.present.cpu().double().numpy())
         return np.concatenate(predicted), np.concatenate(reference), np.concatenate(present)
 
     def _cached_maps(self, rows: Tensor) -> Maps:

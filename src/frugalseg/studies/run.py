@@ -29,6 +29,7 @@ from frugalseg.studies.jobs.trial_builder import Trial
 from frugalseg.studies.jobs.workers import LocalWorkers, Workers, list_visible_gpus
 from frugalseg.studies.plan.plan import StudyPlan
 from frugalseg.studies.plan.reader import read_plan
+from frugalseg.studies.plan.shipped import find_plan
 from frugalseg.studies.plan.yaml_source import YamlValue, flags_to_keys
 from frugalseg.studies.report.report import write_report
 from frugalseg.studies.report.results import PLAN, collect_results, write_tables
@@ -46,7 +47,7 @@ def study(options: StudyOptions) -> Path:
     """
     require_one_process("A study starts its own processes")
     check_out(options.out)
-    plan = read_plan(options.plan, options.study)
+    plan = read_plan(find_plan(options.plan), options.study)
     wanted = _parse_only(options.only, plan)
     out = options.out.resolve()
     with disk_errors(out):

@@ -112,15 +112,16 @@ def _make_done_table(results: StudyResults) -> Table:
 
 
 def _list_jobs(grid: GridRecord) -> dict[str, str | None]:
-    """Job id → run folder of its training, or of the model whose masks it processes (None without a model).
+    """Job id → run folder of its training, or of the (first) model whose masks it processes (None without a model).
 
     Preparation jobs are left out.
     """
     jobs: dict[str, str | None] = {}
     for trial in grid.trials:
-        if trial.pretrain is not None:
-            jobs[trial.pretrain.id] = trial.pretrain.folder
-        jobs[trial.id] = trial.folder
+        for model in trial.models:
+            if model.pretrain is not None:
+                jobs[model.pretrain.id] = model.pretrain.folder
+        jobs[trial.id] = trial.models[0].folder if trial.models else None
     return jobs
 
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from frugalseg.records.study import GridRecord, PlannedPretraining, PlannedTest, PlannedTrial
+from frugalseg.records.study import GridRecord, PlannedModel, PlannedPretraining, PlannedTest, PlannedTrial
 from frugalseg.studies.jobs.datasets import LabelledScan, StudyDataset
 from frugalseg.studies.jobs.equivalent_runs import RunGroups
-from frugalseg.studies.jobs.job import Job
+from frugalseg.studies.jobs.job import Job, ModelJob
 from frugalseg.studies.jobs.trial_builder import Trial, TrialBuilder
 from frugalseg.studies.plan.plan import StudyPlan
 
@@ -36,9 +36,8 @@ class Grid:
         """The jobs of these trials (default: of all), each once, and after the jobs that it needs."""
         jobs: dict[str, Job] = {}
         for trial in self.trials if trials is None else trials:
-            for job in (trial.pretrain, trial.model, trial.job):
-                if job is not None:
-                    jobs.setdefault(job.id, job)
+            for job in trial.jobs:
+                jobs.setdefault(job.id, job)
         return list(jobs.values())
 
 
@@ -64,6 +63,14 @@ def write_grid(path: Path, grid: Grid, plan: StudyPlan) -> None:
     def relative_path(target: Path) -> str:
         return target.relative_to(folder).as_posix()
 
+    def plan_model(trial: Trial, model: ModelJob) -> PlannedModel:
+        before = trial.find_pretraining(model)
+        return PlannedModel(
+            folder=relative_path(model.run),
+            semi=model.training.unlabelled_use(model.options),
+            pretrain=None if before is None else PlannedPretraining(before.id, relative_path(before.run)),
+        )
+
     trials = [
         PlannedTrial(
             id=trial.job.id,
@@ -77,11 +84,7 @@ def write_grid(path: Path, grid: Grid, plan: StudyPlan) -> None:
             transductive=trial.transductive,
             uses_test_references=trial.uses_test_references,
             annotation=trial.annotation,
-            semi="none" if trial.model is None else trial.model.training.unlabelled_use(trial.model.options),
-            folder=None if trial.model is None else relative_path(trial.model.run),
-            pretrain=None
-            if trial.pretrain is None
-            else PlannedPretraining(trial.pretrain.id, relative_path(trial.pretrain.run)),
+            models=tuple(plan_model(trial, model) for model in trial.models),
             tests={test.name: relative_path(test.evaluate.out) for test in trial.job.tests},
         )
         for trial in grid.trials

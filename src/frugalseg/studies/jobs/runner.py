@@ -125,7 +125,7 @@ def _delete_tests(run: Path) -> None:
     """
     out = run.parents[1]
     for trial in GridRecord.read(out / GRID).trials:
-        if trial.folder is not None and out / trial.folder == run:
+        if any(out / model.folder == run for model in trial.models):
             for folder in ((out / test).parent for test in trial.tests.values()):
                 if folder.is_dir():
                     shutil.rmtree(folder)

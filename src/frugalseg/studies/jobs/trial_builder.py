@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,7 @@ class Trial:
         runs: the draws and seeds that it represents; it is named by `draw` and `seed`.
         uses_test_references: whether references of the test scans are used, so that it is not ranked with the others.
         annotation: for masks of another program, its training annotation as the plan states it.
-        job: the job that makes and evaluates its masks.
-        model: the job that trains its model: `job` itself, or the job whose masks `job` processes; None without model.
-        pretrain: the job that trains the model's encoder, or None.
+        jobs: all jobs that it needs, each after those that it needs itself; the last makes and evaluates its masks.
     """
 
     method: str
@@ -44,9 +43,23 @@ class Trial:
     transductive: bool
     uses_test_references: bool
     annotation: str | None
-    job: EvaluatedJob
-    model: ModelJob | None
-    pretrain: PretrainJob | None
+    jobs: tuple[PretrainJob | EvaluatedJob, ...]
+
+    @property
+    def job(self) -> EvaluatedJob:
+        """The job that makes and evaluates its masks."""
+        last = self.jobs[-1]
+        assert isinstance(last, EvaluatedJob)  # a pre-training is followed by a training
+        return last
+
+    @property
+    def models(self) -> tuple[ModelJob, ...]:
+        """The jobs that train its models: one, none without training, or several that are averaged."""
+        return tuple(job for job in self.jobs if isinstance(job, ModelJob))
+
+    def find_pretraining(self, model: ModelJob) -> PretrainJob | None:
+        """The job that trains the model's encoder, or None."""
+        return next((job for job in self.jobs if isinstance(job, PretrainJob) and job.id in model.needs), None)
 
     @property
     def draw(self) -> int:
@@ -81,23 +94,6 @@ class TrialBuilder:
 
     def build_trial(self, method: MethodPlan, backbone: str, budget: str, runs: EquivalentRuns) -> Trial:
         """The trial that represents these runs of a method."""
-        draw, seed = runs.run
-        place = (backbone, budget, f"d{draw}", f"s{seed}")
-        pretrain = None if method.pretrain is None else self._make_pretrain_job(method, method.pretrain, backbone, seed)
-        model = None
-        if method.training is not None:
-            grid = {
-                **{"budget": budget, "label_draw": draw, "seed": seed, "backbone": backbone},
-                "encoder": None if pretrain is None else pretrain.run,
-                "transductive": method.transductive,
-            }
-            model = self._make_model_job(
-                method, method.training, self._make_options(method.training, grid), pretrain, place
-            )
-        job: EvaluatedJob | None = model
-        if method.masks is not None:
-            job = self._make_mask_job(method, method.masks, model, place)
-        assert job is not None  # a method has a training or a mask maker
         return Trial(
             method=method.name,
             backbone=backbone,
@@ -106,10 +102,31 @@ class TrialBuilder:
             transductive=method.transductive,
             uses_test_references=method.uses_test_references,
             annotation=None if method.masks is None else method.masks.annotation,
-            job=job,
-            model=model,
-            pretrain=pretrain,
+            jobs=tuple(self._make_jobs(method, backbone, budget, runs)),
         )
+
+    def _make_jobs(
+        self, method: MethodPlan, backbone: str, budget: str, runs: EquivalentRuns
+    ) -> list[PretrainJob | EvaluatedJob]:
+        """All jobs of a method, each after those that it needs."""
+        draw, seed = runs.run
+        place = (backbone, budget, f"d{draw}", f"s{seed}")
+        if method.masks is not None:
+            needed = [
+                self._make_jobs(source, source.backbone_beside(backbone), budget, runs) for source in method.sources
+            ]
+            sources = [jobs[-1] for jobs in needed if isinstance(jobs[-1], EvaluatedJob)]
+            return [*itertools.chain(*needed), self._make_mask_job(method, method.masks, sources, place)]
+        pretrain = None if method.pretrain is None else self._make_pretrain_job(method, method.pretrain, backbone, seed)
+        assert method.training is not None  # a method has a training or a mask maker
+        grid = {
+            **{"budget": budget, "label_draw": draw, "seed": seed, "backbone": backbone},
+            "encoder": None if pretrain is None else pretrain.run,
+            "transductive": method.transductive,
+        }
+        options = self._make_options(method.training, grid)
+        model = self._make_model_job(method, method.training, options, pretrain, place)
+        return [model] if pretrain is None else [pretrain, model]
 
     def _make_pretrain_job(self, method: MethodPlan, values: Values, backbone: str, seed: int) -> PretrainJob:
         source = method.pretrain_data
@@ -166,7 +183,7 @@ class TrialBuilder:
             options, training.identity(options), self._store_identity(self.plan.train, whole=False)
         )
         identity["encoder"] = None if pretrain is None else pretrain.id
-        name = f"{slug(method.trained_as, *place)}-{short_hash(identity)}"
+        name = f"{slug(method.name, *place)}-{short_hash(identity)}"
         options = replace(options, out=self.out / "finetune" / name)
 
         def make_prediction_options(scans: ScansToSegment, out: Path) -> Any:
@@ -183,19 +200,19 @@ class TrialBuilder:
         )
 
     def _make_mask_job(
-        self, method: MethodPlan, maker: MaskMaker, model: ModelJob | None, place: tuple[str, ...]
+        self, method: MethodPlan, maker: MaskMaker, sources: Sequence[EvaluatedJob], place: tuple[str, ...]
     ) -> EvaluatedJob:
         """The job of a mask maker; without a model it is the same for every budget, draw and seed."""
         tests = [self._located[test.name] for test in self.plan.tests]
-        identity = {**maker.identity(method.name, tests, model), "frugalseg": __version__}
-        name = f"{slug(method.name, *(() if model is None else place))}-{short_hash(identity)}"
+        identity = {**maker.identity(method.name, tests, sources), "frugalseg": __version__}
+        name = f"{slug(method.name, *(place if sources else ()))}-{short_hash(identity)}"
 
         def make_mask_options(scans: ScansToSegment, out: Path) -> Any:
-            return maker.mask_options(method.name, scans, model, out)
+            return maker.mask_options(method.name, scans, sources, out)
 
         return EvaluatedJob(
             id=name,
-            needs=() if model is None else (model.id,),
+            needs=tuple(source.id for source in sources),
             tests=tuple(
                 self._make_test_job(test, name, maker.test_identity(scans), type(maker), make_mask_options)
                 for test, scans in zip(self.plan.tests, tests, strict=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from frugalseg.engine.run import to_plain_options
-from frugalseg.studies.jobs.job import ModelJob
+from frugalseg.studies.jobs.job import EvaluatedJob
 from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MaskMaker, MethodPlan
 from frugalseg.studies.plan.method_parts import SharedSettings, read_note, read_own_budgets
@@ -40,11 +40,11 @@ class FollowUp(MaskMaker):
     oracle: bool
 
     @classmethod
-    def read(cls, name: str, entry: YamlValue, shared: SharedSettings, trained: Mapping[str, MethodPlan]) -> MethodPlan:
+    def read(cls, name: str, entry: YamlValue, shared: SharedSettings, others: Mapping[str, MethodPlan]) -> MethodPlan:
         """See `MaskMaker.read`."""
         given = entry.check_keys("note", "of", cls.KEY, "budgets")
-        of = read_choice(given["of"], trained, "method that trains models") if "of" in given else None
-        before = None if of is None else trained[of]
+        before = read_source(given["of"], others) if "of" in given else None
+        of = None if before is None else before.name
         values = read_values(cls.OPTIONS, given[cls.KEY], {}, *(("oracle",) if cls.TAKES_ORACLE else ()))
         oracle = given[cls.KEY].mapping().get("oracle")
         maker = cls(values, of, bool(oracle is not None and oracle.as_type(bool))).check_plan(given, entry, before)
@@ -54,7 +54,7 @@ class FollowUp(MaskMaker):
             alone = shared.backbones[:1]
             return MethodPlan(name, None, shared.pretrain_data, None, False, alone, budgets, note, entry, maker)
         budgets = read_own_budgets(given, before.budgets, trained=True)
-        return replace(before, name=name, budgets=budgets, note=note, entry=entry, masks=maker, models_of=of)
+        return replace(before, name=name, budgets=budgets, note=note, entry=entry, masks=maker, sources=(before,))
 
     @abstractmethod
     def check_plan(self: F, given: Mapping[str, YamlValue], entry: YamlValue, before: MethodPlan | None) -> F:
@@ -81,11 +81,13 @@ class FollowUp(MaskMaker):
         """See `MaskMaker.uses_test_references`."""
         return self.oracle or self.of is None
 
-    def identity(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
+    def identity(
+        self, method: str, tests: Sequence[ScansToSegment], sources: Sequence[EvaluatedJob]
+    ) -> dict[str, object]:
         """See `MaskMaker.identity`; without a model the masks are the same for every budget, draw and seed."""
         options = make_options(self.OPTIONS.kind, self.values)
         command = {"command": self.OPTIONS.kind.__name__, "values": to_plain_options(options), "oracle": self.oracle}
-        return {**command, "of": None if model is None else model.id}
+        return {**command, "of": sources[0].id if sources else None}
 
     def test_identity(self, scans: ScansToSegment) -> dict[str, object]:
         """See `MaskMaker.test_identity`."""
@@ -97,9 +99,14 @@ class FollowUp(MaskMaker):
         return {**scans.common_options(out), **oracle, **self.values}
 
 
-def input_masks_folder(model: ModelJob | None, scans: ScansToSegment) -> Path:
-    """The folder of the masks to process: those of a model, or the references."""
-    if model is None:
+def read_source(entry: YamlValue, others: Mapping[str, MethodPlan]) -> MethodPlan:
+    """The method that a plan names as the one whose models or masks are used."""
+    return others[read_choice(entry, others, "method that trains models or averages them")]
+
+
+def input_masks_folder(sources: Sequence[EvaluatedJob], scans: ScansToSegment) -> Path:
+    """The folder of the masks to process: those of the only source, or the references."""
+    if not sources:
         return scans.references
-    (masks,) = (test.evaluate.predictions for test in model.tests if test.name == scans.name)
+    (masks,) = (test.evaluate.predictions for test in sources[0].tests if test.name == scans.name)
     return masks

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frugalseg.dataset.targets import parse_targets
 from frugalseg.records.scan_index import MaskIndex
-from frugalseg.studies.jobs.job import Job, MaskPreparationJob, ModelJob, short_hash, slug
+from frugalseg.studies.jobs.job import EvaluatedJob, Job, MaskPreparationJob, short_hash, slug
 from frugalseg.studies.jobs.other_masks import MasksToCheck, MasksToImport, check_masks, import_masks
 from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MaskMaker, MethodPlan
@@ -45,7 +45,7 @@ class OtherMasks(MaskMaker):
     given_references: bool
 
     @classmethod
-    def read(cls, name: str, entry: YamlValue, shared: SharedSettings, trained: Mapping[str, MethodPlan]) -> MethodPlan:
+    def read(cls, name: str, entry: YamlValue, shared: SharedSettings, others: Mapping[str, MethodPlan]) -> MethodPlan:
         """See `MaskMaker.read`.
 
         Raises:
@@ -132,7 +132,9 @@ class OtherMasks(MaskMaker):
         """See `MaskMaker.prepare`."""
         check_masks(options, threads)
 
-    def identity(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
+    def identity(
+        self, method: str, tests: Sequence[ScansToSegment], sources: Sequence[EvaluatedJob]
+    ) -> dict[str, object]:
         """See `MaskMaker.identity`: the masks are identified by the hashes of their files."""
         checked_masks = {scans.name: self._masks_to_check(method, scans) for scans in tests}
         listed = {
@@ -141,7 +143,9 @@ class OtherMasks(MaskMaker):
         }
         return {"masks": listed, "target": [masks.target for masks in checked_masks.values()]}
 
-    def mask_options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> MasksToImport:
+    def mask_options(
+        self, method: str, scans: ScansToSegment, sources: Sequence[EvaluatedJob], out: Path
+    ) -> MasksToImport:
         """See `MaskMaker.mask_options`."""
         masks = self._masks_to_check(method, scans)
         return MasksToImport(masks.images, masks.masks, masks.case, masks.target, scans.target, out)

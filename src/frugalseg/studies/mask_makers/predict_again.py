@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from frugalseg.options import SamMixPredictOptions
-from frugalseg.studies.jobs.job import ModelJob
+from frugalseg.studies.jobs.job import EvaluatedJob
 from frugalseg.studies.mask_makers.follow_up import F, FollowUp
 from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MethodPlan
@@ -39,12 +39,11 @@ class PredictAgain(FollowUp):
         return f"{again} from boxes of the references: an oracle, not a method" if self.oracle else again
 
     def mask_options(
-        self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path
+        self, method: str, scans: ScansToSegment, sources: Sequence[EvaluatedJob], out: Path
     ) -> SamMixPredictOptions:
         """See `MaskMaker.mask_options`."""
-        assert model is not None  # see `check_plan`
-        given = {"modality": scans.modality, **self.command_options(scans, out)}
-        return SamMixPredictOptions(model=model.options.out, **given)
+        given = {"modality": scans.modality, "model": sources[0].run, **self.command_options(scans, out)}
+        return SamMixPredictOptions(**given)
 
     @staticmethod
     def make(options: SamMixPredictOptions) -> object:

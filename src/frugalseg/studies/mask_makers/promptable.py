@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from frugalseg.studies.jobs.job import ModelJob
+from frugalseg.studies.jobs.job import EvaluatedJob
 from frugalseg.studies.mask_makers.follow_up import F, FollowUp
 from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method import MethodPlan
@@ -24,10 +24,12 @@ class PromptableFollowUp(FollowUp):
         model = make_options(self.OPTIONS.kind, self.values).model
         return replace(self, values=resolve_weights(given[self.KEY], "model", model, self.values))
 
-    def identity(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
+    def identity(
+        self, method: str, tests: Sequence[ScansToSegment], sources: Sequence[EvaluatedJob]
+    ) -> dict[str, object]:
         """See `MaskMaker.identity`."""
         weights = hash_weights(make_options(self.OPTIONS.kind, self.values).model)
-        return {**super().identity(method, tests, model), "weights": weights}
+        return {**super().identity(method, tests, sources), "weights": weights}
 
     def command_options(self, scans: ScansToSegment, out: Path) -> Values:
         """See `FollowUp.command_options`; with the cache of embeddings that all such jobs share."""

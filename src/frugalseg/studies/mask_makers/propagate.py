@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from frugalseg.options import PropagateOptions
-from frugalseg.studies.jobs.job import ModelJob
+from frugalseg.studies.jobs.job import EvaluatedJob
 from frugalseg.studies.jobs.propagate_middle import PropagateMiddleSlice, propagate_middle_slices
 from frugalseg.studies.mask_makers.follow_up import input_masks_folder
 from frugalseg.studies.mask_makers.promptable import PromptableFollowUp
@@ -30,11 +31,11 @@ class Propagate(PromptableFollowUp):
         return f"the middle slice of each mask of {self.of}, {through}"
 
     def mask_options(
-        self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path
+        self, method: str, scans: ScansToSegment, sources: Sequence[EvaluatedJob], out: Path
     ) -> PropagateMiddleSlice:
         """See `MaskMaker.mask_options`."""
         options = PropagateOptions(annotations=out.with_name("annotations"), **self.command_options(scans, out))
-        return PropagateMiddleSlice(input_masks_folder(model, scans), model is None, options)
+        return PropagateMiddleSlice(input_masks_folder(sources, scans), not sources, options)
 
     @staticmethod
     def make(options: PropagateMiddleSlice) -> None:

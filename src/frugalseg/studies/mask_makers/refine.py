@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from frugalseg.options import RefineOptions
-from frugalseg.studies.jobs.job import ModelJob
+from frugalseg.studies.jobs.job import EvaluatedJob
 from frugalseg.studies.mask_makers.follow_up import F, input_masks_folder
 from frugalseg.studies.mask_makers.promptable import PromptableFollowUp
 from frugalseg.studies.plan.data import ScansToSegment
@@ -43,9 +43,11 @@ class Refine(PromptableFollowUp):
             )
         return f"masks of {self.of}, refined by {options.model} from boxes around them"
 
-    def mask_options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> RefineOptions:
+    def mask_options(
+        self, method: str, scans: ScansToSegment, sources: Sequence[EvaluatedJob], out: Path
+    ) -> RefineOptions:
         """See `MaskMaker.mask_options`."""
-        return RefineOptions(masks=input_masks_folder(model, scans), **self.command_options(scans, out))
+        return RefineOptions(masks=input_masks_folder(sources, scans), **self.command_options(scans, out))
 
     @staticmethod
     def make(options: RefineOptions) -> object:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from frugalseg.options import Norm
 from frugalseg.segmentation.architecture import choose_norm_of
 from frugalseg.segmentation.presets import PRESETS
-from frugalseg.studies.jobs.job import Job, ModelJob
+from frugalseg.studies.jobs.job import EvaluatedJob, Job
 from frugalseg.studies.plan.data import ScansToSegment
 from frugalseg.studies.plan.method_parts import SharedSettings
 from frugalseg.studies.plan.options import PRETRAIN, CommandOptions, Values
@@ -75,20 +75,22 @@ class MaskMaker(ABC):
 
     Attributes:
         KEY: key of the methods in a plan that use this mask maker.
+        IS_SOURCE: whether other mask makers may process its masks; it then uses only methods that train models.
     """
 
     KEY: ClassVar[str]
+    IS_SOURCE: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
-    def read(cls, name: str, entry: YamlValue, shared: SharedSettings, trained: Mapping[str, MethodPlan]) -> MethodPlan:
+    def read(cls, name: str, entry: YamlValue, shared: SharedSettings, others: Mapping[str, MethodPlan]) -> MethodPlan:
         """Read and check the method that `entry` describes; raises `OptionError` with the line.
 
         Args:
             name: of the method.
             entry: its mapping in the plan.
             shared: settings outside the methods.
-            trained: the plan's methods that train models; it may process their masks.
+            others: the plan's methods whose models or masks it may use (see `IS_SOURCE`).
         """
 
     @abstractmethod
@@ -115,7 +117,9 @@ class MaskMaker(ABC):
         return None
 
     @abstractmethod
-    def identity(self, method: str, tests: Sequence[ScansToSegment], model: ModelJob | None) -> dict[str, object]:
+    def identity(
+        self, method: str, tests: Sequence[ScansToSegment], sources: Sequence[EvaluatedJob]
+    ) -> dict[str, object]:
         """Everything that determines the masks, except the test scans; a hash of it is part of the job's id."""
 
     def test_identity(self, scans: ScansToSegment) -> dict[str, object]:
@@ -123,8 +127,15 @@ class MaskMaker(ABC):
         return {}
 
     @abstractmethod
-    def mask_options(self, method: str, scans: ScansToSegment, model: ModelJob | None, out: Path) -> Any:
-        """The options of `make` that write masks of `scans` into `out`; `model` made the masks to process, or None."""
+    def mask_options(self, method: str, scans: ScansToSegment, sources: Sequence[EvaluatedJob], out: Path) -> Any:
+        """The options of `make` that write masks of `scans` into `out`.
+
+        Args:
+            method: its name.
+            scans: the test scans.
+            sources: the jobs of `MethodPlan.sources`: those that made the masks to process.
+            out: the folder to write.
+        """
 
     @staticmethod
     @abstractmethod
@@ -146,8 +157,8 @@ class MethodPlan:
         note: a description in one line.
         entry: its place in the plan.
         masks: the mask maker; None where the models themselves predict the masks.
-        models_of: the method whose models it uses, if not its own; pre-training and training are then also that
-            method's.
+        sources: the methods whose models or masks the mask maker uses; pre-training and training above are then those
+            of the first.
     """
 
     name: str
@@ -160,17 +171,16 @@ class MethodPlan:
     note: str
     entry: YamlValue
     masks: MaskMaker | None = None
-    models_of: str | None = None
+    sources: tuple[MethodPlan, ...] = ()
 
     @property
     def uses_test_references(self) -> bool:
         """Whether it takes slices or boxes from references of the test scans."""
         return self.masks is not None and self.masks.uses_test_references
 
-    @property
-    def trained_as(self) -> str:
-        """Name of the method whose models it uses."""
-        return self.models_of or self.name
+    def backbone_beside(self, backbone: str) -> str:
+        """Its backbone where another method that uses its models is run with `backbone`: the same, or its only one."""
+        return backbone if backbone in self.backbones else self.backbones[0]
 
     def choose_norms(self, backbone: str) -> tuple[Norm, Norm]:
         """Normalisation layers of the pre-training and of the fine-tuning with this backbone.

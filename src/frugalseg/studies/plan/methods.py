@@ -14,11 +14,14 @@ def read_methods(entry: YamlValue, shared: SharedSettings) -> tuple[MethodPlan, 
     """The methods in the order of the file; a method may process the masks of any other, earlier or later."""
     entries = read_entries(entry)
     makers = {name: _find_maker(one) for name, one in entries.items() if {"of", *MASK_MAKERS} & one.mapping().keys()}
-    trained = {name: _read_trained_method(name, one, shared) for name, one in entries.items() if name not in makers}
-    return tuple(
-        makers[name].read(name, one, shared, trained) if name in makers else trained[name]
-        for name, one in entries.items()
-    )
+    known = {name: _read_trained_method(name, one, shared) for name, one in entries.items() if name not in makers}
+    for is_source in (True, False):  # methods that others may process are read first
+        known |= {
+            name: maker.read(name, entries[name], shared, known)
+            for name, maker in makers.items()
+            if maker.IS_SOURCE is is_source
+        }
+    return tuple(known[name] for name in entries)
 
 
 def _find_maker(entry: YamlValue) -> type[MaskMaker]:

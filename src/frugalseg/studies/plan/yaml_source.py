@@ -152,11 +152,11 @@ def read_yaml(path: Path) -> YamlValue:
     except IsADirectoryError:
         raise OptionError(f"{path} is a folder", "give a plan, a YAML file") from None
     except FileNotFoundError:
-        raise OptionError(f"{path} does not exist", "check the path; examples are in the folder plans/") from None
+        raise OptionError(f"{path} does not exist", "check the path") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise OptionError(f"{path} cannot be read ({error})", "give a plan, a YAML file") from error
     if node is None:
-        raise OptionError(f"{path} is empty", "write a plan; examples are in the folder plans/")
+        raise OptionError(f"{path} is empty", "write a plan; `frugalseg study smoke` runs an example")
     return YamlValue(node, path, "", 1)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ from frugalseg.errors import RunError
 from frugalseg.evaluation.metric_table import DICE, Place, list_metrics
 from frugalseg.evaluation.results import SUMMARY
 from frugalseg.records.model import read_mask_model
-from frugalseg.records.study import RUN_AGAIN, GridRecord, PlannedTrial
+from frugalseg.records.study import RUN_AGAIN, GridRecord, PlannedModel, PlannedTrial
 from frugalseg.records.summary import EvaluationState
 from frugalseg.studies.jobs.job_progress import read_training_seconds
 from frugalseg.studies.jobs.state import GRID, SETTINGS, is_evaluated, is_study_running, read_state
@@ -175,9 +176,9 @@ def _make_trial_row(folder: Path, trial: PlannedTrial, is_running: bool) -> dict
     """One row of `trials`."""
     row: dict[str, object] = {key: getattr(trial, key) for key in (*TRIAL_KEYS, "transductive", "uses_test_references")}
     row |= {"draws": " ".join(map(str, trial.draws)), "seeds": " ".join(map(str, trial.seeds))}
-    row |= {"trained": trial.folder is not None, "annotation": trial.annotation or ""}
+    row |= {"trained": bool(trial.models), "annotation": trial.annotation or ""}
     row["external"] = row["annotation"] != ""
-    trained = trial.folder is None or (folder / trial.folder / MODEL_FILE).is_file()
+    trained = all((folder / model.folder / MODEL_FILE).is_file() for model in trial.models)
     if trained and all(is_evaluated(folder / test) for test in trial.tests.values()):
         facts = _read_facts(folder, trial) if row["trained"] else UNKNOWN_COSTS if row["external"] else UNTRAINED_COSTS
         return {**row, "state": "done", "error": "", **facts, "test_slices": _count_test_slices(folder, trial)}
@@ -187,12 +188,18 @@ def _make_trial_row(folder: Path, trial: PlannedTrial, is_running: bool) -> dict
 
 
 def _read_facts(folder: Path, trial: PlannedTrial) -> dict[str, object]:
-    """The annotation that a finished model used, and its cost."""
-    assert trial.folder is not None
-    run = folder / trial.folder
+    """The annotation that the models of a finished trial used, and their cost."""
+    facts = [_read_model_facts(folder, model) for model in trial.models]
+    return (
+        {name: COMBINE.get(name, max)([fact[name] for fact in facts]) for name in facts[0]} if facts[1:] else facts[0]
+    )
+
+
+def _read_model_facts(folder: Path, planned: PlannedModel) -> dict[str, Any]:
+    run = folder / planned.folder
     model, environment = read_mask_model(run), MACHINE.read(run / "environment.json")
     annotation = model.annotation
-    pretrain = folder / trial.pretrain.folder if trial.pretrain else None
+    pretrain = folder / planned.pretrain.folder if planned.pretrain else None
     return {
         "masks": annotation.masks,
         "mask_scans": annotation.mask_scans,
@@ -200,7 +207,7 @@ def _read_facts(folder: Path, trial: PlannedTrial) -> dict[str, object]:
         "validation_scans": annotation.validation_scans,
         "organ_present_labels": annotation.organ_present_labels,
         "pretrain_scans": annotation.pretrain_scans,
-        "semi": trial.semi,
+        "semi": planned.semi,
         "unlabelled_slices": annotation.unlabelled_slices,
         "unlabelled_scans": annotation.unlabelled_scans,
         "pretrain_minutes": read_training_seconds(pretrain) / 60 if pretrain else 0.0,
@@ -212,6 +219,24 @@ def _read_facts(folder: Path, trial: PlannedTrial) -> dict[str, object]:
         "unlearned": ", ".join(model.unlearned_organs),
     }
 
+
+def _list_distinct(values: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(value for value in values if value))
+
+
+def _list_common(values: Sequence[str]) -> str:
+    """The organs that are in every one of these lists."""
+    first, *others = (value.split(", ") for value in values)
+    return ", ".join(organ for organ in first if all(organ in other for other in others))
+
+
+COMBINE: Mapping[str, Callable[[list[Any]], object]] = {
+    **dict.fromkeys(("pretrain_minutes", "finetune_minutes", "parameters"), sum),
+    **dict.fromkeys(("semi", "device", "commit"), _list_distinct),
+    "unlearned": _list_common,
+    "validation_dice": lambda values: math.nan,  # that of the mean is not measured
+}
+"""How the facts of averaged models are combined, where not by their maximum: they are trained on the same labels."""
 
 UNTRAINED_COSTS = {
     **dict.fromkeys(("masks", "mask_scans", "validation_masks", "validation_scans", "organ_present_labels"), 0),

@@ -95,6 +95,8 @@ class Finetune(StudyTraining):
     def prediction_options(self, options: FinetuneOptions, scans: ScansToSegment, out: Path) -> PredictOptions:
         """See `Training.prediction_options`."""
         given = {"modality": scans.modality, **scans.common_options(out)}
+        if options.backbone not in BACKBONES:
+            given["cache"] = scans.study / "features"  # of all runs: encoding takes most of their time
         return PredictOptions(model=options.out, device=options.device, precision=options.precision, **given)
 
     @staticmethod

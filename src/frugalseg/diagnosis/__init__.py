@@ -1,0 +1,1 @@
+"""What this installation can do, and what is broken in it."""
