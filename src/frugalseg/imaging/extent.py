@@ -8,7 +8,6 @@ from pathlib import Path
 
 from frugalseg.errors import FrugalsegError
 from frugalseg.imaging.formats import ITK, NIFTI, scan_suffix
-from frugalseg.imaging.header import check_header
 
 LONG_WORK = 2_000_000
 """Voxels of all scans from which on work on them takes so long that users want to know its memory before."""
@@ -38,6 +37,8 @@ def _read_voxels(path: Path) -> int:
 
             slices = list_slices(path)
             return sum(math.prod(one.shape) for one in slices)
+        from frugalseg.imaging.header import check_header  # imports nibabel, as reading does
+
         check_header(path, suffix)
         if suffix in NIFTI:
             return _read_nifti(path)
