@@ -8,7 +8,7 @@ from typing import ClassVar
 from msgspec import UNSET, UnsetType
 
 from frugalseg.errors import FrugalsegError, RunError
-from frugalseg.records.record import Record
+from frugalseg.records.record import Converters, Record
 from frugalseg.records.subgroups import Subgroups
 
 
@@ -187,7 +187,7 @@ class CasesRecord(Record):
     """
 
     ERROR: ClassVar[type[FrugalsegError]] = RunError
-    OLDER: ClassVar = {0: lambda content: content}
+    OLDER: ClassVar[Converters] = {0: lambda content: content}
 
     tolerance_mm: float
     empty_mask_policy: dict[str, dict[str, str]]
