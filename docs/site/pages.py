@@ -53,6 +53,7 @@ SECTIONS = {
             },
             "Masks": {
                 "refine-and-propagate": "a promptable model improves masks, or an outlined slice is propagated",
+                "evaluate": "metrics, patient by patient, groups of patients, lesions, volumes",
                 "trust": "confidence, expected Dice and its lower bound",
                 "share": "export, publish and fetch models",
                 "offline-weights": "install weights where there is no internet",

@@ -15,6 +15,7 @@ import yaml
 from frugalseg.cli import parse
 from frugalseg.commands.table import COMMANDS
 from frugalseg.errors import FrugalsegError
+from frugalseg.evaluation.group_table import read_group_table
 from frugalseg.imaging.segments.codes import find_codes
 from frugalseg.imaging.segments.kinds import Segment, label_values
 from frugalseg.studies.plan.reader import read_plan
@@ -206,6 +207,12 @@ def _check_segment_values(block: Block, scratch: Path) -> None:
     assert values == {number: int(row["value"]) for number, row in enumerate(rows, start=1)}
 
 
+def _check_groups(block: Block, scratch: Path) -> None:
+    (scratch / "patients.csv").write_text(block.text, encoding="utf-8")
+    cases = [row["case"] for row in csv.DictReader(block.text.splitlines())]
+    assert not read_group_table(scratch / "patients.csv", {case: case for case in cases}).left_out
+
+
 def _check_plan(block: Block, scratch: Path) -> None:
     path = write_plan(block, scratch)
     assert read_plan(path).methods
@@ -249,6 +256,7 @@ CHECKS: dict[str, Callable[[Block, Path], None]] = {
     "Kubernetes": _check_kubernetes,
     "segment codes": _check_codes,
     "segment values": _check_segment_values,
+    "groups": _check_groups,
     "plan": _check_plan,
     "python": _check_python_code,
 }

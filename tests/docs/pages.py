@@ -47,7 +47,18 @@ RULES = {
     "docs/tutorial/annotate.md": Page({"scans": "scans"}),
     "docs/how-to/recipe.md": Page(SCANS),
     "docs/how-to/own-scans.md": Page(
-        {"Dataset001_Liver": "nnunet", "scans": "scans"}, parsed={"…": "shows one option, without the others"}
+        {
+            "Dataset001_Liver": "nnunet",
+            "scans": "scans",
+            "export": "export",
+            "masks": "export_masks",
+            "model": "model",
+        },
+        parsed={"…": "shows one option, without the others"},
+    ),
+    "docs/how-to/evaluate.md": Page(
+        {"predictions": "predictions", "masks": "masks", "patients.csv": "patients"},
+        replaced={"tumour=2": "liver=6"},
     ),
     "docs/how-to/annotate.md": Page(
         SCANS | {"scans-annotations": "annotations", "predictions": "predictions", "Dataset001": "nnunet"}, long=True
