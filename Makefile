@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long lint install bench docs web web-test clean
+.PHONY: demo test test-long lint install bench coverage docs wheel web web-test clean
 
 demo: install
 	$(BIN)/frugalseg demo --overwrite
@@ -30,6 +30,14 @@ docs: install
 bench: install
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
+# Which lines and branches the tests run; the page is htmlcov/index.html.
+coverage: install
+	$(BIN)/python -m pytest -n auto --dist loadfile -q --cov --cov-report term:skip-covered --cov-report html
+
+# What is published: a wheel with the page of `annotate`, and the sources, in dist/.
+wheel: install web
+	$(BIN)/python -m build --no-isolation
+
 # The page of `frugalseg annotate`, built into the package. Needs Node 20 or newer; a wheel carries the built page, so its users do not.
 web: web/node_modules
 	cd web && npm run --silent build
@@ -46,8 +54,8 @@ install: $(VENV)/installed
 # The constraints keep every installation on the tested versions and on one build of PyTorch.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,tracking,annotate]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,tracking,annotate,wandb,mlflow]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) frugalseg-demo
+	rm -rf $(VENV) frugalseg-demo build dist htmlcov .coverage

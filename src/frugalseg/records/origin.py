@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from frugalseg.errors import FrugalsegError, RunError
-from frugalseg.records.record import Record
+from frugalseg.records.record import Converters, Record
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class WeightsOrigin(Record):
 
     ERROR: ClassVar[type[FrugalsegError]] = RunError
     CURE: ClassVar[str] = "delete its folder, and fetch or import these weights again"
-    OLDER: ClassVar = {0: lambda content: content}
+    OLDER: ClassVar[Converters] = {0: lambda content: content}
 
     file: str
     bytes: int

@@ -20,6 +20,8 @@ R = TypeVar("R", bound="Record")
 
 Content = dict[str, Any]
 """A JSON object that is not yet checked; used only here and in the converters of older formats."""
+Converters = Mapping[int, Callable[[Content], Content]]
+"""Format → function that converts the content of a file to the next format."""
 
 
 def finite_or_none(value: float) -> float | None:
@@ -51,7 +53,7 @@ class Record:
     FORMAT: ClassVar[int] = 1
     ERROR: ClassVar[type[FrugalsegError]] = RunError
     CURE: ClassVar[str] = "restore the file"
-    OLDER: ClassVar[Mapping[int, Callable[[Content], Content]]] = {}
+    OLDER: ClassVar[Converters] = {}
 
     @classmethod
     def read(cls: type[R], path: Path) -> R:

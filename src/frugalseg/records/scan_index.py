@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from frugalseg.errors import FrugalsegError, RunError, StoreError
-from frugalseg.records.record import Content, Record
+from frugalseg.records.record import Content, Converters, Record
 from frugalseg.records.split import Split
 from frugalseg.records.store import FileStamp
 
@@ -38,7 +38,7 @@ class ScanIndex(Record):
 
     ERROR: ClassVar[type[FrugalsegError]] = StoreError
     CURE: ClassVar[str] = "delete it, and run the study again: the scans are then read again"
-    OLDER: ClassVar = {0: lambda content: _keep_comparable(content, "scans")}
+    OLDER: ClassVar[Converters] = {0: lambda content: _keep_comparable(content, "scans")}
 
     scans: tuple[IndexedScan, ...]
     split: Split
@@ -65,7 +65,7 @@ class MaskIndex(Record):
 
     ERROR: ClassVar[type[FrugalsegError]] = RunError
     CURE: ClassVar[str] = "delete it, and run the study again: the masks are then read again"
-    OLDER: ClassVar = {0: lambda content: _keep_comparable(content, "masks")}
+    OLDER: ClassVar[Converters] = {0: lambda content: _keep_comparable(content, "masks")}
 
     masks: tuple[IndexedMask, ...]
 

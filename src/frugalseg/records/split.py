@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from frugalseg.errors import FrugalsegError, SplitError
-from frugalseg.records.record import Content, Record
+from frugalseg.records.record import Content, Converters, Record
 from frugalseg.text import name_some
 
 PARTS = ("train", "validation", "test")
@@ -27,7 +27,7 @@ class Split(Record):
 
     ERROR: ClassVar[type[FrugalsegError]] = SplitError
     CURE: ClassVar[str] = 'write {"train": ["patient", …], "validation": […], "test": […]}'
-    OLDER: ClassVar = {0: _convert_user_split}
+    OLDER: ClassVar[Converters] = {0: _convert_user_split}
 
     train: tuple[str, ...]
     validation: tuple[str, ...]

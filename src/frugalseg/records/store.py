@@ -12,7 +12,7 @@ from frugalseg.engine.files import to_json
 from frugalseg.errors import FrugalsegError, StoreError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.modality import ModalityKind
-from frugalseg.records.record import Content, Record, to_plain
+from frugalseg.records.record import Content, Converters, Record, to_plain
 
 CURE = "copy the store again from an intact copy, or delete it and prepare it again"
 
@@ -65,7 +65,7 @@ class ScanEntry(Record):
 
     ERROR: ClassVar[type[FrugalsegError]] = StoreError
     CURE: ClassVar[str] = "delete it"
-    OLDER: ClassVar = {0: lambda content: content}
+    OLDER: ClassVar[Converters] = {0: lambda content: content}
 
     case: str
     patient: str
@@ -179,7 +179,7 @@ class StoreRecord(Record):
     ERROR: ClassVar[type[FrugalsegError]] = StoreError
     CURE: ClassVar[str] = CURE
     FORMAT: ClassVar[int] = 2
-    OLDER: ClassVar = {1: lambda content: content}  # one file for each array
+    OLDER: ClassVar[Converters] = {1: lambda content: content}  # one file for each array
 
     version: str | UnsetType = UNSET
     parameters: StoreParameters

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from frugalseg.engine.files import MODEL_FILE, sha256
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.models.saved import WEIGHTS
 from frugalseg.options import find_folder
+from frugalseg.weights.hub import hub_errors
 
 CARD = "README.md"
 FILES = (WEIGHTS, MODEL_FILE, CARD)
@@ -33,7 +32,7 @@ def upload(folder: Path, repo: str, private: bool) -> str:
         return content_revision(target)
     from huggingface_hub import HfApi  # takes a second to import
 
-    with _hub_errors(repo, "log in with `hf auth login`, and check the name"):
+    with hub_errors(f"the Hugging Face Hub and {repo}", "log in with `hf auth login`, and check the name"):
         hub = HfApi()
         hub.create_repo(repo, private=private, exist_ok=True)
         made = hub.upload_folder(
@@ -54,7 +53,7 @@ def download(repo: str, revision: str | None, folder: Path) -> str:
         return content_revision(folder)
     from huggingface_hub import HfApi
 
-    with _hub_errors(repo, "check the name and --revision, and the connection"):
+    with hub_errors(f"the Hugging Face Hub and {repo}", "check the name and --revision, and the connection"):
         hub = HfApi()
         # First to a commit, so that files of one revision are fetched even while another is published.
         commit = str(hub.model_info(repo, revision=revision).sha)
@@ -80,15 +79,3 @@ def _copy(source: Path, revision: str | None, folder: Path) -> None:
         )
     for name in FILES:
         shutil.copyfile(source / name, folder / name)
-
-
-@contextmanager
-def _hub_errors(repo: str, cure: str) -> Iterator[None]:
-    """Turn the errors of the Hub and of the connection into a `RunError`."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        yield
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise RunError(f"the Hugging Face Hub and {repo}: {reason[0]}", cure) from error

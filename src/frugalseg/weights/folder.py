@@ -78,6 +78,16 @@ def manual_instructions(name: str, entry: CatalogueEntry) -> str:
     return f"{get}, then `frugalseg weights import {entry.file} --name {name}`"
 
 
+def download_folder(name: str) -> Path:
+    """Folder for the incomplete download of these weights."""
+    return weights_folder() / f".{name}.fetching"
+
+
+def remove_download(name: str) -> None:
+    """Remove the download folder of these weights."""
+    shutil.rmtree(download_folder(name), ignore_errors=True)
+
+
 @contextmanager
 def incoming_folder(name: str) -> Iterator[Path]:
     """An empty folder to write weights into; on success it replaces the folder of `name`, on an error it is removed.
