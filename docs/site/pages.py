@@ -48,6 +48,7 @@ SECTIONS = {
                 "recipe": "what performed best, and what to expect for how many minutes of outlining",
                 "unlabelled-scans": "pre-training, self-training and mean teacher",
                 "sam-mix": "a classifier learned from image-level labels prompts a SAM",
+                "log-metrics": "curves in TensorBoard, Weights & Biases or MLflow",
                 "interrupted-runs": "resume, and train in several processes",
                 "clusters": "one command on several machines; SLURM, Kubernetes",
             },

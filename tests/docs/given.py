@@ -18,7 +18,7 @@ from frugalseg.engine.files import sha256
 from frugalseg.imaging.read import read_volume
 from frugalseg.records.annotations import AnnotatedScan, AnnotationsRecord
 from frugalseg.records.origin import WeightsOrigin
-from tests.docs.blocks import ROOT
+from frugalseg.studies.plan.shipped import SHIPPED_PLANS
 from tests.imaging.scans import write_slice
 from tests.models.test_published import colour_resnet, torchvision_file
 from tests.promptable import tiny_networks
@@ -224,7 +224,7 @@ def _resnet18(cupboard: Cupboard, path: Path) -> None:
 
 def _plans(cupboard: Cupboard, path: Path) -> None:
     path.mkdir()
-    plan = yaml.safe_load((ROOT / "plans" / "smoke.yaml").read_text(encoding="utf-8"))
+    plan = yaml.safe_load((SHIPPED_PLANS / "smoke.yaml").read_text(encoding="utf-8"))
     for data in plan["data"].values():
         data |= {"phantoms": min(data["phantoms"], 5), "grid": [64, 64, 24]}
     (path / "smoke.yaml").write_text(yaml.safe_dump(shorten_plan(plan)), encoding="utf-8")

@@ -83,6 +83,9 @@ RULES = {
         long=True,
     ),
     "docs/how-to/unlabelled-scans.md": Page(STORE, long=True),
+    "docs/how-to/log-metrics.md": Page(
+        STORE, parsed={"--log-to wandb": "needs wandb; tests/engine/test_metric_loggers.py stands in for it"}
+    ),
     "docs/how-to/interrupted-runs.md": Page(
         STORE, parsed_only="several processes: tests/engine/test_processes.py runs them"
     ),
@@ -114,7 +117,7 @@ RULES = {
     ),
     "docs/how-to/clusters.md": Page({"/shared": None}, parsed_only=CLUSTER),
     "docs/how-to/compare-methods.md": Page(
-        {"plans": "plans", "scans/images": "scans", "scans/labels": "masks", "/shared": None},
+        {"scans/images": "scans", "scans/labels": "masks", "/shared": None},
         files={"plan.yaml": "data:"},
         parsed={"--ray auto": CLUSTER},
         long=True,
@@ -134,9 +137,9 @@ RULES = {
             "annotation": [],
             "confidence": ["btcv_ct", "lits_ct", "outlined"],
             "frozen": ["btcv_ct", "out/liver-3"],
-            "organs": ["btcv_ct", "plans"],
-            "outlining": ["plans"],
-            "recipe": ["btcv_ct", "plans"],
+            "organs": ["btcv_ct"],
+            "outlining": [],
+            "recipe": ["btcv_ct"],
             "sam": ["btcv_ct", "predictions", "images", "labels"],
         }.items()
     },
