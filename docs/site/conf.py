@@ -38,7 +38,8 @@ html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": False,
     "show_nav_level": 2,
-    "secondary_sidebar_items": ["page-toc"],
+    # The wide table of the results needs the whole page.
+    "secondary_sidebar_items": {"**": ["page-toc"], "explanation/results": []},
     "footer_start": ["sphinx-version"],
     "footer_end": [],
 }

@@ -48,11 +48,13 @@ SECTIONS = {
                 "recipe": "what performed best, and what to expect for how many minutes of outlining",
                 "unlabelled-scans": "pre-training, self-training and mean teacher",
                 "sam-mix": "a classifier learned from image-level labels prompts a SAM",
+                "log-metrics": "curves in TensorBoard, Weights & Biases or MLflow",
                 "interrupted-runs": "resume, and train in several processes",
                 "clusters": "one command on several machines; SLURM, Kubernetes",
             },
             "Masks": {
                 "refine-and-propagate": "a promptable model improves masks, or an outlined slice is propagated",
+                "evaluate": "metrics, patient by patient, groups of patients, lesions, volumes",
                 "trust": "confidence, expected Dice and its lower bound",
                 "share": "export, publish and fetch models",
                 "offline-weights": "install weights where there is no internet",

@@ -22,7 +22,11 @@ MOVED = {
     ROOT / "CONTRIBUTING.md": "explanation/contributing.md",
 }
 """Files outside docs/ that belong to the site → their place in it."""
-LINK = re.compile(r"(?<!`)(\]\()(?!\w+:|#)([^)\s#]*)")
+REPOSITORY = (
+    r"https://(?:github\.com/frugalseg/frugalseg/(?:blob|tree)|raw\.githubusercontent\.com/frugalseg/frugalseg)/main/"
+)
+"""README.md links so, because PyPI shows it too."""
+LINK = re.compile(rf"(?<!`)(\]\()({REPOSITORY})?(?!\w+:|#)([^)\s#]*)")
 
 
 def stage(out: Path) -> None:
@@ -66,9 +70,9 @@ def _adapt_links(path: Path) -> str:
     here = Path(_place(path)).parent
 
     def adapt(match: re.Match[str]) -> str:
-        target = (path.parent / match[2]).resolve()
+        target = ((ROOT if match[2] else path.parent) / match[3]).resolve()
         if target not in MOVED and not target.is_relative_to(DOCS):
-            return match[0]  # Sphinx reports it
+            return match[0]  # Sphinx reports it if it leads nowhere
         return match[1] + _relative(Path(_place(target)), here)
 
     return LINK.sub(adapt, path.read_text(encoding="utf-8"))

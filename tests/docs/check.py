@@ -16,9 +16,11 @@ from frugalseg.cli import parse
 from frugalseg.commands.switches import split_switches
 from frugalseg.commands.table import COMMANDS
 from frugalseg.errors import FrugalsegError
+from frugalseg.evaluation.group_table import read_group_table
 from frugalseg.imaging.segments.codes import find_codes
 from frugalseg.imaging.segments.kinds import Segment, label_values
 from frugalseg.studies.plan.reader import read_plan
+from frugalseg.studies.plan.shipped import SHIPPED_PLANS
 from frugalseg.weights.catalogue import CATALOGUE
 from tests.docs.blocks import ROOT, Block, UnknownBlockError, split_off_command
 
@@ -104,7 +106,8 @@ def _check_frugalseg(words: list[str], folder: Folder) -> None:
             if one.name in OUTPUTS:
                 folder.names.add(str(path))
             elif words[:1] != ["…"] and "…" not in words[1:2]:
-                assert folder.holds(path), f"--{one.name} {path}: no earlier line makes it"
+                shipped = one.name == "plan" and (SHIPPED_PLANS / f"{path}.yaml").is_file()
+                assert shipped or folder.holds(path), f"--{one.name} {path}: no earlier line makes it"
     if name == "annotate" and options.images is not None:
         folder.names.add(f"{options.images}-annotations")
 
@@ -208,6 +211,12 @@ def _check_segment_values(block: Block, scratch: Path) -> None:
     assert values == {number: int(row["value"]) for number, row in enumerate(rows, start=1)}
 
 
+def _check_groups(block: Block, scratch: Path) -> None:
+    (scratch / "patients.csv").write_text(block.text, encoding="utf-8")
+    cases = [row["case"] for row in csv.DictReader(block.text.splitlines())]
+    assert not read_group_table(scratch / "patients.csv", {case: case for case in cases}).left_out
+
+
 def _check_plan(block: Block, scratch: Path) -> None:
     path = write_plan(block, scratch)
     assert read_plan(path).methods
@@ -251,6 +260,7 @@ CHECKS: dict[str, Callable[[Block, Path], None]] = {
     "Kubernetes": _check_kubernetes,
     "segment codes": _check_codes,
     "segment values": _check_segment_values,
+    "groups": _check_groups,
     "plan": _check_plan,
     "python": _check_python_code,
 }

@@ -15,9 +15,10 @@ import yaml
 
 from frugalseg.cli import main
 from frugalseg.engine.files import sha256
+from frugalseg.imaging.read import read_volume
 from frugalseg.records.annotations import AnnotatedScan, AnnotationsRecord
 from frugalseg.records.origin import WeightsOrigin
-from tests.docs.blocks import ROOT
+from frugalseg.studies.plan.shipped import SHIPPED_PLANS
 from tests.imaging.scans import write_slice
 from tests.models.test_published import colour_resnet, torchvision_file
 from tests.promptable import tiny_networks
@@ -157,6 +158,31 @@ def _series(cupboard: Cupboard, path: Path) -> None:
         write_slice(path / "p1" / f"{z}.dcm", rows, (0, 0, 5 * z), spacing=(4, 4), **identity, **names, **dates)
 
 
+def _export(cupboard: Cupboard, path: Path) -> None:
+    """Two series and a localizer of each patient."""
+    for case, number in (("P1", 60), ("P2", 61), ("P3", 62)):
+        voxels = tiny_scan(number, SHAPE)[0]
+        for series, description in (("SE1", "Topogram"), ("SE2", "Abdomen portal"), ("SE3", "Abdomen portal MPR")):
+            kind = ["ORIGINAL", "PRIMARY", "LOCALIZER" if series == "SE1" else "AXIAL"]
+            tags = {"series": f"{number}.{series[-1]}", "SeriesDescription": description, "ImageType": kind}
+            for z in range(1 if series == "SE1" else SHAPE[2]):
+                rows = np.ascontiguousarray(voxels[:, :, z].T)
+                write_slice(path / case / "ST1" / series / f"{z}.dcm", rows, (0, 0, 5 * z), spacing=(4, 4), **tags)
+
+
+def _export_masks(cupboard: Cupboard, path: Path) -> None:
+    path.mkdir()
+    for case, number in (("P1", 60), ("P2", 61), ("P3", 62)):
+        grid = read_volume(cupboard.find("export") / case / "ST1" / "SE2")
+        labels = tiny_scan(number, SHAPE)[1]
+        nib.save(nib.Nifti1Image(labels[:, ::-1], grid.affine), path / f"{case}.nii.gz")
+
+
+def _patients(cupboard: Cupboard, path: Path) -> None:
+    lines = [f"patient_{i:02d},{('GE', 'Siemens')[i % 2]},{'FM'[i % 2]}" for i in range(SCANS)]
+    path.write_text("\n".join(["case,scanner,sex", *lines]), encoding="utf-8")
+
+
 def _split(cupboard: Cupboard, path: Path) -> None:
     patients = [f"patient_{i:02d}" for i in range(LABELLED)]
     parts = {"train": patients[:5], "validation": patients[5:6], "test": patients[6:]}
@@ -198,7 +224,7 @@ def _resnet18(cupboard: Cupboard, path: Path) -> None:
 
 def _plans(cupboard: Cupboard, path: Path) -> None:
     path.mkdir()
-    plan = yaml.safe_load((ROOT / "plans" / "smoke.yaml").read_text(encoding="utf-8"))
+    plan = yaml.safe_load((SHIPPED_PLANS / "smoke.yaml").read_text(encoding="utf-8"))
     for data in plan["data"].values():
         data |= {"phantoms": min(data["phantoms"], 5), "grid": [64, 64, 24]}
     (path / "smoke.yaml").write_text(yaml.safe_dump(shorten_plan(plan)), encoding="utf-8")
@@ -233,6 +259,9 @@ MAKERS: dict[str, Callable[[Cupboard, Path], None]] = {
     "annotations": _annotations,
     "nnunet": _nnunet,
     "series": _series,
+    "export": _export,
+    "export_masks": _export_masks,
+    "patients": _patients,
     "split": _split,
     "store": _store,
     "model": _model,

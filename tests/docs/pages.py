@@ -47,7 +47,18 @@ RULES = {
     "docs/tutorial/annotate.md": Page({"scans": "scans"}),
     "docs/how-to/recipe.md": Page(SCANS),
     "docs/how-to/own-scans.md": Page(
-        {"Dataset001_Liver": "nnunet", "scans": "scans"}, parsed={"…": "shows one option, without the others"}
+        {
+            "Dataset001_Liver": "nnunet",
+            "scans": "scans",
+            "export": "export",
+            "masks": "export_masks",
+            "model": "model",
+        },
+        parsed={"…": "shows one option, without the others"},
+    ),
+    "docs/how-to/evaluate.md": Page(
+        {"predictions": "predictions", "masks": "masks", "patients.csv": "patients"},
+        replaced={"tumour=2": "liver=6"},
     ),
     "docs/how-to/annotate.md": Page(
         SCANS | {"scans-annotations": "annotations", "predictions": "predictions", "Dataset001": "nnunet"}, long=True
@@ -72,6 +83,9 @@ RULES = {
         long=True,
     ),
     "docs/how-to/unlabelled-scans.md": Page(STORE, long=True),
+    "docs/how-to/log-metrics.md": Page(
+        STORE, parsed={"--log-to wandb": "needs wandb; tests/engine/test_metric_loggers.py stands in for it"}
+    ),
     "docs/how-to/interrupted-runs.md": Page(
         STORE, parsed_only="several processes: tests/engine/test_processes.py runs them"
     ),
@@ -103,7 +117,7 @@ RULES = {
     ),
     "docs/how-to/clusters.md": Page({"/shared": None}, parsed_only=CLUSTER),
     "docs/how-to/compare-methods.md": Page(
-        {"plans": "plans", "scans/images": "scans", "scans/labels": "masks", "/shared": None},
+        {"scans/images": "scans", "scans/labels": "masks", "/shared": None},
         files={"plan.yaml": "data:"},
         parsed={"--ray auto": CLUSTER},
         long=True,
@@ -129,9 +143,9 @@ RULES = {
             "annotation": [],
             "confidence": ["btcv_ct", "lits_ct", "outlined"],
             "frozen": ["btcv_ct", "out/liver-3"],
-            "organs": ["btcv_ct", "plans"],
-            "outlining": ["plans"],
-            "recipe": ["btcv_ct", "plans"],
+            "organs": ["btcv_ct"],
+            "outlining": [],
+            "recipe": ["btcv_ct"],
             "sam": ["btcv_ct", "predictions", "images", "labels"],
         }.items()
     },

@@ -13,6 +13,7 @@ import yaml
 
 from frugalseg.cli import main
 from frugalseg.commands.table import COMMANDS
+from frugalseg.studies.plan import shipped
 from tests.annotation.session import serve
 from tests.docs.blocks import ROOT, Block, find_blocks, split_off_command
 from tests.docs.given import SMALL, Cupboard, shorten_plan
@@ -60,6 +61,7 @@ def run_page(page: Path, rules: Page, cupboard: Cupboard, folder: Path, environm
         text = yaml.safe_dump(shorten_plan(yaml.safe_load(block.text))) if block.kind == "plan" else block.text
         (folder / name).write_text(text, encoding="utf-8")
     environment.chdir(folder)
+    environment.setattr(shipped, "SHIPPED_PLANS", cupboard.find("plans"))
     lines = [(block, words) for block in blocks if block.kind == "shell" for words in block.command_lines()]
     return [_run_line(block, words, rules, environment) for block, words in lines]
 
