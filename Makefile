@@ -1,11 +1,11 @@
-# Two commands: `make demo` runs the whole workflow and writes a report; `make test` runs all checks.
+# Two commands: `make demo` runs the whole workflow and writes a report; `make test` runs the checks.
 # Each installs what it needs in .venv; only python3 and make are required.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install bench coverage wheel web web-test clean
+.PHONY: demo test test-long lint install bench coverage docs wheel web web-test clean
 
 demo: install
 	$(BIN)/frugalseg demo --overwrite
@@ -13,10 +13,18 @@ demo: install
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile -q
 
+# The tests marked `long`: every command of the documentation, the site. Within an hour on two cores.
+test-long: install
+	$(BIN)/python -m pytest -n auto --dist loadfile -q -m long
+
 lint: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# The site, in build/site/html; fails on a broken link. Reads and loads nothing from the network.
+docs: install
+	$(BIN)/python -m docs.site.build
 
 # ARGS: see `benchmarks/bench.py --help`, for example make bench ARGS="--only training --rounds 1"
 bench: install
@@ -46,7 +54,7 @@ install: $(VENV)/installed
 # The constraints keep every installation on the tested versions and on one build of PyTorch.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,tracking,annotate,wandb,mlflow]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,tracking,annotate,wandb,mlflow]'
 	touch $@
 
 clean:

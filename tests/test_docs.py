@@ -1,51 +1,16 @@
-"""What the documentation tells people to type is what the program takes."""
+"""Tables and links of the documentation; its code blocks are tested in tests/docs/."""
 
 from __future__ import annotations
 
 import re
-import shlex
-import subprocess
-from dataclasses import fields
-from pathlib import Path
 
 import pytest
-import yaml
 from benchmarks import doc_tables
 
-from frugalseg.cli import parse
-from frugalseg.commands.table import COMMANDS, to_flag
+from frugalseg.commands.table import COMMANDS
+from tests.docs.blocks import PAGES, ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\((?!http)([^)#]+)\)")
-
-
-def commands():
-    for page in PAGES:
-        for block in BLOCK.findall(page.read_text(encoding="utf-8")):
-            for line in block.replace("\\\n", " ").splitlines():
-                words = shlex.split(line, comments=True)
-                for start in ("frugalseg", ".venv/bin/frugalseg"):
-                    if start in words[:1] or ("-m" in words and start in words):
-                        yield pytest.param(words[words.index(start) + 1 :], id=f"{page.name}: {line[:60]}")
-
-
-def split_off_command(words):
-    """The command, of one word or two, and what follows it."""
-    count = 2 if " ".join(words[:2]) in COMMANDS else 1
-    return " ".join(words[:count]), words[count:]
-
-
-@pytest.mark.parametrize("words", list(commands()))
-def test_commands_and_flags_exist(words):
-    name, rest = split_off_command(words)
-    known = {to_flag(field.name) for field in fields(COMMANDS[name].options)} | {"--config", "--help"}
-    assert {word for word in rest if word.startswith("--")} <= known
-
-
-def test_there_are_commands_to_check():
-    assert len(list(commands())) > 8
 
 
 def test_the_readme_s_table_is_the_program_s():
@@ -88,30 +53,3 @@ def test_no_old_interval_of_few_patients_is_left_in_the_tables():
     for path in doc_tables.FILES.rglob("*.csv"):
         head = path.read_text(encoding="utf-8").partition("\n")[0].split(",")
         assert ("ci95_low" in head) == ("ci95_kind" in head), path
-
-
-CLUSTERS = (ROOT / "docs" / "how-to" / "clusters.md").read_text(encoding="utf-8")
-
-
-def find_block(language: str) -> str:
-    """The only block of this language on the page about clusters."""
-    (block,) = re.findall(rf"^```{language}\n(.*?)^```", CLUSTERS, re.MULTILINE | re.DOTALL)
-    return block
-
-
-def test_the_script_for_slurm_is_one():
-    subprocess.run(["bash", "-n"], input=find_block("bash"), text=True, check=True)
-
-
-def test_the_manifest_for_kubernetes_runs_a_command():
-    job = yaml.safe_load(find_block("yaml"))
-    cluster = job["spec"]["rayClusterSpec"]
-    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
-    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
-        (container,) = group["template"]["spec"]["containers"]
-        assert {mount["name"] for mount in container["volumeMounts"]} == {
-            volume["name"] for volume in group["template"]["spec"]["volumes"]
-        }
-    program, name, *words = shlex.split(job["spec"]["entrypoint"])
-    assert program == "frugalseg"
-    assert parse(name, COMMANDS[name], words).ray == "auto"

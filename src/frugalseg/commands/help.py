@@ -183,7 +183,7 @@ def format_help(name: str, command: Command) -> str:
                 group.add_argument("--config", metavar="FILE", help="A YAML file with any of these options.")
                 continue
             field = by_name[member]
-            text = f"{texts[member]}{_format_default(field)}".replace("%", "%%")
+            text = f"{texts[member]}{format_default(field)}".replace("%", "%%")
             group.add_argument(to_flag(member), help=text, **_argument_shape(types[member]))
     return parser.format_help()
 
@@ -213,7 +213,7 @@ def _format_usage(command: Command) -> list[str]:
     return [*needed, "[options]"]
 
 
-def _format_default(field: Field[Any]) -> str:
+def format_default(field: Field[Any]) -> str:
     """The default in brackets; empty where there is none, or where the option's text states it."""
     if field.default is MISSING and field.default_factory is MISSING:
         return " (required)"

@@ -52,7 +52,7 @@ class PretrainOptions(TrainingOptions):
     """Method whose optimiser, learning rate, weight decay, schedule and head to use, to compare methods under equal
     training. moco, byol and classify keep their own head. Pairs, temperature and augmentation stay the method's."""
     restart_epochs: int = 10
-    """Epochs between warm restarts of the learning rate (polycl-*, random-pairs, and methods with their --recipe)."""
+    """Epochs between warm restarts of the learning rate (`polycl-*`, random-pairs, and methods with their --recipe)."""
     temperature: float | None = None
     """Temperature of the contrastive loss, instead of the method's."""
     neg_scope: Literal["same", "other", "any"] = "same"
