@@ -38,6 +38,9 @@ SECTIONS = {
         "Directions for one task each.",
         {},
         {
+            "Installation": {
+                "install": "pip, without internet, Docker, Apptainer, conda, Macs; if something does not work",
+            },
             "Data and labels": {
                 "own-scans": "formats, targets, splits by patient, budgets, cross-validation",
                 "annotate": "`annotate` in daily use: which slices are labels, what Train does, several people",
@@ -48,6 +51,7 @@ SECTIONS = {
                 "recipe": "what performed best, and what to expect for how many minutes of outlining",
                 "unlabelled-scans": "pre-training, self-training and mean teacher",
                 "sam-mix": "a classifier learned from image-level labels prompts a SAM",
+                "log-metrics": "curves in TensorBoard, Weights & Biases or MLflow",
                 "interrupted-runs": "resume, and train in several processes",
                 "clusters": "one command on several machines; SLURM, Kubernetes",
             },
@@ -84,6 +88,7 @@ SECTIONS = {
             },
             "Files and interfaces": {
                 "files": "what is read and written, key by key",
+                "versions": "what a version promises, and which files of others are read",
                 "annotation-api": "the HTTP requests of `annotate`",
             },
         },

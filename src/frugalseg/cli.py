@@ -13,7 +13,7 @@ from dataclasses import MISSING, fields
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from frugalseg._version import __version__
 from frugalseg.commands.help import (
@@ -221,7 +221,9 @@ def make_parser(name: str, command: Command) -> ArgumentParser:
 def _argument_settings(name: str, kind: Any) -> dict[str, Any]:
     """Settings of `add_argument` for a field of this type."""
     if (listed := _find(kind, list)) is not None:
-        return {"type": get_args(listed)[0], "nargs": "+", "action": "extend"}
+        item = get_args(listed)[0]
+        several = {"nargs": "+", "action": "extend"}
+        return several | ({"choices": get_args(item)} if get_origin(item) is Literal else {"type": item})
     if (several := _find(kind, tuple)) is not None:
         return {"type": get_args(several)[0], "nargs": len(get_args(several))}
     if kind is bool:
