@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 import SimpleITK
 from pydicom import dcmread
-from pydicom.uid import generate_uid
 
 from frugalseg.commands.finetune import finetune
 from frugalseg.commands.predict import predict
@@ -29,24 +28,11 @@ from frugalseg.imaging.volume import canonical
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions
 from frugalseg.refinement import refine as refining
 from frugalseg.segmentation.predict import SegmentWork
-from tests.imaging.scans import write_slice
-from tests.imaging.segments.series import PATIENT
+from tests.imaging.segments.series import write_as_dicom
 from tests.promptable.fake import Bright
 from tests.scans import write_cohort
 
 CASES = ("scan_00", "scan_01")
-
-
-def write_as_dicom(path: Path, folder: Path) -> None:
-    """A scan without rotation as a series."""
-    scan = canonical(read_volume(path))[0]
-    uids = {"StudyInstanceUID": generate_uid(), "FrameOfReferenceUID": generate_uid(), "SeriesDescription": "made"}
-    series, (dx, dy, dz) = generate_uid(), scan.spacing
-    for z in range(scan.array.shape[2]):
-        at = scan.affine @ [0, 0, z, 1] * [-1, -1, 1, 1]
-        pixels = np.ascontiguousarray(scan.array[:, :, z].T).astype(np.int16)
-        tags = {**uids, **PATIENT, "SliceThickness": dz}
-        write_slice(folder / f"{z}.dcm", pixels, at[:3], spacing=(dy, dx), series=series, **tags)
 
 
 @pytest.fixture(scope="module")

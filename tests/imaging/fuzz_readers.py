@@ -3,7 +3,7 @@
     python -m tests.imaging.fuzz_readers --files 10000 --seed 0 --keep FOLDER
 
 The same seed gives the same files. A reader may read a corrupted file (not every byte matters) or refuse it by a
-`ScanError`; everything else is a fault, and ends the program with 1.
+`ScanError` (a mask also by a `PairingError`); everything else is a fault, and ends the program with 1.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -22,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from frugalseg.errors import ScanError
-from tests.imaging.mutations import Original, mutate, originals
+from frugalseg.errors import PairingError, ScanError
+from tests.imaging.mutations import SCAN, Original, mutate, originals
 
 READ, REFUSED, CRASH, HANG, OTHER = "read", "ScanError", "crash", "hang", "other exception"
 OUTCOMES = (READ, REFUSED, CRASH, HANG, OTHER)
@@ -52,17 +53,26 @@ class Result:
 
 
 def read_one(path: Path) -> tuple[str, str]:
-    """Read a scan as image and as mask, bring it to canonical axes, and say what happened."""
+    """Read a scan as image and as mask, bring it to canonical axes, and say what happened.
+
+    A file beside `mutations.SCAN` is a mask, and read onto the grid of that scan.
+    """
+    from frugalseg.imaging.find import find_masks
     from frugalseg.imaging.fingerprint import fingerprint
+    from frugalseg.imaging.labels import read_labels_on
     from frugalseg.imaging.read import read_labels, read_volume
     from frugalseg.imaging.volume import canonical
 
     try:
+        if (scan := path.parent / SCAN).is_file():
+            find_masks(path.parent)
+            read_labels_on(path, read_volume(scan), "case")
+            return READ, ""
         upright, reorientation = canonical(read_volume(path))
         fingerprint(upright)
         reorientation.undo(upright.array)
         read_labels(path)
-    except ScanError as error:
+    except (ScanError, PairingError) as error:
         return REFUSED, str(error)
     except BaseException as error:
         return OTHER, f"{type(error).__name__}: {error}"[:300]
@@ -121,18 +131,23 @@ class Reader:
 def write_corrupted(original: Original, seed: int, number: int, folder: Path) -> Path:
     """Write corrupted file `number` of a seed with all it needs; returns what is to be read."""
     folder.mkdir(parents=True)
-    (folder / original.name).write_bytes(mutate(original, np.random.default_rng([seed, number])))
-    for name, content in original.beside.items():
-        (folder / name).write_bytes(content)
-    return folder if original.kind.startswith("DICOM") and number % 2 else folder / original.name
+    path = original.write(folder, mutate(original, np.random.default_rng([seed, number])))
+    return folder if original.name == "0.dcm" and number % 2 else path
 
 
-def run(files: int, seed: int, workers: int = 1, keep: Path | None = None, timeout: float = TIMEOUT_S) -> list[Result]:
-    """Read `files` corrupted files; those that show a fault are copied to `keep`."""
+def run(
+    files: int,
+    seed: int,
+    workers: int = 1,
+    keep: Path | None = None,
+    timeout: float = TIMEOUT_S,
+    only: Sequence[str] = (),
+) -> list[Result]:
+    """Read `files` corrupted files, of the formats `only` or of all; those that show a fault are copied to `keep`."""
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(workers) as pool:
         whole = Path(place) / "whole"
         whole.mkdir()
-        kinds = originals(whole)
+        kinds = [original for original in originals(whole) if not only or original.kind in only]
 
         def share(first: int) -> list[Result]:
             reader, results = Reader(timeout, MEMORY), []
@@ -167,8 +182,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder for files that show a fault")
+    parser.add_argument("--only", nargs="+", default=(), help="formats, such as RTSTRUCT")
     arguments = parser.parse_args()
-    results = run(arguments.files, arguments.seed, arguments.workers, arguments.keep)
+    results = run(arguments.files, arguments.seed, arguments.workers, arguments.keep, only=arguments.only)
     print(table(results))
     faults = [r for r in results if r.outcome in FAULTS]
     for fault in faults:

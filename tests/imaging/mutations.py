@@ -7,6 +7,7 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import nibabel as nib
@@ -15,7 +16,12 @@ import SimpleITK
 from pydicom import Dataset, dcmread
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
+from frugalseg.imaging.read import read_volume
+from frugalseg.imaging.segments.rtstruct_writer import write_rtstruct
+from frugalseg.imaging.segments.seg_writer import write_seg
 from tests.imaging.scans import make_affine, write_slice
+from tests.imaging.segments.series import AUTHOR, make_organs, write_source
+from tests.imaging.zarrs import write_zarr
 from tests.scans import tiny_scan
 
 Random = np.random.Generator
@@ -34,6 +40,7 @@ class Original:
         content: bytes of the file that is mutated.
         beside: name → bytes of the files that it needs.
         header: length of what comes before the voxels, in bytes, after unpacking.
+        opened: what is to be read, if not the file itself.
     """
 
     name: str
@@ -41,11 +48,23 @@ class Original:
     content: bytes
     beside: dict[str, bytes]
     header: int
+    opened: str = ""
+
+    def write(self, folder: Path, content: bytes) -> Path:
+        """Write the file with this content, and those that lie beside it; returns what is to be read."""
+        for name, own in {**self.beside, self.name: content}.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(own)
+        return folder / (self.opened or self.name)
+
+
+SCAN = "scan.nii"
+"""The scan of a mask, beside it."""
 
 
 def originals(folder: Path) -> list[Original]:
     """The whole files, made in `folder`, which must exist."""
-    return [*_nifti(folder), *_itk(folder), *_text(), *_dicom(folder)]
+    return [*_nifti(folder), *_itk(folder), *_text(), *_dicom(folder), *_masks(folder), *_zarr(folder)]
 
 
 def _nifti(folder: Path) -> list[Original]:
@@ -125,6 +144,37 @@ def _dicom(folder: Path) -> list[Original]:
         dataset.save_as(folder / name)
         content = (folder / name).read_bytes()
         made.append(Original("0.dcm", f"DICOM, {name}", content, beside, content.rfind(b"\xe0\x7f\x10\x00")))
+    return made
+
+
+def _masks(folder: Path) -> list[Original]:
+    """Masks as DICOM objects, with their scan."""
+    source = write_source(folder / "source", "oblique")
+    scan = read_volume(source)
+    nib.save(nib.Nifti1Image(scan.array, scan.affine), folder / SCAN)
+    beside = {SCAN: (folder / SCAN).read_bytes()}
+    mask = scan.with_array(np.zeros(scan.array.shape, np.uint8))
+    mask.array[2:9, 3:8, 1:5], mask.array[10:13, 2:9, 2:4] = 6, 1
+    made = []
+    for kind, write in (("DICOM SEG", write_seg), ("RTSTRUCT", write_rtstruct)):
+        write(mask, folder / kind, source, make_organs(liver=6, spleen=1), AUTHOR)
+        content = (folder / kind).read_bytes()
+        pixels = content.rfind(b"\xe0\x7f\x10\x00")
+        made.append(Original("mask.dcm", kind, content, beside, pixels if pixels > 0 else len(content)))
+    return made
+
+
+def _zarr(folder: Path) -> list[Original]:
+    """The metadata and a chunk of images in both versions; none where zarr is missing."""
+    if find_spec("zarr") is None:
+        return []
+    made = []
+    for version, files in (("0.4", (".zattrs", "0/.zarray", "0/0.0.0")), ("0.5", ("zarr.json", "0/zarr.json"))):
+        place = write_zarr(folder / version / "a.zarr", tiny_scan(5, SHAPE)[0], None, (2, 1, 1), version=version)
+        whole = {str(p.relative_to(place.parent)): p.read_bytes() for p in place.rglob("*") if p.is_file()}
+        for name in (f"a.zarr/{file}" for file in files):
+            beside = {other: content for other, content in whole.items() if other != name}
+            made.append(Original(name, "OME-Zarr", whole[name], beside, len(whole[name]), opened="a.zarr"))
     return made
 
 
@@ -252,7 +302,7 @@ def mutate(original: Original, rng: Random) -> bytes:
     if packed:
         content = gzip.decompress(content)
     ways: Sequence[Mutation] = ANYWHERE
-    if original.kind in ("NRRD", "MetaImage"):
+    if original.kind in ("NRRD", "MetaImage") or original.name.endswith((".zattrs", ".zarray", ".json")):
         ways = (*ANYWHERE, *IN_TEXT * 3)
     header, rest = content, b""
     if rng.random() < 2 / 3:

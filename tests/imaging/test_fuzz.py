@@ -29,11 +29,8 @@ def test_corrupted_files_are_read_or_refused() -> None:
 
 def test_the_whole_files_are_read_and_a_seed_always_corrupts_them_alike(tmp_path: Path) -> None:
     for number, original in enumerate(originals(tmp_path)):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        for name, content in {original.name: original.content, **original.beside}.items():
-            (folder / name).write_bytes(content)
-        assert read_one(folder / original.name) == (READ, ""), original.name
+        path = original.write(tmp_path / str(number), original.content)
+        assert read_one(path) == (READ, ""), original.name
         corrupted = [mutate(original, np.random.default_rng([5, number])) for _ in range(2)]
         assert corrupted[0] == corrupted[1]
 

@@ -10,10 +10,12 @@ import pytest
 
 from frugalseg.cli import main
 from frugalseg.errors import OptionError, PairingError, RunError
+from frugalseg.imaging.find import case_id
 from frugalseg.options import CalibrateOptions, PropagateOptions
 from frugalseg.propagation.calibrate import calibrate_propagation
 from frugalseg.propagation.propagate import propagate
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
+from tests.imaging.segments.series import write_as_dicom
 from tests.promptable.fake import Bright
 from tests.propagation.test_propagate import OTHER_AXES, SAME_AXES, anatomy, only, save, slices_of
 
@@ -136,6 +138,17 @@ def test_few_scans_give_a_bound_for_slices_only(root, capsys):
     own = record.confidence["3"]["liver"]
     assert own.lower_bound is None
     assert len(own.slices.lower_bound) == len(own.slices.slice)
+
+
+@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
+def test_masks_that_are_dicom_objects_give_the_same_calibration(root, kind):
+    for path in (root / "images").iterdir():
+        write_as_dicom(path, root / "series" / case_id(path))
+    run(root, "out", images=root / "series")
+    run(root, "objects", images=root / "series", output_type=kind)
+    first, second = (calibrate(root, propagated=root / name) for name in ("out", "objects"))
+    assert list(first.organs) == ["liver", "spleen"]
+    assert second.organs == first.organs
 
 
 def test_by_the_command_line(root, capsys):

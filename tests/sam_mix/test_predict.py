@@ -21,6 +21,7 @@ from frugalseg.options import EvaluateOptions, SamMixEvaluateOptions, SamMixPred
 from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.sam_mix.evaluate import sam_mix_evaluate
 from frugalseg.sam_mix.predict import MixPredictor, sam_mix_predict
+from tests.imaging.segments.series import write_as_dicom
 from tests.padded import check_shown, record_shown, write_padded_mr
 
 
@@ -38,6 +39,7 @@ def test_the_call_has_no_place_for_ground_truth_but_the_oracle_s():
     assert names == {
         *("model", "images", "out", "base", "keep", "oracle", "batch_size", "device", "precision", "case", "target"),
         *("overwrite", "resume", "threads", "modality", "ray", "output_type", "segment_codes", "preview"),
+        "series",
     }
     assert COMMANDS["sam-mix predict"].options.__dataclass_fields__["oracle"].default is None
 
@@ -147,6 +149,19 @@ def test_evaluate_reads_the_masks_and_reports_the_oracle_separately(trained, coh
         assert judged.groups["unseen"].scans == 2
     with pytest.raises(RunError, match="prompts: classifier then, oracle"):
         sam_mix_predict(wish(trained, cohort, tmp_path / "cam", oracle=cohort / "labels", resume="yes"))
+
+
+def test_masks_that_are_dicom_objects_are_judged_alike(trained, cohort, tmp_path):
+    for case in ("scan_02", "scan_05"):
+        write_as_dicom(cohort / "images" / f"{case}.nii.gz", tmp_path / "series" / case)
+    figures = []
+    for kind in ("scan", "dicom-seg"):
+        out = tmp_path / kind
+        sam_mix_predict(wish(trained, cohort, out, images=tmp_path / "series", output_type=kind, modality="ct"))
+        wanted = SamMixEvaluateOptions(predictions=out, references=cohort / "labels", out=tmp_path / f"{kind}.json")
+        figures.append(sam_mix_evaluate(wanted))
+    assert figures[0] == figures[1]
+    assert figures[0]["unseen"]["liver"]["slices"]["positives"] > 0
 
 
 def test_the_classifier_is_judged_by_slice_and_by_scan(trained, cohort, tmp_path):

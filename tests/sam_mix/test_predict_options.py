@@ -49,6 +49,7 @@ def test_every_option_that_both_have_arrives():
     given = {
         "model": Path("run"),
         "images": Path("scans"),
+        "series": ["portal"],
         "out": Path("out"),
         "keep": "core",
         "batch_size": 3,

@@ -78,6 +78,10 @@ class JobContext:
         threads = [] if self.options.threads is None else ["--threads", str(self.options.threads)]
         return ["--device", self.options.device, *threads]
 
+    def image_words(self) -> list[str]:
+        """Options that name the same scans as those of the page."""
+        return ["--images", str(self.images), *(["--series", *self.options.series] if self.options.series else [])]
+
     def target_words(self, values: Iterable[int]) -> list[str]:
         """--target for these label values."""
         names = {label.value: label.name for label in self.labels.all()}

@@ -121,7 +121,7 @@ def _open_session(options: AnnotateOptions, place: Place, images: Path, launcher
 
     # Every warning about a scan names its file; the page shows them with the scan.
     warnings.simplefilter("ignore", ScanWarning)
-    paths, given = find_dataset(images, options.labels or options.masks)
+    paths, given = find_dataset(images, options.labels or options.masks, options.series)
     masks = {} if options.labels is None and options.masks is None else given
     folder = place.work / "phantoms" / "labels" if options.demo else options.references
     references = {} if folder is None else find_references(folder, paths)

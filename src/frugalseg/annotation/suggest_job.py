@@ -30,7 +30,7 @@ class SuggestWork(JobWork):
     def steps(self, context: JobContext, job: Job) -> list[Step]:
         """See `JobWork`."""
         plan, store = plan_training(context), job.folder / "store"
-        prepare = ["prepare", "--images", str(context.images), "--out", str(store), "--skip-broken"]
+        prepare = ["prepare", *context.image_words(), "--out", str(store), "--skip-broken"]
         prepare += ["--size", str(job.options.size or SIZE), "--fractions", "0", "0"]
         if plan.targets:
             labels = job.folder / "labels"

@@ -160,10 +160,10 @@ def _link_scan(case: str, path: Path, folder: Path) -> None:
 
 
 def _suffix(path: Path) -> str:
-    """What follows the case id in the name of a scan: `.nii.gz`; nothing for a folder."""
-    from frugalseg.imaging.formats import scan_suffix
+    """What follows the case id in the name of a scan: `.nii.gz`; nothing for a folder of DICOM files."""
+    from frugalseg.imaging.formats import scan_suffix, zarr_suffix
 
-    return scan_suffix(path) or ("" if path.is_dir() else path.suffix)
+    return scan_suffix(path) or zarr_suffix(path) or ("" if path.is_dir() else path.suffix)
 
 
 def _cases_to_predict(context: JobContext) -> list[str]:
@@ -176,7 +176,7 @@ def _predict_steps(context: JobContext, job: Job, model: Path, frozen: bool) -> 
     cases = _cases_to_predict(context)
     if not cases:
         return []
-    words = ["predict", "--model", str(model), "--images", str(context.images), "--out", str(job.folder / "masks")]
+    words = ["predict", "--model", str(model), *context.image_words(), "--out", str(job.folder / "masks")]
     words += ["--resume", "auto", *context.common_words()]
     if len(cases) < len(context.scans.paths):
         words += ["--case", *cases]

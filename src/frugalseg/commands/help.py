@@ -22,8 +22,9 @@ from frugalseg.errors import OptionError
 OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "input": (
         *("config", "data", "repo", "plan", "study", "folder", "file", "name", "model", "images", "labels", "masks"),
-        *("annotations", "predictions", "references", "split", "folds", "fold", "encoder", "init", "weights", "base"),
-        *("oracle", "teacher"),
+        "series",
+        *("annotations", "predictions", "references", "groups", "split", "folds", "fold", "encoder", "init", "weights"),
+        *("base", "oracle", "teacher"),
         *(
             "target",
             "scan",
@@ -84,7 +85,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
         "candidates",
     ),
     "propagation": ("propagate", "engine", "min_overlap", "review_below", "calibration"),
-    "metrics": ("tolerance_mm", "slicewise", "bootstrap"),
+    "metrics": ("tolerance_mm", "lesions", "lesion_iou", "slicewise", "bootstrap"),
     "part of the study": ("only",),
     "server": ("host", "port", "token", "read_only", "no_browser"),
     "device and speed": ("device", "threads", "workers", "jobs", "ray", "precision", "cache", "cache_gb"),

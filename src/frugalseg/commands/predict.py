@@ -44,7 +44,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
     from frugalseg.refinement.refine import COARSE, refine
 
     find_weights(options.refine)  # errors before hours of prediction
-    images = select_cases(find_images(options.images), options.case, options.images)
+    images = select_cases(find_images(options.images, options.series), options.case, options.images)
     model = read_model(options.runs[0])
     trained = {} if isinstance(model, EncoderRecord) else model.targets
     check_output(options, images, parse_targets(options.target) or trained)
@@ -67,6 +67,7 @@ def predict(options: PredictOptions) -> dict[str, Path]:
     refined = refine(
         RefineOptions(
             images=options.images,
+            series=options.series,
             masks=coarse,
             out=options.out,
             model=options.refine,

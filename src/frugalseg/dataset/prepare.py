@@ -8,6 +8,7 @@ time works on a store (`dataset.store_lock`).
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import shutil
@@ -62,6 +63,7 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.labels import read_labels_on
 from frugalseg.imaging.modality import MODALITY_NAMES, ModalityKind, guess_modality
 from frugalseg.imaging.read import read_volume
+from frugalseg.imaging.series import HEAD, FoundSeries, choose_series, format_table, list_series, to_table
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import PrepareOptions, SuperpixelOptions
@@ -70,6 +72,9 @@ from frugalseg.records.record import to_plain
 from frugalseg.records.split import PARTS, Split
 from frugalseg.records.store import Digests, ScanEntry, SplitParameters, StoreParameters, StoreRecord
 from frugalseg.text import name_some, pluralize
+
+SERIES_FILE = "series.csv"
+"""In a store: the DICOM series that were found, and which of them are used."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,10 @@ def prepare(options: PrepareOptions) -> SliceStore:
 
 def _prepare_slices(options: PrepareOptions) -> SliceStore:
     check_out(options.out)
-    images, labels = find_dataset(options.images, options.labels)
+    listed = list_series(options.images)
+    images, labels = find_dataset(options.images, options.labels, options.series, listed)
+    if any(one.reason for one in listed) or options.series:
+        say(format_table(_tabulate(options, listed, images)))
     targets = parse_targets(options.target)
     if targets and not labels:
         raise OptionError("--target was given without --labels", "add --labels FOLDER, or remove --target")
@@ -165,7 +173,7 @@ def _prepare_slices(options: PrepareOptions) -> SliceStore:
     with lock_store(options.out) as partial:
         if is_occupied(options.out):  # checked under the lock: another process may have finished it
             return _open_existing(options.out, parameters, sources, labelled, options.skip_broken)
-        _make_store(options, expected, images, labels, labelled, targets, parameters, sources, partial)
+        _make_store(options, expected, images, labels, labelled, targets, parameters, sources, partial, listed)
     store = SliceStore.open(options.out)
     _print_summary(store)
     return store
@@ -181,6 +189,7 @@ def _make_store(
     parameters: StoreParameters,
     sources: Mapping[str, Stamps],
     partial: Path,
+    listed: Sequence[FoundSeries],
 ) -> None:
     """Prepare all scans without a finished part, join the parts, and rename the result to the store."""
     parts = partial / f"parts-{_hash_parameters(parameters)}"
@@ -220,6 +229,9 @@ def _make_store(
     with atomic_write(whole / "slices.parquet") as file:
         build_index(scans, targets).to_parquet(file, index=False)
     split.write(whole / "split.json")
+    if listed:
+        used = {case: image for case, image in images.items() if case not in failures}
+        _write_series(whole / SERIES_FILE, _tabulate(options, listed, used))
     record = StoreRecord(
         version=__version__, parameters=parameters, columns=COLUMNS, scans=tuple(scans), shards=shards or UNSET
     )
@@ -229,6 +241,19 @@ def _make_store(
         if out.is_dir():  # empty; not every system lets a folder replace it
             out.rmdir()
         whole.rename(out)
+
+
+def _tabulate(
+    options: PrepareOptions, listed: Sequence[FoundSeries], images: Mapping[str, Path]
+) -> list[tuple[str, ...]]:
+    """The table of DICOM series, in which those of `images` are used."""
+    judged = choose_series(listed, options.series) if options.series else listed
+    return to_table(judged, options.images, {path: case for case, path in images.items()})
+
+
+def _write_series(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
+    with atomic_write(path, "w") as file:
+        csv.writer(file, lineterminator="\n").writerows([HEAD, *rows])
 
 
 def _resolve_modality(options: PrepareOptions, images: Mapping[str, Path]) -> tuple[PrepareOptions, ExpectedModality]:

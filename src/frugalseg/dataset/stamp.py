@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from frugalseg.imaging.formats import zarr_suffix
 from frugalseg.records.store import FileStamp
 
 Stamps = tuple[FileStamp, FileStamp]
@@ -16,6 +17,7 @@ def stamp_scan(image: Path, mask: Path | None) -> Stamps:
 
 
 def _stamp_file(path: Path) -> FileStamp:
-    stats = [file.stat() for file in (path.iterdir() if path.is_dir() else [path])]
+    files = path.rglob("*") if zarr_suffix(path) else path.iterdir() if path.is_dir() else [path]
+    stats = [file.stat() for file in files]
     newest = max((s.st_mtime_ns for s in stats), default=0)
     return FileStamp(str(path.resolve()), sum(s.st_size for s in stats), newest)

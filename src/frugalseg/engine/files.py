@@ -216,10 +216,13 @@ def read_json(path: Path) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file; for a folder (a DICOM series), of its files' hashes in order of name."""
+    """SHA-256 of a file; for a folder (a DICOM series, OME-Zarr), of its files' hashes in order of name."""
     digest = hashlib.sha256()
     if path.is_dir():
-        for file in sorted(p for p in path.iterdir() if p.is_file()):
+        entries = path.rglob("*") if path.suffix.lower() == ".zarr" else path.iterdir()
+        for file in sorted(entry for entry in entries if entry.is_file()):
+            if file.parent != path:  # where a chunk lies decides which voxels it holds
+                digest.update(file.relative_to(path).as_posix().encode())
             digest.update(sha256(file).encode())
         return digest.hexdigest()
     with path.open("rb") as stream:

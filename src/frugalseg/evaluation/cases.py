@@ -11,10 +11,11 @@ import pandas as pd
 from frugalseg.dataset.targets import Targets
 from frugalseg.errors import PairingError
 from frugalseg.evaluation.case_row import CaseRow
+from frugalseg.evaluation.lesions import compare_lesions
 from frugalseg.evaluation.metrics import compare, organ_mask
 from frugalseg.evaluation.slicewise import compare_slices
-from frugalseg.imaging.labels import find_mask_object, read_labels_on
-from frugalseg.imaging.read import read_labels, read_volume
+from frugalseg.imaging.labels import find_mask_object, read_labels_on, read_own_labels
+from frugalseg.imaging.read import read_labels
 from frugalseg.imaging.volume import Array, Volume, axial_slices, canonical
 
 
@@ -27,6 +28,7 @@ class CaseJob:
         tolerance: of the surface Dice, mm.
         slicewise: whether to compute the slice-wise metrics too.
         threads: threads of the distance search.
+        lesion_iou: IoU above which lesions are a pair; None: the lesion-wise metrics are not computed.
         annotated: manually annotated axial slices to leave out, counted from 0 at the inferior end.
     """
 
@@ -40,6 +42,7 @@ class CaseJob:
     threads: int
     annotated: tuple[int, ...] = ()
     scan: Path | None = None
+    lesion_iou: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ def compare_case(job: CaseJob) -> CaseResult:
         a, b = organ_mask(reference.array, values), organ_mask(prediction.array, values)
         metrics = compare(a, b, reference.affine, job.tolerance, job.threads)
         figures = dict(metrics.values)
+        if job.lesion_iou is not None:
+            figures |= compare_lesions(a, b, job.lesion_iou).to_dict()
         if job.slicewise:
             upright, way = canonical(reference.with_array(a))
             other = way.apply(prediction.with_array(b))
@@ -93,11 +98,10 @@ def read_pair(case: str, reference: Path, prediction: Path, scan: Path | None = 
         PairingError: they have different grids.
         ScanError: a mask cannot be read, or neither mask nor scan defines a grid.
     """
-    if find_mask_object(prediction) is not None:
-        grid = read_labels(reference) if scan is None else read_volume(scan)
-        predicted = read_labels_on(prediction, grid, case)
+    if scan is None and find_mask_object(prediction) is not None:
+        predicted = read_labels_on(prediction, read_labels(reference), case)
     else:
-        predicted = read_labels(prediction)
+        predicted = read_own_labels(prediction, scan, case)
     cure = "compare masks on the grid of the scan; resample the prediction to it with nearest neighbour"
     return read_labels_on(reference, predicted, case, ("reference", "prediction"), cure), predicted
 

@@ -8,12 +8,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+from frugalseg.records.summary import Limit, VolumeAgreement
+from frugalseg.text import format_number
 
 INK = "#010203"
 """Placeholder that `to_svg` replaces by the page's text colour."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """The palette of Okabe and Ito, distinguishable with colour blindness."""
 
+Floats = npt.NDArray[np.float64]
 Curve = tuple[Sequence[float], Sequence[float]]
 
 
@@ -56,6 +61,46 @@ def draw_histogram(values: Sequence[float], title: str) -> str:
     axes.set_ylabel("scans")
     axes.yaxis.get_major_locator().set_params(integer=True)
     return to_svg(figure, title)
+
+
+def draw_bland_altman(reference: Floats, prediction: Floats, agreement: VolumeAgreement, title: str) -> str:
+    """Draw predicted minus reference volume over the mean of both, with bias and limits of agreement. Returns SVG.
+
+    Args:
+        reference, prediction: (n,) volume in each scan, ml.
+        agreement: of these volumes; the intervals of its lines are drawn as bands.
+        title: of the chart.
+    """
+    figure, axes = make_chart(title, 4.6, 3.0)
+    differences = prediction - reference
+    outer = (agreement.lower, agreement.upper) if agreement.sd_ml else ()
+    for line, name, colour in ((agreement.bias, "bias ", COLOURS[1]), *((one, "", COLOURS[0]) for one in outer)):
+        if line.ml is not None:
+            _draw_level(axes, line, name, colour)
+    axes.plot((reference + prediction) / 2, differences, "o", color=INK, ms=4, alpha=0.75, mew=0)
+    shown = [0.0, *differences, *(one.ml for one in outer if one.ml is not None)]
+    margin = 0.2 * (max(shown) - min(shown)) or 1.0  # bands, which are wide with few scans, may end outside
+    axes.set_ylim(min(shown) - margin, max(shown) + margin)
+    axes.set_xlabel("mean of both volumes, ml")
+    axes.set_ylabel("prediction − reference, ml")
+    return to_svg(figure, title)
+
+
+def _draw_level(axes: Any, line: Limit, name: str, colour: str) -> None:
+    """A horizontal line with its interval as a band, and its value beside it."""
+    if line.ci95 is not None:
+        axes.axhspan(*line.ci95, color=colour, alpha=0.12, lw=0)
+    axes.axhline(line.ml, color=colour, ls="-" if name else "--", lw=1.4)
+    axes.annotate(
+        f"{name}{format_number(line.ml, 1, sign=True)}",
+        (1, line.ml),
+        xycoords=("axes fraction", "data"),
+        xytext=(3, 0),
+        textcoords="offset points",
+        va="center",
+        color=INK,
+        fontsize=7.5,
+    )
 
 
 def make_chart(title: str, width: float, height: float) -> tuple[Any, Any]:

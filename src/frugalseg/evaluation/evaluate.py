@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import UNSET, UnsetType
+
+from frugalseg.dataset.splits import parse_patient
 from frugalseg.dataset.targets import Targets, check_values_present, format_values, parse_targets
 from frugalseg.engine.files import check_out
 from frugalseg.engine.parallel import format_failures
@@ -15,17 +18,19 @@ from frugalseg.engine.ray_pool import open_pool
 from frugalseg.engine.threads import with_threads
 from frugalseg.errors import FrugalsegError, OptionError, PairingError, ScanError
 from frugalseg.evaluation.cases import CaseJob, CaseResult, compare_case
+from frugalseg.evaluation.group_table import GroupTable, read_group_table
 from frugalseg.evaluation.metric_table import Metric, Place, list_metrics
 from frugalseg.evaluation.pairing import Pairs, find_pairs
 from frugalseg.evaluation.report import render_evaluation_report
 from frugalseg.evaluation.results import claim_folder, write_cases, write_summary
-from frugalseg.evaluation.roles import find_roles, read_predictions
+from frugalseg.evaluation.roles import choose_main_group, find_roles, group_cases, read_predictions
+from frugalseg.evaluation.subgroups import count_supported, write_subgroups
 from frugalseg.evaluation.summary import build_summary
 from frugalseg.imaging.find import find_dataset
 from frugalseg.options import EvaluateOptions
 from frugalseg.records.predictions import PredictionRecord
-from frugalseg.records.summary import MetricSummary, SummaryRecord
-from frugalseg.text import align_columns, pluralize
+from frugalseg.records.summary import GroupSummary, MetricSummary, SummaryRecord
+from frugalseg.text import align_columns, format_number, pluralize
 
 
 @with_threads
@@ -39,7 +44,8 @@ def evaluate(options: EvaluateOptions) -> SummaryRecord:
         PairingError: a reference without prediction, no pair at all, or masks of a case on different grids.
         ScanError: a mask cannot be read. This error and that of different grids are raised after all other cases
             were compared and written; the files are then marked as incomplete.
-        OptionError: a `--target` value that no reference holds, or targets that no prediction uses.
+        OptionError: a `--target` value that no reference holds, or targets that no prediction uses; or a table of
+            groups that cannot be used.
         RunError: `out` is in use.
     """
     check_out(options.out)
@@ -51,8 +57,9 @@ def evaluate(options: EvaluateOptions) -> SummaryRecord:
     images = {} if options.images is None else find_dataset(options.images, None)[0]
     known = {case: Path(image) for case, image in record.images.items()} if record else {}
     images = {**known, **images}
+    table = None if options.groups is None else _read_groups(options, roles)
     with claim_folder(options.out, options.overwrite):
-        return _compare_and_write(options, targets, record, pairs, roles, images)
+        return _compare_and_write(options, targets, record, pairs, roles, images, table)
 
 
 def _compare_and_write(
@@ -62,6 +69,7 @@ def _compare_and_write(
     pairs: Pairs,
     roles: Mapping[str, str],
     images: Mapping[str, Path],
+    table: GroupTable | None,
 ) -> SummaryRecord:
     annotated = {case: slices for case, slices in (record.annotated if record else {}).items() if case in pairs.masks}
     if annotated:
@@ -85,13 +93,30 @@ def _compare_and_write(
             pairs,
             {case: error.problem for case, error in failures.items()},
             annotated,
+            table,
         )
         write_cases(options.out, rows, summary)
         report = render_evaluation_report(summary, rows, pairs, images, record) if options.report else None
+        if not isinstance(summary.subgroups, UnsetType):
+            write_subgroups(options.out, summary.subgroups)
         write_summary(options.out, summary, report)
         _print_summary(summary)
     _raise_failures(failures, len(pairs.masks), bool(results))
     return summary
+
+
+def _read_groups(options: EvaluateOptions, roles: Mapping[str, str]) -> GroupTable:
+    """The groups of the patients whose scans are the result; says which columns are not used."""
+    assert options.groups is not None
+    groups = group_cases(roles)
+    cases = groups[choose_main_group(groups)]
+    table = read_group_table(options.groups, {case: parse_patient(case, options.patient_pattern) for case in cases})
+    for name, reason in table.left_out.items():
+        say(f"column {name} of {options.groups} is not used: it {reason}")
+    for column in table.columns:
+        if column.without_value:
+            say(f"column {column.name}: {pluralize(column.without_value, 'patient')} without a value, left out")
+    return table
 
 
 def _read_targets(record: PredictionRecord | None, options: EvaluateOptions) -> list[str]:
@@ -125,6 +150,7 @@ def _make_jobs(
             threads=threads,
             annotated=annotated.get(case, ()),
             scan=images.get(case),
+            lesion_iou=options.lesion_iou if options.lesions else None,
         )
         for case, (reference, prediction) in pairs.masks.items()
     }
@@ -164,6 +190,25 @@ def _print_summary(summary: SummaryRecord) -> None:
             shown = (_format_mean(figures.metrics[m.key], m.digits) for m in metrics)
             rows.append((name, str(group.scans), organ, *shown, _format_kinds(metrics, figures.metrics)))
     print(align_columns(rows))
+    if headline is not None:
+        _print_lesions(groups[headline])
+    if not isinstance(summary.subgroups, UnsetType):
+        print(count_supported(summary.subgroups))
+
+
+def _print_lesions(group: GroupSummary) -> None:
+    """Print lesion-wise detection, if it was measured."""
+    pools = {name: own.lesions_pooled for name, own in group.organs.items() if own.lesions_pooled is not UNSET}
+    if not pools:
+        return
+    rows: list[tuple[str, ...]] = [
+        ("organ", "lesions", "predicted", "found", "F1", "sensitivity", "precision", "false positives per scan")
+    ]
+    for organ, pool in pools.items():
+        shown = (format_number(share) for share in (pool.f1, pool.sensitivity, pool.precision))
+        counts = (str(count) for count in (pool.reference, pool.prediction, pool.found))
+        rows.append((organ, *counts, *shown, format_number(pool.false_positives_per_scan, 2)))
+    print(f"lesions of {pluralize(group.scans, 'scan')}, all together:\n{align_columns(rows)}")
 
 
 def _format_mean(figures: MetricSummary, digits: int) -> str:

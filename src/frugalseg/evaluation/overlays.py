@@ -22,7 +22,7 @@ from frugalseg.evaluation.surface import Mask
 from frugalseg.imaging.grids import onto_grid
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
-from frugalseg.imaging.volume import Volume, canonical
+from frugalseg.imaging.volume import Array, Volume, canonical
 
 REFERENCE_COLOUR, PREDICTION_COLOUR = "#56b4e9", "#e69f00"
 """Sky blue and orange of Okabe and Ito: distinguishable with colour blindness of any kind, and bright on grey."""
@@ -87,18 +87,42 @@ def draw_cases(
     """
     views = []
     for label, row in chosen:
-        case, values = row.case, targets[row.organ]
-        reference, prediction = read_pair(case, *pairs.masks[case], images.get(case))
-        image, note = _read_image(images.get(case), reference)
-        upright, way = canonical(reference.with_array(organ_mask(reference.array, values)))
-        other = way.apply(prediction.with_array(organ_mask(prediction.array, values)))
-        shown = None
-        if image is not None:
-            grey = way.apply(image)
-            fitted = scale or DEFAULT_SCALE
-            shown = fitted.apply(grey.array, fitted.fit(grey.array, grey.padding), grey.padding)
-        views.append(CaseView(label, row, draw_panels(shown, upright.array, other.array, upright.spacing), note))
+        shown = read_shown(row.case, pairs, images, scale)
+        reference, prediction = (organ_mask(m, targets[row.organ]) for m in (shown.reference, shown.prediction))
+        panels = draw_panels(shown.image, reference, prediction, shown.spacing)
+        views.append(CaseView(label, row, panels, shown.note))
     return views
+
+
+@dataclass(frozen=True, eq=False)
+class ShownCase:
+    """A scan and its masks for pictures, in canonical axes.
+
+    Attributes:
+        image: (X, Y, Z) in [0, 1], or None where the scan cannot be shown.
+        reference, prediction: (X, Y, Z), label values.
+        spacing: mm along X, Y, Z.
+        note: why the scan is not shown, or "".
+    """
+
+    image: npt.NDArray[np.float32] | None
+    reference: Array
+    prediction: Array
+    spacing: tuple[float, float, float]
+    note: str
+
+
+def read_shown(case: str, pairs: Pairs, images: Mapping[str, Path], scale: IntensityScale | None) -> ShownCase:
+    """Read a case for its pictures; for the arguments see `draw_cases`."""
+    reference, prediction = read_pair(case, *pairs.masks[case], images.get(case))
+    image, note = _read_image(images.get(case), reference)
+    upright, way = canonical(reference)
+    shown = None
+    if image is not None:
+        grey = way.apply(image)
+        fitted = scale or DEFAULT_SCALE
+        shown = fitted.apply(grey.array, fitted.fit(grey.array, grey.padding), grey.padding)
+    return ShownCase(shown, upright.array, way.apply(prediction).array, upright.spacing, note)
 
 
 def _read_image(path: Path | None, mask: Volume) -> tuple[Volume | None, str]:
@@ -120,14 +144,14 @@ class Cut:
 
     Attributes:
         image: (U, V) in [0, 1], or None for black.
-        reference, prediction: (U, V), bool.
+        reference, prediction: (U, V), bool, or the number of the organ, 0 where there is none.
         spacing: mm along U and V.
         upward: whether V points up in the picture instead of down.
     """
 
     image: npt.NDArray[np.float32] | None
-    reference: Mask
-    prediction: Mask
+    reference: Array
+    prediction: Array
     spacing: tuple[float, float]
     upward: bool = False
 
@@ -170,16 +194,17 @@ def draw_panels(
     )
     count = reference.shape[2]
     whose = "reference" if in_reference else "prediction (the reference is empty)"
-    panels = [_draw_panel(cut_axial(z), f"Axial slice {z + 1} of {count}: largest area of the {whose}")]
+    panels = [draw_panel(cut_axial(z), f"Axial slice {z + 1} of {count}: largest area of the {whose}")]
     if wrong[w]:
         area = wrong[w] * spacing[0] * spacing[1] / 100
         caption = f"Axial slice {w + 1} of {count}, closer: largest disagreement, {area:.1f} cm²"
-        panels.append(_draw_panel(cut_axial(w).crop_to_masks(ZOOM_MARGIN_MM), caption))
-    panels.append(_draw_panel(coronal, f"Coronal cut {y + 1} of {reference.shape[1]}: largest area of the {whose}"))
+        panels.append(draw_panel(cut_axial(w).crop_to_masks(ZOOM_MARGIN_MM), caption))
+    panels.append(draw_panel(coronal, f"Coronal cut {y + 1} of {reference.shape[1]}: largest area of the {whose}"))
     return panels
 
 
-def _draw_panel(cut: Cut, caption: str) -> Panel:
+def draw_panel(cut: Cut, caption: str) -> Panel:
+    """A cut in grey, with the outline of every organ in both masks."""
     from matplotlib.figure import Figure
 
     width, height = (n * s for n, s in zip(cut.reference.shape, cut.spacing, strict=True))
@@ -193,9 +218,10 @@ def _draw_panel(cut: Cut, caption: str) -> Panel:
     axes.imshow(shown.T, cmap="gray", vmin=0, vmax=1, extent=extent, origin=origin, interpolation="bilinear")
     # The prediction is drawn last and thinner: where both agree, its orange line lies inside the blue one.
     for mask, colour, line in ((cut.reference, REFERENCE_COLOUR, 3.0), (cut.prediction, PREDICTION_COLOUR, 1.3)):
-        if mask.any():
-            u, v = ((np.arange(-1, n + 1) + 0.5) * s for n, s in zip(mask.shape, cut.spacing, strict=True))
-            axes.contour(u, v, np.pad(mask, 1).T.astype(float), levels=[0.5], colors=[colour], linewidths=[line])
+        u, v = ((np.arange(-1, n + 1) + 0.5) * s for n, s in zip(mask.shape, cut.spacing, strict=True))
+        for organ in np.unique(mask[mask > 0]):
+            shape = np.pad(mask == organ, 1).T.astype(float)
+            axes.contour(u, v, shape, levels=[0.5], colors=[colour], linewidths=[line])
     axes.set_xlim(extent[0], extent[1])
     axes.set_ylim(extent[2], extent[3])
     for text, x, side in (("R", 0.02, "left"), ("L", 0.98, "right")):

@@ -6,12 +6,12 @@ model was trained on says nothing about new patients, so they never enter the he
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from frugalseg.errors import PairingError
-from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
+from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord, resolve_recorded
 
 ROLES = {
     "test": "test patients of the model's data set, held out",
@@ -63,15 +63,9 @@ def read_predictions(predictions: Path) -> PredictionRecord | None:
         )
     return replace(
         record,
-        model=_resolve_path(record.model, folder) if record.model else None,
-        images={case: _resolve_path(image, folder) for case, image in record.images.items()},
+        model=str(resolve_recorded(record.model, folder)) if record.model else None,
+        images={case: str(resolve_recorded(image, folder)) for case, image in record.images.items()},
     )
-
-
-def _resolve_path(text: str, folder: Path) -> str:
-    """A path of the record; a relative one is looked up in the working directory, then in the record's folder."""
-    path = Path(text)
-    return str(path if path.exists() or path.is_absolute() else folder / path)
 
 
 def find_roles(cases: Iterable[str], record: PredictionRecord | None) -> dict[str, str]:
@@ -98,6 +92,11 @@ def group_cases(roles: Mapping[str, str]) -> dict[str, list[str]]:
         return {ALL: list(roles)}
     groups = {name: [case for case, role in roles.items() if role in members] for name, members in MEMBERS.items()}
     return {name: cases for name, cases in groups.items() if cases}
+
+
+def choose_main_group(groups: Collection[str]) -> str:
+    """The group that reports show first: the headline's, or where there is none, that of the least used scans."""
+    return choose_headline(groups) or next(iter(groups))
 
 
 def choose_headline(groups: Iterable[str]) -> str | None:

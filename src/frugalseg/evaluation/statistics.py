@@ -311,6 +311,50 @@ def signed_rank(differences: Sequence[float] | npt.NDArray[np.float64]) -> Signe
     return SignedRank(int(kept.size), int(kept.size - differing.size), p, min(1.0, 2.0 * 0.5**differing.size))
 
 
+def compare_means(
+    first: Sequence[float] | npt.NDArray[np.float64], second: Sequence[float] | npt.NDArray[np.float64]
+) -> Interval:
+    """Welch's 95% interval of the difference of two means, second minus first, of unpaired patients.
+
+    The variances of the groups may differ (Welch 1947, Biometrika 34:28-35).
+
+    Args:
+        first, second: (n,) and (m,) one value per patient; NaN are left out.
+
+    Returns:
+        An interval without limits where a group has fewer than two patients, or all have the same score.
+    """
+    a, b = (_drop_nan(np.asarray(values, dtype=np.float64)) for values in (first, second))
+    sample = f"{a.size} and {pluralize(b.size, 'patient')}"
+    if min(a.size, b.size) < 2:
+        return Interval(None, "", sample)
+    if _are_equal(a) and _are_equal(b):
+        return Interval(None, "", f"{sample}, all of a group with the same score")
+    return Interval(t_limits(float(b.mean() - a.mean()), [a, b]), "Welch", sample)
+
+
+def rank_sum_p(
+    first: Sequence[float] | npt.NDArray[np.float64], second: Sequence[float] | npt.NDArray[np.float64]
+) -> float:
+    """Two-sided p of the rank-sum test of two groups of patients (Mann and Whitney 1947).
+
+    Exact where the smaller group has at most eight patients and no two scores are equal, otherwise the normal
+    approximation with continuity correction.
+
+    Args:
+        first, second: (n,) and (m,) one value per patient; NaN are left out.
+
+    Returns:
+        NaN where a group has fewer than two patients, or all scores are equal.
+    """
+    from scipy import stats
+
+    a, b = (np.round(_drop_nan(np.asarray(values, dtype=np.float64)), SCORE_DECIMALS) for values in (first, second))
+    if min(a.size, b.size) < 2 or np.ptp(np.concatenate([a, b])) == 0:
+        return math.nan
+    return float(stats.mannwhitneyu(a, b, alternative="two-sided").pvalue)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction of one family of tests (Holm 1979, Scandinavian Journal of Statistics 6:65-70).
 

@@ -6,10 +6,11 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from frugalseg.errors import PairingError, ScanError
 from frugalseg.imaging.bids import find_bids_scans
-from frugalseg.imaging.folders import list_contents
+from frugalseg.imaging.folders import is_scan, list_contents
 from frugalseg.imaging.formats import (
     ACCEPTED_FORMATS,
     case_id,
@@ -17,31 +18,43 @@ from frugalseg.imaging.formats import (
     is_dicom_folder,
     list_visible,
     scan_suffix,
+    zarr_suffix,
 )
 from frugalseg.imaging.labels import find_mask_object
 from frugalseg.imaging.validation import ScanWarning, scan_error, unknown_format
 from frugalseg.text import name_some
+
+if TYPE_CHECKING:
+    from frugalseg.imaging.series import FoundSeries
 
 __all__ = ["case_id", "check_distinct_files", "find_dataset", "find_masks", "find_scans"]
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 
-def find_scans(path: Path) -> dict[str, Path]:
+def find_scans(path: Path, rules: Sequence[str] = (), listed: Sequence[FoundSeries] = ()) -> dict[str, Path]:
     """The scans at `path`: case id → file or DICOM folder, sorted by id. No scan is opened.
 
-    `path` may be one scan file, one DICOM file, a folder of DICOM files, or a folder of scan files and sub-folders.
-    DICOM series are found at any depth of a sub-folder: a single series is named after the sub-folder, several after
-    the folders of their path, joined by `_`. DICOM SEG and RTSTRUCT are no scans. Of a BIDS data set the NIfTI files
-    of its subjects are found (see `bids`). Hidden entries and documents are ignored.
+    `path` may be one scan file, one DICOM file, a folder of DICOM files, an OME-Zarr folder, or a folder of scans and
+    sub-folders. DICOM series are found at any depth of a sub-folder: a single series is named after the sub-folder,
+    several after the folders of their path, joined by `_`. DICOM SEG and RTSTRUCT are no scans. Of a BIDS data set the
+    NIfTI files of its subjects are found (see `bids`). Hidden entries and documents are ignored.
+
+    Args:
+        path: where to look.
+        rules: of `--series`: one DICOM series of each sub-folder is its scan (see `series.choose_series`).
+        listed: the series at `path`, where `series.list_series` has read them already.
 
     Raises:
-        ScanError: the path does not exist, holds no scan, or holds DICOM files directly beside other scans.
+        ScanError: the path does not exist, holds no scan, or holds DICOM files directly beside other scans; or the
+            rules do not choose one series of each sub-folder.
         PairingError: two scans have the same case id.
 
     Warns:
         ScanWarning: names entries that are neither scans nor documents.
     """
+    if rules:
+        return _find_chosen(path, rules, listed)
     found = _find_files(path)
     masks = [case for case, own in found.items() if find_mask_object(own) is not None]
     if masks:
@@ -51,10 +64,24 @@ def find_scans(path: Path) -> dict[str, Path]:
     return found
 
 
+def _find_chosen(path: Path, rules: Sequence[str], listed: Sequence[FoundSeries]) -> dict[str, Path]:
+    """The series that the rules choose, and the scans of other formats beside their sub-folders."""
+    from frugalseg.imaging.series import choose_series, list_series
+
+    series = listed or list_series(path)
+    if not series:
+        raise scan_error(path, "has no sub-folder with DICOM series, which --series chooses", "leave --series out")
+    chosen = [(one.case, one.folder) for one in choose_series(series, rules) if not one.reason]
+    files = [(case_id(entry), entry) for entry in list_visible(path) if is_scan(entry)]
+    return _index_by_case([*files, *chosen])
+
+
 def _find_files(path: Path) -> dict[str, Path]:
     """Case id → scan or mask."""
     if not path.exists():
         raise scan_error(path, "does not exist", "check the path")
+    if zarr_suffix(path) is not None:
+        return {case_id(path): path}
     if path.is_file():
         if scan_suffix(path) is None and not is_dicom_file(path):
             raise unknown_format(path)
@@ -114,12 +141,15 @@ def _check_same_values(masks: Mapping[str, Path]) -> None:
         check_same_values(objects)
 
 
-def find_dataset(images: Path, labels: Path | None) -> tuple[dict[str, Path], dict[str, Path]]:
+def find_dataset(
+    images: Path, labels: Path | None, rules: Sequence[str] = (), listed: Sequence[FoundSeries] = ()
+) -> tuple[dict[str, Path], dict[str, Path]]:
     """The scans of a data set and the labels that belong to them, paired by case id, never by order.
 
     `images` may be any path that `find_scans` accepts, an nnU-Net raw data set (a folder with `imagesTr`), or its
     `imagesTr` or `imagesTs` alone; the channel number `_0000` is then removed from the id. If `labels` is None, the
-    `labelsTr` of a raw data set are used. Grids are not compared, since no file is opened.
+    `labelsTr` of a raw data set are used. Grids are not compared, since no file is opened. `rules` and
+    `listed` are those of `find_scans`.
 
     Returns:
         Case id → image, and case id → label, both sorted by id. Every label has an image; images may lack a label.
@@ -133,7 +163,7 @@ def find_dataset(images: Path, labels: Path | None) -> tuple[dict[str, Path], di
         if labels is None and (images / "labelsTr").is_dir():
             labels = images / "labelsTr"
         images = images / "imagesTr"
-    scans = find_scans(images)
+    scans = find_scans(images, rules, listed)
     if re.fullmatch("images(Tr|Ts|Val)", images.absolute().name):
         scans = _strip_channel(scans)
     if labels is None:

@@ -6,7 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from frugalseg.imaging.formats import DICOM_INDEX, DOCUMENTS, case_id, is_dicom_file, list_visible, scan_suffix
+from frugalseg.imaging.formats import (
+    DICOM_INDEX,
+    DOCUMENTS,
+    case_id,
+    is_dicom_file,
+    list_visible,
+    scan_suffix,
+    zarr_suffix,
+)
 
 _HEADERS = (".mhd", ".nhdr")
 """Header files whose voxels lie in a file of the same name with another suffix."""
@@ -39,39 +47,49 @@ def list_contents(folder: Path, entries: Sequence[Path]) -> FolderContents:
     scans: list[tuple[str, Path]] = []
     unread: list[Path] = []
     for entry in entries:
-        if entry.is_dir():
+        if is_scan(entry):
+            scans.append((case_id(entry), entry))
+        elif entry.is_dir():
             if entry.name in _NOT_SCANS and (folder / _NOT_SCANS[entry.name]).is_file():
                 continue
             series, others = _find_series(entry)
             scans += [(_series_id(entry, one, alone=len(series) == 1), one) for one in series]
             unread += [entry] if others and not series else others
-        elif scan_suffix(entry) is not None:
-            scans.append((case_id(entry), entry))
     return FolderContents(scans, sorted(unread + _unknown_files(entries)))
+
+
+def is_scan(entry: Path) -> bool:
+    """Whether an entry is named as a scan: a file, or an OME-Zarr folder."""
+    return zarr_suffix(entry) is not None or (scan_suffix(entry) is not None and not entry.is_dir())
 
 
 def _find_series(folder: Path) -> tuple[list[Path], list[Path]]:
     """The DICOM folders at and below `folder`, and the other files there that are not documents."""
     series, others = [], []
-    for place, entries in _walk_folders(folder, set()):
+    for place, entries in walk_folders(folder):
         if any(is_dicom_file(entry) for entry in entries):
             series.append(place)  # other files among the slices are refused by the reader
         else:
-            others += [entry for entry in entries if scan_suffix(entry) is not None and not entry.is_dir()]
+            others += [entry for entry in entries if is_scan(entry)]
             others += _unknown_files(entries)
     return series, others
 
 
-def _walk_folders(folder: Path, seen: set[Path]) -> Iterator[tuple[Path, list[Path]]]:
-    """Each folder at and below `folder` with its entries; links are followed, each folder is visited once."""
+def walk_folders(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Each folder at and below `folder` with its entries, except within OME-Zarr; links are followed, each folder is
+    visited once."""
+    yield from _walk(folder, set())
+
+
+def _walk(folder: Path, seen: set[Path]) -> Iterator[tuple[Path, list[Path]]]:
     if (real := folder.resolve()) in seen:
         return
     seen.add(real)
     entries = list_visible(folder)
     yield folder, entries
     for entry in entries:
-        if entry.is_dir():
-            yield from _walk_folders(entry, seen)
+        if entry.is_dir() and zarr_suffix(entry) is None:
+            yield from _walk(entry, seen)
 
 
 def _series_id(entry: Path, series: Path, alone: bool) -> str:

@@ -12,11 +12,14 @@ ITK = (".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
 SCAN_SUFFIXES = NIFTI + MGH + ITK
 """Suffixes of files with one scan each; `DICOM` files are recognised by their content."""
 
+ZARR = (".ome.zarr", ".zarr")
+"""Suffixes of folders with one OME-Zarr image each."""
+
 DICOM = (".dcm", ".dicom", ".ima")
 
 ACCEPTED_FORMATS = (
     "NIfTI (.nii, .nii.gz, .nii.bz2), FreeSurfer (.mgz, .mgh), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), "
-    "or a folder of DICOM files"
+    "OME-Zarr (.zarr), or a folder of DICOM files"
 )
 """The accepted formats, for messages."""
 
@@ -35,6 +38,12 @@ def scan_suffix(path: Path) -> str | None:
     """
     name = path.name.lower()
     return next((suffix for suffix in SCAN_SUFFIXES if name.endswith(suffix) and name != suffix), None)
+
+
+def zarr_suffix(path: Path) -> str | None:
+    """The suffix of an OME-Zarr folder in lower case, or None for any other folder or file."""
+    name = path.name.lower()
+    return next((s for s in ZARR if name.endswith(s) and name != s), None) if path.is_dir() else None
 
 
 def is_dicom_file(path: Path) -> bool:
@@ -72,13 +81,15 @@ def list_visible(folder: Path) -> list[Path]:
 def case_id(path: Path) -> str:
     """The case id of a scan: the file name without its suffix, or the name of a DICOM folder.
 
-    `liver_0.nii.gz` → `liver_0`, `a.b.nrrd` → `a.b`, folder `patient.7/` → `patient.7`.
+    `liver_0.nii.gz` → `liver_0`, `a.b.nrrd` → `a.b`, `p1.ome.zarr/` → `p1`, folder `patient.7/` → `patient.7`.
 
     Raises:
         ScanError: the name is not valid UTF-8, and could not be written to any record of the case.
     """
     if to_printable(path.name) != path.name:
         raise ScanError(f"the name of {to_printable(path)} is not valid UTF-8", "rename it")
+    if (suffix := zarr_suffix(path)) is not None:
+        return path.name[: -len(suffix)]
     if path.is_dir():
         return path.name if path.name not in ("", "..") else path.resolve().name
     suffix = scan_suffix(path)

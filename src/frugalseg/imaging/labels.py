@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from frugalseg.imaging.formats import scan_suffix
+from frugalseg.imaging.formats import scan_suffix, zarr_suffix
 from frugalseg.imaging.grids import RESAMPLE, onto_grid
-from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.read import read_labels, read_volume
 from frugalseg.imaging.validation import scan_error
 from frugalseg.imaging.volume import Volume
 from frugalseg.text import name_some
@@ -40,13 +40,26 @@ def read_labels_on(
     return mask.with_array(mask.array.astype(np.min_scalar_type(highest), copy=False))
 
 
+def read_own_labels(path: Path, scan: Path | None, case: str) -> Volume:
+    """A mask on its own grid; that of DICOM SEG and RTSTRUCT is the grid of their scan.
+
+    Raises:
+        ScanError: the mask or the scan cannot be read, or such a mask has no scan.
+    """
+    if find_mask_object(path) is None:
+        return read_labels(path)
+    if scan is None:
+        raise scan_error(path, "states no grid of its own, and its scan is not known", "give the scans as --images")
+    return read_labels_on(path, read_volume(scan), case)
+
+
 def find_mask_object(path: Path) -> Path | None:
     """The DICOM SEG or RTSTRUCT file at a path: itself, or the only one in a folder; None for any other mask.
 
     Raises:
         ScanError: a folder holds several.
     """
-    if scan_suffix(path) is not None:
+    if scan_suffix(path) is not None or zarr_suffix(path) is not None:
         return None
     from frugalseg.imaging.segments.kinds import find_mask_objects, mask_kind
 

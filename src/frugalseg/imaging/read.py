@@ -8,7 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from frugalseg.imaging.formats import ACCEPTED_FORMATS, ITK, MGH, NIFTI, is_dicom_file, is_dicom_folder, scan_suffix
+from frugalseg.imaging.formats import (
+    ACCEPTED_FORMATS,
+    ITK,
+    MGH,
+    NIFTI,
+    is_dicom_file,
+    is_dicom_folder,
+    scan_suffix,
+    zarr_suffix,
+)
 from frugalseg.imaging.intensity import detect_padding
 from frugalseg.imaging.validation import ScanWarning, scan_error, unknown_format
 from frugalseg.imaging.volume import TOLERATED, Array, Volume
@@ -22,7 +31,8 @@ EXACT_IN_FLOAT32 = 1 << 24
 
 
 def read_volume(path: Path) -> Volume:
-    """Read one scan: a NIfTI, FreeSurfer, NRRD or MetaImage file, a folder of DICOM files, or one DICOM file.
+    """Read one scan: a NIfTI, FreeSurfer, NRRD or MetaImage file, an OME-Zarr folder, a folder of DICOM files, or
+    one DICOM file.
 
     Returns:
         The scan in the axes of its file. The array keeps the stored integer type if no scaling is stored, and is
@@ -64,6 +74,10 @@ def read_labels(path: Path) -> Volume:
 def _load_volume(path: Path) -> Volume:
     # Readers are imported on first use: their libraries are slow to import.
     suffix = scan_suffix(path)
+    if zarr_suffix(path) is not None:
+        from frugalseg.imaging.ome_zarr import load_ome_zarr
+
+        return load_ome_zarr(path)
     if path.is_dir() or (suffix is None and is_dicom_file(path)):
         if path.is_dir() and not is_dicom_folder(path):
             raise scan_error(path, "is a folder without DICOM files", f"give a scan: {ACCEPTED_FORMATS}")

@@ -241,9 +241,9 @@ def _list_differences(name: str, before: object, now: object) -> Iterator[str]:
         yield f"{name}: {before} then, {now} now"
 
 
-def find_images(folder: Path) -> dict[str, Path]:
-    """Case id → scan; for errors see `imaging.find.find_dataset`."""
-    return find_dataset(folder, None)[0]
+def find_images(folder: Path, rules: Sequence[str] = ()) -> dict[str, Path]:
+    """Case id → scan; `rules` are those of `--series`; for errors see `imaging.find.find_dataset`."""
+    return find_dataset(folder, None, rules)[0]
 
 
 def select_cases(images: Mapping[str, Path], cases: Sequence[str], folder: Path) -> dict[str, Path]:

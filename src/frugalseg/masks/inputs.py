@@ -19,21 +19,23 @@ from frugalseg.masks.output import output_path
 from frugalseg.options import OutputType
 
 
-def pair_scans_and_masks(images: Path, masks: Path, cases: Sequence[str]) -> tuple[dict[str, Path], dict[str, Path]]:
+def pair_scans_and_masks(
+    images: Path, masks: Path, cases: Sequence[str], rules: Sequence[str] = ()
+) -> tuple[dict[str, Path], dict[str, Path]]:
     """Case id → scan and case id → mask, of the selected scans that have a mask.
 
-    A single scan and a single mask file are paired whatever their names.
+    A single scan and a single mask file are paired whatever their names. `rules` are those of `--series`.
 
     Raises:
         PairingError: masks without a scan, duplicate ids, no pair at all, or the same file as scan and mask.
         ScanError: a path does not exist or holds no scan.
         OptionError: a selected case that is no scan, or has no mask.
     """
-    if masks.is_file() and len(single := find_scans(images)) == 1:
+    if masks.is_file() and len(single := find_scans(images, rules)) == 1:
         scans, found = single, dict.fromkeys(single, masks)
         check_distinct_files(scans, found)
     else:
-        scans, found = find_dataset(images, masks)
+        scans, found = find_dataset(images, masks, rules)
     selected = select_cases({case: path for case, path in scans.items() if case in found}, cases, masks)
     if not selected:
         raise PairingError(f"no scan in {images} has a mask in {masks}", "give scan and mask of a case the same name")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from frugalseg.errors import OptionError
 from frugalseg.options.common import check_positive
+from frugalseg.options.series import SeriesOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnnotateOptions:
+class AnnotateOptions(SeriesOptions):
     """Outline slices in a local web page, propagate them, train, and correct the masks of all scans."""
 
     images: Path | None = None

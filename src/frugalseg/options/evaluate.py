@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from frugalseg.errors import OptionError
 from frugalseg.options.common import check_positive
 
 
@@ -18,16 +19,27 @@ class EvaluateOptions:
     """Folder of reference masks with the same case ids; or one mask, with any name if --predictions is a single
     mask."""
     out: Path
-    """Folder for cases.csv, cases.json, summary.json and report.html."""
+    """Folder for cases.csv, cases.json, summary.json and report.html, and the tables of --groups."""
     target: list[str] = field(default_factory=list)
     """What to compare, as for `prepare`: name=value or name=value,value; repeat for several organs. By default what
     predictions.json beside the masks states."""
     case: list[str] = field(default_factory=list)
     """Only these scans, by case id."""
+    groups: Path | None = None
+    """CSV table of groups of patients to compare, such as scanner, sex or site: the first column holds the case id or
+    the patient, each other column a group."""
+    patient_pattern: str = "(.+)"
+    """With --groups: regular expression whose first group in the case id is the patient, if patients have several
+    scans; they are averaged first."""
     images: Path | None = None
     """Folder of scans for the report's overlays; by default those recorded by `frugalseg predict`."""
     tolerance_mm: float = 3.0
     """Tolerance in mm of the normalised surface Dice."""
+    lesions: bool = False
+    """Also count lesions: connected parts of each target, found if one of the prediction overlaps them by more than
+    --lesion-iou. Gives F1, sensitivity, precision and false positives per scan."""
+    lesion_iou: float = 0.5
+    """IoU above which a predicted lesion is one of the reference; 0: any overlap. Above 0.5 each can match one only."""
     slicewise: bool = False
     """Also compute the slice-wise metrics of the papers, under names that say so."""
     report: bool = True
@@ -50,3 +62,5 @@ class EvaluateOptions:
 
     def __post_init__(self) -> None:
         check_positive(self, "tolerance_mm", "bootstrap")
+        if not 0 <= self.lesion_iou < 1:
+            raise OptionError(f"--lesion-iou {self.lesion_iou:g} is not in 0…1", "give 0 or more, and less than 1")

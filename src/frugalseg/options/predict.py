@@ -9,13 +9,14 @@ from typing import Literal
 from frugalseg.errors import OptionError
 from frugalseg.options.common import Modality, Precision, Resume, check_positive
 from frugalseg.options.outputs import MaskOutputOptions
+from frugalseg.options.series import SeriesOptions
 
 MOST_DEGREES = 45.0
 """Largest angle of test-time augmentation: at larger ones slices look like none of the training."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(MaskOutputOptions):
+class PredictOptions(MaskOutputOptions, SeriesOptions):
     """Segment whole scans with a trained model."""
 
     model: list[Path] | Path

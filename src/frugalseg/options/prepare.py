@@ -7,10 +7,11 @@ from pathlib import Path
 
 from frugalseg.errors import OptionError
 from frugalseg.options.common import Modality, check_intensity, check_positive
+from frugalseg.options.series import SeriesOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareOptions:
+class PrepareOptions(SeriesOptions):
     """Convert a folder of scans to a slice store, which every training command reads."""
 
     images: Path

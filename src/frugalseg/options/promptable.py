@@ -9,10 +9,11 @@ from typing import Literal
 from frugalseg.errors import OptionError
 from frugalseg.options.common import Modality, Precision, Resume, check_intensity, check_positive
 from frugalseg.options.outputs import MaskOutputOptions
+from frugalseg.options.series import SeriesOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptableOptions(MaskOutputOptions):
+class PromptableOptions(MaskOutputOptions, SeriesOptions):
     """Options shared by the commands that apply a promptable model to whole scans."""
 
     images: Path

@@ -9,6 +9,7 @@ from typing import Literal
 from frugalseg.errors import OptionError
 from frugalseg.options.common import Modality, Precision, Resume, TrainingOptions, check_positive
 from frugalseg.options.outputs import MaskOutputOptions
+from frugalseg.options.series import SeriesOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ class SamMixTrainOptions(TrainingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamMixPredictOptions(MaskOutputOptions):
+class SamMixPredictOptions(MaskOutputOptions, SeriesOptions):
     """Segment whole scans with a trained SAM-Mix, prompted by its classifier only."""
 
     model: Path

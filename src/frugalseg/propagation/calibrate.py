@@ -15,8 +15,7 @@ from frugalseg.dataset.targets import Targets, parse_targets
 from frugalseg.engine.progress import progress, say
 from frugalseg.errors import PairingError
 from frugalseg.imaging.find import find_masks
-from frugalseg.imaging.labels import read_labels_on
-from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.labels import read_labels_on, read_own_labels
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import CalibrateOptions
 from frugalseg.records.confidence import OrganCalibration
@@ -122,7 +121,7 @@ def _score_scan(
     folder: Path, record: PredictionRecord, case: str, reference: Path, wanted: Targets
 ) -> dict[str, ScoredMask]:
     """Organ → its mask in one scan, with confidence and Dice; without organs that were propagated to no slice."""
-    volume = read_labels(folder / record.masks[case])
+    volume = read_own_labels(folder / record.masks[case], record.find_scan(case, folder), case)
     turned = [canonical(one)[0].array for one in (volume, read_labels_on(reference, volume, case))]
     mask, true = (axial_slices(array) for array in turned)
     entries = record.select_case(case)

@@ -203,7 +203,7 @@ def propagate(options: PropagateOptions) -> dict[str, Path]:
 
 def _propagate(options: PropagateOptions, pool: Pool) -> dict[str, Path]:
     device = find_device(options.device)
-    images, annotations = pair_scans_and_masks(options.images, options.annotations, options.case)
+    images, annotations = pair_scans_and_masks(options.images, options.annotations, options.case, options.series)
     annotations, labelled = find_labelled_slices(options.annotations, annotations)
     images = {case: images[case] for case in annotations}
     refuse_overwriting_inputs(annotations, images, options.out, options.output_type)

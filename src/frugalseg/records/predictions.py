@@ -183,6 +183,10 @@ class PredictionRecord(Record):
         path = (masks if masks.is_dir() else masks.parent) / PREDICTIONS_FILE
         return cls.read(path) if path.is_file() else None
 
+    def find_scan(self, case: str, folder: Path) -> Path | None:
+        """The scan of a case; None where it is not recorded. `folder` is that of the record."""
+        return resolve_recorded(self.images[case], folder) if case in self.images else None
+
     def select_case(self, case: str) -> CaseRecord:
         """The entries of one scan."""
         return CaseRecord(**{name: (getattr(self, key) or {}).get(case) for name, key in _BY_CASE.items()})
@@ -199,6 +203,12 @@ class PredictionRecord(Record):
             key: _select(own, cases) for key in _BY_CASE.values() if (own := getattr(self, key)) is not None
         }
         return replace(self, **selected)
+
+
+def resolve_recorded(text: str, folder: Path) -> Path:
+    """A path of a record; a relative one is looked up in the working directory, then in the record's folder."""
+    path = Path(text)
+    return path if path.exists() or path.is_absolute() else folder / path
 
 
 _BY_CASE = {

@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from frugalseg.errors import FrugalsegError, RunError
 from frugalseg.records.record import Converters, Record
+from frugalseg.records.subgroups import Subgroups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,52 @@ class MetricSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LesionPool:
+    """Lesion-wise detection over all lesions of a group's scans; None where a number is not defined.
+
+    Attributes:
+        reference, prediction: number of lesions in the masks.
+        found: pairs of a lesion in the reference and one in the prediction.
+        f1, sensitivity, precision: of all lesions together.
+        false_positives_per_scan: mean number of predicted lesions without a partner.
+    """
+
+    reference: int
+    prediction: int
+    found: int
+    f1: float | None
+    sensitivity: float | None
+    precision: float | None
+    false_positives_per_scan: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """One line of a Bland–Altman plot, ml, with its 95% interval; None where there is none."""
+
+    ml: float | None
+    ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeAgreement:
+    """Bland and Altman's agreement of predicted and reference volumes.
+
+    Attributes:
+        n: scans in which either mask shows the organ.
+        bias: mean of predicted minus reference volume.
+        sd_ml: standard deviation of these differences.
+        lower, upper: 95% limits of agreement.
+    """
+
+    n: int
+    bias: Limit
+    sd_ml: float | None
+    lower: Limit
+    upper: Limit
+
+
+@dataclass(frozen=True, kw_only=True)
 class OrganSummary:
     """One organ in a group.
 
@@ -45,6 +92,8 @@ class OrganSummary:
         both_empty: case ids where neither mask shows the organ.
         metrics: metric → its figures.
         slicewise_mean_over_scans, slicewise_mean_over_slices: figures of the slice-wise metrics, with --slicewise.
+        lesions_mean_over_scans, lesions_pooled: figures of the lesion-wise metrics, with --lesions.
+        volume_agreement: agreement of the volumes; missing in older files.
     """
 
     counts: dict[str, int]
@@ -54,6 +103,9 @@ class OrganSummary:
     metrics: dict[str, MetricSummary]
     slicewise_mean_over_scans: dict[str, MetricSummary] | UnsetType = UNSET
     slicewise_mean_over_slices: dict[str, float | None] | UnsetType = UNSET
+    lesions_mean_over_scans: dict[str, MetricSummary] | UnsetType = UNSET
+    lesions_pooled: LesionPool | UnsetType = UNSET
+    volume_agreement: VolumeAgreement | UnsetType = UNSET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +159,7 @@ class SummaryRecord(EvaluationState):
         options: options of the evaluation.
         versions: package → version.
         date: time of the evaluation, ISO 8601.
+        subgroups: groups of patients compared, with --groups.
     """
 
     headline: str | None
@@ -122,6 +175,7 @@ class SummaryRecord(EvaluationState):
     options: dict[str, object]
     versions: dict[str, str]
     date: str
+    subgroups: Subgroups | UnsetType = UNSET
 
 
 @dataclass(frozen=True, kw_only=True)

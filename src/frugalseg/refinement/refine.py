@@ -171,7 +171,7 @@ def refine(options: RefineOptions) -> dict[str, Path]:
 
 def _refine(options: RefineOptions, pool: Pool) -> dict[str, Path]:
     device = find_device(options.device)
-    images, masks = pair_scans_and_masks(options.images, options.masks, options.case)
+    images, masks = pair_scans_and_masks(options.images, options.masks, options.case, options.series)
     refuse_overwriting_inputs(masks, images, options.out, options.output_type)
     references = {} if options.oracle is None else _find_references(options, images)
     options, expected = resolve_intensity(options, images)
@@ -212,7 +212,7 @@ def _make_record(
 
 def _find_references(options: RefineOptions, images: Mapping[str, Path]) -> dict[str, Path]:
     assert options.oracle is not None
-    references = find_dataset(options.images, options.oracle)[1]
+    references = find_dataset(options.images, options.oracle, options.series)[1]
     if missing := [case for case in images if case not in references]:
         raise PairingError(f"{options.oracle} holds no reference of {missing[0]}", "select scans with --case")
     return references
@@ -261,7 +261,7 @@ def _announce(refinement: Mapping[str, Refinement], options: RefineOptions, want
 
 def collect_settings(options: PromptableOptions, *excluded: str) -> dict[str, object]:
     """The options that change the result, for predictions.json, except `excluded`, which are recorded elsewhere."""
-    irrelevant = {"images", "out", "case", "target", "model", "device", "threads", "batch_size", "cache"}
+    irrelevant = {"images", "series", "out", "case", "target", "model", "device", "threads", "batch_size", "cache"}
     irrelevant |= {"overwrite", "resume", "ray", "output_type", "segment_codes", "preview"}
     relevant = {name: value for name, value in asdict(options).items() if name not in irrelevant | set(excluded)}
     settings: dict[str, object] = json.loads(json.dumps(relevant, default=str))

@@ -17,8 +17,7 @@ from frugalseg.dataset.targets import to_classes
 from frugalseg.engine.files import check_out_file, write_json
 from frugalseg.errors import PairingError, RunError
 from frugalseg.imaging.find import find_masks
-from frugalseg.imaging.labels import read_labels_on
-from frugalseg.imaging.read import read_labels
+from frugalseg.imaging.labels import read_labels_on, read_own_labels
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import SamMixEvaluateOptions
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
@@ -100,7 +99,7 @@ def _compare_case(
 ) -> dict[str, SliceDetections]:
     """Organ → predicted probability and reference presence of each slice."""
     # Slices along the axes of the prediction, which are its scan's; the reference's may differ.
-    prediction = read_labels(predictions / record.masks[case])
+    prediction = read_own_labels(predictions / record.masks[case], record.find_scan(case, predictions), case)
     mask = read_labels_on(reference, prediction, case, ("reference", "prediction"))
     stack = axial_slices(canonical(mask)[0].array)
     classes = to_classes(stack, record.trained)

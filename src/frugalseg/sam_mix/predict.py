@@ -221,7 +221,7 @@ def sam_mix_predict(options: SamMixPredictOptions) -> dict[str, Path]:
 
 
 def _predict(options: SamMixPredictOptions, pool: Pool) -> dict[str, Path]:
-    images = select_cases(find_dataset(options.images, None)[0], options.case, options.images)
+    images = select_cases(find_dataset(options.images, None, options.series)[0], options.case, options.images)
     work = MixWork(options, {} if options.oracle is None else _find_references(options.oracle, images))
     predictor = work.predictor
     record = PredictionRecord(

@@ -338,7 +338,7 @@ def segment_scans(options: PredictOptions) -> dict[str, Path]:
 def _segment_scans(options: PredictOptions, pool: Pool) -> dict[str, Path]:
     work = SegmentWork(options)
     predictor = work.predictor
-    images = select_cases(find_dataset(options.images, None)[0], options.case, options.images)
+    images = select_cases(find_dataset(options.images, None, options.series)[0], options.case, options.images)
     record = PredictionRecord(
         version=__version__,
         model=str(options.runs[0].resolve()),

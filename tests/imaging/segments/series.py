@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.uid import generate_uid
 
+from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.segments.codes import find_codes
 from frugalseg.imaging.segments.source import Author, Organ
-from frugalseg.imaging.volume import Volume
-from tests.imaging.scans import write_series
+from frugalseg.imaging.volume import Volume, canonical
+from tests.imaging.scans import write_series, write_slice
 
 PATIENT = {
     **{"PatientID": "1", "PatientName": "A^B", "PatientBirthDate": "19500101", "PatientSex": "F", "StudyID": "1"},
@@ -27,6 +28,7 @@ GRIDS: dict[str, tuple[Sequence[float], Sequence[float]]] = {
     "sagittal": ((0, 1, 0, 0, 0, -1), (2.5, 0, 0)),
     "oblique": ((0.8, 0.6, 0, -0.6, 0.8, 0), (0, 0, 2.5)),
     "doubly oblique": ((0.8, 0.6, 0, -0.48, 0.64, 0.6), (0.9, -1.2, 2.0)),
+    "turned by 45°": ((1, 0, 0, 0, 0.70710678, 0.70710678), (0, -2.12132, 2.12132)),
     "tilted gantry": ((1, 0, 0, 0, 1, 0), (0, 0.8, 2.5)),
 }
 """Name → ImageOrientationPatient and the step between slices."""
@@ -53,3 +55,15 @@ def make_organs(**values: int) -> list[Organ]:
     names = {name.replace("_", " "): value for name, value in values.items()}
     codes = find_codes(names)
     return [Organ(name, value, codes[name]) for name, value in names.items()]
+
+
+def write_as_dicom(path: Path, folder: Path) -> None:
+    """A scan without rotation as a series."""
+    scan = canonical(read_volume(path))[0]
+    uids = {"StudyInstanceUID": generate_uid(), "FrameOfReferenceUID": generate_uid(), "SeriesDescription": "made"}
+    series, (dx, dy, dz) = generate_uid(), scan.spacing
+    for z in range(scan.array.shape[2]):
+        at = scan.affine @ [0, 0, z, 1] * [-1, -1, 1, 1]
+        pixels = np.ascontiguousarray(scan.array[:, :, z].T).astype(np.int16)
+        tags = {**uids, **PATIENT, "SliceThickness": dz}
+        write_slice(folder / f"{z}.dcm", pixels, at[:3], spacing=(dy, dx), series=series, **tags)

@@ -17,11 +17,12 @@ from frugalseg.imaging.validation import scan_error
 
 MaskKind = Literal["seg", "rtstruct"]
 
-_SOP_CLASSES: Mapping[str, MaskKind] = {
+SOP_CLASSES: Mapping[str, MaskKind] = {
     "1.2.840.10008.5.1.4.1.1.66.4": "seg",
     "1.2.840.10008.5.1.4.1.1.66.7": "seg",  # label maps, of DICOM 2024
     "1.2.840.10008.5.1.4.1.1.481.3": "rtstruct",
 }
+"""SOPClassUID → the kind of mask."""
 KIND_NAMES: Mapping[MaskKind, str] = {"seg": "DICOM SEG", "rtstruct": "RTSTRUCT"}
 
 SEGMENTS_FILE = "segments.csv"
@@ -55,7 +56,7 @@ def mask_kind(path: Path) -> MaskKind | None:
         return None
     try:
         head = dcmread(path, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-        return _SOP_CLASSES.get(str(head.get("SOPClassUID") or ""))
+        return SOP_CLASSES.get(str(head.get("SOPClassUID") or ""))
     except Exception:  # damaged; reported when it is read as a scan
         return None
 
