@@ -233,3 +233,10 @@ def test_every_command_is_a_function_of_the_package():
     functions = {function_name(name) for name in COMMANDS}
     assert functions == set(frugalseg.__all__) - {"__version__"}
     assert all(callable(getattr(frugalseg, name)) for name in functions)
+
+
+def test_an_option_takes_several_of_a_few_values():
+    run = ["finetune", "--data", "store", "--out", "run", "--log-to"]
+    assert parse(*run, "wandb", "mlflow").log_to == ["wandb", "mlflow"]
+    with pytest.raises(OptionError, match="--log-to: invalid choice: 'notebook'"):
+        parse(*run, "wandb", "notebook")

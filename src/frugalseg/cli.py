@@ -221,9 +221,9 @@ def make_parser(name: str, command: Command) -> ArgumentParser:
 def _argument_settings(name: str, kind: Any) -> dict[str, Any]:
     """Settings of `add_argument` for a field of this type."""
     if (listed := _find(kind, list)) is not None:
-        item = get_args(listed)[0]
-        several = {"nargs": "+", "action": "extend"}
-        return several | ({"choices": get_args(item)} if get_origin(item) is Literal else {"type": item})
+        kind = get_args(listed)[0]
+        one = {"type": str, "choices": get_args(kind)} if get_origin(kind) is Literal else {"type": kind}
+        return {**one, "nargs": "+", "action": "extend"}
     if (several := _find(kind, tuple)) is not None:
         return {"type": get_args(several)[0], "nargs": len(get_args(several))}
     if kind is bool:

@@ -12,8 +12,6 @@ from typing import get_args
 
 import pytest
 
-from frugalseg.cli import parse
-from frugalseg.commands.table import COMMANDS
 from frugalseg.engine import metric_loggers
 from frugalseg.engine.metric_loggers import EXTRAS, LOGGERS, MetricLoggers
 from frugalseg.engine.run import RunFolder
@@ -102,14 +100,6 @@ def test_one_that_is_not_installed_names_its_extra(monkeypatch, tmp_path):
 
 def test_the_option_lists_the_table():
     assert set(get_args(Logger)) == LOGGERS.keys() == EXTRAS.keys()
-
-
-def test_the_command_line_takes_several_and_refuses_others():
-    command, flags = COMMANDS["finetune"], ["--data", "d", "--out", "o"]
-    assert parse("finetune", command, [*flags, "--log-to", "wandb", "mlflow"]).log_to == ["wandb", "mlflow"]
-    assert parse("finetune", command, flags).log_to == []
-    with pytest.raises(OptionError, match="--log-to: invalid choice: 'nobody'.*tensorboard.*wandb.*mlflow"):
-        parse("finetune", command, [*flags, "--log-to", "nobody"])
 
 
 def test_tensorboard_drops_the_steps_that_are_repeated(tmp_path):
