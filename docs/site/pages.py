@@ -38,6 +38,9 @@ SECTIONS = {
         "Directions for one task each.",
         {},
         {
+            "Installation": {
+                "install": "pip, without internet, Docker, Apptainer, conda; GPUs; what to do if it does not work",
+            },
             "Data and labels": {
                 "own-scans": "formats, targets, splits by patient, budgets, cross-validation",
                 "annotate": "`annotate` in daily use: which slices are labels, what Train does, several people",
@@ -55,6 +58,7 @@ SECTIONS = {
             "Masks": {
                 "refine-and-propagate": "a promptable model improves masks, or an outlined slice is propagated",
                 "trust": "confidence, expected Dice and its lower bound",
+                "evaluate": "patients, volumes, groups of patients, lesions",
                 "share": "export, publish and fetch models",
                 "offline-weights": "install weights where there is no internet",
             },
@@ -85,6 +89,7 @@ SECTIONS = {
             },
             "Files and interfaces": {
                 "files": "what is read and written, key by key",
+                "versions": "versions of files, and what a later program reads",
                 "annotation-api": "the HTTP requests of `annotate`",
             },
         },

@@ -115,6 +115,10 @@ def _check_make(words: list[str], folder: Folder) -> None:
 
 
 def _check_pip(words: list[str], folder: Folder) -> None:
+    if words[0] == "download":
+        return None if words[-1] == "frugalseg" else _check_download(words, folder)
+    if words[:2] == ["install", "torch"]:
+        return None
     assert words[0] == "install"
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
     extras = re.findall(r"^(\w+) = \[", project.partition("\n[")[0], re.MULTILINE)  # tomllib needs Python 3.11
@@ -124,6 +128,7 @@ def _check_pip(words: list[str], folder: Folder) -> None:
         assert set((match[1] or "").split(",")) - {""} <= set(extras), "no such extra"
     if "-c" in words:
         assert (ROOT / words[words.index("-c") + 1]).is_file()
+    return None
 
 
 def _check_python(words: list[str], folder: Folder) -> None:
@@ -148,6 +153,17 @@ def _check_launched(words: list[str], folder: Folder) -> None:
     _check_frugalseg(words[words.index("frugalseg") + 1 :], folder)
 
 
+def _check_container(words: list[str], folder: Folder) -> None:
+    """Files that an image is built from are there; the command that one runs is parsed."""
+    if words[0] == "build":
+        files = [word for word in words if word.startswith("containers/")]
+        assert files, "nothing of containers/ is named"
+        assert all((ROOT / file).is_file() for file in files), files
+        return
+    images = [number for number, word in enumerate(words) if word in ("frugalseg", "frugalseg.sif")]
+    _check_frugalseg(words[images[0] + 1 :], folder)
+
+
 def _check_export(words: list[str], folder: Folder) -> None:
     name = words[0].partition("=")[0]
     assert any(f'"{name}"' in path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
@@ -159,7 +175,7 @@ def _check_nothing(words: list[str], folder: Folder) -> None:
 
 PYTHON_MODULES: dict[str, Callable[[list[str], Folder], None]] = {
     "venv": _check_nothing,
-    "pip": _check_download,
+    "pip": _check_pip,
     "monai.bundle": _check_nothing,
     "frugalseg": _check_frugalseg,
 }
@@ -172,7 +188,14 @@ PROGRAMS: dict[str, Callable[[list[str], Folder], None]] = {
     "torchrun": _check_launched,
     "srun": _check_launched,
     "export": _check_export,
+    "docker": _check_container,
+    "apptainer": _check_container,
+    "rattler-build": _check_container,
     ".": _check_nothing,
+    "conda": _check_nothing,
+    "mkdir": _check_nothing,
+    "dcm2niix": _check_nothing,
+    "pre-commit": _check_nothing,
     "ssh": _check_nothing,
     "ray": _check_nothing,
 }
@@ -198,6 +221,11 @@ def _check_codes(block: Block, scratch: Path) -> None:
     (row,) = csv.DictReader(block.text.splitlines())
     code = find_codes([row["name"]], path)[row["name"]]
     assert (code.type.value, code.type.meaning) == (row["value"], row["meaning"])
+
+
+def _check_groups(block: Block, scratch: Path) -> None:
+    rows = list(csv.DictReader(block.text.splitlines()))
+    assert all(row["case"] and len(row) > 1 and None not in row.values() for row in rows)
 
 
 def _check_segment_values(block: Block, scratch: Path) -> None:
@@ -250,6 +278,7 @@ def _check_python_code(block: Block, scratch: Path) -> None:
 CHECKS: dict[str, Callable[[Block, Path], None]] = {
     "Kubernetes": _check_kubernetes,
     "segment codes": _check_codes,
+    "groups of patients": _check_groups,
     "segment values": _check_segment_values,
     "plan": _check_plan,
     "python": _check_python_code,

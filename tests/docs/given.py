@@ -157,6 +157,11 @@ def _series(cupboard: Cupboard, path: Path) -> None:
         write_slice(path / "p1" / f"{z}.dcm", rows, (0, 0, 5 * z), spacing=(4, 4), **identity, **names, **dates)
 
 
+def _groups(cupboard: Cupboard, path: Path) -> None:
+    rows = [f"patient_{i:02d},{'Siemens' if i % 2 else 'GE'}" for i in range(LABELLED)]
+    path.write_text("\n".join(["case,scanner", *rows, ""]), encoding="utf-8")
+
+
 def _split(cupboard: Cupboard, path: Path) -> None:
     patients = [f"patient_{i:02d}" for i in range(LABELLED)]
     parts = {"train": patients[:5], "validation": patients[5:6], "test": patients[6:]}
@@ -234,6 +239,7 @@ MAKERS: dict[str, Callable[[Cupboard, Path], None]] = {
     "nnunet": _nnunet,
     "series": _series,
     "split": _split,
+    "groups": _groups,
     "store": _store,
     "model": _model,
     "predictions": _predictions,
