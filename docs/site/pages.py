@@ -57,8 +57,8 @@ SECTIONS = {
             },
             "Masks": {
                 "refine-and-propagate": "a promptable model improves masks, or an outlined slice is propagated",
+                "evaluate": "metrics, patient by patient, groups of patients, lesions, volumes",
                 "trust": "confidence, expected Dice and its lower bound",
-                "evaluate": "patients, volumes, groups of patients, lesions",
                 "share": "export, publish and fetch models",
                 "offline-weights": "install weights where there is no internet",
             },

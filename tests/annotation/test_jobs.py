@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -250,3 +252,9 @@ def test_a_job_ends_when_its_server_is_killed(tmp_path):
     assert process.stdin is not None
     process.stdin.close()
     assert process.wait(30) != 0
+
+
+@pytest.mark.parametrize(("series", "words"), [([], []), (["portal", "thinnest"], ["--series", "portal", "thinnest"])])
+def test_jobs_read_the_same_series_as_the_page(series, words):
+    context = SimpleNamespace(images=Path("scans"), options=SimpleNamespace(series=series))
+    assert JobContext.image_words(context) == ["--images", "scans", *words]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from frugalseg.imaging.volume import canonical
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions
 from frugalseg.refinement import refine as refining
 from frugalseg.segmentation.predict import SegmentWork
+from tests.imaging.scans import write_series
 from tests.imaging.segments.series import write_as_dicom
 from tests.promptable.fake import Bright
 from tests.scans import write_cohort
@@ -74,6 +76,17 @@ def test_a_prediction_is_the_same_in_every_format(model, tmp_path, kind):
     )
     evaluate(swapped)
     assert set(pd.read_csv(tmp_path / "c" / "cases.csv")["dice"].dropna()) == {1.0}
+
+
+def test_rules_choose_the_series_and_the_patient_names_the_mask(model, tmp_path):
+    for case in CASES:
+        shutil.copytree(model / "series" / case, tmp_path / "tree" / case / "ST" / "SE1")
+        write_series(tmp_path / "tree" / case / "ST" / "SE2", 3, SeriesDescription="scout")
+    given = options(model, tmp_path / "out")
+    written = predict(replace(given, images=tmp_path / "tree", series=["not:scout"]))
+    assert list(written) == list(CASES)
+    for case in CASES:
+        assert (read_labels(written[case]).array == read_labels(model / "nifti" / f"{case}.nii.gz").array).all()
 
 
 def test_nrrd_is_written_for_any_scan(model, tmp_path):

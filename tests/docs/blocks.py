@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCED = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-CSV_HEADS = {"case,": "groups of patients", "name,value,meaning": "segment codes", "name,value\n": "segment values"}
+CSV_HEADS = {"name,value,meaning": "segment codes", "name,value\n": "segment values", "case,scanner": "groups"}
 """First characters of a table → its kind."""
 
 

@@ -15,6 +15,7 @@ import yaml
 from frugalseg.cli import parse
 from frugalseg.commands.table import COMMANDS
 from frugalseg.errors import FrugalsegError
+from frugalseg.evaluation.group_table import read_group_table
 from frugalseg.imaging.segments.codes import find_codes
 from frugalseg.imaging.segments.kinds import Segment, label_values
 from frugalseg.studies.plan.reader import read_plan
@@ -193,8 +194,6 @@ PROGRAMS: dict[str, Callable[[list[str], Folder], None]] = {
     "rattler-build": _check_container,
     ".": _check_nothing,
     "conda": _check_nothing,
-    "mkdir": _check_nothing,
-    "dcm2niix": _check_nothing,
     "pre-commit": _check_nothing,
     "ssh": _check_nothing,
     "ray": _check_nothing,
@@ -223,17 +222,18 @@ def _check_codes(block: Block, scratch: Path) -> None:
     assert (code.type.value, code.type.meaning) == (row["value"], row["meaning"])
 
 
-def _check_groups(block: Block, scratch: Path) -> None:
-    rows = list(csv.DictReader(block.text.splitlines()))
-    assert all(row["case"] and len(row) > 1 and None not in row.values() for row in rows)
-
-
 def _check_segment_values(block: Block, scratch: Path) -> None:
     (scratch / "segments.csv").write_text(block.text, encoding="utf-8")
     rows = list(csv.DictReader(block.text.splitlines()))
     segments = [Segment(number, row["name"], None) for number, row in enumerate(rows, start=1)]
     values = label_values(scratch / "p1.dcm", [*segments, Segment(99, "outline of the body", None)])
     assert values == {number: int(row["value"]) for number, row in enumerate(rows, start=1)}
+
+
+def _check_groups(block: Block, scratch: Path) -> None:
+    (scratch / "patients.csv").write_text(block.text, encoding="utf-8")
+    cases = [row["case"] for row in csv.DictReader(block.text.splitlines())]
+    assert not read_group_table(scratch / "patients.csv", {case: case for case in cases}).left_out
 
 
 def _check_plan(block: Block, scratch: Path) -> None:
@@ -278,8 +278,8 @@ def _check_python_code(block: Block, scratch: Path) -> None:
 CHECKS: dict[str, Callable[[Block, Path], None]] = {
     "Kubernetes": _check_kubernetes,
     "segment codes": _check_codes,
-    "groups of patients": _check_groups,
     "segment values": _check_segment_values,
+    "groups": _check_groups,
     "plan": _check_plan,
     "python": _check_python_code,
 }

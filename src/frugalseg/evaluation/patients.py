@@ -19,7 +19,7 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.text import pluralize
 
 MOST_PICTURES = 40
-"""Patients with a picture, the worst: a picture has about 100 kB, and a page of 4 MB is still sent by mail."""
+"""Patients with a picture, the worst: a picture takes about 150 kB of the page, and 6 MB are still sent by mail."""
 
 
 @dataclass(frozen=True)
