@@ -63,6 +63,7 @@ def test_the_python_reference_lists_what_is_public(source):
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")  # of Sphinx's extensions
 def test_the_site_is_built_and_a_broken_link_is_refused(tmp_path, monkeypatch):
     pytest.importorskip("pydata_sphinx_theme", reason="needs frugalseg[docs]")
     from docs.site import build

@@ -83,9 +83,6 @@ RULES = {
         long=True,
     ),
     "docs/how-to/unlabelled-scans.md": Page(STORE, long=True),
-    "docs/how-to/log-metrics.md": Page(
-        STORE, parsed={"--log-to wandb": "needs wandb; tests/engine/test_metric_loggers.py stands in for it"}
-    ),
     "docs/how-to/interrupted-runs.md": Page(
         STORE, parsed_only="several processes: tests/engine/test_processes.py runs them"
     ),

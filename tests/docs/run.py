@@ -41,6 +41,11 @@ ELSEWHERE = {
     "ray": "needs a cluster",
     "torchrun": "starts several processes",
     "srun": "needs SLURM",
+    "docker": "needs Docker",
+    "apptainer": "needs Apptainer",
+    "rattler-build": "needs rattler-build",
+    "conda": "needs conda",
+    "pre-commit": "installs a hook in the checkout",
     "python3": "the tests run in an environment already",
 }
 """Program → why lines that call it are not run."""
@@ -71,7 +76,7 @@ def _run_line(block: Block, words: list[str], rules: Page, environment: pytest.M
     program = words[0].removeprefix(".venv/bin/")
     reason = next((why for part, why in rules.parsed.items() if part in line), None)
     if reason is None and words != ["make", "demo"]:
-        reason = ELSEWHERE.get(program)
+        reason = ELSEWHERE.get("pip" if words[1:3] == ["-m", "pip"] else program)
     if reason is not None:
         return Line(line, reason)
     words = [found for word in words for found in _expand(rules.replaced.get(word, word))]
