@@ -29,7 +29,7 @@ from frugalseg.commands.results import RESULTS
 from frugalseg.commands.results import __name__ as RESULTS_MODULE
 from frugalseg.evaluation.metric_table import DICE, METRICS, group_by_rules
 from frugalseg.evaluation.policy import OUTCOMES, Outcome
-from frugalseg.evaluation.statistics import mean_interval
+from frugalseg.evaluation.statistics import UNBOUNDED, holm, mean_interval, signed_rank
 from frugalseg.text import format_number
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -203,6 +203,52 @@ def organs_held_out() -> Rows:
         ["patients", *[str(shared["patient"].nunique())] * len(models)],
         ["mean of each run, all runs", *(", ".join(map(format_number, runs[model])) for model in models)],
     ]
+
+
+def frozen_liver() -> Rows:
+    """Mean Dice of the liver by budget, model and test; a patient who was tested in several folds counts once."""
+    rows = []
+    for (outlined, test, model), group in read_table("frozen/liver").groupby(["outlined", "test", "model"], sort=False):
+        of_patients = group.groupby("case")["dice"].mean()
+        rows.append(
+            [
+                *(str(outlined), str(test), str(model), str(group["fold"].nunique()), str(len(of_patients))),
+                format_with_limits(of_patients),
+                format_number(float(group["dice"].min())),
+                ", ".join(map(format_number, group.groupby("fold")["dice"].mean())),
+            ]
+        )
+    head = ["outlined", "test", "model", "folds", "patients", "mean Dice [95% interval]", "lowest", "each fold"]
+    return [head, *rows]
+
+
+def frozen_differences() -> Rows:
+    """Differences between models on the same patients and folds, by budget and test, corrected over the table."""
+    measured, p_values = [], []
+    for (outlined, test), group in read_table("frozen/liver").groupby(["outlined", "test"], sort=False):
+        dice = group.pivot_table(index=["case", "fold"], columns="model", values="dice", sort=False)
+        for model in dice.columns.drop("best"):
+            difference = (dice[model] - dice["best"]).dropna().groupby("case").mean()
+            rank = signed_rank(difference.tolist())
+            above = f"{int((difference > 0).sum())} of {len(difference)}"
+            measured.append(
+                [str(outlined), str(test), f"{model} − best", format_with_limits(difference, sign=True), above]
+            )
+            p_values.append(rank.p)
+    corrected = zip(measured, p_values, holm(p_values), strict=True)
+    rows = [[*row, f"{p:.4f} / {p_holm:.4f}"] for row, p, p_holm in corrected]
+    return [
+        ["outlined", "test", "comparison", "difference [95% interval]", "patients above", "Wilcoxon p / after Holm"],
+        *rows,
+    ]
+
+
+def format_with_limits(values: pd.Series, sign: bool = False) -> str:
+    """Mean of the patients and its 95% interval."""
+    interval = mean_interval(values.tolist(), scale=UNBOUNDED if sign else DICE.scale)
+    assert interval.limits is not None
+    low, high = (format_number(limit, 3, sign) for limit in interval.limits)
+    return f"{format_number(float(values.mean()), 3, sign)} [{low}, {high}]"
 
 
 def choose_curve() -> Rows:
@@ -384,6 +430,8 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "scale, hours": partial(scale, "hours", limits=True),
     "scale, network": partial(scale, "network_gb_s", limits=False),
     "organs, held out": organs_held_out,
+    "frozen, liver": frozen_liver,
+    "frozen, differences": frozen_differences,
     "choose-slices": partial(choose_slices, "ranking"),
     "choose-slices, with a model": partial(choose_slices, "further"),
     "choose-slices, curve": choose_curve,
