@@ -243,6 +243,15 @@ def frozen_differences() -> Rows:
     ]
 
 
+def frozen_another_hospital() -> Rows:
+    """Mean Dice by model and group of test patients."""
+    rows = [
+        [str(model), str(test), str(len(group)), format_with_limits(group["dice"]), format_number(group["dice"].min())]
+        for (model, test), group in read_table("frozen/another-hospital").groupby(["model", "test"], sort=False)
+    ]
+    return [["model", "test patients", "patients", "mean Dice [95% interval]", "lowest"], *rows]
+
+
 def format_with_limits(values: pd.Series, sign: bool = False) -> str:
     """Mean of the patients and its 95% interval."""
     interval = mean_interval(values.tolist(), scale=UNBOUNDED if sign else DICE.scale)
@@ -432,6 +441,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "organs, held out": organs_held_out,
     "frozen, liver": frozen_liver,
     "frozen, differences": frozen_differences,
+    "frozen, another hospital": frozen_another_hospital,
     "choose-slices": partial(choose_slices, "ranking"),
     "choose-slices, with a model": partial(choose_slices, "further"),
     "choose-slices, curve": choose_curve,
