@@ -145,7 +145,7 @@ RULES = {
         for name, there in {
             "annotation": [],
             "confidence": ["btcv_ct", "lits_ct", "outlined"],
-            "frozen": ["btcv_ct", "out/liver-3"],
+            "frozen": ["btcv_ct", "best", "decoder"],
             "organs": ["btcv_ct"],
             "outlining": [],
             "recipe": ["btcv_ct"],
