@@ -8,6 +8,8 @@ from typing import Any
 from sphinx.application import Sphinx
 
 from frugalseg import __version__
+from frugalseg.commands.functions import NAMES
+from frugalseg.commands.table import COMMANDS
 
 project = "frugalseg"
 release = version = __version__
@@ -49,7 +51,16 @@ copybutton_prompt_is_regexp = True
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", refer_to_options)
     app.connect("autodoc-process-docstring", mark_code)
+
+
+def refer_to_options(_app: Sphinx, _what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+    """The function of a command refers to the record of its options instead of listing them as `help()` does."""
+    command = COMMANDS.get(NAMES.get(name.removeprefix("frugalseg."), ""))
+    if command is not None:
+        record = f":class:`~frugalseg.options.{command.options.__name__}`"
+        lines[:] = [command.summary, "", f"Its options are the fields of {record}.", ""]
 
 
 def mark_code(_app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
