@@ -8,6 +8,7 @@ from typing import Any
 from sphinx.application import Sphinx
 
 from frugalseg import __version__
+from frugalseg.commands.help import OPTION_GROUPS
 
 project = "frugalseg"
 release = version = __version__
@@ -20,6 +21,8 @@ default_role = "code"
 myst_heading_anchors = 4
 highlight_language = "bash"
 
+# The docstrings of commands list their options under the headings of --help.
+napoleon_custom_sections = [(group, "params_style") for group in OPTION_GROUPS]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
