@@ -8,8 +8,7 @@ from typing import Any
 from sphinx.application import Sphinx
 
 from frugalseg import __version__
-from frugalseg.commands.functions import NAMES
-from frugalseg.commands.table import COMMANDS
+from frugalseg.commands.help import OPTION_GROUPS
 
 project = "frugalseg"
 release = version = __version__
@@ -22,6 +21,8 @@ default_role = "code"
 myst_heading_anchors = 4
 highlight_language = "bash"
 
+# The docstrings of commands list their options under the headings of --help.
+napoleon_custom_sections = [(group, "params_style") for group in OPTION_GROUPS]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -51,16 +52,7 @@ copybutton_prompt_is_regexp = True
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    app.connect("autodoc-process-docstring", refer_to_options)
     app.connect("autodoc-process-docstring", mark_code)
-
-
-def refer_to_options(_app: Sphinx, _what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:
-    """The function of a command refers to the record of its options instead of listing them as `help()` does."""
-    command = COMMANDS.get(NAMES.get(name.removeprefix("frugalseg."), ""))
-    if command is not None:
-        record = f":class:`~frugalseg.options.{command.options.__name__}`"
-        lines[:] = [command.summary, "", f"Its options are the fields of {record}.", ""]
 
 
 def mark_code(_app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
