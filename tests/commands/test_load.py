@@ -15,6 +15,7 @@ from frugalseg.commands.load import OPTIONS, to_volume
 from frugalseg.errors import OptionError, RunError, ScanError
 from frugalseg.imaging.read import read_volume
 from frugalseg.options import PredictOptions
+from tests.imaging.scans import write_series
 from tests.scans import write_cohort
 
 EXACT = {"device": "cpu", "precision": "32"}
@@ -93,6 +94,13 @@ def test_an_array_with_its_spacing_lies_as_in_dicom(root, model):
     """The scans of the test have the axes LPS, so spacing alone describes them."""
     image = scan(root)
     found = model.predict(image.get_fdata(), spacing=(4, 4, 5))
+    assert np.array_equal(found.mask, mask(root / "one"))
+
+
+def test_scans_in_the_working_folder_say_nothing_about_an_array(root, model, tmp_path, monkeypatch):
+    write_series(tmp_path / "other", Modality="MR")
+    monkeypatch.chdir(tmp_path)
+    found = model.predict(scan(root).get_fdata(), spacing=(4, 4, 5))
     assert np.array_equal(found.mask, mask(root / "one"))
 
 

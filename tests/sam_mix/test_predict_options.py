@@ -132,5 +132,5 @@ def test_other_runs_are_no_sam_mix(tmp_path):
     assert not is_sam_mix(tmp_path)
     (tmp_path / "config.yaml").touch()
     (tmp_path / "model.json").unlink()
-    with pytest.raises(RunError, match="has not finished\n.*--resume"):
+    with pytest.raises(RunError, match="has not finished .*\n.*--resume"):
         predict(PredictOptions(model=tmp_path, images=tmp_path, out=tmp_path / "out"))

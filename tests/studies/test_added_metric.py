@@ -78,7 +78,7 @@ def test_a_headline_is_printed_and_in_the_list_of_cases(tmp_path, monkeypatch, c
     assert re.split(r"\s{2,}", head)[-2] == "Throw-away"
     assert len(re.split(r"\s{2,}", liver)) == len(re.split(r"\s{2,}", head))
     html = (tmp_path / "out" / "report.html").read_text()
-    assert html.count(">Throw-away</th>") == 2  # of means, and of cases
+    assert html.count(">Throw-away</th>") == 2 + 2  # of means and of cases, and of each patient
     assert html.count("Throw-away 0.") >= 2 + 2  # a card an organ, and the pictures
 
 

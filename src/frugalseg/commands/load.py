@@ -138,7 +138,7 @@ class Model:
                 found, role = self._predictor.read(case, path)
             else:
                 found = to_volume(scan, spacing, affine, axes)
-                self._predictor.expected.check(f"the {ARRAY}", NO_PATH, found)
+                self._predictor.expected.check(f"the {ARRAY}", None, found)
                 role = self._predictor.role(ARRAY, found)
             return self._segment(found, role, probabilities)
 

@@ -46,8 +46,8 @@ class ExpectedModality:
     also: Collection[str] = ()
     certain: bool = False
 
-    def check(self, case: str, path: Path, volume: Volume) -> None:
-        """Raise `ModalityError` if the files or the values of the scan show another kind."""
+    def check(self, case: str, path: Path | None, volume: Volume) -> None:
+        """Raise `ModalityError` if the files (None for a scan without any) or the values show another kind."""
         if self.certain:
             return
         found = find_modality(path, volume)

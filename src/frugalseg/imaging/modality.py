@@ -51,9 +51,10 @@ class Finding:
     why: str
 
 
-def find_modality(path: Path, volume: Volume) -> Finding:
-    """The modality that the files of the scan at `path` declare, otherwise that of its values."""
-    return read_declared_modality(path) or guess_modality(volume.array)
+def find_modality(path: Path | None, volume: Volume) -> Finding:
+    """The modality that the files of the scan at `path` declare, otherwise, or without files, that of its values."""
+    declared = None if path is None else read_declared_modality(path)
+    return declared or guess_modality(volume.array)
 
 
 def read_declared_modality(path: Path) -> Finding | None:
