@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread a worker: several on one core only wait for each other.
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_weights_folder() -> Iterator[None]:
+    """No file leaves another folder of weights to the files after it."""
+    before = os.environ.get("FRUGALSEG_HOME")
+    yield
+    assert os.environ.get("FRUGALSEG_HOME") == before, "undo the change of FRUGALSEG_HOME when the test ends"
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,18 @@ from tests.sharing.test_publish import FakeHub
 
 
 @pytest.fixture(scope="session")
-def cupboard(tmp_path_factory):
-    """What pages need, made when first asked for, with weights of a tiny SAM under the name litemedsam."""
-    made = Cupboard(tmp_path_factory.mktemp("cupboard"))
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("FRUGALSEG_HOME", str(made.find("weights")))
-        # The weights of a test have another SHA-256 than the published ones.
-        environment.setitem(CATALOGUE, "litemedsam", replace(CATALOGUE["litemedsam"], sha256=None))
-        yield made
+def made(tmp_path_factory):
+    """What pages need, made when first asked for."""
+    return Cupboard(tmp_path_factory.mktemp("cupboard"))
+
+
+@pytest.fixture
+def cupboard(made, monkeypatch):
+    """The same, with weights of a tiny SAM under the name litemedsam, for this test only."""
+    monkeypatch.setenv("FRUGALSEG_HOME", str(made.find("weights")))
+    # The weights of a test have another SHA-256 than the published ones.
+    monkeypatch.setitem(CATALOGUE, "litemedsam", replace(CATALOGUE["litemedsam"], sha256=None))
+    return made
 
 
 @pytest.fixture
