@@ -25,8 +25,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import pandas as pd
 from docstring_parser import parse_from_object
 
+from frugalseg.commands.result_records import __name__ as RESULTS_MODULE
 from frugalseg.commands.results import RESULTS
-from frugalseg.commands.results import __name__ as RESULTS_MODULE
 from frugalseg.evaluation.metric_table import DICE, METRICS, group_by_rules
 from frugalseg.evaluation.policy import OUTCOMES, Outcome
 from frugalseg.evaluation.statistics import UNBOUNDED, holm, mean_interval, signed_rank
@@ -382,7 +382,7 @@ def json_results() -> Rows:
 
 
 def list_keys(kind: type[Any], prefix: str = "") -> Iterator[list[str]]:
-    """The keys of a result, and those of the classes of `commands.results` in it: name, type, meaning."""
+    """The keys of a result, and those of the classes of `commands.result_records` in it: name, type, meaning."""
     texts = {p.arg_name: p.description or "" for p in parse_from_object(kind).params}
     grouped = {name.strip(): text for names, text in texts.items() for name in names.split(",")}
     hints = get_type_hints(kind)
@@ -409,7 +409,7 @@ def describe_json(kind: Any) -> str:
 
 
 def find_result_class(kind: Any, depth: int = 0) -> tuple[type[Any] | None, int]:
-    """The class of `commands.results` inside a type, if there is one, and in how many lists or objects it is."""
+    """The class of `commands.result_records` inside a type, if there is one, and in how many lists or objects it is."""
     if getattr(kind, "__module__", "") == RESULTS_MODULE and dataclasses.is_dataclass(kind):
         return kind, depth
     found = (find_result_class(inner, depth + 1) for inner in get_args(kind))

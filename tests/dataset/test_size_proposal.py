@@ -62,7 +62,7 @@ def test_the_own_size_of_slices_keeps_every_pixel(shape, spacing, own):
 
 
 def test_prepare_prints_the_proposal_and_the_larger_store_keeps_it(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("frugalseg.dataset.prepare.free_host_memory", lambda: PLENTY)
+    monkeypatch.setattr("frugalseg.dataset.prepare_summary.free_host_memory", lambda: PLENTY)
     store = prepare_with_gland(tmp_path, side=4, size=64)
     said = "".join(capsys.readouterr())
     assert "the smallest organ, gland, covers 7 pixels of a typical slice" in said

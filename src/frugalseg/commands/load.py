@@ -258,13 +258,21 @@ def _to_numbers(scan: Any) -> Array:
             f"the array has the shape {format_shape(array.shape) or '()'}, expected three axes (X, Y, Z)",
             "give one 3D volume; a single slice is array[:, :, None]",
         )
-    if array.dtype.kind == "f":
-        if bad := int(np.count_nonzero(~np.isfinite(array))):
-            raise ScanError(
-                f"{bad} of {array.size} voxels of the array are NaN or infinite", "replace them, for example by air"
-            )
-        return array.astype(np.float32)
-    return array if array.dtype.itemsize <= 4 else array.astype(np.int32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite
+        kept = array.astype(np.float32) if array.dtype.kind == "f" else array
+    if bad := int(np.count_nonzero(~np.isfinite(kept))):
+        raise ScanError(
+            f"{bad} of {array.size} voxels of the array are NaN, infinite or too large",
+            "replace them, for example by air",
+        )
+    if kept.dtype.itemsize <= 4:
+        return kept
+    limits = np.iinfo(np.int32)
+    if kept.min() < limits.min or kept.max() > limits.max:
+        raise ScanError(
+            f"the array has values from {kept.min()} to {kept.max()}, expected at most 32 bits", "give its intensities"
+        )
+    return kept.astype(np.int32)
 
 
 def _to_affine(spacing: Any, axes: str) -> npt.NDArray[np.float64]:

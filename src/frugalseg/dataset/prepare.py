@@ -8,7 +8,6 @@ time works on a store (`dataset.store_lock`).
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import shutil
@@ -33,9 +32,15 @@ from frugalseg.dataset.modality import (
     resolve_intensity,
     to_intensity_scale,
 )
+from frugalseg.dataset.prepare_summary import (
+    SERIES_FILE,
+    print_summary,
+    tabulate_series,
+    warn_of_odd_values,
+    write_series,
+)
 from frugalseg.dataset.shards import list_files, plan_shards, write_shards
-from frugalseg.dataset.size_proposal import propose_size
-from frugalseg.dataset.small_organs import find_small_organs, median_areas_mm2
+from frugalseg.dataset.small_organs import median_areas_mm2
 from frugalseg.dataset.splits import draw_split, parse_patient, read_split
 from frugalseg.dataset.stamp import Stamps, stamp_scan
 from frugalseg.dataset.store import (
@@ -44,13 +49,11 @@ from frugalseg.dataset.store import (
     SliceStore,
     build_index,
     group_identical_scans,
-    presence_column,
 )
 from frugalseg.dataset.store_lock import is_occupied, lock_store
 from frugalseg.dataset.superpixels import prepare_superpixels
 from frugalseg.dataset.targets import Targets, check_values_present, parse_targets, to_classes
 from frugalseg.engine.files import atomic_write, check_out, sha256
-from frugalseg.engine.host_memory import free_host_memory
 from frugalseg.engine.parallel import format_failures
 from frugalseg.engine.pool import CaseWork, InThreads
 from frugalseg.engine.progress import say
@@ -61,20 +64,17 @@ from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.fingerprint import fingerprint
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.labels import read_labels_on
-from frugalseg.imaging.modality import MODALITY_NAMES, ModalityKind, guess_modality
+from frugalseg.imaging.modality import guess_modality
 from frugalseg.imaging.read import read_volume
-from frugalseg.imaging.series import HEAD, FoundSeries, choose_series, format_table, list_series, to_table
+from frugalseg.imaging.series import FoundSeries, format_table, list_series
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import PrepareOptions, SuperpixelOptions
 from frugalseg.options.common import stated_modality
 from frugalseg.records.record import to_plain
-from frugalseg.records.split import PARTS, Split
+from frugalseg.records.split import Split
 from frugalseg.records.store import Digests, ScanEntry, SplitParameters, StoreParameters, StoreRecord
-from frugalseg.text import name_some, pluralize
-
-SERIES_FILE = "series.csv"
-"""In a store: the DICOM series that were found, and which of them are used."""
+from frugalseg.text import name_some
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _prepare_slices(options: PrepareOptions) -> SliceStore:
     listed = list_series(options.images)
     images, labels = find_dataset(options.images, options.labels, options.series, listed)
     if any(one.reason for one in listed) or options.series:
-        say(format_table(_tabulate(options, listed, images)))
+        say(format_table(tabulate_series(options, listed, images)))
     targets = parse_targets(options.target)
     if targets and not labels:
         raise OptionError("--target was given without --labels", "add --labels FOLDER, or remove --target")
@@ -175,7 +175,7 @@ def _prepare_slices(options: PrepareOptions) -> SliceStore:
             return _open_existing(options.out, parameters, sources, labelled, options.skip_broken)
         _make_store(options, expected, images, labels, labelled, targets, parameters, sources, partial, listed)
     store = SliceStore.open(options.out)
-    _print_summary(store)
+    print_summary(store)
     return store
 
 
@@ -218,7 +218,7 @@ def _make_store(
         made, failures = pool.run(PrepareWork(), todo, lambda case, part: part.write(jobs[case]), "preparing")
     _report_failures(failures, len(jobs), options.skip_broken)
     scans = [(done | made)[case] for case in jobs if case not in failures]
-    _warn_of_odd_values(scans, expected.kind)
+    warn_of_odd_values(scans, expected.kind)
     check_values_present(targets, (value for scan in scans for value in scan.values))
 
     split = _make_split(scans, options)
@@ -231,7 +231,7 @@ def _make_store(
     split.write(whole / "split.json")
     if listed:
         used = {case: image for case, image in images.items() if case not in failures}
-        _write_series(whole / SERIES_FILE, _tabulate(options, listed, used))
+        write_series(whole / SERIES_FILE, tabulate_series(options, listed, used))
     record = StoreRecord(
         version=__version__, parameters=parameters, columns=COLUMNS, scans=tuple(scans), shards=shards or UNSET
     )
@@ -243,38 +243,12 @@ def _make_store(
         whole.rename(out)
 
 
-def _tabulate(
-    options: PrepareOptions, listed: Sequence[FoundSeries], images: Mapping[str, Path]
-) -> list[tuple[str, ...]]:
-    """The table of DICOM series, in which those of `images` are used."""
-    judged = choose_series(listed, options.series) if options.series else listed
-    return to_table(judged, options.images, {path: case for case, path in images.items()})
-
-
-def _write_series(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
-    with atomic_write(path, "w") as file:
-        csv.writer(file, lineterminator="\n").writerows([HEAD, *rows])
-
-
 def _resolve_modality(options: PrepareOptions, images: Mapping[str, Path]) -> tuple[PrepareOptions, ExpectedModality]:
     """The options with the modality of an existing store, or as detected from the scans."""
     if stated_modality(options) == "auto" and (options.out / "store.json").is_file():
         kind = SliceStore.open(options.out).intensity.kind
         return fill_intensity(options, kind), ExpectedModality(kind, "the store holds")
     return resolve_intensity(options, images, options.workers)
-
-
-def _warn_of_odd_values(scans: Sequence[ScanEntry], kind: ModalityKind) -> None:
-    """Warn once if scans that are scaled as CT do not look like CT, or vice versa."""
-    odd = [scan.case for scan in scans if scan.looks_like and scan.looks_like != kind]
-    if odd:
-        words = "do not look like HU" if kind == "ct" else "look like HU"
-        other = "mr" if kind == "ct" else "ct"
-        warnings.warn(
-            f"the values of {len(odd)} of {pluralize(len(scans), 'scan')} {words} ({name_some(odd)}); they are scaled "
-            f"as {MODALITY_NAMES[kind]} anyway. If they are {MODALITY_NAMES[other]}, give --modality {other}",
-            stacklevel=3,
-        )
 
 
 def _store_parameters(options: PrepareOptions, targets: Targets) -> StoreParameters:
@@ -462,41 +436,3 @@ def _join_parts(scans: Sequence[ScanEntry], parts: Path, whole: Path, size: int)
         files = list_files(whole, name, sum(scan.slices for scan in scans), shards)
         write_shards(files, dtype, size, ((scan.slices, parts / f"{scan.case}.{name}") for scan in scans))
     return shards
-
-
-def _print_summary(store: SliceStore) -> None:
-    scans = store.slices.groupby("case")
-    labelled = int(scans["labelled"].any().sum())
-    split = store.split()
-    say(
-        f"{store.folder}: {scans.ngroups} scans, {len(store.slices)} slices of {store.size}×{store.size}; "
-        f"{labelled} scans labelled; patients: {len(split.train)} train, {len(split.validation)} validation, "
-        f"{len(split.test)} test"
-    )
-    for name in store.targets:
-        holding = store.slices[store.slices["labelled"]].groupby("case")[presence_column(name)].any()
-        say(f"  {name}: in {int(holding.sum())} of {labelled} labelled scans")
-    small_organs = find_small_organs(store.record)
-    for small in small_organs:
-        warnings.warn(small.describe(store.size), stacklevel=3)
-    if not small_organs and (proposal := propose_size(store.record, free_host_memory())):
-        say(f"  {proposal.describe()}")
-    if store.targets:
-        _print_split(store, split)
-
-
-def _print_split(store: SliceStore, split: Split) -> None:
-    """Print how many labelled scans each part of the split has, and whether there are any for validation."""
-    labelled = store.slices[store.slices["labelled"]].groupby("case")["patient"].first()
-    count = labelled.map(split.part_by_patient()).value_counts()
-    training, validation, test = (int(count.get(part, 0)) for part in PARTS)
-    left_out = len(labelled) - training - validation - test
-    say(
-        f"  labelled scans: {training} for training, {validation} for validation, {test} for test"
-        f"{f', {left_out} unused, since --split does not list them' if left_out else ''}"
-    )
-    if not validation:
-        say(
-            "  none for validation: fine-tuning then keeps the model of the last step; assign some with --fractions "
-            "(needs at least three labelled patients) or --split"
-        )
