@@ -245,5 +245,10 @@ def test_every_command_is_a_function_of_the_package():
 def test_an_option_takes_several_of_a_few_values():
     run = ["finetune", "--data", "store", "--out", "run", "--log-to"]
     assert parse(*run, "wandb", "mlflow").log_to == ["wandb", "mlflow"]
-    with pytest.raises(OptionError, match="--log-to: invalid choice: 'notebook'"):
+    with pytest.raises(OptionError, match="--log-to notebook: expected one of tensorboard, wandb, mlflow"):
         parse(*run, "wandb", "notebook")
+
+
+def test_a_switch_before_the_command_is_told_its_place(capsys):
+    assert cli.main(["-v", "doctor"]) == 2
+    assert "-v stands before the command" in capsys.readouterr().err

@@ -203,11 +203,16 @@ def _parse_arguments(name: str, command: Command, arguments: list[str]) -> Any:
 
 _KEY = re.compile(r'^Parser key "(\w+)"')
 _VALUE = re.compile(r"(?:Got|Given) value: (.*)$", re.DOTALL)
+_CHOICE = re.compile(r"^argument --([\w-]+): invalid choice: '(.*)' \(choose from", re.DOTALL)
+"""argparse's message for one of several values."""
 
 
 def _to_option_error(name: str, command: Command, message: str) -> OptionError:
     """jsonargparse's message as an error that names the option, its value, and what is expected."""
     kinds = get_type_hints(command.options)
+    if choice := _CHOICE.search(message):
+        option = choice[1].replace("-", "_")
+        return wrong_value_error(name, option, choice[2], kinds[option])
     key, value = _KEY.search(message), _VALUE.search(message)
     if key is None or value is None or key[1] not in kinds:
         return OptionError(message.removeprefix("argument "), f"`frugalseg {name} --help` lists every option")

@@ -133,6 +133,10 @@ def _format_summaries(names: Iterable[str]) -> list[str]:
 def unknown_command_error(words: list[str]) -> OptionError:
     """The error for an unknown command; names the most similar ones."""
     first = words[0]
+    if first.startswith("-"):
+        return OptionError(
+            f"{first} stands before the command", f"write it after the command: frugalseg COMMAND {first}"
+        )
     if parts := find_subcommands(first):
         given = f"there is no command `{first} {words[1]}`" if words[1:] else f"`{first}` needs one more word"
         like = [f"{first} {one}" for one in _find_similar(words[1:2], [name.split()[1] for name in parts])]
