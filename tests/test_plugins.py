@@ -196,14 +196,14 @@ def test_a_plugin_named_by_hand_that_cannot_be_used_is_an_error(tmp_path, monkey
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "bad_plugin.py").write_text("import nowhere")
     (tmp_path / "empty_plugin.py").write_text("X = 1")
-    (tmp_path / "wrong_plugin.py").write_text("BACKBONES = {'x': print}")
+    (tmp_path / "wrong_plugin.py").write_text("BACKBONES = {'x': {}}")
     for name, said in (
         ("bad_plugin", "--plugin bad_plugin: it cannot be imported (ModuleNotFoundError: No module named 'nowhere')"),
         ("gone_plugin", "--plugin gone_plugin: it cannot be imported (ModuleNotFoundError"),
         ("empty_plugin", "--plugin empty_plugin: the module has none of the tables BACKBONES"),
         (
             "wrong_plugin",
-            "BACKBONES['x'] is a builtin_function_or_method, expected a frugalseg.models.backbone.Backbone",
+            "BACKBONES['x'] is a dict, expected a frugalseg.models.backbone.Backbone",
         ),
     ):
         assert main(["weights", "list", "--plugin", name]) == 2
