@@ -436,6 +436,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "scale, network": partial(scale, "network_gb_s", limits=False),
     "organs, held out": organs_held_out,
     "frozen, liver": partial(compare_models, "frozen/liver", "best", ["outlined", "test"]),
+    "PolyCL's claims": partial(compare_models, "pre-training/polycl-claims", "supervised", ["outlined", "test"]),
     "another hospital, augmentation": partial(
         compare_models, "another-hospital/augmentation", "as in `robust`", ["test"]
     ),
