@@ -252,6 +252,34 @@ def frozen_another_hospital() -> Rows:
     return [["model", "test patients", "patients", "mean Dice [95% interval]", "lowest"], *rows]
 
 
+def semi() -> Rows:
+    """Mean Dice of each way to use unlabelled slices, and its difference to `best`, by fold and group of patients."""
+    head, rows = ["fold", "method"], []
+    table = read_table("semi/patients").set_index(["fold", "method", "patients"])["dice"]
+    groups = list(dict.fromkeys(table.index.get_level_values("patients")))
+    for group in groups:
+        head += [group, "− `best`", "above", "p"]
+    for fold, method in dict.fromkeys(zip(*map(table.index.get_level_values, ("fold", "method")), strict=True)):
+        row = [str(fold), str(method)]
+        for group in groups:
+            row += compare_with_best(table, fold, method, group)
+        rows.append(row)
+    return [head, *rows]
+
+
+def compare_with_best(dice: pd.Series, fold: int, method: str, group: str) -> list[str]:
+    """The mean Dice of a method, its difference to `best`, patients above it and p; dashes where not measured."""
+    if (fold, method, group) not in dice.index:
+        return ["–"] * 4
+    own = dice.loc[fold, method, group].to_numpy()
+    difference = own - dice.loc[fold, "`best`", group].to_numpy()
+    shown = format_number(float(own.mean()), 3)
+    if method == "`best`":
+        return [shown, "", "", ""]
+    above = f"{int((difference > 0).sum())} of {len(difference)}"
+    return [shown, format_number(float(difference.mean()), 3, True), above, f"{signed_rank(difference).p:.3f}"]
+
+
 def format_with_limits(values: pd.Series, sign: bool = False) -> str:
     """Mean of the patients and its 95% interval."""
     interval = mean_interval(values.tolist(), scale=UNBOUNDED if sign else DICE.scale)
@@ -442,6 +470,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "frozen, liver": frozen_liver,
     "frozen, differences": frozen_differences,
     "frozen, another hospital": frozen_another_hospital,
+    "semi": semi,
     "choose-slices": partial(choose_slices, "ranking"),
     "choose-slices, with a model": partial(choose_slices, "further"),
     "choose-slices, curve": choose_curve,
