@@ -441,6 +441,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
         compare_models, "another-hospital/augmentation", "as in `robust`", ["test"]
     ),
     "self-training on LiTS": partial(compare_models, "another-hospital/self-training", "best", ["test"]),
+    "semi": partial(compare_models, "semi/patients", "best", ["measured on"]),
     "choose-slices": partial(choose_slices, "ranking"),
     "choose-slices, with a model": partial(choose_slices, "further"),
     "choose-slices, curve": choose_curve,
