@@ -243,6 +243,26 @@ def frozen_differences() -> Rows:
     ]
 
 
+def third_dimension(name: str) -> Rows:
+    """Masks made in three dimensions, each against the first of those trained on the same, paired over patients.
+
+    A file in third/ has a row for each patient: the means over the organs that he has.
+    """
+    rows = [
+        ["trained on", "masks", "mean Dice", "difference [95% interval]", "patients above", "HD95, mm", "CPU s a scan"]
+    ]
+    for trained, group in read_table(f"third/{name}").groupby("trained on", sort=False):
+        dice = group.pivot_table(index="case", columns="masks", values="dice", sort=False)
+        for masks, own in group.groupby("masks", sort=False):
+            change = dice[masks] - dice[dice.columns[0]]
+            gain = ["–", "–"]
+            if masks != dice.columns[0]:
+                gain = [format_with_limits(change, sign=True), f"{(change > 0).sum()} of {len(change)}"]
+            costs = [format_number(float(own["hd95"].mean()), 1), format_number(float(own["seconds"].mean()), 2)]
+            rows.append([str(trained), str(masks), format_number(float(own["dice"].mean())), *gain, *costs])
+    return rows
+
+
 def frozen_another_hospital() -> Rows:
     """Mean Dice by model and group of test patients."""
     rows = [
@@ -439,6 +459,8 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "scale, hours": partial(scale, "hours", limits=True),
     "scale, network": partial(scale, "network_gb_s", limits=False),
     "organs, held out": organs_held_out,
+    "third, views": partial(third_dimension, "views"),
+    "third, pieces": partial(third_dimension, "pieces"),
     "frozen, liver": frozen_liver,
     "frozen, differences": frozen_differences,
     "frozen, another hospital": frozen_another_hospital,
