@@ -458,10 +458,12 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "third, views": partial(third_dimension, "views"),
     "third, pieces": partial(third_dimension, "pieces"),
     "frozen, liver": partial(compare_models, "frozen/liver", "best", ["outlined", "test"]),
+    "PolyCL's claims": partial(compare_models, "pre-training/polycl-claims", "supervised", ["outlined", "test"]),
     "another hospital, augmentation": partial(
         compare_models, "another-hospital/augmentation", "as in `robust`", ["test"]
     ),
     "self-training on LiTS": partial(compare_models, "another-hospital/self-training", "best", ["test"]),
+    "semi": partial(compare_models, "semi/patients", "best", ["measured on"]),
     "choose-slices": partial(choose_slices, "ranking"),
     "choose-slices, with a model": partial(choose_slices, "further"),
     "choose-slices, curve": choose_curve,
