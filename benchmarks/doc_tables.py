@@ -459,6 +459,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "third, pieces": partial(third_dimension, "pieces"),
     "frozen, liver": partial(compare_models, "frozen/liver", "best", ["outlined", "test"]),
     "PolyCL's claims": partial(compare_models, "pre-training/polycl-claims", "supervised", ["outlined", "test"]),
+    "another hospital, options": partial(compare_models, "another-hospital/options", "best", ["test"]),
     "another hospital, augmentation": partial(
         compare_models, "another-hospital/augmentation", "as in `robust`", ["test"]
     ),
