@@ -417,6 +417,7 @@ class SamMixRecord(MaskModelRecord):
         trained: part of the model → number of trained parameters.
         way_from_base: interpolation between base weights (0) and fine-tuned weights (1) that was kept.
         share_of_map: learned factor of the class activation map in the decoder; None without the map.
+        across_slices: organ → whether it is followed across slices; empty in older files, which means no.
         focal: loss of the classifier.
         annotation: masks and image-level labels used.
     """
@@ -431,6 +432,7 @@ class SamMixRecord(MaskModelRecord):
     trained: dict[str, int]
     way_from_base: float
     share_of_map: float | None
+    across_slices: dict[str, bool] = field(default_factory=dict)
     focal: FocalLoss
     annotation: SamMixAnnotation
 

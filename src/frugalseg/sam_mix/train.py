@@ -129,19 +129,28 @@ class SamMixTraining:
         factor = 1.0
         dice: dict[str, float] = {}
         if best.score is None:
-            keep = keep_everything(self.store.targets)
+            keep, across = keep_everything(self.store.targets), dict.fromkeys(self.store.targets, False)
         else:
             trained = {**read_figures(run, best.step), "score": best.score}
             factor, figures = task.validation.interpolate_to_base(task.mix, base_state, trained)
             best, dice = replace(best, score=figures["score"]), select_organ_dice(figures, self.store.targets)
             say(f"weights interpolated between the base model (0%) and the trained one (100%): {factor:.0%}")
-            keep = task.validation.choose_keep(task.mix, KEEP_CHOICES)
+            across = task.validation.choose_across_slices(task.mix)
+            followed = [organ for organ, chosen in across.items() if chosen]
+            say(f"followed across slices: {', '.join(followed) or 'no organ'}")
+            keep = replace(task.validation, across=tuple(across.values())).choose_keep(task.mix, KEEP_CHOICES)
             report_kept(keep)
-        save_mix(run.path, task.mix, self._record(task, keep, best, dice, factor))
+        save_mix(run.path, task.mix, self._record(task, keep, across, best, dice, factor))
         warn_of_unlearned(dice)
 
     def _record(
-        self, task: MixTask, keep: dict[str, Keep], best: BestStep, dice: dict[str, float], factor: float
+        self,
+        task: MixTask,
+        keep: dict[str, Keep],
+        across: dict[str, bool],
+        best: BestStep,
+        dice: dict[str, float],
+        factor: float,
     ) -> SamMixRecord:
         """The record of the model, for prediction and evaluation."""
         options, store, training, branch = self.options, self.store, self.training, task.mix.branch
@@ -158,6 +167,7 @@ class SamMixTraining:
             keep=keep,
             way_from_base=factor,
             share_of_map=None if branch.share is None else float(branch.share.detach()),
+            across_slices=across,
             step=best.step,
             validation_dice=best.score,
             validation_dice_of_organs=dice,
