@@ -1,4 +1,4 @@
-"""Whole scans: each slice by itself, or organs followed across slices."""
+"""Whole scans: each slice by itself, or with boxes from the masks of the whole scan."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.options import SamMixPredictOptions
 from frugalseg.records.model import SamMixRecord
 from frugalseg.sam_mix import scan
-from frugalseg.sam_mix.across_slices import Plane
+from frugalseg.sam_mix.model import select_best
 from frugalseg.sam_mix.predict import MixPredictor
-from frugalseg.sam_mix.scan import ScanSegmenter
+from frugalseg.sam_mix.prompts import MAX_SHIFT
+from frugalseg.sam_mix.scan import ScanSegmenter, surround
 from frugalseg.sam_mix.validate import MixValidation
 from tests.sam_mix.test_model import certain, model
 
@@ -42,55 +43,60 @@ def test_slices_by_themselves_are_as_the_model_finds_them():
     assert torch.allclose(scores, found.planes()[1], atol=1e-4)
 
 
-def test_a_followed_organ_has_the_masks_that_were_followed_and_the_others_their_own(monkeypatch):
+def rectangle(shape, rows, columns):
+    mask = np.zeros(shape, dtype=bool)
+    mask[..., rows[0] : rows[1], columns[0] : columns[1]] = True
+    return mask
+
+
+def rows_of(mask):
+    return mask.any(axis=1).nonzero()[0][[0, -1]].tolist()
+
+
+def test_a_box_surrounds_the_masks_of_a_slice_and_its_neighbours():
+    masks = np.zeros((8, 32, 32), dtype=bool)
+    masks[1:6] = rectangle((32, 32), (6, 20), (6, 20))
+    masks[3] |= rectangle((32, 32), (5, 20), (6, 20))
+    masks[1:3, 26:30, 26:30] = True  # a smaller component
+    around = surround(masks, np.array([True, *[False] * 7]))
+    assert [rows_of(around[z]) for z in range(6)] == [[6, 19], [6, 19], [5, 19], [5, 19], [5, 19], [6, 19]]
+    assert not around[6:].any()  # the organ may end where the classifier does not detect it
+    assert rows_of(surround(masks, np.ones(8, dtype=bool))[6]) == [6, 19]
+    assert not surround(np.zeros_like(masks), np.ones(8, dtype=bool)).any()
+
+
+def test_an_organ_that_is_found_in_no_slice_stays_so():
+    mix = certain(model(1), -5.0)
+    _, of_scan = segmenter(mix)
+    assert not joined(of_scan.with_scan_boxes([True]))[2].any()
+
+
+def test_the_chosen_organ_is_segmented_again_with_these_boxes(monkeypatch):
     mix = certain(model(), 5.0, 5.0)
     slices, of_scan = segmenter(mix)
     own = mix.find(slices)
-    own_masks = own.planes()[0][:, 1].numpy() > 0.5
-    given = {}
+    around = np.zeros((DEPTH, 32, 32), dtype=bool)
+    around[[1, 3]] = rectangle((32, 32), (4, 8), (6, 10))
+    given, asked, decode = {}, [], mix.decode
 
-    def follow(masks, confidence, evidence):
-        given.update(masks=masks, confidence=confidence, evidence=evidence)
-        logits = np.full((32, 32), -3, np.float32)
-        logits[4:9, 10:12] = 3
-        return {1: Plane(logits, 0.25), 4: Plane(-logits, 0.5)}
+    def surround(masks, present):
+        given.update(masks=masks, present=present)
+        monkeypatch.setattr(mix, "decode", lambda maps, boxes, cams: asked.append(boxes) or decode(maps, boxes, cams))
+        return around
 
-    monkeypatch.setattr(scan, "follow_organ", follow)
-    _, present, planes, scores = joined(of_scan.across_slices([False, True]))
-    assert torch.allclose(planes[:, 0], own.planes()[0][:, 0], atol=1e-3)
-    assert (planes[1, 1] > 0.5).nonzero().amin(dim=0).tolist() == [4, 10]
-    assert int((planes[1, 1] > 0.5).sum()) == 10
-    assert int((planes[4, 1] > 0.5).sum()) == 32 * 32 - 10
-    assert not planes[[0, 2, 3], 1].any()
-    assert scores[:, 1].tolist() == [0, 0.25, 0, 0, 0.5]
+    monkeypatch.setattr(scan, "surround", surround)
+    _, present, planes, scores = joined(of_scan.with_scan_boxes([False, True]))
+    assert torch.allclose(planes[:, 0], own.planes()[0][:, 0], atol=1e-2)  # the remembered maps are rounded
     assert torch.allclose(present, own.present, atol=1e-6)
-    assert np.mean(given["masks"] == own_masks) > 0.99  # the remembered maps are rounded
-    assert 0.1 < own_masks.mean() < 0.9
-    expected = own.present[:, 1] * own.planes()[1][:, 1].clamp(0, 1)
-    assert np.allclose(given["confidence"], expected.numpy(), atol=1e-3)
-
-
-def test_the_next_slice_is_segmented_in_the_expanded_boxes_of_the_components(monkeypatch):
-    mix = certain(model(1), 5.0)
-    _, of_scan = segmenter(mix)
-    asked = {}
-
-    def decode(maps, boxes, cams):
-        asked["boxes"] = boxes
-        return torch.zeros(len(boxes), 4, 32, 32), torch.zeros(len(boxes), 4)
-
-    def follow(masks, confidence, evidence):
-        monkeypatch.setattr(mix, "decode", decode)
-        components = np.zeros((2, 32, 32), dtype=bool)
-        components[0, 4:8, 6:10], components[1, 20:24, 12:16] = True, True
-        evidence.decode(3, components)
-        return {}
-
-    monkeypatch.setattr(scan, "follow_organ", follow)
-    list(of_scan.across_slices([True]))
-    outward = 32 * 20 / 1024 / 2
-    expected = torch.tensor([[6.0, 4, 10, 8], [12, 20, 16, 24]]) + outward * torch.tensor([-1.0, -1, 1, 1])
-    torch.testing.assert_close(asked["boxes"], expected)
+    assert given["present"].all()
+    assert np.mean(given["masks"] == (own.planes()[0][:, 1].numpy() > 0.5)) > 0.99
+    outward = 32 * MAX_SHIFT / 2
+    expected = torch.tensor([[6.0, 4, 10, 8]] * 2) + outward * torch.tensor([-1.0, -1, 1, 1])
+    torch.testing.assert_close(torch.cat(asked), expected)
+    logits, score = select_best(*decode(mix.encode(slices[[1, 3]]), expected, own.cams[[1, 3], 1]))
+    assert torch.allclose(planes[[1, 3], 1], logits.sigmoid(), atol=1e-2)
+    assert torch.allclose(scores[[1, 3], 1], score, atol=1e-2)
+    assert not planes[[0, 2, 4], 1].any()
 
 
 def test_each_slice_is_encoded_once(monkeypatch):
@@ -98,7 +104,7 @@ def test_each_slice_is_encoded_once(monkeypatch):
     _, of_scan = segmenter(mix)
     encoded, encode = [], mix.encode
     monkeypatch.setattr(mix, "encode", lambda slices: encoded.append(len(slices)) or encode(slices))
-    joined(of_scan.across_slices([True]))
+    joined(of_scan.with_scan_boxes([True]))
     assert encoded == [1] * len(encoded)
     assert len(encoded) <= DEPTH
 
@@ -113,30 +119,30 @@ def test_blank_slices_show_nothing():
     assert (present[[0, 1, 3, 4]] > 0.9).all()
 
 
-def test_the_validation_scans_choose_which_organs_are_followed(cohort, monkeypatch):
-    """Here the liver is better when followed, the spleen when not."""
+def test_the_validation_scans_choose_the_boxes_of_each_organ(cohort, monkeypatch):
+    """Here the liver is better with boxes from the scan, the spleen without."""
     store = SliceStore.open(cohort / "store")
     source = SliceSource(store, torch.device("cpu"), with_labels=True)
     validation = MixValidation.with_features(store, store.split().validation, source, "32", None)
 
     def predict(self, model, case):
         reference = source.gather(self.cases[case]).labels.numpy()
-        better = (reference == 1) & self.across[0] | (reference == 2) & (not self.across[1])
+        better = (reference == 1) & self.scan_boxes[0] | (reference == 2) & (not self.scan_boxes[1])
         return np.where(better, reference, 0).astype(np.uint8), reference
 
     monkeypatch.setattr(MixValidation, "predict", predict)
-    assert validation.choose_across_slices(model()) == {"liver": True, "spleen": False}
+    assert validation.choose_scan_boxes(model()) == {"liver": True, "spleen": False}
 
 
 def test_the_choice_of_the_model_is_used_unless_another_is_given(cohort, trained, monkeypatch):
     record = SamMixRecord.read_run(trained)
     monkeypatch.setattr(
-        SamMixRecord, "read_run", lambda _: replace(record, across_slices={"liver": True, "spleen": False})
+        SamMixRecord, "read_run", lambda _: replace(record, scan_boxes={"liver": True, "spleen": False})
     )
     ways = {}
     for choice in ("model", "yes", "no"):
         given = SamMixPredictOptions(
-            model=trained, images=cohort, out=cohort / "unused", device="cpu", precision="32", across_slices=choice
+            model=trained, images=cohort, out=cohort / "unused", device="cpu", precision="32", scan_boxes=choice
         )
-        ways[choice] = MixPredictor.from_options(given).across
+        ways[choice] = MixPredictor.from_options(given).scan_boxes
     assert ways == {"model": (True, False), "yes": (True, True), "no": (False, False)}

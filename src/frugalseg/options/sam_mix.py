@@ -101,9 +101,9 @@ class SamMixPredictOptions(MaskOutputOptions, SeriesOptions):
     """Folder or file of the base model, if it was moved since the training."""
     keep: Literal["model", "all", "largest", "core"] = "model"
     """Post-processing of each organ's mask, as for `frugalseg predict`."""
-    across_slices: Literal["model", "yes", "no"] = "model"
-    """Follow each organ from its most confident slices through the scan, instead of segmenting each slice by itself;
-    model: for the organs for which this was better on the validation patients."""
+    scan_boxes: Literal["model", "yes", "no"] = "model"
+    """Segment each organ again, in boxes around the masks that a slice and its neighbours have in its largest component
+    in 3D; model: the organs for which this was better on the validation patients."""
     oracle: Path | None = None
     """Folder of reference masks, in the label values of --target, to take the box prompts from instead of the
     classifier: an upper bound for better boxes, not a result of the method, and recorded as "oracle"."""

@@ -17,7 +17,6 @@ import numpy as np
 from scipy import ndimage
 from torch import Tensor
 
-from frugalseg.imaging.grey_values import GREY_LEVELS, log_ratio, look_up
 from frugalseg.masks.components import Bools
 from frugalseg.options import PropagateOptions
 from frugalseg.promptable.batches import Batches
@@ -38,6 +37,7 @@ GREY_WEIGHT = 0.5
 """Full weight of grey values; that of the model is 1."""
 GREY_LIMIT = 2.0
 """Log likelihood ratios of grey values are clipped to ± this."""
+GREY_LEVELS = 32
 GREY_BLUR_MM = 1.0
 SURROUNDINGS_MM = 10.0
 """Width of the band around an object that counts as its surroundings."""
@@ -118,8 +118,8 @@ class BoxPropagator:
         smooth = self._smooth(self.scan(z).numpy())
         for k in alive:
             near = signed_distance(masks[k], self.scan.pixel_mm, FAR_MM) > -SURROUNDINGS_MM
-            log_ratios[k] = log_ratio(smooth, masks[k], near)
-            grey_weight[k] = _to_weight(overlap((look_up(log_ratios[k], smooth) > 0) & near, masks[k]))
+            log_ratios[k] = _log_ratio(smooth, masks[k], near)
+            grey_weight[k] = _to_weight(overlap((_look_up(log_ratios[k], smooth) > 0) & near, masks[k]))
         return Calibration(model_weight, grey_weight, log_ratios)
 
     def _propagate_to(self, before: SliceState, z: int) -> SliceState:
@@ -186,7 +186,7 @@ class BoxPropagator:
         """
         if not self._is_large(settled):
             return True
-        likeness = look_up(self.calibration.log_ratios[k], smooth)[settled].clip(-2 * GREY_LIMIT, 2 * GREY_LIMIT)
+        likeness = _look_up(self.calibration.log_ratios[k], smooth)[settled].clip(-2 * GREY_LIMIT, 2 * GREY_LIMIT)
         return bool(self.calibration.grey_weight[k] >= RELIABLE_GREY and likeness.mean() < 0)
 
     def _is_large(self, mask: Bools) -> bool:
@@ -213,8 +213,8 @@ class BoxPropagator:
         `current` are smoothed.
         """
         near = signed_distance(mask, self.scan.pixel_mm, FAR_MM) > -SURROUNDINGS_MM
-        ratio = (self.calibration.log_ratios[k] + log_ratio(previous, mask, near)) / 2
-        return (look_up(ratio, current) / GREY_LIMIT).clip(-1, 1).astype(np.float32)
+        ratio = (self.calibration.log_ratios[k] + _log_ratio(previous, mask, near)) / 2
+        return (_look_up(ratio, current) / GREY_LIMIT).clip(-1, 1).astype(np.float32)
 
     def _smooth(self, plane: Floats) -> Floats:
         smooth: Floats = ndimage.gaussian_filter(plane, [GREY_BLUR_MM / mm for mm in self.scan.pixel_mm])
@@ -224,3 +224,24 @@ class BoxPropagator:
 def _to_weight(iou: float) -> float:
     """Weight 0…1 from an IoU with the annotation."""
     return float(np.clip((iou - NO_WEIGHT_IOU) / (FULL_WEIGHT_IOU - NO_WEIGHT_IOU), 0, 1))
+
+
+def _log_ratio(smooth: Floats, mask: Bools, near: Bools) -> Figures:
+    """Log likelihood ratio of each grey level, object against surroundings; 0 where either is empty."""
+    if not mask.any() or not (near & ~mask).any():
+        return np.zeros(GREY_LEVELS)
+    ratio: Figures = np.log(_histogram(smooth[mask]) / _histogram(smooth[near & ~mask]))
+    return ratio
+
+
+def _look_up(ratio: Figures, smooth: Floats) -> Figures:
+    values: Figures = ratio[(smooth * GREY_LEVELS).astype(int).clip(0, GREY_LEVELS - 1)]
+    return values
+
+
+def _histogram(values: Floats) -> Figures:
+    """Smoothed histogram that sums to 1; no level is 0."""
+    counts = np.histogram(values, GREY_LEVELS, (0, 1))[0] + 1.0
+    smooth = ndimage.gaussian_filter1d(counts, 1.0)
+    shares: Figures = smooth / smooth.sum()
+    return shares

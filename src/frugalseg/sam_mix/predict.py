@@ -68,11 +68,11 @@ class MixPredictor(Predictor):
 
     Attributes:
         trained: organ → label values of the training, which references hold.
-        across: for each organ whether it is followed across slices, see `ScanSegmenter`.
+        scan_boxes: for each organ whether it is segmented with boxes from the whole scan, see `ScanSegmenter`.
     """
 
     trained: Targets
-    across: tuple[bool, ...]
+    scan_boxes: tuple[bool, ...]
 
     @classmethod
     def from_options(cls, options: SamMixPredictOptions) -> MixPredictor:
@@ -100,7 +100,7 @@ class MixPredictor(Predictor):
             ),
             calibrations={},
             trained=record.targets,
-            across=tuple(_follows(record, organ, options.across_slices) for organ in record.targets),
+            scan_boxes=tuple(_has_scan_boxes(record, organ, options.scan_boxes) for organ in record.targets),
         )
 
     def segment(self, volume: Volume) -> Volume:
@@ -154,9 +154,9 @@ class MixPredictor(Predictor):
         assert isinstance(model, MixModel)
         at_once = self.options.batch_size or BATCH[self.device.type]
         segmenter = ScanSegmenter(model, self.options.precision, images, depth, at_once)
-        if oracle is not None or not any(self.across):
+        if oracle is not None or not any(self.scan_boxes):
             return segmenter.by_slice(oracle)
-        return segmenter.across_slices(self.across)
+        return segmenter.with_scan_boxes(self.scan_boxes)
 
     def _reference_boxes(self, square: Square, reference: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """Boxes (B, K, 4) around each organ of reference slices, and which of them there are (B, K)."""
@@ -165,9 +165,9 @@ class MixPredictor(Predictor):
         return torch.stack(boxes, dim=1).to(self.device), torch.stack(there, dim=1).to(self.device)
 
 
-def _follows(record: SamMixRecord, organ: str, choice: Literal["model", "yes", "no"]) -> bool:
-    """Whether an organ is followed across slices."""
-    return record.across_slices.get(organ, False) if choice == "model" else choice == "yes"
+def _has_scan_boxes(record: SamMixRecord, organ: str, choice: Literal["model", "yes", "no"]) -> bool:
+    """Whether an organ is segmented again with boxes from the scan's first masks."""
+    return record.scan_boxes.get(organ, False) if choice == "model" else choice == "yes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,7 +247,7 @@ def _predict(options: SamMixPredictOptions, pool: Pool) -> dict[str, Path]:
             "method": "SAM-Mix",
             "prompts": "classifier" if options.oracle is None else "oracle: boxes of the reference masks",
             "keep": dict(zip(predictor.targets, predictor.keep, strict=True)),
-            "across_slices": dict(zip(predictor.targets, predictor.across, strict=True)),
+            "scan_boxes": dict(zip(predictor.targets, predictor.scan_boxes, strict=True)),
         },
         images={case: str(path.resolve()) for case, path in images.items()},
         roles={},

@@ -96,16 +96,6 @@ def to_mask_prompts(cams: Tensor, threshold: float) -> Tensor:
     return (cams - threshold) * LOGIT_PER_CAM
 
 
-def component_masks(mask: npt.NDArray[np.bool_], pixels: int, share: float) -> npt.NDArray[np.bool_]:
-    """The components of a mask (S, S), 8-connected, (N, S, S): those of at least so many pixels, and of at least this
-    share of the largest one's."""
-    labelled, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    sizes = np.bincount(labelled.ravel(), minlength=count + 1)[1:]
-    kept = 1 + np.flatnonzero(sizes >= max(pixels, share * sizes.max(initial=0)))
-    masks: npt.NDArray[np.bool_] = labelled == kept[:, None, None]
-    return masks
-
-
 def _largest_component(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     labelled, count = ndimage.label(mask, structure=np.ones((3, 3)))
     if count == 1:

@@ -1,4 +1,8 @@
-"""The masks of a whole scan: slice by slice, or of each organ from its most confident slices outwards."""
+"""The masks of a whole scan: each slice by itself, or with boxes from the first masks of the whole scan.
+
+The classifier's box is often too small, and so is the box around the mask found in it. The masks of the neighbouring
+slices, which have boxes of their own, show how far the organ reaches.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,9 @@ from torch import Tensor
 
 from frugalseg.dataset.blank import find_blank
 from frugalseg.engine.device import autocast
-from frugalseg.imaging.grey_values import Floats
-from frugalseg.masks.components import Bools
+from frugalseg.masks.components import Bools, filter_components
 from frugalseg.options import Precision
-from frugalseg.sam_mix.across_slices import Evidence, Plane, follow_organ
-from frugalseg.sam_mix.model import Detections, MixModel, select_best
+from frugalseg.sam_mix.model import PRESENCE_THRESHOLD, Detections, MixModel, select_best
 from frugalseg.sam_mix.prompts import expand_mask_boxes
 
 Images = Callable[[Tensor], Tensor]
@@ -43,11 +45,10 @@ class SliceMasks(NamedTuple):
     scores: Tensor
 
     @classmethod
-    def of(cls, slices: Tensor, shown: Tensor, found: Detections) -> SliceMasks:
-        """Those of the slices (B, 1, S, S) in `shown`."""
+    def of(cls, slices: Tensor, shown: Tensor, present: Tensor, planes: Tensor, scores: Tensor) -> SliceMasks:
+        """Those of slices (B, 1, S, S), blank ones emptied."""
         visible = ~find_blank(shown[:, 0])
-        planes, scores = found.planes()
-        return cls(slices, found.present * visible[:, None], planes * visible[:, None, None, None], scores)
+        return cls(slices, present * visible[:, None], planes * visible[:, None, None, None], scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,22 +76,22 @@ class ScanSegmenter:
     def by_slice(self, oracle: Oracle | None = None) -> Iterator[SliceMasks]:
         """All slices in order, each by itself."""
         for slices, shown in self._batches():
-            yield SliceMasks.of(slices, shown, self._find(slices, shown, self.maps, oracle))
+            found = self._find(slices, shown, self.maps, oracle)
+            yield SliceMasks.of(slices, shown, found.present, *found.planes())
 
     @torch.no_grad()
-    def across_slices(self, across: Sequence[bool]) -> Iterator[SliceMasks]:
-        """All slices in order; the organs of which `across` is true are followed from slice to slice."""
+    def with_scan_boxes(self, wanted: Sequence[bool]) -> Iterator[SliceMasks]:
+        """All slices in order; the organs of which `wanted` is true are segmented again with boxes from the scan."""
         shown, first = [], []
         for slices, images in self._batches():
             shown.append(images)
             first.append(self._find(slices, images, self.maps or self._remember).best_alone())
-        grey = torch.cat(shown)[:, 0].float().cpu().numpy()
-        followed = {organ: self._follow(first, grey, organ) for organ, wanted in enumerate(across) if wanted}
+        again = {organ: self._segment_again(first, organ) for organ, chosen in enumerate(wanted) if chosen}
         for slices, images, found in zip(self._numbers(), shown, first, strict=True):
-            masks = SliceMasks.of(slices, images, found)
-            for organ, planes in followed.items():
-                masks.planes[:, organ], masks.scores[:, organ] = _stack(planes, slices, masks.planes[:, organ])
-            yield masks
+            planes, scores = found.planes()
+            for organ, (organ_planes, organ_scores) in again.items():
+                planes[:, organ], scores[:, organ] = organ_planes[slices].to(planes), organ_scores[slices].to(scores)
+            yield SliceMasks.of(slices, images, found.present, planes, scores)
 
     def _numbers(self) -> Sequence[Tensor]:
         return torch.split(torch.arange(self.depth), self.at_once)
@@ -114,35 +115,41 @@ class ScanSegmenter:
                 self.remembered[z] = maps.half() if small else maps.float()
         return torch.stack([self.remembered[z].float() for z in slices.tolist()])
 
-    def _follow(self, first: Sequence[Detections], grey: Floats, organ: int) -> dict[int, Plane]:
-        """The slices that show an organ, from the masks of single slices."""
+    def _segment_again(self, first: Sequence[Detections], organ: int) -> tuple[Tensor, Tensor]:
+        """Probabilities (Z, S, S) and scores (Z,) of an organ, with boxes from the masks of single slices."""
         cams = torch.cat([found.cams[:, organ] for found in first])
-        masks, confidence = np.zeros(cams.shape, dtype=bool), np.zeros(len(cams), dtype=np.float32)
+        masks = torch.zeros(cams.shape, dtype=torch.bool)
         for numbers, found in zip(self._numbers(), first, strict=True):
             pairs = torch.nonzero(found.organs == organ)[:, 0]
-            slices = found.slices[pairs]
-            sure = found.present[slices, organ].float() * found.scores[pairs, 0].clamp(0, 1)
-            masks[numbers[slices.cpu()].numpy()] = (found.logits[pairs, 0] > 0).cpu().numpy()
-            confidence[numbers[slices.cpu()].numpy()] = sure.cpu().numpy()
-
-        def decode(z: int, components: Bools) -> tuple[Floats, Floats]:
-            there = torch.from_numpy(components).to(cams.device)
-            boxes = expand_mask_boxes(there, cams.new_zeros(len(there), 4))
-            number, only = torch.tensor([z]), torch.zeros(len(there), dtype=torch.int64)
+            masks[numbers[found.slices[pairs].cpu()]] = (found.logits[pairs, 0] > 0).cpu()
+        present = torch.cat([found.present[:, organ] for found in first]).float().cpu()
+        around = surround(masks.numpy(), present.numpy() >= PRESENCE_THRESHOLD)
+        planes, scores = torch.zeros(cams.shape), torch.zeros(len(cams))
+        for slices in self._numbers():
+            slices = slices[torch.from_numpy(around[slices.numpy()].any(axis=(1, 2)))]
+            if not len(slices):
+                continue
+            boxes = expand_mask_boxes(torch.from_numpy(around[slices.numpy()]), torch.zeros(len(slices), 4))
             with autocast(self.precision, cams.device):
-                maps = (self.maps or self._remember)(number)
-                logits, scores = select_best(*self.model.decode_each(maps, only, boxes, cams[[z] * len(there)]))
-            return logits.cpu().numpy(), scores.cpu().numpy()
+                maps = (self.maps or self._remember)(slices)
+                each = torch.arange(len(slices), device=cams.device)
+                decoded = self.model.decode_each(maps, each, boxes.to(cams.device), cams[slices.to(cams.device)])
+            logits, score = select_best(*decoded)
+            planes[slices], scores[slices] = logits.sigmoid().cpu(), score.cpu()
+        return planes, scores
 
-        present = torch.cat([found.present[:, organ] for found in first]).float().cpu().numpy()
-        return follow_organ(masks, confidence, Evidence.of(grey, present, decode))
 
+def surround(masks: Bools, present: Bools) -> Bools:
+    """In each slice the union of an organ's mask with those of the two neighbours, to take the box from.
 
-def _stack(planes: dict[int, Plane], slices: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities (B, S, S) and scores (B,) of an organ in some slices, as a tensor `like` (B, S, S)."""
-    probabilities, scores = torch.zeros_like(like), like.new_zeros(len(like))
-    for i, z in enumerate(slices.tolist()):
-        if z in planes:
-            probabilities[i] = torch.from_numpy(planes[z].logits).sigmoid()
-            scores[i] = planes[z].score
-    return probabilities, scores
+    Args:
+        masks: (Z, S, S), of which only the core of the largest component in 3D counts.
+        present: (Z,) slices in which the classifier detects the organ: the only ones that are segmented without a mask
+            of their own.
+    """
+    core = filter_components(masks.astype(np.uint8), ["core"]) > 0
+    union = core.copy()
+    union[1:] |= core[:-1]
+    union[:-1] |= core[1:]
+    union[~(core.any(axis=(1, 2)) | present)] = False
+    return union

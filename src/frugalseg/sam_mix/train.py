@@ -129,25 +129,25 @@ class SamMixTraining:
         factor = 1.0
         dice: dict[str, float] = {}
         if best.score is None:
-            keep, across = keep_everything(self.store.targets), dict.fromkeys(self.store.targets, False)
+            keep, scan_boxes = keep_everything(self.store.targets), dict.fromkeys(self.store.targets, False)
         else:
             trained = {**read_figures(run, best.step), "score": best.score}
             factor, figures = task.validation.interpolate_to_base(task.mix, base_state, trained)
             best, dice = replace(best, score=figures["score"]), select_organ_dice(figures, self.store.targets)
             say(f"weights interpolated between the base model (0%) and the trained one (100%): {factor:.0%}")
-            across = task.validation.choose_across_slices(task.mix)
-            followed = [organ for organ, chosen in across.items() if chosen]
-            say(f"followed across slices: {', '.join(followed) or 'no organ'}")
-            keep = replace(task.validation, across=tuple(across.values())).choose_keep(task.mix, KEEP_CHOICES)
+            scan_boxes = task.validation.choose_scan_boxes(task.mix)
+            chosen = [organ for organ, better in scan_boxes.items() if better]
+            say(f"boxes from the scan's first masks: {', '.join(chosen) or 'no organ'}")
+            keep = replace(task.validation, scan_boxes=tuple(scan_boxes.values())).choose_keep(task.mix, KEEP_CHOICES)
             report_kept(keep)
-        save_mix(run.path, task.mix, self._record(task, keep, across, best, dice, factor))
+        save_mix(run.path, task.mix, self._record(task, keep, scan_boxes, best, dice, factor))
         warn_of_unlearned(dice)
 
     def _record(
         self,
         task: MixTask,
         keep: dict[str, Keep],
-        across: dict[str, bool],
+        scan_boxes: dict[str, bool],
         best: BestStep,
         dice: dict[str, float],
         factor: float,
@@ -167,7 +167,7 @@ class SamMixTraining:
             keep=keep,
             way_from_base=factor,
             share_of_map=None if branch.share is None else float(branch.share.detach()),
-            across_slices=across,
+            scan_boxes=scan_boxes,
             step=best.step,
             validation_dice=best.score,
             validation_dice_of_organs=dice,

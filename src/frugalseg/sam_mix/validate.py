@@ -30,11 +30,11 @@ class MixValidation(ValidationSet):
 
     Attributes:
         features: maps of the frozen encoder by row, or None where the encoder is trained.
-        across: for each organ whether it is followed across slices, see `ScanSegmenter`; empty: none is.
+        scan_boxes: for each organ whether it is segmented with boxes from the scan, see `ScanSegmenter`; empty: none.
     """
 
     features: Features | None = None
-    across: tuple[bool, ...] = ()
+    scan_boxes: tuple[bool, ...] = ()
 
     @classmethod
     def with_features(
@@ -102,14 +102,16 @@ class MixValidation(ValidationSet):
         move_to(best)
         return best, figures[best]
 
-    def choose_across_slices(self, model: MixModel) -> dict[str, bool]:
-        """Organ → whether its mean Dice is higher if it is followed across slices; only scans labelled as a whole
-        count."""
+    def choose_scan_boxes(self, model: MixModel) -> dict[str, bool]:
+        """Organ → whether its mean Dice is higher with boxes from the scan's first masks.
+
+        Only scans labelled as a whole count.
+        """
         organs = list(self.store.targets)
         dice = np.zeros((2, len(organs)))
-        for case in self._iterate_cases("choosing how organs are found", self.find_whole_cases()):
+        for case in self._iterate_cases("choosing the boxes", self.find_whole_cases()):
             for row, wanted in zip(dice, (False, True), strict=True):
-                judged = replace(self, across=(wanted,) * len(organs))
+                judged = replace(self, scan_boxes=(wanted,) * len(organs))
                 row += np.nan_to_num(self._dice(*judged.predict(model, case)))
         return dict(zip(organs, (dice[1] > dice[0]).tolist(), strict=True))
 
@@ -129,7 +131,7 @@ class MixValidation(ValidationSet):
             SLICES_AT_ONCE,
             maps,
         )
-        found = list(segmenter.across_slices(self.across) if any(self.across) else segmenter.by_slice())
+        found = list(segmenter.with_scan_boxes(self.scan_boxes) if any(self.scan_boxes) else segmenter.by_slice())
         predicted = [assign_classes(masks.planes, masks.scores).cpu().numpy() for masks in found]
         present = [masks.present.cpu().double().numpy() for masks in found]
         reference = [self.source.gather(part).labels for part in torch.split(rows, SLICES_AT_ONCE)]
