@@ -205,51 +205,47 @@ def organs_held_out() -> Rows:
     ]
 
 
-def frozen_liver() -> Rows:
-    """Mean Dice of the liver by budget, model and test; a patient who was tested in several folds counts once."""
-    rows = []
-    for (outlined, test, model), group in read_table("frozen/liver").groupby(["outlined", "test", "model"], sort=False):
-        of_patients = group.groupby("case")["dice"].mean()
-        rows.append(
-            [
-                *(str(outlined), str(test), str(model), str(group["fold"].nunique()), str(len(of_patients))),
-                format_with_limits(of_patients),
-                format_number(float(group["dice"].min())),
-                ", ".join(map(format_number, group.groupby("fold")["dice"].mean())),
-            ]
-        )
-    head = ["outlined", "test", "model", "folds", "patients", "mean Dice [95% interval]", "lowest", "each fold"]
-    return [head, *rows]
+def compare_models(name: str, baseline: str, groups: Sequence[str]) -> Rows:
+    """One row per group and model of a file of patients: mean Dice, and difference to the baseline on the same patients
+    and runs, corrected over the table.
 
+    A patient who was tested in several runs counts once, with the mean of the runs.
 
-def frozen_differences() -> Rows:
-    """Differences between models on the same patients and folds, by budget and test, corrected over the table."""
-    measured, p_values = [], []
-    for (outlined, test), group in read_table("frozen/liver").groupby(["outlined", "test"], sort=False):
-        dice = group.pivot_table(index=["case", "fold"], columns="model", values="dice", sort=False)
-        for model in dice.columns.drop("best"):
-            difference = (dice[model] - dice["best"]).dropna().groupby("case").mean()
-            rank = signed_rank(difference.tolist())
+    Args:
+        name: of the file, with the columns `model`, `case`, `dice`, those of `groups`, and any that tell runs apart.
+        baseline: the model that the others of the group are compared with.
+        groups: columns within which models are compared.
+    """
+    table = read_table(name)
+    run = [column for column in table if column not in (*groups, "model", "case", "dice")]
+    measured: Rows = []
+    p_values: list[float] = []
+    for group, part in table.groupby(list(groups), sort=False):
+        dice = part.pivot_table(index=["case", *run], columns="model", values="dice", sort=False)
+        for model in dice.columns:
+            scores = dice[model].dropna()
+            of_patients = scores.groupby("case").mean()
+            runs = len(scores.groupby(run)) if run else 1
+            row = [*map(str, group), str(model), str(runs), str(len(of_patients)), format_with_limits(of_patients)]
+            row.append(format_number(float(scores.min())))
+            if model == baseline:
+                measured.append([*row, "–", "–"])
+                continue
+            difference = (scores - dice[baseline]).dropna().groupby("case").mean()
             above = f"{int((difference > 0).sum())} of {len(difference)}"
-            measured.append(
-                [str(outlined), str(test), f"{model} − best", format_with_limits(difference, sign=True), above]
-            )
-            p_values.append(rank.p)
-    corrected = zip(measured, p_values, holm(p_values), strict=True)
-    rows = [[*row, f"{p:.4f} / {p_holm:.4f}"] for row, p, p_holm in corrected]
-    return [
-        ["outlined", "test", "comparison", "difference [95% interval]", "patients above", "Wilcoxon p / after Holm"],
-        *rows,
+            measured.append([*row, format_with_limits(difference, sign=True), above])
+            p_values.append(signed_rank(difference.tolist()).p)
+    corrected = iter(zip(p_values, holm(p_values), strict=True))
+    rows = [[*row, "–"] if row[-1] == "–" else [*row, "{:.4f} / {:.4f}".format(*next(corrected))] for row in measured]
+    heads = [
+        "runs",
+        "patients",
+        "mean Dice [95% interval]",
+        "lowest",
+        f"against {baseline} [95% interval]",
+        "patients above",
     ]
-
-
-def frozen_another_hospital() -> Rows:
-    """Mean Dice by model and group of test patients."""
-    rows = [
-        [str(model), str(test), str(len(group)), format_with_limits(group["dice"]), format_number(group["dice"].min())]
-        for (model, test), group in read_table("frozen/another-hospital").groupby(["model", "test"], sort=False)
-    ]
-    return [["model", "test patients", "patients", "mean Dice [95% interval]", "lowest"], *rows]
+    return [[*groups, "model", *heads, "Wilcoxon p / after Holm"], *rows]
 
 
 def format_with_limits(values: pd.Series, sign: bool = False) -> str:
@@ -439,9 +435,11 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "scale, hours": partial(scale, "hours", limits=True),
     "scale, network": partial(scale, "network_gb_s", limits=False),
     "organs, held out": organs_held_out,
-    "frozen, liver": frozen_liver,
-    "frozen, differences": frozen_differences,
-    "frozen, another hospital": frozen_another_hospital,
+    "frozen, liver": partial(compare_models, "frozen/liver", "best", ["outlined", "test"]),
+    "another hospital, augmentation": partial(
+        compare_models, "another-hospital/augmentation", "as in `robust`", ["test"]
+    ),
+    "self-training on LiTS": partial(compare_models, "another-hospital/self-training", "best", ["test"]),
     "choose-slices": partial(choose_slices, "ranking"),
     "choose-slices, with a model": partial(choose_slices, "further"),
     "choose-slices, curve": choose_curve,

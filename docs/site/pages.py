@@ -115,6 +115,8 @@ SECTIONS = {
             "Results": {
                 "results": "questions and answers, each with its figures",
                 "results/recipe": "presets, pre-training, augmentation",
+                "results/pre-training": "PolyCL's claims with the paper's recipe, and where pre-training could pay",
+                "results/another-hospital": "what was tried against the loss there",
                 "results/frozen": "light decoders, averaging, against `best`",
                 "results/organs": "thirteen organs from four scans",
                 "results/outlining": "which slices to outline",

@@ -10,13 +10,32 @@ def test_average_follows_the_formula_and_starts_at_the_network():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.9))
     model = EMAModel(network, decay=0.75)
-    expected = None
-    for step in range(4):
+    expected = torch.zeros(2, 3)
+    rates = [1.0, 9 / 10, 9 / 11, *(9 / (9 + n) for n in range(3, 27)), 0.25, 0.25]
+    assert rates[27] == 0.25 < rates[26]  # the decay is reached
+    for rate in rates:
         nn.init.normal_(network[0].weight)
         model.update()
-        weight = network[0].weight.detach()
-        expected = weight.clone() if step == 0 else 0.75 * expected + 0.25 * weight
+        expected += rate * (network[0].weight.detach() - expected)
         assert torch.allclose(model.average[0].weight, expected, atol=1e-6)
+
+
+def test_average_of_a_short_training_with_batch_norms_is_as_good_as_the_network():
+    torch.manual_seed(0)
+    first = [nn.Conv2d(1, 16, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 1), nn.BatchNorm2d(16), nn.ReLU()]
+    network = nn.Sequential(*first, nn.Conv2d(16, 1, 1))
+    model = EMAModel(network, decay=0.99).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.03)
+    x = torch.randn(16, 1, 8, 8)
+    y = x.abs() < 0.7
+    x = 100 * (x + 3)  # far from the 0 and 1 that batch norms start with
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.binary_cross_entropy_with_logits(model(x), y.float()).backward()
+        optimizer.step()
+        model.update()
+    wrong = [float(((one(x) > 0) != y).float().mean()) for one in (network.eval(), model.average)]
+    assert max(wrong) < 0.15  # with the full decay from the start the average has 0.58
 
 
 def test_average_is_never_trained_and_never_drops():

@@ -8,12 +8,18 @@ from torch.optim.swa_utils import AveragedModel
 
 from frugalseg.engine.moving_average import move_average
 
+WARM_UP = 9
+"""With it the average lags a tenth of the training behind, until its decay is reached."""
+
 
 class EMAModel(nn.Module):
-    """θ' ← d θ' + (1 − d) θ after every step (mean teacher, arXiv 1703.01780, eq. 2).
+    """θ' ← (1 − r) θ' + r θ after every step (mean teacher, arXiv 1703.01780, eq. 2), where r = max(1 − d, 9 / (9 + n)) in
+    step n.
 
     The average lies in a flatter region of the loss than the last step, and is the better model where steps are noisy.
-    It is part of this module's state, and so of checkpoints.
+    It is part of this module's state, and so of checkpoints. At first it follows the network closely: weights and
+    statistics of batch norms that are averaged over the whole of a short training belong to different networks, and such
+    an average finds nothing.
 
     Attributes:
         network: the trained network.
@@ -47,9 +53,9 @@ class EMAModel(nn.Module):
     def update(self) -> None:
         """Update the average; the first update copies the network.
 
-        As `AveragedModel.update_parameters`, which makes a GPU wait to learn whether it is the first time.
+        As `AveragedModel.update_parameters`, which makes a GPU wait to learn how many there were.
         """
-        rate = torch.where(self._averaged.n_averaged == 0, 1.0, 1 - self.decay)
+        rate = (WARM_UP / (WARM_UP + self._averaged.n_averaged)).clamp(min=1 - self.decay)
         pairs = list(zip(_tensors(self.average), _tensors(self.network), strict=True))
         floating = [pair for pair in pairs if pair[0].is_floating_point()]
         move_average([average for average, _ in floating], [latest for _, latest in floating], rate)
