@@ -5,7 +5,7 @@ Reference masks are only read with `--oracle`, which the record states.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,7 +134,7 @@ class MixPredictor(Predictor):
             return self._reference_boxes(square, reference[slices.numpy()])
 
         with progress("this scan", len(stack), "slices") as bar:
-            for found in self._find_masks(show, len(stack), None if reference is None else boxes):
+            for found in self._find_masks(show, len(stack), None if reference is None else boxes, bar.advance):
                 chunk = found.slices.numpy()
                 # One slice at a time: planes of full resolution would take more memory than the scan.
                 full = [
@@ -143,17 +143,18 @@ class MixPredictor(Predictor):
                 ]
                 classes[chunk] = torch.cat(full).cpu().numpy()
                 present[chunk] = found.present.float().cpu().numpy()
-                bar.advance(len(chunk))
         filter_components(classes, self.keep, reach=max(1, round(BRIDGE_RADIUS * max(stack.shape[1:]) / self.size)))
         mask = volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
         return ScanPrediction(mask, present)
 
-    def _find_masks(self, images: Images, depth: int, oracle: Oracle | None) -> Iterator[SliceMasks]:
+    def _find_masks(
+        self, images: Images, depth: int, oracle: Oracle | None, advance: Callable[[int], None]
+    ) -> Iterator[SliceMasks]:
         """The masks of a scan's slices, in order."""
         model = self.network
         assert isinstance(model, MixModel)
         at_once = self.options.batch_size or BATCH[self.device.type]
-        segmenter = ScanSegmenter(model, self.options.precision, images, depth, at_once)
+        segmenter = ScanSegmenter(model, self.options.precision, images, depth, at_once, advance=advance)
         if oracle is not None or not any(self.scan_boxes):
             return segmenter.by_slice(oracle)
         return segmenter.with_scan_boxes(self.scan_boxes)

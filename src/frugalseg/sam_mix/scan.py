@@ -62,6 +62,7 @@ class ScanSegmenter:
         depth: their number.
         at_once: slices of a batch.
         maps: cached maps of the encoder; None to compute them.
+        advance: called with the number of slices after every batch that the classifier has seen.
     """
 
     model: MixModel
@@ -70,6 +71,7 @@ class ScanSegmenter:
     depth: int
     at_once: int
     maps: Maps | None = None
+    advance: Callable[[int], None] = lambda _: None
     remembered: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     @torch.no_grad()
@@ -104,7 +106,9 @@ class ScanSegmenter:
     def _find(self, slices: Tensor, shown: Tensor, maps: Maps | None, oracle: Oracle | None = None) -> Detections:
         of_batch = None if maps is None else lambda wanted: maps(slices[wanted.cpu()])
         with autocast(self.precision, shown.device):
-            return self.model.find(shown, of_batch, None if oracle is None else oracle(slices))
+            found = self.model.find(shown, of_batch, None if oracle is None else oracle(slices))
+        self.advance(len(slices))
+        return found
 
     def _remember(self, slices: Tensor) -> Tensor:
         """The encoder's maps, each slice encoded once, alone, and kept: of a slice, SAM's take 2 MiB."""
