@@ -248,6 +248,26 @@ def compare_models(name: str, baseline: str, groups: Sequence[str]) -> Rows:
     return [[*groups, "model", *heads, "Wilcoxon p / after Holm"], *rows]
 
 
+def third_dimension(name: str) -> Rows:
+    """Masks made in three dimensions, each against the first of those trained on the same, paired over patients.
+
+    A file in third/ has a row for each patient: the means over the organs that he has.
+    """
+    rows = [
+        ["trained on", "masks", "mean Dice", "difference [95% interval]", "patients above", "HD95, mm", "CPU s a scan"]
+    ]
+    for trained, group in read_table(f"third/{name}").groupby("trained on", sort=False):
+        dice = group.pivot_table(index="case", columns="masks", values="dice", sort=False)
+        for masks, own in group.groupby("masks", sort=False):
+            change = dice[masks] - dice[dice.columns[0]]
+            gain = ["–", "–"]
+            if masks != dice.columns[0]:
+                gain = [format_with_limits(change, sign=True), f"{(change > 0).sum()} of {len(change)}"]
+            costs = [format_number(float(own["hd95"].mean()), 1), format_number(float(own["seconds"].mean()), 2)]
+            rows.append([str(trained), str(masks), format_number(float(own["dice"].mean())), *gain, *costs])
+    return rows
+
+
 def format_with_limits(values: pd.Series, sign: bool = False) -> str:
     """Mean of the patients and its 95% interval."""
     interval = mean_interval(values.tolist(), scale=UNBOUNDED if sign else DICE.scale)
@@ -435,11 +455,16 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "scale, hours": partial(scale, "hours", limits=True),
     "scale, network": partial(scale, "network_gb_s", limits=False),
     "organs, held out": organs_held_out,
+    "third, views": partial(third_dimension, "views"),
+    "third, pieces": partial(third_dimension, "pieces"),
     "frozen, liver": partial(compare_models, "frozen/liver", "best", ["outlined", "test"]),
+    "PolyCL's claims": partial(compare_models, "pre-training/polycl-claims", "supervised", ["outlined", "test"]),
+    "another hospital, options": partial(compare_models, "another-hospital/options", "best", ["test"]),
     "another hospital, augmentation": partial(
         compare_models, "another-hospital/augmentation", "as in `robust`", ["test"]
     ),
     "self-training on LiTS": partial(compare_models, "another-hospital/self-training", "best", ["test"]),
+    "semi": partial(compare_models, "semi/patients", "best", ["measured on"]),
     "choose-slices": partial(choose_slices, "ranking"),
     "choose-slices, with a model": partial(choose_slices, "further"),
     "choose-slices, curve": choose_curve,

@@ -119,6 +119,7 @@ SECTIONS = {
                 "results/another-hospital": "what was tried against the loss there",
                 "results/frozen": "light decoders, averaging, against `best`",
                 "results/organs": "thirteen organs from four scans",
+                "results/third-dimension": "three views, a 3D network, rules for pieces",
                 "results/outlining": "which slices to outline",
                 "results/sam": "refining, propagating, SAM-Mix",
                 "results/confidence": "how often the bounds held",

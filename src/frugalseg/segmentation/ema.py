@@ -13,13 +13,13 @@ WARM_UP = 9
 
 
 class EMAModel(nn.Module):
-    """θ' ← (1 − r) θ' + r θ after every step (mean teacher, arXiv 1703.01780, eq. 2), where r = max(1 − d, 9 / (9 + n)) in
-    step n.
+    """θ' ← (1 − r) θ' + r θ after every step (mean teacher, arXiv 1703.01780, eq. 2), where r = max(1 − d, 9 / (9 + n))
+    in step n.
 
     The average lies in a flatter region of the loss than the last step, and is the better model where steps are noisy.
     It is part of this module's state, and so of checkpoints. At first it follows the network closely: weights and
-    statistics of batch norms that are averaged over the whole of a short training belong to different networks, and such
-    an average finds nothing.
+    statistics of batch norms that are averaged over the whole of a short training belong to different networks, and
+    such an average finds nothing.
 
     Attributes:
         network: the trained network.
