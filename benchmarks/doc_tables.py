@@ -471,6 +471,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "choose-slices, for a mask": choose_for_mask,
     "small-sam": partial(patients, "small-sam/patients"),
     "small-sam-100": partial(patients, "small-sam/patients-100-slices"),
+    "small-sam-scan-boxes": partial(patients, "small-sam/patients-scan-boxes"),
     "small-sam-runs": partial(patients, "small-sam-runs/patients"),
 }
 

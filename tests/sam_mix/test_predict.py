@@ -39,7 +39,7 @@ def test_the_call_has_no_place_for_ground_truth_but_the_oracle_s():
     assert names == {
         *("model", "images", "out", "base", "keep", "oracle", "batch_size", "device", "precision", "case", "target"),
         *("overwrite", "resume", "threads", "modality", "ray", "output_type", "segment_codes", "preview"),
-        "series",
+        *("series", "scan_boxes"),
     }
     assert COMMANDS["sam-mix predict"].options.__dataclass_fields__["oracle"].default is None
 

@@ -68,7 +68,8 @@ def test_every_option_that_both_have_arrives():
     }
     shared = PredictOptions.__dataclass_fields__.keys() & SamMixPredictOptions.__dataclass_fields__.keys()
     assert given.keys() == shared
-    assert asdict(sam_mix_options(PredictOptions(**given))) == given | {"base": None, "oracle": None}
+    alone = {"base": None, "oracle": None, "scan_boxes": "model"}
+    assert asdict(sam_mix_options(PredictOptions(**given))) == given | alone
 
 
 def test_an_option_without_effect_is_refused_by_name(trained, cohort, tmp_path, monkeypatch):

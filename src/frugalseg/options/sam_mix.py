@@ -101,6 +101,9 @@ class SamMixPredictOptions(MaskOutputOptions, SeriesOptions):
     """Folder or file of the base model, if it was moved since the training."""
     keep: Literal["model", "all", "largest", "core"] = "model"
     """Post-processing of each organ's mask, as for `frugalseg predict`."""
+    scan_boxes: Literal["model", "yes", "no"] = "model"
+    """Segment each organ again, in boxes around the masks that a slice and its neighbours have in its largest component
+    in 3D; model: the organs for which this was better on the validation patients."""
     oracle: Path | None = None
     """Folder of reference masks, in the label values of --target, to take the box prompts from instead of the
     classifier: an upper bound for better boxes, not a result of the method, and recorded as "oracle"."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -82,6 +82,11 @@ class Detections:
     def best(self) -> tuple[Tensor, Tensor]:
         """The mask with the highest score of each pair: logits (N, S, S), scores (N,)."""
         return select_best(self.logits, self.scores)
+
+    def best_alone(self) -> Detections:
+        """The same with the best mask of each pair alone (N, 1, S, S), which takes less memory."""
+        logits, scores = self.best()
+        return replace(self, logits=logits[:, None], scores=scores[:, None])
 
     def planes(self) -> tuple[Tensor, Tensor]:
         """Probability of each organ at each pixel (B, K, S, S), 0 where not segmented; and the mask's score (B, K)."""
@@ -203,20 +208,22 @@ class MixModel(nn.Module):
             none = slices.new_zeros(0, len(ALL), size, size), slices.new_zeros(0, len(ALL))
             return Detections(present, cams, picture, organ, boxes[picture, organ], *none)
         encoded = self.encode(slices[wanted]) if maps is None else maps(wanted)
-        given = boxes[picture, organ]
-
-        def decode_boxes(boxes: Tensor) -> tuple[Tensor, Tensor]:
-            parts = [
-                self.decode(encoded[which[part]], boxes[part], cams[picture[part], organ[part]])
-                for part in torch.split(torch.arange(len(pairs), device=slices.device), PROMPTS_AT_ONCE)
-            ]
-            logits, scores = (torch.cat(part).float() for part in zip(*parts, strict=True))
-            return logits, scores
-
-        logits, scores = decode_boxes(given)
+        given, of_pairs = boxes[picture, organ], cams[picture, organ]
+        logits, scores = self.decode_each(encoded, which, given, of_pairs)
         if oracle is None:
-            logits, scores = decode_boxes(expand_mask_boxes(select_best(logits, scores)[0] > 0, given))
+            again = expand_mask_boxes(select_best(logits, scores)[0] > 0, given)
+            logits, scores = self.decode_each(encoded, which, again, of_pairs)
         return Detections(present, cams, picture, organ, given, logits, scores)
+
+    @torch.no_grad()
+    def decode_each(self, maps: Tensor, map_of: Tensor, boxes: Tensor, cams: Tensor) -> tuple[Tensor, Tensor]:
+        """As `decode`, `PROMPTS_AT_ONCE` at a time; of each of the N prompts, `map_of` (N,) is the index of its map."""
+        parts = [
+            self.decode(maps[map_of[part]], boxes[part], cams[part])
+            for part in torch.split(torch.arange(len(boxes), device=boxes.device), PROMPTS_AT_ONCE)
+        ]
+        logits, scores = (torch.cat(part).float() for part in zip(*parts, strict=True))
+        return logits, scores
 
     @torch.no_grad()
     def _classify(self, slices: Tensor) -> tuple[Tensor, Tensor]:

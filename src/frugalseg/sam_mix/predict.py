@@ -5,10 +5,11 @@ Reference masks are only read with `--oracle`, which the record states.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,9 @@ import torch
 from torch import Tensor
 
 from frugalseg._version import __version__
-from frugalseg.dataset.blank import find_blank
 from frugalseg.dataset.modality import expected_modality
 from frugalseg.dataset.targets import Targets, to_classes, to_values
-from frugalseg.engine.device import autocast, describe_device, find_device
+from frugalseg.engine.device import describe_device, find_device
 from frugalseg.engine.files import check_out
 from frugalseg.engine.pool import OneAfterAnother, Pool
 from frugalseg.engine.progress import progress, say
@@ -39,8 +39,9 @@ from frugalseg.options import PredictOptions, SamMixPredictOptions
 from frugalseg.records.model import SamMixRecord
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
 from frugalseg.sam_mix.checkpoint import load_mix, mix_weights_sha256
-from frugalseg.sam_mix.model import Detections, MixModel, assign_classes
+from frugalseg.sam_mix.model import MixModel, assign_classes
 from frugalseg.sam_mix.prompts import boxes_of_masks
+from frugalseg.sam_mix.scan import Images, Oracle, ScanSegmenter, SliceMasks
 from frugalseg.segmentation.organ_dice import warn_before_prediction
 from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, ReadScan, _written_targets, written
 
@@ -67,9 +68,11 @@ class MixPredictor(Predictor):
 
     Attributes:
         trained: organ → label values of the training, which references hold.
+        scan_boxes: for each organ whether it is segmented with boxes from the whole scan, see `ScanSegmenter`.
     """
 
     trained: Targets
+    scan_boxes: tuple[bool, ...]
 
     @classmethod
     def from_options(cls, options: SamMixPredictOptions) -> MixPredictor:
@@ -97,6 +100,7 @@ class MixPredictor(Predictor):
             ),
             calibrations={},
             trained=record.targets,
+            scan_boxes=tuple(_has_scan_boxes(record, organ, options.scan_boxes) for organ in record.targets),
         )
 
     def segment(self, volume: Volume) -> Volume:
@@ -120,41 +124,51 @@ class MixPredictor(Predictor):
             reference = axial_slices(to_classes(way.apply(oracle).array, read))
         classes = np.empty(stack.shape, dtype=np.uint8)
         present = np.empty((len(stack), len(self.trained)), dtype=np.float32)
-        at_once = self.options.batch_size or BATCH[self.device.type]
+
+        def show(slices: Tensor) -> Tensor:
+            shown = self.intensity.apply(stack[slices.numpy()], limits, upright.padding)
+            return square.resize_images(torch.from_numpy(shown))[:, None].to(self.device)
+
+        def boxes(slices: Tensor) -> tuple[Tensor, Tensor]:
+            assert reference is not None
+            return self._reference_boxes(square, reference[slices.numpy()])
+
         with progress("this scan", len(stack), "slices") as bar:
-            for z in range(0, len(stack), at_once):
-                chunk = slice(z, z + at_once)
-                shown = self.intensity.apply(stack[chunk], limits, upright.padding)
-                images = square.resize_images(torch.from_numpy(shown))
-                boxes = None if reference is None else self._reference_boxes(square, reference[chunk])
-                found = self._detect(images[:, None].to(self.device), boxes)
-                planes, scores = found.planes()
+            for found in self._find_masks(show, len(stack), None if reference is None else boxes, bar.advance):
+                chunk = found.slices.numpy()
                 # One slice at a time: planes of full resolution would take more memory than the scan.
                 full = [
                     assign_classes(square.restore(plane[None]), score[None])
-                    for plane, score in zip(planes, scores, strict=True)
+                    for plane, score in zip(found.planes, found.scores, strict=True)
                 ]
                 classes[chunk] = torch.cat(full).cpu().numpy()
                 present[chunk] = found.present.float().cpu().numpy()
-                blank = find_blank(images).numpy()
-                classes[chunk][blank], present[chunk][blank] = 0, 0
-                bar.advance(len(classes[chunk]))
         filter_components(classes, self.keep, reach=max(1, round(BRIDGE_RADIUS * max(stack.shape[1:]) / self.size)))
         mask = volume.with_array(to_values(way.undo(axial_slices(classes)), self.targets))
         return ScanPrediction(mask, present)
 
-    @torch.inference_mode()
-    def _detect(self, images: Tensor, oracle: tuple[Tensor, Tensor] | None) -> Detections:
+    def _find_masks(
+        self, images: Images, depth: int, oracle: Oracle | None, advance: Callable[[int], None]
+    ) -> Iterator[SliceMasks]:
+        """The masks of a scan's slices, in order."""
         model = self.network
         assert isinstance(model, MixModel)
-        with autocast(self.options.precision, self.device):
-            return model.find(images, oracle=oracle)
+        at_once = self.options.batch_size or BATCH[self.device.type]
+        segmenter = ScanSegmenter(model, self.options.precision, images, depth, at_once, advance=advance)
+        if oracle is not None or not any(self.scan_boxes):
+            return segmenter.by_slice(oracle)
+        return segmenter.with_scan_boxes(self.scan_boxes)
 
     def _reference_boxes(self, square: Square, reference: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """Boxes (B, K, 4) around each organ of reference slices, and which of them there are (B, K)."""
         labels = square.resize_labels(torch.from_numpy(np.ascontiguousarray(reference)))
         boxes, there = zip(*(boxes_of_masks(labels == i + 1) for i in range(len(self.trained))), strict=True)
         return torch.stack(boxes, dim=1).to(self.device), torch.stack(there, dim=1).to(self.device)
+
+
+def _has_scan_boxes(record: SamMixRecord, organ: str, choice: Literal["model", "yes", "no"]) -> bool:
+    """Whether an organ is segmented again with boxes from the scan's first masks."""
+    return record.scan_boxes.get(organ, False) if choice == "model" else choice == "yes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,6 +248,7 @@ def _predict(options: SamMixPredictOptions, pool: Pool) -> dict[str, Path]:
             "method": "SAM-Mix",
             "prompts": "classifier" if options.oracle is None else "oracle: boxes of the reference masks",
             "keep": dict(zip(predictor.targets, predictor.keep, strict=True)),
+            "scan_boxes": dict(zip(predictor.targets, predictor.scan_boxes, strict=True)),
         },
         images={case: str(path.resolve()) for case, path in images.items()},
         roles={},

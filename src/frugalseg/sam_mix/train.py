@@ -129,19 +129,28 @@ class SamMixTraining:
         factor = 1.0
         dice: dict[str, float] = {}
         if best.score is None:
-            keep = keep_everything(self.store.targets)
+            keep, scan_boxes = keep_everything(self.store.targets), dict.fromkeys(self.store.targets, False)
         else:
             trained = {**read_figures(run, best.step), "score": best.score}
             factor, figures = task.validation.interpolate_to_base(task.mix, base_state, trained)
             best, dice = replace(best, score=figures["score"]), select_organ_dice(figures, self.store.targets)
             say(f"weights interpolated between the base model (0%) and the trained one (100%): {factor:.0%}")
-            keep = task.validation.choose_keep(task.mix, KEEP_CHOICES)
+            scan_boxes = task.validation.choose_scan_boxes(task.mix)
+            chosen = [organ for organ, better in scan_boxes.items() if better]
+            say(f"boxes from the scan's first masks: {', '.join(chosen) or 'no organ'}")
+            keep = replace(task.validation, scan_boxes=tuple(scan_boxes.values())).choose_keep(task.mix, KEEP_CHOICES)
             report_kept(keep)
-        save_mix(run.path, task.mix, self._record(task, keep, best, dice, factor))
+        save_mix(run.path, task.mix, self._record(task, keep, scan_boxes, best, dice, factor))
         warn_of_unlearned(dice)
 
     def _record(
-        self, task: MixTask, keep: dict[str, Keep], best: BestStep, dice: dict[str, float], factor: float
+        self,
+        task: MixTask,
+        keep: dict[str, Keep],
+        scan_boxes: dict[str, bool],
+        best: BestStep,
+        dice: dict[str, float],
+        factor: float,
     ) -> SamMixRecord:
         """The record of the model, for prediction and evaluation."""
         options, store, training, branch = self.options, self.store, self.training, task.mix.branch
@@ -158,6 +167,7 @@ class SamMixTraining:
             keep=keep,
             way_from_base=factor,
             share_of_map=None if branch.share is None else float(branch.share.detach()),
+            scan_boxes=scan_boxes,
             step=best.step,
             validation_dice=best.score,
             validation_dice_of_organs=dice,

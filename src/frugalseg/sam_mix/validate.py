@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
-from frugalseg.engine.device import autocast
 from frugalseg.options import Precision
 from frugalseg.sam_mix.evaluate import detection_figures
 from frugalseg.sam_mix.features import Features
-from frugalseg.sam_mix.model import Maps, MixModel
+from frugalseg.sam_mix.model import MixModel, assign_classes
+from frugalseg.sam_mix.scan import Maps, ScanSegmenter
 from frugalseg.segmentation.validate import ValidationSet
 
 SLICES_AT_ONCE = 8
@@ -30,9 +30,11 @@ class MixValidation(ValidationSet):
 
     Attributes:
         features: maps of the frozen encoder by row, or None where the encoder is trained.
+        scan_boxes: for each organ whether it is segmented with boxes from the scan, see `ScanSegmenter`; empty: none.
     """
 
     features: Features | None = None
+    scan_boxes: tuple[bool, ...] = ()
 
     @classmethod
     def with_features(
@@ -100,24 +102,43 @@ class MixValidation(ValidationSet):
         move_to(best)
         return best, figures[best]
 
+    def choose_scan_boxes(self, model: MixModel) -> dict[str, bool]:
+        """Organ → whether its mean Dice is higher with boxes from the scan's first masks.
+
+        Only scans labelled as a whole count.
+        """
+        organs = list(self.store.targets)
+        dice = np.zeros((2, len(organs)))
+        for case in self._iterate_cases("choosing the boxes", self.find_whole_cases()):
+            for row, wanted in zip(dice, (False, True), strict=True):
+                judged = replace(self, scan_boxes=(wanted,) * len(organs))
+                row += np.nan_to_num(self._dice(*judged.predict(model, case)))
+        return dict(zip(organs, (dice[1] > dice[0]).tolist(), strict=True))
+
     @torch.inference_mode()
     def _predict_all(
         self, model: nn.Module, case: str
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
         """Predicted and reference classes of one volume, and the probability of each organ in each slice (Z, K)."""
         assert isinstance(model, MixModel)
-        predicted, reference, present = [], [], []
-        for rows in torch.split(self.cases[case], SLICES_AT_ONCE):
-            batch = self.source.gather(rows)
-            assert batch.labels is not None
-            with autocast(self.precision, self.source.device):
-                found = model.find(batch.images, None if self.features is None else self._cached_maps(rows))
-            predicted.append(found.classes().cpu().numpy())
-            reference.append(batch.labels.cpu().numpy())
-            present.append(found.present.cpu().double().numpy())
-        return np.concatenate(predicted), np.concatenate(reference), np.concatenate(present)
+        rows = self.cases[case]
+        maps = None if self.features is None else self._cached_maps(rows)
+        segmenter = ScanSegmenter(
+            model,
+            self.precision,
+            lambda slices: self.source.gather(rows[slices]).images,
+            len(rows),
+            SLICES_AT_ONCE,
+            maps,
+        )
+        found = list(segmenter.with_scan_boxes(self.scan_boxes) if any(self.scan_boxes) else segmenter.by_slice())
+        predicted = [assign_classes(masks.planes, masks.scores).cpu().numpy() for masks in found]
+        present = [masks.present.cpu().double().numpy() for masks in found]
+        reference = [self.source.gather(part).labels for part in torch.split(rows, SLICES_AT_ONCE)]
+        labels = [each.cpu().numpy() for each in reference if each is not None]
+        return np.concatenate(predicted), np.concatenate(labels), np.concatenate(present)
 
     def _cached_maps(self, rows: Tensor) -> Maps:
         features, device = self.features, self.source.device
         assert features is not None
-        return lambda wanted: features(rows[wanted.cpu()]).to(device)
+        return lambda slices: features(rows[slices]).to(device)
