@@ -458,6 +458,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "third, views": partial(third_dimension, "views"),
     "third, pieces": partial(third_dimension, "pieces"),
     "frozen, liver": partial(compare_models, "frozen/liver", "best", ["outlined", "test"]),
+    "frozen, windows": partial(compare_models, "frozen/windows", "one window, −160…240", ["outlined"]),
     "PolyCL's claims": partial(compare_models, "pre-training/polycl-claims", "supervised", ["outlined", "test"]),
     "another hospital, options": partial(compare_models, "another-hospital/options", "best", ["test"]),
     "another hospital, augmentation": partial(
