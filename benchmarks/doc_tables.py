@@ -460,6 +460,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "frozen, liver": partial(compare_models, "frozen/liver", "best", ["outlined", "test"]),
     "frozen, windows": partial(compare_models, "frozen/windows", "one window, −160…240", ["outlined"]),
     "PolyCL's claims": partial(compare_models, "pre-training/polycl-claims", "supervised", ["outlined", "test"]),
+    "pre-trained features": partial(compare_models, "pre-training/linear", "not trained", ["organs", "outlined"]),
     "another hospital, options": partial(compare_models, "another-hospital/options", "best", ["test"]),
     "another hospital, augmentation": partial(
         compare_models, "another-hospital/augmentation", "as in `robust`", ["test"]
