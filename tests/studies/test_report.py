@@ -84,7 +84,7 @@ def test_the_report_of_a_finished_study_has_all_sections(tmp_path):
     assert "12 of 12" not in page.text  # 2 methods × 2 budgets × 6 runs
     assert "24 of 24 runs finished" in page.text
     assert "best has the highest mean Dice at 2 of 2 budgets" in page.text
-    assert "the 95% interval of the difference in Dice lies above 0 for best at 2" in page.text
+    assert "the 95% interval of the difference in Dice lies above 0 for best in 2" in page.text
     assert "None: all 24 planned runs are finished" in page.text
     assert "not complete" not in page.text
     assert "methods: {a: <b>}" in page.text
@@ -292,7 +292,7 @@ def test_transductive_methods_are_not_recommended_first():
     assert said.lead[0] == "best has the highest mean Dice at 1 of 1 budget. Methods marked † are not compared here."
     assert said.lines[0].startswith("5%: best (")
     assert said.lines[0].endswith("also supported: moco†.")
-    assert said.lead[1].index("best at 1") < said.lead[1].index("moco† at 1")
+    assert said.lead[1].index("best in 1") < said.lead[1].index("moco† in 1")
 
 
 def texts(svg):

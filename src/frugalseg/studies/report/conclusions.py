@@ -111,7 +111,7 @@ def _describe_overall(scores: Scores, comparisons: Sequence[Comparison]) -> str:
                 -abs(sum(c.difference.mean for c in by_method[m])),
             ),
         )
-        named = [f"{format_method(scores, m)} at {len(by_method[m])} ({_format_range(by_method[m])})" for m in order]
+        named = [f"{format_method(scores, m)} in {len(by_method[m])} ({_format_range(by_method[m])})" for m in order]
         if named:
             parts.append(f"{side} 0 for {', '.join(named)}")
     what = f"In {pluralize(places, 'comparison')} of each method with {scores.results.baseline}, "
