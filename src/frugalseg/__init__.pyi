@@ -524,6 +524,7 @@ def sam_mix_predict(
     modality: Literal["auto", "ct", "mr"] = ...,
     base: str | None = ...,
     keep: Literal["model", "all", "largest", "core"] = ...,
+    scan_boxes: Literal["model", "yes", "no"] = ...,
     oracle: StrPath | None = ...,
     batch_size: int | None = ...,
     device: str = ...,

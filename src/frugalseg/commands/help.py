@@ -77,6 +77,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
         "tta",
         "tta_degrees",
         "keep",
+        "scan_boxes",
         "refine",
         "boxes",
         "margin_mm",
