@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
+from frugalseg.errors import OptionError
 from frugalseg.options import SamMixPredictOptions
 from frugalseg.records.model import SamMixRecord
 from frugalseg.sam_mix import scan
@@ -119,6 +121,23 @@ def test_blank_slices_show_nothing():
     assert (present[[0, 1, 3, 4]] > 0.9).all()
 
 
+def test_the_mask_of_a_blank_slice_gives_no_box(monkeypatch):
+    mix = certain(model(1), 5.0)
+    slices, of_scan = segmenter(mix)
+    slices[2] = 0.25
+    given = {}
+
+    def watch(masks, present):
+        given.update(masks=masks, present=present)
+        return surround(masks, present)
+
+    monkeypatch.setattr(scan, "surround", watch)
+    planes = joined(of_scan.with_scan_boxes([True]))[2]
+    assert given["present"].tolist() == [True, True, False, True, True]
+    assert not given["masks"][2].any()
+    assert not planes[2].any()
+
+
 def test_the_validation_scans_choose_the_boxes_of_each_organ(cohort, monkeypatch):
     """Here the liver is better with boxes from the scan, the spleen without."""
     store = SliceStore.open(cohort / "store")
@@ -146,3 +165,6 @@ def test_the_choice_of_the_model_is_used_unless_another_is_given(cohort, trained
         )
         ways[choice] = MixPredictor.from_options(given).scan_boxes
     assert ways == {"model": (True, False), "yes": (True, True), "no": (False, False)}
+    assert MixPredictor.from_options(replace(given, scan_boxes="model", oracle=cohort)).scan_boxes == (False, False)
+    with pytest.raises(OptionError, match=r"--scan-boxes yes was given with --oracle"):
+        replace(given, scan_boxes="yes", oracle=cohort)

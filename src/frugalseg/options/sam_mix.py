@@ -131,6 +131,8 @@ class SamMixPredictOptions(MaskOutputOptions, SeriesOptions):
 
     def __post_init__(self) -> None:
         check_positive(self, "batch_size")
+        if self.oracle is not None and self.scan_boxes == "yes":
+            raise OptionError("--scan-boxes yes was given with --oracle, whose boxes are kept", "give one of them")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -100,7 +99,7 @@ class MixPredictor(Predictor):
             ),
             calibrations={},
             trained=record.targets,
-            scan_boxes=tuple(_has_scan_boxes(record, organ, options.scan_boxes) for organ in record.targets),
+            scan_boxes=tuple(_has_scan_boxes(record, organ, options) for organ in record.targets),
         )
 
     def segment(self, volume: Volume) -> Volume:
@@ -155,7 +154,7 @@ class MixPredictor(Predictor):
         assert isinstance(model, MixModel)
         at_once = self.options.batch_size or BATCH[self.device.type]
         segmenter = ScanSegmenter(model, self.options.precision, images, depth, at_once, advance=advance)
-        if oracle is not None or not any(self.scan_boxes):
+        if not any(self.scan_boxes):
             return segmenter.by_slice(oracle)
         return segmenter.with_scan_boxes(self.scan_boxes)
 
@@ -166,8 +165,11 @@ class MixPredictor(Predictor):
         return torch.stack(boxes, dim=1).to(self.device), torch.stack(there, dim=1).to(self.device)
 
 
-def _has_scan_boxes(record: SamMixRecord, organ: str, choice: Literal["model", "yes", "no"]) -> bool:
-    """Whether an organ is segmented again with boxes from the scan's first masks."""
+def _has_scan_boxes(record: SamMixRecord, organ: str, options: SamMixPredictOptions) -> bool:
+    """Whether an organ is segmented again with boxes from the scan's first masks; boxes of references are kept."""
+    if options.oracle is not None:
+        return False
+    choice = options.scan_boxes
     return record.scan_boxes.get(organ, False) if choice == "model" else choice == "yes"
 
 

@@ -84,11 +84,13 @@ class ScanSegmenter:
     @torch.no_grad()
     def with_scan_boxes(self, wanted: Sequence[bool]) -> Iterator[SliceMasks]:
         """All slices in order; the organs of which `wanted` is true are segmented again with boxes from the scan."""
-        shown, first = [], []
+        shown: list[Tensor] = []
+        first: list[Detections] = []
         for slices, images in self._batches():
             shown.append(images)
             first.append(self._find(slices, images, self.maps or self._remember).best_alone())
-        again = {organ: self._segment_again(first, organ) for organ, chosen in enumerate(wanted) if chosen}
+        visible = ~find_blank(torch.cat(shown)[:, 0]).cpu()
+        again = {organ: self._segment_again(first, visible, organ) for organ, chosen in enumerate(wanted) if chosen}
         for slices, images, found in zip(self._numbers(), shown, first, strict=True):
             planes, scores = found.planes()
             for organ, (organ_planes, organ_scores) in again.items():
@@ -119,15 +121,16 @@ class ScanSegmenter:
                 self.remembered[z] = maps.half() if small else maps.float()
         return torch.stack([self.remembered[z].float() for z in slices.tolist()])
 
-    def _segment_again(self, first: Sequence[Detections], organ: int) -> tuple[Tensor, Tensor]:
-        """Probabilities (Z, S, S) and scores (Z,) of an organ, with boxes from the masks of single slices."""
+    def _segment_again(self, first: Sequence[Detections], visible: Tensor, organ: int) -> tuple[Tensor, Tensor]:
+        """Probabilities (Z, S, S) and scores (Z,) of an organ, with boxes from the masks of `visible` slices (Z,)."""
         cams = torch.cat([found.cams[:, organ] for found in first])
         masks = torch.zeros(cams.shape, dtype=torch.bool)
         for numbers, found in zip(self._numbers(), first, strict=True):
             pairs = torch.nonzero(found.organs == organ)[:, 0]
             masks[numbers[found.slices[pairs].cpu()]] = (found.logits[pairs, 0] > 0).cpu()
         present = torch.cat([found.present[:, organ] for found in first]).float().cpu()
-        around = surround(masks.numpy(), present.numpy() >= PRESENCE_THRESHOLD)
+        masks &= visible[:, None, None]
+        around = surround(masks.numpy(), ((present >= PRESENCE_THRESHOLD) & visible).numpy())
         planes, scores = torch.zeros(cams.shape), torch.zeros(len(cams))
         for slices in self._numbers():
             slices = slices[torch.from_numpy(around[slices.numpy()].any(axis=(1, 2)))]

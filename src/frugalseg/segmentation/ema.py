@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 from frugalseg.engine.moving_average import move_average
 
 WARM_UP = 9
-"""With it the average lags a tenth of the training behind, until its decay is reached."""
+"""With it the average lags about a ninth of the steps so far behind, until its decay is reached."""
 
 
 class EMAModel(nn.Module):
