@@ -33,7 +33,7 @@ from frugalseg.dataset.slice_choice import RULES as CHOICES
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.progress import console
 from frugalseg.options import FinetuneOptions, SuggestOptions
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.split import Split
 from frugalseg.suggestion.candidates import Candidates
 from frugalseg.suggestion.certainty import QueriedModel

@@ -20,7 +20,7 @@ from frugalseg.models.registry import build_projection
 from frugalseg.models.saved import load_encoder, read_network_record
 from frugalseg.pretraining.supercl import nearest_neighbour_groups, superpixel_means, superpixels_of_cells
 from frugalseg.pretraining.views import VIEW_GROUPS
-from frugalseg.records.model import EncoderRecord
+from frugalseg.records.networks import EncoderRecord
 
 SLICES, CELLS = 12, 32
 

@@ -34,7 +34,7 @@ from frugalseg.dataset.targets import parse_targets
 from frugalseg.options import FinetuneOptions
 from frugalseg.propagation.calibrate import score_scans as score_propagated
 from frugalseg.records.confidence import OrganCalibration
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.segmentation.calibrate import score_scans
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.validate import ValidationSet

@@ -23,7 +23,7 @@ from frugalseg.engine.checkpoint import load_checkpoint, save_checkpoint
 from frugalseg.errors import FrugalsegError
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import PredictOptions
-from frugalseg.records.model import EncoderRecord
+from frugalseg.records.networks import EncoderRecord
 from frugalseg.segmentation.predict import Predictor
 from frugalseg.weights.folder import find_installed
 from tests.scans import write_cohort

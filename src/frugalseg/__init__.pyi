@@ -40,7 +40,7 @@ from frugalseg.options.weights import WeightsFetchOptions
 from frugalseg.options.weights import WeightsImportOptions
 from frugalseg.options.weights import WeightsListOptions
 from frugalseg.options.weights import WeightsVerifyOptions
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.origin_of_model import PulledModel
 from frugalseg.records.propagation_calibration import PropagationCalibration
 from frugalseg.records.recipe import ExportRecipe

@@ -15,7 +15,7 @@ from frugalseg.annotation.training_jobs import PredictWork, StrokeMaker, TrainWo
 from frugalseg.annotation.training_plan import plan_training
 from frugalseg.annotation.warm_start import choose_start, find_warm_start
 from frugalseg.imaging.read import read_labels
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from tests.annotation.session import open_client, open_session, put, read_mask
 from tests.annotation.test_jobs import start, wait_until_ended
 from tests.scans import tiny_scan, write_cohort

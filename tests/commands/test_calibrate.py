@@ -17,7 +17,7 @@ from frugalseg.dataset.prepare import prepare
 from frugalseg.errors import OptionError
 from frugalseg.evaluation.cases import read_pair
 from frugalseg.options import CalibrateOptions, FinetuneOptions, PredictOptions, PrepareOptions, RefineOptions
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.refinement.refine import refine
 from tests.promptable.fake import Bright

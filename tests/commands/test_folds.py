@@ -12,7 +12,7 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.files import sha256
 from frugalseg.errors import OptionError, SplitError
 from frugalseg.options import FinetuneOptions, PredictOptions, PrepareOptions
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from tests.scans import write_cohort
 

@@ -11,7 +11,7 @@ from frugalseg.errors import OptionError
 from frugalseg.models.blocks import InstanceNorm, upsample
 from frugalseg.models.registry import BACKBONES, build_projection, build_segmenter, choose_norm
 from frugalseg.models.saved import load_encoder, save_model
-from frugalseg.records.model import EncoderRecord
+from frugalseg.records.networks import EncoderRecord
 from tests.records.files import FORMAT_0
 
 PARAMETERS = {

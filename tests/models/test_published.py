@@ -17,7 +17,7 @@ from frugalseg.models.pretrained_weights import load_published
 from frugalseg.models.registry import build_projection
 from frugalseg.models.resnet import ResNetEncoder, ResNetShape
 from frugalseg.models.transunet import TransUNetEncoder, TransUNetShape
-from frugalseg.records.model import PublishedWeights
+from frugalseg.records.networks import PublishedWeights
 
 TINY = ResNetShape(name="resnet10", depths=(1, 1, 1, 1))
 TINY50 = ResNetShape(name="resnet50", depths=(1, 1, 1, 1), bottleneck=True)

@@ -27,7 +27,7 @@ from frugalseg.pretraining.methods import BYOL_DIM, METHODS, Head
 from frugalseg.pretraining.pretrain import pretrain
 from frugalseg.pretraining.slice_selection import select_training_slices
 from frugalseg.pretraining.task import PretrainTask
-from frugalseg.records.model import PublishedWeights
+from frugalseg.records.networks import PublishedWeights
 from tests.engine.replay import CallRecorder, CpuRecorder, train_as_on_a_gpu
 from tests.scans import write_cohort
 

@@ -15,7 +15,7 @@ from frugalseg.models.blocks import ProjectionNet
 from frugalseg.models.registry import build_projection
 from frugalseg.pretraining.embedding_metrics import alignment, embedding_rank, is_collapsed, uniformity
 from frugalseg.pretraining.probe import MAX_LABELLED, MAX_PAIRS, SLICES_AT_ONCE, Probe, linear_probe_auroc
-from frugalseg.records.model import ProbeRecord
+from frugalseg.records.networks import ProbeRecord
 from tests.stores import store_record
 
 CPU = torch.device("cpu")

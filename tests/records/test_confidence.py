@@ -8,7 +8,7 @@ import pytest
 
 from frugalseg.errors import PairingError, RunError
 from frugalseg.records.confidence import OrganCalibration, OrganConfidence, Promise, SliceConfidence
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
 from tests.records.files import old_file
 

@@ -9,23 +9,10 @@ import pytest
 
 from frugalseg.errors import RunError
 from frugalseg.imaging.intensity import IntensityScale
-from frugalseg.records.model import (
-    BaseModel,
-    EncoderAnnotation,
-    EncoderRecord,
-    FocalLoss,
-    ModelRecord,
-    Preprocessing,
-    SamMixAnnotation,
-    SamMixRecord,
-    SamMixSettings,
-    ScanRole,
-    SegmenterAnnotation,
-    SegmenterRecord,
-    read_mask_model,
-    read_model,
-    read_model_kind,
-)
+from frugalseg.records.any_model import read_mask_model, read_model
+from frugalseg.records.model import ModelRecord, Preprocessing, ScanRole, read_model_kind
+from frugalseg.records.networks import EncoderAnnotation, EncoderRecord, SegmenterAnnotation, SegmenterRecord
+from frugalseg.records.sam_mix import BaseModel, FocalLoss, SamMixAnnotation, SamMixRecord, SamMixSettings
 from tests.records.files import FORMAT_0, old_file
 
 KINDS = {"encoder": EncoderRecord, "segmenter": SegmenterRecord, "sam-mix": SamMixRecord}

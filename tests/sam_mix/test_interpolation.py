@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.checkpoint import load_checkpoint
-from frugalseg.records.model import SamMixRecord
+from frugalseg.records.sam_mix import SamMixRecord
 from frugalseg.sam_mix.branch import SamBranch
 from frugalseg.sam_mix.checkpoint import build_mix_model
 from frugalseg.sam_mix.classifier import Classifier

@@ -12,7 +12,7 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import OptionError
 from frugalseg.options import SamMixPredictOptions
-from frugalseg.records.model import SamMixRecord
+from frugalseg.records.sam_mix import SamMixRecord
 from frugalseg.sam_mix import scan
 from frugalseg.sam_mix.model import select_best
 from frugalseg.sam_mix.predict import MixPredictor

@@ -17,7 +17,7 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import InterruptedRunError, OptionError, RunError, SplitError
-from frugalseg.records.model import SamMixRecord, SamMixSettings
+from frugalseg.records.sam_mix import SamMixRecord, SamMixSettings
 from frugalseg.records.split import Split
 from frugalseg.sam_mix.checkpoint import build_mix_model, load_mix
 from frugalseg.sam_mix.task import MixTask, MixTrainingSet

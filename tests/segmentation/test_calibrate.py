@@ -17,7 +17,7 @@ from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.segmentation.losses import probabilities
 from frugalseg.segmentation.predict import Predictor

@@ -15,7 +15,7 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import OptionError, RunError, SplitError
 from frugalseg.models.saved import load_weights
 from frugalseg.options import FinetuneOptions, PrepareOptions
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from tests.promptable.tiny_networks import sam
 from tests.scans import write_cohort
 

@@ -21,7 +21,7 @@ from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.models.saved import load_weights
 from frugalseg.options import CalibrateOptions, FinetuneOptions, PredictOptions, PrepareOptions
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.segmentation.architecture import STEPS, DecoderOnFeatures, WholeNetwork
 from frugalseg.segmentation.predict import Predictor
 from frugalseg.segmentation.presets import PRESETS

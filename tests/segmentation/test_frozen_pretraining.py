@@ -18,7 +18,7 @@ from frugalseg.models.registry import build_encoder
 from frugalseg.models.saved import load_encoder, load_weights, save_model
 from frugalseg.options import FinetuneOptions, PredictOptions, PrepareOptions, PretrainOptions
 from frugalseg.pretraining.pretrain import pretrain
-from frugalseg.records.model import EncoderRecord, SegmenterRecord
+from frugalseg.records.networks import EncoderRecord, SegmenterRecord
 from tests.scans import write_cohort
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from frugalseg.commands.finetune import finetune
 from frugalseg.commands.predict import predict
 from frugalseg.dataset.prepare import prepare
 from frugalseg.options import FinetuneOptions, PredictOptions, PrepareOptions
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.segmentation import validate
 from frugalseg.segmentation.organ_dice import OrganWatch, select_organ_dice, warn_of_unlearned
 from frugalseg.segmentation.task import FinetuneTask

@@ -23,7 +23,7 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import axial_slices, canonical
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.segmentation.ensemble import Ensemble, closest_role
 from frugalseg.segmentation.losses import probabilities

@@ -16,7 +16,8 @@ from frugalseg.errors import OptionError
 from frugalseg.models.saved import load_weights
 from frugalseg.options import FinetuneOptions, PrepareOptions
 from frugalseg.propagation.passes import SliceState
-from frugalseg.records.model import PromptableModel, SegmenterRecord
+from frugalseg.records.model import PromptableModel
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.segmentation import finetune as module
 from frugalseg.segmentation.finetune import FineTuning
 from frugalseg.segmentation.propagated import find_propagated, override, propagate_outlines

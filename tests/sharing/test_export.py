@@ -19,7 +19,8 @@ from frugalseg.dataset.prepare import prepare
 from frugalseg.engine.files import MODEL_FILE
 from frugalseg.errors import OptionError, RunError
 from frugalseg.options import ExportOptions, FinetuneOptions, PredictOptions, PrepareOptions
-from frugalseg.records.model import PromptableModel, SegmenterRecord
+from frugalseg.records.model import PromptableModel
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.recipe import ExportRecipe
 from frugalseg.sharing import agreement, network
 from frugalseg.sharing import export as exporting

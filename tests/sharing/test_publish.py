@@ -19,7 +19,8 @@ from frugalseg.errors import OptionError, RunError
 from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.imaging.read import read_volume
 from frugalseg.options import EvaluateOptions, FinetuneOptions, PredictOptions, PrepareOptions, PullOptions, PushOptions
-from frugalseg.records.model import PromptableModel, SegmenterRecord, UsedModel
+from frugalseg.records.model import PromptableModel, UsedModel
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.origin_of_model import PulledModel
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.records.summary import SummaryRecord

@@ -20,7 +20,7 @@ from frugalseg.errors import OptionError, RunError, StoreError
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import FinetuneOptions, PrepareOptions, PretrainOptions, SuggestOptions
 from frugalseg.records.confidence import OrganCalibration, Promise
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.suggestions import SuggestionsRecord
 from frugalseg.segmentation.finetune import FineTuning
 from frugalseg.segmentation.losses import add_background

@@ -29,7 +29,7 @@ from frugalseg.annotation.warm_start import WARM_STEPS, WarmStart, choose_start
 from frugalseg.engine.files import MODEL_FILE
 from frugalseg.options import FinetuneOptions
 from frugalseg.records.annotations import ANNOTATIONS_FILE
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.predictions import PredictionRecord
 from frugalseg.text import name_some, pluralize
 

@@ -10,7 +10,7 @@ from frugalseg.annotation.messages import JobOptions, TrainingMessage
 from frugalseg.annotation.trained import TrainedModel
 from frugalseg.annotation.training_plan import LEAST_VALIDATED, STEPS, TrainingPlan, choose_size, plan_training
 from frugalseg.engine.files import MODEL_FILE
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.split import Split
 from frugalseg.text import pluralize
 

@@ -19,7 +19,7 @@ from frugalseg.errors import OptionError
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import CalibrateOptions
 from frugalseg.propagation.calibrate import calibrate_propagation
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.propagation_calibration import PropagationCalibration
 from frugalseg.segmentation.calibrate import calibrate_model
 from frugalseg.segmentation.model import load_segmenter

@@ -17,7 +17,8 @@ from frugalseg.errors import RunError, ScanError
 from frugalseg.masks.folder import find_images, select_cases
 from frugalseg.masks.output import check_output
 from frugalseg.options import PredictOptions, RefineOptions
-from frugalseg.records.model import EncoderRecord, read_model
+from frugalseg.records.any_model import read_model
+from frugalseg.records.networks import EncoderRecord
 from frugalseg.records.predictions import PredictionRecord
 from frugalseg.sam_mix.predict_options import is_sam_mix, sam_mix_options
 from frugalseg.segmentation.predict import segment_scans

@@ -37,9 +37,10 @@ from frugalseg.options import (
     SuperpixelOptions,
 )
 from frugalseg.records.confidence import Promise
-from frugalseg.records.model import EncoderRecord, SamMixRecord, SegmenterRecord
+from frugalseg.records.networks import EncoderRecord, SegmenterRecord
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.records.propagation_calibration import PropagationCalibration
+from frugalseg.records.sam_mix import SamMixRecord
 from frugalseg.records.store import StoreRecord
 from frugalseg.records.suggestions import SUGGESTIONS_FILE
 from frugalseg.text import align_columns, pluralize

@@ -31,9 +31,10 @@ from frugalseg.commands.result_records import (
 )
 from frugalseg.options import CalibrateOptions, EvaluateOptions, FinetuneOptions, SamMixTrainOptions
 from frugalseg.records.confidence import OrganConfidence
-from frugalseg.records.model import EncoderRecord, SamMixRecord, SegmenterRecord
+from frugalseg.records.networks import EncoderRecord, SegmenterRecord
 from frugalseg.records.predictions import PREDICTIONS_FILE, PredictionRecord
 from frugalseg.records.record import Content, finite_or_none
+from frugalseg.records.sam_mix import SamMixRecord
 
 
 def _store(options: Any, store: Any) -> StoreResult:

@@ -14,14 +14,10 @@ import yaml
 from frugalseg.errors import FrugalsegError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.pretraining.embedding_metrics import is_collapsed
-from frugalseg.records.model import (
-    EncoderRecord,
-    MaskModelRecord,
-    ProbeRecord,
-    SamMixRecord,
-    SegmenterRecord,
-    read_model,
-)
+from frugalseg.records.any_model import read_model
+from frugalseg.records.model import MaskModelRecord
+from frugalseg.records.networks import EncoderRecord, ProbeRecord, SegmenterRecord
+from frugalseg.records.sam_mix import SamMixRecord
 
 
 @dataclass(frozen=True)

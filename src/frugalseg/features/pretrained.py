@@ -16,7 +16,7 @@ from frugalseg.models.registry import build_encoder
 from frugalseg.models.saved import WEIGHTS, load_encoder, read_network_record
 from frugalseg.options import Precision
 from frugalseg.promptable.protocol import FLOAT32, Embedding, Recipe, make_signature
-from frugalseg.records.model import EncoderRecord
+from frugalseg.records.networks import EncoderRecord
 
 STRIDE = 4
 """Pixels of the slice per pixel of the map, as with LiteMedSAM: coarser maps are enlarged, finer ones averaged."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frugalseg.models.blocks import Decoder, Encoder
 from frugalseg.options import Norm
-from frugalseg.records.model import WeightsKind
+from frugalseg.records.networks import WeightsKind
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from frugalseg.errors import RunError
 from frugalseg.models.blocks import Encoder
 from frugalseg.models.vit import resample_positions
 from frugalseg.models.weight_files import load_strictly, read_arrays
-from frugalseg.records.model import WeightsKind
+from frugalseg.records.networks import WeightsKind
 
 ROOT = "conv_root/kernel"
 POSITIONS = "Transformer/posembed_input/pos_embedding"

@@ -25,7 +25,7 @@ from frugalseg.errors import OptionError, RunError
 from frugalseg.models.blocks import Encoder
 from frugalseg.models.resnet import ResNetEncoder, ResNetShape
 from frugalseg.models.weight_files import load_strictly, read_state_dict
-from frugalseg.records.model import WeightsKind
+from frugalseg.records.networks import WeightsKind
 
 Triple = tuple[float, float, float]
 

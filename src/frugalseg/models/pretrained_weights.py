@@ -9,7 +9,7 @@ from frugalseg.engine.files import sha256
 from frugalseg.errors import OptionError
 from frugalseg.models.blocks import Encoder
 from frugalseg.models.registry import BACKBONES, find_backbone
-from frugalseg.records.model import PublishedWeights
+from frugalseg.records.networks import PublishedWeights
 
 
 def load_published(encoder: Encoder, backbone: str, path: Path) -> PublishedWeights:

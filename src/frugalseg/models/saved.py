@@ -18,7 +18,7 @@ from frugalseg.errors import OptionError, RunError
 from frugalseg.models.registry import BACKBONES, choose_norm
 from frugalseg.models.weight_files import check_finite, load_strictly
 from frugalseg.plugins import PluginOrigin, describe_failures
-from frugalseg.records.model import NetworkRecord, SegmenterRecord
+from frugalseg.records.networks import NetworkRecord, SegmenterRecord
 
 WEIGHTS = "model.safetensors"
 

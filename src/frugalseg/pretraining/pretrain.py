@@ -23,7 +23,7 @@ from frugalseg.models.saved import save_model
 from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.methods import METHODS, reads_superpixels
 from frugalseg.pretraining.task import PretrainTask
-from frugalseg.records.model import EncoderAnnotation, EncoderRecord
+from frugalseg.records.networks import EncoderAnnotation, EncoderRecord
 from frugalseg.records.split import Split
 from frugalseg.text import pluralize
 

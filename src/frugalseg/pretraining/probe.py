@@ -21,7 +21,7 @@ from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.models.blocks import ProjectionNet
 from frugalseg.pretraining.embedding_metrics import Vectors, alignment, embedding_rank, is_collapsed, uniformity
-from frugalseg.records.model import ProbeRecord
+from frugalseg.records.networks import ProbeRecord
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]

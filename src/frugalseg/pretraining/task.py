@@ -25,7 +25,7 @@ from frugalseg.pretraining.samplers import Pool
 from frugalseg.pretraining.slice_metadata import SliceMetadata
 from frugalseg.pretraining.slice_selection import check_variety, select_training_slices
 from frugalseg.pretraining.views import make_views
-from frugalseg.records.model import PublishedWeights
+from frugalseg.records.networks import PublishedWeights
 from frugalseg.records.split import Split
 
 DEFAULT_EPOCHS = 100

@@ -11,7 +11,7 @@ from frugalseg.engine.progress import say
 from frugalseg.errors import FrugalsegError
 from frugalseg.options import RefineOptions
 from frugalseg.records.confidence import OrganCalibration
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.predictions import PredictionRecord
 
 DECIDING = ("margin_mm", "candidates", "boxes", "min_iou", "min_area_mm2", "smooth_slices")

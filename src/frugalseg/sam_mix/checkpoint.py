@@ -19,7 +19,7 @@ from frugalseg.engine.files import MODEL_FILE, atomic_write, sha256
 from frugalseg.errors import OptionError, RunError
 from frugalseg.models.saved import load_run_weights, load_weights
 from frugalseg.promptable.load import load_promptable
-from frugalseg.records.model import SamMixRecord, SamMixSettings
+from frugalseg.records.sam_mix import SamMixRecord, SamMixSettings
 from frugalseg.sam_mix.branch import SamBranch
 from frugalseg.sam_mix.classifier import Classifier
 from frugalseg.sam_mix.lora import is_lora

@@ -35,8 +35,8 @@ from frugalseg.masks.folder import MaskFolder, Words, select_cases
 from frugalseg.masks.output import MaskOutput
 from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.options import PredictOptions, SamMixPredictOptions
-from frugalseg.records.model import SamMixRecord
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
+from frugalseg.records.sam_mix import SamMixRecord
 from frugalseg.sam_mix.checkpoint import load_mix, mix_weights_sha256
 from frugalseg.sam_mix.model import MixModel, assign_classes
 from frugalseg.sam_mix.prompts import boxes_of_masks

@@ -12,7 +12,8 @@ from typing import Any
 from frugalseg.engine.files import MODEL_FILE
 from frugalseg.errors import OptionError
 from frugalseg.options import PredictOptions, SamMixPredictOptions
-from frugalseg.records.model import SamMixRecord, read_model_kind
+from frugalseg.records.model import read_model_kind
+from frugalseg.records.sam_mix import SamMixRecord
 
 
 def is_sam_mix(run: Path) -> bool:

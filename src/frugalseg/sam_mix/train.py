@@ -26,7 +26,7 @@ from frugalseg.engine.training import run_training, train_and_save
 from frugalseg.errors import SplitError
 from frugalseg.options import Keep, SamMixTrainOptions
 from frugalseg.promptable.load import resolve_name
-from frugalseg.records.model import BaseModel, FocalLoss, SamMixAnnotation, SamMixRecord, SamMixSettings
+from frugalseg.records.sam_mix import BaseModel, FocalLoss, SamMixAnnotation, SamMixRecord, SamMixSettings
 from frugalseg.records.split import Split
 from frugalseg.sam_mix.branch import count_trained_parameters
 from frugalseg.sam_mix.checkpoint import build_mix_model, save_mix

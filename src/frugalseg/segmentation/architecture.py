@@ -17,7 +17,8 @@ from frugalseg.models.registry import BACKBONES, build_segmenter, choose_norm, i
 from frugalseg.models.saved import load_encoder
 from frugalseg.options import FinetuneOptions, Norm, Precision
 from frugalseg.plugins import PluginOrigin, describe_failures
-from frugalseg.records.model import PromptableModel, PublishedWeights, SegmenterRecord
+from frugalseg.records.model import PromptableModel
+from frugalseg.records.networks import PublishedWeights, SegmenterRecord
 
 if TYPE_CHECKING:
     from frugalseg.dataset.source import RowArray

@@ -14,7 +14,8 @@ from frugalseg.models.blocks import MaskNetwork
 from frugalseg.models.saved import WEIGHTS, load_weights, read_network_record
 from frugalseg.models.weight_files import load_strictly
 from frugalseg.options import Precision
-from frugalseg.records.model import ScanRole, SegmenterRecord, UsedModel
+from frugalseg.records.model import ScanRole, UsedModel
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.split import Split
 from frugalseg.segmentation.architecture import Architecture, recorded_architecture
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from frugalseg.engine.files import sha256
 from frugalseg.errors import OptionError
 from frugalseg.models.saved import WEIGHTS, read_network_record
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.segmentation.losses import probabilities
 
 SMALLEST = 1e-7

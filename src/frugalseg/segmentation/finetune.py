@@ -35,7 +35,7 @@ from frugalseg.features.pretrained import is_run
 from frugalseg.models.blocks import MaskNetwork
 from frugalseg.models.saved import WEIGHTS, read_network_record, save_model
 from frugalseg.options import FinetuneOptions, Keep
-from frugalseg.records.model import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
+from frugalseg.records.networks import EncoderRecord, PublishedWeights, SegmenterAnnotation, SegmenterRecord
 from frugalseg.records.split import Split
 from frugalseg.segmentation.architecture import Architecture, NetworkShape, find_architecture, find_plugin
 from frugalseg.segmentation.calibrate import calibrate_model

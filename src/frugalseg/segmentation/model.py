@@ -9,7 +9,7 @@ import torch
 from frugalseg.models.blocks import MaskNetwork
 from frugalseg.models.saved import WEIGHTS, load_run_weights, load_weights
 from frugalseg.options import Precision
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.segmentation.architecture import Architecture, NetworkShape, recorded_architecture
 
 

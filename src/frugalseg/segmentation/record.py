@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from frugalseg.errors import OptionError, SplitError
-from frugalseg.records.model import EncoderRecord, ScanRole
+from frugalseg.records.model import ScanRole
+from frugalseg.records.networks import EncoderRecord
 from frugalseg.records.split import Split
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from frugalseg.engine.threads import with_threads
 from frugalseg.errors import FrugalsegError, OptionError, RunError, disk_errors
 from frugalseg.models.saved import WEIGHTS, read_network_record
 from frugalseg.options import ExportFormat, ExportOptions
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.recipe import ExportRecipe
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.sharing import processing

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from frugalseg.errors import OptionError
 from frugalseg.options import PushOptions, find_folder
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.predictions import PredictionRecord
 from frugalseg.records.summary import GroupSummary, MetricSummary, OrganSummary, SummaryRecord
 from frugalseg.text import pluralize

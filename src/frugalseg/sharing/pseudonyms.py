@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from frugalseg.records.model import PromptableModel, ScanRole, SegmenterRecord, UsedModel
+from frugalseg.records.model import PromptableModel, ScanRole, UsedModel
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.weights.catalogue import CATALOGUE
 
 EARLIER = "an earlier model"

@@ -12,7 +12,7 @@ from frugalseg.engine.progress import say
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.models.saved import WEIGHTS, load_weights, read_network_record
 from frugalseg.options import PullOptions, PushOptions, find_folder
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.origin_of_model import PulledModel
 from frugalseg.sharing.hub import CARD, download, upload
 from frugalseg.sharing.model_card import write_card

@@ -10,7 +10,7 @@ from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import CANONICAL, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE_RADIUS
 from frugalseg.models.registry import input_channels
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.recipe import ExportCheck, ExportRecipe
 from frugalseg.sharing.network import INPUT, OUTPUT, Floats
 from frugalseg.sharing.processing import Processing

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import FrugalsegError, OptionError
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.records.store import StoreRecord
 
 

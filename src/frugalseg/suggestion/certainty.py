@@ -19,7 +19,7 @@ from frugalseg.errors import OptionError
 from frugalseg.masks.components import filter_components
 from frugalseg.models.saved import read_network_record
 from frugalseg.options import SuggestOptions
-from frugalseg.records.model import SegmenterRecord
+from frugalseg.records.networks import SegmenterRecord
 from frugalseg.segmentation.losses import add_background
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.suggestion.candidates import Rows

@@ -74,7 +74,7 @@ def _embed(store: SliceStore, rows: Rows, run: Path, options: SuggestOptions) ->
     from frugalseg.engine.device import find_device
     from frugalseg.models.registry import build_segmenter, input_channels
     from frugalseg.models.saved import load_encoder, read_network_record
-    from frugalseg.records.model import EncoderRecord
+    from frugalseg.records.networks import EncoderRecord
 
     record = read_network_record(EncoderRecord, run)
     if record.preprocessing.intensity != store.intensity:

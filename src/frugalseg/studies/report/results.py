@@ -18,7 +18,7 @@ from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
 from frugalseg.evaluation.metric_table import DICE, Place, list_metrics
 from frugalseg.evaluation.results import SUMMARY
-from frugalseg.records.model import read_mask_model
+from frugalseg.records.any_model import read_mask_model
 from frugalseg.records.study import RUN_AGAIN, GridRecord, PlannedModel, PlannedTrial
 from frugalseg.records.summary import EvaluationState
 from frugalseg.studies.jobs.job_progress import read_training_seconds
