@@ -13,7 +13,7 @@ demo: install
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile -q
 
-# The tests marked `long`: every command of the documentation, the site. Within an hour on two cores.
+# The tests marked `long`: every command and notebook of the documentation, the site, every benchmark. An hour on two cores.
 test-long: install
 	$(BIN)/python -m pytest -n auto --dist loadfile -q -m long
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from frugalseg import __file__ as package
 
 PROGRAM = Path(__file__).resolve().parents[1] / "benchmarks" / "bench.py"
@@ -18,6 +20,7 @@ def bench(*arguments: object) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_every_kind_of_case_runs_at_its_smallest_size():
     lines = [line for line in bench("--smoke").splitlines() if "Cost(cpu=" in line or "not installed" in line]
     assert len(lines) > 30

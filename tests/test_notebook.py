@@ -18,6 +18,7 @@ def test_it_is_committed_without_outputs():
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells if cell["cell_type"] == "code")
 
 
+@pytest.mark.long
 def test_it_runs(tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")

@@ -10,7 +10,8 @@ from torch import nn
 
 from frugalseg.engine import loop
 from frugalseg.engine.checkpoint import load_checkpoint
-from frugalseg.engine.loop import seed_step, steps_and_interval
+from frugalseg.engine.loop import seed_step
+from frugalseg.engine.task import steps_and_interval
 from frugalseg.errors import InterruptedRunError, RunError
 from tests.engine.toy import Killed, ToyTask, run_toy
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from frugalseg.engine.device import make_fabric
-from frugalseg.engine.loop import TrainingPlan, TrainingTask, train
+from frugalseg.engine.loop import train
 from frugalseg.engine.run import RunFolder
+from frugalseg.engine.task import TrainingPlan, TrainingTask
 
 
 @dataclass(frozen=True)

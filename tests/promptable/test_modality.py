@@ -11,6 +11,7 @@ import pytest
 
 from frugalseg.errors import ScanError
 from frugalseg.options import PropagateOptions, RefineOptions
+from frugalseg.propagation import engines
 from frugalseg.propagation import propagate as propagating
 from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.refinement import refine as refining
@@ -21,7 +22,7 @@ from tests.scans import AFFINE_LPS, tiny_scan, write_cohort
 @pytest.fixture(params=["refine", "propagate"])
 def run(request, monkeypatch):
     """Either command on a folder of images, with masks next to it; returns its predictions.json."""
-    for module in (refining, propagating):
+    for module in (refining, engines):
         monkeypatch.setattr(module, "load_promptable", lambda name, *_: Bright(signature=name, threshold=0.5))
 
     def work(root, out, **more):

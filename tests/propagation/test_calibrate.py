@@ -30,7 +30,7 @@ def bright(monkeypatch):
     def load(name, *_):
         return Bright(signature=name, score=0.95)
 
-    monkeypatch.setattr("frugalseg.propagation.propagate.load_promptable", load)
+    monkeypatch.setattr("frugalseg.propagation.engines.load_promptable", load)
 
 
 @pytest.fixture

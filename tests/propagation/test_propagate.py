@@ -20,12 +20,13 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
 from frugalseg.options import EvaluateOptions, PropagateOptions, RefineOptions
 from frugalseg.promptable.embeddings import ScanSlices
+from frugalseg.propagation import engines, task
 from frugalseg.propagation import propagate as command
-from frugalseg.propagation import propagate as propagation
 from frugalseg.propagation.box_engine import BoxPropagator
 from frugalseg.propagation.engines import VideoEngine
 from frugalseg.propagation.passes import Pass, SliceState
 from frugalseg.propagation.propagate import propagate
+from frugalseg.propagation.task import PropagationTask, assemble_mask, run_passes
 from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.refinement.refiner import overlap
 from tests.promptable.fake import Bright
@@ -90,7 +91,7 @@ def root(tmp_path, monkeypatch):
         MODELS.append(Bright(signature=name, score=0.95))
         return MODELS[-1]
 
-    monkeypatch.setattr(command, "load_promptable", load)
+    monkeypatch.setattr(engines, "load_promptable", load)
     return tmp_path
 
 
@@ -221,9 +222,9 @@ def test_between_two_annotated_slices_the_nearer_decides(tmp_path):
             )
 
     low, high = disc(20, 20, 8)[None], disc(44, 44, 8)[None]
-    task = propagation.PropagationTask(scan(), {"liver": (6,)}, {2: low, 9: high}, 0, DEPTH - 1)
-    propagation.run_passes(Stubborn(), task, tmp_path, lambda _: None)
-    classes = propagation.assemble_mask(task, tmp_path, 0.7)[0]
+    work = PropagationTask(scan(), {"liver": (6,)}, {2: low, 9: high}, 0, DEPTH - 1)
+    run_passes(Stubborn(), work, tmp_path, lambda _: None)
+    classes = assemble_mask(work, tmp_path, 0.7)[0]
     for z in range(DEPTH):
         assert np.array_equal(classes[z], low[0] if z <= 5 else high[0])
 
@@ -342,7 +343,7 @@ def test_a_propagation_killed_before_its_mask_is_written_is_not_lost(root, monke
 
 
 def test_memory_holds_what_is_believed_of_one_slice_at_a_time(root, monkeypatch):
-    believed, held, most = propagation._load_state, [], []
+    believed, held, most = task._load_state, [], []
 
     def counting(*given):
         most.append(sum(reference() is not None for reference in held))
@@ -350,7 +351,7 @@ def test_memory_holds_what_is_believed_of_one_slice_at_a_time(root, monkeypatch)
         held.append(weakref.ref(found.beliefs))
         return found
 
-    monkeypatch.setattr(propagation, "_load_state", counting)
+    monkeypatch.setattr(task, "_load_state", counting)
     propagate(options(root, case=["a"]))
     assert len(most) == DEPTH
     assert max(most) <= 1
@@ -384,9 +385,9 @@ def test_a_volume_of_one_slice_is_its_annotation(root, capsys):
 
 
 def test_too_little_memory_for_all_boxes_is_halved(root, monkeypatch):
-    monkeypatch.setattr(command, "load_promptable", lambda *_: Bright(most=1, score=0.95))
+    monkeypatch.setattr(engines, "load_promptable", lambda *_: Bright(most=1, score=0.95))
     small = propagate(options(root, "small", case=["a"]))
-    monkeypatch.setattr(command, "load_promptable", lambda *_: Bright(score=0.95))
+    monkeypatch.setattr(engines, "load_promptable", lambda *_: Bright(score=0.95))
     assert np.array_equal(slices_of(small["a"]), slices_of(propagate(options(root, case=["a"]))["a"]))
 
 
@@ -462,7 +463,8 @@ def test_a_video_model_is_asked_once_a_direction_and_its_masks_are_taken(root, m
         return films[-1]
 
     monkeypatch.setattr("frugalseg.promptable.sam2_video.load_video_model", load)
-    monkeypatch.setattr(command, "find_weights", lambda name: name)
+    for module in (command, engines):
+        monkeypatch.setattr(module, "find_weights", lambda name: name)
     found = slices_of(propagate(options(root, case=["a"], engine="sam2", model="sam2.1-tiny"))["a"])
     assert [(start, order[1], order[-1], count, depth) for start, order, count, depth in films[0].asked] == [
         (5, 6, 11, 2, DEPTH),

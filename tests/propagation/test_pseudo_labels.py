@@ -42,7 +42,7 @@ def bright(monkeypatch):
         MODELS.append(Bright(signature=name, threshold=0.33, score=0.95))
         return MODELS[-1]
 
-    monkeypatch.setattr("frugalseg.propagation.propagate.load_promptable", load)
+    monkeypatch.setattr("frugalseg.propagation.engines.load_promptable", load)
 
 
 def store_of(cohort):

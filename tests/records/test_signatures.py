@@ -9,7 +9,7 @@ from frugalseg.errors import RunError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
 from frugalseg.promptable.embeddings import EmbeddingCache, ScanSlices, hash_signature, make_embedding_signature
-from frugalseg.propagation.propagate import prepare_folder
+from frugalseg.propagation.task import prepare_folder
 from frugalseg.records.origin import WeightsOrigin
 from frugalseg.records.signatures import EmbeddingSignature, SlicesSignature
 from tests.promptable.fake import Bright

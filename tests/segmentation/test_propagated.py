@@ -42,7 +42,7 @@ def cohort(tmp_path_factory):
 def bright(monkeypatch):
     """Every promptable model outlines what is above 50 HU."""
     monkeypatch.setattr(
-        "frugalseg.propagation.propagate.load_promptable",
+        "frugalseg.propagation.engines.load_promptable",
         lambda name, *_: Bright(signature=name, threshold=0.5, score=0.9),
     )
     monkeypatch.setattr("frugalseg.promptable.load.resolve_name", lambda name: name)

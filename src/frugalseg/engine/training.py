@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from frugalseg.engine.loop import TrainingPlan, TrainingTask, train
+from frugalseg.engine.loop import train
 from frugalseg.engine.memory_estimate import count_training_bytes, tell_memory
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder, RunOptions
+from frugalseg.engine.task import TrainingPlan, TrainingTask
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

@@ -58,7 +58,7 @@ class Learner(nn.Module, ABC):
 
     @property
     def graphable(self) -> bool:
-        """Whether `forward`, `losses` and `after_step` may be captured as a CUDA graph, see `engine.loop.Task`."""
+        """Whether a CUDA graph can capture `forward`, `losses` and `after_step`, see `engine.task.TrainingTask`."""
         return True
 
     def before_step(self, step: int) -> None:

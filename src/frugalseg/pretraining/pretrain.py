@@ -11,10 +11,10 @@ from frugalseg._version import __version__
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
 from frugalseg.engine.files import check_out
-from frugalseg.engine.loop import TrainingPlan
 from frugalseg.engine.processes import check_batch_norm
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
+from frugalseg.engine.task import TrainingPlan
 from frugalseg.engine.threads import with_threads
 from frugalseg.engine.training import run_training, train_and_save
 from frugalseg.errors import OptionError

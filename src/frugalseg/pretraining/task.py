@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import to_device
-from frugalseg.engine.loop import TrainingTask, steps_and_interval
 from frugalseg.engine.progress import say
+from frugalseg.engine.task import TrainingTask, steps_and_interval
 from frugalseg.errors import OptionError
 from frugalseg.models.blocks import ProjectionNet
 from frugalseg.models.pretrained_weights import load_published

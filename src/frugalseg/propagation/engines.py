@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from frugalseg.masks.components import Bools
 from frugalseg.options import PropagateOptions
 from frugalseg.promptable.batches import BOXES_PER_BATCH, Batches
 from frugalseg.promptable.embeddings import Embedder, ScanSlices
+from frugalseg.promptable.load import find_weights, load_promptable
 from frugalseg.promptable.protocol import Promptable
 from frugalseg.propagation.box_engine import BoxPropagator
 from frugalseg.propagation.passes import BELIEF_LIMIT, Pass, SliceState, are_nonempty
@@ -123,3 +124,18 @@ def _make_state(z: int, logits: Tensor, before: Bools) -> SliceState:
     score = np.array([float(p[m].mean()) if m.any() else 0.0 for p, m in zip(sure, masks, strict=True)])
     change = np.array([overlap(a, b) for a, b in zip(masks, before, strict=True)])
     return replace(found, alive=are_nonempty(masks), score=score, change=change)
+
+
+def load_engine(options: PropagateOptions, device: torch.device) -> tuple[Engine, Any]:
+    """The engine, and its model.
+
+    Raises:
+        OptionError, RunError: there is no such model, or it is not of the kind that the engine needs.
+    """
+    if options.engine == "box":
+        model = load_promptable(options.model, device, options.precision)
+        return BoxEngine(model, options), model
+    from frugalseg.promptable.sam2_video import load_video_model  # transformers takes seconds to import
+
+    video = load_video_model(find_weights(options.model), device, options.precision)
+    return VideoEngine(video), video

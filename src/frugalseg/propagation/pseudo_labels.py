@@ -19,9 +19,10 @@ from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.progress import progress
 from frugalseg.masks.components import Bools
 from frugalseg.options import Precision, PropagateOptions
+from frugalseg.propagation.engines import load_engine
 from frugalseg.propagation.passes import Figures
-from frugalseg.propagation.propagate import PropagationTask, assemble_mask, load_engine, prepare_folder, run_passes
 from frugalseg.propagation.review import PROPAGATED, ReviewRow
+from frugalseg.propagation.task import PropagationTask, assemble_mask, prepare_folder, run_passes
 from frugalseg.records.model import PromptableModel
 from frugalseg.refinement.boxes import Classes
 from frugalseg.refinement.pseudo_labels import open_stored_scan

@@ -15,8 +15,8 @@ from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices, SliceSource, shuffled_batches
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
-from frugalseg.engine.loop import TrainingTask, steps_and_interval
 from frugalseg.engine.optimization import Optimization
+from frugalseg.engine.task import TrainingTask, steps_and_interval
 from frugalseg.options import SamMixTrainOptions
 from frugalseg.records.split import Split
 from frugalseg.sam_mix.classifier import focal_loss

@@ -18,9 +18,10 @@ from frugalseg.dataset.store import SliceStore, presence_column
 from frugalseg.engine.device import autocast, make_fabric
 from frugalseg.engine.files import check_out
 from frugalseg.engine.launch import require_one_process
-from frugalseg.engine.loop import BestStep, TrainingPlan, load_best
+from frugalseg.engine.loop import BestStep, load_best
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
+from frugalseg.engine.task import TrainingPlan
 from frugalseg.engine.threads import with_threads
 from frugalseg.engine.training import run_training, train_and_save
 from frugalseg.errors import SplitError

@@ -25,10 +25,11 @@ from frugalseg.dataset.source import JoinedRows, RowArray, SliceCopies, SliceSou
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import make_fabric
 from frugalseg.engine.files import check_out, sha256
-from frugalseg.engine.loop import BestStep, TrainingPlan, load_best
+from frugalseg.engine.loop import BestStep, load_best
 from frugalseg.engine.processes import check_batch_norm
 from frugalseg.engine.progress import say
 from frugalseg.engine.run import RunFolder
+from frugalseg.engine.task import TrainingPlan
 from frugalseg.engine.training import train_and_save
 from frugalseg.errors import OptionError
 from frugalseg.features.pretrained import is_run

@@ -14,7 +14,7 @@ from frugalseg.dataset.augment import Augment
 from frugalseg.dataset.source import Slices, SliceSource, shuffled_batches
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.device import autocast
-from frugalseg.engine.loop import TrainingTask, steps_and_interval
+from frugalseg.engine.task import TrainingTask, steps_and_interval
 from frugalseg.models.registry import input_channels
 from frugalseg.options import FinetuneOptions
 from frugalseg.records.split import Split
