@@ -193,15 +193,28 @@ def organs_held_out() -> Rows:
     table = read_table("organs/held-out")
     models = list(dict.fromkeys(table["model"]))
     shared = table.groupby("fold").filter(lambda run: run["model"].nunique() == len(models))
-    means = shared.pivot_table(index="organ", columns="model", values="dice", sort=False)[models]
     runs = table.groupby(["model", "fold"])["dice"].mean()
-    rows = [["organ", *models]]
-    rows += [[str(organ).replace("_", " "), *map(format_number, own)] for organ, own in means.iterrows()]
     return [
-        *rows,
-        ["**mean of the organs**", *(f"**{format_number(float(means[model].mean()))}**" for model in models)],
-        ["patients", *[str(shared["patient"].nunique())] * len(models)],
+        *list_organs(shared, "model"),
         ["mean of each run, all runs", *(", ".join(map(format_number, runs[model])) for model in models)],
+    ]
+
+
+def organs_by_budget(name: str) -> Rows:
+    """Mean Dice of held-out patients by organ, one column per label budget and model."""
+    table = read_table(name)
+    return list_organs(table.assign(column=table["outlined"] + ": " + table["model"]), "column")
+
+
+def list_organs(table: pd.DataFrame, column: str) -> Rows:
+    """A row for each organ, with the mean Dice of the patients for each value of `column`; then their mean."""
+    columns = list(dict.fromkeys(table[column]))
+    means = table.pivot_table(index="organ", columns=column, values="dice", sort=False)[columns]
+    return [
+        ["organ", *columns],
+        *([str(organ).replace("_", " "), *map(format_number, own)] for organ, own in means.iterrows()),
+        ["**mean of the organs**", *(f"**{format_number(float(means[one].mean()))}**" for one in columns)],
+        ["patients", *(str(table.loc[table[column] == one, "patient"].nunique()) for one in columns)],
     ]
 
 
@@ -455,6 +468,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "scale, hours": partial(scale, "hours", limits=True),
     "scale, network": partial(scale, "network_gb_s", limits=False),
     "organs, held out": organs_held_out,
+    "organs, one and three scans": partial(organs_by_budget, "organs/few-scans"),
     "third, views": partial(third_dimension, "views"),
     "third, pieces": partial(third_dimension, "pieces"),
     "frozen, liver": partial(compare_models, "frozen/liver", "best", ["outlined", "test"]),
