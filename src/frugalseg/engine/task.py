@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+
 class TrainingTask(ABC):
     """One kind of training: model, data, loss and validation.
 

@@ -30,12 +30,7 @@ from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.masks.describe import describe
 from frugalseg.masks.folder import MaskFolder, Words
-from frugalseg.masks.inputs import (
-    invalidate_changed,
-    pair_scans_and_masks,
-    read_input_mask,
-    refuse_overwriting_inputs,
-)
+from frugalseg.masks.inputs import invalidate_changed, pair_scans_and_masks, read_input_mask, refuse_overwriting_inputs
 from frugalseg.masks.output import MaskOutput
 from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.options import PropagateOptions
@@ -43,17 +38,8 @@ from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.promptable.load import find_weights
 from frugalseg.propagation.calibrate import find_calibrations
 from frugalseg.propagation.engines import Engine, load_engine
-from frugalseg.propagation.passes import (
-    format_ranges,
-)
-from frugalseg.propagation.review import (
-    ANNOTATED,
-    PROPAGATED,
-    ReviewRow,
-    assess_organs,
-    format_rows,
-    slices_to_review,
-)
+from frugalseg.propagation.passes import format_ranges
+from frugalseg.propagation.review import ANNOTATED, PROPAGATED, ReviewRow, assess_organs, format_rows, slices_to_review
 from frugalseg.propagation.task import PropagationTask, assemble_mask, prepare_folder, run_passes
 from frugalseg.records.annotations import AnnotationsRecord
 from frugalseg.records.confidence import OrganCalibration

@@ -17,9 +17,7 @@ from frugalseg.dataset.targets import Targets, to_classes
 from frugalseg.errors import RunError, disk_errors
 from frugalseg.imaging.volume import Volume
 from frugalseg.masks.components import Bools
-from frugalseg.masks.inputs import (
-    find_organs,
-)
+from frugalseg.masks.inputs import find_organs
 from frugalseg.options import PropagateOptions, parse_slice_numbers
 from frugalseg.promptable.embeddings import ScanSlices
 from frugalseg.propagation.engines import Engine, remaining_slices
@@ -33,10 +31,7 @@ from frugalseg.propagation.passes import (
     fuse_states,
     plan_passes,
 )
-from frugalseg.propagation.review import (
-    ReviewRow,
-    review_slice,
-)
+from frugalseg.propagation.review import ReviewRow, review_slice
 from frugalseg.records.signatures import SlicesSignature
 from frugalseg.refinement.boxes import Classes
 
