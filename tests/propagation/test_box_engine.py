@@ -47,7 +47,7 @@ def moving(z):
     return disc(24 + z, 20 + 1.5 * z, 7 + 0.4 * z)
 
 
-def test_an_organ_that_moves_and_swells_is_carried():
+def test_an_organ_that_moves_and_swells_is_propagated():
     scan = slices_of(lambda z: np.where(moving(z), 80, 20))
     found = {c.z: c.masks()[0] for c in projector(scan, 0, moving(0)).propagate(range(1, DEPTH))}
     assert list(found) == list(range(1, DEPTH))
@@ -132,7 +132,7 @@ def test_a_sudden_leak_is_held_back():
     assert overlap(gated[4], disc(32, 20, 8)) > 0.75
 
 
-def test_an_organ_that_ends_is_carried_no_further():
+def test_an_organ_that_ends_is_propagated_no_further():
     sizes = [10, 10, 9, 7, 4, 0, 0, 0, 0, 0]
     scan = slices_of(lambda z: np.where(disc(32, 32, sizes[z]), 80, 20), depth=10, spacing=(2.0, 2.0, 5.0))
     found = {c.z: c for c in projector(scan, 0, disc(32, 32, 10)).propagate(range(1, 10))}

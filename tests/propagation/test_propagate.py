@@ -134,7 +134,7 @@ def test_the_note_and_the_table_tell_what_was_done(root, capsys):
     assert note["annotated"] == {"a": [5]}
     assert note["promptable"]["signature"] == "litemedsam"
     assert note["propagation"]["a"]["annotated_slices"] == {"label 1": [5], "label 6": [5]}
-    assert note["propagation"]["a"]["carried_slices"]["label 6"] == DEPTH - 1
+    assert note["propagation"]["a"]["propagated_slices"]["label 6"] == DEPTH - 1
     rows = rows_of(root / "out" / "a.slices.csv")
     livers = [row for row in rows if row["organ"] == "label 6"]
     assert [int(row["slice"]) for row in livers] == list(range(DEPTH))

@@ -12,6 +12,7 @@ from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.records.any_model import read_mask_model, read_model
 from frugalseg.records.model import ModelRecord, Preprocessing, ScanRole, read_model_kind
 from frugalseg.records.networks import EncoderAnnotation, EncoderRecord, SegmenterAnnotation, SegmenterRecord
+from frugalseg.records.record import rename_keys
 from frugalseg.records.sam_mix import BaseModel, FocalLoss, SamMixAnnotation, SamMixRecord, SamMixSettings
 from tests.records.files import FORMAT_0, old_file
 
@@ -39,7 +40,7 @@ def test_a_file_without_a_format_is_read_and_written_in_the_present_one(run, tmp
     assert content["format"] == ModelRecord.FORMAT
     assert KINDS[kind].read_run(tmp_path) == record
     # Nothing of the old file is lost.
-    old = old_file(f"{kind}.model")
+    old = rename_keys(old_file(f"{kind}.model"), {"way_from_base": "interpolation", "share_of_map": "map_factor"})
     assert old.keys() <= content.keys()
     assert {name: content[name] for name in old if name not in ("preprocessing", "annotation")} == {
         name: value for name, value in old.items() if name not in ("preprocessing", "annotation")
@@ -77,6 +78,8 @@ def test_the_values_of_a_sam_mix():
     assert isinstance(record.annotation, SamMixAnnotation)
     assert record.annotation.masks == 5
     assert (record.annotation.unlabelled_slices, record.annotation.pretrain_scans) == (0, 0)
+    written = old_file("sam-mix.model")
+    assert (record.interpolation, record.map_factor) == (written["way_from_base"], written["share_of_map"])
 
 
 @pytest.mark.parametrize(

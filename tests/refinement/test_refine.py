@@ -289,7 +289,7 @@ def test_what_the_predicting_model_knew_of_the_scans_stays_known(folders):
     assert groups["unseen"].organs["liver"].metrics["dice"].mean == 1
 
 
-def test_carried_masks_are_refined_and_their_annotated_slices_still_not_scored(folders):
+def test_propagated_masks_are_refined_and_their_annotated_slices_still_not_scored(folders):
     """`propagate` records no roles, but the manually annotated slices."""
     from frugalseg.evaluation.evaluate import evaluate
 

@@ -64,7 +64,7 @@ def test_the_weights_of_a_run_are_the_chosen_interpolation(options, cohort, tmp_
     settings = options(out=tmp_path / "run", adapt=adapt, steps=3, validate_every=3)
     run = sam_mix_train(settings)
     record = SamMixRecord.read_run(run.path)
-    assert (record.way_from_base, record.validation_dice) == (0.5, 0.4)
+    assert (record.interpolation, record.validation_dice) == (0.5, 0.4)
     torch.manual_seed(settings.seed)
     start = build_mix_model(record.settings, str(cohort / "sam"), CPU).branch.state_dict()
     learned = load_checkpoint(run.best)["model"]
@@ -78,7 +78,7 @@ def test_the_weights_of_a_run_are_the_chosen_interpolation(options, cohort, tmp_
         assert torch.allclose(kept[f"branch.{name}"], expected, atol=1e-6), name
         moved += float((end - value).abs().sum())
     assert moved > 0
-    assert record.share_of_map == pytest.approx(float(kept["branch.share"]))
+    assert record.map_factor == pytest.approx(float(kept["branch.share"]))
 
 
 @pytest.mark.parametrize(("half_way", "kept"), [(0.4, 0.4), (0.2, 0.3)], ids=["interpolated", "as trained"])

@@ -236,7 +236,7 @@ def _make_scan_record(task: PropagationTask, rows: Sequence[ReviewRow]) -> Propa
     return Propagation(
         slices=(task.first, task.last),
         annotated_slices={organ: tuple(_select_slices(rows, organ, ANNOTATED)) for organ in task.organs},
-        carried_slices={organ: len(_select_slices(rows, organ, PROPAGATED)) for organ in task.organs},
+        propagated_slices={organ: len(_select_slices(rows, organ, PROPAGATED)) for organ in task.organs},
         needs_review={organ: tuple(slices) for organ, slices in slices_to_review(rows).items()},
     )
 

@@ -6,7 +6,6 @@ What the records of all kinds of model share. The kinds: `records.networks` (an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
@@ -15,7 +14,7 @@ from frugalseg.engine.files import MODEL_FILE
 from frugalseg.errors import RunError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.options import Keep
-from frugalseg.records.record import Content, Record
+from frugalseg.records.record import Content, Converters, Record, rename_keys
 
 M = TypeVar("M", bound="ModelRecord")
 
@@ -80,6 +79,11 @@ class UsedModel:
     masks: int
 
 
+def _convert_sam_mix(content: Content) -> Content:
+    """Format 1: two keys of a SAM-Mix had other names."""
+    return rename_keys(content, {"way_from_base": "interpolation", "share_of_map": "map_factor"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelRecord(Record):
     """Fields of every model.json.
@@ -94,9 +98,9 @@ class ModelRecord(Record):
         preprocessing: preprocessing of scans.
     """
 
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
     CURE: ClassVar[str] = "copy the run folder again from an intact copy, or run the training again in another --out"
-    OLDER: ClassVar[Mapping[int, Callable[[Content], Content]]] = {0: dict}  # the same, without the key "format"
+    OLDER: ClassVar[Converters] = {0: dict, 1: _convert_sam_mix}  # format 0: format 1 without the key "format"
     KIND: ClassVar[str]
     MADE_BY: ClassVar[str]
     ALTERNATIVE: ClassVar[str] = ""
@@ -181,7 +185,7 @@ class _Kind(Record):
 
     FORMAT: ClassVar[int] = ModelRecord.FORMAT
     CURE: ClassVar[str] = ModelRecord.CURE
-    OLDER: ClassVar[Mapping[int, Callable[[Content], Content]]] = ModelRecord.OLDER
+    OLDER: ClassVar[Converters] = ModelRecord.OLDER
 
     kind: str
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from frugalseg.errors import FrugalsegError, PairingError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.records.confidence import OrganConfidence
-from frugalseg.records.record import Content, Record
+from frugalseg.records.record import Content, Converters, Record, rename_keys
 from frugalseg.records.statistics import OrganStatistics
 
 Value = TypeVar("Value")
@@ -90,14 +90,21 @@ class Propagation:
     Attributes:
         slices: first and last slice processed.
         annotated_slices: organ → annotated slices that show it.
-        carried_slices: organ → number of slices it was propagated to.
+        propagated_slices: organ → number of slices it was propagated to.
         needs_review: organ → slices whose confidence is low.
     """
 
     slices: tuple[int, int]
     annotated_slices: dict[str, tuple[int, ...]]
-    carried_slices: dict[str, int]
+    propagated_slices: dict[str, int]
     needs_review: dict[str, tuple[int, ...]]
+
+
+def _convert_propagation(content: Content) -> Content:
+    """Format 1: `propagated_slices` was called `carried_slices`."""
+    scans = content.get("propagation", {})
+    renamed = {case: rename_keys(scan, {"carried_slices": "propagated_slices"}) for case, scan in scans.items()}
+    return {**content, "propagation": renamed}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,11 +150,12 @@ class PredictionRecord(Record):
         failed: case id → why it has no mask.
     """
 
+    FORMAT: ClassVar[int] = 2
     ERROR: ClassVar[type[FrugalsegError]] = PairingError
     CURE: ClassVar[str] = (
         "make the masks again in another --out, or delete the file: it is then unknown what the model was trained on"
     )
-    OLDER: ClassVar[Mapping[int, Callable[[Content], Content]]] = {0: dict}  # the same, without the key "format"
+    OLDER: ClassVar[Converters] = {0: dict, 1: _convert_propagation}  # format 0: format 1 without the key "format"
 
     version: str = ""
     method: Literal["refine", "oracle", "propagate"] | None = None

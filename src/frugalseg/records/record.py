@@ -24,6 +24,11 @@ Converters = Mapping[int, Callable[[Content], Content]]
 """Format → function that converts the content of a file to the next format."""
 
 
+def rename_keys(content: Content, names: Mapping[str, str]) -> Content:
+    """A JSON object with other names for some of its keys, for converters; keys that are missing stay missing."""
+    return {names.get(key, key): value for key, value in content.items()}
+
+
 def finite_or_none(value: float) -> float | None:
     """None for NaN and infinity, which JSON cannot represent."""
     return value if math.isfinite(value) else None

@@ -69,8 +69,8 @@ class SamMixRecord(MaskModelRecord):
         base: promptable base model.
         settings: settings needed to rebuild it.
         trained: part of the model → number of trained parameters.
-        way_from_base: interpolation between base weights (0) and fine-tuned weights (1) that was kept.
-        share_of_map: learned factor of the class activation map in the decoder; None without the map.
+        interpolation: factor that was kept, between base weights (0) and fine-tuned weights (1).
+        map_factor: learned factor of the class activation map in the decoder; None without the map.
         scan_boxes: organ → whether it is segmented with boxes from the scan's first masks; empty in older files: no.
         focal: loss of the classifier.
         annotation: masks and image-level labels used.
@@ -84,8 +84,8 @@ class SamMixRecord(MaskModelRecord):
     base: BaseModel
     settings: SamMixSettings
     trained: dict[str, int]
-    way_from_base: float
-    share_of_map: float | None
+    interpolation: float
+    map_factor: float | None
     scan_boxes: dict[str, bool] = field(default_factory=dict)
     focal: FocalLoss
     annotation: SamMixAnnotation
