@@ -482,6 +482,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "self-training on LiTS": partial(compare_models, "another-hospital/self-training", "best", ["test"]),
     "semi": partial(compare_models, "semi/patients", "best", ["measured on"]),
     "semi, longer": partial(compare_models, "semi/longer", "best", ["test"]),
+    "semi, agreement": partial(compare_models, "semi/agreement", "best", ["test"]),
     "choose-slices": partial(choose_slices, "ranking"),
     "choose-slices, with a model": partial(choose_slices, "further"),
     "choose-slices, curve": choose_curve,
