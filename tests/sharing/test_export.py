@@ -45,7 +45,7 @@ def root(request, tmp_path_factory):
     )
     exact = {"device": "cpu", "precision": "32"}
     finetune(
-        FinetuneOptions(data=root / "store", out=root / "fit", steps=40, budget="3 scans", context=context, **exact)
+        FinetuneOptions(data=root / "store", out=root / "fit", steps=120, budget="3 scans", context=context, **exact)
     )
     record = SegmenterRecord.read_run(root / "fit")
     replace(record, keep={"liver": "core", "spleen": "largest"}).write(root / "fit" / MODEL_FILE)
