@@ -87,6 +87,15 @@ def test_the_calibrated_figures_are_those_of_the_slices_that_nobody_drew(root, c
     assert all(row.split(",")[3] and row.split(",")[4] for row in text[1:])
 
 
+def test_masks_that_name_no_organ_or_not_the_wanted_one_are_refused(root):
+    run(root, "out", target=[], case=["0"])
+    with pytest.raises(PairingError, match="names no organ"):
+        calibrate(root)
+    run(root, "out", target=["liver=6"], case=["0"], overwrite=True)
+    with pytest.raises(OptionError, match="spleen: no such organ was propagated, only liver"):
+        calibrate(root, target=TARGETS)
+
+
 def test_slices_that_a_person_drew_do_not_count(root):
     """Scribbled over in the reference, which would lower the Dice if the annotated slice were compared."""
     run(root, "out")

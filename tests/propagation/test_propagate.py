@@ -27,6 +27,7 @@ from frugalseg.propagation.engines import VideoEngine
 from frugalseg.propagation.passes import Pass, SliceState
 from frugalseg.propagation.propagate import propagate
 from frugalseg.propagation.task import PropagationTask, assemble_mask, run_passes
+from frugalseg.records.annotations import ANNOTATIONS_FILE, AnnotatedScan, AnnotationsRecord
 from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.refinement.refiner import overlap
 from tests.promptable.fake import Bright
@@ -324,6 +325,46 @@ def test_a_finished_scan_is_done_again_where_its_annotation_was_corrected(root):
     note = note_of(root / "out")
     assert set(note["propagation"]["a"]["annotated_slices"]) == {"label 1", "label 3"}
     assert set(note["masks"]) == {"a", "b"}
+
+
+def outline(root, **slices):
+    """List the outlined slices of each case in annotations.json."""
+    scans = {case: AnnotatedScan(mask=f"{case}.nii.gz", slices=DEPTH, outlined=own) for case, own in slices.items()}
+    labels = {"liver": 6, "spleen": 1}
+    AnnotationsRecord(labels=labels, scans=scans).write(root / "annotations" / ANNOTATIONS_FILE)
+
+
+def test_a_finished_scan_is_done_again_where_another_slice_of_it_was_accepted(root, capsys):
+    """Accepting a slice leaves the bytes of the mask file as they were."""
+    for case, affine in (("a", SAME_AXES), ("b", OTHER_AXES)):
+        save(root / "annotations" / f"{case}.nii.gz", only(anatomy()[1], 3, 5), affine)
+    outline(root, a=(5,), b=(5,))
+    propagate(options(root))
+    assert note_of(root / "out")["annotated"] == {"a": [5], "b": [5]}
+    outline(root, a=(3, 5), b=(5,))
+    propagate(options(root, resume="yes"))
+    assert note_of(root / "out")["annotated"] == {"a": [3, 5], "b": [5]}
+    assert "b: the input mask has changed" not in capsys.readouterr().err
+
+
+def test_slices_that_nobody_outlined_are_never_taken_as_annotation(root):
+    """A mask also holds slices of a program; in case a the only outlined slice is empty."""
+    empty = only(anatomy()[1], 5, 6)
+    empty[5] = 0
+    save(root / "annotations" / "a.nii.gz", empty)
+    outline(root, a=(5,), b=(5,))
+    with pytest.raises(ScanError, match="a: no outlined slice shows an organ"):
+        propagate(options(root))
+    assert note_of(root / "out")["annotated"] == {"b": [5]}
+
+
+def test_outlined_slices_without_the_wanted_organ_are_left_out(root):
+    mixed = only(anatomy()[1], 3, 5)
+    mixed[3][mixed[3] == 6] = 0  # only the spleen
+    save(root / "annotations" / "a.nii.gz", mixed)
+    outline(root, a=(3, 5))
+    propagate(options(root, case=["a"], target=["liver=6"]))
+    assert note_of(root / "out")["annotated"] == {"a": [5]}
 
 
 def test_a_propagation_killed_before_its_mask_is_written_is_not_lost(root, monkeypatch):

@@ -56,6 +56,11 @@ def test_slices_of_a_few_pixels(shape):
     assert displacement(anatomy(shape), anatomy(shape, 1), (1.0, 1.0), 5.0).shape == (2, *shape)
 
 
+@pytest.mark.parametrize(("inside", "distance"), [(True, 9.0), (False, -9.0)])
+def test_a_mask_without_a_border_is_everywhere_as_far_from_it_as_can_be(inside, distance):
+    assert (signed_distance(np.full((6, 8), inside), (1.0, 1.0), 9.0) == distance).all()
+
+
 def test_signed_distances_are_in_mm_from_the_border():
     mask = np.zeros((20, 30), bool)
     mask[5:15, 10:20] = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import nibabel as nib
@@ -397,6 +398,17 @@ def test_a_mask_that_was_changed_since_is_refined_again(folders, capsys):
     assert "b: the input mask has changed" in capsys.readouterr().err
     assert set(np.unique(load(folders / "out" / "b.nii.gz"))) == {0, 6}
     refine(options(folders, resume="yes"))
+    assert MODELS[-1].encoded == []
+
+
+def test_a_mask_is_refined_again_where_the_reference_of_its_boxes_was_changed(folders, capsys):
+    shutil.copytree(folders / "masks", folders / "references")
+    oracle = {"oracle": folders / "references"}
+    refine(options(folders, **oracle))
+    save(folders / "references" / "b.nii.gz", mask_of((6, 12, 11, 10, 10)))
+    refine(options(folders, resume="yes", **oracle))
+    assert "b: the input mask has changed" in capsys.readouterr().err
+    refine(options(folders, resume="yes", **oracle))
     assert MODELS[-1].encoded == []
 
 

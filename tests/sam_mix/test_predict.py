@@ -127,6 +127,19 @@ def test_the_oracle_reads_references_by_the_label_values_that_are_written(traine
     assert set(np.unique(values(tmp_path / "one"))) <= {0, 1}
 
 
+def test_a_scan_is_segmented_again_where_the_reference_of_its_boxes_was_changed(trained, cohort, tmp_path, capsys):
+    shutil.copytree(cohort / "labels", tmp_path / "references")
+    given = {"case": ["scan_02", "scan_03"], "oracle": tmp_path / "references", "keep": "all"}
+    sam_mix_predict(wish(trained, cohort, tmp_path / "out", **given))
+    changed = tmp_path / "references" / "scan_02.nii.gz"
+    mask = nib.load(changed)
+    nib.save(nib.Nifti1Image(np.asarray(mask.dataobj)[::-1].copy(), mask.affine), changed)
+    sam_mix_predict(wish(trained, cohort, tmp_path / "out", resume="yes", **given))
+    said = capsys.readouterr().err
+    assert "scan_02: the input mask has changed" in said
+    assert "scan_03: the input mask has changed" not in said
+
+
 def test_evaluate_reads_the_masks_and_reports_the_oracle_separately(trained, cohort, tmp_path):
     sam_mix_predict(wish(trained, cohort, tmp_path / "cam"))
     sam_mix_predict(wish(trained, cohort, tmp_path / "oracle", oracle=cohort / "labels", keep="all"))

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,15 +14,19 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from frugalseg.dataset.budget import Budget, draw_labels
+from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.source import SliceSource
 from frugalseg.dataset.store import SliceStore
 from frugalseg.engine.run import RunFolder
 from frugalseg.errors import InterruptedRunError, OptionError, RunError, SplitError
+from frugalseg.options import PrepareOptions
 from frugalseg.records.sam_mix import SamMixRecord, SamMixSettings
 from frugalseg.records.split import Split
 from frugalseg.sam_mix.checkpoint import build_mix_model, load_mix
 from frugalseg.sam_mix.task import MixTask, MixTrainingSet
-from frugalseg.sam_mix.train import sam_mix_train
+from frugalseg.sam_mix.train import sam_mix_train, select_training_set
+from tests.scans import AFFINE_LPS, write_cohort
 
 CPU = torch.device("cpu")
 
@@ -160,6 +165,44 @@ def test_a_classifier_needs_slices_with_and_without_the_organ(options, cohort, t
     with pytest.raises(SplitError, match=message):
         sam_mix_train(options(out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory):
+    """A store of scans whose liver ends in one voxel, which is lost in resizing; two scans show no liver."""
+    root = tmp_path_factory.mktemp("ends")
+    images, labels = write_cohort(root, 8, shape=(128, 128, 8))
+    for path in labels.iterdir():
+        mask = np.zeros((128, 128, 8), np.uint8)
+        if path.name not in ("scan_00.nii.gz", "scan_01.nii.gz"):
+            mask[40:80, 40:80, 2:5] = 6
+            mask[40, 40, 5] = 6
+        nib.save(nib.Nifti1Image(mask, AFFINE_LPS), path)
+    (root / "split.json").write_text(json.dumps({"train": [f"scan_{i:02d}" for i in range(8)]}))
+    split = root / "split.json"
+    return prepare(
+        PrepareOptions(images=images, labels=labels, target=["liver=6"], size=32, split=split, out=root / "store")
+    )
+
+
+def test_slices_whose_mask_is_lost_in_resizing_teach_no_mask(ends, options, tmp_path):
+    shown = np.flatnonzero(ends.slices["has_liver"])
+    assert sum(not ends.labels[row].any() for row in shown) == 6
+    given = options(out=tmp_path / "run")
+    training = select_training_set(ends, ends.split(), given, Budget.parse("100%"))
+    assert [bool(ends.labels[row].any()) for row in training.labelled] == [True] * 18
+
+
+def test_a_budget_without_the_organ_is_refused(ends, options, tmp_path):
+    """Training on any other slice would use masks outside the budget."""
+    split, budget = ends.split(), Budget.parse("1 scans")
+    shows = ends.slices["has_liver"]
+    draws = [draw_labels(ends.slices, split.train, budget, draw, ends.presence_columns) for draw in range(20)]
+    empty = next(draw for draw, rows in enumerate(draws) if not shows[rows].any())
+    given = options(out=tmp_path / "run", budget="1 scans", label_draw=empty)
+    with pytest.raises(SplitError, match="none of 8 labelled slices shows liver") as raised:
+        select_training_set(ends, split, given, budget)
+    assert "another --label-draw" in raised.value.cure
 
 
 def test_all_middle_slices_may_be_positive_and_the_error_says_what_to_do(options, tmp_path):

@@ -147,3 +147,6 @@ def test_a_teacher_that_does_not_fit_is_refused(cohort, tmp_path):
     refused(OptionError, "--teacher .* applies to self-training of one round only", rounds=1)
     refused(OptionError, "--teacher .* segments liver", data=cohort / "spleen")
     refused(OptionError, "has a context of 0, this training of 1", context=1)
+    larger = {"images": cohort / "images", "labels": cohort / "labels", "target": ["liver=6"], "size": 64}
+    prepare(PrepareOptions(**larger, out=tmp_path / "larger"))
+    refused(OptionError, "trained on slices of 32 pixels, the store has 64", data=tmp_path / "larger")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from frugalseg.imaging.volume import Volume
 from frugalseg.masks.folder import MaskFolder, select_cases
 from frugalseg.masks.output import output_path
 from frugalseg.options import OutputType
+from frugalseg.records.predictions import InputMask
 
 
 def pair_scans_and_masks(
@@ -66,11 +68,21 @@ def read_input_mask(case: str, scan: Volume, path: Path) -> Volume:
     return mask
 
 
-def invalidate_changed(folder: MaskFolder, masks: Mapping[str, Path]) -> None:
-    """In a resumed run, make the masks again whose input mask has changed."""
+def describe_input(mask: Path, labelled: tuple[int, ...] | None = None, reference: Path | None = None) -> InputMask:
+    """The record of an input mask as it is now; for the arguments see `InputMask`."""
+    return InputMask(str(mask.resolve()), sha256(mask), labelled, None if reference is None else sha256(reference))
+
+
+def invalidate_changed(folder: MaskFolder, inputs: Callable[[str], InputMask]) -> None:
+    """In a resumed run, make the masks again whose input has changed.
+
+    Args:
+        folder: of the masks.
+        inputs: the record of a case's input as it is now.
+    """
     for case in list(folder.done):
-        given = folder.record.given.get(case)
-        if given is None or given.sha256 != sha256(masks[case]):
+        given, now = folder.record.given.get(case), inputs(case)
+        if given is None or replace(given, mask=now.mask) != now:  # the same file may have been moved
             say(f"{case}: the input mask has changed; the mask is made again")
             folder.redo(case)
 

@@ -13,7 +13,7 @@ from frugalseg.confidence.overlap import Overlap
 from frugalseg.confidence.select import RANK_ONLY, select_calibrations
 from frugalseg.dataset.targets import Targets, parse_targets
 from frugalseg.engine.progress import progress, say
-from frugalseg.errors import PairingError
+from frugalseg.errors import OptionError, PairingError
 from frugalseg.imaging.find import find_masks
 from frugalseg.imaging.labels import read_labels_on, read_own_labels
 from frugalseg.imaging.volume import axial_slices, canonical
@@ -32,9 +32,10 @@ def calibrate_propagation(options: CalibrateOptions) -> PropagationCalibration:
     Slices that a person annotated are left out: they are copies. Every scan counts as a patient.
 
     Raises:
-        PairingError: the folder was not written by `propagate`, no reference belongs to its masks, or grids differ.
+        PairingError: the folder was not written by `propagate`, or without names of organs; no reference belongs to its
+            masks, or grids differ.
         ScanError: a mask is unreadable.
-        OptionError: a wrong target.
+        OptionError: a wrong target, or one that was not propagated.
     """
     assert options.propagated is not None
     assert options.references is not None
@@ -61,9 +62,19 @@ def score_scans(propagated: Path, references: Path, wanted: Targets) -> dict[str
         wanted: organs of the references; empty: those of the propagated masks.
 
     Raises:
-        PairingError, ScanError: see `calibrate_propagation`.
+        PairingError, ScanError, OptionError: see `calibrate_propagation`.
     """
     record = _read_record(propagated)
+    if not record.targets:
+        raise PairingError(
+            f"{propagated / PREDICTIONS_FILE} names no organ",
+            "propagate with names of the organs, for example --target liver=6",
+        )
+    if unknown := [organ for organ in wanted if organ not in record.targets]:
+        raise OptionError(
+            f"--target {unknown[0]}: no such organ was propagated, only {', '.join(record.targets)}",
+            "name one of these",
+        )
     known = {case: path for case, path in find_masks(references).items() if case in record.masks}
     if not known:
         raise PairingError(
@@ -71,7 +82,7 @@ def score_scans(propagated: Path, references: Path, wanted: Targets) -> dict[str
             "give complete masks of scans that were propagated",
         )
     wanted = wanted or record.targets
-    scored: dict[str, list[ScoredMask]] = {organ: [] for organ in record.targets if organ in wanted}
+    scored: dict[str, list[ScoredMask]] = {organ: [] for organ in wanted}
     with progress("calibrating the confidence", len(known), "scans") as bar:
         for case, path in known.items():
             for organ, mask in _score_scan(propagated, record, case, path, wanted).items():

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from frugalseg.dataset.annotated import find_labelled_slices
 from frugalseg.dataset.modality import ExpectedModality, resolve_intensity, to_intensity_scale
 from frugalseg.dataset.targets import Targets, parse_targets, to_values
 from frugalseg.engine.device import describe_device, find_device
-from frugalseg.engine.files import check_out, sha256
+from frugalseg.engine.files import check_out
 from frugalseg.engine.pool import OneAfterAnother, Pool
 from frugalseg.engine.progress import progress, say
 from frugalseg.engine.ray_pool import open_pool
@@ -30,7 +30,13 @@ from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
 from frugalseg.masks.describe import describe
 from frugalseg.masks.folder import MaskFolder, Words
-from frugalseg.masks.inputs import invalidate_changed, pair_scans_and_masks, read_input_mask, refuse_overwriting_inputs
+from frugalseg.masks.inputs import (
+    describe_input,
+    invalidate_changed,
+    pair_scans_and_masks,
+    read_input_mask,
+    refuse_overwriting_inputs,
+)
 from frugalseg.masks.output import MaskOutput
 from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.options import PropagateOptions
@@ -117,9 +123,8 @@ class PropagateWork(MaskWork[Annotated]):
     def make(self, case: str, source: Annotated) -> MadeMask:
         """The propagated mask, and what is to be reviewed of it."""
         volume, scan, given = source
-        own = _name_slices(self.options, scan, given, self.labelled.get(case))
-        task = PropagationTask.of(case, scan, given, own, self.wanted, self.known)
-        annotation = InputMask(str(self.annotations[case].resolve()), sha256(self.annotations[case]))
+        task = PropagationTask.of(case, scan, given, self.labelled.get(case), self.options, self.wanted, self.known)
+        annotation = self.describe_input(case)
         with self._partial(case) as partial:
             prepare_folder(partial, self.facts, scan.fingerprint, annotation.sha256, task.annotated)
             with progress(case, sum(len(pass_.order) for pass_ in task.passes), "slices") as bar:
@@ -136,6 +141,10 @@ class PropagateWork(MaskWork[Annotated]):
         output = MaskOutput.of(self.options, task.organs, WORDS.command, manual=True)
         made = MadeMask(mask, record, {f"{case}.slices.csv": format_rows(rows)}, output)
         return describe(made, case, volume, to_intensity_scale(self.options), self.options.preview)
+
+    def describe_input(self, case: str) -> InputMask:
+        """The annotation as it is now."""
+        return describe_input(self.annotations[case], self.labelled.get(case))
 
     @contextmanager
     def _partial(self, case: str) -> Iterator[Path]:
@@ -183,7 +192,7 @@ def _propagate(options: PropagateOptions, pool: Pool) -> dict[str, Path]:
     record = _make_record(options, images, work.model, wanted or known)
     _ = work.calibrations  # says what it lacks before the first scan
     folder = MaskFolder.claim(options, images, record, RESUME_FIELDS, WORDS)
-    invalidate_changed(folder, annotations)
+    invalidate_changed(folder, work.describe_input)
     try:
         return folder.fill(work, describe_device(device), pool)
     finally:
@@ -196,19 +205,6 @@ def _read_label_names(annotations: Path) -> Targets:
     """The organs that annotations.json names beside the masks; none without that file."""
     record = AnnotationsRecord.read_beside(annotations)
     return {} if record is None else {name: (value,) for name, value in record.labels.items()}
-
-
-def _name_slices(
-    options: PropagateOptions, scan: ScanSlices, given: Volume, labelled: tuple[int, ...] | None
-) -> PropagateOptions:
-    """The options with the slices of one scan that annotations.json lists, unless --slices names some.
-
-    Slices that were outlined as empty propagate nothing, and are left out.
-    """
-    if labelled is None or options.slices:
-        return options
-    values = scan.stack(given)
-    return replace(options, slices=",".join(str(z) for z in labelled if z < len(values) and values[z].any()))
 
 
 def _partial_folder(options: PropagateOptions, case: str) -> Path:

@@ -110,9 +110,10 @@ def warp(plane: Floats, field: Floats) -> Floats:
 
 
 def signed_distance(mask: Bools, pixel_mm: tuple[float, float], most: float) -> Floats:
-    """Distance in mm to the border of a mask (H, W), positive inside, clipped to ±`most`; −`most` for an empty mask."""
-    if not mask.any():
-        return np.full(mask.shape, -most, dtype=np.float32)
+    """Distance in mm to the border of a mask (H, W), positive inside, clipped to ±`most`; −`most` for an empty mask,
+    `most` for a full one."""
+    if mask.all() or not mask.any():  # no border to measure from
+        return np.full(mask.shape, most if mask.all() else -most, dtype=np.float32)
     inside = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"), sampling=pixel_mm)[1:-1, 1:-1]
     outside = ndimage.distance_transform_edt(~mask, sampling=pixel_mm)
     half = float(np.mean(pixel_mm)) / 2  # the border lies between pixels

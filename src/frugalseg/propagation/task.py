@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from frugalseg.dataset.targets import Targets, to_classes
-from frugalseg.errors import RunError, disk_errors
+from frugalseg.errors import RunError, ScanError, disk_errors
 from frugalseg.imaging.volume import Volume
 from frugalseg.masks.components import Bools
 from frugalseg.masks.inputs import find_organs
@@ -58,7 +58,14 @@ class PropagationTask:
 
     @classmethod
     def of(
-        cls, case: str, scan: ScanSlices, given: Volume, options: PropagateOptions, wanted: Targets, known: Targets
+        cls,
+        case: str,
+        scan: ScanSlices,
+        given: Volume,
+        labelled: tuple[int, ...] | None,
+        options: PropagateOptions,
+        wanted: Targets,
+        known: Targets,
     ) -> PropagationTask:
         """The task that an annotation sets.
 
@@ -66,12 +73,14 @@ class PropagationTask:
             case: for messages.
             scan: its slices.
             given: the annotation, on the scan's grid; only its annotated slices are used.
+            labelled: the slices of it that a person outlined or accepted; None where that is not known.
             options: annotated slices, and range of slices.
             wanted: of --target.
             known: names of label values, as far as they are known.
 
         Raises:
-            ScanError: see `passes.find_annotated_slices` and `inputs.find_organs`.
+            ScanError: no labelled slice shows an organ; see also `passes.find_annotated_slices` and
+                `inputs.find_organs`.
         """
         values = scan.stack(given)
         named, span = (
@@ -79,7 +88,7 @@ class PropagationTask:
             parse_slice_numbers("slice-range", options.slice_range),
         )
         foreground = values > 0 if not wanted else to_classes(values, wanted) > 0
-        annotated = find_annotated_slices(foreground, named, span, case)
+        annotated = find_annotated_slices(foreground, named or _select_shown(foreground, labelled, case), span, case)
         annotation = given.with_array(scan.unstack(_keep_slices(values, annotated)))
         organs = find_organs(annotation, wanted, known)
         classes = {z: to_classes(values[z], organs) for z in annotated}
@@ -175,6 +184,19 @@ def _load_state(task: PropagationTask, folder: Path, z: int) -> SliceState:
 
 def _state_path(folder: Path, pass_: Pass, z: int) -> Path:
     return folder / pass_.name / f"{z:04d}.npz"
+
+
+def _select_shown(foreground: Bools, labelled: tuple[int, ...] | None, case: str) -> list[int]:
+    """The labelled slices that show an organ: those outlined as empty propagate nothing. Empty where none is known."""
+    if labelled is None:
+        return []
+    shown = np.flatnonzero(foreground.any(axis=(1, 2)))
+    if chosen := [z for z in labelled if z in shown]:
+        return chosen
+    raise ScanError(
+        f"{case}: no outlined slice shows an organ that is to be propagated",
+        "outline one in a slice that shows it, correct --target, or name the other cases with --case",
+    )
 
 
 def _keep_slices(values: Any, annotated: list[int]) -> Any:

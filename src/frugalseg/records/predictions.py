@@ -42,10 +42,19 @@ class PromptableUse:
 
 @dataclass(frozen=True)
 class InputMask:
-    """Input mask from which another was made: its file, and SHA-256."""
+    """Input mask from which another was made.
+
+    Attributes:
+        mask: its file; with the oracle of SAM-Mix, the reference mask.
+        sha256: of its bytes.
+        labelled: the slices that a person outlined or accepted; None where every slice with foreground counts.
+        reference_sha256: of the reference mask that the boxes were taken from; None without --oracle.
+    """
 
     mask: str
     sha256: str
+    labelled: tuple[int, ...] | None = None
+    reference_sha256: str | None = None
 
 
 @dataclass(frozen=True)

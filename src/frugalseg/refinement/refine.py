@@ -22,7 +22,7 @@ from frugalseg.confidence.table import format_slice_confidences, write_scan_conf
 from frugalseg.dataset.modality import ExpectedModality, resolve_intensity, to_intensity_scale
 from frugalseg.dataset.targets import Targets, parse_targets, to_classes, to_values
 from frugalseg.engine.device import describe_device, find_device
-from frugalseg.engine.files import check_out, sha256
+from frugalseg.engine.files import check_out
 from frugalseg.engine.memory_estimate import count_inference_bytes, tell_memory
 from frugalseg.engine.pool import OneAfterAnother, Pool
 from frugalseg.engine.progress import progress, say
@@ -36,6 +36,7 @@ from frugalseg.imaging.volume import Volume
 from frugalseg.masks.describe import describe
 from frugalseg.masks.folder import MaskFolder, Words
 from frugalseg.masks.inputs import (
+    describe_input,
     find_organs,
     invalidate_changed,
     pair_scans_and_masks,
@@ -145,7 +146,7 @@ class RefineWork(MaskWork[Inputs]):
         record = CaseRecord(
             role=known.role,
             annotated=known.annotated,
-            given=InputMask(str(self.masks[case].resolve()), sha256(self.masks[case])),
+            given=self.describe_input(case),
             confidence=confidence,
             refinement=counts,
         )
@@ -153,6 +154,10 @@ class RefineWork(MaskWork[Inputs]):
         mask = source.volume.with_array(scan.unstack(_join_masks(refined, others, organs)))
         made = MadeMask(mask, record, beside, MaskOutput.of(self.options, organs, WORDS.command))
         return describe(made, case, source.volume, to_intensity_scale(self.options), self.options.preview)
+
+    def describe_input(self, case: str) -> InputMask:
+        """The mask to refine, and its reference, as they are now."""
+        return describe_input(self.masks[case], reference=self.references.get(case))
 
 
 @with_threads
@@ -186,7 +191,7 @@ def _refine(options: RefineOptions, pool: Pool) -> dict[str, Path]:
     folder = MaskFolder.claim(
         options, images, _make_record(options, images, work.model, source, wanted), RESUME_FIELDS, WORDS, (COARSE,)
     )
-    invalidate_changed(folder, masks)
+    invalidate_changed(folder, work.describe_input)
     _tell_memory(work.refiner, list(images.values()))
     _ = work.calibrations  # says what it lacks before the first scan
     try:

@@ -32,10 +32,11 @@ from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE_RADIUS, filter_components
 from frugalseg.masks.describe import describe
 from frugalseg.masks.folder import MaskFolder, Words, select_cases
+from frugalseg.masks.inputs import describe_input, invalidate_changed
 from frugalseg.masks.output import MaskOutput
 from frugalseg.masks.work import MadeMask, MaskWork
 from frugalseg.options import PredictOptions, SamMixPredictOptions
-from frugalseg.records.predictions import CaseRecord, PredictionRecord
+from frugalseg.records.predictions import CaseRecord, InputMask, PredictionRecord
 from frugalseg.records.sam_mix import SamMixRecord
 from frugalseg.sam_mix.checkpoint import load_mix, mix_weights_sha256
 from frugalseg.sam_mix.model import MixModel, assign_classes
@@ -213,8 +214,13 @@ class MixWork(MaskWork[ReadScan]):
             for i, organ in enumerate(self.predictor.trained)
         }
         output = MaskOutput.of(self.options, written(self.predictor.targets), WORDS.command)
-        made = MadeMask(found.mask, CaseRecord(role=source.role, present=present), output=output)
+        given = self.describe_input(case) if self.references else None
+        made = MadeMask(found.mask, CaseRecord(role=source.role, given=given, present=present), output=output)
         return describe(made, case, source.volume, self.predictor.intensity, self.options.preview)
+
+    def describe_input(self, case: str) -> InputMask:
+        """The reference mask of --oracle as it is now."""
+        return describe_input(self.references[case])
 
 
 @with_threads
@@ -258,6 +264,7 @@ def _predict(options: SamMixPredictOptions, pool: Pool) -> dict[str, Path]:
     folder = MaskFolder.claim(options, images, record, ("model", "weights_sha256", "targets", "settings"), WORDS)
     if options.oracle is not None:
         say("oracle: prompts are boxes of the reference masks; these are not results of the method")
+        invalidate_changed(folder, work.describe_input)
     return folder.fill(work, describe_device(predictor.device), pool)
 
 

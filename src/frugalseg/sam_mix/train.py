@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -35,6 +35,7 @@ from frugalseg.sam_mix.classifier import balanced_alpha
 from frugalseg.sam_mix.features import Features
 from frugalseg.sam_mix.model import MixModel
 from frugalseg.sam_mix.task import MixTask, MixTrainingSet
+from frugalseg.segmentation.label_checks import LabelDraw
 from frugalseg.segmentation.labels import (
     keep_everything,
     make_annotation_use,
@@ -199,12 +200,18 @@ def select_training_set(store: SliceStore, split: Split, options: SamMixTrainOpt
     """The slices of the training patients with image-level labels, and those of them with masks of the budget.
 
     Raises:
-        SplitError: the budget exceeds the labels, or all slices show an organ, or none does.
+        SplitError: the budget exceeds the labels, or none of its masks shows an organ; or all training slices show an
+            organ, or none does.
     """
     usable = store.slices[store.is_middle(options.middle_fraction)]
     labelled = draw_labels(usable, split.train, budget, options.label_draw, store.presence_columns)
-    shows_something = store.slices.loc[labelled, store.presence_columns].any(axis=1).to_numpy()
-    labelled = labelled[shows_something]  # an empty slice has no mask to learn from
+    LabelDraw(store, usable, split.train, budget, options.label_draw, labelled).check_organs()
+    labelled = labelled[_has_mask(store, labelled)]
+    if not len(labelled):
+        raise SplitError(
+            f"no mask of the budget is left at {store.size} pixels a side: the organs are too small in its slices",
+            "prepare a store with a larger --size, or give a larger --budget",
+        )
     image_labelled = usable[usable["labelled"] & usable["patient"].isin(split.train)]
     alpha = []
     for organ in store.targets:
@@ -218,10 +225,12 @@ def select_training_set(store: SliceStore, split: Split, options: SamMixTrainOpt
                 if which == "all"
                 else "check --target of the store, or put patients with the organ into the training part",
             )
-        if not store.slices.loc[labelled, presence_column(organ)].any():
-            warnings.warn(
-                f"no mask of the budget shows {organ}: the SAM branch is trained on other organs only", stacklevel=2
-            )
         share = float(column.mean())
         alpha.append(balanced_alpha(share) if options.focal_alpha is None else options.focal_alpha)
     return MixTrainingSet(image_labelled.index.to_numpy(np.int64), labelled, tuple(alpha))
+
+
+def _has_mask(store: SliceStore, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether each slice has a mask to learn from. The store's labels decide, not its presence columns: the end of an
+    organ can be lost when a slice is resized."""
+    return np.array([store.labels[row].any() for row in rows], dtype=bool)

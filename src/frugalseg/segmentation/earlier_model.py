@@ -85,6 +85,16 @@ class EarlierModel:
                 f"give --context {self.model.context}",
             )
 
+    def check_size(self, store: SliceStore) -> None:
+        """Raise `OptionError` unless it was trained on slices of the store's size: at another one organs do not have the
+        size that it knows."""
+        size = self.model.preprocessing.size
+        if size != store.size:
+            raise OptionError(
+                f"{self.option} {self.run} was trained on slices of {size} pixels, the store has {store.size}",
+                f"prepare the store with --size {size}, or leave out {self.option}",
+            )
+
     def find_architecture(self, device: torch.device, precision: Precision, cache: Path | None) -> Architecture:
         """Its architecture, with cached features if it has a frozen encoder; raises as `recorded_architecture`."""
         used = None if self.model.frozen_encoder is None else cache

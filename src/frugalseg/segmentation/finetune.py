@@ -164,6 +164,7 @@ class FineTuning:
         copies = make_copies(store, labelled, copied, COPY_STRENGTH, preset.context) if copied else None
         rows = np.concatenate([trained, validation_rows(store, split)])
         if teacher is not None:
+            teacher.check_size(store)
             teacher.check_context(preset.context)
             teacher.find_architecture(fabric.device, options.precision, None)  # raises for another encoder
         source = _open_source(options, store, architecture, copies, fabric, rows, preset.context)
