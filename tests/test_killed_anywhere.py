@@ -57,7 +57,7 @@ from dataclasses import dataclass
 from frugalseg.imaging.find import find_scans
 from frugalseg.imaging.read import read_volume
 from frugalseg.masks.folder import MaskFolder, Words
-from frugalseg.masks.work import FunctionMaskWork
+from tests.masks.function_work import FunctionMaskWork
 from frugalseg.records.predictions import CaseRecord, PredictionRecord
 @dataclass
 class Options:

@@ -15,9 +15,9 @@ from frugalseg.errors import RunError, ScanError
 from frugalseg.imaging.intensity import IntensityScale
 from frugalseg.imaging.volume import Volume
 from frugalseg.masks.folder import MaskFolder, Words
-from frugalseg.masks.work import FunctionMaskWork
 from frugalseg.options import OutputType, Resume
 from frugalseg.records.predictions import PREDICTIONS_FILE, CaseRecord, PredictionRecord, PromptableUse
+from tests.masks.function_work import FunctionMaskWork
 from tests.processes import lock_held, try_lock
 
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
@@ -116,6 +116,29 @@ def test_only_what_is_there_of_scans_that_are_the_same_is_done(tmp_path, capsys)
     going_on.fill(FunctionMaskWork(lambda case, path: made.append(case) or make(case, path)), "CPU")
     assert made == ["a", "b"]
     assert list(again(out, "a", "b", "c").done) == ["c", "a", "b"]
+
+
+@dataclass(frozen=True)
+class WithPicture(FunctionMaskWork):
+    """Work that is asked for a picture beside each mask."""
+
+    def wanted_files(self, case):
+        return [f"pictures/{case}.png"]
+
+
+def test_a_finished_mask_without_a_wanted_file_is_made_again(tmp_path, capsys):
+    folder(tmp_path, "a", "b").fill(FunctionMaskWork(make), "cpu")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").touch()
+    made = []
+
+    def remember(case, path):
+        made.append(case)
+        return make(case, path)
+
+    again(tmp_path, "a", "b").fill(WithPicture(remember), "cpu")
+    assert made == ["b"]
+    assert "b: pictures/b.png is missing; the mask is made again" in capsys.readouterr().err
 
 
 def test_after_a_broken_scan_the_same_command_with_resume_does_it_alone(tmp_path):

@@ -208,7 +208,7 @@ def test_only_training_patients_are_drawn_and_organ_methods_use_labelled_scans(s
     split = store.split()
     everyone = store.slices.loc[select_training_slices(store, split, options(store, tmp_path, method="polycl-s"))]
     assert set(everyone["patient"]) == set(split.train)
-    with pytest.warns(UserWarning, match="3 unlabelled scans are not used"):
+    with pytest.warns(UserWarning, match="unlabelled slices of 3 scans are not used"):
         rows = select_training_slices(store, split, options(store, tmp_path, method="polycl-m"))
     assert set(store.slices.loc[rows, "patient"]) == {p for p in split.train if p < "scan_06"}
 

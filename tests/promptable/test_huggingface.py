@@ -72,7 +72,7 @@ def test_boxes_give_the_masks_that_transformers_gives(name: str, several: bool, 
     found = ours.decode(embedding, on(0, 3, boxes=BOXES), several)
     inner = BOXES - torch.tensor([0, 0, 1, 1])  # SAM's boxes end in their last pixel
     with torch.no_grad():
-        network = ours._network
+        network = ours.network
         theirs = network(pixel_values=pixels, input_boxes=inner[None], multimask_output=several)
     side = embedding["image"].shape[-1] * 4
     assert found.logits.shape == (3, 3 if several else 1, side, side)
@@ -89,7 +89,7 @@ def test_points_and_masks_give_the_masks_that_transformers_gives(name: str, fold
     side = embedding["image"].shape[-1] * 4
     mask = torch.randn(1, side, side)
     with torch.no_grad():
-        network = ours._network
+        network = ours.network
         by_points = network(pixel_values=pixels, input_points=points[None], input_labels=labels[None])
         by_mask = network(pixel_values=pixels, input_masks=mask[None])
     found = ours.decode(embedding, on(0, 1, points=points, labels=labels), several=True)

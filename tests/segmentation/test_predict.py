@@ -231,6 +231,19 @@ def test_a_killed_prediction_goes_on_scan_by_scan(model, tmp_path, monkeypatch):
         predict(options(model, tmp_path / "new", resume="yes"))
 
 
+def test_probabilities_and_previews_wanted_later_are_made_of_finished_scans_too(model, tmp_path):
+    out = tmp_path / "out"
+    cases = list(predict(options(model, out)))
+    wanted = {"resume": "yes", "probabilities": True, "preview": True}
+    predict(options(model, out, **wanted))
+    names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.parent != out}
+    organs = [f"probabilities/{case}.{name}.nii.gz" for case in cases for name in ("liver", "spleen", "uncertainty")]
+    assert names == {*organs, *(f"previews/{case}.{kind}" for case in cases for kind in ("png", "html"))}
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
+    predict(options(model, out, **wanted))
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")} == before
+
+
 def test_padding_of_a_series_is_out_of_the_picture(model, tmp_path, monkeypatch):
     predictor = replace(Predictor.load(options(model, tmp_path)), intensity=IntensityScale("mr", 0.5, 99.5))
     scan = read_volume(write_padded_mr(tmp_path / "p1"))

@@ -153,7 +153,3 @@ def _format_reason(error: Exception) -> str:
     """The first line of an exception's text, or its class where there is none."""
     text = str(error).strip().split("\n")[0]
     return f"no {text}" if isinstance(error, KeyError) else text or type(error).__name__
-
-
-INTENSITY_SCALE = {"kind": str, "low": float, "high": float}
-"""`imaging.intensity.IntensityScale` in files."""

@@ -180,7 +180,7 @@ def _print_summary(summary: SummaryRecord) -> None:
     """Print the means of every group, the headline first."""
     headline, groups = summary.headline, summary.groups
     if headline is None:
-        say("every scan was used in training: there is no headline figure")
+        say(f"no scan is unseen by the model ({', '.join(groups)}): there is no headline figure")
     else:
         print(f"mean over {pluralize(groups[headline].scans, 'scan')}: {groups[headline].meaning}")
     metrics = list_metrics(Place.HEADLINE)

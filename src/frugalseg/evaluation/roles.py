@@ -100,5 +100,5 @@ def choose_main_group(groups: Collection[str]) -> str:
 
 
 def choose_headline(groups: Iterable[str]) -> str | None:
-    """The group whose mean is the headline; None where every scan was used in training."""
+    """The group whose mean is the headline; None where no scan is unseen by the model."""
     return next((name for name in groups if name in (ALL, UNSEEN)), None)

@@ -30,3 +30,10 @@ def describe(made: MadeMask, case: str, scan: Volume, scale: IntensityScale, pre
     from frugalseg.masks.preview import draw_preview
 
     return replace(made, beside={**made.beside, **draw_preview(case, scan, mask, organs, scale, record)})
+
+
+def list_previews(case: str, preview: bool) -> list[str]:
+    """The files of a case's preview, beside its mask; none where no preview is wanted."""
+    from frugalseg.masks.preview import FOLDER
+
+    return [f"{FOLDER}/{case}.png", f"{FOLDER}/{case}.html"] if preview else []

@@ -149,6 +149,7 @@ class MaskFolder:
             ScanError: some scans failed, after all others are written.
         """
         try:
+            self._redo_incomplete(work)
             # Masks are made of one scan at a time: the networks use every core.
             return self._make_missing(work, device, pool or OneAfterAnother())
         finally:  # also where some scans failed
@@ -196,6 +197,13 @@ class MaskFolder:
         """Make the mask of a finished scan again."""
         del self.done[case]
         self.record = self.record.select_cases(self.done)
+
+    def _redo_incomplete(self, work: MaskWork[Any]) -> None:
+        """Make the masks again that lack a file which an option asks for, the probabilities for example."""
+        for case in list(self.done):
+            if missing := [name for name in work.wanted_files(case) if not (self.out / name).is_file()]:
+                say(f"{case}: {missing[0]} is missing; the mask is made again")
+                self.redo(case)
 
     def _write_record(self) -> None:
         begun = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -56,6 +56,10 @@ class MaskWork(CaseWork[Path, Source, MadeMask]):
     def make(self, case: str, source: Source) -> MadeMask:
         """The mask of one scan."""
 
+    def wanted_files(self, case: str) -> Iterable[str]:
+        """Names of files beside the mask that an option asks for: a resumed run makes masks again that lack one."""
+        return ()
+
     def pack(self, case: str, job: Path, made: MadeMask) -> MadeMask:
         """The mask as the content of its file: a compressed mask is a hundredth of an array."""
         assert isinstance(made.mask, Volume)
@@ -64,18 +68,3 @@ class MaskWork(CaseWork[Path, Source, MadeMask]):
             made.output.write(made.mask, path, job)
             with disk_errors(path):
                 return replace(made, mask=path.read_bytes(), record=replace(made.record, scan=sha256(job)))
-
-
-@dataclass(frozen=True)
-class FunctionMaskWork(MaskWork[Path]):
-    """Work that is one function of case id and scan; what it needs is read by itself."""
-
-    function: Callable[[str, Path], tuple[Volume, CaseRecord]]
-
-    def read(self, case: str, job: Path) -> Path:
-        """See `CaseWork.read`."""
-        return job
-
-    def make(self, case: str, source: Path) -> MadeMask:
-        """See `MaskWork.make`."""
-        return MadeMask(*self.function(case, source))

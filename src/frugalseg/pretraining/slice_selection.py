@@ -13,6 +13,7 @@ from frugalseg.options import PretrainOptions
 from frugalseg.pretraining.methods import METHODS
 from frugalseg.pretraining.slice_metadata import SliceMetadata
 from frugalseg.records.split import Split
+from frugalseg.text import pluralize
 
 Ints = npt.NDArray[np.int64]
 
@@ -35,10 +36,10 @@ def select_training_slices(store: SliceStore, split: Split, options: PretrainOpt
                 "use a method that needs no labels, --method polycl-s or simclr for example",
             )
         if unlabelled.any():
-            cases = slices.loc[unlabelled, "case"].nunique()
+            scans = pluralize(slices.loc[unlabelled, "case"].nunique(), "scan")
             warnings.warn(
-                f"{options.method} needs image-level labels: {cases} unlabelled scans are not used "
-                "(polycl-s, simclr and others would use them)",
+                f"{options.method} needs image-level labels: {pluralize(int(unlabelled.sum()), 'unlabelled slice')} of "
+                f"{scans} are not used (polycl-s, simclr and others would use them)",
                 stacklevel=2,
             )
     rows = np.flatnonzero(usable)

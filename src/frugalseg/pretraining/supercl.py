@@ -71,7 +71,7 @@ class SuperCL(Learner):
 
     Args:
         network: of any backbone whose coarsest map has 1/`stride` of the side of its input.
-        options: intra_slices, pixel_map, pixels, pixel_sample, asp_norm, superpixels, and the weights of the terms.
+        options: intra_slices, pixel_map, max_pixels, pixel_sample, asp_norm, superpixels, and the weights of the terms.
         tau: temperature of all terms.
     """
 

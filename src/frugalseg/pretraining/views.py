@@ -60,7 +60,7 @@ class StrongAugment(nn.Module):
 
 def draw_crops(count: int, device: torch.device) -> Tensor:
     """(count, 2) width and height of crops as shares of the side: of ten drawn for each slice the first that fits into
-    it; the whole slice where none does."""
+    it; where none does, the first drawn, cut to the slice."""
     drawn = draw((CROP,), count * CROPS_TRIED, device)
     log_area, log_ratio = (value.view(count, CROPS_TRIED) for value in (drawn["area"].log(), drawn["log_ratio"]))
     extents = torch.stack([log_area + log_ratio, log_area - log_ratio], dim=2).div(2).exp()

@@ -79,9 +79,9 @@ class HuggingFaceModel(ABC):
         self.weights_signature = make_signature(digest, recipe, FLOAT32)
         self._precision: Precision = precision
         # Any: the classes of transformers that end up here share these methods, but no base class with them.
-        self._network: Any = network.to(device).eval().requires_grad_(False)
+        self.network: Any = network.to(device).eval().requires_grad_(False)
         with torch.no_grad():
-            self._position_encoding: Tensor = self._network.get_image_wide_positional_embeddings()
+            self.position_encoding: Tensor = self.network.get_image_wide_positional_embeddings()
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Embedding:
@@ -97,12 +97,12 @@ class HuggingFaceModel(ABC):
         Raises:
             ValueError: `prompts` have neither boxes nor points nor masks.
         """
-        side = 4 * self._network.prompt_encoder.image_embedding_size[0]
+        side = 4 * self.network.prompt_encoder.image_embedding_size[0]
 
         def decode(maps: Embedding, part: Prompts) -> tuple[Tensor, Tensor]:
             if part.points is None and part.boxes is None and self._needs_tokens:
                 part = replace(part, **_make_empty_points(part))
-            sparse, dense = encode_prompts(self._network.prompt_encoder, part, side)
+            sparse, dense = encode_prompts(self.network.prompt_encoder, part, side)
             with autocast(self._precision, self.device):
                 return self._decode_tokens(maps, part.image_index, sparse, dense, several)
 
@@ -128,14 +128,14 @@ class Sam(HuggingFaceModel):
     """SAM, SlimSAM or MedSAM (`SamModel`)."""
 
     def _encode_maps(self, pixels: Tensor) -> Embedding:
-        return {"image": self._network.get_image_embeddings(pixels)}
+        return {"image": self.network.get_image_embeddings(pixels)}
 
     def _decode_tokens(
         self, maps: Embedding, map_of: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
         tokens = None if sparse is None else sparse[:, 0]
         wanted = SEVERAL if several else ONE
-        decoder, positions = self._network.mask_decoder, self._position_encoding
+        decoder, positions = self.network.mask_decoder, self.position_encoding
         return decode_masks(decoder, maps["image"], positions, tokens, dense, wanted, map_of)
 
 
@@ -146,18 +146,18 @@ class SamHQ(HuggingFaceModel):
         self, network: Any, name: str, recipe: Recipe, device: torch.device, precision: Precision = "auto"
     ) -> None:
         super().__init__(network, name, recipe, device, precision)
-        fix_hq_decoder(self._network.mask_decoder)
+        fix_hq_decoder(self.network.mask_decoder)
 
     def _encode_maps(self, pixels: Tensor) -> Embedding:
-        image, early = self._network.get_image_embeddings(pixels)
+        image, early = self.network.get_image_embeddings(pixels)
         return {"image": image, "early": early[0]}
 
     def _decode_tokens(
         self, maps: Embedding, map_of: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
-        logits, scores, *_ = self._network.mask_decoder(
+        logits, scores, *_ = self.network.mask_decoder(
             maps["image"][map_of],
-            self._position_encoding.expand(len(map_of), -1, -1, -1),
+            self.position_encoding.expand(len(map_of), -1, -1, -1),
             sparse,
             dense,
             multimask_output=several,
@@ -173,15 +173,15 @@ class Sam2(HuggingFaceModel):
     _needs_tokens = True
 
     def _encode_maps(self, pixels: Tensor) -> Embedding:
-        fine, middle, image = self._network.get_image_embeddings(pixels)
+        fine, middle, image = self.network.get_image_embeddings(pixels)
         return {"image": image, "stride 8": middle, "stride 4": fine}
 
     def _decode_tokens(
         self, maps: Embedding, map_of: Tensor, sparse: Tensor | None, dense: Tensor, several: bool
     ) -> tuple[Tensor, Tensor]:
-        logits, scores, *_ = self._network.mask_decoder(
+        logits, scores, *_ = self.network.mask_decoder(
             maps["image"][map_of],
-            self._position_encoding.expand(len(map_of), -1, -1, -1),
+            self.position_encoding.expand(len(map_of), -1, -1, -1),
             sparse,
             dense,
             multimask_output=several,

@@ -28,7 +28,7 @@ from frugalseg.engine.ray_pool import open_pool
 from frugalseg.engine.threads import with_threads
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
-from frugalseg.masks.describe import describe
+from frugalseg.masks.describe import describe, list_previews
 from frugalseg.masks.folder import MaskFolder, Words
 from frugalseg.masks.inputs import (
     describe_input,
@@ -141,6 +141,10 @@ class PropagateWork(MaskWork[Annotated]):
         output = MaskOutput.of(self.options, task.organs, WORDS.command, manual=True)
         made = MadeMask(mask, record, {f"{case}.slices.csv": format_rows(rows)}, output)
         return describe(made, case, volume, to_intensity_scale(self.options), self.options.preview)
+
+    def wanted_files(self, case: str) -> list[str]:
+        """See `MaskWork.wanted_files`."""
+        return list_previews(case, self.options.preview)
 
     def describe_input(self, case: str) -> InputMask:
         """The annotation as it is now."""

@@ -33,7 +33,7 @@ from frugalseg.imaging.extent import LONG_WORK, count_voxels
 from frugalseg.imaging.find import find_dataset
 from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.volume import Volume
-from frugalseg.masks.describe import describe
+from frugalseg.masks.describe import describe, list_previews
 from frugalseg.masks.folder import MaskFolder, Words
 from frugalseg.masks.inputs import (
     describe_input,
@@ -52,7 +52,7 @@ from frugalseg.promptable.protocol import Promptable
 from frugalseg.records.confidence import OrganCalibration, OrganConfidence
 from frugalseg.records.predictions import CaseRecord, InputMask, PredictionRecord, PromptableUse, Refinement
 from frugalseg.refinement.boxes import Classes
-from frugalseg.refinement.promise import find_calibrations
+from frugalseg.refinement.calibration import find_calibrations
 from frugalseg.refinement.refiner import Refiner
 
 WORDS = Words("refinement", "refining", "refined", "refine")
@@ -154,6 +154,10 @@ class RefineWork(MaskWork[Inputs]):
         mask = source.volume.with_array(scan.unstack(_join_masks(refined, others, organs)))
         made = MadeMask(mask, record, beside, MaskOutput.of(self.options, organs, WORDS.command))
         return describe(made, case, source.volume, to_intensity_scale(self.options), self.options.preview)
+
+    def wanted_files(self, case: str) -> list[str]:
+        """See `MaskWork.wanted_files`."""
+        return list_previews(case, self.options.preview)
 
     def describe_input(self, case: str) -> InputMask:
         """The mask to refine, and its reference, as they are now."""

@@ -110,10 +110,8 @@ def _resize(planes: Tensor, side: int) -> Tensor:
 
 
 def _network_of(base: Promptable) -> Any:
-    if isinstance(base, LiteMedSAM):
+    if isinstance(base, (LiteMedSAM, Sam)):
         return base.network
-    if isinstance(base, Sam):
-        return base._network
     raise OptionError(
         f"--base: {base.name} cannot be trained by SAM-Mix", "give litemedsam, or a folder or file of SAM or MedSAM"
     )
@@ -121,8 +119,7 @@ def _network_of(base: Promptable) -> Any:
 
 def _positional_encoding(base: Promptable) -> Tensor:
     assert isinstance(base, (LiteMedSAM, Sam))
-    encoding: Tensor = base.position_encoding if isinstance(base, LiteMedSAM) else base._position_encoding
-    return encoding.detach().clone()
+    return base.position_encoding.detach().clone()
 
 
 def _keep_only_lora(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:

@@ -37,7 +37,7 @@ def sam_mix_evaluate(options: SamMixEvaluateOptions) -> dict[str, dict[str, obje
 
     Returns:
         For the groups "unseen" (scans of the roles test and new) and "all": the cases, and organ → "slices" and
-        "scans" → the figures of `presence.detection_figures`. Groups without a case are omitted.
+        "scans" → the figures of `detection_figures`. Groups without a case are omitted.
 
     Raises:
         RunError: the folder holds no prediction of SAM-Mix, or `out` exists.

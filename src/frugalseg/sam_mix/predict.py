@@ -30,7 +30,7 @@ from frugalseg.imaging.labels import read_labels_on
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE_RADIUS, filter_components
-from frugalseg.masks.describe import describe
+from frugalseg.masks.describe import describe, list_previews
 from frugalseg.masks.folder import MaskFolder, Words, select_cases
 from frugalseg.masks.inputs import describe_input, invalidate_changed
 from frugalseg.masks.output import MaskOutput
@@ -43,7 +43,7 @@ from frugalseg.sam_mix.model import MixModel, assign_classes
 from frugalseg.sam_mix.prompts import boxes_of_masks
 from frugalseg.sam_mix.scan import Images, Oracle, ScanSegmenter, SliceMasks
 from frugalseg.segmentation.organ_dice import warn_before_prediction
-from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, ReadScan, _written_targets, written
+from frugalseg.segmentation.predict import NOT_WRITTEN, Predictor, ReadScan, resolve_targets, written
 
 BATCH = {"cpu": 4, "mps": 4, "cuda": 16}
 WORDS = Words("prediction", "segmenting", "segmented", "predict")
@@ -79,7 +79,7 @@ class MixPredictor(Predictor):
         """Load the model of a run; raises `RunError`, `OptionError` or `DeviceError`."""
         record = SamMixRecord.read_run(options.model)
         device = find_device(options.device)
-        targets = _written_targets(record.targets, options.target)
+        targets = resolve_targets(record.targets, options.target)
         warn_before_prediction(record, written(targets))
         return cls(
             network=load_mix(options.model, record, options.base, device),
@@ -217,6 +217,10 @@ class MixWork(MaskWork[ReadScan]):
         given = self.describe_input(case) if self.references else None
         made = MadeMask(found.mask, CaseRecord(role=source.role, given=given, present=present), output=output)
         return describe(made, case, source.volume, self.predictor.intensity, self.options.preview)
+
+    def wanted_files(self, case: str) -> list[str]:
+        """See `MaskWork.wanted_files`."""
+        return list_previews(case, self.options.preview)
 
     def describe_input(self, case: str) -> InputMask:
         """The reference mask of --oracle as it is now."""

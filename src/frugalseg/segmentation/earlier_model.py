@@ -86,8 +86,8 @@ class EarlierModel:
             )
 
     def check_size(self, store: SliceStore) -> None:
-        """Raise `OptionError` unless it was trained on slices of the store's size: at another one organs do not have the
-        size that it knows."""
+        """Raise `OptionError` unless it was trained on slices of the store's size: in others, organs have another size
+        than it knows."""
         size = self.model.preprocessing.size
         if size != store.size:
             raise OptionError(

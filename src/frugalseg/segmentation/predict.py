@@ -40,7 +40,7 @@ from frugalseg.imaging.read import read_volume
 from frugalseg.imaging.square import Square
 from frugalseg.imaging.volume import Volume, axial_slices, canonical
 from frugalseg.masks.components import BRIDGE_RADIUS, filter_components
-from frugalseg.masks.describe import describe
+from frugalseg.masks.describe import describe, list_previews
 from frugalseg.masks.folder import MaskFolder, Words, select_cases
 from frugalseg.masks.output import MaskOutput
 from frugalseg.masks.work import MadeMask, MaskWork
@@ -53,7 +53,7 @@ from frugalseg.records.predictions import CaseRecord, PredictionRecord
 from frugalseg.segmentation.ensemble import Ensemble, Member, closest_role
 from frugalseg.segmentation.model import load_segmenter
 from frugalseg.segmentation.organ_dice import warn_before_prediction
-from frugalseg.segmentation.probability_maps import ProbabilityMaps
+from frugalseg.segmentation.probability_maps import ProbabilityMaps, list_maps
 from frugalseg.segmentation.record import find_role
 from frugalseg.segmentation.views import View, average_over, list_views
 
@@ -120,7 +120,7 @@ class Predictor:
             member.check_alike(members[0])
         record = members[0].record
         device = find_device(options.device)
-        targets = _written_targets(record.targets, options.target)
+        targets = resolve_targets(record.targets, options.target)
         for member in members:
             warn_before_prediction(member.record, written(targets))
         keep = {o: record.keep[o] if options.keep == "model" else options.keep for o in record.targets}
@@ -264,7 +264,7 @@ def _find_calibrations(
     return select_calibrations(members[0].record.calibration.get("probabilities", {}), keep, averaged)
 
 
-def _written_targets(trained: Targets, wanted: list[str]) -> Targets:
+def resolve_targets(trained: Targets, wanted: list[str]) -> Targets:
     """Organ → the values it is written with, in the order of the classes.
 
     Raises:
@@ -279,7 +279,7 @@ def _written_targets(trained: Targets, wanted: list[str]) -> Targets:
 
 
 def written(targets: Targets) -> Targets:
-    """Those organs of `_written_targets` that are written."""
+    """Those organs of `resolve_targets` that are written."""
     return {name: values for name, values in targets.items() if values != NOT_WRITTEN}
 
 
@@ -330,6 +330,11 @@ class SegmentWork(MaskWork[ReadScan]):
             beside |= maps.to_files(case, list(self.predictor.targets), own, source.volume, way)
         made = MadeMask(mask, record, beside, output)
         return describe(made, case, source.volume, self.predictor.intensity, self.options.preview)
+
+    def wanted_files(self, case: str) -> list[str]:
+        """See `MaskWork.wanted_files`."""
+        organs = list(written(self.predictor.targets)) if self.options.probabilities else []
+        return [*list_previews(case, self.options.preview), *list_maps(case, organs)]
 
 
 def segment_scans(options: PredictOptions) -> dict[str, Path]:

@@ -44,11 +44,18 @@ class ProbabilityMaps:
         """Name → content: <case>.<organ>.nii.gz for each organ that is written, and <case>.uncertainty.nii.gz."""
         maps = {organ: plane for organ, plane, own in zip(organs, self.planes, written, strict=True) if own}
         return {
-            f"{FOLDER}/{case}.{name.replace(' ', '_')}.nii.gz": _encode(
-                scan.with_array(np.ascontiguousarray(way.undo(axial_slices(plane))))
-            )
+            _name_map(case, name): _encode(scan.with_array(np.ascontiguousarray(way.undo(axial_slices(plane)))))
             for name, plane in {**maps, UNCERTAINTY: self.uncertainty}.items()
         }
+
+
+def list_maps(case: str, organs: Sequence[str]) -> list[str]:
+    """The names in `ProbabilityMaps.to_files` of a model that writes these organs; none without an organ."""
+    return [_name_map(case, name) for name in (*organs, UNCERTAINTY)] if organs else []
+
+
+def _name_map(case: str, name: str) -> str:
+    return f"{FOLDER}/{case}.{name.replace(' ', '_')}.nii.gz"
 
 
 def uncertainty(probabilities: Tensor) -> Tensor:
