@@ -11,6 +11,7 @@ from torch import nn
 from frugalseg.engine import loop
 from frugalseg.engine.checkpoint import load_checkpoint
 from frugalseg.engine.loop import seed_step
+from frugalseg.engine.run import read_length
 from frugalseg.engine.task import steps_and_interval
 from frugalseg.errors import InterruptedRunError, RunError
 from tests.engine.toy import Killed, ToyTask, run_toy
@@ -61,6 +62,13 @@ def test_killed_between_checkpoint_and_best_keeps_the_best(tmp_path, monkeypatch
     monkeypatch.setattr(loop, "link_as_best", real)
     run = run_toy(tmp_path / "run", ToyTask(), resume="yes")
     assert load_checkpoint(run.best)["step"] == 20
+
+
+def test_the_length_is_written_before_the_first_step(tmp_path):
+    assert read_length(tmp_path / "run") is None
+    with pytest.raises(Killed):
+        run_toy(tmp_path / "run", ToyTask(stop_at=0))
+    assert read_length(tmp_path / "run") == 40
 
 
 def test_of_equal_scores_the_later_is_best(tmp_path):

@@ -11,9 +11,10 @@ import pytest
 
 from frugalseg.dataset.targets import parse_targets
 from frugalseg.engine.files import read_json
-from frugalseg.errors import OptionError
+from frugalseg.errors import OptionError, ScanError
+from frugalseg.evaluation.evaluate import evaluate
 from frugalseg.evaluation.results import SUMMARY
-from frugalseg.options import PropagateOptions, RefineOptions, StudyStatusOptions
+from frugalseg.options import EvaluateOptions, PropagateOptions, RefineOptions, StudyStatusOptions
 from frugalseg.propagation import propagate as propagation
 from frugalseg.records.predictions import PREDICTIONS_FILE
 from frugalseg.records.study import GridRecord, PlannedModel, PlannedTrial
@@ -370,6 +371,71 @@ def test_a_stopped_propagation_resumes_with_the_same_result(folder, tmp_path, mo
         assert mask.any()
         assert np.array_equal(mask, gone_on[name]), name
     assert read_json(tmp_path / "stopped" / "masks" / PREDICTIONS_FILE)["annotated"] == {}
+
+
+def middle_options(folder, images, out, **more):
+    given = {"model": str(folder / "sam"), "target": ["liver=6", "spleen=1"], "device": "cpu", "precision": "32"}
+    return PropagateOptions(
+        images=images, annotations=out / "annotations", out=out / "masks", overwrite=True, resume="auto", **given | more
+    )
+
+
+def write_thin_scans(folder):
+    """A scan of one slice, one of two slices with another organ in the middle of each, and a whole one."""
+    images, labels = write_cohort(folder, 3, shape=(32, 32, 6))
+    thin = {"scan_00": {2: 6}, "scan_01": {2: 6, 3: 1}}  # slice → the organ that is kept in it
+    for case, kept in thin.items():
+        for path in (images / f"{case}.nii.gz", labels / f"{case}.nii.gz"):
+            scan = nib.load(path)
+            planes = [np.asarray(scan.dataobj)[:, :, z] for z in kept]
+            if path.parent == labels:
+                planes = [plane * (plane == organ) for plane, organ in zip(planes, kept.values(), strict=True)]
+            nib.save(nib.Nifti1Image(np.stack(planes, axis=2), scan.affine), path)
+    return images, labels
+
+
+def test_scans_of_which_the_references_leave_no_slice_to_score_are_left_out(folder, tmp_path):
+    images, labels = write_thin_scans(tmp_path)
+    given = middle_options(folder, images, tmp_path)
+    for _ in range(2):  # a resumed one, too
+        with pytest.warns(UserWarning, match=r"scan_00, scan_01: every slice is annotated.*left out.*test on scans of"):
+            propagate_middle_slices(PropagateMiddleSlice(labels, True, given))
+        assert [path.name for path in given.out.glob("*.nii.gz")] == ["scan_02.nii.gz"]
+        shared = {"references": labels, "target": given.target, "report": False, "workers": 0, "overwrite": True}
+        evaluate(EvaluateOptions(predictions=given.out, out=tmp_path / "evaluation", **shared))
+        summary = read_json(tmp_path / "evaluation" / SUMMARY)
+        assert summary["complete"]
+        assert set(summary["not_predicted"]) == {"scan_00", "scan_01"}
+        assert set(summary["annotated_slices_left_out"]) == {"scan_02"}
+
+
+def test_a_test_set_of_which_no_slice_is_left_to_score_is_refused(folder, tmp_path):
+    images, labels = write_thin_scans(tmp_path)
+    given = middle_options(folder, images, tmp_path, case=["scan_00", "scan_01"])
+    with pytest.raises(ScanError, match="scan_00, scan_01: every slice is annotated") as raised:
+        propagate_middle_slices(PropagateMiddleSlice(labels, True, given))
+    assert raised.value.cure == "test this method on scans of more slices"
+
+
+def test_left_out_scans_are_recorded_where_nothing_is_propagated(folder, tmp_path):
+    images, labels = write_thin_scans(tmp_path)
+    whole = nib.load(labels / "scan_02.nii.gz")
+    nib.save(nib.Nifti1Image(np.zeros(whole.shape, np.uint8), whole.affine), labels / "scan_02.nii.gz")
+    given = middle_options(folder, images, tmp_path)
+    with pytest.warns(UserWarning, match="scan_00, scan_01"):
+        propagate_middle_slices(PropagateMiddleSlice(labels, True, given))
+    assert set(read_json(given.out / PREDICTIONS_FILE)["failed"]) == {"scan_00", "scan_01"}
+
+
+def test_predicted_masks_of_which_every_slice_is_a_middle_one_are_kept(folder, tmp_path):
+    images, labels = write_thin_scans(tmp_path)
+    given = middle_options(folder, images, tmp_path)
+    propagate_middle_slices(PropagateMiddleSlice(labels, False, given))
+    for case in ("scan_00", "scan_01"):
+        made, before = (nib.load(where / f"{case}.nii.gz").get_fdata() for where in (given.out, labels))
+        assert np.array_equal(made, before)
+    record = read_json(given.out / PREDICTIONS_FILE)
+    assert record["annotated"] == record["failed"] == {}
 
 
 def test_an_empty_mask_stays_empty_and_the_others_are_propagated(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from frugalseg.engine.run import to_plain_options
+from frugalseg.errors import RunError
 from frugalseg.options import FinetuneOptions, PretrainOptions
 from frugalseg.studies.jobs.job_progress import (
     JobProgress,
@@ -20,41 +21,55 @@ from frugalseg.studies.jobs.job_progress import (
 )
 
 
-def run_folder(path, options, *records):
+def run_folder(path, options, *records, length=None):
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(yaml.safe_dump(to_plain_options(options)))
+    if length is not None:
+        (path / "length.json").write_text(json.dumps({"steps": length}))
     if records:
         (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
 
 
-def finetuning(path, *records, **more):
-    return run_folder(path, FinetuneOptions(data=path, out=path, **more), *records)
+def finetuning(path, *records, length=None, **more):
+    return run_folder(path, FinetuneOptions(data=path, out=path, **more), *records, length=length)
 
 
-def at(step, epoch=1.0):
-    return {"step": step, "epoch": epoch, "seconds": 2.0 * step}
+def at(step):
+    return {"step": step, "epoch": 1.0, "seconds": 2.0 * step}
 
 
-def test_steps_epochs_and_the_preset_s_own_length(tmp_path):
+def test_the_length_is_that_of_the_training_not_of_its_preset(tmp_path):
     pretraining = PretrainOptions(data=tmp_path, out=tmp_path, epochs=4)
     assert read_job_progress(tmp_path / "none") == JobProgress(0.0, "starting")
-    assert read_job_progress(finetuning(tmp_path / "a", steps=50)) == JobProgress(0.0, "starting")
-    assert read_job_progress(finetuning(tmp_path / "b", at(10), steps=50)) == JobProgress(0.2, "step 10 of 50")
-    assert read_job_progress(finetuning(tmp_path / "c", at(10))) == JobProgress(0.01, "step 10 of 1000")
-    assert read_job_progress(finetuning(tmp_path / "d", at(10, 25.0), preset="paper")) == JobProgress(
-        0.25, "epoch 25 of 100"
-    )
-    assert read_job_progress(run_folder(tmp_path / "e", pretraining, at(9, 3.0))) == JobProgress(0.75, "epoch 3 of 4")
+    assert read_job_progress(finetuning(tmp_path / "a", length=50)) == JobProgress(0.0, "starting")
+    organs = finetuning(tmp_path / "b", at(1500), length=3600)  # 13 organs; the preset alone has 1000
+    assert read_job_progress(organs) == JobProgress(1500 / 3600, "step 1500 of 3600")
+    frozen = finetuning(tmp_path / "c", at(150), length=300, backbone="litemedsam")
+    assert read_job_progress(frozen) == JobProgress(0.5, "step 150 of 300")
+    epochs = run_folder(tmp_path / "d", pretraining, at(9), length=12)
+    assert read_job_progress(epochs) == JobProgress(0.75, "step 9 of 12")
+
+
+def test_a_run_of_an_older_version_has_no_length(tmp_path):
+    assert read_job_progress(finetuning(tmp_path / "run", at(10))) == JobProgress(None, "step 10")
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"steps": "many"}'])
+def test_a_damaged_length_is_named(tmp_path, content):
+    run = finetuning(tmp_path / "run", at(10))
+    (run / "length.json").write_text(content)
+    with pytest.raises(RunError, match="length.json is damaged"):
+        read_job_progress(run)
 
 
 def test_rounds_of_self_training_count_together(tmp_path):
     run = finetuning(tmp_path / "run", steps=10, semi="self-training", rounds=2)
     assert read_job_progress(run) == JobProgress(0.0, "starting")
-    finetuning(run / "rounds" / "0", at(5), steps=10)
+    finetuning(run / "rounds" / "0", at(5), length=10)
     assert read_job_progress(run).share == pytest.approx(1 / 6)
     (run / "rounds" / "0" / "model.json").write_text("{}")
-    finetuning(run / "rounds" / "1", at(10), steps=10)
+    finetuning(run / "rounds" / "1", at(10), length=10)
     assert read_job_progress(run) == JobProgress(pytest.approx(2 / 3), "training 2 of 3, step 10 of 10")
     (run / "rounds" / "1" / "model.json").write_text("{}")
     assert read_job_progress(run) == JobProgress(pytest.approx(2 / 3), "training 3 of 3, starting")
@@ -65,7 +80,7 @@ def test_rounds_of_self_training_count_together(tmp_path):
 
 
 def test_self_training_with_nothing_unlabelled_is_one_training(tmp_path):
-    run = finetuning(tmp_path / "run", at(5), steps=10, semi="self-training", rounds=2)
+    run = finetuning(tmp_path / "run", at(5), length=10, semi="self-training", rounds=2)
     assert read_job_progress(run) == JobProgress(0.5, "step 5 of 10")
 
 
@@ -73,7 +88,7 @@ def test_the_last_whole_record_counts(tmp_path):
     run = finetuning(tmp_path / "run", *(at(step) for step in range(500)), steps=900)
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 50')  # a line that a kill cut off
-    assert read_last_record(run) == ProgressRecord(step=499, epoch=1.0, seconds=998.0)
+    assert read_last_record(run) == ProgressRecord(step=499, seconds=998.0)
     (run / "metrics.jsonl").write_text('{"step": 1')
     assert read_last_record(run) is None
 

@@ -151,7 +151,7 @@ def test_masks_in_other_label_values_are_refused_not_scored_as_missed(folder):
 
 
 def test_an_organ_that_was_missed_everywhere_is_no_error():
-    job = MasksToCheck(images=Path(), masks=Path("m"), case=(), target=(), stated=True, out=Path("m.json"))
+    job = MasksToCheck(images=Path(), masks=Path("m"), series=(), case=(), target=(), stated=True, out=Path("m.json"))
     targets = {"liver": (1, 2), "spleen": (3,)}
     _check_values(targets, {"a": {0, 1}, "b": {0, 2}}, job)
     _check_values(targets, {"a": {0}}, replace(job, stated=False))

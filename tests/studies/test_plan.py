@@ -308,3 +308,18 @@ def test_a_frozen_encoder_is_a_backbone_of_fine_tuning_alone(folder, tmp_path, m
     copies = ("scratch: {}", "scratch: {finetune: {copies: 2}}")
     with pytest.raises(OptionError, match="copies are for frozen encoders, unet is none"):
         read_plan(write_plan(folder, changed(here, unet, again, copies), scans=False))
+
+
+def test_values_that_yaml_reads_as_something_else_are_taken_as_written(folder):
+    text = changed(('device: cpu, precision: "32"}', "device: cpu, precision: 32}"), ("scratch", "on"))
+    plan = read(folder, text)
+    assert plan.methods[0].training.values["precision"] == plan.methods[1].pretrain["precision"] == "32"
+    assert plan.baseline == "on"
+
+
+def test_series_are_chosen_by_the_data_set_alone(folder):
+    refined = ("scratch: {}", "scratch: {}\n  refined: {of: scratch, refine: {series: [thinnest]}}")
+    with pytest.raises(OptionError, match=r"series: is set by the study\n.*give it to the data set"):
+        read(folder, changed(refined))
+    away = ("away/labels, target", "away/labels, series: [thinnest], target")
+    assert read(folder, changed(away)).data["away"].options.series == ["thinnest"]

@@ -174,8 +174,21 @@ def test_models_of_different_commits_are_warned_of(tmp_path):
     commit = results.trials["seed"].map({0: "abc", 1: "def", 2: "def-dirty"})
     text = report_of(dataclasses.replace(results, trials=results.trials.assign(commit=commit)), tmp_path).text
     assert "Not all models were trained with the same code. Commits: abc, def, def-dirty." in text
+    averaged = commit.replace("def-dirty", "abc, def")
+    text = report_of(dataclasses.replace(results, trials=results.trials.assign(commit=averaged)), tmp_path).text
+    assert "same code. Commits: abc, def. Differences" in text
     waiting = results.trials.assign(commit=commit, state=["done" if c == "abc" else "waiting" for c in commit])
     assert "the same code" not in report_of(dataclasses.replace(results, trials=waiting), tmp_path).text
+
+
+def test_methods_without_a_training_have_no_commit_to_differ(tmp_path):
+    results = made_up_study(gains())
+    is_trained = results.trials["method"] == "scratch"
+    trials = results.trials.assign(trained=is_trained, commit=results.trials["commit"].where(is_trained, ""))
+    assert "the same code" not in report_of(dataclasses.replace(results, trials=trials), tmp_path).text
+    unknown = trials.assign(trained=True)
+    text = report_of(dataclasses.replace(results, trials=unknown), tmp_path).text
+    assert f"same code. Commits: {'0' * 40}, unknown." in text
 
 
 def test_organs_that_models_have_not_learned_are_listed_with_their_runs(tmp_path):

@@ -296,7 +296,7 @@ def test_data_that_cannot_be_read_end_the_study_before_any_training(tmp_path):
     plan = write_plan(tmp_path)
     for scan in (tmp_path / "away" / "images").iterdir():
         scan.write_bytes(scan.read_bytes()[:200])
-    with pytest.raises(OptionError, match="line 9: data.away: cannot be prepared: 2 of 2 scans cannot be read"):
+    with pytest.raises(OptionError, match="line 9: data.away: cannot be prepared: 2 of 2 scans cannot be prepared"):
         study(options(plan, tmp_path / "out", jobs=2))
     assert not (tmp_path / "out" / "finetune").exists()
 

@@ -13,7 +13,8 @@ import yaml
 
 from frugalseg.dataset.store import SliceStore
 from frugalseg.dataset.targets import parse_targets
-from frugalseg.options import FinetuneOptions, PretrainOptions
+from frugalseg.engine.files import read_json
+from frugalseg.options import FinetuneOptions, PretrainOptions, StudyOptions
 from frugalseg.pretraining.methods import resolve_method
 from frugalseg.pretraining.task import PretrainTask
 from frugalseg.records.split import Split
@@ -27,6 +28,7 @@ from frugalseg.studies.plan.reader import read_plan
 from frugalseg.studies.plan.shipped import SHIPPED_PLANS
 from frugalseg.studies.plan.weights import hash_weights
 from frugalseg.studies.run import list_mask_preparations
+from frugalseg.studies.run import study as study_command
 from tests.scans import AFFINE_LPS
 
 SHIPPED = [
@@ -234,3 +236,14 @@ def test_sam_mix_stands_at_the_budgets_of_its_paper(tmp_path, monkeypatch, weigh
     assert methods["SAM, boxes of references"].uses_test_references
     assert methods["nnU-Net"].budgets == ("100%",)
     assert methods["supervised"].budgets == (*slices, "100%")
+
+
+def test_a_study_records_the_file_of_a_plan_that_was_given_by_name(tmp_path, monkeypatch):
+    def stop(*_):
+        raise InterruptedError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("frugalseg.studies.run.resolve_datasets", stop)
+    with pytest.raises(InterruptedError):
+        study_command(StudyOptions(plan=Path("smoke"), out=tmp_path / "out", threads=1))
+    assert read_json(tmp_path / "out" / "study.json")["plan"] == str(SHIPPED_PLANS / "smoke.yaml")

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from frugalseg.errors import OptionError
-from frugalseg.studies.plan.yaml_source import convert_value, flags_to_keys, read_yaml
+from frugalseg.studies.plan.yaml_source import flags_to_keys, read_yaml
 
 
 def entry(tmp_path, text):
@@ -56,33 +56,58 @@ def test_environment_variables(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("value", "kind", "wanted"),
+    ("text", "kind", "wanted"),
     [
-        (3, int, 3),
-        (3, float, 3.0),
+        ("3", int, 3),
+        ("3", float, 3.0),
         ("1e-4", float, 1e-4),  # YAML takes it for a text
-        (None, int | None, None),
-        ("x", Path | None, Path("/plans/x")),
-        ("../x", Path, Path("/x")),
-        ("/y", Path, Path("/y")),
-        ([-40, 160], tuple[float, float], (-40.0, 160.0)),
+        ("", int | None, None),
+        ("~", Literal["a"] | None, None),
+        ("x", Path | None, "x"),
+        ("../x", Path, "../x"),
+        ("/y", Path, "/y"),
+        ("2024", Path, "2024"),
+        ("[-40, 160]", tuple[float, float], (-40.0, 160.0)),
         ("liver=6", list[str], ["liver=6"]),
+        ("[32, on]", list[str], ["32", "on"]),
         ("a", Literal["a", "b"], "a"),
-        (5, str, "5"),
+        ("32", Literal["auto", "32"], "32"),
+        ("'32'", Literal["auto", "32"], "32"),
+        ("yes", Literal["model", "yes", "no"], "yes"),
+        ("[no, yes]", list[Literal["yes", "no"]], ["no", "yes"]),
+        ("5", str, "5"),
+        ("1.10", str, "1.10"),
+        ("2024-01-01", str, "2024-01-01"),
+        ("off", str, "off"),
     ],
 )
-def test_conversion(value, kind, wanted):
-    assert convert_value(value, kind, Path("/plans")) == wanted
+def test_conversion(tmp_path, text, kind, wanted):
+    value = entry(tmp_path, f"a: {text}").mapping()["a"].as_type(kind)
+    assert value == ((tmp_path / wanted).resolve() if isinstance(value, Path) else wanted)
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"),
-    [(True, int), (1.5, int), ("x", float), (True, float), ("c", Literal["a", "b"]), (1, bool), ("yes", bool),
-     ([1], tuple[float, float]), (None, int), (3, Path), (True, str)],
-)  # fmt: skip
-def test_wrong_types(value, kind):
-    with pytest.raises(ValueError, match=r"\w"):
-        convert_value(value, kind, Path("/plans"))
+    ("text", "kind", "said"),
+    [
+        ("yes", int, "a: yes is not a whole number"),
+        ("1.5", int, "a: 1.5 is not a whole number"),
+        ("x", float, "a: 'x' is not a number"),
+        ("true", float, "a: true is not a number"),
+        ("c", Literal["a", "b"], "a: 'c' is not one of a, b"),
+        ("64", Literal["auto", "32"], "a: 64 is not one of auto, 32"),
+        ("off", Literal["yes", "no"], "a: off is not one of yes, no"),
+        ("1", bool, "a: 1 is not true or false"),
+        ("'yes'", bool, "a: 'yes' is not true or false"),
+        ("[1]", tuple[float, float], r"a: \[1\] is not a list of 2 values"),
+        ("", int, "a: an empty value is not a whole number"),
+        ("", str, "a: an empty value is not a text"),
+        ("[x]", str, r"a: \['x'\] is not a text"),
+        ("''", Path, "a: '' is not a path"),
+    ],
+)
+def test_wrong_types(tmp_path, text, kind, said):
+    with pytest.raises(OptionError, match=said):
+        entry(tmp_path, f"a: {text}").mapping()["a"].as_type(kind)
 
 
 def test_options_as_a_plan_writes_them():

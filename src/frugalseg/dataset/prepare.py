@@ -46,6 +46,7 @@ from frugalseg.dataset.stamp import Stamps, stamp_scan
 from frugalseg.dataset.store import (
     ARRAYS,
     COLUMNS,
+    KnownScan,
     SliceStore,
     build_index,
     group_identical_scans,
@@ -216,12 +217,14 @@ def _make_store(
     todo = {case: job for case, job in jobs.items() if case not in done}
     with open_pool(options.ray, InThreads(options.workers), options.workers, threads=1, gpu=False) as pool:
         made, failures = pool.run(PrepareWork(), todo, lambda case, part: part.write(jobs[case]), "preparing")
-    _report_failures(failures, len(jobs), options.skip_broken)
+    repair = "repair or remove them and run the same command again (the other scans are kept)"
+    report_failures(failures, len(jobs), options.skip_broken, repair)
     scans = [(done | made)[case] for case in jobs if case not in failures]
     warn_of_odd_values(scans, expected.kind)
     check_values_present(targets, (value for scan in scans for value in scan.values))
 
-    split = _make_split(scans, options)
+    labelled_patients = {scan.patient for scan in scans if scan.labelled}
+    split = make_split({scan.patient: scan.patient in labelled_patients for scan in scans}, scans, options)
     whole = partial / "store"
     if whole.exists():  # from a killed run, possibly with other scans
         shutil.rmtree(whole)
@@ -400,25 +403,39 @@ def _iterate_chunks(slices: int, length: int = 16) -> Iterator[slice]:
         yield slice(z, min(z + length, slices))
 
 
-def _report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_broken: bool) -> None:
+def report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_broken: bool, repair: str) -> None:
+    """Warn of the scans that are excluded because they cannot be read.
+
+    Args:
+        failures: case id → error.
+        total: number of scans, with these.
+        skip_broken: whether such scans may be excluded.
+        repair: what to do about them instead.
+
+    Raises:
+        ScanError: they may not be excluded, they are all, or one of them is of another modality than expected.
+    """
     if not failures:
         return
     problem = f"{len(failures)} of {total} scans cannot be prepared:\n{format_failures(failures)}"
     odd = any(isinstance(error, ModalityError) for error in failures.values())  # readable, and possibly the right ones
     if odd or not skip_broken or len(failures) == total:
-        raise ScanError(
-            problem,
-            "repair or remove them and run the same command again (the other scans are kept), "
-            "or exclude them with --skip-broken",
-        )
+        raise ScanError(problem, f"{repair}, or exclude them with --skip-broken")
     warnings.warn(f"{problem}\n  they are excluded", stacklevel=2)
 
 
-def _make_split(scans: Sequence[ScanEntry], options: PrepareOptions) -> Split:
+def make_split(labelled: Mapping[str, bool], scans: Sequence[KnownScan], options: PrepareOptions) -> Split:
+    """The split of a data set: read from the file that the options name, or drawn.
+
+    Args:
+        labelled: patient → whether any scan of the patient has a mask.
+        scans: of these patients; those with an identical scan are kept in one part.
+        options: of the data set.
+
+    Raises:
+        SplitError: the file does not fit the patients, or leaks.
+    """
     same_image = group_identical_scans(scans)
-    labelled: dict[str, bool] = {}
-    for scan in scans:
-        labelled[scan.patient] = labelled.get(scan.patient, False) or scan.labelled
     for group in same_image:
         warnings.warn(
             f"patients {', '.join(sorted(group))} have an identical scan; they are kept in the same part of the split",

@@ -100,6 +100,8 @@ def train(task: TrainingTask, plan: TrainingPlan, fabric: Fabric, run: RunFolder
         RunError: the loss is no longer finite, or the checkpoint is damaged.
     """
     trainer = _Trainer(task, plan, fabric, run)
+    if fabric.is_global_zero:
+        run.write_length(plan.steps)
     with (
         stop_requests(_say_stopping, on_repeat=raise_keyboard_interrupt) as stop,
         progress("training", plan.steps, "steps") as bar,

@@ -2,6 +2,7 @@
 
 config.yaml           the resolved options, readable by --config
 environment.json      command, hashes of the data, versions, git commit, device
+length.json           the number of steps, for programs that show the progress
 metrics.jsonl         one JSON object per report
 tensorboard/          the same as events, if TensorBoard is installed
 wandb/, wandb.id, mlflow.id   where `--log-to` sends them
@@ -61,6 +62,8 @@ KNOWN_BY_HASH = {"data", "split", "encoder", "init", "teacher"}
 _CURE = "restore the file, or delete the run folder and start again"
 CONFIG = Schema({}, RunError, _CURE, parse=load_yaml)
 ENVIRONMENT = Schema({"data?": {str: str}, "threads?": int}, RunError, _CURE)
+LENGTH = Schema({"steps": int}, RunError, "delete it: it is only used to show the progress")
+LENGTH_FILE = "length.json"
 METRICS_LINE = Schema({"step": int}, RunError, "delete the damaged lines, or the file: it is used for plots only")
 """A line of metrics.jsonl."""
 
@@ -242,6 +245,10 @@ class RunFolder:
         if self._loggers is not None:
             self._loggers.log(int(record["step"]), {name: value for name, value in record.items() if name != "step"})
 
+    def write_length(self, steps: int) -> None:
+        """Write how many steps the training has, which its options alone do not tell."""
+        write_json(self.path / LENGTH_FILE, {"steps": steps})
+
     def drop_records_after(self, step: int) -> None:
         """Remove the records of steps that a resumed run will repeat, and a line that a kill cut off."""
         if not self.metrics.is_file():
@@ -262,6 +269,16 @@ class RunFolder:
             raise METRICS_LINE.damage_error(self.metrics, f"it cannot be read ({error})") from error
         whole = [line for line in lines if line.endswith("\n")]  # a kill cuts off the last
         return [(line, METRICS_LINE.parse_text(self.metrics, line)) for line in whole]
+
+
+def read_length(run: Path) -> int | None:
+    """The number of steps of the training in this run folder; None before it begins, and for older versions.
+
+    Raises:
+        RunError: length.json is damaged.
+    """
+    path = run / LENGTH_FILE
+    return int(LENGTH.read(path)["steps"]) if path.is_file() else None
 
 
 PATH_OPTIONS = {"weights", "base", "refine", "propagate"}

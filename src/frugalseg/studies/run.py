@@ -47,20 +47,21 @@ def study(options: StudyOptions) -> Path:
     """
     require_one_process("A study starts its own processes")
     check_out(options.out)
-    plan = read_plan(find_plan(options.plan), options.study)
+    file = find_plan(options.plan)
+    plan = read_plan(file, options.study)
     wanted = _parse_only(options.only, plan)
     out = options.out.resolve()
     with disk_errors(out):
         _check_folder(out)
     with lock_study(out), closing(_make_workers(options, out)) as workers:
         if not (out / SETTINGS).is_file():
-            _write_settings(out, options, workers)  # this makes the folder a study
+            _write_settings(out, options, file, workers)  # this makes the folder a study
         datasets = resolve_datasets(plan, out)
         _run_preparations([(source.job, source.entry) for source in datasets.values()], out, workers)
         check_data(plan, datasets)
         _run_preparations(list_mask_preparations(plan, datasets, out), out, workers)
         grid = build_grid(plan, datasets, out, workers.threads)
-        _write_settings(out, options, workers)
+        _write_settings(out, options, file, workers)
         _write_plan(out, plan)  # together with the grid: a plan that is refused changes neither
         write_grid(out / GRID, grid, plan)
         try:
@@ -139,11 +140,11 @@ def _make_workers(options: StudyOptions, out: Path) -> Workers:
     return LocalWorkers(out, options.jobs or 1, threads, list_visible_gpus())
 
 
-def _write_settings(out: Path, options: StudyOptions, workers: Workers) -> None:
+def _write_settings(out: Path, options: StudyOptions, plan: Path, workers: Workers) -> None:
     StudyRecord(
         jobs=workers.at_once,
         version=__version__,
-        plan=str(options.plan.resolve()),
+        plan=str(plan.resolve()),
         threads=workers.threads,
         ray=options.ray,
         only=tuple(options.only),

@@ -20,7 +20,7 @@ from frugalseg.records.split import Split
 from frugalseg.records.store import ScanEntry
 from frugalseg.segmentation.label_checks import check_propagation
 from frugalseg.studies.jobs.job import Phantoms, PrepareJob, short_hash, slug
-from frugalseg.studies.plan.data import DataPlan, ScansToSegment, TestPlan
+from frugalseg.studies.plan.data import DataPlan, ScansToSegment, TestPlan, find_references
 from frugalseg.studies.plan.method import MethodPlan
 from frugalseg.studies.plan.options import GREY_OPTIONS, UNKNOWN_PATH
 from frugalseg.studies.plan.plan import StudyPlan
@@ -64,8 +64,7 @@ class StudyDataset:
     @property
     def references(self) -> Path:
         """The folder of masks."""
-        options = self.job.options
-        return options.labels or options.images / "labelsTr"
+        return find_references(self.job.options)
 
     def labelled_scans(self) -> list[LabelledScan]:
         """The labelled scans, in the order of their case ids; known once the job is done."""
@@ -136,6 +135,7 @@ def locate_scans(plan: StudyPlan, test: TestPlan, datasets: Mapping[str, StudyDa
         name=test.name,
         images=options.images,
         references=datasets[test.data].references,
+        series=tuple(options.series),
         case=tuple(scan.case for scan in list_test_scans(test, datasets)),
         target=tuple(options.target),
         modality=modality,

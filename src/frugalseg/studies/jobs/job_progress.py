@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from frugalseg.engine.files import MODEL_FILE
+from frugalseg.engine.run import read_length
 from frugalseg.engine.schema import Schema, find_fault
 from frugalseg.engine.yaml_files import load_yaml
 from frugalseg.errors import RunError
@@ -18,18 +18,15 @@ from frugalseg.segmentation.presets import PRESETS
 
 TAIL = 4096
 
-PROGRESS = {"step": int, "epoch?": float, "seconds?": float}
-LENGTH = Schema(
-    {
-        **{"steps": int | None, "epochs": int | None},
-        **{"preset?": str, "rounds?": int | None, "semi?": str | None},
-    },
+PROGRESS = {"step": int, "seconds?": float}
+ROUNDS = Schema(
+    {"preset": str, "rounds": int | None},
     RunError,
     "wait until the run is finished, or restore the file",
     parse=load_yaml,
-    valid=lambda options: PRESETS[options.get("preset", "robust")],
+    valid=lambda options: PRESETS[options["preset"]],
 )
-"""The options in a training's config.yaml that determine its length."""
+"""The options in the config.yaml of a self-training that determine its number of rounds."""
 
 
 @dataclass(frozen=True)
@@ -49,43 +46,26 @@ def read_job_progress(run: Path) -> JobProgress:
     """The progress of the training in this run folder, from its metrics.jsonl; over all rounds if there are several."""
     if (run / MODEL_FILE).is_file():
         return JobProgress(1.0, "testing")
-    if not (run / "config.yaml").is_file():
-        return JobProgress(0.0, "starting")
-    length = _read_length(LENGTH.read(run / "config.yaml"))
-    if not (run / "rounds").is_dir():  # without unlabelled slices, self-training has no rounds
-        length = replace(length, rounds=0)
-    finished = sum((run / "rounds" / str(n) / MODEL_FILE).is_file() for n in range(length.rounds))
-    prefix = f"training {finished + 1} of {length.rounds + 1}, " if length.rounds else ""
-    record = read_last_record(run if finished == length.rounds else run / "rounds" / str(finished))
+    rounds = _count_rounds(run)
+    finished = sum((run / "rounds" / str(n) / MODEL_FILE).is_file() for n in range(rounds))
+    prefix = f"training {finished + 1} of {rounds + 1}, " if rounds else ""
+    current = run if finished == rounds else run / "rounds" / str(finished)
+    record, steps = read_last_record(current), read_length(current)
     if record is None:
         share, text = 0.0, "starting"
-    elif length.steps:
-        share, text = record.step / length.steps, f"step {record.step} of {length.steps}"
-    elif length.epochs:
-        share, text = record.epoch / length.epochs, f"epoch {record.epoch:.0f} of {length.epochs}"
-    else:
+    elif steps is None:
         return JobProgress(None, f"{prefix}step {record.step}")
-    return JobProgress(min(1.0, (finished + share) / (length.rounds + 1)), prefix + text)
+    else:
+        share, text = record.step / max(1, steps), f"step {record.step} of {steps}"
+    return JobProgress((finished + share) / (rounds + 1), prefix + text)
 
 
-@dataclass(frozen=True)
-class _TrainingLength:
-    """The length of a run: steps or epochs of a training, and rounds of self-training before the last training."""
-
-    steps: int | None
-    epochs: int | None
-    rounds: int = 0
-
-
-def _read_length(options: Mapping[str, Any]) -> _TrainingLength:
-    steps, epochs = options["steps"], options["epochs"]
-    if "preset" not in options:
-        return _TrainingLength(steps, epochs)
-    preset = PRESETS[options["preset"]]
-    rounds = (options["rounds"] or preset.rounds) if (options["semi"] or preset.semi) == "self-training" else 0
-    if steps or epochs:
-        return _TrainingLength(steps, epochs, rounds)
-    return _TrainingLength(preset.steps, preset.epochs, rounds)
+def _count_rounds(run: Path) -> int:
+    """The rounds of a self-training before the last training; 0 for other trainings, and without unlabelled slices."""
+    if not (run / "rounds").is_dir():
+        return 0
+    options = ROUNDS.read(run / "config.yaml")
+    return int(options["rounds"] or PRESETS[options["preset"]].rounds)
 
 
 @dataclass(frozen=True)
@@ -94,12 +74,10 @@ class ProgressRecord:
 
     Attributes:
         step: steps done.
-        epoch: epochs done.
         seconds: training time so far.
     """
 
     step: int
-    epoch: float = 0.0
     seconds: float = 0.0
 
 
@@ -118,7 +96,7 @@ def read_last_record(run: Path) -> ProgressRecord | None:
             continue
         if find_fault(record, PROGRESS) is not None:
             return None
-        return ProgressRecord(record["step"], record.get("epoch", 0.0), record.get("seconds", 0.0))
+        return ProgressRecord(record["step"], record.get("seconds", 0.0))
     return None
 
 

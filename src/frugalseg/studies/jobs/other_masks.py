@@ -33,6 +33,7 @@ class MasksToCheck:
 
     Attributes:
         images, masks: folders.
+        series: rules that choose one DICOM series of each sub-folder of images.
         case: the test scans.
         target: organs and their label values in these masks.
         stated: whether the plan states these values; if not, they are those of the references.
@@ -41,6 +42,7 @@ class MasksToCheck:
 
     images: Path
     masks: Path
+    series: tuple[str, ...]
     case: tuple[str, ...]
     target: tuple[str, ...]
     stated: bool
@@ -53,6 +55,7 @@ class MasksToImport:
 
     Attributes:
         images, masks: folders.
+        series: rules that choose one DICOM series of each sub-folder of images.
         case: the scans.
         written: organs and their label values in these masks.
         target: organs and the label values to write.
@@ -61,6 +64,7 @@ class MasksToImport:
 
     images: Path
     masks: Path
+    series: tuple[str, ...]
     case: tuple[str, ...]
     written: tuple[str, ...]
     target: tuple[str, ...]
@@ -77,7 +81,7 @@ def check_masks(job: MasksToCheck, workers: int) -> None:
         ScanError: masks that cannot be read.
         OptionError: label values that belong to no target, or an organ that no mask holds.
     """
-    images, masks = find_dataset(job.images, None)[0], find_masks(job.masks)
+    images, masks = find_dataset(job.images, None, job.series)[0], find_masks(job.masks)
     if missing := [case for case in job.case if case not in masks]:
         raise PairingError(
             f"{job.masks} holds no mask of {len(missing)} of the {pluralize(len(job.case), 'test scan')}: "
@@ -139,7 +143,7 @@ def import_masks(job: MasksToImport) -> None:
         PairingError: a mask is missing, or has another grid than its scan.
         ScanError: a mask cannot be read.
     """
-    images, masks = find_dataset(job.images, None)[0], find_masks(job.masks)
+    images, masks = find_dataset(job.images, None, job.series)[0], find_masks(job.masks)
     written, wanted = parse_targets(job.written), parse_targets(job.target)
     written = {organ: written[organ] for organ in wanted}  # classes are numbered in this order
     for case in job.case:

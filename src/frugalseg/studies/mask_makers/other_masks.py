@@ -116,16 +116,16 @@ class OtherMasks(MaskMaker):
         return job, self.entries[scans.name]
 
     def _masks_to_check(self, method: str, scans: ScansToSegment) -> MasksToCheck:
-        target = scans.target if self.target is None else self.target
-        wanted = {
+        wanted: Values = {
             "images": scans.images,
             "masks": self.folders[scans.name],
+            "series": scans.series,
             "case": scans.case,
-            "target": target,
+            "target": scans.target if self.target is None else self.target,
             "stated": self.target is not None,
         }
         path = scans.study / "stores" / f"{slug(method, scans.name)}-{short_hash(wanted)}.json"
-        return MasksToCheck(scans.images, self.folders[scans.name], scans.case, target, self.target is not None, path)
+        return MasksToCheck(**wanted, out=path)
 
     @staticmethod
     def prepare(options: MasksToCheck, threads: int) -> None:
@@ -148,7 +148,7 @@ class OtherMasks(MaskMaker):
     ) -> MasksToImport:
         """See `MaskMaker.mask_options`."""
         masks = self._masks_to_check(method, scans)
-        return MasksToImport(masks.images, masks.masks, masks.case, masks.target, scans.target, out)
+        return MasksToImport(masks.images, masks.masks, masks.series, masks.case, masks.target, scans.target, out)
 
     @staticmethod
     def make(options: MasksToImport) -> None:

@@ -12,6 +12,11 @@ from frugalseg.studies.plan.options import PREPARE, Values, to_plain_values
 from frugalseg.studies.plan.yaml_source import YamlValue
 
 
+def find_references(options: PrepareOptions) -> Path:
+    """The folder of a data set's masks: as given, or that of an nnU-Net raw data set."""
+    return options.labels or options.images / "labelsTr"
+
+
 @dataclass(frozen=True)
 class DataPlan:
     """A named data set.
@@ -88,6 +93,7 @@ class ScansToSegment:
     Attributes:
         name: of the test set.
         images, references: folders of scans and of their reference masks.
+        series: rules that choose one DICOM series of each sub-folder as its scan.
         case: case ids of the scans.
         target: organs and their label values in the references.
         modality: the modality that models are given.
@@ -98,6 +104,7 @@ class ScansToSegment:
     name: str
     images: Path
     references: Path
+    series: tuple[str, ...]
     case: tuple[str, ...]
     target: tuple[str, ...]
     modality: Modality
@@ -108,6 +115,7 @@ class ScansToSegment:
         """The options common to all commands that write masks of these scans into `out`."""
         return {
             "images": self.images,
+            "series": list(self.series),
             "out": out,
             "case": list(self.case),
             "target": list(self.target),

@@ -19,7 +19,7 @@ GREY_OPTIONS = ("modality", "window", "percentiles")
 """Options of the intensity scaling; where a method's plan gives none, they are those of the test set."""
 
 SET_FOR_TRAININGS = ("data", "out", "split", "seed", "resume", "checkpoint_minutes", "backbone", "threads")
-SET_FOR_MASKS = ("images", "out", "case", "target", "cache", "overwrite", "resume", "oracle", "threads")
+SET_FOR_MASKS = ("images", "series", "out", "case", "target", "cache", "overwrite", "resume", "oracle", "threads")
 """Options that the study sets: of every training, and of every command that makes masks."""
 
 

@@ -23,6 +23,7 @@ WRITTEN_ELSEWHERE = {
     "split": "give it to the data set",
     "encoder": "write pretrain: beside finetune:",
     "transductive": "write it beside pretrain:",
+    "series": "give it to the data set",
 }
 """Option that a plan may not hold → what to write instead."""
 

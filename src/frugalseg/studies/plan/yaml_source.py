@@ -109,11 +109,20 @@ class YamlValue:
         Raises:
             OptionError: it has another type, or is not among the values of a `Literal`.
         """
-        value = self.to_python()
+        value, written = self.to_python(), self._read_texts()
         try:
-            return convert_value(value, kind, self.file.parent)
+            return convert_value(value, written, kind, self.file.parent)
         except ValueError as error:
-            raise self.error(f"{value!r} is not {error}", "correct the value") from None
+            raise self.error(f"{self._describe(value, written)} is not {error}", "correct the value") from None
+
+    def _describe(self, value: Any, written: Any) -> str:
+        if self.is_empty:
+            return "an empty value"
+        return str(written) if self.is_text and not isinstance(value, str) else repr(value)
+
+    def _read_texts(self) -> Any:
+        """The value with every scalar as the text in the file, where YAML reads 32 as a number and yes as true."""
+        return self._expand(yaml.constructor.BaseConstructor().construct_document(self.node))
 
     def _expand(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -160,43 +169,53 @@ def read_yaml(path: Path) -> YamlValue:
     return YamlValue(node, path, "", 1)
 
 
-def convert_value(value: Any, kind: Any, folder: Path) -> Any:
-    """`value` from YAML converted to the annotation `kind`; raises `ValueError` with what was expected."""
+def convert_value(value: Any, written: Any, kind: Any, folder: Path) -> Any:
+    """A value from YAML converted to a type annotation.
+
+    Args:
+        value: as YAML reads it.
+        written: the same with every scalar as text.
+        kind: the annotation.
+        folder: that relative paths start from.
+
+    Raises:
+        ValueError: says what was expected.
+    """
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
-        if value in inner and not isinstance(value, bool):
-            return value
+        if written in inner:
+            return written
         raise ValueError(f"one of {', '.join(map(str, inner))}")
     if origin in (Union, UnionType):
         if value is None and type(None) in inner:
             return None
         first = next(k for k in inner if k is not type(None))
-        if first in OPEN_CHOICES and value in find_names(OPEN_CHOICES[first]):
-            return value
-        return convert_value(value, first, folder)
+        if first in OPEN_CHOICES and written in find_names(OPEN_CHOICES[first]):
+            return written
+        return convert_value(value, written, first, folder)
     if origin is list:
-        listed = value if isinstance(value, list) else [value]
-        return [convert_value(v, inner[0], folder) for v in listed]
+        pairs = zip(value, written, strict=True) if isinstance(value, list) else [(value, written)]
+        return [convert_value(v, w, inner[0], folder) for v, w in pairs]
     if origin is tuple:
         if not isinstance(value, list) or len(value) != len(inner):
             raise ValueError(f"a list of {len(inner)} values")
-        return tuple(convert_value(v, k, folder) for v, k in zip(value, inner, strict=True))
-    return _SIMPLE[kind](value, folder)
+        return tuple(convert_value(v, w, k, folder) for v, w, k in zip(value, written, inner, strict=True))
+    return _SIMPLE[kind](value, written, folder)
 
 
-def _to_boolean(value: Any, _: Path) -> bool:
+def _to_boolean(value: Any, written: Any, folder: Path) -> bool:
     if not isinstance(value, bool):
         raise ValueError("true or false")
     return value
 
 
-def _to_integer(value: Any, _: Path) -> int:
+def _to_integer(value: Any, written: Any, folder: Path) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError("a whole number")
     return value
 
 
-def _to_number(value: Any, _: Path) -> float:
+def _to_number(value: Any, written: Any, folder: Path) -> float:
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -205,16 +224,16 @@ def _to_number(value: Any, _: Path) -> float:
         raise ValueError("a number") from None
 
 
-def _to_text(value: Any, _: Path) -> str:
-    if not isinstance(value, (str, int, float)) or isinstance(value, bool):
+def _to_text(value: Any, written: Any, folder: Path) -> str:
+    if value is None or not isinstance(written, str):
         raise ValueError("a text")
-    return str(value)
+    return written
 
 
-def _to_path(value: Any, folder: Path) -> Path:
-    if not isinstance(value, str) or not value:
+def _to_path(value: Any, written: Any, folder: Path) -> Path:
+    if value is None or not isinstance(written, str) or not written:
         raise ValueError("a path")
-    return (folder / Path(value).expanduser()).resolve()
+    return (folder / Path(written).expanduser()).resolve()
 
 
 _SIMPLE = {bool: _to_boolean, int: _to_integer, float: _to_number, str: _to_text, Path: _to_path}

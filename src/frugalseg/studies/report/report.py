@@ -105,9 +105,11 @@ def render_study_report(scores: Scores, tables: StudyTables, plan: str | None = 
 
 
 def _list_commits(results: StudyResults) -> list[str]:
-    """The commits of frugalseg that the finished models were trained with."""
-    done = results.trials.loc[results.trials["state"] == "done", "commit"]
-    return sorted({str(commit) or "unknown" for commit in done})
+    """The commits of frugalseg that the finished models were trained with; masks made without training have none."""
+    trials = results.trials
+    commits = trials.loc[(trials["state"] == "done") & trials["trained"].eq(True), "commit"]
+    # Averaged models have the commits of all of them.
+    return sorted({commit or "unknown" for listed in commits for commit in str(listed).split(", ")})
 
 
 def _read_plan_text(folder: Path) -> str | None:

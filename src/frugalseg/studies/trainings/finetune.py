@@ -46,7 +46,7 @@ class Finetune(StudyTraining):
 
     @classmethod
     def read(cls, name: str, entry: YamlValue, shared: SharedSettings) -> MethodPlan:
-        """See `Training.read`."""
+        """See `StudyTraining.read`."""
         given = entry.check_keys("note", "pretrain", "finetune", "transductive", "backbones", "budgets")
         mine = read_own_backbones(given, shared.backbones)
         budgets = read_own_budgets(given, shared.budgets, trained=True)
@@ -77,11 +77,11 @@ class Finetune(StudyTraining):
         return method
 
     def to_values(self, method: MethodPlan) -> Values:
-        """See `Training.to_values`."""
+        """See `StudyTraining.to_values`."""
         return {**method.pretraining_values(), **super().to_values(method)}
 
     def identity(self, options: FinetuneOptions) -> dict[str, object]:
-        """See `Training.identity`."""
+        """See `StudyTraining.identity`."""
         content: dict[str, object] = {"preset_content": PRESETS[options.preset].content()}
         if options.weights is not None:
             content["weights"] = sha256(options.weights)
@@ -93,7 +93,7 @@ class Finetune(StudyTraining):
         return content
 
     def prediction_options(self, options: FinetuneOptions, scans: ScansToSegment, out: Path) -> PredictOptions:
-        """See `Training.prediction_options`."""
+        """See `StudyTraining.prediction_options`."""
         given = {"modality": scans.modality, **scans.common_options(out)}
         if options.backbone not in BACKBONES:
             given["cache"] = scans.study / "features"  # of all runs: encoding takes most of their time
@@ -101,21 +101,21 @@ class Finetune(StudyTraining):
 
     @staticmethod
     def train(options: FinetuneOptions) -> object:
-        """See `Training.train`."""
+        """See `StudyTraining.train`."""
         from frugalseg.commands.finetune import finetune
 
         return finetune(options)
 
     @staticmethod
     def make(options: PredictOptions) -> object:
-        """See `Training.make`."""
+        """See `StudyTraining.make`."""
         from frugalseg.segmentation.predict import segment_scans
 
         return segment_scans(options)
 
     @staticmethod
     def unlabelled_use(options: FinetuneOptions) -> str:
-        """See `Training.unlabelled_use`."""
+        """See `StudyTraining.unlabelled_use`."""
         return options.semi or PRESETS[options.preset].semi
 
 

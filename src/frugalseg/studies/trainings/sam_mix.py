@@ -25,7 +25,7 @@ class SamMix(StudyTraining):
 
     @classmethod
     def read(cls, name: str, entry: YamlValue, shared: SharedSettings) -> MethodPlan:
-        """See `Training.read`."""
+        """See `StudyTraining.read`."""
         given = entry.check_keys("note", "sam_mix", "backbones", "budgets")
         mine = read_own_backbones(given, shared.backbones)
         if "backbones" in given and len(mine) > 1:
@@ -40,24 +40,24 @@ class SamMix(StudyTraining):
         return MethodPlan(name, None, shared.pretrain_data, training, False, mine[:1], budgets, note, entry)
 
     def identity(self, options: SamMixTrainOptions) -> dict[str, object]:
-        """See `Training.identity`."""
+        """See `StudyTraining.identity`."""
         return {"base_weights": hash_weights(options.base)}
 
     def prediction_options(self, options: SamMixTrainOptions, scans: ScansToSegment, out: Path) -> SamMixPredictOptions:
-        """See `Training.prediction_options`."""
+        """See `StudyTraining.prediction_options`."""
         given = {"modality": scans.modality, **scans.common_options(out)}
         return SamMixPredictOptions(model=options.out, device=options.device, precision=options.precision, **given)
 
     @staticmethod
     def train(options: SamMixTrainOptions) -> object:
-        """See `Training.train`."""
+        """See `StudyTraining.train`."""
         from frugalseg.sam_mix.train import sam_mix_train
 
         return sam_mix_train(options)
 
     @staticmethod
     def make(options: SamMixPredictOptions) -> object:
-        """See `Training.make`."""
+        """See `StudyTraining.make`."""
         from frugalseg.sam_mix.predict import sam_mix_predict
 
         return sam_mix_predict(options)
