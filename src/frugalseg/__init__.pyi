@@ -495,6 +495,7 @@ def sam_mix_train(
     dense_prompt: Literal["mask", "added", "none"] = ...,
     map_threshold: float = ...,
     classifier_size: int = ...,
+    map_stride: int = ...,
     batch_size: int = ...,
     masks_per_step: int = ...,
     lr: float = ...,

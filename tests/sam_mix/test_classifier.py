@@ -11,14 +11,15 @@ from frugalseg.sam_mix.classifier import Classifier, balanced_alpha, focal_loss
 from frugalseg.sam_mix.prompts import stretch_to_unit_range
 
 
-def test_resnet38_has_38_layers_and_8_by_8_cells(monkeypatch):
+@pytest.mark.parametrize(("stride", "cells"), [(32, 8), (16, 16)])
+def test_resnet38_has_38_layers_and_the_cells_of_its_stride(monkeypatch, stride, cells):
     monkeypatch.setattr(resnet, "PLANES", (64, 128, 256, 512))
     with torch.device("meta"):
-        network = Classifier(1)
+        network = Classifier(1, stride=stride)
         maps = network.maps(torch.empty(1, 1, 256, 256))
     layers = [m for name, m in network.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear)) and "downs" not in name]
     assert len(layers) == 38
-    assert maps.shape == (1, 2048, 8, 8)
+    assert maps.shape == (1, 2048, cells, cells)
     # ResNet-50's 23,508,032 without its head, a grey stem, 1 + 3 blocks fewer in stages 2 and 3, one logit.
     fewer = 280_064 + 3 * 1_117_184
     assert sum(p.numel() for p in network.parameters()) == 23_508_032 - 2 * 64 * 49 - fewer + 2049
@@ -50,7 +51,7 @@ def test_grad_cam_of_a_known_linear_head_is_the_closed_form():
 def test_slices_of_any_size_are_seen_at_the_classifier_s():
     network = Classifier(2, size=64).eval()
     with torch.no_grad():
-        assert network.maps(torch.rand(1, 1, 48, 48)).shape[-2:] == (2, 2)
+        assert network.maps(torch.rand(1, 1, 48, 48)).shape[-2:] == (4, 4)
         assert network(torch.rand(1, 1, 128, 128)).shape == (1, 2)
 
 

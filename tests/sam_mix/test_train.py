@@ -223,6 +223,7 @@ def test_a_missing_base_is_reported_before_the_folder_is_claimed(options, tmp_pa
         ({"context": 1}, "--context 1"),
         ({"map_threshold": 0.0}, "--map-threshold 0"),
         ({"classifier_size": 100}, "--classifier-size 100"),
+        ({"map_stride": 8}, "--map-stride 8"),
         ({"batch_size": 1}, "--batch-size 1"),
         ({"lora_rank": 0}, "--lora-rank 0"),
         ({"masks_per_step": 0}, "--masks-per-step 0"),

@@ -71,7 +71,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
         *("superpixels", "segments", "compactness", "intra_slices", "pixel_map", "max_pixels", "pixel_sample"),
         *("asp_norm", "intra_weight", "inter_weight"),
     ),
-    "classifier map": ("classifier_size", "map_threshold", "map_weight", "dense_prompt"),
+    "classifier map": ("classifier_size", "map_stride", "map_threshold", "map_weight", "dense_prompt"),
     "slices": ("size",),
     "masks": (
         "tta",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ class ResNetShape:
         stem: channels of the first convolution.
         stride_on: which convolution of a bottleneck has the stride: the first 1×1 in the paper ("v1", Caffe), the 3×3
             in torchvision, timm and NVIDIA ("v1.5"). Their weights have the same names and shapes.
+        strides: by how much each stage shrinks the map, in its first block.
     """
 
     name: str
@@ -32,6 +34,7 @@ class ResNetShape:
     bottleneck: bool = False
     stem: int = 64
     stride_on: Literal["1x1", "3x3"] = "3x3"
+    strides: tuple[int, int, int, int] = (1, 2, 2, 2)
 
     @property
     def expansion(self) -> int:
@@ -104,7 +107,7 @@ class ResNetEncoder(Encoder):
     def __init__(self, shape: ResNetShape, norm: Norm, inputs: int = 1) -> None:
         super().__init__()
         self.channels = (shape.stem, *(planes * shape.expansion for planes in PLANES))
-        self.stride = 32
+        self.stride = 4 * prod(shape.strides)
         self.embedding_dim = self.channels[-1]
         self.conv1 = nn.Conv2d(inputs, shape.stem, 7, stride=2, padding=3, bias=False)
         self.bn1 = make_norm(norm, shape.stem)
@@ -115,7 +118,7 @@ class ResNetEncoder(Encoder):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, inputs, H, W) → five maps at 1/2 to 1/32 resolution."""
+        """(B, inputs, H, W) → five maps at 1/2 to 1/`stride` of the resolution."""
         features = [F.relu(self.bn1(self.conv1(x)))]
         x = F.max_pool2d(features[0], 3, stride=2, padding=1)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
@@ -129,11 +132,11 @@ class ResNetEncoder(Encoder):
 
 
 def _make_stage(shape: ResNetShape, index: int, inputs: int, norm: Norm) -> nn.Sequential:
-    """Stage `index` of four; all but the first halve the map, in their first block."""
+    """Stage `index` of four."""
     planes = PLANES[index]
     blocks: list[nn.Module] = []
     for i in range(shape.depths[index]):
-        stride = 2 if index and i == 0 else 1
+        stride = shape.strides[index] if i == 0 else 1
         if shape.bottleneck:
             blocks.append(Bottleneck(inputs, planes, stride, norm, shape.stride_on))
         else:

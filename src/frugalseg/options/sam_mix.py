@@ -35,7 +35,10 @@ class SamMixTrainOptions(TrainingOptions):
     map_threshold: float = 0.4
     """Threshold on the classifier's activation map (0 to 1) that defines the box prompt."""
     classifier_size: int = 256
-    """Width in pixels of the classifier's input; its activation map has 1/32 of it. Smaller is faster, and coarser."""
+    """Width in pixels of the classifier's input. Smaller is faster, and makes its activation map coarser."""
+    map_stride: int = 16
+    """Pixels of the classifier's input for each cell of its activation map. 16: fine enough for boxes around the organ.
+    32: as in the paper's figure, faster and coarser."""
     batch_size: int = 8
     """Slices per step for the classifier."""
     masks_per_step: int = 4
@@ -74,6 +77,8 @@ class SamMixTrainOptions(TrainingOptions):
             raise OptionError(
                 f"--classifier-size {self.classifier_size} is not a multiple of 32", "give for example 128, 256 or 512"
             )
+        if self.map_stride not in (16, 32):
+            raise OptionError(f"--map-stride {self.map_stride} is neither 16 nor 32", "give one of these")
         if self.batch_size < 2:
             raise OptionError("--batch-size 1: the classifier's batch norms need several slices", "give for example 8")
         if not self.map_weight >= 0:

@@ -42,6 +42,7 @@ class SamMixSettings:
         adapt, rank, dense, threshold, classifier_size: see `options.sam_mix`.
         organs: number of organs.
         size: width of the store's slices, pixels.
+        map_stride: see `options.sam_mix`; 32 in older files, which do not have it.
     """
 
     adapt: Literal["lora", "decoder"]
@@ -51,6 +52,7 @@ class SamMixSettings:
     classifier_size: int
     organs: int
     size: int
+    map_stride: int = 32
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def build_mix_model(settings: SamMixSettings, base: str, device: torch.device) -
     # In float32, so that the signature is the same on every device; the caller sets the precision.
     promptable = load_promptable(base, device, "32")
     branch = SamBranch(promptable, settings.adapt, settings.rank, settings.dense, threshold=settings.threshold)
-    classifier = Classifier(settings.organs, settings.classifier_size)
+    classifier = Classifier(settings.organs, settings.classifier_size, settings.map_stride)
     return MixModel(classifier, branch, settings.size, settings.threshold).to(device)
 
 

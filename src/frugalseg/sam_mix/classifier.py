@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,9 @@ from frugalseg.models.resnet import ResNetEncoder, ResNetShape
 RESNET38 = ResNetShape(name="resnet38", depths=(3, 3, 3, 3), bottleneck=True)
 """1 convolution + 12 blocks of 3 + 1 linear layer = 38 layers, a map of 8×8 at 256 pixels, as in the paper's figure."""
 
+LAST_STRIDE = {16: 1, 32: 2}
+"""Pixels of the input for each cell of the map → stride of the last stage."""
+
 
 class Classifier(nn.Module):
     """ResNet-38 on one grey channel, with one logit for each organ from the mean of its last map.
@@ -22,18 +26,20 @@ class Classifier(nn.Module):
 
     Args:
         organs: number of organs.
-        size: side in pixels that slices are resized to; the map has 1/32 of it.
+        size: side in pixels that slices are resized to.
+        stride: pixels of these for each cell of the map, 16 or 32.
     """
 
-    def __init__(self, organs: int, size: int = 256) -> None:
+    def __init__(self, organs: int, size: int = 256, stride: int = 16) -> None:
         super().__init__()
         self.size = size
-        self.encoder = ResNetEncoder(RESNET38, "batch")
+        strides = (*RESNET38.strides[:3], LAST_STRIDE[stride])
+        self.encoder = ResNetEncoder(replace(RESNET38, strides=strides), "batch")
         use_channels_last(self.encoder)
         self.head = nn.Linear(self.encoder.embedding_dim, organs)
 
     def maps(self, slices: Tensor) -> Tensor:
-        """Slices (B, 1, S, S) in [0, 1] → the last map (B, C, size/32, size/32)."""
+        """Slices (B, 1, S, S) in [0, 1] → the last map (B, C, size/stride, size/stride)."""
         if slices.shape[-1] != self.size:
             shrinks = self.size < slices.shape[-1]
             slices = F.interpolate(slices, (self.size, self.size), mode="bilinear", antialias=shrinks)

@@ -191,6 +191,7 @@ def _mix_settings(options: SamMixTrainOptions, store: SliceStore) -> SamMixSetti
         dense=options.dense_prompt,
         threshold=options.map_threshold,
         classifier_size=options.classifier_size,
+        map_stride=options.map_stride,
         organs=len(store.targets),
         size=store.size,
     )
