@@ -261,6 +261,28 @@ def compare_models(name: str, baseline: str, groups: Sequence[str]) -> Rows:
     return [[*groups, "model", *heads, "Wilcoxon p / after Holm"], *rows]
 
 
+def dice_by_run(name: str, baseline: str, groups: Sequence[str]) -> Rows:
+    """One row per group and model that was trained more than once: mean Dice of the patients, by training.
+
+    Args:
+        name: of a file with the columns `model`, `run`, `case`, `dice` and those of `groups`.
+        baseline: the model that the others of the group are compared with, training by training.
+        groups: columns within which models are compared.
+    """
+    table = read_table(name)
+    runs = list(dict.fromkeys(table["run"]))
+    rows = [[*groups, "model", *runs, "mean ± SD (trainings)", f"against {baseline}, mean ± SD"]]
+    for group, part in table.groupby(list(groups), sort=False):
+        means = part.groupby(["model", "run"], sort=False)["dice"].mean().unstack()
+        for model, of_runs in means.iterrows():
+            done = of_runs.dropna()
+            if len(done) > 1:
+                change = "–" if model == baseline else format_runs((done - means.loc[baseline]).dropna(), sign=True)
+                dice = ["–" if pd.isna(of_runs.get(run)) else format_number(float(of_runs[run])) for run in runs]
+                rows.append([*map(str, group), str(model), *dice, format_runs(done), change])
+    return rows
+
+
 def third_dimension(name: str) -> Rows:
     """Masks made in three dimensions, each against the first of those trained on the same, paired over patients.
 
@@ -318,12 +340,12 @@ def choose_slices(name: str) -> Rows:
     return rows
 
 
-def format_runs(dice: pd.Series) -> str:
+def format_runs(dice: pd.Series, sign: bool = False) -> str:
     """Mean ± SD (number of runs), or a dash for none."""
     if dice.empty:
         return "–"
     spread = "" if len(dice) == 1 else f" ± {format_number(float(dice.std()), 3)}"
-    return f"{format_number(float(dice.mean()), 3)}{spread} ({len(dice)})"
+    return f"{format_number(float(dice.mean()), 3, sign)}{spread} ({len(dice)})"
 
 
 def choose_for_mask() -> Rows:
@@ -474,6 +496,9 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "frozen, liver": partial(compare_models, "frozen/liver", "best", ["outlined", "test"]),
     "frozen, windows": partial(compare_models, "frozen/windows", "one window, −160…240", ["outlined"]),
     "PolyCL's claims": partial(compare_models, "pre-training/polycl-claims", "supervised", ["outlined", "test"]),
+    "PolyCL's claims, trainings": partial(
+        dice_by_run, "pre-training/polycl-claims", "supervised", ["outlined", "test"]
+    ),
     "pre-trained features": partial(compare_models, "pre-training/linear", "not trained", ["organs", "outlined"]),
     "another hospital, options": partial(compare_models, "another-hospital/options", "best", ["test"]),
     "another hospital, augmentation": partial(
@@ -490,6 +515,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "small-sam": partial(patients, "small-sam/patients"),
     "small-sam-100": partial(patients, "small-sam/patients-100-slices"),
     "small-sam-scan-boxes": partial(patients, "small-sam/patients-scan-boxes"),
+    "small-sam, folds": partial(compare_models, "small-sam/folds", "U-Net", ["outlined"]),
     "small-sam-runs": partial(patients, "small-sam-runs/patients"),
 }
 
