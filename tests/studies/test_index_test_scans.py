@@ -24,7 +24,7 @@ def test_unreadable_scans_are_named_and_skipped_only_where_the_plan_says_so(tmp_
     broken.write_bytes(broken.read_bytes()[:200])
     with pytest.raises(ScanError, match=r"1 of 3 scans cannot be prepared:\n.*scan_01") as raised:
         index(tmp_path)
-    assert raised.value.cure == "repair or remove them, or exclude them with --skip-broken"
+    assert raised.value.cure == "repair or remove them, or set skip_broken: true"
     for _ in range(2):  # a known index does not silence it
         with pytest.warns(UserWarning, match=r"(?s)1 of 3 scans cannot be prepared:\n.*scan_01.*they are excluded"):
             found = index(tmp_path, skip_broken=True)

@@ -217,8 +217,13 @@ def _make_store(
     todo = {case: job for case, job in jobs.items() if case not in done}
     with open_pool(options.ray, InThreads(options.workers), options.workers, threads=1, gpu=False) as pool:
         made, failures = pool.run(PrepareWork(), todo, lambda case, part: part.write(jobs[case]), "preparing")
-    repair = "repair or remove them and run the same command again (the other scans are kept)"
-    report_failures(failures, len(jobs), options.skip_broken, repair)
+    report_failures(
+        failures,
+        len(jobs),
+        options.skip_broken,
+        "repair or remove them and run the same command again (the other scans are kept), "
+        "or exclude them with --skip-broken",
+    )
     scans = [(done | made)[case] for case in jobs if case not in failures]
     warn_of_odd_values(scans, expected.kind)
     check_values_present(targets, (value for scan in scans for value in scan.values))
@@ -403,14 +408,14 @@ def _iterate_chunks(slices: int, length: int = 16) -> Iterator[slice]:
         yield slice(z, min(z + length, slices))
 
 
-def report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_broken: bool, repair: str) -> None:
+def report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_broken: bool, cure: str) -> None:
     """Warn of the scans that are excluded because they cannot be read.
 
     Args:
         failures: case id → error.
         total: number of scans, with these.
         skip_broken: whether such scans may be excluded.
-        repair: what to do about them instead.
+        cure: what to do about them otherwise.
 
     Raises:
         ScanError: they may not be excluded, they are all, or one of them is of another modality than expected.
@@ -420,7 +425,7 @@ def report_failures(failures: Mapping[str, FrugalsegError], total: int, skip_bro
     problem = f"{len(failures)} of {total} scans cannot be prepared:\n{format_failures(failures)}"
     odd = any(isinstance(error, ModalityError) for error in failures.values())  # readable, and possibly the right ones
     if odd or not skip_broken or len(failures) == total:
-        raise ScanError(problem, f"{repair}, or exclude them with --skip-broken")
+        raise ScanError(problem, cure)
     warnings.warn(f"{problem}\n  they are excluded", stacklevel=2)
 
 

@@ -47,7 +47,7 @@ def index_test_scans(options: PrepareOptions) -> None:
     known = {c: before[c] for c, job in jobs.items() if c in before and before[c].stamp == job.read_stamps()}
     todo = {case: job for case, job in jobs.items() if case not in known}
     made, failures = map_cases(_index_scan, todo, "indexing", options.workers)
-    report_failures(failures, len(jobs), options.skip_broken, "repair or remove them")
+    report_failures(failures, len(jobs), options.skip_broken, "repair or remove them, or set skip_broken: true")
     scans = [replace((known | made)[case], patient=patient[case]) for case in jobs if case not in failures]
     values = (value for scan in scans for value in scan.values)
     check_values_present(parse_targets(options.target), values, where=f"the masks of {folder}")
