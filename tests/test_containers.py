@@ -18,6 +18,7 @@ RECIPE = yaml.safe_load((ROOT / "containers" / "conda" / "recipe.yaml").read_tex
 BUILT_IN_CONTAINER = {"src/frugalseg/annotation/page"}
 CONDA_NAMES = {
     "torch": "pytorch",
+    "lightning-fabric": "pytorch-lightning",
     "SimpleITK": "simpleitk",
     "docstring-parser": "docstring_parser",
     "matplotlib": "matplotlib-base",

@@ -12,7 +12,18 @@ import pytest
 from frugalseg.commands.table import COMMANDS
 from tests.scans import write_cohort
 
-CORE = {"torch", "transformers", "SimpleITK", "nibabel", "pydicom", "pandas", "scipy", "kornia", "lightning", "jinja2"}
+CORE = {
+    "torch",
+    "transformers",
+    "SimpleITK",
+    "nibabel",
+    "pydicom",
+    "pandas",
+    "scipy",
+    "kornia",
+    "lightning_fabric",
+    "jinja2",
+}
 """Libraries that take from 50 ms to seconds."""
 
 SERVER = {"fastapi", "starlette", "uvicorn"}
@@ -29,21 +40,21 @@ ALONE = {
     "push": CORE - {"torch"},
     "pull": CORE - {"torch"},
     "export": CORE - {"torch", "scipy"},
-    "evaluate": {"torch", "transformers", "SimpleITK", "nibabel", "pydicom", "kornia", "lightning"},
-    "sam-mix evaluate": {"torch", "transformers", "SimpleITK", "nibabel", "pydicom", "kornia", "lightning"},
+    "evaluate": {"torch", "transformers", "SimpleITK", "nibabel", "pydicom", "kornia", "lightning_fabric"},
+    "sam-mix evaluate": {"torch", "transformers", "SimpleITK", "nibabel", "pydicom", "kornia", "lightning_fabric"},
     "predict": CORE - {"torch", "scipy"},
     "refine": CORE - {"torch", "scipy"},
     "propagate": CORE - {"torch", "scipy"},
     "prepare": CORE - {"torch", "scipy", "pandas"},
     "prepare superpixels": CORE - {"torch", "scipy", "pandas"},
-    "pretrain": {"transformers", "SimpleITK", "nibabel", "pydicom", "lightning", "jinja2"},
-    "finetune": {"transformers", "SimpleITK", "nibabel", "pydicom", "lightning", "jinja2"},
+    "pretrain": {"transformers", "SimpleITK", "nibabel", "pydicom", "lightning_fabric", "jinja2"},
+    "finetune": {"transformers", "SimpleITK", "nibabel", "pydicom", "lightning_fabric", "jinja2"},
     "calibrate": CORE - {"torch", "scipy", "pandas"},
     "suggest": CORE - {"pandas", "scipy"},
-    "study": {"transformers", "lightning"},
+    "study": {"transformers", "lightning_fabric"},
     "study status": CORE - {"scipy", "pandas"},
-    "report": {"transformers", "lightning"},
-    "demo": {"transformers", "lightning"},
+    "report": {"transformers", "lightning_fabric"},
+    "demo": {"transformers", "lightning_fabric"},
     "sam-mix train": {"SimpleITK", "nibabel", "pydicom"},
     "sam-mix predict": {"SimpleITK", "nibabel", "pydicom"},
 }
@@ -85,4 +96,4 @@ def test_evaluating_needs_no_torch(tmp_path):
     flags = ["--predictions", str(masks), "--references", str(labels), "--target", "liver=6"]
     loaded = imported(RUN, "evaluate", *flags, "--out", str(tmp_path / "figures"), "--report=false")
     assert "nibabel" in loaded
-    assert loaded & {"torch", "transformers", "SimpleITK", "kornia", "lightning"} == set()
+    assert loaded & {"torch", "transformers", "SimpleITK", "kornia", "lightning_fabric"} == set()

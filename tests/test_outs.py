@@ -136,7 +136,7 @@ def test_a_yaml_bomb_is_refused_at_once(tmp_path, capsys):
     assert "bomb.yaml, line 1: its aliases expand to too many values" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("module", ["frugalseg.cli", "jsonargparse", "numpy", "torch", "lightning"])
+@pytest.mark.parametrize("module", ["frugalseg.cli", "jsonargparse", "numpy", "torch", "lightning_fabric"])
 def test_ctrl_c_while_modules_are_imported(tmp_path, module):
     """The signal comes at the moment when the import of the module begins."""
     program = f"""

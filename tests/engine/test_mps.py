@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from types import SimpleNamespace
 
-import lightning.fabric
+import lightning_fabric
 import pytest
 import torch
 
@@ -76,7 +76,7 @@ def test_lightning_is_given_the_accelerator(mac, monkeypatch):
         def launch(self):
             given.update(vars(self))
 
-    monkeypatch.setattr(lightning.fabric, "Fabric", Fabric)
+    monkeypatch.setattr(lightning_fabric, "Fabric", Fabric)
     make_fabric("mps", "auto")
     assert (given["accelerator"], given["devices"], given["precision"]) == ("mps", 1, "32-true")
 

@@ -18,7 +18,7 @@ from frugalseg.options import Precision
 from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 DEVICE_NAMES = "auto, cpu, cuda, cuda:N, or mps"
 FabricPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -111,11 +111,10 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 def make_fabric(device_name: str, precision: Precision) -> Fabric:
     """A Lightning Fabric on one device, or on the devices of all processes that were started together."""
-    from lightning.fabric import Fabric
-    from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
-    for name in ("lightning.fabric", "lightning.pytorch"):  # depending on how Lightning was installed
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     join_slurm_step()
     device = find_device(device_name)
     if device.type == "cpu":

@@ -23,7 +23,7 @@ def join_slurm_step(environ: MutableMapping[str, str] = os.environ) -> None:
     tasks = int(environ.get("SLURM_NTASKS", "1"))
     if tasks < 2 or "SLURM_STEP_ID" not in environ or "WORLD_SIZE" in environ:
         return
-    from lightning.fabric.plugins.environments import SLURMEnvironment
+    from lightning_fabric.plugins.environments import SLURMEnvironment
 
     machines = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST", "127.0.0.1")
     number = int(environ.get("SLURM_JOB_ID", "0")) * 31 + int(environ["SLURM_STEP_ID"])

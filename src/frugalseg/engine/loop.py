@@ -38,7 +38,7 @@ from frugalseg.errors import InterruptedRunError, RunError
 from frugalseg.interrupts import raise_keyboard_interrupt, stop_requests
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 Item = TypeVar("Item")
 

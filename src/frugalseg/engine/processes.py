@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from frugalseg.errors import OptionError, RunError
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 
 def check_batch_norm(network: nn.Module, fabric: Fabric) -> None:

@@ -42,7 +42,7 @@ from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
     import torch
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 WITHOUT_EFFECT = {"resume", "checkpoint_minutes", "out", "threads", "cache", "log_to"}
 """Options that may differ when a run is resumed: they do not change the result."""
@@ -67,7 +67,7 @@ LENGTH_FILE = "length.json"
 METRICS_LINE = Schema({"step": int}, RunError, "delete the damaged lines, or the file: it is used for plots only")
 """A line of metrics.jsonl."""
 
-PACKAGES = ("torch", "lightning", "numpy", "nibabel")
+PACKAGES = ("torch", "lightning-fabric", "numpy", "nibabel")
 
 
 class RunOptions(Protocol):

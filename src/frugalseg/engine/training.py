@@ -12,7 +12,7 @@ from frugalseg.engine.run import RunFolder, RunOptions
 from frugalseg.engine.task import TrainingPlan, TrainingTask
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 
 class OpenedTraining(Protocol):

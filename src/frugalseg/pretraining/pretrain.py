@@ -28,7 +28,7 @@ from frugalseg.records.split import Split
 from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 
 @with_threads

@@ -48,7 +48,7 @@ from frugalseg.segmentation.record import scan_roles
 from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 KEEP_CHOICES: tuple[Keep, ...] = ("all", "largest", "core")
 

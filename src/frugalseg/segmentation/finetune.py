@@ -60,7 +60,7 @@ from frugalseg.segmentation.task import FinetuneTask, FinetuneTrainingSet
 from frugalseg.text import pluralize
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 
 FEATURES_FOLDER = "features"

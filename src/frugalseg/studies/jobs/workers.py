@@ -26,7 +26,7 @@ PRELOADED_MODULES = [
     "frugalseg.studies.jobs.runner",
     "frugalseg.commands.finetune",
     "frugalseg.segmentation.predict",
-    "lightning.fabric",
+    "lightning_fabric",
     "pyarrow.parquet",
 ]
 """Modules imported once, in the fork server that all job processes are forked from, instead of in every job."""
