@@ -70,10 +70,15 @@ class Learner(nn.Module, ABC):
 
 
 class TripletLearner(Learner):
-    """PolyCL as published: images stacked as anchors, positives, negatives; each triplet is compared on its own."""
+    """PolyCL's triplets: images stacked as anchors, positives, negatives; each triplet is compared on its own.
+
+    All three share one pass, unlike in the published code. Negatives are chosen by what they show, so statistics of
+    their own would let batch norms tell them apart without a look at any slice: the loss falls to 0, and nothing is
+    learned (docs/reference/methods.md).
+    """
 
     def __init__(self, network: ProjectionNet, tau: float) -> None:
-        super().__init__(network, views=3)
+        super().__init__(network, views=1)
         self.tau = tau
 
     def losses(
