@@ -172,7 +172,7 @@ def check_targets(targets: Targets, results: Mapping[str, CaseResult], record: P
     if predicted and not predicted & wanted:
         raise OptionError(
             f"no prediction holds a value of --target ({format_values(wanted)}); they hold {format_values(predicted)}",
-            "write predictions and references with the same label values",
+            "write predictions and references with the same label values; `frugalseg predict --target` writes others",
         )
 
 
