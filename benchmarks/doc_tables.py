@@ -501,6 +501,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     ),
     "pre-trained features": partial(compare_models, "pre-training/linear", "not trained", ["organs", "outlined"]),
     "another hospital, options": partial(compare_models, "another-hospital/options", "best", ["test"]),
+    "another hospital, five slices": partial(compare_models, "another-hospital/five-slices", "best", ["test"]),
     "another hospital, augmentation": partial(
         compare_models, "another-hospital/augmentation", "as in `robust`", ["test"]
     ),
