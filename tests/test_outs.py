@@ -13,6 +13,7 @@ import pytest
 from frugalseg.cli import main
 from frugalseg.commands.table import COMMANDS
 from frugalseg.dataset import prepare as preparing
+from frugalseg.dataset import prepare_scan as preparing_scan
 from frugalseg.engine.files import atomic_write, check_out, remove_orphans, temporary_name
 from frugalseg.engine.lock import lock_folder
 from frugalseg.errors import DiskError, RunError
@@ -97,14 +98,14 @@ def test_a_case_whose_name_is_as_long_as_the_disk_takes(tmp_path):
 
 def test_a_scan_that_vanishes_while_the_command_runs(tmp_path, capsys, monkeypatch):
     images, labels = write_cohort(tmp_path, 3)
-    real = preparing.prepare_scan
+    real = preparing_scan.prepare_scan
 
     def vanishing(job):
         if job.case == "scan_01":
             job.image.unlink()
         return real(job)
 
-    monkeypatch.setattr(preparing, "prepare_scan", vanishing)
+    monkeypatch.setattr(preparing_scan, "prepare_scan", vanishing)
     options = ["--labels", str(labels), "--target", "liver=6", "--size", "32", "--out", str(tmp_path / "out")]
     assert main(["prepare", "--images", str(images), *options]) == 1
     told = capsys.readouterr().err

@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from frugalseg.dataset import prepare as module
+from frugalseg.dataset import prepare_scan as module
 from frugalseg.dataset.prepare import prepare
 from frugalseg.dataset.store import SliceStore
 from frugalseg.errors import DiskError, OptionError, PairingError, ScanError, StoreError
